@@ -1,0 +1,52 @@
+# Two commands for a fresh machine: `make run` and `make test`.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench soak lock clean mosquitto
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+help:  ## Show the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/installed-run  ## Install what is needed and start everything on this machine
+	@$(BIN)/aliciacfg serve --dev
+
+test: $(VENV)/installed-dev mosquitto  ## Install what the tests need and run them
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/installed-dev  ## Put the code into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed-dev mosquitto  ## Measure the daemon beside bare responders in the same run
+	$(BIN)/python benchmarks/bench.py
+
+soak: $(VENV)/installed-dev mosquitto  ## The longer trials: kill -9 under load, again and again
+	$(BIN)/python -m pytest -m soak --timeout 1800
+
+lock: $(VENV)/installed-dev  ## Settle the versions of all dependencies anew
+	cd requirements && for what in run dev; do \
+	  extras="--extra embedded"; [ $$what = run ] || extras="$$extras --extra dev"; \
+	  ../$(BIN)/uv pip compile ../pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --upgrade --quiet --output-file $$what.txt || exit 1; \
+	done
+
+clean:  ## Remove what was installed and made here; data/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage dist
+
+# The stamps say which lock file is installed; a venv that has "dev" has "run" too.
+$(VENV)/installed-run: requirements/run.txt pyproject.toml
+	@test -e $(VENV)/installed-dev || sh scripts/make-venv $(VENV) requirements/run.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements/dev.txt pyproject.toml
+	@sh scripts/make-venv $(VENV) requirements/dev.txt
+	@touch $@
+
+mosquitto:
+	@sh scripts/ensure-mosquitto

@@ -1,0 +1,5 @@
+"""``python -m aliciacfg``"""
+
+from aliciacfg.cli import main
+
+main()

@@ -1,0 +1,82 @@
+"""The base contract: what every effective configuration holds, whatever the service."""
+
+from typing import Annotated
+
+import msgspec
+
+from aliciacfg.documents import Json, JsonObject
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Host = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+
+class MqttConfig(msgspec.Struct, frozen=True):
+    """How the service reaches the broker; ``keepalive`` in seconds."""
+
+    host: Host
+    port: Port
+    username: Annotated[str, msgspec.Meta(min_length=1)]
+    password: Annotated[str, msgspec.Meta(min_length=1, extra_json_schema={"x-sensitive": True})]
+    tls_enabled: bool = False
+    keepalive: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 60
+
+
+class ApiConfig(msgspec.Struct, frozen=True):
+    """Where the service's own HTTP API listens."""
+
+    host: Host
+    port: Port
+
+
+class BaseContract(msgspec.Struct, frozen=True):
+    """Met by every effective configuration; a service's own settings live under ``settings``."""
+
+    service_name: str
+    version: str
+    environment: str
+    mqtt_config: MqttConfig
+    api_config: ApiConfig
+    features: dict[str, bool] = {}
+    limits: dict[str, float] = {}
+
+
+def base_schema() -> JsonObject:
+    """The base contract as JSON Schema 2020-12, generated from the Structs.
+
+    The Structs are its only source; the JSON Schema is what lists all problems of a document at once.
+    """
+    (root,), components = msgspec.json.schema_components([BaseContract], ref_template="#/$defs/{name}")
+    del root
+    definitions: dict[str, Json] = dict(components)
+    contract = definitions.pop("BaseContract")
+    if not isinstance(contract, dict):
+        raise TypeError("msgspec described a Struct as something else than an object")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:aliciacfg:base-contract",
+        **contract,
+        "$defs": definitions,
+    }
+
+
+def struct_schema(struct: object) -> JsonObject:
+    """A schema file for a service whose settings are a msgspec Struct.
+
+    Args:
+        struct: What stands under ``settings``.
+
+    Raises:
+        TypeError: It is no Struct, or msgspec cannot describe one of its fields.
+    """
+    if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
+        raise TypeError("it is not a msgspec Struct")
+    (root,), components = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": struct.__name__,
+        "version": "1.0.0",
+        "type": "object",
+        "required": ["settings"],
+        "properties": {"settings": dict(root)},
+        "$defs": dict(components),
+    }

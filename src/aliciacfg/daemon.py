@@ -1,0 +1,257 @@
+"""The composition root: makes every part, starts them in order, stops them in reverse.
+
+Start: lock, keys, database, files, HTTP, broker. The order of the end is the reverse: stop taking requests, say
+goodbye on the bus, let requests end, commit what waits, close, unlock.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from aliciacfg import layers
+from aliciacfg.alerts import Alerts
+from aliciacfg.cache import AnswerCache
+from aliciacfg.configurations import Configurations
+from aliciacfg.datadir import DataDirectory
+from aliciacfg.devbroker import dev_broker
+from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
+from aliciacfg.http.adapter import HttpAdapter, HttpSettings, is_loopback
+from aliciacfg.mqtt.adapter import MqttAdapter
+from aliciacfg.mqtt.connection import BrokerAddress
+from aliciacfg.mqtt.requests import Requests
+from aliciacfg.sealing import Keyring
+from aliciacfg.service import VERSION, ConfigService
+from aliciacfg.settings import Resolved, Settings, variables
+from aliciacfg.store import Store
+from aliciacfg.watching import FileWatcher
+
+_log = structlog.get_logger(__name__)
+
+_STOP_SECONDS = 10.0
+
+
+def broker_address(settings: Settings) -> BrokerAddress:
+    """The broker that the settings name."""
+    return BrokerAddress(
+        host=settings.mqtt_broker,
+        port=settings.mqtt_port,
+        username=settings.mqtt_username,
+        password=settings.mqtt_password,
+        tls_ca=settings.mqtt_tls_ca,
+        tls_cert=settings.mqtt_tls_cert,
+        tls_key=settings.mqtt_tls_key,
+    )
+
+
+def check_protected(settings: Settings, *, broker: bool) -> None:
+    """Protected mode, as in Redis: without access rules, everything is open, so on loopback only.
+
+    Args:
+        settings: What is asked for.
+        broker: The broker is the one that the settings name.
+
+    Raises:
+        SettingsError: Others than this machine could reach the daemon.
+    """
+    if settings.protected_mode == "off":
+        return
+    wrong: list[str] = []
+    remedy = "or set ALICIACFG_PROTECTED_MODE=off if the network around it is trusted: there are no access rules"
+    if not is_loopback(settings.http_host):
+        wrong.append(
+            f"ALICIACFG_HTTP_HOST is {settings.http_host}, which others than this machine reach; set it to 127.0.0.1, "
+            f"{remedy}"
+        )
+    if broker and not is_loopback(settings.mqtt_broker):
+        wrong.append(
+            f"MQTT_BROKER is {settings.mqtt_broker}, which others than this machine reach; set it to 127.0.0.1, "
+            f"start with --dev, {remedy}"
+        )
+    if wrong:
+        raise SettingsError(wrong)
+
+
+async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None]) -> None:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    Args:
+        resolved: The settings.
+        dev: Find a broker on this machine.
+        announce: Called with the lines for people: which broker, and READY.
+
+    Raises:
+        AliciacfgError: It could not start, or another daemon is alive.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings = resolved.settings
+    async with AsyncExitStack() as stack:
+        data = DataDirectory(Path(settings.data_dir))
+        stack.callback(data.release)
+        address = broker_address(settings)
+        if dev:
+            found = await stack.enter_async_context(
+                dev_broker(address, explicit=resolved.explicit("mqtt_broker"), data_dir=data.path)
+            )
+            address = found.address
+            announce(f"broker: {found.description}")
+        await _run(settings, data, address, stop, announce)
+
+
+async def _run(
+    settings: Settings,
+    data: DataDirectory,
+    address: BrokerAddress,
+    stop: asyncio.Event,
+    announce: Callable[[str], None],
+) -> None:
+    started = time.monotonic()
+    alerts = Alerts(time.time)
+    keyring = Keyring.load_or_create(data.key_file)
+    store = await Store.open(data.database)
+    writer = asyncio.create_task(store.write_forever(), name="store-writer")
+    try:
+        configurations = Configurations(
+            store=store,
+            keyring=keyring,
+            cache=AnswerCache(ttl_seconds=settings.cache_ttl_seconds),
+            alerts=alerts,
+            load_sources=lambda: _load_sources(settings),
+            max_config_bytes=settings.max_config_bytes,
+            max_services=settings.max_services,
+        )
+        # Looks before the first load, so that an edit in between is seen.
+        watcher = FileWatcher(lambda: _source_paths(settings), lambda: _take_files(configurations))
+        await configurations.start(settings.environment)
+        service = ConfigService(configurations=configurations, store=store, alerts=alerts, instance=data.instance)
+        if settings.protected_mode == "off":
+            alerts.stand(
+                "open_access",
+                "ALICIACFG_PROTECTED_MODE is off and there are no access rules: whoever reaches the broker or the "
+                "HTTP port may read and change every configuration.",
+            )
+        http = HttpAdapter(
+            service,
+            HttpSettings(
+                host=settings.http_host,
+                port=settings.http_port,
+                allowed_hosts=settings.allowed_host_list,
+                max_config_bytes=settings.max_config_bytes,
+            ),
+        )
+        mqtt = MqttAdapter(
+            address=address,
+            service=service,
+            requests=Requests(
+                service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
+            ),
+            outbox=configurations.outbox,
+            alerts=alerts,
+            write_confirmations=configurations.write_confirmations,
+        )
+        url = await http.start()
+        _log.info("listening", url=url, version=VERSION)
+
+        async def say_ready() -> None:
+            await mqtt.settled.wait()
+            health = service.health_now()
+            announce(
+                f"READY aliciacfg {VERSION}: {url} and mqtt://{address.host}:{address.port}, "
+                f"environment {health.environment}, {health.configs_managed} configurations, "
+                f"{time.monotonic() - started:.2f} s"
+            )
+
+        await _serve_until(stop, http, mqtt, watcher, say_ready())
+    finally:
+        await store.close()
+        await asyncio.wait({writer})
+        await store.release()
+        _log.info("stopped")
+
+
+def _load_sources(settings: Settings) -> layers.Sources:
+    return layers.load(
+        environments_dir=Path(settings.environments_dir),
+        schemas_dir=Path(settings.schemas_dir),
+        variables=variables(Path.cwd()),
+    )
+
+
+def _source_paths(settings: Settings) -> list[Path]:
+    found = layers.source_paths(
+        environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir)
+    )
+    return [*found, Path.cwd() / ".env"]
+
+
+async def _take_files(configurations: Configurations) -> None:
+    """After an edit: take the files over, or say everything that is wrong with them."""
+    try:
+        changed = await configurations.reload()
+    except SourceError as error:
+        _log.error("files_refused", problems=[str(problem) for problem in error.problems])
+    except OperationError as error:
+        _log.error("files_not_taken", reason=error.message)
+    else:
+        _log.info("files_taken", environment=configurations.active, changed=changed)
+
+
+async def _serve_until(
+    stop: asyncio.Event,
+    http: HttpAdapter,
+    mqtt: MqttAdapter,
+    watcher: FileWatcher,
+    say_ready: Coroutine[None, None, None],
+) -> None:
+    """Serve; at ``stop`` end in order while the connections still stand."""
+
+    async def stop_in_order() -> None:
+        await stop.wait()
+        _log.info("stopping")
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await http.stop()
+                await mqtt.say_goodbye()
+        except TimeoutError:
+            _log.warning("stop_cut_short", after_seconds=_STOP_SECONDS)
+        raise _Stopped
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(mqtt.run(), name="mqtt")
+            group.create_task(watcher.run(), name="files")
+            group.create_task(say_ready, name="ready")
+            group.create_task(stop_in_order(), name="stop")
+    except BaseExceptionGroup as errors:
+        _reraise_own(errors)
+    finally:
+        await http.stop()
+
+
+class _Stopped(Exception):
+    """A signal asked the daemon to stop."""
+
+
+def _reraise_own(errors: BaseExceptionGroup[BaseException]) -> None:
+    """Swallow a stop that was asked for; raise what else ended the daemon, alone if it is one of ours."""
+    _, rest = errors.split(_Stopped)
+    if rest is None:
+        return
+    found = list(leaves(rest))
+    if len(found) == 1 and isinstance(found[0], AliciacfgError):
+        raise found[0] from None
+    raise rest
+
+
+def announce_line(line: str) -> None:
+    """Print one line on standard output at once: scripts wait for READY."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -1,0 +1,71 @@
+"""The data directory: one daemon at a time, and an identity that survives restarts."""
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+from aliciacfg.errors import DataDirectoryInUse, SettingsError
+
+
+class DataDirectory:
+    """A locked data directory.
+
+    Attributes:
+        path: The directory; created with mode 0700 if it is not there.
+        instance: 16 hex digits that name this data directory on the bus.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create and lock it.
+
+        The lock is on a file of its own: SQLite's exclusive mode would shut its own readers out.
+
+        Raises:
+            DataDirectoryInUse: Another process holds the lock.
+            SettingsError: The directory cannot be made or written.
+        """
+        self.path = path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SettingsError(
+                [f"ALICIACFG_DATA_DIR: {path} cannot be written ({error.strerror}); choose a writable directory"]
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise DataDirectoryInUse(
+                f"another aliciacfg uses the data directory {path}; stop it, or set ALICIACFG_DATA_DIR"
+            ) from error
+        self.instance = self._instance()
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.path / "aliciacfg.db"
+
+    @property
+    def key_file(self) -> Path:
+        """The sealing keys."""
+        return self.path / "keys.json"
+
+    def release(self) -> None:
+        """Give the lock back. Safe to call twice."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _instance(self) -> str:
+        file = self.path / "instance"
+        try:
+            found = file.read_text("ascii").strip()
+        except FileNotFoundError:
+            found = ""
+        if found:
+            return found
+        fresh = secrets.token_hex(8)
+        file.write_text(fresh, "ascii")
+        return fresh

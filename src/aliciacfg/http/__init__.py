@@ -1,0 +1,1 @@
+"""The HTTP face: the same operations for curl, browsers and health checks."""

@@ -1,0 +1,410 @@
+"""The operations over HTTP; the only module that imports aiohttp's server.
+
+Routes come from the operations table. Errors become the public error object in one place, also those that
+aiohttp itself makes (404, 405, 413 and malformed requests).
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import structlog
+from aiohttp import web
+
+from aliciacfg import documents
+from aliciacfg.documents import Json, JsonObject
+from aliciacfg.errors import (
+    AliciacfgError,
+    Conflict,
+    ErrorCode,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    OperationError,
+    Problem,
+    TooLarge,
+)
+from aliciacfg.messages import Caller, encode_failure, encode_internal, encode_success
+from aliciacfg.operations import OPERATIONS, Operation, encode_answer
+from aliciacfg.service import ConfigService
+
+_log = structlog.get_logger(__name__)
+
+STATUS: Mapping[ErrorCode, int] = {
+    "invalid_request": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "conflict": 409,
+    "incompatible": 409,
+    "too_large": 413,
+    "validation_failed": 422,
+    "busy": 503,
+    "unavailable": 503,
+    "internal": 500,
+}
+
+_JSON = "application/json"
+_JSON_TYPES = frozenset({_JSON, "application/merge-patch+json"})
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_BODY_OVERHEAD_BYTES = 16 * 1024
+_RETRY_AFTER_SECONDS = "1"
+_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+# Query parameters are text; these fields are not.
+_INTEGERS = frozenset({"expected_revision", "revision", "limit"})
+_BOOLEANS = frozenset({"dry_run", "allow_breaking"})
+
+
+class ListenError(AliciacfgError):
+    """The address cannot be listened on."""
+
+
+class _MethodNotAllowed(InvalidRequest):
+    """405."""
+
+
+class _UnsupportedMediaType(InvalidRequest):
+    """415."""
+
+
+class _PreconditionFailed(Conflict):
+    """412: the condition came as a header."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Where to listen and whom to believe.
+
+    Attributes:
+        host: Address to listen on.
+        port: TCP port; 0 takes a free one.
+        allowed_hosts: Names besides the obvious ones under which clients reach the daemon.
+        max_config_bytes: The largest configuration; a body may be a little larger.
+        shutdown_seconds: How long requests may take to end at a shutdown.
+    """
+
+    host: str
+    port: int
+    allowed_hosts: tuple[str, ...] = ()
+    max_config_bytes: int = 256 * 1024
+    shutdown_seconds: float = 5.0
+
+
+class HttpAdapter:
+    """Serves the operations over HTTP."""
+
+    def __init__(self, service: ConfigService, settings: HttpSettings) -> None:
+        self._service = service
+        self._settings = settings
+        self._max_bytes = settings.max_config_bytes + _BODY_OVERHEAD_BYTES
+        self._loopback = is_loopback(settings.host)
+        self._known_hosts = _LOOPBACK_NAMES | {name.lower() for name in settings.allowed_hosts}
+        app = web.Application(middlewares=[self._boundary], client_max_size=self._max_bytes)
+        for operation in OPERATIONS:
+            path = operation.path.replace("{target}", "{name}")
+            app.router.add_route(operation.method, path, self._handler(operation))
+        app.router.add_get("/ready", self._ready)
+        self._runner = web.AppRunner(
+            app, handle_signals=False, access_log=None, shutdown_timeout=settings.shutdown_seconds
+        )
+        self.url = ""
+
+    async def start(self) -> str:
+        """Listen; returns the URL.
+
+        Raises:
+            ListenError: The address is taken or not ours.
+        """
+        await self._runner.setup()
+        settings = self._settings
+        try:
+            await web.TCPSite(self._runner, settings.host, settings.port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise ListenError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; stop what listens "
+                "there, or set ALICIACFG_HTTP_PORT or ALICIACFG_HTTP_HOST"
+            ) from error
+        port = cast("tuple[str, int]", self._runner.addresses[0])[1]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.url = f"http://{host}:{port}"
+        return self.url
+
+    async def stop(self) -> None:
+        """Stop listening, let requests end, close. Safe to call twice."""
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def _boundary(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Every request comes and goes through here: who may drive us, and what errors look like."""
+        request_id = request.query.get("request_id") if request.query_string else None
+        try:
+            self._check_browser(request)
+            return await handler(request)
+        except OperationError as error:
+            return self._refused(request, error, request_id)
+        except web.HTTPException as error:
+            return self._refused(request, _from_aiohttp(request, error), request_id)
+        except (ConnectionError, asyncio.CancelledError):
+            # The client is gone; nobody is left to answer.
+            raise
+        except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the requester is answered
+            self._service.counters.errors += 1
+            _log.exception("failed", transport="http", method=request.method, path=request.path)
+            return _json(encode_internal(request_id), status=500)
+
+    def _refused(self, request: web.Request, error: OperationError, request_id: str | None) -> web.Response:
+        self._service.counters.errors += 1
+        status = _status(error)
+        _log.info(
+            "refused", transport="http", method=request.method, path=request.path, status=status, code=error.code,
+            message=error.message,
+        )  # fmt: skip
+        response = _json(encode_failure(error, request_id), status=status)
+        if status == STATUS["busy"]:
+            response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+        if isinstance(error, _MethodNotAllowed) and error.problems:
+            response.headers["Allow"] = error.problems[0].message
+        return response
+
+    def _handler(self, operation: Operation) -> Callable[[web.Request], Awaitable[web.Response]]:
+        if operation.name == "get":
+            return self._get(operation)
+
+        async def handle(request: web.Request) -> web.Response:
+            return await self._run(operation, request)
+
+        return handle
+
+    def _get(self, operation: Operation) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """The short path of a read: name, cached bytes, send."""
+
+        async def handle(request: web.Request) -> web.Response:
+            if request.query_string:
+                return await self._run(operation, request)
+            cached = self._service.cached_get(request.match_info["name"])
+            if cached is None:
+                return await self._run(operation, request)
+            self._service.counters.messages_processed += 1
+            return self._conditional(request, encode_success(cached.body, None), cached.etag)
+
+        return handle
+
+    async def _run(self, operation: Operation, request: web.Request) -> web.Response:
+        self._service.counters.messages_processed += 1
+        fields = _query_fields(operation, request)
+        name = request.match_info.get("name", "")
+        if operation.body != "none" or request.body_exists:
+            name = await self._read_body(operation, request, fields) or name
+        if operation.writes and operation.target is not None:
+            self._put_condition(request, fields, name)
+        _check_known(operation, fields)
+        answer = await operation.run(self._service, Caller(None, "http"), name, fields)
+        request_id = fields.get("request_id")
+        body = encode_answer(operation, answer, request_id if isinstance(request_id, str) else None)
+        if answer.etag is None:
+            return _json(body)
+        if operation.writes:
+            return _json(body, status=201 if answer.created else 200, etag=answer.etag)
+        return self._conditional(request, body, answer.etag)
+
+    def _conditional(self, request: web.Request, body: bytes, etag: str) -> web.Response:
+        """RFC 9110 §13.1.2: what the client has already is not sent again."""
+        condition = request.headers.get("If-None-Match")
+        if condition is not None and _etag_matches(condition, etag, weak=True):
+            return web.Response(status=304, headers={**_HEADERS, "ETag": f'"{etag}"'})
+        return _json(body, etag=etag)
+
+    async def _read_body(self, operation: Operation, request: web.Request, fields: JsonObject) -> str | None:
+        """Put what the body says into ``fields``; returns the service where the body names it."""
+        length = request.content_length
+        if length is not None and length > self._max_bytes:
+            raise TooLarge(f"The body is {length} bytes; at most {self._max_bytes} are allowed.")
+        data = await request.read()
+        if operation.body == "none":
+            if data:
+                raise InvalidRequest(f"{request.method} {request.path} takes no body; send query parameters.")
+            return None
+        if data and request.content_type not in _JSON_TYPES:
+            raise _UnsupportedMediaType(
+                f"The body is {request.content_type}; send JSON with Content-Type: application/json."
+            )
+        if operation.body != "fields":
+            if not data:
+                raise InvalidRequest(f"The body is empty; send the {operation.body} as JSON.")
+            fields[operation.body] = documents.decode(data)
+            return None
+        content = documents.decode(data) if data else {}
+        if not isinstance(content, dict):
+            raise InvalidRequest(f"The body is {documents.type_name(content)}; send a JSON object.")
+        fields.update(content)
+        if operation.target is None or "{target}" in operation.path:
+            return None
+        name = fields.pop("service", None)
+        if not isinstance(name, str):
+            raise InvalidRequest('The body names no service; send {"service": …, "config": …}.')
+        return name
+
+    def _put_condition(self, request: web.Request, fields: JsonObject, service: str) -> None:
+        """Turn ``If-Match`` and ``If-None-Match: *`` (RFC 9110 §13.1) into ``expected_revision``."""
+        if_match = request.headers.get("If-Match")
+        if_none_match = request.headers.get("If-None-Match")
+        if if_match is None and if_none_match is None:
+            return
+        environment = fields.get("environment")
+        current = self._service.current(service, environment if isinstance(environment, str) else None)
+        if if_none_match is not None:
+            if if_none_match.strip() != "*":
+                raise InvalidRequest('A write takes If-None-Match only as "*", which means: must not exist yet.')
+            fields["expected_revision"] = 0
+        elif if_match is not None and if_match.strip() == "*":
+            fields["expected_revision"] = current.revision or -1
+        elif if_match is not None and current.etag is not None and _etag_matches(if_match, current.etag, weak=False):
+            fields["expected_revision"] = current.revision
+        elif if_match is not None:
+            fields["expected_revision"] = _revision_of(if_match)
+        if fields["expected_revision"] != current.revision:
+            raise _PreconditionFailed(
+                f"{service} is at revision {current.revision}, which is not what the request's condition says; get it again "
+                "and redo the change.",
+                revision=current.revision,
+                checksum=current.checksum,
+            )
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        ready = self._service.ready
+        body: JsonObject = {"ready": ready, "mqtt_connected": self._service.bus_connected}
+        return _json(documents.encode(body), status=200 if ready else 503)
+
+    def _check_browser(self, request: web.Request) -> None:
+        """Refuse what a foreign web page makes a browser send: it must not drive a daemon on loopback.
+
+        Raises:
+            Forbidden: The Host is not one of ours (DNS rebinding), or the Origin is another site.
+        """
+        host = request.headers.get("Host", "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if name.lower() not in self._known_hosts and not self._believable(name.lower()):
+            raise Forbidden(
+                f"The Host {host[:100]!r} is not a name of this daemon; use http://127.0.0.1, or list the name in "
+                "ALICIACFG_HTTP_ALLOWED_HOSTS."
+            )
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.lower() != f"{request.scheme}://{host}".lower():
+            raise Forbidden(f"The Origin {origin[:100]!r} is another site; web pages of other sites may not do this.")
+
+    def _believable(self, name: str) -> bool:
+        """Beyond loopback, addresses and names without a dot: no web page can be served under one of ours."""
+        if self._loopback:
+            return is_loopback(name.strip("[]"))
+        if name and "." not in name and ":" not in name:
+            return True
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return False
+        return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name is this machine's own loopback."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _json(body: bytes, *, status: int = 200, etag: str | None = None) -> web.Response:
+    headers = _HEADERS if etag is None else {**_HEADERS, "ETag": f'"{etag}"'}
+    return web.Response(body=body, status=status, content_type=_JSON, headers=headers)
+
+
+def _status(error: OperationError) -> int:
+    match error:
+        case _MethodNotAllowed():
+            return 405
+        case _UnsupportedMediaType():
+            return 415
+        case _PreconditionFailed():
+            return 412
+        case _:
+            return STATUS[error.code]
+
+
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> OperationError:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return _MethodNotAllowed(
+            f"{request.method} is not possible on {request.path}; possible: {allowed}.", [Problem("", allowed)]
+        )
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return TooLarge("The body is larger than allowed (ALICIACFG_MAX_CONFIG_BYTES).")
+    if error.status == STATUS["not_found"]:
+        return NotFound(f"There is nothing at {request.path[:200]}; the operations are listed in the README.")
+    return InvalidRequest(f"The request is malformed: {error.reason}.")
+
+
+def _query_fields(operation: Operation, request: web.Request) -> JsonObject:
+    """The query parameters as the operation's fields.
+
+    Raises:
+        InvalidRequest: One comes twice, or is not what it should be.
+    """
+    fields: JsonObject = {}
+    for name, value in request.query.items():
+        if name in fields:
+            raise InvalidRequest(f"The query parameter {name[:80]!r} comes twice.")
+        fields[name] = _typed(name, value)
+    del operation
+    return fields
+
+
+def _typed(name: str, text: str) -> Json:
+    if name in _INTEGERS:
+        with contextlib.suppress(ValueError):
+            return int(text)
+        raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected a number.")
+    if name in _BOOLEANS:
+        if text in {"true", "1", ""}:
+            return True
+        if text in {"false", "0"}:
+            return False
+        raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected true or false.")
+    return text
+
+
+def _check_known(operation: Operation, fields: JsonObject) -> None:
+    """Over HTTP an unknown field is a mistake worth telling; over MQTT the bus adds its own."""
+    unknown = sorted(fields.keys() - operation.fields)
+    if unknown:
+        known = ", ".join(sorted(operation.fields))
+        raise InvalidRequest(
+            f"{operation.name} does not know {unknown[0][:80]!r}; it takes: {known}.",
+            [Problem(f"/{documents.escape(name)}", "is not known here") for name in unknown],
+        )
+
+
+def _etag_matches(header: str, etag: str, *, weak: bool) -> bool:
+    """RFC 9110 §8.8.3.2 on a list of entity tags, or ``*``."""
+    if header.strip() == "*":
+        return True
+    for part in header.split(","):
+        tag = part.strip()
+        if weak:
+            tag = tag.removeprefix("W/")
+        if tag == f'"{etag}"':
+            return True
+    return False
+
+
+def _revision_of(header: str) -> int:
+    """The revision of ``If-Match: "7"``; -1, which no configuration has, for any other tag."""
+    text = header.strip().strip('"')
+    return int(text) if text.isascii() and text.isdigit() else -1

@@ -1,0 +1,52 @@
+"""Asking a daemon over HTTP; the only module that imports aiohttp's client."""
+
+import aiohttp
+
+from aliciacfg import documents
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.operations import BY_NAME
+
+
+async def ask(
+    url: str, operation: str, target: str | None, fields: JsonObject, *, timeout_seconds: float
+) -> JsonObject:
+    """Send one request.
+
+    Args:
+        url: Where the daemon listens, ``http://127.0.0.1:8026``.
+        operation: A name of the operations table.
+        target: The service or environment it is about.
+        fields: The request's fields; those that are None are left out.
+        timeout_seconds: How long to wait for the answer.
+
+    Returns:
+        The answer, a success or a refusal.
+
+    Raises:
+        BrokerUnavailable: No answer came.
+    """
+    row = BY_NAME[operation]
+    content = {key: value for key, value in fields.items() if value is not None}
+    body: object = None
+    if row.body in {"config", "patch"}:
+        body = content.pop(row.body)
+    elif row.body == "fields":
+        in_path = "{target}" in row.path or target is None
+        body, content = (content if in_path else {**content, "service": target}), {}
+    query = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in content.items()}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds)) as session,
+            session.request(
+                row.method,
+                url.rstrip("/") + row.path.replace("{target}", target or ""),
+                params=query,
+                data=None if body is None else documents.encode(body),
+                headers={} if body is None else {"Content-Type": "application/json"},
+            ) as response,
+        ):
+            answer = documents.decode(await response.read())
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise BrokerUnavailable(f"no answer from {url}: {error or 'timeout'}; is the daemon running?") from error
+    return answer if isinstance(answer, dict) else {}

@@ -1,0 +1,301 @@
+"""Environment and schema files as layers, lowest first.
+
+    schema defaults
+    < base.yaml defaults     < <environment>.yaml defaults     < <environment>-secrets.yaml defaults
+    < base.yaml services     < <environment>.yaml services     < <environment>-secrets.yaml services
+    < overlay (what was changed at run time; not a file)
+
+Each layer is a merge patch (RFC 7396) on the running result, so what base says about one service beats what
+an environment says about all services. Spring Cloud Config and others do the reverse.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from aliciacfg import names, yamlfiles
+from aliciacfg.documents import Json, JsonObject, escape, merge, normalise, type_name
+from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.schemas import ServiceSchema, schema_problems
+
+_FILE_KEYS = ("defaults", "services", "protected")
+BASE = "base"
+ACCESS = "access"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one section of one environment file says about one service.
+
+    Attributes:
+        file: The file as its operator names it.
+        section: The top-level key the patch stands under.
+        patch: A merge patch.
+        prefix: JSON Pointer of the patch inside the file.
+        lines: 1-based lines of the file by JSON Pointer.
+    """
+
+    file: str
+    section: Literal["defaults", "services"]
+    patch: JsonObject
+    prefix: str
+    lines: Mapping[str, int]
+
+    def line(self, pointer: str) -> int | None:
+        """The line that says something about ``pointer`` of the service's document, if this layer does."""
+        return self.lines.get(self.prefix + pointer)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentFile:
+    """One parsed environment file."""
+
+    file: str
+    defaults: JsonObject
+    services: Mapping[str, JsonObject]
+    protected: bool
+    lines: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One environment: its files, lowest first, and what is wrong with them.
+
+    With ``problems`` the files are not usable, and nothing may be composed from them.
+    """
+
+    name: str
+    files: tuple[EnvironmentFile, ...]
+    problems: tuple[SourceProblem, ...] = ()
+
+    @property
+    def protected(self) -> bool:
+        """Whether a write must say which revision it expects."""
+        return any(file.protected for file in self.files)
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The services that the files name."""
+        return frozenset(name for file in self.files for name in file.services)
+
+    def layers(self, service: str) -> list[Layer]:
+        """The layers of one service, lowest first."""
+        defaults = [Layer(f.file, "defaults", f.defaults, "/defaults", f.lines) for f in self.files]
+        own = [
+            Layer(f.file, "services", f.services[service], f"/services/{escape(service)}", f.lines)
+            for f in self.files
+            if service in f.services
+        ]
+        return [layer for layer in [*defaults, *own] if layer.patch]
+
+    def locate(self, service: str, pointer: str) -> tuple[str, int | None]:
+        """The file and line that decide a place of a service's document, or the nearest place around it."""
+        layers = self.layers(service)
+        while True:
+            for layer in reversed(layers):
+                if (pointer or layer.section == "services") and (line := layer.line(pointer)) is not None:
+                    return layer.file, line
+            if not pointer:
+                return f"environments/{self.name}.yaml", None
+            pointer = pointer.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Everything read from files at one moment."""
+
+    environments: Mapping[str, Environment]
+    schemas: Mapping[str, ServiceSchema]
+    fallback: ServiceSchema = field(default_factory=lambda: ServiceSchema(None, title="base"))
+
+    def schema(self, service: str) -> ServiceSchema:
+        """A service's schema; the base contract alone for a service without a schema file."""
+        return self.schemas.get(service, self.fallback)
+
+    def defaults(self, environment: str, service: str) -> JsonObject:
+        """The lowest layer: who the document is for, then the defaults of contract and schema.
+
+        ``mqtt_config.username`` is the service's name unless something says otherwise: the home's broker
+        knows each service by its name.
+        """
+        identity: JsonObject = {
+            "service_name": service,
+            "environment": environment,
+            "mqtt_config": {"username": service},
+        }
+        result = merge(identity, self.schema(service).defaults)
+        return result if isinstance(result, dict) else identity
+
+
+def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, str]) -> Sources:
+    """Read every environment and schema file.
+
+    Args:
+        environments_dir: Holds ``base.yaml``, ``<environment>.yaml`` and ``<environment>-secrets.yaml``.
+        schemas_dir: Holds ``<service>.yaml`` or ``<service>.json``.
+        variables: What ``${NAME}`` in environment files stands for.
+
+    Raises:
+        SourceError: Something that concerns every environment is wrong: ``base.yaml``, a schema, a directory.
+            What is wrong with one environment's own files is in its ``problems``.
+    """
+    problems: list[SourceProblem] = []
+    files: dict[str, EnvironmentFile] = {}
+    broken: dict[str, tuple[SourceProblem, ...]] = {}
+    for path, label in _listing(environments_dir, problems):
+        name = path.stem
+        if name == ACCESS:
+            continue
+        try:
+            files[name] = _environment_file(path, label, variables)
+        except SourceError as error:
+            broken[name] = error.problems
+    problems += broken.pop(BASE, ())
+    loaded = _load_schemas(schemas_dir, problems)
+    environments = _environments(files, broken, problems)
+    if problems:
+        raise SourceError(problems)
+    return Sources(environments, loaded)
+
+
+def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
+    """The files that ``load`` would read now; missing directories have none."""
+    return [
+        path
+        for directory in (environments_dir, schemas_dir)
+        if directory.is_dir()
+        for path in sorted(directory.iterdir())
+        if path.suffix in {".yaml", ".json", ".yml"} and not path.name.startswith(".")
+    ]
+
+
+def _environments(
+    files: Mapping[str, EnvironmentFile],
+    broken: Mapping[str, tuple[SourceProblem, ...]],
+    problems: list[SourceProblem],
+) -> dict[str, Environment]:
+    base = (files[BASE],) if BASE in files else ()
+    environments: dict[str, Environment] = {}
+    found = sorted((files.keys() | broken.keys()) - {BASE})
+    for name in dict.fromkeys(stem.removesuffix(names.SECRETS_SUFFIX) for stem in found):
+        if problem := names.environment_problem(name):
+            problems.append(SourceProblem(f"environments/{name}.yaml", None, f"{problem}; rename the file"))
+            continue
+        stems = [stem for stem in (name, name + names.SECRETS_SUFFIX) if stem in found]
+        environments[name] = Environment(
+            name,
+            (*base, *(files[stem] for stem in stems if stem in files)),
+            tuple(problem for stem in stems for problem in broken.get(stem, ())),
+        )
+    return environments
+
+
+def _listing(directory: Path, problems: list[SourceProblem]) -> Iterator[tuple[Path, str]]:
+    label = directory.name
+    if not directory.is_dir():
+        problems.append(
+            SourceProblem(f"{label}/", None, f"there is no directory {directory}; create it or set its path")
+        )
+        return
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.suffix == ".yml":
+            problems.append(SourceProblem(f"{label}/{path.name}", None, "files end in .yaml here; rename it"))
+        elif path.suffix == ".yaml":
+            yield path, f"{label}/{path.name}"
+
+
+def _read(path: Path, label: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError([SourceProblem(label, None, f"is not UTF-8: byte {error.start} is invalid")]) from error
+    except OSError as error:
+        raise SourceError([SourceProblem(label, None, f"cannot be read: {error.strerror}")]) from error
+
+
+def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> EnvironmentFile:
+    document = yamlfiles.load(_read(path, label), file=label, variables=variables)
+    problems: list[SourceProblem] = []
+
+    def wrong(pointer: str, message: str) -> None:
+        problems.append(SourceProblem(label, document.lines.get(pointer), message, pointer))
+
+    def section(value: Json, pointer: str) -> JsonObject:
+        # An empty section, `services:` with nothing below, is null in YAML and says nothing.
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            wrong(pointer, f"found {type_name(value)} at {pointer or 'the top'}; expected a mapping")
+            return {}
+        normal = normalise(value)
+        return normal if isinstance(normal, dict) else {}
+
+    top = section(document.value, "")
+    for key in top.keys() - set(_FILE_KEYS):
+        wrong(f"/{escape(key)}", f"{key!r} is not known here; expected one of {', '.join(_FILE_KEYS)}")
+    protected = top.get("protected", False)
+    if not isinstance(protected, bool):
+        wrong("/protected", f"found {type_name(protected)}; 'protected' is true or false")
+    services: dict[str, JsonObject] = {}
+    for name, patch in section(top.get("services"), "/services").items():
+        pointer = f"/services/{escape(name)}"
+        if problem := names.service_problem(name):
+            wrong(pointer, problem)
+        services[name] = section(patch, pointer)
+    defaults = section(top.get("defaults"), "/defaults")
+    if problems:
+        raise SourceError(problems)
+    return EnvironmentFile(label, defaults, services, protected is True, document.lines)
+
+
+def _load_schemas(directory: Path, problems: list[SourceProblem]) -> dict[str, ServiceSchema]:
+    loaded: dict[str, ServiceSchema] = {}
+    if not directory.is_dir():
+        problems.append(
+            SourceProblem(f"{directory.name}/", None, f"there is no directory {directory}; create it or set its path")
+        )
+        return loaded
+    for path in sorted(directory.iterdir()):
+        label = f"{directory.name}/{path.name}"
+        if path.suffix not in {".yaml", ".json", ".yml"} or path.name.startswith("."):
+            continue
+        service = path.stem
+        if path.suffix == ".yml":
+            problems.append(SourceProblem(label, None, "files end in .yaml or .json here; rename it"))
+        elif problem := names.service_problem(service):
+            problems.append(SourceProblem(label, None, f"{problem}; rename the file"))
+        elif service in loaded:
+            problems.append(SourceProblem(label, None, f"{service} has a schema in .json and .yaml; remove one"))
+        else:
+            try:
+                loaded[service] = _schema_file(path, label)
+            except SourceError as error:
+                problems += error.problems
+    return loaded
+
+
+def _schema_file(path: Path, label: str) -> ServiceSchema:
+    # JSON is read as YAML 1.2, of which it is a subset, so that both have lines and the same limits.
+    document = yamlfiles.load(_read(path, label), file=label)
+    problems = schema_problems(document.value, title=path.stem)
+    if problems:
+        raise SourceError(
+            SourceProblem(
+                label,
+                _nearest_line(document.lines, problem.pointer),
+                f"{problem.pointer or '(schema)'}: {problem.message}",
+                problem.pointer,
+            )
+            for problem in problems
+        )
+    value = document.value
+    return ServiceSchema(value if isinstance(value, dict) else None, title=path.stem)
+
+
+def _nearest_line(lines: Mapping[str, int], pointer: str) -> int | None:
+    while pointer and pointer not in lines:
+        pointer = pointer.rpartition("/")[0]
+    return lines.get(pointer)

@@ -1,0 +1,73 @@
+"""Structured logs on standard error: one line an event, for people on a terminal and JSON otherwise.
+
+The only module that configures structlog and the standard library's logging, through which aiohttp, asyncio and
+paho speak.
+"""
+
+import logging
+import sys
+from typing import Any, cast
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from aliciacfg.documents import encode
+
+_NOISY = {"asyncio": logging.WARNING, "amqtt": logging.CRITICAL, "transitions": logging.CRITICAL}
+
+
+def configure(*, level: str, form: str) -> None:
+    """Set logging up for this process.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        form: ``console``, ``json``, or ``auto`` to choose by what standard error is.
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_empty,
+    ]
+    rendering: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.EventRenamer("event"), _render_json]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name, least in _NOISY.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
+    # paho logs every packet, payload included, at debug level.
+    logging.getLogger("aliciacfg.mqtt.paho").setLevel(max(logging.WARNING, root.level))
+
+
+def _without_empty(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {key: value for key, value in event.items() if value is not None and value != []}
+
+
+def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return encode({key: value if _plain(value) else repr(value) for key, value in event.items()}).decode()
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_plain(item) for item in cast("list[object]", value))
+    return value is None or isinstance(value, str | int | float | bool)

@@ -1,0 +1,1 @@
+"""The MQTT face: requests and answers, retained messages, the manners of the home's bus."""

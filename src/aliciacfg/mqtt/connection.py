@@ -1,0 +1,385 @@
+"""One connection to the broker; the only module that knows aiomqtt and the paho client under it.
+
+aiomqtt connects, keeps alive, subscribes and feeds the socket to the event loop. Three things are done on its
+paho client instead, each for a measured reason:
+
+- Publishing: aiomqtt drops the reason code of a PUBACK, so a publication that an ACL denies looks successful;
+  and its book-keeping is quadratic in concurrent publications.
+- Answering: MQTT 5 properties are encoded by hand, which costs a tenth of paho's ``Properties``.
+- Receiving: messages come by callback instead of through a queue with a task per message.
+
+A connection is used once. Reconnecting makes a new one, so that nothing in flight is sent twice: the outbox
+publishes anew.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import aiomqtt
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTTMessage
+from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from aliciacfg.errors import BrokerUnavailable
+
+Protocol = Literal["5", "3.1.1"]
+
+_TIMEOUT_SECONDS = 5.0
+_KEEPALIVE_SECONDS = 30
+_SESSION_EXPIRY_SECONDS = 24 * 60 * 60
+_RECEIVE_MAXIMUM = 1000
+_MAX_INFLIGHT = 1000
+_UNSUPPORTED_PROTOCOL_VERSION = 132
+_FAILURE = 0x80
+# Without it every answer waits for the delayed acknowledgement of the one before: 44 ms (Nagle's algorithm).
+_NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+# MQTT 5 §2.2.2.2, property identifiers.
+_CONTENT_TYPE = b"\x03"
+_CORRELATION_DATA = b"\x09"
+_USER_PROPERTY = b"\x26"
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A message from the broker.
+
+    Attributes:
+        response_topic: MQTT 5 §3.3.2.3.5, as the broker passed it on; not checked.
+        correlation_data: MQTT 5 §3.3.2.3.6.
+        retained: The broker had kept it from before the subscription.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker publishes, retained, when this connection dies."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is and how to be let in.
+
+    Attributes:
+        host: Name or address.
+        tls_ca: A file of certificate authorities; turns TLS on.
+        tls_cert: The client's certificate file.
+        tls_key: Its key file.
+    """
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The TLS settings; None without TLS.
+
+        Raises:
+            BrokerUnavailable: A file cannot be used.
+        """
+        if self.tls_ca is None and self.tls_cert is None:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.tls_ca)
+            if self.tls_cert is not None:
+                context.load_cert_chain(self.tls_cert, self.tls_key)
+        except OSError as error:
+            raise BrokerUnavailable(f"MQTT_TLS_CA, MQTT_TLS_CERT or MQTT_TLS_KEY cannot be used: {error}") from error
+        return context
+
+
+class Denied(BrokerUnavailable):
+    """The broker refused a publication (MQTT 5 §3.4.2.1), as an ACL does."""
+
+
+class _Encoded:
+    """Stands where paho expects ``Properties``: already encoded."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, encoded: bytes) -> None:
+        self._bytes = encoded
+
+    def pack(self) -> bytes:
+        return self._bytes
+
+
+def _string(text: bytes) -> bytes:
+    return len(text).to_bytes(2, "big") + text
+
+
+def _variable_integer(number: int) -> bytes:
+    """MQTT 5 §1.5.5."""
+    encoded = bytearray()
+    while True:
+        number, byte = divmod(number, 128)
+        encoded.append(byte | 0x80 if number else byte)
+        if not number:
+            return bytes(encoded)
+
+
+def _answer_head(status: bytes) -> bytes:
+    return _CONTENT_TYPE + _string(b"application/json") + _USER_PROPERTY + _string(b"status") + _string(status)
+
+
+_ANSWER_HEADS = {True: _answer_head(b"success"), False: _answer_head(b"error")}
+
+
+class Connection:
+    """A live connection; made by ``connect``.
+
+    Attributes:
+        protocol: What was agreed with the broker.
+    """
+
+    def __init__(self, client: aiomqtt.Client, protocol: Protocol) -> None:
+        self._client = client
+        # aiomqtt has no public way to these three; see the module's docstring.
+        self._paho: PahoClient = client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._receiver: Callable[[Inbound], None] = lambda _message: None
+        self._early: list[Inbound] | None = []
+        self.protocol: Protocol = protocol
+        self._paho.on_message = self._on_message
+        self._paho.on_publish = self._on_publish
+
+    def receive(self, receiver: Callable[[Inbound], None]) -> None:
+        """Call ``receiver`` with every message, beginning with those that came before this call."""
+        early, self._early = self._early or [], None
+        self._receiver = receiver
+        for message in early:
+            receiver(message)
+
+    async def close(self) -> None:
+        """Disconnect, if the broker has not gone first."""
+        with contextlib.suppress(aiomqtt.MqttError):
+            await self._client.__aexit__(None, None, None)
+
+    async def wait_closed(self) -> None:
+        """Return never; raise BrokerUnavailable when the connection is gone."""
+        try:
+            async for _message in self._client.messages:
+                pass
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(f"the broker is gone: {error}") from error
+
+    async def subscribe(self, filters: Sequence[str]) -> None:
+        """Subscribe to topic filters at QoS 1; returns when the broker has acknowledged.
+
+        Raises:
+            BrokerUnavailable: It has not, or refused one.
+        """
+        try:
+            if self.protocol == "5":
+                options = SubscribeOptions(qos=1)
+                wanted = [(topic, options) for topic in filters]
+                granted = await self._client.subscribe(wanted, timeout=_TIMEOUT_SECONDS)
+            else:
+                granted = await self._client.subscribe([(topic, 1) for topic in filters], timeout=_TIMEOUT_SECONDS)
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(f"subscribing failed: {error}") from error
+        refused = [name for name, code in zip(filters, granted, strict=False) if _code(code) >= _FAILURE]
+        if refused:
+            raise BrokerUnavailable(f"the broker refused the subscription of {', '.join(refused)}")
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe from topic filters.
+
+        Raises:
+            BrokerUnavailable: The broker has not acknowledged.
+        """
+        try:
+            await self._client.unsubscribe(list(filters), timeout=_TIMEOUT_SECONDS)
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(f"unsubscribing failed: {error}") from error
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish at QoS 1; returns when the broker has acknowledged.
+
+        Raises:
+            Denied: The broker refused it and said so (MQTT 5 only; on 3.1.1 nobody can tell).
+            BrokerUnavailable: It did not acknowledge in time.
+        """
+        info = self._paho.publish(topic, payload, 1, retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise BrokerUnavailable(f"publishing on {topic} failed: {info.rc.name}")
+        done = self._waiting[info.mid] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await done
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"the broker did not acknowledge {topic}") from error
+        finally:
+            self._waiting.pop(info.mid, None)
+
+    def send(self, topic: str, payload: bytes, *, qos: int = 1) -> None:
+        """Publish without waiting and without retaining; for what nobody depends on."""
+        self._paho.publish(topic, payload, qos, retain=False)
+
+    def request(self, topic: str, payload: bytes, *, response_topic: str, correlation_data: bytes) -> None:
+        """Publish a request at QoS 1 that names where to answer (MQTT 5), without waiting."""
+        properties = None
+        if self.protocol == "5":
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.ResponseTopic = response_topic
+            properties.CorrelationData = correlation_data
+        self._paho.publish(topic, payload, 1, retain=False, properties=properties)
+
+    def answer(self, topic: str, payload: bytes, *, qos: int, success: bool, correlation_data: bytes | None) -> None:
+        """Publish an answer without waiting: content type, ``status`` and correlation data on MQTT 5."""
+        if self.protocol != "5":
+            self._paho.publish(topic, payload, qos, retain=False)
+            return
+        encoded = _ANSWER_HEADS[success]
+        if correlation_data is not None:
+            encoded += _CORRELATION_DATA + _string(correlation_data)
+        properties = _Encoded(_variable_integer(len(encoded)) + encoded)
+        # paho only ever calls pack() on it.
+        self._paho.publish(topic, payload, qos, retain=False, properties=properties)  # pyright: ignore[reportArgumentType]
+
+    def _on_message(self, _client: object, _userdata: object, message: MQTTMessage) -> None:
+        properties = message.properties
+        inbound = Inbound(
+            topic=message.topic,
+            payload=bytes(message.payload),
+            qos=message.qos,
+            retained=message.retain,
+            response_topic=getattr(properties, "ResponseTopic", None),
+            correlation_data=getattr(properties, "CorrelationData", None),
+        )
+        if self._early is not None:
+            self._early.append(inbound)
+        else:
+            self._receiver(inbound)
+
+    def _on_publish(
+        self, _client: object, _userdata: object, mid: int, reason: ReasonCode, _properties: object
+    ) -> None:
+        done = self._waiting.get(mid)
+        if done is None or done.done():
+            return
+        if _code(reason) >= _FAILURE:
+            done.set_exception(Denied(f"the broker refused a publication: {reason}"))
+        else:
+            done.set_result(None)
+
+
+@asynccontextmanager
+async def connect(
+    address: BrokerAddress,
+    *,
+    client_id: str | None,
+    will: Will | None = None,
+    prefer: Protocol = "5",
+    timeout_seconds: float = _TIMEOUT_SECONDS,
+) -> AsyncGenerator[Connection, None]:
+    """Connect, and disconnect at the end.
+
+    Args:
+        address: The broker.
+        client_id: A fixed id makes a persistent session, in which the broker holds what arrives meanwhile;
+            None makes a session that ends with the connection.
+        will: Published, retained, when the connection dies without a disconnect.
+        prefer: Tried first; the other one is tried when the broker refuses it.
+        timeout_seconds: How long the broker may take to answer.
+
+    Raises:
+        BrokerUnavailable: No connection, with a message that says why.
+    """
+    order: tuple[Protocol, ...] = ("5", "3.1.1") if prefer == "5" else ("3.1.1", "5")
+    connection = await _open(address, order, client_id=client_id, will=will, timeout_seconds=timeout_seconds)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _open(
+    address: BrokerAddress,
+    order: Sequence[Protocol],
+    *,
+    client_id: str | None,
+    will: Will | None,
+    timeout_seconds: float,
+) -> Connection:
+    problem: aiomqtt.MqttError | None = None
+    for protocol in order:
+        client = _client(address, protocol, client_id=client_id, will=will, timeout_seconds=timeout_seconds)
+        # Before connecting: what a persistent session held comes right behind the CONNACK.
+        connection = Connection(client, protocol)
+        try:
+            await client.__aenter__()
+        except aiomqtt.MqttCodeError as error:
+            problem = error
+            # A broker of 3.1.1 only says so, or says nothing; what else it refuses it refuses either way.
+            if _code(error.rc) not in {_UNSUPPORTED_PROTOCOL_VERSION, 1}:
+                break
+        except aiomqtt.MqttError as error:
+            problem = error
+            if not str(error).startswith("Operation timed out"):
+                break
+        else:
+            return connection
+    raise BrokerUnavailable(f"{address.host}:{address.port}: {problem}") from problem
+
+
+def _client(
+    address: BrokerAddress, protocol: Protocol, *, client_id: str | None, will: Will | None, timeout_seconds: float
+) -> aiomqtt.Client:
+    persistent = client_id is not None
+    properties = None
+    if protocol == "5":
+        properties = Properties(PacketTypes.CONNECT)
+        properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+        if persistent:
+            properties.SessionExpiryInterval = _SESSION_EXPIRY_SECONDS
+    return aiomqtt.Client(
+        address.host,
+        address.port,
+        username=address.username,
+        password=address.password,
+        identifier=client_id,
+        protocol=aiomqtt.ProtocolVersion.V5 if protocol == "5" else aiomqtt.ProtocolVersion.V311,
+        clean_session=None if protocol == "5" else not persistent,
+        # paho refuses the option on 3.1.1 unless it has its default.
+        clean_start=not persistent if protocol == "5" else MQTT_CLEAN_START_FIRST_ONLY,
+        properties=properties,
+        will=None if will is None else aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
+        timeout=timeout_seconds,
+        keepalive=_KEEPALIVE_SECONDS,
+        max_inflight_messages=_MAX_INFLIGHT,
+        tls_context=address.tls_context(),
+        socket_options=[_NO_DELAY],
+        logger=logging.getLogger("aliciacfg.mqtt.paho"),
+    )
+
+
+def _code(code: object) -> int:
+    if isinstance(code, ReasonCode):
+        return code.value
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,124 @@
+"""The other side of the bus: asking a daemon over MQTT, and listening to updates."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from aliciacfg import documents
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.mqtt import topics
+from aliciacfg.mqtt.connection import BrokerAddress, Connection, Inbound, connect
+
+
+class Requester:
+    """Sends requests and waits for their answers; made by ``open_requester``."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+        self._prefix = f"{topics.REPLY}{name}/{uuid.uuid4().hex[:12]}/"
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._updates: asyncio.Queue[Inbound] = asyncio.Queue()
+
+    async def start(self) -> None:
+        """Subscribe to answers.
+
+        Raises:
+            BrokerUnavailable: The broker refuses.
+        """
+        self._connection.receive(self._on_message)
+        await self._connection.subscribe([f"{self._prefix}#"])
+
+    async def ask(
+        self, operation: str, target: str | None, fields: JsonObject, *, timeout_seconds: float
+    ) -> JsonObject:
+        """Send one request.
+
+        Args:
+            operation: A name of the operations table.
+            target: The service or environment it is about.
+            fields: The request's fields.
+            timeout_seconds: How long to wait for the answer.
+
+        Returns:
+            The answer, a success or a refusal.
+
+        Raises:
+            BrokerUnavailable: No answer came.
+        """
+        levels = [operation, *([target] if target is not None else []), self._name]
+        answer_topic = self._prefix + uuid.uuid4().hex
+        future = self._waiting[answer_topic] = asyncio.get_running_loop().create_future()
+        # On MQTT 3.1.1 there is no Response Topic; the payload names it instead.
+        content = {key: value for key, value in fields.items() if value is not None}
+        if self._connection.protocol != "5":
+            content["reply_to"] = answer_topic
+        payload = documents.encode(content) if content else b""
+        try:
+            self._connection.request(
+                topics.CONFIG + "/".join(levels), payload, response_topic=answer_topic, correlation_data=b"1"
+            )
+            async with asyncio.timeout(timeout_seconds):
+                answer = documents.decode(await future)
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"no answer within {timeout_seconds:g} s: is the daemon running on this broker?"
+            ) from error
+        finally:
+            self._waiting.pop(answer_topic, None)
+        return answer if isinstance(answer, dict) else {}
+
+    async def updates(self, service: str | None) -> AsyncIterator[JsonObject]:
+        """Yield the retained configuration of a service (None: of all) and every change after it.
+
+        Raises:
+            BrokerUnavailable: The broker is gone.
+        """
+        await self._connection.subscribe([topics.UPDATE + (service or "+")])
+        closed = asyncio.create_task(self._connection.wait_closed())
+        try:
+            while True:
+                update = asyncio.create_task(self._updates.get())
+                await asyncio.wait({update, closed}, return_when=asyncio.FIRST_COMPLETED)
+                if not update.done():
+                    update.cancel()
+                    await closed
+                message = await update
+                content = documents.decode(message.payload) if message.payload else None
+                yield (
+                    content
+                    if isinstance(content, dict)
+                    else {
+                        "service": message.topic.removeprefix(topics.UPDATE),
+                        "deleted": True,
+                    }
+                )
+        finally:
+            closed.cancel()
+
+    def _on_message(self, inbound: Inbound) -> None:
+        if inbound.topic.startswith(topics.UPDATE):
+            self._updates.put_nowait(inbound)
+            return
+        future = self._waiting.get(inbound.topic)
+        if future is not None and not future.done():
+            future.set_result(inbound.payload)
+
+
+@asynccontextmanager
+async def open_requester(address: BrokerAddress, name: str) -> AsyncGenerator[Requester, None]:
+    """Connect as a requester.
+
+    Args:
+        address: The broker.
+        name: The last level of request topics: who asks.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached.
+    """
+    async with connect(address, client_id=None) as connection:
+        requester = Requester(connection, name)
+        await requester.start()
+        yield requester

@@ -1,0 +1,194 @@
+"""Requests over MQTT: decode, call, answer; every error becomes an answer."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from aliciacfg import names
+from aliciacfg.documents import decode, type_name
+from aliciacfg.errors import Busy, Forbidden, InvalidRequest, NotFound, OperationError, TooLarge
+from aliciacfg.messages import Caller, encode_failure, encode_internal, encode_success
+from aliciacfg.mqtt import envelope, topics
+from aliciacfg.mqtt.connection import Inbound
+from aliciacfg.mqtt.envelope import Opened
+from aliciacfg.operations import BY_NAME, Operation, encode_answer
+from aliciacfg.service import ConfigService
+
+_log = structlog.get_logger(__name__)
+
+_GET = topics.CONFIG + "get/"
+# Health has a topic of its own.
+_OPERATIONS = {name: operation for name, operation in BY_NAME.items() if name != "health"}
+# Response topics that were found good; a client uses one or a few for all its requests.
+_MAX_KNOWN_TOPICS = 4096
+# What a request may hold besides a configuration of the largest size.
+_REQUEST_OVERHEAD_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer on its way.
+
+    Attributes:
+        topic: Where it goes; found allowed.
+        payload: JSON.
+        success: Told in the ``status`` user property.
+    """
+
+    topic: str
+    payload: bytes
+    success: bool
+    qos: int
+    correlation_data: bytes | None
+
+
+class Requests:
+    """Answers requests; knows no connection."""
+
+    def __init__(self, service: ConfigService, *, reply_prefixes: tuple[str, ...], max_config_bytes: int) -> None:
+        """Take what it needs.
+
+        Args:
+            service: Carries the operations out.
+            reply_prefixes: Where answers may go besides ``alicia/reply/``.
+            max_config_bytes: The largest configuration; a request may be a little larger.
+        """
+        self._service = service
+        self._prefixes = reply_prefixes
+        self._max_bytes = max_config_bytes + _REQUEST_OVERHEAD_BYTES
+        self._known: set[str] = set()
+
+    def answer_at_once(self, inbound: Inbound) -> Reply | None:
+        """The short path: a plain ``get`` of what is cached. None sends the request down the long one."""
+        if inbound.payload or not inbound.topic.startswith(_GET):
+            return None
+        name = inbound.topic[len(_GET) :]
+        cached = self._service.cached_get(name)
+        if cached is None:
+            return None
+        topic = inbound.response_topic
+        if topic is None:
+            topic = f"{topics.REPLY}get/{name}"
+        elif topic not in self._known:
+            if not self.may_answer_on(topic):
+                return None
+            if len(self._known) >= _MAX_KNOWN_TOPICS:
+                self._known.clear()
+            self._known.add(topic)
+        self._service.counters.messages_processed += 1
+        return Reply(topic, encode_success(cached.body, None), True, inbound.qos, inbound.correlation_data)
+
+    def may_answer_on(self, topic: str) -> bool:
+        """Whether an answer may go to a topic that somebody names."""
+        return topics.answer_topic_problem(topic, self._prefixes) is None
+
+    def is_request(self, inbound: Inbound) -> bool:
+        """Whether a message may have to be answered."""
+        return topics.parse_request(inbound.topic) is not None
+
+    async def answer(self, inbound: Inbound) -> Reply | None:
+        """The long path: any request. None where nothing has to be said."""
+        request = topics.parse_request(inbound.topic)
+        if request is None:
+            return None
+        self._service.counters.messages_processed += 1
+        opened, problem = self._open(inbound.payload)
+        named = inbound.response_topic
+        if named is None and isinstance(reply_to := opened.content.get("reply_to"), str):
+            named = reply_to
+        operation = _OPERATIONS.get(request.operation)
+        if operation is None and named is None:
+            # Other programs' messages: the bus carries more than requests under alicia/config/.
+            return None
+        topic = request.default_answer
+        if problem is None and named is not None and (why := topics.answer_topic_problem(named, self._prefixes)):
+            # Checked before anything is carried out.
+            problem = Forbidden(f"The request names an answer topic that is not allowed: {why}. Nothing was done.")
+        elif named is not None and self.may_answer_on(named):
+            topic = named
+        body, success = await self._body(inbound.topic, request, operation, opened, problem)
+        wrapped = envelope.wrap(body, kind="response", destination=opened.source, depth=opened.depth)
+        return Reply(topic, wrapped, success, inbound.qos, inbound.correlation_data)
+
+    async def _body(
+        self,
+        topic: str,
+        request: topics.RequestTopic,
+        operation: Operation | None,
+        opened: Opened,
+        problem: OperationError | None,
+    ) -> tuple[bytes, bool]:
+        """The encoded answer, and whether it is a success; carries the operation out unless there is a problem."""
+        request_id = _request_id(opened)
+        try:
+            if problem is not None:
+                raise problem
+            if operation is None:
+                raise NotFound(f"There is no operation {request.operation!r}; there are: {', '.join(_OPERATIONS)}.")
+            name, requester = _levels(operation, request.levels)
+            fields = {key: value for key, value in opened.content.items() if key in operation.fields}
+            if request_id is not None:
+                fields["request_id"] = request_id
+            answer = await operation.run(self._service, Caller(requester, "mqtt"), name, fields)
+            return encode_answer(operation, answer, request_id), True
+        except OperationError as error:
+            self._service.counters.errors += 1
+            _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.message)
+            return encode_failure(error, request_id), False
+        except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the requester is answered
+            self._service.counters.errors += 1
+            _log.exception("failed", transport="mqtt", topic=topic)
+            return encode_internal(request_id), False
+
+    def refuse_busy(self, inbound: Inbound) -> Reply | None:
+        """The answer when too many requests wait already."""
+        request = topics.parse_request(inbound.topic)
+        if request is None:
+            return None
+        named = inbound.response_topic
+        topic = request.default_answer
+        if named is not None and self.may_answer_on(named):
+            topic = named
+        body = encode_failure(Busy("Too many requests wait; try again in a second."), None)
+        return Reply(topic, body, False, inbound.qos, inbound.correlation_data)
+
+    def _open(self, payload: bytes) -> tuple[Opened, OperationError | None]:
+        """The request out of its envelopes, or why it is none."""
+        if not payload:
+            return Opened({}), None
+        if len(payload) > self._max_bytes:
+            problem = TooLarge(f"The request is {len(payload)} bytes; at most {self._max_bytes} are allowed.")
+            return Opened({}), problem
+        try:
+            message = decode(payload)
+        except OperationError as error:
+            return Opened({}), error
+        if not isinstance(message, dict):
+            problem = InvalidRequest(f"The payload is {type_name(message)}; send a JSON object, or nothing.")
+            return Opened({}), problem
+        return envelope.open_message(message), None
+
+
+def _request_id(opened: Opened) -> str | None:
+    """The requester's own id as it can be echoed, else the envelope's."""
+    given = opened.content.get("request_id")
+    return given if isinstance(given, str) else opened.message_id
+
+
+def _levels(operation: Operation, levels: tuple[str, ...]) -> tuple[str, str | None]:
+    """The name and the requester that a topic's levels say.
+
+    Without a requester, an operation on a service is that service's own; any other is anonymous.
+    """
+    expected = 0 if operation.target is None else 1
+    if len(levels) not in {expected, expected + 1}:
+        form = f"alicia/config/{operation.name}" + (f"/<{operation.target}>" if operation.target else "")
+        raise InvalidRequest(f"The topic has the wrong number of levels; expected {form} or {form}/<requester>.")
+    requester = levels[expected] if len(levels) > expected else None
+    if requester is not None and not names.is_requester(requester):
+        raise InvalidRequest(f"{requester[:80]!r} cannot name a requester; use the name of a service or user.")
+    name = levels[0] if expected else ""
+    if requester is None and operation.target == "service":
+        names.check_service(name)
+        requester = name
+    return name, requester

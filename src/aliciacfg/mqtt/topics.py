@@ -1,0 +1,90 @@
+"""The topics of the bus, and which of them an answer may go to."""
+
+from dataclasses import dataclass
+
+from aliciacfg import names, outbox
+
+CONFIG = "alicia/config/"
+REPLY = "alicia/reply/"
+UPDATE = CONFIG + "update/"
+ALERT = CONFIG + "alert/"
+ENVIRONMENT = CONFIG + "environment"
+KEY = CONFIG + "key"
+HEALTH = "alicia/system/health/config_service"
+HEALTH_CHECK = "alicia/system/health/check"
+REGISTER = "alicia/system/discovery/register"
+UNREGISTER = "alicia/system/discovery/unregister"
+
+# What this program itself says under alicia/config/, beside the operations.
+OWN = frozenset({"update", "alert", "applied", "environment", "key"})
+
+# MQTT allows 65,535 bytes; Mosquitto drops a *publisher* whose topic has some 200 levels or control characters.
+_MAX_TOPIC_BYTES = 1024
+_MAX_LEVELS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTopic:
+    """A request's topic, taken apart.
+
+    Attributes:
+        operation: The level after ``alicia/config/``.
+        levels: What follows it.
+        default_answer: Where the answer goes unless the request says otherwise.
+    """
+
+    operation: str
+    levels: tuple[str, ...]
+    default_answer: str
+
+
+def parse_request(topic: str) -> RequestTopic | None:
+    """Take a topic apart; None if it is no request's."""
+    if not topic.startswith(CONFIG):
+        return None
+    rest = topic.removeprefix(CONFIG)
+    operation, *levels = rest.split("/")
+    if operation in OWN:
+        return None
+    return RequestTopic(operation, tuple(levels), REPLY + rest)
+
+
+def answer_topic_problem(topic: str, prefixes: tuple[str, ...]) -> str | None:
+    """Why an answer cannot go to a topic that a request names, or None if it can.
+
+    The daemon is no publish proxy: whoever may ask it must not make it publish elsewhere.
+
+    Args:
+        topic: From the Response Topic or ``reply_to``; anything at all.
+        prefixes: Where answers may go besides ``alicia/reply/``.
+    """
+    if not topic.startswith((REPLY, *prefixes)):
+        allowed = ", ".join((REPLY, *prefixes))
+        return f"answers go to topics that begin with {allowed}"
+    if "+" in topic or "#" in topic:
+        return "an answer topic has no wildcards"
+    if not topic.isprintable() or "\ufffe" in topic or "\uffff" in topic:
+        return "an answer topic has no control characters"
+    try:
+        size = len(topic.encode())
+    except UnicodeEncodeError:
+        return "an answer topic is UTF-8"
+    if size > _MAX_TOPIC_BYTES or topic.count("/") >= _MAX_LEVELS:
+        return f"an answer topic has at most {_MAX_TOPIC_BYTES} bytes and {_MAX_LEVELS} levels"
+    return None
+
+
+def subject_topic(subject: str) -> str:
+    """Where the retained message of a subject lives."""
+    service = outbox.subject_service(subject)
+    if service is not None:
+        return UPDATE + service
+    return {outbox.ENVIRONMENT: ENVIRONMENT, outbox.KEY: KEY}[subject]
+
+
+def topic_subject(topic: str) -> str | None:
+    """The subject whose retained message lives at a topic, if there is one."""
+    if topic.startswith(UPDATE):
+        service = topic.removeprefix(UPDATE)
+        return None if names.service_problem(service) else outbox.service_subject(service)
+    return {ENVIRONMENT: outbox.ENVIRONMENT, KEY: outbox.KEY}.get(topic)

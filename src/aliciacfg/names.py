@@ -1,0 +1,63 @@
+"""The names that services, environments and requesters may have."""
+
+import re
+
+from aliciacfg.errors import InvalidRequest
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+SECRETS_SUFFIX = "-secrets"
+
+# Operation names and other words that stand in the same place of a topic or a path as a service's name.
+RESERVED_SERVICES = frozenset(
+    {
+        "get", "set", "patch", "unset", "delete", "validate", "schema", "list", "batch", "history", "rollback",
+        "explain", "compare", "environments", "activate", "reload", "recipient", "health", "instances", "reply",
+    }
+)  # fmt: skip
+RESERVED_ENVIRONMENTS = frozenset({"base", "access"})
+
+_FORM = "a name begins with a letter or digit and goes on with at most 63 letters, digits, '_', '.' or '-'"
+
+
+def service_problem(name: str) -> str | None:
+    """Why a service cannot have this name, or None if it can."""
+    if _NAME.fullmatch(name) is None:
+        return f"{name[:80]!r} cannot name a service: {_FORM}"
+    if name in RESERVED_SERVICES:
+        return f"{name!r} cannot name a service: the word is an operation or part of a path"
+    return None
+
+
+def environment_problem(name: str) -> str | None:
+    """Why an environment cannot have this name, or None if it can."""
+    if _NAME.fullmatch(name) is None:
+        return f"{name[:80]!r} cannot name an environment: {_FORM}"
+    if name in RESERVED_ENVIRONMENTS or name.endswith(SECRETS_SUFFIX):
+        return f"{name!r} cannot name an environment: files of that name have another meaning"
+    return None
+
+
+def check_service(name: str) -> None:
+    """Refuse what cannot name a service.
+
+    Raises:
+        InvalidRequest: The name is malformed or reserved.
+    """
+    if problem := service_problem(name):
+        raise InvalidRequest(f"{problem}.")
+
+
+def check_environment(name: str) -> None:
+    """Refuse what cannot name an environment.
+
+    Raises:
+        InvalidRequest: The name is malformed or reserved.
+    """
+    if problem := environment_problem(name):
+        raise InvalidRequest(f"{problem}.")
+
+
+def is_requester(name: str) -> bool:
+    """Whether a topic level can name a requester."""
+    return _NAME.fullmatch(name) is not None

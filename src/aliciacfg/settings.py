@@ -1,0 +1,226 @@
+"""The daemon's own settings: one table for environment variables, ``.env``, flags and documentation."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import dotenv
+import msgspec
+from msgspec import Meta
+
+from aliciacfg import names
+from aliciacfg.errors import SettingsError
+
+Origin = Literal["flag", "environment", ".env", "default"]
+
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+_ListenPort = Annotated[int, Meta(ge=0, le=65535)]
+_Positive = Annotated[int, Meta(ge=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        name: The environment variable.
+        field: The attribute of ``Settings``, and the flag: ``http_port`` is ``--http-port``.
+        type: What the text must be.
+        default: The text that counts when nothing says otherwise; None for no value.
+        help: One line.
+        secret: Never printed.
+    """
+
+    name: str
+    field: str
+    type: Any
+    default: str | None
+    help: str
+    secret: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The flag of ``aliciacfg serve``."""
+        return "--" + self.field.replace("_", "-")
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("MQTT_BROKER", "mqtt_broker", str, "alicia_bus_core", "Host of the broker."),
+    Setting("MQTT_PORT", "mqtt_port", _Port, "1883", "TCP port of the broker."),
+    Setting("MQTT_USERNAME", "mqtt_username", str, "config_service", "User name at the broker."),
+    Setting("MQTT_PASSWORD", "mqtt_password", str, None, "Password at the broker.", secret=True),
+    Setting("MQTT_TLS_CA", "mqtt_tls_ca", str, None, "File of certificate authorities; turns TLS on."),
+    Setting("MQTT_TLS_CERT", "mqtt_tls_cert", str, None, "File of the client's certificate."),
+    Setting("MQTT_TLS_KEY", "mqtt_tls_key", str, None, "File of the certificate's key."),
+    Setting("ENVIRONMENT", "environment", str, "dev", "A value other than at the previous start is activated."),
+    Setting("ALICIACFG_HTTP_HOST", "http_host", str, "127.0.0.1", "Address that HTTP listens on."),
+    Setting("ALICIACFG_HTTP_PORT", "http_port", _ListenPort, "8026", "Port that HTTP listens on; 0 takes a free one."),
+    Setting("ALICIACFG_HTTP_ALLOWED_HOSTS", "http_allowed_hosts", str, "", "More names of this host, comma-separated."),
+    Setting("ALICIACFG_DATA_DIR", "data_dir", str, "data", "Directory of database and keys."),
+    Setting("ALICIACFG_ENVIRONMENTS_DIR", "environments_dir", str, "environments", "Directory of environment files."),
+    Setting("ALICIACFG_SCHEMAS_DIR", "schemas_dir", str, "schemas", "Directory of schema files."),
+    Setting("ALICIACFG_CACHE_TTL_SECONDS", "cache_ttl_seconds", float, "300", "How long a cached answer serves."),
+    Setting("ALICIACFG_MAX_CONFIG_BYTES", "max_config_bytes", _Positive, "262144", "Largest configuration as JSON."),
+    Setting("ALICIACFG_MAX_SERVICES", "max_services", _Positive, "1000", "Most services in an environment."),
+    Setting("ALICIACFG_REPLY_PREFIXES", "reply_prefixes", str, "", "Topics beside alicia/reply/, comma-separated."),
+    Setting(
+        "ALICIACFG_PROTECTED_MODE", "protected_mode", Literal["on", "off"], "on",
+        "off: serve others than this machine without access rules.",
+    ),
+    Setting(
+        "ALICIACFG_LOG_LEVEL", "log_level", Literal["debug", "info", "warning", "error"], "info",
+        "Least severity logged.",
+    ),
+    Setting(
+        "ALICIACFG_LOG_FORMAT", "log_format", Literal["auto", "console", "json"], "auto",
+        "auto: for people on a terminal, JSON otherwise.",
+    ),
+)  # fmt: skip
+
+_BY_FIELD = {setting.field: setting for setting in SETTINGS}
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The values; see ``SETTINGS`` for what they mean. Paths are as given, relative to the working directory."""
+
+    mqtt_broker: str
+    mqtt_port: int
+    mqtt_username: str
+    mqtt_password: str | None
+    mqtt_tls_ca: str | None
+    mqtt_tls_cert: str | None
+    mqtt_tls_key: str | None
+    environment: str
+    http_host: str
+    http_port: int
+    http_allowed_hosts: str
+    data_dir: str
+    environments_dir: str
+    schemas_dir: str
+    cache_ttl_seconds: float
+    max_config_bytes: int
+    max_services: int
+    reply_prefixes: str
+    protected_mode: str
+    log_level: str
+    log_format: str
+
+    @property
+    def reply_prefix_list(self) -> tuple[str, ...]:
+        """``reply_prefixes`` apart."""
+        return split_list(self.reply_prefixes)
+
+    @property
+    def allowed_host_list(self) -> tuple[str, ...]:
+        """``http_allowed_hosts`` apart."""
+        return split_list(self.http_allowed_hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Settings together with where each came from."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+
+    def explicit(self, field: str) -> bool:
+        """Whether somebody set it."""
+        return self.origins[field] != "default"
+
+
+def read_dotenv(directory: Path) -> dict[str, str]:
+    """The variables of a ``.env`` file; empty if there is none. ``${…}`` in it stays literal."""
+    file = directory / ".env"
+    if not file.is_file():
+        return {}
+    values = dotenv.dotenv_values(file, interpolate=False)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def resolve(flags: Mapping[str, str], *, environ: Mapping[str, str], dotenv_values: Mapping[str, str]) -> Resolved:
+    """Settle every setting: a flag beats the environment, which beats ``.env``, which beats the default.
+
+    Args:
+        flags: Values by field; fields without a flag are absent.
+        environ: The process environment. An empty variable counts as not set.
+        dotenv_values: What ``.env`` says.
+
+    Raises:
+        SettingsError: Values that cannot be, each with its name, what was found and what is expected.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    messages: list[str] = []
+    for setting in SETTINGS:
+        text, origin = _find(setting, flags, environ, dotenv_values)
+        origins[setting.field] = origin
+        if text is None:
+            values[setting.field] = None
+            continue
+        try:
+            values[setting.field] = msgspec.convert(text, setting.type, strict=False)
+        except msgspec.ValidationError as error:
+            shown = "a secret" if setting.secret else repr(text)
+            where = setting.flag if origin == "flag" else f"{setting.name} ({origin})"
+            messages.append(f"{where}: found {shown}; {_expectation(setting, error)}")
+    if not messages and (problem := names.environment_problem(values["environment"])):
+        messages.append(f"ENVIRONMENT: {problem}")
+    if messages:
+        raise SettingsError(messages)
+    return Resolved(Settings(**values), origins)
+
+
+def describe(resolved: Resolved) -> list[dict[str, str | None]]:
+    """Every setting with value, default and origin; secrets redacted."""
+    rows: list[dict[str, str | None]] = []
+    for setting in SETTINGS:
+        value = getattr(resolved.settings, setting.field)
+        shown = None if value is None else "***" if setting.secret else str(value)
+        rows.append(
+            {
+                "name": setting.name,
+                "flag": setting.flag,
+                "value": shown,
+                "default": setting.default,
+                "from": resolved.origins[setting.field],
+                "help": setting.help,
+            }
+        )
+    return rows
+
+
+def replace(resolved: Resolved, **changes: object) -> Resolved:
+    """Settings with some fields decided by the program itself, as ``--dev`` does."""
+    return Resolved(msgspec.structs.replace(resolved.settings, **changes), resolved.origins)
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """The items of a comma-separated list, blanks dropped."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _find(
+    setting: Setting, flags: Mapping[str, str], environ: Mapping[str, str], dotenv_values: Mapping[str, str]
+) -> tuple[str | None, Origin]:
+    if setting.field in flags:
+        return flags[setting.field], "flag"
+    if environ.get(setting.name):
+        return environ[setting.name], "environment"
+    if dotenv_values.get(setting.name):
+        return dotenv_values[setting.name], ".env"
+    return setting.default, "default"
+
+
+def _expectation(setting: Setting, error: msgspec.ValidationError) -> str:
+    if getattr(setting.type, "__origin__", None) is Literal:
+        choices = cast("tuple[str, ...]", setting.type.__args__)
+        return f"expected one of {', '.join(choices)}"
+    text = str(error)
+    return text[:1].lower() + text[1:]
+
+
+def variables(directory: Path) -> dict[str, str]:
+    """What ``${NAME}`` in environment files stands for: ``.env``, then the process environment above it."""
+    return {**read_dotenv(directory), **os.environ}

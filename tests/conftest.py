@@ -1,0 +1,61 @@
+"""Fixtures: every test that needs one gets a real broker, a real daemon, real files."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Broker, Daemon
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long trials out unless they are asked for by their marker."""
+    if "soak" in (config.option.markexpr or ""):
+        return
+    skipped = [item for item in items if item.get_closest_marker("soak")]
+    if skipped:
+        config.hook.pytest_deselected(items=skipped)
+        items[:] = [item for item in items if item not in skipped]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    made = Broker(tmp_path / "broker").start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def make_daemon(tmp_path: Path, broker: Broker) -> Iterator[Callable[..., Daemon]]:
+    """Makes daemons that are not started yet; ends them, and looks for what none may log."""
+    made: list[Daemon] = []
+
+    def make(name: str = "home", **options: Any) -> Daemon:
+        options.setdefault("broker_port", broker.port)
+        made.append(Daemon(tmp_path / name, **options).prepare())
+        return made[-1]
+
+    yield make
+    for daemon in made:
+        daemon.stop()
+        if daemon.log.exists():
+            assert "Traceback" not in daemon.log.read_text(), daemon.log.read_text()[-6000:]
+
+
+@pytest.fixture
+def daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon that is READY, of the test's own."""
+    return make_daemon().start()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A READY daemon for tests that leave nothing behind, or only at a service whose name is their own."""
+    directory = tmp_path_factory.mktemp("shared")
+    broker = Broker(directory / "broker").start()
+    made = Daemon(directory / "home", broker_port=broker.port).start()
+    yield made
+    code = made.stop()
+    broker.stop()
+    assert code == 0
+    assert "Traceback" not in made.log.read_text(), made.log.read_text()[-6000:]

@@ -1,0 +1,327 @@
+"""Real things for tests: a Mosquitto, a daemon, an MQTT client, each on a port of its own."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from aliciacfg.devbroker import dev_config
+
+ROOT = Path(__file__).resolve().parent.parent
+PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
+SERVICES = sorted(path.stem for path in (ROOT / "schemas").glob("*.yaml"))
+SECONDS = 15.0
+NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(what: Any, *, seconds: float = SECONDS, why: str = "") -> Any:
+    """Poll until ``what()`` is true, and return it; fail after ``seconds``."""
+    end = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {why or what}")
+        threading.Event().wait(0.02)
+
+
+@dataclass
+class Broker:
+    """A Mosquitto of its own; ``config`` is added to the project's mosquitto.conf."""
+
+    directory: Path
+    config: str = ""
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Broker":
+        self.directory.mkdir(parents=True, exist_ok=True)
+        file = self.directory / "mosquitto.conf"
+        file.write_text(dev_config(self.port, self.directory) + self.config)
+        program = shutil.which("mosquitto", path=PATH)
+        assert program is not None, "run make test, which installs Mosquitto"
+        self.process = subprocess.Popen([program, "-c", str(file)], stderr=subprocess.DEVNULL)
+        wait_until(self._answers, why="Mosquitto listens")
+        return self
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5):
+            return True
+        return False
+
+    def kill(self) -> None:
+        """End it at once, its memory with it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def wipe(self) -> None:
+        for file in self.directory.glob("*.db*"):
+            file.unlink()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+
+@dataclass
+class Daemon:
+    """A daemon in a process and a directory of its own, with copies of the repository's files."""
+
+    directory: Path
+    broker_port: int
+    environ: dict[str, str] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
+    process: subprocess.Popen[str] | None = None
+    url: str = ""
+    ready_line: str = ""
+    output: list[str] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "daemon.log"
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def environments(self) -> Path:
+        return self.directory / "environments"
+
+    def prepare(self) -> "Daemon":
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for name in ("environments", "schemas"):
+            if not (self.directory / name).exists():
+                shutil.copytree(ROOT / name, self.directory / name)
+        return self
+
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MQTT_", "ALICIA", "ENVIRON"))}
+        return {
+            **kept,
+            "MQTT_BROKER": "127.0.0.1",
+            "MQTT_PORT": str(self.broker_port),
+            "ALICIACFG_HTTP_PORT": "0",
+            **self.environ,
+        }
+
+    def spawn(self) -> "Daemon":
+        """Start the process without waiting for it."""
+        self.prepare()
+        self.output.clear()
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "aliciacfg", "serve", *self.arguments],
+                cwd=self.directory,
+                env={key: value for key, value in self.environment().items() if value},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        return self
+
+    def start(self) -> "Daemon":
+        """Start and wait for READY."""
+        self.spawn()
+        self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line.rstrip("\n"))
+            if line.startswith("READY"):
+                self.ready_line = line.rstrip("\n")
+                found = re.search(r"http://[^ ]+", line)
+                assert found is not None
+                self.url = found[0]
+                return
+        raise AssertionError(f"the daemon ended with {self.process.wait()}: {self.log.read_text()[-4000:]}")
+
+    def wait_exit(self, seconds: float = SECONDS) -> int:
+        assert self.process is not None
+        code = self.process.wait(seconds)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.process = None
+        return code
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.wait_exit()
+
+    def stop(self) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait_exit()
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it logged."""
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [entry for entry in self.events() if entry.get("event") == event]
+
+    def http(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        raw: bytes | None = None,
+    ) -> "HttpAnswer":
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        sent = {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=sent)
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as response:
+                return HttpAnswer(response.status, dict(response.headers), response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return HttpAnswer(error.code, dict(error.headers), error.read())
+
+    def config(self, service: str, query: str = "") -> dict[str, Any]:
+        """The answer to a get over HTTP."""
+        answer = self.http("GET", f"/config/{service}{query}")
+        assert answer.status == 200, answer.body
+        return answer.json
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Message:
+    topic: str
+    payload: bytes
+    retained: bool
+    qos: int = 0
+    properties: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.payload)
+
+
+class Client:
+    """A plain MQTT client, independent of the project's own."""
+
+    def __init__(self, client: aiomqtt.Client, protocol: int) -> None:
+        self.client = client
+        self.protocol = protocol
+        self._iterator = aiter(client.messages)
+
+    async def subscribe(self, *filters: str) -> None:
+        for name in filters:
+            await self.client.subscribe(name, qos=1)
+
+    async def publish(
+        self, topic: str, payload: bytes | str | dict[str, Any] = b"", *, qos: int = 1, retain: bool = False, **v5: Any
+    ) -> None:
+        properties = None
+        if v5:
+            properties = Properties(PacketTypes.PUBLISH)
+            for name, value in v5.items():
+                setattr(properties, name, value)
+        data = json.dumps(payload) if isinstance(payload, dict) else payload
+        await self.client.publish(topic, data, qos=qos, retain=retain, properties=properties)
+
+    async def next(self, seconds: float = SECONDS) -> Message:
+        async with asyncio.timeout(seconds):
+            message = await anext(self._iterator)
+        properties = vars(message.properties) if message.properties is not None else {}
+        assert isinstance(message.payload, bytes)
+        return Message(str(message.topic), message.payload, message.retain, message.qos, dict(properties))
+
+    async def until(self, topic: str, *, seconds: float = SECONDS) -> Message:
+        """The next message on a topic; others are passed over."""
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await self.next(seconds)
+                if message.topic == topic:
+                    return message
+
+    async def silence(self, seconds: float) -> list[Message]:
+        """What comes within a time in which nothing should."""
+        found: list[Message] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    found.append(await self.next(seconds + 1))
+        return found
+
+    async def ask(self, topic: str, payload: bytes | str | dict[str, Any] = b"", *, qos: int = 1) -> Message:
+        """A request over MQTT 5 and its answer."""
+        answer = f"alicia/reply/test/{os.urandom(6).hex()}"
+        await self.subscribe(answer)
+        await self.publish(topic, payload, qos=qos, ResponseTopic=answer, CorrelationData=b"\x00\x01")
+        return await self.until(answer)
+
+    async def retained(self, pattern: str) -> dict[str, Message]:
+        """Every retained message under a filter, by topic; closed by a marker."""
+        marker = f"alicia/reply/test/{os.urandom(6).hex()}"
+        await self.subscribe(marker, pattern)
+        await self.publish(marker, b"end")
+        found: dict[str, Message] = {}
+        while True:
+            message = await self.next()
+            if message.topic == marker:
+                break
+            if message.retained:
+                found[message.topic] = message
+        await self.client.unsubscribe(pattern)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def client(port: int, *, protocol: int = 5, **options: Any) -> AsyncGenerator[Client, None]:
+    version = aiomqtt.ProtocolVersion.V5 if protocol == 5 else aiomqtt.ProtocolVersion.V311
+    async with aiomqtt.Client("127.0.0.1", port, protocol=version, socket_options=[NO_DELAY], **options) as made:
+        made.pending_calls_threshold = 10_000
+        yield Client(made, protocol)
+
+
+def files_under(directory: Path) -> Iterator[Path]:
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            yield path

@@ -1,0 +1,290 @@
+"""Environment and schema files: watched, taken over whole or not at all."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import Daemon, client, wait_until
+
+
+def edit(path: Path, *replacements: tuple[str, str]) -> str:
+    """Replace parts of a file; returns what it was."""
+    before = path.read_text()
+    after = before
+    for old, new in replacements:
+        assert old in after, old
+        after = after.replace(old, new, 1)
+    path.write_text(after)
+    return before
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
+
+
+@pytest.fixture
+def home(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon on small files of the test's own."""
+    daemon = make_daemon()
+    for file in daemon.environments.iterdir():
+        file.unlink()
+    for file in (daemon.directory / "schemas").iterdir():
+        file.unlink()
+    (daemon.environments / "base.yaml").write_text(
+        "# what all share\n"
+        "defaults:\n"
+        "  mqtt_config: {host: broker, port: 1883, password: shared-secret}\n"
+        "  api_config: {host: 0.0.0.0, port: 8000}\n"
+        "  settings:\n"
+        "    color: red\n"
+        "services:\n"
+        "  one:\n"
+        "    settings: {size: 1}\n"
+        "  two:\n"
+        "    settings: {size: 2, color: blue}\n"
+        "  three: {}\n"
+    )
+    (daemon.environments / "dev.yaml").write_text("defaults:\n  settings:\n    level: low\n")
+    return daemon.start()
+
+
+def revisions(daemon: Daemon) -> dict[str, int]:
+    return {item["service"]: item["revision"] for item in daemon.http("GET", "/configs").json["configs"]}
+
+
+def wait_taken(daemon: Daemon, times: int) -> None:
+    wait_until(lambda: len(daemon.logged("files_taken")) >= times, why="the edit is taken over")
+
+
+def wait_refused(daemon: Daemon, times: int) -> None:
+    wait_until(lambda: len(daemon.logged("files_refused")) >= times, why="the edit is refused")
+
+
+async def test_an_edit_reaches_the_services_that_inherit_the_key_and_no_other(home: Daemon):
+    """A default changed in base.yaml reaches those that nobody overrode it for, over the bus too."""
+    async with client(home.broker_port) as mqtt:
+        await mqtt.retained("alicia/config/update/#")
+        await mqtt.subscribe("alicia/config/update/#")
+        for _ in range(3):
+            await mqtt.next()
+        edit(home.environments / "base.yaml", ("color: red", "color: green"))
+        changed = {(await mqtt.next()).json["service"]: None for _ in range(2)}
+        assert set(changed) == {"one", "three"}
+        assert await mqtt.silence(0.3) == []
+    assert home.config("one")["config"]["settings"] == {"color": "green", "level": "low", "size": 1}
+    assert home.config("two")["config"]["settings"]["color"] == "blue"
+    assert revisions(home) == {"one": 2, "two": 1, "three": 2}
+
+
+def test_an_edit_reaches_every_key_that_nobody_overrode_at_run_time(home: Daemon):
+    """What was set at run time stays; everything else follows the files."""
+    document = home.config("one")["config"]
+    document["settings"]["size"] = 99
+    assert home.http("PUT", "/config/one", document).json["changed"] == ["/settings/size"]
+    edit(home.environments / "base.yaml", ("color: red", "color: green"), ("size: 1", "size: 5"))
+    wait_taken(home, 1)
+    assert home.config("one")["config"]["settings"] == {"color": "green", "level": "low", "size": 99}
+    back = home.http("POST", "/config/one/unset", {"pointer": "/settings/size"}).json
+    assert back["config"]["settings"]["size"] == 5
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("base.yaml", "services: [", "base.yaml"),
+        ("dev.yaml", "defaults:\n  mqtt_config: {host: broker, port: 70000}\n", "/mqtt_config/port"),
+        ("base.yaml", "defaults:\n  a: ${NOT_SET_ANYWHERE}\n", "NOT_SET_ANYWHERE"),
+        ("base.yaml", "frobs: {}\n", "frobs"),
+        ("base.yaml", "services:\n  one: !!python/object:os.system {}\n", "tag"),
+        ("base.yaml", "services:\n  one: {}\n  one: {}\n", "one"),
+        ("dev.yaml", "services:\n  'a b': {}\n", "a b"),
+        ("dev.yaml", "protected: maybe\n", "protected"),
+        ("dev.yaml", "services:\n  one: {service_name: two}\n", "/service_name"),
+        ("dev.yaml", "services:\n  one: {settings: {n: .nan}}\n", "dev.yaml:2"),
+        ("dev.yaml", "services:\n  one: {version: one}\n", "/version"),
+    ],
+)
+def test_a_broken_edit_is_refused_whole_and_told_whole(home: Daemon, file: str, text: str, told: str):
+    """It reaches no service, names the file, and the old configuration serves on until it is mended."""
+    before = home.http("GET", "/configs?include=config").json
+    path = home.environments / file
+    kept = path.read_text()
+    path.write_text(text)
+    wait_refused(home, 1)
+    refused = " ".join(home.logged("files_refused")[0]["problems"])
+    assert told in refused
+    assert file in refused or "services/" in refused
+    assert home.http("GET", "/configs?include=config").json == before
+    health = home.http("GET", "/health").json
+    assert health["status"] == "degraded"
+    assert "validation_failed" in health["alerts"]
+    path.write_text(kept)
+    wait_taken(home, 1)
+    assert home.http("GET", "/health").json["status"] == "healthy"
+
+
+def test_a_file_emptied_by_accident_does_not_end_every_configuration(home: Daemon):
+    """When no file names a service any more the edit is refused, and says how it would have to be meant."""
+    (home.environments / "base.yaml").write_text("")
+    wait_refused(home, 1)
+    assert "3 were defined" in home.logged("files_refused")[0]["problems"][0]
+    assert revisions(home) == {"one": 1, "two": 1, "three": 1}
+
+
+def test_all_problems_of_an_edit_are_listed_with_file_and_line(home: Daemon):
+    """Two services made invalid by two lines give two problems that name these lines."""
+    path = home.environments / "base.yaml"
+    edit(path, ("settings: {size: 1}", "api_config: {port: x}"), ("three: {}", "three: {mqtt_config: {host: ''}}"))
+    wait_refused(home, 1)
+    told = home.logged("files_refused")[0]["problems"]
+    lines = path.read_text().splitlines()
+    first = next(number for number, line in enumerate(lines, 1) if "port: x" in line)
+    second = next(number for number, line in enumerate(lines, 1) if "host: ''" in line)
+    assert any(f"base.yaml:{first}" in text and "/api_config/port" in text for text in told)
+    assert any(f"base.yaml:{second}" in text and "/mqtt_config/host" in text for text in told)
+
+
+async def test_the_alert_of_a_refused_edit_names_every_problem(home: Daemon):
+    """The bus hears of it too, with all problems, and without the secret."""
+    async with client(home.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/alert/#")
+        edit(home.environments / "base.yaml", ("port: 1883", "port: 0"))
+        alert = await mqtt.next()
+    assert alert.topic == "alicia/config/alert/validation_failed"
+    assert len(alert.json["problems"]) == 3
+    assert b"shared-secret" not in alert.payload
+
+
+def test_a_broken_schema_is_refused_and_a_good_one_is_taken(home: Daemon):
+    """A schema that would make a stored configuration invalid keeps the old one serving."""
+    schemas = home.directory / "schemas"
+    (schemas / "one.yaml").write_text(
+        "type: object\nproperties:\n  settings:\n    properties: {size: {type: string}}\n"
+    )
+    wait_refused(home, 1)
+    assert "/settings/size" in " ".join(home.logged("files_refused")[0]["problems"])
+    (schemas / "one.yaml").write_text(
+        "type: object\nproperties:\n  settings:\n    properties:\n      size: {type: integer}\n"
+        "      shape: {type: string, default: round}\n"
+    )
+    wait_taken(home, 1)
+    assert home.config("one")["config"]["settings"]["shape"] == "round"
+    assert revisions(home)["two"] == 1
+
+
+def test_a_service_added_to_and_removed_from_the_files_comes_and_goes(home: Daemon):
+    """Added: configured. Removed: gone, unless it has changes made at run time, which refuse the edit."""
+    path = home.environments / "dev.yaml"
+    append(path, "services:\n  four: {}\n")
+    wait_taken(home, 1)
+    assert revisions(home)["four"] == 1
+    home.http("PATCH", "/config/four", {"settings": {"x": 1}})
+    edit(path, ("services:\n  four: {}\n", ""))
+    wait_refused(home, 1)
+    assert "four" in " ".join(home.logged("files_refused")[0]["problems"])
+    home.http("DELETE", "/config/four")
+    assert home.http("POST", "/reload").json["changed"] == ["four"]
+    assert home.http("GET", "/config/four").status == 404
+
+
+def test_variables_come_from_the_environment_and_dotenv(make_daemon: Callable[..., Daemon]):
+    """The process environment beats .env; an edit of .env is taken over."""
+    daemon = make_daemon(environ={"FROM_PROCESS": "process"})
+    dotenv = daemon.directory / ".env"
+    dotenv.write_text("FROM_PROCESS=dotenv\nFROM_DOTENV=41\n")
+    append(
+        daemon.environments / "dev.yaml",
+        "",
+    )
+    path = daemon.environments / "base.yaml"
+    path.write_text(
+        path.read_text().replace(
+            "\ndefaults:\n", "\ndefaults:\n  probe: ['${FROM_PROCESS}']\n  number: ${FROM_DOTENV}\n", 1
+        )
+    )
+    daemon.start()
+    config = daemon.config("voice_router")["config"]
+    assert (config["probe"], config["number"]) == (["process"], 41)
+    dotenv.write_text("FROM_DOTENV=42\n")
+    wait_taken(daemon, 1)
+    assert daemon.config("voice_router")["config"]["number"] == 42
+
+
+def test_reload_answers_what_changed_or_everything_that_is_wrong(home: Daemon):
+    """The operation does at once what the watcher does, and tells the requester."""
+    assert home.http("POST", "/reload").json["changed"] == []
+    path = home.environments / "dev.yaml"
+    kept = path.read_text()
+    path.write_text("services:\n  one: {api_config: 5}\n  two: {api_config: 6}\n")
+    refused = home.http("POST", "/reload")
+    assert refused.status == 422
+    assert len(refused.json["problems"]) == 2
+    path.write_text(kept)
+    assert home.http("POST", "/reload").status == 200
+
+
+def test_an_invalid_inactive_environment_is_shown_and_hurts_nobody(home: Daemon):
+    """Its problems stand in `environments`; the active one goes on changing."""
+    (home.environments / "prod.yaml").write_text("services:\n  one: {api_config: 5}\n")
+    wait_taken(home, 1)
+    found = {item["name"]: item for item in home.http("GET", "/environments").json["environments"]}
+    assert found["dev"]["problems"] == []
+    assert any("/api_config" in problem["pointer"] for problem in found["prod"]["problems"])
+    assert home.http("GET", "/config/one?environment=prod").status == 404
+    assert home.http("GET", "/config/two?environment=prod").status == 200
+    assert home.http("GET", "/health").json["status"] == "healthy"
+
+
+def test_a_first_start_with_invalid_files_prints_every_problem_and_fails(make_daemon: Callable[..., Daemon]):
+    """Nothing was ever recorded, so there is nothing to serve: exit code 8 and the whole list."""
+    daemon = make_daemon()
+    edit(daemon.environments / "base.yaml", ("port: 1883", "port: 0"))
+    (daemon.environments / "dev.yaml").write_text("")
+    daemon.spawn()
+    assert daemon.wait_exit() == 8
+    log = daemon.log.read_text()
+    assert log.count("/mqtt_config/password") >= 22
+    assert "base.yaml" in log
+
+
+def test_a_later_start_with_invalid_files_serves_the_last_revisions(home: Daemon):
+    """Degraded: reads and retained messages as before, no writes, and mended by mending the file."""
+    before = home.http("GET", "/configs?include=config").json
+    home.stop()
+    path = home.environments / "base.yaml"
+    kept = path.read_text()
+    path.write_text("services: [")
+    home.start()
+    assert home.http("GET", "/configs?include=config").json == before
+    assert home.http("GET", "/health").json["status"] == "degraded"
+    assert home.http("PATCH", "/config/one", {"settings": {"x": 1}}).status == 503
+    path.write_text(kept)
+    wait_taken(home, 1)
+    assert home.http("PATCH", "/config/one", {"settings": {"x": 1}}).status == 200
+
+
+async def test_another_environment_setting_activates_that_environment(home: Daemon):
+    """ENVIRONMENT that differs from the previous start's moves everybody; the same one stays what it was."""
+    (home.environments / "staging.yaml").write_text("defaults:\n  settings: {level: high}\n")
+    await asyncio.to_thread(wait_taken, home, 1)
+    await asyncio.to_thread(home.stop)
+    home.environ["ENVIRONMENT"] = "staging"
+    await asyncio.to_thread(home.start)
+    assert "environment staging" in home.ready_line
+    async with client(home.broker_port) as mqtt:
+        found = await mqtt.retained("alicia/config/update/#")
+        assert {message.json["environment"] for message in found.values()} == {"staging"}
+        assert {message.json["config"]["settings"]["level"] for message in found.values()} == {"high"}
+        environment = await mqtt.retained("alicia/config/environment")
+        assert environment["alicia/config/environment"].json["environment"] == "staging"
+
+
+def test_a_protected_environment_wants_the_expected_revision(home: Daemon):
+    """Without it a write is a conflict that tells the revision; with it the write passes."""
+    append(home.environments / "dev.yaml", "protected: true\n")
+    wait_taken(home, 1)
+    refused = home.http("PATCH", "/config/one", {"settings": {"x": 1}})
+    assert (refused.status, refused.json["revision"]) == (409, 1)
+    assert "expected_revision" in refused.json["message"]
+    assert home.http("PATCH", "/config/one?expected_revision=1", {"settings": {"x": 1}}).status == 200

@@ -1,0 +1,198 @@
+"""Retained messages: right at the start, right after every change, put right when others touch them."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from support import SERVICES, Broker, Client, Daemon, client
+
+UPDATES = "alicia/config/update/#"
+
+
+async def settle(mqtt: Client, service: str, revision: int) -> dict[str, object]:
+    """The update of a service with a revision; others of the service are passed over."""
+    while True:
+        message = await mqtt.until(f"alicia/config/update/{service}")
+        if message.payload and message.json["revision"] == revision:
+            return message.json
+
+
+async def test_22_retained_updates_at_start_and_after_a_set_the_one_changed(daemon: Daemon):
+    """A subscriber finds all, then gets the changed one within 100 ms on loopback, and no other."""
+    async with client(daemon.broker_port) as mqtt, client(daemon.broker_port) as writer:
+        found = await mqtt.retained(UPDATES)
+        assert sorted(topic.rpartition("/")[2] for topic in found) == SERVICES
+        for topic, message in found.items():
+            update = message.json
+            assert update["service"] == topic.rpartition("/")[2]
+            assert update["source"] == "config_service"
+            assert (update["environment"], update["revision"], update["epoch"]) == ("dev", 1, 1)
+            assert update["config"]["mqtt_config"]["password"] == "***"
+            assert update["checksum"] == daemon.config(update["service"])["checksum"]
+        await mqtt.subscribe(UPDATES)
+        for _ in found:
+            assert (await mqtt.next()).retained
+        durations: list[float] = []
+        for number in range(5):
+            before = time.perf_counter()
+            await writer.publish(
+                "alicia/config/patch/voice_router", {"patch": {"settings": {"max_sessions": 20 + number}}}
+            )
+            changed = await mqtt.next()
+            durations.append(time.perf_counter() - before)
+            assert changed.topic == "alicia/config/update/voice_router"
+            assert changed.json["changed"] == ["/settings/max_sessions"]
+            assert changed.json["restart_required"] == ["/settings/max_sessions"]
+            assert changed.json["config"]["settings"]["max_sessions"] == 20 + number
+        assert min(durations) < 0.1
+        assert await mqtt.silence(0.3) == []
+
+
+async def test_a_write_that_changes_nothing_announces_nothing(daemon: Daemon):
+    """The same document again is unchanged: no revision, no message."""
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.retained(UPDATES)
+        document = daemon.config("tts_service")["config"]
+        await mqtt.subscribe("alicia/config/update/tts_service")
+        assert (await mqtt.next()).retained
+        answer = daemon.http("PUT", "/config/tts_service", document).json
+        assert answer["unchanged"] is True
+        assert answer["revision"] == 1
+        assert answer["changed"] == []
+        assert await mqtt.silence(0.3) == []
+
+
+async def test_a_deleted_services_retained_message_is_cleared(daemon: Daemon):
+    """A service that no file defines goes from the broker too, and comes back with a higher revision."""
+    document = daemon.config("voice_router")["config"]
+    document["service_name"] = "guest"
+    document["mqtt_config"]["password"] = "guest-password"
+    async with client(daemon.broker_port) as mqtt:
+        assert daemon.http("PUT", "/config/guest", document).json["revision"] == 1
+        await mqtt.subscribe("alicia/config/update/guest")
+        assert (await mqtt.until("alicia/config/update/guest")).json["revision"] == 1
+        assert daemon.http("DELETE", "/config/guest").json["remains"] is False
+        assert (await mqtt.until("alicia/config/update/guest")).payload == b""
+        assert daemon.http("PUT", "/config/guest", document).json["revision"] == 3
+        assert (await mqtt.until("alicia/config/update/guest")).json["revision"] == 3
+
+
+async def test_a_tampered_message_is_told_and_put_right_within_a_second(daemon: Daemon):
+    """Whoever publishes on an update topic is overwritten, and an alert says so."""
+    async with client(daemon.broker_port) as mqtt:
+        right = (await mqtt.retained("alicia/config/update/ai_service"))["alicia/config/update/ai_service"]
+        await mqtt.subscribe("alicia/config/update/ai_service", "alicia/config/alert/tamper")
+        assert (await mqtt.next()).retained
+        began = time.monotonic()
+        await mqtt.publish("alicia/config/update/ai_service", b'{"config": {}}', retain=True)
+        seen = [await mqtt.next() for _ in range(3)]
+        assert time.monotonic() - began < 1.0
+        by_topic = {message.topic: message for message in seen}
+        assert by_topic["alicia/config/alert/tamper"].json["service"] == "ai_service"
+        assert seen[-1].payload == right.payload or by_topic["alicia/config/update/ai_service"].payload == right.payload
+        kept = await mqtt.retained("alicia/config/update/ai_service")
+        assert kept["alicia/config/update/ai_service"].payload == right.payload
+
+
+async def test_a_stranger_under_our_update_topics_is_taken_away(daemon: Daemon):
+    """A retained configuration for a service that has none is cleared: a service must not start from it."""
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/update/stranger")
+        await mqtt.publish("alicia/config/update/stranger", b'{"config": {"evil": true}}', retain=True)
+        assert (await mqtt.next()).payload
+        assert (await mqtt.next()).payload == b""
+        assert await mqtt.retained("alicia/config/update/stranger") == {}
+
+
+async def test_a_broker_that_comes_back_empty_gets_everything_again(daemon: Daemon, broker: Broker):
+    """Broker killed with its memory wiped: HTTP serves on, /ready says no, then every message is right again."""
+    daemon.http("PATCH", "/config/voice_router", {"settings": {"max_sessions": 33}})
+    broker.kill()
+    broker.wipe()
+    assert await asyncio.to_thread(wait_status, daemon, "/ready", 503)
+    assert daemon.config("voice_router")["revision"] == 2
+    # Written while the broker is away.
+    assert daemon.http("PATCH", "/config/stt_service", {"settings": {"max_audio_length_seconds": 44}}).status == 200
+    assert daemon.http("GET", "/health").json["outbox_pending"] >= 1
+    await asyncio.to_thread(broker.start)
+    assert await asyncio.to_thread(wait_status, daemon, "/ready", 200)
+    await asyncio.to_thread(wait_nothing_pending, daemon)
+    async with client(broker.port) as mqtt:
+        found = await mqtt.retained(UPDATES)
+        assert len(found) == 22
+        for topic, message in found.items():
+            expected = daemon.config(topic.rpartition("/")[2])
+            assert message.json["revision"] == expected["revision"]
+            assert message.json["config"] == expected["config"]
+        assert found["alicia/config/update/stt_service"].json["revision"] == 2
+
+
+async def test_what_somebody_wrote_while_the_daemon_was_away_is_put_right_at_its_start(
+    make_daemon: Callable[..., Daemon], broker: Broker
+):
+    """Missing, foreign and strange retained messages are repaired by the read-back at connect."""
+    daemon = make_daemon()
+    await asyncio.to_thread(daemon.start)
+    await asyncio.to_thread(daemon.stop)
+    async with client(broker.port) as mqtt:
+        await mqtt.publish("alicia/config/update/ai_service", b"", retain=True)
+        await mqtt.publish("alicia/config/update/tts_service", b'{"config": "evil"}', retain=True)
+        await mqtt.publish("alicia/config/update/unknown_one", b'{"config": "evil"}', retain=True)
+        await asyncio.to_thread(daemon.start)
+        await asyncio.to_thread(wait_nothing_pending, daemon)
+        await mqtt.subscribe("alicia/config/update/unknown_one")
+        found = await mqtt.retained(UPDATES)
+        if "alicia/config/update/unknown_one" in found:
+            found = await mqtt.retained(UPDATES)
+        assert sorted(topic.rpartition("/")[2] for topic in found) == SERVICES
+        assert found["alicia/config/update/ai_service"].json["service"] == "ai_service"
+        assert found["alicia/config/update/tts_service"].json["service"] == "tts_service"
+
+
+async def test_environment_and_key_are_retained(daemon: Daemon):
+    """Whoever comes finds the active environment and the key to seal with."""
+    async with client(daemon.broker_port) as mqtt:
+        found = await mqtt.retained("alicia/config/+")
+        assert found["alicia/config/environment"].json["environment"] == "dev"
+        key = found["alicia/config/key"].json
+        assert len(key["key_id"]) == 16
+        assert key["public_key"]
+
+
+async def test_a_broker_that_denies_what_it_acknowledges_is_noticed(
+    make_daemon: Callable[..., Daemon], tmp_path_factory: object
+):
+    """Under an ACL that denies one update topic the outbox stays up and `undelivered` is alerted."""
+    from pathlib import Path
+
+    assert hasattr(tmp_path_factory, "mktemp")
+    directory = Path(str(tmp_path_factory.mktemp("acl")))
+    acl = directory / "acl"
+    acl.write_text(
+        "user config_service\ntopic readwrite alicia/#\ntopic deny alicia/config/update/ai_service\n"
+        "user watcher\ntopic readwrite alicia/#\n"
+    )
+    acl.chmod(0o644)
+    denying = Broker(directory / "broker", config=f"acl_file {acl}\n")
+    await asyncio.to_thread(denying.start)
+    try:
+        daemon = make_daemon(broker_port=denying.port)
+        await asyncio.to_thread(daemon.start)
+        health = daemon.http("GET", "/health").json
+        assert health["outbox_pending"] == 1
+        assert "ai_service" in health["alerts"]["undelivered"]
+        await asyncio.to_thread(daemon.stop)
+    finally:
+        denying.stop()
+
+
+def wait_status(daemon: Daemon, path: str, status: int) -> bool:
+    from support import wait_until
+
+    return bool(wait_until(lambda: daemon.http("GET", path).status == status, seconds=30))
+
+
+def wait_nothing_pending(daemon: Daemon) -> None:
+    from support import wait_until
+
+    wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0)

@@ -1,0 +1,148 @@
+"""Secrets stay out of every file, log, message and answer; what is redacted can be edited and put back."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from support import Daemon, client, files_under
+
+PLANTED = {
+    "mqtt": "planted-mqtt-password-7f3a",
+    "grok": "planted-grok-key-91bc",
+    "deep": "planted-deep-token-55de",
+    "file": "planted-file-secret-0c2d",
+    "refused": "planted-refused-4e6f",
+}
+
+
+async def test_planted_secrets_are_found_nowhere(make_daemon: Callable[..., Daemon]):
+    """Secrets from files, writes, refused writes and old revisions, searched in every artefact, at debug level."""
+    daemon = make_daemon(environ={"ALICIACFG_LOG_LEVEL": "debug", "FILE_SECRET": PLANTED["file"]})
+    path = daemon.environments / "dev-secrets.yaml"
+    path.write_text("services:\n  stt_service:\n    mqtt_config: {password: '${FILE_SECRET}'}\n")
+    await asyncio.to_thread(daemon.start)
+    seen: list[bytes] = []
+    async with client(daemon.broker_port) as mqtt, client(daemon.broker_port) as listener:
+        await listener.subscribe("#")
+        patch = {
+            "mqtt_config": {"password": PLANTED["mqtt"]},
+            "settings": {"grok_api_key": PLANTED["grok"], "api_tokens": [{"inner": PLANTED["deep"]}]},
+        }
+        for operation, payload in (
+            ("patch/ai_service/admin", {"patch": patch}),
+            ("patch/ai_service/admin", {"patch": {"settings": {"grok_api_key": "second-planted"}}, "dry_run": True}),
+            ("patch/ai_service/admin", {"patch": {"mqtt_config": {"password": PLANTED["refused"], "port": "x"}}}),
+            ("patch/ai_service/admin", {"patch": {"mqtt_config": {"password": [PLANTED["refused"]]}}}),
+            ("validate/ai_service/admin", {"config": {"mqtt_config": {"password": PLANTED["refused"]}}}),
+            ("get/ai_service/admin", {}),
+            ("get/stt_service/admin", {"revision": 1}),
+            ("list/admin", {"include": "config"}),
+            ("schema/ai_service/admin", {}),
+            ("environments/admin", {}),
+        ):
+            seen.append((await mqtt.ask(f"alicia/config/{operation}", payload)).payload)
+        await mqtt.publish("alicia/system/discovery/register", {"payload": {"service_name": "ai_service"}})
+        for message in await listener.silence(0.5):
+            # The requests themselves are what somebody sent, not what the daemon says.
+            if "alicia/config/patch/" not in message.topic and "alicia/config/validate/" not in message.topic:
+                seen.append(message.topic.encode() + message.payload)
+    for route in ("/config/ai_service", "/config/stt_service", "/health", "/configs?include=config", "/environments"):
+        seen.append(daemon.http("GET", route).body)
+    assert daemon.config("ai_service")["config"]["settings"]["api_tokens"] == [{"inner": "***"}]
+    assert daemon.config("ai_service")["revision"] == 2
+    on_disk = {path: path.read_bytes() for path in files_under(daemon.data)}
+    assert any(path.name.endswith("-wal") for path in on_disk)
+    await asyncio.to_thread(daemon.kill)
+    on_disk |= {path: path.read_bytes() for path in files_under(daemon.data)}
+    on_disk[daemon.log] = daemon.log.read_bytes()
+    for name, secret in PLANTED.items():
+        for path, content in on_disk.items():
+            assert secret.encode() not in content, (name, path)
+        for answer in seen:
+            assert secret.encode() not in answer, (name, answer[:300])
+    # The search would have found them: they are really there, sealed, and open again.
+    await asyncio.to_thread(daemon.start)
+    assert b"sealed:v1:" in b"".join(on_disk.values())
+
+
+async def test_get_edit_one_key_set_changes_nothing_but_that_key(daemon: Daemon):
+    """The printed document goes back with its *** left alone: the password is kept, one key has changed."""
+    daemon.http("PATCH", "/config/grok_integration", {"settings": {"grok_api_key": "a-real-key"}})
+    before = daemon.config("grok_integration")
+    document = before["config"]
+    assert document["mqtt_config"]["password"] == document["settings"]["grok_api_key"] == "***"
+    document["settings"]["max_tokens"] = 1234
+    answer = daemon.http("PUT", "/config/grok_integration", document).json
+    assert answer["changed"] == ["/settings/max_tokens"]
+    assert answer["config"] == {**document, "version": answer["version"]}
+    # That the secrets are the same too shows in the checksum, which covers them by keyed digest.
+    document["settings"]["max_tokens"] = 2000
+    assert daemon.http("PUT", "/config/grok_integration", document).json["checksum"] == before["checksum"]
+
+
+def test_where_there_is_nothing_to_keep_the_redaction_is_refused(daemon: Daemon):
+    """*** at a place without a secret is a mistake, not a password."""
+    refused = daemon.http("PATCH", "/config/ai_service", {"settings": {"openai_api_key": "***", "new_token": "***"}})
+    assert refused.status == 422
+    assert {problem["pointer"] for problem in refused.json["problems"]} >= {"/settings/new_token"}
+
+
+def test_a_changed_secret_is_a_change_and_the_same_secret_is_none(daemon: Daemon):
+    """Sealing the same value again is no difference; another value is, at its pointer, without being shown."""
+    first = daemon.http("PATCH", "/config/tts_service", {"mqtt_config": {"password": "one-password"}}).json
+    again = daemon.http("PATCH", "/config/tts_service", {"mqtt_config": {"password": "one-password"}}).json
+    other = daemon.http("PATCH", "/config/tts_service", {"mqtt_config": {"password": "other-password"}}).json
+    assert first["changed"] == ["/mqtt_config/password"]
+    assert again["unchanged"] is True
+    assert other["changed"] == ["/mqtt_config/password"]
+    assert other["checksum"] != first["checksum"]
+
+
+def test_validation_sees_the_plaintext_and_errors_do_not_show_it(daemon: Daemon):
+    """A sealed secret still has to satisfy its schema."""
+    refused = daemon.http("PATCH", "/config/tts_service", {"mqtt_config": {"password": ""}})
+    assert refused.status == 422
+    assert refused.json["problems"] == [
+        {"pointer": "/mqtt_config/password", "message": "found a secret; expected at least 1 characters"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["sealed:v1:0000000000000000:AAAA", "sealed:v1:nonsense", "sealed:v2:0000000000000000:AAAA"],
+)
+def test_a_sealed_value_that_does_not_open_is_refused(daemon: Daemon, value: str):
+    """A box of another key, or no box at all, is no configuration; another prefix is an ordinary string."""
+    answer = daemon.http("PATCH", "/config/tts_service", {"settings": {"x": value}})
+    assert answer.status == (422 if value.startswith("sealed:v1:") else 200)
+
+
+async def test_a_lost_key_degrades_only_what_it_sealed(daemon: Daemon):
+    """With a new key file the daemon starts, serves everything, and says which changes it cannot open."""
+    daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": "sealed-with-old-key"}})
+    daemon.http("PATCH", "/config/voice_router", {"settings": {"max_sessions": 3}})
+    before = daemon.config("ai_service")
+    await asyncio.to_thread(daemon.stop)
+    (daemon.data / "keys.json").unlink()
+    await asyncio.to_thread(daemon.start)
+    assert daemon.config("ai_service") == before
+    assert daemon.config("voice_router")["config"]["settings"]["max_sessions"] == 3
+    alerts = daemon.http("GET", "/health").json["alerts"]
+    assert "ai_service" in alerts["undecryptable:dev"]
+    assert "voice_router" not in alerts["undecryptable:dev"]
+    # Set anew, it is whole again.
+    document = before["config"]
+    document["mqtt_config"]["password"] = "a-new-one"
+    assert daemon.http("PUT", "/config/ai_service", document).status == 200
+    await asyncio.to_thread(daemon.stop)
+    await asyncio.to_thread(daemon.start)
+    assert daemon.http("GET", "/health").json["alerts"] == {}
+
+
+async def test_a_key_file_that_others_can_read_is_refused(daemon: Daemon):
+    """The start fails with the command that mends it."""
+    await asyncio.to_thread(daemon.stop)
+    (daemon.data / "keys.json").chmod(0o644)
+    daemon.spawn()
+    assert await asyncio.to_thread(daemon.wait_exit) == 8
+    assert "chmod 600" in daemon.log.read_text()
