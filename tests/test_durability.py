@@ -9,6 +9,7 @@ import urllib.error
 from collections.abc import Callable
 
 import pytest
+
 from support import SERVICES, Broker, Daemon, client, wait_until
 
 WRITERS = ["voice_router", "stt_service", "tts_service", "ai_service"]
@@ -93,7 +94,7 @@ async def test_a_clean_stop_says_goodbye_and_ends_with_0(daemon: Daemon):
 
 
 async def test_the_last_will_says_offline_when_the_daemon_is_killed(daemon: Daemon):
-    """kill -9 leaves no goodbye, so the broker says it."""
+    """Kill -9 leaves no goodbye, so the broker says it."""
     async with client(daemon.broker_port) as mqtt:
         await mqtt.subscribe("alicia/system/health/config_service")
         await mqtt.next()

@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 import pytest
+
 from support import SERVICES, Daemon, HttpAnswer
 
 
@@ -215,7 +216,7 @@ def test_request_id_is_echoed_and_limited(shared: Daemon):
 
 
 def test_an_old_revision_can_be_read(shared: Daemon):
-    """get with revision answers what it was then."""
+    """Get with revision answers what it was then."""
     shared.http("PATCH", "/config/load_balancer", {"limits": {"old": 1}})
     shared.http("PATCH", "/config/load_balancer", {"limits": {"old": 2}})
     now = shared.config("load_balancer")

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
+
 from support import SERVICES, Broker, Client, Daemon, client, free_port
 
 BASE_CONTRACT = {"service_name", "version", "environment", "mqtt_config", "api_config", "features", "limits"}

@@ -112,7 +112,7 @@ async def test_a_broker_that_comes_back_empty_gets_everything_again(daemon: Daem
     assert await asyncio.to_thread(wait_status, daemon, "/ready", 503)
     assert daemon.config("voice_router")["revision"] == 2
     # Written while the broker is away.
-    assert daemon.http("PATCH", "/config/stt_service", {"settings": {"max_audio_length_seconds": 44}}).status == 200
+    assert daemon.http("PATCH", "/config/stt_service", {"settings": {"max_audio_seconds": 44}}).status == 200
     assert daemon.http("GET", "/health").json["outbox_pending"] >= 1
     await asyncio.to_thread(broker.start)
     assert await asyncio.to_thread(wait_status, daemon, "/ready", 200)

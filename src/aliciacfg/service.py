@@ -140,12 +140,17 @@ class ConfigService:
         return await self._change(caller, service, request, lambda _base, _entry: request.config)
 
     async def patch(self, caller: Caller, service: str, request: PatchRequest) -> Answer:
-        """Apply a merge patch (RFC 7396) to the effective configuration."""
+        """Apply a merge patch (RFC 7396) to the effective configuration.
 
-        def wanted(_base: JsonObject, entry: Entry) -> Json:
-            if entry.effective is None:
-                raise NotFound(f"There is no usable configuration of {service} to patch; send a whole one with set.")
-            return documents.merge(entry.effective.document, request.patch)
+        Where the files define the service but what they make of it is invalid, to that: a patch may mend it.
+        """
+
+        def wanted(base: JsonObject, entry: Entry) -> Json:
+            if entry.effective is not None:
+                return documents.merge(entry.effective.document, request.patch)
+            if entry.live is None and self._configurations.defines((self._environment(request), service)):
+                return documents.merge(base, request.patch)
+            raise NotFound(f"There is no usable configuration of {service} to patch; send a whole one with set.")
 
         return await self._change(caller, service, request, wanted)
 

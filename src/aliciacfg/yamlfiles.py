@@ -43,7 +43,10 @@ _BOM = "\ufeff"
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 # YAML 1.2 §5.1 without U+0085, U+2028 and U+2029: libyaml still ends lines there, as YAML 1.1 did, so that a
 # comment could end and hidden text begin where every editor shows one line.
-_FORBIDDEN = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN = re.compile(
+    r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff"
+    r"\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]",
+)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 _CONSTANTS: dict[str, Json] = {
@@ -60,11 +63,13 @@ _MAX_DIGITS = 400
 
 # The last alternative, "${" alone, is what no other could read.
 _VARIABLE = re.compile(
-    r"\$?\$\{(?:(?<!\$\$\{)(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:(?!\$\{)[^}])*))?\})?"
+    r"\$\$\{"
+    r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:(?!\$\{)[^}])*))?\}"
+    r"|\$\{",
 )
 
 _NO_DIRECTIVES = "directives such as %YAML are not supported: remove the line"
-# What to do about a syntax error, by the line it is on.
+# What to do about a syntax error, by the line it is on and the parser's words on the next.
 _HINTS = (
     (re.compile(r"%"), _NO_DIRECTIVES),
     (re.compile(r" *\t"), "indent with spaces, not tabs"),
@@ -73,6 +78,8 @@ _HINTS = (
         'inside { } and [ ], or with ": " in its default, ${NAME} must be quoted: "${NAME}"',
     ),
     (re.compile(r".*[\s,:\[{][@`%]"), "quote a value that begins with @, ` or %"),
+    (re.compile(r".*\\u[dD][89abAB]"), "write the character itself, not as two \\u halves"),
+    (re.compile(r".*\n(?:mapping values|found unexpected ':')"), 'quote a value that holds ":"'),
     (re.compile(r""), "check quotes, brackets and indentation here and just above"),
 )
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels; use fewer"
@@ -251,7 +258,7 @@ def _fail_syntax(text: str, error: _SyntaxError, problems: _Problems) -> Never:
     found = error.problem
     if begin is not None and begin.line < row:
         found = f"{error.context} that begins on line {begin.line + 1}, {found}"
-    hint = next(hint for pattern, hint in _HINTS if pattern.match(rows[row]))
+    hint = next(hint for pattern, hint in _HINTS if pattern.match(f"{rows[row]}\n{error.problem}"))
     problems.fail(row + 1, f"not YAML: {found} (column {mark.column + 1}); {hint}")
 
 
@@ -523,21 +530,20 @@ class _Edit:
             self._fail(str(error), self._root)
         path, missing = self._walk()
         node = path[-1][0].children[path[-1][1]] if path else self._root
-        if not missing and equal(_at(self._value, self._tokens), value):
+        if missing:
+            self._check_can_nest(node)
+        elif equal(_at(self._value, self._tokens), value):
             return self._bom + self._text
         wanted = _with(self._value, self._tokens, value)
         for token in reversed(missing[1:]):
             value = {token: value}
+        if missing and isinstance(node, _Collection) and node.children:
+            return self._proven(self._append(node, missing[0], value), wanted)
+        if missing:
+            value = {missing[0]: value}
         if node is None or (not path and _is_blank(node)):
-            text = self._put_first(node, {missing[0]: value} if missing else value)
-        elif isinstance(node, _Collection) and node.mapping and node.children and missing:
-            text = self._append(node, missing[0], value)
-        else:
-            if missing:
-                self._check_can_nest(node)
-                value = {missing[0]: value}
-            text = self._put(self._slot(path), value)
-        return self._proven(text, wanted)
+            return self._proven(self._put_first(node, value), wanted)
+        return self._proven(self._put(self._slot(path), value), wanted)
 
     def remove(self) -> str:
         if not self._tokens:
@@ -570,7 +576,7 @@ class _Edit:
             node = node.children[index]
         return path, ()
 
-    def _check_can_nest(self, node: _Node) -> None:
+    def _check_can_nest(self, node: _Node | None) -> None:
         if isinstance(node, _Collection) and not node.mapping:
             self._fail(f"the sequence has {len(node.children)} items; name one, counting from 0", node)
         if isinstance(node, _Scalar) and (node.style or _CONSTANTS.get(node.text, "") is not None):
