@@ -1,6 +1,7 @@
 """What writes do to a configuration: overlays, versions, conditions, trial runs."""
 
 import pytest
+
 from support import Daemon
 
 
@@ -50,8 +51,14 @@ def test_versions_rise_with_what_a_change_means(daemon: Daemon):
     assert patch(daemon, "sonos_service", {"settings": {"mood": "calm"}})["version"] == "1.1.0"
     assert patch(daemon, "sonos_service", {"settings": {"mood": 7}})["version"] == "2.0.0"
     assert patch(daemon, "sonos_service", {"settings": {"mood": None}})["version"] == "3.0.0"
-    assert patch(daemon, "sonos_service", {"settings": {"default_volume_percent": 32}, "version": "1.0.0"})["version"] == "3.0.1"
-    assert patch(daemon, "sonos_service", {"settings": {"default_volume_percent": 33}, "version": "4.0.0"})["version"] == "4.0.0"
+    assert (
+        patch(daemon, "sonos_service", {"settings": {"default_volume_percent": 32}, "version": "1.0.0"})["version"]
+        == "3.0.1"
+    )
+    assert (
+        patch(daemon, "sonos_service", {"settings": {"default_volume_percent": 33}, "version": "4.0.0"})["version"]
+        == "4.0.0"
+    )
     low = daemon.http("PATCH", "/config/sonos_service", {"settings": {"new": 1}, "version": "4.0.1"})
     assert low.status == 422
     assert low.json["problems"][0]["pointer"] == "/version"
@@ -106,9 +113,7 @@ def test_all_problems_are_listed_at_once(daemon: Daemon):
 
 
 @pytest.mark.parametrize("environment", ["staging", "prod"])
-def test_other_environments_can_be_written_and_read_without_touching_the_active_one(
-    daemon: Daemon, environment: str
-):
+def test_other_environments_can_be_written_and_read_without_touching_the_active_one(daemon: Daemon, environment: str):
     """A service whose secrets are missing there is made whole by a write; the retained one stays dev's."""
     path = f"/config/load_balancer?environment={environment}"
     assert daemon.http("GET", path).status == 404

@@ -1,0 +1,212 @@
+"""The command line against a real daemon, over MQTT and over HTTP, on a pipe and on a terminal."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import SERVICES, Broker, Daemon, free_port
+
+
+def aliciacfg(daemon: Daemon, *arguments: str, stdin: str = "", http: bool = False) -> subprocess.CompletedProcess[str]:
+    before = ["--http", daemon.url] if http else []
+    return subprocess.run(
+        [sys.executable, "-m", "aliciacfg", *before, *arguments],
+        cwd=daemon.directory,
+        env=daemon.environment(),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+
+
+def on_terminal(daemon: Daemon, *arguments: str) -> str:
+    """What a person sees."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aliciacfg", *arguments],
+        cwd=daemon.directory,
+        env={**daemon.environment(), "TERM": "xterm", "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    os.close(ours)
+    process.wait(20)
+    return seen.decode()
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_get_edit_set_and_unset_over_both_transports(shared: Daemon, http: bool):
+    """A document goes out, comes back changed in one key, and the change can be dropped."""
+    service = "security_gateway" if http else "metrics_collector"
+    document = json.loads(aliciacfg(shared, "get", service, http=http).stdout)
+    document["limits"]["edited"] = 1
+    done = aliciacfg(shared, "set", service, "-", "-m", "because", stdin=json.dumps(document), http=http)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["changed"] == ["/limits/edited"]
+    whole = json.loads(aliciacfg(shared, "get", service, "--answer", http=http).stdout)
+    assert whole["revision"] == 2
+    old = json.loads(aliciacfg(shared, "get", service, "--revision", "1", http=http).stdout)
+    assert "edited" not in old["limits"]
+    dry = json.loads(aliciacfg(shared, "unset", service, "/limits/edited", "--dry-run", http=http).stdout)
+    assert dry["difference"][service] == [{"op": "remove", "path": "/limits/edited"}]
+    dropped = json.loads(aliciacfg(shared, "unset", service, "/limits/edited", http=http).stdout)
+    assert "edited" not in dropped["config"]["limits"]
+    assert json.loads(aliciacfg(shared, "delete", service, http=http).stdout)["unchanged"] is True
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_exit_codes_tell_scripts_what_happened(shared: Daemon, http: bool):
+    """Not found 3, invalid 4, conflict 5; the reason on standard error, the answer on the pipe."""
+    cases = [
+        (("get", "nobody"), 3, "not_found"),
+        (("get", "not a name"), 4, "invalid_request"),
+        (("patch", "stt_service", '{"settings": {"max_audio_seconds": "x"}}'), 4, "validation_failed"),
+        (("patch", "stt_service", "{}", "--expected-revision", "77"), 5, "conflict"),
+        (("schema", "nobody"), 3, "not_found"),
+    ]
+    for arguments, code, name in cases:
+        done = aliciacfg(shared, *arguments, http=http)
+        assert done.returncode == code, (arguments, done.stderr)
+        assert name in done.stderr
+        assert json.loads(done.stdout)["code"] == name
+
+
+def test_wrong_usage_is_2_and_no_answer_is_7(shared: Daemon):
+    """A daemon that is not there is told with what to look at."""
+    assert aliciacfg(shared, "frobnicate").returncode == 2
+    assert aliciacfg(shared, "patch", "voice_router").returncode == 2
+    nobody = free_port()
+    away = aliciacfg(shared, "--broker", f"127.0.0.1:{nobody}", "get", "voice_router")
+    assert away.returncode == 7
+    assert str(nobody) in away.stderr
+    gone = aliciacfg(shared, "--http", f"http://127.0.0.1:{nobody}", "get", "voice_router")
+    assert gone.returncode == 7
+    assert "is the daemon running" in gone.stderr
+
+
+def test_a_broker_without_a_daemon_is_told(shared: Daemon, broker: Broker):
+    """The broker answers, nobody else does: the message asks whether the daemon runs."""
+    done = aliciacfg(shared, "--timeout", "0.5", "--broker", f"127.0.0.1:{broker.port}", "list")
+    assert done.returncode == 7
+    assert "is the daemon running" in done.stderr
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_list_validate_schema_environments_reload(shared: Daemon, http: bool, tmp_path: Path):
+    """The other reading commands, with files in YAML too."""
+    listed = json.loads(aliciacfg(shared, "list", http=http).stdout)
+    assert [item["service"] for item in listed if item["service"] in SERVICES] == SERVICES
+    file = tmp_path / "config.yaml"
+    file.write_text("limits: {a: b}\n")
+    invalid = aliciacfg(shared, "validate", "voice_router", str(file), http=http)
+    assert (invalid.returncode, json.loads(invalid.stdout)["valid"]) == (4, False)
+    file.write_text(aliciacfg(shared, "get", "voice_router").stdout)
+    assert aliciacfg(shared, "validate", "voice_router", str(file), http=http).returncode == 0
+    assert "allOf" in json.loads(aliciacfg(shared, "schema", "voice_router", http=http).stdout)
+    assert json.loads(aliciacfg(shared, "environments", http=http).stdout)["active"] == "dev"
+    assert json.loads(aliciacfg(shared, "reload", http=http).stdout)["changed"] == []
+
+
+def test_watch_prints_the_current_one_and_every_change(shared: Daemon):
+    """JSON lines on a pipe: first what is retained, then what changes."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "aliciacfg", "watch", "configuration_manager", "--count", "2"],
+        cwd=shared.directory,
+        env=shared.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        aliciacfg(shared, "patch", "configuration_manager", '{"limits": {"seen": 1}}')
+        second = json.loads(process.stdout.readline())
+        assert process.wait(20) == 0
+    assert second["revision"] == first["revision"] + 1
+    assert second["changed"] == ["/limits/seen"]
+
+
+def test_bad_input_files_are_told_with_their_line(shared: Daemon, tmp_path: Path):
+    """What is no YAML, no object or not there is told before anything is asked."""
+    file = tmp_path / "bad.yaml"
+    file.write_text("limits:\n  a: [1\n")
+    broken = aliciacfg(shared, "set", "voice_router", str(file))
+    assert broken.returncode == 4
+    assert f"{file}:" in broken.stderr
+    file.write_text("- 1\n")
+    assert "expected a JSON or YAML object" in aliciacfg(shared, "set", "voice_router", str(file)).stderr
+    missing = aliciacfg(shared, "set", "voice_router", str(tmp_path / "none.yaml"))
+    assert missing.returncode == 1
+    assert "none.yaml" in missing.stderr
+
+
+def test_file_set_and_unset_keep_comments(shared: Daemon, tmp_path: Path):
+    """One value changes; every comment and every other line stays."""
+    file = tmp_path / "env.yaml"
+    file.write_text("# top\nservices:\n  one:  # the first\n    limits:\n      x: 1  # few\n      y: 2\n")
+    assert aliciacfg(shared, "file", "set", str(file), "/services/one/limits/x", "5").returncode == 0
+    assert aliciacfg(shared, "file", "unset", str(file), "/services/one/limits/y").returncode == 0
+    assert file.read_text() == "# top\nservices:\n  one:  # the first\n    limits:\n      x: 5  # few\n"
+    refused = aliciacfg(shared, "file", "set", str(file), "/services/one/limits/x/y", "5")
+    assert refused.returncode != 0
+    assert "env.yaml" in refused.stderr
+
+
+def test_schema_export_writes_a_schema_from_a_struct(shared: Daemon, tmp_path: Path):
+    """A msgspec Struct becomes a schema file whose settings it describes."""
+    (shared.directory / "home_structs.py").write_text(
+        "import msgspec\n\n\nclass Lamp(msgspec.Struct):\n    brightness: int = 50\n    color: str = 'warm'\n"
+    )
+    exported = json.loads(aliciacfg(shared, "schema", "export", "home_structs:Lamp").stdout)
+    assert exported["title"] == "Lamp"
+    assert "brightness" in json.dumps(exported)
+    wrong = aliciacfg(shared, "schema", "export", "home_structs:Nothing")
+    assert wrong.returncode == 1
+    assert "package.module:Struct" in wrong.stderr
+
+
+def test_settings_prints_origins_and_hides_secrets(shared: Daemon):
+    """Name, value, default and where it came from, without the password."""
+    shared.environ["MQTT_PASSWORD"] = "never-shown"
+    try:
+        done = aliciacfg(shared, "settings", "--log-level", "debug")
+    finally:
+        del shared.environ["MQTT_PASSWORD"]
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows["MQTT_PASSWORD"]["value"] == "***"
+    assert rows["MQTT_BROKER"]["from"] == "environment"
+    assert rows["ALICIACFG_LOG_LEVEL"]["from"] == "flag"
+    assert rows["ALICIACFG_MAX_SERVICES"]["from"] == "default"
+    assert "never-shown" not in done.stdout
+
+
+def test_on_a_terminal_people_get_tables_and_sentences(shared: Daemon):
+    """Tables for lists, sentences for writes, problems a line each; no JSON braces in the way."""
+    listed = on_terminal(shared, "list")
+    assert "voice_router" in listed
+    assert '"service"' not in listed
+    written = on_terminal(shared, "patch", "event_scheduler", '{"limits": {"frob": 1}}')
+    assert "event_scheduler in dev is at revision 2 (was 1)" in written
+    assert "/limits/frob" in written
+    refused = on_terminal(shared, "patch", "event_scheduler", '{"limits": {"frob": "x"}}')
+    assert "/limits/frob: found 'x'; expected a number" in refused
+    assert "event_scheduler  dev  revision 2" in on_terminal(shared, "watch", "event_scheduler", "--count", "1")
+    assert "ALICIACFG_HTTP_PORT" in on_terminal(shared, "settings")
+    assert "Traceback" not in listed + written + refused

@@ -1,0 +1,57 @@
+"""The documents cannot drift from the code."""
+
+import re
+
+from aliciacfg.cli import EXIT_CODES, main
+from aliciacfg.errors import ErrorCode
+from aliciacfg.operations import OPERATIONS
+from aliciacfg.settings import SETTINGS
+from support import ROOT
+
+README = (ROOT / "README.md").read_text()
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+OPERATION = (ROOT / "docs" / "operation.md").read_text()
+
+
+def test_the_settings_table_is_the_one_in_the_code():
+    """Every setting with its flag, default and meaning, and none that is not there."""
+    table = OPERATION.partition("<!-- settings:")[2].partition("<!-- /settings -->")[0]
+    documented = [line for line in table.splitlines() if line.startswith("| `")]
+    expected = [
+        f"| `{setting.name}` | `{setting.flag}` | {f'`{setting.default}`' if setting.default else ''} | {setting.help} |"
+        for setting in SETTINGS
+    ]
+    assert documented == expected
+
+
+def test_every_operation_is_in_the_readme_with_its_route():
+    """Topic and route as the table has them."""
+    for operation in OPERATIONS:
+        path = operation.path.replace("{target}", "{service}")
+        row = next(line for line in README.splitlines() if line.startswith(f"| {operation.name} |"))
+        assert f"`{operation.method} {path}`" in row
+
+
+def test_every_field_error_code_and_command_is_documented():
+    """Fields and codes in the protocol, commands in the README."""
+    for operation in OPERATIONS:
+        for name in operation.fields:
+            assert f"`{name}`" in PROTOCOL, name
+    documented = set(re.findall(r"`([a-z_]+)`", PROTOCOL))
+    later = {"unauthorized", "incompatible"}
+    assert set(ErrorCode.__args__) - later <= documented
+    assert set(EXIT_CODES) == set(ErrorCode.__args__)
+    listed = " ".join(README.split())
+    assert (
+        f"`{'serve settings get set patch unset delete validate schema list environments reload watch file'}`" in listed
+    )
+    for command in main.commands:
+        assert command in listed
+
+
+def test_links_lead_somewhere():
+    """Relative links of all documents name files that are there."""
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "schemas" / "README.md"]:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if not link.startswith("http"):
+                assert (document.parent / link).exists(), (document.name, link)

@@ -1,0 +1,213 @@
+"""Starting the daemon: what it prints, what it refuses, which broker it takes."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support import Broker, Daemon, client, free_port, wait_until
+
+
+def refused(daemon: Daemon, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    daemon.prepare()
+    environment = {key: value for key, value in {**daemon.environment(), **environ}.items() if value}
+    return subprocess.run(
+        [sys.executable, "-m", "aliciacfg", "serve", *arguments],
+        cwd=daemon.directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+
+
+def test_ready_is_one_line_that_names_the_addresses(daemon: Daemon):
+    """Whoever waits for it knows where HTTP and broker are."""
+    assert daemon.ready_line.startswith("READY ")
+    assert daemon.url in daemon.ready_line
+    assert f"mqtt://127.0.0.1:{daemon.broker_port}" in daemon.ready_line
+    assert "22 configurations" in daemon.ready_line
+
+
+def test_every_wrong_setting_is_told_at_once(make_daemon: Callable[..., Daemon]):
+    """Names, what was found, what was expected; exit code 8."""
+    done = refused(
+        make_daemon(),
+        "--http-port",
+        "eighty",
+        MQTT_PORT="99999",
+        ALICIACFG_LOG_LEVEL="loud",
+        ENVIRONMENT="base",
+        MQTT_PASSWORD="never-shown",
+    )
+    assert done.returncode == 8
+    for name in ("--http-port", "MQTT_PORT", "ALICIACFG_LOG_LEVEL"):
+        assert name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "never-shown" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"ALICIACFG_HTTP_HOST": "0.0.0.0"}, "ALICIACFG_HTTP_HOST"),
+        ({"MQTT_BROKER": "broker.example"}, "MQTT_BROKER"),
+    ],
+)
+def test_protected_mode_keeps_the_daemon_on_loopback(
+    make_daemon: Callable[..., Daemon], environ: dict[str, str], named: str
+):
+    """Without access rules nothing but loopback, unless it is switched off; the message says what to set."""
+    done = refused(make_daemon(), **environ)
+    assert done.returncode == 8
+    assert named in done.stderr
+    assert "ALICIACFG_PROTECTED_MODE=off" in done.stderr
+
+
+def test_protected_mode_off_stands_as_an_alert(make_daemon: Callable[..., Daemon]):
+    """It opens the door and says so for as long as it is open."""
+    daemon = make_daemon(environ={"ALICIACFG_HTTP_HOST": "0.0.0.0", "ALICIACFG_PROTECTED_MODE": "off"}).start()
+    daemon.url = daemon.url.replace("0.0.0.0", "127.0.0.1")
+    assert "open_access" in daemon.http("GET", "/health").json["alerts"]
+    assert daemon.http("GET", "/health", headers={"Host": "alicia_config_service:8026"}).status == 200
+    assert daemon.http("GET", "/health", headers={"Host": "evil.example"}).status == 403
+
+
+def test_a_taken_port_is_told(make_daemon: Callable[..., Daemon]):
+    """With the setting that moves it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = refused(make_daemon(), ALICIACFG_HTTP_PORT=str(taken.getsockname()[1]))
+    assert done.returncode == 8
+    assert "ALICIACFG_HTTP_PORT" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["environments", "schemas"])
+def test_a_missing_directory_is_told(make_daemon: Callable[..., Daemon], missing: str):
+    """By name, with what to do."""
+    daemon = make_daemon()
+    (daemon.directory / missing).rename(daemon.directory / "elsewhere")
+    daemon.directory.joinpath(missing).write_text("a file in its place")
+    done = refused(daemon)
+    assert done.returncode == 8
+    assert f"{missing}/" in done.stderr
+
+
+def test_an_unknown_environment_is_told_with_those_there_are(make_daemon: Callable[..., Daemon]):
+    """ENVIRONMENT=development is a likely mistake."""
+    done = refused(make_daemon(), ENVIRONMENT="development")
+    assert done.returncode == 8
+    assert "dev, prod, staging" in done.stderr
+
+
+def test_prod_without_its_secrets_lists_everything_that_is_missing(make_daemon: Callable[..., Daemon]):
+    """22 passwords, each with pointer and service."""
+    done = refused(make_daemon(), ENVIRONMENT="prod")
+    assert done.returncode == 8
+    assert done.stderr.count("/mqtt_config/password: is missing") == 22
+
+
+async def test_without_a_broker_http_serves_and_ready_comes_with_the_broker(
+    make_daemon: Callable[..., Daemon], tmp_path: Path
+):
+    """It waits for as long as it takes; /ready says no meanwhile."""
+    port, http = free_port(), free_port()
+    daemon = make_daemon(broker_port=port, environ={"ALICIACFG_HTTP_PORT": str(http)})
+    daemon.spawn()
+    daemon.url = f"http://127.0.0.1:{http}"
+
+    def status() -> int:
+        with contextlib.suppress(OSError):
+            return daemon.http("GET", "/ready").status
+        return 0
+
+    await asyncio.to_thread(wait_until, lambda: status() == 503)
+    assert daemon.config("voice_router")["revision"] == 1
+    late = Broker(tmp_path / "late", port=port)
+    await asyncio.to_thread(late.start)
+    try:
+        await asyncio.to_thread(daemon.wait_ready)
+        assert daemon.http("GET", "/ready").status == 200
+    finally:
+        await asyncio.to_thread(daemon.stop)
+        late.stop()
+
+
+async def test_a_broker_that_wants_a_password_is_told_when_it_is_wrong(
+    make_daemon: Callable[..., Daemon], tmp_path: Path
+):
+    """The log says that the broker refuses us, not that it is away."""
+    passwords = tmp_path / "passwords"
+    await asyncio.to_thread(
+        subprocess.run, ["mosquitto_passwd", "-b", "-c", str(passwords), "config_service", "right"], check=True
+    )
+    passwords.chmod(0o644)
+    locked = Broker(tmp_path / "locked", config=f"allow_anonymous false\npassword_file {passwords}\n")
+    locked.config = locked.config.replace("allow_anonymous false\n", "")
+    await asyncio.to_thread(locked.start)
+    try:
+        daemon = make_daemon(broker_port=locked.port, environ={"MQTT_PASSWORD": "wrong"})
+        daemon.spawn()
+        await asyncio.to_thread(wait_until, lambda: daemon.logged("broker_lost"))
+        reason = daemon.logged("broker_lost")[0]["reason"]
+        assert "134" in reason or "135" in reason or "uthor" in reason
+        assert "wrong" not in daemon.log.read_text()
+        await asyncio.to_thread(daemon.stop)
+        right = make_daemon("right", broker_port=locked.port, environ={"MQTT_PASSWORD": "right"})
+        await asyncio.to_thread(right.start)
+        await asyncio.to_thread(right.stop)
+    finally:
+        locked.stop()
+
+
+def test_dev_takes_a_broker_that_answers_on_loopback(make_daemon: Callable[..., Daemon], broker: Broker):
+    """Nothing is set, one answers: it is taken, and one line says so."""
+    daemon = make_daemon(arguments=["--dev"], environ={"MQTT_BROKER": ""}).start()
+    assert daemon.output[0] == f"broker: the broker that answers on 127.0.0.1:{broker.port}"
+
+
+async def test_dev_starts_mosquitto_from_the_path_and_ends_it(make_daemon: Callable[..., Daemon]):
+    """None answers: Mosquitto with the project's own settings, gone with the daemon, its retained messages kept."""
+    port = free_port()
+    daemon = make_daemon(arguments=["--dev"], environ={"MQTT_BROKER": ""}, broker_port=port)
+    await asyncio.to_thread(daemon.start)
+    assert "mosquitto" in daemon.output[0]
+    assert str(port) in daemon.output[0]
+    async with client(port) as mqtt:
+        assert len(await mqtt.retained("alicia/config/update/#")) == 22
+    assert await asyncio.to_thread(daemon.stop) == 0
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port), 1)
+
+
+def test_logs_are_json_on_a_pipe_and_readable_when_asked(make_daemon: Callable[..., Daemon]):
+    """One line an event, with time and level."""
+    daemon = make_daemon().start()
+    for line in daemon.log.read_text().splitlines():
+        entry = json.loads(line)
+        assert {"event", "level", "timestamp"} <= entry.keys()
+    daemon.stop()
+    readable = make_daemon("readable", environ={"ALICIACFG_LOG_FORMAT": "console"}).start()
+    lines = readable.log.read_text().splitlines()
+    assert any("broker_connected" in line and not line.startswith("{") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_during_start_ends_it_cleanly(make_daemon: Callable[..., Daemon], name: str):
+    """Before READY too: exit code 0 and no traceback."""
+    import signal
+
+    daemon = make_daemon(broker_port=free_port())
+    daemon.spawn()
+    wait_until(lambda: daemon.logged("listening"))
+    assert daemon.process is not None
+    daemon.process.send_signal(getattr(signal, name))
+    assert daemon.wait_exit() == 0
