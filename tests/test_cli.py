@@ -169,7 +169,7 @@ def test_file_set_and_unset_keep_comments(shared: Daemon, tmp_path: Path):
     assert "env.yaml" in refused.stderr
 
 
-def test_schema_export_writes_a_schema_from_a_struct(shared: Daemon, tmp_path: Path):
+def test_schema_export_writes_a_schema_from_a_struct(shared: Daemon):
     """A msgspec Struct becomes a schema file whose settings it describes."""
     (shared.directory / "home_structs.py").write_text(
         "import msgspec\n\n\nclass Lamp(msgspec.Struct):\n    brightness: int = 50\n    color: str = 'warm'\n"

@@ -18,8 +18,8 @@ def test_the_settings_table_is_the_one_in_the_code():
     table = OPERATION.partition("<!-- settings:")[2].partition("<!-- /settings -->")[0]
     documented = [line for line in table.splitlines() if line.startswith("| `")]
     expected = [
-        f"| `{setting.name}` | `{setting.flag}` | {f'`{setting.default}`' if setting.default else ''} | {setting.help} |"
-        for setting in SETTINGS
+        f"| `{row.name}` | `{row.flag}` | {f'`{row.default}`' if row.default else ''} | {row.help} |"
+        for row in SETTINGS
     ]
     assert documented == expected
 

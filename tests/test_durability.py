@@ -41,7 +41,7 @@ async def kill_and_check(daemon: Daemon, broker: Broker, rounds: int, seconds: f
         ]
         for thread in threads:
             thread.start()
-        await asyncio.to_thread(wait_until, lambda: len(acknowledged) == len(WRITERS))
+        await asyncio.to_thread(wait_until, lambda seen=acknowledged: len(seen) == len(WRITERS))
         await asyncio.sleep(seconds)
         daemon.kill()
         stop.set()

@@ -3,18 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from support import SERVICES, Broker, Client, Daemon, client
+from support import SERVICES, Broker, Daemon, client, wait_until
 
 UPDATES = "alicia/config/update/#"
-
-
-async def settle(mqtt: Client, service: str, revision: int) -> dict[str, object]:
-    """The update of a service with a revision; others of the service are passed over."""
-    while True:
-        message = await mqtt.until(f"alicia/config/update/{service}")
-        if message.payload and message.json["revision"] == revision:
-            return message.json
 
 
 async def test_22_retained_updates_at_start_and_after_a_set_the_one_changed(daemon: Daemon):
@@ -159,21 +152,15 @@ async def test_environment_and_key_are_retained(daemon: Daemon):
         assert key["public_key"]
 
 
-async def test_a_broker_that_denies_what_it_acknowledges_is_noticed(
-    make_daemon: Callable[..., Daemon], tmp_path_factory: object
-):
+async def test_a_broker_that_denies_what_it_acknowledges_is_noticed(make_daemon: Callable[..., Daemon], tmp_path: Path):
     """Under an ACL that denies one update topic the outbox stays up and `undelivered` is alerted."""
-    from pathlib import Path
-
-    assert hasattr(tmp_path_factory, "mktemp")
-    directory = Path(str(tmp_path_factory.mktemp("acl")))
-    acl = directory / "acl"
+    acl = tmp_path / "acl"
     acl.write_text(
         "user config_service\ntopic readwrite alicia/#\ntopic deny alicia/config/update/ai_service\n"
         "user watcher\ntopic readwrite alicia/#\n"
     )
     acl.chmod(0o644)
-    denying = Broker(directory / "broker", config=f"acl_file {acl}\n")
+    denying = Broker(tmp_path / "denying", config=f"acl_file {acl}\n")
     await asyncio.to_thread(denying.start)
     try:
         daemon = make_daemon(broker_port=denying.port)
@@ -187,12 +174,8 @@ async def test_a_broker_that_denies_what_it_acknowledges_is_noticed(
 
 
 def wait_status(daemon: Daemon, path: str, status: int) -> bool:
-    from support import wait_until
-
     return bool(wait_until(lambda: daemon.http("GET", path).status == status, seconds=30))
 
 
 def wait_nothing_pending(daemon: Daemon) -> None:
-    from support import wait_until
-
     wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0)

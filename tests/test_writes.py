@@ -1,11 +1,13 @@
 """What writes do to a configuration: overlays, versions, conditions, trial runs."""
 
+from typing import Any
+
 import pytest
 
 from support import Daemon
 
 
-def patch(daemon: Daemon, service: str, body: object, query: str = "") -> dict[str, object]:
+def patch(daemon: Daemon, service: str, body: object, query: str = "") -> dict[str, Any]:
     answer = daemon.http("PATCH", f"/config/{service}{query}", body)
     assert answer.status == 200, answer.body
     return answer.json
@@ -47,18 +49,16 @@ def test_delete_of_a_service_in_the_files_falls_back_to_them(daemon: Daemon):
 def test_versions_rise_with_what_a_change_means(daemon: Daemon):
     """Patch for a value, minor for a new key, major for a lost key or another type; higher may be asked for."""
     assert daemon.config("sonos_service")["version"] == "1.0.0"
-    assert patch(daemon, "sonos_service", {"settings": {"default_volume_percent": 31}})["version"] == "1.0.1"
-    assert patch(daemon, "sonos_service", {"settings": {"mood": "calm"}})["version"] == "1.1.0"
-    assert patch(daemon, "sonos_service", {"settings": {"mood": 7}})["version"] == "2.0.0"
-    assert patch(daemon, "sonos_service", {"settings": {"mood": None}})["version"] == "3.0.0"
-    assert (
-        patch(daemon, "sonos_service", {"settings": {"default_volume_percent": 32}, "version": "1.0.0"})["version"]
-        == "3.0.1"
-    )
-    assert (
-        patch(daemon, "sonos_service", {"settings": {"default_volume_percent": 33}, "version": "4.0.0"})["version"]
-        == "4.0.0"
-    )
+    for settings, asked, version in (
+        ({"default_volume_percent": 31}, None, "1.0.1"),
+        ({"mood": "calm"}, None, "1.1.0"),
+        ({"mood": 7}, None, "2.0.0"),
+        ({"mood": None}, None, "3.0.0"),
+        ({"default_volume_percent": 32}, "1.0.0", "3.0.1"),
+        ({"default_volume_percent": 33}, "4.0.0", "4.0.0"),
+    ):
+        body = {"settings": settings} | ({"version": asked} if asked else {})
+        assert patch(daemon, "sonos_service", body)["version"] == version
     low = daemon.http("PATCH", "/config/sonos_service", {"settings": {"new": 1}, "version": "4.0.1"})
     assert low.status == 422
     assert low.json["problems"][0]["pointer"] == "/version"

@@ -20,7 +20,7 @@ from aliciacfg.cache import AnswerCache
 from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
 from aliciacfg.devbroker import dev_broker
-from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
+from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, SourceProblem, leaves
 from aliciacfg.http.adapter import HttpAdapter, HttpSettings, is_loopback
 from aliciacfg.mqtt.adapter import MqttAdapter
 from aliciacfg.mqtt.connection import BrokerAddress
@@ -169,7 +169,7 @@ async def _run(
                 f"{time.monotonic() - started:.2f} s"
             )
 
-        await _serve_until(stop, http, mqtt, watcher, say_ready())
+        await _serve_until(stop, http, mqtt, watcher, say_ready(), writer)
     finally:
         await store.close()
         await asyncio.wait({writer})
@@ -178,10 +178,12 @@ async def _run(
 
 
 def _load_sources(settings: Settings) -> layers.Sources:
+    try:
+        found = variables(Path.cwd())
+    except SettingsError as error:
+        raise SourceError([SourceProblem(".env", None, str(error))]) from error
     return layers.load(
-        environments_dir=Path(settings.environments_dir),
-        schemas_dir=Path(settings.schemas_dir),
-        variables=variables(Path.cwd()),
+        environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir), variables=found
     )
 
 
@@ -200,6 +202,8 @@ async def _take_files(configurations: Configurations) -> None:
         _log.error("files_refused", problems=[str(problem) for problem in error.problems])
     except OperationError as error:
         _log.error("files_not_taken", reason=error.message)
+    except Exception:  # noqa: BLE001 - the supervisor of the watching: no file may end the daemon
+        _log.exception("files_failed")
     else:
         _log.info("files_taken", environment=configurations.active, changed=changed)
 
@@ -210,6 +214,7 @@ async def _serve_until(
     mqtt: MqttAdapter,
     watcher: FileWatcher,
     say_ready: Coroutine[None, None, None],
+    writer: asyncio.Task[None],
 ) -> None:
     """Serve; at ``stop`` end in order while the connections still stand."""
 
@@ -224,8 +229,13 @@ async def _serve_until(
             _log.warning("stop_cut_short", after_seconds=_STOP_SECONDS)
         raise _Stopped
 
+    async def watch_writer() -> None:
+        await asyncio.wait({writer})
+        raise RuntimeError("the store's writer ended") from (None if writer.cancelled() else writer.exception())
+
     try:
         async with asyncio.TaskGroup() as group:
+            group.create_task(watch_writer(), name="store-watch")
             group.create_task(mqtt.run(), name="mqtt")
             group.create_task(watcher.run(), name="files")
             group.create_task(say_ready, name="ready")

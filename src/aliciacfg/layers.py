@@ -9,7 +9,8 @@ Each layer is a merge patch (RFC 7396) on the running result, so what base says 
 an environment says about all services. Spring Cloud Config and others do the reverse.
 """
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -143,7 +144,7 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
     problems: list[SourceProblem] = []
     files: dict[str, EnvironmentFile] = {}
     broken: dict[str, tuple[SourceProblem, ...]] = {}
-    for path, label in _listing(environments_dir, problems):
+    for path, label in _listing(environments_dir, (".yaml",), problems):
         name = path.stem
         if name == ACCESS:
             continue
@@ -160,14 +161,12 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
 
 
 def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
-    """The files that ``load`` would read now; missing directories have none."""
-    return [
-        path
-        for directory in (environments_dir, schemas_dir)
-        if directory.is_dir()
-        for path in sorted(directory.iterdir())
-        if path.suffix in {".yaml", ".json", ".yml"} and not path.name.startswith(".")
-    ]
+    """The files that ``load`` would look at now; a directory that cannot be read has none."""
+    found: list[Path] = []
+    for directory in (environments_dir, schemas_dir):
+        with contextlib.suppress(OSError):
+            found += [path for path in directory.iterdir() if path.suffix in {".yaml", ".json", ".yml"}]
+    return found
 
 
 def _environments(
@@ -178,9 +177,10 @@ def _environments(
     base = (files[BASE],) if BASE in files else ()
     environments: dict[str, Environment] = {}
     found = sorted((files.keys() | broken.keys()) - {BASE})
-    for name in dict.fromkeys(stem.removesuffix(names.SECRETS_SUFFIX) for stem in found):
+    for first in found:
+        name = first.removesuffix(names.SECRETS_SUFFIX)
         if problem := names.environment_problem(name):
-            problems.append(SourceProblem(f"environments/{name}.yaml", None, f"{problem}; rename the file"))
+            problems.append(SourceProblem(f"environments/{first}.yaml", None, f"{problem}; rename the file"))
             continue
         stems = [stem for stem in (name, name + names.SECRETS_SUFFIX) if stem in found]
         environments[name] = Environment(
@@ -191,20 +191,22 @@ def _environments(
     return environments
 
 
-def _listing(directory: Path, problems: list[SourceProblem]) -> Iterator[tuple[Path, str]]:
+def _listing(directory: Path, suffixes: tuple[str, ...], problems: list[SourceProblem]) -> list[tuple[Path, str]]:
+    """The files of a directory with their names for people, by name; hidden ones left out."""
     label = directory.name
-    if not directory.is_dir():
-        problems.append(
-            SourceProblem(f"{label}/", None, f"there is no directory {directory}; create it or set its path")
-        )
-        return
-    for path in sorted(directory.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.suffix == ".yml":
-            problems.append(SourceProblem(f"{label}/{path.name}", None, "files end in .yaml here; rename it"))
-        elif path.suffix == ".yaml":
-            yield path, f"{label}/{path.name}"
+    try:
+        paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        message = f"the directory {directory} cannot be read ({error.strerror}); create it or set its path"
+        problems.append(SourceProblem(f"{label}/", None, message))
+        return []
+    endings = " or ".join(suffixes)
+    problems += [
+        SourceProblem(f"{label}/{path.name}", None, f"files end in {endings} here; rename it")
+        for path in paths
+        if path.suffix == ".yml"
+    ]
+    return [(path, f"{label}/{path.name}") for path in paths if path.suffix in suffixes]
 
 
 def _read(path: Path, label: str) -> str:
@@ -253,19 +255,9 @@ def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> E
 
 def _load_schemas(directory: Path, problems: list[SourceProblem]) -> dict[str, ServiceSchema]:
     loaded: dict[str, ServiceSchema] = {}
-    if not directory.is_dir():
-        problems.append(
-            SourceProblem(f"{directory.name}/", None, f"there is no directory {directory}; create it or set its path")
-        )
-        return loaded
-    for path in sorted(directory.iterdir()):
-        label = f"{directory.name}/{path.name}"
-        if path.suffix not in {".yaml", ".json", ".yml"} or path.name.startswith("."):
-            continue
+    for path, label in _listing(directory, (".yaml", ".json"), problems):
         service = path.stem
-        if path.suffix == ".yml":
-            problems.append(SourceProblem(label, None, "files end in .yaml or .json here; rename it"))
-        elif problem := names.service_problem(service):
+        if problem := names.service_problem(service):
             problems.append(SourceProblem(label, None, f"{problem}; rename the file"))
         elif service in loaded:
             problems.append(SourceProblem(label, None, f"{service} has a schema in .json and .yaml; remove one"))

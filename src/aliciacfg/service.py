@@ -310,10 +310,10 @@ class ConfigService:
             OperationError: It cannot have one: its name, the limit, or its default is not valid.
         """
         names.check_service(service)
-        self._online[service] = True
         key = (self._configurations.active, service)
         entry = self._configurations.state.head(key)
         if entry.live is not None:
+            self._online[service] = True
             self._configurations.outbox.repeat(service_subject(service))
             return
         planner = self._configurations.planner(key[0])
@@ -324,6 +324,7 @@ class ConfigService:
         origin = Origin(service, "registration")
         planner.change(plan, key, entry, effective=effective, overlay=overlay, origin=origin, announce=True)
         await self._configurations.carry_out(plan)
+        self._online[service] = True
 
     def unregister(self, service: str) -> None:
         """A service said goodbye."""

@@ -131,11 +131,18 @@ class Resolved:
 
 
 def read_dotenv(directory: Path) -> dict[str, str]:
-    """The variables of a ``.env`` file; empty if there is none. ``${…}`` in it stays literal."""
+    """The variables of a ``.env`` file; empty if there is none. ``${…}`` in it stays literal.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
     file = directory / ".env"
     if not file.is_file():
         return {}
-    values = dotenv.dotenv_values(file, interpolate=False)
+    try:
+        values = dotenv.dotenv_values(file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f".env cannot be read: {error}"]) from error
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -222,5 +229,9 @@ def _expectation(setting: Setting, error: msgspec.ValidationError) -> str:
 
 
 def variables(directory: Path) -> dict[str, str]:
-    """What ``${NAME}`` in environment files stands for: ``.env``, then the process environment above it."""
+    """What ``${NAME}`` in environment files stands for: ``.env``, then the process environment above it.
+
+    Raises:
+        SettingsError: ``.env`` cannot be read.
+    """
     return {**read_dotenv(directory), **os.environ}

@@ -97,6 +97,11 @@ class _Connection(aiosqlite.Connection):
         return await self._execute(lambda: function(connection))  # pyright: ignore[reportUnknownMemberType]
 
 
+    async def ended(self) -> None:
+        """Wait until the thread is gone, also after a connection that failed: it answers the event loop."""
+        await asyncio.to_thread(self._thread.join)
+
+
 class _Waiting(msgspec.Struct):
     write: Write
     on_commit: Callable[[], None]
@@ -131,11 +136,11 @@ class Store:
             await writer.run(_migrate)
             reader = _Connection(lambda: _connect(path), 64)
             await reader
-        except sqlite3.DatabaseError as error:
+        except BaseException as error:
             await writer.close()
-            raise StoreError(f"{path} cannot be used: {error}; restore it from a backup") from error
-        except BaseException:
-            await writer.close()
+            await writer.ended()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise StoreError(f"{path} cannot be used: {error}; restore it from a backup") from error
             raise
         return cls(writer, reader)
 
@@ -222,7 +227,7 @@ class Store:
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
             await self._writer.run(lambda connection: _apply(connection, [item.write for item in batch]))
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - the supervisor of all writes: whatever failed, nothing was written
             self._abort(batch, error)
             return
         self.healthy = True
@@ -231,7 +236,7 @@ class Store:
             if not item.done.done():
                 item.done.set_result(None)
 
-    def _abort(self, batch: list[_Waiting], error: sqlite3.Error) -> None:
+    def _abort(self, batch: list[_Waiting], error: Exception) -> None:
         self.healthy = False
         failed = [*batch, *self._queue]
         self._queue.clear()
@@ -250,9 +255,13 @@ class Store:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA busy_timeout=5000")
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA busy_timeout=5000")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

@@ -25,12 +25,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import (
     AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
     DocumentStartEvent,
-    MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
 )
 
 from aliciacfg.documents import MAX_DEPTH, Json, encode, equal, escape, parse_pointer
@@ -69,6 +68,8 @@ _VARIABLE = re.compile(
 )
 
 _NO_DIRECTIVES = "directives such as %YAML are not supported: remove the line"
+# Beyond it a line is not searched for hints: the patterns take quadratic time.
+_MAX_HINTED = 500
 # What to do about a syntax error, by the line it is on and the parser's words on the next.
 _HINTS = (
     (re.compile(r"%"), _NO_DIRECTIVES),
@@ -258,7 +259,8 @@ def _fail_syntax(text: str, error: _SyntaxError, problems: _Problems) -> Never:
     found = error.problem
     if begin is not None and begin.line < row:
         found = f"{error.context} that begins on line {begin.line + 1}, {found}"
-    hint = next(hint for pattern, hint in _HINTS if pattern.match(f"{rows[row]}\n{error.problem}"))
+    hinting = f"{rows[row][:_MAX_HINTED]}\n{error.problem}"
+    hint = next(hint for pattern, hint in _HINTS if pattern.match(hinting))
     problems.fail(row + 1, f"not YAML: {found} (column {mark.column + 1}); {hint}")
 
 
@@ -278,9 +280,9 @@ class _Reader:
         for event in cast("Iterator[_Event]", events):
             if isinstance(event, ScalarEvent):
                 self._add(event, _Scalar(*_span(event), event.value, event.style or ""))
-            elif isinstance(event, MappingStartEvent | SequenceStartEvent):
+            elif isinstance(event, CollectionStartEvent):
                 self._begin(event, mapping=isinstance(event, MappingStartEvent))
-            elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+            elif isinstance(event, CollectionEndEvent):
                 self._open.pop().end = event.end_mark.index
             elif isinstance(event, AliasEvent):
                 self._place(self._alias(event))
@@ -340,6 +342,8 @@ def _plain(text: str) -> Json:
     """
     if text in _CONSTANTS:
         return _CONSTANTS[text]
+    if text[0] not in "-+.0123456789":
+        return text
     if _INTEGER.fullmatch(text):
         if len(text) > _MAX_DIGITS or not _fits(number := int(text, _BASES.get(text[:2], 10))):
             raise ValueError("an integer beyond 64 bits; quote it to make it a string")
@@ -524,6 +528,8 @@ class _Edit:
         self._indent = self._usual_indent()
 
     def replace(self, value: Json) -> str:
+        if len(self._tokens) > MAX_DEPTH:
+            self._fail(_TOO_DEEP, self._root)
         try:
             value = _escaped(value, len(self._tokens) + 1)
         except ValueError as error:

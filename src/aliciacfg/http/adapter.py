@@ -105,7 +105,11 @@ class HttpAdapter:
         app = web.Application(middlewares=[self._boundary], client_max_size=self._max_bytes)
         for operation in OPERATIONS:
             path = operation.path.replace("{target}", "{name}")
-            app.router.add_route(operation.method, path, self._handler(operation))
+            handler = self._handler(operation)
+            if operation.method == "GET":
+                app.router.add_get(path, handler)
+            else:
+                app.router.add_route(operation.method, path, handler)
         app.router.add_get("/ready", self._ready)
         self._runner = web.AppRunner(
             app, handle_signals=False, access_log=None, shutdown_timeout=settings.shutdown_seconds
@@ -270,8 +274,8 @@ class HttpAdapter:
             fields["expected_revision"] = _revision_of(if_match)
         if fields["expected_revision"] != current.revision:
             raise _PreconditionFailed(
-                f"{service} is at revision {current.revision}, which is not what the request's condition says; get it again "
-                "and redo the change.",
+                f"{service} is at revision {current.revision}, which is not what the request's condition says; get it "
+                "again and redo the change.",
                 revision=current.revision,
                 checksum=current.checksum,
             )

@@ -3,7 +3,8 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import msgspec
 import structlog
@@ -140,6 +141,7 @@ class MqttAdapter:
             self._protocol = connection.protocol
             self._connection = connection
             self._drop_sightings()
+            self._retained.connecting()
             connection.receive(self._on_message)
             async with asyncio.TaskGroup() as group:
                 group.create_task(connection.wait_closed(), name="mqtt-closed")
@@ -188,7 +190,13 @@ class MqttAdapter:
     # Receiving
 
     def _on_message(self, inbound: Inbound) -> None:
-        """Called for every message; must not raise and must not wait."""
+        """Called for every message; does not wait."""
+        try:
+            self._receive(inbound)
+        except Exception:  # noqa: BLE001 - a boundary: a message that ends the connection would come again on the next
+            _log.exception("message_failed", topic=inbound.topic)
+
+    def _receive(self, inbound: Inbound) -> None:
         reply = None if inbound.retained else self._requests.answer_at_once(inbound)
         if reply is not None:
             self._send(reply)
@@ -241,9 +249,10 @@ class MqttAdapter:
             correlation_data=reply.correlation_data,
         )
 
-    def _start(self, work: Awaitable[None], *, name: str) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run something that outlives this connection: a write goes on when the broker goes away."""
         if self._group is None or self._stopping:
+            work.close()
             return
 
         async def counted() -> None:
@@ -300,7 +309,7 @@ class MqttAdapter:
 
     async def _publish_health_forever(self, connection: Connection) -> None:
         """At the start, on every change that matters, and now and then; retained."""
-        while True:
+        while not self._stopping:
             self._health_changed.clear()
             self._last_health = _essence(self._service.health_now())
             await connection.publish(topics.HEALTH, self._health_payload(), retain=True)
@@ -404,8 +413,7 @@ class MqttAdapter:
 
     def _confirmed(self) -> None:
         self._held.set()
-        if self._group is not None and not self._stopping:
-            self._start(self._persist_confirmations(), name="mqtt-confirm")
+        self._start(self._persist_confirmations(), name="mqtt-confirm")
 
     async def _persist_confirmations(self) -> None:
         try:

@@ -263,9 +263,14 @@ class Connection:
         self._paho.publish(topic, payload, qos, retain=False, properties=properties)  # pyright: ignore[reportArgumentType]
 
     def _on_message(self, _client: object, _userdata: object, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            # A broker has to refuse it (MQTT 5 §1.5.4); nothing of ours has such a topic.
+            return
         properties = message.properties
         inbound = Inbound(
-            topic=message.topic,
+            topic=topic,
             payload=bytes(message.payload),
             qos=message.qos,
             retained=message.retain,

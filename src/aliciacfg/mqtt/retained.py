@@ -29,6 +29,7 @@ _ECHO_SECONDS = 5.0
 _MAX_RETRY_SECONDS = 60.0
 _REMEMBERED = 16
 _REPAIRED_AT_ONCE = 2
+_MAX_REPAIRS = 4096
 _QUIET_SECONDS = 120.0
 
 
@@ -51,6 +52,7 @@ class _Repairs:
     def __init__(self) -> None:
         self.count = 0
         self.at = 0.0
+        self.waiting = False
 
     def delay(self, now: float) -> float:
         """Seconds to wait before the next repair: none at first, then twice as long each time."""
@@ -89,8 +91,14 @@ class Retained:
         self._attempts: dict[str, _Attempt] = {}
         self._sent: dict[str, deque[bytes]] = {}
         self._repairs: dict[str, _Repairs] = {}
-        self._strangers: dict[str, float] = {}
+        self._strangers: set[str] = set()
         self._seen: set[str] = set()
+        self._catching_up = True
+
+    def connecting(self) -> None:
+        """A connection begins: until the read-back, what comes may be what a session held, or what was retained."""
+        self._catching_up = True
+        self._seen.clear()
 
     async def publish_forever(self, connection: Connection) -> None:
         """Publish what is pending on one connection until it is gone.
@@ -121,7 +129,6 @@ class Retained:
         Raises:
             BrokerUnavailable: The connection is gone.
         """
-        self._seen.clear()
         expected = sorted(subject for subject, item in self._outbox.current.items() if item.payload)
         for start in range(0, len(expected), _READ_BACK_BATCH):
             batch = expected[start : start + _READ_BACK_BATCH]
@@ -129,6 +136,7 @@ class Retained:
             await connection.subscribe(filters)
             await closed()
             await connection.unsubscribe(filters)
+        self._catching_up = False
         missing = [subject for subject in expected if subject not in self._seen]
         for subject in missing:
             self._outbox.repeat(subject)
@@ -150,10 +158,10 @@ class Retained:
         if inbound.payload == current.payload:
             self._confirm(current)
         elif _digest(inbound.payload) in self._sent.get(subject, ()):
-            # Our own, but not the newest: an echo that was overtaken, or what the broker kept from before.
-            if inbound.retained:
+            # Our own, but not the newest: an echo that was overtaken, or else what somebody brought back.
+            if not self._outbox.is_pending(current):
                 self._outbox.repeat(subject)
-        elif inbound.retained and self._is_stale(subject, current, inbound.payload):
+        elif (inbound.retained or self._catching_up) and self._is_stale(subject, current, inbound.payload):
             _log.info("retained_stale", subject=subject)
             self._outbox.repeat(subject)
         else:
@@ -179,7 +187,7 @@ class Retained:
 
     async def _clear_strangers(self, connection: Connection) -> None:
         """Take away retained configurations of services that have none here."""
-        strangers, self._strangers = self._strangers, {}
+        strangers, self._strangers = self._strangers, set()
         for topic in strangers:
             try:
                 await connection.publish(topic, b"", retain=True)
@@ -215,36 +223,43 @@ class Retained:
         return (kept.epoch, kept.environment) != (newest.epoch, newest.environment) or kept.revision < newest.revision
 
     def _tampered(self, subject: str) -> None:
-        repairs = self._repairs.setdefault(subject, _Repairs())
-        delay = repairs.delay(self._clock())
-        service = subjects.subject_service(subject)
         topic = topics.subject_topic(subject)
-        self._alerts.emit(
-            "tamper",
+        self._repair(
+            topic,
+            lambda: self._outbox.repeat(subject),
             f"Somebody else published on {topic}; the right message is put back. Only this daemon may write there: "
             "see the broker's access rules.",
-            service=service,
+            service=subjects.subject_service(subject),
         )
-        if delay:
-            asyncio.get_running_loop().call_later(delay, self._outbox.repeat, subject)
-        else:
-            self._outbox.repeat(subject)
 
     def _stranger(self, inbound: Inbound) -> None:
-        if not inbound.payload:
-            return
-        repairs = self._repairs.setdefault(inbound.topic, _Repairs())
-        delay = repairs.delay(self._clock())
-        self._alerts.emit(
-            "tamper",
-            f"Somebody else published on {inbound.topic[:200]!r}, a service without a configuration here; it is taken "
-            "away.",
-        )
-        asyncio.get_running_loop().call_later(delay, self._clear_later, inbound.topic)
+        if inbound.payload:
+            self._repair(
+                inbound.topic,
+                lambda: self._clear(inbound.topic),
+                f"Somebody else published on {inbound.topic[:200]!r}, a service without a configuration here; it is "
+                "taken away.",
+            )
 
-    def _clear_later(self, topic: str) -> None:
-        self._strangers[topic] = self._clock()
+    def _clear(self, topic: str) -> None:
+        self._strangers.add(topic)
         self._outbox.changed.set()
+
+    def _repair(self, topic: str, repair: Callable[[], None], message: str, *, service: str | None = None) -> None:
+        """Alert and repair once; what comes while a repair waits is repaired with it."""
+        if len(self._repairs) > _MAX_REPAIRS:
+            self._repairs.clear()
+        repairs = self._repairs.setdefault(topic, _Repairs())
+        if repairs.waiting:
+            return
+        self._alerts.emit("tamper", message, service=service)
+        repairs.waiting = True
+
+        def now() -> None:
+            repairs.waiting = False
+            repair()
+
+        asyncio.get_running_loop().call_later(repairs.delay(self._clock()), now)
 
     def _undelivered(self, subject: str, reason: str) -> None:
         self._alerts.stand(
