@@ -5,6 +5,7 @@ Everything here is a pure function on plain JSON values (``dict``, ``list``, ``s
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias, TypeVar
 
@@ -28,6 +29,8 @@ _MAX_INTEGER = 2**64 - 1
 _MIN_INTEGER = -(2**63)
 # Beyond it a double no longer tells neighbouring integers apart (RFC 8259 §6).
 _MAX_EXACT_INTEGER = 2**53
+# RFC 6901 §4 has no leading zeros; no array here has more items than ten digits count.
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
@@ -141,7 +144,7 @@ def find(value: Json, pointer: str) -> Json | UnsetType:
             if token not in value:
                 return UNSET
             value = value[token]
-        elif isinstance(value, list) and token.isascii() and token.isdigit() and int(token) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(token) and int(token) < len(value):
             value = value[int(token)]
         else:
             return UNSET

@@ -96,7 +96,6 @@ class _Connection(aiosqlite.Connection):
         # A protected method, as public as aiosqlite has one for this.
         return await self._execute(lambda: function(connection))  # pyright: ignore[reportUnknownMemberType]
 
-
     async def ended(self) -> None:
         """Wait until the thread is gone, also after a connection that failed: it answers the event loop."""
         await asyncio.to_thread(self._thread.join)

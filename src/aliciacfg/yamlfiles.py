@@ -522,18 +522,18 @@ class _Edit:
         self._text = text.removeprefix(_BOM)
         self._file, self._pointer = file, pointer
         self._root, document = _parse(self._text, file, None)
-        self._value = document.value
+        self._value, self._lines = document.value, document.lines
         newline = _NEWLINE.search(text)
         self._newline = newline[0] if newline else "\n"
         self._indent = self._usual_indent()
 
     def replace(self, value: Json) -> str:
         if len(self._tokens) > MAX_DEPTH:
-            self._fail(_TOO_DEEP, self._root)
+            self._fail(_TOO_DEEP)
         try:
             value = _escaped(value, len(self._tokens) + 1)
         except ValueError as error:
-            self._fail(str(error), self._root)
+            self._fail(str(error))
         path, missing = self._walk()
         node = path[-1][0].children[path[-1][1]] if path else self._root
         if missing:
@@ -553,7 +553,7 @@ class _Edit:
 
     def remove(self) -> str:
         if not self._tokens:
-            self._fail("the whole document cannot be removed; name a member", self._root)
+            self._fail("the whole document cannot be removed; name a member")
         path, missing = self._walk()
         if missing:
             return self._bom + self._text
@@ -584,9 +584,9 @@ class _Edit:
 
     def _check_can_nest(self, node: _Node | None) -> None:
         if isinstance(node, _Collection) and not node.mapping:
-            self._fail(f"the sequence has {len(node.children)} items; name one, counting from 0", node)
+            self._fail(f"no such item; the sequence has {len(node.children)}, counted from 0")
         if isinstance(node, _Scalar) and (node.style or _CONSTANTS.get(node.text, "") is not None):
-            self._fail("a scalar stands in the way; replace it by a mapping first", node)
+            self._fail("a scalar stands in the way; replace it by a mapping first")
 
     def _slot(self, path: list[tuple[_Collection, int]]) -> _Slot:
         text, root = self._text, self._root
@@ -612,10 +612,12 @@ class _Edit:
         """The text with another value in a slot."""
         text, node, start, end = self._text, slot.node, slot.node.start, self._end(slot.node)
         gap = text[slot.after : start]
+        # A block collection begins behind a dash (or at the root), or below its key, with comments between.
         block = isinstance(node, _Collection) and not node.flow
         below = block and _NEWLINE.search(gap) is not None
         behind = self._line_end(end)
         if isinstance(value, dict) and value and not slot.flow:
+            # A mapping in block style takes the place of another, or goes below the line of its key.
             if not slot.lead or (block and not below and text[start] != "&"):
                 return text[:start] + self._block(value, self._column(start)).lstrip(" ") + text[end:]
             comment = "" if block else self._header_comment(node) + text[end:behind]
@@ -680,13 +682,17 @@ class _Edit:
         except SourceError:
             proven = False
         if not proven:
-            self._fail("no change of this place alone is possible; edit the file by hand", self._root)
+            self._fail("cannot be changed without changing more; edit the file by hand")
         return self._bom + text
 
-    def _fail(self, message: str, node: _Node | None) -> Never:
-        where = self._pointer or "(the document)"
-        line = node.line if node else 1
-        raise SourceError([SourceProblem(self._file, line, f"{where}: {message}", self._pointer)])
+    def _fail(self, message: str, node: _Node | None = None) -> Never:
+        """Refuse the change at ``node``, else at as much of the pointer as there is."""
+        place = self._pointer
+        while place and place not in self._lines:
+            place = place.rpartition("/")[0]
+        line = node.line if node else self._lines.get(place, 1)
+        name = self._pointer or "(the document)"
+        raise SourceError([SourceProblem(self._file, line, f"{name}: {message}", self._pointer)])
 
     def _block(self, members: Mapping[str, Json], column: int) -> str:
         """Members in block style, without a newline at the end."""

@@ -74,7 +74,7 @@ class MqttAdapter:
         self._write_confirmations = write_confirmations
         self._retained = Retained(outbox, alerts, on_confirmed=self._confirmed)
         self._connection: Connection | None = None
-        self._protocol: Protocol = "5"
+        self._protocol: Protocol | None = None
         self._marker_prefix = f"{topics.REPLY}config_service/{service.instance}/"
         self._markers: dict[str, asyncio.Future[None]] = {}
         self._foreign: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue()

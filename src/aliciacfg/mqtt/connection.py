@@ -300,7 +300,7 @@ async def connect(
     *,
     client_id: str | None,
     will: Will | None = None,
-    prefer: Protocol = "5",
+    prefer: Protocol | None = None,
     timeout_seconds: float = _TIMEOUT_SECONDS,
 ) -> AsyncGenerator[Connection, None]:
     """Connect, and disconnect at the end.
@@ -310,18 +310,30 @@ async def connect(
         client_id: A fixed id makes a persistent session, in which the broker holds what arrives meanwhile;
             None makes a session that ends with the connection.
         will: Published, retained, when the connection dies without a disconnect.
-        prefer: Tried first; the other one is tried when the broker refuses it.
+        prefer: Tried first, as it worked before; None finds out. The other one is tried when the broker refuses it.
         timeout_seconds: How long the broker may take to answer.
 
     Raises:
         BrokerUnavailable: No connection, with a message that says why.
     """
-    order: tuple[Protocol, ...] = ("5", "3.1.1") if prefer == "5" else ("3.1.1", "5")
+    if prefer is None and will is not None:
+        prefer = await _find_protocol(address, timeout_seconds=timeout_seconds)
+    order: tuple[Protocol, ...] = ("3.1.1", "5") if prefer == "3.1.1" else ("5", "3.1.1")
     connection = await _open(address, order, client_id=client_id, will=will, timeout_seconds=timeout_seconds)
     try:
         yield connection
     finally:
         await connection.close()
+
+
+async def _find_protocol(address: BrokerAddress, *, timeout_seconds: float) -> Protocol:
+    """Connect once with nothing but the version.
+
+    A broker of 3.1.1 refuses that at once, but may wait for ever over properties or a will of MQTT 5.
+    """
+    connection = await _open(address, ("5", "3.1.1"), client_id=None, will=None, timeout_seconds=timeout_seconds)
+    await connection.close()
+    return connection.protocol
 
 
 async def _open(
@@ -358,11 +370,10 @@ def _client(
 ) -> aiomqtt.Client:
     persistent = client_id is not None
     properties = None
-    if protocol == "5":
+    if protocol == "5" and persistent:
         properties = Properties(PacketTypes.CONNECT)
         properties.ReceiveMaximum = _RECEIVE_MAXIMUM
-        if persistent:
-            properties.SessionExpiryInterval = _SESSION_EXPIRY_SECONDS
+        properties.SessionExpiryInterval = _SESSION_EXPIRY_SECONDS
     return aiomqtt.Client(
         address.host,
         address.port,

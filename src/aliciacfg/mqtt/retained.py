@@ -137,7 +137,8 @@ class Retained:
             await closed()
             await connection.unsubscribe(filters)
         self._catching_up = False
-        missing = [subject for subject in expected if subject not in self._seen]
+        pending = {item.subject for item in self._outbox.due()}
+        missing = [subject for subject in expected if subject not in self._seen and subject not in pending]
         for subject in missing:
             self._outbox.repeat(subject)
         if missing:
