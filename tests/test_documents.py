@@ -107,7 +107,8 @@ def test_what_is_json_keeps_its_type(data: bytes, expected: Json):
     ("left", "right", "expected"),
     [
         (True, 1, False), (False, 0, False), (None, False, False), ("1", 1, False), (0, None, False), ("", None, False),
-        ([], {}, False), ({}, None, False), ([1, 2], [2, 1], False), ({"a": True}, {"a": 1}, False), ("é", "e\u0301", False),
+        ([], {}, False), ({}, None, False), ([1, 2], [2, 1], False), ({"a": True}, {"a": 1}, False),
+        ("é", "e\u0301", False),
         ({"a": 1, "b": [{"c": 2, "d": 3}]}, {"b": [{"d": 3, "c": 2}], "a": 1}, True), (2**64 - 1, 2**64 - 1, True),
         (0.1, 0.1, True), (2**53, 2**53 + 1, False),
     ],
@@ -352,15 +353,19 @@ def test_the_json_patch_leads_from_one_document_to_the_other(pair: tuple[JsonObj
     assert same(jsonpatch.apply_patch(old, documents.json_patch(old, new)), new)
 
 
-def test_a_configuration_has_at_most_32_levels():
-    """Thirty-two objects or arrays within each other are fine, one more is named with its pointer."""
-    assert list(documents.shape_problems(nested(31, {}))) == []
-    assert list(documents.shape_problems(nested(31, []))) == []
-    innermost: Json
-    for innermost in ({}, [], {"b": 1}):
-        (problem,) = documents.shape_problems(nested(32, innermost))
-        assert problem.pointer == "/a" * 32
-        assert "32" in problem.message
+@pytest.mark.parametrize("innermost", [{}, [], {"b": 1}])
+def test_a_configuration_has_at_most_32_levels(innermost: Json):
+    """One object or array more than 32 within each other is named with its pointer."""
+    assert list(documents.shape_problems(nested(30, innermost))) == []
+    (problem,) = documents.shape_problems(nested(32, innermost))
+    assert problem.pointer == "/a" * 32
+    assert "32" in problem.message
+
+
+@pytest.mark.parametrize("innermost", [{}, []])
+def test_the_last_of_the_32_levels_may_be_used(innermost: Json):
+    """Exactly 32 objects or arrays within each other are no problem."""
+    assert list(documents.shape_problems(nested(31, innermost))) == []
 
 
 def test_any_depth_is_told_without_overflow():

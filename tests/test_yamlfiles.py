@@ -166,6 +166,8 @@ def test_thirty_two_levels_are_accepted():
     """The limit of depth is the deepest that passes, not the first that fails."""
     assert value("[" * 32 + "]" * 32)
     assert "deeper" in told("[" * 33 + "]" * 33)
+    assert value("- &x [[]]\n- " + "[" * 29 + "*x" + "]" * 29)
+    assert "deeper" in told("- &x [[]]\n- " + "[" * 30 + "*x" + "]" * 30)
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_lines():
@@ -398,11 +400,14 @@ def test_remove_takes_out_one_place(pointer: str, old_text: str, new_text: str):
         ("a: 1\n# c\n", "", None, "null\n# c\n"),
         ("a: 1", "/b", 2, "a: 1\nb: 2"),
         ("a: 1\r\nb:\r\n    c: 1\r\n", "/b/d", {"e": 1}, "a: 1\r\nb:\r\n    c: 1\r\n    d:\r\n        e: 1\r\n"),
+        ("a:\n b: 1\n", "/a/c", {"d": 1}, "a:\n b: 1\n c:\n  d: 1\n"),
+        ("a:\n  b:\n      c: 1\n", "/a/b", {"d": {"e": 1}}, "a:\n  b:\n      d:\n        e: 1\n"),
         ("\ufeffa: 1\n", "/a", 2, "\ufeffa: 2\n"),
         ("a: 1\n...\n", "/b", 2, "a: 1\nb: 2\n...\n"),
         ("a:   # c\n  1 # d\n", "/a", 2, "a:   # c\n  2 # d\n"),
         ("a: 'x\n  y' # d\n", "/a", {"b": 1}, "a: # d\n  b: 1\n"),
         ("{a, b}\n", "/a", 1, "{a: 1, b}\n"),
+        ("{a , b}\n", "/a", 1, "{a : 1, b}\n"),
         ("{a: , b: 1}\n", "/a", 1, "{a: 1, b: 1}\n"),
         ('{"a":1}\n', "/a", 2, '{"a": 2}\n'),
         ("[{a: 1}, b: 2]\n", "/1/b", 3, "[{a: 1}, b: 3]\n"),

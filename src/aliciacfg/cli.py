@@ -276,7 +276,28 @@ def list_(target: Target, environment: str | None, prefix: str | None) -> None:
 @click.pass_obj
 def environments(target: Target) -> None:
     """List the environments and what is wrong with them."""
-    _show(_ask(target, "environments", None, {}))
+    found = _ask(target, "environments", None, {})
+    items = found.get("environments")
+    if not sys.stdout.isatty() or not isinstance(items, list):
+        _show(found)
+        return
+    rows: list[list[str]] = []
+    for item in items:
+        if isinstance(item, dict):
+            services, problems = item.get("services"), item.get("problems")
+            rows.append(
+                [
+                    str(item.get("name")),
+                    "yes" if item.get("name") == found.get("active") else "",
+                    "yes" if item.get("protected") else "",
+                    str(len(services) if isinstance(services, list) else 0),
+                    str(len(problems) if isinstance(problems, list) else 0),
+                ]
+            )
+    _table(["name", "active", "protected", "services", "problems"], rows)
+    for item in items:
+        if isinstance(item, dict):
+            _problems(item)
 
 
 @main.command()

@@ -72,7 +72,10 @@ async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = directory / "mosquitto.conf"
     config.write_text(dev_config(port, directory), "utf-8")
-    process = await asyncio.create_subprocess_exec(program, "-c", str(config), stdin=asyncio.subprocess.DEVNULL)
+    # In a session of its own: Ctrl-C is for the daemon, which still has to say goodbye through this broker.
+    process = await asyncio.create_subprocess_exec(
+        program, "-c", str(config), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+    )
     try:
         await _wait_until_it_answers(BrokerAddress(_LOOPBACK, port), process)
         yield

@@ -600,8 +600,7 @@ class _Edit:
             key = parent.children[index - 1]
             colon = _COLON.match(text, key.end)
             # `{a, b}` has members without a colon.
-            known = colon is not None and colon.end() <= node.start
-            after, lead = (colon.end(), " ") if colon and known else (key.end, ": ")
+            after, lead = (colon.end(), " ") if colon else (key.end, ": ")
             return _Slot(node, after, lead, self._column(key.start), parent.flow)
         if parent.flow:
             return _Slot(node, node.start, "", 0, flow=True)
@@ -718,8 +717,8 @@ class _Edit:
         """Index behind the last character of a node, before any comment behind it."""
         if isinstance(node, _Collection) and not node.flow:
             return self._end(node.children[-1])
-        if _is_blank(node) or _KEEP.match(self._text, node.start, node.end):
-            # The value of `? a` stands on the next line; the empty lines below `|+` belong to the value.
+        if _KEEP.match(self._text, node.start, node.end):
+            # The empty lines below it belong to the value.
             return self._without_newline(node.end)
         if isinstance(node, _Scalar) and node.style in {"|", ">"}:
             return node.start + len(self._text[node.start : node.end].rstrip("\r\n"))
