@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,12 +66,17 @@ def _process(
 
 
 def _ready_line(child: subprocess.Popen[str], log: Path) -> str:
-    """The line that begins with READY; whoever ends without one is quoted."""
+    """The line that begins with READY; whoever ends or hangs without one is quoted."""
     assert child.stdout is not None
     stream: IO[str] = child.stdout
-    for line in stream:
-        if line.startswith("READY"):
-            return line
+    patience = threading.Timer(START_SECONDS, child.kill)
+    patience.start()
+    try:
+        for line in stream:
+            if line.startswith("READY"):
+                return line
+    finally:
+        patience.cancel()
     raise BenchmarkError(f"{child.args} ended with {child.wait()}: {log.read_text()[-2000:]}")
 
 

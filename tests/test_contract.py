@@ -108,6 +108,7 @@ def test_a_struct_becomes_a_schema_that_is_taken():
         "/settings/tone/hertz",
     ]
     assert [problem.pointer for problem in schema.problems(VALID)] == ["/settings"]
+    assert schema.defaults["settings"] == {"tone": {"hertz": 440}}
     assert schema.secrets(document) == {"/mqtt_config/password": "p", "/settings/pin": "0000"}
 
 

@@ -139,9 +139,9 @@ def test_each_alias_gets_its_own_copy():
         ("a: 1 # comment\u2028b: 2\n", 1, "U+2028"),
         ("a: \ud800\n", 1, "U+D800"),
         ("a: \ufeff\n", 1, "U+FEFF"),
-        ("a: &x [1, *x]\n", 1, "contains itself"),
-        ("a: &x\n  b:\n    c: *x\n", 3, "contains itself"),
-        ("a: *nope\n", 1, "no anchor &nope"),
+        ("a: &x [1, *x]\n", 1, "an alias inside the value it stands for"),
+        ("a: &x\n  b:\n    c: *x\n", 3, "an alias inside the value it stands for"),
+        ("a: *nope\n", 1, "an alias without an anchor above it"),
         (f"a: {'[' * 32}{']' * 32}\n", 1, "deeper than 32"),
         ("[" * 100_000, 1, "deeper than 32"),
         (f"a: &x {'[' * 20}{']' * 20}\nb: {'[' * 20}*x{']' * 20}\n", 1, "deeper than 32"),
@@ -172,7 +172,7 @@ def test_thirty_two_levels_are_accepted():
 
 def test_all_problems_are_told_at_once_in_the_order_of_lines():
     """One pass lists everything but what stands behind a syntax error, each with its pointer."""
-    text = "a: !t ${NO}\nb: {c: .nan, c: 1}\n2: ${NO}\nd: &x [${NEITHER}]\ne: [*x, *x]\nf: *g\n"
+    text = "a: !t ${NO}\nb: {c: .nan, d: .nan, c: 1}\n2: ${NO}\nd: &x [${NEITHER}]\ne: [*x, *x]\nf: *g\n"
     text = text.replace("[${NEITHER}]", '["${NEITHER}"]')
     with pytest.raises(SourceError) as refused:
         load(text, file="dev.yaml", variables=NOWHERE)
@@ -180,13 +180,28 @@ def test_all_problems_are_told_at_once_in_the_order_of_lines():
     assert found == [
         (1, "tags", ""),
         (1, "variable", "/a"),
-        (2, "duplicate", "/b/c"),
         (2, "infinite", "/b/c"),
+        (2, "infinite", "/b/d"),
+        (2, "duplicate", "/b/c"),
         (3, "the", ""),
         (3, "variable", "/2"),
         (4, "variable", "/d/0"),
-        (6, "no", ""),
+        (6, "an", ""),
     ]
+
+
+def test_a_problem_that_aliases_repeat_is_told_once():
+    """It is told where it stands, also if only an alias of a key makes a value of it."""
+    assert told("a: &x ['${NO}']\nb: [*x, *x]\n", NOWHERE).count("\n") == 0
+    assert told("&k '${NO}': 1\nb: [*k, *k]\n", NOWHERE).startswith("dev.yaml:1: variable NO is not set")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: *hunter2\n", "a: !hunter2\n", "a: {b: 'hunter2'\n", "a: hunter2: x\n", "a: 'hunter2'\n'b\n"]
+)
+def test_no_message_holds_a_value(text: str):
+    """A password that somebody forgot to quote does not end up in a log."""
+    assert "hunter2" not in told(text)
 
 
 def test_aliases_cannot_multiply_without_bounds():

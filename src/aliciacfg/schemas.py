@@ -16,7 +16,7 @@ import jsonschema_rs
 
 from aliciacfg import versions
 from aliciacfg.contract import base_schema
-from aliciacfg.documents import Json, JsonObject, escape, find, format_pointer, type_name
+from aliciacfg.documents import Json, JsonObject, escape, find, format_pointer, normalise, type_name
 from aliciacfg.errors import Problem
 
 SENSITIVE = "x-sensitive"
@@ -177,7 +177,7 @@ class ServiceSchema:
     def _collect_defaults(self) -> JsonObject:
         result: JsonObject = {}
         for root, node in self._roots:
-            defaults = _defaults(root, node, frozenset())
+            defaults = normalise(_defaults(root, node, frozenset()))
             if isinstance(defaults, dict):
                 result = _merge_defaults(result, defaults)
         return result

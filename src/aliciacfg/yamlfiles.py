@@ -18,6 +18,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Never, Protocol, cast
 
 import msgspec
@@ -155,12 +156,10 @@ class _Problems:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        # Keyed, because a problem in an anchored value is met again at each of its aliases.
-        self._found: dict[tuple[int, str], SourceProblem] = {}
+        self._found: list[tuple[int, SourceProblem]] = []
 
     def add(self, line: int, message: str, pointer: str = "") -> None:
-        problem = SourceProblem(file=self._file, line=line, message=message, pointer=pointer)
-        self._found.setdefault((line, message), problem)
+        self._found.append((line, SourceProblem(self._file, line, message, pointer)))
 
     def fail(self, line: int, message: str, pointer: str = "") -> Never:
         self.add(line, message, pointer)
@@ -171,7 +170,7 @@ class _Problems:
             raise self._error()
 
     def _error(self) -> SourceError:
-        return SourceError(self._found[place] for place in sorted(self._found))
+        return SourceError(problem for _, problem in sorted(self._found, key=itemgetter(0)))
 
 
 class _Node(msgspec.Struct):
@@ -307,7 +306,7 @@ class _Reader:
 
     def _add(self, event: _Event, node: _Node) -> None:
         if event.tag is not None:
-            self._problems.add(node.line, "tags (!…) are not supported: remove it, quote a string")
+            self._problems.add(node.line, "tags are not supported: remove it, or quote a string with a !")
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         self._place(node)
@@ -316,10 +315,10 @@ class _Reader:
         target = self._anchors.get(event.anchor or "")
         line = event.start_mark.line + 1
         if target is None:
-            message = f"no anchor &{event.anchor} stands before *{event.anchor}; quote it to mean a string"
-            self._problems.add(line, message)
+            # Not by its name: it may be a password that somebody forgot to quote.
+            self._problems.add(line, "an alias without an anchor above it; quote a string that begins with *")
         elif any(target is collection for collection in self._open):
-            self._problems.add(line, f"the alias *{event.anchor} contains itself; write the value out")
+            self._problems.add(line, "an alias inside the value it stands for; write the value out")
             target = None
         return _Alias(*_span(event), target)
 
@@ -374,6 +373,7 @@ class _Values:
     def __init__(self, problems: _Problems, variables: Mapping[str, str] | None) -> None:
         self.lines: dict[str, int] = {}
         self._problems = problems
+        self._told: set[tuple[int, str]] = set()
         self._variables = variables
         self._aliased = 0
 
@@ -393,6 +393,12 @@ class _Values:
         target = node.target if isinstance(node, _Alias) else None
         return None if target is None else self.build(target, pointer, depth, aliased=True)
 
+    def _wrong(self, node: _Node, message: str, pointer: str) -> None:
+        # What is wrong in an anchored value is met again at each of its aliases.
+        if (node.start, message) not in self._told:
+            self._told.add((node.start, message))
+            self._problems.add(node.line, message, pointer)
+
     def _sequence(self, node: _Collection, pointer: str, depth: int, *, aliased: bool) -> Json:
         items: list[Json] = []
         for index, item in enumerate(node.children):
@@ -408,7 +414,7 @@ class _Values:
             place = f"{pointer}/{escape(name)}"
             if name in members:
                 message = f'duplicate key "{name}", first on line {self.lines[place]}; remove one of them'
-                self._problems.add(key.line, message, place)
+                self._wrong(key, message, place)
             else:
                 self.lines[place] = key.line
             members[name] = self.build(member, place, depth, aliased=aliased)
@@ -424,7 +430,7 @@ class _Values:
         elif not key.style and not _is_plain_string(name):
             message = f'the key {name or "(empty)"} is not a string; quote it: "{name}"'
         if message is not None:
-            self._problems.add(key.line, message, pointer)
+            self._wrong(key, message, pointer)
         return name
 
     def _scalar(self, node: _Scalar, pointer: str) -> Json:
@@ -438,7 +444,7 @@ class _Values:
         try:
             return _plain(text)
         except ValueError as error:
-            self._problems.add(node.line, str(error), pointer)
+            self._wrong(node, str(error), pointer)
             return None
 
     def _substitute(self, node: _Scalar, variables: Mapping[str, str], pointer: str) -> str:
@@ -446,7 +452,7 @@ class _Values:
             try:
                 return _variable(match, variables)
             except ValueError as error:
-                self._problems.add(node.line, str(error), pointer)
+                self._wrong(node, str(error), pointer)
                 return ""
 
         return _VARIABLE.sub(replacement, node.text)
