@@ -79,6 +79,8 @@ class Target:
 @click.pass_context
 def main(context: click.Context, http: str | None, broker: str | None, requester: str | None, timeout: float) -> None:
     """Configurations for services on MQTT: the daemon, and everything it can be asked."""
+    if requester is not None and not names.is_requester(requester):
+        raise click.UsageError(f"--as {requester!r} cannot name a requester; use letters, digits, '_', '.' and '-'")
     context.obj = Target(http, broker, requester or _user(), timeout)
 
 
@@ -342,7 +344,10 @@ def file_set(path: Path, pointer: str, value: str) -> None:
         parsed: Json = json.loads(value)
     except ValueError:
         parsed = value
-    _rewrite(path, yamlfiles.replace(_text(path), pointer, parsed, file=str(path)))
+    try:
+        _rewrite(path, yamlfiles.replace(_text(path), pointer, parsed, file=str(path)))
+    except AliciacfgError as error:
+        _fail(str(error), EXIT_FAILED)
 
 
 @file.command("unset")
@@ -352,7 +357,10 @@ def file_unset(path: Path, pointer: str) -> None:
     """Remove POINTER from the file PATH."""
     from aliciacfg import yamlfiles  # noqa: PLC0415 - keeps the other commands quick
 
-    _rewrite(path, yamlfiles.remove(_text(path), pointer, file=str(path)))
+    try:
+        _rewrite(path, yamlfiles.remove(_text(path), pointer, file=str(path)))
+    except AliciacfgError as error:
+        _fail(str(error), EXIT_FAILED)
 
 
 def _text(path: Path) -> str:
@@ -401,7 +409,10 @@ def _loop_factory() -> Any:
 def _ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
     """Ask, and end the program with the right exit code if the answer is a refusal."""
     try:
-        if target.http is not None:
+        if name is not None and (problem := names.service_problem(name)):
+            # Asked here: such a name would lead to another topic or path.
+            answer: JsonObject = {"status": "error", "code": "invalid_request", "message": problem, "problems": []}
+        elif target.http is not None:
             from aliciacfg.http import requester as http  # noqa: PLC0415 - keeps the other commands quick
 
             answer = _run(http.ask(target.http, operation, name, fields, timeout_seconds=target.timeout_seconds))
@@ -499,9 +510,13 @@ def _read(file: str) -> JsonObject:
     else:
         text, label = _text(Path(file)), file
     try:
-        value = yamlfiles.load(text, file=label).value
-    except SourceError as error:
-        _fail(str(error), EXIT_CODES["invalid_request"])
+        # JSON first: a few things that JSON writers write, libyaml does not read.
+        value = documents.decode(text.encode())
+    except OperationError:
+        try:
+            value = yamlfiles.load(text, file=label).value
+        except SourceError as error:
+            _fail(str(error), EXIT_CODES["invalid_request"])
     if not isinstance(value, dict):
         _fail(
             f"{label}: found {documents.type_name(value)}; expected a JSON or YAML object",

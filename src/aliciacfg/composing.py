@@ -4,14 +4,17 @@ Pure functions on a moment's files and keys; nothing here is stored or published
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+from msgspec import UnsetType
 
 from aliciacfg import documents, sealing, versions
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import Problem, TooLarge, ValidationFailed
 from aliciacfg.layers import Environment, Sources
 from aliciacfg.sealing import REDACTED, CannotOpen, Keyring
+
+MISPLACED_BOX = "found a sealed value; it may stand only where the schema has a secret, or it would be shown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,15 @@ class Composer:
         """
         result = self.sources.defaults(environment, service)
         problems: list[Problem] = []
+        boxes: set[str] = set()
         for layer in self._environment(environment).layers(service):
-            patch = self._opened(
+            patch, opened = self._opened(
                 layer.patch, environment, service, problems=problems, shared=layer.section == "defaults"
             )
+            boxes |= opened
             result = _object(documents.merge(result, patch))
+        outside = boxes - self.sources.schema(service).secrets(result).keys()
+        problems += [Problem(pointer, MISPLACED_BOX) for pointer in sorted(outside)]
         if problems:
             raise ValidationFailed(f"The files of {environment} hold sealed values that do not open", problems)
         return result
@@ -103,51 +110,58 @@ class Composer:
         }
         return hashlib.sha256(documents.canonical(documents.replace_strings(document, digests))).hexdigest()
 
-    def keep(self, service: str, wanted: JsonObject, known: Mapping[str, str]) -> JsonObject:
+    def keep(self, service: str, wanted: JsonObject, current: JsonObject) -> JsonObject:
         """Put the current secrets where a writer left the redaction that it was given.
+
+        Inside an array the position alone proves nothing once items were taken out or moved: there an item
+        keeps the secrets of the one old item that it is equal to, secrets apart.
 
         Args:
             service: Whose configuration it is.
             wanted: What the writer sends.
-            known: The current secrets by JSON Pointer.
+            current: What there is now, secrets in the open.
 
         Raises:
             ValidationFailed: There is nothing to keep at one of the places.
         """
+        schema = self.sources.schema(service)
+        known = schema.secrets(current)
+        shown = redacted(current, known)
         kept: dict[str, str] = {}
         problems: list[Problem] = []
-        for pointer, value in self.sources.schema(service).secrets(wanted).items():
+        for pointer, value in schema.secrets(wanted).items():
             if value != REDACTED:
                 continue
-            if pointer in known:
-                kept[pointer] = known[pointer]
+            source = _kept_from(pointer, wanted, shown)
+            if source is not None and source in known:
+                kept[pointer] = known[source]
             else:
                 problems.append(Problem(pointer, f"found '{REDACTED}', but there is no value to keep; send one"))
         if problems:
             raise ValidationFailed(f"The configuration of {service} is incomplete", problems)
         return _object(documents.replace_strings(wanted, kept))
 
-    def known_secrets(
+    def known(
         self, environment: str, service: str, current: Effective | None, overlay: JsonObject | None
-    ) -> Mapping[str, str]:
-        """The secrets that a writer can keep: all of them, or what still opens of a damaged configuration."""
+    ) -> JsonObject:
+        """The document whose secrets a writer can keep: the current one, or what still opens of a damaged one."""
         if current is not None:
-            return current.secrets
-        merged = documents.merge(self.base(environment, service), overlay or {})
-        secrets = self.sources.schema(service).secrets(merged)
-        return {pointer: value for pointer, value in secrets.items() if not sealing.is_sealed(value)}
+            return current.document
+        merged = _object(documents.merge(self.base(environment, service), overlay or {}))
+        lost = {pointer for pointer, value in documents.walk_strings(merged) if sealing.is_sealed(value)}
+        return _object(documents.replace_strings(merged, dict.fromkeys(lost, "")))
 
-    def opened(self, environment: str, service: str, document: JsonObject, *, what: str) -> JsonObject:
-        """A copy of a document or patch with every sealed value opened.
+    def opened(self, environment: str, service: str, document: JsonObject, *, what: str) -> tuple[JsonObject, set[str]]:
+        """A copy of a document with every sealed value opened, and the pointers of those.
 
         Raises:
             ValidationFailed: One does not open here; ``what`` begins the message.
         """
         problems: list[Problem] = []
-        result = self._opened(document, environment, service, problems=problems, shared=False)
+        result, boxes = self._opened(document, environment, service, problems=problems, shared=False)
         if problems:
             raise ValidationFailed(f"{what} holds sealed values that do not open", problems)
-        return result
+        return result, boxes
 
     def overlay(self, base: JsonObject, effective: Effective) -> JsonObject:
         """The smallest overlay that turns ``base`` into a configuration, secrets in the open."""
@@ -168,7 +182,7 @@ class Composer:
 
     def _opened(
         self, document: JsonObject, environment: str, service: str, *, problems: list[Problem], shared: bool
-    ) -> JsonObject:
+    ) -> tuple[JsonObject, set[str]]:
         plain: dict[str, str] = {}
         for pointer, value in documents.walk_strings(document):
             if not sealing.is_sealed(value):
@@ -179,7 +193,7 @@ class Composer:
                 )
             except CannotOpen as error:
                 problems.append(Problem(pointer, str(error)))
-        return _object(documents.replace_strings(document, plain)) if plain else document
+        return _object(documents.replace_strings(document, plain)) if plain else document, set(plain)
 
     def _problems(self, environment: str, service: str, document: JsonObject) -> list[Problem]:
         problems = self.sources.schema(service).problems(document)
@@ -205,6 +219,42 @@ class Composer:
 def redacted(document: JsonObject, secrets: dict[str, str]) -> JsonObject:
     """A copy in which every secret is ``***``."""
     return _object(documents.replace_strings(document, dict.fromkeys(secrets, REDACTED)))
+
+
+def _kept_from(pointer: str, wanted: JsonObject, shown: JsonObject) -> str | None:
+    """The pointer, in the current document, of the secret that a redaction in the wanted one stands for.
+
+    Args:
+        pointer: Where the redaction stands.
+        wanted: What the writer sends.
+        shown: The current document as the writer was given it.
+    """
+    here: Json | UnsetType = wanted
+    source = ""
+    for token in documents.parse_pointer(pointer):
+        step = documents.escape(token)
+        if isinstance(here, list):
+            there = documents.find(shown, source)
+            found = _same_item(here, there, int(token)) if isinstance(there, list) else None
+            if found is None:
+                return None
+            step = str(found)
+        if isinstance(here, UnsetType):
+            return None
+        here = documents.find(here, f"/{documents.escape(token)}")
+        source += f"/{step}"
+    return source
+
+
+def _same_item(wanted: list[Json], shown: list[Json], index: int) -> int | None:
+    """Which old item a new one is: the equal one; else, if none was added or taken out, the one in its place."""
+    same_length = len(wanted) == len(shown)
+    if same_length and documents.equal(wanted[index], shown[index]):
+        return index
+    matches = [number for number, item in enumerate(shown) if documents.equal(item, wanted[index])]
+    if len(matches) == 1:
+        return matches[0]
+    return index if same_length and not matches else None
 
 
 def _given(version: Json) -> JsonObject:

@@ -100,7 +100,8 @@ class Configurations:
                 decides which environment is active.
 
         Raises:
-            SourceError: The active environment is not valid, and there is nothing recorded to serve instead.
+            SourceError: The active environment is not valid, and there is nothing recorded to serve instead, or
+                ``ENVIRONMENT`` asks for another one than before.
             Unavailable: The store cannot write.
         """
         stored = await self._store.load()
@@ -120,7 +121,8 @@ class Configurations:
         try:
             await self._adopt(await asyncio.to_thread(self._load_sources), meta=meta)
         except SourceError as error:
-            if not any(True for _ in self.state.live(self.active)):
+            # An environment that cannot be activated is not moved to: what the bus holds stays as it is.
+            if moved or not any(True for _ in self.state.live(self.active)):
                 raise
             self._degrade(error)
         await self._settle_announcements()
@@ -240,7 +242,7 @@ class Configurations:
 
     def etag(self, record: Record) -> str:
         """Opaque; covers environment, epoch, revision and what a reader sees (everybody: secrets redacted)."""
-        text = f"{record.environment}/{record.service}/{self.epoch}/{record.revision}/redacted"
+        text = f"{record.environment}/{record.service}/{self.epoch}/{record.revision}/{record.checksum}/redacted"
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def check_room(self, key: Key) -> None:
@@ -275,8 +277,9 @@ class Configurations:
             # "Unchanged" is true only once the write that made it so is on the disk.
             if builds_on is not None and self.state.is_pending(builds_on):
                 await self._store.submit(Write(), lambda: None)
-            # Nothing to write, but what a record holds may be known only now, after a start with broken files.
-            self.state.commit({key: entry for key, entry in plan.entries.items() if not self.state.is_pending(key)})
+            else:
+                # What a record holds may be known only now, after a start with broken files.
+                self.state.refresh(plan.entries)
             return
         done = self._store.submit(plan.write, lambda: self._committed(plan))
         self.state.plan(plan.entries)
@@ -314,9 +317,11 @@ class Configurations:
             checksum=record.checksum,
         )
 
-    def _aborted(self) -> None:
+    def _aborted(self, error: Exception) -> None:
         self.state.abort()
-        self._alerts.emit("store", "The store cannot write; nothing was changed. See whether its disk is full.")
+        self._alerts.emit(
+            "store", f"The store cannot write ({error}); nothing was changed. See whether its disk is full."
+        )
 
     async def _adopt(self, sources: Sources, *, meta: dict[str, str]) -> list[str]:
         """Take over files, whole or not at all; returns the changed services of the active environment."""
@@ -377,7 +382,9 @@ class Configurations:
                 )
         merged = documents.merge(planner.composer.base(name, service), entry.overlay or {})
         effective = planner.composer.effective(name, service, merged if isinstance(merged, dict) else {})
-        planner.change(plan, key, entry, effective=effective, overlay=entry.overlay, origin=_FILES, announce=announce)
+        # An empty overlay only says that a service exists that no file names.
+        overlay = None if service in environment.services and not entry.overlay else entry.overlay
+        planner.change(plan, key, entry, effective=effective, overlay=overlay, origin=_FILES, announce=announce)
 
     def _tell_undecryptable(self, environment: str, services: list[str]) -> None:
         if services:

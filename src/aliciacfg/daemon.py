@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from aliciacfg import layers
-from aliciacfg.alerts import Alerts
+from aliciacfg.alerts import Alert, Alerts
 from aliciacfg.cache import AnswerCache
 from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
@@ -115,6 +115,7 @@ async def _run(
 ) -> None:
     started = time.monotonic()
     alerts = Alerts(time.time)
+    alerts.listen(_log_alert)
     keyring = Keyring.load_or_create(data.key_file)
     store = await Store.open(data.database)
     writer = asyncio.create_task(store.write_forever(), name="store-writer")
@@ -194,18 +195,25 @@ def _source_paths(settings: Settings) -> list[Path]:
     return [*found, Path.cwd() / ".env"]
 
 
-async def _take_files(configurations: Configurations) -> None:
-    """After an edit: take the files over, or say everything that is wrong with them."""
+def _log_alert(alert: Alert) -> None:
+    problems = [f"{problem.pointer}: {problem.message}" for problem in alert.problems]
+    _log.warning("alert", kind=alert.kind, service=alert.service, message=alert.message, problems=problems)
+
+
+async def _take_files(configurations: Configurations) -> bool:
+    """After an edit: take the files over, or say everything that is wrong with them; False to try again."""
     try:
         changed = await configurations.reload()
     except SourceError as error:
         _log.error("files_refused", problems=[str(problem) for problem in error.problems])
     except OperationError as error:
-        _log.error("files_not_taken", reason=error.message)
+        _log.error("files_not_taken", reason=error.message, remedy="none needed; it is tried again")
+        return False
     except Exception:  # noqa: BLE001 - the supervisor of the watching: no file may end the daemon
         _log.exception("files_failed")
     else:
         _log.info("files_taken", environment=configurations.active, changed=changed)
+    return True
 
 
 async def _serve_until(

@@ -2,10 +2,13 @@
 
 import fcntl
 import os
+import re
 import secrets
 from pathlib import Path
 
 from aliciacfg.errors import DataDirectoryInUse, SettingsError
+
+_INSTANCE = re.compile(r"[0-9a-f]{16}")
 
 
 class DataDirectory:
@@ -61,11 +64,14 @@ class DataDirectory:
     def _instance(self) -> str:
         file = self.path / "instance"
         try:
-            found = file.read_text("ascii").strip()
-        except FileNotFoundError:
-            found = ""
-        if found:
-            return found
-        fresh = secrets.token_hex(8)
-        file.write_text(fresh, "ascii")
-        return fresh
+            found = file.read_bytes().decode("ascii", "replace").strip() if file.exists() else ""
+            if not found:
+                found = secrets.token_hex(8)
+                temporary = file.with_name(".instance.new")
+                temporary.write_text(found, "ascii")
+                temporary.replace(file)
+        except OSError as error:
+            raise SettingsError([f"{file} cannot be used: {error.strerror}"]) from error
+        if _INSTANCE.fullmatch(found) is None:
+            raise SettingsError([f"{file} does not hold 16 hex digits; remove it to get a new instance"])
+        return found

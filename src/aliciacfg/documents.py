@@ -7,7 +7,7 @@ Everything here is a pure function on plain JSON values (``dict``, ``list``, ``s
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 import jsonpatch
 import msgspec
@@ -18,8 +18,6 @@ from aliciacfg.errors import InvalidRequest, Problem, TooLarge
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 JsonObject: TypeAlias = dict[str, Json]
 Bump = Literal["major", "minor", "patch"]
-
-T = TypeVar("T")
 
 MAX_DEPTH = 32
 # Two envelopes, the request, and a list of updates around a configuration.
@@ -67,11 +65,6 @@ def _deeper_than(value: Json, limit: int) -> bool:
     if isinstance(value, list):
         return limit <= 0 or any(_deeper_than(item, limit - 1) for item in value)
     return False
-
-
-def decode_stored(data: bytes, type_: type[T]) -> T:
-    """Decode bytes this program encoded itself."""
-    return msgspec.json.decode(data, type=type_)
 
 
 def encode(value: object) -> bytes:

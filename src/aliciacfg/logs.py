@@ -13,7 +13,13 @@ from structlog.typing import EventDict, WrappedLogger
 
 from aliciacfg.documents import encode
 
-_NOISY = {"asyncio": logging.WARNING, "amqtt": logging.CRITICAL, "transitions": logging.CRITICAL}
+# aiohttp.server logs a traceback for every client that sends rubbish; what fails in us is logged by the adapter.
+_NOISY = {
+    "asyncio": logging.WARNING,
+    "aiohttp.server": logging.CRITICAL,
+    "amqtt": logging.CRITICAL,
+    "transitions": logging.CRITICAL,
+}
 
 
 def configure(*, level: str, form: str) -> None:

@@ -14,9 +14,10 @@ from aliciacfg.documents import encode
 from aliciacfg.errors import Conflict, ErrorCode, OperationError, Problem
 
 MAX_REQUEST_ID_BYTES = 64
+SOURCE = "config_service"
 
 RequestId = Annotated[str, Meta(description=f"Echoed in the answer; at most {MAX_REQUEST_ID_BYTES} bytes.")]
-Revision = Annotated[int, Meta(ge=1, description="1, 2, 3 … per environment and service, never reused.")]
+Revision = Annotated[int, Meta(ge=1, le=2**63 - 1, description="1, 2, 3 … per environment and service, never reused.")]
 Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]
 Timestamp = Annotated[float, Meta(description="Unix seconds.")]
 
@@ -48,7 +49,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class WriteRequest(Request, frozen=True, kw_only=True):
     """Fields that every write takes."""
 
-    expected_revision: Annotated[int, Meta(ge=0, description="0: must not exist yet.")] | None = None
+    expected_revision: Annotated[int, Meta(ge=0, le=2**63 - 1, description="0: must not exist yet.")] | None = None
     dry_run: Annotated[bool, Meta(description="The whole pipeline without a change.")] = False
     comment: Annotated[str, Meta(max_length=1024)] | None = None
     allow_breaking: bool = False

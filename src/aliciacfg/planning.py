@@ -13,13 +13,11 @@ from aliciacfg import documents, sealing, versions
 from aliciacfg.composing import Composer, Effective
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import ValidationFailed
-from aliciacfg.messages import UpdateMessage
+from aliciacfg.messages import SOURCE, UpdateMessage
 from aliciacfg.outbox import Outbox, service_subject
 from aliciacfg.records import Announcement, Cause, Overlay, Record, Write
 from aliciacfg.sealing import REDACTED, CannotOpen, Keyring
 from aliciacfg.state import Entry, Key
-
-SOURCE = "config_service"
 
 
 @dataclass(frozen=True, slots=True)

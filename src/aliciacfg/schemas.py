@@ -60,9 +60,24 @@ class Place:
         """Whether the node is a secret: the schema decides, names only where it is silent."""
         if not isinstance(self.value, str):
             return False
+        marked = self._marked
+        return self.named_sensitive if marked is None else marked
+
+    @property
+    def hidden(self) -> bool:
+        """Whether a wrong value here must not be told: a number may have been meant as the secret string."""
+        marked = self._marked
+        if marked is not None:
+            return marked
+        numeric = any(mark.get("type") in ("integer", "number", "boolean") for mark in self.marks)
+        return self.named_sensitive and not numeric
+
+    @property
+    def _marked(self) -> bool | None:
+        """What the schema says of the place; None if it is silent."""
         said = [bool(mark[SENSITIVE]) for mark in self.marks if SENSITIVE in mark]
         said += [True for mark in self.marks if mark.get("writeOnly") is True]
-        return any(said) if said else self.named_sensitive
+        return any(said) if said else None
 
     @property
     def restart_required(self) -> bool:
@@ -105,7 +120,7 @@ class ServiceSchema:
         The text names types, limits and allowed values, never a value that the document holds at a sensitive
         place.
         """
-        sensitive = set(self.secrets(document))
+        sensitive = {place.pointer for place in self.places(document) if place.hidden}
         found: dict[tuple[str, str], Problem] = {}
         for validator in self._validators:
             for error in validator.iter_errors(document):
@@ -225,7 +240,7 @@ def _walk_schema(root: JsonObject, node: Json, pointer: str, *, counted: bool) -
         return
     yield from _reference_problems(root, node, pointer, counted=counted)
     for name in ANNOTATIONS & node.keys():
-        if problem := _annotation_problem(name, node, counted=counted):
+        if problem := _annotation_problem(root, name, node, counted=counted):
             yield Problem(f"{pointer}/{escape(name)}", problem)
     for keyword, place, inner in _subschemas(node):
         # A definition counts where it is referred to; _reference_problems looks at that.
@@ -263,7 +278,7 @@ def _reference_problems(root: JsonObject, node: JsonObject, pointer: str, *, cou
         )
 
 
-def _annotation_problem(name: str, node: JsonObject, *, counted: bool) -> str | None:
+def _annotation_problem(root: JsonObject, name: str, node: JsonObject, *, counted: bool) -> str | None:
     if not counted:
         return "an annotation counts only in properties, additionalProperties, items and a local $ref; move it there"
     value = node[name]
@@ -273,7 +288,7 @@ def _annotation_problem(name: str, node: JsonObject, *, counted: bool) -> str | 
         return None
     if not isinstance(value, bool):
         return f"found {type_name(value)}; expected true or false"
-    if name == SENSITIVE and node.get("type") != "string" and "$ref" not in node:
+    if name in {SENSITIVE, "writeOnly"} and all(part.get("type") != "string" for part in _follow(root, node)):
         return "only a string can be sensitive; put it beside 'type: string'"
     return None
 

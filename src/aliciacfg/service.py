@@ -17,11 +17,12 @@ from msgspec import UNSET
 from aliciacfg import documents, names
 from aliciacfg.alerts import Alerts
 from aliciacfg.cache import CachedAnswer
-from aliciacfg.composing import Composer, Effective, redacted
+from aliciacfg.composing import MISPLACED_BOX, Composer, Effective, redacted
 from aliciacfg.configurations import Configurations, as_problem, check_environment
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import Conflict, NotFound, Problem, SourceError, Unavailable, ValidationFailed
 from aliciacfg.messages import (
+    SOURCE,
     Caller,
     DeletedAnswer,
     EnvironmentItem,
@@ -44,7 +45,7 @@ from aliciacfg.messages import (
     WriteRequest,
 )
 from aliciacfg.outbox import service_subject
-from aliciacfg.planning import SOURCE, Origin, Plan, Planner, redact_sealed
+from aliciacfg.planning import Origin, Plan, Planner, redact_sealed
 from aliciacfg.records import Record
 from aliciacfg.sealing import REDACTED
 from aliciacfg.state import Entry, Key
@@ -109,7 +110,7 @@ class ConfigService:
         self._store = store
         self._alerts = alerts
         self._clock = clock
-        self._started = clock()
+        self._started = time.monotonic()
         self._online: dict[str, bool] = {}
         self.counters = Counters()
         self.instance = instance
@@ -186,7 +187,7 @@ class ConfigService:
                 environment=key[0],
                 revision=after.record.revision if after.record else 1,
                 epoch=self._configurations.epoch,
-                message=f"{service} has no configuration in {key[0]} any more",
+                message=f"{service} {'would have' if request.dry_run else 'has'} no configuration in {key[0]} any more",
                 remains=False,
                 dry_run=request.dry_run,
             )
@@ -199,7 +200,7 @@ class ConfigService:
         composer = self._configurations.planner(key[0]).composer
         problems: list[Problem] = []
         try:
-            self._checked(composer, key, self._configurations.state.head(key), request.config)
+            self._composed(composer, key, self._configurations.state.head(key), request.config)
         except ValidationFailed as error:
             problems += error.problems or [Problem("", error.message)]
         return _answer(ValidateAnswer(valid=not problems, problems=problems))
@@ -283,7 +284,7 @@ class ConfigService:
             environment=configurations.active,
             version=VERSION,
             timestamp=now,
-            uptime=max(0.0, now - self._started),
+            uptime=time.monotonic() - self._started,
             configs_managed=configurations.state.count(configurations.active),
             last_update=configurations.last_update,
             cache_hit_rate=round(configurations.cache.hit_rate, 4),
@@ -374,19 +375,29 @@ class ConfigService:
         return self._write_answer(planner, entry, after, effective, request=request, remains=remains)
 
     def _checked(self, composer: Composer, key: Key, entry: Entry, config: JsonObject) -> Effective:
-        """Check a whole configuration as a requester sends it: sealed values, kept secrets, schema."""
-        environment, service = key
+        """Check a configuration that is to be written; a refusal is counted and alerted."""
         try:
-            shape = list(documents.shape_problems(config))
-            if shape:
-                raise ValidationFailed(f"The configuration of {service} is invalid", shape)
-            opened = composer.opened(environment, service, config, what=f"The configuration of {service}")
-            known = composer.known_secrets(environment, service, entry.effective, entry.overlay)
-            return composer.effective(environment, service, composer.keep(service, opened, known))
+            return self._composed(composer, key, entry, config)
         except ValidationFailed as error:
             self.counters.validation_errors += 1
-            self._alerts.emit("validation_failed", error.message, service=service, problems=error.problems)
+            self._alerts.emit("validation_failed", error.message, service=key[1], problems=error.problems)
             raise
+
+    def _composed(self, composer: Composer, key: Key, entry: Entry, config: JsonObject) -> Effective:
+        """A whole configuration as a requester sends it: sealed values opened, secrets kept, schema met."""
+        environment, service = key
+        shape = list(documents.shape_problems(config))
+        if shape:
+            raise ValidationFailed(f"The configuration of {service} is invalid", shape)
+        opened, boxes = composer.opened(environment, service, config, what=f"The configuration of {service}")
+        current = composer.known(environment, service, entry.effective, entry.overlay)
+        effective = composer.effective(environment, service, composer.keep(service, opened, current))
+        # A box may leave its place for another of the same service; it must not leave for an open one.
+        if outside := boxes - effective.secrets.keys():
+            raise ValidationFailed(
+                f"The configuration of {service} is invalid", [Problem(p, MISPLACED_BOX) for p in sorted(outside)]
+            )
+        return effective
 
     def _environment(self, request: Request) -> str:
         return check_environment(self._configurations, request.environment)
@@ -449,6 +460,9 @@ class ConfigService:
             remains=UNSET if remains is None else remains,
             difference={record.service: _difference(before, effective)} if request.dry_run else UNSET,
         )
+        if request.dry_run:
+            # No ETag: the revision it would name does not exist, and another write may become it.
+            return _answer(answer)
         return Answer(documents.encode(answer), self._configurations.etag(record), created=before.live is None)
 
 

@@ -69,6 +69,12 @@ class State:
             if self._pending.get(key) is entry:
                 del self._pending[key]
 
+    def refresh(self, entries: Mapping[Key, Entry]) -> None:
+        """Entries whose record is the committed one: what it holds was composed anew, and nothing was written."""
+        for key, entry in entries.items():
+            if not self.is_pending(key) and self._committed.get(key, NOTHING).record is entry.record:
+                self._committed[key] = entry
+
     def abort(self) -> None:
         """The waiting writes failed, all of them."""
         self._pending.clear()

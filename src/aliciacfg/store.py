@@ -120,7 +120,7 @@ class Store:
         self._wake = asyncio.Event()
         self._closing = False
         self.healthy = True
-        self.on_abort: Callable[[], None] = lambda: None
+        self.on_abort: Callable[[Exception], None] = lambda _error: None
 
     @classmethod
     async def open(cls, path: Path) -> "Store":
@@ -160,7 +160,7 @@ class Store:
 
         try:
             return await self._reader.run(select)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
             raise Unavailable(f"The store cannot be read: {error}.") from error
 
     @property
@@ -239,7 +239,7 @@ class Store:
         self.healthy = False
         failed = [*batch, *self._queue]
         self._queue.clear()
-        self.on_abort()
+        self.on_abort(error)
         for item in failed:
             if not item.done.done():
                 item.done.set_exception(Unavailable(f"The store cannot write: {error}. Nothing was changed."))

@@ -19,7 +19,7 @@ class FileWatcher:
     def __init__(
         self,
         paths: Callable[[], Iterable[Path]],
-        on_change: Callable[[], Awaitable[None]],
+        on_change: Callable[[], Awaitable[bool]],
         *,
         interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
@@ -27,7 +27,7 @@ class FileWatcher:
 
         Args:
             paths: The files there are now.
-            on_change: Awaited after a change; must not raise.
+            on_change: Awaited after a change; must not raise. False makes it be called again at the next look.
             interval_seconds: Between two looks.
         """
         self._paths = paths
@@ -42,9 +42,8 @@ class FileWatcher:
             await asyncio.sleep(self._interval)
             seen = self._look()
             # A file that is still being written differs between two looks.
-            if seen != self._loaded and seen == previous:
+            if seen != self._loaded and seen == previous and await self._on_change():
                 self._loaded = seen
-                await self._on_change()
             previous = seen
 
     def _look(self) -> Snapshot:

@@ -1,7 +1,7 @@
 """The operations over HTTP; the only module that imports aiohttp's server.
 
-Routes come from the operations table. Errors become the public error object in one place, also those that
-aiohttp itself makes (404, 405, 413 and malformed requests).
+Routes come from the operations table. Errors become the public error object in one place, also the 404, 405 and 413
+that aiohttp itself makes; only a request that is no HTTP at all gets aiohttp's own plain text.
 """
 
 import asyncio
@@ -51,6 +51,7 @@ _JSON = "application/json"
 _JSON_TYPES = frozenset({_JSON, "application/merge-patch+json"})
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BODY_OVERHEAD_BYTES = 16 * 1024
+_MAX_DIGITS = 18
 _RETRY_AFTER_SECONDS = "1"
 _HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 # Query parameters are text; these fields are not.
@@ -64,6 +65,10 @@ class ListenError(AliciacfgError):
 
 class _MethodNotAllowed(InvalidRequest):
     """405."""
+
+    def __init__(self, message: str, *, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class _UnsupportedMediaType(InvalidRequest):
@@ -172,8 +177,8 @@ class HttpAdapter:
         response = _json(encode_failure(error, request_id), status=status)
         if status == STATUS["busy"]:
             response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
-        if isinstance(error, _MethodNotAllowed) and error.problems:
-            response.headers["Allow"] = error.problems[0].message
+        if isinstance(error, _MethodNotAllowed):
+            response.headers["Allow"] = error.allowed
         return response
 
     def _handler(self, operation: Operation) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -201,7 +206,7 @@ class HttpAdapter:
 
     async def _run(self, operation: Operation, request: web.Request) -> web.Response:
         self._service.counters.messages_processed += 1
-        fields = _query_fields(operation, request)
+        fields = _query_fields(request)
         name = request.match_info.get("name", "")
         if operation.body != "none" or request.body_exists:
             name = await self._read_body(operation, request, fields) or name
@@ -226,10 +231,7 @@ class HttpAdapter:
 
     async def _read_body(self, operation: Operation, request: web.Request, fields: JsonObject) -> str | None:
         """Put what the body says into ``fields``; returns the service where the body names it."""
-        length = request.content_length
-        if length is not None and length > self._max_bytes:
-            raise TooLarge(f"The body is {length} bytes; at most {self._max_bytes} are allowed.")
-        data = await request.read()
+        data = await self._body_bytes(request)
         if operation.body == "none":
             if data:
                 raise InvalidRequest(f"{request.method} {request.path} takes no body; send query parameters.")
@@ -238,21 +240,21 @@ class HttpAdapter:
             raise _UnsupportedMediaType(
                 f"The body is {request.content_type}; send JSON with Content-Type: application/json."
             )
-        if operation.body != "fields":
-            if not data:
-                raise InvalidRequest(f"The body is empty; send the {operation.body} as JSON.")
-            fields[operation.body] = documents.decode(data)
-            return None
-        content = documents.decode(data) if data else {}
-        if not isinstance(content, dict):
-            raise InvalidRequest(f"The body is {documents.type_name(content)}; send a JSON object.")
-        fields.update(content)
-        if operation.target is None or "{target}" in operation.path:
-            return None
-        name = fields.pop("service", None)
-        if not isinstance(name, str):
-            raise InvalidRequest('The body names no service; send {"service": …, "config": …}.')
-        return name
+        if operation.body == "fields":
+            return _take_fields(operation, documents.decode(data) if data else {}, fields)
+        if not data:
+            raise InvalidRequest(f"The body is empty; send the {operation.body} as JSON.")
+        fields[operation.body] = documents.decode(data)
+        return None
+
+    async def _body_bytes(self, request: web.Request) -> bytes:
+        length = request.content_length
+        if length is not None and length > self._max_bytes:
+            raise TooLarge(f"The body is {length} bytes; at most {self._max_bytes} are allowed.")
+        try:
+            return await request.read()
+        except web.RequestPayloadError as error:
+            raise InvalidRequest("The body is not what its headers say: its encoding or its end is wrong.") from error
 
     def _put_condition(self, request: web.Request, fields: JsonObject, service: str) -> None:
         """Turn ``If-Match`` and ``If-None-Match: *`` (RFC 9110 §13.1) into ``expected_revision``."""
@@ -260,6 +262,8 @@ class HttpAdapter:
         if_none_match = request.headers.get("If-None-Match")
         if if_match is None and if_none_match is None:
             return
+        if "expected_revision" in fields:
+            raise InvalidRequest("expected_revision and If-Match or If-None-Match say the same; send one of them.")
         environment = fields.get("environment")
         current = self._service.current(service, environment if isinstance(environment, str) else None)
         if if_none_match is not None:
@@ -346,7 +350,7 @@ def _from_aiohttp(request: web.Request, error: web.HTTPException) -> OperationEr
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         return _MethodNotAllowed(
-            f"{request.method} is not possible on {request.path}; possible: {allowed}.", [Problem("", allowed)]
+            f"{request.method} is not possible on {request.path}; possible: {allowed}.", allowed=allowed
         )
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return TooLarge("The body is larger than allowed (ALICIACFG_MAX_CONFIG_BYTES).")
@@ -355,7 +359,7 @@ def _from_aiohttp(request: web.Request, error: web.HTTPException) -> OperationEr
     return InvalidRequest(f"The request is malformed: {error.reason}.")
 
 
-def _query_fields(operation: Operation, request: web.Request) -> JsonObject:
+def _query_fields(request: web.Request) -> JsonObject:
     """The query parameters as the operation's fields.
 
     Raises:
@@ -366,7 +370,6 @@ def _query_fields(operation: Operation, request: web.Request) -> JsonObject:
         if name in fields:
             raise InvalidRequest(f"The query parameter {name[:80]!r} comes twice.")
         fields[name] = _typed(name, value)
-    del operation
     return fields
 
 
@@ -382,6 +385,25 @@ def _typed(name: str, text: str) -> Json:
             return False
         raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected true or false.")
     return text
+
+
+def _take_fields(operation: Operation, content: Json, fields: JsonObject) -> str | None:
+    """Put an object of fields into ``fields``; returns the service where the body names it.
+
+    Raises:
+        InvalidRequest: It is no object, says what the query says, or does not name the service it has to.
+    """
+    if not isinstance(content, dict):
+        raise InvalidRequest(f"The body is {documents.type_name(content)}; send a JSON object.")
+    if twice := sorted(content.keys() & fields.keys()):
+        raise InvalidRequest(f"{twice[0]} comes in the query and in the body; send it once.")
+    fields.update(content)
+    if operation.target is None or "{target}" in operation.path:
+        return None
+    name = fields.pop("service", None)
+    if not isinstance(name, str):
+        raise InvalidRequest('The body names no service; send {"service": …, "config": …}.')
+    return name
 
 
 def _check_known(operation: Operation, fields: JsonObject) -> None:
@@ -411,4 +433,4 @@ def _etag_matches(header: str, etag: str, *, weak: bool) -> bool:
 def _revision_of(header: str) -> int:
     """The revision of ``If-Match: "7"``; -1, which no configuration has, for any other tag."""
     text = header.strip().strip('"')
-    return int(text) if text.isascii() and text.isdigit() else -1
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else -1

@@ -13,9 +13,9 @@ from aliciacfg import documents
 from aliciacfg.alerts import Alert, Alerts
 from aliciacfg.documents import decode
 from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves
-from aliciacfg.messages import HealthAnswer
+from aliciacfg.messages import SOURCE, HealthAnswer
 from aliciacfg.mqtt import envelope, topics
-from aliciacfg.mqtt.connection import BrokerAddress, Connection, Inbound, Protocol, Will, connect
+from aliciacfg.mqtt.connection import BrokerAddress, Connection, Denied, Inbound, Protocol, Will, connect
 from aliciacfg.mqtt.requests import Reply, Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.outbox import Outbox
@@ -26,11 +26,13 @@ _log = structlog.get_logger(__name__)
 _FIRST_RETRY_SECONDS = 0.2
 _MAX_RETRY_SECONDS = 30.0
 _FOREIGN_ANSWER_SECONDS = 2.0
+_PROOFS_OF_LIFE = 2
 _MARKER_SECONDS = 10.0
 _SETTLE_SECONDS = 10.0
 _HEALTH_SECONDS = 30.0
 _MAX_TASKS = 2048
-_MAX_SIGHTINGS_BYTES = 64 * 1024
+_MAX_REFUSED = 1024
+_MAX_DISCOVERY_BYTES = 64 * 1024
 
 _CAPABILITIES = [
     "configuration_management",
@@ -80,10 +82,13 @@ class MqttAdapter:
         self._foreign: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
         self._tasks = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._health_changed = asyncio.Event()
         self._last_health: tuple[object, ...] = ()
         self._held = asyncio.Event()
         self._stopping = False
+        self._refused: set[str] = set()
         self.settled = asyncio.Event()
         alerts.listen(self._on_alert)
 
@@ -119,12 +124,17 @@ class MqttAdapter:
                 retry = min(retry * 2, _MAX_RETRY_SECONDS)
 
     async def say_goodbye(self) -> None:
-        """Publish that the daemon is going; the last will is not sent on a clean disconnect."""
-        self._stopping = True
+        """Answer the requests that came, and publish that the daemon is going.
+
+        The last will is not sent on a clean disconnect.
+        """
         connection = self._connection
         if connection is None:
+            self._stopping = True
             return
         try:
+            await self._idle.wait()
+            self._stopping = True
             await connection.publish(topics.HEALTH, self._health_payload("offline"), retain=True)
         except BrokerUnavailable as error:
             _log.warning("goodbye_failed", reason=str(error))
@@ -138,7 +148,7 @@ class MqttAdapter:
             will=will,
             prefer=self._protocol,
         ) as connection:
-            self._protocol = connection.protocol
+            self._protocol = connection.protocol if connection.certain else None
             self._connection = connection
             self._drop_sightings()
             self._retained.connecting()
@@ -149,12 +159,12 @@ class MqttAdapter:
                 await connection.subscribe(
                     [f"{topics.CONFIG}#", topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER]
                 )
-                await connection.publish(topics.REGISTER, self._registration())
+                await self._tell(connection, topics.REGISTER, self._registration())
                 await self._retained.read_back(connection, self._marker)
                 self._connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
                 group.create_task(self._publish_health_forever(connection), name="mqtt-health")
-                group.create_task(self._watch_for_others(), name="mqtt-others")
+                group.create_task(self._watch_for_others(connection), name="mqtt-others")
                 await self._settle()
 
     async def _settle(self) -> None:
@@ -260,15 +270,18 @@ class MqttAdapter:
                 await work
             finally:
                 self._tasks -= 1
+                if not self._tasks:
+                    self._idle.set()
 
         self._tasks += 1
+        self._idle.clear()
         self._group.create_task(counted(), name=name)
 
     # Registration
 
     async def _on_discovery(self, inbound: Inbound) -> None:
         name = _service_name(inbound.payload)
-        if name is None or name == envelope.SOURCE:
+        if name is None or name == SOURCE:
             return
         if inbound.topic == topics.UNREGISTER:
             self._service.unregister(name)
@@ -276,6 +289,11 @@ class MqttAdapter:
         try:
             await self._service.register(name)
         except OperationError as error:
+            if name[:80] in self._refused:
+                return
+            if len(self._refused) >= _MAX_REFUSED:
+                self._refused.clear()
+            self._refused.add(name[:80])
             self._alerts.emit(
                 "validation_failed",
                 f"{name[:80]!r} announced itself, but gets no configuration: {error}. Define it in the environment "
@@ -288,7 +306,7 @@ class MqttAdapter:
     def _registration(self) -> bytes:
         payload = documents.encode(
             {
-                "service_name": envelope.SOURCE,
+                "service_name": SOURCE,
                 "status": "online",
                 "timestamp": self._service.health_now().timestamp,
                 "capabilities": _CAPABILITIES,
@@ -312,7 +330,7 @@ class MqttAdapter:
         while not self._stopping:
             self._health_changed.clear()
             self._last_health = _essence(self._service.health_now())
-            await connection.publish(topics.HEALTH, self._health_payload(), retain=True)
+            await self._tell(connection, topics.HEALTH, self._health_payload(), retain=True)
             await self._wait_for_health_change()
 
     async def _wait_for_health_change(self) -> None:
@@ -356,15 +374,30 @@ class MqttAdapter:
         await self._marker()
         if self._foreign.empty() or all(health.status == "offline" for health, _ in self._sightings()):
             return
-        await connection.publish(topics.HEALTH_CHECK, b"{}")
+        alive = await self._who_answers(connection)
+        if alive is not None:
+            raise AnotherDaemon(alive.instance)
+        _log.warning("foreign_health_is_stale", remedy="none needed; the retained health message is replaced")
+
+    async def _who_answers(self, connection: Connection) -> _Health | None:
+        """Ask for health, and return the first live answer of another daemon; None if there is none in time."""
+        self._drop_sightings()
+        await self._tell(connection, topics.HEALTH_CHECK, b"{}")
         try:
             async with asyncio.timeout(_FOREIGN_ANSWER_SECONDS):
                 while True:
                     health, retained = await self._foreign.get()
                     if not retained and health.status != "offline":
-                        raise AnotherDaemon(health.instance)
+                        return health
         except TimeoutError:
-            _log.warning("foreign_health_is_stale", remedy="none needed; the retained health message is replaced")
+            return None
+
+    async def _tell(self, connection: Connection, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish what the daemon can do without where a broker's access list denies it."""
+        try:
+            await connection.publish(topic, payload, retain=retain)
+        except Denied as error:
+            self._alerts.stand("undelivered", f"{error}. Let config_service write there.", of=topic)
 
     def _sightings(self) -> list[tuple[_Health, bool]]:
         found: list[tuple[_Health, bool]] = []
@@ -372,8 +405,10 @@ class MqttAdapter:
             found.append(self._foreign.get_nowait())
         return found
 
-    async def _watch_for_others(self) -> None:
+    async def _watch_for_others(self, connection: Connection) -> None:
         """Two daemons that started at the same moment: the younger one gives way.
+
+        One message is no proof of life, since anybody may have sent it: the other one has to answer twice.
 
         Raises:
             AnotherDaemon: An older one is alive.
@@ -383,9 +418,13 @@ class MqttAdapter:
             if retained or health.status == "offline":
                 continue
             mine = (self._service.health_now().uptime, self._service.instance)
-            if (health.uptime, health.instance) > mine:
+            if (health.uptime, health.instance) <= mine:
+                self._health_changed.set()
+                continue
+            answers = [await self._who_answers(connection) for _ in range(_PROOFS_OF_LIFE)]
+            if all(answer is not None and answer.instance == health.instance for answer in answers):
                 raise AnotherDaemon(health.instance)
-            self._health_changed.set()
+            _log.warning("foreign_health_unproven", instance=health.instance[:64])
 
     # Markers and alerts
 
@@ -423,13 +462,6 @@ class MqttAdapter:
             _log.warning("confirmations_not_written", reason=error.message)
 
     def _on_alert(self, alert: Alert) -> None:
-        _log.warning(
-            "alert",
-            kind=alert.kind,
-            service=alert.service,
-            message=alert.message,
-            problems=[f"{problem.pointer}: {problem.message}" for problem in alert.problems],
-        )
         self._health_changed.set()
         if self._connection is not None and self._service.bus_connected:
             self._connection.send(f"{topics.ALERT}{alert.kind}", documents.encode(alert))
@@ -458,7 +490,7 @@ def _parse_health(payload: bytes) -> _Health | None:
 
 def _service_name(payload: bytes) -> str | None:
     """The service that a discovery message is about; None for devices and whatever else is on the bus."""
-    if len(payload) > _MAX_SIGHTINGS_BYTES:
+    if len(payload) > _MAX_DISCOVERY_BYTES:
         return None
     try:
         message = decode(payload)

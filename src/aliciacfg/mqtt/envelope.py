@@ -5,9 +5,8 @@ import uuid
 from dataclasses import dataclass
 
 from aliciacfg.documents import Json, JsonObject, encode
-from aliciacfg.messages import MAX_REQUEST_ID_BYTES
+from aliciacfg.messages import MAX_REQUEST_ID_BYTES, SOURCE
 
-SOURCE = "config_service"
 _TTL_SECONDS = 300
 _MAX_HOPS = 10
 
