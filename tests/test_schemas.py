@@ -349,7 +349,6 @@ def test_no_problem_quotes_what_holds_a_secret(rule: Any, value: object):
 
 
 @pytest.mark.parametrize("password", [31415926, 3.1415926])
-@pytest.mark.xfail(strict=True, reason="a number in a secret's place is quoted: 'found 31415926; expected a string'")
 def test_no_problem_quotes_what_stands_in_the_place_of_a_secret(password: object):
     """A password of digits that somebody forgot to quote is no string, and a secret all the same."""
     broken = {**VALID, "mqtt_config": {"host": "h", "port": 1, "username": "u", "password": password}}
@@ -358,7 +357,6 @@ def test_no_problem_quotes_what_stands_in_the_place_of_a_secret(password: object
     assert str(password).lower() not in problem.message
 
 
-@pytest.mark.xfail(strict=True, reason="two unknown members are one problem, at their parent")
 def test_each_unknown_member_of_a_closed_object_is_a_problem_of_its_own():
     """With its own pointer, as one alone has."""
     assert set(problems(EVERYTHING, closed={"b": 1, "c/d": 2})) == {"/settings/closed/b", "/settings/closed/c~1d"}
@@ -458,7 +456,6 @@ def test_a_service_cannot_unmark_a_secret_of_the_contract():
 
 
 @pytest.mark.parametrize("rule", [{"type": "integer", "writeOnly": True}, {"$ref": "#/$defs/n", "x-sensitive": True}])
-@pytest.mark.xfail(strict=True, reason="writeOnly, and x-sensitive beside a $ref, are taken where they cannot apply")
 def test_no_mark_is_taken_that_cannot_apply(rule: dict[str, Any]):
     """A number marked secret would be stored and shown in the open."""
     assert found({"$defs": {"n": {"type": "integer"}}, **settings(pin=rule)}) != {}
@@ -483,7 +480,6 @@ def test_restart_required_picks_the_marked_among_changed_places():
 
 
 @pytest.mark.parametrize("pointer", ["/settings/group/a", "/settings/group/unknown", "/settings/list"])
-@pytest.mark.xfail(strict=True, reason="x-restart-required on an object or on items is taken, and then applies nowhere")
 def test_restart_required_of_a_whole_covers_its_parts(pointer: str):
     """A mark on an object means everything in it; one on the items of an array means the array, which is a leaf."""
     schema = settings(
@@ -577,9 +573,6 @@ def test_defaults_are_integers_where_documents_would_have_integers():
     "rule",
     [{"anyOf": [{"required": ["host"]}, {"required": ["socket"]}]}, {"minProperties": 2}],
 )
-@pytest.mark.xfail(
-    strict=True, reason="a rule about which members there are, other than required, makes the defaults invalid"
-)
 def test_defaults_need_not_be_a_whole_configuration(rule: dict[str, Any]):
     """What people still have to fill in is no fault of the defaults beside it."""
     schema = settings(retries={"type": "integer", "default": 3}, host={"type": "string"}, socket={"type": "string"})
@@ -588,7 +581,6 @@ def test_defaults_need_not_be_a_whole_configuration(rule: dict[str, Any]):
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/a~2b", "#/$defs/~"])
-@pytest.mark.xfail(strict=True, reason="the error of the pointer leaves schema_problems instead of a problem")
 def test_a_malformed_reference_is_a_problem_like_another(reference: str):
     """It is told where it stands, and does not end the loading of all files."""
     assert list(found(settings(a={"$ref": reference}))) == ["/properties/settings/properties/a/$ref"]

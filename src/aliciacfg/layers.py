@@ -236,7 +236,7 @@ def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> E
         return normal if isinstance(normal, dict) else {}
 
     top = section(document.value, "")
-    for key in top.keys() - set(_FILE_KEYS):
+    for key in (key for key in top if key not in _FILE_KEYS):
         wrong(f"/{escape(key)}", f"{key!r} is not known here; expected one of {', '.join(_FILE_KEYS)}")
     protected = top.get("protected", False)
     if not isinstance(protected, bool):

@@ -10,14 +10,15 @@ has one elsewhere is refused.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 import jsonschema_rs
+from msgspec import UnsetType
 
 from aliciacfg import versions
 from aliciacfg.contract import base_schema
 from aliciacfg.documents import Json, JsonObject, escape, find, format_pointer, normalise, type_name
-from aliciacfg.errors import Problem
+from aliciacfg.errors import InvalidRequest, Problem
 
 SENSITIVE = "x-sensitive"
 RESTART_REQUIRED = "x-restart-required"
@@ -124,8 +125,8 @@ class ServiceSchema:
         found: dict[tuple[str, str], Problem] = {}
         for validator in self._validators:
             for error in validator.iter_errors(document):
-                problem = _describe(error, document, sensitive)
-                found.setdefault((problem.pointer, problem.message), problem)
+                for problem in _describe(error, document, sensitive):
+                    found.setdefault((problem.pointer, problem.message), problem)
         return sorted(found.values(), key=lambda problem: problem.pointer)
 
     def places(self, document: Json) -> Iterator[Place]:
@@ -172,8 +173,14 @@ class ServiceSchema:
         return [
             pointer
             for pointer in pointers
-            if any(mark.get(RESTART_REQUIRED) is True for mark in self.marks_at(pointer))
+            if any(mark.get(RESTART_REQUIRED) is True for place in _upwards(pointer) for mark in self.marks_at(place))
+            or self._items_require_restart(pointer)
         ]
+
+    def _items_require_restart(self, pointer: str) -> bool:
+        """Whether the items of an array, which changes as a whole, ask for a restart."""
+        items = [mark.get("items") for mark in self.marks_at(pointer)]
+        return any(isinstance(item, dict) and item.get(RESTART_REQUIRED) is True for item in items)
 
     def _walk(
         self, value: Json, pointer: str, marks: list[tuple[JsonObject, JsonObject]], *, named_sensitive: bool
@@ -226,11 +233,11 @@ def _compile(schema: JsonObject) -> jsonschema_rs.Draft202012Validator:
 
 
 def _default_problems(compiled: ServiceSchema) -> list[Problem]:
-    """Defaults that their own schema refuses; members that are merely missing are no fault of a default."""
+    """Defaults that their own schema refuses; which members there are is no fault of a default."""
     return [
         Problem(problem.pointer, f"the default is invalid: {problem.message}")
         for problem in compiled.problems(compiled.defaults)
-        if not problem.message.startswith(_MISSING)
+        if not isinstance(find(compiled.defaults, problem.pointer), dict | UnsetType)
     ]
 
 
@@ -310,7 +317,10 @@ def _resolve(root: JsonObject, reference: Json) -> JsonObject | None:
         return None
     if reference[1:] and not reference.startswith("#/"):
         return None
-    target = find(root, reference[1:].replace("%25", "%").replace("%22", '"'))
+    try:
+        target = find(root, reference[1:].replace("%25", "%").replace("%22", '"'))
+    except InvalidRequest:
+        return None
     return target if isinstance(target, dict) else None
 
 
@@ -367,40 +377,45 @@ def _merge_defaults(base: JsonObject, own: JsonObject) -> JsonObject:
     return result
 
 
-_MISSING = "is missing"
+def _upwards(pointer: str) -> Iterator[str]:
+    """A pointer and those of all places around it, the document left out."""
+    while pointer:
+        yield pointer
+        pointer = pointer.rpartition("/")[0]
 
 
-def _describe(error: jsonschema_rs.ValidationError, document: JsonObject, sensitive: set[str]) -> Problem:
+def _describe(error: jsonschema_rs.ValidationError, document: JsonObject, sensitive: set[str]) -> Iterator[Problem]:
     """Say what one error found and expected, without ever quoting a sensitive value.
 
     ``str(error)`` and ``error.message`` hold the value, so the text is made from ``error.kind``.
     """
     pointer = format_pointer(error.instance_path)
-    value = find(document, pointer)
-    found = _found(value, hidden=_covers(sensitive, pointer))
     kind = error.kind
-    expectation = _EXPECTED.get(kind.name)
     match kind.name:
         case "required":
-            return Problem(f"{pointer}/{escape(str(kind.value))}", f"{_MISSING}; this member is required")
+            yield Problem(f"{pointer}/{escape(str(kind.value))}", "is missing; this member is required")
         case "additionalProperties" | "unevaluatedProperties":
-            names = [str(name) for name in kind.value]
-            place = f"{pointer}/{escape(names[0])}" if len(names) == 1 else pointer
-            return Problem(place, f"is not a known member; remove {', '.join(names)} or correct the name")
-        case "type":
-            return Problem(pointer, f"found {found}; expected {_types(kind.value)}")
-        case "enum":
-            options = ", ".join(_quote(option) for option in kind.value)
-            return Problem(pointer, f"found {found}; expected one of {options}")
-        case "const":
-            return Problem(pointer, f"found {found}; expected {_quote(kind.value)}")
+            for name in kind.value:
+                yield Problem(f"{pointer}/{escape(str(name))}", "is not a known member; remove it or correct the name")
         case "falseSchema":
-            return Problem(pointer, "must not be present")
+            yield Problem(pointer, "must not be present")
         case _:
-            pass
-    if expectation is not None:
-        return Problem(pointer, f"found {found}; expected {expectation.format(value=kind.value)}")
-    return Problem(pointer, f"found {found}, which the schema's {kind.name!r} does not allow")
+            found = _found(find(document, pointer), hidden=_covers(sensitive, pointer))
+            yield Problem(pointer, f"found {found}{_expectation(kind.name, kind.value)}")
+
+
+def _expectation(keyword: str, value: Any) -> str:
+    match keyword:
+        case "type":
+            return f"; expected {_types(value)}"
+        case "enum":
+            return f"; expected one of {', '.join(_quote(option) for option in value)}"
+        case "const":
+            return f"; expected {_quote(value)}"
+        case _ if keyword in _EXPECTED:
+            return f"; expected {_EXPECTED[keyword].format(value=value)}"
+        case _:
+            return f", which the schema's {keyword!r} does not allow"
 
 
 _EXPECTED: Mapping[str, str] = {

@@ -28,6 +28,9 @@ REDACTED = "***"
 _FORM = re.compile(r"sealed:v1:([0-9a-f]{16}):([A-Za-z0-9_-]+)", re.ASCII)
 
 
+_DIGEST_KEY_BYTES = 32
+
+
 class CannotOpen(AliciacfgError):
     """A sealed value does not open here; the text says why and never what is inside."""
 
@@ -86,13 +89,19 @@ class Keyring:
             mode = path.stat().st_mode
         except FileNotFoundError:
             return cls._create(path)
+        except OSError as error:
+            raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
         if stat.S_IMODE(mode) & 0o077:
             raise KeyFileError(f"{path} can be read by others; run: chmod 600 {path}")
         try:
             stored = msgspec.json.decode(path.read_bytes(), type=_KeyFile)
             keys = {key.key_id: base64.b64decode(key.private, validate=True) for key in stored.keys}
             digest_key = base64.b64decode(stored.digest_key, validate=True)
+            if len(digest_key) != _DIGEST_KEY_BYTES:
+                raise ValueError
             return cls(current=stored.current, keys=keys, digest_key=digest_key)
+        except OSError as error:
+            raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
         except (msgspec.MsgspecError, binascii.Error, KeyError, ValueError, TypeError, CryptoError) as error:
             # The error's own text could hold a part of a key.
             raise KeyFileError(
@@ -104,7 +113,7 @@ class Keyring:
     def _create(cls, path: Path) -> "Keyring":
         private = bytes(PrivateKey.generate())
         name = key_id(bytes(PrivateKey(private).public_key))
-        digest_key = secrets.token_bytes(32)
+        digest_key = secrets.token_bytes(_DIGEST_KEY_BYTES)
         content = msgspec.json.encode(
             _KeyFile(
                 current=name,
