@@ -64,7 +64,7 @@ class Composer:
             )
             boxes |= opened
             result = _object(documents.merge(result, patch))
-        outside = boxes - self.sources.schema(service).secrets(result).keys()
+        outside = boxes and boxes - self.sources.schema(service).secrets(result).keys()
         problems += [Problem(pointer, MISPLACED_BOX) for pointer in sorted(outside)]
         if problems:
             raise ValidationFailed(f"The files of {environment} hold sealed values that do not open", problems)
@@ -124,6 +124,8 @@ class Composer:
         Raises:
             ValidationFailed: There is nothing to keep at one of the places.
         """
+        if all(value != REDACTED for _, value in documents.walk_strings(wanted)):
+            return wanted
         schema = self.sources.schema(service)
         known = schema.secrets(current)
         shown = redacted(current, known)

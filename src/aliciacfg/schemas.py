@@ -121,12 +121,14 @@ class ServiceSchema:
         The text names types, limits and allowed values, never a value that the document holds at a sensitive
         place.
         """
+        errors = [error for validator in self._validators for error in validator.iter_errors(document)]
+        if not errors:
+            return []
         sensitive = {place.pointer for place in self.places(document) if place.hidden}
         found: dict[tuple[str, str], Problem] = {}
-        for validator in self._validators:
-            for error in validator.iter_errors(document):
-                for problem in _describe(error, document, sensitive):
-                    found.setdefault((problem.pointer, problem.message), problem)
+        for error in errors:
+            for problem in _describe(error, document, sensitive):
+                found.setdefault((problem.pointer, problem.message), problem)
         return sorted(found.values(), key=lambda problem: problem.pointer)
 
     def places(self, document: Json) -> Iterator[Place]:
