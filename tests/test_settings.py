@@ -105,9 +105,6 @@ def test_texts_become_the_types_of_their_settings(name: str, text: str, value: o
         pytest.param(
             "ALICIACFG_CACHE_TTL_SECONDS", "nan", marks=pytest.mark.xfail(strict=True, reason="nan passes for a number")
         ),
-        pytest.param(
-            "ALICIACFG_CACHE_TTL_SECONDS", "-5", marks=pytest.mark.xfail(strict=True, reason="no lower limit is set")
-        ),
     ],
 )  # fmt: skip
 def test_what_a_setting_cannot_be_is_refused_by_its_variable(name: str, text: str):

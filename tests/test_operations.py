@@ -1,0 +1,220 @@
+"""The operations table: what it promises, and how a request's fields are checked."""
+
+import dataclasses
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from aliciacfg import names
+from aliciacfg.errors import InvalidRequest
+from aliciacfg.messages import Request, WriteRequest
+from aliciacfg.operations import BY_NAME, OPERATIONS, encode_answer
+from aliciacfg.service import Answer
+
+# The public table: operation, what its name is about, HTTP method and path.
+PROMISED = {
+    "get": ("service", "GET", "/config/{target}"),
+    "set": ("service", "PUT", "/config/{target}"),
+    "patch": ("service", "PATCH", "/config/{target}"),
+    "unset": ("service", "POST", "/config/{target}/unset"),
+    "delete": ("service", "DELETE", "/config/{target}"),
+    "validate": ("service", "POST", "/config/validate"),
+    "schema": ("service", "GET", "/config/schema/{target}"),
+    "list": (None, "GET", "/configs"),
+    "batch": (None, "POST", "/configs/batch"),
+    "history": ("service", "GET", "/config/{target}/history"),
+    "rollback": ("service", "POST", "/config/{target}/rollback"),
+    "explain": ("service", "GET", "/config/{target}/explain"),
+    "compare": ("service", "GET", "/config/compare/{target}"),
+    "environments": (None, "GET", "/environments"),
+    "activate": ("environment", "POST", "/environments/{target}/activate"),
+    "reload": (None, "POST", "/reload"),
+    "recipient": ("service", "PUT", "/config/{target}/recipient"),
+    "health": (None, "GET", "/health"),
+}
+FIELDS = {
+    "get": {"if_checksum", "revision"},
+    "set": {"config"},
+    "patch": {"patch"},
+    "unset": {"pointer"},
+    "delete": set[str](),
+    "validate": {"config"},
+    "schema": set[str](),
+    "list": {"prefix", "limit", "after", "include"},
+    "environments": set[str](),
+    "reload": set[str](),
+    "health": set[str](),
+    "batch": {"updates", "atomic"},
+    "rollback": {"revision"},
+    "compare": {"env1", "env2"},
+    "recipient": {"public_key"},
+}
+COMMON = {"request_id", "environment"}
+WRITE = {"expected_revision", "dry_run", "comment", "allow_breaking"}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_every_operation_is_where_the_contract_puts_it(operation: Any):
+    """Target, method and path are public and stay."""
+    assert PROMISED[operation.name] == (operation.target, operation.method, operation.path)
+
+
+def test_no_two_operations_answer_at_one_place():
+    """Neither name nor route is taken twice; every way to read, write and look around is there."""
+    assert len(BY_NAME) == len(OPERATIONS)
+    assert len({(operation.method, operation.path) for operation in OPERATIONS}) == len(OPERATIONS)
+    assert {
+        "get",
+        "set",
+        "patch",
+        "unset",
+        "delete",
+        "validate",
+        "schema",
+        "list",
+        "reload",
+        "health",
+    } <= BY_NAME.keys()
+
+
+def test_no_service_can_be_called_like_an_operation():
+    """Nor like any word that stands in the place of a service in a path."""
+    assert BY_NAME.keys() <= names.RESERVED_SERVICES
+    words = {level for operation in OPERATIONS for level in operation.path.split("/")[2:]}
+    assert words - {"{target}"} <= names.RESERVED_SERVICES
+
+
+@pytest.mark.parametrize("name", sorted(BY_NAME.keys() & FIELDS.keys()))
+def test_every_operation_takes_the_fields_of_the_contract(name: str):
+    """The common ones, those of every write of a service, and its own."""
+    operation = BY_NAME[name]
+    of_a_write = WRITE if issubclass(operation.request, WriteRequest) else set[str]()
+    assert operation.fields == COMMON | of_a_write | FIELDS[name]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_what_writes_says_so(operation: Any):
+    """Operations that only look can be called with GET, or are the check of a document."""
+    assert operation.writes == (operation.method != "GET" and operation.name != "validate")
+    if operation.target == "service":
+        assert issubclass(operation.request, WriteRequest) == operation.writes
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_the_body_is_where_its_field_is(operation: Any):
+    """A body that is the document or the patch itself has a field of that name; GET and DELETE have none."""
+    if operation.body in {"config", "patch"}:
+        assert operation.body in operation.fields
+    assert (operation.body == "none") == (operation.method in {"GET", "DELETE"})
+    assert operation.summary
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "pointer"),
+    [
+        ("set", {"config": []}, "/config"),
+        ("set", {"config": None}, "/config"),
+        ("set", {"config": "{}"}, "/config"),
+        ("patch", {"patch": 5}, "/patch"),
+        ("unset", {"pointer": 0}, "/pointer"),
+        ("set", {"config": {}, "expected_revision": "1"}, "/expected_revision"),
+        ("set", {"config": {}, "expected_revision": -1}, "/expected_revision"),
+        ("set", {"config": {}, "expected_revision": True}, "/expected_revision"),
+        ("set", {"config": {}, "expected_revision": 2**63}, "/expected_revision"),
+        ("set", {"config": {}, "dry_run": "yes"}, "/dry_run"),
+        ("set", {"config": {}, "dry_run": None}, "/dry_run"),
+        ("set", {"config": {}, "comment": "x" * 1025}, "/comment"),
+        ("set", {"config": {}, "allow_breaking": 1}, "/allow_breaking"),
+        ("get", {"revision": 0}, "/revision"),
+        ("get", {"revision": 2**63}, "/revision"),
+        ("get", {"environment": ["dev"]}, "/environment"),
+        ("get", {"request_id": 7}, "/request_id"),
+        ("list", {"limit": 0}, "/limit"),
+        ("list", {"limit": 1001}, "/limit"),
+        ("list", {"include": "everything"}, "/include"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_its_pointer(name: str, fields: dict[str, Any], pointer: str):
+    """One problem, at the field; the message begins with the operation."""
+    with pytest.raises(InvalidRequest) as refused:
+        BY_NAME[name].parse(fields)
+    (problem,) = refused.value.problems
+    assert problem.pointer == pointer
+    assert refused.value.message.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(("name", "field"), [("set", "config"), ("patch", "patch"), ("unset", "pointer")])
+def test_a_missing_field_is_refused_by_name(name: str, field: str):
+    """What the operation cannot do without."""
+    with pytest.raises(InvalidRequest, match=f"required field `{field}`"):
+        BY_NAME[name].parse({})
+
+
+class _Update(msgspec.Struct, frozen=True):
+    config: dict[str, int]
+
+
+class _Updates(Request, frozen=True, kw_only=True):
+    updates: list[_Update]
+
+
+@pytest.mark.parametrize(
+    ("updates", "pointer"),
+    [
+        ([{"config": {}}, {"config": []}], "/updates/1/config"),
+        ([{"config": {}}, 5], "/updates/1"),
+        ([{}], "/updates/0"),
+        (5, "/updates"),
+    ],
+)
+def test_the_place_of_a_wrong_field_is_a_json_pointer_at_any_depth(updates: object, pointer: str):
+    """Through arrays, not in the notation of the library."""
+    operation = dataclasses.replace(BY_NAME["list"], request=_Updates)
+    with pytest.raises(InvalidRequest) as refused:
+        operation.parse({"updates": updates})  # pyright: ignore[reportArgumentType]
+    assert [problem.pointer for problem in refused.value.problems] == [pointer]
+    assert "$" not in refused.value.message
+
+
+def test_unknown_fields_are_ignored():
+    """The bus adds its own to every message."""
+    request = BY_NAME["get"].parse({"revision": 3, "timestamp": 1.5, "source": "x", "config": {}})
+    assert request == BY_NAME["get"].parse({"revision": 3})
+
+
+def test_what_is_left_out_has_the_defaults_of_the_contract():
+    """No environment is the active one, no expectation is none, 100 per page."""
+    assert BY_NAME["list"].parse({}) == BY_NAME["list"].request(limit=100, prefix="", after="")  # pyright: ignore[reportCallIssue]
+    request = BY_NAME["delete"].parse({})
+    assert isinstance(request, WriteRequest)
+    assert (request.environment, request.expected_revision, request.dry_run, request.allow_breaking) == (
+        None,
+        None,
+        False,
+        False,
+    )
+
+
+@pytest.mark.parametrize(("text", "taken"), [("x" * 64, True), ("x" * 65, False), ("é" * 32, True), ("é" * 33, False)])
+def test_a_request_id_has_at_most_64_bytes(text: str, taken: bool):
+    """Bytes, not characters; a longer one is refused, not cut."""
+    if taken:
+        assert BY_NAME["get"].parse({"request_id": text}).request_id == text
+    else:
+        with pytest.raises(InvalidRequest, match="64"):
+            BY_NAME["get"].parse({"request_id": text})
+
+
+@pytest.mark.parametrize("request_id", [None, "abc", '"quoted" é'])
+def test_every_answer_begins_with_its_status(request_id: str | None):
+    """And the request's id; also an answer that has nothing else."""
+    for body in (b"{}", b'{"a":1}'):
+        whole = json.loads(encode_answer(BY_NAME["get"], Answer(body), request_id))
+        assert whole == {"status": "success", "request_id": request_id, **json.loads(body)}
+
+
+def test_health_has_a_status_of_its_own():
+    """It says how the daemon is, not how the answer went."""
+    assert encode_answer(BY_NAME["health"], Answer(b'{"status":"degraded"}'), "id") == b'{"status":"degraded"}'

@@ -1,0 +1,181 @@
+"""Topics: what is a request, where answers may go; and the envelope around messages."""
+
+import json
+from typing import Any
+
+import pytest
+
+from aliciacfg import outbox
+from aliciacfg.mqtt import envelope, topics
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "alicia/reply/x", "alicia/reply/bell/1234", "alicia/reply/" + "/".join("x" * 30), "alicia/reply/a b",
+        "alicia/reply/é", "alicia/reply/😀", "alicia/reply/$SYS", "alicia/reply/" + "x" * 1000, "alicia/reply/../x",
+    ],
+)  # fmt: skip
+def test_answers_may_go_below_the_reply_tree(topic: str):
+    """Any depth and any printable characters within reason."""
+    assert topics.answer_topic_problem(topic, ()) is None
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "", " ", "/", "alicia/reply", "alicia/replyx/a", "alicia/", "Alicia/reply/x",
+        "/alicia/reply/x", " alicia/reply/x",
+        "alicia/config/update/bell", "alicia/config/get/bell", "alicia/system/health/config_service",
+        "$SYS/broker/load",
+        "$share/g/alicia/reply/x", "other/reply/x", "homeassistant/switch/config",
+    ],
+)  # fmt: skip
+def test_answers_go_nowhere_else(topic: str):
+    """The daemon is no publish proxy: neither its own tree nor anybody else's can be written through it."""
+    problem = topics.answer_topic_problem(topic, ())
+    assert problem is not None
+    assert "alicia/reply/" in problem
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "#", "+", "+/x", "a#", "a+b", "x/#", "\0", "a\0b", "\n", "\t", "\x1f", "\x7f", "\x80", "\x9f", "\ud800",
+        "\ufffe", "\uffff", "\U0001fffe", "\u2028", "\ufdd0", "/".join("x" * 31), "/" * 250, "x" * 1100, "é" * 600,
+    ],
+)  # fmt: skip
+def test_what_would_make_the_broker_drop_the_daemon_is_refused(last: str):
+    """Wildcards, control characters, non-characters, lone surrogates, too many levels and bytes."""
+    assert topics.answer_topic_problem(f"alicia/reply/{last}", ()) is not None
+    assert topics.answer_topic_problem(f"more/replies/{last}", ("more/replies/",)) is not None
+
+
+def test_further_prefixes_are_allowed_beside_the_reply_tree():
+    """Only what begins with them; the refusal lists what is allowed."""
+    prefixes = ("bridge/replies/", "x/")
+    for topic in ("bridge/replies/1", "x/1", "alicia/reply/1"):
+        assert topics.answer_topic_problem(topic, prefixes) is None
+    for topic in ("bridge/replies", "bridge/other", "y/x/1"):
+        problem = topics.answer_topic_problem(topic, prefixes)
+        assert problem is not None
+        assert "bridge/replies/" in problem
+
+
+@pytest.mark.parametrize(
+    ("topic", "operation", "levels", "answer"),
+    [
+        ("alicia/config/get/bell", "get", ("bell",), "alicia/reply/get/bell"),
+        ("alicia/config/get/bell/lamp", "get", ("bell", "lamp"), "alicia/reply/get/bell/lamp"),
+        ("alicia/config/list", "list", (), "alicia/reply/list"),
+        ("alicia/config/unheard/of", "unheard", ("of",), "alicia/reply/unheard/of"),
+        ("alicia/config/get/", "get", ("",), "alicia/reply/get/"),
+    ],
+)
+def test_a_request_is_taken_apart(topic: str, operation: str, levels: tuple[str, ...], answer: str):
+    """Operation, what follows it, and the mirrored topic under alicia/reply/ for the answer."""
+    assert topics.parse_request(topic) == topics.RequestTopic(operation, levels, answer)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "alicia/config/update/bell", "alicia/config/alert/tamper", "alicia/config/applied/bell", "alicia/config/key",
+        "alicia/config/environment", "alicia/config", "alicia/reply/get/bell", "alicia/system/health/check", "", "get",
+    ],
+)  # fmt: skip
+def test_what_the_daemon_says_itself_is_no_request(topic: str):
+    """Its own messages come back on its own subscription, and must not be answered."""
+    assert topics.parse_request(topic) is None
+
+
+def test_a_default_answer_never_leaves_the_reply_tree():
+    """Whatever the request's topic is."""
+    for rest in ("get/bell", "", "a/../..", "x" * 500):
+        request = topics.parse_request(f"alicia/config/{rest}")
+        assert request is not None
+        assert topics.answer_topic_problem(request.default_answer, ()) is None
+
+
+def test_subjects_and_retained_topics_lead_to_each_other():
+    """Both ways, for services and for what there is once."""
+    for subject, topic in (
+        (outbox.service_subject("bell"), "alicia/config/update/bell"),
+        (outbox.service_subject("key"), "alicia/config/update/key"),
+        (outbox.ENVIRONMENT, "alicia/config/environment"),
+        (outbox.KEY, "alicia/config/key"),
+    ):
+        assert topics.subject_topic(subject) == topic
+        assert topics.topic_subject(topic) == subject
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "get", "#", "a b", "x" * 65])
+def test_a_name_that_no_service_can_have_is_no_subject(name: str):
+    """Somebody else's message under update/ does not become a service."""
+    assert topics.topic_subject(f"alicia/config/update/{name}") is None
+
+
+CONTENT: dict[str, Any] = {"config": {"a": 1}, "request_id": "r"}
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_an_answer_is_wrapped_as_its_request_was(depth: int):
+    """Bare, once or twice: what was put in comes out, with the depth that an answer needs."""
+    wrapped = json.loads(envelope.wrap(json.dumps(CONTENT).encode(), kind="response", destination="bell", depth=depth))
+    opened = envelope.open_message(wrapped)
+    assert (opened.content, opened.depth) == (CONTENT, depth)
+    assert (opened.message_id is None) == (depth == 0)
+    for _ in range(depth):
+        assert (wrapped["source"], wrapped["destination"], wrapped["message_type"]) == (
+            "config_service",
+            "bell",
+            "response",
+        )
+        wrapped = wrapped["payload"]
+    assert wrapped == CONTENT
+
+
+def test_each_envelope_has_an_id_of_its_own():
+    """Also within each other: programs of the home drop what they have seen."""
+    outer = json.loads(envelope.wrap(b"{}", depth=2))
+    again = json.loads(envelope.wrap(b"{}", depth=2))
+    assert len({message["message_id"] for message in (outer, outer["payload"], again, again["payload"])}) == 4
+
+
+def test_an_envelope_tells_who_and_what():
+    """The id and the source of the outermost one."""
+    opened = envelope.open_message({"message_id": "m", "source": "bell", "payload": {"payload": CONTENT}})
+    assert opened == envelope.Opened(CONTENT, 2, "m", "bell")
+
+
+@pytest.mark.parametrize(
+    ("message", "content", "depth", "message_id"),
+    [
+        ({}, {}, 0, None),
+        (CONTENT, CONTENT, 0, None),
+        ({"message_id": "m"}, {"message_id": "m"}, 0, None),
+        ({"payload": CONTENT}, {"payload": CONTENT}, 0, None),
+        ({"message_id": "m", "payload": [1]}, {"message_id": "m", "payload": [1]}, 0, None),
+        ({"message_id": "m", "payload": None}, {"message_id": "m", "payload": None}, 0, None),
+        ({"message_id": "m", "payload": {}}, {}, 1, "m"),
+        ({"message_id": "m", "payload": {"payload": "x"}}, {"payload": "x"}, 1, "m"),
+        ({"message_id": "m", "payload": {"payload": {"payload": CONTENT}}}, {"payload": CONTENT}, 2, "m"),
+        ({"message_id": 5, "payload": CONTENT}, CONTENT, 1, None),
+        ({"message_id": None, "payload": CONTENT}, CONTENT, 1, None),
+        ({"message_id": "x" * 65, "payload": CONTENT}, CONTENT, 1, None),
+        ({"message_id": "é" * 33, "payload": CONTENT}, CONTENT, 1, None),
+    ],
+)
+def test_odd_messages_are_opened_as_far_as_they_are_envelopes(
+    message: dict[str, Any], content: dict[str, Any], depth: int, message_id: str | None
+):
+    """message_id beside an object payload makes one; an id that could not be echoed is none."""
+    opened = envelope.open_message(message)
+    assert (opened.content, opened.depth, opened.message_id) == (content, depth, message_id)
+
+
+@pytest.mark.parametrize("source", [None, 5, ["x"], {}])
+def test_an_odd_source_is_nobody(source: object):
+    """The answer then goes to everybody, as the bus has it."""
+    message: dict[str, Any] = {"message_id": "m", "source": source, "payload": {}}
+    assert envelope.open_message(message).source == "broadcast"
