@@ -125,7 +125,9 @@ class Daemon:
         return self
 
     def environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MQTT_", "ALICIA", "ENVIRON"))}
+        # Asyncio's debug mode writes to standard error; it is for daemons, whose log takes it.
+        ours = ("MQTT_", "ALICIA", "ENVIRON", "PYTHONASYNCIODEBUG")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         return {
             **kept,
             "MQTT_BROKER": "127.0.0.1",
@@ -142,12 +144,16 @@ class Daemon:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "aliciacfg", "serve", *self.arguments],
                 cwd=self.directory,
-                env={key: value for key, value in self.environment().items() if value},
+                env=self._debugged(),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
         return self
+
+    def _debugged(self) -> dict[str, str]:
+        debug = {"PYTHONASYNCIODEBUG": os.environ.get("PYTHONASYNCIODEBUG", "")}
+        return {key: value for key, value in {**self.environment(), **debug}.items() if value}
 
     def start(self) -> "Daemon":
         """Start and wait for READY."""

@@ -64,7 +64,8 @@ class Composer:
             )
             boxes |= opened
             result = _object(documents.merge(result, patch))
-        outside = boxes and boxes - self.sources.schema(service).secrets(result).keys()
+        left = {pointer for pointer in boxes if isinstance(documents.find(result, pointer), str)}
+        outside = left and left - self.sources.schema(service).secrets(result).keys()
         problems += [Problem(pointer, MISPLACED_BOX) for pointer in sorted(outside)]
         if problems:
             raise ValidationFailed(f"The files of {environment} hold sealed values that do not open", problems)
@@ -256,7 +257,8 @@ def _same_item(wanted: list[Json], shown: list[Json], index: int) -> int | None:
     matches = [number for number, item in enumerate(shown) if documents.equal(item, wanted[index])]
     if len(matches) == 1:
         return matches[0]
-    return index if same_length and not matches else None
+    moved_away = any(documents.equal(item, shown[index]) for item in wanted) if index < len(shown) else True
+    return index if same_length and not matches and not moved_away else None
 
 
 def _given(version: Json) -> JsonObject:

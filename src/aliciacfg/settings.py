@@ -1,5 +1,6 @@
 """The daemon's own settings: one table for environment variables, ``.env``, flags and documentation."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -167,7 +168,10 @@ def resolve(flags: Mapping[str, str], *, environ: Mapping[str, str], dotenv_valu
             values[setting.field] = None
             continue
         try:
-            values[setting.field] = msgspec.convert(text, setting.type, strict=False)
+            value = msgspec.convert(text, setting.type, strict=False)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise msgspec.ValidationError("Expected a finite number")
+            values[setting.field] = value
         except msgspec.ValidationError as error:
             shown = "a secret" if setting.secret else repr(text)
             where = setting.flag if origin == "flag" else f"{setting.name} ({origin})"

@@ -31,6 +31,8 @@ from aliciacfg.messages import Caller, encode_failure, encode_internal, encode_s
 from aliciacfg.operations import OPERATIONS, Operation, encode_answer
 from aliciacfg.service import ConfigService
 
+_Handler = Callable[[web.Request], Awaitable[web.Response]]
+
 _log = structlog.get_logger(__name__)
 
 STATUS: Mapping[ErrorCode, int] = {
@@ -53,6 +55,9 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BODY_OVERHEAD_BYTES = 16 * 1024
 _MAX_DIGITS = 18
 _RETRY_AFTER_SECONDS = "1"
+_ANYWHERE = "/{path:.*}"
+# Hosts that were found good, and answers made ready to send; a home has a few of each.
+_MAX_KNOWN = 4096
 _HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 # Query parameters are text; these fields are not.
 _INTEGERS = frozenset({"expected_revision", "revision", "limit"})
@@ -107,7 +112,10 @@ class HttpAdapter:
         self._max_bytes = settings.max_config_bytes + _BODY_OVERHEAD_BYTES
         self._loopback = is_loopback(settings.host)
         self._known_hosts = _LOOPBACK_NAMES | {name.lower() for name in settings.allowed_hosts}
-        app = web.Application(middlewares=[self._boundary], client_max_size=self._max_bytes)
+        self._good_hosts: set[str] = set()
+        self._answers: dict[str, tuple[bytes, dict[str, str]]] = {}
+        # No middleware: it costs every request two more coroutines. The boundary is around each handler instead.
+        app = web.Application(client_max_size=self._max_bytes)
         for operation in OPERATIONS:
             path = operation.path.replace("{target}", "{name}")
             handler = self._handler(operation)
@@ -115,7 +123,9 @@ class HttpAdapter:
                 app.router.add_get(path, handler)
             else:
                 app.router.add_route(operation.method, path, handler)
-        app.router.add_get("/ready", self._ready)
+        app.router.add_get("/ready", self._within(self._ready))
+        app.router.add_route("*", _ANYWHERE, self._within(self._nowhere))
+        self._app = app
         self._runner = web.AppRunner(
             app, handle_signals=False, access_log=None, shutdown_timeout=settings.shutdown_seconds
         )
@@ -146,10 +156,26 @@ class HttpAdapter:
         """Stop listening, let requests end, close. Safe to call twice."""
         await self._runner.cleanup()
 
-    @web.middleware
-    async def _boundary(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    def _within(self, handler: _Handler) -> _Handler:
+        """A handler within the boundary."""
+
+        async def handle(request: web.Request) -> web.Response:
+            return await self._boundary(request, handler)
+
+        return handle
+
+    async def _nowhere(self, request: web.Request) -> web.Response:
+        """What no route takes: 405 where another method would do, else 404."""
+        allowed: set[str] = set()
+        for resource in self._app.router.resources():
+            if resource.canonical != "/{path}":
+                _, methods = await resource.resolve(request)
+                allowed |= methods
+        if allowed:
+            raise web.HTTPMethodNotAllowed(request.method, allowed)
+        raise web.HTTPNotFound
+
+    async def _boundary(self, request: web.Request, handler: _Handler) -> web.Response:
         """Every request comes and goes through here: who may drive us, and what errors look like."""
         request_id = request.query.get("request_id") if request.query_string else None
         try:
@@ -181,26 +207,34 @@ class HttpAdapter:
             response.headers["Allow"] = error.allowed
         return response
 
-    def _handler(self, operation: Operation) -> Callable[[web.Request], Awaitable[web.Response]]:
-        if operation.name == "get":
-            return self._get(operation)
-
-        async def handle(request: web.Request) -> web.Response:
+    def _handler(self, operation: Operation) -> _Handler:
+        async def run(request: web.Request) -> web.Response:
             return await self._run(operation, request)
 
-        return handle
+        handle = self._within(run)
+        return self._get(handle) if operation.name == "get" else handle
 
-    def _get(self, operation: Operation) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """The short path of a read: name, cached bytes, send."""
+    def _get(self, otherwise: _Handler) -> _Handler:
+        """The short path of a plain read from a known host, where nothing can fail: name, ready bytes, send."""
 
         async def handle(request: web.Request) -> web.Response:
-            if request.query_string:
-                return await self._run(operation, request)
-            cached = self._service.cached_get(request.match_info["name"])
-            if cached is None:
-                return await self._run(operation, request)
+            headers = request.headers
+            if (
+                request.query_string
+                or headers.get("Host") not in self._good_hosts
+                or "Origin" in headers
+                or "If-None-Match" in headers
+                or (cached := self._service.cached_get(request.match_info["name"])) is None
+            ):
+                return await otherwise(request)
             self._service.counters.messages_processed += 1
-            return self._conditional(request, encode_success(cached.body, None), cached.etag)
+            answer = self._answers.get(cached.etag)
+            if answer is None:
+                if len(self._answers) >= _MAX_KNOWN:
+                    self._answers.clear()
+                sent = {**_HEADERS, "Content-Type": _JSON, "ETag": f'"{cached.etag}"'}
+                answer = self._answers[cached.etag] = encode_success(cached.body, None), sent
+            return web.Response(body=answer[0], headers=answer[1])
 
         return handle
 
@@ -302,6 +336,8 @@ class HttpAdapter:
                 f"The Host {host[:100]!r} is not a name of this daemon; use http://127.0.0.1, or list the name in "
                 "ALICIACFG_HTTP_ALLOWED_HOSTS."
             )
+        if len(self._good_hosts) < _MAX_KNOWN:
+            self._good_hosts.add(host)
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower() != f"{request.scheme}://{host}".lower():
             raise Forbidden(f"The Origin {origin[:100]!r} is another site; web pages of other sites may not do this.")
