@@ -32,7 +32,7 @@ soak: $(VENV)/installed-dev mosquitto  ## The longer trials: kill -9 under load,
 lock: $(VENV)/installed-dev  ## Settle the versions of all dependencies anew
 	cd requirements && for what in run dev; do \
 	  extras="--extra embedded"; [ $$what = run ] || extras="$$extras --extra dev"; \
-	  ../$(BIN)/uv pip compile ../pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes \
+	  ../$(BIN)/uv pip compile ../pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --no-header --upgrade --quiet --output-file $$what.txt || exit 1; \
 	done
 
