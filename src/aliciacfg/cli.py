@@ -144,6 +144,13 @@ _comment = click.option("-m", "--comment", metavar="TEXT", help="Goes into the h
 _answer = click.option("--answer", is_flag=True, help="Print the whole answer instead of the configuration.")
 
 
+def _write_options(command: Any) -> Any:
+    """What every write takes."""
+    for option in (_answer, _comment, _dry_run, _expected, _environment):
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.argument("service")
 @_environment
@@ -162,11 +169,7 @@ def get(target: Target, service: str, environment: str | None, revision: int | N
 @main.command("set")
 @click.argument("service")
 @click.argument("file")
-@_environment
-@_expected
-@_dry_run
-@_comment
-@_answer
+@_write_options
 @click.pass_obj
 def set_(target: Target, service: str, file: str, *, answer: bool, **options: Any) -> None:
     """Make FILE the configuration of SERVICE: JSON or YAML, - for standard input, or the JSON itself."""
@@ -176,11 +179,7 @@ def set_(target: Target, service: str, file: str, *, answer: bool, **options: An
 @main.command()
 @click.argument("service")
 @click.argument("file")
-@_environment
-@_expected
-@_dry_run
-@_comment
-@_answer
+@_write_options
 @click.pass_obj
 def patch(target: Target, service: str, file: str, *, answer: bool, **options: Any) -> None:
     """Apply FILE to the configuration of SERVICE: a merge patch (RFC 7396), for example '{"limits": {"x": 5}}'."""
@@ -190,11 +189,7 @@ def patch(target: Target, service: str, file: str, *, answer: bool, **options: A
 @main.command()
 @click.argument("service")
 @click.argument("pointer")
-@_environment
-@_expected
-@_dry_run
-@_comment
-@_answer
+@_write_options
 @click.pass_obj
 def unset(target: Target, service: str, pointer: str, *, answer: bool, **options: Any) -> None:
     """Drop what was changed at POINTER (/limits/x) of SERVICE, so that the files' value shows again."""
@@ -203,11 +198,7 @@ def unset(target: Target, service: str, pointer: str, *, answer: bool, **options
 
 @main.command()
 @click.argument("service")
-@_environment
-@_expected
-@_dry_run
-@_comment
-@_answer
+@_write_options
 @click.pass_obj
 def delete(target: Target, service: str, *, answer: bool, **options: Any) -> None:
     """Drop all that was changed of SERVICE; without a file that defines it, its configuration ends."""

@@ -7,7 +7,7 @@ import structlog
 from aliciacfg import names
 from aliciacfg.documents import decode, type_name
 from aliciacfg.errors import Busy, Forbidden, InvalidRequest, NotFound, OperationError, TooLarge
-from aliciacfg.messages import Caller, encode_failure, encode_internal, encode_success
+from aliciacfg.messages import MAX_REQUEST_ID_BYTES, Caller, encode_failure, encode_internal, encode_success
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Inbound
 from aliciacfg.mqtt.envelope import Opened
@@ -172,7 +172,9 @@ class Requests:
 def _request_id(opened: Opened) -> str | None:
     """The requester's own id as it can be echoed, else the envelope's."""
     given = opened.content.get("request_id")
-    return given if isinstance(given, str) else opened.message_id
+    if isinstance(given, str):
+        return given if len(given.encode()) <= MAX_REQUEST_ID_BYTES else None
+    return opened.message_id
 
 
 def _levels(operation: Operation, levels: tuple[str, ...]) -> tuple[str, str | None]:
