@@ -1,6 +1,6 @@
 # Two commands for a fresh machine: `make run` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench soak lock clean mosquitto
+.PHONY: help run test lint format bench soak lock clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ help:  ## Show the targets
 run: $(VENV)/installed-run  ## Install what is needed and start everything on this machine
 	@$(BIN)/aliciacfg serve --dev
 
-test: $(VENV)/installed-dev mosquitto  ## Install what the tests need and run them
+test: $(VENV)/installed-dev programs  ## Install what the tests need and run them
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/installed-dev  ## Check style and types
@@ -23,10 +23,10 @@ format: $(VENV)/installed-dev  ## Put the code into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed-dev mosquitto  ## Measure the daemon beside bare responders in the same run
+bench: $(VENV)/installed-dev programs  ## Measure the daemon beside bare responders in the same run
 	$(BIN)/python benchmarks/bench.py
 
-soak: $(VENV)/installed-dev mosquitto  ## The longer trials: kill -9 under load, again and again
+soak: $(VENV)/installed-dev programs  ## The longer trials: kill -9 under load, again and again
 	$(BIN)/python -m pytest -m soak --timeout 1800
 
 lock: $(VENV)/installed-dev  ## Settle the versions of all dependencies anew
@@ -48,5 +48,5 @@ $(VENV)/installed-dev: requirements/dev.txt pyproject.toml
 	@sh scripts/make-venv $(VENV) requirements/dev.txt
 	@touch $@
 
-mosquitto:
-	@sh scripts/ensure-mosquitto
+programs:
+	@sh scripts/ensure-test-programs
