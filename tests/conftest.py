@@ -19,6 +19,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in skipped]
 
 
+def tracebacks(daemon: Daemon) -> list[str]:
+    """What none may log.
+
+    When a broker dies, aiomqtt may register a socket for writing that is closed already; asyncio logs that, and the
+    connection is made anew.
+    """
+    lines = [line for line in daemon.log.read_text().splitlines() if "Traceback" in line]
+    return [line for line in lines if not ('"logger":"asyncio"' in line and "_add_writer" in line)]
+
+
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     made = Broker(tmp_path / "broker").start()
@@ -40,7 +50,7 @@ def make_daemon(tmp_path: Path, broker: Broker) -> Iterator[Callable[..., Daemon
     for daemon in made:
         daemon.stop()
         if daemon.log.exists():
-            assert "Traceback" not in daemon.log.read_text(), daemon.log.read_text()[-6000:]
+            assert not tracebacks(daemon), daemon.log.read_text()[-6000:]
 
 
 @pytest.fixture
@@ -59,4 +69,4 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     code = made.stop()
     broker.stop()
     assert code == 0
-    assert "Traceback" not in made.log.read_text(), made.log.read_text()[-6000:]
+    assert not tracebacks(made), made.log.read_text()[-6000:]
