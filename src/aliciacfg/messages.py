@@ -12,14 +12,24 @@ from msgspec import UNSET, Meta, UnsetType
 
 from aliciacfg.documents import encode
 from aliciacfg.errors import Conflict, ErrorCode, OperationError, Problem
+from aliciacfg.records import AppliedStatus, Cause, DriftKind
 
 MAX_REQUEST_ID_BYTES = 64
+MAX_BATCH_UPDATES = 100
+MAX_BATCH_BYTES = 4 * 1024 * 1024
 SOURCE = "config_service"
 
 RequestId = Annotated[str, Meta(description=f"Echoed in the answer; at most {MAX_REQUEST_ID_BYTES} bytes.")]
 Revision = Annotated[int, Meta(ge=1, le=2**63 - 1, description="1, 2, 3 … per environment and service, never reused.")]
 Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]
 Timestamp = Annotated[float, Meta(description="Unix seconds.")]
+DryRun = Annotated[bool, Meta(description="The whole pipeline without a change; answers the difference.")]
+Comment = Annotated[str, Meta(max_length=1024, description="Goes into the history.")]
+AllowBreaking = Annotated[bool, Meta(description="Let keys disappear or change their JSON type.")]
+Difference = Annotated[
+    dict[str, list[dict[str, Any]]],
+    Meta(description="JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***."),
+]
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -50,9 +60,9 @@ class WriteRequest(Request, frozen=True, kw_only=True):
     """Fields that every write takes."""
 
     expected_revision: Annotated[int, Meta(ge=0, le=2**63 - 1, description="0: must not exist yet.")] | None = None
-    dry_run: Annotated[bool, Meta(description="The whole pipeline without a change.")] = False
-    comment: Annotated[str, Meta(max_length=1024)] | None = None
-    allow_breaking: bool = False
+    dry_run: DryRun = False
+    comment: Comment | None = None
+    allow_breaking: AllowBreaking = False
 
 
 class GetRequest(Request, frozen=True, kw_only=True):
@@ -84,6 +94,67 @@ class ValidateRequest(Request, frozen=True, kw_only=True):
     """``validate``: would ``set`` accept this configuration?"""
 
     config: dict[str, Any]
+
+
+class BatchUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """One write of a ``batch``: either ``config`` as for ``set``, or ``patch`` as for ``patch``."""
+
+    service: str
+    config: dict[str, Any] | UnsetType = UNSET
+    patch: dict[str, Any] | UnsetType = UNSET
+    expected_revision: Annotated[int, Meta(ge=0, le=2**63 - 1, description="0: must not exist yet.")] | None = None
+
+
+class BatchRequest(Request, frozen=True, kw_only=True):
+    """``batch``: writes that go into one transaction; later ones build on earlier ones."""
+
+    updates: Annotated[list[BatchUpdate], Meta(min_length=1, max_length=MAX_BATCH_UPDATES)]
+    atomic: Annotated[bool, Meta(description="All or none; otherwise all that is valid.")] = False
+    dry_run: DryRun = False
+    comment: Comment | None = None
+    allow_breaking: AllowBreaking = False
+
+
+class HistoryRequest(Request, frozen=True, kw_only=True):
+    """``history``: the revisions of one configuration, newest first."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    before: (
+        Annotated[Revision, Meta(description="Only revisions below this one: the ``next`` of the page before.")] | None
+    ) = None
+
+
+class RollbackRequest(WriteRequest, frozen=True, kw_only=True):
+    """``rollback``: a new revision with the content of an old one."""
+
+    revision: Revision
+
+
+class CompareRequest(Request, frozen=True, kw_only=True):
+    """``compare``: two environments, or two revisions.
+
+    The first side is ``rev1`` (default: the newest) of ``env1`` (default: ``environment``), the second ``rev2`` of
+    ``env2`` (default: ``env1``).
+    """
+
+    env1: str | None = None
+    env2: str | None = None
+    rev1: Revision | None = None
+    rev2: Revision | None = None
+
+
+class ActivateRequest(Request, frozen=True, kw_only=True):
+    """``activate``: the environment is named by topic or path."""
+
+    dry_run: DryRun = False
+    comment: Comment | None = None
+
+
+class ReloadRequest(Request, frozen=True, kw_only=True):
+    """``reload``: read the files now; ``environment`` is ignored, all are read."""
+
+    dry_run: DryRun = False
+    migrate: Annotated[bool, Meta(description="Carry out the schema migrations that wait.")] = False
 
 
 class ListRequest(Request, frozen=True, kw_only=True):
@@ -126,7 +197,7 @@ class WriteAnswer(ConfigAnswer, frozen=True, kw_only=True, omit_defaults=True):
     unchanged: bool = False
     dry_run: bool = False
     remains: bool | UnsetType = UNSET
-    difference: dict[str, list[dict[str, Any]]] | UnsetType = UNSET
+    difference: Difference | UnsetType = UNSET
 
 
 class DeletedAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,6 +210,7 @@ class DeletedAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     message: str
     remains: Annotated[bool | None, Meta(description="False: nothing is left of it.")] = None
     dry_run: bool = False
+    difference: Difference | UnsetType = UNSET
 
 
 class ValidateAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,12 +264,232 @@ class EnvironmentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     environments: list[EnvironmentItem]
 
 
-class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``reload``: the services of the active environment whose configuration changed."""
+class Migration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A schema's move to another major version, and what it makes of the run-time changes stored under the old one.
+
+    Attributes:
+        service: Whose schema.
+        from_version: The schema that serves.
+        to_version: The schema on disk.
+        files: The migration files, in the order in which they are applied.
+        environments: Where run-time changes are stored.
+        problems: Why it cannot be carried out; each names environment and place.
+        done: It was carried out.
+        difference: By environment, for a dry run.
+    """
+
+    service: str
+    from_version: str
+    to_version: str
+    files: list[str]
+    environments: list[str]
+    problems: list[Problem]
+    done: bool
+    difference: Difference | UnsetType = UNSET
+
+
+class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``reload``: the services of the active environment whose configuration changed.
+
+    ``migrations`` are the schemas that wait for one, or had one.
+    """
 
     environment: str
     changed: list[str]
+    restart_required: list[str]
     message: str
+    migrations: list[Migration]
+    dry_run: bool = False
+    difference: Difference | UnsetType = UNSET
+
+
+class HistoryItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One revision; ``deleted`` where the configuration ended with it."""
+
+    revision: Revision
+    version: str
+    timestamp: Timestamp
+    author: str
+    cause: Cause
+    breaking: bool
+    comment: str | None
+    checksum: str
+    changed: Pointers
+    restart_required: Pointers
+    deleted: bool = False
+
+
+class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``history``; ``next`` is the ``before`` of the next page, null on the last."""
+
+    service: str
+    environment: str
+    revisions: list[HistoryItem]
+    next: Revision | None
+
+
+class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``batch``: one answer for each update, in order: a write's, or an error object."""
+
+    results: list[msgspec.Raw]
+    applied: int
+    failed: int
+
+
+class Overridden(msgspec.Struct, frozen=True, kw_only=True):
+    """What a lower layer says; see ``Explained``."""
+
+    layer: str
+    line: int | None
+    value: Any
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where one value comes from.
+
+    Attributes:
+        value: The value; a secret is ``***``.
+        layer: ``schema``, ``environments/<file>#defaults``, ``environments/<file>#services``, ``overlay``, or
+            ``daemon`` for the ``version``, which no layer holds.
+        line: 1-based line of the file; null where the layer is no file.
+        revision: Of an ``overlay``: the revision that brought the value.
+        overridden: What lower layers say, highest first; a value they have around or below this place too.
+    """
+
+    value: Any
+    layer: str
+    line: int | None
+    overridden: list[Overridden]
+    revision: int | None = None
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A place that a layer removed with ``null``."""
+
+    layer: str
+    line: int | None
+    overridden: list[Overridden]
+    revision: int | None = None
+
+
+class ExplainAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``explain``: every leaf of the configuration by JSON Pointer; put together they are the configuration."""
+
+    service: str
+    environment: str
+    revision: Revision
+    values: dict[str, Explained]
+    removed: dict[str, Removed]
+
+
+class Sides(msgspec.Struct, frozen=True, kw_only=True):
+    """One place as the two sides have it."""
+
+    env1: Any
+    env2: Any
+
+
+class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``compare``: what turns the first side into the second.
+
+    Attributes:
+        equal: Nothing differs, secrets left out unless the reader may know.
+        changed: Places that both have, with different values, by JSON Pointer.
+        only_in_env1: Members that only the first side has; the whole member where it is an object.
+        only_in_env2: The same of the second side.
+        secrets: Secrets that both have; whether they are equal is not told.
+    """
+
+    service: str
+    env1: str
+    env2: str
+    rev1: Revision
+    rev2: Revision
+    equal: bool
+    changed: dict[str, Sides]
+    only_in_env1: dict[str, Any]
+    only_in_env2: dict[str, Any]
+    secrets: Pointers
+
+
+class ActivateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``activate``: ``changed`` services get another configuration, ``restart_required`` take it at a restart."""
+
+    environment: str
+    previous: str
+    changed: list[str]
+    restart_required: list[str]
+    message: str
+    dry_run: bool = False
+    difference: Difference | UnsetType = UNSET
+
+
+class InstanceItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one running copy of a service says of itself.
+
+    Attributes:
+        instance: Its own name.
+        revision: The revision it runs.
+        checksum: Of what it runs.
+        status: As it reported.
+        since: When it first reported this revision and status.
+        last_seen: When it reported last.
+        current: It runs the current revision of the active environment.
+        error: Why it rejected a revision.
+    """
+
+    instance: str
+    revision: Revision
+    checksum: str
+    status: AppliedStatus
+    since: Timestamp
+    last_seen: Timestamp
+    current: bool
+    error: str | None = None
+
+
+class InstancesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``instances``: by name."""
+
+    service: str
+    environment: str
+    revision: Revision
+    instances: list[InstanceItem]
+
+
+class DriftItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is not as the store has it.
+
+    Attributes:
+        kind: ``retained``, ``file``, ``row`` or ``instance``.
+        subject: Which one: a topic, a file, a row, ``<service>/<instance>``.
+        message: What was found and what to do.
+        since: When it was found.
+        service: The service concerned, if it is one.
+    """
+
+    kind: DriftKind
+    subject: str
+    message: str
+    since: Timestamp
+    service: str | None = None
+
+
+class DriftAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``drift``: what drifts now, and how often each kind was found since the start."""
+
+    drift: list[DriftItem]
+    found: dict[str, int]
+
+
+class AppliedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service publishes after it took, or refused, a configuration."""
+
+    instance: Annotated[str, Meta(min_length=1, max_length=128)]
+    revision: Revision
+    checksum: Annotated[str, Meta(max_length=128)]
+    status: AppliedStatus
+    error: Annotated[str, Meta(max_length=1024)] | None = None
 
 
 class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):

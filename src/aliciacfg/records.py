@@ -5,6 +5,8 @@ from typing import Literal
 import msgspec
 
 Cause = Literal["api", "file", "activation", "registration", "migration", "rollback", "restore"]
+AppliedStatus = Literal["applied", "rejected", "restart_pending"]
+DriftKind = Literal["retained", "file", "row", "instance"]
 
 
 class Record(msgspec.Struct, frozen=True):
