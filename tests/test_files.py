@@ -184,7 +184,7 @@ def test_a_service_added_to_and_removed_from_the_files_comes_and_goes(home: Daem
     edit(path, ("services:\n  four: {}\n", ""))
     wait_refused(home, 1)
     assert "four" in " ".join(home.logged("files_refused")[0]["problems"])
-    home.http("DELETE", "/config/four")
+    home.http("DELETE", "/config/four?allow_breaking=true")
     assert home.http("POST", "/reload").json["changed"] == ["four"]
     assert home.http("GET", "/config/four").status == 404
 

@@ -9,9 +9,8 @@ import pytest
 
 from aliciacfg import names
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.messages import Request, WriteRequest
+from aliciacfg.messages import Answer, Request, WriteRequest
 from aliciacfg.operations import BY_NAME, OPERATIONS, encode_answer
-from aliciacfg.service import Answer
 
 # The public table: operation, what its name is about, HTTP method and path.
 PROMISED = {
@@ -32,10 +31,12 @@ PROMISED = {
     "activate": ("environment", "POST", "/environments/{target}/activate"),
     "reload": (None, "POST", "/reload"),
     "recipient": ("service", "PUT", "/config/{target}/recipient"),
+    "instances": ("service", "GET", "/config/{target}/instances"),
+    "drift": (None, "GET", "/drift"),
     "health": (None, "GET", "/health"),
 }
 FIELDS = {
-    "get": {"if_checksum", "revision"},
+    "get": {"if_checksum", "revision", "pointer", "format", "wait_seconds"},
     "set": {"config"},
     "patch": {"patch"},
     "unset": {"pointer"},
@@ -44,11 +45,16 @@ FIELDS = {
     "schema": set[str](),
     "list": {"prefix", "limit", "after", "include"},
     "environments": set[str](),
-    "reload": set[str](),
+    "reload": {"dry_run", "migrate"},
     "health": set[str](),
-    "batch": {"updates", "atomic"},
+    "batch": {"updates", "atomic", "dry_run", "comment", "allow_breaking"},
+    "history": {"limit", "before"},
     "rollback": {"revision"},
-    "compare": {"env1", "env2"},
+    "explain": set[str](),
+    "compare": {"env1", "env2", "rev1", "rev2"},
+    "activate": {"dry_run", "comment"},
+    "instances": set[str](),
+    "drift": set[str](),
     "recipient": {"public_key"},
 }
 COMMON = {"request_id", "environment"}

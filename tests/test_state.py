@@ -20,6 +20,7 @@ def entry(revision: int, *, service: str = "bell", deleted: bool = False, **fiel
         author="test",
         cause="api",
         checksum=str(revision),
+        digest="",
         config=b"{}",
         changed=[],
         restart_required=[],

@@ -6,6 +6,8 @@ import pytest
 
 from support import Daemon
 
+BREAKING = "?allow_breaking=true"
+
 
 def patch(daemon: Daemon, service: str, body: object, query: str = "") -> dict[str, Any]:
     answer = daemon.http("PATCH", f"/config/{service}{query}", body)
@@ -17,7 +19,9 @@ def test_a_patch_removes_with_null_and_merges_objects(daemon: Daemon):
     """RFC 7396 on the effective configuration; what the files say can be taken away too."""
     features = daemon.config("voice_router")["config"]["features"]
     name = next(iter(features))
-    answer = patch(daemon, "voice_router", {"features": {name: None, "brand_new": True}, "limits": {"x": 1.0}})
+    answer = patch(
+        daemon, "voice_router", {"features": {name: None, "brand_new": True}, "limits": {"x": 1.0}}, BREAKING
+    )
     assert name not in answer["config"]["features"]
     assert answer["config"]["features"]["brand_new"] is True
     assert answer["config"]["limits"]["x"] == 1
@@ -40,7 +44,7 @@ def test_delete_of_a_service_in_the_files_falls_back_to_them(daemon: Daemon):
     """All that was changed is dropped as a new revision; the configuration remains."""
     original = daemon.config("ha_bridge")
     patch(daemon, "ha_bridge", {"limits": {"z": 3}})
-    answer = daemon.http("DELETE", "/config/ha_bridge").json
+    answer = daemon.http("DELETE", f"/config/ha_bridge{BREAKING}").json
     assert (answer["remains"], answer["revision"]) == (True, 3)
     assert answer["checksum"] == original["checksum"]
     assert daemon.http("DELETE", "/config/ha_bridge").json["unchanged"] is True
@@ -58,7 +62,7 @@ def test_versions_rise_with_what_a_change_means(daemon: Daemon):
         ({"default_volume_percent": 33}, "4.0.0", "4.0.0"),
     ):
         body = {"settings": settings} | ({"version": asked} if asked else {})
-        assert patch(daemon, "sonos_service", body)["version"] == version
+        assert patch(daemon, "sonos_service", body, BREAKING)["version"] == version
     low = daemon.http("PATCH", "/config/sonos_service", {"settings": {"new": 1}, "version": "4.0.1"})
     assert low.status == 422
     assert low.json["problems"][0]["pointer"] == "/version"

@@ -3,12 +3,11 @@
 Pure functions on a moment's files and keys; nothing here is stored or published.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 from msgspec import UnsetType
 
-from aliciacfg import documents, sealing, versions
+from aliciacfg import documents, integrity, sealing, versions
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import Problem, TooLarge, ValidationFailed
 from aliciacfg.layers import Environment, Sources
@@ -24,7 +23,7 @@ class Effective:
     Attributes:
         document: The configuration without ``version``, which belongs to the daemon.
         secrets: The sensitive strings of ``document`` by JSON Pointer.
-        checksum: SHA-256, as ``checksum()`` has it.
+        checksum: SHA-256, as ``integrity.checksum`` has it.
         requested_version: The ``version`` that the layers or the writer ask for, if any.
     """
 
@@ -48,13 +47,20 @@ class Composer:
         self.sources = sources
         self._keyring = keyring
         self._max_bytes = max_bytes
+        self._bases: dict[tuple[str, str], JsonObject] = {}
 
     def base(self, environment: str, service: str) -> JsonObject:
-        """What the files alone make of a service, sealed values opened, not validated.
+        """What the files alone make of a service, sealed values opened, not validated; not to be changed in place.
 
         Raises:
             ValidationFailed: A sealed value in a file does not open.
         """
+        key = (environment, service)
+        if key not in self._bases:
+            self._bases[key] = self._base(environment, service)
+        return self._bases[key]
+
+    def _base(self, environment: str, service: str) -> JsonObject:
         result = self.sources.defaults(environment, service)
         problems: list[Problem] = []
         boxes: set[str] = set()
@@ -97,19 +103,9 @@ class Composer:
         return Effective(
             filled,
             secrets,
-            self.checksum(service, filled, secrets),
+            integrity.checksum(self._keyring, service, filled, secrets),
             version if isinstance(version, str) else None,
         )
-
-    def checksum(self, service: str, document: JsonObject, secrets: dict[str, str]) -> str:
-        """SHA-256 in hex of the canonical JSON of a document without ``version``.
-
-        Each secret counts as its keyed digest, so that the checksum neither tells it nor changes with its box.
-        """
-        digests = {
-            pointer: self._keyring.digest(value, service=service, pointer=pointer) for pointer, value in secrets.items()
-        }
-        return hashlib.sha256(documents.canonical(documents.replace_strings(document, digests))).hexdigest()
 
     def keep(self, service: str, wanted: JsonObject, current: JsonObject) -> JsonObject:
         """Put the current secrets where a writer left the redaction that it was given.

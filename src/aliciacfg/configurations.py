@@ -7,11 +7,14 @@ requesters see are in ``service``.
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import UNSET
 
 from aliciacfg import documents, names, sealing
+from aliciacfg.adoption import Adopter, Adoption, Problems, SchemaRefused, as_problems, changed_schemas
 from aliciacfg.alerts import Alerts
 from aliciacfg.cache import AnswerCache, CachedAnswer
 from aliciacfg.composing import Composer
@@ -26,16 +29,16 @@ from aliciacfg.errors import (
     Unavailable,
     ValidationFailed,
 )
-from aliciacfg.layers import Environment, Sources
-from aliciacfg.messages import ConfigAnswer, UpdateMessage
+from aliciacfg.evolution import Evolution, Evolver, Waiting
+from aliciacfg.integrity import Chain
+from aliciacfg.layers import Sources, Stamps
+from aliciacfg.messages import ConfigAnswer, Migration, UpdateMessage
 from aliciacfg.outbox import ENVIRONMENT, KEY, Outbox, service_subject, subject_service
-from aliciacfg.planning import Origin, Plan, Planner, announce_record, redact_sealed
-from aliciacfg.records import Record, Write
+from aliciacfg.planning import Origin, Plan, Planner, announce_record, difference, open_record, redact_sealed
+from aliciacfg.records import Record, RecordHead, Write
 from aliciacfg.sealing import Keyring
 from aliciacfg.state import Entry, Key, State
 from aliciacfg.store import Store
-
-_FILES = Origin("files", "file")
 
 # Names in the store's meta table.
 _EPOCH = "epoch"
@@ -43,8 +46,25 @@ _ACTIVE = "active_environment"
 _REQUESTED = "requested_environment"
 _DEFINED = "defined_services"
 
-Problems = dict[str, tuple[Problem, ...]]
-"""Problems by service; "" are those of an environment's files."""
+
+_NO_FILES = "The environment files cannot be used, so nothing can be changed; see the health alerts."
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a change of many configurations comes to.
+
+    Attributes:
+        changed: The services whose configuration, as they are told it, is another one.
+        restart_required: Those of them that take it only at a restart.
+        difference: JSON Patch by service.
+        migrations: The schemas that wait for their migration, or had it.
+    """
+
+    changed: list[str]
+    restart_required: list[str]
+    difference: dict[str, list[JsonObject]]
+    migrations: list[Migration] = field(default_factory=list[Migration])
 
 
 class Configurations:
@@ -58,6 +78,7 @@ class Configurations:
         cache: Encoded answers to ``get``.
         last_update: Unix seconds of the newest revision since the start.
         degraded: Why the files on disk are not the ones that serve, or None.
+        planning: Held from the first look at a head until the plan is submitted, by whoever waits in between.
     """
 
     def __init__(
@@ -65,6 +86,7 @@ class Configurations:
         *,
         store: Store,
         keyring: Keyring,
+        chain: Chain,
         cache: AnswerCache,
         alerts: Alerts,
         load_sources: Callable[[], Sources],
@@ -74,6 +96,7 @@ class Configurations:
     ) -> None:
         self._store = store
         self._keyring = keyring
+        self._chain = chain
         self._alerts = alerts
         self._load_sources = load_sources
         self._max_config_bytes = max_config_bytes
@@ -82,7 +105,9 @@ class Configurations:
         self._planner: Planner | None = None
         self._problems: dict[str, Problems] = {}
         self._defined: dict[str, list[str]] = {}
-        self._reloading = asyncio.Lock()
+        self._serving: dict[str, JsonObject | None] = {}
+        self._waiters: dict[Key, set[asyncio.Future[None]]] = {}
+        self.planning = asyncio.Lock()
         self.cache = cache
         self.state = State()
         self.outbox = Outbox()
@@ -107,19 +132,24 @@ class Configurations:
         stored = await self._store.load()
         self.epoch = int(stored.meta.get(_EPOCH, "1"))
         self.outbox = Outbox(stored.announcements)
-        overlays = {
-            (overlay.environment, overlay.service): self._open_overlay(overlay.environment, overlay.service, patch)
-            for overlay in stored.overlays
-            if (patch := overlay.patch) is not None
-        }
         records = {(record.environment, record.service): record for record in stored.records}
-        self.state.commit({key: Entry(records.get(key), overlays.get(key)) for key in records.keys() | overlays.keys()})
+        overlays = {(overlay.environment, overlay.service): overlay for overlay in stored.overlays}
+        entries: dict[Key, Entry] = {}
+        for key in records.keys() | overlays.keys():
+            overlay = overlays.get(key)
+            patch = None if overlay is None or overlay.patch is None else self._open_overlay(*key, overlay.patch)
+            entries[key] = Entry(records.get(key), patch, origins={} if overlay is None else overlay.origins)
+        self.state.commit(entries)
+        self._serving = {
+            item.service: None if item.document is None else msgspec.json.decode(item.document)
+            for item in stored.schemas
+        }
         self._defined = msgspec.json.decode(stored.meta.get(_DEFINED, "{}"), type=dict[str, list[str]])
         moved = requested_environment != stored.meta.get(_REQUESTED)
         self.active = requested_environment if moved else stored.meta.get(_ACTIVE, requested_environment)
         meta = {_ACTIVE: self.active, _REQUESTED: requested_environment, _EPOCH: str(self.epoch)}
         try:
-            await self._adopt(await asyncio.to_thread(self._load_sources), meta=meta)
+            await self._adopt(await asyncio.to_thread(self._load_sources), meta=meta, starting=True)
         except SourceError as error:
             # An environment that cannot be activated is not moved to: what the bus holds stays as it is.
             if moved or not any(True for _ in self.state.live(self.active)):
@@ -127,25 +157,90 @@ class Configurations:
             self._degrade(error)
         await self._settle_announcements()
 
-    async def reload(self) -> list[str]:
+    async def reload(self, *, dry_run: bool = False, migrate: Origin | None = None) -> Outcome:
         """Read the files again and take them over, whole or not at all.
 
-        Returns:
-            The services of the active environment whose configuration changed.
+        Args:
+            dry_run: Only say what would come of it.
+            migrate: Carry out the migrations that schemas wait for, as this.
 
         Raises:
-            SourceError: The active environment would not be valid; everything stays as it was.
+            SourceError: The active environment would not be valid, or a schema would break what is stored;
+                everything stays as it was.
             Unavailable: The store cannot write; everything stays as it was.
         """
-        async with self._reloading:
-            try:
-                changed = await self._adopt(await asyncio.to_thread(self._load_sources), meta={})
-            except SourceError as error:
+        try:
+            outcome = await self._adopt(
+                await asyncio.to_thread(self._load_sources), meta={}, dry_run=dry_run, migrate=migrate
+            )
+        except SourceError as error:
+            if not dry_run:
                 self._degrade(error)
-                raise
+            raise
+        if not dry_run:
             self.degraded = None
             self._alerts.clear("validation_failed")
-            return changed
+        return outcome
+
+    async def activate(self, name: str, origin: Origin, *, dry_run: bool = False) -> Outcome:
+        """Make another environment the active one: every service of it is checked first, and all move at once.
+
+        Raises:
+            NotFound: There is no such environment.
+            Unavailable: Files or store cannot be used; nothing moved.
+            ValidationFailed: A service of it would be invalid, or it has none; nothing moved.
+        """
+        async with self.planning:
+            check_environment(self, name)
+            if name == self.active:
+                return Outcome([], [], {})
+            if self._planner is None:
+                raise Unavailable(_NO_FILES)
+            adoption = Adoption(self._planner, Plan(self.state))
+            found = adoption.sources.environments[name]
+            adopter = Adopter(adoption, active=name, defined=self._defined)
+            problems = await adopter.plan_environment(found, origin=origin, announce=False)
+            if problems:
+                listed = [problem for service in problems.values() for problem in service]
+                raise ValidationFailed(f"{name} cannot be activated; {self.active} stays active", listed)
+            outcome = self._plan_move(adoption, name)
+            if not dry_run:
+                # Held until it is durable: what is written meanwhile would be announced for the wrong environment.
+                await self.submit(adoption.plan)
+            return outcome
+
+    def _plan_move(self, adoption: Adoption, name: str) -> Outcome:
+        """Plan what the bus is told when another environment becomes the active one."""
+        plan, planner = adoption.plan, adoption.planner
+        before = {service: entry for service, entry in self.state.heads(self.active) if entry.live}
+        services = {service for service, _ in self.state.heads(name)} | {service for _, service in plan.entries}
+        after = {service: entry for service in sorted(services) if (entry := plan.head((name, service))).live}
+        if not after:
+            raise ValidationFailed(f"{name} has no configuration of any service, so it cannot be activated")
+        outcome = Outcome([], [], {})
+        for service, entry in after.items():
+            old = before.get(service, Entry())
+            record = entry.live
+            document = {} if old.live is None else planner.document(old)
+            announcement = None if record is None else planner.announce(plan, record, before=document)
+            if announcement is not None and announcement.changed:
+                outcome.changed.append(service)
+                outcome.difference[service] = difference(old, entry)
+                if announcement.restart_required:
+                    outcome.restart_required.append(service)
+        for service in sorted(before.keys() - after.keys()):
+            plan.announcements.append(self.outbox.create(service_subject(service), b""))
+            outcome.changed.append(service)
+            outcome.difference[service] = difference(before[service], Entry())
+        plan.announcements.append(self.outbox.create(ENVIRONMENT, self._environment_message(name)))
+        plan.meta[_ACTIVE] = name
+        plan.activates = name
+        return outcome
+
+    @property
+    def stamps(self) -> Stamps | None:
+        """The files that serve as they were when they were read; None while none can be used."""
+        return None if self.sources is None else self.sources.stamps
 
     @property
     def sources(self) -> Sources | None:
@@ -163,7 +258,7 @@ class Configurations:
             Unavailable: They cannot.
         """
         if self._planner is None:
-            raise Unavailable("The environment files cannot be used, so nothing can be changed; see the health alerts.")
+            raise Unavailable(_NO_FILES)
         found = self._planner.composer.sources.environments.get(environment)
         if found is None:
             raise Unavailable(f"The files of {environment} are gone, so nothing can be changed in it.")
@@ -207,6 +302,33 @@ class Configurations:
             raise NotFound(f"There is no revision {number} of {key[1]} in {key[0]}.")
         return record
 
+    def open_record(self, record: Record) -> tuple[JsonObject, list[Problem]]:
+        """The document of a revision without ``version``, its secrets in the open, and which of them do not open."""
+        return open_record(record, self._keyring)
+
+    async def history(self, key: Key, *, before: int | None, limit: int) -> list[RecordHead]:
+        """Revisions, newest first.
+
+        Raises:
+            NotFound: There never was one.
+            Unavailable: The store cannot be read.
+        """
+        if self.state.committed(key).record is None:
+            raise NotFound(f"There never was a configuration of {key[1]} in {key[0]}.")
+        return await self._store.history(*key, before=before, limit=limit)
+
+    async def change_of(self, key: Key) -> None:
+        """Wait until another revision of a configuration is committed, or another environment is active."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, set()).add(waiter)
+        try:
+            await waiter
+        finally:
+            waiters = self._waiters.get(key, set())
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiters.pop(key, None)
+
     async def answer(self, key: Key) -> CachedAnswer:
         """The encoded answer to a plain ``get``, from the cache or else read from the store.
 
@@ -245,47 +367,52 @@ class Configurations:
         text = f"{record.environment}/{record.service}/{self.epoch}/{record.revision}/{record.checksum}/redacted"
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
-    def check_room(self, key: Key) -> None:
+    def check_room(self, key: Key, plan: Plan) -> None:
         """Refuse a new service beyond the limit.
 
         Raises:
             TooLarge: There are as many as allowed.
         """
         environment, _ = key
-        if self.state.head(key).live is not None or self.defines(key):
+        if plan.head(key).live is not None or self.defines(key):
             return
-        if sum(1 for _, entry in self.state.heads(environment) if entry.live) >= self._max_services:
+        there = sum(1 for _, entry in self.state.heads(environment) if entry.live)
+        planned = sum(1 for other, entry in plan.entries.items() if entry.live and not self.state.head(other).live)
+        if there + planned >= self._max_services:
             raise TooLarge(
                 f"There are {self._max_services} services in {environment} already (ALICIACFG_MAX_SERVICES); "
                 "delete one first."
             )
 
-    async def carry_out(self, plan: Plan, *, builds_on: Key | None = None) -> None:
-        """Submit a plan, and wait until it is durable.
+    def submit(self, plan: Plan, *, builds_on: Iterable[Key] = ()) -> Awaitable[None]:
+        """Submit a plan; what is returned is done when it is durable.
 
-        Submits before it first waits: plans made one after another are written in that order.
+        Plans submitted one after another are written in that order.
 
         Args:
             plan: May be empty.
-            builds_on: For an empty plan: the configuration it found nothing to change in.
+            builds_on: For an empty plan: the configurations it found nothing to change in.
 
         Raises:
-            Unavailable: The store cannot write; nothing was changed.
+            Unavailable: The store cannot write, here or when waited for; nothing was changed.
             Busy: Too many writes wait.
         """
+        if plan.generation != self.state.generation:
+            raise Unavailable("The store could not write what this change builds on. Nothing was changed.")
         if plan.empty:
             # "Unchanged" is true only once the write that made it so is on the disk.
-            if builds_on is not None and self.state.is_pending(builds_on):
-                await self._store.submit(Write(), lambda: None)
-            else:
-                # What a record holds may be known only now, after a start with broken files.
-                self.state.refresh(plan.entries)
-            return
-        done = self._store.submit(plan.write, lambda: self._committed(plan))
+            if any(self.state.is_pending(key) for key in builds_on):
+                return self._store.submit(Write(), lambda: None)
+            # What a record holds may be known only now, after a start with broken files.
+            self.state.refresh(plan.entries)
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        committed = self._store.submit(plan.write, lambda: self._committed(plan))
         self.state.plan(plan.entries)
         for key in plan.entries:
             self._problems.get(key[0], {}).pop(key[1], None)
-        await done
+        return committed
 
     async def write_confirmations(self) -> None:
         """Write down what the bus was seen to hold, so that the next start need not publish it again.
@@ -304,9 +431,20 @@ class Configurations:
                 self.cache.discard(key)
             else:
                 self._remember(key, entry.live)
+        for record in plan.records:
+            self._wake((record.environment, record.service))
         if plan.records:
             self.last_update = plan.records[-1].timestamp
+        if plan.activates is not None:
+            self.active = plan.activates
+            for key in list(self._waiters):
+                self._wake(key)
         self.outbox.add(plan.announcements)
+
+    def _wake(self, key: Key) -> None:
+        for waiter in self._waiters.pop(key, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _remember(self, key: Key, record: Record) -> CachedAnswer:
         return self.cache.put(
@@ -323,68 +461,109 @@ class Configurations:
             "store", f"The store cannot write ({error}); nothing was changed. See whether its disk is full."
         )
 
-    async def _adopt(self, sources: Sources, *, meta: dict[str, str]) -> list[str]:
-        """Take over files, whole or not at all; returns the changed services of the active environment."""
-        planner = Planner(
-            composer=Composer(sources, self._keyring, max_bytes=self._max_config_bytes),
+    def _make_composer(self, sources: Sources) -> Composer:
+        return Composer(sources, self._keyring, max_bytes=self._max_config_bytes)
+
+    def _make_planner(self, sources: Sources) -> Planner:
+        return Planner(
+            composer=self._make_composer(sources),
             keyring=self._keyring,
+            chain=self._chain,
             outbox=self.outbox,
             epoch=self.epoch,
             clock=self._clock,
         )
-        plan = Plan(meta=dict(meta))
-        problems = {name: self._plan_environment(planner, plan, found) for name, found in sources.environments.items()}
-        self._refuse_active(sources, problems)
-        defined = {name: sorted(found.services) for name, found in sources.environments.items()}
-        if defined != self._defined:
-            plan.meta[_DEFINED] = documents.encode(defined).decode()
-        before = self._planner, self._problems, self._defined
-        # From here on writes build on the new files: their plans come after this one.
-        self._planner, self._problems, self._defined = planner, problems, defined
-        try:
-            await self.carry_out(plan)
-        except OperationError:
-            self._planner, self._problems, self._defined = before
-            raise
-        return [record.service for record in plan.records if record.environment == self.active]
 
-    def _plan_environment(self, planner: Planner, plan: Plan, environment: Environment) -> Problems:
-        """Plan every service of one environment, and say what is wrong with which."""
-        if environment.problems:
-            return {"": tuple(as_problem(problem) for problem in environment.problems)}
-        problems: Problems = {}
-        heads = dict(self.state.heads(environment.name))
-        known = {service for service, entry in heads.items() if entry.live or entry.overlay is not None}
-        undecryptable: list[str] = []
-        for service in sorted(environment.services | known):
-            entry = heads.get(service, Entry())
-            if _undecryptable(entry):
-                undecryptable.append(service)
-                continue
+    async def _adopt(
+        self,
+        sources: Sources,
+        *,
+        meta: dict[str, str],
+        starting: bool = False,
+        dry_run: bool = False,
+        migrate: Origin | None = None,
+    ) -> Outcome:
+        """Take over files, whole or not at all."""
+        async with self.planning:
+            evolution = Evolver(self._make_composer, self.state.all_heads()).evolve(sources, self._serving)
+            if evolution.problems and not starting:
+                raise SchemaRefused(evolution.problems)
             try:
-                self._plan_service(planner, plan, (environment.name, service), entry, environment)
-            except OperationError as error:
-                listed = error.problems or (Problem("", error.message),)
-                problems[service] = tuple(_located(environment, service, problem) for problem in listed)
-        self._tell_undecryptable(environment.name, undecryptable)
-        return problems
+                adoption, migrations = await self._plan_files(evolution, migrate=migrate, dry_run=dry_run)
+            except SourceError as error:
+                raise SourceError([*error.problems, *_waiting_problems(evolution)]) from error
+            plan = adoption.plan
+            plan.schemas += changed_schemas(adoption.sources, self._serving)
+            plan.meta.update(meta)
+            if adoption.defined != self._defined:
+                plan.meta[_DEFINED] = documents.encode(adoption.defined).decode()
+            outcome = self._outcome(plan, migrations)
+            if not dry_run:
+                await self._take_over(adoption)
+                self._tell_schemas(evolution, migrations)
+            return outcome
 
-    def _plan_service(self, planner: Planner, plan: Plan, key: Key, entry: Entry, environment: Environment) -> None:
-        name, service = key
-        announce = name == self.active
-        if service not in environment.services:
-            if entry.overlay is None:
-                planner.tombstone(plan, key, entry, origin=_FILES, announce=announce)
-                return
-            if service in self._defined.get(name, ()):
-                raise ValidationFailed(
-                    "was removed from the files but has changes made at run time; delete those first, or put it back"
+    async def _plan_files(
+        self, evolution: Evolution, *, migrate: Origin | None, dry_run: bool
+    ) -> tuple[Adoption, list[Migration]]:
+        """Plan what the files make of every environment, with the migrations that shall and can be carried out."""
+        ready = [waiting for waiting in evolution.waiting if migrate is not None and not waiting.problems]
+        serving = evolution.without_refused.with_schemas({item.move.service: item.move.new for item in ready})
+        adoption = Adoption(self._make_planner(serving), Plan(self.state))
+        adopter = Adopter(adoption, active=self.active, defined=self._defined)
+        for waiting in ready:
+            if migrate is not None:
+                adopter.migrate(waiting, migrate)
+        await adopter.plan_all()
+        return adoption, [
+            _migration(waiting, adoption.plan, done=waiting in ready and not dry_run, dry_run=dry_run)
+            for waiting in evolution.waiting
+        ]
+
+    async def _take_over(self, adoption: Adoption) -> None:
+        before = self._planner, self._problems, self._defined, self._serving
+        # From here on writes build on the new files: their plans come after this one.
+        self._planner, self._problems, self._defined = adoption.planner, adoption.problems, adoption.defined
+        self._serving = {**self._serving, **{name: found.own for name, found in adoption.sources.schemas.items()}}
+        self._serving.update({item.service: None for item in adoption.plan.schemas if item.document is None})
+        try:
+            await self.submit(adoption.plan)
+        except OperationError:
+            self._planner, self._problems, self._defined, self._serving = before
+            raise
+        for environment, services in adoption.undecryptable.items():
+            self._tell_undecryptable(environment, services)
+
+    def _outcome(self, plan: Plan, migrations: list[Migration]) -> Outcome:
+        """What a plan does to the active environment."""
+        records = [record for record in plan.records if record.environment == self.active]
+        return Outcome(
+            [record.service for record in records],
+            [record.service for record in records if record.restart_required],
+            {
+                record.service: difference(
+                    self.state.head((self.active, record.service)), plan.head((self.active, record.service))
                 )
-        merged = documents.merge(planner.composer.base(name, service), entry.overlay or {})
-        effective = planner.composer.effective(name, service, merged if isinstance(merged, dict) else {})
-        # An empty overlay only says that a service exists that no file names.
-        overlay = None if service in environment.services and not entry.overlay else entry.overlay
-        planner.change(plan, key, entry, effective=effective, overlay=overlay, origin=_FILES, announce=announce)
+                for record in records
+            },
+            migrations,
+        )
+
+    def _tell_schemas(self, evolution: Evolution, migrations: list[Migration]) -> None:
+        """Stand alerts about schemas on disk that do not serve."""
+        if evolution.problems:
+            self._degrade(SchemaRefused(evolution.problems))
+        waiting = [item for item in migrations if not item.done]
+        if not waiting:
+            self._alerts.clear("migration_pending")
+            return
+        named = ", ".join(f"{item.service} ({item.from_version} to {item.to_version})" for item in waiting)
+        self._alerts.stand(
+            "migration_pending",
+            f"The schemas of {named} wait for their migrations; the old ones serve. Look with: aliciacfg migrate "
+            "--dry-run; carry out with: aliciacfg migrate.",
+            problems=[problem for item in waiting for problem in item.problems],
+        )
 
     def _tell_undecryptable(self, environment: str, services: list[str]) -> None:
         if services:
@@ -397,30 +576,9 @@ class Configurations:
         else:
             self._alerts.clear("undecryptable", of=environment)
 
-    def _refuse_active(self, sources: Sources, problems: Mapping[str, Problems]) -> None:
-        if self.active not in sources.environments:
-            known = ", ".join(sources.environments) or "none"
-            message = f"is missing, but {self.active!r} is active; create it, or set ENVIRONMENT to one of: {known}"
-            raise SourceError([SourceProblem(f"environments/{self.active}.yaml", None, message)])
-        before = self._defined.get(self.active)
-        if before and not sources.environments[self.active].services:
-            # A file emptied by accident must not end every configuration of the home.
-            message = (
-                f"no file of {self.active} names a service any more, though {len(before)} were defined; bring them "
-                "back. To end configurations, remove them one after another"
-            )
-            raise SourceError([SourceProblem(f"environments/{self.active}.yaml", None, message)])
-        found = sources.environments[self.active].problems or [
-            SourceProblem(f"services/{service}", None, problem.message, problem.pointer)
-            for service, listed in problems[self.active].items()
-            for problem in listed
-        ]
-        if found:
-            raise SourceError(found)
-
     async def _settle_announcements(self) -> None:
         """Make the outbox say what the active environment is: at a start, after a switch or a restore."""
-        plan = Plan()
+        plan = Plan(self.state)
         live = dict(self.state.live(self.active))
         for service, record in live.items():
             known = self.outbox.current.get(service_subject(service))
@@ -431,13 +589,16 @@ class Configurations:
             if service is not None and service not in live and item.payload:
                 plan.announcements.append(self.outbox.create(subject, b""))
         for subject, payload in (
-            (ENVIRONMENT, documents.encode({"environment": self.active, "epoch": self.epoch})),
+            (ENVIRONMENT, self._environment_message(self.active)),
             (KEY, documents.encode(self._keyring.published)),
         ):
             known = self.outbox.current.get(subject)
             if known is None or known.payload != payload:
                 plan.announcements.append(self.outbox.create(subject, payload))
-        await self.carry_out(plan)
+        await self.submit(plan)
+
+    def _environment_message(self, name: str) -> bytes:
+        return documents.encode({"environment": name, "epoch": self.epoch})
 
     def _open_overlay(self, environment: str, service: str, patch: bytes) -> JsonObject:
         """An overlay with its secrets in the open; one that does not open stays sealed."""
@@ -461,7 +622,7 @@ class Configurations:
         self._alerts.stand(
             "validation_failed",
             f"The files were not taken over, the configurations before them go on serving: {first}{more}",
-            problems=[as_problem(problem) for problem in error.problems],
+            problems=as_problems(error),
         )
 
 
@@ -481,22 +642,34 @@ def check_environment(configurations: Configurations, name: str | None) -> str:
     return name
 
 
-def as_problem(problem: SourceProblem) -> Problem:
-    """A problem with a file, its place put into the message."""
-    return Problem(problem.pointer, str(problem))
-
-
-def _located(environment: Environment, service: str, problem: Problem) -> Problem:
-    file, line = environment.locate(service, problem.pointer)
-    where = file if line is None else f"{file}:{line}"
-    return Problem(
-        f"/services/{documents.escape(service)}{problem.pointer}",
-        f"{where}: {service} {problem.pointer or '(document)'}: {problem.message}",
+def _migration(waiting: Waiting, plan: Plan, *, done: bool, dry_run: bool) -> Migration:
+    """A move of a schema as requesters see it."""
+    move = waiting.move
+    keys = [(environment, move.service) for environment in sorted(waiting.overlays)]
+    told = dry_run and not waiting.problems
+    return Migration(
+        service=move.service,
+        from_version=move.from_version,
+        to_version=move.to_version,
+        files=[step.file for step in move.steps or ()],
+        environments=[environment for environment, _ in keys],
+        problems=waiting.problems,
+        done=done,
+        difference={key[0]: difference(plan.state.head(key), plan.head(key)) for key in keys} if told else UNSET,
     )
 
 
-def _undecryptable(entry: Entry) -> bool:
-    return any(sealing.is_sealed(value) for _, value in documents.walk_strings(entry.overlay or {}))
+def _waiting_problems(evolution: Evolution) -> list[SourceProblem]:
+    """What to say beside the problems of files that were written for a schema which does not serve yet."""
+    return [
+        SourceProblem(
+            f"schemas/{waiting.move.service}.yaml",
+            None,
+            f"version {waiting.move.to_version} waits for its migration, so version {waiting.move.from_version} "
+            "counts; if the files are written for the new one, run: aliciacfg migrate --dry-run",
+        )
+        for waiting in evolution.waiting
+    ]
 
 
 def _announces(payload: bytes, record: Record, epoch: int) -> bool:

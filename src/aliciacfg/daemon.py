@@ -8,8 +8,9 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -20,11 +21,16 @@ from aliciacfg.cache import AnswerCache
 from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
 from aliciacfg.devbroker import dev_broker
+from aliciacfg.drift import Drift
 from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, SourceProblem, leaves
 from aliciacfg.http.adapter import HttpAdapter, HttpSettings, is_loopback
+from aliciacfg.instances import Instances
+from aliciacfg.integrity import Chain
+from aliciacfg.migrations import DIRECTORY
 from aliciacfg.mqtt.adapter import MqttAdapter
 from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
+from aliciacfg.patrol import Patrol
 from aliciacfg.sealing import Keyring
 from aliciacfg.service import VERSION, ConfigService
 from aliciacfg.settings import Resolved, Settings, variables
@@ -117,22 +123,44 @@ async def _run(
     alerts = Alerts(time.time)
     alerts.listen(_log_alert)
     keyring = Keyring.load_or_create(data.key_file)
-    store = await Store.open(data.database)
+    chain = Chain(keyring)
+    store = await Store.open(data.database, chain)
     writer = asyncio.create_task(store.write_forever(), name="store-writer")
     try:
         configurations = Configurations(
             store=store,
             keyring=keyring,
+            chain=chain,
             cache=AnswerCache(ttl_seconds=settings.cache_ttl_seconds),
             alerts=alerts,
             load_sources=lambda: _load_sources(settings),
             max_config_bytes=settings.max_config_bytes,
             max_services=settings.max_services,
         )
+        drift = Drift(alerts, time.time)
+        instances = Instances(
+            await store.applied(),
+            current=lambda service: configurations.state.committed((configurations.active, service)).live,
+            drift=drift,
+            grace_seconds=settings.apply_grace_seconds,
+            clock=time.time,
+        )
+        patrol = Patrol(configurations=configurations, store=store, drift=drift, instances=instances, label=_label)
         # Looks before the first load, so that an edit in between is seen.
-        watcher = FileWatcher(lambda: _source_paths(settings), lambda: _take_files(configurations))
+        watcher = FileWatcher(
+            lambda: layers.stamp_files(_source_paths(settings)),
+            lambda: _take_files(configurations),
+            on_settled=patrol.compare_files,
+        )
         await configurations.start(settings.environment)
-        service = ConfigService(configurations=configurations, store=store, alerts=alerts, instance=data.instance)
+        service = ConfigService(
+            configurations=configurations,
+            store=store,
+            alerts=alerts,
+            drift=drift,
+            instances=instances,
+            instance=data.instance,
+        )
         if settings.protected_mode == "off":
             alerts.stand(
                 "open_access",
@@ -156,6 +184,7 @@ async def _run(
             ),
             outbox=configurations.outbox,
             alerts=alerts,
+            drift=drift,
             write_confirmations=configurations.write_confirmations,
         )
         url = await http.start()
@@ -170,7 +199,7 @@ async def _run(
                 f"{time.monotonic() - started:.2f} s"
             )
 
-        await _serve_until(stop, http, mqtt, watcher, say_ready(), writer)
+        await _serve_until(stop, http, mqtt, [watcher.run(), patrol.run(), say_ready()], writer)
     finally:
         await store.close()
         await asyncio.wait({writer})
@@ -179,13 +208,16 @@ async def _run(
 
 
 def _load_sources(settings: Settings) -> layers.Sources:
+    dotenv = Path.cwd() / ".env"
+    stamps = layers.stamp_files([dotenv])
     try:
-        found = variables(Path.cwd())
+        found = variables(dotenv.parent)
     except SettingsError as error:
         raise SourceError([SourceProblem(".env", None, str(error))]) from error
-    return layers.load(
+    sources = layers.load(
         environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir), variables=found
     )
+    return replace(sources, stamps={**sources.stamps, **stamps})
 
 
 def _source_paths(settings: Settings) -> list[Path]:
@@ -193,6 +225,13 @@ def _source_paths(settings: Settings) -> list[Path]:
         environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir)
     )
     return [*found, Path.cwd() / ".env"]
+
+
+def _label(path: str) -> str:
+    """A file as its operator names it: with its directory, or those of a migration."""
+    found = Path(path)
+    names = found.parts[-4:] if found.parent.name == DIRECTORY else found.parts[-2:]
+    return found.name if found.name == ".env" else "/".join(names)
 
 
 def _log_alert(alert: Alert) -> None:
@@ -203,7 +242,7 @@ def _log_alert(alert: Alert) -> None:
 async def _take_files(configurations: Configurations) -> bool:
     """After an edit: take the files over, or say everything that is wrong with them; False to try again."""
     try:
-        changed = await configurations.reload()
+        outcome = await configurations.reload()
     except SourceError as error:
         _log.error("files_refused", problems=[str(problem) for problem in error.problems])
     except OperationError as error:
@@ -212,7 +251,7 @@ async def _take_files(configurations: Configurations) -> bool:
     except Exception:  # noqa: BLE001 - the supervisor of the watching: no file may end the daemon
         _log.exception("files_failed")
     else:
-        _log.info("files_taken", environment=configurations.active, changed=changed)
+        _log.info("files_taken", environment=configurations.active, changed=outcome.changed)
     return True
 
 
@@ -220,8 +259,7 @@ async def _serve_until(
     stop: asyncio.Event,
     http: HttpAdapter,
     mqtt: MqttAdapter,
-    watcher: FileWatcher,
-    say_ready: Coroutine[None, None, None],
+    others: Sequence[Coroutine[None, None, None]],
     writer: asyncio.Task[None],
 ) -> None:
     """Serve; at ``stop`` end in order while the connections still stand."""
@@ -245,8 +283,8 @@ async def _serve_until(
         async with asyncio.TaskGroup() as group:
             group.create_task(watch_writer(), name="store-watch")
             group.create_task(mqtt.run(), name="mqtt")
-            group.create_task(watcher.run(), name="files")
-            group.create_task(say_ready, name="ready")
+            for other in others:
+                group.create_task(other, name=other.__qualname__)
             group.create_task(stop_in_order(), name="stop")
     except BaseExceptionGroup as errors:
         _reraise_own(errors)

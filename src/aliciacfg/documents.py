@@ -7,7 +7,7 @@ Everything here is a pure function on plain JSON values (``dict``, ``list``, ``s
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import jsonpatch
 import msgspec
@@ -144,6 +144,11 @@ def find(value: Json, pointer: str) -> Json | UnsetType:
     return value
 
 
+def has(value: Json, pointer: str) -> bool:
+    """Whether there is a value at a pointer."""
+    return not isinstance(find(value, pointer), UnsetType)
+
+
 def walk_strings(value: Json, pointer: str = "") -> Iterator[tuple[str, str]]:
     """Yield ``(pointer, string)`` for every string value at any depth."""
     if isinstance(value, str):
@@ -260,6 +265,15 @@ def without(patch: JsonObject, tokens: tuple[str, ...]) -> JsonObject:
     return {key: value for key, value in patch.items() if key != head}
 
 
+def leaves(value: Json, pointer: str = "") -> Iterator[tuple[str, Json]]:
+    """Yield every leaf with its JSON Pointer, in document order; arrays are leaves, and so are empty objects."""
+    if isinstance(value, dict) and value:
+        for key, member in value.items():
+            yield from leaves(member, f"{pointer}/{escape(key)}")
+    else:
+        yield pointer, value
+
+
 class Change(msgspec.Struct, frozen=True):
     """One leaf that differs between two documents.
 
@@ -281,10 +295,10 @@ def changes(old: Json, new: Json, pointer: str = "") -> Iterator[Change]:
             if key in new:
                 yield from changes(value, new[key], place)
             else:
-                yield from (Change(leaf, "major") for leaf in _leaves(value, place))
+                yield from (Change(leaf, "major") for leaf, _ in leaves(value, place))
         for key, value in new.items():
             if key not in old:
-                yield from (Change(leaf, "minor") for leaf in _leaves(value, f"{pointer}/{escape(key)}"))
+                yield from (Change(leaf, "minor") for leaf, _ in leaves(value, f"{pointer}/{escape(key)}"))
     elif type_name(old) != type_name(new):
         yield Change(pointer, "major")
     elif not equal(old, new):
@@ -296,9 +310,42 @@ def json_patch(old: JsonObject, new: JsonObject) -> list[JsonObject]:
     return jsonpatch.make_patch(old, new).patch
 
 
-def _leaves(value: Json, pointer: str) -> Iterator[str]:
-    if isinstance(value, dict) and value:
-        for key, member in value.items():
-            yield from _leaves(member, f"{pointer}/{escape(key)}")
-    else:
-        yield pointer
+def json_patch_problem(operations: Json) -> str | None:
+    """Why a value is no JSON Patch (RFC 6902 §3, §4), or None if it is one."""
+    try:
+        # Whatever it is: that it may be something else is what is found out.
+        patch = jsonpatch.JsonPatch(cast("Any", operations))
+    except _JSON_PATCH_ERRORS as error:
+        return str(error)
+    for number, operation in enumerate(patch.patch):
+        if operation["op"] in _WITH_VALUE and "value" not in operation:
+            return f"operation {number}, {operation['op']}, has no value"
+    return None
+
+
+def apply_json_patch(document: Json, operations: list[JsonObject]) -> Json:
+    """A copy of a document with a JSON Patch (RFC 6902) applied, all of it or none.
+
+    Raises:
+        InvalidRequest: It is no JSON Patch, or does not apply; says which operation.
+    """
+    if problem := json_patch_problem(list(operations)):
+        raise InvalidRequest(f"This is no JSON Patch: {problem}.")
+    for number, operation in enumerate(operations):
+        try:
+            if operation["op"] == "test" and not _holds(document, operation):
+                raise jsonpatch.JsonPatchTestFailed("the value is another one")
+            document = jsonpatch.apply_patch(document, [operation])
+        except _JSON_PATCH_ERRORS as error:
+            raise InvalidRequest(f"Operation {number} of the JSON Patch does not apply: {error}.") from error
+    return document
+
+
+def _holds(document: Json, operation: JsonObject) -> bool:
+    """Whether a ``test`` holds as JSON has it: the library compares as Python does, where ``true`` is ``1``."""
+    found = find(document, str(operation["path"]))
+    return isinstance(found, UnsetType) or equal(found, operation["value"])
+
+
+_WITH_VALUE = frozenset({"add", "replace", "test"})
+_JSON_PATCH_ERRORS = (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError, ValueError)

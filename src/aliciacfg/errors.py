@@ -16,6 +16,8 @@
         ├── Incompatible       incompatible
         ├── TooLarge           too_large
         ├── ValidationFailed   validation_failed
+        ├── NotApplied         that of another write of an atomic batch
+        ├── BatchRefused       that of the first write of an atomic batch that was refused
         ├── Busy               busy
         └── Unavailable        unavailable
 
@@ -24,7 +26,7 @@ reaches an adapter is ``internal``: logged whole, told nothing.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 import msgspec
 
@@ -145,7 +147,7 @@ class OperationError(AliciacfgError):
         problems: Every problem with the requester's document.
     """
 
-    code: ClassVar[ErrorCode]
+    code: ErrorCode
 
     def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:
         self.message = message
@@ -215,6 +217,28 @@ class ValidationFailed(OperationError):
     """The resulting configuration is invalid; ``problems`` lists everything."""
 
     code = "validation_failed"
+
+
+class NotApplied(OperationError):
+    """A write was in order, but another one of its atomic batch was refused; ``code`` is that one's."""
+
+    def __init__(self, message: str, *, code: ErrorCode) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class BatchRefused(OperationError):
+    """An atomic batch of which an update was refused; nothing was applied.
+
+    Attributes:
+        code: That of the first refused update.
+        results: The encoded answer to each update, in order; JSON objects.
+    """
+
+    def __init__(self, message: str, *, code: ErrorCode, problems: Iterable[Problem], results: Iterable[bytes]) -> None:
+        super().__init__(message, problems)
+        self.code = code
+        self.results = tuple(results)
 
 
 class Busy(OperationError):

@@ -10,14 +10,15 @@ an environment says about all services. Spring Cloud Config and others do the re
 """
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from aliciacfg import names, yamlfiles
-from aliciacfg.documents import Json, JsonObject, escape, merge, normalise, type_name
+from aliciacfg.documents import Json, JsonObject, escape, json_patch_problem, merge, normalise, type_name
 from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
 from aliciacfg.schemas import ServiceSchema, schema_problems
 
 _FILE_KEYS = ("defaults", "services", "protected")
@@ -42,6 +43,12 @@ class Layer:
     patch: JsonObject
     prefix: str
     lines: Mapping[str, int]
+
+    @property
+    def placed_lines(self) -> Mapping[str, int]:
+        """The lines by JSON Pointer of the service's document."""
+        size = len(self.prefix)
+        return {pointer[size:]: line for pointer, line in self.lines.items() if pointer.startswith(f"{self.prefix}/")}
 
     def line(self, pointer: str) -> int | None:
         """The line that says something about ``pointer`` of the service's document, if this layer does."""
@@ -102,17 +109,38 @@ class Environment:
             pointer = pointer.rpartition("/")[0]
 
 
+Stamp = tuple[int, int, int]
+"""Modification time in nanoseconds, size in bytes and inode of a file."""
+Stamps = Mapping[str, Stamp]
+"""Stamps by path."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Everything read from files at one moment."""
+    """Everything read from files at one moment.
+
+    Attributes:
+        environments: By name.
+        schemas: By service.
+        migrations: Steps between major versions of schemas, by service.
+        stamps: The files as they were before they were read.
+        fallback: The schema of a service without a schema file.
+    """
 
     environments: Mapping[str, Environment]
     schemas: Mapping[str, ServiceSchema]
+    migrations: Mapping[str, tuple[MigrationFile, ...]] = field(default_factory=dict[str, tuple[MigrationFile, ...]])
+    stamps: "Stamps" = field(default_factory=dict[str, "Stamp"])
     fallback: ServiceSchema = field(default_factory=lambda: ServiceSchema(None, title="base"))
 
     def schema(self, service: str) -> ServiceSchema:
         """A service's schema; the base contract alone for a service without a schema file."""
         return self.schemas.get(service, self.fallback)
+
+    def with_schemas(self, others: Mapping[str, ServiceSchema | None]) -> "Sources":
+        """A copy with other schemas for some services; None for the base contract alone."""
+        kept = {service: schema for service, schema in self.schemas.items() if service not in others}
+        return replace(self, schemas={**kept, **{name: found for name, found in others.items() if found is not None}})
 
     def defaults(self, environment: str, service: str) -> JsonObject:
         """The lowest layer: who the document is for, then the defaults of contract and schema.
@@ -138,9 +166,10 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
         variables: What ``${NAME}`` in environment files stands for.
 
     Raises:
-        SourceError: Something that concerns every environment is wrong: ``base.yaml``, a schema, a directory.
-            What is wrong with one environment's own files is in its ``problems``.
+        SourceError: Something that concerns every environment is wrong: ``base.yaml``, a schema, a migration, a
+            directory. What is wrong with one environment's own files is in its ``problems``.
     """
+    stamps = stamp_files(source_paths(environments_dir=environments_dir, schemas_dir=schemas_dir))
     problems: list[SourceProblem] = []
     files: dict[str, EnvironmentFile] = {}
     broken: dict[str, tuple[SourceProblem, ...]] = {}
@@ -154,10 +183,11 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
             broken[name] = error.problems
     problems += broken.pop(BASE, ())
     loaded = _load_schemas(schemas_dir, problems)
+    migrations = _load_migrations(schemas_dir, problems)
     environments = _environments(files, broken, problems)
     if problems:
         raise SourceError(problems)
-    return Sources(environments, loaded)
+    return Sources(environments, loaded, migrations, stamps)
 
 
 def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
@@ -166,6 +196,18 @@ def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
     for directory in (environments_dir, schemas_dir):
         with contextlib.suppress(OSError):
             found += [path for path in directory.iterdir() if path.suffix in {".yaml", ".json", ".yml"}]
+    with contextlib.suppress(OSError):
+        found += [path for directory in _migration_directories(schemas_dir) for path in directory.iterdir()]
+    return found
+
+
+def stamp_files(paths: Iterable[Path]) -> Stamps:
+    """What tells a file from the same file after an edit; those that cannot be looked at are left out."""
+    found: dict[str, Stamp] = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found[str(path)] = (status.st_mtime_ns, status.st_size, status.st_ino)
     return found
 
 
@@ -267,6 +309,39 @@ def _load_schemas(directory: Path, problems: list[SourceProblem]) -> dict[str, S
             except SourceError as error:
                 problems += error.problems
     return loaded
+
+
+def _migration_directories(schemas_dir: Path) -> list[Path]:
+    return sorted(path / DIRECTORY for path in schemas_dir.iterdir() if (path / DIRECTORY).is_dir())
+
+
+def _load_migrations(schemas_dir: Path, problems: list[SourceProblem]) -> dict[str, tuple[MigrationFile, ...]]:
+    loaded: dict[str, tuple[MigrationFile, ...]] = {}
+    # A directory that cannot be read was told by the schemas.
+    with contextlib.suppress(OSError):
+        for directory in _migration_directories(schemas_dir):
+            service = directory.parent.name
+            label = f"{schemas_dir.name}/{service}/{DIRECTORY}"
+            found: list[MigrationFile] = []
+            for path in sorted(path for path in directory.iterdir() if not path.name.startswith(".")):
+                try:
+                    found.append(_migration_file(path, f"{label}/{path.name}"))
+                except SourceError as error:
+                    problems += error.problems
+            loaded[service] = tuple(found)
+    return loaded
+
+
+def _migration_file(path: Path, label: str) -> MigrationFile:
+    between = majors(path.stem) if path.suffix == ".yaml" else None
+    if between is None:
+        raise SourceError([SourceProblem(label, None, NAME_FORM)])
+    document = yamlfiles.load(_read(path, label), file=label)
+    operations = document.value
+    problem = json_patch_problem(operations)
+    if problem is not None or not isinstance(operations, list):
+        raise SourceError([SourceProblem(label, 1, f"is no JSON Patch (RFC 6902), a list of operations: {problem}")])
+    return MigrationFile(label, *between, tuple(item for item in operations if isinstance(item, dict)))
 
 
 def _schema_file(path: Path, label: str) -> ServiceSchema:

@@ -5,16 +5,18 @@ query. ``dict[str, Any]`` stands for a JSON object whose members the operation l
 express the recursive type of a JSON value.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from aliciacfg.documents import encode
-from aliciacfg.errors import Conflict, ErrorCode, OperationError, Problem
+from aliciacfg.errors import BatchRefused, Conflict, ErrorCode, OperationError, Problem
 from aliciacfg.records import AppliedStatus, Cause, DriftKind
 
 MAX_REQUEST_ID_BYTES = 64
+MAX_WAIT_SECONDS = 300
 MAX_BATCH_UPDATES = 100
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 SOURCE = "config_service"
@@ -22,6 +24,7 @@ SOURCE = "config_service"
 RequestId = Annotated[str, Meta(description=f"Echoed in the answer; at most {MAX_REQUEST_ID_BYTES} bytes.")]
 Revision = Annotated[int, Meta(ge=1, le=2**63 - 1, description="1, 2, 3 … per environment and service, never reused.")]
 Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]
+Form = Literal["json", "yaml", "env"]
 Timestamp = Annotated[float, Meta(description="Unix seconds.")]
 DryRun = Annotated[bool, Meta(description="The whole pipeline without a change; answers the difference.")]
 Comment = Annotated[str, Meta(max_length=1024, description="Goes into the history.")]
@@ -30,6 +33,23 @@ Difference = Annotated[
     dict[str, list[dict[str, Any]]],
     Meta(description="JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***."),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An operation's encoded answer.
+
+    Attributes:
+        body: A JSON object without ``status`` and ``request_id``; in another ``form`` the whole answer.
+        etag: Opaque; of answers that show one configuration.
+        created: The configuration did not exist before.
+        form: What ``body`` is.
+    """
+
+    body: bytes
+    etag: str | None = None
+    created: bool = False
+    form: Form = "json"
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -66,10 +86,16 @@ class WriteRequest(Request, frozen=True, kw_only=True):
 
 
 class GetRequest(Request, frozen=True, kw_only=True):
-    """``get``"""
+    """``get``; ``pointer``, ``format`` and ``wait_seconds`` over HTTP only."""
 
     if_checksum: str | None = None
     revision: Revision | None = None
+    pointer: Annotated[str | None, Meta(description="Only the value at this JSON Pointer (RFC 6901).")] = None
+    format: Annotated[Form, Meta(description="yaml and env answer the bare configuration as text.")] = "json"
+    wait_seconds: Annotated[
+        float,
+        Meta(ge=0, le=MAX_WAIT_SECONDS, description="With If-None-Match: answer when its ETag is no longer current."),
+    ] = 0
 
 
 class SetRequest(WriteRequest, frozen=True, kw_only=True):
@@ -534,6 +560,9 @@ class UpdateMessage(msgspec.Struct, frozen=True, kw_only=True):
     restart_required: Pointers
 
 
+Results = Annotated[list[msgspec.Raw], Meta(description="Of an atomic batch: the answer to each update, in order.")]
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Every refusal, over every transport."""
 
@@ -544,6 +573,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_id: str | None
     revision: int | UnsetType = UNSET
     checksum: str | UnsetType = UNSET
+    results: (
+        Annotated[list[msgspec.Raw], Meta(description="Of an atomic batch: one answer for each update.")] | UnsetType
+    ) = UNSET
+    applied: int | UnsetType = UNSET
+    failed: int | UnsetType = UNSET
 
 
 def encode_success(body: bytes, request_id: str | None) -> bytes:
@@ -562,30 +596,18 @@ _SUCCESS = b'{"status":"success","request_id":null'
 
 def encode_failure(error: OperationError, request_id: str | None) -> bytes:
     """The error object of a refusal."""
-    return _encode_failure(error.code, error.message, error.problems, request_id, error)
+    failure = Failure(
+        status="error", code=error.code, message=error.message, problems=list(error.problems), request_id=request_id
+    )
+    if isinstance(error, Conflict):
+        failure = msgspec.structs.replace(failure, revision=error.revision, checksum=error.checksum)
+    elif isinstance(error, BatchRefused):
+        results = [msgspec.Raw(result) for result in error.results]
+        failure = msgspec.structs.replace(failure, results=results, applied=0, failed=len(results))
+    return encode(failure)
 
 
 def encode_internal(request_id: str | None) -> bytes:
     """The error object of a failure nobody foresaw: tells nothing."""
-    return _encode_failure("internal", "The daemon failed on this request; its log says why.", (), request_id, None)
-
-
-def _encode_failure(
-    code: ErrorCode,
-    message: str,
-    problems: tuple[Problem, ...],
-    request_id: str | None,
-    error: OperationError | None,
-) -> bytes:
-    conflict = error if isinstance(error, Conflict) else None
-    return encode(
-        Failure(
-            status="error",
-            code=code,
-            message=message,
-            problems=list(problems),
-            request_id=request_id,
-            revision=UNSET if conflict is None else conflict.revision,
-            checksum=UNSET if conflict is None else conflict.checksum,
-        )
-    )
+    message = "The daemon failed on this request; its log says why."
+    return encode(Failure(status="error", code="internal", message=message, problems=[], request_id=request_id))

@@ -12,7 +12,8 @@ SECRETS_SUFFIX = "-secrets"
 RESERVED_SERVICES = frozenset(
     {
         "get", "set", "patch", "unset", "delete", "validate", "schema", "list", "batch", "history", "rollback",
-        "explain", "compare", "environments", "activate", "reload", "recipient", "health", "instances", "reply",
+        "explain", "compare", "environments", "activate", "reload", "recipient", "health", "instances", "drift",
+        "reply",
     }
 )  # fmt: skip
 RESERVED_ENVIRONMENTS = frozenset({"base", "access"})

@@ -1,6 +1,6 @@
 """The operations table: every operation once, from which topics, routes and API documents come."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,8 +9,10 @@ import msgspec
 from aliciacfg import messages
 from aliciacfg.documents import Json, JsonObject, escape
 from aliciacfg.errors import InvalidRequest, Problem
-from aliciacfg.messages import MAX_REQUEST_ID_BYTES, Caller, Request
-from aliciacfg.service import Answer, ConfigService
+from aliciacfg.messages import MAX_BATCH_BYTES, MAX_REQUEST_ID_BYTES, Answer, Caller, Request
+from aliciacfg.reading import Reader
+from aliciacfg.service import ConfigService
+from aliciacfg.writing import Writer
 
 Body = Literal["none", "config", "patch", "fields"]
 """What the body over HTTP is: nothing, the document or patch itself, or an object of the request's fields."""
@@ -32,6 +34,9 @@ class Operation:
         body: What the HTTP body is.
         writes: Whether it changes anything.
         own_status: The answer's ``status`` is its own, so none is put in front.
+        http_only: Fields that mean nothing over MQTT, and are ignored there.
+        items: The field that is a list of objects, and what these are.
+        max_bytes: The largest request; None for one that holds a configuration.
     """
 
     name: str
@@ -45,6 +50,9 @@ class Operation:
     body: Body = "none"
     writes: bool = False
     own_status: bool = False
+    http_only: frozenset[str] = frozenset()
+    items: tuple[str, type[msgspec.Struct]] | None = None
+    max_bytes: int | None = None
 
     async def run(self, service: ConfigService, caller: Caller, name: str, fields: JsonObject) -> Answer:
         """Carry the operation out.
@@ -75,6 +83,19 @@ class Operation:
             raise InvalidRequest(f"request_id is longer than {MAX_REQUEST_ID_BYTES} bytes; send a shorter one.")
         return request
 
+    def unknown(self, fields: JsonObject) -> Iterator[tuple[str, Collection[str]]]:
+        """Yield the JSON Pointer of each member that is no field, with the names that are known there."""
+        for name in sorted(fields.keys() - self.fields):
+            yield f"/{escape(name)}", self.fields
+        if self.items is None:
+            return
+        field, item_type = self.items
+        listed = fields.get(field)
+        for index, item in enumerate(listed if isinstance(listed, list) else []):
+            known = item_type.__struct_encode_fields__
+            for name in sorted(item.keys() - set(known)) if isinstance(item, dict) else ():
+                yield f"/{field}/{index}/{escape(name)}", known
+
     @property
     def fields(self) -> frozenset[str]:
         """The names of the request's fields."""
@@ -88,70 +109,128 @@ def _as_problem(error: msgspec.ValidationError) -> Problem:
     return Problem(pointer, text[:1].lower() + text[1:] + (f" at {pointer}" if pointer else ""))
 
 
-def _on(method: Callable[..., Awaitable[Answer]]) -> Callable[[ConfigService, Caller, str, Request], Awaitable[Answer]]:
-    """A method that takes a name; the table pairs it with the request type it takes."""
+Method = Callable[..., Awaitable[Answer]]
+_Call = Callable[[ConfigService, Caller, str, Request], Awaitable[Answer]]
+
+
+def _read(method: Method) -> _Call:
+    """A reading method about one name; the table pairs it with the request type it takes."""
 
     async def call(service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
-        return await method(service, caller, name, request)
+        return await method(service.reads, caller, name, request)
 
     return call
 
 
-def _all(
-    method: Callable[..., Awaitable[Answer]],
-) -> Callable[[ConfigService, Caller, str, Request], Awaitable[Answer]]:
-    """A method that is about everything."""
+def _read_all(method: Method) -> _Call:
+    """A reading method about everything."""
 
     async def call(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
-        return await method(service, caller, request)
+        return await method(service.reads, caller, request)
 
     return call
+
+
+def _write(method: Method) -> _Call:
+    """A writing method about one name."""
+
+    async def call(service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
+        return await method(service.writes, caller, name, request)
+
+    return call
+
+
+def _write_all(method: Method) -> _Call:
+    """A writing method about everything."""
+
+    async def call(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
+        return await method(service.writes, caller, request)
+
+    return call
+
+
+async def _health(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
+    return await service.health(caller, request)
 
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "get", "Read one configuration", "service", messages.GetRequest, messages.ConfigAnswer,
-        _on(ConfigService.get), "GET", "/config/{target}",
+        _read(Reader.get), "GET", "/config/{target}", http_only=frozenset({"pointer", "format", "wait_seconds"}),
     ),
     Operation(
         "set", "Replace one configuration", "service", messages.SetRequest, messages.WriteAnswer,
-        _on(ConfigService.set), "PUT", "/config/{target}", body="config", writes=True,
+        _write(Writer.set), "PUT", "/config/{target}", body="config", writes=True,
     ),
     Operation(
         "patch", "Apply a merge patch (RFC 7396)", "service", messages.PatchRequest, messages.WriteAnswer,
-        _on(ConfigService.patch), "PATCH", "/config/{target}", body="patch", writes=True,
+        _write(Writer.patch), "PATCH", "/config/{target}", body="patch", writes=True,
     ),
     Operation(
         "unset", "Drop one run-time change", "service", messages.UnsetRequest, messages.WriteAnswer,
-        _on(ConfigService.unset), "POST", "/config/{target}/unset", body="fields", writes=True,
+        _write(Writer.unset), "POST", "/config/{target}/unset", body="fields", writes=True,
     ),
     Operation(
         "delete", "Drop all run-time changes", "service", messages.WriteRequest, messages.WriteAnswer,
-        _on(ConfigService.delete), "DELETE", "/config/{target}", writes=True,
+        _write(Writer.delete), "DELETE", "/config/{target}", writes=True,
     ),
     Operation(
         "validate", "Check a configuration", "service", messages.ValidateRequest, messages.ValidateAnswer,
-        _on(ConfigService.validate), "POST", "/config/validate", body="fields",
+        _write(Writer.validate), "POST", "/config/validate", body="fields",
     ),
     Operation(
         "schema", "Read a service's JSON Schema", "service", messages.Request, messages.SchemaAnswer,
-        _on(ConfigService.schema), "GET", "/config/schema/{target}",
+        _read(Reader.schema), "GET", "/config/schema/{target}",
     ),
     Operation(
         "list", "List the configurations", None, messages.ListRequest, messages.ListAnswer,
-        _all(ConfigService.list), "GET", "/configs",
+        _read_all(Reader.list), "GET", "/configs",
+    ),
+    Operation(
+        "batch", "Carry out several writes in one transaction", None, messages.BatchRequest, messages.BatchAnswer,
+        _write_all(Writer.batch), "POST", "/configs/batch", body="fields", writes=True,
+        items=("updates", messages.BatchUpdate), max_bytes=MAX_BATCH_BYTES,
+    ),
+    Operation(
+        "history", "List the revisions of one configuration", "service", messages.HistoryRequest,
+        messages.HistoryAnswer, _read(Reader.history), "GET", "/config/{target}/history",
+    ),
+    Operation(
+        "rollback", "Go back to an old revision", "service", messages.RollbackRequest, messages.WriteAnswer,
+        _write(Writer.rollback), "POST", "/config/{target}/rollback", body="fields", writes=True,
+    ),
+    Operation(
+        "explain", "Say where each value comes from", "service", messages.Request, messages.ExplainAnswer,
+        _read(Reader.explain), "GET", "/config/{target}/explain",
+    ),
+    Operation(
+        "compare", "Compare environments or revisions", "service", messages.CompareRequest, messages.CompareAnswer,
+        _read(Reader.compare), "GET", "/config/compare/{target}",
     ),
     Operation(
         "environments", "List the environments", None, messages.Request, messages.EnvironmentsAnswer,
-        _all(ConfigService.environments), "GET", "/environments",
+        _read_all(Reader.environments), "GET", "/environments",
     ),
     Operation(
-        "reload", "Read the files again", None, messages.Request, messages.ReloadAnswer,
-        _all(ConfigService.reload), "POST", "/reload", body="fields", writes=True,
+        "activate", "Make an environment the active one", "environment", messages.ActivateRequest,
+        messages.ActivateAnswer, _write(Writer.activate), "POST", "/environments/{target}/activate", body="fields",
+        writes=True,
+    ),
+    Operation(
+        "reload", "Read the files again", None, messages.ReloadRequest, messages.ReloadAnswer,
+        _write_all(Writer.reload), "POST", "/reload", body="fields", writes=True,
+    ),
+    Operation(
+        "instances", "List the running copies of a service", "service", messages.Request, messages.InstancesAnswer,
+        _read(Reader.instances), "GET", "/config/{target}/instances",
+    ),
+    Operation(
+        "drift", "List what is not as it should be", None, messages.Request, messages.DriftAnswer,
+        _read_all(Reader.drift), "GET", "/drift",
     ),
     Operation(
         "health", "How the daemon is", None, messages.Request, messages.HealthAnswer,
-        _all(ConfigService.health), "GET", "/health", own_status=True,
+        _health, "GET", "/health", own_status=True,
     ),
 )  # fmt: skip
 

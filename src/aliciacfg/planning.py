@@ -1,23 +1,25 @@
 """From a wanted change to what has to be written: revisions, overlays, announcements.
 
-Nothing here waits or has an effect; ``service.ConfigService`` carries plans out.
+Nothing here waits or has an effect; ``configurations.Configurations`` carries plans out.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import UNSET
 
 from aliciacfg import documents, sealing, versions
-from aliciacfg.composing import Composer, Effective
-from aliciacfg.documents import JsonObject
-from aliciacfg.errors import ValidationFailed
+from aliciacfg.composing import Composer, Effective, redacted
+from aliciacfg.documents import Bump, Change, JsonObject
+from aliciacfg.errors import Incompatible, Problem, ValidationFailed
+from aliciacfg.integrity import Chain
 from aliciacfg.messages import SOURCE, UpdateMessage
 from aliciacfg.outbox import Outbox, service_subject
-from aliciacfg.records import Announcement, Cause, Overlay, Record, Write
+from aliciacfg.records import AdoptedSchema, Announcement, Cause, Overlay, Record, Write
 from aliciacfg.sealing import REDACTED, CannotOpen, Keyring
-from aliciacfg.state import Entry, Key
+from aliciacfg.state import Entry, Key, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,33 @@ class Plan:
     """A write and what it makes of the state.
 
     Attributes:
+        state: What it is made on.
+        generation: Of ``state`` when it was begun; a plan that outlived it cannot be carried out.
         entries: The entries after the write.
         records: The revisions to append.
         overlays: The overlays to replace or drop.
         announcements: What the bus has to be told.
+        schemas: The schemas that serve from now on.
         meta: Names and values for the store's own table.
+        activates: The environment that is active from now on, if it is another one.
     """
 
+    state: State
+    generation: int = field(init=False)
     entries: dict[Key, Entry] = field(default_factory=dict[Key, Entry])
     records: list[Record] = field(default_factory=list[Record])
     overlays: list[Overlay] = field(default_factory=list[Overlay])
     announcements: list[Announcement] = field(default_factory=list[Announcement])
+    schemas: list[AdoptedSchema] = field(default_factory=list[AdoptedSchema])
     meta: dict[str, str] = field(default_factory=dict[str, str])
+    activates: str | None = None
+
+    def __post_init__(self) -> None:
+        self.generation = self.state.generation
+
+    def head(self, key: Key) -> Entry:
+        """What the next change of a configuration builds on: what this plan made of it, or else its head."""
+        return self.entries.get(key) or self.state.head(key)
 
     @property
     def write(self) -> Write:
@@ -60,23 +77,40 @@ class Plan:
             records=tuple(self.records),
             overlays=tuple(self.overlays),
             announcements=tuple(self.announcements),
+            schemas=tuple(self.schemas),
             meta=tuple(self.meta.items()),
         )
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.records or self.overlays or self.announcements or self.meta)
+        return not (self.records or self.overlays or self.announcements or self.schemas or self.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a service is told of a change: the pointers that differ, and those it takes only at a restart."""
+
+    changed: list[str]
+    restart_required: list[str]
 
 
 class Planner:
     """Plans revisions of one moment's files; the epoch and the keys are the database's."""
 
     def __init__(
-        self, *, composer: Composer, keyring: Keyring, outbox: Outbox, epoch: int, clock: Callable[[], float]
+        self,
+        *,
+        composer: Composer,
+        keyring: Keyring,
+        chain: Chain,
+        outbox: Outbox,
+        epoch: int,
+        clock: Callable[[], float],
     ) -> None:
         self.composer = composer
         self._keyring = keyring
+        self._chain = chain
         self._outbox = outbox
         self._epoch = epoch
         self._clock = clock
@@ -85,47 +119,70 @@ class Planner:
         self,
         plan: Plan,
         key: Key,
-        entry: Entry,
         *,
         effective: Effective,
         overlay: JsonObject | None,
         origin: Origin,
         announce: bool,
+        refuse_breaking: bool = False,
     ) -> Entry:
-        """Add to a plan what makes ``effective`` the configuration of ``key``.
+        """Add to a plan what makes ``effective`` the configuration of ``key``; to nothing, if it is refused.
 
         Args:
             plan: Is added to.
             key: Which configuration.
-            entry: What it is on the head.
             effective: What it shall be.
             overlay: The overlay that makes it so, secrets in the open; None for none.
             origin: Why.
             announce: The environment is the active one.
+            refuse_breaking: Hold what the service's ``compatibility`` asks for.
 
         Returns:
             The entry after the plan; with the same record where the effective configuration does not differ.
 
         Raises:
             ValidationFailed: The version asked for is below what the change needs.
+            Incompatible: It would break readers; names each key.
         """
-        if not _same_overlay(entry.overlay, overlay):
-            plan.overlays.append(self._overlay(key, overlay, effective.secrets))
-        live = entry.live
-        if live is not None and live.checksum == effective.checksum:
-            after = Entry(live, overlay, effective)
-        else:
-            record = self._record(key, entry, effective, origin)
+        entry = plan.head(key)
+        record = entry.live
+        if record is None or record.checksum != effective.checksum:
+            record = self._record(key, entry, effective, origin, refuse_breaking=refuse_breaking)
             plan.records.append(record)
             if announce:
                 plan.announcements.append(announce_record(self._outbox, record, epoch=self._epoch, now=self._clock()))
-            after = Entry(record, overlay, effective)
-        plan.entries[key] = after
+        origins = _origins(entry, overlay, record.revision)
+        if not _same_overlay(entry.overlay, overlay):
+            plan.overlays.append(self._overlay(key, overlay, origins, effective.secrets))
+        after = plan.entries[key] = Entry(record, overlay, effective, origins)
         return after
 
-    def tombstone(self, plan: Plan, key: Key, entry: Entry, *, origin: Origin, announce: bool) -> Entry:
+    def announce(self, plan: Plan, record: Record, *, before: JsonObject) -> Announced:
+        """Add to a plan what tells a service a configuration that is not new, after another one.
+
+        Args:
+            plan: Is added to.
+            record: The configuration.
+            before: The document that the service had, secrets in the open; empty if it had none.
+        """
+        after = self.document(plan.head((record.environment, record.service)))
+        changed = [change.pointer for change in documents.changes(before, after)]
+        told = Announced(changed, self._restart_required(record.service, changed) if before else [])
+        plan.announcements.append(
+            announce_record(self._outbox, record, epoch=self._epoch, now=self._clock(), told=told)
+        )
+        return told
+
+    def document(self, entry: Entry) -> JsonObject:
+        """What a configuration holds, without ``version``, secrets in the open where they open."""
+        if entry.effective is not None:
+            return entry.effective.document
+        return {} if entry.live is None else open_record(entry.live, self._keyring)[0]
+
+    def tombstone(self, plan: Plan, key: Key, *, origin: Origin, announce: bool) -> Entry:
         """Add to a plan what ends a configuration: its revision counter stays, its retained message goes."""
         environment, service = key
+        entry = plan.head(key)
         record = Record(
             environment=environment,
             service=service,
@@ -135,6 +192,7 @@ class Planner:
             author=origin.author,
             cause=origin.cause,
             checksum="",
+            digest=self._chain.digest({}, service=service, environment=environment),
             config=b"{}",
             changed=[""],
             restart_required=[],
@@ -150,38 +208,23 @@ class Planner:
         plan.entries[key] = Entry(record)
         return plan.entries[key]
 
-    def recorded(self, record: Record) -> JsonObject:
-        """The document of a revision without ``version``, its secrets opened where they open."""
-        document = _stored(record)
-        document.pop("version", None)
-        opened: dict[str, str] = {}
-        for pointer, value in documents.walk_strings(document):
-            if sealing.is_sealed(value):
-                try:
-                    opened[pointer] = self._keyring.open(
-                        value, service=record.service, environment=record.environment, pointer=pointer
-                    )
-                except CannotOpen:
-                    opened[pointer] = REDACTED
-        result = documents.replace_strings(document, opened)
-        return result if isinstance(result, dict) else {}
-
-    def _record(self, key: Key, entry: Entry, effective: Effective, origin: Origin) -> Record:
+    def _record(self, key: Key, entry: Entry, effective: Effective, origin: Origin, *, refuse_breaking: bool) -> Record:
         environment, service = key
         previous = entry.record
         live = entry.live
-        old: JsonObject = {}
-        if live is not None:
-            old = entry.effective.document if entry.effective is not None else self.recorded(live)
+        old = self.document(entry)
         changes = list(documents.changes(old, effective.document))
         version, problem = effective.requested_version or versions.FIRST, None
         if previous is not None:
-            bump = versions.bump_for(changes)
+            bump: Bump = versions.bump_for(changes)
             version, problem = versions.next_version(previous.version, bump, effective.requested_version)
+            if live is not None and bump == "major" and refuse_breaking:
+                self._check_compatible(service, old, effective.document, changes, version)
         if problem is not None:
             raise ValidationFailed(f"The version asked for {service} is too low", [problem])
         changed = [change.pointer for change in changes]
         document = self.composer.sealed(environment, service, effective.document, effective.secrets)
+        content: JsonObject = {**effective.document, "version": version}
         return Record(
             environment=environment,
             service=service,
@@ -191,23 +234,49 @@ class Planner:
             author=origin.author,
             cause=origin.cause,
             checksum=effective.checksum,
+            digest=self._chain.digest(content, service=service, environment=environment),
             config=documents.canonical({**document, "version": version}),
             changed=changed,
-            restart_required=self.composer.sources.schema(service).restart_required(changed) if live else [],
+            restart_required=self._restart_required(service, changed) if live else [],
             breaking=live is not None and any(change.bump == "major" for change in changes),
             comment=origin.comment,
         )
 
-    def _overlay(self, key: Key, overlay: JsonObject | None, secrets: Mapping[str, str]) -> Overlay:
+    def _overlay(
+        self, key: Key, overlay: JsonObject | None, origins: dict[str, int], secrets: Mapping[str, str]
+    ) -> Overlay:
         environment, service = key
         if overlay is None:
             return Overlay(environment, service, None)
         sealed = self.composer.sealed(environment, service, overlay, dict(secrets))
-        return Overlay(environment, service, documents.canonical(sealed))
+        return Overlay(environment, service, documents.canonical(sealed), origins)
+
+    def _restart_required(self, service: str, pointers: list[str]) -> list[str]:
+        return self.composer.sources.schema(service).restart_required(pointers)
+
+    def _check_compatible(
+        self, service: str, old: JsonObject, new: JsonObject, changes: Sequence[Change], version: str
+    ) -> None:
+        """Refuse what readers of the old configuration may not survive.
+
+        Raises:
+            Incompatible: With each key that would disappear or change its type.
+        """
+        if self.composer.sources.schema(service).compatibility == "none":
+            return
+        broken = [change.pointer for change in changes if change.bump == "major"]
+        raise Incompatible(
+            f"The change breaks readers of {service}: it needs version {version}. Send allow_breaking if every reader "
+            "can do without these keys",
+            [Problem(pointer, _breakage(old, new, pointer)) for pointer in broken],
+        )
 
 
-def announce_record(outbox: Outbox, record: Record, *, epoch: int, now: float) -> Announcement:
-    """The message that tells a service its configuration, secrets redacted."""
+def announce_record(
+    outbox: Outbox, record: Record, *, epoch: int, now: float, told: Announced | None = None
+) -> Announcement:
+    """The message that tells a service its configuration, secrets redacted; by default as its own revision changed."""
+    told = told or Announced(record.changed, record.restart_required)
     message = UpdateMessage(
         message_id=str(uuid.uuid4()),
         timestamp=now,
@@ -219,10 +288,29 @@ def announce_record(outbox: Outbox, record: Record, *, epoch: int, now: float) -
         epoch=epoch,
         checksum=record.checksum,
         config=redact_sealed(record),
-        changed=record.changed,
-        restart_required=record.restart_required,
+        changed=told.changed,
+        restart_required=told.restart_required,
     )
     return outbox.create(service_subject(record.service), documents.encode(message))
+
+
+def open_record(record: Record, keyring: Keyring) -> tuple[JsonObject, list[Problem]]:
+    """The document of a revision without ``version``, its secrets in the open, and which of them do not open."""
+    document = _stored(record)
+    document.pop("version", None)
+    opened: dict[str, str] = {}
+    problems: list[Problem] = []
+    for pointer, value in documents.walk_strings(document):
+        if sealing.is_sealed(value):
+            try:
+                opened[pointer] = keyring.open(
+                    value, service=record.service, environment=record.environment, pointer=pointer
+                )
+            except CannotOpen as error:
+                opened[pointer] = REDACTED
+                problems.append(Problem(pointer, str(error)))
+    result = documents.replace_strings(document, opened)
+    return (result if isinstance(result, dict) else {}), problems
 
 
 def redact_sealed(record: Record) -> JsonObject:
@@ -235,6 +323,50 @@ def redact_sealed(record: Record) -> JsonObject:
 
 def _stored(record: Record) -> JsonObject:
     return msgspec.json.decode(record.config)
+
+
+def difference(before: Entry, after: Entry) -> list[JsonObject]:
+    """RFC 6902 operations between two redacted configurations; a changed secret shows as replaced by ``***``."""
+    old, new = _shown(before), _shown(after)
+    if before.effective is None or after.effective is None:
+        return documents.json_patch(old, new)
+    known = before.effective.secrets
+    other = [pointer for pointer, value in after.effective.secrets.items() if known.get(pointer, value) != value]
+    return [
+        *documents.json_patch(old, new),
+        *({"op": "replace", "path": pointer, "value": REDACTED} for pointer in other),
+    ]
+
+
+def _shown(entry: Entry) -> JsonObject:
+    if entry.effective is not None:
+        return redacted(entry.effective.document, entry.effective.secrets)
+    if entry.live is None:
+        return {}
+    document = redact_sealed(entry.live)
+    document.pop("version", None)
+    return document
+
+
+def _breakage(old: JsonObject, new: JsonObject, pointer: str) -> str:
+    before, after = documents.find(old, pointer), documents.find(new, pointer)
+    if after is UNSET:
+        return "would disappear"
+    found = "nothing" if before is UNSET else documents.type_name(before)
+    return f"would change from {found} to {documents.type_name(after)}"
+
+
+def _origins(entry: Entry, overlay: JsonObject | None, revision: int) -> dict[str, int]:
+    """Which revision brought each leaf of an overlay: the one before that had it so, else this one."""
+    if overlay is None:
+        return {}
+    before = dict(documents.leaves(entry.overlay or {}))
+    return {
+        pointer: entry.origins.get(pointer, revision)
+        if pointer in before and documents.equal(before[pointer], value)
+        else revision
+        for pointer, value in documents.leaves(overlay)
+    }
 
 
 def _same_overlay(old: JsonObject | None, new: JsonObject | None) -> bool:

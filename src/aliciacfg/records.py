@@ -9,16 +9,16 @@ AppliedStatus = Literal["applied", "rejected", "restart_pending"]
 DriftKind = Literal["retained", "file", "row", "instance"]
 
 
-class Record(msgspec.Struct, frozen=True):
-    """One revision of one service in one environment; written once, never changed.
+class RecordHead(msgspec.Struct, frozen=True, kw_only=True):
+    """One revision of one service in one environment without its content; written once, never changed.
 
     Attributes:
         revision: 1, 2, 3 … per environment and service, never reused.
         version: The semantic version, which belongs to the daemon.
         timestamp: Unix seconds.
         author: The requester, or where the change came from.
-        checksum: As ``composing.Composer.checksum`` has it; empty for a deletion.
-        config: The effective configuration as JSON, ``version`` included, every secret sealed.
+        checksum: As ``integrity.checksum`` has it; empty for a deletion.
+        digest: Keyed digest of the content with its secrets in the open, as ``integrity.Chain.digest`` has it.
         changed: JSON Pointers that differ from the revision before.
         restart_required: Those of ``changed`` that the service takes only at a restart.
         breaking: A key disappeared or changed its JSON type.
@@ -33,7 +33,7 @@ class Record(msgspec.Struct, frozen=True):
     author: str
     cause: Cause
     checksum: str
-    config: bytes
+    digest: str
     changed: list[str]
     restart_required: list[str]
     breaking: bool = False
@@ -41,12 +41,62 @@ class Record(msgspec.Struct, frozen=True):
     deleted: bool = False
 
 
+class Record(RecordHead, frozen=True, kw_only=True):
+    """One revision; ``config`` is the effective configuration as JSON, ``version`` included, every secret sealed."""
+
+    config: bytes
+
+
+class ChainedRecord(msgspec.Struct, frozen=True):
+    """A revision as it stands in the keyed chain.
+
+    Attributes:
+        sequence: Its place, 1, 2, 3 … over all revisions of the database.
+        mac: What links it to the one before; empty in a database from before there was a chain.
+    """
+
+    sequence: int
+    record: Record
+    mac: bytes
+
+
 class Overlay(msgspec.Struct, frozen=True):
-    """What was changed at run time; ``patch`` is a merge patch as JSON with secrets sealed, None if dropped."""
+    """What was changed at run time.
+
+    Attributes:
+        patch: A merge patch as JSON with secrets sealed; None if dropped.
+        origins: The revision that brought each leaf of the patch, by JSON Pointer.
+    """
 
     environment: str
     service: str
     patch: bytes | None
+    origins: dict[str, int] = {}
+
+
+class AdoptedSchema(msgspec.Struct, frozen=True):
+    """A schema file that serves: what stored configurations were last checked against.
+
+    Attributes:
+        document: The service's own schema as JSON; None if its file is gone.
+    """
+
+    service: str
+    document: bytes | None
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What a running copy of a service last reported; see ``messages.InstanceItem``."""
+
+    service: str
+    instance: str
+    environment: str
+    revision: int
+    checksum: str
+    status: AppliedStatus
+    error: str | None
+    since: float
+    last_seen: float
 
 
 class Announcement(msgspec.Struct, frozen=True):
@@ -72,13 +122,17 @@ class Write(msgspec.Struct, frozen=True):
     overlays: tuple[Overlay, ...] = ()
     announcements: tuple[Announcement, ...] = ()
     confirmed: tuple[Announcement, ...] = ()
+    schemas: tuple[AdoptedSchema, ...] = ()
+    applied: tuple[Applied, ...] = ()
+    forgotten: tuple[Applied, ...] = ()
     meta: tuple[tuple[str, str], ...] = ()
 
 
 class StoredState(msgspec.Struct, frozen=True):
-    """What a start finds: the newest revision of each configuration, all overlays and announcements."""
+    """What a start finds: the newest revision of each configuration, and everything else whole."""
 
     records: list[Record]
     overlays: list[Overlay]
     announcements: list[Announcement]
+    schemas: list[AdoptedSchema]
     meta: dict[str, str]

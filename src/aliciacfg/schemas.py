@@ -10,7 +10,7 @@ has one elsewhere is refused.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import jsonschema_rs
 from msgspec import UnsetType
@@ -23,6 +23,8 @@ from aliciacfg.errors import InvalidRequest, Problem
 SENSITIVE = "x-sensitive"
 RESTART_REQUIRED = "x-restart-required"
 ENVIRONMENT_VARIABLE = "x-env"
+COMPATIBILITY = "compatibility"
+Compatibility = Literal["backward", "none"]
 ANNOTATIONS = frozenset({SENSITIVE, RESTART_REQUIRED, ENVIRONMENT_VARIABLE, "writeOnly"})
 
 _SENSITIVE_NAME = re.compile(r"password|secret|key|token", re.IGNORECASE)
@@ -91,6 +93,8 @@ class ServiceSchema:
 
     Attributes:
         version: The ``version`` of the service's own schema; ``1.0.0`` without one.
+        compatibility: Whether a write may let keys disappear or change their type without being told so.
+        own: The service's own schema as its file has it; None without a file.
         document: The whole JSON Schema, base contract included.
     """
 
@@ -106,7 +110,9 @@ class ServiceSchema:
         if own is not None:
             # allOf needs an $id in each part, or '#/$defs' of one part resolves against the whole.
             parts.append({"$id": f"urn:aliciacfg:service:{title}", **own})
+        self.own = own
         self.version = str(own.get("version", "1.0.0")) if own is not None else "1.0.0"
+        self.compatibility: Compatibility = "backward" if own is None else _compatibility(own) or "backward"
         self.document: JsonObject = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "allOf": list(parts),
@@ -170,6 +176,12 @@ class ServiceSchema:
             marks = _item_marks(marks) if token.isdigit() and _only_items(marks) else _member_marks(marks, token)
         return [node for _, node in marks]
 
+    def variable(self, pointer: str) -> str | None:
+        """The environment variable that a program reads a place from, as ``x-env`` says."""
+        return next(
+            (str(mark[ENVIRONMENT_VARIABLE]) for mark in self.marks_at(pointer) if ENVIRONMENT_VARIABLE in mark), None
+        )
+
     def restart_required(self, pointers: list[str]) -> list[str]:
         """Those of ``pointers`` whose change asks for a restart of the service."""
         return [
@@ -219,6 +231,8 @@ def schema_problems(schema: Json, *, title: str) -> list[Problem]:
     version = schema.get("version", "1.0.0")
     if not isinstance(version, str) or not versions.is_version(version):
         problems.append(Problem("/version", "expected a semantic version in quotes, such as 1.0.0"))
+    if _compatibility(schema) is None:
+        problems.append(Problem(f"/{COMPATIBILITY}", "expected backward or none"))
     if problems:
         return problems
     try:
@@ -227,6 +241,11 @@ def schema_problems(schema: Json, *, title: str) -> list[Problem]:
         place = format_pointer(error.instance_path)
         return [Problem(place, f"is not JSON Schema 2020-12: {error.message}")]
     return _default_problems(compiled)
+
+
+def _compatibility(schema: JsonObject) -> Compatibility | None:
+    found = schema.get(COMPATIBILITY, "backward")
+    return found if found in ("backward", "none") else None
 
 
 def _compile(schema: JsonObject) -> jsonschema_rs.Draft202012Validator:

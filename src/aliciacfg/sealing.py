@@ -188,6 +188,10 @@ class Keyring:
         message = msgspec.json.encode([service, pointer, value])
         return hmac.new(self._digest_key, message, hashlib.sha256).hexdigest()
 
+    def derive(self, purpose: bytes) -> bytes:
+        """A key of 32 bytes for another purpose, as lasting as the digest key."""
+        return hmac.digest(self._digest_key, purpose, hashlib.sha256)
+
 
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)

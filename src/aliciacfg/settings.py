@@ -67,6 +67,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ALICIACFG_MAX_SERVICES", "max_services", _Positive, "1000", "Most services in an environment."),
     Setting("ALICIACFG_REPLY_PREFIXES", "reply_prefixes", str, "", "Topics beside alicia/reply/, comma-separated."),
     Setting(
+        "ALICIACFG_APPLY_GRACE_SECONDS", "apply_grace_seconds", float, "30",
+        "How long a service may take to apply a revision before it counts as drift.",
+    ),
+    Setting(
         "ALICIACFG_PROTECTED_MODE", "protected_mode", Literal["on", "off"], "on",
         "off: serve others than this machine without access rules.",
     ),
@@ -104,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_config_bytes: int
     max_services: int
     reply_prefixes: str
+    apply_grace_seconds: float
     protected_mode: str
     log_level: str
     log_format: str

@@ -1,7 +1,7 @@
 """What the daemon knows in memory: what is committed, and what waits for the disk on top of it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aliciacfg.composing import Effective
 from aliciacfg.documents import JsonObject
@@ -19,11 +19,13 @@ class Entry:
         record: Its newest revision; None before the first.
         overlay: What was changed at run time, secrets in the open; None where nothing was.
         effective: What ``record`` holds, secrets in the open; None where it is deleted or cannot be composed.
+        origins: The revision that brought each leaf of ``overlay``, by JSON Pointer.
     """
 
     record: Record | None = None
     overlay: JsonObject | None = None
     effective: Effective | None = None
+    origins: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def live(self) -> Record | None:
@@ -40,9 +42,14 @@ NOTHING = Entry()
 
 
 class State:
-    """Entries by key; writers plan on the head, readers see what is committed."""
+    """Entries by key; writers plan on the head, readers see what is committed.
+
+    Attributes:
+        generation: Raised whenever heads are given up: a plan made before builds on what never was.
+    """
 
     def __init__(self) -> None:
+        self.generation = 0
         self._committed: dict[Key, Entry] = {}
         self._pending: dict[Key, Entry] = {}
 
@@ -77,6 +84,7 @@ class State:
 
     def abort(self) -> None:
         """The waiting writes failed, all of them."""
+        self.generation += 1
         self._pending.clear()
 
     def heads(self, environment: str) -> Iterator[tuple[str, Entry]]:
@@ -84,6 +92,10 @@ class State:
         names = {service for known, service in (*self._committed, *self._pending) if known == environment}
         for service in sorted(names):
             yield service, self.head((environment, service))
+
+    def all_heads(self) -> dict[Key, Entry]:
+        """Every configuration with its head."""
+        return {**self._committed, **self._pending}
 
     def live(self, environment: str) -> Iterator[tuple[str, Record]]:
         """The committed configurations of an environment that exist, by name."""

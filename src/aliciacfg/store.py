@@ -17,7 +17,18 @@ import aiosqlite
 import msgspec
 
 from aliciacfg.errors import AliciacfgError, Busy, Unavailable
-from aliciacfg.records import Announcement, Overlay, Record, StoredState, Write
+from aliciacfg.integrity import START, Chain, Findings, Verifier
+from aliciacfg.records import (
+    AdoptedSchema,
+    Announcement,
+    Applied,
+    ChainedRecord,
+    Overlay,
+    Record,
+    RecordHead,
+    StoredState,
+    Write,
+)
 
 T = TypeVar("T")
 
@@ -62,26 +73,76 @@ _MIGRATIONS = (
         pending INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    # What is there already is taken into the chain by ``_adopt_rows``.
+    """
+    ALTER TABLE revisions ADD COLUMN sequence INTEGER;
+    ALTER TABLE revisions ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    ALTER TABLE revisions ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
+    UPDATE revisions SET sequence = rowid;
+    CREATE UNIQUE INDEX revisions_sequence ON revisions (sequence);
+    ALTER TABLE overlays ADD COLUMN origins BLOB NOT NULL DEFAULT '{}';
+    ALTER TABLE overlays ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
+    CREATE TABLE chain (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        sequence INTEGER NOT NULL,
+        mac BLOB NOT NULL,
+        sealed BLOB NOT NULL
+    );
+    CREATE TABLE schemas (
+        service TEXT PRIMARY KEY,
+        document BLOB
+    ) WITHOUT ROWID;
+    CREATE TABLE applied (
+        service TEXT NOT NULL,
+        instance TEXT NOT NULL,
+        environment TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        checksum TEXT NOT NULL,
+        status TEXT NOT NULL,
+        error TEXT,
+        since REAL NOT NULL,
+        last_seen REAL NOT NULL,
+        PRIMARY KEY (service, instance)
+    ) WITHOUT ROWID;
+    """,
 )
 
-_COLUMNS = (
-    "environment, service, revision, version, timestamp, author, cause, checksum, config, changed,"
+_HEAD_COLUMNS = (
+    "environment, service, revision, version, timestamp, author, cause, checksum, digest, changed,"
     " restart_required, breaking, comment, deleted"
 )
-_INSERT_RECORD = f"INSERT INTO revisions ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
-_UPSERT_OVERLAY = "INSERT OR REPLACE INTO overlays (environment, service, patch) VALUES (?,?,?)"
+_COLUMNS = f"{_HEAD_COLUMNS}, config"
+_INSERT_RECORD = f"INSERT INTO revisions ({_COLUMNS}, sequence, mac) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
+_SELECT_CHAIN = f"SELECT sequence, mac, {_COLUMNS} FROM revisions WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608
+_SELECT_CHAIN_END = "SELECT sequence, mac, sealed FROM chain"
+_UPSERT_CHAIN_END = "INSERT OR REPLACE INTO chain (one, sequence, mac, sealed) VALUES (1,?,?,?)"
+_SELECT_OVERLAYS = "SELECT environment, service, patch, origins, mac FROM overlays"
+_UPSERT_OVERLAY = "INSERT OR REPLACE INTO overlays (environment, service, patch, origins, mac) VALUES (?,?,?,?,?)"
 _DELETE_OVERLAY = "DELETE FROM overlays WHERE environment = ? AND service = ?"
 _UPSERT_OUTBOX = "INSERT OR REPLACE INTO outbox (subject, sequence, payload, pending) VALUES (?,?,?,?)"
 _CONFIRM_OUTBOX = "UPDATE outbox SET pending = 0 WHERE subject = ? AND sequence = ?"
 _UPSERT_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?,?)"
+_UPSERT_SCHEMA = "INSERT OR REPLACE INTO schemas (service, document) VALUES (?,?)"
+_APPLIED_COLUMNS = "service, instance, environment, revision, checksum, status, error, since, last_seen"
+_UPSERT_APPLIED = f"INSERT OR REPLACE INTO applied ({_APPLIED_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
+_DELETE_APPLIED = "DELETE FROM applied WHERE service = ? AND instance = ?"
 _SELECT_NEWEST = f"""
     SELECT {_COLUMNS} FROM revisions JOIN (
         SELECT environment AS e, service AS s, max(revision) AS r FROM revisions GROUP BY environment, service
     ) ON environment = e AND service = s AND revision = r
 """  # noqa: S608 - constant
 _SELECT_ONE = f"SELECT {_COLUMNS} FROM revisions WHERE environment = ? AND service = ? AND revision = ?"  # noqa: S608
+_SELECT_HISTORY = (
+    f"SELECT {_HEAD_COLUMNS} FROM revisions WHERE environment = ? AND service = ? AND revision < ?"  # noqa: S608 - constant
+    " ORDER BY revision DESC LIMIT ?"
+)
+_VERIFIED_AT_ONCE = 200
+_MAX_REVISION = 2**63 - 1
+_FIELDS = tuple(name.strip() for name in _COLUMNS.split(","))
+_LISTS = frozenset({"changed", "restart_required"})
+_FLAGS = frozenset({"breaking", "deleted"})
 
-_Row = tuple[str, str, int, str, float, str, str, str, bytes, bytes, bytes, int, str | None, int]
+_Row = tuple[str | int | float | bytes | None, ...]
 
 
 class StoreError(AliciacfgError):
@@ -113,7 +174,9 @@ class Store:
     Use ``open``; run ``write_forever`` as a task; ``close`` at the end.
     """
 
-    def __init__(self, writer: _Connection, reader: _Connection) -> None:
+    def __init__(self, path: Path, chain: Chain, writer: _Connection, reader: _Connection) -> None:
+        self._path = path
+        self._chain = chain
         self._writer = writer
         self._reader = reader
         self._queue: deque[_Waiting] = deque()
@@ -123,8 +186,12 @@ class Store:
         self.on_abort: Callable[[Exception], None] = lambda _error: None
 
     @classmethod
-    async def open(cls, path: Path) -> "Store":
+    async def open(cls, path: Path, chain: Chain) -> "Store":
         """Open or create the database and bring its schema up to date.
+
+        Args:
+            path: The SQLite file.
+            chain: Links what is written.
 
         Raises:
             StoreError: It is damaged, or of a newer aliciacfg.
@@ -132,7 +199,7 @@ class Store:
         writer = _Connection(lambda: _connect(path), 64)
         try:
             await writer
-            await writer.run(_migrate)
+            await writer.run(lambda connection: _migrate(connection, chain))
             reader = _Connection(lambda: _connect(path), 64)
             await reader
         except BaseException as error:
@@ -141,7 +208,7 @@ class Store:
             if isinstance(error, sqlite3.DatabaseError):
                 raise StoreError(f"{path} cannot be used: {error}; restore it from a backup") from error
             raise
-        return cls(writer, reader)
+        return cls(path, chain, writer, reader)
 
     async def load(self) -> StoredState:
         """Everything a start needs to know."""
@@ -158,6 +225,41 @@ class Store:
             row = connection.execute(_SELECT_ONE, (environment, service, revision)).fetchone()
             return None if row is None else _record(row)
 
+        return await self._read(select)
+
+    async def history(self, environment: str, service: str, *, before: int | None, limit: int) -> list[RecordHead]:
+        """Revisions without their content, newest first.
+
+        Args:
+            environment: Where.
+            service: Whose.
+            before: Only revisions below this one; None for all.
+            limit: At most so many.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        parameters = (environment, service, _MAX_REVISION if before is None else before, limit)
+        return await self._read(
+            lambda connection: [_head(row) for row in connection.execute(_SELECT_HISTORY, parameters)]
+        )
+
+    async def applied(self) -> list[Applied]:
+        """What running copies of services last reported."""
+        return await self._reader.run(_load_applied)
+
+    async def verify(self) -> Findings:
+        """Compare every row with the keyed chain, on a connection of its own; other work goes on meanwhile.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        try:
+            return await asyncio.to_thread(verify_file, self._path, self._chain)
+        except sqlite3.Error as error:
+            raise Unavailable(f"The store cannot be read: {error}.") from error
+
+    async def _read(self, select: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await self._reader.run(select)
         except (sqlite3.Error, OverflowError) as error:
@@ -225,7 +327,7 @@ class Store:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
-            await self._writer.run(lambda connection: _apply(connection, [item.write for item in batch]))
+            await self._writer.run(lambda connection: _apply(connection, self._chain, [item.write for item in batch]))
         except Exception as error:  # noqa: BLE001 - the supervisor of all writes: whatever failed, nothing was written
             self._abort(batch, error)
             return
@@ -248,7 +350,7 @@ class Store:
 
     async def _probe(self) -> None:
         with contextlib.suppress(sqlite3.Error):
-            await self._writer.run(lambda connection: _apply(connection, [Write(meta=(("probe", ""),))]))
+            await self._writer.run(lambda connection: _apply(connection, self._chain, [Write(meta=(("probe", ""),))]))
             self.healthy = True
 
 
@@ -264,7 +366,27 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def verify_file(path: Path, chain: Chain) -> Findings:
+    """Compare every row of a database with the keyed chain, as of one moment; a daemon may go on writing.
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+    """
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as found:
+        found.execute("BEGIN")
+        (version,) = found.execute("PRAGMA user_version").fetchone()
+        if version != len(_MIGRATIONS):
+            raise sqlite3.DatabaseError(f"its schema has version {version}; start this aliciacfg on it once")
+        verifier = Verifier(chain)
+        cursor = found.execute(_SELECT_CHAIN, (-1, -1))
+        while rows := cursor.fetchmany(_VERIFIED_AT_ONCE):
+            verifier.feed(ChainedRecord(row[0], _record(row[2:]), row[1]) for row in rows)
+        verifier.check_overlays((_overlay(row), row[4]) for row in found.execute(_SELECT_OVERLAYS))
+        return verifier.end(found.execute(_SELECT_CHAIN_END).fetchone())
+
+
+def _migrate(connection: sqlite3.Connection, chain: Chain) -> None:
     (done,) = connection.execute("PRAGMA user_version").fetchone()
     if done > len(_MIGRATIONS):
         raise sqlite3.DatabaseError(
@@ -272,40 +394,59 @@ def _migrate(connection: sqlite3.Connection) -> None:
         )
     for number, script in enumerate(_MIGRATIONS[done:], start=done + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+    if connection.execute(_SELECT_CHAIN_END).fetchone() is None:
+        _adopt_rows(connection, chain)
+
+
+def _adopt_rows(connection: sqlite3.Connection, chain: Chain) -> None:
+    """Take the rows of a database from before there was a chain into it."""
+    connection.execute("BEGIN IMMEDIATE")
+    mac = START
+    sequence = 0
+    update = "UPDATE revisions SET sequence = ?, digest = ?, mac = ? WHERE sequence = ?"
+    rows = connection.execute(_SELECT_CHAIN, (-1, -1)).fetchall()
+    for place, _, *row in rows:
+        sequence += 1
+        record = _record(tuple(row))
+        content = chain.recompute(record)
+        record = msgspec.structs.replace(record, digest="" if content is None else content[0])
+        mac = chain.link(mac, record)
+        connection.execute(update, (sequence, record.digest, mac, place))
+    for row in connection.execute(_SELECT_OVERLAYS).fetchall():
+        connection.execute(_UPSERT_OVERLAY, _overlay_row(_overlay(row), chain))
+    connection.execute(_UPSERT_CHAIN_END, (sequence, mac, chain.seal_head(sequence, mac)))
+    connection.execute("COMMIT")
 
 
 def _load(connection: sqlite3.Connection) -> StoredState:
     return StoredState(
         [_record(row) for row in connection.execute(_SELECT_NEWEST)],
-        [Overlay(*row) for row in connection.execute("SELECT environment, service, patch FROM overlays")],
+        [_overlay(row) for row in connection.execute(_SELECT_OVERLAYS)],
         [
             Announcement(subject, sequence, payload, bool(pending))
             for subject, sequence, payload, pending in connection.execute(
                 "SELECT subject, sequence, payload, pending FROM outbox"
             )
         ],
+        [AdoptedSchema(*row) for row in connection.execute("SELECT service, document FROM schemas")],
         dict(connection.execute("SELECT name, value FROM meta")),
     )
 
 
-def _apply(connection: sqlite3.Connection, writes: list[Write]) -> None:
+def _load_applied(connection: sqlite3.Connection) -> list[Applied]:
+    rows = connection.execute(f"SELECT {_APPLIED_COLUMNS} FROM applied")  # noqa: S608 - constant
+    return [msgspec.convert(dict(zip(Applied.__struct_fields__, row, strict=True)), Applied) for row in rows]
+
+
+def _apply(connection: sqlite3.Connection, chain: Chain, writes: list[Write]) -> None:
     """One transaction. Rolled back whole on any error: later writes were planned on top of earlier ones."""
     connection.execute("BEGIN IMMEDIATE")
     try:
+        records = [record for write in writes for record in write.records]
+        if records:
+            _append(connection, chain, records)
         for write in writes:
-            for record in write.records:
-                connection.execute(_INSERT_RECORD, _row(record))
-            for overlay in write.overlays:
-                if overlay.patch is None:
-                    connection.execute(_DELETE_OVERLAY, (overlay.environment, overlay.service))
-                else:
-                    connection.execute(_UPSERT_OVERLAY, (overlay.environment, overlay.service, overlay.patch))
-            for item in write.announcements:
-                connection.execute(_UPSERT_OUTBOX, (item.subject, item.sequence, item.payload, item.pending))
-            for item in write.confirmed:
-                connection.execute(_CONFIRM_OUTBOX, (item.subject, item.sequence))
-            for name, value in write.meta:
-                connection.execute(_UPSERT_META, (name, value))
+            _apply_rest(connection, chain, write)
         connection.execute("COMMIT")
     except BaseException:
         # A full disk has rolled back already.
@@ -314,30 +455,72 @@ def _apply(connection: sqlite3.Connection, writes: list[Write]) -> None:
         raise
 
 
+def _append(connection: sqlite3.Connection, chain: Chain, records: list[Record]) -> None:
+    sequence, mac, _ = connection.execute(_SELECT_CHAIN_END).fetchone()
+    for record in records:
+        sequence += 1
+        mac = chain.link(mac, record)
+        connection.execute(_INSERT_RECORD, (*_row(record), sequence, mac))
+    connection.execute(_UPSERT_CHAIN_END, (sequence, mac, chain.seal_head(sequence, mac)))
+
+
+def _apply_rest(connection: sqlite3.Connection, chain: Chain, write: Write) -> None:
+    for overlay in write.overlays:
+        if overlay.patch is None:
+            connection.execute(_DELETE_OVERLAY, (overlay.environment, overlay.service))
+        else:
+            connection.execute(_UPSERT_OVERLAY, _overlay_row(overlay, chain))
+    for item in write.announcements:
+        connection.execute(_UPSERT_OUTBOX, (item.subject, item.sequence, item.payload, item.pending))
+    for item in write.confirmed:
+        connection.execute(_CONFIRM_OUTBOX, (item.subject, item.sequence))
+    for schema in write.schemas:
+        connection.execute(_UPSERT_SCHEMA, (schema.service, schema.document))
+    for applied in write.applied:
+        connection.execute(_UPSERT_APPLIED, msgspec.structs.astuple(applied))
+    for applied in write.forgotten:
+        connection.execute(_DELETE_APPLIED, (applied.service, applied.instance))
+    for name, value in write.meta:
+        connection.execute(_UPSERT_META, (name, value))
+
+
 def _row(record: Record) -> _Row:
-    return (
-        record.environment,
-        record.service,
-        record.revision,
-        record.version,
-        record.timestamp,
-        record.author,
-        record.cause,
-        record.checksum,
-        record.config,
-        msgspec.json.encode(record.changed),
-        msgspec.json.encode(record.restart_required),
-        record.breaking,
-        record.comment,
-        record.deleted,
-    )
+    values = msgspec.structs.asdict(record)
+    return tuple(msgspec.json.encode(values[name]) if name in _LISTS else values[name] for name in _FIELDS)
 
 
 def _record(row: _Row) -> Record:
-    names = [name.strip() for name in _COLUMNS.split(",")]
-    values: dict[str, object] = dict(zip(names, row, strict=True))
-    values["changed"] = msgspec.json.decode(row[9])
-    values["restart_required"] = msgspec.json.decode(row[10])
-    values["breaking"] = bool(row[11])
-    values["deleted"] = bool(row[13])
-    return msgspec.convert(values, Record)
+    return msgspec.convert(_values(row), Record)
+
+
+def _head(row: _Row) -> RecordHead:
+    return msgspec.convert(_values(row), RecordHead)
+
+
+def _values(row: _Row) -> dict[str, object]:
+    """A row's values by name; one of a head has no content."""
+    values: dict[str, object] = {}
+    for name, value in zip(_FIELDS, row, strict=False):
+        if isinstance(value, bytes) and name in _LISTS:
+            values[name] = msgspec.json.decode(value)
+        else:
+            values[name] = bool(value) if name in _FLAGS else value
+    return values
+
+
+def _overlay(row: _Row) -> Overlay:
+    environment, service, patch, origins, *_ = row
+    return msgspec.convert(
+        {
+            "environment": environment,
+            "service": service,
+            "patch": patch,
+            "origins": msgspec.json.decode(origins) if isinstance(origins, bytes | str) else {},
+        },
+        Overlay,
+    )
+
+
+def _overlay_row(overlay: Overlay, chain: Chain) -> _Row:
+    origins = msgspec.json.encode(overlay.origins)
+    return overlay.environment, overlay.service, overlay.patch, origins, chain.seal_overlay(overlay)

@@ -15,6 +15,11 @@ def is_version(text: str) -> bool:
     return Version.is_valid(text)
 
 
+def major(text: str) -> int:
+    """The major version of a semantic version."""
+    return Version.parse(text).major
+
+
 def bump_for(changes: Iterable[Change]) -> Bump:
     """The bump that a set of changes needs: the highest one of them."""
     bumps = {change.bump for change in changes}

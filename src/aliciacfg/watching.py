@@ -5,12 +5,11 @@ half-written files. Some 20 files cost well under a millisecond.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
 
 _INTERVAL_SECONDS = 0.25
 
-Snapshot = dict[str, tuple[int, int, int]]
+Snapshot = Mapping[str, tuple[int, int, int]]
 
 
 class FileWatcher:
@@ -18,40 +17,35 @@ class FileWatcher:
 
     def __init__(
         self,
-        paths: Callable[[], Iterable[Path]],
+        look: Callable[[], Snapshot],
         on_change: Callable[[], Awaitable[bool]],
         *,
+        on_settled: Callable[[Snapshot], None] = lambda _seen: None,
         interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
         """Take what to watch.
 
         Args:
-            paths: The files there are now.
+            look: The files there are now, by path, with what tells a file from itself after an edit.
             on_change: Awaited after a change; must not raise. False makes it be called again at the next look.
+            on_settled: Called with every look that equals the one before, after ``on_change`` was.
             interval_seconds: Between two looks.
         """
-        self._paths = paths
+        self._look = look
         self._on_change = on_change
+        self._on_settled = on_settled
         self._interval = interval_seconds
-        self._loaded = self._look()
+        self._handled = look()
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        previous = self._loaded
+        previous = self._handled
         while True:
             await asyncio.sleep(self._interval)
             seen = self._look()
             # A file that is still being written differs between two looks.
-            if seen != self._loaded and seen == previous and await self._on_change():
-                self._loaded = seen
+            if seen == previous:
+                if seen != self._handled and await self._on_change():
+                    self._handled = seen
+                self._on_settled(seen)
             previous = seen
-
-    def _look(self) -> Snapshot:
-        seen: Snapshot = {}
-        for path in self._paths():
-            try:
-                status = path.stat()
-            except OSError:
-                continue
-            seen[str(path)] = (status.st_mtime_ns, status.st_size, status.st_ino)
-        return seen

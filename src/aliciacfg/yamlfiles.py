@@ -151,6 +151,13 @@ def remove(text: str, pointer: str, *, file: str) -> str:
     return _Edit(text, pointer, file).remove()
 
 
+def dump(value: Json) -> str:
+    """A value as YAML 1.2 in block style, which readers of YAML 1.1 take for the same."""
+    if isinstance(value, dict) and value:
+        return "\n".join(_lines(value, 0, _DUMP_INDENT)) + "\n"
+    return f"{_flow(value)}\n"
+
+
 class _Problems:
     """Collects what is wrong with one file."""
 
@@ -701,14 +708,7 @@ class _Edit:
 
     def _block(self, members: Mapping[str, Json], column: int) -> str:
         """Members in block style, without a newline at the end."""
-        lines: list[str] = []
-        for key, member in members.items():
-            lead = f"{' ' * column}{_string(key)}:"
-            if isinstance(member, dict) and member:
-                lines += [lead, self._block(member, column + self._indent)]
-            else:
-                lines.append(f"{lead} {_flow(member)}")
-        return self._newline.join(lines)
+        return self._newline.join(_lines(members, column, self._indent))
 
     def _usual_indent(self) -> int:
         """By how much the file indents, told by the first mapping in its root."""
@@ -826,6 +826,20 @@ def _encodable(text: str) -> str:
     if _SURROGATE.search(text):
         raise ValueError("found half a surrogate pair; expected text that UTF-8 can encode")
     return text
+
+
+def _lines(members: Mapping[str, Json], column: int, indent: int) -> Iterator[str]:
+    """The lines of members in block style."""
+    for key, member in members.items():
+        lead = f"{' ' * column}{_string(key)}:"
+        if isinstance(member, dict) and member:
+            yield lead
+            yield from _lines(member, column + indent, indent)
+        else:
+            yield f"{lead} {_flow(member)}"
+
+
+_DUMP_INDENT = 2
 
 
 def _flow(value: Json, style: str = "") -> str:

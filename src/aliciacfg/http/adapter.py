@@ -27,7 +27,15 @@ from aliciacfg.errors import (
     Problem,
     TooLarge,
 )
-from aliciacfg.messages import Caller, encode_failure, encode_internal, encode_success
+from aliciacfg.messages import (
+    Caller,
+    Form,
+    GetRequest,
+    Request,
+    encode_failure,
+    encode_internal,
+    encode_success,
+)
 from aliciacfg.operations import OPERATIONS, Operation, encode_answer
 from aliciacfg.service import ConfigService
 
@@ -60,8 +68,11 @@ _ANYWHERE = "/{path:.*}"
 _MAX_KNOWN = 4096
 _HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 # Query parameters are text; these fields are not.
-_INTEGERS = frozenset({"expected_revision", "revision", "limit"})
-_BOOLEANS = frozenset({"dry_run", "allow_breaking"})
+_INTEGERS = frozenset({"expected_revision", "revision", "limit", "before", "rev1", "rev2"})
+_NUMBERS = frozenset({"wait_seconds"})
+_BOOLEANS = frozenset({"dry_run", "allow_breaking", "migrate", "atomic"})
+# RFC 9512, and what curl prints on a terminal.
+_MEDIA_TYPES: Mapping[Form, str] = {"json": _JSON, "yaml": "application/yaml", "env": "text/plain"}
 
 
 class ListenError(AliciacfgError):
@@ -109,13 +120,13 @@ class HttpAdapter:
     def __init__(self, service: ConfigService, settings: HttpSettings) -> None:
         self._service = service
         self._settings = settings
-        self._max_bytes = settings.max_config_bytes + _BODY_OVERHEAD_BYTES
+        self._closing = asyncio.Event()
         self._loopback = is_loopback(settings.host)
         self._known_hosts = _LOOPBACK_NAMES | {name.lower() for name in settings.allowed_hosts}
         self._good_hosts: set[str] = set()
         self._answers: dict[str, tuple[bytes, dict[str, str]]] = {}
         # No middleware: it costs every request two more coroutines. The boundary is around each handler instead.
-        app = web.Application(client_max_size=self._max_bytes)
+        app = web.Application()
         for operation in OPERATIONS:
             path = operation.path.replace("{target}", "{name}")
             handler = self._handler(operation)
@@ -154,6 +165,7 @@ class HttpAdapter:
 
     async def stop(self) -> None:
         """Stop listening, let requests end, close. Safe to call twice."""
+        self._closing.set()
         await self._runner.cleanup()
 
     def _within(self, handler: _Handler) -> _Handler:
@@ -224,7 +236,7 @@ class HttpAdapter:
                 or headers.get("Host") not in self._good_hosts
                 or "Origin" in headers
                 or "If-None-Match" in headers
-                or (cached := self._service.cached_get(request.match_info["name"])) is None
+                or (cached := self._service.reads.cached_get(request.match_info["name"])) is None
             ):
                 return await otherwise(request)
             self._service.counters.messages_processed += 1
@@ -247,25 +259,52 @@ class HttpAdapter:
         if operation.writes and operation.target is not None:
             self._put_condition(request, fields, name)
         _check_known(operation, fields)
+        held = request.headers.get("If-None-Match")
+        if held is not None and operation.name == "get":
+            await self._wait(name, operation.parse(fields), held)
         answer = await operation.run(self._service, Caller(None, "http"), name, fields)
+        if answer.form != "json":
+            response = web.Response(body=answer.body, content_type=_MEDIA_TYPES[answer.form], charset="utf-8")
+            response.headers.update({**_HEADERS, "ETag": f'"{answer.etag}"'})
+            return self._unless_held(request, response, answer.etag)
         request_id = fields.get("request_id")
         body = encode_answer(operation, answer, request_id if isinstance(request_id, str) else None)
         if answer.etag is None:
             return _json(body)
         if operation.writes:
             return _json(body, status=201 if answer.created else 200, etag=answer.etag)
-        return self._conditional(request, body, answer.etag)
+        return self._unless_held(request, _json(body, etag=answer.etag), answer.etag)
 
-    def _conditional(self, request: web.Request, body: bytes, etag: str) -> web.Response:
+    def _unless_held(self, request: web.Request, response: web.Response, etag: str | None) -> web.Response:
         """RFC 9110 §13.1.2: what the client has already is not sent again."""
         condition = request.headers.get("If-None-Match")
-        if condition is not None and _etag_matches(condition, etag, weak=True):
+        if condition is not None and etag is not None and _etag_matches(condition, etag, weak=True):
             return web.Response(status=304, headers={**_HEADERS, "ETag": f'"{etag}"'})
-        return _json(body, etag=etag)
+        return response
+
+    async def _wait(self, name: str, request: Request, held: str) -> None:
+        """Until what the client holds is no longer current, its time is over, or the daemon stops."""
+        if not isinstance(request, GetRequest) or not request.wait_seconds:
+            return
+        if request.revision is not None:
+            raise InvalidRequest("wait_seconds waits for the newest revision; leave revision out.")
+        waiting = asyncio.ensure_future(
+            self._service.reads.while_current(
+                name, request.environment, lambda etag: _etag_matches(held, etag, weak=True), request.wait_seconds
+            )
+        )
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            waiting.cancel()
+            closing.cancel()
 
     async def _read_body(self, operation: Operation, request: web.Request, fields: JsonObject) -> str | None:
         """Put what the body says into ``fields``; returns the service where the body names it."""
-        data = await self._body_bytes(request)
+        data = await self._body_bytes(request, self._max_bytes(operation))
         if operation.body == "none":
             if data:
                 raise InvalidRequest(f"{request.method} {request.path} takes no body; send query parameters.")
@@ -281,14 +320,20 @@ class HttpAdapter:
         fields[operation.body] = documents.decode(data)
         return None
 
-    async def _body_bytes(self, request: web.Request) -> bytes:
-        length = request.content_length
-        if length is not None and length > self._max_bytes:
-            raise TooLarge(f"The body is {length} bytes; at most {self._max_bytes} are allowed.")
+    def _max_bytes(self, operation: Operation) -> int:
+        return (operation.max_bytes or self._settings.max_config_bytes) + _BODY_OVERHEAD_BYTES
+
+    async def _body_bytes(self, request: web.Request, limit: int) -> bytes:
+        length = request.content_length or 0
+        data = bytearray()
         try:
-            return await request.read()
+            while length <= limit and len(data) <= limit and (chunk := await request.content.readany()):
+                data += chunk
         except web.RequestPayloadError as error:
             raise InvalidRequest("The body is not what its headers say: its encoding or its end is wrong.") from error
+        if max(length, len(data)) > limit:
+            raise TooLarge(f"The body is larger than the {limit} bytes that are allowed.")
+        return bytes(data)
 
     def _put_condition(self, request: web.Request, fields: JsonObject, service: str) -> None:
         """Turn ``If-Match`` and ``If-None-Match: *`` (RFC 9110 §13.1) into ``expected_revision``."""
@@ -299,7 +344,7 @@ class HttpAdapter:
         if "expected_revision" in fields:
             raise InvalidRequest("expected_revision and If-Match or If-None-Match say the same; send one of them.")
         environment = fields.get("environment")
-        current = self._service.current(service, environment if isinstance(environment, str) else None)
+        current = self._service.writes.current(service, environment if isinstance(environment, str) else None)
         if if_none_match is not None:
             if if_none_match.strip() != "*":
                 raise InvalidRequest('A write takes If-None-Match only as "*", which means: must not exist yet.')
@@ -414,6 +459,10 @@ def _typed(name: str, text: str) -> Json:
         with contextlib.suppress(ValueError):
             return int(text)
         raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected a number.")
+    if name in _NUMBERS:
+        with contextlib.suppress(ValueError):
+            return float(text)
+        raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected a number of seconds.")
     if name in _BOOLEANS:
         if text in {"true", "1", ""}:
             return True
@@ -444,12 +493,13 @@ def _take_fields(operation: Operation, content: Json, fields: JsonObject) -> str
 
 def _check_known(operation: Operation, fields: JsonObject) -> None:
     """Over HTTP an unknown field is a mistake worth telling; over MQTT the bus adds its own."""
-    unknown = sorted(fields.keys() - operation.fields)
+    unknown = list(operation.unknown(fields))
     if unknown:
-        known = ", ".join(sorted(operation.fields))
+        pointer, known = unknown[0]
+        name = documents.parse_pointer(pointer)[-1]
         raise InvalidRequest(
-            f"{operation.name} does not know {unknown[0][:80]!r}; it takes: {known}.",
-            [Problem(f"/{documents.escape(name)}", "is not known here") for name in unknown],
+            f"{operation.name} does not know {name[:80]!r}; it takes: {', '.join(sorted(known))}.",
+            [Problem(pointer, "is not known here") for pointer, _ in unknown],
         )
 
 

@@ -12,8 +12,9 @@ import structlog
 from aliciacfg import documents
 from aliciacfg.alerts import Alert, Alerts
 from aliciacfg.documents import decode
+from aliciacfg.drift import Drift
 from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves
-from aliciacfg.messages import SOURCE, HealthAnswer
+from aliciacfg.messages import SOURCE, AppliedReport, HealthAnswer
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import BrokerAddress, Connection, Denied, Inbound, Protocol, Will, connect
 from aliciacfg.mqtt.requests import Reply, Requests
@@ -66,6 +67,7 @@ class MqttAdapter:
         requests: Requests,
         outbox: Outbox,
         alerts: Alerts,
+        drift: Drift,
         write_confirmations: Callable[[], Awaitable[None]],
     ) -> None:
         self._address = address
@@ -74,7 +76,7 @@ class MqttAdapter:
         self._outbox = outbox
         self._alerts = alerts
         self._write_confirmations = write_confirmations
-        self._retained = Retained(outbox, alerts, on_confirmed=self._confirmed)
+        self._retained = Retained(outbox, alerts, drift, on_confirmed=self._confirmed)
         self._connection: Connection | None = None
         self._protocol: Protocol | None = None
         self._marker_prefix = f"{topics.REPLY}config_service/{service.instance}/"
@@ -214,6 +216,8 @@ class MqttAdapter:
         topic = inbound.topic
         if topic.startswith(topics.UPDATE) or topic in {topics.ENVIRONMENT, topics.KEY}:
             self._retained.receive(topics.topic_subject(topic), inbound)
+        elif topic.startswith(topics.APPLIED):
+            self._start(self._on_applied(inbound), name="mqtt-applied")
         elif topic.startswith(topics.CONFIG):
             self._on_request(inbound)
         elif topic.startswith(self._marker_prefix):
@@ -283,11 +287,11 @@ class MqttAdapter:
         name = _service_name(inbound.payload)
         if name is None or name == SOURCE:
             return
-        if inbound.topic == topics.UNREGISTER:
-            self._service.unregister(name)
-            return
         try:
-            await self._service.register(name)
+            if inbound.topic == topics.UNREGISTER:
+                await self._service.unregister(name)
+            else:
+                await self._service.register(name)
         except OperationError as error:
             if name[:80] in self._refused:
                 return
@@ -302,6 +306,20 @@ class MqttAdapter:
             )
         except Exception:  # noqa: BLE001 - a boundary: no announcement may end the daemon
             _log.exception("registration_failed", service=name)
+
+    async def _on_applied(self, inbound: Inbound) -> None:
+        """A copy of a service says what it runs; what is no such report is passed over, as everything is on a bus."""
+        if inbound.retained or len(inbound.payload) > _MAX_DISCOVERY_BYTES:
+            return
+        service = inbound.topic.removeprefix(topics.APPLIED)
+        try:
+            message = decode(inbound.payload)
+            content = envelope.open_message(message).content if isinstance(message, dict) else {}
+            await self._service.applied(service, msgspec.convert(content, AppliedReport))
+        except (OperationError, msgspec.ValidationError) as error:
+            _log.info("report_ignored", topic=inbound.topic[:200], reason=str(error))
+        except Exception:  # noqa: BLE001 - a boundary: no report may end the daemon
+            _log.exception("report_failed", service=service[:64])
 
     def _registration(self) -> bytes:
         payload = documents.encode(

@@ -63,7 +63,7 @@ class Requests:
         if inbound.payload or not inbound.topic.startswith(_GET):
             return None
         name = inbound.topic[len(_GET) :]
-        cached = self._service.cached_get(name)
+        cached = self._service.reads.cached_get(name)
         if cached is None:
             return None
         topic = inbound.response_topic
@@ -92,11 +92,11 @@ class Requests:
         if request is None:
             return None
         self._service.counters.messages_processed += 1
-        opened, problem = self._open(inbound.payload)
+        operation = _OPERATIONS.get(request.operation)
+        opened, problem = self._open(inbound.payload, operation)
         named = inbound.response_topic
         if named is None and isinstance(reply_to := opened.content.get("reply_to"), str):
             named = reply_to
-        operation = _OPERATIONS.get(request.operation)
         if operation is None and named is None:
             # Other programs' messages: the bus carries more than requests under alicia/config/.
             return None
@@ -126,7 +126,8 @@ class Requests:
             if operation is None:
                 raise NotFound(f"There is no operation {request.operation!r}; there are: {', '.join(_OPERATIONS)}.")
             name, requester = _levels(operation, request.levels)
-            fields = {key: value for key, value in opened.content.items() if key in operation.fields}
+            known = operation.fields - operation.http_only
+            fields = {key: value for key, value in opened.content.items() if key in known}
             if request_id is not None:
                 fields["request_id"] = request_id
             answer = await operation.run(self._service, Caller(requester, "mqtt"), name, fields)
@@ -152,12 +153,15 @@ class Requests:
         body = encode_failure(Busy("Too many requests wait; try again in a second."), None)
         return Reply(topic, body, False, inbound.qos, inbound.correlation_data)
 
-    def _open(self, payload: bytes) -> tuple[Opened, OperationError | None]:
+    def _open(self, payload: bytes, operation: Operation | None) -> tuple[Opened, OperationError | None]:
         """The request out of its envelopes, or why it is none."""
         if not payload:
             return Opened({}), None
-        if len(payload) > self._max_bytes:
-            problem = TooLarge(f"The request is {len(payload)} bytes; at most {self._max_bytes} are allowed.")
+        limit = self._max_bytes
+        if operation is not None and operation.max_bytes is not None:
+            limit = operation.max_bytes + _REQUEST_OVERHEAD_BYTES
+        if len(payload) > limit:
+            problem = TooLarge(f"The request is {len(payload)} bytes; at most {limit} are allowed.")
             return Opened({}), problem
         try:
             message = decode(payload)

@@ -15,6 +15,7 @@ import structlog
 
 from aliciacfg import outbox as subjects
 from aliciacfg.alerts import Alerts
+from aliciacfg.drift import Drift
 from aliciacfg.messages import UpdateMessage
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.connection import Connection, Denied, Inbound
@@ -72,6 +73,7 @@ class Retained:
         self,
         outbox: Outbox,
         alerts: Alerts,
+        drift: Drift,
         *,
         on_confirmed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
@@ -81,11 +83,13 @@ class Retained:
         Args:
             outbox: What the broker has to hold.
             alerts: Told of what cannot be delivered and of what others write.
+            drift: Told of what others wrote, until it is put right.
             on_confirmed: Called when the outbox was seen to be held as a whole.
             clock: Seconds, monotonic.
         """
         self._outbox = outbox
         self._alerts = alerts
+        self._drift = drift
         self._on_confirmed = on_confirmed
         self._clock = clock
         self._attempts: dict[str, _Attempt] = {}
@@ -206,6 +210,7 @@ class Retained:
     def _confirm(self, current: Announcement) -> None:
         self._outbox.confirm(current)
         self._attempts.pop(current.subject, None)
+        self._drift.mend("retained", topics.subject_topic(current.subject))
         if not self._outbox.pending:
             self._alerts.clear("undelivered")
             self._on_confirmed()
@@ -234,13 +239,15 @@ class Retained:
         )
 
     def _stranger(self, inbound: Inbound) -> None:
-        if inbound.payload:
-            self._repair(
-                inbound.topic,
-                lambda: self._clear(inbound.topic),
-                f"Somebody else published on {inbound.topic[:200]!r}, a service without a configuration here; it is "
-                "taken away.",
-            )
+        if not inbound.payload:
+            self._drift.mend("retained", inbound.topic)
+            return
+        self._repair(
+            inbound.topic,
+            lambda: self._clear(inbound.topic),
+            f"Somebody else published on {inbound.topic[:200]!r}, a service without a configuration here; it is "
+            "taken away.",
+        )
 
     def _clear(self, topic: str) -> None:
         self._strangers.add(topic)
@@ -254,6 +261,7 @@ class Retained:
         if repairs.waiting:
             return
         self._alerts.emit("tamper", message, service=service)
+        self._drift.report("retained", topic, message, service=service)
         repairs.waiting = True
 
         def now() -> None:

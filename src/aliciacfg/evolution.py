@@ -1,0 +1,213 @@
+"""Schema evolution: what schema files that changed mean for the configurations stored under the old ones.
+
+A changed schema serves only when every stored configuration meets it. Where its major version rose and migrations
+lead there, it waits until they are carried out; the old one serves on. Where it would break a stored configuration
+otherwise, it is refused.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aliciacfg import documents, migrations, versions
+from aliciacfg.composing import Composer, Effective
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import InvalidRequest, OperationError, Problem, SourceProblem
+from aliciacfg.layers import Sources
+from aliciacfg.migrations import MigrationFile
+from aliciacfg.schemas import ServiceSchema, schema_problems
+from aliciacfg.state import Entry, Key
+
+Heads = Mapping[Key, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A schema that differs from the one that serves.
+
+    Attributes:
+        service: Whose.
+        old: The one that serves; None for the base contract alone.
+        new: The one on disk.
+        steps: The migrations between them; None where none are needed, or none lead there.
+    """
+
+    service: str
+    old: ServiceSchema | None
+    new: ServiceSchema | None
+    steps: list[MigrationFile] | None
+
+    @property
+    def from_version(self) -> str:
+        """The version that serves."""
+        return versions.FIRST if self.old is None else self.old.version
+
+    @property
+    def to_version(self) -> str:
+        """The version on disk."""
+        return versions.FIRST if self.new is None else self.new.version
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A move that needs its migrations.
+
+    Attributes:
+        move: What moves.
+        overlays: The migrated overlays by environment, where they could be made.
+        problems: Why it cannot be carried out.
+    """
+
+    move: Move
+    overlays: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+
+@dataclass(slots=True)
+class Evolution:
+    """What the schemas on disk mean.
+
+    Attributes:
+        sources: What shall serve: with the old schema where a migration waits.
+        problems: What stored configurations schemas would break, with the remedy.
+        refused: These schemas.
+        waiting: The moves that need their migrations.
+    """
+
+    sources: Sources
+    problems: list[SourceProblem] = field(default_factory=list[SourceProblem])
+    refused: list[Move] = field(default_factory=list[Move])
+    waiting: list[Waiting] = field(default_factory=list[Waiting])
+
+    @property
+    def without_refused(self) -> Sources:
+        """What serves where there are no files of before to fall back to: the old schemas for the refused ones."""
+        return self.sources.with_schemas({move.service: move.old for move in self.refused})
+
+
+class Evolver:
+    """Looks at changed schemas; composes, and changes nothing."""
+
+    def __init__(self, make_composer: Callable[[Sources], Composer], heads: Heads) -> None:
+        """Take what it needs.
+
+        Args:
+            make_composer: Composes from some files.
+            heads: Every configuration as it is stored.
+        """
+        self._make_composer = make_composer
+        self._heads: dict[str, dict[str, Entry]] = {}
+        for (environment, service), entry in sorted(heads.items(), key=lambda item: item[0]):
+            self._heads.setdefault(service, {})[environment] = entry
+
+    def evolve(self, sources: Sources, serving: Mapping[str, JsonObject | None]) -> Evolution:
+        """Look at every schema that differs from the one that serves.
+
+        Args:
+            sources: What the files say.
+            serving: The schemas that stored configurations were last checked against; a service that is not
+                there had none.
+        """
+        result = Evolution(sources)
+        moves = [
+            move for service in sorted({*serving, *sources.schemas}) if (move := self._move(sources, serving, service))
+        ]
+        waiting = [move for move in moves if move.steps is not None and self._overlays(move.service)]
+        result.sources = sources.with_schemas({move.service: move.old for move in waiting})
+        result.waiting = [self._tried(sources, move) for move in waiting]
+        for move in moves:
+            if move not in waiting and (problems := list(self._broken(sources, move))):
+                result.problems += problems
+                result.refused.append(move)
+        return result
+
+    def _move(self, sources: Sources, serving: Mapping[str, JsonObject | None], service: str) -> Move | None:
+        new = sources.schemas.get(service)
+        old = serving.get(service)
+        if documents.equal(old, None if new is None else new.own):
+            return None
+        before = None if old is None or schema_problems(old, title=service) else ServiceSchema(old, title=service)
+        move = Move(service, before, new, None)
+        if versions.major(move.to_version) <= versions.major(move.from_version):
+            return move
+        known = sources.migrations.get(service, ())
+        return Move(service, before, new, migrations.steps_between(known, move.from_version, move.to_version))
+
+    def _composers(self, sources: Sources, move: Move) -> tuple[Composer, Composer]:
+        """What composes with the schema that serves, and with the one on disk."""
+        return self._make_composer(sources.with_schemas({move.service: move.old})), self._make_composer(sources)
+
+    def _overlays(self, service: str) -> dict[str, JsonObject]:
+        return {name: entry.overlay for name, entry in self._heads.get(service, {}).items() if entry.overlay}
+
+    def _stored(self, service: str) -> dict[str, Entry]:
+        return {name: entry for name, entry in self._heads.get(service, {}).items() if entry.live is not None}
+
+    def _tried(self, sources: Sources, move: Move) -> Waiting:
+        """The migrated overlays of a move, and whether every stored configuration would be valid with them."""
+        waiting = Waiting(move)
+        for environment, overlay in self._overlays(move.service).items():
+            try:
+                waiting.overlays[environment] = migrations.migrate(overlay, move.steps or [])
+            except InvalidRequest as error:
+                waiting.problems.append(Problem("", f"{environment}: {error.message}"))
+        before, after = (
+            self._make_composer(sources.with_schemas({move.service: move.old})),
+            self._make_composer(sources),
+        )
+        for environment, entry in self._stored(move.service).items():
+            overlay = waiting.overlays.get(environment, entry.overlay)
+            old = _composed(before, environment, move.service, entry.overlay)
+            new = _composed(after, environment, move.service, overlay)
+            if isinstance(new, OperationError) and (isinstance(old, Effective) or environment in waiting.overlays):
+                waiting.problems += [
+                    Problem(problem.pointer, f"{environment}: {problem.message}") for problem in _problems(new)
+                ]
+        return waiting
+
+    def _broken(self, sources: Sources, move: Move) -> Iterable[SourceProblem]:
+        """The stored configurations that the old schema takes and the new one does not."""
+        before, after = (
+            self._make_composer(sources.with_schemas({move.service: move.old})),
+            self._make_composer(sources),
+        )
+        for environment, entry in self._stored(move.service).items():
+            new = _composed(after, environment, move.service, entry.overlay)
+            if isinstance(new, Effective) or not isinstance(
+                _composed(before, environment, move.service, entry.overlay), Effective
+            ):
+                continue
+            for problem in _problems(new):
+                yield SourceProblem(
+                    f"schemas/{move.service}.yaml",
+                    None,
+                    f"would break the stored configuration of {move.service} in {environment}: "
+                    f"{problem.pointer or '(document)'}: {problem.message}. {_remedy(move)}",
+                    problem.pointer,
+                )
+
+
+def _remedy(move: Move) -> str:
+    before, after = versions.major(move.from_version), versions.major(move.to_version)
+    target = after if after > before else before + 1
+    name = f"schemas/{move.service}/{migrations.DIRECTORY}/{before}-to-{target}.yaml"
+    raised = "" if after > before else f"raise its version to {target}.0.0 and "
+    return f"Mend the configuration first, or {raised}write {name}; until then the old schema serves"
+
+
+def _composed(
+    composer: Composer, environment: str, service: str, overlay: JsonObject | None
+) -> Effective | OperationError:
+    found = composer.sources.environments.get(environment)
+    if found is None or found.problems:
+        return InvalidRequest(f"the files of {environment} cannot be used")
+    try:
+        merged = documents.merge(composer.base(environment, service), overlay or {})
+        return composer.effective(environment, service, merged if isinstance(merged, dict) else {})
+    except OperationError as error:
+        return error
+
+
+def _problems(error: Effective | OperationError) -> Sequence[Problem]:
+    if isinstance(error, Effective):
+        return ()
+    return error.problems or (Problem("", error.message),)

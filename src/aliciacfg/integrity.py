@@ -1,0 +1,173 @@
+"""The keyed hash chain over everything that was ever recorded.
+
+Each row's code is HMAC-SHA-256 over the code of the row before and the row itself, so that a row which somebody
+changed, added, took out or moved is not confirmed, by whoever has the key. The content counts with its secrets in the
+open: sealing it anew, with another key or because a schema now calls more of it secret, changes no code.
+
+What the chain cannot tell: that the whole database was put back to an older state, which is what restoring a backup
+is.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from aliciacfg import documents
+from aliciacfg.documents import JsonObject
+from aliciacfg.records import ChainedRecord, Overlay, Record, RecordHead
+from aliciacfg.sealing import CannotOpen, Keyring, is_sealed
+
+START = b"\x00" * 32
+"""What the first row is linked to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A row that the chain does not confirm; ``message`` says why."""
+
+    subject: str
+    message: str
+    environment: str
+    service: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a verification found.
+
+    Attributes:
+        confirmed: How many rows are as they were written.
+        unreadable: How many of these hold secrets whose key is not here, so that their content was not compared.
+        broken: The others.
+    """
+
+    confirmed: int = 0
+    unreadable: int = 0
+    broken: list[Broken] = field(default_factory=list[Broken])
+
+
+class Chain:
+    """Computes codes; knows the key and no rows."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._key = keyring.derive(b"aliciacfg chain v1")
+        self._keyring = keyring
+
+    def digest(self, document: JsonObject, *, service: str, environment: str) -> str:
+        """Keyed digest of a configuration, ``version`` included, with its secrets in the open."""
+        return self._code(documents.canonical([environment, service, document])).hex()
+
+    def link(self, previous: bytes, record: RecordHead) -> bytes:
+        """The code of a revision behind the row whose code is ``previous``."""
+        row = [
+            "revision", record.environment, record.service, record.revision, record.version, record.timestamp,
+            record.author, record.cause, record.digest, list(record.changed), list(record.restart_required),
+            record.breaking, record.comment, record.deleted,
+        ]  # fmt: skip
+        return self._code(previous + msgspec.json.encode(row))
+
+    def seal_overlay(self, overlay: Overlay) -> bytes:
+        """The code of an overlay as it is stored, which stands for itself: overlays are replaced."""
+        return self._code(msgspec.json.encode([overlay.environment, overlay.service, overlay.patch, overlay.origins]))
+
+    def seal_head(self, sequence: int, mac: bytes) -> bytes:
+        """The code of the end of the chain, without which rows could be cut off unseen."""
+        return self._code(msgspec.json.encode(["head", sequence, mac.hex()]))
+
+    def recompute(self, record: Record) -> tuple[str, str] | None:
+        """Digest and checksum that the content of a revision has; None where a secret does not open."""
+        if record.deleted:
+            return self.digest({}, service=record.service, environment=record.environment), ""
+        document: JsonObject = msgspec.json.decode(record.config)
+        opened: dict[str, str] = {}
+        for pointer, value in documents.walk_strings(document):
+            if is_sealed(value):
+                try:
+                    opened[pointer] = self._keyring.open(
+                        value, service=record.service, environment=record.environment, pointer=pointer
+                    )
+                except CannotOpen:
+                    return None
+        plain = documents.replace_strings(document, opened)
+        if not isinstance(plain, dict):
+            raise TypeError("a configuration is an object")
+        digest = self.digest(plain, service=record.service, environment=record.environment)
+        plain.pop("version", None)
+        return digest, checksum(self._keyring, record.service, plain, opened)
+
+    def _code(self, message: bytes) -> bytes:
+        return hmac.digest(self._key, message, hashlib.sha256)
+
+
+def checksum(keyring: Keyring, service: str, document: JsonObject, secrets: dict[str, str]) -> str:
+    """SHA-256 in hex of the canonical JSON of a document without ``version``.
+
+    Each secret counts as its keyed digest, so that the checksum neither tells it nor changes with its box.
+    """
+    digests = {pointer: keyring.digest(value, service=service, pointer=pointer) for pointer, value in secrets.items()}
+    return hashlib.sha256(documents.canonical(documents.replace_strings(document, digests))).hexdigest()
+
+
+class Verifier:
+    """Walks the chain from its start, a piece at a time."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._mac = START
+        self._sequence = 0
+        self.findings = Findings()
+
+    def feed(self, rows: Iterable[ChainedRecord]) -> None:
+        """Take the next rows, by ``sequence``."""
+        for row in rows:
+            reason = self._reason(row)
+            if reason is None:
+                self.findings.confirmed += 1
+            else:
+                self._broken(row.record, reason)
+            # Go on from what is stored: one broken row does not make all behind it suspect.
+            self._mac, self._sequence = row.mac, row.sequence
+
+    def end(self, head: tuple[int, bytes, bytes] | None) -> Findings:
+        """Compare the end with what was written about it: sequence, code of the last row, and the code of both."""
+        if head is None:
+            if self._sequence:
+                self._missing("the end of the chain was not written down")
+        elif not hmac.compare_digest(self._chain.seal_head(head[0], head[1]), head[2]):
+            self._missing("the note about the end of the chain was changed")
+        elif head[:2] != (self._sequence, self._mac):
+            self._missing(f"the chain ends at row {self._sequence}, but was written to row {head[0]}")
+        return self.findings
+
+    def check_overlays(self, overlays: Iterable[tuple[Overlay, bytes]]) -> None:
+        """Compare each overlay with its code."""
+        for overlay, mac in overlays:
+            if hmac.compare_digest(self._chain.seal_overlay(overlay), mac):
+                self.findings.confirmed += 1
+            else:
+                subject = f"{overlay.environment}/{overlay.service}/overlay"
+                message = "the changes made at run time were changed in the database; set the service anew"
+                self.findings.broken.append(Broken(subject, message, overlay.environment, overlay.service))
+
+    def _reason(self, row: ChainedRecord) -> str | None:
+        if row.sequence != self._sequence + 1:
+            return f"rows {self._sequence + 1} to {row.sequence - 1} before it are missing"
+        if not hmac.compare_digest(self._chain.link(self._mac, row.record), row.mac):
+            return "it, or the row before it, is not what was written"
+        content = self._chain.recompute(row.record)
+        if content is None:
+            self.findings.unreadable += 1
+        elif content != (row.record.digest, row.record.checksum):
+            return "its configuration or its checksum is not what was written"
+        return None
+
+    def _broken(self, record: Record, reason: str) -> None:
+        subject = f"{record.environment}/{record.service}/{record.revision}"
+        message = f"revision {record.revision} of {record.service} in {record.environment} is not confirmed: {reason}"
+        self.findings.broken.append(Broken(subject, message, record.environment, record.service))
+
+    def _missing(self, message: str) -> None:
+        self.findings.broken.append(Broken("end", f"{message}: rows may have been cut off", "", ""))

@@ -1,0 +1,329 @@
+"""The operations that read: each takes the caller, the name it is about (if any) and its request.
+
+What is at hand is answered at once; nothing here waits for a write.
+"""
+
+import asyncio
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from aliciacfg import documents, names, sealing, yamlfiles
+from aliciacfg.cache import CachedAnswer
+from aliciacfg.comparing import Side, compare
+from aliciacfg.configurations import Configurations, check_environment
+from aliciacfg.documents import Json, JsonObject
+from aliciacfg.drift import Drift
+from aliciacfg.errors import InvalidRequest, NotFound, Unavailable
+from aliciacfg.explaining import DAEMON, OVERLAY, SCHEMA, Explainer, Source
+from aliciacfg.instances import Instances
+from aliciacfg.messages import (
+    Answer,
+    Caller,
+    CompareAnswer,
+    CompareRequest,
+    DriftAnswer,
+    EnvironmentItem,
+    EnvironmentsAnswer,
+    ExplainAnswer,
+    Explained,
+    GetRequest,
+    HistoryAnswer,
+    HistoryItem,
+    HistoryRequest,
+    InstancesAnswer,
+    ListAnswer,
+    ListItem,
+    ListRequest,
+    Request,
+    SchemaAnswer,
+    UnchangedAnswer,
+)
+from aliciacfg.planning import redact_sealed
+from aliciacfg.records import Record, RecordHead
+from aliciacfg.sealing import REDACTED
+from aliciacfg.state import Key
+
+
+class Reader:
+    """The operations that read."""
+
+    def __init__(self, configurations: Configurations, *, instances: Instances, drift: Drift) -> None:
+        self._configurations = configurations
+        self._instances = instances
+        self._drift = drift
+
+    def cached_get(self, service: str) -> CachedAnswer | None:
+        """The encoded answer to a plain ``get`` in the active environment, if it is at hand."""
+        configurations = self._configurations
+        return configurations.cache.get((configurations.active, service))
+
+    async def get(self, _caller: Caller, service: str, request: GetRequest) -> Answer:
+        """One configuration."""
+        key = self._key(service, request)
+        record = self._configurations.live(key)
+        if request.revision is not None and request.revision != record.revision:
+            record = await self._configurations.revision(key, request.revision)
+            plain = Answer(self._configurations.encoded(record), self._configurations.etag(record))
+        else:
+            cached = await self._configurations.answer(key)
+            plain = Answer(cached.body, cached.etag)
+            if request.if_checksum is not None and request.if_checksum == cached.checksum:
+                unchanged = UnchangedAnswer(revision=cached.revision, checksum=cached.checksum)
+                return Answer(documents.encode(unchanged), cached.etag)
+        if request.pointer is None and request.format == "json":
+            return plain
+        return self._picked(plain, service, request)
+
+    async def while_current(
+        self, service: str, environment: str | None, is_current: Callable[[str], bool], seconds: float
+    ) -> None:
+        """Wait until a configuration is not the one that somebody holds any more, or the time is over.
+
+        Args:
+            service: Whose.
+            environment: Where; None is the active one, also when that changes meanwhile.
+            is_current: Whether an ETag is of what they hold.
+            seconds: At most.
+
+        Raises:
+            NotFound: There is no such configuration, or no longer.
+        """
+        names.check_service(service)
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    key = (check_environment(self._configurations, environment), service)
+                    if not is_current(self._configurations.etag(self._configurations.live(key))):
+                        return
+                    await self._configurations.change_of(key)
+        except TimeoutError:
+            return
+
+    async def schema(self, _caller: Caller, service: str, request: Request) -> Answer:
+        """The whole JSON Schema of a service, base contract included."""
+        key = self._key(service, request)
+        sources = self._configurations.sources
+        if sources is None:
+            raise Unavailable("The schema files cannot be used; see the health alerts.")
+        if service not in sources.schemas and self._configurations.state.committed(key).live is None:
+            raise NotFound(f"There is neither a schema nor a configuration of {service}.")
+        schema = sources.schema(service)
+        return _answer(SchemaAnswer(service=service, schema=schema.document, version=schema.version))
+
+    async def list(self, _caller: Caller, request: ListRequest) -> Answer:
+        """The configurations of one environment, by name."""
+        environment = check_environment(self._configurations, request.environment)
+        found = [
+            (service, record)
+            for service, record in self._configurations.state.live(environment)
+            if service.startswith(request.prefix) and service > request.after
+        ]
+        page = found[: request.limit]
+        items = [
+            ListItem(
+                service=service,
+                environment=environment,
+                version=record.version,
+                revision=record.revision,
+                checksum=record.checksum,
+                last_updated=record.timestamp,
+                config=redact_sealed(record) if request.include == "config" else UNSET,
+            )
+            for service, record in page
+        ]
+        return _answer(ListAnswer(configs=items, next=page[-1][0] if len(found) > len(page) else None))
+
+    async def history(self, _caller: Caller, service: str, request: HistoryRequest) -> Answer:
+        """The revisions of one configuration, newest first; also of one that was deleted."""
+        key = self._key(service, request)
+        found = await self._configurations.history(key, before=request.before, limit=request.limit + 1)
+        page = found[: request.limit]
+        return _answer(
+            HistoryAnswer(
+                service=service,
+                environment=key[0],
+                revisions=[_history_item(head) for head in page],
+                next=page[-1].revision if len(found) > len(page) else None,
+            )
+        )
+
+    async def explain(self, _caller: Caller, service: str, request: Request) -> Answer:
+        """Where each value comes from."""
+        key = self._key(service, request)
+        record = self._configurations.live(key)
+        entry = self._configurations.state.committed(key)
+        composer = self._configurations.planner(key[0]).composer
+        found = composer.sources.environments[key[0]]
+        if entry.effective is None:
+            raise Unavailable(
+                f"What the files make of {service} in {key[0]} is not what is recorded; see its problems."
+            )
+        sources = [Source(SCHEMA, composer.sources.defaults(*key))]
+        sources += [
+            Source(f"{layer.file}#{layer.section}", layer.patch, layer.placed_lines) for layer in found.layers(service)
+        ]
+        if entry.overlay:
+            sources.append(Source(OVERLAY, entry.overlay, revisions=entry.origins))
+        explainer = Explainer(sources, composer.sources.schema(service))
+        version = Explained(value=record.version, layer=DAEMON, line=None, overridden=[])
+        return _answer(
+            ExplainAnswer(
+                service=service,
+                environment=key[0],
+                revision=record.revision,
+                values={**explainer.values(entry.effective.document), "/version": version},
+                removed=explainer.removed(entry.effective.document),
+            )
+        )
+
+    async def compare(self, caller: Caller, service: str, request: CompareRequest) -> Answer:
+        """Two environments of one service, or two revisions."""
+        names.check_service(service)
+        if request.env1 is request.env2 is request.rev1 is request.rev2 is None:
+            raise InvalidRequest("Say what to compare: env1 and env2, or rev1 and rev2.")
+        first = check_environment(self._configurations, request.env1 or request.environment)
+        second = check_environment(self._configurations, request.env2 or first)
+        one = await self._side((first, service), request.rev1)
+        two = await self._side((second, service), request.rev2)
+        apart = {"version"} if first == second else {"version", "environment"}
+        del caller
+        result = compare(self._open(one, apart), self._open(two, apart), tell_secrets=False)
+        return _answer(
+            CompareAnswer(
+                service=service,
+                env1=first,
+                env2=second,
+                rev1=one.revision,
+                rev2=two.revision,
+                equal=result.equal,
+                changed=result.changed,
+                only_in_env1=result.only_in_first,
+                only_in_env2=result.only_in_second,
+                secrets=result.secrets,
+            )
+        )
+
+    async def environments(self, _caller: Caller, _request: Request) -> Answer:
+        """Every environment with what is wrong with it."""
+        sources = self._configurations.sources
+        items = [
+            EnvironmentItem(
+                name=name,
+                protected=environment.protected,
+                files=[file.file for file in environment.files],
+                services=sorted(environment.services),
+                problems=self._configurations.problems(name),
+            )
+            for name, environment in (sources.environments.items() if sources is not None else ())
+        ]
+        return _answer(EnvironmentsAnswer(active=self._configurations.active, environments=items))
+
+    async def instances(self, _caller: Caller, service: str, request: Request) -> Answer:
+        """Which copies of a service run which revision, since when."""
+        key = self._key(service, request)
+        record = self._configurations.live(key)
+        return _answer(
+            InstancesAnswer(
+                service=service,
+                environment=key[0],
+                revision=record.revision,
+                instances=self._instances.of(service, current=record),
+            )
+        )
+
+    async def drift(self, _caller: Caller, _request: Request) -> Answer:
+        """What is not as the store has it."""
+        return _answer(DriftAnswer(drift=self._drift.items, found=dict(self._drift.found)))
+
+    def _key(self, service: str, request: Request) -> Key:
+        names.check_service(service)
+        return check_environment(self._configurations, request.environment), service
+
+    async def _side(self, key: Key, revision: int | None) -> Record:
+        if revision is None:
+            return self._configurations.live(key)
+        return await self._configurations.revision(key, revision)
+
+    def _open(self, record: Record, apart: set[str]) -> Side:
+        """A revision for comparing, without the members that say whose it is."""
+        shown: JsonObject = msgspec.json.decode(record.config)
+        document, _ = self._configurations.open_record(record)
+        secrets = {
+            pointer: str(documents.find(document, pointer))
+            for pointer, value in documents.walk_strings(shown)
+            if sealing.is_sealed(value)
+        }
+        return Side({key: value for key, value in document.items() if key not in apart}, secrets)
+
+    def _picked(self, plain: Answer, service: str, request: GetRequest) -> Answer:
+        """A part of a configuration, or its text in another form."""
+        fields: dict[str, Any] = msgspec.json.decode(plain.body)
+        config: Json = fields["config"]
+        if request.pointer is not None:
+            found = documents.find(config, request.pointer)
+            if isinstance(found, msgspec.UnsetType):
+                raise NotFound(f"There is nothing at {request.pointer} in the configuration of {service}.")
+            config = found
+        match request.format:
+            case "json":
+                return Answer(documents.encode({**fields, "config": config}), plain.etag)
+            case "yaml":
+                return Answer(yamlfiles.dump(config).encode(), plain.etag, form="yaml")
+            case "env":
+                text = self._as_variables(config, service, request.pointer or "")
+                return Answer(text.encode(), plain.etag, form="env")
+
+    def _as_variables(self, config: Json, service: str, pointer: str) -> str:
+        """Lines that a shell, Docker and systemd read: ``x-env`` names, or else names made of the pointers."""
+        sources = self._configurations.sources
+        schema = None if sources is None else sources.schema(service)
+        lines: dict[str, str] = {}
+        made: dict[str, str] = {}
+        for place, value in documents.leaves(config, pointer):
+            marked = None if schema is None else schema.variable(place)
+            name = marked or _variable_name(place)
+            (lines if marked else made).setdefault(name, _variable_line(name, value))
+        return "".join({**made, **lines}.values())
+
+
+def _history_item(head: RecordHead) -> HistoryItem:
+    return HistoryItem(
+        revision=head.revision,
+        version=head.version,
+        timestamp=head.timestamp,
+        author=head.author,
+        cause=head.cause,
+        breaking=head.breaking,
+        comment=head.comment,
+        checksum=head.checksum,
+        changed=head.changed,
+        restart_required=head.restart_required,
+        deleted=head.deleted,
+    )
+
+
+def _variable_name(pointer: str) -> str:
+    text = "_".join(documents.parse_pointer(pointer)).upper()
+    name = "".join(character if character.isascii() and character.isalnum() else "_" for character in text)
+    return f"_{name}" if not name or name[0].isdigit() else name
+
+
+def _variable_line(name: str, value: Json) -> str:
+    if isinstance(value, list):
+        value = ",".join(_variable_text(item) for item in value)
+    text = _variable_text(value)
+    if REDACTED in text:
+        return f"# {name} is a secret\n"
+    return f"{name}={shlex.quote(text) if text else ''}\n"
+
+
+def _variable_text(value: Json) -> str:
+    return value if isinstance(value, str) else documents.encode(value).decode()
+
+
+def _answer(value: msgspec.Struct) -> Answer:
+    return Answer(documents.encode(value))
