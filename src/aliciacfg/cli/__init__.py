@@ -1,0 +1,47 @@
+"""The command line: the daemon, and its operations over MQTT or HTTP.
+
+Exit codes, for scripts: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 invalid; 5 conflict; 6 not allowed;
+7 no answer (broker or daemon away, or too busy); 8 the daemon cannot start; 9 another daemon is alive.
+"""
+
+import click
+
+from aliciacfg import __version__, names
+from aliciacfg.cli import configurations, environments, files, serving
+from aliciacfg.cli.asking import Target, user
+from aliciacfg.cli.exits import EXIT_CODES
+
+__all__ = ["EXIT_CODES", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="aliciacfg")
+@click.option("--http", metavar="URL", help="Ask over HTTP instead of MQTT, for example http://127.0.0.1:8026.")
+@click.option("--broker", metavar="HOST[:PORT]", help="The broker; default: MQTT_BROKER, else 127.0.0.1.")
+@click.option("--as", "requester", metavar="NAME", help="Who asks; default: your user name.")
+@click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for an answer.")
+@click.pass_context
+def main(context: click.Context, http: str | None, broker: str | None, requester: str | None, timeout: float) -> None:
+    """Configurations for services on MQTT: the daemon, and everything it can be asked."""
+    if requester is not None and not names.is_requester(requester):
+        raise click.UsageError(f"--as {requester!r} cannot name a requester; use letters, digits, '_', '.' and '-'")
+    context.obj = Target(http, broker, requester or user(), timeout)
+
+
+for _command in (
+    serving.serve,
+    serving.settings,
+    configurations.get,
+    configurations.set_,
+    configurations.patch,
+    configurations.unset,
+    configurations.delete,
+    configurations.validate,
+    configurations.schema,
+    configurations.list_,
+    configurations.watch,
+    environments.environments,
+    environments.reload,
+    files.file,
+):
+    main.add_command(_command)

@@ -1,0 +1,106 @@
+"""Asking a daemon, over MQTT or HTTP."""
+
+import getpass
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aliciacfg import names
+from aliciacfg.cli import options, output
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_USAGE, fail
+from aliciacfg.cli.loop import run
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import BrokerUnavailable, OperationError, SettingsError
+
+if TYPE_CHECKING:
+    from aliciacfg.mqtt.requester import Requester
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go.
+
+    Attributes:
+        http: The daemon's URL; None sends over MQTT.
+        broker: ``HOST`` or ``HOST:PORT``; None takes the settings.
+        requester: Who asks.
+        timeout_seconds: How long to wait.
+    """
+
+    http: str | None
+    broker: str | None
+    requester: str
+    timeout_seconds: float
+
+
+def user() -> str:
+    """Who asks if nobody says so: the user of this machine."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = ""
+    return name if names.is_requester(name) else "cli"
+
+
+def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
+    """Ask, and end the program with the right exit code if the answer is a refusal."""
+    try:
+        if name is not None and (problem := names.service_problem(name)):
+            # Asked here: such a name would lead to another topic or path.
+            answer: JsonObject = {"status": "error", "code": "invalid_request", "message": problem, "problems": []}
+        elif target.http is not None:
+            from aliciacfg.http import requester as http  # noqa: PLC0415 - keeps the other commands quick
+
+            answer = run(http.ask(target.http, operation, name, fields, timeout_seconds=target.timeout_seconds))
+        else:
+            answer = run(_ask_mqtt(target, operation, name, fields))
+    except BrokerUnavailable as error:
+        fail(str(error), EXIT_NO_ANSWER)
+    except OperationError as error:
+        fail(f"The answer is not what a daemon sends: {error}", EXIT_FAILED)
+    if answer.get("status") != "error":
+        return answer
+    if not output.for_people():
+        output.print_json(answer)
+    click.echo(f"{answer.get('code')}: {answer.get('message')}", err=True)
+    output.problems(answer)
+    sys.exit(EXIT_CODES.get(str(answer.get("code")), EXIT_FAILED))
+
+
+@asynccontextmanager
+async def connected(target: Target) -> AsyncGenerator["Requester", None]:
+    """Connect to the broker as the one who asks.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached.
+    """
+    from aliciacfg.mqtt.requester import open_requester  # noqa: PLC0415 - keeps the other commands quick
+
+    async with open_requester(_broker(target), target.requester) as requester:
+        yield requester
+
+
+async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
+    async with connected(target) as requester:
+        return await requester.ask(operation, name, fields, timeout_seconds=target.timeout_seconds)
+
+
+def _broker(target: Target) -> Any:
+    from aliciacfg.daemon import broker_address  # noqa: PLC0415 - keeps the other commands quick
+
+    flags: dict[str, str | None] = {}
+    if target.broker is not None:
+        host, _, port = target.broker.rpartition(":") if ":" in target.broker else (target.broker, "", "")
+        flags = {"mqtt_broker": host, "mqtt_port": port or None}
+    try:
+        resolved = options.settle(flags)
+        if not resolved.explicit("mqtt_broker"):
+            # The home's broker has its name only inside the home's network; a person sits beside the daemon.
+            resolved = options.settle({"mqtt_broker": "127.0.0.1"})
+    except SettingsError as error:
+        fail(str(error), EXIT_USAGE)
+    return broker_address(resolved.settings)

@@ -1,0 +1,59 @@
+"""The ``file`` commands: one value of an environment file, without a daemon."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aliciacfg.cli.exits import EXIT_FAILED, fail
+from aliciacfg.cli.inputs import read_text
+from aliciacfg.errors import AliciacfgError
+
+if TYPE_CHECKING:
+    from aliciacfg.documents import Json
+
+
+@click.group()
+def file() -> None:
+    """Change one value of an environment file; comments, order and everything else stay."""
+
+
+@file.command("set")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("pointer")
+@click.argument("value")
+def file_set(path: Path, pointer: str, value: str) -> None:
+    """Set POINTER (/services/voice_router/limits/x) of the file PATH to VALUE: JSON, or else a string."""
+    from aliciacfg import yamlfiles  # noqa: PLC0415 - keeps the other commands quick
+
+    try:
+        parsed: Json = json.loads(value)
+    except ValueError:
+        parsed = value
+    try:
+        _rewrite(path, yamlfiles.replace(read_text(path), pointer, parsed, file=str(path)))
+    except AliciacfgError as error:
+        fail(str(error), EXIT_FAILED)
+
+
+@file.command("unset")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("pointer")
+def file_unset(path: Path, pointer: str) -> None:
+    """Remove POINTER from the file PATH."""
+    from aliciacfg import yamlfiles  # noqa: PLC0415 - keeps the other commands quick
+
+    try:
+        _rewrite(path, yamlfiles.remove(read_text(path), pointer, file=str(path)))
+    except AliciacfgError as error:
+        fail(str(error), EXIT_FAILED)
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Replace a file at once: whoever reads it meanwhile sees the old or the new one, never half of one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, "utf-8")
+    temporary.chmod(path.stat().st_mode & 0o7777)
+    temporary.replace(path)
