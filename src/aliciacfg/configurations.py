@@ -35,7 +35,7 @@ from aliciacfg.layers import Sources, Stamps
 from aliciacfg.messages import ConfigAnswer, Migration, UpdateMessage
 from aliciacfg.outbox import ENVIRONMENT, KEY, Outbox, service_subject, subject_service
 from aliciacfg.planning import Origin, Plan, Planner, announce_record, difference, open_record, redact_sealed
-from aliciacfg.records import Record, RecordHead, Write
+from aliciacfg.records import AuditEntry, Record, RecordHead, Write
 from aliciacfg.sealing import Keyring
 from aliciacfg.state import Entry, Key, State
 from aliciacfg.store import Store
@@ -203,13 +203,13 @@ class Configurations:
             if problems:
                 listed = [problem for service in problems.values() for problem in service]
                 raise ValidationFailed(f"{name} cannot be activated; {self.active} stays active", listed)
-            outcome = self._plan_move(adoption, name)
+            outcome = self._plan_move(adoption, name, origin)
             if not dry_run:
                 # Held until it is durable: what is written meanwhile would be announced for the wrong environment.
                 await self.submit(adoption.plan)
             return outcome
 
-    def _plan_move(self, adoption: Adoption, name: str) -> Outcome:
+    def _plan_move(self, adoption: Adoption, name: str, origin: Origin) -> Outcome:
         """Plan what the bus is told when another environment becomes the active one."""
         plan, planner = adoption.plan, adoption.planner
         before = {service: entry for service, entry in self.state.heads(self.active) if entry.live}
@@ -235,6 +235,17 @@ class Configurations:
         plan.announcements.append(self.outbox.create(ENVIRONMENT, self._environment_message(name)))
         plan.meta[_ACTIVE] = name
         plan.activates = name
+        plan.audit.append(
+            AuditEntry(
+                timestamp=self._clock(),
+                who=origin.author,
+                where=origin.where,
+                operation=origin.operation,
+                outcome="done",
+                environment=name,
+                detail=f"was {self.active}",
+            )
+        )
         return outcome
 
     @property

@@ -17,7 +17,7 @@ import msgspec
 
 from aliciacfg import documents
 from aliciacfg.documents import JsonObject
-from aliciacfg.records import ChainedRecord, Overlay, Record, RecordHead
+from aliciacfg.records import AuditEntry, ChainedRow, Overlay, Record, RecordHead
 from aliciacfg.sealing import CannotOpen, Keyring, is_sealed
 
 START = b"\x00" * 32
@@ -60,14 +60,9 @@ class Chain:
         """Keyed digest of a configuration, ``version`` included, with its secrets in the open."""
         return self._code(documents.canonical([environment, service, document])).hex()
 
-    def link(self, previous: bytes, record: RecordHead) -> bytes:
-        """The code of a revision behind the row whose code is ``previous``."""
-        row = [
-            "revision", record.environment, record.service, record.revision, record.version, record.timestamp,
-            record.author, record.cause, record.digest, list(record.changed), list(record.restart_required),
-            record.breaking, record.comment, record.deleted,
-        ]  # fmt: skip
-        return self._code(previous + msgspec.json.encode(row))
+    def link(self, previous: bytes, row: RecordHead | AuditEntry) -> bytes:
+        """The code of a row behind the one whose code is ``previous``."""
+        return self._code(previous + msgspec.json.encode(_counted(row)))
 
     def seal_overlay(self, overlay: Overlay) -> bytes:
         """The code of an overlay as it is stored, which stands for itself: overlays are replaced."""
@@ -102,6 +97,19 @@ class Chain:
         return hmac.digest(self._key, message, hashlib.sha256)
 
 
+def _counted(row: RecordHead | AuditEntry) -> list[object]:
+    """What of a row the chain holds; of a revision neither checksum nor content, for which its digest stands."""
+    if isinstance(row, AuditEntry):
+        return [
+            "audit", row.timestamp, row.who, row.where, row.operation, row.outcome, row.environment, row.service,
+            row.before, row.after, row.detail, row.count,
+        ]  # fmt: skip
+    return [
+        "revision", row.environment, row.service, row.revision, row.version, row.timestamp, row.author, row.cause,
+        row.digest, row.changed, row.restart_required, row.breaking, row.comment, row.deleted,
+    ]  # fmt: skip
+
+
 def checksum(keyring: Keyring, service: str, document: JsonObject, secrets: dict[str, str]) -> str:
     """SHA-256 in hex of the canonical JSON of a document without ``version``.
 
@@ -120,14 +128,14 @@ class Verifier:
         self._sequence = 0
         self.findings = Findings()
 
-    def feed(self, rows: Iterable[ChainedRecord]) -> None:
+    def feed(self, rows: Iterable[ChainedRow]) -> None:
         """Take the next rows, by ``sequence``."""
         for row in rows:
             reason = self._reason(row)
             if reason is None:
                 self.findings.confirmed += 1
             else:
-                self._broken(row.record, reason)
+                self._broken(row, reason)
             # Go on from what is stored: one broken row does not make all behind it suspect.
             self._mac, self._sequence = row.mac, row.sequence
 
@@ -152,22 +160,29 @@ class Verifier:
                 message = "the changes made at run time were changed in the database; set the service anew"
                 self.findings.broken.append(Broken(subject, message, overlay.environment, overlay.service))
 
-    def _reason(self, row: ChainedRecord) -> str | None:
+    def _reason(self, row: ChainedRow) -> str | None:
         if row.sequence != self._sequence + 1:
             return f"rows {self._sequence + 1} to {row.sequence - 1} before it are missing"
-        if not hmac.compare_digest(self._chain.link(self._mac, row.record), row.mac):
+        if not hmac.compare_digest(self._chain.link(self._mac, row.row), row.mac):
             return "it, or the row before it, is not what was written"
-        content = self._chain.recompute(row.record)
+        if isinstance(row.row, AuditEntry):
+            return None
+        content = self._chain.recompute(row.row)
         if content is None:
             self.findings.unreadable += 1
-        elif content != (row.record.digest, row.record.checksum):
+        elif content != (row.row.digest, row.row.checksum):
             return "its configuration or its checksum is not what was written"
         return None
 
-    def _broken(self, record: Record, reason: str) -> None:
-        subject = f"{record.environment}/{record.service}/{record.revision}"
-        message = f"revision {record.revision} of {record.service} in {record.environment} is not confirmed: {reason}"
-        self.findings.broken.append(Broken(subject, message, record.environment, record.service))
+    def _broken(self, chained: ChainedRow, reason: str) -> None:
+        row = chained.row
+        if isinstance(row, AuditEntry):
+            subject, what = f"audit/{chained.sequence}", f"entry {chained.sequence} of the audit"
+        else:
+            subject = f"{row.environment}/{row.service}/{row.revision}"
+            what = f"revision {row.revision} of {row.service} in {row.environment}"
+        message = f"{what} is not confirmed: {reason}"
+        self.findings.broken.append(Broken(subject, message, row.environment or "", row.service or ""))
 
     def _missing(self, message: str) -> None:
         self.findings.broken.append(Broken("end", f"{message}: rows may have been cut off", "", ""))

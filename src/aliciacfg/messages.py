@@ -64,6 +64,11 @@ class Caller(msgspec.Struct, frozen=True):
     transport: str
 
     @property
+    def where(self) -> str:
+        """How it is written into the audit where the request came in."""
+        return self.transport
+
+    @property
     def author(self) -> str:
         """How the caller is written into history."""
         return self.name or f"anonymous ({self.transport})"

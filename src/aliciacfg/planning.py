@@ -17,7 +17,7 @@ from aliciacfg.errors import Incompatible, Problem, ValidationFailed
 from aliciacfg.integrity import Chain
 from aliciacfg.messages import SOURCE, UpdateMessage
 from aliciacfg.outbox import Outbox, service_subject
-from aliciacfg.records import AdoptedSchema, Announcement, Cause, Overlay, Record, Write
+from aliciacfg.records import AdoptedSchema, Announcement, AuditEntry, Cause, Overlay, Record, Write
 from aliciacfg.sealing import REDACTED, CannotOpen, Keyring
 from aliciacfg.state import Entry, Key, State
 
@@ -30,11 +30,15 @@ class Origin:
         author: Who caused it.
         cause: What kind of event it was.
         comment: What the author said about it.
+        operation: What was asked for.
+        where: Where it came in, as in ``records.AuditEntry``.
     """
 
     author: str
     cause: Cause
     comment: str | None = None
+    operation: str = "reload"
+    where: str = "files"
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class Plan:
         overlays: The overlays to replace or drop.
         announcements: What the bus has to be told.
         schemas: The schemas that serve from now on.
+        audit: What was done.
         meta: Names and values for the store's own table.
         activates: The environment that is active from now on, if it is another one.
     """
@@ -60,6 +65,7 @@ class Plan:
     overlays: list[Overlay] = field(default_factory=list[Overlay])
     announcements: list[Announcement] = field(default_factory=list[Announcement])
     schemas: list[AdoptedSchema] = field(default_factory=list[AdoptedSchema])
+    audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
     meta: dict[str, str] = field(default_factory=dict[str, str])
     activates: str | None = None
 
@@ -78,13 +84,14 @@ class Plan:
             overlays=tuple(self.overlays),
             announcements=tuple(self.announcements),
             schemas=tuple(self.schemas),
+            audit=tuple(self.audit),
             meta=tuple(self.meta.items()),
         )
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.records or self.overlays or self.announcements or self.schemas or self.meta)
+        return not (self.records or self.overlays or self.announcements or self.schemas or self.audit or self.meta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,7 @@ class Planner:
         record = entry.live
         if record is None or record.checksum != effective.checksum:
             record = self._record(key, entry, effective, origin, refuse_breaking=refuse_breaking)
-            plan.records.append(record)
+            self._append(plan, entry, record, origin)
             if announce:
                 plan.announcements.append(announce_record(self._outbox, record, epoch=self._epoch, now=self._clock()))
         origins = _origins(entry, overlay, record.revision)
@@ -200,13 +207,29 @@ class Planner:
             comment=origin.comment,
             deleted=True,
         )
-        plan.records.append(record)
+        self._append(plan, entry, record, origin)
         if entry.overlay is not None:
             plan.overlays.append(Overlay(environment, service, None))
         if announce:
             plan.announcements.append(self._outbox.create(service_subject(service), b""))
         plan.entries[key] = Entry(record)
         return plan.entries[key]
+
+    def _append(self, plan: Plan, before: Entry, record: Record, origin: Origin) -> None:
+        plan.records.append(record)
+        plan.audit.append(
+            AuditEntry(
+                timestamp=record.timestamp,
+                who=origin.author,
+                where=origin.where,
+                operation=origin.operation,
+                outcome="done",
+                environment=record.environment,
+                service=record.service,
+                before=before.live.revision if before.live else None,
+                after=record.revision,
+            )
+        )
 
     def _record(self, key: Key, entry: Entry, effective: Effective, origin: Origin, *, refuse_breaking: bool) -> Record:
         environment, service = key

@@ -6,6 +6,7 @@ import msgspec
 
 Cause = Literal["api", "file", "activation", "registration", "migration", "rollback", "restore"]
 AppliedStatus = Literal["applied", "rejected", "restart_pending"]
+AuditOutcome = Literal["done", "refused", "secrets_delivered"]
 DriftKind = Literal["retained", "file", "row", "instance"]
 
 
@@ -47,16 +48,55 @@ class Record(RecordHead, frozen=True, kw_only=True):
     config: bytes
 
 
-class ChainedRecord(msgspec.Struct, frozen=True):
-    """A revision as it stands in the keyed chain.
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done or refused; written once, never changed.
 
     Attributes:
-        sequence: Its place, 1, 2, 3 … over all revisions of the database.
-        mac: What links it to the one before; empty in a database from before there was a chain.
+        timestamp: Unix seconds.
+        who: The requester, or what else caused it.
+        where: Where it came in: ``mqtt``, ``http 127.0.0.1``, ``local`` (the data directory), ``files``.
+        operation: The operation's name, or what else it was.
+        environment: Where, if it is about one.
+        service: Whose, if it is about one.
+        outcome: What came of it.
+        before: The revision before, if there was one.
+        after: The revision that it made, if it made one.
+        detail: What else there is to know; never a secret.
+        count: How many times, where many of a kind are written as one.
+    """
+
+    timestamp: float
+    who: str
+    where: str
+    operation: str
+    outcome: AuditOutcome
+    environment: str | None = None
+    service: str | None = None
+    before: int | None = None
+    after: int | None = None
+    detail: str | None = None
+    count: int = 1
+
+
+class Audited(AuditEntry, frozen=True, kw_only=True):
+    """An entry as it is read: with its place in the chain, and the checksums that its revisions have."""
+
+    sequence: int
+    before_checksum: str | None = None
+    after_checksum: str | None = None
+
+
+class ChainedRow(msgspec.Struct, frozen=True):
+    """A row as it stands in the keyed chain.
+
+    Attributes:
+        sequence: Its place, 1, 2, 3 … over all rows of the database.
+        row: What was written.
+        mac: What links it to the one before.
     """
 
     sequence: int
-    record: Record
+    row: Record | AuditEntry
     mac: bytes
 
 
@@ -125,6 +165,7 @@ class Write(msgspec.Struct, frozen=True):
     schemas: tuple[AdoptedSchema, ...] = ()
     applied: tuple[Applied, ...] = ()
     forgotten: tuple[Applied, ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
     meta: tuple[tuple[str, str], ...] = ()
 
 

@@ -7,6 +7,7 @@ calls back in the order in which they were submitted.
 
 import asyncio
 import contextlib
+import heapq
 import sqlite3
 from collections import deque
 from collections.abc import Callable
@@ -22,7 +23,9 @@ from aliciacfg.records import (
     AdoptedSchema,
     Announcement,
     Applied,
-    ChainedRecord,
+    Audited,
+    AuditEntry,
+    ChainedRow,
     Overlay,
     Record,
     RecordHead,
@@ -105,6 +108,23 @@ _MIGRATIONS = (
         PRIMARY KEY (service, instance)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE audit (
+        sequence INTEGER PRIMARY KEY,
+        timestamp REAL NOT NULL,
+        who TEXT NOT NULL,
+        "where" TEXT NOT NULL,
+        operation TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        environment TEXT,
+        service TEXT,
+        before INTEGER,
+        after INTEGER,
+        detail TEXT,
+        count INTEGER NOT NULL,
+        mac BLOB NOT NULL
+    );
+    """,
 )
 
 _HEAD_COLUMNS = (
@@ -114,6 +134,16 @@ _HEAD_COLUMNS = (
 _COLUMNS = f"{_HEAD_COLUMNS}, config"
 _INSERT_RECORD = f"INSERT INTO revisions ({_COLUMNS}, sequence, mac) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
 _SELECT_CHAIN = f"SELECT sequence, mac, {_COLUMNS} FROM revisions WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608
+_AUDIT_FIELDS = AuditEntry.__struct_fields__
+_AUDIT_COLUMNS = ", ".join(f'"{name}"' for name in _AUDIT_FIELDS)
+_INSERT_AUDIT = f"INSERT INTO audit (sequence, mac, {_AUDIT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
+_SELECT_AUDIT_CHAIN = f"SELECT sequence, mac, {_AUDIT_COLUMNS} FROM audit ORDER BY sequence"  # noqa: S608 - constant
+_SELECT_AUDIT = """
+    SELECT audit.*, b.checksum AS before_checksum, a.checksum AS after_checksum FROM audit
+    LEFT JOIN revisions b ON (b.environment, b.service, b.revision) = (audit.environment, audit.service, audit.before)
+    LEFT JOIN revisions a ON (a.environment, a.service, a.revision) = (audit.environment, audit.service, audit.after)
+    WHERE audit.sequence < ? AND (? IS NULL OR audit.service = ?) ORDER BY audit.sequence DESC LIMIT ?
+"""
 _SELECT_CHAIN_END = "SELECT sequence, mac, sealed FROM chain"
 _UPSERT_CHAIN_END = "INSERT OR REPLACE INTO chain (one, sequence, mac, sealed) VALUES (1,?,?,?)"
 _SELECT_OVERLAYS = "SELECT environment, service, patch, origins, mac FROM overlays"
@@ -136,7 +166,6 @@ _SELECT_HISTORY = (
     f"SELECT {_HEAD_COLUMNS} FROM revisions WHERE environment = ? AND service = ? AND revision < ?"  # noqa: S608 - constant
     " ORDER BY revision DESC LIMIT ?"
 )
-_VERIFIED_AT_ONCE = 200
 _MAX_REVISION = 2**63 - 1
 _FIELDS = tuple(name.strip() for name in _COLUMNS.split(","))
 _LISTS = frozenset({"changed", "restart_required"})
@@ -243,6 +272,20 @@ class Store:
         return await self._read(
             lambda connection: [_head(row) for row in connection.execute(_SELECT_HISTORY, parameters)]
         )
+
+    async def audit(self, *, before: int | None, limit: int, service: str | None) -> list[Audited]:
+        """What was done and refused, newest first.
+
+        Args:
+            before: Only entries whose sequence is below this one; None for all.
+            limit: At most so many.
+            service: Only what is about this service; None for everything.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        wanted = (_MAX_REVISION if before is None else before, service, service, limit)
+        return await self._read(lambda connection: _load_audit(connection, wanted))
 
     async def applied(self) -> list[Applied]:
         """What running copies of services last reported."""
@@ -379,9 +422,9 @@ def verify_file(path: Path, chain: Chain) -> Findings:
         if version != len(_MIGRATIONS):
             raise sqlite3.DatabaseError(f"its schema has version {version}; start this aliciacfg on it once")
         verifier = Verifier(chain)
-        cursor = found.execute(_SELECT_CHAIN, (-1, -1))
-        while rows := cursor.fetchmany(_VERIFIED_AT_ONCE):
-            verifier.feed(ChainedRecord(row[0], _record(row[2:]), row[1]) for row in rows)
+        records = (ChainedRow(row[0], _record(row[2:]), row[1]) for row in found.execute(_SELECT_CHAIN, (-1, -1)))
+        audit = (ChainedRow(row[0], _audit_entry(row[2:]), row[1]) for row in found.execute(_SELECT_AUDIT_CHAIN))
+        verifier.feed(heapq.merge(records, audit, key=lambda row: row.sequence))
         verifier.check_overlays((_overlay(row), row[4]) for row in found.execute(_SELECT_OVERLAYS))
         return verifier.end(found.execute(_SELECT_CHAIN_END).fetchone())
 
@@ -433,6 +476,16 @@ def _load(connection: sqlite3.Connection) -> StoredState:
     )
 
 
+def _audit_entry(row: _Row) -> AuditEntry:
+    return msgspec.convert(dict(zip(_AUDIT_FIELDS, row, strict=True)), AuditEntry)
+
+
+def _load_audit(connection: sqlite3.Connection, wanted: tuple[int, str | None, str | None, int]) -> list[Audited]:
+    cursor = connection.execute(_SELECT_AUDIT, wanted)
+    names = [column[0] for column in cursor.description]
+    return [msgspec.convert(dict(zip(names, row, strict=True)), Audited) for row in cursor]
+
+
 def _load_applied(connection: sqlite3.Connection) -> list[Applied]:
     rows = connection.execute(f"SELECT {_APPLIED_COLUMNS} FROM applied")  # noqa: S608 - constant
     return [msgspec.convert(dict(zip(Applied.__struct_fields__, row, strict=True)), Applied) for row in rows]
@@ -442,9 +495,9 @@ def _apply(connection: sqlite3.Connection, chain: Chain, writes: list[Write]) ->
     """One transaction. Rolled back whole on any error: later writes were planned on top of earlier ones."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        records = [record for write in writes for record in write.records]
-        if records:
-            _append(connection, chain, records)
+        rows = [row for write in writes for row in (*write.records, *write.audit)]
+        if rows:
+            _append(connection, chain, rows)
         for write in writes:
             _apply_rest(connection, chain, write)
         connection.execute("COMMIT")
@@ -455,12 +508,15 @@ def _apply(connection: sqlite3.Connection, chain: Chain, writes: list[Write]) ->
         raise
 
 
-def _append(connection: sqlite3.Connection, chain: Chain, records: list[Record]) -> None:
+def _append(connection: sqlite3.Connection, chain: Chain, rows: list[Record | AuditEntry]) -> None:
     sequence, mac, _ = connection.execute(_SELECT_CHAIN_END).fetchone()
-    for record in records:
+    for row in rows:
         sequence += 1
-        mac = chain.link(mac, record)
-        connection.execute(_INSERT_RECORD, (*_row(record), sequence, mac))
+        mac = chain.link(mac, row)
+        if isinstance(row, Record):
+            connection.execute(_INSERT_RECORD, (*_row(row), sequence, mac))
+        else:
+            connection.execute(_INSERT_AUDIT, (sequence, mac, *msgspec.structs.astuple(row)))
     connection.execute(_UPSERT_CHAIN_END, (sequence, mac, chain.seal_head(sequence, mac)))
 
 

@@ -7,6 +7,7 @@ order in which they came in; it does not hold it while it waits for the disk.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -53,7 +54,6 @@ from aliciacfg.messages import (
     encode_success,
 )
 from aliciacfg.planning import Origin, Plan, Planner, difference
-from aliciacfg.records import Cause
 from aliciacfg.state import Entry, Key
 
 Wanted = Callable[[JsonObject, Entry], Json]
@@ -101,7 +101,7 @@ class Writer:
 
     async def set(self, caller: Caller, service: str, request: SetRequest) -> Answer:
         """Make ``config`` the whole configuration, by the smallest overlay that yields it."""
-        return await self._change(caller, service, request, _replaced(request.config))
+        return await self._change(caller, service, request, "set", _replaced(request.config))
 
     async def patch(self, caller: Caller, service: str, request: PatchRequest) -> Answer:
         """Apply a merge patch (RFC 7396) to the effective configuration.
@@ -109,7 +109,7 @@ class Writer:
         Where the files define the service but what they make of it is invalid, to that: a patch may mend it.
         """
         key = self._key(service, request)
-        return await self._change(caller, service, request, self._patched(key, request.patch))
+        return await self._change(caller, service, request, "patch", self._patched(key, request.patch))
 
     async def unset(self, caller: Caller, service: str, request: UnsetRequest) -> Answer:
         """Drop one place from the overlay, so that what the files say shows again."""
@@ -120,7 +120,7 @@ class Writer:
                 raise NotFound(f"There is no configuration of {service}.")
             return documents.merge(base, documents.without(entry.overlay or {}, tokens))
 
-        return await self._change(caller, service, request, wanted, held=False)
+        return await self._change(caller, service, request, "unset", wanted, held=False)
 
     async def delete(self, caller: Caller, service: str, request: WriteRequest) -> Answer:
         """Drop the overlay; without a file that defines the service, the configuration ends."""
@@ -132,7 +132,7 @@ class Writer:
             if entry.live is None:
                 raise NotFound(f"There is no configuration of {service} in {key[0]}.")
             plan = Plan(configurations.state)
-            origin = _origin(caller, request)
+            origin = _origin(caller, request, "delete")
             if configurations.defines(key):
                 planned = self._plan(plan, key, request, lambda base, _entry: base, origin=origin)
             else:
@@ -164,7 +164,7 @@ class Writer:
         document, problems = self._configurations.open_record(record)
         if problems:
             raise ValidationFailed(f"Revision {request.revision} of {service} holds secrets that do not open", problems)
-        return await self._change(caller, service, request, _replaced(document), cause="rollback", held=False)
+        return await self._change(caller, service, request, "rollback", _replaced(document), held=False)
 
     async def validate(self, _caller: Caller, service: str, request: ValidateRequest) -> Answer:
         """Say whether ``set`` would take a configuration, and everything that is wrong with it."""
@@ -183,7 +183,7 @@ class Writer:
         if size > MAX_BATCH_BYTES:
             raise TooLarge(f"The batch is {size} bytes; at most {MAX_BATCH_BYTES} are allowed: send it in parts.")
         environment = check_environment(self._configurations, request.environment)
-        origin = Origin(caller.author, "api", request.comment)
+        origin = Origin(caller.author, "api", request.comment, operation="batch", where=caller.where)
         results: list[_Planned | OperationError] = []
         async with self._configurations.planning:
             plan = Plan(self._configurations.state)
@@ -204,7 +204,7 @@ class Writer:
         """Make an environment the active one, if every service of it is valid."""
         names.check_environment(environment)
         previous = self._configurations.active
-        origin = Origin(caller.author, "activation", request.comment)
+        origin = Origin(caller.author, "activation", request.comment, operation="activate", where=caller.where)
         outcome = await self._configurations.activate(environment, origin, dry_run=request.dry_run)
         verb = "would be" if request.dry_run else "is"
         told = (
@@ -225,7 +225,9 @@ class Writer:
 
     async def reload(self, caller: Caller, request: ReloadRequest) -> Answer:
         """Read the files now, and carry out the migrations that schemas wait for if asked to."""
-        migrate = Origin(caller.author, "migration") if request.migrate else None
+        migrate = (
+            Origin(caller.author, "migration", operation="reload", where=caller.where) if request.migrate else None
+        )
         try:
             outcome = await self._configurations.reload(dry_run=request.dry_run, migrate=migrate)
         except SourceError as error:
@@ -264,7 +266,7 @@ class Writer:
             base = planner.composer.base(*key)
             effective = planner.composer.effective(*key, base)
             overlay: JsonObject | None = None if configurations.defines(key) else {}
-            origin = Origin(service, "registration")
+            origin = Origin(service, "registration", operation="register", where="mqtt")
             planner.change(plan, key, effective=effective, overlay=overlay, origin=origin, announce=True)
             done = configurations.submit(plan)
         await done
@@ -274,16 +276,16 @@ class Writer:
         caller: Caller,
         service: str,
         request: WriteRequest,
+        operation: Literal["set", "patch", "unset", "rollback"],
         wanted: Wanted,
         *,
-        cause: Cause = "api",
         held: bool = True,
     ) -> Answer:
         """Carry out a write that leaves a configuration; ``held`` to what the service's compatibility asks for."""
         key = self._key(service, request)
         async with self._configurations.planning:
             plan = Plan(self._configurations.state)
-            planned = self._plan(plan, key, request, wanted, origin=_origin(caller, request, cause), held=held)
+            planned = self._plan(plan, key, request, wanted, origin=_origin(caller, request, operation), held=held)
             done = self._submit(plan, key, request)
         await done
         return self._write_answer(planned, dry_run=request.dry_run)
@@ -474,8 +476,9 @@ def _answer(value: Struct) -> Answer:
     return Answer(documents.encode(value))
 
 
-def _origin(caller: Caller, request: WriteRequest, cause: Cause = "api") -> Origin:
-    return Origin(caller.author, cause, request.comment)
+def _origin(caller: Caller, request: WriteRequest, operation: str) -> Origin:
+    cause = "rollback" if operation == "rollback" else "api"
+    return Origin(caller.author, cause, request.comment, operation=operation, where=caller.where)
 
 
 def _message(before: Entry, after: Entry, *, dry_run: bool) -> str:
