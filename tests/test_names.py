@@ -37,9 +37,13 @@ def test_malformed_names_are_refused_for_everything(name: str):
 
 @pytest.mark.parametrize("name", [*OPERATIONS, "instances", "reply"])
 def test_words_of_topics_and_paths_name_no_service(name: str):
-    """GET /config/schema/x and alicia/config/get/x stay unambiguous; such a word may name an environment."""
+    """GET /config/schema/x and alicia/config/get/x stay unambiguous; such a word may name an environment.
+
+    Nor a requester, who would own the topics of other requesters' answers.
+    """
     with pytest.raises(InvalidRequest, match=name):
         names.check_service(name)
+    assert not names.is_requester(name)
     names.check_environment(name)
 
 

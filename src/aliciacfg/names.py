@@ -59,6 +59,18 @@ def check_environment(name: str) -> None:
         raise InvalidRequest(f"{problem}.")
 
 
+def requester_problem(name: str) -> str | None:
+    """Why nobody can ask under this name, or None if somebody can.
+
+    Reserved words name no requester either: answers to a requester called ``get`` would lie among everybody's.
+    """
+    if _NAME.fullmatch(name) is None:
+        return f"{name[:80]!r} cannot name a requester: {_FORM}"
+    if name in RESERVED_SERVICES:
+        return f"{name!r} cannot name a requester: the word is an operation or part of a path"
+    return None
+
+
 def is_requester(name: str) -> bool:
-    """Whether a topic level can name a requester."""
-    return _NAME.fullmatch(name) is not None
+    """Whether somebody can ask under this name."""
+    return requester_problem(name) is None
