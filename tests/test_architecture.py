@@ -20,7 +20,7 @@ LAYERS = (
     ("errors", "records"),
     ("alerts", "datadir", "documents", "names", "outbox", "sealing", "watching"),
     ("contract", "integrity", "logs", "messages", "settings", "versions", "yamlfiles"),
-    ("drift", "migrations", "schemas", "store"),
+    ("access", "drift", "migrations", "schemas", "store"),
     ("explaining", "comparing", "instances", "layers"),
     ("composing",),
     ("state",),

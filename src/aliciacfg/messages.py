@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from aliciacfg.documents import encode
 from aliciacfg.errors import BatchRefused, Conflict, ErrorCode, OperationError, Problem
-from aliciacfg.records import AppliedStatus, Cause, DriftKind
+from aliciacfg.records import AppliedStatus, Cause, DriftKind, Role
 
 MAX_REQUEST_ID_BYTES = 64
 MAX_WAIT_SECONDS = 300
@@ -58,10 +58,14 @@ class Caller(msgspec.Struct, frozen=True):
     Attributes:
         name: What the transport proved or at least carried; None is anonymous.
         transport: Where the request came in.
+        proven: The name is proven: by a token, or by a broker whose access list is in force.
+        role: Of the token; over the bus there is none.
     """
 
     name: str | None
     transport: str
+    proven: bool = False
+    role: Role = "service"
 
     @property
     def where(self) -> str:

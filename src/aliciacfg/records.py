@@ -8,6 +8,8 @@ Cause = Literal["api", "file", "activation", "registration", "migration", "rollb
 AppliedStatus = Literal["applied", "rejected", "restart_pending"]
 AuditOutcome = Literal["done", "refused", "secrets_delivered"]
 DriftKind = Literal["retained", "file", "row", "instance"]
+Role = Literal["service", "reader", "writer", "admin"]
+"""What a token adds to the rules: nothing, reading everything, writing everything, administration."""
 
 
 class RecordHead(msgspec.Struct, frozen=True, kw_only=True):

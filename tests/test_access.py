@@ -1,0 +1,293 @@
+"""Who may do what: the rules' file, and the one decision."""
+
+from itertools import product
+
+import pytest
+
+from aliciacfg import access
+from aliciacfg.access import NEEDS, Access
+from aliciacfg.errors import Forbidden, SourceError, Unauthorized
+from aliciacfg.messages import Caller
+from aliciacfg.operations import OPERATIONS, Operation
+from support import ROOT, SERVICES
+
+# Rows that the operations table may not have yet.
+LATER = {
+    "activate", "audit", "batch", "compare", "drift", "explain", "history", "instances", "recipient", "rollback",
+}  # fmt: skip
+
+HOME = ("bell", "door", "lamp", "siren")
+RULES = """\
+groups:
+  alarm: [bell, siren]
+services:
+  door:
+    read: {allowed_services: [dashboard], allowed_groups: [alarm]}
+  lamp:
+    read: {allowed_services: [door]}
+    write: {allowed_services: [siren, lamp]}
+admins: [operator]
+users: [dashboard, visitor]
+"""
+EXAMPLE = (ROOT / "environments" / "access.yaml.example").read_text()
+
+
+@pytest.fixture
+def rules() -> Access:
+    return access.load(RULES, services=HOME)
+
+
+def proven(name: str, role: access.Role = "service") -> Caller:
+    return Caller(name, "test", proven=True, role=role)
+
+
+def test_every_operation_is_classified():
+    """One table holds every row of the operations table, and nothing that nobody can ask for."""
+    names = {operation.name for operation in OPERATIONS}
+    assert names <= NEEDS.keys()
+    assert NEEDS.keys() - names <= LATER
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_what_changes_something_is_not_for_readers(operation: Operation):
+    """A row that writes needs more than reading, and one about a service is decided for that service."""
+    need = NEEDS[operation.name]
+    if need != "admin":
+        assert operation.writes == (need in {"write", "write_any", "own"})
+    if operation.target == "service":
+        assert need in {"read", "write", "own"}
+    elif operation.target == "environment":
+        assert need == "admin"
+
+
+READABLE = {
+    "bell": {"bell", "door"},
+    "door": {"door", "lamp"},
+    "lamp": {"lamp"},
+    "siren": {"siren", "door", "lamp"},
+    "dashboard": {"door"},
+    "visitor": set[str](),
+    "stranger": set[str](),
+    "operator": set(HOME),
+}
+WRITABLE = {"siren": {"lamp"}, "lamp": {"lamp"}, "operator": set(HOME)}
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_rules_say_who_reads_and_who_writes(rules: Access, name: str):
+    """Own, allowed by name, allowed by group, writers read; nothing else, for every operation on a service."""
+    for operation, need in NEEDS.items():
+        for service in HOME:
+            expected = {
+                "nothing": True,
+                "read": service in READABLE[name],
+                "read_any": service in READABLE[name],
+                "write": service in WRITABLE.get(name, ()),
+                "write_any": service in WRITABLE.get(name, ()),
+                "own": name in {service, "operator"},
+                "admin": name == "operator",
+            }[need]
+            assert rules.decide(proven(name), operation, service).allowed == expected, (operation, service)
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_operations_about_everything_are_decided_as_a_whole(rules: Access, name: str):
+    """Listing is for whoever reads something, a batch for whoever writes something, the rest for administrators."""
+    for operation, need in NEEDS.items():
+        expected = {
+            "nothing": True,
+            "read_any": bool(READABLE[name]),
+            "write_any": name in WRITABLE,
+        }.get(need, name == "operator")
+        assert rules.decide(proven(name), operation).allowed == expected, operation
+
+
+@pytest.mark.parametrize(
+    ("role", "readable", "writable", "administers"),
+    [
+        ("service", {"lamp"}, {"lamp"}, False),
+        ("reader", set(HOME), {"lamp"}, False),
+        ("writer", set(HOME), set(HOME), False),
+        ("admin", set(HOME), set(HOME), True),
+    ],
+)
+def test_a_tokens_role_adds_to_the_rules(
+    rules: Access, role: access.Role, readable: set[str], writable: set[str], administers: bool
+):
+    """The role counts for everything, the name for what the rules give it."""
+    caller = proven("lamp", role)
+    assert {service for service in HOME if rules.decide(caller, "get", service).allowed} == readable
+    assert {service for service in HOME if rules.decide(caller, "set", service).allowed} == writable
+    assert rules.decide(caller, "environments").allowed == (role != "service")
+    assert rules.decide(caller, "reload").allowed == rules.administers(caller) == administers
+    assert rules.decide(caller, "recipient", "lamp").allowed
+    assert rules.decide(caller, "recipient", "door").allowed == administers
+
+
+def test_a_service_without_a_rule_is_its_own_alone(rules: Access):
+    """One that came after the files, by a write or a registration, reads itself; others do not."""
+    assert rules.decide(proven("guest"), "get", "guest").allowed
+    assert not rules.decide(proven("lamp"), "get", "guest").allowed
+    assert not rules.decide(proven("guest"), "set", "guest").allowed
+    assert rules.decide(proven("operator"), "set", "guest").allowed
+
+
+def test_nobody_gets_more_by_proving_less():
+    """Whatever is asked: anonymous at most what a claim gets, a claim at most what a proof gets, whatever its role."""
+    rules = access.load(EXAMPLE, services=SERVICES)
+    for name, operation, service in product([*rules.names, "stranger"], NEEDS, [*SERVICES, None]):
+        anonymous = rules.decide(Caller(None, "test", role="admin"), operation, service)
+        claimed = rules.decide(Caller(name, "test", role="admin"), operation, service)
+        known = rules.decide(proven(name), operation, service)
+        assert anonymous.allowed <= claimed.allowed <= known.allowed
+        assert claimed.allowed == (known.allowed and NEEDS[operation] in {"nothing", "read", "read_any"})
+        assert not anonymous.secrets
+        assert not claimed.secrets
+        assert known.secrets == (known.allowed and name == service and NEEDS[operation] != "nothing")
+
+
+def test_a_mere_claim_reads_redacted_and_changes_nothing(rules: Access):
+    """Over a bus that proves nobody: the answer shows no secret, a write says what would prove the name."""
+    claim = Caller("lamp", "mqtt")
+    assert rules.check(claim, "get", "lamp").secrets is False
+    assert rules.check(proven("lamp"), "get", "lamp").secrets is True
+    for operation in ("set", "recipient", "batch", "reload"):
+        with pytest.raises(Unauthorized, match="aliciacfg acl"):
+            rules.check(claim, operation, "lamp")
+
+
+def test_nobody_may_only_ask_how_the_daemon_is(rules: Access):
+    """Without a name everything but health is unauthorized, and the refusal says what to send."""
+    nobody = Caller(None, "http", proven=True, role="admin")
+    assert rules.check(nobody, "health").allowed
+    for operation in NEEDS.keys() - {"health"}:
+        with pytest.raises(Unauthorized, match="send a token"):
+            rules.check(nobody, operation, "lamp")
+
+
+@pytest.mark.parametrize(
+    ("operation", "service", "words"),
+    [
+        ("get", "lamp", ["bell may not read lamp", "services.lamp.read in environments/access.yaml"]),
+        ("validate", "lamp", ["bell may not read lamp"]),
+        ("list", "lamp", ["bell may not read lamp"]),
+        ("patch", "lamp", ["bell may not write lamp", "services.lamp.write"]),
+        ("batch", "lamp", ["bell may not write lamp"]),
+        ("batch", None, ["a service that bell may write", "under admins", "role writer"]),
+        ("environments", None, ["environments needs", "under admins", "role reader"]),
+        ("reload", None, ["reload needs", "under admins", "role admin"]),
+        ("recipient", "lamp", ["recipient of lamp", "lamp itself"]),
+    ],
+)
+def test_a_refusal_says_what_is_missing_and_who_can_give_it(
+    rules: Access, operation: str, service: str | None, words: list[str]
+):
+    """Who, what, and the place in the file."""
+    with pytest.raises(Forbidden) as refused:
+        rules.check(proven("bell"), operation, service)
+    for word in words:
+        assert word in refused.value.message
+
+
+def test_without_rules_and_tokens_everything_is_open_and_nobody_administers():
+    """As in Redis; but what only administrators are shown stays hidden, since anybody could claim to be one."""
+    everything = access.without_rules(HOME, tokens=False)
+    for operation, caller in product(NEEDS, (Caller(None, "http"), Caller("x", "mqtt"))):
+        assert everything.decide(caller, operation, "lamp").allowed
+        assert not everything.administers(caller)
+    assert everything.names == sorted(HOME)
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        access.without_rules(HOME, tokens=True),
+        access.load("", services=HOME),
+        access.load("# a comment\n", services=HOME),
+        access.load("services:\ngroups:\nadmins:\nusers:\n", services=HOME),
+    ],
+)
+def test_one_token_or_an_empty_file_closes_everything(closed: Access):
+    """A service still reads its own; a file emptied by accident must not open the home."""
+    assert closed.enforced
+    for operation, service in product(NEEDS.keys() - {"health"}, HOME):
+        need = NEEDS[operation]
+        expected = service == "lamp" and need in {"read", "read_any", "own"}
+        assert closed.decide(proven("lamp"), operation, service).allowed == expected
+    assert not closed.decide(Caller(None, "http"), "get", "lamp").allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("- a\n", None, "found array at the top; expected a mapping"),
+        ("admins: operator\n", 1, "found string at /admins; expected a list of names"),
+        ("admins:\n  - 5\n", 2, "found number; expected a name"),
+        ("admins: [a/b]\n", 1, "'a/b' cannot name a requester: a name begins"),
+        ("admins: ['${ADMIN}']\n", 1, "'${ADMIN}' cannot name a requester"),
+        ("\nusers: [get]\n", 2, "'get' cannot name a requester: the word is an operation"),
+        ("groupes: {}\n", 1, "'groupes' is not known here; did you mean 'groups'?"),
+        ("x: {}\n", 1, "'x' is not known here; expected one of groups, services, admins, users"),
+        ("groups: [bell]\n", 1, "found array at /groups; expected a mapping"),
+        ("groups:\n  a: [bel]\n", 2, "'bel' is no service of the environment files and not under users; did you mean"),
+        ("groups:\n  a:\n    - bell\n    - zz\n", 4, "'zz' is no service of the environment files and not under users"),
+        ("services:\n  lampe: {}\n", 2, "no environment file has a service 'lampe'; did you mean 'lamp'?"),
+        ("services:\n  zz: {}\n", 2, "define it there, or take it out here"),
+        ("services:\n  lamp: [bell]\n", 2, "found array at /services/lamp; expected a mapping"),
+        ("services:\n  lamp:\n    reed: {}\n", 3, "'reed' is not known here; did you mean 'read'?"),
+        ("services:\n  lamp:\n    read: [bell]\n", 3, "found array at /services/lamp/read; expected a mapping"),
+        (
+            "services: {lamp: {read: {allowed_service: [bell]}}}\n", 1,
+            "'allowed_service' is not known here; did you mean 'allowed_services'?",
+        ),
+        ("services:\n  lamp:\n    write:\n      allowed_services: [bel]\n", 4, "did you mean 'bell'?"),
+        ("services:\n  lamp:\n    write:\n      allowed_groups: [x]\n", 4, "no group 'x'; add it to groups"),
+        (
+            "groups: {alarm: []}\nservices:\n  lamp:\n    write:\n      allowed_groups: [alarms]\n", 5,
+            "there is no group 'alarms'; did you mean 'alarm'?",
+        ),
+        ("services:\n  a/b: {}\n", 2, "no environment file has a service 'a/b'"),
+        ("admins: [a]\nadmins: [b]\n", 2, "admins"),
+        ("admins: [\n", None, "not YAML"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_with_its_line(text: str, line: int | None, words: str):
+    """Unknown keys, groups, services and names, wrong types; each says what to do."""
+    with pytest.raises(SourceError) as refused:
+        access.load(text, services=HOME)
+    (problem,) = refused.value.problems
+    assert problem.file == "environments/access.yaml"
+    assert words in problem.message
+    assert line is None or problem.line == line
+
+
+def test_all_problems_come_at_once_in_the_order_of_lines():
+    """One look at the file mends it."""
+    text = (
+        "services:\n  lamp:\n    read: {allowed_services: [nobody]}\n  zz: {}\n"
+        "groups:\n  alarm: [bel, siren]\nadmins: [a b]\n"
+    )
+    with pytest.raises(SourceError) as refused:
+        access.load(text, services=HOME, file="here.yaml")
+    assert [(problem.file, problem.line) for problem in refused.value.problems] == [
+        ("here.yaml", 3), ("here.yaml", 4), ("here.yaml", 6), ("here.yaml", 7),
+    ]  # fmt: skip
+
+
+def test_an_administrator_may_stand_among_the_allowed():
+    """Redundant, not wrong."""
+    rules = access.load(
+        "admins: [operator]\ngroups: {all: [operator, operator]}\n"
+        "services: {lamp: {read: {allowed_services: [operator, lamp], allowed_groups: [all]}}}\n",
+        services=HOME,
+    )
+    assert rules.services["lamp"].readers == {"operator", "lamp"}
+
+
+def test_the_example_fits_the_services_of_the_home():
+    """Copied as it is, it loads; and it shows every key there is."""
+    rules = access.load(EXAMPLE, services=SERVICES)
+    assert rules.enforced
+    assert rules.decide(proven("stt_service"), "get", "voice_router").allowed
+    for key in ("groups:", "services:", "admins:", "users:", "read:", "write:", "allowed_services:", "allowed_groups:"):
+        assert key in EXAMPLE
