@@ -19,7 +19,7 @@ LAYERS = (
     ("__init__", "mqtt", "http"),
     ("errors", "records"),
     ("alerts", "datadir", "documents", "names", "outbox", "sealing", "watching"),
-    ("contract", "integrity", "logs", "messages", "settings", "versions", "yamlfiles"),
+    ("contract", "integrity", "logs", "messages", "settings", "tokens", "versions", "yamlfiles"),
     ("access", "drift", "migrations", "schemas", "store"),
     ("explaining", "comparing", "instances", "layers"),
     ("composing",),

@@ -179,3 +179,25 @@ class StoredState(msgspec.Struct, frozen=True):
     announcements: list[Announcement]
     schemas: list[AdoptedSchema]
     meta: dict[str, str]
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A bearer token as it is kept: nobody gets back from here to its text.
+
+    Attributes:
+        token_id: Its public part, by which it is found and revoked.
+        digest: SHA-256 of the whole text, in hexadecimal.
+        name: Who its bearer is.
+        role: What it adds to the rules for that name.
+        created: Unix seconds.
+        expires: Unix seconds from which it is no longer taken; None for never.
+        revoked: Unix seconds at which it was taken back.
+    """
+
+    token_id: str
+    digest: str
+    name: str
+    role: Role
+    created: float
+    expires: float | None = None
+    revoked: float | None = None
