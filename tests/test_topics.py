@@ -62,6 +62,19 @@ def test_further_prefixes_are_allowed_beside_the_reply_tree():
         assert "bridge/replies/" in problem
 
 
+def test_with_access_rules_an_answer_stays_with_its_requester():
+    """Below its own level of the reply tree and nowhere else; an anonymous request names no topic at all."""
+    for good in ("alicia/reply/bell/1", "alicia/reply/bell/a/b", "alicia/reply/bell/"):
+        assert topics.own_answer_topic_problem(good, "bell") is None
+        assert topics.own_answer_topic_problem(good, None) is not None
+    for bad in (
+        "alicia/reply/bell", "alicia/reply/belly/1", "alicia/reply/door/1", "alicia/reply/get/bell", "alicia/reply/1",
+        "bell/1", "alicia/config/update/bell", "", "alicia/reply/bell/#", "alicia/reply/bell/+", "alicia/reply/bell/\0",
+        "alicia/reply/bell/" + "x" * 1100,
+    ):  # fmt: skip
+        assert topics.own_answer_topic_problem(bad, "bell") is not None, bad
+
+
 @pytest.mark.parametrize(
     ("topic", "operation", "levels", "answer"),
     [

@@ -62,6 +62,24 @@ def answer_topic_problem(topic: str, prefixes: tuple[str, ...]) -> str | None:
     if not topic.startswith((REPLY, *prefixes)):
         allowed = ", ".join((REPLY, *prefixes))
         return f"answers go to topics that begin with {allowed}"
+    return _form_problem(topic)
+
+
+def own_answer_topic_problem(topic: str, requester: str | None) -> str | None:
+    """The same where there are access rules: nobody makes the daemon answer among the answers to somebody else.
+
+    Args:
+        topic: From the Response Topic or ``reply_to``; anything at all.
+        requester: Who asks; None is anonymous, and answered on the default topic only.
+    """
+    if requester is None:
+        return "an answer to a request without a requester goes to its default topic"
+    if not topic.startswith(own := f"{REPLY}{requester}/"):
+        return f"answers to {requester} go to topics that begin with {own}"
+    return _form_problem(topic)
+
+
+def _form_problem(topic: str) -> str | None:
     if "+" in topic or "#" in topic:
         return "an answer topic has no wildcards"
     if not topic.isprintable() or "\ufffe" in topic or "\uffff" in topic:
