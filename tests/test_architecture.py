@@ -25,7 +25,7 @@ LAYERS = (
     ("composing",),
     ("state",),
     ("cache", "evolution", "planning"),
-    ("adoption",),
+    ("adoption", "auditing", "authorization"),
     ("configurations",),
     ("patrol", "reading", "writing"),
     ("service",),

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from aliciacfg import documents, names, sealing
 from aliciacfg.adoption import Adopter, Adoption, Problems, SchemaRefused, as_problems, changed_schemas
 from aliciacfg.alerts import Alerts
+from aliciacfg.authorization import Authorization
 from aliciacfg.cache import AnswerCache, CachedAnswer
 from aliciacfg.composing import Composer
 from aliciacfg.documents import JsonObject
@@ -89,6 +90,7 @@ class Configurations:
         chain: Chain,
         cache: AnswerCache,
         alerts: Alerts,
+        authorization: Authorization,
         load_sources: Callable[[], Sources],
         max_config_bytes: int,
         max_services: int,
@@ -98,6 +100,7 @@ class Configurations:
         self._keyring = keyring
         self._chain = chain
         self._alerts = alerts
+        self._authorization = authorization
         self._load_sources = load_sources
         self._max_config_bytes = max_config_bytes
         self._max_services = max_services
@@ -154,6 +157,7 @@ class Configurations:
             # An environment that cannot be activated is not moved to: what the bus holds stays as it is.
             if moved or not any(True for _ in self.state.live(self.active)):
                 raise
+            self._authorization.close()
             self._degrade(error)
         await self._settle_announcements()
 
@@ -542,6 +546,9 @@ class Configurations:
         except OperationError:
             self._planner, self._problems, self._defined, self._serving = before
             raise
+        self._authorization.adopt(
+            adoption.sources.access, {service for listed in adoption.defined.values() for service in listed}
+        )
         for environment, services in adoption.undecryptable.items():
             self._tell_undecryptable(environment, services)
 

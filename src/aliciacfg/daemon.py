@@ -17,6 +17,8 @@ import structlog
 
 from aliciacfg import layers
 from aliciacfg.alerts import Alert, Alerts
+from aliciacfg.auditing import Auditor
+from aliciacfg.authorization import Authorization
 from aliciacfg.cache import AnswerCache
 from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
@@ -126,13 +128,16 @@ async def _run(
     chain = Chain(keyring)
     store = await Store.open(data.database, chain)
     writer = asyncio.create_task(store.write_forever(), name="store-writer")
+    auditor = Auditor(store, time.time)
     try:
+        authorization = Authorization(await store.tokens(), alerts=alerts, clock=time.time)
         configurations = Configurations(
             store=store,
             keyring=keyring,
             chain=chain,
             cache=AnswerCache(ttl_seconds=settings.cache_ttl_seconds),
             alerts=alerts,
+            authorization=authorization,
             load_sources=lambda: _load_sources(settings),
             max_config_bytes=settings.max_config_bytes,
             max_services=settings.max_services,
@@ -159,6 +164,8 @@ async def _run(
             alerts=alerts,
             drift=drift,
             instances=instances,
+            authorization=authorization,
+            auditor=auditor,
             instance=data.instance,
         )
         if settings.protected_mode == "off":
@@ -199,8 +206,9 @@ async def _run(
                 f"{time.monotonic() - started:.2f} s"
             )
 
-        await _serve_until(stop, http, mqtt, [watcher.run(), patrol.run(), say_ready()], writer)
+        await _serve_until(stop, http, mqtt, [watcher.run(), patrol.run(), auditor.run(), say_ready()], writer)
     finally:
+        auditor.flush()
         await store.close()
         await asyncio.wait({writer})
         await store.release()

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from aliciacfg import access as access_rules
 from aliciacfg import names, yamlfiles
+from aliciacfg.access import Access
 from aliciacfg.documents import Json, JsonObject, escape, json_patch_problem, merge, normalise, type_name
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
@@ -123,6 +125,7 @@ class Sources:
         environments: By name.
         schemas: By service.
         migrations: Steps between major versions of schemas, by service.
+        access: The access rules; None without a file.
         stamps: The files as they were before they were read.
         fallback: The schema of a service without a schema file.
     """
@@ -130,6 +133,7 @@ class Sources:
     environments: Mapping[str, Environment]
     schemas: Mapping[str, ServiceSchema]
     migrations: Mapping[str, tuple[MigrationFile, ...]] = field(default_factory=dict[str, tuple[MigrationFile, ...]])
+    access: Access | None = None
     stamps: "Stamps" = field(default_factory=dict[str, "Stamp"])
     fallback: ServiceSchema = field(default_factory=lambda: ServiceSchema(None, title="base"))
 
@@ -166,16 +170,18 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
         variables: What ``${NAME}`` in environment files stands for.
 
     Raises:
-        SourceError: Something that concerns every environment is wrong: ``base.yaml``, a schema, a migration, a
-            directory. What is wrong with one environment's own files is in its ``problems``.
+        SourceError: Something that concerns every environment is wrong: ``base.yaml``, ``access.yaml``, a schema,
+            a migration, a directory. What is wrong with one environment's own files is in its ``problems``.
     """
     stamps = stamp_files(source_paths(environments_dir=environments_dir, schemas_dir=schemas_dir))
     problems: list[SourceProblem] = []
     files: dict[str, EnvironmentFile] = {}
     broken: dict[str, tuple[SourceProblem, ...]] = {}
+    rules: tuple[Path, str] | None = None
     for path, label in _listing(environments_dir, (".yaml",), problems):
         name = path.stem
         if name == ACCESS:
+            rules = (path, label)
             continue
         try:
             files[name] = _environment_file(path, label, variables)
@@ -185,9 +191,10 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
     loaded = _load_schemas(schemas_dir, problems)
     migrations = _load_migrations(schemas_dir, problems)
     environments = _environments(files, broken, problems)
+    access = None if rules is None else _access_file(*rules, environments, problems)
     if problems:
         raise SourceError(problems)
-    return Sources(environments, loaded, migrations, stamps)
+    return Sources(environments, loaded, migrations, access, stamps)
 
 
 def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
@@ -342,6 +349,17 @@ def _migration_file(path: Path, label: str) -> MigrationFile:
     if problem is not None or not isinstance(operations, list):
         raise SourceError([SourceProblem(label, 1, f"is no JSON Patch (RFC 6902), a list of operations: {problem}")])
     return MigrationFile(label, *between, tuple(item for item in operations if isinstance(item, dict)))
+
+
+def _access_file(
+    path: Path, label: str, environments: Mapping[str, Environment], problems: list[SourceProblem]
+) -> Access | None:
+    services = {service for environment in environments.values() for service in environment.services}
+    try:
+        return access_rules.load(_read(path, label), services=services, file=label)
+    except SourceError as error:
+        problems += error.problems
+        return None
 
 
 def _schema_file(path: Path, label: str) -> ServiceSchema:

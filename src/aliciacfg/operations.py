@@ -66,7 +66,17 @@ class Operation:
         Raises:
             OperationError: It was refused.
         """
+        self.authorize(service, caller, name)
         return await self.call(service, caller, name, self.parse(fields))
+
+    def authorize(self, service: ConfigService, caller: Caller, name: str) -> None:
+        """Refuse who may not; ``run`` does it too.
+
+        Raises:
+            Unauthorized: Nobody, or nobody proven, asks.
+            Forbidden: The caller may not do this.
+        """
+        service.authorization.check(caller, self.name, name if self.target == "service" else None)
 
     def parse(self, fields: Mapping[str, Json]) -> Request:
         """Check a request's fields.

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from aliciacfg import documents, names, sealing, yamlfiles
+from aliciacfg.authorization import Authorization
 from aliciacfg.cache import CachedAnswer
 from aliciacfg.comparing import Side, compare
 from aliciacfg.configurations import Configurations, check_environment
@@ -51,8 +52,11 @@ from aliciacfg.state import Key
 class Reader:
     """The operations that read."""
 
-    def __init__(self, configurations: Configurations, *, instances: Instances, drift: Drift) -> None:
+    def __init__(
+        self, configurations: Configurations, *, authorization: Authorization, instances: Instances, drift: Drift
+    ) -> None:
         self._configurations = configurations
+        self._authorization = authorization
         self._instances = instances
         self._drift = drift
 
@@ -114,13 +118,15 @@ class Reader:
         schema = sources.schema(service)
         return _answer(SchemaAnswer(service=service, schema=schema.document, version=schema.version))
 
-    async def list(self, _caller: Caller, request: ListRequest) -> Answer:
-        """The configurations of one environment, by name."""
+    async def list(self, caller: Caller, request: ListRequest) -> Answer:
+        """The configurations of one environment that the caller may read, by name."""
         environment = check_environment(self._configurations, request.environment)
         found = [
             (service, record)
             for service, record in self._configurations.state.live(environment)
-            if service.startswith(request.prefix) and service > request.after
+            if service.startswith(request.prefix)
+            and service > request.after
+            and self._authorization.may(caller, "list", service)
         ]
         page = found[: request.limit]
         items = [
@@ -190,8 +196,8 @@ class Reader:
         one = await self._side((first, service), request.rev1)
         two = await self._side((second, service), request.rev2)
         apart = {"version"} if first == second else {"version", "environment"}
-        del caller
-        result = compare(self._open(one, apart), self._open(two, apart), tell_secrets=False)
+        tell_secrets = self._authorization.access.administers(caller)
+        result = compare(self._open(one, apart), self._open(two, apart), tell_secrets=tell_secrets)
         return _answer(
             CompareAnswer(
                 service=service,

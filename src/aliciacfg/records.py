@@ -157,30 +157,6 @@ class Announcement(msgspec.Struct, frozen=True):
     pending: bool = True
 
 
-class Write(msgspec.Struct, frozen=True):
-    """What goes into the store together or not at all."""
-
-    records: tuple[Record, ...] = ()
-    overlays: tuple[Overlay, ...] = ()
-    announcements: tuple[Announcement, ...] = ()
-    confirmed: tuple[Announcement, ...] = ()
-    schemas: tuple[AdoptedSchema, ...] = ()
-    applied: tuple[Applied, ...] = ()
-    forgotten: tuple[Applied, ...] = ()
-    audit: tuple[AuditEntry, ...] = ()
-    meta: tuple[tuple[str, str], ...] = ()
-
-
-class StoredState(msgspec.Struct, frozen=True):
-    """What a start finds: the newest revision of each configuration, and everything else whole."""
-
-    records: list[Record]
-    overlays: list[Overlay]
-    announcements: list[Announcement]
-    schemas: list[AdoptedSchema]
-    meta: dict[str, str]
-
-
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """A bearer token as it is kept: nobody gets back from here to its text.
 
@@ -201,3 +177,28 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     expires: float | None = None
     revoked: float | None = None
+
+
+class Write(msgspec.Struct, frozen=True):
+    """What goes into the store together or not at all."""
+
+    records: tuple[Record, ...] = ()
+    overlays: tuple[Overlay, ...] = ()
+    announcements: tuple[Announcement, ...] = ()
+    confirmed: tuple[Announcement, ...] = ()
+    schemas: tuple[AdoptedSchema, ...] = ()
+    applied: tuple[Applied, ...] = ()
+    forgotten: tuple[Applied, ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
+    tokens: tuple[Token, ...] = ()
+    meta: tuple[tuple[str, str], ...] = ()
+
+
+class StoredState(msgspec.Struct, frozen=True):
+    """What a start finds: the newest revision of each configuration, and everything else whole."""
+
+    records: list[Record]
+    overlays: list[Overlay]
+    announcements: list[Announcement]
+    schemas: list[AdoptedSchema]
+    meta: dict[str, str]

@@ -7,6 +7,8 @@ from typing import Literal
 
 from aliciacfg import documents, names
 from aliciacfg.alerts import Alerts
+from aliciacfg.auditing import Auditor
+from aliciacfg.authorization import Authorization
 from aliciacfg.configurations import Configurations
 from aliciacfg.drift import Drift
 from aliciacfg.errors import NotFound
@@ -34,6 +36,8 @@ class ConfigService:
     """The operations, and how the daemon is.
 
     Attributes:
+        authorization: Who may do what.
+        auditor: Told of refused access.
         reads: The operations that read.
         writes: The operations that write.
         counters: Counted by the adapters, told by health.
@@ -50,6 +54,8 @@ class ConfigService:
         alerts: Alerts,
         drift: Drift,
         instances: Instances,
+        authorization: Authorization,
+        auditor: Auditor,
         instance: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -61,9 +67,11 @@ class ConfigService:
         self._clock = clock
         self._started = time.monotonic()
         self._online: dict[str, bool] = {}
+        self.authorization = authorization
+        self.auditor = auditor
         self.counters = Counters()
-        self.reads = Reader(configurations, instances=instances, drift=drift)
-        self.writes = Writer(configurations, alerts=alerts, on_invalid=self._count_invalid)
+        self.reads = Reader(configurations, authorization=authorization, instances=instances, drift=drift)
+        self.writes = Writer(configurations, authorization=authorization, alerts=alerts, on_invalid=self._count_invalid)
         self.instance = instance
         self.bus_connected = False
         self.devices: int | None = None

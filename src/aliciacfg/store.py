@@ -30,6 +30,7 @@ from aliciacfg.records import (
     Record,
     RecordHead,
     StoredState,
+    Token,
     Write,
 )
 
@@ -124,6 +125,15 @@ _MIGRATIONS = (
         count INTEGER NOT NULL,
         mac BLOB NOT NULL
     );
+    CREATE TABLE tokens (
+        token_id TEXT PRIMARY KEY,
+        digest TEXT NOT NULL,
+        name TEXT NOT NULL,
+        role TEXT NOT NULL,
+        created REAL NOT NULL,
+        expires REAL,
+        revoked REAL
+    ) WITHOUT ROWID;
     """,
 )
 
@@ -155,6 +165,8 @@ _UPSERT_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?,?)"
 _UPSERT_SCHEMA = "INSERT OR REPLACE INTO schemas (service, document) VALUES (?,?)"
 _APPLIED_COLUMNS = "service, instance, environment, revision, checksum, status, error, since, last_seen"
 _UPSERT_APPLIED = f"INSERT OR REPLACE INTO applied ({_APPLIED_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
+_TOKEN_FIELDS = Token.__struct_fields__
+_UPSERT_TOKEN = f"INSERT OR REPLACE INTO tokens ({', '.join(_TOKEN_FIELDS)}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608 - constant
 _DELETE_APPLIED = "DELETE FROM applied WHERE service = ? AND instance = ?"
 _SELECT_NEWEST = f"""
     SELECT {_COLUMNS} FROM revisions JOIN (
@@ -290,6 +302,10 @@ class Store:
     async def applied(self) -> list[Applied]:
         """What running copies of services last reported."""
         return await self._reader.run(_load_applied)
+
+    async def tokens(self) -> list[Token]:
+        """Every token that was ever made."""
+        return await self._reader.run(_load_tokens)
 
     async def verify(self) -> Findings:
         """Compare every row with the keyed chain, on a connection of its own; other work goes on meanwhile.
@@ -486,6 +502,11 @@ def _load_audit(connection: sqlite3.Connection, wanted: tuple[int, str | None, s
     return [msgspec.convert(dict(zip(names, row, strict=True)), Audited) for row in cursor]
 
 
+def _load_tokens(connection: sqlite3.Connection) -> list[Token]:
+    rows = connection.execute(f"SELECT {', '.join(_TOKEN_FIELDS)} FROM tokens")  # noqa: S608 - constant
+    return [msgspec.convert(dict(zip(_TOKEN_FIELDS, row, strict=True)), Token) for row in rows]
+
+
 def _load_applied(connection: sqlite3.Connection) -> list[Applied]:
     rows = connection.execute(f"SELECT {_APPLIED_COLUMNS} FROM applied")  # noqa: S608 - constant
     return [msgspec.convert(dict(zip(Applied.__struct_fields__, row, strict=True)), Applied) for row in rows]
@@ -536,6 +557,8 @@ def _apply_rest(connection: sqlite3.Connection, chain: Chain, write: Write) -> N
         connection.execute(_UPSERT_APPLIED, msgspec.structs.astuple(applied))
     for applied in write.forgotten:
         connection.execute(_DELETE_APPLIED, (applied.service, applied.instance))
+    for token in write.tokens:
+        connection.execute(_UPSERT_TOKEN, msgspec.structs.astuple(token))
     for name, value in write.meta:
         connection.execute(_UPSERT_META, (name, value))
 

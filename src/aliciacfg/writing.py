@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from aliciacfg import documents, names
 from aliciacfg.adoption import as_problems
 from aliciacfg.alerts import Alerts
+from aliciacfg.authorization import Authorization
 from aliciacfg.composing import MISPLACED_BOX, Composer, Effective, redacted
 from aliciacfg.configurations import Configurations, check_environment
 from aliciacfg.documents import Json, JsonObject
@@ -82,15 +83,24 @@ class _Planned:
 class Writer:
     """The operations that write."""
 
-    def __init__(self, configurations: Configurations, *, alerts: Alerts, on_invalid: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        configurations: Configurations,
+        *,
+        authorization: Authorization,
+        alerts: Alerts,
+        on_invalid: Callable[[], None],
+    ) -> None:
         """Take what it needs.
 
         Args:
             configurations: What is changed.
+            authorization: Says who may change what in a batch.
             alerts: Told of refused configurations.
             on_invalid: Counts them.
         """
         self._configurations = configurations
+        self._authorization = authorization
         self._alerts = alerts
         self._on_invalid = on_invalid
 
@@ -183,14 +193,13 @@ class Writer:
         if size > MAX_BATCH_BYTES:
             raise TooLarge(f"The batch is {size} bytes; at most {MAX_BATCH_BYTES} are allowed: send it in parts.")
         environment = check_environment(self._configurations, request.environment)
-        origin = Origin(caller.author, "api", request.comment, operation="batch", where=caller.where)
         results: list[_Planned | OperationError] = []
         async with self._configurations.planning:
             plan = Plan(self._configurations.state)
             for update in request.updates:
                 # A long batch must not hold up those who read.
                 await asyncio.sleep(0)
-                results.append(self._try(plan, environment, update, request, origin))
+                results.append(self._try(plan, environment, update, request, caller))
             if request.atomic:
                 self._refuse_if_any(request, results)
             keys = list(plan.entries)
@@ -320,7 +329,7 @@ class Writer:
         return _nothing() if request.dry_run else self._configurations.submit(plan, builds_on=[key])
 
     def _try(
-        self, plan: Plan, environment: str, update: BatchUpdate, request: BatchRequest, origin: Origin
+        self, plan: Plan, environment: str, update: BatchUpdate, request: BatchRequest, caller: Caller
     ) -> _Planned | OperationError:
         """Plan one write of a batch, or say why it is refused."""
         write = WriteRequest(
@@ -331,12 +340,14 @@ class Writer:
         )
         try:
             key = self._key(update.service, write)
+            self._authorization.check(caller, "batch", update.service)
             if not isinstance(update.config, UnsetType) and isinstance(update.patch, UnsetType):
                 wanted = _replaced(update.config)
             elif not isinstance(update.patch, UnsetType) and isinstance(update.config, UnsetType):
                 wanted = self._patched(key, update.patch)
             else:
                 raise InvalidRequest(f"The update of {update.service} has to hold either config or patch.")
+            origin = Origin(caller.author, "api", request.comment, operation="batch", where=caller.where)
             return self._plan(plan, key, write, wanted, origin=origin)
         except OperationError as error:
             return error

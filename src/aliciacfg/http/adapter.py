@@ -26,6 +26,7 @@ from aliciacfg.errors import (
     OperationError,
     Problem,
     TooLarge,
+    Unauthorized,
 )
 from aliciacfg.messages import (
     Caller,
@@ -194,6 +195,8 @@ class HttpAdapter:
             self._check_browser(request)
             return await handler(request)
         except OperationError as error:
+            if isinstance(error, Unauthorized | Forbidden):
+                self._audit(request, error)
             return self._refused(request, error, request_id)
         except web.HTTPException as error:
             return self._refused(request, _from_aiohttp(request, error), request_id)
@@ -215,6 +218,8 @@ class HttpAdapter:
         response = _json(encode_failure(error, request_id), status=status)
         if status == STATUS["busy"]:
             response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+        if isinstance(error, Unauthorized):
+            response.headers["WWW-Authenticate"] = 'Bearer realm="aliciacfg"'
         if isinstance(error, _MethodNotAllowed):
             response.headers["Allow"] = error.allowed
         return response
@@ -233,6 +238,8 @@ class HttpAdapter:
             headers = request.headers
             if (
                 request.query_string
+                or self._service.authorization.access.enforced
+                or "Authorization" in headers
                 or headers.get("Host") not in self._good_hosts
                 or "Origin" in headers
                 or "If-None-Match" in headers
@@ -256,13 +263,15 @@ class HttpAdapter:
         name = request.match_info.get("name", "")
         if operation.body != "none" or request.body_exists:
             name = await self._read_body(operation, request, fields) or name
-        if operation.writes and operation.target is not None:
+        caller = self._caller(request)
+        operation.authorize(self._service, caller, name)
+        if operation.writes and operation.target == "service":
             self._put_condition(request, fields, name)
         _check_known(operation, fields)
         held = request.headers.get("If-None-Match")
         if held is not None and operation.name == "get":
             await self._wait(name, operation.parse(fields), held)
-        answer = await operation.run(self._service, Caller(None, "http"), name, fields)
+        answer = await operation.run(self._service, caller, name, fields)
         if answer.form != "json":
             response = web.Response(body=answer.body, content_type=_MEDIA_TYPES[answer.form], charset="utf-8")
             response.headers.update({**_HEADERS, "ETag": f'"{answer.etag}"'})
@@ -274,6 +283,32 @@ class HttpAdapter:
         if operation.writes:
             return _json(body, status=201 if answer.created else 200, etag=answer.etag)
         return self._unless_held(request, _json(body, etag=answer.etag), answer.etag)
+
+    def _caller(self, request: web.Request) -> Caller:
+        """Who asks: the bearer of the token that came with the request (RFC 6750 §2.1), else nobody.
+
+        Raises:
+            Unauthorized: The token is not one of ours, or no longer.
+        """
+        peer = request.remote
+        private = request.secure or (peer is not None and is_loopback(peer))
+        header = request.headers.get("Authorization")
+        if header is None:
+            return Caller(None, "http", address=peer, private=private)
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized("Send a token: Authorization: Bearer acfg_… (aliciacfg token create makes one).")
+        name, role = self._service.authorization.bearer(token.strip())
+        return Caller(name, "http", proven=True, role=role, address=peer, private=private)
+
+    def _audit(self, request: web.Request, error: OperationError) -> None:
+        """Write down who was refused what; a token that is not ours names nobody."""
+        try:
+            caller = self._caller(request)
+        except Unauthorized:
+            caller = Caller(None, "http", address=request.remote)
+        operation = f"{request.method} {request.path}"
+        self._service.auditor.refused(caller, operation, request.match_info.get("name"), error)
 
     def _unless_held(self, request: web.Request, response: web.Response, etag: str | None) -> web.Response:
         """RFC 9110 §13.1.2: what the client has already is not sent again."""

@@ -1,6 +1,7 @@
 """The life of the daemon on the bus: connect, look, settle, serve; and again, for as long as it takes."""
 
 import asyncio
+import contextlib
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,7 +17,17 @@ from aliciacfg.drift import Drift
 from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves
 from aliciacfg.messages import SOURCE, AppliedReport, HealthAnswer
 from aliciacfg.mqtt import envelope, topics
-from aliciacfg.mqtt.connection import BrokerAddress, Connection, Denied, Inbound, Protocol, Will, connect
+from aliciacfg.mqtt.acl import probe_topic
+from aliciacfg.mqtt.connection import (
+    BrokerAddress,
+    Connection,
+    Denied,
+    Inbound,
+    Protocol,
+    Will,
+    accepts_anybody,
+    connect,
+)
 from aliciacfg.mqtt.requests import Reply, Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.outbox import Outbox
@@ -31,6 +42,7 @@ _PROOFS_OF_LIFE = 2
 _MARKER_SECONDS = 10.0
 _SETTLE_SECONDS = 10.0
 _HEALTH_SECONDS = 30.0
+_PROBE_SECONDS = 30.0
 _MAX_TASKS = 2048
 _MAX_REFUSED = 1024
 _MAX_DISCOVERY_BYTES = 64 * 1024
@@ -80,6 +92,8 @@ class MqttAdapter:
         self._connection: Connection | None = None
         self._protocol: Protocol | None = None
         self._marker_prefix = f"{topics.REPLY}config_service/{service.instance}/"
+        self._probe_topic = probe_topic(service.instance)
+        self._probe_delivered = False
         self._markers: dict[str, asyncio.Future[None]] = {}
         self._foreign: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
@@ -161,12 +175,14 @@ class MqttAdapter:
                 await connection.subscribe(
                     [f"{topics.CONFIG}#", topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER]
                 )
+                await self._probe(connection)
                 await self._tell(connection, topics.REGISTER, self._registration())
                 await self._retained.read_back(connection, self._marker)
                 self._connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
                 group.create_task(self._publish_health_forever(connection), name="mqtt-health")
                 group.create_task(self._watch_for_others(connection), name="mqtt-others")
+                group.create_task(self._probe_forever(connection), name="mqtt-probe")
                 await self._settle()
 
     async def _settle(self) -> None:
@@ -209,18 +225,30 @@ class MqttAdapter:
             _log.exception("message_failed", topic=inbound.topic)
 
     def _receive(self, inbound: Inbound) -> None:
+        if inbound.topic == self._probe_topic:
+            self._probe_delivered = True
+            return
         reply = None if inbound.retained else self._requests.answer_at_once(inbound)
         if reply is not None:
             self._send(reply)
-            return
+        elif inbound.topic.startswith(topics.CONFIG):
+            self._on_config(inbound)
+        else:
+            self._on_bus(inbound)
+
+    def _on_config(self, inbound: Inbound) -> None:
+        """What is said under ``alicia/config/``: our own retained messages, reports, requests, and other programs'."""
         topic = inbound.topic
         if topic.startswith(topics.UPDATE) or topic in {topics.ENVIRONMENT, topics.KEY}:
             self._retained.receive(topics.topic_subject(topic), inbound)
         elif topic.startswith(topics.APPLIED):
             self._start(self._on_applied(inbound), name="mqtt-applied")
-        elif topic.startswith(topics.CONFIG):
+        else:
             self._on_request(inbound)
-        elif topic.startswith(self._marker_prefix):
+
+    def _on_bus(self, inbound: Inbound) -> None:
+        topic = inbound.topic
+        if topic.startswith(self._marker_prefix):
             marker = self._markers.get(topic)
             if marker is not None and not marker.done():
                 marker.set_result(None)
@@ -443,6 +471,33 @@ class MqttAdapter:
             if all(answer is not None and answer.instance == health.instance for answer in answers):
                 raise AnotherDaemon(health.instance)
             _log.warning("foreign_health_unproven", instance=health.instance[:64])
+
+    # Access
+
+    async def _probe(self, connection: Connection) -> None:
+        """Try whether the broker makes requesters prove who they are.
+
+        Under the access list nobody, this daemon included, can ask in the name of somebody else; and whoever
+        connects under a name has to prove it.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        if not self._service.authorization.access.enforced:
+            self._service.authorization.prove_bus(proves=False)
+            return
+        self._probe_delivered = False
+        with contextlib.suppress(Denied):
+            await connection.publish(self._probe_topic, b"")
+        await self._marker()
+        proves = not self._probe_delivered and not await accepts_anybody(self._address)
+        self._service.authorization.prove_bus(proves=proves)
+
+    async def _probe_forever(self, connection: Connection) -> None:
+        """An access list may be loaded, or taken away, while the connection stands."""
+        while True:
+            await asyncio.sleep(_PROBE_SECONDS)
+            await self._probe(connection)
 
     # Markers and alerts
 

@@ -15,11 +15,12 @@ publishes anew.
 import asyncio
 import contextlib
 import logging
+import secrets
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import aiomqtt
@@ -346,6 +347,17 @@ async def connect(
         yield connection
     finally:
         await connection.close()
+
+
+async def accepts_anybody(address: BrokerAddress) -> bool:
+    """Whether the broker lets somebody in under the daemon's name who does not know its password."""
+    stranger = replace(address, password=secrets.token_urlsafe(), tls_cert=None, tls_key=None)
+    try:
+        connection = await _open(stranger, ("5", "3.1.1"), client_id=None, will=None, timeout_seconds=_TIMEOUT_SECONDS)
+    except BrokerUnavailable:
+        return False
+    await connection.close()
+    return True
 
 
 async def _find_protocol(address: BrokerAddress, *, timeout_seconds: float) -> Protocol:

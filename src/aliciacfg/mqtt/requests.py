@@ -6,7 +6,7 @@ import structlog
 
 from aliciacfg import names
 from aliciacfg.documents import decode, type_name
-from aliciacfg.errors import Busy, Forbidden, InvalidRequest, NotFound, OperationError, TooLarge
+from aliciacfg.errors import Busy, Forbidden, InvalidRequest, NotFound, OperationError, TooLarge, Unauthorized
 from aliciacfg.messages import MAX_REQUEST_ID_BYTES, Caller, encode_failure, encode_internal, encode_success
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Inbound
@@ -69,6 +69,10 @@ class Requests:
         topic = inbound.response_topic
         if topic is None:
             topic = f"{topics.REPLY}get/{name}"
+        elif self._service.authorization.access.enforced:
+            # A service may always read its own; answers to it go below its own name.
+            if topics.own_answer_topic_problem(topic, name) is not None:
+                return None
         elif topic not in self._known:
             if not self.may_answer_on(topic):
                 return None
@@ -79,8 +83,14 @@ class Requests:
         return Reply(topic, encode_success(cached.body, None), True, inbound.qos, inbound.correlation_data)
 
     def may_answer_on(self, topic: str) -> bool:
-        """Whether an answer may go to a topic that somebody names."""
-        return topics.answer_topic_problem(topic, self._prefixes) is None
+        """Whether an answer to nobody in particular may go to a topic that somebody names."""
+        return self._answer_topic_problem(topic, None) is None
+
+    def _answer_topic_problem(self, topic: str, requester: str | None) -> str | None:
+        """Why an answer cannot go to a topic that a requester names; once there are rules, only to its own."""
+        if self._service.authorization.access.enforced:
+            return topics.own_answer_topic_problem(topic, requester)
+        return topics.answer_topic_problem(topic, self._prefixes)
 
     def is_request(self, inbound: Inbound) -> bool:
         """Whether a message may have to be answered."""
@@ -101,11 +111,13 @@ class Requests:
             # Other programs' messages: the bus carries more than requests under alicia/config/.
             return None
         topic = request.default_answer
-        if problem is None and named is not None and (why := topics.answer_topic_problem(named, self._prefixes)):
+        requester = _requester(operation, request.levels)
+        why = None if named is None else self._answer_topic_problem(named, requester)
+        if named is not None and why is None:
+            topic = named
+        elif why is not None and problem is None:
             # Checked before anything is carried out.
             problem = Forbidden(f"The request names an answer topic that is not allowed: {why}. Nothing was done.")
-        elif named is not None and self.may_answer_on(named):
-            topic = named
         body, success = await self._body(inbound.topic, request, operation, opened, problem)
         wrapped = envelope.wrap(body, kind="response", destination=opened.source, depth=opened.depth)
         return Reply(topic, wrapped, success, inbound.qos, inbound.correlation_data)
@@ -120,21 +132,27 @@ class Requests:
     ) -> tuple[bytes, bool]:
         """The encoded answer, and whether it is a success; carries the operation out unless there is a problem."""
         request_id = _request_id(opened)
+        caller = Caller(_requester(operation, request.levels), "mqtt")
         try:
             if problem is not None:
                 raise problem
             if operation is None:
                 raise NotFound(f"There is no operation {request.operation!r}; there are: {', '.join(_OPERATIONS)}.")
             name, requester = _levels(operation, request.levels)
+            proven = self._service.authorization.bus_proves and requester is not None
+            caller = Caller(requester, "mqtt", proven=proven)
             known = operation.fields - operation.http_only
             fields = {key: value for key, value in opened.content.items() if key in known}
             if request_id is not None:
                 fields["request_id"] = request_id
-            answer = await operation.run(self._service, Caller(requester, "mqtt"), name, fields)
+            answer = await operation.run(self._service, caller, name, fields)
             return encode_answer(operation, answer, request_id), True
         except OperationError as error:
             self._service.counters.errors += 1
             _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.message)
+            if isinstance(error, Unauthorized | Forbidden):
+                target = request.levels[0] if request.levels else None
+                self._service.auditor.refused(caller, request.operation, target, error)
             return encode_failure(error, request_id), False
         except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the requester is answered
             self._service.counters.errors += 1
@@ -148,7 +166,8 @@ class Requests:
             return None
         named = inbound.response_topic
         topic = request.default_answer
-        if named is not None and self.may_answer_on(named):
+        requester = _requester(_OPERATIONS.get(request.operation), request.levels)
+        if named is not None and self._answer_topic_problem(named, requester) is None:
             topic = named
         body = encode_failure(Busy("Too many requests wait; try again in a second."), None)
         return Reply(topic, body, False, inbound.qos, inbound.correlation_data)
@@ -198,3 +217,13 @@ def _levels(operation: Operation, levels: tuple[str, ...]) -> tuple[str, str | N
         names.check_service(name)
         requester = name
     return name, requester
+
+
+def _requester(operation: Operation | None, levels: tuple[str, ...]) -> str | None:
+    """Who asks, as far as the topic says it well."""
+    if operation is None:
+        return None
+    try:
+        return _levels(operation, levels)[1]
+    except InvalidRequest:
+        return None
