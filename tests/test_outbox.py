@@ -93,3 +93,23 @@ def test_strangers_cannot_be_confirmed():
     outbox = Outbox()
     outbox.confirm(Announcement("a", 1, b"x"))
     assert (outbox.take_confirmed(), outbox.pending) == ((), 0)
+
+
+def test_the_age_is_that_of_what_waits_longest():
+    """From when a subject fell behind until it was confirmed, however often it changed meanwhile."""
+    now = 100.0
+    outbox = Outbox([Announcement("a", 1, b"1")], clock=lambda: now)
+    now += 2
+    first = outbox.create("b", b"2")
+    outbox.add([first])
+    newer = outbox.create("a", b"3")
+    outbox.add([newer])
+    now += 3
+    assert outbox.oldest_seconds == 5
+    outbox.confirm(newer)
+    assert outbox.oldest_seconds == 3
+    outbox.confirm(first)
+    assert outbox.oldest_seconds == 0
+    outbox.repeat("a")
+    now += 1
+    assert outbox.oldest_seconds == 1

@@ -5,7 +5,8 @@ and confirms it; a crash anywhere leaves it pending, and the next start publishe
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 
 from aliciacfg.records import Announcement
 
@@ -27,10 +28,20 @@ def subject_service(subject: str) -> str | None:
 class Outbox:
     """The newest announcement of each subject."""
 
-    def __init__(self, announcements: Iterable[Announcement] = ()) -> None:
+    def __init__(
+        self, announcements: Iterable[Announcement] = (), *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Go on where the last run ended.
+
+        Args:
+            announcements: What it left, pending or not.
+            clock: Seconds, monotonic.
+        """
+        self._clock = clock
         self._current = {item.subject: item for item in announcements}
         self._sequence = max((item.sequence for item in self._current.values()), default=0)
-        self._pending = {item.subject: None for item in self._current.values() if item.pending}
+        # Since when each has been waiting; a newer announcement waits since the first that it replaces.
+        self._pending = {item.subject: clock() for item in self._current.values() if item.pending}
         self._confirmed: dict[str, Announcement] = {}
         self.changed = asyncio.Event()
         if self._pending:
@@ -46,6 +57,13 @@ class Outbox:
         """How many subjects the bus has not been seen to hold."""
         return len(self._pending)
 
+    @property
+    def oldest_seconds(self) -> float:
+        """How long what waits longest has been waiting, this start at most; 0 if nothing waits."""
+        # A subject keeps its place until it is confirmed, so the first waits longest.
+        since = next(iter(self._pending.values()), None)
+        return 0.0 if since is None else self._clock() - since
+
     def create(self, subject: str, payload: bytes) -> Announcement:
         """An announcement to be committed and then ``add``-ed."""
         self._sequence += 1
@@ -57,13 +75,13 @@ class Outbox:
             known = self._current.get(item.subject)
             if known is None or known.sequence < item.sequence:
                 self._current[item.subject] = item
-                self._pending[item.subject] = None
+                self._pending.setdefault(item.subject, self._clock())
         self.changed.set()
 
     def repeat(self, subject: str) -> None:
         """Publish a subject's announcement again."""
         if subject in self._current:
-            self._pending[subject] = None
+            self._pending.setdefault(subject, self._clock())
             self.changed.set()
 
     def due(self) -> list[Announcement]:
