@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "aliciacfg"
 LAYERS = (
     ("__init__", "mqtt", "http"),
     ("errors", "records"),
-    ("alerts", "datadir", "documents", "names", "outbox", "sealing", "watching"),
+    ("alerts", "datadir", "documents", "metrics", "names", "outbox", "sealing", "watching"),
     ("contract", "integrity", "logs", "messages", "settings", "tokens", "versions", "yamlfiles"),
     ("access", "drift", "migrations", "schemas", "store"),
     ("explaining", "comparing", "instances", "layers"),
@@ -59,6 +59,7 @@ OWNERS = {
     "jsonschema_rs": {"schemas"},
     "nacl": {"sealing"},
     "paho": {"mqtt.connection"},
+    "prometheus_client": {"metrics"},
     "rich": {"cli.output"},
     "ruamel": {"yamlfiles"},
     "semver": {"versions"},

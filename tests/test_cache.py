@@ -72,3 +72,13 @@ def test_the_hit_rate_counts_look_ups():
     clock.now += 10
     cache.get(KEY)
     assert cache.hit_rate == 0.6
+
+
+def test_a_hit_is_counted_and_a_miss_left_to_the_look_up_after_it():
+    """Whoever finds nothing asks again by get, and the one read is one miss."""
+    cache = AnswerCache(ttl_seconds=10, clock=Clock())
+    assert cache.hit(KEY) is None
+    assert cache.get(KEY) is None
+    put(cache)
+    assert cache.hit(KEY) is not None
+    assert (cache.hits, cache.misses) == (1, 1)

@@ -4,6 +4,7 @@ import re
 
 from aliciacfg.cli import EXIT_CODES, main
 from aliciacfg.errors import ErrorCode
+from aliciacfg.metrics import FAMILIES
 from aliciacfg.operations import OPERATIONS
 from aliciacfg.settings import SETTINGS
 from support import ROOT
@@ -20,6 +21,17 @@ def test_the_settings_table_is_the_one_in_the_code():
     expected = [
         f"| `{row.name}` | `{row.flag}` | {f'`{row.default}`' if row.default else ''} | {row.help} |"
         for row in SETTINGS
+    ]
+    assert documented == expected
+
+
+def test_the_metrics_table_is_the_one_in_the_code():
+    """Every metric with its type, labels and meaning, and none that is not there."""
+    table = OPERATION.partition("<!-- metrics:")[2].partition("<!-- /metrics -->")[0]
+    documented = [line for line in table.splitlines() if line.startswith("| `")]
+    expected = [
+        f"| `{family.name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | {family.help} |"
+        for family in FAMILIES
     ]
     assert documented == expected
 

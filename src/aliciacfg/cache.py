@@ -50,12 +50,18 @@ class AnswerCache:
 
     def get(self, key: Key) -> CachedAnswer | None:
         """The answer, if there is a fresh one."""
+        found = self.hit(key)
+        if found is None:
+            self.misses += 1
+        return found
+
+    def hit(self, key: Key) -> CachedAnswer | None:
+        """The answer, if there is a fresh one; a miss is not counted, since whoever misses goes on to ``get``."""
         found = self._entries.get(key)
-        if found is not None and found.expires > self._clock():
-            self.hits += 1
-            return found
-        self.misses += 1
-        return None
+        if found is None or found.expires <= self._clock():
+            return None
+        self.hits += 1
+        return found
 
     def put(self, key: Key, *, body: bytes, etag: str, revision: int, checksum: str) -> CachedAnswer:
         """Keep an answer, replacing what was there."""

@@ -7,6 +7,7 @@ requesters see are in ``service``.
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -36,7 +37,7 @@ from aliciacfg.layers import Sources, Stamps
 from aliciacfg.messages import ConfigAnswer, Migration, UpdateMessage
 from aliciacfg.outbox import ENVIRONMENT, KEY, Outbox, service_subject, subject_service
 from aliciacfg.planning import Origin, Plan, Planner, announce_record, difference, open_record, redact_sealed
-from aliciacfg.records import AuditEntry, Record, RecordHead, Write
+from aliciacfg.records import AuditEntry, Cause, Record, RecordHead, Write
 from aliciacfg.sealing import Keyring
 from aliciacfg.state import Entry, Key, State
 from aliciacfg.store import Store
@@ -78,6 +79,7 @@ class Configurations:
         outbox: What the bus has to hold.
         cache: Encoded answers to ``get``.
         last_update: Unix seconds of the newest revision since the start.
+        revisions: How many were committed since the start, by cause.
         degraded: Why the files on disk are not the ones that serve, or None.
         planning: Held from the first look at a head until the plan is submitted, by whoever waits in between.
     """
@@ -117,6 +119,7 @@ class Configurations:
         self.active = ""
         self.epoch = 1
         self.last_update: float | None = None
+        self.revisions: Counter[Cause] = Counter()
         self.degraded: str | None = None
         store.on_abort = self._aborted
 
@@ -450,6 +453,7 @@ class Configurations:
             self._wake((record.environment, record.service))
         if plan.records:
             self.last_update = plan.records[-1].timestamp
+            self.revisions.update(record.cause for record in plan.records)
         if plan.activates is not None:
             self.active = plan.activates
             for key in list(self._waiters):

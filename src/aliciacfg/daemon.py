@@ -28,10 +28,12 @@ from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, Sour
 from aliciacfg.http.adapter import HttpAdapter, HttpSettings, is_loopback
 from aliciacfg.instances import Instances
 from aliciacfg.integrity import Chain
+from aliciacfg.metrics import Metrics
 from aliciacfg.migrations import DIRECTORY
 from aliciacfg.mqtt.adapter import MqttAdapter
 from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
+from aliciacfg.operations import BY_NAME
 from aliciacfg.patrol import Patrol
 from aliciacfg.sealing import Keyring
 from aliciacfg.service import VERSION, ConfigService
@@ -166,6 +168,7 @@ async def _run(
             instances=instances,
             authorization=authorization,
             auditor=auditor,
+            metrics=Metrics(operations=BY_NAME, version=VERSION),
             instance=data.instance,
         )
         if settings.protected_mode == "off":

@@ -53,21 +53,44 @@ class Reader:
     """The operations that read."""
 
     def __init__(
-        self, configurations: Configurations, *, authorization: Authorization, instances: Instances, drift: Drift
+        self,
+        configurations: Configurations,
+        *,
+        authorization: Authorization,
+        instances: Instances,
+        drift: Drift,
+        on_read: Callable[[str], None],
     ) -> None:
+        """Take what it needs.
+
+        Args:
+            configurations: What is read.
+            authorization: Says who may read what.
+            instances: Which copies of services run what.
+            drift: What is not as the store has it.
+            on_read: Counts the services whose configuration was read.
+        """
+        self._on_read = on_read
         self._configurations = configurations
         self._authorization = authorization
         self._instances = instances
         self._drift = drift
 
     def cached_get(self, service: str) -> CachedAnswer | None:
-        """The encoded answer to a plain ``get`` in the active environment, if it is at hand."""
+        """The encoded answer to a plain ``get`` in the active environment, if it is at hand; counts as read."""
         configurations = self._configurations
-        return configurations.cache.get((configurations.active, service))
+        cached = configurations.cache.hit((configurations.active, service))
+        if cached is not None:
+            self._on_read(service)
+        return cached
 
     async def get(self, _caller: Caller, service: str, request: GetRequest) -> Answer:
         """One configuration."""
-        key = self._key(service, request)
+        answer = await self._get(self._key(service, request), request)
+        self._on_read(service)
+        return answer
+
+    async def _get(self, key: Key, request: GetRequest) -> Answer:
         record = self._configurations.live(key)
         if request.revision is not None and request.revision != record.revision:
             record = await self._configurations.revision(key, request.revision)
@@ -80,7 +103,7 @@ class Reader:
                 return Answer(documents.encode(unchanged), cached.etag)
         if request.pointer is None and request.format == "json":
             return plain
-        return self._picked(plain, service, request)
+        return self._picked(plain, key[1], request)
 
     async def while_current(
         self, service: str, environment: str | None, is_current: Callable[[str], bool], seconds: float

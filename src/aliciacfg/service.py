@@ -1,6 +1,7 @@
 """ConfigService: what a daemon answers and knows of itself, whatever the transport."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from importlib.metadata import version as package_version
 from typing import Literal
@@ -14,6 +15,7 @@ from aliciacfg.drift import Drift
 from aliciacfg.errors import NotFound
 from aliciacfg.instances import Instances
 from aliciacfg.messages import SOURCE, Answer, AppliedReport, Caller, HealthAnswer, Request
+from aliciacfg.metrics import Metrics, Readings
 from aliciacfg.outbox import service_subject
 from aliciacfg.reading import Reader
 from aliciacfg.records import Write
@@ -21,15 +23,6 @@ from aliciacfg.store import Store
 from aliciacfg.writing import Writer
 
 VERSION = package_version("aliciacfg")
-
-
-class Counters:
-    """What health tells since the start."""
-
-    def __init__(self) -> None:
-        self.messages_processed = 0
-        self.errors = 0
-        self.validation_errors = 0
 
 
 class ConfigService:
@@ -40,7 +33,7 @@ class ConfigService:
         auditor: Told of refused access.
         reads: The operations that read.
         writes: The operations that write.
-        counters: Counted by the adapters, told by health.
+        metrics: Kept by the adapters and the operations; health tells some of it.
         instance: Names this daemon's data directory on the bus.
         bus_connected: Kept by the bus adapter.
         devices: How many devices the device registry knows; None while it is absent.
@@ -56,6 +49,7 @@ class ConfigService:
         instances: Instances,
         authorization: Authorization,
         auditor: Auditor,
+        metrics: Metrics,
         instance: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -69,8 +63,10 @@ class ConfigService:
         self._online: dict[str, bool] = {}
         self.authorization = authorization
         self.auditor = auditor
-        self.counters = Counters()
-        self.reads = Reader(configurations, authorization=authorization, instances=instances, drift=drift)
+        self.metrics = metrics
+        self.reads = Reader(
+            configurations, authorization=authorization, instances=instances, drift=drift, on_read=metrics.accessed
+        )
         self.writes = Writer(configurations, authorization=authorization, alerts=alerts, on_invalid=self._count_invalid)
         self.instance = instance
         self.bus_connected = False
@@ -96,16 +92,35 @@ class ConfigService:
             configs_managed=configurations.state.count(configurations.active),
             last_update=configurations.last_update,
             cache_hit_rate=round(configurations.cache.hit_rate, 4),
-            validation_errors=self.counters.validation_errors,
+            validation_errors=self.metrics.validation_errors,
             mqtt_connected=self.bus_connected,
             outbox_pending=configurations.outbox.pending,
             drift=len(self._drift.items),
             device_registry="absent" if self.devices is None else self.devices,
             services_online=sum(self._online.values()),
-            messages_processed=self.counters.messages_processed,
-            errors=self.counters.errors,
+            messages_processed=self.metrics.messages_processed,
+            errors=self.metrics.errors,
             alerts=self._alerts.standing,
         )
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The metrics as text, and its content type.
+
+        Args:
+            accept: The media types that the scraper takes.
+        """
+        configurations = self._configurations
+        readings = Readings(
+            cache_hits=configurations.cache.hits,
+            cache_misses=configurations.cache.misses,
+            revisions=configurations.revisions,
+            outbox_pending=configurations.outbox.pending,
+            outbox_oldest_seconds=configurations.outbox.oldest_seconds,
+            drift=self._drift.counts,
+            alerts=Counter(alert.kind for alert in self._alerts.standing_alerts),
+            broker_connected=self.bus_connected,
+        )
+        return self.metrics.exposition(accept, readings)
 
     @property
     def ready(self) -> bool:
@@ -155,7 +170,7 @@ class ConfigService:
             await self._store.submit(write, lambda: None)
 
     def _count_invalid(self) -> None:
-        self.counters.validation_errors += 1
+        self.metrics.validation_errors += 1
 
     def _status(self) -> Literal["healthy", "degraded", "unhealthy"]:
         if not self._store.healthy:

@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import cast
 
 import structlog
@@ -37,6 +38,7 @@ from aliciacfg.messages import (
     encode_internal,
     encode_success,
 )
+from aliciacfg.metrics import OTHER, Meter, Outcome
 from aliciacfg.operations import OPERATIONS, Operation, encode_answer
 from aliciacfg.service import ConfigService
 
@@ -65,6 +67,7 @@ _BODY_OVERHEAD_BYTES = 16 * 1024
 _MAX_DIGITS = 18
 _RETRY_AFTER_SECONDS = "1"
 _ANYWHERE = "/{path:.*}"
+_STARTED = web.RequestKey("started", float)
 # Hosts that were found good, and answers made ready to send; a home has a few of each.
 _MAX_KNOWN = 4096
 _HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
@@ -136,6 +139,7 @@ class HttpAdapter:
             else:
                 app.router.add_route(operation.method, path, handler)
         app.router.add_get("/ready", self._within(self._ready))
+        app.router.add_get("/metrics", self._within(self._metrics))
         app.router.add_route("*", _ANYWHERE, self._within(self._nowhere))
         self._app = app
         self._runner = web.AppRunner(
@@ -169,11 +173,12 @@ class HttpAdapter:
         self._closing.set()
         await self._runner.cleanup()
 
-    def _within(self, handler: _Handler) -> _Handler:
-        """A handler within the boundary."""
+    def _within(self, handler: _Handler, operation: str = OTHER) -> _Handler:
+        """A handler within the boundary; its requests are counted as those of an operation."""
+        meter = self._service.metrics.meter(operation, "http")
 
         async def handle(request: web.Request) -> web.Response:
-            return await self._boundary(request, handler)
+            return await self._boundary(request, handler, meter)
 
         return handle
 
@@ -188,28 +193,34 @@ class HttpAdapter:
             raise web.HTTPMethodNotAllowed(request.method, allowed)
         raise web.HTTPNotFound
 
-    async def _boundary(self, request: web.Request, handler: _Handler) -> web.Response:
-        """Every request comes and goes through here: who may drive us, and what errors look like."""
+    async def _boundary(self, request: web.Request, handler: _Handler, meter: Meter) -> web.Response:
+        """Every request comes and goes through here: who may drive us, what errors look like, what is counted."""
+        request[_STARTED] = perf_counter()
         request_id = request.query.get("request_id") if request.query_string else None
+        outcome: Outcome = "success"
         try:
             self._check_browser(request)
-            return await handler(request)
+            response = await handler(request)
         except OperationError as error:
             if isinstance(error, Unauthorized | Forbidden):
                 self._audit(request, error)
-            return self._refused(request, error, request_id)
+            outcome = error.code
+            response = self._refused(request, error, request_id)
         except web.HTTPException as error:
-            return self._refused(request, _from_aiohttp(request, error), request_id)
+            refusal = _from_aiohttp(request, error)
+            outcome = refusal.code
+            response = self._refused(request, refusal, request_id)
         except (ConnectionError, asyncio.CancelledError):
             # The client is gone; nobody is left to answer.
             raise
         except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the requester is answered
-            self._service.counters.errors += 1
             _log.exception("failed", transport="http", method=request.method, path=request.path)
-            return _json(encode_internal(request_id), status=500)
+            outcome = "internal"
+            response = _json(encode_internal(request_id), status=500)
+        meter.answered(perf_counter() - request[_STARTED], outcome)
+        return response
 
     def _refused(self, request: web.Request, error: OperationError, request_id: str | None) -> web.Response:
-        self._service.counters.errors += 1
         status = _status(error)
         _log.info(
             "refused", transport="http", method=request.method, path=request.path, status=status, code=error.code,
@@ -228,13 +239,15 @@ class HttpAdapter:
         async def run(request: web.Request) -> web.Response:
             return await self._run(operation, request)
 
-        handle = self._within(run)
+        handle = self._within(run, operation.name)
         return self._get(handle) if operation.name == "get" else handle
 
     def _get(self, otherwise: _Handler) -> _Handler:
         """The short path of a plain read from a known host, where nothing can fail: name, ready bytes, send."""
+        meter = self._service.metrics.meter("get", "http")
 
         async def handle(request: web.Request) -> web.Response:
+            started = perf_counter()
             headers = request.headers
             if (
                 request.query_string
@@ -246,19 +259,18 @@ class HttpAdapter:
                 or (cached := self._service.reads.cached_get(request.match_info["name"])) is None
             ):
                 return await otherwise(request)
-            self._service.counters.messages_processed += 1
             answer = self._answers.get(cached.etag)
             if answer is None:
                 if len(self._answers) >= _MAX_KNOWN:
                     self._answers.clear()
                 sent = {**_HEADERS, "Content-Type": _JSON, "ETag": f'"{cached.etag}"'}
                 answer = self._answers[cached.etag] = encode_success(cached.body, None), sent
+            meter.answered(perf_counter() - started)
             return web.Response(body=answer[0], headers=answer[1])
 
         return handle
 
     async def _run(self, operation: Operation, request: web.Request) -> web.Response:
-        self._service.counters.messages_processed += 1
         fields = _query_fields(request)
         name = request.match_info.get("name", "")
         if operation.body != "none" or request.body_exists:
@@ -271,6 +283,8 @@ class HttpAdapter:
         held = request.headers.get("If-None-Match")
         if held is not None and operation.name == "get":
             await self._wait(name, operation.parse(fields), held)
+            # The time that a client asks to wait is none that its answer takes.
+            request[_STARTED] = perf_counter()
         answer = await operation.run(self._service, caller, name, fields)
         if answer.form != "json":
             response = web.Response(body=answer.body, content_type=_MEDIA_TYPES[answer.form], charset="utf-8")
@@ -402,6 +416,10 @@ class HttpAdapter:
         ready = self._service.ready
         body: JsonObject = {"ready": ready, "mqtt_connected": self._service.bus_connected}
         return _json(documents.encode(body), status=200 if ready else 503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._service.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
 
     def _check_browser(self, request: web.Request) -> None:
         """Refuse what a foreign web page makes a browser send: it must not drive a daemon on loopback.

@@ -5,6 +5,7 @@ import contextlib
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -390,11 +391,13 @@ class MqttAdapter:
             return
 
     def _on_health_check(self, inbound: Inbound) -> None:
+        started = perf_counter()
         self._health_changed.set()
         named = inbound.response_topic
         if named is not None and not inbound.retained and self._requests.may_answer_on(named):
             body = documents.encode(self._service.health_now())
             self._send(Reply(named, body, True, inbound.qos, inbound.correlation_data))
+        self._service.metrics.meter("health", "mqtt").answered(perf_counter() - started)
 
     # Other daemons
 

@@ -1,6 +1,7 @@
 """Requests over MQTT: decode, call, answer; every error becomes an answer."""
 
 from dataclasses import dataclass
+from time import perf_counter
 
 import structlog
 
@@ -8,6 +9,7 @@ from aliciacfg import names
 from aliciacfg.documents import decode, type_name
 from aliciacfg.errors import Busy, Forbidden, InvalidRequest, NotFound, OperationError, TooLarge, Unauthorized
 from aliciacfg.messages import MAX_REQUEST_ID_BYTES, Caller, encode_failure, encode_internal, encode_success
+from aliciacfg.metrics import Outcome
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Inbound
 from aliciacfg.mqtt.envelope import Opened
@@ -57,15 +59,14 @@ class Requests:
         self._prefixes = reply_prefixes
         self._max_bytes = max_config_bytes + _REQUEST_OVERHEAD_BYTES
         self._known: set[str] = set()
+        self._reads = service.metrics.meter("get", "mqtt")
 
     def answer_at_once(self, inbound: Inbound) -> Reply | None:
         """The short path: a plain ``get`` of what is cached. None sends the request down the long one."""
         if inbound.payload or not inbound.topic.startswith(_GET):
             return None
+        started = perf_counter()
         name = inbound.topic[len(_GET) :]
-        cached = self._service.reads.cached_get(name)
-        if cached is None:
-            return None
         topic = inbound.response_topic
         if topic is None:
             topic = f"{topics.REPLY}get/{name}"
@@ -79,8 +80,12 @@ class Requests:
             if len(self._known) >= _MAX_KNOWN_TOPICS:
                 self._known.clear()
             self._known.add(topic)
-        self._service.counters.messages_processed += 1
-        return Reply(topic, encode_success(cached.body, None), True, inbound.qos, inbound.correlation_data)
+        cached = self._service.reads.cached_get(name)
+        if cached is None:
+            return None
+        body = encode_success(cached.body, None)
+        self._reads.answered(perf_counter() - started)
+        return Reply(topic, body, True, inbound.qos, inbound.correlation_data)
 
     def may_answer_on(self, topic: str) -> bool:
         """Whether an answer to nobody in particular may go to a topic that somebody names."""
@@ -101,7 +106,7 @@ class Requests:
         request = topics.parse_request(inbound.topic)
         if request is None:
             return None
-        self._service.counters.messages_processed += 1
+        started = perf_counter()
         operation = _OPERATIONS.get(request.operation)
         opened, problem = self._open(inbound.payload, operation)
         named = inbound.response_topic
@@ -118,9 +123,10 @@ class Requests:
         elif why is not None and problem is None:
             # Checked before anything is carried out.
             problem = Forbidden(f"The request names an answer topic that is not allowed: {why}. Nothing was done.")
-        body, success = await self._body(inbound.topic, request, operation, opened, problem)
+        body, outcome = await self._body(inbound.topic, request, operation, opened, problem)
         wrapped = envelope.wrap(body, kind="response", destination=opened.source, depth=opened.depth)
-        return Reply(topic, wrapped, success, inbound.qos, inbound.correlation_data)
+        self._service.metrics.meter(request.operation, "mqtt").answered(perf_counter() - started, outcome)
+        return Reply(topic, wrapped, outcome == "success", inbound.qos, inbound.correlation_data)
 
     async def _body(
         self,
@@ -129,8 +135,8 @@ class Requests:
         operation: Operation | None,
         opened: Opened,
         problem: OperationError | None,
-    ) -> tuple[bytes, bool]:
-        """The encoded answer, and whether it is a success; carries the operation out unless there is a problem."""
+    ) -> tuple[bytes, Outcome]:
+        """The encoded answer, and what came of it; carries the operation out unless there is a problem."""
         request_id = _request_id(opened)
         caller = Caller(_requester(operation, request.levels), "mqtt")
         try:
@@ -146,18 +152,16 @@ class Requests:
             if request_id is not None:
                 fields["request_id"] = request_id
             answer = await operation.run(self._service, caller, name, fields)
-            return encode_answer(operation, answer, request_id), True
+            return encode_answer(operation, answer, request_id), "success"
         except OperationError as error:
-            self._service.counters.errors += 1
             _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.message)
             if isinstance(error, Unauthorized | Forbidden):
                 target = request.levels[0] if request.levels else None
                 self._service.auditor.refused(caller, request.operation, target, error)
-            return encode_failure(error, request_id), False
+            return encode_failure(error, request_id), error.code
         except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the requester is answered
-            self._service.counters.errors += 1
             _log.exception("failed", transport="mqtt", topic=topic)
-            return encode_internal(request_id), False
+            return encode_internal(request_id), "internal"
 
     def refuse_busy(self, inbound: Inbound) -> Reply | None:
         """The answer when too many requests wait already."""
@@ -170,6 +174,7 @@ class Requests:
         if named is not None and self._answer_topic_problem(named, requester) is None:
             topic = named
         body = encode_failure(Busy("Too many requests wait; try again in a second."), None)
+        self._service.metrics.meter(request.operation, "mqtt").answered(0.0, "busy")
         return Reply(topic, body, False, inbound.qos, inbound.correlation_data)
 
     def _open(self, payload: bytes, operation: Operation | None) -> tuple[Opened, OperationError | None]:
