@@ -31,7 +31,7 @@ LAYERS = (
     ("service",),
     ("operations",),
     ("mqtt.connection", "mqtt.envelope", "mqtt.passwords", "mqtt.topics"),
-    ("mqtt.acl", "mqtt.requests", "mqtt.requester", "mqtt.retained", "http.requester", "devbroker"),
+    ("mqtt.acl", "mqtt.devices", "mqtt.requests", "mqtt.requester", "mqtt.retained", "http.requester", "devbroker"),
     ("mqtt.adapter", "http.adapter"),
     ("daemon",),
     ("cli.exits", "cli.loop", "cli.options", "cli.output"),

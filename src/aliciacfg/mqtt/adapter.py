@@ -17,7 +17,7 @@ from aliciacfg.documents import decode
 from aliciacfg.drift import Drift
 from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves
 from aliciacfg.messages import SOURCE, AppliedReport, HealthAnswer
-from aliciacfg.mqtt import envelope, topics
+from aliciacfg.mqtt import devices, envelope, topics
 from aliciacfg.mqtt.acl import probe_topic
 from aliciacfg.mqtt.connection import (
     BrokerAddress,
@@ -92,6 +92,7 @@ class MqttAdapter:
         self._retained = Retained(outbox, alerts, drift, on_confirmed=self._confirmed)
         self._connection: Connection | None = None
         self._protocol: Protocol | None = None
+        self._devices = devices.DeviceRegistry()
         self._marker_prefix = f"{topics.REPLY}config_service/{service.instance}/"
         self._probe_topic = probe_topic(service.instance)
         self._probe_delivered = False
@@ -184,6 +185,7 @@ class MqttAdapter:
                 group.create_task(self._publish_health_forever(connection), name="mqtt-health")
                 group.create_task(self._watch_for_others(connection), name="mqtt-others")
                 group.create_task(self._probe_forever(connection), name="mqtt-probe")
+                group.create_task(self._follow_devices(connection), name="mqtt-devices")
                 await self._settle()
 
     async def _settle(self) -> None:
@@ -212,6 +214,7 @@ class MqttAdapter:
     def _lost(self) -> None:
         self._connection = None
         self._service.bus_connected = False
+        self._forget_devices()
         for marker in self._markers.values():
             marker.cancel()
         self._markers.clear()
@@ -250,15 +253,16 @@ class MqttAdapter:
     def _on_bus(self, inbound: Inbound) -> None:
         topic = inbound.topic
         if topic.startswith(self._marker_prefix):
-            marker = self._markers.get(topic)
-            if marker is not None and not marker.done():
-                marker.set_result(None)
+            self._on_marker(topic)
         elif topic == topics.HEALTH:
             self._on_own_health(inbound)
         elif topic == topics.HEALTH_CHECK:
             self._on_health_check(inbound)
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
             self._start(self._on_discovery(inbound), name="mqtt-discovery")
+        elif topic in topics.DEVICE_REGISTRY:
+            self._devices.receive(inbound)
+            self._service.devices = self._devices.count
 
     def _on_request(self, inbound: Inbound) -> None:
         if not self._requests.is_request(inbound):
@@ -316,6 +320,8 @@ class MqttAdapter:
         name = _service_name(inbound.payload)
         if name is None or name == SOURCE:
             return
+        if name == devices.REGISTRY:
+            self._on_device_registry(here=inbound.topic == topics.REGISTER)
         try:
             if inbound.topic == topics.UNREGISTER:
                 await self._service.unregister(name)
@@ -361,6 +367,29 @@ class MqttAdapter:
             }
         )
         return envelope.wrap(payload)
+
+    # Devices
+
+    async def _follow_devices(self, connection: Connection) -> None:
+        """Ask the device registry, and hear its announcements from now on; the home may do without it."""
+        try:
+            await connection.subscribe(topics.DEVICE_REGISTRY)
+        except BrokerUnavailable as error:
+            _log.warning("device_registry_not_followed", reason=str(error))
+            return
+        # What a session held from before the connection is older than the answer to come.
+        self._forget_devices()
+        self._on_device_registry(here=True)
+
+    def _on_device_registry(self, *, here: bool) -> None:
+        if not here:
+            self._forget_devices()
+        elif self._connection is not None:
+            self._connection.send(topics.DEVICES, devices.question())
+
+    def _forget_devices(self) -> None:
+        self._devices.forget()
+        self._service.devices = None
 
     # Health
 
@@ -525,6 +554,11 @@ class MqttAdapter:
             ) from error
         finally:
             self._markers.pop(topic, None)
+
+    def _on_marker(self, topic: str) -> None:
+        marker = self._markers.get(topic)
+        if marker is not None and not marker.done():
+            marker.set_result(None)
 
     def _confirmed(self) -> None:
         self._held.set()

@@ -15,9 +15,16 @@ HEALTH = "alicia/system/health/config_service"
 HEALTH_CHECK = "alicia/system/health/check"
 REGISTER = "alicia/system/discovery/register"
 UNREGISTER = "alicia/system/discovery/unregister"
+DEVICES = "alicia/devices/discovery"
+DEVICES_ANSWER = DEVICES + "/config_service"
+DEVICE_REGISTERED = "alicia/devices/registered"
+DEVICE_DEREGISTERED = "alicia/devices/deregistered"
 
 # What this program itself says under alicia/config/, beside the operations.
 OWN = frozenset({"update", "alert", "applied", "environment", "key"})
+
+# Where the home's device registry answers and announces.
+DEVICE_REGISTRY = (DEVICES_ANSWER, DEVICE_REGISTERED, DEVICE_DEREGISTERED)
 
 # MQTT allows 65,535 bytes; Mosquitto drops a *publisher* whose topic has some 200 levels or control characters.
 _MAX_TOPIC_BYTES = 1024
