@@ -17,9 +17,9 @@ PACKAGE = ROOT / "src" / "aliciacfg"
 # Lowest first. A module imports from lower layers only: neither from a higher one nor from its own.
 LAYERS = (
     ("__init__", "mqtt", "http"),
-    ("errors", "records"),
+    ("atomicfiles", "errors", "records"),
     ("alerts", "datadir", "documents", "metrics", "names", "outbox", "sealing", "watching"),
-    ("contract", "integrity", "logs", "messages", "settings", "tokens", "versions", "yamlfiles"),
+    ("contract", "integrity", "keyfile", "logs", "messages", "resealing", "settings", "tokens", "versions", "yamlfiles"),
     ("access", "drift", "migrations", "schemas", "store"),
     ("explaining", "comparing", "instances", "layers"),
     ("composing",),

@@ -1,6 +1,5 @@
 """From layers and an overlay to a validated configuration, and from a wanted one back to an overlay."""
 
-import base64
 import copy
 import json
 from typing import Any
@@ -8,15 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nacl.public import PublicKey, SealedBox
 
-from aliciacfg import integrity
+from aliciacfg import integrity, sealing
 from aliciacfg.composing import Composer, redacted
 from aliciacfg.documents import find, merge
 from aliciacfg.errors import TooLarge, ValidationFailed
 from aliciacfg.layers import Environment, EnvironmentFile, Sources
 from aliciacfg.schemas import ServiceSchema
-from aliciacfg.sealing import Keyring
+from aliciacfg.sealing import Keyring, PrivateKey
 
 SECRET = "planted-secret-c07e"
 SCHEMA: dict[str, Any] = {
@@ -39,7 +37,8 @@ VALID: dict[str, Any] = {**BASE, "mqtt_config": {**BASE["mqtt_config"], "usernam
 
 
 def made_keyring(digest_key: bytes = b"d" * 32, private: bytes = b"p" * 32) -> Keyring:
-    return Keyring(current="0" * 16, keys={"0" * 16: private}, digest_key=digest_key)
+    key = PrivateKey(private)
+    return Keyring(current=key.public.key_id, keys=[key], digest_key=digest_key)
 
 
 KEYRING = made_keyring()
@@ -62,10 +61,9 @@ def composer(
     return Composer(Sources({"dev": Environment("dev", files)}, schemas), keyring, max_bytes=max_bytes)
 
 
-def box(**plain: object) -> str:
+def box(value: str, **bound: Any) -> str:
     """A sealed value as an operator makes one."""
-    sealed = SealedBox(PublicKey(KEYRING.public_key)).encrypt(json.dumps(plain).encode())
-    return f"sealed:v1:{KEYRING.current}:{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode()}"
+    return sealing.seal_for(KEYRING.public_key, value, **bound)
 
 
 def checksum(document: dict[str, Any], keyring: Keyring = KEYRING) -> str:
@@ -330,8 +328,8 @@ def test_an_overlay_is_sealed_where_it_has_the_secrets_of_the_whole():
 
 def test_sealed_values_in_files_are_opened():
     """Bound to the service where it is named, to every service in defaults; a plain value in a higher layer wins."""
-    shared = box(service="*", value="everyones", pointer="/mqtt_config/password")
-    own = box(service="bell", environment="dev", value="its own", pointer="/settings/pin")
+    shared = box("everyones", service="*", pointer="/mqtt_config/password")
+    own = box("its own", service="bell", environment="dev", pointer="/settings/pin")
     made = composer({**BASE, "mqtt_config": {"password": shared}}, {"settings": {"pin": own}})
     assert find(made.base("dev", "bell"), "/mqtt_config/password") == "everyones"
     assert find(made.base("dev", "bell"), "/settings/pin") == "its own"

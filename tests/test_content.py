@@ -13,8 +13,8 @@ from aliciacfg import layers
 from aliciacfg.composing import Composer
 from aliciacfg.documents import find
 from aliciacfg.errors import ValidationFailed
+from aliciacfg.keyfile import KeyFile
 from aliciacfg.schemas import ServiceSchema
-from aliciacfg.sealing import Keyring
 from support import ROOT, SERVICES
 
 INVENTORY: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "tests" / "data" / "inventory.yaml")
@@ -41,7 +41,7 @@ def environments(tmp_path: Path) -> Path:
 
 def composer(environments: Path, variables: dict[str, str] | None = None) -> Composer:
     found = layers.load(environments_dir=environments, schemas_dir=ROOT / "schemas", variables=variables or {})
-    keyring = Keyring.load_or_create(environments.parent / "keys.json")
+    keyring = KeyFile.load_or_create(environments.parent / "keys.json", now=0.0).keyring
     return Composer(found, keyring, max_bytes=262_144)
 
 

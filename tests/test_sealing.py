@@ -3,42 +3,41 @@
 import base64
 import hashlib
 import json
-import stat
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from nacl.public import PublicKey, SealedBox
+from nacl import public
+from nacl.public import SealedBox
 
 from aliciacfg import sealing
-from aliciacfg.errors import KeyFileError
-from aliciacfg.sealing import CannotOpen, Keyring
+from aliciacfg.sealing import CannotOpen, Keyring, PrivateKey, PublicKey, UnusableKey
 
 SECRET = "planted-secret-61bd"
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev", "pointer": "/settings/pin"}
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "keys.json"
+def made(*, old: tuple[PrivateKey, ...] = (), digest_key: bytes = b"d" * 32) -> Keyring:
+    """A keyring with a fresh key that seals."""
+    key = PrivateKey.generate()
+    return Keyring(current=key.public.key_id, keys=[*old, key], digest_key=digest_key)
 
 
-@pytest.fixture
-def keyring(path: Path) -> Keyring:
-    return Keyring.load_or_create(path)
+@pytest.fixture(scope="module")
+def keyring() -> Keyring:
+    return made()
 
 
 def box(keyring: Keyring, plain: object) -> str:
     """A sealed value as anybody makes one who has the public key."""
     data = plain if isinstance(plain, bytes) else json.dumps(plain).encode()
-    sealed = SealedBox(PublicKey(keyring.public_key)).encrypt(data)
+    sealed = SealedBox(public.PublicKey(keyring.public_key.raw)).encrypt(data)
     return f"sealed:v1:{keyring.current}:{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode()}"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text())
+@settings(max_examples=100, deadline=None)
+@given(value=st.text())
 def test_what_is_sealed_opens_again_in_its_place(keyring: Keyring, value: str):
     """Any text at all, the empty one too, and the box does not show it."""
     sealed = keyring.seal(value, **HERE)
@@ -149,9 +148,9 @@ def test_base64_that_holds_no_box_is_damaged(keyring: Keyring, text: str):
         keyring.open(f"sealed:v1:{keyring.current}:{text}", **HERE)
 
 
-def test_what_a_lost_key_sealed_says_which_key(keyring: Keyring, tmp_path: Path):
+def test_what_a_lost_key_sealed_says_which_key(keyring: Keyring):
     """The daemon cannot open it and names the key id that would have to be brought back."""
-    other = Keyring.load_or_create(tmp_path / "other.json")
+    other = made()
     sealed = keyring.seal(SECRET, **HERE)
     with pytest.raises(CannotOpen, match=keyring.current):
         other.open(sealed, **HERE)
@@ -169,129 +168,7 @@ def test_what_claims_to_be_sealed_is_taken_at_its_word(value: str, expected: boo
     assert sealing.is_sealed(value) is expected
 
 
-def test_old_keys_go_on_opening(path: Path):
-    """One key seals, all of them open."""
-    old = Keyring.load_or_create(path)
-    stored = json.loads(path.read_bytes())
-    fresh = base64.b64encode(b"\x07" * 32).decode()
-    path.write_text(json.dumps({**stored, "keys": [*stored["keys"], {"key_id": "0" * 16, "private": fresh}]}))
-    sealed = old.seal(SECRET, **HERE)
-    path.write_text(path.read_text().replace(f'"current": "{old.current}"', f'"current": "{"0" * 16}"'))
-    both = Keyring.load_or_create(path)
-    assert both.current == "0" * 16
-    assert both.open(sealed, **HERE) == SECRET
-    assert both.seal(SECRET, **HERE).startswith(f"sealed:v1:{'0' * 16}:")
-    assert both.digest("a", service="s", pointer="/p") == old.digest("a", service="s", pointer="/p")
-
-
-def test_keys_are_made_once_and_then_kept(path: Path):
-    """The first start makes the file; what it sealed and digested is the same after the next."""
-    first = Keyring.load_or_create(path)
-    content = path.read_bytes()
-    sealed, digest = first.seal(SECRET, **HERE), first.digest(SECRET, service="s", pointer="/p")
-    second = Keyring.load_or_create(path)
-    assert path.read_bytes() == content
-    assert second.open(sealed, **HERE) == SECRET
-    assert second.digest(SECRET, service="s", pointer="/p") == digest
-    assert second.public_key == first.public_key
-
-
-def test_the_key_file_is_its_owners_alone(path: Path, keyring: Keyring):
-    """Mode 0600 from the beginning, and nothing else is left in the directory."""
-    assert keyring.current
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_an_interrupted_creation_does_not_hinder_the_next(path: Path):
-    """What a crash left beside the file is neither used nor in the way."""
-    left = path.with_name(".keys.json.new")
-    left.write_text("half")
-    left.chmod(0o644)
-    assert Keyring.load_or_create(path).public_key
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert not left.exists()
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610, 0o601, 0o777])
-def test_a_key_file_that_others_may_touch_is_refused(path: Path, keyring: Keyring, mode: int):
-    """The message says what to run; once that is done the keys are as before."""
-    path.chmod(mode)
-    with pytest.raises(KeyFileError, match="chmod 600"):
-        Keyring.load_or_create(path)
-    path.chmod(0o600)
-    assert Keyring.load_or_create(path).public_key == keyring.public_key
-
-
-def damaged(content: dict[str, Any]) -> dict[str, str]:
-    """Ways in which a key file breaks, by name."""
-    key = content["keys"][0]
-    private = key["private"]
-
-    def with_key(**changes: object) -> str:
-        return json.dumps({**content, "keys": [{**key, **changes}]})
-
-    whole = json.dumps(content)
-    return {
-        "empty": "",
-        "truncated": whole[:-20],
-        "inside the private key": whole[: whole.index(private) + 30],
-        "not JSON": f"{private}\n",
-        "another document": json.dumps([private]),
-        "no keys": json.dumps({**content, "keys": []}),
-        "current is not there": json.dumps({**content, "current": "0" * 16}),
-        "private is no string": with_key(private=[private]),
-        "private is no base64": with_key(private=f"!{private}"),
-        "private is too short": with_key(private=base64.b64encode(base64.b64decode(private)[:31]).decode()),
-        "private is too long": with_key(private=base64.b64encode(base64.b64decode(private) * 2).decode()),
-        "private is not ASCII": with_key(private=f"é{private}"),
-        "digest key is missing": json.dumps({"current": content["current"], "keys": content["keys"]}),
-        "digest key is no base64": json.dumps({**content, "digest_key": f"{content['digest_key']}*"}),
-        "invalid UTF-8": whole.replace("current", "\udcff"),
-    }
-
-
-CONTENT = {
-    "current": "0123456789abcdef",
-    "keys": [{"key_id": "0123456789abcdef", "private": base64.b64encode(bytes(range(32))).decode()}],
-    "digest_key": base64.b64encode(bytes(range(100, 132))).decode(),
-}
-
-
-@pytest.mark.parametrize("how", damaged(CONTENT))
-def test_a_damaged_key_file_is_refused_without_telling_keys(path: Path, how: str):
-    """The message names the file and what to do, no part of a key is in it or behind it, and the file stays."""
-    content = damaged(CONTENT)[how].encode(errors="surrogateescape")
-    path.write_bytes(content)
-    path.chmod(0o600)
-    with pytest.raises(KeyFileError, match=r"keys\.json is not a key file") as refused:
-        Keyring.load_or_create(path)
-    told = repr(refused.value) + str(refused.value)
-    for key in (CONTENT["keys"][0]["private"], CONTENT["digest_key"]):
-        assert not any(key[at : at + 8] in told for at in range(len(key) - 8))
-    assert refused.value.__cause__ is None
-    assert refused.value.__suppress_context__
-    assert path.read_bytes() == content
-
-
-@pytest.mark.parametrize("length", [0, 1, 31])
-def test_a_digest_key_that_lost_bytes_is_damage_too(path: Path, length: int):
-    """With an empty key digests would be plain hashes, and short passwords could be found from checksums."""
-    short = base64.b64encode(bytes(length)).decode()
-    path.write_text(json.dumps({**CONTENT, "digest_key": short}))
-    path.chmod(0o600)
-    with pytest.raises(KeyFileError):
-        Keyring.load_or_create(path)
-
-
-def test_a_key_file_that_cannot_be_read_is_refused_as_one(path: Path):
-    """Such as a directory that a container made in its place."""
-    path.mkdir(mode=0o700)
-    with pytest.raises(KeyFileError):
-        Keyring.load_or_create(path)
-
-
-def test_digests_tell_equal_secrets_of_one_place_only(keyring: Keyring, tmp_path: Path):
+def test_digests_tell_equal_secrets_of_one_place_only(keyring: Keyring):
     """The same for the same value, service and pointer; another as soon as one differs, or the key does."""
     digest = keyring.digest(SECRET, service="bell", pointer="/a")
     assert keyring.digest(SECRET, service="bell", pointer="/a") == digest
@@ -301,20 +178,140 @@ def test_digests_tell_equal_secrets_of_one_place_only(keyring: Keyring, tmp_path
         keyring.digest(SECRET, service="other", pointer="/a"),
         keyring.digest(SECRET, service="bell", pointer="/b"),
         keyring.digest("", service="bell", pointer=f"/a{SECRET}"),
-        Keyring.load_or_create(tmp_path / "other.json").digest(SECRET, service="bell", pointer="/a"),
+        made(digest_key=b"e" * 32).digest(SECRET, service="bell", pointer="/a"),
         hashlib.sha256(SECRET.encode()).hexdigest(),
     }
     assert len(others) == 7
     assert digest not in others
 
 
-def test_what_is_published_is_the_public_key_and_its_name(keyring: Keyring, path: Path):
-    """32 bytes in standard base64, named by the first 16 hex digits of their SHA-256; nothing private."""
-    public = base64.b64decode(keyring.published["public_key"], validate=True)
-    assert public == keyring.public_key
-    assert len(public) == 32
-    assert keyring.published["key_id"] == keyring.current == hashlib.sha256(public).hexdigest()[:16]
-    stored = json.loads(path.read_bytes())
-    private = stored["keys"][0]["private"]
-    assert private not in keyring.published.values()
+def test_what_is_published_is_the_public_key_and_its_name(keyring: Keyring):
+    """32 bytes in standard base64, named by the first 16 hex digits of their SHA-256; read back by whoever seals."""
+    raw = base64.b64decode(keyring.published["public_key"], validate=True)
+    assert raw == keyring.public_key.raw
+    assert len(raw) == 32
+    assert keyring.published["key_id"] == keyring.current == hashlib.sha256(raw).hexdigest()[:16]
     assert keyring.published.keys() == {"key_id", "public_key"}
+    assert PublicKey.from_published(keyring.published) == keyring.public_key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"key_id": "0" * 16}, {"key_id": 5}, {"public_key": "AAAA"}, {"public_key": None}, {"public_key": "*"}],
+)
+def test_a_published_key_whose_name_is_not_its_own_is_refused(keyring: Keyring, change: dict[str, Any]):
+    """The id is what people compare and pin; it has to be that of the very key that is sealed for."""
+    with pytest.raises(UnusableKey):
+        PublicKey.from_published({**keyring.published, **change})
+    for content in (None, [], "text", {"key_id": keyring.current}):
+        with pytest.raises(UnusableKey, match="as a daemon publishes it"):
+            PublicKey.from_published(content)
+
+
+def test_old_keys_go_on_opening():
+    """One key seals, all of them open, and digests do not change with the keys."""
+    first = PrivateKey.generate()
+    old = Keyring(current=first.public.key_id, keys=[first], digest_key=b"d" * 32)
+    both = made(old=(first,))
+    sealed = old.seal(SECRET, **HERE)
+    assert both.current != old.current
+    assert both.open(sealed, **HERE) == SECRET
+    assert sealing.sealed_with(both.seal(SECRET, **HERE)) == both.current
+    assert both.digest("a", service="s", pointer="/p") == old.digest("a", service="s", pointer="/p")
+
+
+places = st.fixed_dictionaries(
+    {
+        "service": st.sampled_from(["bell", "lamp"]),
+        "environment": st.sampled_from(["dev", "prod"]),
+        "pointer": st.sampled_from(["/a", "/a/0", "/a~1b", ""]),
+    }
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(bound=places, loose=st.sets(st.sampled_from(["environment", "pointer"])), found=places)
+@example(bound=HERE, loose={"environment", "pointer"}, found=HERE)
+def test_a_box_opens_exactly_where_its_bindings_say(
+    keyring: Keyring, bound: dict[str, str], loose: set[str], found: dict[str, Any]
+):
+    """Wherever a box is carried, it opens if every binding that it has is that place's, and only then."""
+    binding: dict[str, Any] = {name: value for name, value in bound.items() if name not in loose}
+    sealed = sealing.seal_for(keyring.public_key, SECRET, **binding)
+    if all(found[name] == value for name, value in binding.items()):
+        assert keyring.open(sealed, **found) == SECRET
+    else:
+        with pytest.raises(CannotOpen, match="bound to another"):
+            keyring.open(sealed, **found)
+
+
+def test_what_is_sealed_to_a_service_only_that_service_opens(keyring: Keyring):
+    """Not the daemon, not another recipient, and nowhere but in its place."""
+    recipient, other = PrivateKey.generate(), PrivateKey.generate()
+    sealed = sealing.seal_to_recipient(recipient.public, SECRET, **HERE)
+    assert recipient.open(sealed, **HERE) == SECRET
+    assert sealing.sealed_with(sealed) == recipient.public.key_id
+    with pytest.raises(CannotOpen, match=recipient.public.key_id):
+        keyring.open(sealed, **HERE)
+    with pytest.raises(CannotOpen, match=recipient.public.key_id):
+        other.open(sealed, **HERE)
+    for elsewhere in ({"service": "lamp"}, {"environment": "prod"}, {"pointer": "/b"}):
+        with pytest.raises(CannotOpen, match="bound to another"):
+            recipient.open(sealed, **{**HERE, **elsewhere})
+
+
+# The x-coordinates of all points of order 1, 2, 4 and 8 on the curve and its twist, and their other encodings.
+LOW_ORDER = [
+    "00" * 32,
+    "01" + "00" * 31,
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    "ec" + "ff" * 30 + "7f",
+    "ed" + "ff" * 30 + "7f",
+    "ee" + "ff" * 30 + "7f",
+]
+
+
+@pytest.mark.parametrize("high_bit", [0, 0x80])
+@pytest.mark.parametrize("point", LOW_ORDER)
+def test_a_public_key_of_low_order_is_refused_when_it_is_set(point: str, high_bit: int):
+    """Sealing for one would fail, or be readable by all: it is refused before anything depends on it."""
+    raw = bytes.fromhex(point)
+    raw = raw[:-1] + bytes([raw[-1] | high_bit])
+    with pytest.raises(UnusableKey, match="low order"):
+        PublicKey(raw)
+    with pytest.raises(UnusableKey, match="low order"):
+        PublicKey.parse(base64.b64encode(raw).decode())
+
+
+@pytest.mark.parametrize("text", ["", "AAAA", "not base64!", "é" * 43, "A" * 42 + "\n" + "A", "A" * 100])
+def test_what_is_no_key_is_refused_without_quoting_it(text: str):
+    """Neither as a public nor as a private one; the text may have been a private key with a typing mistake."""
+    for parse in (PublicKey.parse, PrivateKey.parse):
+        with pytest.raises(UnusableKey, match="expected an X25519") as refused:
+            parse(text)
+        assert not text or text not in str(refused.value)
+        assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+
+def test_keys_are_read_in_every_base64_that_is_around():
+    """Standard and URL-safe, padded or not, with a line's end behind it: as this and other programs write them."""
+    raw = bytes([0xFB, 0xFF, 0xBF, *range(29)])
+    standard, safe = base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()
+    assert standard != safe
+    for text in (standard, safe, standard.rstrip("="), safe.rstrip("="), f" {standard}\n"):
+        assert PrivateKey.parse(text).reveal() == standard
+        assert PublicKey.parse(text).raw == raw
+
+
+def test_an_all_zero_private_key_is_refused():
+    """It works as any other, and everybody knows it."""
+    with pytest.raises(UnusableKey, match="zeros"):
+        PrivateKey(bytes(32))
+
+
+def test_a_private_key_does_not_show_in_its_text():
+    """Keys end in logs by way of their repr."""
+    key = PrivateKey.generate()
+    assert key.reveal() not in repr(key)
+    assert key.reveal() not in str(vars(made(old=(key,))))

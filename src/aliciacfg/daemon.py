@@ -29,13 +29,13 @@ from aliciacfg.http.adapter import HttpAdapter, HttpSettings, is_loopback
 from aliciacfg.instances import Instances
 from aliciacfg.integrity import Chain
 from aliciacfg.metrics import Metrics
+from aliciacfg.keyfile import KeyFile
 from aliciacfg.migrations import DIRECTORY
 from aliciacfg.mqtt.adapter import MqttAdapter
 from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.operations import BY_NAME
 from aliciacfg.patrol import Patrol
-from aliciacfg.sealing import Keyring
 from aliciacfg.service import VERSION, ConfigService
 from aliciacfg.settings import Resolved, Settings, variables
 from aliciacfg.store import Store
@@ -126,7 +126,7 @@ async def _run(
     started = time.monotonic()
     alerts = Alerts(time.time)
     alerts.listen(_log_alert)
-    keyring = Keyring.load_or_create(data.key_file)
+    keyring = KeyFile.load_or_create(data.key_file, now=time.time()).keyring
     chain = Chain(keyring)
     store = await Store.open(data.database, chain)
     writer = asyncio.create_task(store.write_forever(), name="store-writer")

@@ -1,38 +1,41 @@
-"""Secrets at rest: libsodium sealed boxes bound to their place, and keyed digests.
+"""Secrets in the open, and not: libsodium sealed boxes bound to their place, and keyed digests.
 
 The only module that imports PyNaCl. A sealed value is a string ``sealed:v1:<key id>:<box>``: the box is an
 X25519 sealed box (libsodium ``crypto_box_seal``) in URL-safe base64 without padding, whose plaintext is the
 JSON object ``{"service": …, "environment"?: …, "pointer"?: …, "value": …}``. A box found anywhere else than
 where it is bound to does not open: ciphertext cannot be moved to another service to be read there.
+
+Whoever has a public key can seal for its owner: people and CI for the daemon, the daemon for a service.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
-import os
 import re
-import secrets
-import stat
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import msgspec
+from nacl import public
 from nacl.exceptions import CryptoError
-from nacl.public import PrivateKey, SealedBox
 
-from aliciacfg.errors import AliciacfgError, KeyFileError
+from aliciacfg.errors import AliciacfgError
 
 PREFIX = "sealed:v1:"
 REDACTED = "***"
+DIGEST_KEY_BYTES = 32
 
 _FORM = re.compile(r"sealed:v1:([0-9a-f]{16}):([A-Za-z0-9_-]+)", re.ASCII)
-
-
-_DIGEST_KEY_BYTES = 32
+_KEY_BYTES = 32
 
 
 class CannotOpen(AliciacfgError):
     """A sealed value does not open here; the text says why and never what is inside."""
+
+
+class UnusableKey(AliciacfgError):
+    """A text or bytes are no key that can be used; the message says why and never quotes them."""
 
 
 class _Sealed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -42,17 +45,9 @@ class _Sealed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     pointer: str | None = None
 
 
-class _Key(msgspec.Struct, frozen=True):
+class _Published(msgspec.Struct, frozen=True):
     key_id: str
-    private: str
-
-
-class _KeyFile(msgspec.Struct, frozen=True):
-    """What the key file holds; keys and the digest key in standard base64."""
-
-    current: str
-    keys: list[_Key]
-    digest_key: str
+    public_key: str
 
 
 def is_sealed(value: str) -> bool:
@@ -60,96 +55,104 @@ def is_sealed(value: str) -> bool:
     return value.startswith(PREFIX)
 
 
-def key_id(public_key: bytes) -> str:
-    """The name of a public key: the first 16 hex digits of its SHA-256."""
-    return hashlib.sha256(public_key).hexdigest()[:16]
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """An X25519 public key (RFC 7748) that can be sealed for.
 
+    Attributes:
+        raw: Its 32 bytes.
 
-class Keyring:
-    """The daemon's sealing keys and its digest key.
-
-    One key seals; all of them open. The digest key is never rotated, so re-sealing changes no checksum.
+    Raises:
+        UnusableKey: Whatever was sealed for these bytes, nobody or everybody could open it.
     """
 
-    def __init__(self, *, current: str, keys: dict[str, bytes], digest_key: bytes) -> None:
-        self.current = current
-        self._digest_key = digest_key
-        self._private = {name: PrivateKey(raw) for name, raw in keys.items()}
-        self._open = {name: SealedBox(private) for name, private in self._private.items()}
-        self._seal = SealedBox(self._private[current].public_key)
+    raw: bytes
 
-    @classmethod
-    def load_or_create(cls, path: Path) -> "Keyring":
-        """Read the key file, or create it with a fresh key and mode 0600.
-
-        Raises:
-            KeyFileError: Others may read the file, or it is not a key file.
-        """
+    def __post_init__(self) -> None:
+        if len(self.raw) != _KEY_BYTES:
+            raise UnusableKey(f"found {len(self.raw)} bytes; expected an X25519 public key of {_KEY_BYTES} bytes")
         try:
-            mode = path.stat().st_mode
-        except FileNotFoundError:
-            return cls._create(path)
-        except OSError as error:
-            raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
-        if stat.S_IMODE(mode) & 0o077:
-            raise KeyFileError(f"{path} can be read by others; run: chmod 600 {path}")
-        try:
-            stored = msgspec.json.decode(path.read_bytes(), type=_KeyFile)
-            keys = {key.key_id: base64.b64decode(key.private, validate=True) for key in stored.keys}
-            digest_key = base64.b64decode(stored.digest_key, validate=True)
-            if len(digest_key) != _DIGEST_KEY_BYTES:
-                raise ValueError
-            return cls(current=stored.current, keys=keys, digest_key=digest_key)
-        except OSError as error:
-            raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
-        except (msgspec.MsgspecError, binascii.Error, KeyError, ValueError, TypeError, CryptoError) as error:
-            # The error's own text could hold a part of a key.
-            raise KeyFileError(
-                f"{path} is not a key file ({type(error).__name__}); restore it from a backup, or move it away "
-                "to start with a new key: values sealed with the old one are then lost"
+            # libsodium refuses the points of low order, the all-zero key among them, only when it seals.
+            public.SealedBox(public.PublicKey(self.raw)).encrypt(b"")
+        except CryptoError:
+            raise UnusableKey(
+                "found a point of low order, which is nobody's public key; generate a new X25519 key pair"
             ) from None
 
     @classmethod
-    def _create(cls, path: Path) -> "Keyring":
-        private = bytes(PrivateKey.generate())
-        name = key_id(bytes(PrivateKey(private).public_key))
-        digest_key = secrets.token_bytes(_DIGEST_KEY_BYTES)
-        content = msgspec.json.encode(
-            _KeyFile(
-                current=name,
-                keys=[_Key(name, base64.b64encode(private).decode())],
-                digest_key=base64.b64encode(digest_key).decode(),
-            )
-        )
-        temporary = path.with_name(f".{path.name}.new")
+    def parse(cls, text: str) -> "PublicKey":
+        """Read a public key from base64, standard or URL-safe, padded or not.
+
+        Raises:
+            UnusableKey: It is no base64, or no public key that can be used.
+        """
+        return cls(_key_bytes(text, "public"))
+
+    @classmethod
+    def from_published(cls, content: object) -> "PublicKey":
+        """Read what a daemon publishes: ``{"key_id": …, "public_key": …}``, decoded.
+
+        Raises:
+            UnusableKey: It is something else, or the id is another key's.
+        """
         try:
-            temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-            _sync_directory(path.parent)
-        except OSError as error:
-            raise KeyFileError(f"{path} cannot be written: {error.strerror}") from error
-        return cls(current=name, keys={name: private}, digest_key=digest_key)
+            published = msgspec.convert(content, _Published)
+        except msgspec.ValidationError as error:
+            raise UnusableKey(f'expected {{"key_id": …, "public_key": …}} as a daemon publishes it: {error}') from error
+        key = cls.parse(published.public_key)
+        if key.key_id != published.key_id:
+            raise UnusableKey(f"the key id {published.key_id!r:.80} is not that of the public key, {key.key_id}")
+        return key
 
     @property
-    def public_key(self) -> bytes:
-        """The 32 bytes that anyone may seal for the daemon with."""
-        return bytes(self._private[self.current].public_key)
+    def key_id(self) -> str:
+        """Its name: the first 16 hex digits of its SHA-256."""
+        return hashlib.sha256(self.raw).hexdigest()[:16]
 
-    @property
-    def published(self) -> dict[str, str]:
-        """What anyone may know: the key id, and the public key in standard base64."""
-        return {"key_id": self.current, "public_key": base64.b64encode(self.public_key).decode()}
+    def __str__(self) -> str:
+        """Standard base64, as it is published."""
+        return base64.b64encode(self.raw).decode()
 
-    def seal(self, value: str, *, service: str, environment: str, pointer: str) -> str:
-        """Seal a value to its place with the current key."""
-        plain = msgspec.json.encode(_Sealed(service, value, environment, pointer))
-        box = base64.urlsafe_b64encode(self._seal.encrypt(plain)).rstrip(b"=").decode()
-        return f"{PREFIX}{self.current}:{box}"
+
+class PrivateKey:
+    """An X25519 private key: opens what was sealed for its public key.
+
+    Attributes:
+        public: The public key that belongs to it.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        """Take its 32 bytes.
+
+        Raises:
+            UnusableKey: They are not 32 bytes, or all zero.
+        """
+        if len(raw) != _KEY_BYTES:
+            raise UnusableKey(f"found {len(raw)} bytes; expected an X25519 private key of {_KEY_BYTES} bytes")
+        if not any(raw):
+            raise UnusableKey("found zeros only, which everybody knows; generate a private key")
+        key = public.PrivateKey(raw)
+        self._box = public.SealedBox(key)
+        self._raw = raw
+        self.public = PublicKey(bytes(key.public_key))
+
+    @classmethod
+    def generate(cls) -> "PrivateKey":
+        """Make a fresh one from the system's randomness."""
+        return cls(bytes(public.PrivateKey.generate()))
+
+    @classmethod
+    def parse(cls, text: str) -> "PrivateKey":
+        """Read a private key from base64, standard or URL-safe, padded or not.
+
+        Raises:
+            UnusableKey: It is no base64, or no private key.
+        """
+        return cls(_key_bytes(text, "private"))
+
+    def reveal(self) -> str:
+        """The key itself in standard base64, for the file that keeps it."""
+        return base64.b64encode(self._raw).decode()
 
     def open(self, sealed: str, *, service: str, environment: str, pointer: str, shared: bool = False) -> str:
         """Open a sealed value where it was found.
@@ -162,18 +165,14 @@ class Keyring:
             shared: It was found in a file's ``defaults``, where a box may be bound to every service (``*``).
 
         Raises:
-            CannotOpen: It is malformed, bound to another place, damaged, or its key is not here.
+            CannotOpen: It is malformed, sealed for another key, damaged, or bound to another place.
         """
-        match = _FORM.fullmatch(sealed)
-        if match is None:
-            raise CannotOpen("is not a well-formed sealed value (sealed:v1:<key id>:<base64url without padding>)")
-        name, text = match.groups()
-        if name not in self._open:
-            raise CannotOpen(f"is sealed with key {name}, which this daemon does not have; seal the value again")
+        name, text = _parsed(sealed)
+        if name != self.public.key_id:
+            raise CannotOpen(f"is sealed for key {name}, not for this one, {self.public.key_id}")
         try:
-            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            plain = msgspec.json.decode(self._open[name].decrypt(raw), type=_Sealed)
-        except (binascii.Error, CryptoError, msgspec.MsgspecError, ValueError, TypeError):
+            plain = msgspec.json.decode(self._box.decrypt(_unpadded(text)), type=_Sealed)
+        except (binascii.Error, CryptoError, msgspec.MsgspecError, ValueError, TypeError, RecursionError):
             raise CannotOpen("is damaged: it does not open with the key it names; seal the value again") from None
         if plain.service != service and not (shared and plain.service == "*"):
             raise CannotOpen("is bound to another service; seal the value again for this one")
@@ -182,6 +181,71 @@ class Keyring:
         if plain.pointer not in {None, pointer}:
             raise CannotOpen("is bound to another place in the document; seal the value again for this one")
         return plain.value
+
+
+def seal_for(
+    key: PublicKey, value: str, *, service: str, environment: str | None = None, pointer: str | None = None
+) -> str:
+    """Seal a value for the daemon, as anyone may who has its public key.
+
+    Args:
+        key: The daemon's public key.
+        value: The secret.
+        service: The only service in which it opens; ``*`` is any, and opens in the ``defaults`` of files only.
+        environment: The only environment in which it opens; None is any.
+        pointer: JSON Pointer of the only place in the service's document where it opens; None is any.
+    """
+    plain = msgspec.json.encode(_Sealed(service, value, environment, pointer))
+    box = public.SealedBox(public.PublicKey(key.raw)).encrypt(plain)
+    return f"{PREFIX}{key.key_id}:{base64.urlsafe_b64encode(box).rstrip(b'=').decode()}"
+
+
+def seal_to_recipient(key: PublicKey, value: str, *, service: str, environment: str, pointer: str) -> str:
+    """Seal a value for the service that owns a key; the daemon itself cannot open it again."""
+    return seal_for(key, value, service=service, environment=environment, pointer=pointer)
+
+
+class Keyring:
+    """The daemon's sealing keys and its digest key.
+
+    One key seals; all of them open. The digest key is never rotated, so re-sealing changes no checksum.
+
+    Attributes:
+        current: The id of the key that seals.
+    """
+
+    def __init__(self, *, current: str, keys: Iterable[PrivateKey], digest_key: bytes) -> None:
+        """Take the keys.
+
+        Raises:
+            KeyError: ``current`` names none of ``keys``.
+        """
+        self.current = current
+        self._keys = {key.public.key_id: key for key in keys}
+        self._digest_key = digest_key
+        self.public_key = self._keys[current].public
+        """What anyone may seal for the daemon with."""
+
+    @property
+    def published(self) -> dict[str, str]:
+        """What anyone may know: the key id, and the public key in standard base64."""
+        return {"key_id": self.current, "public_key": str(self.public_key)}
+
+    def seal(self, value: str, *, service: str, environment: str, pointer: str) -> str:
+        """Seal a value to its place with the current key."""
+        return seal_for(self.public_key, value, service=service, environment=environment, pointer=pointer)
+
+    def open(self, sealed: str, *, service: str, environment: str, pointer: str, shared: bool = False) -> str:
+        """Open a sealed value where it was found; arguments as for ``PrivateKey.open``.
+
+        Raises:
+            CannotOpen: It is malformed, bound to another place, damaged, or its key is not here.
+        """
+        name, _ = _parsed(sealed)
+        key = self._keys.get(name)
+        if key is None:
+            raise CannotOpen(f"is sealed with key {name}, which this daemon does not have; seal the value again")
+        return key.open(sealed, service=service, environment=environment, pointer=pointer, shared=shared)
 
     def digest(self, value: str, *, service: str, pointer: str) -> str:
         """A keyed digest (HMAC-SHA-256) that tells equal secrets of one place without telling the secret."""
@@ -193,9 +257,31 @@ class Keyring:
         return hmac.digest(self._digest_key, purpose, hashlib.sha256)
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def sealed_with(sealed: str) -> str:
+    """The id of the key that a sealed value names.
+
+    Raises:
+        CannotOpen: It is malformed.
+    """
+    return _parsed(sealed)[0]
+
+
+def _parsed(sealed: str) -> tuple[str, str]:
+    match = _FORM.fullmatch(sealed)
+    if match is None:
+        raise CannotOpen("is not a well-formed sealed value (sealed:v1:<key id>:<base64url without padding>)")
+    return match[1], match[2]
+
+
+def _key_bytes(text: str, kind: str) -> bytes:
+    # Both alphabets are around: libsodium's other bindings write the URL-safe one without padding.
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return _unpadded(text.strip().rstrip("=").replace("+", "-").replace("/", "_"))
+    except (binascii.Error, ValueError):
+        # The error's own text could hold a part of a key.
+        raise UnusableKey(f"found no base64; expected an X25519 {kind} key in base64") from None
+
+
+def _unpadded(text: str) -> bytes:
+    # Without validate, Python drops foreign characters silently.
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

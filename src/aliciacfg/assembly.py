@@ -1,0 +1,178 @@
+"""The parts of the core, put together over one data directory: for the daemon, and for work while none runs."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from aliciacfg import layers
+from aliciacfg.alerts import Alert, Alerts
+from aliciacfg.auditing import Auditor
+from aliciacfg.authorization import Authorization
+from aliciacfg.cache import AnswerCache
+from aliciacfg.configurations import Configurations
+from aliciacfg.datadir import DataDirectory
+from aliciacfg.documents import JsonObject
+from aliciacfg.drift import Drift
+from aliciacfg.errors import SettingsError, SourceError, SourceProblem
+from aliciacfg.instances import Instances
+from aliciacfg.integrity import Chain
+from aliciacfg.messages import Caller
+from aliciacfg.metrics import Metrics
+from aliciacfg.migrations import DIRECTORY
+from aliciacfg.operations import BY_NAME, encode_answer
+from aliciacfg.patrol import Patrol
+from aliciacfg.sealing import Keyring
+from aliciacfg.service import VERSION, ConfigService
+from aliciacfg.settings import Settings, variables
+from aliciacfg.store import Store
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The parts that know no transport.
+
+    Attributes:
+        writer: Commits what is submitted; ends when the core is closed.
+    """
+
+    alerts: Alerts
+    drift: Drift
+    store: Store
+    writer: asyncio.Task[None]
+    configurations: Configurations
+    auditor: Auditor
+    patrol: Patrol
+    service: ConfigService
+
+
+@asynccontextmanager
+async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[Core, None]:
+    """Put the core together; at the end commit what waits, and close the store.
+
+    ``configurations`` are not started.
+
+    Raises:
+        KeyFileError: The sealing keys cannot be used.
+        StoreError: The database cannot be used.
+    """
+    alerts = Alerts(time.time)
+    alerts.listen(_log_alert)
+    keyring = Keyring.load_or_create(data.key_file)
+    chain = Chain(keyring)
+    store = await Store.open(data.database, chain)
+    writer = asyncio.create_task(store.write_forever(), name="store-writer")
+    auditor = Auditor(store, time.time)
+    try:
+        authorization = Authorization(await store.tokens(), alerts=alerts, clock=time.time)
+        configurations = Configurations(
+            store=store,
+            keyring=keyring,
+            chain=chain,
+            cache=AnswerCache(ttl_seconds=settings.cache_ttl_seconds),
+            alerts=alerts,
+            authorization=authorization,
+            load_sources=lambda: load_sources(settings),
+            max_config_bytes=settings.max_config_bytes,
+            max_services=settings.max_services,
+        )
+        drift = Drift(alerts, time.time)
+        instances = Instances(
+            await store.applied(),
+            current=lambda service: configurations.state.committed((configurations.active, service)).live,
+            drift=drift,
+            grace_seconds=settings.apply_grace_seconds,
+            clock=time.time,
+        )
+        service = ConfigService(
+            configurations=configurations,
+            store=store,
+            alerts=alerts,
+            drift=drift,
+            instances=instances,
+            authorization=authorization,
+            auditor=auditor,
+            metrics=Metrics(operations=BY_NAME, version=VERSION),
+            instance=data.instance,
+        )
+        patrol = Patrol(configurations=configurations, store=store, drift=drift, instances=instances, label=_label)
+        yield Core(alerts, drift, store, writer, configurations, auditor, patrol, service)
+    finally:
+        auditor.flush()
+        await store.close()
+        await asyncio.wait({writer})
+        await store.release()
+
+
+async def run_offline(settings: Settings, operation: str, fields: JsonObject, *, user: str) -> bytes:
+    """Carry one operation out on the data directory while no daemon runs.
+
+    Args:
+        settings: Where everything is.
+        operation: A name of the operations table.
+        fields: The request's fields.
+        user: Who asks: whoever may write the data directory may do everything.
+
+    Returns:
+        The encoded answer.
+
+    Raises:
+        DataDirectoryInUse: A daemon runs.
+        OperationError: It was refused.
+        AliciacfgError: Keys or database cannot be used.
+    """
+    data = DataDirectory(Path(settings.data_dir))
+    try:
+        async with open_core(settings, data) as core:
+            await core.configurations.load(settings.environment)
+            row = BY_NAME[operation]
+            caller = Caller(user, "local", proven=True, role="admin", private=True)
+            name = fields.pop("service", "") if row.target == "service" else ""
+            answer = await row.run(core.service, caller, str(name), fields)
+            return encode_answer(row, answer, None)
+    finally:
+        data.release()
+
+
+def load_sources(settings: Settings) -> layers.Sources:
+    """Read the files that the settings name, with ``.env`` and the process environment for their variables.
+
+    Raises:
+        SourceError: As ``layers.load``, or ``.env`` cannot be read.
+    """
+    dotenv = Path.cwd() / ".env"
+    stamps = layers.stamp_files([dotenv])
+    try:
+        found = variables(dotenv.parent)
+    except SettingsError as error:
+        raise SourceError([SourceProblem(".env", None, str(error))]) from error
+    sources = layers.load(
+        environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir), variables=found
+    )
+    return replace(sources, stamps={**sources.stamps, **stamps})
+
+
+def source_paths(settings: Settings) -> list[Path]:
+    """The files that ``load_sources`` would look at now."""
+    found = layers.source_paths(
+        environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir)
+    )
+    return [*found, Path.cwd() / ".env"]
+
+
+def _label(path: str) -> str:
+    """A file as its operator names it: with its directory, or those of a migration."""
+    found = Path(path)
+    names = found.parts[-4:] if found.parent.name == DIRECTORY else found.parts[-2:]
+    return found.name if found.name == ".env" else "/".join(names)
+
+
+def _log_alert(alert: Alert) -> None:
+    problems = [f"{problem.pointer}: {problem.message}" for problem in alert.problems]
+    _log.warning("alert", kind=alert.kind, service=alert.service, message=alert.message, problems=problems)

@@ -1,0 +1,83 @@
+"""Files are replaced whole, keep their mode, and are nobody else's to read meanwhile."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from aliciacfg.atomicfiles import remove_leftovers, replace_file
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("before", [0o600, 0o640, 0o644, 0o664])
+def test_a_file_keeps_its_mode_and_a_new_one_is_private(tmp_path: Path, before: int):
+    """Whatever the umask; a mode that is asked for counts instead."""
+    path = tmp_path / "file"
+    replace_file(path, b"first")
+    assert mode(path) == 0o600
+    path.chmod(before)
+    replace_file(path, b"second")
+    assert (mode(path), path.read_bytes()) == (before, b"second")
+    replace_file(path, b"third", mode=0o600)
+    assert mode(path) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nobody_else_reads_what_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Until it is complete it lies in a file of mode 0600, though the file that it replaces is open to all."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o644)
+    seen: list[tuple[int, bytes]] = []
+    real = os.fchmod
+
+    def watch(descriptor: int, wanted: int) -> None:
+        (temporary,) = (other for other in tmp_path.iterdir() if other != path)
+        seen.append((mode(temporary), temporary.read_bytes()))
+        real(descriptor, wanted)
+
+    monkeypatch.setattr("os.fchmod", watch)
+    replace_file(path, b"new")
+    assert seen == [(0o600, b"new")]
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "os.fchmod", "pathlib.Path.rename"])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str):
+    """A full disk at any step is an OSError, and there is no half of anything."""
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(call, fail)
+        with pytest.raises(OSError, match="No space left"):
+            replace_file(path, b"new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_behind_a_symbolic_link_the_file_is_replaced(tmp_path: Path):
+    """The link stays, as with files that a deployment links into their place."""
+    real = tmp_path / "elsewhere"
+    real.mkdir()
+    (real / "file").write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to(real / "file")
+    replace_file(link, b"new")
+    assert link.is_symlink()
+    assert (real / "file").read_bytes() == b"new"
+
+
+def test_only_leftovers_of_this_very_file_are_removed(tmp_path: Path):
+    """Neither the file, nor what belongs to another one with a similar name."""
+    names = [".a.json.k3.new", ".a.json.new", ".b.a.json.k3.new", "a.json", ".a.json.k3.old"]
+    for name in names:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "a.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -1,0 +1,110 @@
+"""Stored documents sealed anew after a rotation: every box by the key that seals now, nothing else touched."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aliciacfg import documents, sealing
+from aliciacfg.errors import InvalidRequest
+from aliciacfg.resealing import reseal
+from aliciacfg.sealing import Keyring, PrivateKey
+
+HERE: dict[str, Any] = {"service": "bell", "environment": "dev"}
+FIRST, SECOND, LOST = PrivateKey.generate(), PrivateKey.generate(), PrivateKey.generate()
+BEFORE = Keyring(current=FIRST.public.key_id, keys=[FIRST], digest_key=b"d" * 32)
+AFTER = Keyring(current=SECOND.public.key_id, keys=[FIRST, SECOND], digest_key=b"d" * 32)
+ELSEWHERE = Keyring(current=LOST.public.key_id, keys=[LOST], digest_key=b"d" * 32)
+
+
+def sealed(document: Any, secrets: list[str], keyring: Keyring = BEFORE) -> bytes:
+    """A document as it is stored."""
+    values = dict(documents.walk_strings(document))
+    boxes = {pointer: keyring.seal(values[pointer], **HERE, pointer=pointer) for pointer in secrets}
+    return documents.canonical(documents.replace_strings(document, boxes))
+
+
+def opened(document: bytes, keyring: Keyring) -> Any:
+    content = documents.decode(document)
+    plain = {
+        pointer: keyring.open(value, **HERE, pointer=pointer)
+        for pointer, value in documents.walk_strings(content)
+        if sealing.is_sealed(value)
+    }
+    return documents.replace_strings(content, plain)
+
+
+def keys_of(document: bytes) -> set[str]:
+    strings = documents.walk_strings(documents.decode(document))
+    return {sealing.sealed_with(value) for _, value in strings if sealing.is_sealed(value)}
+
+
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    scalars | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(document=st.dictionaries(st.text(max_size=4), values, max_size=4), data=st.data())
+def test_after_resealing_only_the_new_key_is_needed(document: dict[str, Any], data: st.DataObject):
+    """For any document with any of its strings sealed: it says the same, and the old key can go."""
+    pointers = [pointer for pointer, _ in documents.walk_strings(document)]
+    secrets = data.draw(st.lists(st.sampled_from(pointers), unique=True) if pointers else st.just([]))
+    stored = sealed(document, secrets)
+    result = reseal(stored, AFTER, **HERE)
+    assert sorted(result.pointers) == sorted(secrets)
+    assert result.left == []
+    assert keys_of(result.document) <= {SECOND.public.key_id}
+    alone = Keyring(current=SECOND.public.key_id, keys=[SECOND], digest_key=b"d" * 32)
+    assert documents.canonical(opened(result.document, alone)) == documents.canonical(document)
+    again = reseal(result.document, AFTER, **HERE)
+    assert (again.document, again.pointers) == (result.document, [])
+
+
+def test_everything_but_the_boxes_stays_byte_for_byte():
+    """Numbers, the order of members, and what is sealed by the current key already."""
+    done = AFTER.seal("done", **HERE, pointer="/z/pin")
+    old = BEFORE.seal("old", **HERE, pointer="/a")
+    stored = json.dumps({"z": {"pin": done, "n": [1.0, 1e300, -0.0, 2**64 - 1]}, "a": old}, separators=(",", ":"))
+    result = reseal(stored.encode(), AFTER, **HERE)
+    assert result.pointers == ["/a"]
+    new = documents.find(documents.decode(result.document), "/a")
+    assert result.document.decode() == stored.replace(old, str(new)).replace("1e+300", "1e300")
+
+
+@pytest.mark.parametrize("box", ["lost", "moved", "nonsense", "damaged", "damaged current"])
+def test_what_does_not_open_stays_and_is_told(box: str):
+    """A lost key, a box that was moved, no box at all: the others are sealed anew all the same."""
+    values = {
+        "lost": ELSEWHERE.seal("x", **HERE, pointer="/a"),
+        "moved": BEFORE.seal("x", **HERE, pointer="/other"),
+        "nonsense": "sealed:v1:nonsense",
+        "damaged": BEFORE.seal("x", **HERE, pointer="/a")[:-4],
+        "damaged current": AFTER.seal("x", **HERE, pointer="/a")[:-4],
+    }
+    stored = documents.canonical({"a": values[box], "b": BEFORE.seal("y", **HERE, pointer="/b")})
+    result = reseal(stored, AFTER, **HERE)
+    assert result.pointers == ["/b"]
+    assert documents.find(documents.decode(result.document), "/a") == values[box]
+    assert [problem.pointer for problem in result.left] == ["/a"]
+    alone = documents.canonical({"a": values[box]})
+    assert reseal(alone, AFTER, **HERE).document == alone
+
+
+def test_a_box_of_another_service_or_environment_is_not_sealed_anew():
+    """Rotation must not give a stolen box a binding that it never had."""
+    stored = sealed({"a": "x"}, ["/a"])
+    for elsewhere in ({"service": "lamp"}, {"environment": "prod"}):
+        result = reseal(stored, AFTER, **{**HERE, **elsewhere})
+        assert (result.document, result.pointers, len(result.left)) == (stored, [], 1)
+
+
+def test_what_is_no_json_is_refused():
+    """Before anything is made of it."""
+    with pytest.raises(InvalidRequest):
+        reseal(b"{", AFTER, **HERE)
