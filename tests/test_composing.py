@@ -382,3 +382,90 @@ def test_redacting_hides_each_secret_and_nothing_else():
     document: dict[str, Any] = {"a": SECRET, "b": SECRET, "c": ["x", {"d": "y"}]}
     assert redacted(document, {"/a": SECRET, "/c/1/d": "y"}) == {"a": "***", "b": SECRET, "c": ["x", {"d": "***"}]}
     assert document["a"] == SECRET
+
+
+STRICT: dict[str, Any] = {
+    "properties": {
+        "settings": {
+            "properties": {
+                "jwt_secret": {"type": "string", "minLength": 32, "pattern": "^[a-z]+$"},
+                "pin": {"type": "string", "x-sensitive": True, "enum": ["0000", "1111"]},
+                "level": {"enum": ["debug", "info"]},
+                "label": {"type": "string", "x-sensitive": False, "maxLength": 3},
+                "max_tokens": {"type": "integer"},
+                "size": {"type": "integer"},
+            }
+        }
+    }
+}
+
+
+def strict(files: dict[str, Any]) -> Composer:
+    """With rules on secrets and on others, and one file."""
+    file = EnvironmentFile("environments/dev.yaml", BASE, {"bell": {"settings": files}}, protected=False, lines={})
+    schemas = {"bell": ServiceSchema(STRICT, title="bell")}
+    return Composer(Sources({"dev": Environment("dev", (file,))}, schemas), KEYRING, max_bytes=100_000)
+
+
+def told(refused: ValidationFailed) -> dict[str, str]:
+    return {problem.pointer: problem.message for problem in refused.problems}
+
+
+def test_a_sealed_value_in_a_file_has_to_satisfy_its_schema():
+    """What is in the box is validated, not the box, and no problem says what is in it."""
+    good = "a" * 32
+    valid = strict({"jwt_secret": box(good, service="bell"), "pin": box("1111", service="bell")})
+    document = valid.effective("dev", "bell", valid.base("dev", "bell")).document
+    assert find(document, "/settings/jwt_secret") == good
+    wrong = strict({"jwt_secret": box(SECRET, service="bell"), "pin": box(SECRET, service="bell")})
+    with pytest.raises(ValidationFailed) as refused:
+        wrong.effective("dev", "bell", wrong.base("dev", "bell"))
+    assert told(refused.value)["/settings/jwt_secret"].startswith("found a secret; expected ")
+    assert len([problem for problem in refused.value.problems if problem.pointer == "/settings/jwt_secret"]) == 2
+    assert told(refused.value)["/settings/pin"] == "found a secret; expected one of '0000', '1111'"
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "pointer",
+    [
+        "/settings/level", "/settings/label", "/settings/size", "/settings/max_tokens", "/settings/new",
+        "/service_name", "/environment", "/version", "/mqtt_config/port", "/features/x", "/limits",
+    ],
+)  # fmt: skip
+def test_no_place_tells_what_was_in_a_box(pointer: str):
+    """A box bound to the service alone, carried to any other place of it, is refused without being quoted.
+
+    Otherwise whoever may have a document validated could read every such box by the error it causes.
+    """
+    member: Any = box(SECRET, service="bell")
+    for token in reversed(pointer.split("/")[1:]):
+        member = {token: member}
+    wanted = merge(VALID, member)
+    assert isinstance(wanted, dict)
+    made = strict({})
+    opened, boxes = made.opened("dev", "bell", wanted, what="It")
+    assert (find(opened, pointer), boxes) == (SECRET, {pointer})
+    with pytest.raises(ValidationFailed) as refused:
+        made.effective("dev", "bell", opened, boxes=boxes)
+    assert pointer in told(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+def test_problems_and_misplaced_boxes_are_told_together():
+    """One refusal lists everything, by place."""
+    wanted = merge(VALID, {"settings": {"level": "loud", "new": "x", "size": "big"}})
+    assert isinstance(wanted, dict)
+    with pytest.raises(ValidationFailed) as refused:
+        strict({}).effective("dev", "bell", wanted, boxes={"/settings/new"})
+    assert list(told(refused.value)) == ["/settings/level", "/settings/new", "/settings/size"]
+    assert "'loud'" in told(refused.value)["/settings/level"]
+
+
+def test_what_was_a_secret_is_not_quoted_after_the_schema_changed():
+    """An edit of the schema that takes a mark away, and forbids the value, must not make the refusal show it."""
+    wanted = merge(VALID, {"settings": {"label": SECRET}})
+    assert isinstance(wanted, dict)
+    with pytest.raises(ValidationFailed) as refused:
+        strict({}).effective("dev", "bell", wanted, hidden={"/settings/label"})
+    assert told(refused.value) == {"/settings/label": "found a secret; expected at most 3 characters"}

@@ -133,7 +133,9 @@ class Adopter:
                     "was removed from the files but has changes made at run time; delete those first, or put it back"
                 )
         merged = documents.merge(planner.composer.base(name, service), kept or {})
-        effective = planner.composer.effective(name, service, merged if isinstance(merged, dict) else {})
+        # The files may have a new schema, which no longer calls secret what was.
+        hidden = entry.effective.secrets if entry.effective is not None else {}
+        effective = planner.composer.effective(name, service, merged if isinstance(merged, dict) else {}, hidden=hidden)
         # An empty overlay only says that a service exists that no file names.
         overlay = None if service in environment.services and not kept else kept
         planner.change(plan, key, effective=effective, overlay=overlay, origin=origin, announce=told)

@@ -3,6 +3,7 @@
 Pure functions on a moment's files and keys; nothing here is stored or published.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from msgspec import UnsetType
@@ -77,13 +78,25 @@ class Composer:
             raise ValidationFailed(f"The files of {environment} hold sealed values that do not open", problems)
         return result
 
-    def effective(self, environment: str, service: str, document: JsonObject) -> Effective:
+    def effective(
+        self,
+        environment: str,
+        service: str,
+        document: JsonObject,
+        *,
+        boxes: Collection[str] = (),
+        hidden: Collection[str] = (),
+    ) -> Effective:
         """Check a whole configuration, and say what it is.
 
         Args:
             environment: The environment it is for.
             service: The service it is for.
             document: The configuration; ``service_name`` and ``environment`` may be left out.
+            boxes: Pointers of what was sealed where it came from. A box may leave its place for that of another
+                secret of the service, but not for an open one, and no problem quotes what was in it.
+            hidden: Pointers of what no problem may quote, though the schema has no secret there: what was
+                stored as a secret, before the schema changed.
 
         Raises:
             ValidationFailed: It is invalid; ``problems`` lists everything.
@@ -95,11 +108,14 @@ class Composer:
             raise ValidationFailed(f"The configuration of {service} is invalid", shape)
         filled = _object(documents.normalise(filled))
         version = filled.pop("version", None)
-        problems = self._problems(environment, service, {"version": versions.FIRST, **filled, **_given(version)})
+        secrets = self.sources.schema(service).secrets(filled)
+        whole: JsonObject = {"version": versions.FIRST, **filled, **_given(version)}
+        problems = self._problems(environment, service, whole, hidden={*boxes, *hidden})
+        problems += [Problem(pointer, MISPLACED_BOX) for pointer in boxes if pointer not in secrets]
         self._check_size(service, filled)
         if problems:
+            problems.sort(key=lambda problem: problem.pointer)
             raise ValidationFailed(f"The configuration of {service} in {environment} is invalid", problems)
-        secrets = self.sources.schema(service).secrets(filled)
         return Effective(
             filled,
             secrets,
@@ -194,17 +210,22 @@ class Composer:
                 problems.append(Problem(pointer, str(error)))
         return _object(documents.replace_strings(document, plain)) if plain else document, set(plain)
 
-    def _problems(self, environment: str, service: str, document: JsonObject) -> list[Problem]:
-        problems = self.sources.schema(service).problems(document)
+    def _problems(
+        self, environment: str, service: str, document: JsonObject, *, hidden: Collection[str]
+    ) -> list[Problem]:
+        problems = self.sources.schema(service).problems(document, hidden=hidden)
+
+        def found(key: str) -> str:
+            return "a secret" if f"/{key}" in hidden else f"{document[key]!r:.80}"
+
         for key, expected in (("service_name", service), ("environment", environment)):
             if isinstance(document[key], str) and document[key] != expected:
-                problems.append(
-                    Problem(f"/{key}", f"found {document[key]!r:.80}; expected {expected!r}, or leave it out")
-                )
+                problems.append(Problem(f"/{key}", f"found {found(key)}; expected {expected!r}, or leave it out"))
         version = document["version"]
         if isinstance(version, str) and not versions.is_version(version):
-            problems.append(Problem("/version", f"found {version!r:.80}; expected a semantic version such as 1.2.3"))
-        return sorted(problems, key=lambda problem: problem.pointer)
+            message = f"found {found('version')}; expected a semantic version such as 1.2.3"
+            problems.append(Problem("/version", message))
+        return problems
 
     def _check_size(self, service: str, document: JsonObject) -> None:
         size = len(documents.encode(document))

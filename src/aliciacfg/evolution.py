@@ -5,7 +5,7 @@ lead there, it waits until they are carried out; the old one serves on. Where it
 otherwise, it is refused.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aliciacfg import documents, migrations, versions
@@ -157,7 +157,7 @@ class Evolver:
         for environment, entry in self._stored(move.service).items():
             overlay = waiting.overlays.get(environment, entry.overlay)
             old = _composed(before, environment, move.service, entry.overlay)
-            new = _composed(after, environment, move.service, overlay)
+            new = _composed(after, environment, move.service, overlay, hidden=_secrets(old, entry))
             if isinstance(new, OperationError) and (isinstance(old, Effective) or environment in waiting.overlays):
                 waiting.problems += [
                     Problem(problem.pointer, f"{environment}: {problem.message}") for problem in _problems(new)
@@ -171,10 +171,9 @@ class Evolver:
             self._make_composer(sources),
         )
         for environment, entry in self._stored(move.service).items():
-            new = _composed(after, environment, move.service, entry.overlay)
-            if isinstance(new, Effective) or not isinstance(
-                _composed(before, environment, move.service, entry.overlay), Effective
-            ):
+            old = _composed(before, environment, move.service, entry.overlay)
+            new = _composed(after, environment, move.service, entry.overlay, hidden=_secrets(old, entry))
+            if isinstance(new, Effective) or not isinstance(old, Effective):
                 continue
             for problem in _problems(new):
                 yield SourceProblem(
@@ -195,16 +194,29 @@ def _remedy(move: Move) -> str:
 
 
 def _composed(
-    composer: Composer, environment: str, service: str, overlay: JsonObject | None
+    composer: Composer,
+    environment: str,
+    service: str,
+    overlay: JsonObject | None,
+    *,
+    hidden: Collection[str] = frozenset(),
 ) -> Effective | OperationError:
     found = composer.sources.environments.get(environment)
     if found is None or found.problems:
         return InvalidRequest(f"the files of {environment} cannot be used")
     try:
         merged = documents.merge(composer.base(environment, service), overlay or {})
-        return composer.effective(environment, service, merged if isinstance(merged, dict) else {})
+        # By value: a migration moves secrets to other places.
+        places = [pointer for pointer, value in documents.walk_strings(merged) if value in hidden]
+        return composer.effective(environment, service, merged if isinstance(merged, dict) else {}, hidden=places)
     except OperationError as error:
         return error
+
+
+def _secrets(old: Effective | OperationError, entry: Entry) -> Collection[str]:
+    """What was secret before a schema changed, which may no longer call it so."""
+    known = old if isinstance(old, Effective) else entry.effective
+    return frozenset() if known is None else frozenset(known.secrets.values())
 
 
 def _problems(error: Effective | OperationError) -> Sequence[Problem]:

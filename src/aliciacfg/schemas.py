@@ -9,7 +9,7 @@ has one elsewhere is refused.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, cast
 
 import jsonschema_rs
@@ -68,12 +68,17 @@ class Place:
 
     @property
     def hidden(self) -> bool:
-        """Whether a wrong value here must not be told: a number may have been meant as the secret string."""
+        """Whether a wrong value here must not be told.
+
+        Every secret is hidden. So is what is no string where a secret belongs: it may have been meant as one.
+        """
         marked = self._marked
-        if marked is not None:
-            return marked
-        numeric = any(mark.get("type") in ("integer", "number", "boolean") for mark in self.marks)
-        return self.named_sensitive and not numeric
+        return self.sensitive or (self.named_sensitive and not self.numeric if marked is None else marked)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the schema wants a number or a boolean here, as in ``max_tokens``."""
+        return any(mark.get("type") in ("integer", "number", "boolean") for mark in self.marks)
 
     @property
     def _marked(self) -> bool | None:
@@ -121,16 +126,16 @@ class ServiceSchema:
         self._validators = [_compile(part) for part in parts]
         self.defaults = self._collect_defaults()
 
-    def problems(self, document: JsonObject) -> list[Problem]:
+    def problems(self, document: JsonObject, *, hidden: Collection[str] = ()) -> list[Problem]:
         """Everything the schemas find wrong with a document, in our own words.
 
         The text names types, limits and allowed values, never a value that the document holds at a sensitive
-        place.
+        place, or at one of the pointers ``hidden``.
         """
         errors = [error for validator in self._validators for error in validator.iter_errors(document)]
         if not errors:
             return []
-        sensitive = {place.pointer for place in self.places(document) if place.hidden}
+        sensitive = {place.pointer for place in self.places(document) if place.hidden}.union(hidden)
         found: dict[tuple[str, str], Problem] = {}
         for error in errors:
             for problem in _describe(error, document, sensitive):
@@ -421,7 +426,7 @@ def _describe(error: jsonschema_rs.ValidationError, document: JsonObject, sensit
         case "falseSchema":
             yield Problem(pointer, "must not be present")
         case _:
-            found = _found(find(document, pointer), hidden=_covers(sensitive, pointer))
+            found = _found(find(document, pointer), hidden=_covers(sensitive, pointer), keyword=kind.name)
             yield Problem(pointer, f"found {found}{_expectation(kind.name, kind.value)}")
 
 
@@ -466,11 +471,12 @@ def _covers(sensitive: set[str], pointer: str) -> bool:
     return pointer in sensitive or any(place.startswith(f"{pointer}/") for place in sensitive)
 
 
-def _found(value: object, *, hidden: bool) -> str:
+def _found(value: object, *, hidden: bool, keyword: str) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     if hidden:
-        return "a secret"
+        # A number that somebody quoted, as in `max_tokens: "4000"`, is told by its type.
+        return "a string" if keyword == "type" and isinstance(value, str) else "a secret"
     return _quote(value)
 
 

@@ -15,7 +15,7 @@ from aliciacfg import documents, names
 from aliciacfg.adoption import as_problems
 from aliciacfg.alerts import Alerts
 from aliciacfg.authorization import Authorization
-from aliciacfg.composing import MISPLACED_BOX, Composer, Effective, redacted
+from aliciacfg.composing import Composer, Effective, redacted
 from aliciacfg.configurations import Configurations, check_environment
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import (
@@ -414,13 +414,7 @@ class Writer:
             raise ValidationFailed(f"The configuration of {service} is invalid", shape)
         opened, boxes = composer.opened(environment, service, config, what=f"The configuration of {service}")
         current = composer.known(environment, service, entry.effective, entry.overlay)
-        effective = composer.effective(environment, service, composer.keep(service, opened, current))
-        # A box may leave its place for another of the same service; it must not leave for an open one.
-        if outside := boxes - effective.secrets.keys():
-            raise ValidationFailed(
-                f"The configuration of {service} is invalid", [Problem(p, MISPLACED_BOX) for p in sorted(outside)]
-            )
-        return effective
+        return composer.effective(environment, service, composer.keep(service, opened, current), boxes=boxes)
 
     def _key(self, service: str, request: Request) -> Key:
         names.check_service(service)
