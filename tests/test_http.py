@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aliciacfg.sealing import PublicKey
 from support import SERVICES, Daemon, HttpAnswer
 
 
@@ -206,6 +207,16 @@ def test_list_schema_validate_environments_and_ready_answer(shared: Daemon):
     assert by_name["prod"]["protected"]
     assert by_name["prod"]["problems"], "without its secrets prod cannot be activated, and says why"
     assert shared.http("GET", "/ready").json["ready"] is True
+
+
+def test_the_public_key_is_for_everybody(shared: Daemon):
+    """What is retained on the bus, over HTTP; the id is the key's own, and nothing private is there."""
+    answer = shared.http("GET", "/keys/current")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert PublicKey.from_published(answer.json).key_id == answer.json["key_id"]
+    assert answer.json.keys() == {"key_id", "public_key"}
+    assert shared.http("PUT", "/keys/current", {}).status == 405
 
 
 def test_request_id_is_echoed_and_limited(shared: Daemon):

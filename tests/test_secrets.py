@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from aliciacfg.sealing import PublicKey, seal_for
 from support import Daemon, client, files_under
 
 PLANTED = {
@@ -105,6 +106,79 @@ def test_validation_sees_the_plaintext_and_errors_do_not_show_it(daemon: Daemon)
     assert refused.json["problems"] == [
         {"pointer": "/mqtt_config/password", "message": "found a secret; expected at least 1 characters"}
     ]
+
+
+def sealed_for(daemon: Daemon, value: str, **bound: str) -> str:
+    """A value sealed as anyone can who reaches the daemon."""
+    key = PublicKey.from_published(daemon.http("GET", "/keys/current").json)
+    return seal_for(key, value, **bound)  # pyright: ignore[reportArgumentType] - names of bindings
+
+
+def test_what_anyone_sealed_is_taken_and_validated_like_the_value(daemon: Daemon):
+    """In its place it counts as what is in it: stored if it satisfies the schema, refused unseen if not."""
+    bound = {"service": "security_gateway", "environment": "dev", "pointer": "/settings/jwt_secret"}
+    good, short = "j" * 40, "planted-short"
+    taken = daemon.http(
+        "PATCH", "/config/security_gateway", {"settings": {"jwt_secret": sealed_for(daemon, good, **bound)}}
+    )
+    assert (taken.status, taken.json["changed"]) == (200, ["/settings/jwt_secret"])
+    same = daemon.http("PATCH", "/config/security_gateway", {"settings": {"jwt_secret": good}})
+    assert same.json["unchanged"] is True
+    refused = daemon.http(
+        "PATCH", "/config/security_gateway", {"settings": {"jwt_secret": sealed_for(daemon, short, **bound)}}
+    )
+    assert refused.status == 422
+    (problem,) = refused.json["problems"]
+    assert problem["pointer"] == "/settings/jwt_secret"
+    assert problem["message"].startswith("found a secret; expected at least ")
+    assert short.encode() not in refused.body
+    assert short not in daemon.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "patch"),
+    [
+        ("/config/stt_service", {"mqtt_config": {"password": "BOX"}}),
+        ("/config/tts_service?environment=staging", {"mqtt_config": {"password": "BOX"}}),
+        ("/config/tts_service", {"settings": {"azure_speech_key": "BOX"}}),
+    ],
+)
+def test_a_box_moved_to_another_service_environment_or_place_is_refused(
+    shared: Daemon, elsewhere: str, patch: dict[str, dict[str, str]]
+):
+    """Ciphertext cannot be carried where somebody else reads."""
+    secret = "planted-moved-8c1e"
+    box = sealed_for(shared, secret, service="tts_service", environment="dev", pointer="/mqtt_config/password")
+    moved = {section: dict.fromkeys(members, box) for section, members in patch.items()}
+    staging = shared.environments / "staging-secrets.yaml"
+    assert not staging.exists()
+    refused = shared.http("PATCH", elsewhere, moved)
+    assert refused.status in {404, 422}
+    wanted = {**shared.config("tts_service")["config"], **moved}
+    refused = shared.http("PUT", elsewhere, wanted)
+    assert (refused.status, refused.json["code"]) == (422, "validation_failed")
+    assert "bound to another" in refused.json["problems"][0]["message"]
+    assert secret.encode() not in refused.body
+
+
+@pytest.mark.parametrize("place", ["log_level", "tts_engine", "max_tokens", "anything"])
+def test_validate_is_no_oracle_on_a_box(shared: Daemon, place: str):
+    """Carried to a place whose errors quote what is there, a box is refused and not read out."""
+    secret = "planted-oracle-77aa"
+    box = sealed_for(shared, secret, service="tts_service")
+    config = shared.config("tts_service")["config"]
+    config["settings"][place] = box
+    answers = [
+        shared.http("POST", "/config/validate", {"service": "tts_service", "config": config}),
+        shared.http("PUT", "/config/tts_service?dry_run=true", config),
+        shared.http("PATCH", "/config/tts_service?dry_run=true", {"settings": {place: box}}),
+    ]
+    assert all(secret.encode() not in answer.body for answer in answers)
+    if place == "max_tokens":
+        # A name that says token makes a string a secret, which stays one.
+        assert answers[1].json["config"]["settings"][place] == "***"
+    else:
+        assert [answer.json.get("valid", answer.status) for answer in answers] == [False, 422, 422]
 
 
 @pytest.mark.parametrize(

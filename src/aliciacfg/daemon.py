@@ -185,6 +185,7 @@ async def _run(
                 allowed_hosts=settings.allowed_host_list,
                 max_config_bytes=settings.max_config_bytes,
             ),
+            published_key=lambda: keyring.published,
         )
         mqtt = MqttAdapter(
             address=address,

@@ -121,9 +121,19 @@ class HttpSettings:
 class HttpAdapter:
     """Serves the operations over HTTP."""
 
-    def __init__(self, service: ConfigService, settings: HttpSettings) -> None:
+    def __init__(
+        self, service: ConfigService, settings: HttpSettings, *, published_key: Callable[[], Mapping[str, str]]
+    ) -> None:
+        """Make the routes.
+
+        Args:
+            service: What carries operations out.
+            settings: Where to listen and whom to believe.
+            published_key: What anyone may know of the key that seals now.
+        """
         self._service = service
         self._settings = settings
+        self._published_key = published_key
         self._closing = asyncio.Event()
         self._loopback = is_loopback(settings.host)
         self._known_hosts = _LOOPBACK_NAMES | {name.lower() for name in settings.allowed_hosts}
@@ -140,6 +150,7 @@ class HttpAdapter:
                 app.router.add_route(operation.method, path, handler)
         app.router.add_get("/ready", self._within(self._ready))
         app.router.add_get("/metrics", self._within(self._metrics))
+        app.router.add_get("/keys/current", self._within(self._current_key))
         app.router.add_route("*", _ANYWHERE, self._within(self._nowhere))
         self._app = app
         self._runner = web.AppRunner(
@@ -420,6 +431,9 @@ class HttpAdapter:
     async def _metrics(self, request: web.Request) -> web.Response:
         body, content_type = self._service.exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
+
+    async def _current_key(self, _request: web.Request) -> web.Response:
+        return _json(documents.encode(self._published_key()))
 
     def _check_browser(self, request: web.Request) -> None:
         """Refuse what a foreign web page makes a browser send: it must not drive a daemon on loopback.
