@@ -22,7 +22,7 @@ LAYERS = (
     ("contract", "integrity", "keyfile", "logs", "messages", "resealing", "settings", "tokens", "versions", "yamlfiles"),
     ("access", "drift", "migrations", "schemas", "store"),
     ("explaining", "comparing", "instances", "layers"),
-    ("composing",),
+    ("composing", "filesealing"),
     ("state",),
     ("cache", "evolution", "planning"),
     ("adoption", "auditing", "authorization"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aliciacfg.documents import Json, escape, find
 from aliciacfg.errors import InvalidRequest, SourceError
-from aliciacfg.yamlfiles import load, remove, replace
+from aliciacfg.yamlfiles import literal, load, remove, replace, replace_strings
 
 NOWHERE: dict[str, str] = {}
 
@@ -517,6 +517,52 @@ def test_remove_refuses_rather_than_break_a_file(text: str, pointer: str, words:
     assert words in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "values", "expected"),
+    [
+        ("a: x # c\nb: 'y'\n", {"/b": "Y:", "/a": "X"}, "a: \"X\" # c\nb: 'Y:'\n"),
+        ("a: |  # c\n  x\n  y\n# d\nb: z", {"/a": "1", "/b": "2"}, 'a: "1"  # c\n# d\nb: "2"'),
+        ('{"a":"x","b":[y, {"c":"z"}]}', {"/a": "1", "/b/1/c": "2"}, '{"a":"1","b":[y, {"c":"2"}]}'),
+        ("\ufeffa: x\r\nb:\r\n- y\r\n", {"/a": "1", "/b/0": "2"}, '\ufeffa: "1"\r\nb:\r\n- "2"\r\n'),
+        ("a: ${X}\n", {"/a": "${Y}"}, 'a: "$${Y}"\n'),
+        ("a: &x y\n", {"/a": "1"}, 'a: "1"\n'),
+        ("text\n", {"": "new"}, '"new"\n'),
+        ("a: x\n", {}, "a: x\n"),
+    ],
+)
+def test_many_strings_are_replaced_at_once(text: str, values: dict[str, str], expected: str):
+    """Whatever their order and style, and nothing between them moves."""
+    assert replace_strings(text, values, file="dev.yaml") == expected
+
+
+def test_of_many_strings_all_or_none_are_replaced():
+    """Everything that stands in the way is told, with its line."""
+    text = "a: x\nb: &y z\nc: *y\nd: 5\ne: &f\n  g: h\ni: *f\n"
+    values = dict.fromkeys(["/a", "/b", "/c", "/d", "/e/g", "/i/g", "/new"], "1")
+    with pytest.raises(SourceError) as refused:
+        replace_strings(text, values, file="dev.yaml")
+    assert [(problem.line, problem.pointer) for problem in refused.value.problems] == [
+        (2, "/b"), (3, "/c"), (4, "/d"), (6, "/e/g"), (7, "/i/g"), (1, "/new"),
+    ]  # fmt: skip
+    assert "aliases repeat the value" in str(refused.value)
+    with pytest.raises(SourceError, match="surrogate"):
+        replace_strings("a: x\n", {"/a": "\ud800"}, file="dev.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("x", "x"), ("", ""), ("$${X}", "${X}"), ("$$$${X", "$$${X"), ("$X", "$X"),
+        ("${X}", None), ("a$${b${C:-d}", None), ("${", None), ("${no name}", None),
+    ],
+)  # fmt: skip
+def test_a_literal_is_what_needs_no_variable(text: str, meaning: str | None):
+    """Escapes are undone as the loader does; anything that it would fill in or refuse is no literal."""
+    assert literal(text) == meaning
+    if meaning is not None:
+        assert value(f"a: '{text}'", NOWHERE) == {"a": meaning}
+
+
 @pytest.mark.parametrize("pointer", ["a", "/a~", "/~2"])
 def test_a_malformed_pointer_is_the_callers_mistake(pointer: str):
     """It is not blamed on the file."""
@@ -737,6 +783,24 @@ def test_remove_keeps_what_it_does_not_remove(document: dict[str, Json], data: s
     assert same(value(after), wanted)
     parent = pointer.rpartition("/")[0]
     assert_kept(lines, pointer if find(wanted, parent) else parent, after)
+
+
+@given(OBJECTS, STRINGS, st.data())
+@settings(database=None, deadline=None)
+def test_replacing_strings_touches_their_lines_only(document: dict[str, Json], new: str, data: st.DataObject):
+    """In any layout, any of the strings at once: the document has them, and every other line stays."""
+    lines = data.draw(st.composite(lambda draw: Writer(draw).write(document))())
+    text = "\n".join(line.text for line in lines) + "\n"
+    strings = [place for place, found in walk(document) if isinstance(found, str)]
+    chosen = data.draw(st.lists(st.sampled_from(strings), unique=True) if strings else st.just([]))
+    after = replace_strings(text, {place: f"{new}{number}" for number, place in enumerate(chosen)}, file="dev.yaml")
+    wanted: Json = document
+    for number, place in enumerate(chosen):
+        wanted = changed(wanted, place, escaped(f"{new}{number}"))
+    assert same(value(after), wanted)
+    assert_kept([line for line in lines if not line.owners & set(chosen)], "/nothing/", after)
+    for place in chosen:
+        assert all(word in after for word in comments(lines, place))
 
 
 # Pieces that come together to YAML often enough, and to nonsense as often.

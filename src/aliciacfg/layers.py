@@ -197,6 +197,19 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
     return Sources(environments, loaded, migrations, access, stamps)
 
 
+def load_schemas(directory: Path) -> dict[str, ServiceSchema]:
+    """Read every schema file alone, by service.
+
+    Raises:
+        SourceError: Something is wrong with one of them, or with the directory.
+    """
+    problems: list[SourceProblem] = []
+    loaded = _load_schemas(directory, problems)
+    if problems:
+        raise SourceError(problems)
+    return loaded
+
+
 def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
     """The files that ``load`` would look at now; a directory that cannot be read has none."""
     found: list[Path] = []

@@ -33,6 +33,7 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
+from aliciacfg import documents
 from aliciacfg.documents import MAX_DEPTH, Json, encode, equal, escape, parse_pointer
 from aliciacfg.errors import SourceError, SourceProblem
 
@@ -136,6 +137,25 @@ def replace(text: str, pointer: str, value: Json, *, file: str) -> str:
         InvalidRequest: The pointer is malformed.
     """
     return _Edit(text, pointer, file).replace(value)
+
+
+def replace_strings(text: str, values: Mapping[str, str], *, file: str) -> str:
+    """Put other strings in the place of many strings at once, and keep every byte outside of them.
+
+    As ``replace`` for each pointer of ``values``, in the time of one, and all or none.
+
+    Raises:
+        SourceError: As for ``replace``, with every problem; or there is no string at a pointer.
+        InvalidRequest: A pointer is malformed.
+    """
+    return _Edit(text, "", file).replace_strings(values)
+
+
+def literal(text: str) -> str | None:
+    """What a string of a file that was loaded without variables means; None where it holds a ``${NAME}``."""
+    if any(match[0] != "$${" for match in _VARIABLE.finditer(text)):
+        return None
+    return _VARIABLE.sub("${", text)
 
 
 def remove(text: str, pointer: str, *, file: str) -> str:
@@ -504,6 +524,7 @@ _COMMENT_OR_NOTHING = re.compile(r"[ \t]*(?:#.*)?")
 
 # Narrower than YAML: no indicators, and nothing that starts like a number or a date.
 _SAFE = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./@+ -]*[A-Za-z0-9_./@+-])?")
+_HALF_A_PAIR = "found half a surrogate pair; expected text that UTF-8 can encode"
 # Strings here, but booleans to programs that still read YAML 1.1.
 _YAML_1_1_BOOLEANS = frozenset({"y", "n", "yes", "no", "on", "off"})
 
@@ -580,6 +601,42 @@ class _Edit:
         else:
             text = self._cut_lines(*path[-1])
         return self._proven(text, wanted)
+
+    def replace_strings(self, values: Mapping[str, str]) -> str:
+        shared = {id(target) for target in _alias_targets(self._root)}
+        wanted: dict[str, str] = {}
+        pieces: list[tuple[int, int, str]] = []
+        problems: list[SourceProblem] = []
+        for pointer, value in values.items():
+            self._pointer, self._tokens = pointer, parse_pointer(pointer)
+            wanted[pointer] = value.replace("${", "$${")
+            try:
+                pieces.append(self._string_piece(wanted[pointer], shared))
+            except SourceError as error:
+                problems += error.problems
+        if problems:
+            raise SourceError(problems)
+        self._pointer, self._tokens = "", ()
+        text = self._text
+        for start, end, new in sorted(pieces, reverse=True):
+            text = text[:start] + new + text[end:]
+        return self._proven(text, documents.replace_strings(self._value, wanted))
+
+    def _string_piece(self, value: str, shared: set[int]) -> tuple[int, int, str]:
+        """Where the scalar at the pointer stands in the text, and what is to stand there instead."""
+        if _SURROGATE.search(value):
+            self._fail(_HALF_A_PAIR)
+        path, missing = self._walk()
+        nodes = [parent.children[index] for parent, index in path]
+        node = nodes[-1] if nodes else self._root
+        if missing or not isinstance(_at(self._value, self._tokens), str):
+            self._fail("no string stands there")
+        if isinstance(node, _Alias):
+            self._fail("an alias stands there; write its value out first", node)
+        if not isinstance(node, _Scalar) or any(id(part) in shared for part in [self._root, *nodes]):
+            self._fail("aliases repeat the value elsewhere; write it out there first", node)
+        style = node.style if node.style in {"'", '"'} else '"'
+        return node.start, self._end(node), _string(value, style) + self._header_comment(node)
 
     def _walk(self) -> tuple[list[tuple[_Collection, int]], tuple[str, ...]]:
         """The way to the pointer, as far as there is one: collections with the index of the child to take."""
@@ -757,6 +814,15 @@ class _Edit:
         return index - self._line_start(index)
 
 
+def _alias_targets(node: _Node | None) -> Iterator[_Node]:
+    """What the aliases below a node stand for."""
+    if isinstance(node, _Alias) and node.target is not None:
+        yield node.target
+    elif isinstance(node, _Collection):
+        for child in node.children:
+            yield from _alias_targets(child)
+
+
 def _is_block_mapping(node: _Collection) -> bool:
     return node.mapping and not node.flow
 
@@ -824,7 +890,7 @@ def _escaped(value: Json, level: int) -> Json:
 
 def _encodable(text: str) -> str:
     if _SURROGATE.search(text):
-        raise ValueError("found half a surrogate pair; expected text that UTF-8 can encode")
+        raise ValueError(_HALF_A_PAIR)
     return text
 
 
