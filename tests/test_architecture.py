@@ -30,7 +30,7 @@ LAYERS = (
     ("patrol", "reading", "writing"),
     ("service",),
     ("operations",),
-    ("mqtt.connection", "mqtt.envelope", "mqtt.passwords", "mqtt.topics"),
+    ("keypins", "mqtt.connection", "mqtt.envelope", "mqtt.passwords", "mqtt.topics"),
     ("mqtt.acl", "mqtt.devices", "mqtt.requests", "mqtt.requester", "mqtt.retained", "http.requester", "devbroker"),
     ("mqtt.adapter", "http.adapter"),
     ("daemon",),

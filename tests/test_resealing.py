@@ -41,7 +41,9 @@ def keys_of(document: bytes) -> set[str]:
     return {sealing.sealed_with(value) for _, value in strings if sealing.is_sealed(value)}
 
 
-scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+)
 values = st.recursive(
     scalars | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

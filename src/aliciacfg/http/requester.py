@@ -35,14 +35,35 @@ async def ask(
         in_path = "{target}" in row.path or target is None
         body, content = (content if in_path else {**content, "service": target}), {}
     query = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in content.items()}
+    return await _answer(
+        row.method,
+        url.rstrip("/") + row.path.replace("{target}", target or ""),
+        query,
+        None if body is None else documents.encode(body),
+        timeout_seconds=timeout_seconds,
+    )
+
+
+async def published_key(url: str, *, timeout_seconds: float) -> JsonObject:
+    """What a daemon says its sealing key is, or its refusal.
+
+    Raises:
+        BrokerUnavailable: No answer came.
+    """
+    return await _answer("GET", url.rstrip("/") + "/keys/current", {}, None, timeout_seconds=timeout_seconds)
+
+
+async def _answer(
+    method: str, url: str, query: dict[str, str], body: bytes | None, *, timeout_seconds: float
+) -> JsonObject:
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds)) as session,
             session.request(
-                row.method,
-                url.rstrip("/") + row.path.replace("{target}", target or ""),
+                method,
+                url,
                 params=query,
-                data=None if body is None else documents.encode(body),
+                data=body,
                 headers={} if body is None else {"Content-Type": "application/json"},
             ) as response,
         ):

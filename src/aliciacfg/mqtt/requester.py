@@ -70,6 +70,25 @@ class Requester:
             self._waiting.pop(answer_topic, None)
         return answer if isinstance(answer, dict) else {}
 
+    async def published_key(self, *, timeout_seconds: float) -> JsonObject:
+        """What is retained as the daemon's sealing key.
+
+        Raises:
+            BrokerUnavailable: Nothing is.
+        """
+        future = self._waiting[topics.KEY] = asyncio.get_running_loop().create_future()
+        try:
+            await self._connection.subscribe([topics.KEY])
+            async with asyncio.timeout(timeout_seconds):
+                content = documents.decode(await future)
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"no key is retained at {topics.KEY} after {timeout_seconds:g} s: did a daemon ever run on this broker?"
+            ) from error
+        finally:
+            self._waiting.pop(topics.KEY, None)
+        return content if isinstance(content, dict) else {}
+
     async def updates(self, service: str | None) -> AsyncIterator[JsonObject]:
         """Yield the retained configuration of a service (None: of all) and every change after it.
 
