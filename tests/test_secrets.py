@@ -161,6 +161,44 @@ def test_a_box_moved_to_another_service_environment_or_place_is_refused(
     assert secret.encode() not in refused.body
 
 
+def mark(daemon: Daemon, text: str) -> None:
+    """Write the bell's schema, and have it taken over or refused."""
+    (daemon.directory / "schemas" / "bell.yaml").write_text(
+        f"properties:\n  settings:\n    properties:\n      pin: {text}\n"
+    )
+
+
+async def test_no_edit_of_a_schema_reads_a_stored_secret(make_daemon: Callable[..., Daemon]):
+    """Without its mark and with a rule that it breaks, a secret is in no refusal, alert or log; nor by a rollback."""
+    secret = "planted-unmasked-3b9d"
+    daemon = make_daemon(environ={"ALICIACFG_LOG_LEVEL": "debug"})
+    mark(daemon, "{type: string, x-sensitive: true}")
+    await asyncio.to_thread(daemon.start)
+    document = daemon.config("voice_router")["config"]
+    document |= {"service_name": "bell", "settings": {"pin": secret}}
+    document["mqtt_config"]["password"] = "of-the-bell"
+    assert daemon.http("PUT", "/config/bell", document).status == 201
+    seen: list[bytes] = []
+    for rule in ("type: string, maxLength: 3", "type: string, enum: [a]", "type: string, pattern: '^[0-9]$'"):
+        mark(daemon, f"{{x-sensitive: false, {rule}}}")
+        refused = daemon.http("POST", "/reload")
+        assert refused.status == 422, rule
+        assert "found a secret" in refused.json["problems"][0]["message"]
+        seen += [refused.body, daemon.http("GET", "/health").body]
+    # It is changed and forgotten; only the history has it.
+    mark(daemon, "{type: string, x-sensitive: true}")
+    assert daemon.http("POST", "/reload").status == 200
+    assert daemon.http("PATCH", "/config/bell?allow_breaking=true", {"settings": {"pin": None}}).status == 200
+    mark(daemon, "{type: string, x-sensitive: false}")
+    assert daemon.http("POST", "/reload").status == 200
+    refused = daemon.http("POST", "/config/bell/rollback", {"revision": 1})
+    assert (refused.status, refused.json["problems"][0]["pointer"]) == (422, "/settings/pin")
+    seen += [refused.body, daemon.http("GET", "/config/bell").body, daemon.http("GET", "/config/bell?revision=1").body]
+    await asyncio.to_thread(daemon.stop)
+    seen += [path.read_bytes() for path in [daemon.log, *files_under(daemon.data)]]
+    assert not [content for content in seen if secret.encode() in content]
+
+
 @pytest.mark.parametrize("place", ["log_level", "tts_engine", "max_tokens", "anything"])
 def test_validate_is_no_oracle_on_a_box(shared: Daemon, place: str):
     """Carried to a place whose errors quote what is there, a box is refused and not read out."""

@@ -336,6 +336,13 @@ def open_record(record: Record, keyring: Keyring) -> tuple[JsonObject, list[Prob
     return (result if isinstance(result, dict) else {}), problems
 
 
+def sealed_document(record: Record) -> JsonObject:
+    """The document of a revision without ``version``, its secrets sealed as they are stored."""
+    document = _stored(record)
+    document.pop("version", None)
+    return document
+
+
 def redact_sealed(record: Record) -> JsonObject:
     """The document of a revision as any reader may see it, ``version`` included."""
     document = _stored(record)

@@ -54,7 +54,7 @@ from aliciacfg.messages import (
     encode_failure,
     encode_success,
 )
-from aliciacfg.planning import Origin, Plan, Planner, difference
+from aliciacfg.planning import Origin, Plan, Planner, difference, sealed_document
 from aliciacfg.state import Entry, Key
 
 Wanted = Callable[[JsonObject, Entry], Json]
@@ -171,10 +171,11 @@ class Writer:
         """A new revision with the content of an old one, checked like any write; also of a deleted configuration."""
         key = self._key(service, request)
         record = await self._configurations.revision(key, request.revision)
-        document, problems = self._configurations.open_record(record)
+        _, problems = self._configurations.open_record(record)
         if problems:
             raise ValidationFailed(f"Revision {request.revision} of {service} holds secrets that do not open", problems)
-        return await self._change(caller, service, request, "rollback", _replaced(document), held=False)
+        # Sealed, so that what was a secret then is opened only where the schema has one now.
+        return await self._change(caller, service, request, "rollback", _replaced(sealed_document(record)), held=False)
 
     async def validate(self, _caller: Caller, service: str, request: ValidateRequest) -> Answer:
         """Say whether ``set`` would take a configuration, and everything that is wrong with it."""
