@@ -76,7 +76,9 @@ def test_what_javascript_sealed_opens_here(javascript: JavaScript):
 def test_what_is_sealed_here_javascript_opens(javascript: JavaScript):
     """As the recipient of a service written in it would: the plaintext is the object that the protocol names."""
     key = PrivateKey.generate()
-    boxes = [sealing.seal_to_recipient(key.public, value, **HERE) for value in VALUES]
+    own = PrivateKey.generate()
+    keyring = Keyring(current=own.public.key_id, keys=[own], digest_key=b"d" * 32)
+    boxes = [keyring.seal_to_recipient(key.public, value, **HERE, revision=1) for value in VALUES]
     boxes += [sealing.seal_for(key.public, value, service="*") for value in VALUES]
     opened = javascript([{"private_key": key.reveal(), "sealed": box} for box in boxes])
     assert opened == [{**HERE, "value": value} for value in VALUES] + [{"service": "*", "value": v} for v in VALUES]

@@ -248,9 +248,11 @@ def test_a_box_opens_exactly_where_its_bindings_say(
 def test_what_is_sealed_to_a_service_only_that_service_opens(keyring: Keyring):
     """Not the daemon, not another recipient, and nowhere but in its place."""
     recipient, other = PrivateKey.generate(), PrivateKey.generate()
-    sealed = sealing.seal_to_recipient(recipient.public, SECRET, **HERE)
+    sealed = keyring.seal_to_recipient(recipient.public, SECRET, **HERE, revision=1)
     assert recipient.open(sealed, **HERE) == SECRET
     assert sealing.sealed_with(sealed) == recipient.public.key_id
+    assert sealed == keyring.seal_to_recipient(recipient.public, SECRET, **HERE, revision=1)
+    assert sealed != keyring.seal_to_recipient(recipient.public, SECRET, **HERE, revision=2)
     with pytest.raises(CannotOpen, match=recipient.public.key_id):
         keyring.open(sealed, **HERE)
     with pytest.raises(CannotOpen, match=recipient.public.key_id):

@@ -6,13 +6,15 @@
       ai_service:
         read: {allowed_services: [voice_router], allowed_groups: [voice]}
         write: {allowed_services: [personality_system]}
+        secrets: plaintext
     admins: [operator]
     users: [dashboard]
 
 A service may always read its own configuration, and whoever may write one may read it: the answer to a write shows
-it. Administrators may do everything. ``users`` are names that ask and are no services of the environment files; what
-they may do is said by the other sections. Where there is neither a rule nor a token, everything is open; with either,
-what is not allowed is forbidden.
+it. ``secrets: plaintext`` gives a service its own secrets in the open, over HTTP where nobody reads along (TLS, or this
+machine); otherwise they are sealed to the service's key, or hidden. Administrators may do everything. ``users`` are
+names that ask and are no services of the environment files; what they may do is said by the other sections. Where
+there is neither a rule nor a token, everything is open; with either, what is not allowed is forbidden.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -61,15 +63,24 @@ NEEDS: Mapping[str, Need] = {
     "reload": "admin",
     "drift": "admin",
     "audit": "admin",
+    "metrics": "read",
+    "token_create": "admin",
+    "token_list": "admin",
+    "token_revoke": "admin",
+    "keys_show": "admin",
+    "keys_rotate": "admin",
+    "keys_add": "admin",
+    "keys_remove": "admin",
 }
-"""Every operation, by name."""
+"""Every operation, by name; and what a transport offers beside them."""
 
 _READS: frozenset[Need] = frozenset({"read", "read_any"})
 _READERS: frozenset[Role] = frozenset({"reader", "writer", "admin"})
 _WRITERS: frozenset[Role] = frozenset({"writer", "admin"})
 
 _TOP_KEYS = ("groups", "services", "admins", "users")
-_RULE_KEYS = ("read", "write")
+_RULE_KEYS = ("read", "write", "secrets")
+_PLAINTEXT = "plaintext"
 _ALLOWED_KEYS = ("allowed_services", "allowed_groups")
 
 
@@ -110,12 +121,14 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         services: Every service of the environment files.
         admins: Names that may do everything.
         users: Names that ask and are no services.
+        plaintext: Services that get their own secrets in the open, where nobody reads along.
         enforced: There are rules or tokens; otherwise everything is open.
     """
 
     services: Mapping[str, Grants]
     admins: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
+    plaintext: frozenset[str] = frozenset()
     enforced: bool
 
     @property
@@ -134,6 +147,12 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         """
         need = NEEDS[operation]
         if not self.enforced:
+            if need == "own" and not caller.proven:
+                reason = (
+                    f"{operation} is for {service} itself and for administrators, and nothing proves who asks; make a "
+                    "token with `aliciacfg token create`, or use the command line where the daemon runs."
+                )
+                return Decision(allowed=False, reason=reason, anonymous=True)
             return _OPEN
         if need == "nothing":
             return _ALLOWED
@@ -247,6 +266,7 @@ class _Reader:
         self._problems: list[SourceProblem] = []
         self._known: set[str] = set()
         self._groups: dict[str, frozenset[str]] = {}
+        self._plaintext: set[str] = set()
 
     def read(self) -> Access:
         top = self._mapping(self._document.value, "", _TOP_KEYS)
@@ -256,17 +276,28 @@ class _Reader:
         for name, members in self._mapping(top.get("groups"), "/groups").items():
             self._groups[name] = frozenset(self._members(members, f"/groups/{escape(name)}"))
         granted = {
-            name: self._grants(rule, f"/services/{escape(name)}")
+            name: self._grants(name, rule, f"/services/{escape(name)}")
             for name, rule in self._mapping(top.get("services"), "/services").items()
             if self._is_service(name)
         }
         if self._problems:
             raise SourceError(sorted(self._problems, key=lambda problem: problem.line or 0))
         services = {name: granted.get(name, _NOBODY) for name in sorted(self._services)}
-        return Access(services=services, admins=frozenset(admins), users=frozenset(users), enforced=True)
+        return Access(
+            services=services,
+            admins=frozenset(admins),
+            users=frozenset(users),
+            plaintext=frozenset(self._plaintext),
+            enforced=True,
+        )
 
-    def _grants(self, value: Json, pointer: str) -> Grants:
+    def _grants(self, service: str, value: Json, pointer: str) -> Grants:
         rule = self._mapping(value, pointer, _RULE_KEYS)
+        how = rule.get("secrets")
+        if how == _PLAINTEXT:
+            self._plaintext.add(service)
+        elif how is not None:
+            self._wrong(f"{pointer}/secrets", f"expected {_PLAINTEXT!r}, or leave it out: secrets are sealed or hidden")
         writers = self._allowed(rule.get("write"), f"{pointer}/write")
         return Grants(self._allowed(rule.get("read"), f"{pointer}/read") | writers, writers)
 

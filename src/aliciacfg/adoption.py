@@ -5,16 +5,17 @@ what is stored, is refused; what is wrong with another environment is told and h
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from aliciacfg import documents, sealing
+from aliciacfg.composing import Undecryptable
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError, Problem, SourceError, SourceProblem, ValidationFailed
 from aliciacfg.evolution import Waiting
 from aliciacfg.layers import Environment, Sources
 from aliciacfg.planning import Origin, Plan, Planner
-from aliciacfg.records import AdoptedSchema
+from aliciacfg.records import AdoptedSchema, Record
 from aliciacfg.state import Entry, Key
 
 FILES = Origin("files", "file")
@@ -70,6 +71,23 @@ class Adopter:
         self._defined = defined
         self._migrated: dict[Key, JsonObject] = {}
         self._migrating: dict[str, Origin] = {}
+        self._remarked: set[str] = set()
+
+    def reseal(self, records: Iterable[Record]) -> None:
+        """Take revisions of which more is sealed than before, because their schema says so now.
+
+        What the bus holds of them is replaced too; it told in the open what is a secret by now.
+        """
+        plan = self._adoption.plan
+        for record in records:
+            key = (record.environment, record.service)
+            plan.resealed.append(record)
+            self._remarked.add(record.service)
+            entry = plan.head(key)
+            if entry.live is not None and entry.live.revision == record.revision:
+                plan.entries[key] = replace(entry, record=record, effective=None)
+                if record.environment == self._active:
+                    self._adoption.planner.tell(plan, record)
 
     def migrate(self, waiting: Waiting, origin: Origin) -> None:
         """Take a schema's migrated overlays instead of the stored ones."""
@@ -112,6 +130,8 @@ class Adopter:
                 continue
             try:
                 self._plan_service((environment.name, service), environment, origin, announce=announce)
+            except Undecryptable:
+                undecryptable.append(service)
             except OperationError as error:
                 listed = error.problems or (Problem("", error.message),)
                 problems[service] = tuple(_located(environment, service, problem) for problem in listed)
@@ -133,12 +153,18 @@ class Adopter:
                     "was removed from the files but has changes made at run time; delete those first, or put it back"
                 )
         merged = documents.merge(planner.composer.base(name, service), kept or {})
+        merged = merged if isinstance(merged, dict) else {}
         # The files may have a new schema, which no longer calls secret what was.
-        hidden = entry.effective.secrets if entry.effective is not None else {}
-        effective = planner.composer.effective(name, service, merged if isinstance(merged, dict) else {}, hidden=hidden)
+        secrets = planner.secrets(entry)
+        if key in self._migrated:
+            # By value: a migration moves secrets to other places.
+            values = set(secrets.values())
+            secrets = {pointer: value for pointer, value in documents.walk_strings(merged) if value in values}
+        effective = planner.composer.effective(name, service, merged, kept=secrets)
         # An empty overlay only says that a service exists that no file names.
         overlay = None if service in environment.services and not kept else kept
-        planner.change(plan, key, effective=effective, overlay=overlay, origin=origin, announce=told)
+        remarked = service in self._remarked
+        planner.change(plan, key, effective=effective, overlay=overlay, origin=origin, announce=told, reseal=remarked)
 
     def _refuse_active(self) -> None:
         sources, active = self._adoption.sources, self._active

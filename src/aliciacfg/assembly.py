@@ -16,17 +16,19 @@ from aliciacfg.authorization import Authorization
 from aliciacfg.cache import AnswerCache
 from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
+from aliciacfg.delivery import Delivery
 from aliciacfg.documents import JsonObject
 from aliciacfg.drift import Drift
 from aliciacfg.errors import SettingsError, SourceError, SourceProblem
 from aliciacfg.instances import Instances
 from aliciacfg.integrity import Chain
+from aliciacfg.keyfile import KeyFile
 from aliciacfg.messages import Caller
 from aliciacfg.metrics import Metrics
 from aliciacfg.migrations import DIRECTORY
 from aliciacfg.operations import BY_NAME, encode_answer
 from aliciacfg.patrol import Patrol
-from aliciacfg.sealing import Keyring
+from aliciacfg.sealing import PublicKey
 from aliciacfg.service import VERSION, ConfigService
 from aliciacfg.settings import Settings, variables
 from aliciacfg.store import Store
@@ -64,13 +66,17 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
     """
     alerts = Alerts(time.time)
     alerts.listen(_log_alert)
-    keyring = Keyring.load_or_create(data.key_file)
+    keys = KeyFile.load_or_create(data.key_file, now=time.time())
+    keyring = keys.keyring
     chain = Chain(keyring)
     store = await Store.open(data.database, chain)
     writer = asyncio.create_task(store.write_forever(), name="store-writer")
     auditor = Auditor(store, time.time)
     try:
         authorization = Authorization(await store.tokens(), alerts=alerts, clock=time.time)
+        recipients = {
+            item.service: PublicKey.parse(item.public_key) for item in await store.recipients() if item.public_key
+        }
         configurations = Configurations(
             store=store,
             keyring=keyring,
@@ -78,6 +84,7 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
             cache=AnswerCache(ttl_seconds=settings.cache_ttl_seconds),
             alerts=alerts,
             authorization=authorization,
+            delivery=Delivery(keyring, recipients),
             load_sources=lambda: load_sources(settings),
             max_config_bytes=settings.max_config_bytes,
             max_services=settings.max_services,
@@ -98,6 +105,7 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
             instances=instances,
             authorization=authorization,
             auditor=auditor,
+            keys=keys,
             metrics=Metrics(operations=BY_NAME, version=VERSION),
             instance=data.instance,
         )

@@ -3,7 +3,7 @@
 Pure functions on a moment's files and keys; nothing here is stored or published.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from msgspec import UnsetType
@@ -12,7 +12,7 @@ from aliciacfg import documents, integrity, sealing, versions
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import Problem, TooLarge, ValidationFailed
 from aliciacfg.layers import Environment, Sources
-from aliciacfg.sealing import REDACTED, CannotOpen, Keyring
+from aliciacfg.sealing import REDACTED, CannotOpen, Keyring, UnknownKey
 
 MISPLACED_BOX = "found a sealed value; it may stand only where the schema has a secret, or it would be shown"
 
@@ -32,6 +32,14 @@ class Effective:
     secrets: dict[str, str]
     checksum: str
     requested_version: str | None
+
+
+class Undecryptable(ValidationFailed):
+    """What files or changes hold is sealed with keys that are not here; restoring them mends it."""
+
+
+class _Lost(Problem, frozen=True):
+    """A sealed value whose key is not here."""
 
 
 class Composer:
@@ -55,6 +63,7 @@ class Composer:
 
         Raises:
             ValidationFailed: A sealed value in a file does not open.
+            Undecryptable: All that is wrong is that keys are not here.
         """
         key = (environment, service)
         if key not in self._bases:
@@ -75,7 +84,9 @@ class Composer:
         outside = left and left - self.sources.schema(service).secrets(result).keys()
         problems += [Problem(pointer, MISPLACED_BOX) for pointer in sorted(outside)]
         if problems:
-            raise ValidationFailed(f"The files of {environment} hold sealed values that do not open", problems)
+            lost = all(isinstance(problem, _Lost) for problem in problems)
+            refused = Undecryptable if lost else ValidationFailed
+            raise refused(f"The files of {environment} hold sealed values that do not open", problems)
         return result
 
     def effective(
@@ -85,6 +96,7 @@ class Composer:
         document: JsonObject,
         *,
         boxes: Collection[str] = (),
+        kept: Mapping[str, str] | None = None,
         hidden: Collection[str] = (),
     ) -> Effective:
         """Check a whole configuration, and say what it is.
@@ -95,8 +107,9 @@ class Composer:
             document: The configuration; ``service_name`` and ``environment`` may be left out.
             boxes: Pointers of what was sealed where it came from. A box may leave its place for that of another
                 secret of the service, but not for an open one, and no problem quotes what was in it.
-            hidden: Pointers of what no problem may quote, though the schema has no secret there: what was
-                stored as a secret, before the schema changed.
+            kept: What was a secret before, by pointer. It stays one for as long as its value does: a schema that
+                no longer marks it frees only what is written afterwards.
+            hidden: Pointers of what no problem may quote, though it is no secret here.
 
         Raises:
             ValidationFailed: It is invalid; ``problems`` lists everything.
@@ -109,8 +122,10 @@ class Composer:
         filled = _object(documents.normalise(filled))
         version = filled.pop("version", None)
         secrets = self.sources.schema(service).secrets(filled)
+        kept = kept or {}
+        secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
         whole: JsonObject = {"version": versions.FIRST, **filled, **_given(version)}
-        problems = self._problems(environment, service, whole, hidden={*boxes, *hidden})
+        problems = self._problems(environment, service, whole, hidden={*boxes, *kept, *hidden})
         problems += [Problem(pointer, MISPLACED_BOX) for pointer in boxes if pointer not in secrets]
         self._check_size(service, filled)
         if problems:
@@ -123,7 +138,9 @@ class Composer:
             version if isinstance(version, str) else None,
         )
 
-    def keep(self, service: str, wanted: JsonObject, current: JsonObject) -> JsonObject:
+    def keep(
+        self, service: str, wanted: JsonObject, current: JsonObject, kept: Mapping[str, str] | None = None
+    ) -> JsonObject:
         """Put the current secrets where a writer left the redaction that it was given.
 
         Inside an array the position alone proves nothing once items were taken out or moved: there an item
@@ -133,6 +150,7 @@ class Composer:
             service: Whose configuration it is.
             wanted: What the writer sends.
             current: What there is now, secrets in the open.
+            kept: What is a secret now though the schema does not say so, by pointer.
 
         Raises:
             ValidationFailed: There is nothing to keep at one of the places.
@@ -140,21 +158,22 @@ class Composer:
         if all(value != REDACTED for _, value in documents.walk_strings(wanted)):
             return wanted
         schema = self.sources.schema(service)
-        known = schema.secrets(current)
+        kept = kept or {}
+        known = {**schema.secrets(current), **kept}
         shown = redacted(current, known)
-        kept: dict[str, str] = {}
+        found: dict[str, str] = {}
         problems: list[Problem] = []
-        for pointer, value in schema.secrets(wanted).items():
-            if value != REDACTED:
-                continue
+        # Where no schema has a secret, *** is a text like any other, unless one was shown so.
+        asked = {*schema.secrets(wanted), *kept}
+        for pointer in (pointer for pointer in asked if documents.find(wanted, pointer) == REDACTED):
             source = _kept_from(pointer, wanted, shown)
             if source is not None and source in known:
-                kept[pointer] = known[source]
+                found[pointer] = known[source]
             else:
                 problems.append(Problem(pointer, f"found '{REDACTED}', but there is no value to keep; send one"))
         if problems:
             raise ValidationFailed(f"The configuration of {service} is incomplete", problems)
-        return _object(documents.replace_strings(wanted, kept))
+        return _object(documents.replace_strings(wanted, found))
 
     def known(
         self, environment: str, service: str, current: Effective | None, overlay: JsonObject | None
@@ -206,6 +225,8 @@ class Composer:
                 plain[pointer] = self._keyring.open(
                     value, service=service, environment=environment, pointer=pointer, shared=shared
                 )
+            except UnknownKey as error:
+                problems.append(_Lost(pointer, str(error)))
             except CannotOpen as error:
                 problems.append(Problem(pointer, str(error)))
         return _object(documents.replace_strings(document, plain)) if plain else document, set(plain)

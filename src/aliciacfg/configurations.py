@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from msgspec import UNSET
@@ -20,6 +20,7 @@ from aliciacfg.alerts import Alerts
 from aliciacfg.authorization import Authorization
 from aliciacfg.cache import AnswerCache, CachedAnswer
 from aliciacfg.composing import Composer
+from aliciacfg.delivery import Delivery
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import (
     NotFound,
@@ -32,13 +33,23 @@ from aliciacfg.errors import (
     ValidationFailed,
 )
 from aliciacfg.evolution import Evolution, Evolver, Waiting
-from aliciacfg.integrity import Chain
+from aliciacfg.integrity import Chain, checksum
 from aliciacfg.layers import Sources, Stamps
-from aliciacfg.messages import ConfigAnswer, Migration, UpdateMessage
+from aliciacfg.messages import Answer, ConfigAnswer, Migration, UpdateMessage
 from aliciacfg.outbox import ENVIRONMENT, KEY, Outbox, service_subject, subject_service
-from aliciacfg.planning import Origin, Plan, Planner, announce_record, difference, open_record, redact_sealed
-from aliciacfg.records import AuditEntry, Cause, Record, RecordHead, Write
-from aliciacfg.sealing import Keyring
+from aliciacfg.planning import (
+    Origin,
+    Plan,
+    Planner,
+    announce_record,
+    difference,
+    open_record,
+    sealed_document,
+    sealed_pointers,
+)
+from aliciacfg.records import Announcement, AuditEntry, Cause, Recipient, Record, RecordHead, Write
+from aliciacfg.resealing import reseal
+from aliciacfg.sealing import Keyring, PublicKey, key_ids
 from aliciacfg.state import Entry, Key, State
 from aliciacfg.store import Store
 
@@ -93,6 +104,7 @@ class Configurations:
         cache: AnswerCache,
         alerts: Alerts,
         authorization: Authorization,
+        delivery: Delivery,
         load_sources: Callable[[], Sources],
         max_config_bytes: int,
         max_services: int,
@@ -103,6 +115,7 @@ class Configurations:
         self._chain = chain
         self._alerts = alerts
         self._authorization = authorization
+        self.delivery = delivery
         self._load_sources = load_sources
         self._max_config_bytes = max_config_bytes
         self._max_services = max_services
@@ -123,17 +136,11 @@ class Configurations:
         self.degraded: str | None = None
         store.on_abort = self._aborted
 
-    async def start(self, requested_environment: str) -> None:
-        """Bring back what is stored, take the files over, and settle what has to be announced.
+    async def load(self, requested_environment: str) -> dict[str, str]:
+        """Bring back what is stored, and nothing more; returns the store's own table.
 
         Args:
-            requested_environment: The ``ENVIRONMENT`` setting; where it differs from the previous start's it
-                decides which environment is active.
-
-        Raises:
-            SourceError: The active environment is not valid, and there is nothing recorded to serve instead, or
-                ``ENVIRONMENT`` asks for another one than before.
-            Unavailable: The store cannot write.
+            requested_environment: What is active in an empty store.
         """
         stored = await self._store.load()
         self.epoch = int(stored.meta.get(_EPOCH, "1"))
@@ -151,8 +158,25 @@ class Configurations:
             for item in stored.schemas
         }
         self._defined = msgspec.json.decode(stored.meta.get(_DEFINED, "{}"), type=dict[str, list[str]])
-        moved = requested_environment != stored.meta.get(_REQUESTED)
-        self.active = requested_environment if moved else stored.meta.get(_ACTIVE, requested_environment)
+        self.active = stored.meta.get(_ACTIVE, requested_environment)
+        return stored.meta
+
+    async def start(self, requested_environment: str) -> None:
+        """Bring back what is stored, take the files over, and settle what has to be announced.
+
+        Args:
+            requested_environment: The ``ENVIRONMENT`` setting; where it differs from the previous start's it
+                decides which environment is active.
+
+        Raises:
+            SourceError: The active environment is not valid, and there is nothing recorded to serve instead, or
+                ``ENVIRONMENT`` asks for another one than before.
+            Unavailable: The store cannot write.
+        """
+        stored = await self.load(requested_environment)
+        moved = requested_environment != stored.get(_REQUESTED)
+        if moved:
+            self.active = requested_environment
         meta = {_ACTIVE: self.active, _REQUESTED: requested_environment, _EPOCH: str(self.epoch)}
         try:
             await self._adopt(await asyncio.to_thread(self._load_sources), meta=meta, starting=True)
@@ -254,6 +278,91 @@ class Configurations:
             )
         )
         return outcome
+
+    @property
+    def published_key(self) -> dict[str, str]:
+        """What anyone may know of the key that seals now."""
+        return self._keyring.published
+
+    def take_keys(self, keyring: Keyring) -> None:
+        """The keys are others from now on; what is stored stays as it is."""
+        self._keyring.take(keyring)
+
+    def file_keys(self) -> set[str]:
+        """The ids of the keys that sealed values in the files name."""
+        sources = self.sources
+        if sources is None:
+            return set()
+        texts = (
+            documents.encode([file.defaults, dict(file.services)])
+            for environment in sources.environments.values()
+            for file in environment.files
+        )
+        return {key_id for text in texts for key_id in key_ids(text)}
+
+    async def set_recipient(self, service: str, key: PublicKey | None, origin: Origin) -> None:
+        """Seal a service's secrets to another key from now on, or to none; the bus is told at once.
+
+        Raises:
+            NotFound: The service has no configuration anywhere.
+            Unavailable: The store cannot write; nothing was changed.
+        """
+        async with self.planning:
+            environments = [
+                name for (name, known), entry in self.state.all_heads().items() if known == service and entry.live
+            ]
+            if not environments:
+                raise NotFound(f"There is no configuration of {service}.")
+            plan = Plan(self.state)
+            plan.recipients.append(Recipient(service, None if key is None else str(key)))
+            plan.audit.append(
+                AuditEntry(
+                    timestamp=self._clock(),
+                    who=origin.author,
+                    where=origin.where,
+                    operation=origin.operation,
+                    outcome="done",
+                    service=service,
+                    detail="none" if key is None else f"key {key.key_id}",
+                )
+            )
+            await self.submit(plan)
+            self.delivery.put(service, key)
+            for name in environments:
+                self.cache.discard((name, service))
+                self._wake((name, service))
+            record = self.state.head((self.active, service)).live
+            if record is not None:
+                told = Plan(self.state)
+                told.announcements.append(self._announcement(record))
+                await self.submit(told)
+
+    async def reseal(self, rotate: Callable[[], Keyring]) -> None:
+        """Change the keys, and seal everything that is stored anew with the one that seals then.
+
+        Args:
+            rotate: Changes the key file, and says what the keys are.
+
+        Raises:
+            Unavailable: The store cannot write. The new key seals already; doing it again completes it.
+        """
+        async with self.planning:
+            await self._store.submit(Write(), lambda: None)
+            self._keyring.take(await asyncio.to_thread(rotate))
+            await self._store.reseal(self._resealed)
+            stored = {(record.environment, record.service): record for record in (await self._store.load()).records}
+            self.state.commit(
+                {
+                    key: replace(entry, record=stored[key])
+                    for key, entry in self.state.all_heads().items()
+                    if key in stored
+                }
+            )
+            await self._settle_announcements()
+        await self._store.scrub()
+
+    def _resealed(self, document: bytes, environment: str, service: str) -> bytes:
+        return reseal(document, self._keyring, service=service, environment=environment).document
 
     @property
     def stamps(self) -> Stamps | None:
@@ -367,22 +476,35 @@ class Configurations:
 
     def encoded(self, record: Record) -> bytes:
         """The answer to ``get`` for one revision, without ``status`` and ``request_id``; secrets redacted."""
-        return documents.encode(
-            ConfigAnswer(
-                service=record.service,
-                config=redact_sealed(record),
-                version=record.version,
-                last_updated=record.timestamp,
-                environment=record.environment,
-                revision=record.revision,
-                epoch=self.epoch,
-                checksum=record.checksum,
-            )
+        return documents.encode(self._config_answer(record, self.delivery.shown(record)))
+
+    def _config_answer(self, record: Record, config: JsonObject) -> ConfigAnswer:
+        return ConfigAnswer(
+            service=record.service,
+            config=config,
+            version=record.version,
+            last_updated=record.timestamp,
+            environment=record.environment,
+            revision=record.revision,
+            epoch=self.epoch,
+            checksum=record.checksum,
         )
 
+    def plaintext(self, record: Record) -> Answer:
+        """The answer to ``get`` with secrets in the open; its ETag is another one, as what it shows is."""
+        body = documents.encode(self._config_answer(record, self.delivery.opened(record)))
+        return Answer(body, self.etags(record)[1])
+
+    def etags(self, record: Record) -> tuple[str, str]:
+        """The ETag of what every reader sees of a revision, and of that with its secrets in the open."""
+        etag = self.etag(record)
+        return etag, f"{etag}o"
+
     def etag(self, record: Record) -> str:
-        """Opaque; covers environment, epoch, revision and what a reader sees (everybody: secrets redacted)."""
-        text = f"{record.environment}/{record.service}/{self.epoch}/{record.revision}/{record.checksum}/redacted"
+        """Opaque; covers environment, epoch, revision and how readers see the secrets."""
+        key = self.delivery.recipient(record.service)
+        reader = "redacted" if key is None else key.key_id
+        text = f"{record.environment}/{record.service}/{self.epoch}/{record.revision}/{record.checksum}/{reader}"
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def check_room(self, key: Key, plan: Plan) -> None:
@@ -488,6 +610,7 @@ class Configurations:
             composer=self._make_composer(sources),
             keyring=self._keyring,
             chain=self._chain,
+            show=self.delivery.shown,
             outbox=self.outbox,
             epoch=self.epoch,
             clock=self._clock,
@@ -533,11 +656,48 @@ class Configurations:
         for waiting in ready:
             if migrate is not None:
                 adopter.migrate(waiting, migrate)
+        adopter.reseal(await self._newly_secret(serving))
         await adopter.plan_all()
         return adoption, [
             _migration(waiting, adoption.plan, done=waiting in ready and not dry_run, dry_run=dry_run)
             for waiting in evolution.waiting
         ]
+
+    async def _newly_secret(self, sources: Sources) -> list[Record]:
+        """Every revision of which a changed schema calls more secret than is sealed, sealed so."""
+        found: list[Record] = []
+        changed = [item.service for item in changed_schemas(sources, self._serving) if item.document is not None]
+        for service in changed:
+            # What waits for the disk was planned under the old schema.
+            await self._store.submit(Write(), lambda: None)
+            for record in await self._store.all_of(service):
+                await asyncio.sleep(0)
+                if (more := self._sealed_further(record, sources)) is not None:
+                    found.append(more)
+        return found
+
+    def _sealed_further(self, record: Record, sources: Sources) -> Record | None:
+        if record.deleted:
+            return None
+        document, _ = open_record(record, self._keyring)
+        sealed = set(sealed_pointers(record))
+        secrets = sources.schema(record.service).secrets(document)
+        fresh = secrets.keys() - sealed
+        if not fresh:
+            return None
+        boxes = {
+            pointer: self._keyring.seal(
+                secrets[pointer], service=record.service, environment=record.environment, pointer=pointer
+            )
+            for pointer in fresh
+        }
+        stored = documents.replace_strings({**sealed_document(record), "version": record.version}, boxes)
+        known = secrets | {pointer: str(documents.find(document, pointer)) for pointer in sealed}
+        return msgspec.structs.replace(
+            record,
+            config=documents.canonical(stored),
+            checksum=checksum(self._keyring, record.service, document, known),
+        )
 
     async def _take_over(self, adoption: Adoption) -> None:
         before = self._planner, self._problems, self._defined, self._serving
@@ -547,6 +707,8 @@ class Configurations:
         self._serving.update({item.service: None for item in adoption.plan.schemas if item.document is None})
         try:
             await self.submit(adoption.plan)
+            if adoption.plan.resealed:
+                await self._store.scrub()
         except OperationError:
             self._planner, self._problems, self._defined, self._serving = before
             raise
@@ -605,7 +767,7 @@ class Configurations:
         for service, record in live.items():
             known = self.outbox.current.get(service_subject(service))
             if known is None or not _announces(known.payload, record, self.epoch):
-                plan.announcements.append(announce_record(self.outbox, record, epoch=self.epoch, now=self._clock()))
+                plan.announcements.append(self._announcement(record))
         for subject, item in self.outbox.current.items():
             service = subject_service(subject)
             if service is not None and service not in live and item.payload:
@@ -618,6 +780,10 @@ class Configurations:
             if known is None or known.payload != payload:
                 plan.announcements.append(self.outbox.create(subject, payload))
         await self.submit(plan)
+
+    def _announcement(self, record: Record) -> Announcement:
+        shown = self.delivery.shown(record)
+        return announce_record(self.outbox, record, shown=shown, epoch=self.epoch, now=self._clock())
 
     def _environment_message(self, name: str) -> bytes:
         return documents.encode({"environment": name, "epoch": self.epoch})

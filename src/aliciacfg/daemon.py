@@ -10,35 +10,22 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from aliciacfg import layers
-from aliciacfg.alerts import Alert, Alerts
-from aliciacfg.auditing import Auditor
-from aliciacfg.authorization import Authorization
-from aliciacfg.cache import AnswerCache
+from aliciacfg.assembly import open_core, source_paths
 from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
 from aliciacfg.devbroker import dev_broker
-from aliciacfg.drift import Drift
-from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, SourceProblem, leaves
+from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
 from aliciacfg.http.adapter import HttpAdapter, HttpSettings, is_loopback
-from aliciacfg.instances import Instances
-from aliciacfg.integrity import Chain
-from aliciacfg.metrics import Metrics
-from aliciacfg.keyfile import KeyFile
-from aliciacfg.migrations import DIRECTORY
 from aliciacfg.mqtt.adapter import MqttAdapter
 from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
-from aliciacfg.operations import BY_NAME
-from aliciacfg.patrol import Patrol
-from aliciacfg.service import VERSION, ConfigService
-from aliciacfg.settings import Resolved, Settings, variables
-from aliciacfg.store import Store
+from aliciacfg.service import VERSION
+from aliciacfg.settings import Resolved, Settings
 from aliciacfg.watching import FileWatcher
 
 _log = structlog.get_logger(__name__)
@@ -124,131 +111,57 @@ async def _run(
     announce: Callable[[str], None],
 ) -> None:
     started = time.monotonic()
-    alerts = Alerts(time.time)
-    alerts.listen(_log_alert)
-    keyring = KeyFile.load_or_create(data.key_file, now=time.time()).keyring
-    chain = Chain(keyring)
-    store = await Store.open(data.database, chain)
-    writer = asyncio.create_task(store.write_forever(), name="store-writer")
-    auditor = Auditor(store, time.time)
-    try:
-        authorization = Authorization(await store.tokens(), alerts=alerts, clock=time.time)
-        configurations = Configurations(
-            store=store,
-            keyring=keyring,
-            chain=chain,
-            cache=AnswerCache(ttl_seconds=settings.cache_ttl_seconds),
-            alerts=alerts,
-            authorization=authorization,
-            load_sources=lambda: _load_sources(settings),
-            max_config_bytes=settings.max_config_bytes,
-            max_services=settings.max_services,
-        )
-        drift = Drift(alerts, time.time)
-        instances = Instances(
-            await store.applied(),
-            current=lambda service: configurations.state.committed((configurations.active, service)).live,
-            drift=drift,
-            grace_seconds=settings.apply_grace_seconds,
-            clock=time.time,
-        )
-        patrol = Patrol(configurations=configurations, store=store, drift=drift, instances=instances, label=_label)
+    async with open_core(settings, data) as core:
         # Looks before the first load, so that an edit in between is seen.
         watcher = FileWatcher(
-            lambda: layers.stamp_files(_source_paths(settings)),
-            lambda: _take_files(configurations),
-            on_settled=patrol.compare_files,
+            lambda: layers.stamp_files(source_paths(settings)),
+            lambda: _take_files(core.configurations),
+            on_settled=core.patrol.compare_files,
         )
-        await configurations.start(settings.environment)
-        service = ConfigService(
-            configurations=configurations,
-            store=store,
-            alerts=alerts,
-            drift=drift,
-            instances=instances,
-            authorization=authorization,
-            auditor=auditor,
-            metrics=Metrics(operations=BY_NAME, version=VERSION),
-            instance=data.instance,
-        )
+        await core.configurations.start(settings.environment)
         if settings.protected_mode == "off":
-            alerts.stand(
+            core.alerts.stand(
                 "open_access",
                 "ALICIACFG_PROTECTED_MODE is off and there are no access rules: whoever reaches the broker or the "
                 "HTTP port may read and change every configuration.",
             )
         http = HttpAdapter(
-            service,
+            core.service,
             HttpSettings(
                 host=settings.http_host,
                 port=settings.http_port,
                 allowed_hosts=settings.allowed_host_list,
                 max_config_bytes=settings.max_config_bytes,
+                socket=data.socket,
             ),
-            published_key=lambda: keyring.published,
+            published_key=lambda: core.configurations.published_key,
         )
         mqtt = MqttAdapter(
             address=address,
-            service=service,
+            service=core.service,
             requests=Requests(
-                service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
+                core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
             ),
-            outbox=configurations.outbox,
-            alerts=alerts,
-            drift=drift,
-            write_confirmations=configurations.write_confirmations,
+            outbox=core.configurations.outbox,
+            alerts=core.alerts,
+            drift=core.drift,
+            write_confirmations=core.configurations.write_confirmations,
         )
         url = await http.start()
         _log.info("listening", url=url, version=VERSION)
 
         async def say_ready() -> None:
             await mqtt.settled.wait()
-            health = service.health_now()
+            health = core.service.health_now()
             announce(
                 f"READY aliciacfg {VERSION}: {url} and mqtt://{address.host}:{address.port}, "
                 f"environment {health.environment}, {health.configs_managed} configurations, "
                 f"{time.monotonic() - started:.2f} s"
             )
 
-        await _serve_until(stop, http, mqtt, [watcher.run(), patrol.run(), auditor.run(), say_ready()], writer)
-    finally:
-        auditor.flush()
-        await store.close()
-        await asyncio.wait({writer})
-        await store.release()
-        _log.info("stopped")
-
-
-def _load_sources(settings: Settings) -> layers.Sources:
-    dotenv = Path.cwd() / ".env"
-    stamps = layers.stamp_files([dotenv])
-    try:
-        found = variables(dotenv.parent)
-    except SettingsError as error:
-        raise SourceError([SourceProblem(".env", None, str(error))]) from error
-    sources = layers.load(
-        environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir), variables=found
-    )
-    return replace(sources, stamps={**sources.stamps, **stamps})
-
-
-def _source_paths(settings: Settings) -> list[Path]:
-    found = layers.source_paths(
-        environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir)
-    )
-    return [*found, Path.cwd() / ".env"]
-
-
-def _label(path: str) -> str:
-    """A file as its operator names it: with its directory, or those of a migration."""
-    found = Path(path)
-    names = found.parts[-4:] if found.parent.name == DIRECTORY else found.parts[-2:]
-    return found.name if found.name == ".env" else "/".join(names)
-
-
-def _log_alert(alert: Alert) -> None:
-    problems = [f"{problem.pointer}: {problem.message}" for problem in alert.problems]
-    _log.warning("alert", kind=alert.kind, service=alert.service, message=alert.message, problems=problems)
+        others = [watcher.run(), core.patrol.run(), core.auditor.run(), say_ready()]
+        await _serve_until(stop, http, mqtt, others, core.writer)
+    _log.info("stopped")
 
 
 async def _take_files(configurations: Configurations) -> bool:

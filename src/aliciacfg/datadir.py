@@ -55,6 +55,11 @@ class DataDirectory:
         """The sealing keys."""
         return self.path / "keys.json"
 
+    @property
+    def socket(self) -> Path:
+        """Where the daemon listens for whoever may write this directory."""
+        return self.path / "admin.sock"
+
     def release(self) -> None:
         """Give the lock back. Safe to call twice."""
         if self._lock >= 0:

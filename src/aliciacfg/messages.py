@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from aliciacfg.documents import encode
 from aliciacfg.errors import BatchRefused, Conflict, ErrorCode, OperationError, Problem
-from aliciacfg.records import AppliedStatus, Cause, DriftKind, Role
+from aliciacfg.records import AppliedStatus, Audited, Cause, DriftKind, Role
 
 MAX_REQUEST_ID_BYTES = 64
 MAX_WAIT_SECONDS = 300
@@ -194,6 +194,50 @@ class ReloadRequest(Request, frozen=True, kw_only=True):
 
     dry_run: DryRun = False
     migrate: Annotated[bool, Meta(description="Carry out the schema migrations that wait.")] = False
+
+
+class RecipientRequest(Request, frozen=True, kw_only=True):
+    """``recipient``: the key that a service's secrets are sealed to."""
+
+    public_key: Annotated[
+        str | None, Meta(description="X25519, base64; null takes it back, and secrets show as *** again.")
+    ]
+
+
+class AuditRequest(Request, frozen=True, kw_only=True):
+    """``audit``: what was done and refused, newest first."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    before: (
+        Annotated[Revision, Meta(description="Only entries below this one: the ``next`` of the page before.")] | None
+    ) = None
+    service: Annotated[str, Meta(description="Only what is about this service.")] | None = None
+
+
+class TokenCreateRequest(Request, frozen=True, kw_only=True):
+    """``token_create``: a bearer token for HTTP."""
+
+    name: str
+    role: Role = "service"
+    expires_in_seconds: Annotated[float, Meta(gt=0)] | None = None
+
+
+class TokenRevokeRequest(Request, frozen=True, kw_only=True):
+    """``token_revoke``"""
+
+    token_id: str
+
+
+class KeyAddRequest(Request, frozen=True, kw_only=True):
+    """``keys_add``: a key that opens what was sealed with it elsewhere; it does not seal."""
+
+    private_key: Annotated[str, Meta(description="X25519, base64.")]
+
+
+class KeyRemoveRequest(Request, frozen=True, kw_only=True):
+    """``keys_remove``: a key that nothing is sealed with any more."""
+
+    key_id: str
 
 
 class ListRequest(Request, frozen=True, kw_only=True):
@@ -529,6 +573,65 @@ class AppliedReport(msgspec.Struct, frozen=True, kw_only=True):
     checksum: Annotated[str, Meta(max_length=128)]
     status: AppliedStatus
     error: Annotated[str, Meta(max_length=1024)] | None = None
+
+
+class RecipientAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``recipient``"""
+
+    service: str
+    key_id: str | None
+    message: str
+
+
+class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``audit``; ``next`` is the ``before`` of the next page, null on the last."""
+
+    entries: list[Audited]
+    next: int | None
+
+
+class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``token_create``; ``token`` is told this once and kept nowhere."""
+
+    token: str
+    token_id: str
+    name: str
+    role: Role
+    expires: Timestamp | None
+
+
+class TokenItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One token, without what proves it."""
+
+    token_id: str
+    name: str
+    role: Role
+    created: Timestamp
+    expires: Timestamp | None
+    revoked: Timestamp | None
+
+
+class TokensAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``token_list``, ``token_revoke``"""
+
+    tokens: list[TokenItem]
+
+
+class KeyItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One sealing key; ``in_use``: something in the store or the files is sealed with it."""
+
+    key_id: str
+    public_key: str
+    current: bool
+    created: Timestamp | None
+    in_use: bool
+
+
+class KeysAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``keys_show`` and what changes keys."""
+
+    keys: list[KeyItem]
+    message: str
 
 
 class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):

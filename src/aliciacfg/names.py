@@ -13,6 +13,7 @@ RESERVED_SERVICES = frozenset(
     {
         "get", "set", "patch", "unset", "delete", "validate", "schema", "list", "batch", "history", "rollback",
         "explain", "compare", "environments", "activate", "reload", "recipient", "health", "instances", "drift",
+        "audit",
         "reply",
     }
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from aliciacfg import messages
+from aliciacfg.administration import Administrator
 from aliciacfg.documents import Json, JsonObject, escape
 from aliciacfg.errors import InvalidRequest, Problem
 from aliciacfg.messages import MAX_BATCH_BYTES, MAX_REQUEST_ID_BYTES, Answer, Caller, Request
@@ -34,6 +35,7 @@ class Operation:
         body: What the HTTP body is.
         writes: Whether it changes anything.
         own_status: The answer's ``status`` is its own, so none is put in front.
+        local: Only for whoever may write the data directory.
         http_only: Fields that mean nothing over MQTT, and are ignored there.
         items: The field that is a list of objects, and what these are.
         max_bytes: The largest request; None for one that holds a configuration.
@@ -50,6 +52,7 @@ class Operation:
     body: Body = "none"
     writes: bool = False
     own_status: bool = False
+    local: bool = False
     http_only: frozenset[str] = frozenset()
     items: tuple[str, type[msgspec.Struct]] | None = None
     max_bytes: int | None = None
@@ -159,6 +162,34 @@ def _write_all(method: Method) -> _Call:
     return call
 
 
+def _administer(method: Method) -> _Call:
+    """A method for administrators about one name."""
+
+    async def call(service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
+        return await method(service.admin, caller, name, request)
+
+    return call
+
+
+def _administer_all(method: Method) -> _Call:
+    """A method for administrators about everything."""
+
+    async def call(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
+        return await method(service.admin, caller, request)
+
+    return call
+
+
+def _local(
+    name: str, summary: str, request: type[Request], answer: type[msgspec.Struct], method: Method, *, writes: bool
+) -> Operation:
+    """A row for whoever may write the data directory."""
+    call = _administer_all(method)
+    return Operation(
+        name, summary, None, request, answer, call, "POST", f"/local/{name}", body="fields", writes=writes, local=True
+    )
+
+
 async def _health(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
     return await service.health(caller, request)
 
@@ -239,12 +270,53 @@ OPERATIONS: tuple[Operation, ...] = (
         _read_all(Reader.drift), "GET", "/drift",
     ),
     Operation(
+        "recipient", "Set the key that a service's secrets are sealed to", "service", messages.RecipientRequest,
+        messages.RecipientAnswer, _administer(Administrator.recipient), "PUT", "/config/{target}/recipient",
+        body="fields", writes=True,
+    ),
+    Operation(
+        "audit", "List what was done and refused", None, messages.AuditRequest, messages.AuditAnswer,
+        _administer_all(Administrator.audit), "GET", "/audit",
+    ),
+    Operation(
         "health", "How the daemon is", None, messages.Request, messages.HealthAnswer,
         _health, "GET", "/health", own_status=True,
     ),
 )  # fmt: skip
 
-BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in OPERATIONS}
+LOCAL_OPERATIONS: tuple[Operation, ...] = (
+    _local(
+        "token_create", "Make a token", messages.TokenCreateRequest, messages.TokenAnswer,
+        Administrator.token_create, writes=True,
+    ),
+    _local(
+        "token_list", "List the tokens", messages.Request, messages.TokensAnswer,
+        Administrator.token_list, writes=False,
+    ),
+    _local(
+        "token_revoke", "Take a token back", messages.TokenRevokeRequest, messages.TokensAnswer,
+        Administrator.token_revoke, writes=True,
+    ),
+    _local(
+        "keys_show", "Show the sealing keys", messages.Request, messages.KeysAnswer,
+        Administrator.keys_show, writes=False,
+    ),
+    _local(
+        "keys_rotate", "Seal everything with a fresh key", messages.Request, messages.KeysAnswer,
+        Administrator.keys_rotate, writes=True,
+    ),
+    _local(
+        "keys_add", "Take a key for opening", messages.KeyAddRequest, messages.KeysAnswer,
+        Administrator.keys_add, writes=True,
+    ),
+    _local(
+        "keys_remove", "Forget a key", messages.KeyRemoveRequest, messages.KeysAnswer,
+        Administrator.keys_remove, writes=True,
+    ),
+)  # fmt: skip
+"""What only whoever may write the data directory can ask for, through the daemon's socket there."""
+
+BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in (*OPERATIONS, *LOCAL_OPERATIONS)}
 
 
 def encode_answer(operation: Operation, answer: Answer, request_id: str | None) -> bytes:

@@ -17,7 +17,17 @@ from aliciacfg.errors import Incompatible, Problem, ValidationFailed
 from aliciacfg.integrity import Chain
 from aliciacfg.messages import SOURCE, UpdateMessage
 from aliciacfg.outbox import Outbox, service_subject
-from aliciacfg.records import AdoptedSchema, Announcement, AuditEntry, Cause, Overlay, Record, Write
+from aliciacfg.records import (
+    AdoptedSchema,
+    Announcement,
+    AuditEntry,
+    Cause,
+    Overlay,
+    Recipient,
+    Record,
+    Token,
+    Write,
+)
 from aliciacfg.sealing import REDACTED, CannotOpen, Keyring
 from aliciacfg.state import Entry, Key, State
 
@@ -53,6 +63,9 @@ class Plan:
         overlays: The overlays to replace or drop.
         announcements: What the bus has to be told.
         schemas: The schemas that serve from now on.
+        resealed: Revisions of which more is sealed than before.
+        recipients: The keys that services' secrets are sealed to from now on.
+        tokens: Tokens that are new or changed.
         audit: What was done.
         meta: Names and values for the store's own table.
         activates: The environment that is active from now on, if it is another one.
@@ -65,6 +78,9 @@ class Plan:
     overlays: list[Overlay] = field(default_factory=list[Overlay])
     announcements: list[Announcement] = field(default_factory=list[Announcement])
     schemas: list[AdoptedSchema] = field(default_factory=list[AdoptedSchema])
+    resealed: list[Record] = field(default_factory=list[Record])
+    recipients: list[Recipient] = field(default_factory=list[Recipient])
+    tokens: list[Token] = field(default_factory=list[Token])
     audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
     meta: dict[str, str] = field(default_factory=dict[str, str])
     activates: str | None = None
@@ -84,6 +100,9 @@ class Plan:
             overlays=tuple(self.overlays),
             announcements=tuple(self.announcements),
             schemas=tuple(self.schemas),
+            resealed=tuple(self.resealed),
+            recipients=tuple(self.recipients),
+            tokens=tuple(self.tokens),
             audit=tuple(self.audit),
             meta=tuple(self.meta.items()),
         )
@@ -91,7 +110,7 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.records or self.overlays or self.announcements or self.schemas or self.audit or self.meta)
+        return self.write == Write()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +130,7 @@ class Planner:
         composer: Composer,
         keyring: Keyring,
         chain: Chain,
+        show: Callable[[Record], JsonObject],
         outbox: Outbox,
         epoch: int,
         clock: Callable[[], float],
@@ -118,6 +138,7 @@ class Planner:
         self.composer = composer
         self._keyring = keyring
         self._chain = chain
+        self._show = show
         self._outbox = outbox
         self._epoch = epoch
         self._clock = clock
@@ -132,6 +153,7 @@ class Planner:
         origin: Origin,
         announce: bool,
         refuse_breaking: bool = False,
+        reseal: bool = False,
     ) -> Entry:
         """Add to a plan what makes ``effective`` the configuration of ``key``; to nothing, if it is refused.
 
@@ -143,6 +165,7 @@ class Planner:
             origin: Why.
             announce: The environment is the active one.
             refuse_breaking: Hold what the service's ``compatibility`` asks for.
+            reseal: Write the overlay even if it is the same: more of it is secret now.
 
         Returns:
             The entry after the plan; with the same record where the effective configuration does not differ.
@@ -157,9 +180,9 @@ class Planner:
             record = self._record(key, entry, effective, origin, refuse_breaking=refuse_breaking)
             self._append(plan, entry, record, origin)
             if announce:
-                plan.announcements.append(announce_record(self._outbox, record, epoch=self._epoch, now=self._clock()))
+                self.tell(plan, record)
         origins = _origins(entry, overlay, record.revision)
-        if not _same_overlay(entry.overlay, overlay):
+        if not _same_overlay(entry.overlay, overlay) or (reseal and overlay is not None):
             plan.overlays.append(self._overlay(key, overlay, origins, effective.secrets))
         after = plan.entries[key] = Entry(record, overlay, effective, origins)
         return after
@@ -175,10 +198,30 @@ class Planner:
         after = self.document(plan.head((record.environment, record.service)))
         changed = [change.pointer for change in documents.changes(before, after)]
         told = Announced(changed, self._restart_required(record.service, changed) if before else [])
-        plan.announcements.append(
-            announce_record(self._outbox, record, epoch=self._epoch, now=self._clock(), told=told)
-        )
+        self.tell(plan, record, told)
         return told
+
+    def tell(self, plan: Plan, record: Record, told: Announced | None = None) -> None:
+        """Add to a plan what tells a service its configuration; arguments as for ``announce_record``."""
+        shown = self._show(record)
+        now = self._clock()
+        plan.announcements.append(
+            announce_record(self._outbox, record, shown=shown, epoch=self._epoch, now=now, told=told)
+        )
+
+    def secrets(self, entry: Entry) -> dict[str, str]:
+        """What a configuration holds as secrets, as far as they open; a schema that unmarks one does not free it."""
+        if entry.effective is not None:
+            return entry.effective.secrets
+        if entry.live is None:
+            return {}
+        document, problems = open_record(entry.live, self._keyring)
+        lost = {problem.pointer for problem in problems}
+        return {
+            pointer: str(documents.find(document, pointer))
+            for pointer in sealed_pointers(entry.live)
+            if pointer not in lost
+        }
 
     def document(self, entry: Entry) -> JsonObject:
         """What a configuration holds, without ``version``, secrets in the open where they open."""
@@ -296,9 +339,18 @@ class Planner:
 
 
 def announce_record(
-    outbox: Outbox, record: Record, *, epoch: int, now: float, told: Announced | None = None
+    outbox: Outbox, record: Record, *, shown: JsonObject, epoch: int, now: float, told: Announced | None = None
 ) -> Announcement:
-    """The message that tells a service its configuration, secrets redacted; by default as its own revision changed."""
+    """The message that tells a service its configuration; by default what changed with its own revision.
+
+    Args:
+        outbox: Makes the announcement.
+        record: The configuration.
+        shown: Its document as every reader may see it.
+        epoch: Of the database.
+        now: Unix seconds.
+        told: What the service is told of the change.
+    """
     told = told or Announced(record.changed, record.restart_required)
     message = UpdateMessage(
         message_id=str(uuid.uuid4()),
@@ -310,7 +362,7 @@ def announce_record(
         revision=record.revision,
         epoch=epoch,
         checksum=record.checksum,
-        config=redact_sealed(record),
+        config=shown,
         changed=told.changed,
         restart_required=told.restart_required,
     )
@@ -341,6 +393,11 @@ def sealed_document(record: Record) -> JsonObject:
     document = _stored(record)
     document.pop("version", None)
     return document
+
+
+def sealed_pointers(record: Record) -> list[str]:
+    """Where a revision holds secrets."""
+    return [pointer for pointer, value in documents.walk_strings(_stored(record)) if sealing.is_sealed(value)]
 
 
 def redact_sealed(record: Record) -> JsonObject:

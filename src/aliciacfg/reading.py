@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from aliciacfg import documents, names, sealing, yamlfiles
+from aliciacfg.auditing import Auditor
 from aliciacfg.authorization import Authorization
 from aliciacfg.cache import CachedAnswer
 from aliciacfg.comparing import Side, compare
@@ -43,7 +44,6 @@ from aliciacfg.messages import (
     SchemaAnswer,
     UnchangedAnswer,
 )
-from aliciacfg.planning import redact_sealed
 from aliciacfg.records import Record, RecordHead
 from aliciacfg.sealing import REDACTED
 from aliciacfg.state import Key
@@ -57,6 +57,7 @@ class Reader:
         configurations: Configurations,
         *,
         authorization: Authorization,
+        auditor: Auditor,
         instances: Instances,
         drift: Drift,
         on_read: Callable[[str], None],
@@ -66,6 +67,7 @@ class Reader:
         Args:
             configurations: What is read.
             authorization: Says who may read what.
+            auditor: Told when secrets leave in the open.
             instances: Which copies of services run what.
             drift: What is not as the store has it.
             on_read: Counts the services whose configuration was read.
@@ -73,6 +75,7 @@ class Reader:
         self._on_read = on_read
         self._configurations = configurations
         self._authorization = authorization
+        self._auditor = auditor
         self._instances = instances
         self._drift = drift
 
@@ -84,13 +87,13 @@ class Reader:
             self._on_read(service)
         return cached
 
-    async def get(self, _caller: Caller, service: str, request: GetRequest) -> Answer:
+    async def get(self, caller: Caller, service: str, request: GetRequest) -> Answer:
         """One configuration."""
-        answer = await self._get(self._key(service, request), request)
+        answer = await self._get(caller, self._key(service, request), request)
         self._on_read(service)
         return answer
 
-    async def _get(self, key: Key, request: GetRequest) -> Answer:
+    async def _get(self, caller: Caller, key: Key, request: GetRequest) -> Answer:
         record = self._configurations.live(key)
         if request.revision is not None and request.revision != record.revision:
             record = await self._configurations.revision(key, request.revision)
@@ -101,6 +104,9 @@ class Reader:
             if request.if_checksum is not None and request.if_checksum == cached.checksum:
                 unchanged = UnchangedAnswer(revision=cached.revision, checksum=cached.checksum)
                 return Answer(documents.encode(unchanged), cached.etag)
+        if self._in_the_open(caller, key[1]):
+            plain = self._configurations.plaintext(record)
+            self._auditor.delivered(caller, key[1], key[0], record.revision)
         if request.pointer is None and request.format == "json":
             return plain
         return self._picked(plain, key[1], request)
@@ -124,7 +130,7 @@ class Reader:
             async with asyncio.timeout(seconds):
                 while True:
                     key = (check_environment(self._configurations, environment), service)
-                    if not is_current(self._configurations.etag(self._configurations.live(key))):
+                    if not any(map(is_current, self._configurations.etags(self._configurations.live(key)))):
                         return
                     await self._configurations.change_of(key)
         except TimeoutError:
@@ -160,7 +166,7 @@ class Reader:
                 revision=record.revision,
                 checksum=record.checksum,
                 last_updated=record.timestamp,
-                config=redact_sealed(record) if request.include == "config" else UNSET,
+                config=self._configurations.delivery.shown(record) if request.include == "config" else UNSET,
             )
             for service, record in page
         ]
@@ -267,6 +273,11 @@ class Reader:
     async def drift(self, _caller: Caller, _request: Request) -> Answer:
         """What is not as the store has it."""
         return _answer(DriftAnswer(drift=self._drift.items, found=dict(self._drift.found)))
+
+    def _in_the_open(self, caller: Caller, service: str) -> bool:
+        """Whether secrets may leave as they are: to the service itself, where nobody reads along, if it is said so."""
+        access = self._authorization.access
+        return caller.private and service in access.plaintext and access.decide(caller, "get", service).secrets
 
     def _key(self, service: str, request: Request) -> Key:
         names.check_service(service)

@@ -179,6 +179,13 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     revoked: float | None = None
 
 
+class Recipient(msgspec.Struct, frozen=True):
+    """The X25519 public key that a service's secrets are sealed to, in base64; None if it has none any more."""
+
+    service: str
+    public_key: str | None
+
+
 class Write(msgspec.Struct, frozen=True):
     """What goes into the store together or not at all."""
 
@@ -191,6 +198,8 @@ class Write(msgspec.Struct, frozen=True):
     forgotten: tuple[Applied, ...] = ()
     audit: tuple[AuditEntry, ...] = ()
     tokens: tuple[Token, ...] = ()
+    resealed: tuple[Record, ...] = ()
+    recipients: tuple[Recipient, ...] = ()
     meta: tuple[tuple[str, str], ...] = ()
 
 

@@ -27,11 +27,16 @@ REDACTED = "***"
 DIGEST_KEY_BYTES = 32
 
 _FORM = re.compile(r"sealed:v1:([0-9a-f]{16}):([A-Za-z0-9_-]+)", re.ASCII)
+_NAMED = re.compile(rb"sealed:v1:([0-9a-f]{16}):")
 _KEY_BYTES = 32
 
 
 class CannotOpen(AliciacfgError):
     """A sealed value does not open here; the text says why and never what is inside."""
+
+
+class UnknownKey(CannotOpen):
+    """A sealed value names a key that is not here."""
 
 
 class UnusableKey(AliciacfgError):
@@ -200,11 +205,6 @@ def seal_for(
     return f"{PREFIX}{key.key_id}:{base64.urlsafe_b64encode(box).rstrip(b'=').decode()}"
 
 
-def seal_to_recipient(key: PublicKey, value: str, *, service: str, environment: str, pointer: str) -> str:
-    """Seal a value for the service that owns a key; the daemon itself cannot open it again."""
-    return seal_for(key, value, service=service, environment=environment, pointer=pointer)
-
-
 class Keyring:
     """The daemon's sealing keys and its digest key.
 
@@ -244,8 +244,33 @@ class Keyring:
         name, _ = _parsed(sealed)
         key = self._keys.get(name)
         if key is None:
-            raise CannotOpen(f"is sealed with key {name}, which this daemon does not have; seal the value again")
+            raise UnknownKey(f"is sealed with key {name}, which this daemon does not have; seal the value again")
         return key.open(sealed, service=service, environment=environment, pointer=pointer, shared=shared)
+
+    def seal_to_recipient(
+        self, key: PublicKey, value: str, *, service: str, environment: str, pointer: str, revision: int
+    ) -> str:
+        """Seal a value for the service that owns a key; the daemon itself cannot open it again.
+
+        The same text for the same arguments: the ephemeral key of the box, which ``crypto_box_seal`` takes from the
+        system's randomness, is derived from them and the digest key. It opens with ``crypto_box_seal_open``.
+        """
+        plain = msgspec.json.encode(_Sealed(service, value, environment, pointer))
+        place = msgspec.json.encode([key.key_id, service, environment, pointer, revision, value])
+        ephemeral = public.PrivateKey(hmac.digest(self.derive(b"aliciacfg delivery v1"), place, hashlib.sha256))
+        sender = bytes(ephemeral.public_key)
+        nonce = hashlib.blake2b(sender + key.raw, digest_size=public.Box.NONCE_SIZE).digest()
+        box = sender + public.Box(ephemeral, public.PublicKey(key.raw)).encrypt(plain, nonce).ciphertext
+        return f"{PREFIX}{key.key_id}:{base64.urlsafe_b64encode(box).rstrip(b'=').decode()}"
+
+    def take(self, other: "Keyring") -> None:
+        """Become another keyring with the same digest key, wherever this one is in use."""
+        self._keys = other._keys  # noqa: SLF001 - of its own kind
+        self.current, self.public_key = other.current, other.public_key
+
+    def has(self, key_id: str) -> bool:
+        """Whether a key is here."""
+        return key_id in self._keys
 
     def digest(self, value: str, *, service: str, pointer: str) -> str:
         """A keyed digest (HMAC-SHA-256) that tells equal secrets of one place without telling the secret."""
@@ -255,6 +280,11 @@ class Keyring:
     def derive(self, purpose: bytes) -> bytes:
         """A key of 32 bytes for another purpose, as lasting as the digest key."""
         return hmac.digest(self._digest_key, purpose, hashlib.sha256)
+
+
+def key_ids(content: bytes) -> set[str]:
+    """The ids of the keys that sealed values name anywhere in a file or a row."""
+    return {match[1].decode() for match in _NAMED.finditer(content)}
 
 
 def sealed_with(sealed: str) -> str:

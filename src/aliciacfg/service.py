@@ -7,6 +7,7 @@ from importlib.metadata import version as package_version
 from typing import Literal
 
 from aliciacfg import documents, names
+from aliciacfg.administration import Administrator
 from aliciacfg.alerts import Alerts
 from aliciacfg.auditing import Auditor
 from aliciacfg.authorization import Authorization
@@ -14,6 +15,7 @@ from aliciacfg.configurations import Configurations
 from aliciacfg.drift import Drift
 from aliciacfg.errors import NotFound
 from aliciacfg.instances import Instances
+from aliciacfg.keyfile import KeyFile
 from aliciacfg.messages import SOURCE, Answer, AppliedReport, Caller, HealthAnswer, Request
 from aliciacfg.metrics import Metrics, Readings
 from aliciacfg.outbox import service_subject
@@ -33,6 +35,7 @@ class ConfigService:
         auditor: Told of refused access.
         reads: The operations that read.
         writes: The operations that write.
+        admin: The operations for administrators.
         metrics: Kept by the adapters and the operations; health tells some of it.
         instance: Names this daemon's data directory on the bus.
         bus_connected: Kept by the bus adapter.
@@ -49,6 +52,7 @@ class ConfigService:
         instances: Instances,
         authorization: Authorization,
         auditor: Auditor,
+        keys: KeyFile,
         metrics: Metrics,
         instance: str,
         clock: Callable[[], float] = time.time,
@@ -65,9 +69,17 @@ class ConfigService:
         self.auditor = auditor
         self.metrics = metrics
         self.reads = Reader(
-            configurations, authorization=authorization, instances=instances, drift=drift, on_read=metrics.accessed
+            configurations,
+            authorization=authorization,
+            auditor=auditor,
+            instances=instances,
+            drift=drift,
+            on_read=metrics.accessed,
         )
         self.writes = Writer(configurations, authorization=authorization, alerts=alerts, on_invalid=self._count_invalid)
+        self.admin = Administrator(
+            configurations, store=store, authorization=authorization, auditor=auditor, keys=keys, clock=clock
+        )
         self.instance = instance
         self.bus_connected = False
         self.devices: int | None = None

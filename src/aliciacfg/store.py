@@ -27,12 +27,14 @@ from aliciacfg.records import (
     AuditEntry,
     ChainedRow,
     Overlay,
+    Recipient,
     Record,
     RecordHead,
     StoredState,
     Token,
     Write,
 )
+from aliciacfg.sealing import key_ids
 
 T = TypeVar("T")
 
@@ -134,6 +136,10 @@ _MIGRATIONS = (
         expires REAL,
         revoked REAL
     ) WITHOUT ROWID;
+    CREATE TABLE recipients (
+        service TEXT PRIMARY KEY,
+        public_key TEXT
+    ) WITHOUT ROWID;
     """,
 )
 
@@ -167,6 +173,8 @@ _APPLIED_COLUMNS = "service, instance, environment, revision, checksum, status, 
 _UPSERT_APPLIED = f"INSERT OR REPLACE INTO applied ({_APPLIED_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
 _TOKEN_FIELDS = Token.__struct_fields__
 _UPSERT_TOKEN = f"INSERT OR REPLACE INTO tokens ({', '.join(_TOKEN_FIELDS)}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608 - constant
+_UPSERT_RECIPIENT = "INSERT OR REPLACE INTO recipients (service, public_key) VALUES (?,?)"
+_UPDATE_RECORD = "UPDATE revisions SET config = ?, checksum = ? WHERE environment = ? AND service = ? AND revision = ?"
 _DELETE_APPLIED = "DELETE FROM applied WHERE service = ? AND instance = ?"
 _SELECT_NEWEST = f"""
     SELECT {_COLUMNS} FROM revisions JOIN (
@@ -178,6 +186,13 @@ _SELECT_HISTORY = (
     f"SELECT {_HEAD_COLUMNS} FROM revisions WHERE environment = ? AND service = ? AND revision < ?"  # noqa: S608 - constant
     " ORDER BY revision DESC LIMIT ?"
 )
+_SELECT_SEALED = "SELECT rowid FROM revisions WHERE instr(config, CAST('sealed:v1:' AS BLOB)) > 0"
+_SELECT_CONTENT = "SELECT environment, service, config FROM revisions WHERE rowid = ?"
+_UPDATE_CONTENT = "UPDATE revisions SET config = ? WHERE rowid = ?"
+_SELECT_CONFIGS = "SELECT config FROM revisions WHERE instr(config, CAST('sealed:v1:' AS BLOB)) > 0"
+_SELECT_PATCHES = "SELECT patch FROM overlays"
+_SELECT_ALL = f"SELECT {_COLUMNS} FROM revisions WHERE service = ?"  # noqa: S608 - constant
+_SELECT_RECIPIENTS = "SELECT service, public_key FROM recipients"
 _MAX_REVISION = 2**63 - 1
 _FIELDS = tuple(name.strip() for name in _COLUMNS.split(","))
 _LISTS = frozenset({"changed", "restart_required"})
@@ -299,9 +314,60 @@ class Store:
         wanted = (_MAX_REVISION if before is None else before, service, service, limit)
         return await self._read(lambda connection: _load_audit(connection, wanted))
 
+    async def reseal(self, reseal: Callable[[bytes, str, str], bytes]) -> None:
+        """Seal every stored configuration and overlay anew, all or none.
+
+        The chain confirms the rows as before: it covers their secrets in the open.
+
+        Args:
+            reseal: Makes the new document from the stored one, its environment and its service.
+
+        Raises:
+            Unavailable: The database cannot be written; nothing changed.
+        """
+        try:
+            await self._writer.run(lambda connection: _reseal(connection, self._chain, reseal))
+        except sqlite3.Error as error:
+            raise Unavailable(f"The store cannot be written: {error}.") from error
+
+    async def sealed_with(self) -> set[str]:
+        """The ids of the keys that anything in the database is sealed with.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        return await self._read(_sealed_with)
+
+    async def scrub(self) -> None:
+        """Empty the write-ahead log, in which pages from before a change stay readable.
+
+        Raises:
+            Unavailable: The database cannot be written.
+        """
+        try:
+            await self._writer.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+        except sqlite3.Error as error:
+            raise Unavailable(f"The store cannot be written: {error}.") from error
+
     async def applied(self) -> list[Applied]:
         """What running copies of services last reported."""
         return await self._reader.run(_load_applied)
+
+    async def recipients(self) -> list[Recipient]:
+        """The keys that services' secrets are sealed to."""
+        return await self._reader.run(
+            lambda connection: [Recipient(*row) for row in connection.execute(_SELECT_RECIPIENTS)]
+        )
+
+    async def all_of(self, service: str) -> list[Record]:
+        """Every revision of a service, in all environments.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        return await self._read(
+            lambda connection: [_record(row) for row in connection.execute(_SELECT_ALL, (service,))]
+        )
 
     async def tokens(self) -> list[Token]:
         """Every token that was ever made."""
@@ -418,6 +484,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        # What was in the open before a schema called it secret must not stay behind in free pages.
+        connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA busy_timeout=5000")
     except sqlite3.Error:
         connection.close()
@@ -443,6 +511,32 @@ def verify_file(path: Path, chain: Chain) -> Findings:
         verifier.feed(heapq.merge(records, audit, key=lambda row: row.sequence))
         verifier.check_overlays((_overlay(row), row[4]) for row in found.execute(_SELECT_OVERLAYS))
         return verifier.end(found.execute(_SELECT_CHAIN_END).fetchone())
+
+
+def _reseal(connection: sqlite3.Connection, chain: Chain, reseal: Callable[[bytes, str, str], bytes]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        rows = [number for (number,) in connection.execute(_SELECT_SEALED)]
+        for number in rows:
+            environment, service, config = connection.execute(_SELECT_CONTENT, (number,)).fetchone()
+            connection.execute(_UPDATE_CONTENT, (reseal(config, environment, service), number))
+        for row in connection.execute(_SELECT_OVERLAYS).fetchall():
+            overlay = _overlay(row)
+            patch = reseal(overlay.patch or b"{}", overlay.environment, overlay.service)
+            _apply_overlay(connection, chain, msgspec.structs.replace(overlay, patch=patch))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _sealed_with(connection: sqlite3.Connection) -> set[str]:
+    found: set[str] = set()
+    for select in (_SELECT_CONFIGS, _SELECT_PATCHES):
+        for (content,) in connection.execute(select):
+            found |= key_ids(content)
+    return found
 
 
 def _migrate(connection: sqlite3.Connection, chain: Chain) -> None:
@@ -543,10 +637,7 @@ def _append(connection: sqlite3.Connection, chain: Chain, rows: list[Record | Au
 
 def _apply_rest(connection: sqlite3.Connection, chain: Chain, write: Write) -> None:
     for overlay in write.overlays:
-        if overlay.patch is None:
-            connection.execute(_DELETE_OVERLAY, (overlay.environment, overlay.service))
-        else:
-            connection.execute(_UPSERT_OVERLAY, _overlay_row(overlay, chain))
+        _apply_overlay(connection, chain, overlay)
     for item in write.announcements:
         connection.execute(_UPSERT_OUTBOX, (item.subject, item.sequence, item.payload, item.pending))
     for item in write.confirmed:
@@ -557,10 +648,26 @@ def _apply_rest(connection: sqlite3.Connection, chain: Chain, write: Write) -> N
         connection.execute(_UPSERT_APPLIED, msgspec.structs.astuple(applied))
     for applied in write.forgotten:
         connection.execute(_DELETE_APPLIED, (applied.service, applied.instance))
-    for token in write.tokens:
-        connection.execute(_UPSERT_TOKEN, msgspec.structs.astuple(token))
+    _apply_access(connection, write)
+    for record in write.resealed:
+        place = (record.environment, record.service, record.revision)
+        connection.execute(_UPDATE_RECORD, (record.config, record.checksum, *place))
     for name, value in write.meta:
         connection.execute(_UPSERT_META, (name, value))
+
+
+def _apply_overlay(connection: sqlite3.Connection, chain: Chain, overlay: Overlay) -> None:
+    if overlay.patch is None:
+        connection.execute(_DELETE_OVERLAY, (overlay.environment, overlay.service))
+    else:
+        connection.execute(_UPSERT_OVERLAY, _overlay_row(overlay, chain))
+
+
+def _apply_access(connection: sqlite3.Connection, write: Write) -> None:
+    for token in write.tokens:
+        connection.execute(_UPSERT_TOKEN, msgspec.structs.astuple(token))
+    for recipient in write.recipients:
+        connection.execute(_UPSERT_RECIPIENT, (recipient.service, recipient.public_key))
 
 
 def _row(record: Record) -> _Row:

@@ -15,7 +15,7 @@ from aliciacfg import documents, names
 from aliciacfg.adoption import as_problems
 from aliciacfg.alerts import Alerts
 from aliciacfg.authorization import Authorization
-from aliciacfg.composing import Composer, Effective, redacted
+from aliciacfg.composing import Effective, redacted
 from aliciacfg.configurations import Configurations, check_environment
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import (
@@ -67,7 +67,7 @@ class Current:
 
     revision: int = 0
     checksum: str = ""
-    etag: str | None = None
+    etags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Writer:
     def current(self, service: str, environment: str | None) -> Current:
         """What a conditional write is compared with."""
         live = self._configurations.state.head((environment or self._configurations.active, service)).live
-        return Current() if live is None else Current(live.revision, live.checksum, self._configurations.etag(live))
+        return Current() if live is None else Current(live.revision, live.checksum, self._configurations.etags(live))
 
     async def set(self, caller: Caller, service: str, request: SetRequest) -> Answer:
         """Make ``config`` the whole configuration, by the smallest overlay that yields it."""
@@ -174,16 +174,16 @@ class Writer:
         _, problems = self._configurations.open_record(record)
         if problems:
             raise ValidationFailed(f"Revision {request.revision} of {service} holds secrets that do not open", problems)
-        # Sealed, so that what was a secret then is opened only where the schema has one now.
+        # Sealed, so that what was a secret then is one again.
         return await self._change(caller, service, request, "rollback", _replaced(sealed_document(record)), held=False)
 
     async def validate(self, _caller: Caller, service: str, request: ValidateRequest) -> Answer:
         """Say whether ``set`` would take a configuration, and everything that is wrong with it."""
         key = self._key(service, request)
-        composer = self._configurations.planner(key[0]).composer
+        planner = self._configurations.planner(key[0])
         problems: list[Problem] = []
         try:
-            self._composed(composer, key, self._configurations.state.head(key), request.config)
+            self._composed(planner, key, self._configurations.state.head(key), request.config)
         except ValidationFailed as error:
             problems += error.problems or [Problem("", error.message)]
         return _answer(ValidateAnswer(valid=not problems, problems=problems))
@@ -311,7 +311,8 @@ class Writer:
         base = {name: value for name, value in planner.composer.base(*key).items() if name != "version"}
         config = wanted(base, entry)
         config = config if isinstance(config, dict) else {}
-        effective = self._checked(planner.composer, key, entry, config, dry_run=request.dry_run)
+        stored = origin.cause == "rollback"
+        effective = self._checked(planner, key, entry, config, dry_run=request.dry_run, stored=stored)
         overlay: JsonObject | None = planner.composer.overlay(base, effective)
         if not overlay and self._configurations.defines(key):
             overlay = None
@@ -397,25 +398,44 @@ class Writer:
 
         return wanted
 
-    def _checked(self, composer: Composer, key: Key, entry: Entry, config: JsonObject, *, dry_run: bool) -> Effective:
+    def _checked(
+        self, planner: Planner, key: Key, entry: Entry, config: JsonObject, *, dry_run: bool, stored: bool
+    ) -> Effective:
         """Check a configuration that is to be written; a refusal is counted and alerted, unless it is a trial."""
         try:
-            return self._composed(composer, key, entry, config)
+            return self._composed(planner, key, entry, config, stored=stored)
         except ValidationFailed as error:
             if not dry_run:
                 self._on_invalid()
                 self._alerts.emit("validation_failed", error.message, service=key[1], problems=error.problems)
             raise
 
-    def _composed(self, composer: Composer, key: Key, entry: Entry, config: JsonObject) -> Effective:
-        """A whole configuration as a requester sends it: sealed values opened, secrets kept, schema met."""
+    def _composed(
+        self, planner: Planner, key: Key, entry: Entry, config: JsonObject, *, stored: bool = False
+    ) -> Effective:
+        """A whole configuration as a requester sends it: sealed values opened, secrets kept, schema met.
+
+        Args:
+            planner: Of the files that serve.
+            key: Which configuration.
+            entry: What it is on the head.
+            config: What was sent.
+            stored: It comes from the store, where what is sealed is a secret whatever the schema says by now.
+        """
         environment, service = key
+        composer = planner.composer
+        config = self._configurations.delivery.kept(config, entry.live)
         shape = list(documents.shape_problems(config))
         if shape:
             raise ValidationFailed(f"The configuration of {service} is invalid", shape)
         opened, boxes = composer.opened(environment, service, config, what=f"The configuration of {service}")
         current = composer.known(environment, service, entry.effective, entry.overlay)
-        return composer.effective(environment, service, composer.keep(service, opened, current), boxes=boxes)
+        kept = planner.secrets(entry)
+        wanted = composer.keep(service, opened, current, kept)
+        if stored:
+            kept |= {pointer: str(documents.find(opened, pointer)) for pointer in boxes}
+            boxes = set[str]()
+        return composer.effective(environment, service, wanted, boxes=boxes, kept=kept)
 
     def _key(self, service: str, request: Request) -> Key:
         names.check_service(service)

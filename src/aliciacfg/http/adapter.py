@@ -7,8 +7,13 @@ that aiohttp itself makes; only a request that is no HTTP at all gets aiohttp's 
 import asyncio
 import contextlib
 import ipaddress
+import os
+import pwd
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import cast
 
@@ -34,12 +39,13 @@ from aliciacfg.messages import (
     Form,
     GetRequest,
     Request,
+    WriteRequest,
     encode_failure,
     encode_internal,
     encode_success,
 )
 from aliciacfg.metrics import OTHER, Meter, Outcome
-from aliciacfg.operations import OPERATIONS, Operation, encode_answer
+from aliciacfg.operations import LOCAL_OPERATIONS, OPERATIONS, Operation, encode_answer
 from aliciacfg.service import ConfigService
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -108,6 +114,7 @@ class HttpSettings:
         port: TCP port; 0 takes a free one.
         allowed_hosts: Names besides the obvious ones under which clients reach the daemon.
         max_config_bytes: The largest configuration; a body may be a little larger.
+        socket: A Unix socket to listen on too; whoever may write its directory may do everything.
         shutdown_seconds: How long requests may take to end at a shutdown.
     """
 
@@ -115,6 +122,7 @@ class HttpSettings:
     port: int
     allowed_hosts: tuple[str, ...] = ()
     max_config_bytes: int = 256 * 1024
+    socket: Path | None = None
     shutdown_seconds: float = 5.0
 
 
@@ -141,7 +149,7 @@ class HttpAdapter:
         self._answers: dict[str, tuple[bytes, dict[str, str]]] = {}
         # No middleware: it costs every request two more coroutines. The boundary is around each handler instead.
         app = web.Application()
-        for operation in OPERATIONS:
+        for operation in (*OPERATIONS, *LOCAL_OPERATIONS):
             path = operation.path.replace("{target}", "{name}")
             handler = self._handler(operation)
             if operation.method == "GET":
@@ -175,9 +183,25 @@ class HttpAdapter:
                 "there, or set ALICIACFG_HTTP_PORT or ALICIACFG_HTTP_HOST"
             ) from error
         port = cast("tuple[str, int]", self._runner.addresses[0])[1]
+        await self._listen_locally()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.url = f"http://{host}:{port}"
         return self.url
+
+    async def _listen_locally(self) -> None:
+        """Listen on the Unix socket; without one, the commands for administrators need a stopped daemon."""
+        path = self._settings.socket
+        if path is None:
+            return
+        # The directory is the lock's holder's: a socket that lies there is of a daemon that was killed.
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            await web.UnixSite(self._runner, str(path)).start()
+        except OSError as error:
+            _log.warning("no_local_socket", path=str(path), reason=str(error), remedy="choose a shorter data directory")
+        finally:
+            os.umask(before)
 
     async def stop(self) -> None:
         """Stop listening, let requests end, close. Safe to call twice."""
@@ -287,8 +311,10 @@ class HttpAdapter:
         if operation.body != "none" or request.body_exists:
             name = await self._read_body(operation, request, fields) or name
         caller = self._caller(request)
+        if operation.local and caller.transport != "local":
+            raise web.HTTPNotFound
         operation.authorize(self._service, caller, name)
-        if operation.writes and operation.target == "service":
+        if issubclass(operation.request, WriteRequest):
             self._put_condition(request, fields, name)
         _check_known(operation, fields)
         held = request.headers.get("If-None-Match")
@@ -309,12 +335,19 @@ class HttpAdapter:
             return _json(body, status=201 if answer.created else 200, etag=answer.etag)
         return self._unless_held(request, _json(body, etag=answer.etag), answer.etag)
 
+    def _is_local(self, request: web.Request) -> bool:
+        """Whether a request came in through the Unix socket."""
+        transport = request.transport
+        return transport is not None and isinstance(transport.get_extra_info("sockname"), str)
+
     def _caller(self, request: web.Request) -> Caller:
         """Who asks: the bearer of the token that came with the request (RFC 6750 §2.1), else nobody.
 
         Raises:
             Unauthorized: The token is not one of ours, or no longer.
         """
+        if self._is_local(request):
+            return Caller(_peer_name(request), "local", proven=True, role="admin", private=True)
         peer = request.remote
         private = request.secure or (peer is not None and is_loopback(peer))
         header = request.headers.get("Authorization")
@@ -411,7 +444,7 @@ class HttpAdapter:
             fields["expected_revision"] = 0
         elif if_match is not None and if_match.strip() == "*":
             fields["expected_revision"] = current.revision or -1
-        elif if_match is not None and current.etag is not None and _etag_matches(if_match, current.etag, weak=False):
+        elif if_match is not None and any(_etag_matches(if_match, etag, weak=False) for etag in current.etags):
             fields["expected_revision"] = current.revision
         elif if_match is not None:
             fields["expected_revision"] = _revision_of(if_match)
@@ -429,6 +462,7 @@ class HttpAdapter:
         return _json(documents.encode(body), status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        self._service.authorization.check(self._caller(request), "metrics")
         body, content_type = self._service.exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
 
@@ -441,6 +475,8 @@ class HttpAdapter:
         Raises:
             Forbidden: The Host is not one of ours (DNS rebinding), or the Origin is another site.
         """
+        if self._is_local(request):
+            return
         host = request.headers.get("Host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if name.lower() not in self._known_hosts and not self._believable(name.lower()):
@@ -465,6 +501,19 @@ class HttpAdapter:
         except ValueError:
             return False
         return True
+
+
+def _peer_name(request: web.Request) -> str:
+    """The user of this machine at the other end of a Unix socket."""
+    transport = request.transport
+    connection = None if transport is None else transport.get_extra_info("socket")
+    if connection is None or not hasattr(socket, "SO_PEERCRED"):
+        return "local"
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid_{uid}"
 
 
 def is_loopback(host: str) -> bool:

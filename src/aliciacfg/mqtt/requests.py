@@ -13,14 +13,14 @@ from aliciacfg.metrics import Outcome
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Inbound
 from aliciacfg.mqtt.envelope import Opened
-from aliciacfg.operations import BY_NAME, Operation, encode_answer
+from aliciacfg.operations import OPERATIONS, Operation, encode_answer
 from aliciacfg.service import ConfigService
 
 _log = structlog.get_logger(__name__)
 
 _GET = topics.CONFIG + "get/"
 # Health has a topic of its own.
-_OPERATIONS = {name: operation for name, operation in BY_NAME.items() if name != "health"}
+_OPERATIONS = {operation.name: operation for operation in OPERATIONS if operation.name != "health"}
 # Response topics that were found good; a client uses one or a few for all its requests.
 _MAX_KNOWN_TOPICS = 4096
 # What a request may hold besides a configuration of the largest size.
