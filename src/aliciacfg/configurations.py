@@ -58,6 +58,7 @@ _EPOCH = "epoch"
 _ACTIVE = "active_environment"
 _REQUESTED = "requested_environment"
 _DEFINED = "defined_services"
+_RULED = "access_rules"
 
 
 _NO_FILES = "The environment files cannot be used, so nothing can be changed; see the health alerts."
@@ -124,6 +125,7 @@ class Configurations:
         self._problems: dict[str, Problems] = {}
         self._defined: dict[str, list[str]] = {}
         self._serving: dict[str, JsonObject | None] = {}
+        self._ruled = False
         self._waiters: dict[Key, set[asyncio.Future[None]]] = {}
         self.planning = asyncio.Lock()
         self.cache = cache
@@ -158,6 +160,7 @@ class Configurations:
             for item in stored.schemas
         }
         self._defined = msgspec.json.decode(stored.meta.get(_DEFINED, "{}"), type=dict[str, list[str]])
+        self._ruled = _RULED in stored.meta
         self.active = stored.meta.get(_ACTIVE, requested_environment)
         return stored.meta
 
@@ -184,7 +187,8 @@ class Configurations:
             # An environment that cannot be activated is not moved to: what the bus holds stays as it is.
             if moved or not any(True for _ in self.state.live(self.active)):
                 raise
-            self._authorization.close()
+            if _RULED in stored:
+                self._authorization.close()
             self._degrade(error)
         await self._settle_announcements()
 
@@ -637,6 +641,9 @@ class Configurations:
             plan = adoption.plan
             plan.schemas += changed_schemas(adoption.sources, self._serving)
             plan.meta.update(meta)
+            if adoption.sources.access is not None and not self._ruled:
+                plan.meta[_RULED] = "since"
+                self._ruled = True
             if adoption.defined != self._defined:
                 plan.meta[_DEFINED] = documents.encode(adoption.defined).decode()
             outcome = self._outcome(plan, migrations)
