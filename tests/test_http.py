@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import urllib.parse
 from typing import Any
 
 import pytest
@@ -217,6 +218,26 @@ def test_the_public_key_is_for_everybody(shared: Daemon):
     assert PublicKey.from_published(answer.json).key_id == answer.json["key_id"]
     assert answer.json.keys() == {"key_id", "public_key"}
     assert shared.http("PUT", "/keys/current", {}).status == 405
+def test_a_refusal_echoes_the_request_id_too(shared: Daemon):
+    """Out of the query or the body, whatever is wrong; one that is too long is not echoed."""
+    for body in ({"pointer": 5, "request_id": "abc"}, {"pointer": "/a", "request_id": "abc"}):
+        assert shared.http("POST", "/config/nobody/unset", body).json["request_id"] == "abc"
+    assert shared.http("GET", "/config/nobody?request_id=" + "x" * 65).json["request_id"] is None
+    assert shared.http("POST", "/config/nobody/unset", {"request_id": "x" * 65}).json["request_id"] is None
+
+
+def test_what_is_malformed_is_refused_for_that_whatever_its_conditions(shared: Daemon):
+    """RFC 9110 §13.2.1: a condition counts only for a request that would be carried out without it."""
+    answer = shared.http("POST", "/config/voice_router/unset", {"pointer": 5}, {"If-Match": '"999"'})
+    assert answer.status == 400
+    assert shared.http("POST", "/config/voice_router/unset", {"pointer": "/a"}, {"If-Match": '"999"'}).status == 412
+
+
+def test_the_longest_comment_fits_into_a_query(shared: Daemon):
+    """1,024 characters of four bytes are 12 KiB as a query parameter."""
+    comment = urllib.parse.quote("\N{HOUSE BUILDING}" * 1024)
+    answer = shared.http("PATCH", f"/config/voice_router?dry_run=true&comment={comment}", {})
+    assert answer.status == 200
 
 
 def test_request_id_is_echoed_and_limited(shared: Daemon):

@@ -35,6 +35,7 @@ from aliciacfg.errors import (
     Unauthorized,
 )
 from aliciacfg.messages import (
+    MAX_REQUEST_ID_BYTES,
     Caller,
     Form,
     GetRequest,
@@ -66,23 +67,28 @@ STATUS: Mapping[ErrorCode, int] = {
     "internal": 500,
 }
 
-_JSON = "application/json"
-_JSON_TYPES = frozenset({_JSON, "application/merge-patch+json"})
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+_JSON_TYPES = frozenset({JSON, MERGE_PATCH})
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BODY_OVERHEAD_BYTES = 16 * 1024
+# The longest comment, each character four bytes and each byte "%xx", and as much again.
+_MAX_LINE_BYTES = 32 * 1024
 _MAX_DIGITS = 18
 _RETRY_AFTER_SECONDS = "1"
 _ANYWHERE = "/{path:.*}"
 _STARTED = web.RequestKey("started", float)
+_REQUEST_ID = web.RequestKey("request_id", object)
 # Hosts that were found good, and answers made ready to send; a home has a few of each.
 _MAX_KNOWN = 4096
 _HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+_CONDITIONS = ("If-Match", "If-None-Match")
 # Query parameters are text; these fields are not.
 _INTEGERS = frozenset({"expected_revision", "revision", "limit", "before", "rev1", "rev2"})
 _NUMBERS = frozenset({"wait_seconds"})
 _BOOLEANS = frozenset({"dry_run", "allow_breaking", "migrate", "atomic"})
 # RFC 9512, and what curl prints on a terminal.
-_MEDIA_TYPES: Mapping[Form, str] = {"json": _JSON, "yaml": "application/yaml", "env": "text/plain"}
+MEDIA_TYPES: Mapping[Form, str] = {"json": JSON, "yaml": "application/yaml", "env": "text/plain"}
 
 
 class ListenError(AliciacfgError):
@@ -162,7 +168,11 @@ class HttpAdapter:
         app.router.add_route("*", _ANYWHERE, self._within(self._nowhere))
         self._app = app
         self._runner = web.AppRunner(
-            app, handle_signals=False, access_log=None, shutdown_timeout=settings.shutdown_seconds
+            app,
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=settings.shutdown_seconds,
+            max_line_size=_MAX_LINE_BYTES,
         )
         self.url = ""
 
@@ -231,7 +241,6 @@ class HttpAdapter:
     async def _boundary(self, request: web.Request, handler: _Handler, meter: Meter) -> web.Response:
         """Every request comes and goes through here: who may drive us, what errors look like, what is counted."""
         request[_STARTED] = perf_counter()
-        request_id = request.query.get("request_id") if request.query_string else None
         outcome: Outcome = "success"
         try:
             self._check_browser(request)
@@ -240,28 +249,28 @@ class HttpAdapter:
             if isinstance(error, Unauthorized | Forbidden):
                 self._audit(request, error)
             outcome = error.code
-            response = self._refused(request, error, request_id)
+            response = self._refused(request, error)
         except web.HTTPException as error:
             refusal = _from_aiohttp(request, error)
             outcome = refusal.code
-            response = self._refused(request, refusal, request_id)
+            response = self._refused(request, refusal)
         except (ConnectionError, asyncio.CancelledError):
             # The client is gone; nobody is left to answer.
             raise
         except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the requester is answered
             _log.exception("failed", transport="http", method=request.method, path=request.path)
             outcome = "internal"
-            response = _json(encode_internal(request_id), status=500)
+            response = _json(encode_internal(_request_id(request)), status=500)
         meter.answered(perf_counter() - request[_STARTED], outcome)
         return response
 
-    def _refused(self, request: web.Request, error: OperationError, request_id: str | None) -> web.Response:
+    def _refused(self, request: web.Request, error: OperationError) -> web.Response:
         status = _status(error)
         _log.info(
             "refused", transport="http", method=request.method, path=request.path, status=status, code=error.code,
             message=error.message,
         )  # fmt: skip
-        response = _json(encode_failure(error, request_id), status=status)
+        response = _json(encode_failure(error, _request_id(request)), status=status)
         if status == STATUS["busy"]:
             response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
         if isinstance(error, Unauthorized):
@@ -298,7 +307,7 @@ class HttpAdapter:
             if answer is None:
                 if len(self._answers) >= _MAX_KNOWN:
                     self._answers.clear()
-                sent = {**_HEADERS, "Content-Type": _JSON, "ETag": f'"{cached.etag}"'}
+                sent = {**_HEADERS, "Content-Type": JSON, "ETag": f'"{cached.etag}"'}
                 answer = self._answers[cached.etag] = encode_success(cached.body, None), sent
             meter.answered(perf_counter() - started)
             return web.Response(body=answer[0], headers=answer[1])
@@ -310,13 +319,16 @@ class HttpAdapter:
         name = request.match_info.get("name", "")
         if operation.body != "none" or request.body_exists:
             name = await self._read_body(operation, request, fields) or name
+        request[_REQUEST_ID] = fields.get("request_id")
         caller = self._caller(request)
         if operation.local and caller.transport != "local":
             raise web.HTTPNotFound
         operation.authorize(self._service, caller, name)
-        if issubclass(operation.request, WriteRequest):
-            self._put_condition(request, fields, name)
         _check_known(operation, fields)
+        if "expected_revision" in operation.fields and any(header in request.headers for header in _CONDITIONS):
+            # RFC 9110 §13.2.1: what would be refused without its conditions is refused for that.
+            operation.parse(fields)
+            self._put_condition(request, fields, name)
         held = request.headers.get("If-None-Match")
         if held is not None and operation.name == "get":
             await self._wait(name, operation.parse(fields), held)
@@ -324,11 +336,10 @@ class HttpAdapter:
             request[_STARTED] = perf_counter()
         answer = await operation.run(self._service, caller, name, fields)
         if answer.form != "json":
-            response = web.Response(body=answer.body, content_type=_MEDIA_TYPES[answer.form], charset="utf-8")
+            response = web.Response(body=answer.body, content_type=MEDIA_TYPES[answer.form], charset="utf-8")
             response.headers.update({**_HEADERS, "ETag": f'"{answer.etag}"'})
             return self._unless_held(request, response, answer.etag)
-        request_id = fields.get("request_id")
-        body = encode_answer(operation, answer, request_id if isinstance(request_id, str) else None)
+        body = encode_answer(operation, answer, _request_id(request))
         if answer.etag is None:
             return _json(body)
         if operation.writes:
@@ -432,8 +443,6 @@ class HttpAdapter:
         """Turn ``If-Match`` and ``If-None-Match: *`` (RFC 9110 §13.1) into ``expected_revision``."""
         if_match = request.headers.get("If-Match")
         if_none_match = request.headers.get("If-None-Match")
-        if if_match is None and if_none_match is None:
-            return
         if "expected_revision" in fields:
             raise InvalidRequest("expected_revision and If-Match or If-None-Match say the same; send one of them.")
         environment = fields.get("environment")
@@ -528,7 +537,13 @@ def is_loopback(host: str) -> bool:
 
 def _json(body: bytes, *, status: int = 200, etag: str | None = None) -> web.Response:
     headers = _HEADERS if etag is None else {**_HEADERS, "ETag": f'"{etag}"'}
-    return web.Response(body=body, status=status, content_type=_JSON, headers=headers)
+    return web.Response(body=body, status=status, content_type=JSON, headers=headers)
+
+
+def _request_id(request: web.Request) -> str | None:
+    """The requester's own id as it can be echoed: out of the body once that was read, else of the query."""
+    given = request.get(_REQUEST_ID) or request.query.get("request_id")
+    return given if isinstance(given, str) and len(given.encode()) <= MAX_REQUEST_ID_BYTES else None
 
 
 def _status(error: OperationError) -> int:
