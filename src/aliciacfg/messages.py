@@ -99,7 +99,12 @@ class WriteRequest(Request, frozen=True, kw_only=True):
 
 
 class GetRequest(Request, frozen=True, kw_only=True):
-    """``get``; ``pointer``, ``format`` and ``wait_seconds`` over HTTP only."""
+    """``get``: the effective configuration, or an old revision of it.
+
+    Attributes:
+        if_checksum: Answers only ``unchanged`` if it is still right.
+        revision: An old one instead of the newest.
+    """
 
     if_checksum: str | None = None
     revision: Revision | None = None
@@ -112,25 +117,41 @@ class GetRequest(Request, frozen=True, kw_only=True):
 
 
 class SetRequest(WriteRequest, frozen=True, kw_only=True):
-    """``set``: the whole wanted configuration."""
+    """``set``: what is stored is the smallest overlay that yields ``config``.
+
+    Attributes:
+        config: The whole wanted configuration; a secret that stays may be ``***``.
+    """
 
     config: dict[str, Any]
 
 
 class PatchRequest(WriteRequest, frozen=True, kw_only=True):
-    """``patch``: a merge patch (RFC 7396) on the effective configuration."""
+    """``patch``: changes what it names, ``null`` removes, and leaves the rest to the files.
+
+    Attributes:
+        patch: A merge patch (RFC 7396) on the effective configuration.
+    """
 
     patch: dict[str, Any]
 
 
 class UnsetRequest(WriteRequest, frozen=True, kw_only=True):
-    """``unset``: drops one place from the overlay; the empty pointer drops all of it."""
+    """``unset``: drops one place from the overlay, so that what the files say shows again.
+
+    Attributes:
+        pointer: A JSON Pointer (RFC 6901); the empty one drops the whole overlay.
+    """
 
     pointer: str
 
 
 class ValidateRequest(Request, frozen=True, kw_only=True):
-    """``validate``: would ``set`` accept this configuration?"""
+    """``validate``: says whether ``set`` would take a configuration, and everything that is wrong with it.
+
+    Attributes:
+        config: The whole configuration.
+    """
 
     config: dict[str, Any]
 
@@ -145,7 +166,11 @@ class BatchUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchRequest(Request, frozen=True, kw_only=True):
-    """``batch``: writes that go into one transaction; later ones build on earlier ones."""
+    """``batch``: writes that go into one transaction; later ones build on earlier ones.
+
+    Attributes:
+        updates: In their order; answered in the same.
+    """
 
     updates: Annotated[list[BatchUpdate], Meta(min_length=1, max_length=MAX_BATCH_UPDATES)]
     atomic: Annotated[bool, Meta(description="All or none; otherwise all that is valid.")] = False
@@ -155,7 +180,11 @@ class BatchRequest(Request, frozen=True, kw_only=True):
 
 
 class HistoryRequest(Request, frozen=True, kw_only=True):
-    """``history``: the revisions of one configuration, newest first."""
+    """``history``: the revisions of one configuration, newest first.
+
+    Attributes:
+        limit: The size of a page.
+    """
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     before: (
@@ -164,7 +193,11 @@ class HistoryRequest(Request, frozen=True, kw_only=True):
 
 
 class RollbackRequest(WriteRequest, frozen=True, kw_only=True):
-    """``rollback``: a new revision with the content of an old one."""
+    """``rollback``: a new revision with the content of an old one.
+
+    Attributes:
+        revision: The old one.
+    """
 
     revision: Revision
 
@@ -174,6 +207,12 @@ class CompareRequest(Request, frozen=True, kw_only=True):
 
     The first side is ``rev1`` (default: the newest) of ``env1`` (default: ``environment``), the second ``rev2`` of
     ``env2`` (default: ``env1``).
+
+    Attributes:
+        env1: Environment of the first side.
+        env2: Environment of the second side.
+        rev1: Revision of the first side.
+        rev2: Revision of the second side.
     """
 
     env1: str | None = None
@@ -183,7 +222,7 @@ class CompareRequest(Request, frozen=True, kw_only=True):
 
 
 class ActivateRequest(Request, frozen=True, kw_only=True):
-    """``activate``: the environment is named by topic or path."""
+    """``activate``: every service is checked first, and nothing changes if one would be invalid."""
 
     dry_run: DryRun = False
     comment: Comment | None = None
@@ -241,7 +280,14 @@ class KeyRemoveRequest(Request, frozen=True, kw_only=True):
 
 
 class ListRequest(Request, frozen=True, kw_only=True):
-    """``list``: the configurations of one environment, by name."""
+    """``list``: the configurations of one environment, by name.
+
+    Attributes:
+        prefix: Only names that begin so.
+        limit: The size of a page.
+        after: Only names after this one: the ``next`` of the page before.
+        include: ``config`` has each configuration with it.
+    """
 
     prefix: str = ""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
@@ -260,6 +306,12 @@ class ConfigAnswer(msgspec.Struct, frozen=True, kw_only=True):
     revision: Revision
     epoch: Annotated[int, Meta(description="Raised when a database is restored from a backup.")]
     checksum: str
+
+
+class PickedAnswer(ConfigAnswer, frozen=True, kw_only=True):
+    """``get`` with a ``pointer``: ``config`` is the value at that place."""
+
+    config: Any
 
 
 class UnchangedAnswer(msgspec.Struct, frozen=True, kw_only=True):

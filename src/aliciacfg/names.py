@@ -4,7 +4,8 @@ import re
 
 from aliciacfg.errors import InvalidRequest
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+_NAME = re.compile(PATTERN, re.ASCII)
 
 SECRETS_SUFFIX = "-secrets"
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import UnionType
+from typing import Literal, get_args
 
 import msgspec
 
@@ -28,12 +29,13 @@ class Operation:
         summary: One line for the API documents.
         target: What a name in topic or path means; None for operations about everything.
         request: The request's fields.
-        answer: The answer's fields.
+        answer: The answer's fields; a union where there are several kinds of answer.
         call: Carries it out on a service.
         method: HTTP method.
         path: HTTP path; ``{target}`` is the name.
         body: What the HTTP body is.
         writes: Whether it changes anything.
+        creates: Whether it can bring a configuration into being.
         own_status: The answer's ``status`` is its own, so none is put in front.
         local: Only for whoever may write the data directory.
         http_only: Fields that mean nothing over MQTT, and are ignored there.
@@ -45,12 +47,13 @@ class Operation:
     summary: str
     target: Literal["service", "environment"] | None
     request: type[Request]
-    answer: type[msgspec.Struct]
+    answer: type[msgspec.Struct] | UnionType
     call: Callable[[ConfigService, Caller, str, Request], Awaitable[Answer]]
     method: str
     path: str
     body: Body = "none"
     writes: bool = False
+    creates: bool = False
     own_status: bool = False
     local: bool = False
     http_only: frozenset[str] = frozenset()
@@ -110,6 +113,11 @@ class Operation:
                 yield f"/{field}/{index}/{escape(name)}", known
 
     @property
+    def answers(self) -> tuple[type[msgspec.Struct], ...]:
+        """The kinds of answer."""
+        return (self.answer,) if isinstance(self.answer, type) else get_args(self.answer)
+
+    @property
     def fields(self) -> frozenset[str]:
         """The names of the request's fields."""
         return frozenset(self.request.__struct_encode_fields__)
@@ -132,6 +140,7 @@ def _read(method: Method) -> _Call:
     async def call(service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
         return await method(service.reads, caller, name, request)
 
+    call.__doc__ = method.__doc__
     return call
 
 
@@ -141,6 +150,7 @@ def _read_all(method: Method) -> _Call:
     async def call(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
         return await method(service.reads, caller, request)
 
+    call.__doc__ = method.__doc__
     return call
 
 
@@ -150,6 +160,7 @@ def _write(method: Method) -> _Call:
     async def call(service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
         return await method(service.writes, caller, name, request)
 
+    call.__doc__ = method.__doc__
     return call
 
 
@@ -159,6 +170,7 @@ def _write_all(method: Method) -> _Call:
     async def call(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
         return await method(service.writes, caller, request)
 
+    call.__doc__ = method.__doc__
     return call
 
 
@@ -191,29 +203,31 @@ def _local(
 
 
 async def _health(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
+    """How the daemon is."""
     return await service.health(caller, request)
 
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
-        "get", "Read one configuration", "service", messages.GetRequest, messages.ConfigAnswer,
-        _read(Reader.get), "GET", "/config/{target}", http_only=frozenset({"pointer", "format", "wait_seconds"}),
+        "get", "Read one configuration", "service", messages.GetRequest,
+        messages.ConfigAnswer | messages.UnchangedAnswer, _read(Reader.get), "GET", "/config/{target}",
+        http_only=frozenset({"pointer", "format", "wait_seconds"}),
     ),
     Operation(
         "set", "Replace one configuration", "service", messages.SetRequest, messages.WriteAnswer,
-        _write(Writer.set), "PUT", "/config/{target}", body="config", writes=True,
+        _write(Writer.set), "PUT", "/config/{target}", body="config", writes=True, creates=True,
     ),
     Operation(
         "patch", "Apply a merge patch (RFC 7396)", "service", messages.PatchRequest, messages.WriteAnswer,
-        _write(Writer.patch), "PATCH", "/config/{target}", body="patch", writes=True,
+        _write(Writer.patch), "PATCH", "/config/{target}", body="patch", writes=True, creates=True,
     ),
     Operation(
         "unset", "Drop one run-time change", "service", messages.UnsetRequest, messages.WriteAnswer,
         _write(Writer.unset), "POST", "/config/{target}/unset", body="fields", writes=True,
     ),
     Operation(
-        "delete", "Drop all run-time changes", "service", messages.WriteRequest, messages.WriteAnswer,
-        _write(Writer.delete), "DELETE", "/config/{target}", writes=True,
+        "delete", "Drop all run-time changes", "service", messages.WriteRequest,
+        messages.WriteAnswer | messages.DeletedAnswer, _write(Writer.delete), "DELETE", "/config/{target}", writes=True,
     ),
     Operation(
         "validate", "Check a configuration", "service", messages.ValidateRequest, messages.ValidateAnswer,
@@ -238,7 +252,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "rollback", "Go back to an old revision", "service", messages.RollbackRequest, messages.WriteAnswer,
-        _write(Writer.rollback), "POST", "/config/{target}/rollback", body="fields", writes=True,
+        _write(Writer.rollback), "POST", "/config/{target}/rollback", body="fields", writes=True, creates=True,
     ),
     Operation(
         "explain", "Say where each value comes from", "service", messages.Request, messages.ExplainAnswer,
