@@ -1,6 +1,6 @@
 # Two commands for a fresh machine: `make run` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench soak lock clean programs
+.PHONY: help run test lint format bench soak docs lock clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,6 +28,9 @@ bench: $(VENV)/installed-dev programs  ## Measure the daemon beside bare respond
 
 soak: $(VENV)/installed-dev programs  ## The longer trials: kill -9 under load, again and again
 	$(BIN)/python -m pytest -m soak --timeout 1800
+
+docs: $(VENV)/installed-dev programs  ## Record examples and write docs/openapi.json and docs/asyncapi.json
+	$(BIN)/python scripts/write_docs.py
 
 lock: $(VENV)/installed-dev  ## Settle the versions of all dependencies anew
 	cd requirements && for what in run dev; do \

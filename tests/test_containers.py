@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from aliciacfg.daemon import check_protected
 from aliciacfg.settings import SETTINGS, resolve
-from support import ROOT, Daemon, free_port
+from support import ROOT, Daemon, files_under, free_port
 
 # Read by an environment file, not by the daemon.
 OTHER_VARIABLES = {"ALICIA_DEV_BROKER"}
@@ -326,12 +326,12 @@ def build_wheel(directory: Path) -> Path:
 
 
 def test_the_wheel_holds_all_that_runs(tmp_path: Path):
-    """Installed elsewhere without its sources, the console script starts and mosquitto.conf is there."""
+    """Every file of the package; installed elsewhere, the console script starts and mosquitto.conf is there."""
     wheel = build_wheel(tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
-    assert sources | {"aliciacfg/mosquitto.conf", "aliciacfg/py.typed"} <= names
+    sources = {path.relative_to(ROOT / "src").as_posix() for path in files_under(ROOT / "src" / "aliciacfg")}
+    assert {name for name in sources if "__pycache__" not in name} <= names
     assert not [name for name in names if "__pycache__" in name]
     target = tmp_path / "installed"
     subprocess.run(

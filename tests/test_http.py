@@ -218,6 +218,8 @@ def test_the_public_key_is_for_everybody(shared: Daemon):
     assert PublicKey.from_published(answer.json).key_id == answer.json["key_id"]
     assert answer.json.keys() == {"key_id", "public_key"}
     assert shared.http("PUT", "/keys/current", {}).status == 405
+
+
 def test_a_refusal_echoes_the_request_id_too(shared: Daemon):
     """Out of the query or the body, whatever is wrong; one that is too long is not echoed."""
     for body in ({"pointer": 5, "request_id": "abc"}, {"pointer": "/a", "request_id": "abc"}):

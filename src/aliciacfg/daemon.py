@@ -14,13 +14,16 @@ from pathlib import Path
 
 import structlog
 
-from aliciacfg import layers
+from aliciacfg import documents, layers
 from aliciacfg.assembly import open_core, source_paths
 from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
 from aliciacfg.devbroker import dev_broker
 from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
+from aliciacfg.http import openapi
 from aliciacfg.http.adapter import HttpAdapter, HttpSettings, is_loopback
+from aliciacfg.http.pages import pages
+from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.adapter import MqttAdapter
 from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
@@ -135,6 +138,10 @@ async def _run(
                 socket=data.socket,
             ),
             published_key=lambda: core.configurations.published_key,
+            pages=pages(
+                openapi=documents.encode(openapi.document(VERSION, openapi.recorded())),
+                asyncapi=documents.encode(asyncapi.document(VERSION, asyncapi.recorded())),
+            ),
         )
         mqtt = MqttAdapter(
             address=address,

@@ -6,6 +6,7 @@ that aiohttp itself makes; only a request that is no HTTP at all gets aiohttp's 
 
 import asyncio
 import contextlib
+import hashlib
 import ipaddress
 import os
 import pwd
@@ -34,6 +35,7 @@ from aliciacfg.errors import (
     TooLarge,
     Unauthorized,
 )
+from aliciacfg.http.pages import Page
 from aliciacfg.messages import (
     MAX_REQUEST_ID_BYTES,
     Caller,
@@ -136,7 +138,12 @@ class HttpAdapter:
     """Serves the operations over HTTP."""
 
     def __init__(
-        self, service: ConfigService, settings: HttpSettings, *, published_key: Callable[[], Mapping[str, str]]
+        self,
+        service: ConfigService,
+        settings: HttpSettings,
+        *,
+        published_key: Callable[[], Mapping[str, str]],
+        pages: Mapping[str, Page],
     ) -> None:
         """Make the routes.
 
@@ -144,6 +151,7 @@ class HttpAdapter:
             service: What carries operations out.
             settings: Where to listen and whom to believe.
             published_key: What anyone may know of the key that seals now.
+            pages: What is served beside the operations, by path.
         """
         self._service = service
         self._settings = settings
@@ -165,6 +173,8 @@ class HttpAdapter:
         app.router.add_get("/ready", self._within(self._ready))
         app.router.add_get("/metrics", self._within(self._metrics))
         app.router.add_get("/keys/current", self._within(self._current_key))
+        for path, page in pages.items():
+            app.router.add_get(path, self._within(self._page(page)))
         app.router.add_route("*", _ANYWHERE, self._within(self._nowhere))
         self._app = app
         self._runner = web.AppRunner(
@@ -175,6 +185,15 @@ class HttpAdapter:
             max_line_size=_MAX_LINE_BYTES,
         )
         self.url = ""
+
+    @property
+    def routes(self) -> set[tuple[str, str]]:
+        """Every method and path that is answered; in a path, ``{name}`` is the target."""
+        return {
+            (route.method, route.resource.canonical)
+            for route in self._app.router.routes()
+            if route.resource is not None and route.method not in {"HEAD", "*"}
+        }
 
     async def start(self) -> str:
         """Listen; returns the URL.
@@ -405,6 +424,15 @@ class HttpAdapter:
         finally:
             waiting.cancel()
             closing.cancel()
+
+    def _page(self, page: Page) -> _Handler:
+        async def handle(request: web.Request) -> web.Response:
+            body = await asyncio.to_thread(page.read)
+            etag = hashlib.blake2b(body, digest_size=16).hexdigest()
+            sent = {**_HEADERS, **page.headers, "Content-Type": page.content_type, "ETag": f'"{etag}"'}
+            return self._unless_held(request, web.Response(body=body, headers=sent), etag)
+
+        return handle
 
     async def _read_body(self, operation: Operation, request: web.Request, fields: JsonObject) -> str | None:
         """Put what the body says into ``fields``; returns the service where the body names it."""

@@ -1,0 +1,375 @@
+"""The OpenAPI 3.1 document: every route of the HTTP adapter, its answers and its refusals.
+
+Comes from the operations table, from the Structs in ``messages`` and from recorded exchanges; nothing about a single
+operation is written here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib import resources
+from typing import Any, cast
+
+import msgspec
+
+from aliciacfg import components, http
+from aliciacfg.components import Field
+from aliciacfg.documents import Json, JsonObject
+from aliciacfg.errors import ErrorCode
+from aliciacfg.http.adapter import JSON, MEDIA_TYPES, MERGE_PATCH, STATUS
+from aliciacfg.messages import ConfigAnswer, Failure, PickedAnswer
+from aliciacfg.operations import OPERATIONS, Operation
+
+EXAMPLES = "examples.json"
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request and its answer, as a real daemon gave it.
+
+    Attributes:
+        operation: Its name in the table; empty for a route outside of it.
+        name: Tells the exchanges of one operation apart.
+        summary: What it shows.
+        path: With the query.
+        headers: Those that matter.
+        body: JSON; absent where none was sent.
+        status: Of the answer.
+        answer: JSON or text; absent where it was empty.
+        answer_headers: Those that the document declares.
+    """
+
+    operation: str
+    name: str
+    summary: str
+    method: str
+    path: str
+    headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    body: Any | msgspec.UnsetType = msgspec.UNSET
+    status: int
+    content_type: str = JSON
+    answer: Any | msgspec.UnsetType = msgspec.UNSET
+    answer_headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+
+
+_INTRO = """\
+The single source of truth for the configuration of every service on the Alicia bus.
+
+* A success is `{"status": "success", "request_id": …, …}`.
+* A refusal is `{"status": "error", "code": …, "message": …, "problems": […], "request_id": …}`.
+* An unknown field in a query or a body is refused by name.
+* Secrets show as `***`; a `***` that stays where it was keeps the secret.
+* The same operations are there over MQTT: [asyncapi.json](/asyncapi.json).
+"""
+
+# By status: the name of the response, and what it says. Two statuses stand for what headers bring about.
+_REFUSALS: Mapping[int, tuple[str, str]] = {
+    400: ("InvalidRequest", "Not JSON, wrong fields, a bad name."),
+    401: ("Unauthorized", "There are tokens or access rules, and the request's token is missing or not one of ours."),
+    403: ("Forbidden", "Not allowed; or the Host or Origin of another site."),
+    404: ("NotFound", "No such service, environment or revision."),
+    409: ("Conflict", "Another revision than expected, or a breaking change without `allow_breaking`."),
+    412: ("PreconditionFailed", "A condition does not hold; tells the current revision and checksum."),
+    413: ("TooLarge", "Over a limit of size, depth or number."),
+    415: ("UnsupportedMediaType", "The body is not JSON."),
+    422: ("ValidationFailed", "Invalid; every problem is listed."),
+    500: ("Internal", "Logged whole, told nothing."),
+    503: ("Unavailable", "Too many writes wait, or the store cannot answer; try again."),
+}
+_BY_HEADERS: Mapping[int, ErrorCode] = {412: "conflict", 415: "invalid_request"}
+
+_CONFIGURATIONS = ("Configurations", "What services run with.")
+_ENVIRONMENTS = ("Environments", "Which set of values is active.")
+_DAEMON = ("Daemon", "The daemon itself.")
+# By the first part of a path; everything else is about the daemon.
+_TAGS = {"config": _CONFIGURATIONS, "configs": _CONFIGURATIONS, "environments": _ENVIRONMENTS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """A GET outside of the table; ``content`` is by content type, ``statuses`` with what each means."""
+
+    path: str
+    name: str
+    summary: str
+    content: Mapping[str, JsonObject]
+    statuses: Mapping[int, str]
+
+
+_READY: JsonObject = {
+    "type": "object",
+    "properties": {"ready": {"type": "boolean"}, "mqtt_connected": {"type": "boolean"}},
+    "required": ["ready", "mqtt_connected"],
+}
+_KEY: JsonObject = {
+    "type": "object",
+    "properties": {
+        "key_id": {"type": "string", "description": "The first 16 hex digits of the key's SHA-256."},
+        "public_key": {"type": "string", "description": "X25519, standard base64."},
+    },
+    "required": ["key_id", "public_key"],
+}
+_OTHERS = (
+    _Other(
+        "/ready", "ready", "Whether store and broker are usable", {JSON: _READY},
+        {200: "They are.", 503: "One of them is not."},
+    ),
+    _Other(
+        "/metrics", "metrics", "Metrics for Prometheus",
+        {"text/plain": {"type": "string"}, "application/openmetrics-text": {"type": "string"}},
+        {200: "As text, or as OpenMetrics if `Accept` has it."},
+    ),
+    _Other(
+        "/keys/current", "key", "The key to seal secrets for the daemon with", {JSON: _KEY}, {200: "The current one."}
+    ),
+    _Other("/openapi.json", "openapi", "This document", {JSON: {"type": "object"}}, {200: "OpenAPI 3.1."}),
+    _Other("/asyncapi.json", "asyncapi", "The same over MQTT", {JSON: {"type": "object"}}, {200: "AsyncAPI 3.0."}),
+    _Other("/docs", "docs", "This document, to be read", {"text/html": {"type": "string"}}, {200: "A page."}),
+)  # fmt: skip
+_TEXTS: Mapping[str, JsonObject] = {
+    MEDIA_TYPES["yaml"]: {"description": "The configuration, or with `pointer` what is there; any value."},
+    MEDIA_TYPES["env"]: {"type": "string", "description": "`NAME=value` lines for a shell, Docker and systemd."},
+}
+_ETAG: JsonObject = {
+    "description": "Opaque; for `If-Match` and `If-None-Match` (RFC 9110).",
+    "schema": {"type": "string"},
+    "required": True,
+}
+
+
+def recorded() -> list[Exchange]:
+    """The exchanges that the document shows."""
+    data = resources.files(http).joinpath(EXAMPLES).read_bytes()
+    return msgspec.json.decode(data, type=list[Exchange])
+
+
+def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
+    """The whole document.
+
+    Args:
+        version: Of this package.
+        exchanges: What the examples come from.
+    """
+    shown = list(exchanges)
+    paths: dict[str, JsonObject] = {}
+    for row in OPERATIONS:
+        paths.setdefault(path_of(row), {})[row.method.lower()] = _operation(
+            row, [one for one in shown if one.operation == row.name]
+        )
+    for other in _OTHERS:
+        paths[other.path] = {"get": _other(other, [one for one in shown if one.path == other.path])}
+    structs = [struct for row in OPERATIONS for struct in _answer_structs(row)]
+    structs += [row.items[1] for row in OPERATIONS if row.items is not None]
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "aliciacfg",
+            "summary": "Configurations of the services of a home, over HTTP.",
+            "description": _INTRO,
+            "version": version,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{}, {"token": []}],
+        "tags": [{"name": name, "description": text} for name, text in (_CONFIGURATIONS, _ENVIRONMENTS, _DAEMON)],
+        "paths": cast("JsonObject", paths),
+        "components": {
+            "schemas": components.schemas([*structs, Failure]),
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "From `aliciacfg token create`; needed once there are tokens or access rules.",
+                }
+            },
+            "responses": {name: _refusal(status, shown) for status, (name, _) in _REFUSALS.items()},
+        },
+    }
+
+
+def path_of(row: Operation) -> str:
+    """The path of an operation, with the name of its target."""
+    return row.path.replace("{target}", f"{{{row.target}}}")
+
+
+def _operation(row: Operation, shown: list[Exchange]) -> JsonObject:
+    fields = components.fields(row)
+    operation: JsonObject = {
+        "operationId": row.name,
+        "tags": [_TAGS.get(row.path.split("/")[1], _DAEMON)[0]],
+        "summary": row.summary,
+        "description": components.description(row),
+        "parameters": cast("list[Json]", [*_path_parameters(row, shown), *_query(row, fields), *_headers(row)]),
+    }
+    if row.body != "none":
+        operation["requestBody"] = _body(row, fields, shown)
+    operation["responses"] = _responses(row, shown)
+    if "unauthorized" not in components.refusals(row):
+        operation["security"] = []
+    return operation
+
+
+def _path_parameters(row: Operation, shown: list[Exchange]) -> list[JsonObject]:
+    if row.target is None or "{target}" not in row.path:
+        return []
+    schema = dict(components.TARGETS[row.target])
+    parameter: JsonObject = {
+        "name": row.target,
+        "in": "path",
+        "required": True,
+        "description": schema.pop("description"),
+        "schema": schema,
+    }
+    place = row.path.split("/").index("{target}")
+    example = next(
+        (one.path.partition("?")[0].split("/")[place] for one in shown if one.status < HTTPStatus.BAD_REQUEST), None
+    )
+    return [parameter if example is None else {**parameter, "example": example}]
+
+
+def _query(row: Operation, fields: Mapping[str, Field]) -> list[JsonObject]:
+    """Fields that are not in the body are query parameters."""
+    if row.body == "fields":
+        return []
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "schema": field.given,
+            **_described(field, http_only=name in row.http_only),
+            **({"required": True} if field.required else {}),
+        }
+        for name, field in fields.items()
+        if name != row.body
+    ]
+
+
+def _described(field: Field, *, http_only: bool) -> JsonObject:
+    text = f"{field.description} Over HTTP only." if http_only else field.description
+    return {"description": text.strip()} if text else {}
+
+
+def _headers(row: Operation) -> list[JsonObject]:
+    """Conditions (RFC 9110 §13.1)."""
+    if not _has_etag(row):
+        return []
+    if not row.writes:
+        return [_header("If-None-Match", "An ETag that is at hand; while it is current the answer is 304.")]
+    found = [_header("If-Match", 'An ETag, `"<revision>"`, or `*`: must exist. Instead of `expected_revision`.')]
+    if row.creates:
+        found.append({**_header("If-None-Match", "`*`: must not exist yet."), "schema": {"const": "*"}})
+    return found
+
+
+def _header(name: str, text: str) -> JsonObject:
+    return {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+
+
+def _has_etag(row: Operation) -> bool:
+    return any(issubclass(struct, ConfigAnswer) for struct in row.answers)
+
+
+def _body(row: Operation, fields: Mapping[str, Field], shown: list[Exchange]) -> JsonObject:
+    if row.body == "fields":
+        properties: JsonObject = {}
+        required: list[Json] = []
+        if row.target is not None and "{target}" not in row.path:
+            properties[row.target] = components.TARGETS[row.target]
+            required.append(row.target)
+        properties |= {name: field.schema for name, field in fields.items()}
+        required += [name for name, field in fields.items() if field.required]
+        schema: JsonObject = {"type": "object", "properties": properties, "additionalProperties": False}
+        if required:
+            schema["required"] = required
+        content: JsonObject = {JSON: _media(schema, _requests(shown))}
+        return {"required": bool(required), "content": content}
+    field = fields[row.body]
+    types = [JSON, MERGE_PATCH] if row.body == "patch" else [JSON]
+    media = _media(field.given, _requests(shown))
+    return {"required": True, "content": dict.fromkeys(types, cast("Json", media))}
+
+
+def _media(schema: JsonObject, examples: JsonObject) -> JsonObject:
+    return {"schema": schema, "examples": examples} if examples else {"schema": schema}
+
+
+def _requests(shown: list[Exchange]) -> JsonObject:
+    return {
+        one.name: {"summary": one.summary, "value": one.body}
+        for one in shown
+        if one.body is not msgspec.UNSET and one.status < HTTPStatus.BAD_REQUEST
+    }
+
+
+def _responses(row: Operation, shown: list[Exchange]) -> JsonObject:
+    responses: JsonObject = {"200": _success(row, "Done." if row.writes else "The answer.", 200, shown)}
+    if row.creates:
+        responses["201"] = _success(row, "Done; it did not exist before.", 201, shown)
+    if _has_etag(row) and not row.writes:
+        responses["304"] = {"description": "What the client has is current.", "headers": {"ETag": _ETAG}}
+    for status in _statuses(row):
+        name, _ = _REFUSALS[status]
+        responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
+    return responses
+
+
+def _answer_structs(row: Operation) -> list[type[msgspec.Struct]]:
+    return [*row.answers, *([PickedAnswer] if "pointer" in row.http_only else [])]
+
+
+def _success(row: Operation, text: str, status: int, shown: list[Exchange]) -> JsonObject:
+    kinds = MEDIA_TYPES.values() if "format" in row.http_only else [JSON]
+    content: JsonObject = {}
+    for kind in kinds:
+        schema = components.one_of(_answer_structs(row)) if kind == JSON else _TEXTS[kind]
+        examples = _answers(one for one in shown if (one.status, one.content_type.partition(";")[0]) == (status, kind))
+        content[kind] = _media(schema, examples)
+    response: JsonObject = {"description": text, "content": content}
+    return {**response, "headers": {"ETag": {**_ETAG, "required": False}}} if _has_etag(row) else response
+
+
+def _answers(shown: Iterable[Exchange]) -> JsonObject:
+    return {
+        f"{one.operation}_{one.name}": {"summary": one.summary, "value": one.answer}
+        for one in shown
+        if one.answer is not msgspec.UNSET
+    }
+
+
+def _statuses(row: Operation) -> list[int]:
+    statuses = {STATUS[code] for code in components.refusals(row)}
+    if row.body != "none":
+        statuses.add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    if row.writes and _has_etag(row):
+        statuses.add(HTTPStatus.PRECONDITION_FAILED)
+    return sorted(statuses)
+
+
+def _refusal(status: int, shown: list[Exchange]) -> JsonObject:
+    _, text = _REFUSALS[status]
+    codes = [_BY_HEADERS[status]] if status in _BY_HEADERS else [code for code, its in STATUS.items() if its == status]
+    schema: JsonObject = {**components.one_of([Failure]), "properties": {"code": {"enum": cast("list[Json]", codes)}}}
+    response: JsonObject = {
+        "description": text,
+        "content": {JSON: _media(schema, _answers(one for one in shown if one.status == status))},
+    }
+    if status == STATUS["busy"]:
+        response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    elif status == STATUS["unauthorized"]:
+        response["headers"] = {"WWW-Authenticate": {"description": "RFC 6750.", "schema": {"type": "string"}}}
+    return response
+
+
+def _other(other: _Other, shown: list[Exchange]) -> JsonObject:
+    responses: JsonObject = {}
+    for status, text in other.statuses.items():
+        examples = _answers(one for one in shown if one.status == status)
+        content: JsonObject = {kind: _media(schema, examples) for kind, schema in other.content.items()}
+        responses[str(status)] = {"description": text, "content": content}
+    responses[str(STATUS["forbidden"])] = {"$ref": f"#/components/responses/{_REFUSALS[STATUS['forbidden']][0]}"}
+    return {
+        "operationId": other.name,
+        "tags": [_DAEMON[0]],
+        "summary": other.summary,
+        "security": [],
+        "responses": responses,
+    }

@@ -1,0 +1,415 @@
+"""The AsyncAPI 3.0 document: every topic of the bus that this program reads or writes, and what is said there.
+
+Comes from the operations table, from the Structs in ``messages`` and from recorded messages; nothing about a single
+operation is written here.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, cast
+
+import msgspec
+
+from aliciacfg import components, mqtt, names
+from aliciacfg.alerts import Alert
+from aliciacfg.documents import Json, JsonObject
+from aliciacfg.messages import AppliedReport, Failure, HealthAnswer, UpdateMessage
+from aliciacfg.mqtt import topics
+from aliciacfg.operations import OPERATIONS, Operation
+
+EXAMPLES = "examples.json"
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One message as it was on a real bus; where it is a request, with its answer.
+
+    Attributes:
+        channel: The operation's name in the table, or the channel's in this document.
+        name: Tells the messages of one channel apart.
+        summary: What it shows.
+        topic: Where it was published.
+        payload: JSON; absent where it was empty.
+        answer: The answer's payload.
+        answer_topic: Where the answer went.
+        answer_status: The answer's user property.
+    """
+
+    channel: str
+    name: str
+    summary: str
+    topic: str
+    payload: Any | msgspec.UnsetType = msgspec.UNSET
+    answer: Any | msgspec.UnsetType = msgspec.UNSET
+    answer_topic: str = ""
+    answer_status: str = ""
+
+
+_INTRO = """\
+The single source of truth for the configuration of every service on the Alicia bus.
+
+A service subscribes `alicia/config/update/<service>`: its configuration is there retained, and every change comes
+after. Or it asks: publish to `alicia/config/get/<service>`, with a Response Topic and Correlation Data (MQTT 5) or a
+`reply_to` in the payload. Requests are not retained; an empty payload is an empty request. A further topic level
+names the requester, which is what a broker's access rules prove.
+
+A request may come bare, or in the bus's envelope (once or twice wrapped); its answer is wrapped as the request was.
+Secrets show as `***` or are sealed to the reader.
+"""
+_ANSWER_ADDRESS = (
+    "The request's Response Topic (MQTT 5), else `reply_to` in its payload, else `alicia/reply/` followed by the "
+    "request topic after `alicia/config/`. It lies under `alicia/reply/`, or under a prefix that the daemon's "
+    "settings name."
+)
+_BINDING_VERSION = "0.2.0"
+_TEXT: JsonObject = {"type": "string"}
+_CORRELATION: JsonObject = {"description": "MQTT 5 Correlation Data: any bytes; echoed.", "type": "string"}
+_ENVELOPE: JsonObject = {
+    "title": "Envelope",
+    "description": "In what the programs of the home wrap what they say; `payload` may be an envelope's payload again.",
+    "type": "object",
+    "properties": {
+        "message_id": {"type": "string", "description": "A UUID; a request without `request_id` is known by it."},
+        "timestamp": {"type": "number", "description": "Unix seconds."},
+        "source": {"type": "string", "description": "Who says to have sent it; never an identity."},
+        "destination": {"type": "string", "description": "`broadcast`, or the source of the request."},
+        "message_type": {"type": "string", "description": "`event`, `request`, `response` …"},
+        "priority": _TEXT,
+        "ttl": {"type": "number", "description": "Seconds."},
+        "payload": {"type": "object"},
+        "routing": {"type": "object", "properties": {"hops": {"type": "integer"}, "max_hops": {"type": "integer"}}},
+    },
+    "required": ["message_id", "payload"],
+}
+_DISCOVERY: JsonObject = {
+    "type": "object",
+    "properties": {
+        "service_name": _TEXT,
+        "status": _TEXT,
+        "timestamp": {"type": "number"},
+        "capabilities": {"type": "array", "items": _TEXT},
+        "version": _TEXT,
+    },
+    "required": ["service_name"],
+}
+_DEVICE: JsonObject = {"type": "object", "properties": {"device_id": _TEXT}, "required": ["device_id"]}
+_ACTIVE: JsonObject = {
+    "type": "object",
+    "properties": {
+        "environment": {"type": "string", "description": "The active one."},
+        "epoch": {"type": "integer", "description": "Raised when a database is restored from a backup."},
+    },
+    "required": ["environment", "epoch"],
+}
+_KEY: JsonObject = {
+    "type": "object",
+    "properties": {
+        "key_id": {"type": "string", "description": "The first 16 hex digits of the key's SHA-256."},
+        "public_key": {"type": "string", "description": "X25519, standard base64; seal with it for the daemon."},
+    },
+    "required": ["key_id", "public_key"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """A topic beside the requests.
+
+    Attributes:
+        payload: Schema of what is said there.
+        sent: The daemon publishes there.
+        received: The daemon listens there.
+        retained: The broker keeps the newest.
+        wrapped: It comes in the envelope.
+        answer: To the Response Topic, where there is one.
+    """
+
+    name: str
+    address: str
+    summary: str
+    payload: JsonObject
+    sent: bool = False
+    received: bool = False
+    retained: bool = False
+    wrapped: bool = False
+    answer: JsonObject | None = None
+    parameters: tuple[str, ...] = ()
+
+
+_HEALTH_MESSAGE = "HealthMessage"
+_TOPICS = (
+    _Topic(
+        "update", topics.UPDATE + "{service}",
+        "What a service finds at its start, and receives after every change. Apply it if its `environment` or `epoch` "
+        "differs from what you hold or its `revision` is higher. An empty payload: there is no configuration any more.",
+        components.one_of([UpdateMessage]), sent=True, retained=True, parameters=("service",),
+    ),
+    _Topic("environment", topics.ENVIRONMENT, "Which environment is active", _ACTIVE, sent=True, retained=True),
+    _Topic("key", topics.KEY, "What secrets for the daemon are sealed with", _KEY, sent=True, retained=True),
+    _Topic(
+        "applied", topics.APPLIED + "{service}", "What a service says after it took, or refused, an update",
+        components.one_of([AppliedReport]), received=True, parameters=("service",),
+    ),
+    _Topic(
+        "alert", topics.ALERT + "{kind}", "What an operator has to know", components.one_of([Alert]),
+        sent=True, parameters=("kind",),
+    ),
+    _Topic(
+        "health", topics.HEALTH, "How the daemon is; the last will says `offline`",
+        {"$ref": f"#/components/schemas/{_HEALTH_MESSAGE}"}, sent=True, retained=True, wrapped=True,
+    ),
+    _Topic(
+        "health_check", topics.HEALTH_CHECK, "Makes the daemon publish its health, and answer a Response Topic",
+        {"description": "Anything."}, received=True, answer=components.one_of([HealthAnswer]),
+    ),
+    _Topic(
+        "register", topics.REGISTER,
+        "A service announces itself: it gets its update published again, or its first configuration. The daemon says "
+        "it of itself, once per connection.",
+        _DISCOVERY, sent=True, received=True, wrapped=True,
+    ),
+    _Topic("unregister", topics.UNREGISTER, "A service says goodbye", _DISCOVERY, received=True, wrapped=True),
+    _Topic(
+        "devices", topics.DEVICES, "Asks the home's device registry, once per connection",
+        {"type": "object", "properties": {"requester": _TEXT}, "required": ["requester"]}, sent=True, wrapped=True,
+    ),
+    _Topic(
+        "devices_answer", topics.DEVICES_ANSWER, "The device registry's answer",
+        {"type": "object", "properties": {"devices": {"type": "array", "items": _DEVICE}}, "required": ["devices"]},
+        received=True, wrapped=True,
+    ),
+    _Topic("device_registered", topics.DEVICE_REGISTERED, "A new device", _DEVICE, received=True, wrapped=True),
+    _Topic("device_deregistered", topics.DEVICE_DEREGISTERED, "A device less", _DEVICE, received=True, wrapped=True),
+)  # fmt: skip
+_PARAMETERS: dict[str, JsonObject] = {
+    "service": {"description": f"The name of a service: `{names.PATTERN}`, and no operation's name."},
+    "environment": {"description": "The name of an environment."},
+    "requester": {"description": "Who asks: a service or a user, as the broker knows it."},
+    "kind": {"description": "`validation_failed`, `tamper`, `undelivered`, `drift` …"},
+}
+
+
+def recorded() -> list[Exchange]:
+    """The messages that the document shows."""
+    data = resources.files(mqtt).joinpath(EXAMPLES).read_bytes()
+    return msgspec.json.decode(data, type=list[Exchange])
+
+
+def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
+    """The whole document.
+
+    Args:
+        version: Of this package.
+        exchanges: What the examples come from.
+    """
+    shown = list(exchanges)
+    rows = [row for row in OPERATIONS if row.name != "health"]
+    channels: JsonObject = {}
+    operations: JsonObject = {}
+    for row in rows:
+        for name, requester in ((row.name, False), (f"{row.name}_as", True)):
+            channels[name] = _request_channel(row, requester=requester)
+            operations[name] = _request_operation(row, name, requester=requester)
+    for topic in _TOPICS:
+        channels[topic.name] = _channel(topic)
+        operations |= _operations(topic)
+    channels["replies"] = _replies(rows)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "aliciacfg",
+            "description": _INTRO,
+            "version": version,
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {"bus": _server()},
+        "channels": channels,
+        "operations": operations,
+        "components": {
+            "schemas": _schemas(rows),
+            "messages": _messages(rows, shown),
+            "securitySchemes": {"broker": {"type": "userPassword", "description": "Names the service to the broker."}},
+        },
+    }
+
+
+def _schemas(rows: Iterable[Operation]) -> JsonObject:
+    structs = [struct for row in rows for struct in (row.request, *row.answers)]
+    schemas = cast(
+        "dict[str, JsonObject]",
+        components.schemas([*structs, Failure, UpdateMessage, AppliedReport, Alert, HealthAnswer]),
+    )
+    for row in rows:
+        schemas[row.request.__name__] = _with_properties(schemas[row.request.__name__], without=row.http_only)
+    status: JsonObject = {"enum": ["healthy", "degraded", "unhealthy", "offline"]}
+    health = _with_properties(schemas[HealthAnswer.__name__], status=status)
+    return {**schemas, "Envelope": _ENVELOPE, _HEALTH_MESSAGE: health}
+
+
+def _with_properties(schema: JsonObject, *, without: Collection[str] = (), **others: JsonObject) -> JsonObject:
+    """The schema of an object with other properties, or fewer."""
+    properties = {**cast("JsonObject", schema["properties"]), **others}
+    return {**schema, "properties": {name: value for name, value in properties.items() if name not in without}}
+
+
+def _server() -> JsonObject:
+    return {
+        "host": "alicia_bus_core:1883",
+        "protocol": "mqtt",
+        "protocolVersion": "5.0",
+        "description": "The bus of the home; on a broker without MQTT 5 the daemon speaks 3.1.1.",
+        "security": [{"$ref": "#/components/securitySchemes/broker"}],
+    }
+
+
+def _request_channel(row: Operation, *, requester: bool) -> JsonObject:
+    levels = [*([row.target] if row.target else []), *(["requester"] if requester else [])]
+    address = "/".join([topics.CONFIG + row.name, *(f"{{{level}}}" for level in levels)])
+    name = f"{row.name}_request"
+    channel: JsonObject = {
+        "address": address,
+        "title": row.summary,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+    }
+    return {**channel, "parameters": {level: _PARAMETERS[level] for level in levels}} if levels else channel
+
+
+def _request_operation(row: Operation, channel: str, *, requester: bool) -> JsonObject:
+    anonymous = "The requester is the service itself." if row.target == "service" else "The requester is anonymous."
+    who = "The requester is the topic's last level." if requester else anonymous
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": row.summary,
+        "description": f"{components.description(row)}\n\n{who}",
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{row.name}_request"}],
+        "reply": {
+            "address": {"location": "$message.header#/responseTopic", "description": _ANSWER_ADDRESS},
+            "channel": {"$ref": "#/channels/replies"},
+            "messages": [
+                {"$ref": f"#/channels/replies/messages/{row.name}_answer"},
+                {"$ref": "#/channels/replies/messages/failure"},
+            ],
+        },
+        "bindings": _binding(retain=False),
+    }
+
+
+def _replies(rows: Iterable[Operation]) -> JsonObject:
+    found = [*(f"{row.name}_answer" for row in rows), "failure", "health_answer"]
+    return {
+        "address": None,
+        "title": "Answers",
+        "description": f"{_ANSWER_ADDRESS} An answer has the request's QoS and is never retained.",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in found},
+    }
+
+
+def _channel(topic: _Topic) -> JsonObject:
+    channel: JsonObject = {
+        "address": topic.address,
+        "description": topic.summary,
+        "messages": {topic.name: {"$ref": f"#/components/messages/{topic.name}"}},
+    }
+    if topic.parameters:
+        channel["parameters"] = {name: _PARAMETERS[name] for name in topic.parameters}
+    return channel
+
+
+def _operations(topic: _Topic) -> JsonObject:
+    found: JsonObject = {}
+    for action, wanted in (("send", topic.sent), ("receive", topic.received)):
+        if wanted:
+            operation: JsonObject = {
+                "action": action,
+                "channel": {"$ref": f"#/channels/{topic.name}"},
+                "summary": topic.summary,
+                "messages": [{"$ref": f"#/channels/{topic.name}/messages/{topic.name}"}],
+                "bindings": _binding(retain=topic.retained),
+            }
+            if topic.answer is not None:
+                operation["reply"] = {
+                    "address": {"location": "$message.header#/responseTopic"},
+                    "channel": {"$ref": "#/channels/replies"},
+                    "messages": [{"$ref": "#/channels/replies/messages/health_answer"}],
+                }
+            found[f"{action}_{topic.name}"] = operation
+    return found
+
+
+def _binding(*, retain: bool) -> JsonObject:
+    return {"mqtt": {"qos": 1, "retain": retain, "bindingVersion": _BINDING_VERSION}}
+
+
+def _messages(rows: Iterable[Operation], shown: list[Exchange]) -> JsonObject:
+    messages: JsonObject = {}
+    for row in rows:
+        own = [one for one in shown if one.channel == row.name]
+        messages[f"{row.name}_request"] = _message(
+            f"{row.name}_request",
+            f"Asks: {row.summary[:1].lower()}{row.summary[1:]}",
+            _bare_or_wrapped(_request_schema(row)),
+            _examples((one.name, one.summary, one.payload) for one in own if one.answer_status != "error"),
+            headers={
+                "responseTopic": {**_TEXT, "description": "MQTT 5 Response Topic."},
+                "correlationData": _CORRELATION,
+            },
+        )
+        messages[f"{row.name}_answer"] = _answer(f"{row.name}_answer", components.one_of(row.answers), own, "success")
+    messages["failure"] = _answer("failure", components.one_of([Failure]), shown, "error")
+    for topic in _TOPICS:
+        own = [one for one in shown if one.channel == topic.name]
+        payload = _wrapped(topic.payload) if topic.wrapped else topic.payload
+        examples = _examples((one.name, one.summary, one.payload) for one in own)
+        messages[topic.name] = _message(topic.name, topic.summary, payload, examples)
+        if topic.answer is not None:
+            answers = _examples((one.name, one.summary, one.answer) for one in own)
+            messages["health_answer"] = _message("health_answer", "How the daemon is", topic.answer, answers)
+    return messages
+
+
+def _request_schema(row: Operation) -> JsonObject:
+    reply_to: JsonObject = {**_TEXT, "description": "Where the answer goes, for programs without MQTT 5."}
+    # Not beside the reference: AsyncAPI's own dialect is draft 7, where a reference hides what stands beside it.
+    return {"allOf": [components.one_of([row.request]), {"properties": {"reply_to": reply_to}}]}
+
+
+def _answer(name: str, schema: JsonObject, shown: Iterable[Exchange], status: str) -> JsonObject:
+    title = "A refusal" if status == "error" else "The answer"
+    examples = _examples((one.name, one.summary, one.answer) for one in shown if one.answer_status == status)
+    headers: JsonObject = {
+        "status": {"const": status, "description": "MQTT 5 user property."},
+        "correlationData": _CORRELATION,
+    }
+    return _message(name, title, _bare_or_wrapped(schema), examples, headers=headers)
+
+
+def _message(
+    name: str, title: str, payload: JsonObject, examples: list[Json], *, headers: JsonObject | None = None
+) -> JsonObject:
+    message: JsonObject = {"name": name, "title": title, "contentType": "application/json", "payload": payload}
+    if headers is not None:
+        message["headers"] = {"type": "object", "properties": headers}
+        message["correlationId"] = {"location": "$message.header#/correlationData"}
+        own = {name: headers[name] for name in ("responseTopic", "correlationData") if name in headers}
+        message["bindings"] = {"mqtt": {**own, "bindingVersion": _BINDING_VERSION}}
+    return {**message, "examples": examples} if examples else message
+
+
+def _examples(found: Iterable[tuple[str, str, Any]]) -> list[Json]:
+    return [
+        {"name": name, "summary": summary, "payload": payload}
+        for name, summary, payload in found
+        if payload is not msgspec.UNSET
+    ]
+
+
+def _bare_or_wrapped(schema: JsonObject) -> JsonObject:
+    kinds = cast("list[Json]", schema.get("anyOf", [schema]))
+    return {"anyOf": [*kinds, {"$ref": "#/components/schemas/Envelope"}]}
+
+
+def _wrapped(schema: JsonObject) -> JsonObject:
+    """In the envelope, at least once."""
+    return {"allOf": [{"$ref": "#/components/schemas/Envelope"}, {"properties": {"payload": schema}}]}

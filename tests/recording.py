@@ -1,0 +1,480 @@
+"""Records what a real daemon answers: the examples of both API documents.
+
+``make docs`` writes them down; a test records them again and holds them equal. What differs from run to run is
+replaced by ``scrubbed``; everything else is as the daemon said it.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from aliciacfg.http import openapi
+from aliciacfg.http.adapter import JSON
+from aliciacfg.mqtt import asyncapi
+from aliciacfg.service import VERSION
+from support import Broker, Client, Daemon, HttpAnswer, client, wait_until
+
+FILES = {
+    "environments/base.yaml": """\
+defaults:
+  mqtt_config: {host: alicia_bus_core, port: 1883}
+  api_config: {host: 0.0.0.0, port: 8000}
+services:
+  voice_router:
+    mqtt_config: {username: voice_router}
+    api_config: {port: 8004}
+  stt_service:
+    mqtt_config: {username: stt_service}
+    api_config: {port: 8001}
+""",
+    "environments/dev.yaml": """\
+defaults:
+  mqtt_config: {password: for-examples-only}
+  features: {request_tracing: true}
+""",
+    "environments/prod.yaml": """\
+protected: true
+defaults:
+  mqtt_config: {password: for-examples-only-too}
+services:
+  voice_router:
+    settings: {max_sessions: 40}
+""",
+    "schemas/voice_router.yaml": """\
+$schema: https://json-schema.org/draft/2020-12/schema
+title: voice_router
+version: 1.0.0
+type: object
+required: [settings]
+properties:
+  settings:
+    type: object
+    properties:
+      max_sessions:
+        type: integer
+        minimum: 1
+        maximum: 1000
+        default: 10
+        description: Voice sessions open at once.
+        x-env: MAX_SESSIONS
+        x-restart-required: true
+      log_level: {type: string, enum: [DEBUG, INFO, WARNING, ERROR], default: INFO}
+""",
+}
+
+# By the name of a member or a header: what stands for a value that no two runs have in common.
+_TIME = 1767225600.0
+VOLATILE: dict[str, Any] = {
+    "timestamp": _TIME,
+    "last_updated": _TIME,
+    "last_update": _TIME,
+    "since": _TIME,
+    "last_seen": _TIME,
+    "uptime": 12.5,
+    "messages_processed": 42,
+    "cache_hit_rate": 0.95,
+    "outbox_pending": 0,
+    "checksum": "5f0c1d2e" * 8,
+    "instance": "3f8a1c2b4d5e6f70",
+    "message_id": "6d1f7c1e-4a52-4f0b-9f0e-2b7a3c4d5e6f",
+    "key_id": "0123456789abcdef",
+    "public_key": "bm90IGEga2V5OyBpdCBzdGFuZHMgZm9yIG9uZSBoZXI=",
+    "ETag": '"9b2e4f6a"',
+}
+
+
+def scrubbed(value: Any, name: str = "") -> Any:
+    """The value with everything volatile replaced by one of the same kind; what is null or empty stays so."""
+    if isinstance(value, dict):
+        return {key: scrubbed(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [scrubbed(item) for item in value]
+    if name not in VOLATILE or value in (None, ""):
+        return value
+    return VOLATILE[name] if isinstance(value, str) == isinstance(VOLATILE[name], str) else value
+
+
+@dataclass
+class Http:
+    """A request to make; ``{etag}`` and ``{checksum}`` are those of the newest answer that had one."""
+
+    operation: str
+    name: str
+    summary: str
+    method: str
+    path: str
+    body: Any = UNSET
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+    shown: bool = True
+
+
+@dataclass
+class Mqtt:
+    """A request to publish, or a message to look at."""
+
+    channel: str
+    name: str
+    summary: str
+    topic: str
+    payload: Any = UNSET
+
+
+HTTP = (
+    Http("get", "one", "The whole configuration", "GET", "/config/voice_router"),
+    Http(
+        "get", "not_modified", "Nothing changed since", "GET", "/config/voice_router",
+        headers={"If-None-Match": "{etag}"}, status=304,
+    ),
+    Http("get", "value", "One value", "GET", "/config/voice_router?pointer=/settings/max_sessions"),
+    Http("get", "as_yaml", "As YAML", "GET", "/config/voice_router?format=yaml"),
+    Http("get", "as_variables", "As variables for a shell", "GET", "/config/voice_router?format=env"),
+    Http(
+        "get", "unchanged", "Compared by checksum", "GET", "/config/voice_router?if_checksum={checksum}",
+    ),
+    Http("get", "unknown", "A service nobody described", "GET", "/config/toaster", status=404),
+    Http("get", "malformed_name", "What cannot name a service", "GET", "/config/voice%20router", status=400),
+    Http(
+        "get", "foreign_page", "A web page of another site", "GET", "/config/voice_router",
+        headers={"Origin": "https://elsewhere.example"}, status=403,
+    ),
+    Http(
+        "get", "wrong_token", "A token that is none of ours", "GET", "/config/voice_router",
+        headers={"Authorization": "Bearer acfg_none_of_ours"}, status=401,
+    ),
+    Http(
+        "patch", "dry_run", "What would change", "PATCH", "/config/voice_router?dry_run=true",
+        {"settings": {"max_sessions": 12}},
+    ),
+    Http(
+        "patch", "one_value", "Change one value", "PATCH", "/config/voice_router?comment=More%20rooms",
+        {"settings": {"max_sessions": 12}}, {"Content-Type": "application/merge-patch+json"},
+    ),
+    Http(
+        "patch", "invalid", "Everything that is wrong is told", "PATCH", "/config/voice_router",
+        {"settings": {"max_sessions": 0, "log_level": "LOUD"}, "mqtt_config": {"port": "1883"}}, status=422,
+    ),
+    Http(
+        "patch", "conflict", "Somebody was faster", "PATCH", "/config/voice_router?expected_revision=1",
+        {"settings": {"max_sessions": 20}}, status=409,
+    ),
+    Http(
+        "patch", "stale", "The same, said with a header", "PATCH", "/config/voice_router",
+        {"settings": {"max_sessions": 20}}, {"If-Match": '"1"'}, status=412,
+    ),
+    Http(
+        "patch", "form", "A body that is not JSON", "PATCH", "/config/voice_router",
+        {"max_sessions": 20}, {"Content-Type": "application/x-www-form-urlencoded"}, status=415,
+    ),
+    Http(
+        "patch", "incompatible", "A key that others may rely on", "PATCH", "/config/voice_router",
+        {"features": {"request_tracing": None}}, status=409,
+    ),
+    Http(
+        "patch", "protected", "An environment where a write says what it expects", "PATCH",
+        "/config/voice_router?environment=prod", {"settings": {"max_sessions": 20}}, status=409,
+    ),
+    Http(
+        "set", "new_service", "A configuration for a service that no file names", "PUT", "/config/weather_display",
+        {
+            "mqtt_config": {
+                "host": "alicia_bus_core", "port": 1883, "username": "weather_display", "password": "for-examples-only"
+            },
+            "api_config": {"host": "0.0.0.0", "port": 8040},
+            "settings": {"units": "metric"},
+        },
+        {"If-None-Match": "*"}, status=201,
+    ),
+    Http(
+        "set", "keep_secret", "A *** that stays where it was keeps the secret", "PUT", "/config/weather_display",
+        {
+            "mqtt_config": {"host": "alicia_bus_core", "port": 1883, "username": "weather_display", "password": "***"},
+            "api_config": {"host": "0.0.0.0", "port": 8040},
+            "settings": {"units": "imperial"},
+        },
+        {"If-Match": "{etag}"},
+    ),
+    Http(
+        "set", "too_large", "More than 256 KiB", "PUT", "/config/weather_display",
+        {"settings": {"text": "x" * 300_000}}, status=413, shown=False,
+    ),
+    Http("history", "newest", "The newest first", "GET", "/config/voice_router/history?limit=2"),
+    Http("explain", "one", "Files, lines and run-time changes", "GET", "/config/voice_router/explain"),
+    Http("compare", "environments", "Two environments", "GET", "/config/compare/voice_router?env1=dev&env2=prod"),
+    Http("compare", "revisions", "Two revisions", "GET", "/config/compare/voice_router?rev1=1&rev2=2"),
+    Http("rollback", "first", "Back to the first revision", "POST", "/config/voice_router/rollback", {"revision": 1}),
+    Http(
+        "rollback", "unknown", "A revision that never was", "POST", "/config/voice_router/rollback",
+        {"revision": 99}, status=404,
+    ),
+    Http(
+        "batch", "one_refused", "What is valid is applied", "POST", "/configs/batch",
+        {
+            "updates": [
+                {"service": "voice_router", "patch": {"settings": {"max_sessions": 16}}},
+                {"service": "stt_service", "patch": {"api_config": {"port": 0}}},
+            ]
+        },
+    ),
+    Http(
+        "batch", "all_or_none", "Nothing is applied", "POST", "/configs/batch",
+        {
+            "updates": [
+                {"service": "voice_router", "patch": {"settings": {"max_sessions": 18}}},
+                {"service": "stt_service", "patch": {"api_config": {"port": 0}}},
+            ],
+            "atomic": True,
+        },
+        status=422,
+    ),
+    Http(
+        "unset", "one_value", "The files' value again", "POST", "/config/voice_router/unset",
+        {"pointer": "/settings/max_sessions"},
+    ),
+    Http("delete", "to_the_files", "Back to what the files say", "DELETE", "/config/voice_router"),
+    Http("delete", "ended", "Nothing is left of it", "DELETE", "/config/weather_display"),
+    Http(
+        "rollback", "deleted", "A deleted configuration comes back", "POST", "/config/weather_display/rollback",
+        {"revision": 2}, status=201,
+    ),
+    Http(
+        "validate", "invalid", "What set would refuse", "POST", "/config/validate",
+        {"service": "voice_router", "config": {"settings": {"max_sessions": 5000}}},
+    ),
+    Http("schema", "one", "With the base contract", "GET", "/config/schema/voice_router"),
+    Http("list", "page", "The first page", "GET", "/configs?limit=1"),
+    Http(
+        "list", "next", "The next page, with configurations", "GET",
+        "/configs?limit=1&after=stt_service&include=config",
+    ),
+    Http("list", "wrong_field", "A parameter that does not exist", "GET", "/configs?limt=1", status=400),
+    Http("environments", "all", "Every environment", "GET", "/environments"),
+    Http("activate", "dry_run", "What would change", "POST", "/environments/prod/activate", {"dry_run": True}),
+    Http("activate", "prod", "Make it the active one", "POST", "/environments/prod/activate", {"comment": "Opening"}),
+    Http("activate", "back", "And back", "POST", "/environments/dev/activate", {}),
+    Http("activate", "unknown", "An environment without a file", "POST", "/environments/lab/activate", {}, status=404),
+    Http("reload", "nothing", "No file changed", "POST", "/reload", {}),
+    Http("instances", "one", "Who runs what", "GET", "/config/voice_router/instances"),
+    Http("drift", "repaired", "One message of somebody else was put right", "GET", "/drift"),
+    Http("health", "now", "A daemon that is well", "GET", "/health"),
+    Http("", "key", "To seal with", "GET", "/keys/current"),
+    Http("", "ready", "It is usable", "GET", "/ready"),
+)  # fmt: skip
+
+_TO = "alicia/config"
+MQTT = (
+    Mqtt("get", "own", "A service asks for its own", f"{_TO}/get/voice_router"),
+    Mqtt(
+        "get", "in_envelope", "As the programs of the home write", f"{_TO}/get/voice_router",
+        {
+            "message_id": VOLATILE["message_id"], "timestamp": _TIME, "source": "voice_router",
+            "destination": "config_service", "message_type": "request", "priority": "normal", "ttl": 300,
+            "payload": {"if_checksum": "of an older one"}, "routing": {"hops": 0, "max_hops": 10},
+        },
+    ),
+    Mqtt("get", "unknown", "A service nobody described", f"{_TO}/get/toaster/console"),
+    Mqtt(
+        "patch", "one_value", "Change one value", f"{_TO}/patch/voice_router/console",
+        {"patch": {"settings": {"max_sessions": 14}}, "comment": "More rooms", "request_id": "console-17"},
+    ),
+    Mqtt(
+        "patch", "invalid", "Everything that is wrong is told", f"{_TO}/patch/voice_router/console",
+        {"patch": {"settings": {"max_sessions": 0, "log_level": "LOUD"}}},
+    ),
+    Mqtt(
+        "set", "trial", "What would change", f"{_TO}/set/stt_service/console",
+        {
+            "config": {
+                "mqtt_config": {
+                    "host": "alicia_bus_core", "port": 1883, "username": "stt_service", "password": "***",
+                    "tls_enabled": False, "keepalive": 30,
+                },
+                "api_config": {"host": "0.0.0.0", "port": 8001},
+                "features": {"request_tracing": True},
+                "limits": {},
+            },
+            "dry_run": True,
+        },
+    ),
+    Mqtt(
+        "unset", "one_value", "The files' value again", f"{_TO}/unset/voice_router/console",
+        {"pointer": "/settings/max_sessions"},
+    ),
+    Mqtt("delete", "to_the_files", "Back to what the files say", f"{_TO}/delete/voice_router/console"),
+    Mqtt("history", "newest", "The newest", f"{_TO}/history/voice_router", {"limit": 1}),
+    Mqtt("rollback", "first", "Back to the first revision", f"{_TO}/rollback/voice_router/console", {"revision": 1}),
+    Mqtt("explain", "own", "Where my values come from", f"{_TO}/explain/stt_service"),
+    Mqtt("compare", "environments", "Two environments", f"{_TO}/compare/voice_router", {"env1": "dev", "env2": "prod"}),
+    Mqtt(
+        "batch", "trial", "Two at once", f"{_TO}/batch/console",
+        {
+            "updates": [
+                {"service": "voice_router", "patch": {"settings": {"max_sessions": 16}}},
+                {"service": "stt_service", "patch": {"api_config": {"port": 8002}}},
+            ],
+            "dry_run": True,
+        },
+    ),
+    Mqtt("instances", "own", "Who runs what", f"{_TO}/instances/voice_router"),
+    Mqtt("drift", "all", "What is not as it should be", f"{_TO}/drift/console"),
+    Mqtt(
+        "validate", "invalid", "What set would refuse", f"{_TO}/validate/voice_router",
+        {"config": {"settings": {"max_sessions": 5000}}},
+    ),
+    Mqtt("schema", "own", "A service asks for its own", f"{_TO}/schema/stt_service"),
+    Mqtt("list", "page", "The first page", f"{_TO}/list/console", {"limit": 1}),
+    Mqtt("environments", "all", "Every environment", f"{_TO}/environments"),
+    Mqtt(
+        "activate", "dry_run", "What would change", f"{_TO}/activate/prod/console", {"dry_run": True},
+    ),
+    Mqtt("reload", "nothing", "No file changed", f"{_TO}/reload/console"),
+    Mqtt("health_check", "ask", "Anybody may ask", "alicia/system/health/check", {"request_id": "monitor-1"}),
+)  # fmt: skip
+APPLIED = Mqtt(
+    "applied", "taken", "A copy took its configuration", f"{_TO}/applied/voice_router",
+    {"instance": VOLATILE["instance"], "revision": 1, "checksum": "{checksum}", "status": "applied"},
+)  # fmt: skip
+ALERTING = next(step for step in MQTT if step.name == "invalid")
+ALERT = Mqtt("alert", "validation_failed", "A write was refused", f"{_TO}/alert/validation_failed")
+# Messages that nobody asks for, in the order in which they are looked at.
+SEEN = (
+    Mqtt("update", "one", "What a service starts with", f"{_TO}/update/voice_router"),
+    Mqtt("environment", "active", "The active environment", f"{_TO}/environment"),
+    Mqtt("key", "current", "The daemon's public key", f"{_TO}/key"),
+    Mqtt("health", "now", "A daemon that is well", "alicia/system/health/config_service"),
+)
+REGISTRATION = Mqtt(
+    "register", "service", "A service that starts", "alicia/system/discovery/register",
+    {
+        "message_id": VOLATILE["message_id"], "timestamp": _TIME, "source": "voice_router", "destination": "broadcast",
+        "message_type": "event", "priority": "normal", "ttl": 300,
+        "payload": {
+            "service_name": "voice_router", "status": "online", "timestamp": _TIME, "capabilities": [],
+            "version": "1.0.0",
+        },
+        "routing": {"hops": 0, "max_hops": 10},
+    },
+)  # fmt: skip
+
+
+def encoded(exchanges: list[openapi.Exchange] | list[asyncapi.Exchange]) -> bytes:
+    """What stands in the file beside the document's module."""
+    return msgspec.json.format(msgspec.json.encode(exchanges)) + b"\n"
+
+
+async def record(directory: Path) -> tuple[list[openapi.Exchange], list[asyncapi.Exchange]]:
+    """Start a broker and a daemon with files of their own, ask everything, and end them."""
+    home = directory / "home"
+    for name, text in FILES.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+    broker = Broker(directory / "broker").start()
+    daemon = Daemon(home, broker_port=broker.port)
+    try:
+        daemon.start()
+        async with client(daemon.broker_port) as bus:
+            lived = [one async for one in _live(daemon, bus)]
+            over_http = list(_over_http(daemon))
+            return over_http, [one async for one in _over_mqtt(daemon, bus)] + lived
+    finally:
+        daemon.stop()
+        broker.stop()
+
+
+def _over_http(daemon: Daemon) -> Iterator[openapi.Exchange]:
+    known = {"etag": "", "checksum": ""}
+    for step in HTTP:
+        headers = {name: value.format(**known) for name, value in step.headers.items()}
+        body = None if step.body is UNSET else step.body
+        answer = daemon.http(step.method, step.path.format(**known), body, headers)
+        assert answer.status == step.status, (step, answer)
+        yield _exchange(step, answer)
+        known["etag"] = answer.headers.get("ETag", known["etag"])
+        if answer.status < 300 and answer.headers["Content-Type"] == JSON and "checksum" in answer.json:
+            known["checksum"] = answer.json["checksum"]
+
+
+def _exchange(step: Http, answer: HttpAnswer) -> openapi.Exchange:
+    placeholders = {"etag": VOLATILE["ETag"], "checksum": VOLATILE["checksum"]}
+    return openapi.Exchange(
+        operation=step.operation,
+        name=step.name,
+        summary=step.summary,
+        method=step.method,
+        path=step.path.format(**placeholders),
+        headers={name: value.format(**placeholders) for name, value in step.headers.items()},
+        body=step.body if step.shown else UNSET,
+        status=answer.status,
+        content_type=answer.headers.get("Content-Type", ""),
+        answer=_content(answer),
+        answer_headers={name: scrubbed(answer.headers[name], name) for name in ("ETag",) if name in answer.headers},
+    )
+
+
+def _content(answer: HttpAnswer) -> Any:
+    if not answer.body:
+        return UNSET
+    kind = answer.headers["Content-Type"].partition(";")[0]
+    return scrubbed(answer.json) if kind == JSON else answer.body.decode()
+
+
+async def _live(daemon: Daemon, bus: Client) -> AsyncIterator[asyncapi.Exchange]:
+    """What happens on a bus: a service registers and takes its configuration, and a stranger writes over it."""
+    await bus.publish(REGISTRATION.topic, json.dumps(REGISTRATION.payload))
+    yield _message(REGISTRATION, REGISTRATION.payload)
+    report = {**APPLIED.payload, "checksum": daemon.config("voice_router")["checksum"]}
+    await bus.publish(APPLIED.topic, json.dumps(report))
+    yield _message(APPLIED, report)
+    wait_until(lambda: daemon.http("GET", "/config/voice_router/instances").json["instances"], why="it is known")
+    await bus.publish(SEEN[0].topic, "overwritten", retain=True)
+    wait_until(lambda: daemon.http("GET", "/drift").json["found"].get("retained"), why="it was found")
+    wait_until(lambda: not daemon.http("GET", "/drift").json["drift"], why="it was put right")
+
+
+async def _over_mqtt(daemon: Daemon, bus: Client) -> AsyncIterator[asyncapi.Exchange]:
+    await bus.subscribe("alicia/reply/console/1")
+    for step in MQTT:
+        yield await _answered(bus, step)
+    await bus.subscribe(ALERT.topic)
+    await bus.publish(ALERTING.topic, json.dumps(ALERTING.payload))
+    yield _message(ALERT, (await bus.until(ALERT.topic)).json)
+    wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0, why="all is published")
+    for step in SEEN:
+        found = await bus.retained(step.topic)
+        yield _message(step, found[step.topic].json)
+
+
+async def _answered(bus: Client, step: Mqtt) -> asyncapi.Exchange:
+    payload = b"" if step.payload is UNSET else json.dumps(step.payload)
+    await bus.publish(step.topic, payload, ResponseTopic="alicia/reply/console/1", CorrelationData=b"1")
+    answer = await bus.until("alicia/reply/console/1")
+    properties = dict(answer.properties.get("UserProperty", []))
+    return asyncapi.Exchange(
+        channel=step.channel,
+        name=step.name,
+        summary=step.summary,
+        topic=step.topic,
+        payload=step.payload,
+        answer=scrubbed(answer.json),
+        answer_status=properties.get("status", ""),
+    )
+
+
+def _message(step: Mqtt, payload: Any) -> asyncapi.Exchange:
+    return asyncapi.Exchange(
+        channel=step.channel, name=step.name, summary=step.summary, topic=step.topic, payload=scrubbed(payload)
+    )
+
+
+def documents() -> dict[str, bytes]:
+    """Both documents as they stand under ``docs/``, by file name."""
+    made = {
+        "openapi.json": openapi.document(VERSION, openapi.recorded()),
+        "asyncapi.json": asyncapi.document(VERSION, asyncapi.recorded()),
+    }
+    return {name: msgspec.json.format(msgspec.json.encode(document)) + b"\n" for name, document in made.items()}
