@@ -1,0 +1,63 @@
+"""Whatever the daemon is asked, it answers as docs/openapi.json says: schemathesis makes the requests."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support import Daemon
+from test_api_documents import OPENAPI, closed
+
+# What the document promises about each answer, and that what it forbids is refused.
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+)
+# A condition that does not hold may be told before what else is wrong.
+SETTINGS = """\
+[checks]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 503]
+"""
+
+
+def run(daemon: Daemon, directory: Path, *, examples: int, seconds: float) -> None:
+    """Ask everything; fail with what schemathesis says."""
+    document = closed(OPENAPI)
+    get = document["paths"]["/config/{service}"]["get"]
+    # It does what it says: it waits.
+    get["parameters"] = [parameter for parameter in get["parameters"] if parameter["name"] != "wait_seconds"]
+    file = directory / "openapi.json"
+    file.write_text(json.dumps(document))
+    (directory / "schemathesis.toml").write_text(SETTINGS)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "schemathesis.cli", "run", str(file), "--url", daemon.url,
+            "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", str(examples),
+            "--no-color", "--warnings", "off", "--continue-on-failure",
+        ],
+        cwd=directory, capture_output=True, text=True, timeout=seconds, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+    operations = sum(len(item) for item in OPENAPI["paths"].values())
+    assert re.search(rf"Tested: {operations}\b", done.stdout), done.stdout[-2_000:]
+    assert daemon.http("GET", "/health").status == 200
+
+
+@pytest.mark.timeout(120)
+def test_no_answer_is_undeclared(make_daemon: Callable[..., Daemon], tmp_path: Path):
+    """Over all operations, valid and invalid requests: status, content type, headers and body are as documented."""
+    run(make_daemon().start(), tmp_path, examples=10, seconds=100)
+
+
+@pytest.mark.soak
+def test_no_answer_is_undeclared_for_long(make_daemon: Callable[..., Daemon], tmp_path: Path):
+    """The same with many more requests."""
+    run(make_daemon().start(), tmp_path, examples=200, seconds=1500)
