@@ -80,6 +80,8 @@ VOLATILE: dict[str, Any] = {
     "cache_hit_rate": 0.95,
     "outbox_pending": 0,
     "checksum": "5f0c1d2e" * 8,
+    "before_checksum": "5f0c1d2e" * 8,
+    "after_checksum": "5f0c1d2e" * 8,
     "instance": "3f8a1c2b4d5e6f70",
     "message_id": "6d1f7c1e-4a52-4f0b-9f0e-2b7a3c4d5e6f",
     "key_id": "0123456789abcdef",
@@ -261,9 +263,22 @@ HTTP = (
     Http("reload", "nothing", "No file changed", "POST", "/reload", {}),
     Http("instances", "one", "Who runs what", "GET", "/config/voice_router/instances"),
     Http("drift", "repaired", "One message of somebody else was put right", "GET", "/drift"),
+    Http("audit", "one_service", "What was done about one service", "GET", "/audit?service=weather_display&limit=2"),
     Http("health", "now", "A daemon that is well", "GET", "/health"),
     Http("", "key", "To seal with", "GET", "/keys/current"),
     Http("", "ready", "It is usable", "GET", "/ready"),
+)  # fmt: skip
+
+# Asked last: once there is a token, everything needs one.
+GUARDED = (
+    Http(
+        "recipient", "own_key", "A service's key, set by an administrator", "PUT", "/config/voice_router/recipient",
+        {"public_key": VOLATILE["public_key"]}, {"Authorization": "Bearer {token}"},
+    ),
+    Http(
+        "recipient", "nobody", "Without a token", "PUT", "/config/voice_router/recipient",
+        {"public_key": VOLATILE["public_key"]}, status=401,
+    ),
 )  # fmt: skip
 
 _TO = "alicia/config"
@@ -329,6 +344,11 @@ MQTT = (
     Mqtt("schema", "own", "A service asks for its own", f"{_TO}/schema/stt_service"),
     Mqtt("list", "page", "The first page", f"{_TO}/list/console", {"limit": 1}),
     Mqtt("environments", "all", "Every environment", f"{_TO}/environments"),
+    Mqtt("audit", "newest", "What was done last", f"{_TO}/audit/console", {"limit": 1}),
+    Mqtt(
+        "recipient", "unproven", "Nothing proves who asks", f"{_TO}/recipient/voice_router",
+        {"public_key": VOLATILE["public_key"]},
+    ),
     Mqtt(
         "activate", "dry_run", "What would change", f"{_TO}/activate/prod/console", {"dry_run": True},
     ),
@@ -379,16 +399,18 @@ async def record(directory: Path) -> tuple[list[openapi.Exchange], list[asyncapi
         daemon.start()
         async with client(daemon.broker_port) as bus:
             lived = [one async for one in _live(daemon, bus)]
-            over_http = list(_over_http(daemon))
-            return over_http, [one async for one in _over_mqtt(daemon, bus)] + lived
+            over_http = list(_over_http(daemon, HTTP))
+            over_mqtt = [one async for one in _over_mqtt(daemon, bus)]
+            token = daemon.local("token_create", {"name": "operator", "role": "admin"})["token"]
+            return over_http + list(_over_http(daemon, GUARDED, token=token)), over_mqtt + lived
     finally:
         daemon.stop()
         broker.stop()
 
 
-def _over_http(daemon: Daemon) -> Iterator[openapi.Exchange]:
-    known = {"etag": "", "checksum": ""}
-    for step in HTTP:
+def _over_http(daemon: Daemon, steps: tuple[Http, ...], *, token: str = "") -> Iterator[openapi.Exchange]:
+    known = {"etag": "", "checksum": "", "token": token}
+    for step in steps:
         headers = {name: value.format(**known) for name, value in step.headers.items()}
         body = None if step.body is UNSET else step.body
         answer = daemon.http(step.method, step.path.format(**known), body, headers)
@@ -400,7 +422,7 @@ def _over_http(daemon: Daemon) -> Iterator[openapi.Exchange]:
 
 
 def _exchange(step: Http, answer: HttpAnswer) -> openapi.Exchange:
-    placeholders = {"etag": VOLATILE["ETag"], "checksum": VOLATILE["checksum"]}
+    placeholders = {"etag": VOLATILE["ETag"], "checksum": VOLATILE["checksum"], "token": "acfg_…"}
     return openapi.Exchange(
         operation=step.operation,
         name=step.name,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -218,6 +219,18 @@ class Daemon:
         except urllib.error.HTTPError as error:
             with error:
                 return HttpAnswer(error.code, dict(error.headers), error.read())
+
+    def local(self, operation: str, body: object = None) -> dict[str, Any]:
+        """The answer to what only whoever may write the data directory can ask for."""
+        connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(str(self.data / "admin.sock"))
+        with contextlib.closing(connection):
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", f"/local/{operation}", json.dumps(body or {}), headers)
+            answer = json.loads(connection.getresponse().read())
+        assert answer["status"] == "success", answer
+        return answer
 
     def config(self, service: str, query: str = "") -> dict[str, Any]:
         """The answer to a get over HTTP."""

@@ -244,7 +244,11 @@ class RecipientRequest(Request, frozen=True, kw_only=True):
 
 
 class AuditRequest(Request, frozen=True, kw_only=True):
-    """``audit``: what was done and refused, newest first."""
+    """``audit``: what was done and refused, newest first.
+
+    Attributes:
+        limit: The size of a page.
+    """
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     before: (

@@ -42,7 +42,6 @@ from aliciacfg.messages import (
     Form,
     GetRequest,
     Request,
-    WriteRequest,
     encode_failure,
     encode_internal,
     encode_success,
