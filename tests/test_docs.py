@@ -57,9 +57,8 @@ def test_every_field_error_code_and_command_is_documented():
     assert set(ErrorCode.__args__) - later <= documented
     assert set(EXIT_CODES) == set(ErrorCode.__args__)
     listed = " ".join(README.split())
-    assert (
-        f"`{'serve settings get set patch unset delete validate schema list environments reload watch file'}`" in listed
-    )
+    first = "serve settings get set patch unset delete validate schema list environments reload watch file"
+    assert f"`{first} keys seal seal-file`" in listed
     for command in main.commands:
         assert command in listed
 

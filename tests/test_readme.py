@@ -17,7 +17,9 @@ def run(daemon: Daemon, snippet: str) -> subprocess.CompletedProcess[str]:
     script = snippet.replace("http://127.0.0.1:8026", daemon.url)
     script = re.sub(r"\b(mosquitto_rr|mosquitto_sub)\b", rf"\1 -W 10 -p {daemon.broker_port}", script)
     script = script.replace(".venv/bin/aliciacfg", f"{sys.executable} -m aliciacfg")
-    environment = {**daemon.environment(), "PATH": PATH + os.pathsep + os.environ.get("PATH", "")}
+    # What is pinned at first use is not to be pinned for whoever runs the tests.
+    home = {"XDG_CONFIG_HOME": str(daemon.directory / "config")}
+    environment = {**daemon.environment(), **home, "PATH": PATH + os.pathsep + os.environ.get("PATH", "")}
     return subprocess.run(
         ["sh", "-c", script],
         cwd=daemon.directory,
@@ -30,11 +32,11 @@ def run(daemon: Daemon, snippet: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daemon]):
-    """The three ways in answer the same document; changes, the refusal and the file edit are as shown."""
-    assert len(SNIPPETS) == 11
+    """The three ways in answer the same document; changes, the refusal, file edit and sealing are as shown."""
+    assert len(SNIPPETS) == 12
     daemon = make_daemon().start()
     done = [run(daemon, snippet) for snippet in SNIPPETS]
-    rr, get, sub, watch, curl, patch, edit, conditional, unset, file_set, refused = done
+    rr, get, sub, watch, curl, patch, edit, conditional, unset, file_set, refused, sealed = done
     for name, one in (("rr", rr), ("get", get), ("sub", sub), ("watch", watch), ("curl", curl), ("patch", patch)):
         assert one.returncode == 0, (name, one.stderr)
     assert json.loads(rr.stdout) == json.loads(curl.stdout)
@@ -52,8 +54,14 @@ def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daem
     assert file_set.returncode == 0, file_set.stderr
     assert "max_queued_requests: 60" in (daemon.environments / "dev.yaml").read_text()
     assert refused.returncode == 4
-    shown = [line.removeprefix("# ") for line in SNIPPETS[-1].splitlines() if line.startswith("# ")]
+    shown = [line.removeprefix("# ") for line in SNIPPETS[-2].splitlines() if line.startswith("# ")]
     assert refused.stderr.splitlines() == shown
+    assert sealed.returncode == 0, sealed.stderr
+    assert sealed.stdout.splitlines()[-1].startswith("sealed:v1:")
+    text = (daemon.environments / "dev-secrets.yaml").read_text()
+    assert re.search(r'ha_token: "sealed:v1:[^"]+"  # comments stay$', text, re.MULTILINE)
+    daemon.http("POST", "/reload")
+    assert daemon.config("ha_bridge")["config"]["settings"]["ha_token"] == "***"
 
 
 def test_the_readme_begins_with_the_two_commands():

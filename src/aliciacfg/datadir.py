@@ -8,6 +8,9 @@ from pathlib import Path
 
 from aliciacfg.errors import DataDirectoryInUse, SettingsError
 
+DATABASE = "aliciacfg.db"
+KEY_FILE = "keys.json"
+
 _INSTANCE = re.compile(r"[0-9a-f]{16}")
 
 
@@ -48,12 +51,12 @@ class DataDirectory:
     @property
     def database(self) -> Path:
         """The SQLite file."""
-        return self.path / "aliciacfg.db"
+        return self.path / DATABASE
 
     @property
     def key_file(self) -> Path:
         """The sealing keys."""
-        return self.path / "keys.json"
+        return self.path / KEY_FILE
 
     @property
     def socket(self) -> Path:

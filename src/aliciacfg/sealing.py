@@ -282,11 +282,6 @@ class Keyring:
         return hmac.digest(self._digest_key, purpose, hashlib.sha256)
 
 
-def key_ids(content: bytes) -> set[str]:
-    """The ids of the keys that sealed values name anywhere in a file or a row."""
-    return {match[1].decode() for match in _NAMED.finditer(content)}
-
-
 def sealed_with(sealed: str) -> str:
     """The id of the key that a sealed value names.
 
@@ -294,6 +289,11 @@ def sealed_with(sealed: str) -> str:
         CannotOpen: It is malformed.
     """
     return _parsed(sealed)[0]
+
+
+def key_ids(content: bytes) -> set[str]:
+    """The ids of the keys that sealed values name anywhere in a file or a row."""
+    return {match[1].decode() for match in _NAMED.finditer(content)}
 
 
 def _parsed(sealed: str) -> tuple[str, str]:

@@ -189,8 +189,6 @@ _SELECT_HISTORY = (
 _SELECT_SEALED = "SELECT rowid FROM revisions WHERE instr(config, CAST('sealed:v1:' AS BLOB)) > 0"
 _SELECT_CONTENT = "SELECT environment, service, config FROM revisions WHERE rowid = ?"
 _UPDATE_CONTENT = "UPDATE revisions SET config = ? WHERE rowid = ?"
-_SELECT_CONFIGS = "SELECT config FROM revisions WHERE instr(config, CAST('sealed:v1:' AS BLOB)) > 0"
-_SELECT_PATCHES = "SELECT patch FROM overlays"
 _SELECT_ALL = f"SELECT {_COLUMNS} FROM revisions WHERE service = ?"  # noqa: S608 - constant
 _SELECT_RECIPIENTS = "SELECT service, public_key FROM recipients"
 _MAX_REVISION = 2**63 - 1
@@ -513,6 +511,52 @@ def verify_file(path: Path, chain: Chain) -> Findings:
         return verifier.end(found.execute(_SELECT_CHAIN_END).fetchone())
 
 
+def reseal_file(path: Path, chain: Chain, reseal: Callable[[bytes, str, str], bytes]) -> None:
+    """Seal every stored configuration and overlay of a database anew, all or none; no daemon may be using it.
+
+    The chain confirms the rows as before: it covers their secrets in the open.
+
+    Args:
+        path: The SQLite file.
+        chain: Links overlays, of which it covers the sealed form.
+        reseal: Makes the new document from the stored one, its environment and its service.
+
+    Raises:
+        StoreError: It cannot be read or written.
+    """
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            _migrate(connection, chain)
+            _reseal(connection, chain, reseal)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be sealed anew, and stays as it was: {error}") from error
+
+
+def sealed_with(path: Path) -> set[str]:
+    """The ids of the keys that anything in a database is sealed with.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            return _sealed_with(connection)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+
+
+def _sealed_with(connection: sqlite3.Connection) -> set[str]:
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    rows = (row for name in tables for row in connection.execute(f'SELECT * FROM "{name}"'))  # noqa: S608 - names of tables
+    return {
+        key_id
+        for row in rows
+        for value in row
+        if isinstance(value, bytes | str)
+        for key_id in key_ids(value if isinstance(value, bytes) else value.encode())
+    }
+
+
 def _reseal(connection: sqlite3.Connection, chain: Chain, reseal: Callable[[bytes, str, str], bytes]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -529,14 +573,6 @@ def _reseal(connection: sqlite3.Connection, chain: Chain, reseal: Callable[[byte
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def _sealed_with(connection: sqlite3.Connection) -> set[str]:
-    found: set[str] = set()
-    for select in (_SELECT_CONFIGS, _SELECT_PATCHES):
-        for (content,) in connection.execute(select):
-            found |= key_ids(content)
-    return found
 
 
 def _migrate(connection: sqlite3.Connection, chain: Chain) -> None:

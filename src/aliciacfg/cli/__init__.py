@@ -7,7 +7,7 @@ Exit codes, for scripts: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 invalid
 import click
 
 from aliciacfg import __version__, names
-from aliciacfg.cli import configurations, environments, files, serving
+from aliciacfg.cli import configurations, environments, files, keys, sealing, serving
 from aliciacfg.cli.asking import Target, user
 from aliciacfg.cli.exits import EXIT_CODES
 
@@ -43,5 +43,8 @@ for _command in (
     environments.environments,
     environments.reload,
     files.file,
+    keys.keys,
+    sealing.seal,
+    sealing.seal_file,
 ):
     main.add_command(_command)

@@ -62,6 +62,11 @@ def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]
         fail(str(error), EXIT_NO_ANSWER)
     except OperationError as error:
         fail(f"The answer is not what a daemon sends: {error}", EXIT_FAILED)
+    return _refusal_ends(answer)
+
+
+def _refusal_ends(answer: JsonObject) -> JsonObject:
+    """The answer, unless it is a refusal, which ends the program with its exit code."""
     if answer.get("status") != "error":
         return answer
     if not output.for_people():
@@ -69,6 +74,24 @@ def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]
     click.echo(f"{answer.get('code')}: {answer.get('message')}", err=True)
     output.problems(answer)
     sys.exit(EXIT_CODES.get(str(answer.get("code")), EXIT_FAILED))
+
+
+def published_key(target: Target) -> tuple[str, JsonObject]:
+    """What a daemon says its sealing key is, and the address under which its key is pinned."""
+    try:
+        if target.http is not None:
+            from aliciacfg.http import requester as http  # noqa: PLC0415 - keeps the other commands quick
+
+            answer = run(http.published_key(target.http, timeout_seconds=target.timeout_seconds))
+            return target.http, _refusal_ends(answer)
+        address = _broker(target)
+        scheme = "mqtts" if address.tls_ca else "mqtt"
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{scheme}://{host}:{address.port}", run(_published_key_mqtt(target))
+    except BrokerUnavailable as error:
+        fail(str(error), EXIT_NO_ANSWER)
+    except OperationError as error:
+        fail(f"The answer is not what a daemon sends: {error}", EXIT_FAILED)
 
 
 @asynccontextmanager
@@ -87,6 +110,11 @@ async def connected(target: Target) -> AsyncGenerator["Requester", None]:
 async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
     async with connected(target) as requester:
         return await requester.ask(operation, name, fields, timeout_seconds=target.timeout_seconds)
+
+
+async def _published_key_mqtt(target: Target) -> JsonObject:
+    async with connected(target) as requester:
+        return await requester.published_key(timeout_seconds=target.timeout_seconds)
 
 
 def _broker(target: Target) -> Any:

@@ -1,14 +1,13 @@
 """The ``file`` commands: one value of an environment file, without a daemon."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from aliciacfg.cli.exits import EXIT_FAILED, fail
-from aliciacfg.cli.inputs import read_text
+from aliciacfg.cli.inputs import read_text, rewrite_text
 from aliciacfg.errors import AliciacfgError
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def file_set(path: Path, pointer: str, value: str) -> None:
     except ValueError:
         parsed = value
     try:
-        _rewrite(path, yamlfiles.replace(read_text(path), pointer, parsed, file=str(path)))
+        rewrite_text(path, yamlfiles.replace(read_text(path), pointer, parsed, file=str(path)))
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)
 
@@ -46,14 +45,6 @@ def file_unset(path: Path, pointer: str) -> None:
     from aliciacfg import yamlfiles  # noqa: PLC0415 - keeps the other commands quick
 
     try:
-        _rewrite(path, yamlfiles.remove(read_text(path), pointer, file=str(path)))
+        rewrite_text(path, yamlfiles.remove(read_text(path), pointer, file=str(path)))
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)
-
-
-def _rewrite(path: Path, text: str) -> None:
-    """Replace a file at once: whoever reads it meanwhile sees the old or the new one, never half of one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.chmod(path.stat().st_mode & 0o7777)
-    temporary.replace(path)

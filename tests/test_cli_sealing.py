@@ -1,0 +1,453 @@
+"""``aliciacfg keys``, ``seal`` and ``seal-file``, against a real daemon, its data directory, and a terminal."""
+
+import asyncio
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg import sealing
+from aliciacfg.integrity import Chain
+from aliciacfg.keyfile import KeyFile
+from aliciacfg.resealing import reseal
+from aliciacfg.sealing import PrivateKey, PublicKey
+from aliciacfg.store import StoreError, reseal_file, sealed_with, verify_file
+from support import ROOT, Broker, Daemon, client, files_under, free_port, wait_until
+
+SECRET = "planted-by-hand-5e1f"
+
+
+class Person:
+    """Somebody at the command line, with a configuration directory of their own."""
+
+    def __init__(self, daemon: Daemon, home: Path) -> None:
+        self.daemon = daemon
+        self.pins = home / "aliciacfg" / "known_keys"
+        self.environ = {**daemon.environment(), "XDG_CONFIG_HOME": str(home), "TERM": "xterm", "COLUMNS": "160"}
+
+    def run(self, *arguments: str, stdin: str | bytes = "", http: bool = False) -> subprocess.CompletedProcess[str]:
+        before = ["--http", self.daemon.url] if http else []
+        done = subprocess.run(
+            [sys.executable, "-m", "aliciacfg", *before, *arguments],
+            cwd=self.daemon.directory,
+            env=self.environ,
+            input=stdin if isinstance(stdin, bytes) else stdin.encode(),
+            capture_output=True,
+            timeout=40,
+            check=False,
+        )
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert "Traceback" not in err, err
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+    def type(self, *arguments: str, keys: str = "") -> str:
+        """What a person sees who types ``keys``, the echo included."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aliciacfg", *arguments],
+            cwd=self.daemon.directory,
+            env=self.environ,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        seen, lines = b"", keys.splitlines(keepends=True)
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:
+                break
+            seen += part
+            # Only what asks is answered: before, the terminal would still echo.
+            if lines and seen.endswith(b": "):
+                os.write(ours, lines.pop(0).encode())
+        os.close(ours)
+        process.wait(20)
+        return seen.decode()
+
+
+@pytest.fixture
+def person(shared: Daemon, tmp_path: Path) -> Person:
+    return Person(shared, tmp_path / "config")
+
+
+@pytest.fixture
+def stopped(make_daemon: Callable[..., Daemon], tmp_path: Path) -> Person:
+    """Beside a data directory in which no daemon runs."""
+    return Person(make_daemon(), tmp_path / "config")
+
+
+def published(daemon: Daemon) -> dict[str, str]:
+    return daemon.http("GET", "/keys/current").json
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_a_sealed_value_goes_into_a_write(person: Person, http: bool):
+    """Sealed with the daemon's key over both transports; it stands for what was on standard input."""
+    service = "sonos_service" if http else "health_monitor"
+    bound = ["--service", service, "-e", "dev", "--pointer", "/mqtt_config/password"]
+    done = person.run("seal", *bound, stdin=f"{SECRET}\n", http=http)
+    assert done.returncode == 0, done.stderr
+    box = done.stdout.strip()
+    assert sealing.sealed_with(box) == published(person.daemon)["key_id"]
+    written = person.run("patch", service, "-", stdin=json.dumps({"mqtt_config": {"password": box}}), http=http)
+    assert json.loads(written.stdout)["changed"] == ["/mqtt_config/password"]
+    again = person.run("patch", service, json.dumps({"mqtt_config": {"password": SECRET}}), http=http)
+    assert json.loads(again.stdout)["unchanged"] is True
+    moved = person.run("patch", "load_balancer", json.dumps({"mqtt_config": {"password": box}}), http=http)
+    assert moved.returncode == 4
+    assert "bound to another service" in moved.stderr
+
+
+def key_of(person: Person) -> tuple[PrivateKey, Path]:
+    """A key of the test's own, and a file with its public part."""
+    key = PrivateKey.generate()
+    file = person.daemon.directory / "public.json"
+    file.write_text(json.dumps({"key_id": key.public.key_id, "public_key": str(key.public)}))
+    return key, file
+
+
+@pytest.mark.parametrize(
+    ("stdin", "options", "value"),
+    [
+        ("planted", [], "planted"), ("planted\n", [], "planted"), ("planted\r\n", [], "planted"),
+        ("a\n\n", [], "a\n"), ("ä€😀\n", [], "ä€😀"), ("planted\n", ["--keep-newline"], "planted\n"),
+    ],
+)  # fmt: skip
+def test_what_is_sealed_is_standard_input_without_its_last_newline(
+    person: Person, stdin: str, options: list[str], value: str
+):
+    """As echo writes it and as printf does; a key that needs its newline keeps it. No daemon is asked."""
+    key, file = key_of(person)
+    done = person.run(
+        "--http", "http://127.0.0.1:1", "seal", "--service", "x", "--key-file", str(file), *options, stdin=stdin
+    )
+    assert key.open(done.stdout.strip(), service="x", environment="any", pointer="/any") == value
+    assert (done.stderr, person.pins.exists()) == ("", False)
+
+
+def test_a_secret_is_typed_twice_and_not_shown(person: Person):
+    """Nothing of it is on the terminal, and the box is."""
+    key, file = key_of(person)
+    seen = person.type("seal", "--service", "*", "--key-file", str(file), keys=f"{SECRET}\n{SECRET}\n")
+    assert SECRET not in seen
+    box = next(line for line in seen.splitlines() if sealing.is_sealed(line))
+    assert key.open(box, service="x", environment="any", pointer="/any", shared=True) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "words"),
+    [
+        ([], "x", 2, "--service"),
+        (["--service", "not a name"], "x", 2, "cannot name a service"),
+        (["--service", "a", "-e", "base"], "x", 2, "cannot name an environment"),
+        (["--service", "a", "--pointer", "x"], "x", 2, "does not begin with"),
+        (["--service", "a", "--key-file", "{file}", "--accept-new-key", "0"], "x", 2, "--accept-new-key"),
+        (["--service", "a", "--key-file", "{file}", SECRET], "x", 2, "unexpected extra argument"),
+        (["--service", "a", "--key-file", "{file}"], "", 4, "nothing to seal"),
+        (["--service", "a", "--key-file", "{file}"], b"\xff", 4, "not UTF-8"),
+        (["--service", "a", "--key-file", "none.json"], "x", 1, "none.json"),
+        (["--service", "a", "--key-file", '{"key_id": "0", "public_key": "AAAA"}'], "x", 4, "cannot be used"),
+        (["--service", "a", "--key-file", "{}"], "x", 4, "as a daemon publishes it"),
+    ],
+)
+def test_what_cannot_be_sealed_is_told(person: Person, arguments: list[str], stdin: str | bytes, code: int, words: str):
+    """With what to do, and without a value on standard output."""
+    _, file = key_of(person)
+    done = person.run("seal", *(word.replace("{file}", str(file)) for word in arguments), stdin=stdin)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_a_changed_key_is_refused_until_it_is_accepted(person: Person, http: bool):
+    """The first key is pinned and said; a line with another one stands for a key that was replaced."""
+    current = published(person.daemon)["key_id"]
+    seal = ["seal", "--service", "a"]
+    first = person.run(*seal, stdin="x", http=http)
+    assert f"{current}, which is pinned" in first.stderr
+    assert person.run(*seal, stdin="x", http=http).stderr == ""
+    (line,) = person.pins.read_text().splitlines()
+    address = person.daemon.url if http else f"mqtt://127.0.0.1:{person.daemon.broker_port}"
+    assert line == f"{address} {current}"
+    person.pins.write_text(line.replace(current, "0" * 16) + "\n")
+    refused = person.run(*seal, stdin="x", http=http)
+    assert (refused.returncode, refused.stdout) == (5, "")
+    assert f"--accept-new-key {current}" in refused.stderr
+    wrong = person.run(*seal, "--accept-new-key", "1" * 16, stdin="x", http=http)
+    assert (wrong.returncode, wrong.stdout) == (5, "")
+    accepted = person.run(*seal, "--accept-new-key", current, stdin="x", http=http)
+    assert sealing.sealed_with(accepted.stdout.strip()) == current
+    assert person.run(*seal, stdin="x", http=http).returncode == 0
+
+
+async def test_a_replaced_retained_key_is_not_sealed_for(daemon: Daemon, tmp_path: Path):
+    """Whoever may write to the broker could put a key of their own there; who has pinned notices."""
+    person = Person(daemon, tmp_path / "config")
+    assert (await asyncio.to_thread(person.run, "seal", "--service", "a", stdin="x")).returncode == 0
+    await asyncio.to_thread(daemon.kill)
+    other = PrivateKey.generate().public
+    async with client(daemon.broker_port) as mqtt:
+        for content, code in (
+            ({"key_id": other.key_id, "public_key": str(other)}, 5),
+            ({"key_id": published_key_id(person), "public_key": str(other)}, 4),
+            ({"nonsense": 1}, 4),
+        ):
+            await mqtt.publish("alicia/config/key", json.dumps(content), retain=True)
+            refused = await asyncio.to_thread(person.run, "seal", "--service", "a", stdin="x")
+            assert (refused.returncode, refused.stdout) == (code, ""), refused.stderr
+
+
+def published_key_id(person: Person) -> str:
+    return person.pins.read_text().split()[1]
+
+
+def test_without_a_daemon_there_is_no_key(person: Person, broker: Broker):
+    """Neither on a broker that never had one, nor where nothing listens."""
+    arguments = ["--timeout", "0.5", "--broker", f"127.0.0.1:{broker.port}", "seal", "--service", "a"]
+    nobody = person.run(*arguments, stdin="x")
+    assert (nobody.returncode, nobody.stdout) == (7, "")
+    assert "alicia/config/key" in nobody.stderr
+    away = person.run("--http", f"http://127.0.0.1:{free_port()}", "seal", "--service", "a", stdin="x")
+    assert (away.returncode, away.stdout) == (7, "")
+
+
+async def test_a_sealed_file_is_taken_over_as_it_was(daemon: Daemon, tmp_path: Path):
+    """Edited in place, with its mode; the daemon sees no difference, and the printed places hold no value."""
+    person = Person(daemon, tmp_path / "config")
+    path = daemon.environments / "dev-secrets.yaml"
+    path.write_text(f"# mine\nservices:\n  ha_bridge:\n    settings: {{ha_token: {SECRET}}}  # theirs\n")
+    path.chmod(0o640)
+    await asyncio.to_thread(wait_until, lambda: daemon.config("ha_bridge")["revision"] == 2, why="the file is taken")
+    before = daemon.config("ha_bridge")
+    done = await asyncio.to_thread(person.run, "seal-file", str(path), http=True)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["sealed"] == ["/services/ha_bridge/settings/ha_token"]
+    assert printed["key_id"] == published(daemon)["key_id"]
+    text = path.read_text()
+    assert SECRET not in text + done.stdout + done.stderr
+    assert text.startswith("# mine\n")
+    assert text.endswith("}  # theirs\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert daemon.http("POST", "/reload").json["changed"] == []
+    assert daemon.config("ha_bridge") == before
+    again = await asyncio.to_thread(person.run, "seal-file", str(path))
+    assert (json.loads(again.stdout)["kept"], path.read_text()) == (printed["sealed"], text)
+
+
+def test_sealing_a_file_says_what_it_left_alone(person: Person, tmp_path: Path):
+    """Places on the terminal, notes with file and line, and never a value."""
+    _, file = key_of(person)
+    path = tmp_path / "prod-secrets.yaml"
+    path.write_text(f'services:\n  x:\n    token: "${{TOKEN}}"\n    password: {SECRET}\n')
+    seen = person.type("seal-file", str(path), "--key-file", str(file), "--schemas-dir", str(ROOT / "schemas"))
+    assert "sealed /services/x/password" in seen
+    assert f"{path}:3: /services/x/token holds ${{…}}" in " ".join(seen.split())
+    assert "1 sealed now, 0 before" in seen
+    assert SECRET not in seen
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("x.yaml.example", "a: b\n", "not an environment file"),
+        ("prod.yaml", "services: [\n", "prod.yaml:1"),
+        ("prod.yaml", f"services: {{a: {{token: &x {SECRET}}}, b: {{token: *x}}}}\n", "aliases repeat"),
+    ],
+)
+def test_a_file_that_cannot_be_sealed_stays(person: Person, tmp_path: Path, name: str, text: str, words: str):
+    """All or nothing, with the line."""
+    _, file = key_of(person)
+    path = tmp_path / name
+    path.write_text(text)
+    done = person.run("seal-file", str(path), "--key-file", str(file))
+    assert done.returncode == 4
+    assert words in done.stderr
+    assert SECRET not in done.stderr
+    assert path.read_text() == text
+
+
+def keys(person: Person) -> list[dict[str, Any]]:
+    done = person.run("keys", "show")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["keys"]
+
+
+def test_keys_are_shown_while_the_daemon_runs_and_not_changed(person: Person):
+    """Public parts only, in the form that seal takes; a change says who stands in the way."""
+    shown = json.loads(person.run("keys", "show").stdout)
+    assert {name: shown[name] for name in ("key_id", "public_key")} == published(person.daemon)
+    private = json.loads((person.daemon.data / "keys.json").read_bytes())
+    seen = person.type("keys", "show")
+    assert shown["key_id"] in seen
+    assert "seals" in seen
+    for secret in (private["digest_key"], *(key["private"] for key in private["keys"])):
+        assert secret not in seen + json.dumps(shown)
+    sealed = person.run("seal", "--service", "a", "--key-file", json.dumps(shown), stdin="x")
+    assert sealing.sealed_with(sealed.stdout.strip()) == shown["key_id"]
+    before = (person.daemon.data / "keys.json").read_bytes()
+    for arguments in (["new"], ["rotate"], ["add"], ["remove", "0" * 16]):
+        refused = person.run("keys", *arguments, stdin=PrivateKey.generate().reveal())
+        assert refused.returncode == 9, refused.stderr
+        assert "a daemon runs on" in refused.stderr
+    assert (person.daemon.data / "keys.json").read_bytes() == before
+
+
+def test_the_first_key_can_be_made_before_the_first_start(stopped: Person):
+    """`new` makes the data directory's keys, and then further ones; the daemon takes them as they are."""
+    assert stopped.run("keys", "show").returncode == 1
+    for arguments in (["rotate"], ["add"], ["remove", "0" * 16]):
+        refused = stopped.run("keys", *arguments, stdin=PrivateKey.generate().reveal())
+        assert (refused.returncode, stopped.daemon.data.exists()) == (1, False)
+        assert "keys new" in refused.stderr
+    first = json.loads(stopped.run("keys", "new").stdout)
+    second = json.loads(stopped.run("keys", "new").stdout)
+    assert [(key["key_id"], key["seals"]) for key in keys(stopped)] == [
+        (first["key_id"], False),
+        (second["key_id"], True),
+    ]
+    stopped.daemon.start()
+    assert published(stopped.daemon) == second
+
+
+def test_a_private_key_is_added_from_standard_input_a_terminal_or_a_backup(stopped: Person, tmp_path: Path):
+    """It opens and does not seal; what is no key is refused without being quoted."""
+    stopped.run("keys", "new")
+    current = keys(stopped)[0]["key_id"]
+    piped, typed = PrivateKey.generate(), PrivateKey.generate()
+    assert stopped.run("keys", "add", stdin=f"{piped.reveal()}\n").returncode == 0
+    seen = stopped.type("keys", "add", keys=f"{typed.reveal()}\n")
+    assert f"{typed.public.key_id} opens from now on" in seen
+    assert typed.reveal() not in seen
+    backup = KeyFile.create(tmp_path / "backup.json", now=5.0)
+    assert stopped.run("keys", "add", "--from", str(backup.path)).returncode == 0
+    assert "here already" in stopped.type("keys", "add", "--from", str(backup.path))
+    expected = [current, piped.public.key_id, typed.public.key_id, backup.keyring.current]
+    assert [key["key_id"] for key in keys(stopped)] == expected
+    assert [key["seals"] for key in keys(stopped)] == [True, False, False, False]
+    assert keys(stopped)[3]["created"] == 5.0
+    mistyped = piped.reveal()[:-5]
+    refused = stopped.run("keys", "add", stdin=mistyped)
+    assert refused.returncode == 4
+    assert mistyped not in refused.stderr
+    backup.path.chmod(0o644)
+    assert "chmod 600" in stopped.run("keys", "add", "--from", str(backup.path)).stderr
+
+
+async def test_after_a_rotation_the_old_key_can_go(daemon: Daemon, tmp_path: Path):
+    """Overlay and history are sealed anew, a crash before the start matters not, and nothing else differs."""
+    person = Person(daemon, tmp_path / "config")
+    for value in (SECRET, f"{SECRET}-2"):
+        daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": value}})
+    before, history = daemon.config("ai_service"), daemon.http("GET", "/config/ai_service/history").json
+    old = published(daemon)["key_id"]
+    await asyncio.to_thread(daemon.kill)
+    refused = await asyncio.to_thread(person.run, "keys", "remove", old)
+    assert refused.returncode == 5
+    assert "keys rotate" in refused.stderr
+    rotated = await asyncio.to_thread(person.run, "keys", "rotate")
+    assert rotated.returncode == 0, rotated.stderr
+    new = json.loads(rotated.stdout)["key_id"]
+    assert new != old
+    removed = await asyncio.to_thread(person.run, "keys", "remove", old)
+    assert removed.returncode == 0, removed.stderr
+    assert [key["key_id"] for key in await asyncio.to_thread(keys, person)] == [new]
+    await asyncio.to_thread(daemon.start)
+    assert published(daemon)["key_id"] == new
+    assert daemon.config("ai_service") == before
+    assert daemon.http("GET", "/config/ai_service/history").json == history
+    assert daemon.http("GET", "/health").json["alerts"] == {}
+    assert daemon.http("GET", "/drift").json["drift"] == []
+    back = daemon.http("POST", "/config/ai_service/rollback", {"revision": 2})
+    assert (back.status, back.json["changed"]) == (200, ["/mqtt_config/password"])
+    same = daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": SECRET}})
+    assert same.json["unchanged"] is True
+
+
+async def test_a_rotation_of_the_store_is_all_or_none(daemon: Daemon, tmp_path: Path):
+    """Ended in the middle, no row is sealed anew; done again, all are, and the chain confirms them as before."""
+    for value in ("1", "2", "3"):
+        daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": value}})
+    await asyncio.to_thread(daemon.stop)
+    file = KeyFile.load(daemon.data / "keys.json")
+    old, new = file.keyring.current, file.rotate(now=1.0)
+    database, chain = daemon.data / "aliciacfg.db", Chain(file.keyring)
+    done = 0
+
+    def ends_in_the_middle(document: bytes, environment: str, service: str) -> bytes:
+        nonlocal done
+        done += 1
+        if done > 5:
+            raise KeyboardInterrupt
+        return reseal(document, file.keyring, service=service, environment=environment).document
+
+    with pytest.raises(KeyboardInterrupt):
+        reseal_file(database, chain, ends_in_the_middle)
+    assert sealed_with(database) == {old}
+    done = -100
+    reseal_file(database, chain, ends_in_the_middle)
+    assert sealed_with(database) == {new}
+    findings = verify_file(database, chain)
+    assert (findings.broken, findings.unreadable) == ([], 0)
+    (tmp_path / "none.db").write_text("no database, but long enough to be taken for one" * 100)
+    with pytest.raises(StoreError, match=r"none\.db"):
+        sealed_with(tmp_path / "none.db")
+
+
+async def test_a_key_that_a_file_is_sealed_with_is_kept(daemon: Daemon, tmp_path: Path):
+    """A rotation leaves files alone, so their key stays until they are sealed anew; which file is told."""
+    person = Person(daemon, tmp_path / "config")
+    path = daemon.environments / "dev-secrets.yaml"
+    path.write_text(f"services: {{ha_bridge: {{settings: {{ha_token: {SECRET}}}}}}}\n")
+    assert (await asyncio.to_thread(person.run, "seal-file", str(path), http=True)).returncode == 0
+    old = published(daemon)["key_id"]
+    await asyncio.to_thread(daemon.stop)
+    assert (await asyncio.to_thread(person.run, "keys", "rotate")).returncode == 0
+    refused = await asyncio.to_thread(person.run, "keys", "remove", old)
+    assert refused.returncode == 5
+    assert "dev-secrets.yaml" in refused.stderr
+    await asyncio.to_thread(daemon.start)
+    assert daemon.http("GET", "/health").json["alerts"] == {}
+    assert daemon.config("ha_bridge")["config"]["settings"]["ha_token"] == "***"
+
+
+async def test_what_a_rotation_cannot_open_stays_and_is_told(daemon: Daemon, tmp_path: Path):
+    """A lost key degrades what it sealed: the rest is sealed anew, and the lost key can be brought back later."""
+    person = Person(daemon, tmp_path / "config")
+    daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": SECRET}})
+    await asyncio.to_thread(daemon.stop)
+    lost = daemon.data / "keys.json"
+    lost.rename(tmp_path / "lost.json")
+    await asyncio.to_thread(person.run, "keys", "new")
+    rotated = await asyncio.to_thread(person.run, "keys", "rotate")
+    assert rotated.returncode == 0
+    assert "does not open, and stays as it is: ai_service in dev: /mqtt_config/password" in rotated.stderr
+    await asyncio.to_thread(person.run, "keys", "add", "--from", str(tmp_path / "lost.json"))
+    again = await asyncio.to_thread(person.run, "keys", "rotate")
+    assert (again.returncode, again.stderr) == (0, "")
+    await asyncio.to_thread(daemon.start)
+    assert "undecryptable:dev" not in daemon.http("GET", "/health").json["alerts"]
+    same = daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": SECRET}})
+    assert same.json["unchanged"] is True
+
+
+async def test_secrets_of_the_command_line_are_in_no_file(daemon: Daemon, tmp_path: Path):
+    """What was sealed, typed or rotated is in none of the files that all of this leaves."""
+    person = Person(daemon, tmp_path / "config")
+    box = (await asyncio.to_thread(person.run, "seal", "--service", "ai_service", stdin=SECRET)).stdout.strip()
+    daemon.http("PATCH", "/config/ai_service", {"settings": {"openai_api_key": box}})
+    await asyncio.to_thread(daemon.stop)
+    await asyncio.to_thread(person.run, "keys", "rotate")
+    for path in [*files_under(daemon.directory), *files_under(tmp_path / "config")]:
+        assert SECRET.encode() not in path.read_bytes(), path
+    assert PublicKey.from_published(json.loads((await asyncio.to_thread(person.run, "keys", "show")).stdout))
