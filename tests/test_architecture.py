@@ -41,6 +41,7 @@ LAYERS = (
     ("daemon",),
     ("cli.exits", "cli.loop", "cli.options", "cli.output"),
     ("cli.asking", "cli.inputs"),
+    ("cli.administering",),
     ("cli.configurations", "cli.environments", "cli.files", "cli.keys", "cli.sealing", "cli.serving"),
     ("cli",),
     ("__main__",),

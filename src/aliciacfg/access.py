@@ -71,6 +71,7 @@ NEEDS: Mapping[str, Need] = {
     "keys_rotate": "admin",
     "keys_add": "admin",
     "keys_remove": "admin",
+    "broker_passwords": "admin",
 }
 """Every operation, by name; and what a transport offers beside them."""
 

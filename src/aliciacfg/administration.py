@@ -9,8 +9,8 @@ import msgspec
 from aliciacfg import documents, names, tokens
 from aliciacfg.auditing import Auditor
 from aliciacfg.authorization import Authorization
-from aliciacfg.configurations import Configurations
-from aliciacfg.errors import Conflict, InvalidRequest, KeyFileError, Unavailable
+from aliciacfg.configurations import Configurations, check_environment
+from aliciacfg.errors import Conflict, InvalidRequest, KeyFileError, Problem, Unavailable
 from aliciacfg.keyfile import HeldKey, KeyFile, KeyRefused
 from aliciacfg.messages import (
     Answer,
@@ -21,6 +21,7 @@ from aliciacfg.messages import (
     KeyItem,
     KeyRemoveRequest,
     KeysAnswer,
+    PasswordsAnswer,
     RecipientAnswer,
     RecipientRequest,
     Request,
@@ -165,6 +166,30 @@ class Administrator:
         self._configurations.take_keys(self._keys.keyring)
         self._audit(caller, "keys_remove", request.key_id)
         return await self._keys_answer(f"{request.key_id} is forgotten")
+
+    async def broker_passwords(self, caller: Caller, request: Request) -> Answer:
+        """The passwords that services connect to the broker with, for the broker's password file.
+
+        Raises:
+            InvalidRequest: A service does not connect under its own name, so that no broker could prove it.
+        """
+        environment = check_environment(self._configurations, request.environment)
+        found: dict[str, str] = {}
+        problems: list[Problem] = []
+        for service, record in self._configurations.state.live(environment):
+            document, _ = self._configurations.open_record(record)
+            user = documents.find(document, "/mqtt_config/username")
+            password = documents.find(document, "/mqtt_config/password")
+            if user != service:
+                problems.append(
+                    Problem("/mqtt_config/username", f"{service} connects as {user!r:.80}, not by its name")
+                )
+            elif isinstance(password, str):
+                found[service] = password
+                self._auditor.delivered(caller, service, environment, record.revision)
+        if problems:
+            raise InvalidRequest("Services connect under other names than their own", problems)
+        return _answer(PasswordsAnswer(environment=environment, passwords=found))
 
     async def _change_keys(self, change: Callable[[], Keyring]) -> None:
         try:

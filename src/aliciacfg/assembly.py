@@ -118,12 +118,13 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         await store.release()
 
 
-async def run_offline(settings: Settings, operation: str, fields: JsonObject, *, user: str) -> bytes:
+async def run_offline(settings: Settings, operation: str, target: str, fields: JsonObject, *, user: str) -> bytes:
     """Carry one operation out on the data directory while no daemon runs.
 
     Args:
         settings: Where everything is.
         operation: A name of the operations table.
+        target: The service or environment it is about, if it is about one.
         fields: The request's fields.
         user: Who asks: whoever may write the data directory may do everything.
 
@@ -141,8 +142,8 @@ async def run_offline(settings: Settings, operation: str, fields: JsonObject, *,
             await core.configurations.load(settings.environment)
             row = BY_NAME[operation]
             caller = Caller(user, "local", proven=True, role="admin", private=True)
-            name = fields.pop("service", "") if row.target == "service" else ""
-            answer = await row.run(core.service, caller, str(name), fields)
+            given = {name: value for name, value in fields.items() if value is not None or name in row.required}
+            answer = await row.run(core.service, caller, target, given)
             return encode_answer(row, answer, None)
     finally:
         data.release()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aliciacfg.errors import DataDirectoryInUse, SettingsError
 
+SOCKET = "admin.sock"
 DATABASE = "aliciacfg.db"
 KEY_FILE = "keys.json"
 
@@ -61,7 +62,7 @@ class DataDirectory:
     @property
     def socket(self) -> Path:
         """Where the daemon listens for whoever may write this directory."""
-        return self.path / "admin.sock"
+        return self.path / SOCKET
 
     def release(self) -> None:
         """Give the lock back. Safe to call twice."""

@@ -690,6 +690,13 @@ class KeysAnswer(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class PasswordsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``broker_passwords``: by user name."""
+
+    environment: str
+    passwords: dict[str, str]
+
+
 class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """``health``; ``status`` is the daemon's own, not that of the answer."""
 

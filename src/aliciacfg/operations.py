@@ -118,6 +118,11 @@ class Operation:
         return (self.answer,) if isinstance(self.answer, type) else get_args(self.answer)
 
     @property
+    def required(self) -> frozenset[str]:
+        """The names of the fields that have to be there, null or not."""
+        return frozenset(field.encode_name for field in msgspec.structs.fields(self.request) if field.required)
+
+    @property
     def fields(self) -> frozenset[str]:
         """The names of the request's fields."""
         return frozenset(self.request.__struct_encode_fields__)
@@ -326,6 +331,10 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
     _local(
         "keys_remove", "Forget a key", messages.KeyRemoveRequest, messages.KeysAnswer,
         Administrator.keys_remove, writes=True,
+    ),
+    _local(
+        "broker_passwords", "Tell the passwords that services connect to the broker with", messages.Request,
+        messages.PasswordsAnswer, Administrator.broker_passwords, writes=False,
     ),
 )  # fmt: skip
 """What only whoever may write the data directory can ask for, through the daemon's socket there."""

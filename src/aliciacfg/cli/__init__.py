@@ -4,10 +4,12 @@ Exit codes, for scripts: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 invalid
 7 no answer (broker or daemon away, or too busy); 8 the daemon cannot start; 9 another daemon is alive.
 """
 
+import os
+
 import click
 
 from aliciacfg import __version__, names
-from aliciacfg.cli import configurations, environments, files, keys, sealing, serving
+from aliciacfg.cli import administering, configurations, environments, files, keys, sealing, serving
 from aliciacfg.cli.asking import Target, user
 from aliciacfg.cli.exits import EXIT_CODES
 
@@ -25,7 +27,7 @@ def main(context: click.Context, http: str | None, broker: str | None, requester
     """Configurations for services on MQTT: the daemon, and everything it can be asked."""
     if requester is not None and not names.is_requester(requester):
         raise click.UsageError(f"--as {requester!r} cannot name a requester; use letters, digits, '_', '.' and '-'")
-    context.obj = Target(http, broker, requester or user(), timeout)
+    context.obj = Target(http, broker, requester or user(), timeout, os.environ.get("ALICIACFG_TOKEN") or None)
 
 
 for _command in (
@@ -43,6 +45,10 @@ for _command in (
     environments.environments,
     environments.reload,
     files.file,
+    administering.token,
+    administering.recipient,
+    administering.audit,
+    administering.acl,
     keys.keys,
     sealing.seal,
     sealing.seal_file,

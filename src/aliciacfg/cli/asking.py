@@ -29,12 +29,14 @@ class Target:
         broker: ``HOST`` or ``HOST:PORT``; None takes the settings.
         requester: Who asks.
         timeout_seconds: How long to wait.
+        token: Proves over HTTP who asks.
     """
 
     http: str | None
     broker: str | None
     requester: str
     timeout_seconds: float
+    token: str | None = None
 
 
 def user() -> str:
@@ -55,17 +57,21 @@ def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]
         elif target.http is not None:
             from aliciacfg.http import requester as http  # noqa: PLC0415 - keeps the other commands quick
 
-            answer = run(http.ask(target.http, operation, name, fields, timeout_seconds=target.timeout_seconds))
+            answer = run(
+                http.ask(
+                    target.http, operation, name, fields, timeout_seconds=target.timeout_seconds, token=target.token
+                )
+            )
         else:
             answer = run(_ask_mqtt(target, operation, name, fields))
     except BrokerUnavailable as error:
         fail(str(error), EXIT_NO_ANSWER)
     except OperationError as error:
         fail(f"The answer is not what a daemon sends: {error}", EXIT_FAILED)
-    return _refusal_ends(answer)
+    return refusal_ends(answer)
 
 
-def _refusal_ends(answer: JsonObject) -> JsonObject:
+def refusal_ends(answer: JsonObject) -> JsonObject:
     """The answer, unless it is a refusal, which ends the program with its exit code."""
     if answer.get("status") != "error":
         return answer
@@ -83,7 +89,7 @@ def published_key(target: Target) -> tuple[str, JsonObject]:
             from aliciacfg.http import requester as http  # noqa: PLC0415 - keeps the other commands quick
 
             answer = run(http.published_key(target.http, timeout_seconds=target.timeout_seconds))
-            return target.http, _refusal_ends(answer)
+            return target.http, refusal_ends(answer)
         address = _broker(target)
         scheme = "mqtts" if address.tls_ca else "mqtt"
         host = f"[{address.host}]" if ":" in address.host else address.host

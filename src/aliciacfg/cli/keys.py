@@ -1,7 +1,7 @@
 """The ``keys`` commands: the daemon's sealing keys, in its data directory.
 
-They change the key file under the data directory's lock. A running daemon holds that lock and has read its keys; it
-is not asked yet, so changing keys needs it stopped.
+A running daemon changes its keys itself, asked through its socket in the data directory; otherwise the key file is
+changed under the directory's lock.
 """
 
 import sys
@@ -10,12 +10,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from aliciacfg import sealing
 from aliciacfg.cli import inputs, options, output
+from aliciacfg.cli.administering import ask_daemon
+from aliciacfg.cli.asking import refusal_ends
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.datadir import DATABASE, KEY_FILE, DataDirectory
 from aliciacfg.errors import AliciacfgError, DataDirectoryInUse, SettingsError
@@ -81,6 +83,8 @@ def rotate(data_dir: str | None) -> None:
     Old keys stay: environment files and other people's boxes may need them, until `keys remove`.
     """
     settings = _settings(data_dir)
+    if _online(settings, "keys_rotate", {}):
+        return
     with _changing(settings) as (file, _):
         # The key first: whatever fails after it, every key that anything is sealed with is in the file.
         file.rotate(now=time.time())
@@ -99,7 +103,10 @@ def add(backup: Path | None, data_dir: str | None) -> None:
         found = KeyFile.load(backup).held if backup is not None else [HeldKey(_read_private_key())]
     except AliciacfgError as error:
         fail(str(error), EXIT_CODES["invalid_request"])
-    with _changing(_settings(data_dir)) as (file, _):
+    settings = _settings(data_dir)
+    if all(_online(settings, "keys_add", {"private_key": item.key.reveal()}) for item in found):
+        return
+    with _changing(settings) as (file, _):
         added = file.add(found)
     _say(file, f"{', '.join(added)} opens from now on." if added else "Nothing to add: the key is here already.")
 
@@ -111,6 +118,8 @@ def add(backup: Path | None, data_dir: str | None) -> None:
 def remove(key_id: str, data_dir: str | None, environments_dir: str | None) -> None:
     """Forget the key KEY_ID for ever; refused while it seals, or while anything is sealed with it."""
     settings = _settings(data_dir, environments_dir)
+    if _online(settings, "keys_remove", {"key_id": key_id}):
+        return
     with _changing(settings) as (file, _):
         places = _sealed_with(settings, key_id)
         try:
@@ -119,6 +128,19 @@ def remove(key_id: str, data_dir: str | None, environments_dir: str | None) -> N
             found = f" (found in {', '.join(places)})" if places else ""
             fail(f"{error}{found}", EXIT_CODES["conflict"])
     _say(file, f"{key_id} is gone.")
+
+
+def _online(settings: "Settings", operation: str, fields: dict[str, Any]) -> bool:
+    """Have the running daemon change its keys, and say what came of it; False if none listens."""
+    answer = ask_daemon(settings, operation, None, fields)
+    if answer is None:
+        return False
+    answer = refusal_ends(answer)
+    if output.for_people():
+        click.echo(f"{answer.get('message')}.")
+    else:
+        output.print_json(answer)
+    return True
 
 
 @contextmanager

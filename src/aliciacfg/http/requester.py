@@ -1,5 +1,7 @@
 """Asking a daemon over HTTP; the only module that imports aiohttp's client."""
 
+from pathlib import Path
+
 import aiohttp
 
 from aliciacfg import documents
@@ -9,7 +11,14 @@ from aliciacfg.operations import BY_NAME
 
 
 async def ask(
-    url: str, operation: str, target: str | None, fields: JsonObject, *, timeout_seconds: float
+    url: str,
+    operation: str,
+    target: str | None,
+    fields: JsonObject,
+    *,
+    timeout_seconds: float,
+    token: str | None = None,
+    socket: Path | None = None,
 ) -> JsonObject:
     """Send one request.
 
@@ -19,6 +28,8 @@ async def ask(
         target: The service or environment it is about.
         fields: The request's fields; those that are None are left out.
         timeout_seconds: How long to wait for the answer.
+        token: Proves who asks.
+        socket: The daemon's Unix socket, to be used instead of the network.
 
     Returns:
         The answer, a success or a refusal.
@@ -27,7 +38,7 @@ async def ask(
         BrokerUnavailable: No answer came.
     """
     row = BY_NAME[operation]
-    content = {key: value for key, value in fields.items() if value is not None}
+    content = {key: value for key, value in fields.items() if value is not None or key in row.required}
     body: object = None
     if row.body in {"config", "patch"}:
         body = content.pop(row.body)
@@ -41,6 +52,8 @@ async def ask(
         query,
         None if body is None else documents.encode(body),
         timeout_seconds=timeout_seconds,
+        token=token,
+        socket=socket,
     )
 
 
@@ -54,18 +67,24 @@ async def published_key(url: str, *, timeout_seconds: float) -> JsonObject:
 
 
 async def _answer(
-    method: str, url: str, query: dict[str, str], body: bytes | None, *, timeout_seconds: float
+    method: str,
+    url: str,
+    query: dict[str, str],
+    body: bytes | None,
+    *,
+    timeout_seconds: float,
+    token: str | None = None,
+    socket: Path | None = None,
 ) -> JsonObject:
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    connector = None if socket is None else aiohttp.UnixConnector(str(socket))
+    timeout = aiohttp.ClientTimeout(total=timeout_seconds)
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds)) as session,
-            session.request(
-                method,
-                url,
-                params=query,
-                data=body,
-                headers={} if body is None else {"Content-Type": "application/json"},
-            ) as response,
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+            session.request(method, url, params=query, data=body, headers=headers) as response,
         ):
             answer = documents.decode(await response.read())
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
