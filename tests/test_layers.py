@@ -125,7 +125,7 @@ def test_environments_are_found_by_their_files(write: Write):
     home = write(
         {
             "environments/base.yaml": "",
-            "environments/access.yaml": "this: [is not, an environment file",
+            "environments/access.yaml": "admins: [operator]",
             "environments/dev.yaml": "",
             "environments/dev-secrets.yaml": "",
             "environments/only-secrets.yaml": "",

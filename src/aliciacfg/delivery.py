@@ -52,12 +52,19 @@ class Delivery:
         return {**open_record(record, self._keyring)[0], "version": record.version}
 
     def kept(self, config: JsonObject, record: Record | None) -> JsonObject:
-        """A copy of what a writer sends in which each box that it was given says ``***``, as it would have without."""
+        """A copy of what a writer sends in which each box that it was given says ``***``, as it would have without.
+
+        Only in its place, or in that of another item of the same array: anywhere else it is no secret to be kept.
+        """
         boxes = {} if record is None else self._boxes(record)
         if not boxes:
             return config
-        given = set(boxes.values())
-        same = {pointer: REDACTED for pointer, value in documents.walk_strings(config) if value in given}
+        places = {box: _place(pointer) for pointer, box in boxes.items()}
+        same = {
+            pointer: REDACTED
+            for pointer, value in documents.walk_strings(config)
+            if places.get(value) == _place(pointer)
+        }
         kept = documents.replace_strings(config, same)
         return kept if isinstance(kept, dict) else config
 
@@ -80,3 +87,8 @@ class Delivery:
             for pointer in sealed_pointers(record)
             if pointer not in lost
         }
+
+
+def _place(pointer: str) -> tuple[str, ...]:
+    """A pointer whatever the number of an item."""
+    return tuple("*" if token.isdecimal() else token for token in documents.parse_pointer(pointer))

@@ -59,9 +59,11 @@ def ask_daemon(settings: "Settings", operation: str, target: str | None, fields:
 
 
 def _alone(settings: "Settings", operation: str, target: str | None, fields: dict[str, Any]) -> JsonObject:
-    from aliciacfg.assembly import run_offline  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg import logs  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.assembly import run_offline  # noqa: PLC0415
     from aliciacfg.messages import encode_failure  # noqa: PLC0415
 
+    logs.configure(level="error", form="auto")
     try:
         body = run(run_offline(settings, operation, target or "", fields, user=user()))
     except DataDirectoryInUse:
