@@ -14,8 +14,9 @@ from pathlib import Path
 
 import structlog
 
-from aliciacfg import documents, layers
+from aliciacfg import documents, layers, tokens
 from aliciacfg.assembly import open_core, source_paths
+from aliciacfg.atomicfiles import replace_file
 from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
 from aliciacfg.devbroker import dev_broker
@@ -49,28 +50,29 @@ def broker_address(settings: Settings) -> BrokerAddress:
     )
 
 
-def check_protected(settings: Settings, *, broker: bool) -> None:
-    """Protected mode, as in Redis: without access rules, everything is open, so on loopback only.
+def check_protected(settings: Settings, address: BrokerAddress) -> None:
+    """Protected mode, as in Redis: where there is neither a rule nor a token, everything is open, so on loopback only.
 
     Args:
         settings: What is asked for.
-        broker: The broker is the one that the settings name.
+        address: The broker.
 
     Raises:
         SettingsError: Others than this machine could reach the daemon.
     """
-    if settings.protected_mode == "off":
-        return
+    remedy = (
+        "or say who may do what: set ALICIACFG_ADMIN_TOKEN_FILE, make a token with `aliciacfg token create`, or write "
+        "environments/access.yaml; where the network around it is trusted, ALICIACFG_PROTECTED_MODE=off"
+    )
     wrong: list[str] = []
-    remedy = "or set ALICIACFG_PROTECTED_MODE=off if the network around it is trusted: there are no access rules"
     if not is_loopback(settings.http_host):
         wrong.append(
             f"ALICIACFG_HTTP_HOST is {settings.http_host}, which others than this machine reach; set it to 127.0.0.1, "
             f"{remedy}"
         )
-    if broker and not is_loopback(settings.mqtt_broker):
+    if not is_loopback(address.host):
         wrong.append(
-            f"MQTT_BROKER is {settings.mqtt_broker}, which others than this machine reach; set it to 127.0.0.1, "
+            f"MQTT_BROKER is {address.host}, which others than this machine reach; set it to 127.0.0.1, "
             f"start with --dev, {remedy}"
         )
     if wrong:
@@ -122,12 +124,17 @@ async def _run(
             on_settled=core.patrol.compare_files,
         )
         await core.configurations.start(settings.environment)
-        if settings.protected_mode == "off":
-            core.alerts.stand(
-                "open_access",
-                "ALICIACFG_PROTECTED_MODE is off and there are no access rules: whoever reaches the broker or the "
-                "HTTP port may read and change every configuration.",
-            )
+        if settings.admin_token_file is not None:
+            await core.service.admin.admit(admin_token(Path(settings.admin_token_file)))
+        if not core.service.authorization.access.enforced:
+            if settings.protected_mode != "off":
+                check_protected(settings, address)
+            else:
+                core.alerts.stand(
+                    "open_access",
+                    "ALICIACFG_PROTECTED_MODE is off and there are no access rules: whoever reaches the broker or the "
+                    "HTTP port may read and change every configuration.",
+                )
         http = HttpAdapter(
             core.service,
             HttpSettings(
@@ -169,6 +176,23 @@ async def _run(
         others = [watcher.run(), core.patrol.run(), core.auditor.run(), say_ready()]
         await _serve_until(stop, http, mqtt, others, core.writer)
     _log.info("stopped")
+
+
+def admin_token(path: Path) -> str:
+    """The token in a file; where there is no file, a fresh one, for its owner's eyes only.
+
+    Raises:
+        SettingsError: The file cannot be read or written.
+    """
+    try:
+        if path.exists():
+            return path.read_text("ascii", "replace").strip()
+        text = tokens.generate()
+        replace_file(path, f"{text}\n".encode(), mode=0o600)
+    except OSError as error:
+        raise SettingsError([f"ALICIACFG_ADMIN_TOKEN_FILE: {path} cannot be used: {error.strerror}"]) from error
+    _log.info("admin_token_made", path=str(path))
+    return text
 
 
 async def _take_files(configurations: Configurations) -> bool:

@@ -71,8 +71,12 @@ SETTINGS: tuple[Setting, ...] = (
         "How long a service may take to apply a revision before it counts as drift.",
     ),
     Setting(
+        "ALICIACFG_ADMIN_TOKEN_FILE", "admin_token_file", str, None,
+        "File of an administrator's token; made at the first start.",
+    ),
+    Setting(
         "ALICIACFG_PROTECTED_MODE", "protected_mode", Literal["on", "off"], "on",
-        "off: serve others than this machine without access rules.",
+        "off: serve others than this machine without any access rule or token.",
     ),
     Setting(
         "ALICIACFG_LOG_LEVEL", "log_level", Literal["debug", "info", "warning", "error"], "info",
@@ -109,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_services: int
     reply_prefixes: str
     apply_grace_seconds: float
+    admin_token_file: str | None
     protected_mode: str
     log_level: str
     log_format: str

@@ -22,7 +22,6 @@ def serve(dev: bool, **flags: str | None) -> None:
     try:
         resolved = options.settle(flags)
         logs.configure(level=resolved.settings.log_level, form=resolved.settings.log_format)
-        daemon.check_protected(resolved.settings, broker=not dev or resolved.explicit("mqtt_broker"))
         run(daemon.serve(resolved, dev=dev, announce=daemon.announce_line))
     except (AnotherDaemon, DataDirectoryInUse) as error:
         fail(str(error), EXIT_ANOTHER_DAEMON)
