@@ -10,13 +10,14 @@ is.
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from aliciacfg import documents
 from aliciacfg.documents import JsonObject
+from aliciacfg.errors import InvalidRequest, OperationError
 from aliciacfg.records import AuditEntry, ChainedRow, Overlay, Record, RecordHead
 from aliciacfg.sealing import CannotOpen, Keyring, is_sealed
 
@@ -32,6 +33,17 @@ class Broken:
     message: str
     environment: str
     service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Misshapen:
+    """A row in the chain that is not even formed like one that was ever written; the first part names it."""
+
+    subject: str
+    environment: str
+    service: str
+    sequence: int
+    mac: bytes
 
 
 @dataclass(slots=True)
@@ -73,10 +85,14 @@ class Chain:
         return self._code(msgspec.json.encode(["head", sequence, mac.hex()]))
 
     def recompute(self, record: Record) -> tuple[str, str] | None:
-        """Digest and checksum that the content of a revision has; None where a secret does not open."""
+        """Digest and checksum that the content of a revision has; None where a secret does not open.
+
+        Raises:
+            OperationError: The content is no JSON object.
+        """
         if record.deleted:
             return self.digest({}, service=record.service, environment=record.environment), ""
-        document: JsonObject = msgspec.json.decode(record.config)
+        document = documents.decode(record.config)
         opened: dict[str, str] = {}
         for pointer, value in documents.walk_strings(document):
             if is_sealed(value):
@@ -88,7 +104,7 @@ class Chain:
                     return None
         plain = documents.replace_strings(document, opened)
         if not isinstance(plain, dict):
-            raise TypeError("a configuration is an object")
+            raise InvalidRequest("a configuration is an object")
         digest = self.digest(plain, service=record.service, environment=record.environment)
         plain.pop("version", None)
         return digest, checksum(self._keyring, record.service, plain, opened)
@@ -128,26 +144,36 @@ class Verifier:
         self._sequence = 0
         self.findings = Findings()
 
-    def feed(self, rows: Iterable[ChainedRow]) -> None:
+    def feed(self, rows: Iterable[ChainedRow | Misshapen]) -> None:
         """Take the next rows, by ``sequence``."""
         for row in rows:
-            reason = self._reason(row)
-            if reason is None:
+            if isinstance(row, Misshapen):
+                self.reject(row.subject, row.environment, row.service)
+            elif (reason := self._reason(row)) is None:
                 self.findings.confirmed += 1
             else:
                 self._broken(row, reason)
             # Go on from what is stored: one broken row does not make all behind it suspect.
             self._mac, self._sequence = row.mac, row.sequence
 
-    def end(self, head: tuple[int, bytes, bytes] | None) -> Findings:
+    def reject(self, subject: str, environment: str, service: str) -> None:
+        """Take note of a row that is not formed like any that was written, so that nothing can be compared."""
+        message = f"the row {subject} is not formed like any that was written"
+        self.findings.broken.append(Broken(subject, message, environment, service))
+
+    def end(self, head: Sequence[object] | None) -> Findings:
         """Compare the end with what was written about it: sequence, code of the last row, and the code of both."""
-        if head is None:
-            if self._sequence:
-                self._missing("the end of the chain was not written down")
-        elif not hmac.compare_digest(self._chain.seal_head(head[0], head[1]), head[2]):
-            self._missing("the note about the end of the chain was changed")
-        elif head[:2] != (self._sequence, self._mac):
-            self._missing(f"the chain ends at row {self._sequence}, but was written to row {head[0]}")
+        match head:
+            case None:
+                if self._sequence:
+                    self._missing("the end of the chain was not written down")
+            case [int(sequence), bytes(mac), bytes(sealed)] if hmac.compare_digest(
+                self._chain.seal_head(sequence, mac), sealed
+            ):
+                if (sequence, mac) != (self._sequence, self._mac):
+                    self._missing(f"the chain ends at row {self._sequence}, but was written to row {sequence}")
+            case _:
+                self._missing("the note about the end of the chain was changed")
         return self.findings
 
     def check_overlays(self, overlays: Iterable[tuple[Overlay, bytes]]) -> None:
@@ -161,13 +187,18 @@ class Verifier:
                 self.findings.broken.append(Broken(subject, message, overlay.environment, overlay.service))
 
     def _reason(self, row: ChainedRow) -> str | None:
+        if row.sequence <= self._sequence:
+            return "it does not stand in its place"
         if row.sequence != self._sequence + 1:
             return f"rows {self._sequence + 1} to {row.sequence - 1} before it are missing"
         if not hmac.compare_digest(self._chain.link(self._mac, row.row), row.mac):
             return "it, or the row before it, is not what was written"
         if isinstance(row.row, AuditEntry):
             return None
-        content = self._chain.recompute(row.row)
+        try:
+            content = self._chain.recompute(row.row)
+        except OperationError:
+            return "its configuration is no JSON object"
         if content is None:
             self.findings.unreadable += 1
         elif content != (row.row.digest, row.row.checksum):

@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import hmac
 import re
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -225,6 +226,12 @@ class Keyring:
         self._digest_key = digest_key
         self.public_key = self._keys[current].public
         """What anyone may seal for the daemon with."""
+
+    @classmethod
+    def ephemeral(cls) -> "Keyring":
+        """Fresh keys that are written down nowhere, for what nobody keeps."""
+        key = PrivateKey.generate()
+        return cls(current=key.public.key_id, keys=[key], digest_key=secrets.token_bytes(DIGEST_KEY_BYTES))
 
     @property
     def published(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ import contextlib
 import heapq
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ import aiosqlite
 import msgspec
 
 from aliciacfg.errors import AliciacfgError, Busy, Unavailable
-from aliciacfg.integrity import START, Chain, Findings, Verifier
+from aliciacfg.integrity import START, Chain, Findings, Misshapen, Verifier
 from aliciacfg.records import (
     AdoptedSchema,
     Announcement,
@@ -149,7 +149,8 @@ _HEAD_COLUMNS = (
 )
 _COLUMNS = f"{_HEAD_COLUMNS}, config"
 _INSERT_RECORD = f"INSERT INTO revisions ({_COLUMNS}, sequence, mac) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
-_SELECT_CHAIN = f"SELECT sequence, mac, {_COLUMNS} FROM revisions WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608
+# All of them: a row without its place in the chain would otherwise count, and not be looked at.
+_SELECT_CHAIN = f"SELECT sequence, mac, {_COLUMNS} FROM revisions ORDER BY sequence"  # noqa: S608
 _AUDIT_FIELDS = AuditEntry.__struct_fields__
 _AUDIT_COLUMNS = ", ".join(f'"{name}"' for name in _AUDIT_FIELDS)
 _INSERT_AUDIT = f"INSERT INTO audit (sequence, mac, {_AUDIT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
@@ -265,8 +266,18 @@ class Store:
         return cls(path, chain, writer, reader)
 
     async def load(self) -> StoredState:
-        """Everything a start needs to know."""
-        return await self._reader.run(_load)
+        """Everything a start needs to know.
+
+        Raises:
+            StoreError: A row is not formed like any that was written.
+        """
+        try:
+            return await self._reader.run(_load)
+        except msgspec.MsgspecError as error:
+            raise StoreError(
+                f"{self._path} holds a row that was never written so ({error}); `aliciacfg check` says which: restore "
+                "the database from a backup"
+            ) from error
 
     async def record(self, environment: str, service: str, revision: int) -> Record | None:
         """One revision, or None if there never was one.
@@ -377,15 +388,12 @@ class Store:
         Raises:
             Unavailable: The database cannot be read.
         """
-        try:
-            return await asyncio.to_thread(verify_file, self._path, self._chain)
-        except sqlite3.Error as error:
-            raise Unavailable(f"The store cannot be read: {error}.") from error
+        return await asyncio.to_thread(verify_file, self._path, self._chain)
 
     async def _read(self, select: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await self._reader.run(select)
-        except (sqlite3.Error, OverflowError) as error:
+        except (sqlite3.Error, OverflowError, msgspec.MsgspecError) as error:
             raise Unavailable(f"The store cannot be read: {error}.") from error
 
     @property
@@ -495,8 +503,15 @@ def verify_file(path: Path, chain: Chain) -> Findings:
     """Compare every row of a database with the keyed chain, as of one moment; a daemon may go on writing.
 
     Raises:
-        sqlite3.Error: It cannot be read.
+        Unavailable: It cannot be read.
     """
+    try:
+        return _verify(path, chain)
+    except sqlite3.Error as error:
+        raise Unavailable(f"The store cannot be read: {error}.") from error
+
+
+def _verify(path: Path, chain: Chain) -> Findings:
     uri = f"{path.resolve().as_uri()}?mode=ro"
     with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as found:
         found.execute("BEGIN")
@@ -504,10 +519,10 @@ def verify_file(path: Path, chain: Chain) -> Findings:
         if version != len(_MIGRATIONS):
             raise sqlite3.DatabaseError(f"its schema has version {version}; start this aliciacfg on it once")
         verifier = Verifier(chain)
-        records = (ChainedRow(row[0], _record(row[2:]), row[1]) for row in found.execute(_SELECT_CHAIN, (-1, -1)))
-        audit = (ChainedRow(row[0], _audit_entry(row[2:]), row[1]) for row in found.execute(_SELECT_AUDIT_CHAIN))
+        records = _chained(found.execute(_SELECT_CHAIN), _record, verifier)
+        audit = _chained(found.execute(_SELECT_AUDIT_CHAIN), _audit_entry, verifier)
         verifier.feed(heapq.merge(records, audit, key=lambda row: row.sequence))
-        verifier.check_overlays((_overlay(row), row[4]) for row in found.execute(_SELECT_OVERLAYS))
+        verifier.check_overlays(_coded_overlays(found.execute(_SELECT_OVERLAYS), verifier))
         return verifier.end(found.execute(_SELECT_CHAIN_END).fetchone())
 
 
@@ -593,7 +608,7 @@ def _adopt_rows(connection: sqlite3.Connection, chain: Chain) -> None:
     mac = START
     sequence = 0
     update = "UPDATE revisions SET sequence = ?, digest = ?, mac = ? WHERE sequence = ?"
-    rows = connection.execute(_SELECT_CHAIN, (-1, -1)).fetchall()
+    rows = connection.execute(_SELECT_CHAIN).fetchall()
     for place, _, *row in rows:
         sequence += 1
         record = _record(tuple(row))
@@ -709,6 +724,33 @@ def _apply_access(connection: sqlite3.Connection, write: Write) -> None:
 def _row(record: Record) -> _Row:
     values = msgspec.structs.asdict(record)
     return tuple(msgspec.json.encode(values[name]) if name in _LISTS else values[name] for name in _FIELDS)
+
+
+def _chained(
+    rows: Iterable[_Row], parse: Callable[[_Row], Record | AuditEntry], verifier: Verifier
+) -> Iterator[ChainedRow | Misshapen]:
+    """The rows that stand in the chain; what has no place in it is told at once."""
+    for sequence, mac, *values in rows:
+        subject, environment, service = f"audit/{sequence}", "", ""
+        if parse is _record:
+            environment, service, revision = map(str, values[:3])
+            subject = f"{environment}/{service}/{revision}"
+        if not isinstance(sequence, int) or not isinstance(mac, bytes):
+            verifier.reject(subject, environment, service)
+            continue
+        try:
+            yield ChainedRow(sequence, parse(tuple(values)), mac)
+        except msgspec.MsgspecError:
+            yield Misshapen(subject, environment, service, sequence, mac)
+
+
+def _coded_overlays(rows: Iterable[_Row], verifier: Verifier) -> Iterator[tuple[Overlay, bytes]]:
+    for row in rows:
+        environment, service, *_, mac = row
+        try:
+            yield _overlay(row), msgspec.convert(mac, bytes)
+        except msgspec.MsgspecError:
+            verifier.reject(f"{environment}/{service}/overlay", str(environment), str(service))
 
 
 def _record(row: _Row) -> Record:
