@@ -33,7 +33,10 @@ LAYERS = (
     ("operations",),
     ("components",),
     ("keypins", "mqtt.connection", "mqtt.envelope", "mqtt.passwords", "mqtt.topics"),
-    ("mqtt.acl", "mqtt.devices", "mqtt.requests", "mqtt.requester", "mqtt.retained", "http.requester", "devbroker"),
+    (
+        "mqtt.acl", "mqtt.addresses", "mqtt.devices", "mqtt.requests", "mqtt.requester", "mqtt.retained",
+        "http.requester", "devbroker",
+    ),
     ("http.pages",),
     ("mqtt.adapter", "http.adapter"),
     ("assembly",),
@@ -45,7 +48,7 @@ LAYERS = (
     ("cli.configurations", "cli.environments", "cli.files", "cli.keys", "cli.sealing", "cli.serving"),
     ("cli",),
     ("__main__",),
-)
+)  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Everything that knows no transport. `settings` names the broker and the HTTP port, and uses neither.

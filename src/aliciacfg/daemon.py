@@ -26,6 +26,7 @@ from aliciacfg.http.adapter import HttpAdapter, HttpSettings, is_loopback
 from aliciacfg.http.pages import pages
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.adapter import MqttAdapter
+from aliciacfg.mqtt.addresses import broker_address
 from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.service import VERSION
@@ -35,19 +36,6 @@ from aliciacfg.watching import FileWatcher
 _log = structlog.get_logger(__name__)
 
 _STOP_SECONDS = 10.0
-
-
-def broker_address(settings: Settings) -> BrokerAddress:
-    """The broker that the settings name."""
-    return BrokerAddress(
-        host=settings.mqtt_broker,
-        port=settings.mqtt_port,
-        username=settings.mqtt_username,
-        password=settings.mqtt_password,
-        tls_ca=settings.mqtt_tls_ca,
-        tls_cert=settings.mqtt_tls_cert,
-        tls_key=settings.mqtt_tls_key,
-    )
 
 
 def check_protected(settings: Settings, address: BrokerAddress) -> None:

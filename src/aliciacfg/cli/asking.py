@@ -124,7 +124,7 @@ async def _published_key_mqtt(target: Target) -> JsonObject:
 
 
 def _broker(target: Target) -> Any:
-    from aliciacfg.daemon import broker_address  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.addresses import broker_address  # noqa: PLC0415 - keeps the other commands quick
 
     flags: dict[str, str | None] = {}
     if target.broker is not None:
