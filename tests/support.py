@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -248,6 +249,54 @@ class HttpAnswer:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def aliciacfg(daemon: Daemon, *arguments: str, stdin: str = "", http: bool = False) -> subprocess.CompletedProcess[str]:
+    """What a script sees of a command."""
+    before = ["--http", daemon.url] if http else []
+    return subprocess.run(
+        [sys.executable, "-m", "aliciacfg", *before, *arguments],
+        cwd=daemon.directory,
+        env=daemon.environment(),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a person sees of a command: with colours, and without."""
+
+    raw: str
+    returncode: int
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.raw).replace("\r\n", "\n")
+
+
+def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120) -> Seen:
+    """Run a command on a terminal of its own."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aliciacfg", *arguments],
+        cwd=daemon.directory,
+        env={**daemon.environment(), "TERM": "xterm", "COLUMNS": str(columns)},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    # Linux ends the reading side of a terminal with an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 65536):
+            seen += part
+    os.close(ours)
+    return Seen(seen.decode(), process.wait(20))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ LAYERS = (
     ("access", "drift", "keyfile", "migrations", "resealing", "schemas", "store"),
     ("explaining", "comparing", "instances", "layers"),
     ("composing", "filesealing"),
-    ("state",),
+    ("checking", "state"),
     ("cache", "evolution", "planning"),
     ("delivery",),
     ("adoption", "auditing", "authorization"),
@@ -43,9 +43,12 @@ LAYERS = (
     ("mqtt.asyncapi", "http.openapi"),
     ("daemon",),
     ("cli.exits", "cli.loop", "cli.options", "cli.output"),
-    ("cli.asking", "cli.inputs"),
+    ("cli.asking", "cli.inputs", "cli.wording"),
     ("cli.administering",),
-    ("cli.configurations", "cli.environments", "cli.files", "cli.keys", "cli.sealing", "cli.serving"),
+    (
+        "cli.checking", "cli.comparing", "cli.drifting", "cli.environments", "cli.explaining", "cli.files",
+        "cli.history", "cli.keys", "cli.reading", "cli.sealing", "cli.serving", "cli.writing",
+    ),
     ("cli",),
     ("__main__",),
 )  # fmt: skip
@@ -61,7 +64,8 @@ OWNERS = {
     "aiosqlite": {"store"},
     "amqtt": {"devbroker"},
     # Commands are written in it.
-    "click": {name for name in LEVEL if name.split(".")[0] == "cli"} - {"cli.inputs", "cli.loop"},
+    "click": {name for name in LEVEL if name.split(".")[0] == "cli"}
+    - {"cli.asking", "cli.inputs", "cli.loop", "cli.wording"},
     "dotenv": {"settings"},
     "fcntl": {"datadir"},
     "jsonpatch": {"documents"},

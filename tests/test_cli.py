@@ -1,55 +1,13 @@
 """The command line against a real daemon, over MQTT and over HTTP, on a pipe and on a terminal."""
 
 import json
-import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from support import SERVICES, Broker, Daemon, free_port
-
-
-def aliciacfg(daemon: Daemon, *arguments: str, stdin: str = "", http: bool = False) -> subprocess.CompletedProcess[str]:
-    before = ["--http", daemon.url] if http else []
-    return subprocess.run(
-        [sys.executable, "-m", "aliciacfg", *before, *arguments],
-        cwd=daemon.directory,
-        env=daemon.environment(),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-
-
-def on_terminal(daemon: Daemon, *arguments: str) -> str:
-    """What a person sees."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aliciacfg", *arguments],
-        cwd=daemon.directory,
-        env={**daemon.environment(), "TERM": "xterm", "COLUMNS": "120"},
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        seen += part
-    os.close(ours)
-    process.wait(20)
-    return seen.decode()
+from support import SERVICES, Broker, Daemon, aliciacfg, free_port, on_terminal
 
 
 @pytest.mark.parametrize("http", [False, True])
@@ -199,14 +157,14 @@ def test_settings_prints_origins_and_hides_secrets(shared: Daemon):
 
 def test_on_a_terminal_people_get_tables_and_sentences(shared: Daemon):
     """Tables for lists, sentences for writes, problems a line each; no JSON braces in the way."""
-    listed = on_terminal(shared, "list")
+    listed = on_terminal(shared, "list").text
     assert "voice_router" in listed
     assert '"service"' not in listed
-    written = on_terminal(shared, "patch", "event_scheduler", '{"limits": {"frob": 1}}')
+    written = on_terminal(shared, "patch", "event_scheduler", '{"limits": {"frob": 1}}').text
     assert "event_scheduler in dev is at revision 2 (was 1)" in written
     assert "/limits/frob" in written
-    refused = on_terminal(shared, "patch", "event_scheduler", '{"limits": {"frob": "x"}}')
+    refused = on_terminal(shared, "patch", "event_scheduler", '{"limits": {"frob": "x"}}').text
     assert "/limits/frob: found 'x'; expected a number" in refused
-    assert "event_scheduler  dev  revision 2" in on_terminal(shared, "watch", "event_scheduler", "--count", "1")
-    assert "ALICIACFG_HTTP_PORT" in on_terminal(shared, "settings")
+    assert "event_scheduler  dev  revision 2" in on_terminal(shared, "watch", "event_scheduler", "--count", "1").text
+    assert "ALICIACFG_HTTP_PORT" in on_terminal(shared, "settings").text
     assert "Traceback" not in listed + written + refused

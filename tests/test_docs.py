@@ -56,11 +56,9 @@ def test_every_field_error_code_and_command_is_documented():
     later = {"unauthorized"}
     assert set(ErrorCode.__args__) - later <= documented
     assert set(EXIT_CODES) == set(ErrorCode.__args__)
-    listed = " ".join(README.split())
-    first = "serve settings get set patch unset delete validate schema list environments reload watch file"
-    assert f"`{first} keys seal seal-file`" in listed
-    for command in main.commands:
-        assert command in listed
+    listed = re.search(r"lists all commands: `([^`]+)`", README)
+    assert listed is not None
+    assert sorted(listed[1].split()) == sorted(main.commands)
 
 
 def test_links_lead_somewhere():

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from support import PATH, ROOT, Daemon
+from support import PATH, ROOT, Daemon, on_terminal, wait_until
 
-SNIPPETS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+# How many of them change something, and how many after these look and go back.
+CHANGING, LOOKING = 11, 5
 
 
 def run(daemon: Daemon, snippet: str) -> subprocess.CompletedProcess[str]:
@@ -33,10 +36,10 @@ def run(daemon: Daemon, snippet: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daemon]):
     """The three ways in answer the same document; changes, the refusal, file edit and sealing are as shown."""
-    assert len(SNIPPETS) == 12
+    assert len(SNIPPETS) == CHANGING + LOOKING + 1
     daemon = make_daemon().start()
-    done = [run(daemon, snippet) for snippet in SNIPPETS]
-    rr, get, sub, watch, curl, patch, edit, conditional, unset, file_set, refused, sealed = done
+    done = [run(daemon, snippet) for snippet in SNIPPETS[:CHANGING]]
+    rr, get, sub, watch, curl, patch, edit, conditional, unset, file_set, refused = done
     for name, one in (("rr", rr), ("get", get), ("sub", sub), ("watch", watch), ("curl", curl), ("patch", patch)):
         assert one.returncode == 0, (name, one.stderr)
     assert json.loads(rr.stdout) == json.loads(curl.stdout)
@@ -54,14 +57,39 @@ def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daem
     assert file_set.returncode == 0, file_set.stderr
     assert "max_queued_requests: 60" in (daemon.environments / "dev.yaml").read_text()
     assert refused.returncode == 4
-    shown = [line.removeprefix("# ") for line in SNIPPETS[-2].splitlines() if line.startswith("# ")]
+    shown = [line.removeprefix("# ") for line in SNIPPETS[CHANGING - 1].splitlines() if line.startswith("# ")]
     assert refused.stderr.splitlines() == shown
+    look_and_go_back(daemon)
+    sealed = run(daemon, SNIPPETS[-1])
     assert sealed.returncode == 0, sealed.stderr
     assert sealed.stdout.splitlines()[-1].startswith("sealed:v1:")
     text = (daemon.environments / "dev-secrets.yaml").read_text()
     assert re.search(r'ha_token: "sealed:v1:[^"]+"  # comments stay$', text, re.MULTILINE)
     daemon.http("POST", "/reload")
     assert daemon.config("ha_bridge")["config"]["settings"]["ha_token"] == "***"
+
+
+def look_and_go_back(daemon: Daemon) -> None:
+    """The section that looks at what the ones before have done, and takes it back."""
+    block = README.partition("<!-- explain:")[2].partition("<!-- /explain -->")[0]
+    tree = [line.removeprefix("    ") for line in block.splitlines()[1:]]
+    told = ["explain", "voice_router", "/limits/max_queued_requests"]
+    wait_until(
+        lambda: on_terminal(daemon, *told).text.splitlines() == tree,
+        why=f"it is explained as the README has it, not as {on_terminal(daemon, *told).text}",
+    )
+    done = [run(daemon, snippet) for snippet in SNIPPETS[CHANGING : CHANGING + LOOKING]]
+    assert [one.returncode for one in done] == [0] * LOOKING, [one.stderr for one in done]
+    explain, trial, back, batch, check = done
+    assert json.loads(explain.stdout)["values"]["/limits/max_queued_requests"]["value"] == 60
+    patch = json.loads(trial.stdout)["difference"]["voice_router"]
+    assert patch == [{"op": "replace", "path": "/settings/max_sessions", "value": 20}]
+    history, difference, rolled = [json.loads(text) for text in back.stdout.replace("}\n{", "}\0{").split("\0")]
+    assert [item["revision"] for item in history["revisions"]] == [5, 4, 3, 2, 1]
+    assert difference["changed"]["/settings/max_sessions"] == {"env1": 12, "env2": 10}
+    assert (rolled["revision"], rolled["config"]["settings"]["max_sessions"]) == (6, 12)
+    assert json.loads(batch.stdout)["applied"] == 2
+    assert json.loads(check.stdout)["store"]["broken"] == []
 
 
 def test_the_readme_begins_with_the_two_commands():

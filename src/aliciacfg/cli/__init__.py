@@ -9,7 +9,21 @@ import os
 import click
 
 from aliciacfg import __version__, names
-from aliciacfg.cli import administering, configurations, environments, files, keys, sealing, serving
+from aliciacfg.cli import (
+    administering,
+    checking,
+    comparing,
+    drifting,
+    environments,
+    explaining,
+    files,
+    history,
+    keys,
+    reading,
+    sealing,
+    serving,
+    writing,
+)
 from aliciacfg.cli.asking import Target, user
 from aliciacfg.cli.exits import EXIT_CODES
 
@@ -33,17 +47,27 @@ def main(context: click.Context, http: str | None, broker: str | None, requester
 for _command in (
     serving.serve,
     serving.settings,
-    configurations.get,
-    configurations.set_,
-    configurations.patch,
-    configurations.unset,
-    configurations.delete,
-    configurations.validate,
-    configurations.schema,
-    configurations.list_,
-    configurations.watch,
+    reading.get,
+    reading.validate,
+    reading.schema,
+    reading.list_,
+    reading.watch,
+    writing.set_,
+    writing.patch,
+    writing.unset,
+    writing.delete,
+    writing.rollback,
+    writing.batch,
+    history.history,
+    explaining.explain,
+    comparing.diff,
     environments.environments,
+    environments.activate,
     environments.reload,
+    environments.migrate,
+    drifting.drift,
+    drifting.instances,
+    checking.check,
     files.file,
     administering.token,
     administering.recipient,

@@ -5,19 +5,21 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
+import msgspec
 
 from aliciacfg import names
 from aliciacfg.cli import options, output
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_USAGE, fail
 from aliciacfg.cli.loop import run
-from aliciacfg.documents import JsonObject
+from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import BrokerUnavailable, OperationError, SettingsError
 
 if TYPE_CHECKING:
     from aliciacfg.mqtt.requester import Requester
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def user() -> str:
 def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
     """Ask, and end the program with the right exit code if the answer is a refusal."""
     try:
-        if name is not None and (problem := names.service_problem(name)):
+        if name is not None and (problem := _name_problem(operation, name)):
             # Asked here: such a name would lead to another topic or path.
             answer: JsonObject = {"status": "error", "code": "invalid_request", "message": problem, "problems": []}
         elif target.http is not None:
@@ -77,9 +79,22 @@ def refusal_ends(answer: JsonObject) -> JsonObject:
         return answer
     if not output.for_people():
         output.print_json(answer)
-    click.echo(f"{answer.get('code')}: {answer.get('message')}", err=True)
+    output.complain(f"{answer.get('code')}: {answer.get('message')}")
     output.problems(answer)
-    sys.exit(EXIT_CODES.get(str(answer.get("code")), EXIT_FAILED))
+    sys.exit(refusal_code(answer))
+
+
+def refusal_code(answer: JsonObject) -> int:
+    """The exit code of a refusal."""
+    return EXIT_CODES.get(str(answer.get("code")), EXIT_FAILED)
+
+
+def typed(value: Json, kind: type[T]) -> T:
+    """An answer, or a part of one, as what it has to be; ends the program if it is not."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        fail(f"The answer is not what a daemon of this version sends: {error}", EXIT_FAILED)
 
 
 def published_key(target: Target) -> tuple[str, JsonObject]:
@@ -121,6 +136,10 @@ async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: di
 async def _published_key_mqtt(target: Target) -> JsonObject:
     async with connected(target) as requester:
         return await requester.published_key(timeout_seconds=target.timeout_seconds)
+
+
+def _name_problem(operation: str, name: str) -> str | None:
+    return names.environment_problem(name) if operation == "activate" else names.service_problem(name)
 
 
 def _broker(target: Target) -> Any:

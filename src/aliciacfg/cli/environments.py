@@ -1,9 +1,15 @@
 """Commands about whole environments and their files."""
 
-import click
+import sys
 
-from aliciacfg.cli import output
-from aliciacfg.cli.asking import Target, ask
+import click
+from msgspec import UnsetType
+
+from aliciacfg.cli import options, output, wording
+from aliciacfg.cli.asking import Target, ask, typed
+from aliciacfg.cli.exits import EXIT_CODES
+from aliciacfg.cli.output import Line
+from aliciacfg.messages import ActivateAnswer, Difference, EnvironmentsAnswer, Migration, ReloadAnswer
 
 
 @click.command()
@@ -11,31 +17,115 @@ from aliciacfg.cli.asking import Target, ask
 def environments(target: Target) -> None:
     """List the environments and what is wrong with them."""
     found = ask(target, "environments", None, {})
-    items = found.get("environments")
-    if not output.for_people() or not isinstance(items, list):
-        output.show(found)
+    if not output.for_people():
+        output.print_json(found)
         return
-    rows: list[list[str]] = []
-    for item in items:
-        if isinstance(item, dict):
-            services, problems = item.get("services"), item.get("problems")
-            rows.append(
-                [
-                    str(item.get("name")),
-                    "yes" if item.get("name") == found.get("active") else "",
-                    "yes" if item.get("protected") else "",
-                    str(len(services) if isinstance(services, list) else 0),
-                    str(len(problems) if isinstance(problems, list) else 0),
-                ]
-            )
-    output.table(["name", "active", "protected", "services", "problems"], rows)
-    for item in items:
-        if isinstance(item, dict):
-            output.problems(item)
+    answer = typed(found, EnvironmentsAnswer)
+    output.table(
+        ["name", "active", "protected", "services", "problems"],
+        [
+            [
+                item.name,
+                "yes" if item.name == answer.active else "",
+                "yes" if item.protected else "",
+                str(len(item.services)),
+                [(str(len(item.problems)), "red" if item.problems else "")],
+            ]
+            for item in answer.environments
+        ],
+    )
+    for item in answer.environments:
+        for problem in item.problems:
+            output.complain(f"  {problem.pointer or '(document)'}: {problem.message}")
 
 
 @click.command()
+@click.argument("environment")
+@options.dry_run
+@options.comment
 @click.pass_obj
-def reload(target: Target) -> None:
-    """Make the daemon read its files now, and print what changed or everything that is wrong."""
-    output.show(ask(target, "reload", None, {}))
+def activate(target: Target, environment: str, *, dry_run: bool, comment: str | None) -> None:
+    """Make ENVIRONMENT the active one.
+
+    Every service gets the configuration that it has there; nothing changes if one of them would be invalid.
+    """
+    found = ask(target, "activate", environment, options.given({"dry_run": dry_run, "comment": comment}))
+    if not output.for_people():
+        output.print_json(found)
+        return
+    answer = typed(found, ActivateAnswer)
+    output.lines([answer.message, *_services_lines(answer.changed, answer.restart_required, answer.difference)])
+
+
+@click.command()
+@options.dry_run
+@click.pass_obj
+def reload(target: Target, *, dry_run: bool) -> None:
+    """Make the daemon read its files now.
+
+    Prints what changed, or everything that is wrong.
+    """
+    found = ask(target, "reload", None, options.given({"dry_run": dry_run}))
+    if not output.for_people():
+        output.print_json(found)
+        return
+    answer = typed(found, ReloadAnswer)
+    output.lines([answer.message, *_services_lines(answer.changed, answer.restart_required, answer.difference)])
+    if answer.migrations:
+        waiting = ", ".join(migration.service for migration in answer.migrations)
+        output.lines([[("Migrations wait", "yellow"), f" for {waiting}; see: aliciacfg migrate --dry-run"]])
+
+
+@click.command()
+@options.dry_run
+@click.pass_obj
+def migrate(target: Target, *, dry_run: bool) -> None:
+    """Carry out the schema migrations that wait.
+
+    What was changed at run time follows its schema to a new major version, each service all or nothing. Exit code 4
+    if one cannot be migrated.
+    """
+    found = ask(target, "reload", None, options.given({"migrate": True, "dry_run": dry_run}))
+    answer = typed(found, ReloadAnswer)
+    if not output.for_people():
+        output.print_json(found)
+    elif answer.migrations:
+        for migration in answer.migrations:
+            output.lines(_migration_lines(migration, dry_run=answer.dry_run))
+    else:
+        output.lines(["There is nothing to migrate."])
+    if any(migration.problems for migration in answer.migrations):
+        sys.exit(EXIT_CODES["validation_failed"])
+
+
+def _services_lines(changed: list[str], restart_required: list[str], difference: Difference | UnsetType) -> list[Line]:
+    """What happens, or would happen, to the services of an environment."""
+    found: list[Line] = []
+    if isinstance(difference, UnsetType):
+        found += [["  ", (service, "bold")] for service in changed]
+    else:
+        found += wording.difference_lines(difference, "  ")
+    if restart_required:
+        found.append([("restart required: ", "yellow"), ", ".join(restart_required)])
+    return found
+
+
+def _migration_lines(migration: Migration, *, dry_run: bool) -> list[Line]:
+    if migration.problems:
+        fate, style = "cannot be migrated", "red"
+    elif migration.done:
+        fate, style = "migrated", "green"
+    else:
+        fate, style = "would be migrated" if dry_run else "not migrated", "yellow"
+    versions = f"{migration.from_version} → {migration.to_version}"
+    found: list[Line] = [[(migration.service, "bold"), f"  {versions}  ", (fate, style)]]
+    if migration.files:
+        found.append(f"  by {', '.join(migration.files)}")
+    if migration.environments:
+        found.append(f"  run-time changes in {', '.join(migration.environments)}")
+    found += [
+        [("  ✗ ", "red"), f"{problem.pointer or '(document)'}: {problem.message}"] for problem in migration.problems
+    ]
+    if not isinstance(migration.difference, UnsetType):
+        found += wording.difference_lines(migration.difference, "  ")
+    return found

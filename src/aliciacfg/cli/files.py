@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def file() -> None:
-    """Change one value of an environment file; comments, order and everything else stay."""
+    """Change one value of an environment file.
+
+    Comments, order and everything else stay.
+    """
 
 
 @file.command("set")

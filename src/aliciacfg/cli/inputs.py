@@ -6,34 +6,39 @@ from pathlib import Path
 from aliciacfg import documents
 from aliciacfg.atomicfiles import replace_file
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
-from aliciacfg.documents import JsonObject
+from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import OperationError, SourceError
 
 
 def read_object(file: str) -> JsonObject:
-    """A JSON or YAML object from a file, from standard input (``-``), or from the argument itself."""
-    from aliciacfg import yamlfiles  # noqa: PLC0415 - keeps the other commands quick
-
-    if file.lstrip().startswith("{"):
-        text, label = file, "the argument"
-    elif file == "-":
-        text, label = sys.stdin.read(), "standard input"
-    else:
-        text, label = read_text(Path(file)), file
-    try:
-        # JSON first: a few things that JSON writers write, libyaml does not read.
-        value = documents.decode(text.encode())
-    except OperationError:
-        try:
-            value = yamlfiles.load(text, file=label).value
-        except SourceError as error:
-            fail(str(error), EXIT_CODES["invalid_request"])
+    """A JSON or YAML object, from where ``read_document`` has it; ends the program if it is none."""
+    value = read_document(file)
     if not isinstance(value, dict):
         fail(
-            f"{label}: found {documents.type_name(value)}; expected a JSON or YAML object",
+            f"{_label(file)}: found {documents.type_name(value)}; expected a JSON or YAML object",
             EXIT_CODES["invalid_request"],
         )
     return value
+
+
+def read_document(file: str) -> Json:
+    """JSON or YAML from a file, from standard input (``-``), or from the argument itself where it begins like JSON.
+
+    Ends the program if it is neither.
+    """
+    from aliciacfg import yamlfiles  # noqa: PLC0415 - keeps the other commands quick
+
+    data = _data(file)
+    try:
+        # JSON first: a few things that JSON writers write, libyaml does not read.
+        return documents.decode(data)
+    except OperationError:
+        try:
+            return yamlfiles.load(data.decode(), file=_label(file)).value
+        except UnicodeDecodeError as error:
+            fail(f"{_label(file)} is not UTF-8: byte {error.start} is invalid", EXIT_CODES["invalid_request"])
+        except SourceError as error:
+            fail(str(error), EXIT_CODES["invalid_request"])
 
 
 def read_text(path: Path) -> str:
@@ -58,3 +63,23 @@ def rewrite_text(path: Path, text: str) -> None:
         replace_file(path, text.encode())
     except OSError as error:
         fail(f"{path} cannot be written: {error.strerror}", EXIT_FAILED)
+
+
+def _is_inline(file: str) -> bool:
+    return file.lstrip().startswith(("{", "["))
+
+
+def _label(file: str) -> str:
+    return "the argument" if _is_inline(file) else "standard input" if file == "-" else file
+
+
+def _data(file: str) -> bytes:
+    if _is_inline(file):
+        # Arguments that are not UTF-8 reach Python as surrogates.
+        return file.encode(errors="surrogateescape")
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        fail(f"{file} cannot be read: {error}", EXIT_FAILED)

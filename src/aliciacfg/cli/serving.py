@@ -11,7 +11,7 @@ from aliciacfg.settings import describe
 
 @click.command()
 @click.option("--dev", is_flag=True, help="Everything on this machine: find or start a broker on loopback.")
-@options.daemon_settings
+@options.settings()
 def serve(dev: bool, **flags: str | None) -> None:
     """Run the daemon.
 
@@ -32,9 +32,12 @@ def serve(dev: bool, **flags: str | None) -> None:
 
 
 @click.command()
-@options.daemon_settings
+@options.settings()
 def settings(**flags: str | None) -> None:
-    """Print every setting of the daemon: value, default, and where the value came from."""
+    """Print every setting of the daemon.
+
+    With its value, its default, and where the value came from.
+    """
     try:
         rows = describe(options.settle(flags))
     except SettingsError as error:

@@ -1,9 +1,8 @@
-"""Commands that read, check, write and follow configurations."""
+"""Commands that read, check and follow configurations."""
 
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -34,52 +33,16 @@ def get(target: Target, service: str, environment: str | None, revision: int | N
     output.show(found if answer else found.get("config"))
 
 
-@click.command("set")
-@click.argument("service")
-@click.argument("file")
-@options.write
-@click.pass_obj
-def set_(target: Target, service: str, file: str, *, answer: bool, **fields: Any) -> None:
-    """Make FILE the configuration of SERVICE: JSON or YAML, - for standard input, or the JSON itself."""
-    _write(target, "set", service, {"config": read_object(file), **fields}, answer=answer)
-
-
-@click.command()
-@click.argument("service")
-@click.argument("file")
-@options.write
-@click.pass_obj
-def patch(target: Target, service: str, file: str, *, answer: bool, **fields: Any) -> None:
-    """Apply FILE to the configuration of SERVICE: a merge patch (RFC 7396), for example '{"limits": {"x": 5}}'."""
-    _write(target, "patch", service, {"patch": read_object(file), **fields}, answer=answer)
-
-
-@click.command()
-@click.argument("service")
-@click.argument("pointer")
-@options.write
-@click.pass_obj
-def unset(target: Target, service: str, pointer: str, *, answer: bool, **fields: Any) -> None:
-    """Drop what was changed at POINTER (/limits/x) of SERVICE, so that the files' value shows again."""
-    _write(target, "unset", service, {"pointer": pointer, **fields}, answer=answer)
-
-
-@click.command()
-@click.argument("service")
-@options.write
-@click.pass_obj
-def delete(target: Target, service: str, *, answer: bool, **fields: Any) -> None:
-    """Drop all that was changed of SERVICE; without a file that defines it, its configuration ends."""
-    _write(target, "delete", service, fields, answer=answer)
-
-
 @click.command()
 @click.argument("service")
 @click.argument("file")
 @options.environment
 @click.pass_obj
 def validate(target: Target, service: str, file: str, environment: str | None) -> None:
-    """Check FILE as a configuration of SERVICE, and list everything that is wrong with it. Exit code 4 if invalid."""
+    """Check FILE as a configuration of SERVICE.
+
+    Lists everything that is wrong with it. Exit code 4 if it is invalid.
+    """
     found = ask(target, "validate", service, {"config": read_object(file), "environment": environment})
     if not output.for_people():
         output.show(found)
@@ -138,7 +101,10 @@ def list_(target: Target, environment: str | None, prefix: str | None) -> None:
 @click.option("--count", type=int, metavar="N", help="Stop after N messages.")
 @click.pass_obj
 def watch(target: Target, service: str | None, count: int | None) -> None:
-    """Print the configuration of SERVICE (default: of all) and every change after it, over MQTT."""
+    """Follow the configuration of SERVICE.
+
+    Prints the current one (default: of all services) and every change after it, over MQTT.
+    """
     if target.http is not None:
         raise click.UsageError("watch listens over MQTT; leave --http out")
     if service is not None and (problem := names.service_problem(service)):
@@ -151,30 +117,14 @@ def watch(target: Target, service: str | None, count: int | None) -> None:
         sys.exit(0)
 
 
-def _write(target: Target, operation: str, service: str, fields: dict[str, Any], *, answer: bool) -> None:
-    dry_run = bool(fields.get("dry_run"))
-    if not dry_run:
-        fields.pop("dry_run", None)
-    found = ask(target, operation, service, fields)
-    if answer or not output.for_people():
-        output.show(found)
-        return
-    click.echo(str(found.get("message")))
-    for key in ("changed", "restart_required", "warnings"):
-        listed = found.get(key)
-        if isinstance(listed, list) and listed:
-            click.echo(f"{key.replace('_', ' ')}:")
-            for item in listed:
-                click.echo(f"  {item}")
-    if dry_run:
-        output.show(found.get("difference"))
-
-
 async def _watch(target: Target, service: str | None, count: int | None) -> None:
     async with connected(target) as requester:
         seen = 0
         async for update in requester.updates(service):
-            click.echo(_update_line(update) if output.for_people() else documents.encode(update).decode())
+            if output.for_people():
+                output.lines([_update_line(update)])
+            else:
+                click.echo(documents.encode(update).decode())
             seen += 1
             if count is not None and seen >= count:
                 return

@@ -1,0 +1,401 @@
+"""The commands that look before, look back and go back, against a real daemon: on a pipe and on a terminal."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support import Daemon, aliciacfg, client, on_terminal, wait_until
+
+
+def give(daemon: Daemon, service: str, **settings: Any) -> None:
+    """Make a configuration of a service that no file names."""
+    config = daemon.config("voice_router")["config"]
+    del config["service_name"]
+    config["settings"] = settings
+    config["mqtt_config"]["password"] = "planted-secret"
+    done = aliciacfg(daemon, "set", service, json.dumps(config))
+    assert done.returncode == 0, done.stderr
+
+
+def patch(daemon: Daemon, service: str, patch: dict[str, Any], *options: str) -> dict[str, Any]:
+    done = aliciacfg(daemon, "patch", service, json.dumps(patch), *options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_a_change_is_found_in_the_history_and_undone(shared: Daemon, http: bool):
+    """Author, cause and comment of each revision; a rollback is tried, made, and is itself a revision."""
+    service = f"undone_{'http' if http else 'mqtt'}"
+    give(shared, service, size=1)
+    patch(shared, service, {"settings": {"size": 2}}, "-m", "for the party")
+    found = json.loads(aliciacfg(shared, "history", service, http=http).stdout)
+    newest, oldest = found["revisions"]
+    assert (newest["revision"], newest["cause"], newest["comment"]) == (2, "api", "for the party")
+    assert newest["changed"] == ["/settings/size"]
+    assert (oldest["revision"], found["next"]) == (1, None)
+    tried = json.loads(aliciacfg(shared, "rollback", service, "1", "--dry-run", http=http).stdout)
+    assert tried["difference"] == {service: [{"op": "replace", "path": "/settings/size", "value": 1}]}
+    done = json.loads(aliciacfg(shared, "rollback", service, "1", "-m", "enough", http=http).stdout)
+    assert (done["revision"], done["config"]["settings"]) == (3, {"size": 1})
+    newest = json.loads(aliciacfg(shared, "history", service, "--limit", "1", http=http).stdout)["revisions"][0]
+    assert (newest["cause"], newest["comment"]) == ("rollback", "enough")
+    late = aliciacfg(shared, "rollback", service, "1", "--expected-revision", "2", http=http)
+    assert (late.returncode, json.loads(late.stdout)["code"]) == (5, "conflict")
+    never = aliciacfg(shared, "rollback", service, "99", http=http)
+    assert (never.returncode, json.loads(never.stdout)["code"]) == (3, "not_found")
+
+
+def test_history_goes_in_pages_or_all_at_once(shared: Daemon):
+    """A limit leaves a place to go on from; --all follows the pages, however many."""
+    give(shared, "paged", size=0)
+    for start in range(0, 1100, 100):
+        updates = [{"service": "paged", "patch": {"settings": {"size": start + n + 1}}} for n in range(100)]
+        assert shared.http("POST", "/configs/batch", {"updates": updates}).json["applied"] == 100
+    first = json.loads(aliciacfg(shared, "history", "paged", "--limit", "2").stdout)
+    assert ([item["revision"] for item in first["revisions"]], first["next"]) == ([1101, 1100], 1100)
+    second = json.loads(aliciacfg(shared, "history", "paged", "--limit", "2", "--before", "1100").stdout)
+    assert [item["revision"] for item in second["revisions"]] == [1099, 1098]
+    everything = json.loads(aliciacfg(shared, "history", "paged", "--all").stdout)
+    assert [item["revision"] for item in everything["revisions"]] == list(range(1101, 0, -1))
+    assert everything["next"] is None
+    assert "There are older ones: --before 1082, or --all." in on_terminal(shared, "history", "paged").text
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_history_is_a_table_for_people(shared: Daemon, columns: int):
+    """Who, when, why and what, and what broke readers, within the terminal's width."""
+    service = f"told_{columns}"
+    give(shared, service, size=1, gone=2)
+    patch(shared, service, {"settings": {"size": 2}}, "-m", "for the party \x1b[2J")
+    refused = aliciacfg(shared, "patch", service, '{"settings": {"gone": null}}')
+    assert (refused.returncode, "/settings/gone" in refused.stderr) == (5, True)
+    patch(shared, service, {"settings": {"gone": None}}, "--allow-breaking")
+    seen = on_terminal(shared, "history", service, columns=columns)
+    assert seen.returncode == 0
+    assert re.search(r"3 +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +\S+ +breaking /settings/gone", seen.text)
+    assert re.search(r"2 +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +\S+ +for the party \\u001b\[2J", seen.text)
+    assert re.search(r"\d\.\d\.\d +(just now|\d+ s ago) +api +/settings/size", seen.text)
+    assert "\x1b[2J" not in seen.raw
+    assert max(map(len, seen.text.splitlines())) <= columns
+
+
+def test_explain_names_the_place_of_every_value(shared: Daemon):
+    """JSON with file and line, or the overlay's revision; put together it is the configuration."""
+    patch(shared, "load_balancer", {"limits": {"max_queued_messages": 7}})
+    found = json.loads(aliciacfg(shared, "explain", "load_balancer").stdout)
+    value = found["values"]["/limits/max_queued_messages"]
+    assert (value["value"], value["layer"], value["revision"]) == (7, "overlay", 2)
+    file, line = value["overridden"][0]["layer"].partition("#")[0], value["overridden"][0]["line"]
+    assert "max_queued_messages" in (shared.directory / file).read_text().splitlines()[line - 1]
+    part = json.loads(aliciacfg(shared, "explain", "load_balancer", "/limits", http=True).stdout)
+    assert part["values"] == {key: one for key, one in found["values"].items() if key.startswith("/limits/")}
+
+
+def test_explain_is_a_tree_for_people(shared: Daemon):
+    """Values with their origins, what they took the place of, and what was removed; secrets stay hidden."""
+    before = shared.config("health_monitor")["config"]["limits"]["max_payload_bytes"]
+    done = aliciacfg(
+        shared, "patch", "health_monitor", "--allow-breaking",
+        '{"limits": {"max_payload_bytes": null, "requests_per_minute": 7}}',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    seen = on_terminal(shared, "explain", "health_monitor").text
+    assert seen.startswith("health_monitor in dev, revision 2\n")
+    assert re.search(r"── requests_per_minute +7 +← overlay, revision 2\n", seen)
+    assert re.search(r"instead of \d+  ← environments/dev\.yaml:\d+ \(defaults\)\n", seen)
+    assert re.search(r"── max_payload_bytes +removed +← overlay, revision 2\n", seen)
+    assert f"instead of {before}  ← environments/" in seen
+    assert re.search(r'── password +"\*\*\*" +← environments/dev\.yaml:\d+', seen)
+    part = on_terminal(shared, "explain", "health_monitor", "/limits/requests_per_minute").text
+    assert "requests_per_minute" in part
+    assert "mqtt_config" not in part
+
+
+def test_no_line_of_a_tree_is_cut_on_a_narrow_terminal(shared: Daemon):
+    """What is longer than the terminal is wide is folded by it: where a value comes from can always be read."""
+    lines = on_terminal(shared, "explain", "voice_router", columns=40).text.splitlines()
+    assert any(len(line) > 40 for line in lines)
+    assert not [line for line in lines if "environments/" in line and not line.endswith(")")]
+
+
+@pytest.mark.parametrize(
+    ("pointer", "code", "told"), [("/nowhere", 3, "There is nothing at /nowhere"), ("limits", 2, "does not begin")]
+)
+def test_explain_of_a_wrong_place(shared: Daemon, pointer: str, code: int, told: str):
+    """No such place is 3, no pointer is wrong usage."""
+    done = aliciacfg(shared, "explain", "voice_router", pointer)
+    assert (done.returncode, told in done.stderr, done.stdout) == (code, True, "")
+
+
+def test_diff_of_revisions(shared: Daemon):
+    """One against the current one, two against each other; secrets are named, not shown; --exit-code for scripts."""
+    give(shared, "compared", size=1, old=True)
+    patch(shared, "compared", {"settings": {"size": 2, "new": {"deep": [1]}}})
+    patch(shared, "compared", {"settings": {"old": None}}, "--allow-breaking")
+    found = json.loads(aliciacfg(shared, "diff", "compared", "--rev", "1", "--rev", "2", http=True).stdout)
+    assert found["changed"] == {"/settings/size": {"env1": 1, "env2": 2}}
+    assert (found["rev1"], found["rev2"], found["only_in_env1"]) == (1, 2, {})
+    seen = on_terminal(shared, "diff", "compared", "--rev", "1")
+    assert seen.returncode == 0
+    assert seen.text.splitlines() == [
+        "--- compared in dev, revision 1",
+        "+++ compared in dev, revision 3",
+        "+ /settings/new/deep  [1]",
+        "- /settings/old  true",
+        "~ /settings/size  1 → 2",
+        "Secrets were not compared: /mqtt_config/password",
+    ]
+    assert "\x1b[31m- /settings/old" in seen.raw
+    assert "\x1b[32m+ /settings/new" in seen.raw
+    assert aliciacfg(shared, "diff", "compared", "--rev", "1", "--exit-code").returncode == 1
+    equal = on_terminal(shared, "diff", "compared", "--rev", "2", "--rev", "2", "--exit-code")
+    assert (equal.returncode, equal.text.splitlines()[0]) == (
+        0,
+        "compared is equal in dev, revision 2 and dev, revision 2.",
+    )
+    assert aliciacfg(shared, "diff", "compared", "--rev", "9").returncode == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("dev",),
+        ("dev", "prod", "staging"),
+        ("dev", "prod", "-e", "dev"),
+        ("dev", "prod", "--rev", "1"),
+        ("--rev", "1", "--rev", "2", "--rev", "3"),
+        ("--rev", "0"),
+        ("--rev", "x"),
+    ],
+)
+def test_diff_of_something_else_is_wrong_usage(shared: Daemon, arguments: tuple[str, ...]):
+    """Told before anything is asked."""
+    done = aliciacfg(shared, "diff", "voice_router", *arguments)
+    assert (done.returncode, "Usage" in done.stderr) == (2, True)
+
+
+@pytest.fixture
+def two(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon with a second environment, ``lab``: that of ``dev`` with more messages queued."""
+    daemon = make_daemon()
+    text = (daemon.environments / "dev.yaml").read_text()
+    lab, count = re.subn(r"max_queued_messages: \d+", "max_queued_messages: 77", text)
+    assert count > 0
+    (daemon.environments / "lab.yaml").write_text(lab)
+    return daemon.start()
+
+
+def test_environments_are_compared_tried_and_activated(two: Daemon):
+    """The difference first, then a trial that changes nothing, then the move; over both transports and by eye."""
+    lines = on_terminal(two, "diff", "voice_router", "dev", "lab").text.splitlines()
+    assert lines[:2] == ["--- voice_router in dev, revision 1", "+++ voice_router in lab, revision 1"]
+    assert [line for line in lines[2:-1] if line[0] in "+-~"] == ["~ /limits/max_queued_messages  10000 → 77"]
+    tried = on_terminal(two, "activate", "lab", "--dry-run").text
+    assert "  voice_router\n" in tried
+    assert "    ~ /limits/max_queued_messages  77\n" in tried
+    assert json.loads(aliciacfg(two, "environments").stdout)["active"] == "dev"
+    moved = json.loads(aliciacfg(two, "activate", "lab", "-m", "trial", http=True).stdout)
+    assert (moved["environment"], moved["previous"], "voice_router" in moved["changed"]) == ("lab", "dev", True)
+    assert two.config("voice_router")["config"]["limits"]["max_queued_messages"] == 77
+    back = on_terminal(two, "activate", "dev")
+    assert (back.returncode, "dev is active (was lab)" in back.text) == (0, True)
+
+
+def test_an_environment_that_cannot_be_activated(two: Daemon):
+    """Unknown 3; a name that no environment can have 4; an invalid one 4 with every problem, and nothing moved."""
+    assert aliciacfg(two, "activate", "nowhere").returncode == 3
+    reserved = aliciacfg(two, "activate", "base")
+    assert (reserved.returncode, "cannot name an environment" in reserved.stderr) == (4, True)
+    invalid = on_terminal(two, "activate", "prod")
+    assert invalid.returncode == 4
+    assert "/services/voice_router/mqtt_config/password" in invalid.text
+    assert json.loads(aliciacfg(two, "environments").stdout)["active"] == "dev"
+
+
+def test_a_migration_is_seen_tried_and_made(daemon: Daemon):
+    """A schema of a new major version waits; the trial shows what it makes of a run-time change; then it is made."""
+    patch(daemon, "voice_router", {"settings": {"max_sessions": 12}})
+    schema = daemon.directory / "schemas" / "voice_router.yaml"
+    steps = daemon.directory / "schemas" / "voice_router" / "migrations" / "1-to-2.yaml"
+    steps.parent.mkdir(parents=True)
+    steps.write_text("- {op: move, from: /settings/max_sessions, path: /settings/most_sessions}\n")
+    text = schema.read_text().replace("max_sessions", "most_sessions")
+    schema.write_text(re.sub(r"^version: .*$", "version: 2.0.0", text, flags=re.MULTILINE))
+    waiting = on_terminal(daemon, "reload").text
+    assert "Migrations wait for voice_router; see: aliciacfg migrate --dry-run" in waiting
+    tried = on_terminal(daemon, "migrate", "--dry-run")
+    assert tried.returncode == 0
+    assert "voice_router  1.0.0 → 2.0.0  would be migrated" in tried.text
+    assert "schemas/voice_router/migrations/1-to-2.yaml" in tried.text
+    assert "/settings/most_sessions" in tried.text
+    assert "most_sessions" not in daemon.config("voice_router")["config"]["settings"]
+    done = json.loads(aliciacfg(daemon, "migrate").stdout)
+    assert [(one["service"], one["done"]) for one in done["migrations"]] == [("voice_router", True)]
+    assert daemon.config("voice_router")["config"]["settings"]["most_sessions"] == 12
+    newest = json.loads(aliciacfg(daemon, "history", "voice_router", "--limit", "1").stdout)["revisions"][0]
+    assert newest["cause"] == "migration"
+    assert on_terminal(daemon, "migrate").text == "There is nothing to migrate.\n"
+
+
+def test_a_migration_that_makes_nothing_valid_is_4(daemon: Daemon):
+    """Each problem with its environment and place; the configuration stays."""
+    patch(daemon, "voice_router", {"settings": {"max_sessions": 12}})
+    schema = daemon.directory / "schemas" / "voice_router.yaml"
+    steps = daemon.directory / "schemas" / "voice_router" / "migrations" / "1-to-2.yaml"
+    steps.parent.mkdir(parents=True)
+    steps.write_text("- {op: replace, path: /settings/max_sessions, value: many}\n")
+    schema.write_text(re.sub(r"^version: .*$", "version: 2.0.0", schema.read_text(), flags=re.MULTILINE))
+    for command in (("migrate", "--dry-run"), ("migrate",)):
+        seen = on_terminal(daemon, *command)
+        assert seen.returncode == 4, seen.text
+        assert "cannot be migrated" in seen.text
+        assert "/settings/max_sessions: dev: found 'many'" in seen.text
+    assert daemon.config("voice_router")["config"]["settings"]["max_sessions"] == 12
+
+
+async def test_drift_and_instances_tell_what_runs(daemon: Daemon):
+    """What a copy of a service reports, and that it runs an old revision; --exit-code for scripts."""
+    nothing = on_terminal(daemon, "drift", "--exit-code")
+    assert (nothing.returncode, nothing.text) == (0, "Nothing drifts.\n")
+    assert "No instance has reported" in on_terminal(daemon, "instances", "voice_router").text
+    file = daemon.environments / "base.yaml"
+    file.write_text(file.read_text().replace("defaults:", "defaults: [", 1))
+    wait_until(lambda: json.loads(aliciacfg(daemon, "drift").stdout)["drift"], why="the file drifts")
+    seen = on_terminal(daemon, "drift", "--exit-code")
+    assert seen.returncode == 1
+    assert re.search(r"file +environments/base\.yaml +(just now|\d+ s ago)", seen.text)
+    assert "Found since the daemon started: file 1" in seen.text
+    async with client(daemon.broker_port) as bus:
+        report = {"instance": "kitchen", "revision": 1, "checksum": "?", "status": "rejected", "error": "port in use"}
+        await bus.publish("alicia/config/applied/voice_router", report)
+    found = wait_until(
+        lambda: json.loads(aliciacfg(daemon, "instances", "voice_router", http=True).stdout)["instances"]
+    )
+    assert (found[0]["instance"], found[0]["status"]) == ("kitchen", "rejected")
+    seen = on_terminal(daemon, "instances", "voice_router")
+    assert "voice_router in dev is at revision 1." in seen.text
+    assert re.search(r"kitchen +1.* rejected .* port in use", seen.text)
+
+
+BATCH = """
+updates:
+  - service: grok_integration
+    patch: {limits: {batched: 1}}
+  - service: grok_integration
+    patch: {limits: {batched: many}}
+  - {service: nobody_there, patch: {}}
+  - {service: sonos_service, patch: {}, expected_revision: 77}
+"""
+
+
+def test_a_batch_tells_each_result(daemon: Daemon):
+    """What is valid is done, the rest refused with its reasons; the exit code is the highest one."""
+    file = daemon.directory / "batch.yaml"
+    file.write_text(BATCH)
+    tried = on_terminal(daemon, "batch", "batch.yaml", "--dry-run")
+    assert tried.returncode == 5
+    assert "+ /limits/batched  1" in tried.text
+    assert "1 would be applied, 3 refused" in tried.text
+    refused = aliciacfg(daemon, "batch", "batch.yaml", "--atomic")
+    assert refused.returncode == 4
+    assert "/updates/1/limits/batched: found 'many'" in refused.stderr
+    assert "batched" not in daemon.config("grok_integration")["config"]["limits"]
+    seen = on_terminal(daemon, "batch", "batch.yaml", "-m", "all at once")
+    assert seen.returncode == 5
+    assert "ok       grok_integration in dev is at revision 2 (was 1)" in seen.text
+    assert "refused  grok_integration: validation_failed:" in seen.text
+    assert "  /limits/batched: found 'many'; expected a number" in seen.text
+    assert "refused  sonos_service: conflict:" in seen.text
+    assert "1 applied, 3 refused" in seen.text
+    newest = json.loads(aliciacfg(daemon, "history", "grok_integration").stdout)["revisions"][0]
+    assert newest["comment"] == "all at once"
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_a_batch_is_a_list_too(shared: Daemon, http: bool):
+    """JSON on standard input, or as the argument; the answer on the pipe; 0 when all are applied."""
+    service = f"listed_{'http' if http else 'mqtt'}"
+    give(shared, service, size=1)
+    updates = json.dumps([{"service": service, "patch": {"settings": {"size": n}}} for n in (2, 3)])
+    done = aliciacfg(shared, "batch", "-", stdin=updates, http=http)
+    assert done.returncode == 0, done.stderr
+    assert [one["revision"] for one in json.loads(done.stdout)["results"]] == [2, 3]
+    again = json.loads(aliciacfg(shared, "batch", updates.replace("3", "4"), "--atomic", http=http).stdout)
+    assert (again["applied"], again["failed"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("voice_router: {limits: {}}\n", "found an object with 'voice_router'"),
+        ("updates: {}\n", "found object"),
+        ("[]\n", "of length >= 1"),
+        ("- 1\n", "/0: found number"),
+        ("- {patch: {}}\n", "service"),
+        ("[", ":1"),
+    ],
+)
+def test_a_batch_of_another_form_is_4(shared: Daemon, text: str, told: str):
+    """Whether the command line finds it or the daemon: with what was found, and nothing done."""
+    file = shared.directory / "other.yaml"
+    file.write_text(text)
+    done = aliciacfg(shared, "batch", "other.yaml")
+    assert (done.returncode, told in done.stderr) == (4, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("history", "not a name"),
+        ("rollback", "not a name", "1"),
+        ("explain", "a/b"),
+        ("diff", "#", "dev", "prod"),
+        ("instances", "get"),
+        ("activate", "../dev"),
+    ],
+)
+@pytest.mark.parametrize("http", [False, True])
+def test_names_that_nothing_can_have_are_4(shared: Daemon, arguments: tuple[str, ...], http: bool):
+    """They would lead to another topic or path, so they are not sent."""
+    done = aliciacfg(shared, *arguments, http=http)
+    assert (done.returncode, json.loads(done.stdout)["code"]) == (4, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("history", "voice_router", "--limit", "0"),
+        ("history", "voice_router", "--limit", "1001"),
+        ("history",),
+        ("rollback", "voice_router"),
+        ("rollback", "voice_router", "0"),
+        ("rollback", "voice_router", "newest"),
+        ("activate",),
+        ("batch",),
+    ],
+)
+def test_wrong_usage_is_2(shared: Daemon, arguments: tuple[str, ...]):
+    """With how it is used."""
+    done = aliciacfg(shared, *arguments)
+    assert (done.returncode, "Usage" in done.stderr) == (2, True)
+
+
+def test_secrets_are_in_none_of_it(shared: Daemon):
+    """Neither value nor box of a secret is shown by any command that looks."""
+    give(shared, "discreet", size=1)
+    patch(shared, "discreet", {"mqtt_config": {"password": "planted-later"}})
+    for arguments in (
+        ("history", "discreet"),
+        ("explain", "discreet"),
+        ("diff", "discreet", "--rev", "1"),
+        ("rollback", "discreet", "1", "--dry-run"),
+        ("rollback", "discreet", "1"),
+    ):
+        shown = aliciacfg(shared, *arguments).stdout + on_terminal(shared, *arguments).raw
+        assert "planted" not in shown, arguments
+        assert "sealed:" not in shown, arguments

@@ -1,0 +1,282 @@
+"""What the command line makes of answers for people: words, lines, tables and trees, without a daemon."""
+
+import re
+import time
+from typing import Any
+
+import pytest
+
+from aliciacfg.cli import comparing, drifting, environments, explaining, history, output, wording, writing
+from aliciacfg.cli.output import Branch, Line
+from aliciacfg.errors import Problem
+from aliciacfg.messages import (
+    CompareAnswer,
+    Explained,
+    HistoryItem,
+    InstanceItem,
+    Migration,
+    Overridden,
+    Removed,
+    Sides,
+)
+
+NOW = 1_700_000_000.0
+
+
+def plain(line: Line) -> str:
+    """A line without its styles."""
+    return line if isinstance(line, str) else "".join(part if isinstance(part, str) else part[0] for part in line)
+
+
+def flat(branch: Branch, depth: int = 0) -> list[str]:
+    """A tree as indented lines."""
+    own = ["  " * depth + plain(line).rstrip() for line in [branch.line, *branch.notes]]
+    return own + [line for below in branch.branches for line in flat(below, depth + 1)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "just now"),
+        (-2, "just now"),
+        (-60, "in the future"),
+        (42, "42 s ago"),
+        (60, "1 min ago"),
+        (3599, "59 min ago"),
+        (7200, "2 h ago"),
+        (86400, "1 day ago"),
+        (5 * 86400, "5 days ago"),
+        (800 * 86400, "2 years ago"),
+    ],
+)
+def test_times_are_told_in_their_largest_unit(seconds: float, expected: str):
+    """From seconds to years; a clock that is a little ahead is no reason to confuse anybody."""
+    assert wording.ago(NOW - seconds, now=NOW) == expected
+
+
+def test_moments_are_in_the_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch):
+    """What a clock on the wall showed."""
+    monkeypatch.setenv("TZ", "Europe/Rome")
+    time.tzset()
+    try:
+        assert wording.moment(NOW) == "2023-11-14 23:13:20"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_long_things_are_cut_where_it_hurts_least():
+    """A pointer keeps its end, a value its beginning, a list its number."""
+    assert wording.elided("/a/b", 10) == "/a/b"
+    assert wording.elided("/settings/deep/down/name", 11) == "/sett…/name"
+    assert wording.short({"a": "ü"}) == '{"a": "ü"}'
+    assert len(wording.short("x" * 500)) == 60
+    assert wording.short("x" * 500).endswith("…")
+    assert wording.pointers(["/a", "", "/c", "/d", "/e"]) == "/a, (document), /c and 2 more"
+    assert wording.pointers([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("layer", "line", "revision", "expected"),
+    [
+        ("environments/dev.yaml#services", 12, None, "environments/dev.yaml:12 (services)"),
+        ("environments/base.yaml#defaults", 4, None, "environments/base.yaml:4 (defaults)"),
+        ("overlay", None, 7, "overlay, revision 7"),
+        ("schema", None, None, "schema"),
+    ],
+)
+def test_origins_are_places_to_go_to(layer: str, line: int | None, revision: int | None, expected: str):
+    """``file:line``, which editors open, and what an overlay's change can be looked up by."""
+    assert wording.origin(layer, line, revision) == expected
+
+
+def test_a_json_patch_is_a_line_for_each_operation():
+    """Added, removed, changed; an empty one says so."""
+    patch = [
+        {"op": "add", "path": "/a", "value": 1},
+        {"op": "remove", "path": "/b"},
+        {"op": "replace", "path": "/c", "value": "x"},
+        {"op": "move", "path": "/d", "from": "/e"},
+    ]
+    lines = [plain(line) for line in wording.difference_lines({"one": patch, "two": []})]
+    assert lines == ["one", "  + /a  1", "  - /b", '  ~ /c  "x"', "  ~ /d  moved from /e", "two", "  nothing"]
+
+
+@pytest.mark.parametrize("char", ["\x1b", "\x9b", "\u202e", "\x07", "\n", "\U000e0001", "\udc80"])
+def test_what_could_drive_a_terminal_is_escaped(char: str):
+    """Escape sequences, reordering and lone surrogates are shown, not done; letters of any language stay."""
+    shown = output.printable(f"ä日{char}[31m")
+    assert shown.startswith("ä日\\u")
+    assert shown.endswith("[31m")
+    assert shown.isprintable()
+
+
+def test_printed_lines_and_tables_take_text_for_text(capsys: pytest.CaptureFixture[str]):
+    """Square brackets are no markup, numbers no reason for colours, escapes are visible."""
+    output.lines(["[bold]x[/bold] 5", [("\x1b[31m", "red"), "y"]])
+    output.table(["what"], [["[link=a]b"], [[("z\n", "")]]])
+    printed = capsys.readouterr().out
+    assert "[bold]x[/bold] 5\n" in printed
+    assert "\\u001b[31my" in printed
+    assert "[link=a]b" in printed
+    assert "z\\u000a" in printed
+
+
+def revision(**fields: Any) -> HistoryItem:
+    known: dict[str, Any] = {
+        "revision": 7, "version": "1.2.0", "timestamp": NOW - 200, "author": "mario", "cause": "api",
+        "breaking": False, "comment": None, "checksum": "", "changed": ["/limits/x"], "restart_required": [],
+    }  # fmt: skip
+    return HistoryItem(**{**known, **fields})
+
+
+def told(item: HistoryItem) -> tuple[list[str], list[str]]:
+    first, second = history._rows(item, NOW)
+    return [plain(cell) for cell in first], [plain(cell) for cell in second]
+
+
+def test_a_revision_is_two_rows():
+    """Revision, time, author and comment; below, version, how long ago, cause and what changed."""
+    first, second = told(revision(comment="for tonight", breaking=True))
+    assert first == ["7", wording.moment(NOW - 200), "mario", "for tonight"]
+    assert second == ["1.2.0", "3 min ago", "api", "breaking /limits/x"]
+
+
+def test_what_changed_moves_up_where_there_is_no_comment():
+    """And an end of the configuration is what is seen first."""
+    assert told(revision())[0][3] == "/limits/x"
+    assert told(revision(changed=[]))[0][3] == "nothing changed"
+    first, second = told(revision(deleted=True, comment="gone"))
+    assert (first[3], second[3]) == ("deleted", "gone")
+
+
+def explained(value: Any, layer: str, line: int | None = None, **more: Any) -> Explained:
+    return Explained(value=value, layer=layer, line=line, **{"overridden": [], **more})
+
+
+def test_an_explanation_is_a_tree_of_the_document():
+    """Neighbours are in line; each leaf has its origin, what it replaced below it, and removed places are there."""
+    root = explaining._Place()
+    dev = "environments/dev.yaml#services"
+    base = Overridden(layer="environments/base.yaml#defaults", line=4, value=50)
+    said = {
+        "/limits/long": explained(60, "overlay", revision=7, overridden=[base]),
+        "/limits/x": explained("a" * 99, dev, 12),
+        "/limits/y": Removed(layer=dev, line=13, overridden=[base]),
+        "/a~1b": explained({}, "schema"),
+    }
+    for pointer, one in said.items():
+        explaining._put(root, pointer, one)
+    assert flat(Branch("voice_router", branches=explaining._branches(root, 10))) == [
+        "voice_router",
+        "  limits",
+        "    long  60          ← overlay, revision 7",
+        "      instead of 50  ← environments/base.yaml:4 (defaults)",
+        '    x     "aaaaaaaa…  ← environments/dev.yaml:12 (services)',
+        "    y     removed     ← environments/dev.yaml:13 (services)",
+        "      instead of 50  ← environments/base.yaml:4 (defaults)",
+        "  a/b  {}  ← schema",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "pointer", "expected"),
+    [
+        ("/limits/x", "", True),
+        ("/limits/x", "/limits", True),
+        ("/limits/x", "/limits/x", True),
+        ("/settings/list", "/settings/list/3", True),
+        ("/limits/xy", "/limits/x", False),
+        ("/limits", "/limit", False),
+    ],
+)
+def test_a_pointer_picks_what_is_there_below_or_around(place: str, pointer: str, expected: bool):
+    """Whole names only; a place in an array is explained by the array."""
+    assert explaining._concerns(place, pointer) is expected
+
+
+def test_a_comparison_is_told_place_by_place():
+    """Sorted; whole members by their leaves; long values below each other; types are seen."""
+    answer = CompareAnswer(
+        service="one", env1="dev", env2="prod", rev1=7, rev2=3, equal=False,
+        changed={"/b": Sides(env1=1, env2="1"), "/a": Sides(env1="long " * 20, env2="short and sweet")},
+        only_in_env1={"/c": 5}, only_in_env2={"/d": {"e": {}, "f/g": [1]}},
+        secrets=["/mqtt_config/password"],
+    )  # fmt: skip
+    lines = [plain(line) for line in comparing._lines(answer)]
+    assert lines[:2] == ["--- one in dev, revision 7", "+++ one in prod, revision 3"]
+    assert lines[2] == "~ /a"
+    assert re.fullmatch(r'  - "(long )+lo?n?…', lines[3])
+    assert lines[4:] == [
+        '  + "short and sweet"',
+        '~ /b  1 → "1"',
+        "- /c  5",
+        "+ /d/e  {}",
+        "+ /d/f~1g  [1]",
+        "Secrets were not compared: /mqtt_config/password",
+    ]
+
+
+def test_equal_sides_are_told_in_a_sentence():
+    """With both revisions, so that it is clear what was compared."""
+    answer = CompareAnswer(
+        service="one", env1="dev", env2="dev", rev1=1, rev2=3, equal=True,
+        changed={}, only_in_env1={}, only_in_env2={}, secrets=[],
+    )  # fmt: skip
+    assert [plain(line) for line in comparing._lines(answer)] == [
+        "one is equal in dev, revision 1 and dev, revision 3."
+    ]
+
+
+def test_a_migration_tells_its_fate():
+    """Would be, is, or cannot be; with files, environments, problems and difference."""
+    common: dict[str, Any] = {
+        "service": "one", "from_version": "1.4.0", "to_version": "2.0.0", "files": ["1-to-2.yaml"],
+        "environments": ["dev"], "problems": [], "done": False,
+    }  # fmt: skip
+    tried = Migration(**common, difference={"dev": [{"op": "remove", "path": "/x"}]})
+    assert [plain(line) for line in environments._migration_lines(tried, dry_run=True)] == [
+        "one  1.4.0 → 2.0.0  would be migrated",
+        "  by 1-to-2.yaml",
+        "  run-time changes in dev",
+        "  dev",
+        "    - /x",
+    ]
+    done = Migration(**{**common, "done": True})
+    assert "  migrated" in plain(environments._migration_lines(done, dry_run=False)[0])
+    broken = Migration(**{**common, "problems": [Problem("/dev/x", "found 1; expected a string")]})
+    lines = [plain(line) for line in environments._migration_lines(broken, dry_run=False)]
+    assert lines[0].endswith("cannot be migrated")
+    assert "  ✗ /dev/x: found 1; expected a string" in lines
+
+
+def test_an_old_or_rejected_revision_of_an_instance_is_seen():
+    """It says so in words, not in colours alone."""
+    item = InstanceItem(
+        instance="kitchen", revision=3, checksum="", status="rejected", since=NOW - 60, last_seen=NOW,
+        current=False, error="port in use",
+    )  # fmt: skip
+    row = [plain(cell) for cell in drifting._row(item, NOW)]
+    assert row == ["kitchen", "3 (old)", "rejected", "1 min ago", "just now", "port in use"]
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ({"voice_router": {"limits": {}}}, "'voice_router'"),
+        ({}, "no updates"),
+        ({"updates": {}}, "found object"),
+        ({"updates": [], "atomic": "yes"}, "/atomic: found string"),
+        ({"updates": [], "dry_run": True}, "'dry_run'"),
+        ([{}, 5], "/1: found number"),
+        ("x", "found string"),
+    ],
+)
+def test_a_batch_file_of_another_form_is_refused(document: Any, why: str, capsys: pytest.CaptureFixture[str]):
+    """With what was found and how to write it; nothing is sent."""
+    with pytest.raises(SystemExit) as ended:
+        writing._updates(document)
+    assert ended.value.code == 4
+    told = capsys.readouterr().err
+    assert why in told
+    assert '[{"service": …, "patch": …}, …]' in told
