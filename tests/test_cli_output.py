@@ -1,6 +1,9 @@
 """What the command line makes of answers for people: words, lines, tables and trees, without a daemon."""
 
+import io
+import json
 import re
+import sys
 import time
 from typing import Any
 
@@ -120,6 +123,21 @@ def test_printed_lines_and_tables_take_text_for_text(capsys: pytest.CaptureFixtu
     assert "\\u001b[31my" in printed
     assert "[link=a]b" in printed
     assert "z\\u000a" in printed
+
+
+class Reluctant(io.BytesIO):
+    """A pipe that takes a few bytes at a time, as pipes may."""
+
+    def write(self, data: Any, /) -> int:
+        return super().write(bytes(data[:5]))
+
+
+def test_a_pipe_that_takes_little_at_once_gets_all(monkeypatch: pytest.MonkeyPatch):
+    """Python's unbuffered output would drop the rest, and a script would read half a document."""
+    pipe = Reluctant()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, write_through=True))
+    output.print_json({"long": "ä" * 100})
+    assert json.loads(pipe.getvalue()) == {"long": "ä" * 100}
 
 
 def revision(**fields: Any) -> HistoryItem:

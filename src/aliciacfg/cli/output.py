@@ -53,7 +53,20 @@ def show(value: object) -> None:
 
 def print_json(value: object) -> None:
     """Print JSON without colours."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    write(json.dumps(value, indent=2, ensure_ascii=False).encode())
+
+
+def write(line: bytes) -> None:
+    """Write a line for programs, all of it.
+
+    Unbuffered, as ``PYTHONUNBUFFERED`` has it in containers, Python drops without a word what a pipe does not take at
+    once.
+    """
+    sys.stdout.flush()
+    left = memoryview(line + b"\n")
+    while left:
+        left = left[sys.stdout.buffer.write(left) :]
+    sys.stdout.buffer.flush()
 
 
 def lines(printed: Iterable[Line]) -> None:

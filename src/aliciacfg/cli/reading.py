@@ -124,7 +124,7 @@ async def _watch(target: Target, service: str | None, count: int | None) -> None
             if output.for_people():
                 output.lines([_update_line(update)])
             else:
-                click.echo(documents.encode(update).decode())
+                output.write(documents.encode(update))
             seen += 1
             if count is not None and seen >= count:
                 return
