@@ -242,6 +242,26 @@ def test_a_migration_is_seen_tried_and_made(daemon: Daemon):
     assert on_terminal(daemon, "migrate").text == "There is nothing to migrate.\n"
 
 
+def test_a_migration_while_no_daemon_runs(daemon: Daemon):
+    """With the data directory named it is made there, told to the bus by the next start; a running daemon is asked."""
+    patch(daemon, "voice_router", {"settings": {"max_sessions": 12}})
+    asked = json.loads(aliciacfg(daemon, "migrate", "--data-dir", "data").stdout)
+    assert asked["migrations"] == []
+    daemon.stop()
+    steps = daemon.directory / "schemas" / "voice_router" / "migrations" / "1-to-2.yaml"
+    steps.parent.mkdir(parents=True)
+    steps.write_text("- {op: move, from: /settings/max_sessions, path: /settings/most_sessions}\n")
+    schema = daemon.directory / "schemas" / "voice_router.yaml"
+    text = schema.read_text().replace("max_sessions", "most_sessions")
+    schema.write_text(re.sub(r"^version: .*$", "version: 2.0.0", text, flags=re.MULTILINE))
+    done = on_terminal(daemon, "migrate", "--data-dir", "data")
+    assert (done.returncode, "1.0.0 → 2.0.0  migrated" in done.text) == (0, True), done.text
+    daemon.start()
+    assert daemon.config("voice_router")["config"]["settings"]["most_sessions"] == 12
+    seen = json.loads(aliciacfg(daemon, "watch", "voice_router", "--count", "1").stdout)
+    assert (seen["revision"], seen["config"]["settings"]["most_sessions"]) == (3, 12)
+
+
 def test_a_migration_that_makes_nothing_valid_is_4(daemon: Daemon):
     """Each problem with its environment and place; the configuration stays."""
     patch(daemon, "voice_router", {"settings": {"max_sessions": 12}})

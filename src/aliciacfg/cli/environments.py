@@ -6,6 +6,7 @@ import click
 from msgspec import UnsetType
 
 from aliciacfg.cli import options, output, wording
+from aliciacfg.cli.administering import administer
 from aliciacfg.cli.asking import Target, ask, typed
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.cli.output import Line
@@ -78,14 +79,19 @@ def reload(target: Target, *, dry_run: bool) -> None:
 
 @click.command()
 @options.dry_run
+@click.option("--data-dir", metavar="DIR", help="Migrate here, through the daemon of DIR or alone if none runs.")
 @click.pass_obj
-def migrate(target: Target, *, dry_run: bool) -> None:
+def migrate(target: Target, *, dry_run: bool, data_dir: str | None) -> None:
     """Carry out the schema migrations that wait.
 
     What was changed at run time follows its schema to a new major version, each service all or nothing. Exit code 4
     if one cannot be migrated.
     """
-    found = ask(target, "reload", None, options.given({"migrate": True, "dry_run": dry_run}))
+    fields = options.given({"migrate": True, "dry_run": dry_run})
+    if data_dir is None:
+        found = ask(target, "reload", None, fields)
+    else:
+        found = administer("reload", None, fields, data_dir=data_dir)
     answer = typed(found, ReloadAnswer)
     if not output.for_people():
         output.print_json(found)
