@@ -71,7 +71,7 @@ class Outcome:
     Attributes:
         changed: The services whose configuration, as they are told it, is another one.
         restart_required: Those of them that take it only at a restart.
-        difference: JSON Patch by service.
+        difference: JSON Patch by service, of a trial run.
         migrations: The schemas that wait for their migration, or had it.
     """
 
@@ -238,13 +238,13 @@ class Configurations:
             if problems:
                 listed = [problem for service in problems.values() for problem in service]
                 raise ValidationFailed(f"{name} cannot be activated; {self.active} stays active", listed)
-            outcome = self._plan_move(adoption, name, origin)
+            outcome = await self._plan_move(adoption, name, origin, dry_run=dry_run)
             if not dry_run:
                 # Held until it is durable: what is written meanwhile would be announced for the wrong environment.
                 await self.submit(adoption.plan)
             return outcome
 
-    def _plan_move(self, adoption: Adoption, name: str, origin: Origin) -> Outcome:
+    async def _plan_move(self, adoption: Adoption, name: str, origin: Origin, *, dry_run: bool) -> Outcome:
         """Plan what the bus is told when another environment becomes the active one."""
         plan, planner = adoption.plan, adoption.planner
         before = {service: entry for service, entry in self.state.heads(self.active) if entry.live}
@@ -254,19 +254,23 @@ class Configurations:
             raise ValidationFailed(f"{name} has no configuration of any service, so it cannot be activated")
         outcome = Outcome([], [], {})
         for service, entry in after.items():
+            # Hundreds of services take long enough to be felt by those who read.
+            await asyncio.sleep(0)
             old = before.get(service, Entry())
             record = entry.live
             document = {} if old.live is None else planner.document(old)
             announcement = None if record is None else planner.announce(plan, record, before=document)
             if announcement is not None and announcement.changed:
                 outcome.changed.append(service)
-                outcome.difference[service] = difference(old, entry)
+                if dry_run:
+                    outcome.difference[service] = await asyncio.to_thread(difference, old, entry)
                 if announcement.restart_required:
                     outcome.restart_required.append(service)
         for service in sorted(before.keys() - after.keys()):
             plan.announcements.append(self.outbox.create(service_subject(service), b""))
             outcome.changed.append(service)
-            outcome.difference[service] = difference(before[service], Entry())
+            if dry_run:
+                outcome.difference[service] = difference(before[service], Entry())
         plan.announcements.append(self.outbox.create(ENVIRONMENT, self._environment_message(name)))
         plan.meta[_ACTIVE] = name
         plan.activates = name
@@ -429,8 +433,12 @@ class Configurations:
             Unavailable: The store cannot be read.
         """
         record = await self._store.record(*key, number)
-        if record is None or record.deleted:
+        if record is None:
             raise NotFound(f"There is no revision {number} of {key[1]} in {key[0]}.")
+        if record.deleted:
+            raise NotFound(
+                f"With revision {number} {key[1]} was deleted in {key[0]}; its content is in the one before."
+            )
         return record
 
     def open_record(self, record: Record) -> tuple[JsonObject, list[Problem]]:
@@ -646,7 +654,7 @@ class Configurations:
                 self._ruled = True
             if adoption.defined != self._defined:
                 plan.meta[_DEFINED] = documents.encode(adoption.defined).decode()
-            outcome = self._outcome(plan, migrations)
+            outcome = await self._outcome(plan, migrations, dry_run=dry_run)
             if not dry_run:
                 await self._take_over(adoption)
                 self._tell_schemas(evolution, migrations)
@@ -725,20 +733,21 @@ class Configurations:
         for environment, services in adoption.undecryptable.items():
             self._tell_undecryptable(environment, services)
 
-    def _outcome(self, plan: Plan, migrations: list[Migration]) -> Outcome:
+    async def _outcome(self, plan: Plan, migrations: list[Migration], *, dry_run: bool) -> Outcome:
         """What a plan does to the active environment."""
         records = [record for record in plan.records if record.environment == self.active]
-        return Outcome(
+        outcome = Outcome(
             [record.service for record in records],
             [record.service for record in records if record.restart_required],
-            {
-                record.service: difference(
-                    self.state.head((self.active, record.service)), plan.head((self.active, record.service))
-                )
-                for record in records
-            },
+            {},
             migrations,
         )
+        for record in records if dry_run else ():
+            key = self.active, record.service
+            outcome.difference[record.service] = await asyncio.to_thread(
+                difference, self.state.head(key), plan.head(key)
+            )
+        return outcome
 
     def _tell_schemas(self, evolution: Evolution, migrations: list[Migration]) -> None:
         """Stand alerts about schemas on disk that do not serve."""

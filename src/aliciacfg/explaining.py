@@ -56,50 +56,59 @@ class _Said:
 class Explainer:
     """Explains one configuration."""
 
-    def __init__(self, sources: Sequence[Source], schema: ServiceSchema) -> None:
-        """Take what says something.
+    def __init__(self, document: JsonObject, sources: Sequence[Source], schema: ServiceSchema) -> None:
+        """Take what is explained, and what says something.
 
         Args:
+            document: What the layers make together.
             sources: The layers, lowest first.
             schema: Says what is secret.
         """
+        secrets = schema.secrets(document)
+        self._document = document
+        self._shown_document = documents.replace_strings(document, dict.fromkeys(secrets, REDACTED))
         self._highest_first = list(reversed(sources))
+        # In a lower layer a secret may have been written as a number.
         self._hidden = {
             place.pointer
             for source in sources
             for place in schema.places(source.patch)
-            if place.hidden or place.sensitive
+            if place.sensitive or (place.hidden and not self._is_open(place.pointer))
         }
 
-    def values(self, document: JsonObject) -> dict[str, Explained]:
-        """Every leaf of a composed document by JSON Pointer; put together they are the document."""
-        return {pointer: self._explained(pointer, value) for pointer, value in documents.leaves(document)}
+    def values(self) -> dict[str, Explained]:
+        """Every leaf of the document by JSON Pointer; put together they are the document."""
+        return {pointer: self._explained(pointer, value) for pointer, value in documents.leaves(self._shown_document)}
 
-    def removed(self, document: JsonObject) -> dict[str, Removed]:
+    def removed(self) -> dict[str, Removed]:
         """The places that a layer removed with ``null`` from what lower ones say."""
         found: dict[str, Removed] = {}
         for source in self._highest_first:
             for pointer, value in documents.leaves(source.patch):
-                if value is not None or pointer in found or documents.has(document, pointer):
+                if value is not None or pointer in found or documents.has(self._document, pointer):
                     continue
                 said = list(self._said(pointer))
                 by, lower = said[0], [item for item in said[1:] if item.value is not None]
-                if lower:
+                # A higher layer may have replaced everything around the place.
+                if lower and by.value is None:
                     overridden = [self._overridden(item) for item in lower]
                     found[pointer] = Removed(
                         layer=by.source.layer, line=by.line, overridden=overridden, revision=by.revision
                     )
         return found
 
+    def _is_open(self, pointer: str) -> bool:
+        """Whether the document shows a number or a flag here, which no name makes a secret."""
+        return isinstance(documents.find(self._document, pointer), bool | int | float)
+
     def _explained(self, pointer: str, value: Json) -> Explained:
         said = list(self._said(pointer))
-        shown = self._shown(pointer, value)
         if not said or said[0].value is None:
             # Filled in because no layer says it: who the document is for.
-            return Explained(value=shown, layer=SCHEMA, line=None, overridden=[self._overridden(item) for item in said])
+            return Explained(value=value, layer=SCHEMA, line=None, overridden=[self._overridden(item) for item in said])
         by, *lower = said
         return Explained(
-            value=shown,
+            value=value,
             layer=by.source.layer,
             line=by.line,
             overridden=[self._overridden(item) for item in lower],

@@ -172,7 +172,8 @@ class BatchRequest(Request, frozen=True, kw_only=True):
         updates: In their order; answered in the same.
     """
 
-    updates: Annotated[list[BatchUpdate], Meta(min_length=1, max_length=MAX_BATCH_UPDATES)]
+    # Not max_length: a batch over the limit is too_large, not malformed.
+    updates: Annotated[list[BatchUpdate], Meta(min_length=1, extra_json_schema={"maxItems": MAX_BATCH_UPDATES})]
     atomic: Annotated[bool, Meta(description="All or none; otherwise all that is valid.")] = False
     dry_run: DryRun = False
     comment: Comment | None = None

@@ -16,10 +16,11 @@ from aliciacfg.auditing import Auditor
 from aliciacfg.authorization import Authorization
 from aliciacfg.cache import CachedAnswer
 from aliciacfg.comparing import Side, compare
+from aliciacfg.composing import Composer
 from aliciacfg.configurations import Configurations, check_environment
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.drift import Drift
-from aliciacfg.errors import InvalidRequest, NotFound, Unavailable
+from aliciacfg.errors import InvalidRequest, NotFound, OperationError, Unavailable
 from aliciacfg.explaining import DAEMON, OVERLAY, SCHEMA, Explainer, Source
 from aliciacfg.instances import Instances
 from aliciacfg.messages import (
@@ -46,7 +47,7 @@ from aliciacfg.messages import (
 )
 from aliciacfg.records import Record, RecordHead
 from aliciacfg.sealing import REDACTED
-from aliciacfg.state import Key
+from aliciacfg.state import Entry, Key
 
 
 class Reader:
@@ -94,11 +95,13 @@ class Reader:
         return answer
 
     async def _get(self, caller: Caller, key: Key, request: GetRequest) -> Answer:
-        record = self._configurations.live(key)
-        if request.revision is not None and request.revision != record.revision:
+        newest = self._configurations.state.committed(key).revision
+        if request.revision is not None and request.revision != newest:
+            # An old revision can be looked at when the configuration is deleted, too.
             record = await self._configurations.revision(key, request.revision)
             plain = Answer(self._configurations.encoded(record), self._configurations.etag(record))
         else:
+            record = self._configurations.live(key)
             cached = await self._configurations.answer(key)
             plain = Answer(cached.body, cached.etag)
             if request.if_checksum is not None and request.if_checksum == cached.checksum:
@@ -193,7 +196,7 @@ class Reader:
         entry = self._configurations.state.committed(key)
         composer = self._configurations.planner(key[0]).composer
         found = composer.sources.environments[key[0]]
-        if entry.effective is None:
+        if entry.effective is None or not _makes(composer, key, entry):
             raise Unavailable(
                 f"What the files make of {service} in {key[0]} is not what is recorded; see its problems."
             )
@@ -203,15 +206,15 @@ class Reader:
         ]
         if entry.overlay:
             sources.append(Source(OVERLAY, entry.overlay, revisions=entry.origins))
-        explainer = Explainer(sources, composer.sources.schema(service))
+        explainer = Explainer(entry.effective.document, sources, composer.sources.schema(service))
         version = Explained(value=record.version, layer=DAEMON, line=None, overridden=[])
         return _answer(
             ExplainAnswer(
                 service=service,
                 environment=key[0],
                 revision=record.revision,
-                values={**explainer.values(entry.effective.document), "/version": version},
-                removed=explainer.removed(entry.effective.document),
+                values={**explainer.values(), "/version": version},
+                removed=explainer.removed(),
             )
         )
 
@@ -220,8 +223,8 @@ class Reader:
         names.check_service(service)
         if request.env1 is request.env2 is request.rev1 is request.rev2 is None:
             raise InvalidRequest("Say what to compare: env1 and env2, or rev1 and rev2.")
-        first = check_environment(self._configurations, request.env1 or request.environment)
-        second = check_environment(self._configurations, request.env2 or first)
+        first = check_environment(self._configurations, request.environment if request.env1 is None else request.env1)
+        second = check_environment(self._configurations, first if request.env2 is None else request.env2)
         one = await self._side((first, service), request.rev1)
         two = await self._side((second, service), request.rev2)
         apart = {"version"} if first == second else {"version", "environment"}
@@ -328,6 +331,16 @@ class Reader:
             name = marked or _variable_name(place)
             (lines if marked else made).setdefault(name, _variable_line(name, value))
         return "".join({**made, **lines}.values())
+
+
+def _makes(composer: Composer, key: Key, entry: Entry) -> bool:
+    """Whether the files and the overlay make what is recorded; an edit that was refused for this service does not."""
+    try:
+        merged = documents.merge(composer.base(*key), entry.overlay or {})
+        made = composer.effective(*key, merged if isinstance(merged, dict) else {})
+    except OperationError:
+        return False
+    return entry.live is not None and made.checksum == entry.live.checksum
 
 
 def _history_item(head: RecordHead) -> HistoryItem:

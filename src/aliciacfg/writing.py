@@ -32,6 +32,7 @@ from aliciacfg.errors import (
 )
 from aliciacfg.messages import (
     MAX_BATCH_BYTES,
+    MAX_BATCH_UPDATES,
     ActivateAnswer,
     ActivateRequest,
     Answer,
@@ -105,8 +106,14 @@ class Writer:
         self._on_invalid = on_invalid
 
     def current(self, service: str, environment: str | None) -> Current:
-        """What a conditional write is compared with."""
-        live = self._configurations.state.head((environment or self._configurations.active, service)).live
+        """What a conditional write is compared with.
+
+        Raises:
+            InvalidRequest: No service can have this name, or no environment.
+            NotFound: There is no such environment.
+        """
+        names.check_service(service)
+        live = self._configurations.state.head((check_environment(self._configurations, environment), service)).live
         return Current() if live is None else Current(live.revision, live.checksum, self._configurations.etags(live))
 
     async def set(self, caller: Caller, service: str, request: SetRequest) -> Answer:
@@ -152,7 +159,7 @@ class Writer:
             done = self._submit(plan, key, request)
         await done
         if planned is not None:
-            return self._write_answer(planned, dry_run=request.dry_run, remains=True)
+            return await self._write_answer(planned, dry_run=request.dry_run, remains=True)
         after = plan.entries[key]
         return _answer(
             DeletedAnswer(
@@ -163,7 +170,7 @@ class Writer:
                 message=f"{service} {'would have' if request.dry_run else 'has'} no configuration in {key[0]} any more",
                 remains=False,
                 dry_run=request.dry_run,
-                difference={service: difference(entry, after)} if request.dry_run else UNSET,
+                difference={service: await _difference(entry, after)} if request.dry_run else UNSET,
             )
         )
 
@@ -190,6 +197,11 @@ class Writer:
 
     async def batch(self, caller: Caller, request: BatchRequest) -> Answer:
         """Several writes in one transaction: all that are valid, or with ``atomic`` all or none."""
+        if len(request.updates) > MAX_BATCH_UPDATES:
+            raise TooLarge(
+                f"The batch has {len(request.updates)} updates; at most {MAX_BATCH_UPDATES} are allowed: send it in "
+                "parts."
+            )
         size = sum(len(documents.encode(update)) for update in request.updates)
         if size > MAX_BATCH_BYTES:
             raise TooLarge(f"The batch is {size} bytes; at most {MAX_BATCH_BYTES} are allowed: send it in parts.")
@@ -206,7 +218,7 @@ class Writer:
             keys = list(plan.entries)
             done = _nothing() if request.dry_run else self._configurations.submit(plan, builds_on=keys)
         await done
-        answers = [self._batch_result(result, request) for result in results]
+        answers = [await self._batch_result(result, request) for result in results]
         failed = sum(1 for result in results if isinstance(result, OperationError))
         return _answer(BatchAnswer(results=answers, applied=len(results) - failed, failed=failed))
 
@@ -298,7 +310,7 @@ class Writer:
             planned = self._plan(plan, key, request, wanted, origin=_origin(caller, request, operation), held=held)
             done = self._submit(plan, key, request)
         await done
-        return self._write_answer(planned, dry_run=request.dry_run)
+        return await self._write_answer(planned, dry_run=request.dry_run)
 
     def _plan(
         self, plan: Plan, key: Key, request: WriteRequest, wanted: Wanted, *, origin: Origin, held: bool = True
@@ -381,10 +393,13 @@ class Writer:
             ],
         )
 
-    def _batch_result(self, result: _Planned | OperationError, request: BatchRequest) -> Raw:
+    async def _batch_result(self, result: _Planned | OperationError, request: BatchRequest) -> Raw:
+        # A hundred long answers must not hold up those who read either.
+        await asyncio.sleep(0)
         if isinstance(result, OperationError):
             return Raw(encode_failure(result, None))
-        return Raw(encode_success(self._write_answer(result, dry_run=request.dry_run).body, None))
+        answer = await self._write_answer(result, dry_run=request.dry_run)
+        return Raw(encode_success(answer.body, None))
 
     def _patched(self, key: Key, patch: JsonObject) -> Wanted:
         """What a merge patch makes of the effective configuration, or of the files' one where that is invalid."""
@@ -459,7 +474,7 @@ class Writer:
         )
         raise Conflict(message, revision=entry.revision, checksum=entry.live.checksum if entry.live else "")
 
-    def _write_answer(self, planned: _Planned, *, dry_run: bool, remains: bool | None = None) -> Answer:
+    async def _write_answer(self, planned: _Planned, *, dry_run: bool, remains: bool | None = None) -> Answer:
         before, after, effective = planned.before, planned.after, planned.effective
         record = after.record
         if record is None:
@@ -482,7 +497,7 @@ class Writer:
             unchanged=unchanged,
             dry_run=dry_run,
             remains=UNSET if remains is None else remains,
-            difference={record.service: difference(before, after)} if dry_run else UNSET,
+            difference={record.service: await _difference(before, after)} if dry_run else UNSET,
         )
         if dry_run:
             # No ETag: the revision it would name does not exist, and another write may become it.
@@ -492,6 +507,11 @@ class Writer:
 
 def _replaced(config: JsonObject) -> Wanted:
     return lambda _base, _entry: config
+
+
+async def _difference(before: Entry, after: Entry) -> list[JsonObject]:
+    """The JSON Patch of a trial run; made in a thread, because of long arrays it takes seconds."""
+    return await asyncio.to_thread(difference, before, after)
 
 
 async def _nothing() -> None:

@@ -38,10 +38,12 @@ from aliciacfg.errors import (
 from aliciacfg.http.pages import Page
 from aliciacfg.messages import (
     MAX_REQUEST_ID_BYTES,
+    Answer,
     Caller,
     Form,
     GetRequest,
     Request,
+    WriteRequest,
     encode_failure,
     encode_internal,
     encode_success,
@@ -49,6 +51,7 @@ from aliciacfg.messages import (
 from aliciacfg.metrics import OTHER, Meter, Outcome
 from aliciacfg.operations import LOCAL_OPERATIONS, OPERATIONS, Operation, encode_answer
 from aliciacfg.service import ConfigService
+from aliciacfg.writing import Current
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -75,7 +78,6 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BODY_OVERHEAD_BYTES = 16 * 1024
 # The longest comment, each character four bytes and each byte "%xx", and as much again.
 _MAX_LINE_BYTES = 32 * 1024
-_MAX_DIGITS = 18
 _RETRY_AFTER_SECONDS = "1"
 _ANYWHERE = "/{path:.*}"
 _STARTED = web.RequestKey("started", float)
@@ -156,6 +158,7 @@ class HttpAdapter:
         self._settings = settings
         self._published_key = published_key
         self._closing = asyncio.Event()
+        self._writes: set[asyncio.Task[Answer]] = set()
         self._loopback = is_loopback(settings.host)
         self._known_hosts = _LOOPBACK_NAMES | {name.lower() for name in settings.allowed_hosts}
         self._good_hosts: set[str] = set()
@@ -176,12 +179,14 @@ class HttpAdapter:
             app.router.add_get(path, self._within(self._page(page)))
         app.router.add_route("*", _ANYWHERE, self._within(self._nowhere))
         self._app = app
+        # Cancelled with its connection: nobody waits on for a client that is gone.
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
             access_log=None,
             shutdown_timeout=settings.shutdown_seconds,
             max_line_size=_MAX_LINE_BYTES,
+            handler_cancellation=True,
         )
         self.url = ""
 
@@ -235,6 +240,8 @@ class HttpAdapter:
         """Stop listening, let requests end, close. Safe to call twice."""
         self._closing.set()
         await self._runner.cleanup()
+        if self._writes:
+            await asyncio.wait(self._writes)
 
     def _within(self, handler: _Handler, operation: str = OTHER) -> _Handler:
         """A handler within the boundary; its requests are counted as those of an operation."""
@@ -343,16 +350,23 @@ class HttpAdapter:
             raise web.HTTPNotFound
         operation.authorize(self._service, caller, name)
         _check_known(operation, fields)
-        if "expected_revision" in operation.fields and any(header in request.headers for header in _CONDITIONS):
+        conditional = operation.writes and any(header in request.headers for header in _CONDITIONS)
+        if conditional:
             # RFC 9110 §13.2.1: what would be refused without its conditions is refused for that.
             operation.parse(fields)
-            self._put_condition(request, fields, name)
+            self._put_condition(operation, request, fields, name)
         held = request.headers.get("If-None-Match")
         if held is not None and operation.name == "get":
             await self._wait(name, operation.parse(fields), held)
             # The time that a client asks to wait is none that its answer takes.
             request[_STARTED] = perf_counter()
-        answer = await operation.run(self._service, caller, name, fields)
+        try:
+            answer = await self._carried_out(operation, caller, name, fields)
+        except Conflict as error:
+            if not conditional:
+                raise
+            # Another write came between the look at the condition and this one.
+            raise _PreconditionFailed(error.message, revision=error.revision, checksum=error.checksum) from error
         if answer.form != "json":
             response = web.Response(body=answer.body, content_type=MEDIA_TYPES[answer.form], charset="utf-8")
             response.headers.update({**_HEADERS, "ETag": f'"{answer.etag}"'})
@@ -363,6 +377,15 @@ class HttpAdapter:
         if operation.writes:
             return _json(body, status=201 if answer.created else 200, etag=answer.etag)
         return self._unless_held(request, _json(body, etag=answer.etag), answer.etag)
+
+    async def _carried_out(self, operation: Operation, caller: Caller, name: str, fields: JsonObject) -> Answer:
+        """The answer of an operation; a write comes to its end also when the client is gone meanwhile."""
+        if not operation.writes:
+            return await operation.run(self._service, caller, name, fields)
+        work = asyncio.create_task(operation.run(self._service, caller, name, fields), name="http-write")
+        self._writes.add(work)
+        work.add_done_callback(self._writes.discard)
+        return await asyncio.shield(work)
 
     def _is_local(self, request: web.Request) -> bool:
         """Whether a request came in through the Unix socket."""
@@ -400,7 +423,7 @@ class HttpAdapter:
     def _unless_held(self, request: web.Request, response: web.Response, etag: str | None) -> web.Response:
         """RFC 9110 §13.1.2: what the client has already is not sent again."""
         condition = request.headers.get("If-None-Match")
-        if condition is not None and etag is not None and _etag_matches(condition, etag, weak=True):
+        if condition is not None and etag is not None and _etag_matches(condition, etag):
             return web.Response(status=304, headers={**_HEADERS, "ETag": f'"{etag}"'})
         return response
 
@@ -410,9 +433,11 @@ class HttpAdapter:
             return
         if request.revision is not None:
             raise InvalidRequest("wait_seconds waits for the newest revision; leave revision out.")
+        # A malformed pointer is told before the wait, not after it.
+        documents.parse_pointer(request.pointer or "")
         waiting = asyncio.ensure_future(
             self._service.reads.while_current(
-                name, request.environment, lambda etag: _etag_matches(held, etag, weak=True), request.wait_seconds
+                name, request.environment, lambda etag: _etag_matches(held, etag), request.wait_seconds
             )
         )
         closing = asyncio.ensure_future(self._closing.wait())
@@ -466,31 +491,29 @@ class HttpAdapter:
             raise TooLarge(f"The body is larger than the {limit} bytes that are allowed.")
         return bytes(data)
 
-    def _put_condition(self, request: web.Request, fields: JsonObject, service: str) -> None:
+    def _put_condition(self, operation: Operation, request: web.Request, fields: JsonObject, service: str) -> None:
         """Turn ``If-Match`` and ``If-None-Match: *`` (RFC 9110 §13.1) into ``expected_revision``."""
         if_match = request.headers.get("If-Match")
         if_none_match = request.headers.get("If-None-Match")
-        if "expected_revision" in fields:
-            raise InvalidRequest("expected_revision and If-Match or If-None-Match say the same; send one of them.")
+        if not issubclass(operation.request, WriteRequest):
+            raise InvalidRequest(
+                f"{operation.name} is about no single configuration; leave If-Match and If-None-Match out."
+            )
+        if "expected_revision" in fields or None not in {if_match, if_none_match}:
+            raise InvalidRequest("expected_revision, If-Match and If-None-Match say the same; send one of them.")
+        if if_none_match is not None and if_none_match.strip() != "*":
+            raise InvalidRequest('A write takes If-None-Match only as "*", which means: must not exist yet.')
         environment = fields.get("environment")
         current = self._service.writes.current(service, environment if isinstance(environment, str) else None)
-        if if_none_match is not None:
-            if if_none_match.strip() != "*":
-                raise InvalidRequest('A write takes If-None-Match only as "*", which means: must not exist yet.')
-            fields["expected_revision"] = 0
-        elif if_match is not None and if_match.strip() == "*":
-            fields["expected_revision"] = current.revision or -1
-        elif if_match is not None and any(_etag_matches(if_match, etag, weak=False) for etag in current.etags):
-            fields["expected_revision"] = current.revision
-        elif if_match is not None:
-            fields["expected_revision"] = _revision_of(if_match)
-        if fields["expected_revision"] != current.revision:
+        expected = 0 if if_match is None else _expected(if_match, current)
+        if expected != current.revision:
             raise _PreconditionFailed(
                 f"{service} is at revision {current.revision}, which is not what the request's condition says; get it "
                 "again and redo the change.",
                 revision=current.revision,
                 checksum=current.checksum,
             )
+        fields["expected_revision"] = expected
 
     async def _ready(self, _request: web.Request) -> web.Response:
         ready = self._service.ready
@@ -661,20 +684,16 @@ def _check_known(operation: Operation, fields: JsonObject) -> None:
         )
 
 
-def _etag_matches(header: str, etag: str, *, weak: bool) -> bool:
-    """RFC 9110 §8.8.3.2 on a list of entity tags, or ``*``."""
-    if header.strip() == "*":
-        return True
-    for part in header.split(","):
-        tag = part.strip()
-        if weak:
-            tag = tag.removeprefix("W/")
-        if tag == f'"{etag}"':
-            return True
-    return False
+def _etag_matches(header: str, etag: str) -> bool:
+    """Weak comparison (RFC 9110 §8.8.3.2) with a list of entity tags, or ``*``."""
+    return header.strip() == "*" or any(part.strip().removeprefix("W/") == f'"{etag}"' for part in header.split(","))
 
 
-def _revision_of(header: str) -> int:
-    """The revision of ``If-Match: "7"``; -1, which no configuration has, for any other tag."""
-    text = header.strip().strip('"')
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else -1
+def _expected(if_match: str, current: Current) -> int:
+    """The revision that ``If-Match`` expects; -1, which no configuration has, where it is not the current one."""
+    revision = current.revision
+    if if_match.strip() == "*":
+        return revision or -1
+    tags = {tag.strip().strip('"') for tag in if_match.split(",")}
+    known = {str(revision), *current.etags}
+    return revision if tags & known else -1
