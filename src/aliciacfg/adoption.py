@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from aliciacfg import documents, sealing
+from aliciacfg import documents
 from aliciacfg.composing import Undecryptable
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError, Problem, SourceError, SourceProblem, ValidationFailed
-from aliciacfg.evolution import Waiting
+from aliciacfg.evolution import Waiting, remembered
 from aliciacfg.layers import Environment, Sources
 from aliciacfg.planning import Origin, Plan, Planner
 from aliciacfg.records import AdoptedSchema, Record
@@ -101,8 +101,13 @@ class Adopter:
         Raises:
             SourceError: The active one would not be valid.
         """
-        for name, environment in self._adoption.sources.environments.items():
+        environments = self._adoption.sources.environments
+        for name, environment in environments.items():
             self._adoption.problems[name] = await self.plan_environment(environment)
+        for key, overlay in self._migrated.items():
+            if key[0] not in environments:
+                # Whoever brings the environment's files back finds its changes as the new schema has them.
+                self._adoption.planner.replace_overlay(self._adoption.plan, key, overlay)
         self._refuse_active()
 
     async def plan_environment(
@@ -125,7 +130,7 @@ class Adopter:
         for service in sorted(environment.services | known):
             # Hundreds of services take long enough to be felt by those who read.
             await asyncio.sleep(0)
-            if _undecryptable(heads.get(service, Entry())):
+            if heads.get(service, Entry()).undecryptable:
                 undecryptable.append(service)
                 continue
             try:
@@ -186,18 +191,24 @@ class Adopter:
             for problem in listed
         ]
         if found:
-            raise SourceError(found)
+            raise SourceError(found, services=self._adoption.problems[active].keys() - {""})
 
 
-def changed_schemas(sources: Sources, serving: Mapping[str, JsonObject | None]) -> list[AdoptedSchema]:
-    """The schemas that serve from now on and did not before."""
-    found: list[AdoptedSchema] = []
-    for service in sorted({*serving, *sources.schemas}):
-        schema = sources.schemas.get(service)
-        own = None if schema is None else schema.own
-        if service not in serving or not documents.equal(own, serving[service]):
-            found.append(AdoptedSchema(service, None if own is None else documents.canonical(own)))
-    return found
+def serving_schemas(sources: Sources, before: Mapping[str, JsonObject | None]) -> dict[str, JsonObject | None]:
+    """The schemas that serve from now on, by service, and what is kept of those that did."""
+    services = sorted({*before, *sources.schemas})
+    return {service: remembered(sources.schemas.get(service), before.get(service)) for service in services}
+
+
+def changed_schemas(
+    before: Mapping[str, JsonObject | None], after: Mapping[str, JsonObject | None]
+) -> list[AdoptedSchema]:
+    """What differs between two results of ``serving_schemas``."""
+    return [
+        AdoptedSchema(service, None if own is None else documents.canonical(own))
+        for service, own in after.items()
+        if service not in before or not documents.equal(own, before[service])
+    ]
 
 
 def as_problem(problem: SourceProblem) -> Problem:
@@ -221,7 +232,3 @@ def _located(environment: Environment, service: str, problem: Problem) -> Proble
         f"/services/{documents.escape(service)}{problem.pointer}",
         f"{where}: {service} {problem.pointer or '(document)'}: {problem.message}",
     )
-
-
-def _undecryptable(entry: Entry) -> bool:
-    return any(sealing.is_sealed(value) for _, value in documents.walk_strings(entry.overlay or {}))

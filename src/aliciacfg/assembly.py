@@ -109,7 +109,9 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
             metrics=Metrics(operations=BY_NAME, version=VERSION),
             instance=data.instance,
         )
-        patrol = Patrol(configurations=configurations, store=store, drift=drift, instances=instances, label=_label)
+        patrol = Patrol(
+            configurations=configurations, store=store, alerts=alerts, drift=drift, instances=instances, label=_label
+        )
         yield Core(alerts, drift, store, writer, configurations, auditor, patrol, service)
     finally:
         auditor.flush()

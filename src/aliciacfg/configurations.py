@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from aliciacfg import documents, names, sealing
-from aliciacfg.adoption import Adopter, Adoption, Problems, SchemaRefused, as_problems, changed_schemas
+from aliciacfg.adoption import Adopter, Adoption, Problems, SchemaRefused, as_problems, changed_schemas, serving_schemas
 from aliciacfg.alerts import Alerts
 from aliciacfg.authorization import Authorization
 from aliciacfg.cache import AnswerCache, CachedAnswer
@@ -47,7 +47,7 @@ from aliciacfg.planning import (
     sealed_document,
     sealed_pointers,
 )
-from aliciacfg.records import Announcement, AuditEntry, Cause, Recipient, Record, RecordHead, Write
+from aliciacfg.records import Announcement, AuditEntry, Cause, Overlay, Recipient, Record, RecordHead, Write
 from aliciacfg.resealing import reseal
 from aliciacfg.sealing import Keyring, PublicKey, key_ids
 from aliciacfg.state import Entry, Key, State
@@ -60,6 +60,9 @@ _REQUESTED = "requested_environment"
 _DEFINED = "defined_services"
 _RULED = "access_rules"
 
+
+# Stands for an overlay that somebody changed in the database: like one that does not open, it is not used.
+_UNBELIEVABLE: JsonObject = {"changed in the database": f"{sealing.PREFIX}?"}
 
 _NO_FILES = "The environment files cannot be used, so nothing can be changed; see the health alerts."
 
@@ -93,6 +96,8 @@ class Configurations:
         last_update: Unix seconds of the newest revision since the start.
         revisions: How many were committed since the start, by cause.
         degraded: Why the files on disk are not the ones that serve, or None.
+        refused_schemas: The schema files on disk of which those of before serve since the start.
+        retry_files: What kept files from being taken over has changed since: another try may go well.
         planning: Held from the first look at a head until the plan is submitted, by whoever waits in between.
     """
 
@@ -127,6 +132,8 @@ class Configurations:
         self._serving: dict[str, JsonObject | None] = {}
         self._ruled = False
         self._waiters: dict[Key, set[asyncio.Future[None]]] = {}
+        self._reloading = asyncio.Lock()
+        self._in_the_way: frozenset[str] = frozenset()
         self.planning = asyncio.Lock()
         self.cache = cache
         self.state = State()
@@ -136,6 +143,8 @@ class Configurations:
         self.last_update: float | None = None
         self.revisions: Counter[Cause] = Counter()
         self.degraded: str | None = None
+        self.refused_schemas: list[str] = []
+        self.retry_files = False
         store.on_abort = self._aborted
 
     async def load(self, requested_environment: str) -> dict[str, str]:
@@ -152,7 +161,7 @@ class Configurations:
         entries: dict[Key, Entry] = {}
         for key in records.keys() | overlays.keys():
             overlay = overlays.get(key)
-            patch = None if overlay is None or overlay.patch is None else self._open_overlay(*key, overlay.patch)
+            patch = None if overlay is None else self._open_overlay(overlay)
             entries[key] = Entry(records.get(key), patch, origins={} if overlay is None else overlay.origins)
         self.state.commit(entries)
         self._serving = {
@@ -182,7 +191,7 @@ class Configurations:
             self.active = requested_environment
         meta = {_ACTIVE: self.active, _REQUESTED: requested_environment, _EPOCH: str(self.epoch)}
         try:
-            await self._adopt(await asyncio.to_thread(self._load_sources), meta=meta, starting=True)
+            await self._adopt(await self._read_files(), meta=meta, starting=True)
         except SourceError as error:
             # An environment that cannot be activated is not moved to: what the bus holds stays as it is.
             if moved or not any(True for _ in self.state.live(self.active)):
@@ -204,18 +213,23 @@ class Configurations:
                 everything stays as it was.
             Unavailable: The store cannot write; everything stays as it was.
         """
-        try:
-            outcome = await self._adopt(
-                await asyncio.to_thread(self._load_sources), meta={}, dry_run=dry_run, migrate=migrate
-            )
-        except SourceError as error:
-            if not dry_run:
+        # One after another: what was read before must not be taken over after what was read later.
+        async with self._reloading:
+            if dry_run:
+                return await self._adopt(await self._read_files(), meta={}, dry_run=True, migrate=migrate)
+            self.retry_files = False
+            try:
+                outcome = await self._adopt(await self._read_files(), meta={}, migrate=migrate)
+            except SourceError as error:
                 self._degrade(error)
-            raise
-        if not dry_run:
+                raise
             self.degraded = None
+            self.refused_schemas = []
             self._alerts.clear("validation_failed")
-        return outcome
+            return outcome
+
+    async def _read_files(self) -> Sources:
+        return await asyncio.to_thread(self._load_sources)
 
     async def activate(self, name: str, origin: Origin, *, dry_run: bool = False) -> Outcome:
         """Make another environment the active one: every service of it is checked first, and all move at once.
@@ -439,6 +453,10 @@ class Configurations:
             raise NotFound(
                 f"With revision {number} {key[1]} was deleted in {key[0]}; its content is in the one before."
             )
+        if not self._chain.confirms(record):
+            raise Unavailable(
+                f"Revision {number} of {key[1]} in {key[0]} is not what was written; somebody changed the database."
+            )
         return record
 
     def open_record(self, record: Record) -> tuple[JsonObject, list[Problem]]:
@@ -481,8 +499,10 @@ class Configurations:
             return found
         stored = await self._store.record(*key, record.revision)
         newest = self.state.committed(key).live
-        # Another revision may have been committed while the store was read.
-        if newest is not None and (stored is None or stored.revision != newest.revision):
+        # Another revision may have been committed while the store was read, or somebody changed it there.
+        if newest is not None and (
+            stored is None or stored.revision != newest.revision or not self._chain.confirms(stored)
+        ):
             stored = newest
         return self._remember(key, stored or record)
 
@@ -585,6 +605,8 @@ class Configurations:
                 self._remember(key, entry.live)
         for record in plan.records:
             self._wake((record.environment, record.service))
+        if any(service in self._in_the_way for _, service in plan.entries):
+            self.retry_files = True
         if plan.records:
             self.last_update = plan.records[-1].timestamp
             self.revisions.update(record.cause for record in plan.records)
@@ -641,13 +663,14 @@ class Configurations:
         async with self.planning:
             evolution = Evolver(self._make_composer, self.state.all_heads()).evolve(sources, self._serving)
             if evolution.problems and not starting:
-                raise SchemaRefused(evolution.problems)
+                raise _refusal(evolution)
             try:
                 adoption, migrations = await self._plan_files(evolution, migrate=migrate, dry_run=dry_run)
             except SourceError as error:
-                raise SourceError([*error.problems, *_waiting_problems(evolution)]) from error
+                told = [*evolution.problems, *error.problems, *_waiting_problems(evolution)]
+                raise SourceError(told, services=error.services) from error
             plan = adoption.plan
-            plan.schemas += changed_schemas(adoption.sources, self._serving)
+            plan.schemas += changed_schemas(self._serving, serving_schemas(adoption.sources, self._serving))
             plan.meta.update(meta)
             if adoption.sources.access is not None and not self._ruled:
                 plan.meta[_RULED] = "since"
@@ -674,25 +697,23 @@ class Configurations:
         adopter.reseal(await self._newly_secret(serving))
         await adopter.plan_all()
         return adoption, [
-            _migration(waiting, adoption.plan, done=waiting in ready and not dry_run, dry_run=dry_run)
-            for waiting in evolution.waiting
+            _migration(waiting, adoption.plan, ready=waiting in ready, dry_run=dry_run) for waiting in evolution.waiting
         ]
 
     async def _newly_secret(self, sources: Sources) -> list[Record]:
         """Every revision of which a changed schema calls more secret than is sealed, sealed so."""
         found: list[Record] = []
-        changed = [item.service for item in changed_schemas(sources, self._serving) if item.document is not None]
-        for service in changed:
+        for changed in changed_schemas(self._serving, serving_schemas(sources, self._serving)):
             # What waits for the disk was planned under the old schema.
             await self._store.submit(Write(), lambda: None)
-            for record in await self._store.all_of(service):
+            for record in await self._store.all_of(changed.service):
                 await asyncio.sleep(0)
                 if (more := self._sealed_further(record, sources)) is not None:
                     found.append(more)
         return found
 
     def _sealed_further(self, record: Record, sources: Sources) -> Record | None:
-        if record.deleted:
+        if record.deleted or not self._chain.confirms(record):
             return None
         document, _ = open_record(record, self._keyring)
         sealed = set(sealed_pointers(record))
@@ -718,8 +739,8 @@ class Configurations:
         before = self._planner, self._problems, self._defined, self._serving
         # From here on writes build on the new files: their plans come after this one.
         self._planner, self._problems, self._defined = adoption.planner, adoption.problems, adoption.defined
-        self._serving = {**self._serving, **{name: found.own for name, found in adoption.sources.schemas.items()}}
-        self._serving.update({item.service: None for item in adoption.plan.schemas if item.document is None})
+        self._serving = serving_schemas(adoption.sources, self._serving)
+        self._in_the_way = frozenset()
         try:
             await self.submit(adoption.plan)
             if adoption.plan.resealed:
@@ -752,8 +773,10 @@ class Configurations:
     def _tell_schemas(self, evolution: Evolution, migrations: list[Migration]) -> None:
         """Stand alerts about schemas on disk that do not serve."""
         if evolution.problems:
-            self._degrade(SchemaRefused(evolution.problems))
+            self._degrade(_refusal(evolution))
+            self.refused_schemas = [move.file for move in evolution.refused]
         waiting = [item for item in migrations if not item.done]
+        self._in_the_way |= {item.service for item in waiting if item.problems}
         if not waiting:
             self._alerts.clear("migration_pending")
             return
@@ -769,8 +792,9 @@ class Configurations:
         if services:
             self._alerts.stand(
                 "undecryptable",
-                f"Changes made at run time to {', '.join(services)} in {environment} are sealed with a key that is not "
-                "here; their last revisions go on serving. Restore the key file, or set these services anew.",
+                f"Changes made at run time to {', '.join(services)} in {environment} do not open: their key is not "
+                "here, or somebody changed them in the database. Their last revisions go on serving. Restore the key "
+                "file, or set these services anew.",
                 of=environment,
             )
         else:
@@ -804,15 +828,19 @@ class Configurations:
     def _environment_message(self, name: str) -> bytes:
         return documents.encode({"environment": name, "epoch": self.epoch})
 
-    def _open_overlay(self, environment: str, service: str, patch: bytes) -> JsonObject:
+    def _open_overlay(self, stored: Overlay) -> JsonObject | None:
         """An overlay with its secrets in the open; one that does not open stays sealed."""
-        overlay: JsonObject = msgspec.json.decode(patch)
+        if stored.patch is None:
+            return None
+        if not stored.confirmed:
+            return dict(_UNBELIEVABLE)
+        overlay: JsonObject = msgspec.json.decode(stored.patch)
         opened: dict[str, str] = {}
         for pointer, value in documents.walk_strings(overlay):
             if sealing.is_sealed(value):
                 try:
                     opened[pointer] = self._keyring.open(
-                        value, service=service, environment=environment, pointer=pointer
+                        value, service=stored.service, environment=stored.environment, pointer=pointer
                     )
                 except sealing.CannotOpen:
                     continue
@@ -823,6 +851,7 @@ class Configurations:
         first = str(error.problems[0]) if error.problems else "nothing is wrong"
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         self.degraded = first
+        self._in_the_way = error.services
         self._alerts.stand(
             "validation_failed",
             f"The files were not taken over, the configurations before them go on serving: {first}{more}",
@@ -846,11 +875,14 @@ def check_environment(configurations: Configurations, name: str | None) -> str:
     return name
 
 
-def _migration(waiting: Waiting, plan: Plan, *, done: bool, dry_run: bool) -> Migration:
+def _refusal(evolution: Evolution) -> SchemaRefused:
+    return SchemaRefused(evolution.problems, services={move.service for move in evolution.refused})
+
+
+def _migration(waiting: Waiting, plan: Plan, *, ready: bool, dry_run: bool) -> Migration:
     """A move of a schema as requesters see it."""
     move = waiting.move
     keys = [(environment, move.service) for environment in sorted(waiting.overlays)]
-    told = dry_run and not waiting.problems
     return Migration(
         service=move.service,
         from_version=move.from_version,
@@ -858,8 +890,10 @@ def _migration(waiting: Waiting, plan: Plan, *, done: bool, dry_run: bool) -> Mi
         files=[step.file for step in move.steps or ()],
         environments=[environment for environment, _ in keys],
         problems=waiting.problems,
-        done=done,
-        difference={key[0]: difference(plan.state.head(key), plan.head(key)) for key in keys} if told else UNSET,
+        done=ready and not dry_run,
+        difference={key[0]: difference(plan.state.head(key), plan.head(key)) for key in keys}
+        if ready and dry_run
+        else UNSET,
     )
 
 

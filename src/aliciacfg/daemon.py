@@ -110,6 +110,7 @@ async def _run(
             lambda: layers.stamp_files(source_paths(settings)),
             lambda: _take_files(core.configurations),
             on_settled=core.patrol.compare_files,
+            again=lambda: core.configurations.retry_files,
         )
         await core.configurations.start(settings.environment)
         if settings.admin_token_file is not None:

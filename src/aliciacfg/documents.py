@@ -312,14 +312,30 @@ def json_patch(old: JsonObject, new: JsonObject) -> list[JsonObject]:
 
 def json_patch_problem(operations: Json) -> str | None:
     """Why a value is no JSON Patch (RFC 6902 §3, §4), or None if it is one."""
+    if not isinstance(operations, list):
+        return f"found {type_name(operations)}; expected a list of operations"
+    found = ((number, operation_problem(operation)) for number, operation in enumerate(operations))
+    return next((f"operation {number}: {problem}" for number, problem in found if problem), None)
+
+
+def operation_problem(operation: Json) -> str | None:
+    """Why a value is no operation of a JSON Patch (RFC 6902 §4), or None if it is one."""
     try:
         # Whatever it is: that it may be something else is what is found out.
-        patch = jsonpatch.JsonPatch(cast("Any", operations))
+        (known,) = jsonpatch.JsonPatch([cast("Any", operation)]).patch
     except _JSON_PATCH_ERRORS as error:
         return str(error)
-    for number, operation in enumerate(patch.patch):
-        if operation["op"] in _WITH_VALUE and "value" not in operation:
-            return f"operation {number}, {operation['op']}, has no value"
+    if known["op"] in _WITH_VALUE and "value" not in known:
+        return f"{known['op']} has no value"
+    if known["op"] not in _WITH_FROM:
+        return None
+    # At this the library looks only when it applies it.
+    if not isinstance(known.get("from"), str):
+        return f"{known['op']} has no 'from', a JSON Pointer"
+    try:
+        parse_pointer(known["from"])
+    except InvalidRequest as error:
+        return error.message
     return None
 
 
@@ -348,4 +364,5 @@ def _holds(document: Json, operation: JsonObject) -> bool:
 
 
 _WITH_VALUE = frozenset({"add", "replace", "test"})
+_WITH_FROM = frozenset({"move", "copy"})
 _JSON_PATCH_ERRORS = (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError, ValueError)

@@ -10,6 +10,7 @@ from aliciacfg.messages import DriftItem
 from aliciacfg.records import DriftKind
 
 KINDS: tuple[DriftKind, ...] = get_args(DriftKind)
+_MAX_ITEMS = 1000
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -21,6 +22,8 @@ class Finding(msgspec.Struct, frozen=True):
 
 class Drift:
     """What drifts now, by kind and subject; each new finding is alerted once.
+
+    Of very many at a time the rest is neither kept nor told: whoever mends those sees them then.
 
     Attributes:
         found: How often each kind was found since the start.
@@ -48,6 +51,8 @@ class Drift:
         known = self._items.get(key)
         if known is not None:
             self._items[key] = msgspec.structs.replace(known, message=message)
+            return
+        if len(self._items) >= _MAX_ITEMS:
             return
         self._items[key] = DriftItem(kind=kind, subject=subject, message=message, since=self._clock(), service=service)
         self.found[kind] += 1

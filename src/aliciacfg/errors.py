@@ -82,10 +82,16 @@ class AliciacfgError(Exception):
 
 
 class SourceError(AliciacfgError):
-    """Files that cannot be used, with every problem found in them."""
+    """Files that cannot be used, with every problem found in them.
 
-    def __init__(self, problems: Iterable[SourceProblem]) -> None:
+    Attributes:
+        problems: All of them.
+        services: The services whose configuration would be invalid: changing it may mend what is wrong, too.
+    """
+
+    def __init__(self, problems: Iterable[SourceProblem], *, services: Iterable[str] = ()) -> None:
         self.problems = tuple(problems)
+        self.services = frozenset(services)
         super().__init__(*self.problems)
 
     def __str__(self) -> str:

@@ -43,8 +43,18 @@ class Move:
 
     @property
     def to_version(self) -> str:
-        """The version on disk."""
-        return versions.FIRST if self.new is None else self.new.version
+        """The version on disk; the one that serves where the file is gone."""
+        return self.from_version if self.new is None else self.new.version
+
+    @property
+    def raised(self) -> bool:
+        """Whether it is to a higher major version."""
+        return versions.major(self.to_version) > versions.major(self.from_version)
+
+    @property
+    def file(self) -> str:
+        """The schema file as its operator names it."""
+        return (self.new.file if self.new else "") or f"schemas/{self.service}.yaml"
 
 
 @dataclass(slots=True)
@@ -108,26 +118,29 @@ class Evolver:
                 there had none.
         """
         result = Evolution(sources)
-        moves = [
-            move for service in sorted({*serving, *sources.schemas}) if (move := self._move(sources, serving, service))
-        ]
-        waiting = [move for move in moves if move.steps is not None and self._overlays(move.service)]
-        result.sources = sources.with_schemas({move.service: move.old for move in waiting})
-        result.waiting = [self._tried(sources, move) for move in waiting]
-        for move in moves:
-            if move not in waiting and (problems := list(self._broken(sources, move))):
+        for service in sorted({*serving, *sources.schemas}):
+            move = self._move(sources, serving, service)
+            if move is None:
+                continue
+            if move.steps is not None and self._overlays(service):
+                result.waiting.append(self._tried(sources, move))
+            elif problems := list(self._broken(sources, move)):
                 result.problems += problems
                 result.refused.append(move)
+            elif move.raised and move.old is not None and self._overlays(service):
+                # Its migration may be saved a moment later: taken now, the schema would leave changes behind unseen.
+                result.waiting.append(Waiting(move, problems=[Problem("", self._missing(move))]))
+        result.sources = sources.with_schemas({waiting.move.service: waiting.move.old for waiting in result.waiting})
         return result
 
     def _move(self, sources: Sources, serving: Mapping[str, JsonObject | None], service: str) -> Move | None:
         new = sources.schemas.get(service)
         old = serving.get(service)
-        if documents.equal(old, None if new is None else new.own):
+        if documents.equal(old, remembered(new, old)):
             return None
         before = None if old is None or schema_problems(old, title=service) else ServiceSchema(old, title=service)
         move = Move(service, before, new, None)
-        if versions.major(move.to_version) <= versions.major(move.from_version):
+        if not move.raised:
             return move
         known = sources.migrations.get(service, ())
         return Move(service, before, new, migrations.steps_between(known, move.from_version, move.to_version))
@@ -135,6 +148,13 @@ class Evolver:
     def _composers(self, sources: Sources, move: Move) -> tuple[Composer, Composer]:
         """What composes with the schema that serves, and with the one on disk."""
         return self._make_composer(sources.with_schemas({move.service: move.old})), self._make_composer(sources)
+
+    def _missing(self, move: Move) -> str:
+        places = ", ".join(self._overlays(move.service))
+        return (
+            f"no migrations lead from version {move.from_version} to {move.to_version}. Write {_file_name(move)}; an "
+            f"empty list, [], if the changes made at run time in {places} stay as they are"
+        )
 
     def _overlays(self, service: str) -> dict[str, JsonObject]:
         return {name: entry.overlay for name, entry in self._heads.get(service, {}).items() if entry.overlay}
@@ -146,15 +166,14 @@ class Evolver:
         """The migrated overlays of a move, and whether every stored configuration would be valid with them."""
         waiting = Waiting(move)
         for environment, overlay in self._overlays(move.service).items():
-            try:
-                waiting.overlays[environment] = migrations.migrate(overlay, move.steps or [])
-            except InvalidRequest as error:
-                waiting.problems.append(Problem("", f"{environment}: {error.message}"))
-        before, after = (
-            self._make_composer(sources.with_schemas({move.service: move.old})),
-            self._make_composer(sources),
-        )
+            problems = self._migrate(waiting, environment, overlay)
+            waiting.problems += [Problem(found.pointer, f"{environment}: {found.message}") for found in problems]
+        failed = self._overlays(move.service).keys() - waiting.overlays.keys()
+        before, after = self._composers(sources, move)
         for environment, entry in self._stored(move.service).items():
+            if environment in failed or environment not in sources.environments:
+                # Without its files nothing can be composed; its overlay moves along.
+                continue
             overlay = waiting.overlays.get(environment, entry.overlay)
             old = _composed(before, environment, move.service, entry.overlay)
             new = _composed(after, environment, move.service, overlay, hidden=_secrets(old, entry))
@@ -164,12 +183,21 @@ class Evolver:
                 ]
         return waiting
 
+    def _migrate(self, waiting: Waiting, environment: str, overlay: JsonObject) -> list[Problem]:
+        """Migrate one overlay, or say why it cannot be."""
+        move = waiting.move
+        if self._heads[move.service][environment].undecryptable:
+            message = "changes made at run time do not open; restore the key file, or set the service anew"
+            return [Problem("", message)]
+        try:
+            waiting.overlays[environment] = migrations.migrate(overlay, move.steps or [])
+        except InvalidRequest as error:
+            return [Problem("", error.message)]
+        return []
+
     def _broken(self, sources: Sources, move: Move) -> Iterable[SourceProblem]:
         """The stored configurations that the old schema takes and the new one does not."""
-        before, after = (
-            self._make_composer(sources.with_schemas({move.service: move.old})),
-            self._make_composer(sources),
-        )
+        before, after = self._composers(sources, move)
         for environment, entry in self._stored(move.service).items():
             old = _composed(before, environment, move.service, entry.overlay)
             new = _composed(after, environment, move.service, entry.overlay, hidden=_secrets(old, entry))
@@ -177,20 +205,47 @@ class Evolver:
                 continue
             for problem in _problems(new):
                 yield SourceProblem(
-                    f"schemas/{move.service}.yaml",
+                    move.file,
                     None,
                     f"would break the stored configuration of {move.service} in {environment}: "
-                    f"{problem.pointer or '(document)'}: {problem.message}. {_remedy(move)}",
+                    f"{problem.pointer or '(document)'}: {problem.message}. {_remedy(move, entry)}; until then the old "
+                    "schema serves",
                     problem.pointer,
                 )
 
 
-def _remedy(move: Move) -> str:
-    before, after = versions.major(move.from_version), versions.major(move.to_version)
-    target = after if after > before else before + 1
-    name = f"schemas/{move.service}/{migrations.DIRECTORY}/{before}-to-{target}.yaml"
-    raised = "" if after > before else f"raise its version to {target}.0.0 and "
-    return f"Mend the configuration first, or {raised}write {name}; until then the old schema serves"
+def remembered(schema: ServiceSchema | None, before: JsonObject | None) -> JsonObject | None:
+    """What is kept of a schema that serves.
+
+    Where its file is gone, a schema that asks for nothing, of the version that it had: changes made at run time are
+    written for that one, and are not migrated to it once more when the file comes back.
+
+    Args:
+        schema: The one on disk.
+        before: What was kept so far.
+    """
+    if schema is not None:
+        return schema.own
+    return None if before is None else {name: value for name, value in before.items() if name == "version"}
+
+
+def _remedy(move: Move, entry: Entry) -> str:
+    """What to do about a configuration that a schema would break."""
+    if not entry.overlay:
+        return "All of it comes from the environment files: mend those for the new schema"
+    if move.new is None:
+        return "Mend the configuration first, or put the file back"
+    raised = "" if move.raised else f"raise the schema's version to {_next_major(move)}.0.0 and "
+    return f"Mend the configuration first, or {raised}write {_file_name(move)}"
+
+
+def _next_major(move: Move) -> int:
+    return versions.major(move.to_version if move.raised else move.from_version) + (not move.raised)
+
+
+def _file_name(move: Move) -> str:
+    step = f"{versions.major(move.from_version)}-to-{_next_major(move)}"
+    return f"schemas/{move.service}/{migrations.DIRECTORY}/{step}.yaml"
 
 
 def _composed(

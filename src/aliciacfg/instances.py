@@ -6,6 +6,8 @@ Reports are believed as they come: the bus adapter says whose they are.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from aliciacfg.drift import Drift, Finding
 from aliciacfg.messages import AppliedReport, InstanceItem
 from aliciacfg.records import Applied, Record, Write
@@ -16,9 +18,10 @@ _SAVE_SECONDS = 60.0
 
 
 @dataclass(slots=True)
-class _Lag:
-    """The revision that the copies of a service have to apply, and since when."""
+class _Wanted:
+    """The revision that the copies of a service have to apply, and since when this is known."""
 
+    environment: str
     revision: int
     since: float
 
@@ -26,7 +29,8 @@ class _Lag:
 @dataclass(slots=True)
 class _Known:
     by_name: dict[str, Applied] = field(default_factory=dict[str, Applied])
-    lag: _Lag | None = None
+    saved: dict[str, float] = field(default_factory=dict[str, float])
+    wanted: _Wanted | None = None
 
 
 class Instances:
@@ -56,7 +60,9 @@ class Instances:
         self._grace = grace_seconds
         self._clock = clock
         for item in applied:
-            self._services.setdefault(item.service, _Known()).by_name[item.instance] = item
+            known = self._services.setdefault(item.service, _Known())
+            known.by_name[item.instance] = item
+            known.saved[item.instance] = item.last_seen
 
     def of(self, service: str, *, current: Record) -> list[InstanceItem]:
         """The copies of a service by name, compared with a revision."""
@@ -86,12 +92,6 @@ class Instances:
         known = self._services.setdefault(service, _Known())
         before = known.by_name.get(report.instance)
         now = self._clock()
-        same = before is not None and _essence(before) == (
-            report.revision,
-            report.checksum,
-            report.status,
-            report.error,
-        )
         item = Applied(
             service=service,
             instance=report.instance,
@@ -100,17 +100,21 @@ class Instances:
             checksum=report.checksum,
             status=report.status,
             error=report.error,
-            since=before.since if same and before is not None else now,
+            since=now,
             last_seen=now,
         )
-        if same and before is not None and now - before.last_seen < _SAVE_SECONDS:
+        same = before is not None and _essence(before) == _essence(item)
+        if same and before is not None:
+            item = msgspec.structs.replace(item, since=before.since)
+        known.by_name[report.instance] = item
+        if same and now - known.saved[report.instance] < _SAVE_SECONDS:
             # Copies that report all the time must not make the disk busy.
             return None
-        known.by_name[report.instance] = item
+        known.saved[report.instance] = now
         forgotten: list[Applied] = []
         while len(known.by_name) > _MAX_INSTANCES:
             forgotten.append(min(known.by_name.values(), key=lambda other: other.last_seen))
-            del known.by_name[forgotten[-1].instance]
+            del known.by_name[forgotten[-1].instance], known.saved[forgotten[-1].instance]
         return Write(applied=(item,), forgotten=tuple(forgotten))
 
     def forget(self, service: str) -> Write | None:
@@ -126,24 +130,30 @@ class Instances:
             current = self._current(service)
             if current is None:
                 continue
-            if known.lag is None or known.lag.revision != current.revision:
-                known.lag = _Lag(current.revision, max(current.timestamp, now if known.lag else current.timestamp))
+            wanted = known.wanted
+            if wanted is None or (wanted.environment, wanted.revision) != (current.environment, current.revision):
+                # Not when it was recorded: another environment's revision may be old, and is wanted only now.
+                wanted = known.wanted = _Wanted(current.environment, current.revision, now)
             for item in known.by_name.values():
-                message = self._lags(item, current, known.lag, now)
+                message = self._lags(item, current, wanted, now)
                 if message is not None:
                     findings[f"{service}/{item.instance}"] = Finding(message, service)
         self._drift.settle("instance", findings)
 
-    def _lags(self, item: Applied, current: Record, lag: _Lag, now: float) -> str | None:
+    def _lags(self, item: Applied, current: Record, wanted: _Wanted, now: float) -> str | None:
         if _runs(item, current) or now - item.last_seen > FORGOTTEN_SECONDS:
             return None
         what = f"{item.service} {item.instance!r}"
-        if item.status == "rejected" and item.revision == current.revision:
+        meant = item.environment == current.environment and item.revision == current.revision
+        if item.status == "rejected" and meant:
             return f"{what} rejected revision {current.revision}: {item.error or 'it does not say why'}"
-        if now - lag.since < self._grace:
+        # A copy that has just come may begin with what it remembers.
+        if now - max(wanted.since, item.since) < self._grace:
             return None
         if item.status == "restart_pending":
             return f"{what} has to be restarted to take revision {current.revision}"
+        if meant:
+            return f"{what} runs something else than revision {current.revision}: its checksum is another one"
         return f"{what} runs revision {item.revision}, not {current.revision}; is it alive, and does it read updates?"
 
 
@@ -156,5 +166,5 @@ def _runs(item: Applied, current: Record) -> bool:
     )
 
 
-def _essence(item: Applied) -> tuple[int, str, str, str | None]:
-    return item.revision, item.checksum, item.status, item.error
+def _essence(item: Applied) -> tuple[str, int, str, str, str | None]:
+    return item.environment, item.revision, item.checksum, item.status, item.error

@@ -19,10 +19,17 @@ from aliciacfg import documents
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import InvalidRequest, OperationError
 from aliciacfg.records import AuditEntry, ChainedRow, Overlay, Record, RecordHead
-from aliciacfg.sealing import CannotOpen, Keyring, is_sealed
+from aliciacfg.sealing import CannotOpen, Keyring, UnknownKey, is_sealed
 
 START = b"\x00" * 32
 """What the first row is linked to."""
+TORN = b"\xff" * 32
+"""What a row is linked to where the end of the chain was tampered with: it never is confirmed."""
+
+_NAME_BYTES = 4
+
+End = tuple[int, bytes, bytes, bytes]
+"""The note about the end of the chain: sequence and code of the last row, sum of the overlays' codes, seal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +69,22 @@ class Findings:
 
 
 class Chain:
-    """Computes codes; knows the key and no rows."""
+    """Computes codes; knows the key and no rows.
+
+    Digests and the codes of overlays begin with a name of their key. It proves nothing, but what names another key,
+    because the key file was lost, cannot be told from what somebody changed, and is not held against anybody who reads
+    it.
+    """
 
     def __init__(self, keyring: Keyring) -> None:
         self._key = keyring.derive(b"aliciacfg chain v1")
         self._keyring = keyring
+        self._name = self._code(b"name")[:_NAME_BYTES]
 
     def digest(self, document: JsonObject, *, service: str, environment: str) -> str:
         """Keyed digest of a configuration, ``version`` included, with its secrets in the open."""
-        return self._code(documents.canonical([environment, service, document])).hex()
+        code = self._code(documents.canonical([environment, service, document]))
+        return f"{self._name.hex()}:{code.hex()}"
 
     def link(self, previous: bytes, row: RecordHead | AuditEntry) -> bytes:
         """The code of a row behind the one whose code is ``previous``."""
@@ -78,19 +92,52 @@ class Chain:
 
     def seal_overlay(self, overlay: Overlay) -> bytes:
         """The code of an overlay as it is stored, which stands for itself: overlays are replaced."""
-        return self._code(msgspec.json.encode([overlay.environment, overlay.service, overlay.patch, overlay.origins]))
+        row = [overlay.environment, overlay.service, overlay.patch, overlay.origins]
+        return self._name + self._code(msgspec.json.encode(row))
 
-    def seal_head(self, sequence: int, mac: bytes) -> bytes:
-        """The code of the end of the chain, without which rows could be cut off unseen."""
-        return self._code(msgspec.json.encode(["head", sequence, mac.hex()]))
+    def seal_end(self, sequence: int, mac: bytes, overlays: bytes) -> End:
+        """The note about the end of the chain, without which rows could be cut off unseen.
+
+        Args:
+            sequence: Of the last row.
+            mac: Its code.
+            overlays: The ``total`` of the codes of all overlays.
+        """
+        return sequence, mac, overlays, self._code(msgspec.json.encode(["end", sequence, mac.hex(), overlays.hex()]))
+
+    def confirmed_end(self, found: Sequence[object] | None) -> End | None:
+        """What was read as the note about the end of the chain, if it is one that ``seal_end`` made."""
+        match found:
+            case [int(sequence), bytes(mac), bytes(overlays), bytes(sealed)]:
+                end = self.seal_end(sequence, mac, overlays)
+                return end if hmac.compare_digest(end[-1], sealed) else None
+            case _:
+                return None
+
+    def confirms(self, record: Record) -> bool:
+        """Whether the content of a revision is what was written, as far as that can be told with the keys here."""
+        try:
+            content = self.recompute(record)
+        except OperationError:
+            return False
+        foreign = not record.digest.startswith(f"{self._name.hex()}:")
+        return content is None or foreign or content == (record.digest, record.checksum)
+
+    def confirms_overlay(self, overlay: Overlay, code: object) -> bool:
+        """Whether an overlay is what was written, as far as that can be told with the keys here."""
+        if not isinstance(code, bytes):
+            return False
+        return not code.startswith(self._name) or hmac.compare_digest(self.seal_overlay(overlay), code)
 
     def recompute(self, record: Record) -> tuple[str, str] | None:
-        """Digest and checksum that the content of a revision has; None where a secret does not open.
+        """Digest and checksum that the content of a revision has; None where the key of a secret is not here.
 
         Raises:
-            OperationError: The content is no JSON object.
+            OperationError: The content is no JSON object, or a secret in it is damaged.
         """
         if record.deleted:
+            if record.config != b"{}":
+                raise InvalidRequest("a deletion holds no configuration")
             return self.digest({}, service=record.service, environment=record.environment), ""
         document = documents.decode(record.config)
         opened: dict[str, str] = {}
@@ -100,8 +147,10 @@ class Chain:
                     opened[pointer] = self._keyring.open(
                         value, service=record.service, environment=record.environment, pointer=pointer
                     )
-                except CannotOpen:
+                except UnknownKey:
                     return None
+                except CannotOpen as error:
+                    raise InvalidRequest(f"{pointer} {error}") from error
         plain = documents.replace_strings(document, opened)
         if not isinstance(plain, dict):
             raise InvalidRequest("a configuration is an object")
@@ -135,6 +184,18 @@ def checksum(keyring: Keyring, service: str, document: JsonObject, secrets: dict
     return hashlib.sha256(documents.canonical(documents.replace_strings(document, digests))).hexdigest()
 
 
+def total(sum_of_others: bytes, *codes: bytes) -> bytes:
+    """The sum of the codes of a set of rows; adding one that is in it takes it out again.
+
+    Sums of codes that nobody can make tell sets apart: which rows there are, and that none is one of before.
+    """
+    result = int.from_bytes(sum_of_others, "big")
+    for code in codes:
+        # Without the name of the key; of a code that somebody made longer a part, which tells apart all the same.
+        result ^= int.from_bytes(code[-len(START) :], "big")
+    return result.to_bytes(len(START), "big")
+
+
 class Verifier:
     """Walks the chain from its start, a piece at a time."""
 
@@ -142,6 +203,7 @@ class Verifier:
         self._chain = chain
         self._mac = START
         self._sequence = 0
+        self._overlays = START
         self.findings = Findings()
 
     def feed(self, rows: Iterable[ChainedRow | Misshapen]) -> None:
@@ -161,24 +223,24 @@ class Verifier:
         message = f"the row {subject} is not formed like any that was written"
         self.findings.broken.append(Broken(subject, message, environment, service))
 
-    def end(self, head: Sequence[object] | None) -> Findings:
-        """Compare the end with what was written about it: sequence, code of the last row, and the code of both."""
-        match head:
-            case None:
-                if self._sequence:
-                    self._missing("the end of the chain was not written down")
-            case [int(sequence), bytes(mac), bytes(sealed)] if hmac.compare_digest(
-                self._chain.seal_head(sequence, mac), sealed
-            ):
-                if (sequence, mac) != (self._sequence, self._mac):
-                    self._missing(f"the chain ends at row {self._sequence}, but was written to row {sequence}")
-            case _:
-                self._missing("the note about the end of the chain was changed")
+    def end(self, found: Sequence[object] | None) -> Findings:
+        """Compare what there was with the note about the end of the chain."""
+        end = self._chain.confirmed_end(found)
+        if end is None:
+            self._missing("the note about the end of the chain was changed")
+            return self.findings
+        sequence, mac, overlays, _ = end
+        if (sequence, mac) != (self._sequence, self._mac):
+            self._missing(f"the chain ends at row {self._sequence}, but was written to row {sequence}")
+        if overlays != self._overlays:
+            message = "changes made at run time were taken out of the database, put into it, or put back to older ones"
+            self.findings.broken.append(Broken("overlays", message, "", ""))
         return self.findings
 
     def check_overlays(self, overlays: Iterable[tuple[Overlay, bytes]]) -> None:
         """Compare each overlay with its code."""
         for overlay, mac in overlays:
+            self._overlays = total(self._overlays, mac)
             if hmac.compare_digest(self._chain.seal_overlay(overlay), mac):
                 self.findings.confirmed += 1
             else:
@@ -197,9 +259,9 @@ class Verifier:
             return None
         try:
             content = self._chain.recompute(row.row)
-        except OperationError:
-            return "its configuration is no JSON object"
-        if content is None:
+        except OperationError as error:
+            return f"its configuration is not what was written ({error.message})"
+        if content is None or not row.row.digest:
             self.findings.unreadable += 1
         elif content != (row.row.digest, row.row.checksum):
             return "its configuration or its checksum is not what was written"

@@ -18,7 +18,7 @@ from typing import Literal
 from aliciacfg import access as access_rules
 from aliciacfg import names, yamlfiles
 from aliciacfg.access import Access
-from aliciacfg.documents import Json, JsonObject, escape, json_patch_problem, merge, normalise, type_name
+from aliciacfg.documents import Json, JsonObject, escape, merge, normalise, operation_problem, type_name
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
 from aliciacfg.schemas import ServiceSchema, schema_problems
@@ -280,6 +280,14 @@ def _read(path: Path, label: str) -> str:
         raise SourceError([SourceProblem(label, None, f"cannot be read: {error.strerror}")]) from error
 
 
+def _read_something(path: Path, label: str) -> str:
+    """The text of a file that says something when it is empty only because it is being written."""
+    text = _read(path, label)
+    if not text.strip():
+        raise SourceError([SourceProblem(label, None, "is empty; finish writing it, or remove it")])
+    return text
+
+
 def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> EnvironmentFile:
     document = yamlfiles.load(_read(path, label), file=label, variables=variables)
     problems: list[SourceProblem] = []
@@ -343,7 +351,7 @@ def _load_migrations(schemas_dir: Path, problems: list[SourceProblem]) -> dict[s
             service = directory.parent.name
             label = f"{schemas_dir.name}/{service}/{DIRECTORY}"
             found: list[MigrationFile] = []
-            for path in sorted(path for path in directory.iterdir() if not path.name.startswith(".")):
+            for path in sorted(path for path in directory.iterdir() if _is_migration(path)):
                 try:
                     found.append(_migration_file(path, f"{label}/{path.name}"))
                 except SourceError as error:
@@ -352,15 +360,27 @@ def _load_migrations(schemas_dir: Path, problems: list[SourceProblem]) -> dict[s
     return loaded
 
 
+def _is_migration(path: Path) -> bool:
+    """Whether a file means to be a migration; what editors leave beside it, and notes for people, do not."""
+    return path.suffix in {".yaml", ".yml", ".json"} and not path.name.startswith(".")
+
+
 def _migration_file(path: Path, label: str) -> MigrationFile:
     between = majors(path.stem) if path.suffix == ".yaml" else None
     if between is None:
         raise SourceError([SourceProblem(label, None, NAME_FORM)])
-    document = yamlfiles.load(_read(path, label), file=label)
+    document = yamlfiles.load(_read_something(path, label), file=label)
     operations = document.value
-    problem = json_patch_problem(operations)
-    if problem is not None or not isinstance(operations, list):
-        raise SourceError([SourceProblem(label, 1, f"is no JSON Patch (RFC 6902), a list of operations: {problem}")])
+    if not isinstance(operations, list):
+        message = f"found {type_name(operations)}; a migration is a list of JSON Patch operations (RFC 6902)"
+        raise SourceError([SourceProblem(label, 1, message)])
+    problems = [
+        SourceProblem(label, document.lines.get(f"/{number}"), f"is no JSON Patch operation (RFC 6902): {problem}")
+        for number, operation in enumerate(operations)
+        if (problem := operation_problem(operation))
+    ]
+    if problems:
+        raise SourceError(problems)
     return MigrationFile(label, *between, tuple(item for item in operations if isinstance(item, dict)))
 
 
@@ -377,7 +397,7 @@ def _access_file(
 
 def _schema_file(path: Path, label: str) -> ServiceSchema:
     # JSON is read as YAML 1.2, of which it is a subset, so that both have lines and the same limits.
-    document = yamlfiles.load(_read(path, label), file=label)
+    document = yamlfiles.load(_read_something(path, label), file=label)
     problems = schema_problems(document.value, title=path.stem)
     if problems:
         raise SourceError(
@@ -390,7 +410,7 @@ def _schema_file(path: Path, label: str) -> ServiceSchema:
             for problem in problems
         )
     value = document.value
-    return ServiceSchema(value if isinstance(value, dict) else None, title=path.stem)
+    return ServiceSchema(value if isinstance(value, dict) else None, title=path.stem, file=label)
 
 
 def _nearest_line(lines: Mapping[str, int], pointer: str) -> int | None:

@@ -49,18 +49,24 @@ def majors(stem: str) -> tuple[int, int] | None:
 def steps_between(migrations: Iterable[MigrationFile], before: str, after: str) -> list[MigrationFile] | None:
     """The migrations that lead from one schema version to another, in order; None if they do not lead there.
 
-    Of several that start at a version the one that leads farthest is taken.
+    Of several that start at a version the one that leads farthest is taken, as long as others lead on from there.
     """
-    at, end = versions.major(before), versions.major(after)
-    found: list[MigrationFile] = []
-    known = sorted(migrations, key=lambda step: step.to_major)
-    while at < end:
-        step = next((step for step in reversed(known) if step.from_major == at and step.to_major <= end), None)
-        if step is None:
-            return None
-        found.append(step)
-        at = step.to_major
-    return found
+    known = sorted(migrations, key=lambda step: step.to_major, reverse=True)
+    end = versions.major(after)
+    dead_ends: set[int] = set()
+
+    def lead(at: int) -> list[MigrationFile] | None:
+        if at == end:
+            return []
+        for step in known:
+            if step.from_major == at and step.to_major <= end and step.to_major not in dead_ends:
+                onwards = lead(step.to_major)
+                if onwards is not None:
+                    return [step, *onwards]
+        dead_ends.add(at)
+        return None
+
+    return lead(versions.major(before))
 
 
 def migrate(overlay: JsonObject, steps: Iterable[MigrationFile]) -> JsonObject:
@@ -75,7 +81,8 @@ def migrate(overlay: JsonObject, steps: Iterable[MigrationFile]) -> JsonObject:
             try:
                 result = _apply(result, operation)
             except InvalidRequest as error:
-                raise InvalidRequest(f"{step.file}: operation {number} ({operation['op']}): {error.message}") from error
+                why = error.message.removeprefix("Operation 0 of the JSON Patch does not apply: ")
+                raise InvalidRequest(f"{step.file}: operation {number} ({operation['op']}): {why}") from error
     if not isinstance(result, dict):
         raise InvalidRequest("The migrations leave no object; an operation may not replace the whole document.")
     return result
@@ -90,7 +97,19 @@ def _apply(overlay: Json, operation: JsonObject) -> Json:
         return overlay
     if kind in {"add", "move", "copy"}:
         overlay = _with_parents(overlay, documents.parse_pointer(path)[:-1])
-    return documents.apply_json_patch(overlay, [operation])
+    after = documents.apply_json_patch(overlay, [operation])
+    left = {"remove": path, "move": str(operation.get("from"))}.get(str(kind))
+    return after if left is None else _without_empty(after, documents.parse_pointer(left)[:-1])
+
+
+def _without_empty(value: Json, tokens: tuple[str, ...]) -> Json:
+    """A copy without the objects on the way to a place that hold nothing any more: they would say nothing."""
+    if not tokens or not isinstance(value, dict) or tokens[0] not in value:
+        return value
+    inner = _without_empty(value[tokens[0]], tokens[1:])
+    if inner == {}:
+        return {name: member for name, member in value.items() if name != tokens[0]}
+    return {**value, tokens[0]: inner}
 
 
 def _with_parents(value: Json, tokens: tuple[str, ...]) -> Json:

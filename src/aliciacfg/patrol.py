@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
+from aliciacfg.alerts import Alerts
 from aliciacfg.configurations import Configurations
 from aliciacfg.drift import Drift, Finding
 from aliciacfg.errors import Unavailable
@@ -27,6 +28,7 @@ class Patrol:
         *,
         configurations: Configurations,
         store: Store,
+        alerts: Alerts,
         drift: Drift,
         instances: Instances,
         label: Callable[[str], str],
@@ -36,12 +38,14 @@ class Patrol:
         Args:
             configurations: Know which files serve.
             store: Holds the rows.
+            alerts: Told of rows that cannot be compared.
             drift: Told what is found.
             instances: The copies of services.
             label: The name of a file for people.
         """
         self._configurations = configurations
         self._store = store
+        self._alerts = alerts
         self._drift = drift
         self._instances = instances
         self._label = label
@@ -50,9 +54,12 @@ class Patrol:
         """Look until cancelled: at copies every second, at all rows at the start and every ten minutes."""
         count = 0
         while True:
-            if count % _VERIFY_EVERY == 0:
-                await self.verify()
-            self._instances.look()
+            try:
+                if count % _VERIFY_EVERY == 0:
+                    await self.verify()
+                self._instances.look()
+            except Exception:  # noqa: BLE001 - the supervisor of all looking: whatever is found may not end the daemon
+                _log.exception("patrol_failed")
             count += 1
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -67,21 +74,32 @@ class Patrol:
             "row",
             {broken.subject: Finding(broken.message, broken.service or None) for broken in findings.broken[:_MAX_TOLD]},
         )
+        if findings.unreadable:
+            self._alerts.stand(
+                "undecryptable",
+                f"{findings.unreadable} revisions hold secrets whose key is not here, so nobody can tell whether they "
+                "are what was written. Restore the key file.",
+                of="history",
+            )
+        else:
+            self._alerts.clear("undecryptable", of="history")
         _log.info(
             "store_verified", rows=findings.confirmed, broken=len(findings.broken), unreadable=findings.unreadable
         )
 
     def compare_files(self, seen: Snapshot) -> None:
         """Compare the files there are with those that serve."""
-        serving = self._configurations.stamps
+        configurations = self._configurations
+        serving = configurations.stamps
         if serving is None:
             self._drift.settle("file", {"": Finding("The files on disk cannot be used, and none serve.")})
             return
         changed = [path for path in seen.keys() | serving.keys() if seen.get(path) != serving.get(path)]
+        names = [*configurations.refused_schemas, *(self._label(path) for path in sorted(changed))]
         self._drift.settle(
             "file",
             {
-                self._label(path): Finding(f"{self._label(path)} was changed, and what serves is the file of before.")
-                for path in sorted(changed)[:_MAX_TOLD]
+                name: Finding(f"{name} was changed, and what serves is the file of before.")
+                for name in names[:_MAX_TOLD]
             },
         )

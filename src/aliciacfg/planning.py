@@ -187,6 +187,17 @@ class Planner:
         after = plan.entries[key] = Entry(record, overlay, effective, origins)
         return after
 
+    def replace_overlay(self, plan: Plan, key: Key, overlay: JsonObject) -> None:
+        """Add to a plan another overlay of a configuration that cannot be composed now; its revision stays."""
+        entry = plan.head(key)
+        origins = _origins(entry, overlay, entry.record.revision if entry.record else 0)
+        # By value: a migration moves secrets to other places.
+        values = set(self.secrets(entry).values())
+        kept = {pointer: value for pointer, value in documents.walk_strings(overlay) if value in values}
+        secrets = kept | self.composer.sources.schema(key[1]).secrets(overlay)
+        plan.overlays.append(self._overlay(key, overlay, origins, secrets))
+        plan.entries[key] = Entry(entry.record, overlay, entry.effective, origins)
+
     def announce(self, plan: Plan, record: Record, *, before: JsonObject) -> Announced:
         """Add to a plan what tells a service a configuration that is not new, after another one.
 

@@ -21,7 +21,8 @@ class RecordHead(msgspec.Struct, frozen=True, kw_only=True):
         timestamp: Unix seconds.
         author: The requester, or where the change came from.
         checksum: As ``integrity.checksum`` has it; empty for a deletion.
-        digest: Keyed digest of the content with its secrets in the open, as ``integrity.Chain.digest`` has it.
+        digest: Keyed digest of the content with its secrets in the open, as ``integrity.Chain.digest`` has it; empty
+            where secrets did not open when the revision was taken into the chain.
         changed: JSON Pointers that differ from the revision before.
         restart_required: Those of ``changed`` that the service takes only at a restart.
         breaking: A key disappeared or changed its JSON type.
@@ -108,12 +109,14 @@ class Overlay(msgspec.Struct, frozen=True):
     Attributes:
         patch: A merge patch as JSON with secrets sealed; None if dropped.
         origins: The revision that brought each leaf of the patch, by JSON Pointer.
+        confirmed: It is what was written; of one that is not, nothing may be believed.
     """
 
     environment: str
     service: str
     patch: bytes | None
     origins: dict[str, int] = {}
+    confirmed: bool = True
 
 
 class AdoptedSchema(msgspec.Struct, frozen=True):

@@ -100,15 +100,17 @@ class ServiceSchema:
         version: The ``version`` of the service's own schema; ``1.0.0`` without one.
         compatibility: Whether a write may let keys disappear or change their type without being told so.
         own: The service's own schema as its file has it; None without a file.
+        file: The file as its operator names it; empty where none is at hand.
         document: The whole JSON Schema, base contract included.
     """
 
-    def __init__(self, own: JsonObject | None, *, title: str) -> None:
+    def __init__(self, own: JsonObject | None, *, title: str, file: str = "") -> None:
         """Compile.
 
         Args:
             own: The service's own schema, which ``schema_problems`` found nothing wrong with.
             title: Names the schema where it has no ``$id``: the service's name.
+            file: Where ``own`` was read.
         """
         base = base_schema()
         parts: list[JsonObject] = [base]
@@ -116,6 +118,7 @@ class ServiceSchema:
             # allOf needs an $id in each part, or '#/$defs' of one part resolves against the whole.
             parts.append({"$id": f"urn:aliciacfg:service:{title}", **own})
         self.own = own
+        self.file = file
         self.version = str(own.get("version", "1.0.0")) if own is not None else "1.0.0"
         self.compatibility: Compatibility = "backward" if own is None else _compatibility(own) or "backward"
         self.document: JsonObject = {

@@ -246,7 +246,8 @@ class Keyring:
         """Open a sealed value where it was found; arguments as for ``PrivateKey.open``.
 
         Raises:
-            CannotOpen: It is malformed, bound to another place, damaged, or its key is not here.
+            CannotOpen: It is malformed, bound to another place or damaged.
+            KeyMissing: Its key is not here.
         """
         name, _ = _parsed(sealed)
         key = self._keys.get(name)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from aliciacfg import documents, sealing
 from aliciacfg.composing import Effective
 from aliciacfg.documents import JsonObject
 from aliciacfg.records import Record
@@ -31,6 +32,11 @@ class Entry:
     def live(self) -> Record | None:
         """The newest revision, if the configuration exists."""
         return None if self.record is None or self.record.deleted else self.record
+
+    @property
+    def undecryptable(self) -> bool:
+        """Whether what was changed at run time does not open, so that nothing can be composed with it."""
+        return any(sealing.is_sealed(value) for _, value in documents.walk_strings(self.overlay or {}))
 
     @property
     def revision(self) -> int:

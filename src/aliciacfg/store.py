@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import heapq
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,8 +18,9 @@ from typing import TypeVar
 import aiosqlite
 import msgspec
 
-from aliciacfg.errors import AliciacfgError, Busy, Unavailable
-from aliciacfg.integrity import START, Chain, Findings, Misshapen, Verifier
+from aliciacfg import documents, versions
+from aliciacfg.errors import AliciacfgError, Busy, InvalidRequest, OperationError, Unavailable
+from aliciacfg.integrity import START, TORN, Chain, Findings, Misshapen, Verifier, total
 from aliciacfg.records import (
     AdoptedSchema,
     Announcement,
@@ -92,6 +94,7 @@ _MIGRATIONS = (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         sequence INTEGER NOT NULL,
         mac BLOB NOT NULL,
+        overlays BLOB NOT NULL,
         sealed BLOB NOT NULL
     );
     CREATE TABLE schemas (
@@ -143,27 +146,45 @@ _MIGRATIONS = (
     """,
 )
 
+# The one that makes the chain.
+_CHAINED = 2
+
 _HEAD_COLUMNS = (
     "environment, service, revision, version, timestamp, author, cause, checksum, digest, changed,"
     " restart_required, breaking, comment, deleted"
 )
 _COLUMNS = f"{_HEAD_COLUMNS}, config"
 _INSERT_RECORD = f"INSERT INTO revisions ({_COLUMNS}, sequence, mac) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
-# All of them: a row without its place in the chain would otherwise count, and not be looked at.
-_SELECT_CHAIN = f"SELECT sequence, mac, {_COLUMNS} FROM revisions ORDER BY sequence"  # noqa: S608
+_SELECT_CHAIN = f"SELECT sequence, mac, {_COLUMNS} FROM revisions"  # noqa: S608 - constant
 _AUDIT_FIELDS = AuditEntry.__struct_fields__
 _AUDIT_COLUMNS = ", ".join(f'"{name}"' for name in _AUDIT_FIELDS)
 _INSERT_AUDIT = f"INSERT INTO audit (sequence, mac, {_AUDIT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
-_SELECT_AUDIT_CHAIN = f"SELECT sequence, mac, {_AUDIT_COLUMNS} FROM audit ORDER BY sequence"  # noqa: S608 - constant
+_SELECT_AUDIT_CHAIN = f"SELECT sequence, mac, {_AUDIT_COLUMNS} FROM audit"  # noqa: S608 - constant
+# The last one of the next rows, if there are so many.
+_SELECT_PIECE_END = """
+    SELECT sequence FROM revisions WHERE sequence > ? UNION ALL SELECT sequence FROM audit WHERE sequence > ?
+    ORDER BY sequence LIMIT 1 OFFSET ?
+"""
+# Two milliseconds of work, five of rest: a read waits no longer than for any other thread.
+_VERIFIED_AT_ONCE = 20
+_PAUSE_SECONDS = 0.005
 _SELECT_AUDIT = """
     SELECT audit.*, b.checksum AS before_checksum, a.checksum AS after_checksum FROM audit
     LEFT JOIN revisions b ON (b.environment, b.service, b.revision) = (audit.environment, audit.service, audit.before)
     LEFT JOIN revisions a ON (a.environment, a.service, a.revision) = (audit.environment, audit.service, audit.after)
     WHERE audit.sequence < ? AND (? IS NULL OR audit.service = ?) ORDER BY audit.sequence DESC LIMIT ?
 """
-_SELECT_CHAIN_END = "SELECT sequence, mac, sealed FROM chain"
-_UPSERT_CHAIN_END = "INSERT OR REPLACE INTO chain (one, sequence, mac, sealed) VALUES (1,?,?,?)"
+_SELECT_CHAIN_END = "SELECT sequence, mac, overlays, sealed FROM chain"
+_UPSERT_CHAIN_END = "INSERT OR REPLACE INTO chain (one, sequence, mac, overlays, sealed) VALUES (1,?,?,?,?)"
+# SQLite lets text and much too large numbers stand in the place of a sequence.
+_MAX_SEQUENCE = 2**62
+_MIN_SEQUENCE = -(2**63)
+_SELECT_LAST = f"""
+    SELECT max(coalesce((SELECT max(sequence) FROM revisions WHERE sequence <= {_MAX_SEQUENCE}), 0),
+               coalesce((SELECT max(sequence) FROM audit WHERE sequence <= {_MAX_SEQUENCE}), 0))
+"""  # noqa: S608 - constant
 _SELECT_OVERLAYS = "SELECT environment, service, patch, origins, mac FROM overlays"
+_SELECT_OVERLAY_CODE = "SELECT mac FROM overlays WHERE environment = ? AND service = ?"
 _UPSERT_OVERLAY = "INSERT OR REPLACE INTO overlays (environment, service, patch, origins, mac) VALUES (?,?,?,?,?)"
 _DELETE_OVERLAY = "DELETE FROM overlays WHERE environment = ? AND service = ?"
 _UPSERT_OUTBOX = "INSERT OR REPLACE INTO outbox (subject, sequence, payload, pending) VALUES (?,?,?,?)"
@@ -268,11 +289,14 @@ class Store:
     async def load(self) -> StoredState:
         """Everything a start needs to know.
 
+        Of a newest revision whose content is not what was written the number counts and the content does not: its
+        checksum is empty, so that what files and changes say is recorded anew.
+
         Raises:
-            StoreError: A row is not formed like any that was written.
+            StoreError: Not even which configuration a row is of is formed like any that was written.
         """
         try:
-            return await self._reader.run(_load)
+            return await self._reader.run(lambda connection: _load(connection, self._chain))
         except msgspec.MsgspecError as error:
             raise StoreError(
                 f"{self._path} holds a row that was never written so ({error}); `aliciacfg check` says which: restore "
@@ -369,14 +393,12 @@ class Store:
         )
 
     async def all_of(self, service: str) -> list[Record]:
-        """Every revision of a service, in all environments.
+        """Every revision of a service, in all environments; without those that nobody ever wrote so.
 
         Raises:
             Unavailable: The database cannot be read.
         """
-        return await self._read(
-            lambda connection: [_record(row) for row in connection.execute(_SELECT_ALL, (service,))]
-        )
+        return await self._read(lambda connection: list(_records(connection.execute(_SELECT_ALL, (service,)))))
 
     async def tokens(self) -> list[Token]:
         """Every token that was ever made."""
@@ -385,10 +407,22 @@ class Store:
     async def verify(self) -> Findings:
         """Compare every row with the keyed chain, on a connection of its own; other work goes on meanwhile.
 
+        Cancelled, it ends after the next few rows.
+
         Raises:
             Unavailable: The database cannot be read.
         """
-        return await asyncio.to_thread(verify_file, self._path, self._chain)
+        ended = threading.Event()
+
+        def pause() -> None:
+            if ended.wait(_PAUSE_SECONDS):
+                raise Unavailable("The daemon is stopping.")
+
+        try:
+            return await asyncio.to_thread(verify_file, self._path, self._chain, between=pause)
+        finally:
+            # Cancelled, the thread would go on, and keep the process from ending.
+            ended.set()
 
     async def _read(self, select: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -487,6 +521,7 @@ class Store:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
+    connection.text_factory = _lenient
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -499,29 +534,46 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def verify_file(path: Path, chain: Chain) -> Findings:
-    """Compare every row of a database with the keyed chain, as of one moment; a daemon may go on writing.
+def verify_file(path: Path, chain: Chain, *, between: Callable[[], object] = lambda: None) -> Findings:
+    """Compare every row of a database with the keyed chain; a daemon may go on writing.
+
+    Args:
+        path: The SQLite file.
+        chain: What links its rows.
+        between: Called after every few rows; may wait, or raise to end it.
 
     Raises:
         Unavailable: It cannot be read.
     """
     try:
-        return _verify(path, chain)
+        return _verify(path, chain, between)
     except sqlite3.Error as error:
         raise Unavailable(f"The store cannot be read: {error}.") from error
 
 
-def _verify(path: Path, chain: Chain) -> Findings:
+def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings:
     uri = f"{path.resolve().as_uri()}?mode=ro"
     with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as found:
-        found.execute("BEGIN")
+        found.text_factory = _lenient
         (version,) = found.execute("PRAGMA user_version").fetchone()
         if version != len(_MIGRATIONS):
             raise sqlite3.DatabaseError(f"its schema has version {version}; start this aliciacfg on it once")
         verifier = Verifier(chain)
-        records = _chained(found.execute(_SELECT_CHAIN), _record, verifier)
-        audit = _chained(found.execute(_SELECT_AUDIT_CHAIN), _audit_entry, verifier)
-        verifier.feed(heapq.merge(records, audit, key=lambda row: row.sequence))
+        after = _MIN_SEQUENCE
+        # Rows are only ever added, so that pieces of different moments fit. One long transaction would keep SQLite
+        # from folding the write-ahead log in, and its reader the interpreter from serving anybody else.
+        while True:
+            found.execute("BEGIN")
+            last = found.execute(_SELECT_PIECE_END, (after, after, _VERIFIED_AT_ONCE - 1)).fetchone()
+            if last is None:
+                break
+            verifier.feed(_chained(found, verifier, "sequence > ? AND sequence <= ?", (after, last[0])))
+            found.execute("COMMIT")
+            after = last[0]
+            between()
+        # What is left, and what has no place, as of the same moment as the end.
+        verifier.feed(_chained(found, verifier, "sequence > ?", (after,)))
+        verifier.feed(_chained(found, verifier, "sequence IS NULL", ()))
         verifier.check_overlays(_coded_overlays(found.execute(_SELECT_OVERLAYS), verifier))
         return verifier.end(found.execute(_SELECT_CHAIN_END).fetchone())
 
@@ -578,16 +630,27 @@ def _reseal(connection: sqlite3.Connection, chain: Chain, reseal: Callable[[byte
         rows = [number for (number,) in connection.execute(_SELECT_SEALED)]
         for number in rows:
             environment, service, config = connection.execute(_SELECT_CONTENT, (number,)).fetchone()
-            connection.execute(_UPDATE_CONTENT, (reseal(config, environment, service), number))
+            # What somebody made no JSON of holds nothing that could be sealed.
+            with contextlib.suppress(InvalidRequest):
+                connection.execute(_UPDATE_CONTENT, (reseal(config, environment, service), number))
+        tail = _Tail(connection, chain)
         for row in connection.execute(_SELECT_OVERLAYS).fetchall():
-            overlay = _overlay(row)
-            patch = reseal(overlay.patch or b"{}", overlay.environment, overlay.service)
-            _apply_overlay(connection, chain, msgspec.structs.replace(overlay, patch=patch))
+            overlay = _stored_overlay(row, chain)
+            # Of one that somebody changed a new code would hide it.
+            if overlay.confirmed:
+                patch = reseal(overlay.patch or b"{}", overlay.environment, overlay.service)
+                tail.replace(msgspec.structs.replace(overlay, patch=patch))
+        tail.write()
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _lenient(text: bytes) -> str:
+    """Text as SQLite has it; what is not UTF-8 must not keep anybody from finding out where it stands."""
+    return text.decode(errors="replace")
 
 
 def _migrate(connection: sqlite3.Connection, chain: Chain) -> None:
@@ -597,35 +660,43 @@ def _migrate(connection: sqlite3.Connection, chain: Chain) -> None:
             f"its schema has version {done}, this aliciacfg knows {len(_MIGRATIONS)}: run the newer aliciacfg"
         )
     for number, script in enumerate(_MIGRATIONS[done:], start=done + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
-    if connection.execute(_SELECT_CHAIN_END).fetchone() is None:
-        _adopt_rows(connection, chain)
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number};")
+        if number == _CHAINED:
+            _adopt_rows(connection, chain)
+        connection.execute("COMMIT")
 
 
 def _adopt_rows(connection: sqlite3.Connection, chain: Chain) -> None:
-    """Take the rows of a database from before there was a chain into it."""
-    connection.execute("BEGIN IMMEDIATE")
+    """Take the rows of a database from before there was a chain into it.
+
+    Once, while the chain is made: done whenever there is no end of a chain, it would make good what somebody changed.
+    """
     mac = START
     sequence = 0
     update = "UPDATE revisions SET sequence = ?, digest = ?, mac = ? WHERE sequence = ?"
-    rows = connection.execute(_SELECT_CHAIN).fetchall()
+    rows = connection.execute(f"{_SELECT_CHAIN} ORDER BY sequence").fetchall()
     for place, _, *row in rows:
         sequence += 1
-        record = _record(tuple(row))
-        content = chain.recompute(record)
+        try:
+            record = _record(tuple(row))
+            content = chain.recompute(record)
+        except (msgspec.MsgspecError, OperationError) as error:
+            raise sqlite3.DatabaseError(f"revision {row[2]} of {row[1]} in {row[0]} is damaged: {error}") from error
         record = msgspec.structs.replace(record, digest="" if content is None else content[0])
         mac = chain.link(mac, record)
         connection.execute(update, (sequence, record.digest, mac, place))
+    overlays = START
     for row in connection.execute(_SELECT_OVERLAYS).fetchall():
-        connection.execute(_UPSERT_OVERLAY, _overlay_row(_overlay(row), chain))
-    connection.execute(_UPSERT_CHAIN_END, (sequence, mac, chain.seal_head(sequence, mac)))
-    connection.execute("COMMIT")
+        made = _overlay_row(_overlay(row), chain)
+        overlays = total(overlays, chain.seal_overlay(_overlay(row)))
+        connection.execute(_UPSERT_OVERLAY, made)
+    connection.execute(_UPSERT_CHAIN_END, chain.seal_end(sequence, mac, overlays))
 
 
-def _load(connection: sqlite3.Connection) -> StoredState:
+def _load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
     return StoredState(
-        [_record(row) for row in connection.execute(_SELECT_NEWEST)],
-        [_overlay(row) for row in connection.execute(_SELECT_OVERLAYS)],
+        [_newest(row, chain) for row in connection.execute(_SELECT_NEWEST)],
+        [_stored_overlay(row, chain) for row in connection.execute(_SELECT_OVERLAYS)],
         [
             Announcement(subject, sequence, payload, bool(pending))
             for subject, sequence, payload, pending in connection.execute(
@@ -657,15 +728,67 @@ def _load_applied(connection: sqlite3.Connection) -> list[Applied]:
     return [msgspec.convert(dict(zip(Applied.__struct_fields__, row, strict=True)), Applied) for row in rows]
 
 
+class _Tail:
+    """The end of the chain while a transaction writes."""
+
+    def __init__(self, connection: sqlite3.Connection, chain: Chain) -> None:
+        self._connection = connection
+        self._chain = chain
+        self._changed = False
+        (last,) = connection.execute(_SELECT_LAST).fetchone()
+        end = chain.confirmed_end(connection.execute(_SELECT_CHAIN_END).fetchone())
+        if end is None:
+            # Rows may have been cut off. Going on as if nothing was would hide it: this is told for ever.
+            self._sequence, self._mac = last, TORN
+            self._overlays = total(START, *self._codes("SELECT mac FROM overlays"))
+        else:
+            self._sequence, self._mac, self._overlays, _ = end
+            # What somebody put behind the end must not be in the way of what comes.
+            self._sequence = max(self._sequence, last)
+
+    def append(self, row: Record | AuditEntry) -> None:
+        """Add a row."""
+        self._changed = True
+        self._sequence += 1
+        self._mac = self._chain.link(self._mac, row)
+        if isinstance(row, Record):
+            self._connection.execute(_INSERT_RECORD, (*_row(row), self._sequence, self._mac))
+        else:
+            self._connection.execute(_INSERT_AUDIT, (self._sequence, self._mac, *msgspec.structs.astuple(row)))
+
+    def replace(self, overlay: Overlay) -> None:
+        """Replace an overlay, or drop it."""
+        self._changed = True
+        key = overlay.environment, overlay.service
+        self._overlays = total(self._overlays, *self._codes(_SELECT_OVERLAY_CODE, key))
+        if overlay.patch is None:
+            self._connection.execute(_DELETE_OVERLAY, key)
+        else:
+            self._overlays = total(self._overlays, self._chain.seal_overlay(overlay))
+            self._connection.execute(_UPSERT_OVERLAY, _overlay_row(overlay, self._chain))
+
+    def write(self) -> None:
+        """Note the end down, if it moved."""
+        if self._changed:
+            end = self._chain.seal_end(self._sequence, self._mac, self._overlays)
+            self._connection.execute(_UPSERT_CHAIN_END, end)
+
+    def _codes(self, query: str, parameters: tuple[str, ...] = ()) -> list[bytes]:
+        return [code for (code,) in self._connection.execute(query, parameters) if isinstance(code, bytes)]
+
+
 def _apply(connection: sqlite3.Connection, chain: Chain, writes: list[Write]) -> None:
     """One transaction. Rolled back whole on any error: later writes were planned on top of earlier ones."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        rows = [row for write in writes for row in (*write.records, *write.audit)]
-        if rows:
-            _append(connection, chain, rows)
+        tail = _Tail(connection, chain)
         for write in writes:
-            _apply_rest(connection, chain, write)
+            for row in (*write.records, *write.audit):
+                tail.append(row)
+            for overlay in write.overlays:
+                tail.replace(overlay)
+            _apply_rest(connection, write)
+        tail.write()
         connection.execute("COMMIT")
     except BaseException:
         # A full disk has rolled back already.
@@ -674,21 +797,7 @@ def _apply(connection: sqlite3.Connection, chain: Chain, writes: list[Write]) ->
         raise
 
 
-def _append(connection: sqlite3.Connection, chain: Chain, rows: list[Record | AuditEntry]) -> None:
-    sequence, mac, _ = connection.execute(_SELECT_CHAIN_END).fetchone()
-    for row in rows:
-        sequence += 1
-        mac = chain.link(mac, row)
-        if isinstance(row, Record):
-            connection.execute(_INSERT_RECORD, (*_row(row), sequence, mac))
-        else:
-            connection.execute(_INSERT_AUDIT, (sequence, mac, *msgspec.structs.astuple(row)))
-    connection.execute(_UPSERT_CHAIN_END, (sequence, mac, chain.seal_head(sequence, mac)))
-
-
-def _apply_rest(connection: sqlite3.Connection, chain: Chain, write: Write) -> None:
-    for overlay in write.overlays:
-        _apply_overlay(connection, chain, overlay)
+def _apply_rest(connection: sqlite3.Connection, write: Write) -> None:
     for item in write.announcements:
         connection.execute(_UPSERT_OUTBOX, (item.subject, item.sequence, item.payload, item.pending))
     for item in write.confirmed:
@@ -707,13 +816,6 @@ def _apply_rest(connection: sqlite3.Connection, chain: Chain, write: Write) -> N
         connection.execute(_UPSERT_META, (name, value))
 
 
-def _apply_overlay(connection: sqlite3.Connection, chain: Chain, overlay: Overlay) -> None:
-    if overlay.patch is None:
-        connection.execute(_DELETE_OVERLAY, (overlay.environment, overlay.service))
-    else:
-        connection.execute(_UPSERT_OVERLAY, _overlay_row(overlay, chain))
-
-
 def _apply_access(connection: sqlite3.Connection, write: Write) -> None:
     for token in write.tokens:
         connection.execute(_UPSERT_TOKEN, msgspec.structs.astuple(token))
@@ -727,9 +829,18 @@ def _row(record: Record) -> _Row:
 
 
 def _chained(
+    found: sqlite3.Connection, verifier: Verifier, where: str, parameters: tuple[object, ...]
+) -> Iterator[ChainedRow | Misshapen]:
+    """The rows of revisions and audit that stand in the chain, in its order."""
+    records = _placed(found.execute(f"{_SELECT_CHAIN} WHERE {where} ORDER BY sequence", parameters), _record, verifier)
+    audit = found.execute(f"{_SELECT_AUDIT_CHAIN} WHERE {where} ORDER BY sequence", parameters)
+    return heapq.merge(records, _placed(audit, _audit_entry, verifier), key=lambda row: row.sequence)
+
+
+def _placed(
     rows: Iterable[_Row], parse: Callable[[_Row], Record | AuditEntry], verifier: Verifier
 ) -> Iterator[ChainedRow | Misshapen]:
-    """The rows that stand in the chain; what has no place in it is told at once."""
+    """The rows that have a place in the chain; what has none is told at once."""
     for sequence, mac, *values in rows:
         subject, environment, service = f"audit/{sequence}", "", ""
         if parse is _record:
@@ -755,6 +866,56 @@ def _coded_overlays(rows: Iterable[_Row], verifier: Verifier) -> Iterator[tuple[
 
 def _record(row: _Row) -> Record:
     return msgspec.convert(_values(row), Record)
+
+
+def _records(rows: Iterable[_Row]) -> Iterator[Record]:
+    for row in rows:
+        with contextlib.suppress(msgspec.MsgspecError):
+            yield _record(row)
+
+
+def _newest(row: _Row, chain: Chain) -> Record:
+    """The newest revision of a configuration, or what can be believed of one that was tampered with.
+
+    Raises:
+        MsgspecError: Nothing can.
+    """
+    try:
+        record = _record(row)
+    except msgspec.MsgspecError:
+        environment, service, revision, *_ = row
+        return msgspec.convert(
+            {
+                "environment": environment, "service": service, "revision": revision, "version": versions.FIRST,
+                "timestamp": 0.0, "author": "", "cause": "file", "checksum": "", "digest": "", "changed": [],
+                "restart_required": [], "config": b"{}",
+            },
+            Record,
+        )  # fmt: skip
+    if not versions.is_version(record.version):
+        record = msgspec.structs.replace(record, version=versions.FIRST)
+    if chain.confirms(record):
+        return record
+    return msgspec.structs.replace(record, checksum="", config=record.config if _is_object(record.config) else b"{}")
+
+
+def _is_object(config: bytes) -> bool:
+    try:
+        return isinstance(documents.decode(config), dict)
+    except OperationError:
+        return False
+
+
+def _stored_overlay(row: _Row, chain: Chain) -> Overlay:
+    """An overlay, or which one was tampered with."""
+    try:
+        overlay = _overlay(row)
+        confirmed = chain.confirms_overlay(overlay, row[4])
+    except msgspec.MsgspecError:
+        environment, service, *_ = row
+        overlay = msgspec.convert({"environment": environment, "service": service, "patch": b"{}"}, Overlay)
+        confirmed = False
+    return msgspec.structs.replace(overlay, confirmed=confirmed)
 
 
 def _head(row: _Row) -> RecordHead:

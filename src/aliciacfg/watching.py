@@ -21,6 +21,7 @@ class FileWatcher:
         on_change: Callable[[], Awaitable[bool]],
         *,
         on_settled: Callable[[Snapshot], None] = lambda _seen: None,
+        again: Callable[[], bool] = lambda: False,
         interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
         """Take what to watch.
@@ -28,12 +29,14 @@ class FileWatcher:
         Args:
             look: The files there are now, by path, with what tells a file from itself after an edit.
             on_change: Awaited after a change; must not raise. False makes it be called again at the next look.
-            on_settled: Called with every look that equals the one before, after ``on_change`` was.
+            on_settled: Called with every look that equals the one before, unless ``on_change`` has just taken it.
+            again: Whether ``on_change`` shall be called though no file has changed.
             interval_seconds: Between two looks.
         """
         self._look = look
         self._on_change = on_change
         self._on_settled = on_settled
+        self._again = again
         self._interval = interval_seconds
         self._handled = look()
 
@@ -45,7 +48,10 @@ class FileWatcher:
             seen = self._look()
             # A file that is still being written differs between two looks.
             if seen == previous:
-                if seen != self._handled and await self._on_change():
+                if seen == self._handled and not self._again():
+                    self._on_settled(seen)
+                elif await self._on_change():
                     self._handled = seen
-                self._on_settled(seen)
+                else:
+                    self._on_settled(seen)
             previous = seen

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
 from typing import Any
@@ -46,6 +47,7 @@ _HEALTH_SECONDS = 30.0
 _PROBE_SECONDS = 30.0
 _MAX_TASKS = 2048
 _MAX_REFUSED = 1024
+_MAX_UNHEARD = 100
 _MAX_DISCOVERY_BYTES = 64 * 1024
 
 _CAPABILITIES = [
@@ -107,6 +109,8 @@ class MqttAdapter:
         self._held = asyncio.Event()
         self._stopping = False
         self._refused: set[str] = set()
+        # What happened at the start, or while the broker was away; of very much the newest.
+        self._unheard: deque[Alert] = deque(maxlen=_MAX_UNHEARD)
         self.settled = asyncio.Event()
         alerts.listen(self._on_alert)
 
@@ -208,7 +212,10 @@ class MqttAdapter:
             broker=f"{self._address.host}:{self._address.port}",
             protocol=f"MQTT {connection.protocol}",
         )
-        for alert in self._alerts.standing_alerts:
+        standing = self._alerts.standing_alerts
+        missed = [alert for alert in self._unheard if alert not in standing]
+        self._unheard.clear()
+        for alert in (*missed, *standing):
             self._on_alert(alert)
 
     def _lost(self) -> None:
@@ -575,6 +582,8 @@ class MqttAdapter:
         self._health_changed.set()
         if self._connection is not None and self._service.bus_connected:
             self._connection.send(f"{topics.ALERT}{alert.kind}", documents.encode(alert))
+        else:
+            self._unheard.append(alert)
 
 
 def _essence(health: HealthAnswer) -> tuple[object, ...]:
@@ -584,6 +593,7 @@ def _essence(health: HealthAnswer) -> tuple[object, ...]:
         health.environment,
         health.configs_managed,
         health.outbox_pending > 0,
+        health.drift,
         health.device_registry,
         tuple(health.alerts),
     )

@@ -29,8 +29,9 @@ _READ_BACK_BATCH = 500
 _ECHO_SECONDS = 5.0
 _MAX_RETRY_SECONDS = 60.0
 _REMEMBERED = 16
-_REPAIRED_AT_ONCE = 2
+_REPAIRED_AT_ONCE = 8
 _MAX_REPAIRS = 4096
+_MAX_SUBJECT = 200
 _QUIET_SECONDS = 120.0
 
 
@@ -56,7 +57,10 @@ class _Repairs:
         self.waiting = False
 
     def delay(self, now: float) -> float:
-        """Seconds to wait before the next repair: none at first, then twice as long each time."""
+        """Seconds to wait before the next repair: none at first, then twice as long each time.
+
+        Whoever publishes by hand is put right at once; a program that does it all the time is not fought at its speed.
+        """
         if now - self.at > _QUIET_SECONDS:
             self.count = 0
         self.count += 1
@@ -240,13 +244,13 @@ class Retained:
 
     def _stranger(self, inbound: Inbound) -> None:
         if not inbound.payload:
-            self._drift.mend("retained", inbound.topic)
+            self._drift.mend("retained", inbound.topic[:_MAX_SUBJECT])
             return
         self._repair(
             inbound.topic,
             lambda: self._clear(inbound.topic),
-            f"Somebody else published on {inbound.topic[:200]!r}, a service without a configuration here; it is "
-            "taken away.",
+            f"Somebody else published on {inbound.topic[:_MAX_SUBJECT]!r}, a service without a configuration here; "
+            "it is taken away.",
         )
 
     def _clear(self, topic: str) -> None:
@@ -261,7 +265,7 @@ class Retained:
         if repairs.waiting:
             return
         self._alerts.emit("tamper", message, service=service)
-        self._drift.report("retained", topic, message, service=service)
+        self._drift.report("retained", topic[:_MAX_SUBJECT], message, service=service)
         repairs.waiting = True
 
         def now() -> None:

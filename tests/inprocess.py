@@ -1,0 +1,122 @@
+"""The core of a daemon in the test's own process: real files, a real database, no transport."""
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aliciacfg import assembly, layers
+from aliciacfg.alerts import Alert
+from aliciacfg.assembly import open_core
+from aliciacfg.datadir import DataDirectory
+from aliciacfg.errors import Problem
+from aliciacfg.messages import Caller
+from aliciacfg.operations import BY_NAME
+from aliciacfg.settings import resolve
+
+CALLER = Caller("tester", "test", proven=True, role="admin", private=True)
+WHOLE: dict[str, Any] = {
+    "mqtt_config": {"host": "broker", "port": 1883, "password": "from-the-files"},
+    "api_config": {"host": "0.0.0.0", "port": 8000},
+}
+"""The smallest defaults that make every service valid."""
+
+
+@dataclass
+class Core:
+    """A started core, and its operations as an adapter calls them; ``heard`` are the alerts since before the start."""
+
+    parts: assembly.Core
+    heard: list[Alert]
+
+    async def ask(self, operation: str, name: str = "", **fields: Any) -> Any:
+        """An operation's answer; its refusals are raised."""
+        answer = await BY_NAME[operation].run(self.parts.service, CALLER, name, fields)
+        return json.loads(answer.body)
+
+    async def settings(self, name: str, **fields: Any) -> dict[str, Any]:
+        """The ``settings`` of a configuration."""
+        return (await self.ask("get", name, **fields))["config"].get("settings", {})
+
+    @property
+    def standing(self) -> dict[str, str]:
+        """The alerts that stand."""
+        return self.parts.alerts.standing
+
+    def _alert(self, kind: str) -> Alert:
+        (alert,) = [alert for alert in self.parts.alerts.standing_alerts if alert.kind == kind]
+        return alert
+
+    def problems(self, kind: str) -> tuple[Problem, ...]:
+        """The problems that a standing alert lists."""
+        return self._alert(kind).problems
+
+    def told(self, kind: str) -> str:
+        """Everything that a standing alert says."""
+        return "\n".join([self._alert(kind).message, *(problem.message for problem in self.problems(kind))])
+
+    async def drift(self, kind: str) -> list[str]:
+        """The subjects of one kind of drift."""
+        return [item["subject"] for item in (await self.ask("drift"))["drift"] if item["kind"] == kind]
+
+
+class Home:
+    """Files and a data directory."""
+
+    def __init__(self, directory: Path, files: Mapping[str, object] | None = None) -> None:
+        self.directory = directory
+        for name in ("environments", "schemas"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        for file, content in (files or {}).items():
+            self.write(file, content)
+
+    @property
+    def database(self) -> Path:
+        return self.directory / "data" / "aliciacfg.db"
+
+    @property
+    def keys(self) -> Path:
+        return self.directory / "data" / "keys.json"
+
+    @property
+    def stored(self) -> bytes:
+        """Everything that the database and its write-ahead log hold."""
+        files = (self.database, self.database.with_name(f"{self.database.name}-wal"))
+        return b"".join(path.read_bytes() for path in files if path.exists())
+
+    def write(self, file: str, content: object) -> None:
+        """A file of the operator's: text as it is, anything else as JSON, which is YAML too."""
+        path = self.directory / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+    def remove(self, file: str) -> None:
+        (self.directory / file).unlink()
+
+    def load(self) -> layers.Sources:
+        return layers.load(
+            environments_dir=self.directory / "environments", schemas_dir=self.directory / "schemas", variables={}
+        )
+
+    @contextlib.asynccontextmanager
+    async def core(self, environment: str = "dev", **settings: str) -> AsyncGenerator[Core, None]:
+        """A started core; a second one finds what the first one stored."""
+        flags = {
+            "data_dir": str(self.database.parent),
+            "environments_dir": str(self.directory / "environments"),
+            "schemas_dir": str(self.directory / "schemas"),
+            "environment": environment,
+            **settings,
+        }
+        made = resolve(flags, environ={}, dotenv_values={}).settings
+        data = DataDirectory(Path(made.data_dir))
+        heard: list[Alert] = []
+        try:
+            async with open_core(made, data) as parts:
+                parts.alerts.listen(heard.append)
+                await parts.configurations.start(environment)
+                yield Core(parts, heard)
+        finally:
+            data.release()
