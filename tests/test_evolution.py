@@ -1,13 +1,19 @@
 """Schema evolution: a changed schema serves, waits or is refused, by what it means for what is stored."""
 
+import asyncio
+import json
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aliciacfg import yamlfiles
 from aliciacfg.errors import ValidationFailed
+from aliciacfg.layers import Sources
 from inprocess import WHOLE, Core, Home
+from support import Daemon, client, wait_until
 
 FILE = "schemas/one.yaml"
 
@@ -256,6 +262,33 @@ async def test_a_start_with_schema_and_files_broken_names_both(home: Home):
         assert await core.settings("one") == {"timeout": 30}
 
 
+async def test_files_read_earlier_are_not_taken_over_after_those_read_later(home: Home):
+    """The watcher is slow with what was there before; whoever saved and reloaded meanwhile keeps the last word."""
+    async with home.core() as core:
+        configurations = core.parts.configurations
+        read = configurations._load_sources
+        has_read, may_go_on = threading.Event(), threading.Event()
+
+        def slowly() -> Sources:
+            found = read()
+            has_read.set()
+            assert may_go_on.wait(5)
+            return found
+
+        configurations._load_sources = slowly
+        watcher = asyncio.create_task(configurations.reload())
+        await asyncio.to_thread(has_read.wait, 5)
+        configurations._load_sources = read
+        home.write("environments/dev.yaml", {"defaults": {"settings": {"timeout": 7}}, "services": {}})
+        asked = asyncio.create_task(core.ask("reload"))
+        assert not (await asyncio.wait({asked}, timeout=0.3))[0]
+        may_go_on.set()
+        await watcher
+        assert "one" in (await asked)["changed"]
+        assert await core.settings("one") == {"timeout": 7}
+        assert (await core.ask("get", "one"))["revision"] == 2
+
+
 async def test_an_empty_schema_file_is_one_that_is_being_written(home: Home):
     """It would ask for nothing, so it is refused by name; a schema that asks for nothing is written as {}."""
     async with home.core() as core:
@@ -264,3 +297,32 @@ async def test_an_empty_schema_file_is_one_that_is_being_written(home: Home):
         home.write(FILE, {})
         await core.ask("reload")
         await change(core, anything="passes")
+
+
+async def test_a_daemon_takes_a_refused_schema_by_itself_once_the_configuration_fits(daemon: Daemon):
+    """It says on the bus what is wrong and that it is right again; nobody has to touch the file a second time."""
+    file = daemon.directory / "schemas" / "tts_service.yaml"
+    environment = daemon.environments / "prod.yaml"
+    environment.write_text((daemon.environments / "dev.yaml").read_text())
+    await asyncio.to_thread(wait_until, lambda: daemon.logged("files_taken"))
+    write = daemon.http("PATCH", "/config/tts_service?environment=prod", {"limits": {"voices": 5}})
+    assert write.status == 200
+    document = yamlfiles.load(file.read_text(), file="x").value
+    assert isinstance(document, dict)
+    properties = document["properties"]
+    assert isinstance(properties, dict)
+    properties["limits"] = {"properties": {"voices": {"type": "integer", "minimum": 10}}}
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/alert/validation_failed", "alicia/config/alert/drift")
+        file.write_text(json.dumps({**document, "version": "1.1.0"}))
+        alert = (await mqtt.until("alicia/config/alert/validation_failed")).json
+        assert "tts_service in prod: /limits/voices" in alert["message"]
+        assert (await mqtt.until("alicia/config/alert/drift")).json["message"].startswith("schemas/tts_service.yaml")
+    assert daemon.http("GET", "/health").json["status"] == "degraded"
+    assert daemon.http("GET", "/config/schema/tts_service").json["version"] == "1.0.0"
+    assert daemon.http("PATCH", "/config/tts_service?environment=prod", {"limits": {"voices": 15}}).status == 200
+    await asyncio.to_thread(
+        wait_until, lambda: daemon.http("GET", "/config/schema/tts_service").json["version"] == "1.1.0"
+    )
+    await asyncio.to_thread(wait_until, lambda: daemon.http("GET", "/health").json["status"] == "healthy")
+    assert daemon.http("PATCH", "/config/tts_service", {"limits": {"voices": 5}}).status == 422

@@ -1,6 +1,7 @@
 """The keyed chain: whatever somebody changes in the database is found, and nothing else is."""
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aliciacfg import documents, store
+from aliciacfg import documents, resealing, store
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import NotFound, Unavailable
 from aliciacfg.integrity import Chain, Findings, checksum
@@ -276,15 +277,15 @@ def test_an_end_that_was_tampered_with_is_found_whatever_comes_after(tmp_path: P
 
 
 def test_a_row_put_behind_the_end_is_not_in_the_way(tmp_path: Path):
-    """The next revision finds its place, and the stranger is told."""
+    """The next revision finds a place behind it, and what was moved is told."""
     path = three(tmp_path / "db")
-    tamper(path, 'INSERT INTO audit SELECT 7, timestamp, who, "where", operation, outcome, environment, service,'
-                 " before, after, detail, count, mac FROM audit WHERE sequence = 2",
-           "UPDATE revisions SET sequence = 9223372036854775807 WHERE revision = 2")  # fmt: skip
+    tamper(
+        path,
+        "UPDATE revisions SET sequence = 7 WHERE revision = 2",
+        "UPDATE revisions SET sequence = 9223372036854775807 WHERE revision = 1",
+    )
     written(path, [Write(records=(revision("two", 1, {"x": 1}),))])
-    found = subjects(path)
-    assert "audit/7" in found
-    assert "dev/one/2" in found
+    assert {"dev/one/1", "dev/one/2"} <= set(subjects(path))
 
 
 def test_a_secret_whose_key_is_gone_is_told_apart_from_a_damaged_one(tmp_path: Path):
@@ -292,6 +293,9 @@ def test_a_secret_whose_key_is_gone_is_told_apart_from_a_damaged_one(tmp_path: P
     path = three(tmp_path / "db")
     without = Keyring(current=OTHER.public.key_id, keys=[OTHER], digest_key=b"d" * 32)
     assert verify_file(path, Chain(without)) == Findings(confirmed=7, unreadable=3)
+    box = revision("one", 2, {}, secret="another").config
+    tamper(path, f"UPDATE revisions SET config = x'{box.replace(b'A', b'B').hex()}' WHERE revision = 2")
+    assert subjects(path) == ["dev/one/2"]
 
 
 def test_sealing_anew_changes_no_code(tmp_path: Path):
@@ -307,13 +311,38 @@ def test_sealing_anew_changes_no_code(tmp_path: Path):
     assert verify_file(path, CHAIN).broken == []
 
 
+def test_a_rotation_of_keys_hides_nothing(tmp_path: Path):
+    """What was tampered with stays as it is, and as found as it was; everything else is sealed anew."""
+    path = three(tmp_path / "db")
+    written(path, [Write(overlays=(Overlay("dev", "two", b'{"size":1}'), Overlay("dev", "bad", b'{"size":1}')))])
+    tamper(
+        path,
+        "UPDATE revisions SET config = CAST('sealed:v1:x' AS BLOB) WHERE revision = 2",
+        "UPDATE overlays SET patch = CAST('{\"size\":9}' AS BLOB) WHERE service = 'two'",
+        "UPDATE overlays SET patch = x'ff' WHERE service = 'bad'",
+    )
+    before = subjects(path)
+    assert set(before) == {"dev/one/2", "dev/two/overlay", "dev/bad/overlay"}
+    rotated = Keyring(current=OTHER.public.key_id, keys=[OTHER, KEY], digest_key=b"d" * 32)
+
+    def reseal(document: bytes, environment: str, service: str) -> bytes:
+        return resealing.reseal(document, rotated, service=service, environment=environment).document
+
+    store.reseal_file(path, Chain(rotated), reseal)
+    assert subjects(path, Chain(rotated)) == before
+    assert store.sealed_with(path) == {OTHER.public.key_id}
+
+
 # The first schema of the database, from before there was a chain.
 BEFORE_THE_CHAIN = store._MIGRATIONS[0] + "PRAGMA user_version = 1;"
+OLD_COLUMNS = [
+    "environment", "service", "revision", "version", "timestamp", "author", "cause", "checksum", "config", "changed",
+    "restart_required", "breaking", "comment", "deleted",
+]  # fmt: skip
 
 
 def before_the_chain(path: Path, records: list[Record]) -> None:
-    names = ["environment", "service", "revision", "version", "timestamp", "author", "cause", "checksum", "config",
-             "changed", "restart_required", "breaking", "comment", "deleted"]  # fmt: skip
+    names = OLD_COLUMNS
     with opened(path) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.executescript(BEFORE_THE_CHAIN)
@@ -473,6 +502,27 @@ async def test_an_old_revision_that_was_tampered_with_is_neither_shown_nor_broug
         assert await rows(core) == ["dev/one/2"]
 
 
+async def test_a_damaged_revision_keeps_no_schema_from_calling_more_secret(home: Home):
+    """Every other one is sealed further; the damaged one stays found."""
+    async with home.core() as core:
+        for door in ("first", "second", "third"):
+            await change(core, door=f"{door} word")
+        tamper(
+            home.database,
+            "UPDATE revisions SET config = x'ff' WHERE service = 'one' AND revision = 2",
+            "UPDATE revisions SET cause = 'magic' WHERE service = 'two' AND revision = 1",
+        )
+        marked = {"properties": {"settings": {"properties": {"door": {"type": "string", "x-sensitive": True}}}}}
+        home.write("schemas/one.yaml", marked)
+        home.write("schemas/two.yaml", marked)
+        await core.ask("reload")
+        assert await core.settings("one") == {"size": 1, "door": "***"}
+        assert (await core.ask("get", "one", revision=3))["config"]["settings"]["door"] == "***"
+        assert set(await rows(core)) == {"dev/one/2", "dev/two/1", "prod/two/1"}
+        for word in (b"second word", b"third word"):
+            assert word not in home.stored
+
+
 async def test_a_running_daemon_does_not_read_back_what_was_tampered_with(home: Home):
     """A cached answer that is renewed from the store is compared first."""
     async with home.core() as core:
@@ -599,6 +649,69 @@ async def test_a_lost_key_file_keeps_nobody_from_what_is_no_secret(home: Home):
             assert "two" in core.told("undecryptable")
             assert "one" not in [item.service for item in core.parts.drift.items if item.subject == "dev/one/overlay"]
             assert "dev/one/1" in await rows(core)
+
+
+async def test_a_revision_whose_key_is_gone_is_told_by_an_alert(home: Home):
+    """It is no drift, as nothing says that it is wrong; but nothing says that it is right either."""
+    async with home.core() as core:
+        assert await rows(core) == []
+    content = json.loads(home.keys.read_text())
+    content["keys"] = [{"key_id": OTHER.public.key_id, "private": base64.b64encode(OTHER._raw).decode()}]
+    home.keys.write_text(json.dumps({**content, "current": OTHER.public.key_id}))
+    async with home.core() as core:
+        assert await rows(core) == []
+        assert "nobody can tell" in core.standing["undecryptable:history"]
+
+
+async def test_a_message_that_was_tampered_with_before_it_was_published_is_made_anew(home: Home):
+    """What waits for the bus in the database says what the revision is, or is replaced at the next start."""
+    async with home.core() as core:
+        await change(core, size=5)
+        right = core.parts.configurations.outbox.current["service/one"].payload
+    for content in (right.replace(b'"size":5', b'"size":6'), b"\xff", b"{}"):
+        with opened(home.database) as connection:
+            connection.execute("UPDATE outbox SET payload = ? WHERE subject = 'service/one'", (content,))
+        async with home.core() as core:
+            made = json.loads(core.parts.configurations.outbox.current["service/one"].payload)
+            assert made["config"] == json.loads(right)["config"]
+    async with home.core() as core:
+        assert json.loads(core.parts.configurations.outbox.current["service/one"].payload) == made
+
+
+async def test_a_home_from_before_the_chain_goes_on_where_it_was(home: Home):
+    """No revision is made anew, changes stay, nothing drifts, and what comes is guarded."""
+    async with home.core() as core:
+        await change(core, size=5)
+        await change(core, size=6)
+        before = await core.ask("history", "one"), await core.ask("get", "one")
+    back_to_before_the_chain(home.database)
+    for _ in range(2):
+        async with home.core() as core:
+            assert (await core.ask("history", "one"), await core.ask("get", "one")) == before
+            assert await rows(core) == []
+            assert core.standing == {}
+    async with home.core() as core:
+        await core.ask("unset", "one", pointer="/settings/size")
+        assert await core.settings("one") == {"size": 1}
+        assert await rows(core) == []
+    tamper(home.database, "UPDATE revisions SET comment = 'x' WHERE service = 'one' AND revision = 2")
+    async with home.core() as core:
+        assert await rows(core) == ["dev/one/2"]
+
+
+def back_to_before_the_chain(path: Path) -> None:
+    """The same rows in a database of the first schema."""
+    with opened(path) as connection:
+        tables = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in ("meta", "outbox")}
+        revisions = connection.execute(f"SELECT {', '.join(OLD_COLUMNS)} FROM revisions ORDER BY sequence").fetchall()
+        overlays = connection.execute("SELECT environment, service, patch FROM overlays").fetchall()
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    with opened(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(BEFORE_THE_CHAIN)
+        for name, rows_of_it in (*tables.items(), ("revisions", revisions), ("overlays", overlays)):
+            connection.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(rows_of_it[0]))})", rows_of_it)
 
 
 async def test_a_check_of_many_rows_ends_at_once_when_it_is_cancelled(tmp_path: Path):

@@ -12,7 +12,7 @@ from aliciacfg.errors import Unavailable
 from aliciacfg.integrity import Chain, Findings, checksum
 from aliciacfg.records import Overlay, Record, Write
 from aliciacfg.sealing import Keyring
-from aliciacfg.store import Store, verify_file
+from aliciacfg.store import Store, StoreError, verify_file
 from support import Daemon, aliciacfg, wait_until
 
 ROWS = 3
@@ -124,13 +124,16 @@ def test_a_database_that_is_none_of_ours_is_said_to_be_unreadable(database: Path
         verify(database, keyring)
 
 
-async def test_a_start_on_a_misshapen_row_believes_nothing_of_it(database: Path, keyring: Keyring):
-    """The store loads with its number and no more, so that the others go on; whoever asks for the row is refused."""
+async def test_a_start_on_a_misshapen_row_says_what_to_do(database: Path, keyring: Keyring):
+    """Of a newest revision the number counts; if that cannot be told, the error names the command that finds it."""
     tamper(database, "UPDATE revisions SET cause = 'magic' WHERE revision = 3")
     store = await Store.open(database, Chain(keyring))
     try:
-        (found,) = [record for record in (await store.load()).records if record.revision == 3]
-        assert (found.checksum, found.config) == ("", b"{}")
+        (record,) = (await store.load()).records
+        assert (record.revision, record.checksum, record.config) == (3, "", b"{}")
+        tamper(database, "UPDATE revisions SET revision = 'x' WHERE revision = 2")
+        with pytest.raises(StoreError, match="aliciacfg check"):
+            await store.load()
         with pytest.raises(Unavailable):
             await store.record("dev", "one", 3)
         with pytest.raises(Unavailable):

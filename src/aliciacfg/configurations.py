@@ -806,7 +806,7 @@ class Configurations:
         live = dict(self.state.live(self.active))
         for service, record in live.items():
             known = self.outbox.current.get(service_subject(service))
-            if known is None or not _announces(known.payload, record, self.epoch):
+            if known is None or not self._announces(known.payload, record):
                 plan.announcements.append(self._announcement(record))
         for subject, item in self.outbox.current.items():
             service = subject_service(subject)
@@ -824,6 +824,18 @@ class Configurations:
     def _announcement(self, record: Record) -> Announcement:
         shown = self.delivery.shown(record)
         return announce_record(self.outbox, record, shown=shown, epoch=self.epoch, now=self._clock())
+
+    def _announces(self, payload: bytes, record: Record) -> bool:
+        """Whether a retained message says what a revision is, and as it is shown now."""
+        if not payload:
+            return False
+        try:
+            message = msgspec.json.decode(payload, type=UpdateMessage)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return False
+        said = (message.environment, message.revision, message.epoch, message.checksum, message.config)
+        shown = self.delivery.shown(record)
+        return said == (record.environment, record.revision, self.epoch, record.checksum, shown)
 
     def _environment_message(self, name: str) -> bytes:
         return documents.encode({"environment": name, "epoch": self.epoch})
@@ -908,19 +920,3 @@ def _waiting_problems(evolution: Evolution) -> list[SourceProblem]:
         )
         for waiting in evolution.waiting
     ]
-
-
-def _announces(payload: bytes, record: Record, epoch: int) -> bool:
-    """Whether a retained message says what a revision is."""
-    if not payload:
-        return False
-    try:
-        message = msgspec.json.decode(payload, type=UpdateMessage)
-    except msgspec.MsgspecError:
-        return False
-    return (message.environment, message.revision, message.epoch, message.checksum) == (
-        record.environment,
-        record.revision,
-        epoch,
-        record.checksum,
-    )

@@ -1,0 +1,312 @@
+"""Activation: every service is checked first, all move at once, and the bus holds one environment, never two."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg import store
+from aliciacfg.errors import InvalidRequest, NotFound, Unavailable, ValidationFailed
+from inprocess import WHOLE, Core, Home
+from support import SERVICES, Broker, Client, Daemon, client, wait_until
+
+UPDATES = "alicia/config/update/#"
+ENVIRONMENT = "alicia/config/environment"
+RESTART = {
+    "properties": {"settings": {"properties": {"size": {"type": "integer", "maximum": 9, "x-restart-required": True}}}}
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Services of both environments, of dev alone, of prod alone, and one that is the same in both."""
+    return Home(
+        tmp_path,
+        {
+            "environments/base.yaml": {"defaults": WHOLE, "services": {"one": {}, "two": {}}},
+            "environments/dev.yaml": {"services": {"one": {"settings": {"size": 1}}, "old": {}}},
+            "environments/prod.yaml": {"services": {"one": {"settings": {"size": 2}}, "new": {}}},
+            "schemas/one.yaml": RESTART,
+        },
+    )
+
+
+def announced(core: Core) -> dict[str, Any]:
+    """What the bus has to hold, by subject; a cleared one is left out."""
+    import json
+
+    return {
+        subject: json.loads(item.payload)
+        for subject, item in core.parts.configurations.outbox.current.items()
+        if item.payload
+    }
+
+
+def on_the_bus(core: Core) -> dict[str, tuple[str, int]]:
+    """Environment and revision of the update of each service."""
+    found = announced(core)
+    return {
+        subject.removeprefix("service/"): (item["environment"], item["revision"])
+        for subject, item in found.items()
+        if subject.startswith("service/")
+    }
+
+
+async def test_all_services_move_at_once_and_are_told_what_changes_for_them(home: Home):
+    """Those of both, those that come, those that go; with what needs a restart; written down with who did it."""
+    async with home.core() as core:
+        await core.ask("patch", "one", patch={"settings": {"size": 3}}, environment="prod")
+        answer = await core.ask("activate", "prod", comment="move in")
+        assert (answer["environment"], answer["previous"]) == ("prod", "dev")
+        assert answer["changed"] == ["new", "one", "two", "old"]
+        assert answer["restart_required"] == ["one"]
+        assert on_the_bus(core) == {"one": ("prod", 2), "two": ("prod", 1), "new": ("prod", 1)}
+        told = announced(core)
+        assert told["environment"] == {"environment": "prod", "epoch": 1}
+        assert told["service/one"]["config"]["settings"] == {"size": 3}
+        assert set(told["service/one"]["changed"]) == {"/environment", "/settings/size"}
+        assert told["service/one"]["restart_required"] == ["/settings/size"]
+        assert told["service/two"]["changed"] == ["/environment"]
+        assert (await core.ask("get", "one"))["environment"] == "prod"
+        with pytest.raises(NotFound):
+            await core.ask("get", "old")
+        entry = (await core.ask("audit"))["entries"][0]
+        assert (entry["operation"], entry["environment"], entry["who"]) == ("activate", "prod", "tester")
+        again = await core.ask("activate", "prod")
+        assert (again["changed"], again["message"]) == ([], "prod is active already")
+
+
+async def test_an_activation_outlives_restarts_until_the_setting_is_another_one(home: Home):
+    """The same ENVIRONMENT as at the start before changes nothing; another one is activated."""
+    async with home.core() as core:
+        await core.ask("activate", "prod")
+    async with home.core() as core:
+        assert core.parts.configurations.active == "prod"
+        assert on_the_bus(core) == {"one": ("prod", 1), "two": ("prod", 1), "new": ("prod", 1)}
+        await core.ask("activate", "dev")
+        await core.ask("activate", "prod")
+    async with home.core("prod") as core:
+        assert core.parts.configurations.active == "prod"
+        await core.ask("activate", "dev")
+    async with home.core("prod") as core:
+        assert core.parts.configurations.active == "dev"
+    async with home.core("dev") as core:
+        assert core.parts.configurations.active == "dev"
+        assert on_the_bus(core) == {"one": ("dev", 1), "two": ("dev", 1), "old": ("dev", 1)}
+
+
+async def test_every_problem_of_every_service_is_named_and_nothing_moves(home: Home):
+    """Files, schemas, run-time changes: whatever would be invalid, with file and line where there is one."""
+    async with home.core() as core:
+        await core.ask("patch", "two", patch={"limits": {"x": 1}}, environment="prod")
+        home.write(
+            "environments/prod.yaml",
+            "services:\n  one: {settings: {size: 10}}\n  two: {api_config: {port: 0}, limits: {x: {y: 1}}}\n",
+        )
+        await core.ask("reload")
+        before = on_the_bus(core), home.stored
+        with pytest.raises(ValidationFailed, match="dev stays active") as refused:
+            await core.ask("activate", "prod")
+        places = {problem.pointer: problem.message for problem in refused.value.problems}
+        assert set(places) == {"/services/one/settings/size", "/services/two/api_config/port"}
+        assert places["/services/one/settings/size"].startswith("environments/prod.yaml:2: one")
+        assert (on_the_bus(core), home.stored) == before
+        assert core.parts.configurations.active == "dev"
+        home.write("environments/prod.yaml", "services: [")
+        await core.ask("reload")
+        with pytest.raises(ValidationFailed) as refused:
+            await core.ask("activate", "prod")
+        assert "environments/prod.yaml:1" in refused.value.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("nowhere", NotFound), ("base", InvalidRequest), ("a b", InvalidRequest), ("", InvalidRequest)]
+)
+async def test_what_is_no_environment_cannot_be_activated(home: Home, name: str, error: type[Exception]):
+    """Unknown, reserved or impossible names; nothing moves."""
+    async with home.core() as core:
+        with pytest.raises(error):
+            await core.ask("activate", name)
+        assert core.parts.configurations.active == "dev"
+
+
+async def test_an_environment_without_a_service_cannot_be_activated(tmp_path: Path):
+    """It would clear the whole bus."""
+    home = Home(
+        tmp_path,
+        {"environments/dev.yaml": {"defaults": WHOLE, "services": {"one": {}}}, "environments/prod.yaml": {}},
+    )
+    async with home.core() as core:
+        with pytest.raises(ValidationFailed, match="no configuration"):
+            await core.ask("activate", "prod")
+        assert on_the_bus(core) == {"one": ("dev", 1)}
+
+
+async def test_a_trial_run_says_what_would_change_and_leaves_no_trace(home: Home):
+    """The difference of each service to what it has now, also of those that come and go."""
+    async with home.core() as core:
+        before = on_the_bus(core), home.stored
+        answer = await core.ask("activate", "prod", dry_run=True)
+        assert answer["changed"] == ["new", "one", "two", "old"]
+        assert {"op": "replace", "path": "/settings/size", "value": 2} in answer["difference"]["one"]
+        assert answer["difference"]["two"] == [{"op": "replace", "path": "/environment", "value": "prod"}]
+        assert {item["op"] for item in answer["difference"]["old"]} == {"remove"}
+        assert (on_the_bus(core), home.stored) == before
+        assert core.parts.configurations.active == "dev"
+
+
+async def test_files_that_changed_meanwhile_count_for_the_environment_that_is_active(home: Home):
+    """After an activation the other environment's files hurt nobody, and its own are announced."""
+    async with home.core() as core:
+        await core.ask("activate", "prod")
+        home.write("environments/dev.yaml", {"services": {"one": {"settings": {"size": 10}}}})
+        await core.ask("reload")
+        home.write("environments/prod.yaml", {"services": {"one": {"settings": {"size": 5}}}})
+        assert (await core.ask("reload"))["changed"] == ["new", "one"]
+        assert on_the_bus(core) == {"one": ("prod", 2), "two": ("prod", 1)}
+        home.remove("environments/prod.yaml")
+        with pytest.raises(ValidationFailed):
+            await core.ask("reload")
+
+
+async def test_a_disk_that_refuses_the_move_leaves_everything_where_it_was(home: Home):
+    """Nothing is active by half; the next try goes well."""
+    async with home.core() as core:
+        before = on_the_bus(core)
+        apply = store._apply
+        store._apply = refuse
+        try:
+            with pytest.raises(Unavailable):
+                await core.ask("activate", "prod")
+        finally:
+            store._apply = apply
+        assert (core.parts.configurations.active, on_the_bus(core)) == ("dev", before)
+        assert (await core.ask("activate", "prod"))["previous"] == "dev"
+    async with home.core() as core:
+        assert core.parts.configurations.active == "prod"
+
+
+def refuse(*_: object) -> None:
+    raise OSError("no space left on device")
+
+
+async def test_writes_that_race_with_activations_end_up_announced_for_the_environment_they_are_in(home: Home):
+    """Whatever the order: afterwards the bus holds of every service what get answers, and of no other one."""
+    async with home.core() as core:
+
+        async def write(number: int) -> None:
+            environment = ["dev", "prod", None][number % 3]
+            where = {} if environment is None else {"environment": environment}
+            with contextlib.suppress(NotFound):
+                await core.ask("patch", ["one", "two"][number % 2], patch={"limits": {"n": number}}, **where)
+            if number % 7 == 0:
+                document = {**WHOLE, "mqtt_config": {**WHOLE["mqtt_config"], "username": "x"}}
+                await core.ask("set", f"guest{number % 3}", config=document, **where)
+            if number % 11 == 0:
+                with contextlib.suppress(NotFound):
+                    await core.ask("delete", f"guest{number % 3}", **where)
+
+        async def move(number: int) -> None:
+            await core.ask("activate", ["prod", "dev"][number % 2])
+            if number % 5 == 0:
+                await core.ask("reload")
+
+        await asyncio.gather(*(write(number) for number in range(150)), *(move(number) for number in range(20)))
+        active = core.parts.configurations.active
+        listed = (await core.ask("list"))["configs"]
+        assert on_the_bus(core) == {item["service"]: (active, item["revision"]) for item in listed}
+        assert announced(core)["environment"]["environment"] == active
+        assert (await core.parts.store.verify()).broken == []
+    async with home.core() as core:
+        assert core.parts.configurations.active == active
+        assert on_the_bus(core) == {item["service"]: (active, item["revision"]) for item in listed}
+
+
+async def retained(mqtt: Client) -> dict[str, Any]:
+    """What the broker keeps of every service, and which environment it says is active."""
+    updates = await mqtt.retained(UPDATES)
+    return {topic.rpartition("/")[2]: message.json for topic, message in updates.items()}
+
+
+def wait_held(daemon: Daemon) -> None:
+    wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0)
+
+
+@pytest.fixture
+def two(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon whose staging can be activated like its dev."""
+    daemon = make_daemon()
+    dev = (daemon.environments / "dev.yaml").read_text()
+    (daemon.environments / "staging.yaml").write_text(dev.replace("\ndefaults:\n", "\ndefaults:\n  note: moved\n"))
+    return daemon.start()
+
+
+async def test_22_services_move_on_the_bus_or_none(two: Daemon):
+    """One of them invalid: nothing is published; then all move, waiting readers are woken, and health says so."""
+    daemon = two
+    (daemon.environments / "prod.yaml").write_text("services: {ai_service: {api_config: {port: 0}}}\n")
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe(ENVIRONMENT, UPDATES)
+        for _ in range(len(SERVICES) + 1):
+            assert (await mqtt.next()).retained
+        await asyncio.to_thread(wait_until, lambda: daemon.logged("files_taken"))
+        refused = daemon.http("POST", "/environments/prod/activate")
+        assert refused.status == 422
+        assert any(problem["pointer"].endswith("ai_service/api_config/port") for problem in refused.json["problems"])
+        assert await mqtt.silence(0.2) == []
+        etag = daemon.http("GET", "/config/tts_service").headers["ETag"]
+        waiting = asyncio.create_task(
+            asyncio.to_thread(daemon.http, "GET", "/config/tts_service?wait_seconds=30", None, {"If-None-Match": etag})
+        )
+        answer = (await mqtt_ask(daemon, "alicia/config/activate/staging")).json
+        assert (answer["status"], answer["environment"], answer["previous"]) == ("success", "staging", "dev")
+        told = {(message := await mqtt.next()).topic: message.json for _ in range(len(SERVICES) + 1)}
+        assert told.pop(ENVIRONMENT)["environment"] == "staging"
+        assert sorted(topic.rpartition("/")[2] for topic in told) == SERVICES == sorted(answer["changed"])
+        assert {update["environment"] for update in told.values()} == {"staging"}
+        assert (await waiting).json["environment"] == "staging"
+    assert daemon.http("GET", "/health").json["environment"] == "staging"
+    assert daemon.http("GET", "/environments").json["active"] == "staging"
+
+
+async def mqtt_ask(daemon: Daemon, topic: str) -> Any:
+    async with client(daemon.broker_port) as mqtt:
+        return await mqtt.ask(topic, b"{}")
+
+
+async def test_kill_9_in_the_middle_of_activations_leaves_one_environment(two: Daemon, broker: Broker):
+    """The old one or the new one for every service, on the bus and in answers."""
+    daemon = two
+    for rounds in (3, 4, 5):
+        moved: list[int] = []
+        thread = threading.Thread(target=move_to_and_fro, args=(daemon, moved))
+        thread.start()
+        await asyncio.to_thread(wait_until, lambda moved=moved, rounds=rounds: len(moved) >= rounds)
+        daemon.kill()
+        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(daemon.start)
+        await asyncio.to_thread(wait_held, daemon)
+        active = daemon.http("GET", "/environments").json["active"]
+        async with client(broker.port) as mqtt:
+            kept = await retained(mqtt)
+            said = (await mqtt.retained(ENVIRONMENT))[ENVIRONMENT].json["environment"]
+        listed = daemon.http("GET", "/configs?include=config").json["configs"]
+        assert said == active
+        assert {name: (item["environment"], item["config"]) for name, item in kept.items()} == {
+            item["service"]: (active, item["config"]) for item in listed
+        }
+        assert len(kept) == len(SERVICES)
+
+
+def move_to_and_fro(daemon: Daemon, moved: list[int]) -> None:
+    """Activate one and the other until the daemon is gone; note each time that it went well."""
+    for number in range(1000):
+        try:
+            if daemon.http("POST", f"/environments/{['staging', 'dev'][number % 2]}/activate").status == 200:
+                moved.append(number)
+        except Exception:  # noqa: BLE001 - http.client raises many kinds when its peer is killed
+            return
