@@ -1,8 +1,9 @@
 """A daemon's core in the test's own process: real files, a real database, no transport."""
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from aliciacfg import assembly
 from aliciacfg.alerts import Alert
 from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
+from aliciacfg.http.adapter import HttpAdapter, HttpSettings
 from aliciacfg.messages import Caller
 from aliciacfg.operations import BY_NAME
 from aliciacfg.settings import resolve
@@ -86,3 +88,25 @@ async def core(directory: Path, files: Mapping[str, object], **settings: str) ->
             yield made
     finally:
         data.release()
+
+
+@contextlib.asynccontextmanager
+async def listening(made: Core) -> AsyncGenerator[str, None]:
+    """The core's own HTTP face in the test's process; gives its URL."""
+    adapter = HttpAdapter(
+        made.parts.service,
+        HttpSettings(host="127.0.0.1", port=0),
+        published_key=lambda: made.configurations.published_key,
+        pages={},
+    )
+    try:
+        yield await adapter.start()
+    finally:
+        await adapter.stop()
+
+
+async def eventually(what: Callable[[], object], *, seconds: float = 15.0) -> None:
+    """Let the event loop go on until ``what()`` is true; fail after ``seconds``."""
+    async with asyncio.timeout(seconds):
+        while not what():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0.001)

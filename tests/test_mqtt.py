@@ -83,9 +83,9 @@ async def test_a_request_is_answered_in_as_many_envelopes_as_it_came(shared: Dae
     assert answer["request_id"] == (f"m-{depth - 1}" if depth else None)
 
 
-async def test_without_a_response_topic_the_payload_or_the_request_topic_says_where_to_answer(shared: Daemon):
+async def test_without_a_response_topic_the_payload_or_the_request_topic_says_where_to_answer(daemon: Daemon):
     """reply_to counts where there is no Response Topic; without either the default topic is used."""
-    async with client(shared.broker_port, protocol=3) as mqtt:
+    async with client(daemon.broker_port, protocol=3) as mqtt:
         await mqtt.subscribe("alicia/reply/#")
         await mqtt.publish("alicia/config/get/voice_router/tester", {"reply_to": "alicia/reply/tester/7"})
         assert (await mqtt.until("alicia/reply/tester/7")).json["service"] == "voice_router"
@@ -273,9 +273,9 @@ async def test_reads_are_answered_while_many_writes_wait(shared: Daemon):
     assert shared.config("personality_system")["config"]["settings"]["max_personalities"] == 150
 
 
-async def test_list_pages_filters_and_shows_configurations(shared: Daemon):
+async def test_list_pages_filters_and_shows_configurations(daemon: Daemon):
     """Pages follow each other without gap or overlap; include=config shows redacted documents."""
-    async with client(shared.broker_port) as mqtt:
+    async with client(daemon.broker_port) as mqtt:
         names: list[str] = []
         after = ""
         while after is not None:
@@ -288,9 +288,9 @@ async def test_list_pages_filters_and_shows_configurations(shared: Daemon):
         assert {item["config"]["mqtt_config"]["password"] for item in page["configs"]} == {"***"}
 
 
-async def test_health_is_published_on_request_and_wrapped(shared: Daemon):
+async def test_health_is_published_on_request_and_wrapped(daemon: Daemon):
     """A health check makes the daemon publish its health like every program of the home."""
-    async with client(shared.broker_port) as mqtt:
+    async with client(daemon.broker_port) as mqtt:
         await mqtt.subscribe("alicia/system/health/config_service")
         first = await mqtt.until("alicia/system/health/config_service")
         assert first.retained
@@ -301,8 +301,8 @@ async def test_health_is_published_on_request_and_wrapped(shared: Daemon):
         assert health["status"] == "healthy"
         assert health["configs_managed"] == 22
         assert health["mqtt_connected"] is True
-        assert health["instance"] == shared.data.joinpath("instance").read_text()
-        over_http = shared.http("GET", "/health").json
+        assert health["instance"] == daemon.data.joinpath("instance").read_text()
+        over_http = daemon.http("GET", "/health").json
         assert over_http.keys() == health.keys()
 
 

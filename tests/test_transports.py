@@ -13,7 +13,7 @@ import pytest
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.operations import BY_NAME
 from core import core
-from support import Broker, Daemon, client
+from support import Broker, Daemon, client, wait_until
 from transports import TRANSPORTS, Ask, asking, request
 
 NEW: dict[str, Any] = {
@@ -193,6 +193,8 @@ def trial_home(tmp_path_factory: pytest.TempPathFactory) -> Any:
     home.start()
     assert request(home, "set", "bell", config=NEW).status == 201
     assert request(home, "patch", "bell", patch={"settings": {"volume": 2}}).status == 200
+    # That the bus holds an update is written down a little later.
+    wait_until(lambda: not any(pending for *_, pending in tables(home)["outbox"]))
     yield home
     assert home.stop() == 0
     broker.stop()

@@ -5,6 +5,7 @@ What is at hand is answered at once; nothing here waits for a write.
 
 import asyncio
 import shlex
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -321,16 +322,24 @@ class Reader:
                 return Answer(text.encode(), plain.etag, form="env")
 
     def _as_variables(self, config: Json, service: str, pointer: str) -> str:
-        """Lines that a shell, Docker and systemd read: ``x-env`` names, or else names made of the pointers."""
+        """Lines that a shell reads: ``x-env`` names, or else names made of the pointers."""
         sources = self._configurations.sources
         schema = None if sources is None else sources.schema(service)
-        lines: dict[str, str] = {}
-        made: dict[str, str] = {}
+        named: dict[str, str] = {}
+        made: list[tuple[str, str]] = []
         for place, value in documents.leaves(config, pointer):
             marked = None if schema is None else schema.variable(place)
-            name = marked or _variable_name(place)
-            (lines if marked else made).setdefault(name, _variable_line(name, value))
-        return "".join({**made, **lines}.values())
+            if marked is not None:
+                named.setdefault(marked, _variable_line(marked, value))
+            else:
+                name = _variable_name(place)
+                made.append((name, _variable_line(name, value)))
+        uses = Counter([*named, *(name for name, _ in made)])
+        lines = [
+            line if uses[name] == 1 else f"# {name} could be several values; name them with x-env\n"
+            for name, line in made
+        ]
+        return "".join(dict.fromkeys([*lines, *named.values()]))
 
 
 def _makes(composer: Composer, key: Key, entry: Entry) -> bool:
@@ -366,11 +375,13 @@ def _variable_name(pointer: str) -> str:
 
 
 def _variable_line(name: str, value: Json) -> str:
+    if any(text == REDACTED for _, text in documents.walk_strings(value)):
+        return f"# {name} is a secret\n"
     if isinstance(value, list):
         value = ",".join(_variable_text(item) for item in value)
     text = _variable_text(value)
-    if REDACTED in text:
-        return f"# {name} is a secret\n"
+    if "\0" in text:
+        return f"# {name} holds a NUL, which no variable can\n"
     return f"{name}={shlex.quote(text) if text else ''}\n"
 
 

@@ -906,6 +906,7 @@ def _lines(members: Mapping[str, Json], column: int, indent: int) -> Iterator[st
 
 
 _DUMP_INDENT = 2
+_NO_DOT = re.compile(r"^(-?[0-9]+)e")
 
 
 def _flow(value: Json, style: str = "") -> str:
@@ -914,7 +915,10 @@ def _flow(value: Json, style: str = "") -> str:
         return "{" + ", ".join(f"{_string(key)}: {_flow(member)}" for key, member in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_flow, value)) + "]"
-    return _string(value, style) if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return _string(value, style)
+    # Without a dot in its mantissa a number with an exponent is a string in YAML 1.1.
+    return _NO_DOT.sub(r"\1.0e", json.dumps(value))
 
 
 def _string(text: str, style: str = "") -> str:

@@ -1,0 +1,242 @@
+"""Configurations as YAML and as variables of a shell, and parts of them."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from aliciacfg import yamlfiles
+from aliciacfg.documents import canonical, leaves
+from core import WHOLE, core
+from support import Daemon
+
+# What a reader of YAML may take for something else than a text.
+TEXTS = [
+    "", " ", "~", "null", "Null", "true", "True", "yes", "Yes", "on", "off", "n", "y", "1", "-1", "+1", "0o17", "017",
+    "0x1f", "0b1", "1_000", "1e3", "1.5", ".5", "1.", ".inf", "-.INF", ".nan", "12:30:45", "1:30", "2024-01-01",
+    "2001-12-14 21:59:43.10 -5", "=", "<<", "-", "- a", "a: b", "a:", ":a", "a #b", "#a", "&a", "*a", "!a", "!!str x",
+    "%a", "@a", "`a`", "{a}", "[a]", "a, b", "'", '"', "it's", "a\nb", "a\n", "\na", "\ta", "a\t", "a\\nb", " a", "a ",
+    "é", "日本", "\u2028", "\x85", "\x7f", "\u200b", "\ufeff", "🎈", "---", "...", "? a", "| a", "> a", "a\r\nb",
+    "x" * 300, "\x00", "$HOME",
+    "`id`", "$(id)", "a;b", "a&&b", "\\", "!", "*", "a=b", "\x1b[0m",
+]  # fmt: skip
+NUMBERS = [0, -1, 2**63, -(2**63), 1.5, -0.25, 1e16, 1e22, 1e-7, 1.5e300, 5e-324, True, False]
+
+
+def readers() -> dict[str, Any]:
+    """Loaders that follow YAML 1.2 and YAML 1.1, none of them the code under test."""
+    old = YAML(typ="safe", pure=True)
+    old.version = (1, 1)
+    return {"1.2": YAML(typ="safe", pure=True), "1.1": old}
+
+
+def same(left: object, right: object) -> bool:
+    return canonical(left) == canonical(right)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+@pytest.mark.parametrize("value", [*TEXTS, *NUMBERS], ids=repr)
+def test_a_value_is_the_same_for_every_reader_of_yaml(value: Any, version: str):
+    """As a document, a member, a name and an item: texts stay texts, numbers numbers, in YAML 1.1 and 1.2."""
+    document: dict[str, Any] = {"a": value, "b": [value, [value], {"c": value}], "d": {"e": {"f": value}}}
+    if isinstance(value, str):
+        document[value] = {value: [value]}
+    for whole in (document, value, [value]):
+        text = yamlfiles.dump(whole)
+        loaded = readers()[version].load(text)
+        assert same(loaded, whole), text
+        assert type(loaded) is type(whole)
+
+
+ANY_TEXT = st.sampled_from(TEXTS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | ANY_TEXT
+)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(VALUES)
+def test_any_value_is_the_same_for_every_reader_of_yaml(value: Any):
+    """Whatever the nesting; by two other parsers and by the project's own."""
+    text = yamlfiles.dump(value)
+    for reader in readers().values():
+        assert same(reader.load(text), value), text
+    if isinstance(value, dict) and None not in value.values():
+        assert same(yamlfiles.load(text, file="x").value, value)
+
+
+FILES: dict[str, object] = {
+    "schemas/bell.yaml": {
+        "properties": {
+            "settings": {
+                "properties": {
+                    "broker": {"type": "string", "x-env": "BELL_BROKER"},
+                    "pin": {"type": "string", "x-sensitive": True, "x-env": "BELL_PIN"},
+                }
+            }
+        }
+    },
+    "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {}}},
+    "environments/dev.yaml": "",
+}
+
+
+async def test_the_yaml_of_a_configuration_is_the_configuration(tmp_path: Path):
+    """With its version and its secrets redacted; a part too; of an old revision too."""
+    config = {**WHOLE, "settings": {str(number): text for number, text in enumerate(TEXTS)}}
+    async with core(tmp_path, FILES) as made:
+        await made.ask("set", "bell", config=config, allow_breaking=True)
+        whole = await made.ask("get", "bell")
+        text = await made.text("bell", format="yaml")
+        part = await made.text("bell", format="yaml", pointer="/mqtt_config")
+        old = await made.text("bell", format="yaml", revision=1)
+    for reader in readers().values():
+        assert same(reader.load(text), whole["config"])
+        assert same(reader.load(part), whole["config"]["mqtt_config"])
+        assert reader.load(old)["version"] == "1.0.0"
+
+
+def sourced(directory: Path, text: str, names: list[str]) -> dict[str, str | None]:
+    """What the variables are in a real shell that read the text; None where they are not set."""
+    (directory / "variables").write_text(text)
+    script = ". ./variables\n" + "\n".join(f'printf "%s\\0" "${{{name}-(unset)}}"' for name in names)
+    done = subprocess.run(["sh", "-eu", "-c", script], cwd=directory, capture_output=True, env={}, check=True)
+    assert not done.stderr
+    found = done.stdout.decode().split("\0")[:-1]
+    return {name: None if value == "(unset)" else value for name, value in zip(names, found, strict=True)}
+
+
+async def test_a_shell_reads_the_variables_back(tmp_path: Path):
+    """Quotes, newlines, spaces, dollars and backquotes come through as they are; nothing is carried out."""
+    texts = {f"t{number}": text for number, text in enumerate(TEXTS) if "\0" not in text}
+    config = {**WHOLE, "settings": {**texts, "number": 5, "flag": True, "ratio": 0.5, "list": ["a b", 1, True]}}
+    async with core(tmp_path, FILES) as made:
+        await made.ask("set", "bell", config=config, allow_breaking=True)
+        text = await made.text("bell", format="env")
+    names = [*(f"SETTINGS_{name.upper()}" for name in texts)]
+    assert sourced(tmp_path, text, names) == dict(zip(names, texts.values(), strict=True))
+    more = {
+        "SETTINGS_NUMBER": "5",
+        "SETTINGS_FLAG": "true",
+        "SETTINGS_RATIO": "0.5",
+        "SETTINGS_LIST": "a b,1,true",
+        "MQTT_CONFIG_PORT": "1883",
+        "SERVICE_NAME": "bell",
+    }
+    assert sourced(tmp_path, text, list(more)) == more
+
+
+async def test_variables_have_the_names_that_programs_read(tmp_path: Path):
+    """``x-env`` where the schema has it, else the pointer in capitals; a secret is a comment, for it is not told."""
+    settings = {"broker": "b", "pin": "1234", "a.b-c": "x", "tokens": ["t"], "stars": "a ***b*** c", "empty": {}}
+    async with core(tmp_path, FILES) as made:
+        await made.ask("patch", "bell", patch={"settings": settings, "features": {"é": True}})
+        text = await made.text("bell", format="env")
+        part = await made.text("bell", format="env", pointer="/settings/broker")
+    names = ["BELL_BROKER", "SETTINGS_BROKER", "SETTINGS_A_B_C", "SETTINGS_STARS", "FEATURES__"]
+    assert sourced(tmp_path, text, names) == {
+        "BELL_BROKER": "b",
+        "SETTINGS_BROKER": None,
+        "SETTINGS_A_B_C": "x",
+        "SETTINGS_STARS": "a ***b*** c",
+        "FEATURES__": "true",
+    }
+    for name in ("BELL_PIN", "MQTT_CONFIG_PASSWORD", "SETTINGS_TOKENS"):
+        assert f"# {name} is a secret\n" in text
+    assert "1234" not in text
+    assert part == "BELL_BROKER=b\n"
+
+
+async def test_two_values_of_one_name_are_told_not_guessed(tmp_path: Path):
+    """Neither is put under the name that both would have; a name of the schema's stands."""
+    settings = {"a_b": 1, "a": {"b": 2}, "a/b": 3, "broker": "b", "nul": "x\0y", "line\nbreak=1; id": 4}
+    async with core(tmp_path, FILES) as made:
+        await made.ask("patch", "bell", patch={"settings": settings, "bell": {"broker": "c"}})
+        text = await made.text("bell", format="env")
+    assert text.count("# SETTINGS_A_B could be several values; name them with x-env\n") == 1
+    assert text.count("# BELL_BROKER could be several values; name them with x-env\n") == 1
+    assert "# SETTINGS_NUL holds a NUL, which no variable can\n" in text
+    found = sourced(tmp_path, text, ["SETTINGS_A_B", "BELL_BROKER", "SETTINGS_LINE_BREAK_1__ID"])
+    assert found == {"SETTINGS_A_B": None, "BELL_BROKER": "b", "SETTINGS_LINE_BREAK_1__ID": "4"}
+
+
+async def test_a_part_is_what_stands_at_the_pointer(tmp_path: Path):
+    """An object, an array, an item, a value; everything else in the answer is that of the whole."""
+    settings = {"list": [{"a": 1}, 2], "a/b": {"~": 5}, "flag": False}
+    async with core(tmp_path, FILES) as made:
+        await made.ask("patch", "bell", patch={"settings": settings})
+        whole = await made.ask("get", "bell")
+        for pointer, value in {
+            "": whole["config"],
+            "/settings/list": [{"a": 1}, 2],
+            "/settings/list/0/a": 1,
+            "/settings/a~1b/~0": 5,
+            "/settings/flag": False,
+            "/version": whole["version"],
+            "/mqtt_config/password": "***",
+        }.items():
+            assert await made.ask("get", "bell", pointer=pointer) == {**whole, "config": value}
+        assert len(list(leaves(whole["config"]))) > len(settings)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("pointer=settings", 400),
+        ("pointer=/a~2b", 400),
+        ("pointer=/nowhere", 404),
+        ("pointer=/settings/max_sessions/deeper", 404),
+        ("format=xml", 400),
+        ("format=", 400),
+        ("format=yaml&pointer=/nowhere", 404),
+    ],
+)
+def test_what_is_not_there_is_told(shared: Daemon, query: str, status: int):
+    """A malformed pointer, a place that there is not, a form that is not known; as the error object, not as text."""
+    answer = shared.http("GET", f"/config/voice_router?{query}")
+    assert answer.status == status
+    assert answer.json["status"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("form", "media_type"), [("yaml", "application/yaml"), ("env", "text/plain"), ("json", "application/json")]
+)
+def test_every_form_has_the_etag_of_the_configuration(shared: Daemon, form: str, media_type: str):
+    """With it the form, or a part of it, is not sent again; a write makes it stale."""
+    path = f"/config/tts_service?format={form}"
+    first = shared.http("GET", path)
+    assert first.status == 200
+    assert first.headers["Content-Type"].split(";")[0] == media_type
+    etag = first.headers["ETag"]
+    assert etag == shared.http("GET", "/config/tts_service").headers["ETag"]
+    for query in ("", "&pointer=/settings"):
+        again = shared.http("GET", path + query, headers={"If-None-Match": etag})
+        assert (again.status, again.body, again.headers["ETag"]) == (304, b"", etag)
+    limits = shared.config("tts_service")["config"]["limits"]
+    written = shared.http("PATCH", "/config/tts_service", {"limits": {"forms": limits.get("forms", 0) + 1}})
+    assert written.status == 200
+    after = shared.http("GET", path, headers={"If-None-Match": etag})
+    assert (after.status, after.headers["ETag"]) == (200, written.headers["ETag"])
+
+
+def test_a_form_of_an_old_revision_is_that_of_the_old_revision(shared: Daemon):
+    """Read back it is what ``get`` with that revision has."""
+    first = shared.config("sonos_service")["revision"]
+    shared.http("PATCH", "/config/sonos_service", {"limits": {"forms": 1}})
+    old = shared.http("GET", f"/config/sonos_service?format=yaml&revision={first}").body.decode()
+    assert same(readers()["1.2"].load(old), shared.config("sonos_service", f"?revision={first}")["config"])
+    assert json.loads(json.dumps(readers()["1.2"].load(old)))["limits"].get("forms") is None
