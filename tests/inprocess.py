@@ -1,8 +1,9 @@
 """The core of a daemon in the test's own process: real files, a real database, no transport."""
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,31 +11,57 @@ from typing import Any
 from aliciacfg import assembly, layers
 from aliciacfg.alerts import Alert
 from aliciacfg.assembly import open_core
+from aliciacfg.configurations import Configurations
 from aliciacfg.datadir import DataDirectory
 from aliciacfg.errors import Problem
+from aliciacfg.http.adapter import HttpAdapter, HttpSettings
 from aliciacfg.messages import Caller
 from aliciacfg.operations import BY_NAME
 from aliciacfg.settings import resolve
 
 CALLER = Caller("tester", "test", proven=True, role="admin", private=True)
 WHOLE: dict[str, Any] = {
-    "mqtt_config": {"host": "broker", "port": 1883, "password": "from-the-files"},
+    "mqtt_config": {"host": "broker", "port": 1883, "username": "u", "password": "from-the-files"},
     "api_config": {"host": "0.0.0.0", "port": 8000},
 }
-"""The smallest defaults that make every service valid."""
+"""The smallest defaults that make every service valid, and the smallest whole configuration."""
 
 
 @dataclass
 class Core:
     """A started core, and its operations as an adapter calls them; ``heard`` are the alerts since before the start."""
 
+    home: "Home"
     parts: assembly.Core
     heard: list[Alert]
 
+    @property
+    def configurations(self) -> Configurations:
+        return self.parts.configurations
+
+    def write(self, file: str, content: object) -> None:
+        """A file of the operator's, as ``Home`` writes it."""
+        self.home.write(file, content)
+
     async def ask(self, operation: str, name: str = "", **fields: Any) -> Any:
-        """An operation's answer; its refusals are raised."""
-        answer = await BY_NAME[operation].run(self.parts.service, CALLER, name, fields)
+        """An operation's answer to an administrator; its refusals are raised."""
+        return await self.ask_as(CALLER, operation, name, **fields)
+
+    async def ask_as(self, caller: Caller, operation: str, name: str = "", **fields: Any) -> Any:
+        """An operation's answer to somebody."""
+        answer = await BY_NAME[operation].run(self.parts.service, caller, name, fields)
         return json.loads(answer.body)
+
+    async def text(self, name: str, **fields: Any) -> str:
+        """What ``get`` answers in a form that is no JSON."""
+        answer = await BY_NAME["get"].run(self.parts.service, CALLER, name, fields)
+        assert answer.form == fields["format"]
+        return answer.body.decode()
+
+    async def config(self, name: str, **fields: Any) -> dict[str, Any]:
+        """A configuration without its version."""
+        config = (await self.ask("get", name, **fields))["config"]
+        return {key: value for key, value in config.items() if key != "version"}
 
     async def settings(self, name: str, **fields: Any) -> dict[str, Any]:
         """The ``settings`` of a configuration."""
@@ -117,6 +144,35 @@ class Home:
             async with open_core(made, data) as parts:
                 parts.alerts.listen(heard.append)
                 await parts.configurations.start(environment)
-                yield Core(parts, heard)
+                yield Core(self, parts, heard)
         finally:
             data.release()
+
+
+@contextlib.asynccontextmanager
+async def core(directory: Path, files: Mapping[str, object], **settings: str) -> AsyncGenerator[Core, None]:
+    """A started core on files of these names (``environments/…``, ``schemas/…``)."""
+    async with Home(directory, files).core(**settings) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def listening(made: Core) -> AsyncGenerator[str, None]:
+    """The core's own HTTP face in the test's process; gives its URL."""
+    adapter = HttpAdapter(
+        made.parts.service,
+        HttpSettings(host="127.0.0.1", port=0),
+        published_key=lambda: made.configurations.published_key,
+        pages={},
+    )
+    try:
+        yield await adapter.start()
+    finally:
+        await adapter.stop()
+
+
+async def eventually(what: Callable[[], object], *, seconds: float = 15.0) -> None:
+    """Let the event loop go on until ``what()`` is true; fail after ``seconds``."""
+    async with asyncio.timeout(seconds):
+        while not what():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0.001)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import BatchRefused, InvalidRequest, NotFound, TooLarge
-from core import WHOLE, Core, core
+from inprocess import WHOLE, Core, core
 
 SERVICES = [f"bell_{number}" for number in range(5)]
 FILES: dict[str, object] = {
@@ -150,11 +150,11 @@ async def test_a_batch_creates_and_says_so_only_once(tmp_path: Path):
 
 async def test_room_for_new_services_is_counted_within_a_batch(tmp_path: Path):
     """The limit holds for those that are planned but not stored yet."""
-    async with core(tmp_path, FILES) as made:
+    async with core(tmp_path, FILES, max_services="100") as made:
         config = {**WHOLE, "settings": {}}
         updates = [{"service": f"new_{number}", "config": config} for number in range(100)]
         answer = await made.ask("batch", updates=updates)
-        # The limit of these tests is 100 services, of which five are there.
+        # Five of the hundred are there.
         assert codes(answer["results"]) == ["success"] * 95 + ["too_large"] * 5
 
 
@@ -177,7 +177,7 @@ async def test_a_trial_of_a_batch_tells_each_difference_and_leaves_no_trace(tmp_
         with pytest.raises(BatchRefused):
             await made.ask("batch", updates=updates, dry_run=True, atomic=True)
         assert tables(tmp_path) == before
-        assert made.alerts == []
+        assert made.heard == []
         assert made.parts.service.health_now().validation_errors == 0
         assert await revisions(made) == dict.fromkeys(SERVICES, 1)
 

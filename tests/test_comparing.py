@@ -7,8 +7,8 @@ import pytest
 
 from aliciacfg.comparing import Side, compare
 from aliciacfg.errors import InvalidRequest, NotFound
-from aliciacfg.messages import Sides
-from core import WHOLE, core
+from aliciacfg.messages import Caller, Sides
+from inprocess import WHOLE, core
 
 
 def side(document: dict[str, Any], **secrets: str) -> Side:
@@ -55,6 +55,7 @@ def test_a_secret_in_an_array_is_hidden_and_makes_no_difference():
     assert result.secrets == ["/doors/0/code"]
 
 
+BELL = Caller("bell", "test")
 SECRET = "planted-secret-9d20"
 FILES: dict[str, object] = {
     "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {"settings": {"volume": 1}}}},
@@ -69,12 +70,12 @@ FILES: dict[str, object] = {
 async def test_two_environments_are_compared_as_they_are_now(tmp_path: Path):
     """Who the document is for is no difference; run-time changes count; secrets are not told."""
     async with core(tmp_path, FILES) as made:
-        answer = await made.ask("compare", "bell", env1="dev", env2="prod")
-        assert {**answer, "rev1": 0} == {
+        answer = await made.ask_as(BELL, "compare", "bell", env1="dev", env2="prod")
+        assert answer == {
             "service": "bell",
             "env1": "dev",
             "env2": "prod",
-            "rev1": 0,
+            "rev1": 1,
             "rev2": 1,
             "equal": False,
             "changed": {"/settings/volume": {"env1": 1, "env2": 2}},
@@ -82,11 +83,14 @@ async def test_two_environments_are_compared_as_they_are_now(tmp_path: Path):
             "only_in_env2": {"/settings/only_prod": True},
             "secrets": ["/mqtt_config/password"],
         }
+        known = await made.ask("compare", "bell", env1="dev", env2="prod")
+        assert known["changed"]["/mqtt_config/password"] == {"env1": "secret", "env2": "secret"}
+        assert (known["secrets"], SECRET in str(known)) == ([], False)
         prod = await made.config("bell", environment="prod")
         await made.ask("set", "bell", config={**prod, "environment": "dev"}, allow_breaking=True)
-        after = await made.ask("compare", "bell", env1="dev", env2="prod")
+        after = await made.ask_as(BELL, "compare", "bell", env1="dev", env2="prod")
         assert (after["equal"], after["rev1"], after["rev2"]) == (True, 2, 1)
-        back = await made.ask("compare", "bell", env1="prod", env2="dev")
+        back = await made.ask_as(BELL, "compare", "bell", env1="prod", env2="dev")
         assert (back["equal"], back["rev1"], back["rev2"]) == (True, 1, 2)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import Incompatible, ValidationFailed
-from core import WHOLE, Core, core
+from inprocess import WHOLE, Core, core
 
 SETTINGS: dict[str, Any] = {"volume": 1, "mood": "calm", "lamp": {"on": True, "watts": 5}, "list": [1, 2], "ratio": 1}
 FILES: dict[str, object] = {

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from core import core, eventually, listening
+from inprocess import core, eventually, listening
 from support import Daemon, HttpAnswer
 from transports import TRANSPORTS, asking, request
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import NotFound, Unavailable
-from core import WHOLE, core
+from inprocess import WHOLE, core
 
 SECRET = "planted-secret-77c1"
 SCHEMA: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import Conflict, InvalidRequest, NotFound, ValidationFailed
-from core import WHOLE, Core, core
+from inprocess import WHOLE, Core, core
 
 SCHEMA: dict[str, Any] = {
     "version": "1.0.0",

@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 
 from aliciacfg import yamlfiles
 from aliciacfg.documents import JsonObject, canonical, escape, find, merge, normalise, parse_pointer
-from core import WHOLE, Core, core
+from aliciacfg.messages import Caller
+from inprocess import WHOLE, Core, core
 from support import Daemon
 
 NAMES = st.sampled_from(["a", "b", "c", "a/b", "~", "", "é", "token", "keys", "yes", "1"])
@@ -36,6 +37,7 @@ WANTED = st.dictionaries(NAMES, VALUES, max_size=4)
 SAID = st.dictionaries(NAMES, PATCHES, max_size=3)
 FILES = ("base", "dev", "dev-secrets")
 SECTIONS = ("defaults", "services")
+BELL = Caller("bell", "test")
 LAYERS = st.lists(SAID, min_size=6, max_size=6)
 SENSITIVE = re.compile(r"password|secret|key|token", re.IGNORECASE)
 
@@ -220,11 +222,11 @@ async def check_history(made: Core) -> None:
         old[number] = hidden(document, "secret")
     for first, before in old.items():
         for second, after in old.items():
-            answer = await made.ask("compare", "bell", rev1=first, rev2=second)
+            answer = await made.ask_as(BELL, "compare", "bell", rev1=first, rev2=second)
             assert same(compared(before, answer), after)
             assert answer["equal"] == same(before, after)
     prod, _ = made.configurations.open_record(made.configurations.live(("prod", "bell")))
-    answer = await made.ask("compare", "bell", env1="dev", env2="prod")
+    answer = await made.ask_as(BELL, "compare", "bell", env1="dev", env2="prod")
     assert same({**compared(old[newest], answer), "environment": "prod"}, hidden(prod, "secret"))
     checksums = {number: (await made.ask("get", "bell", revision=number))["checksum"] for number in old}
     for number in old:

@@ -12,7 +12,7 @@ import pytest
 
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.operations import BY_NAME
-from core import core
+from inprocess import core
 from support import Broker, Daemon, client, wait_until
 from transports import TRANSPORTS, Ask, asking, request
 
@@ -286,7 +286,7 @@ async def test_a_trial_of_files_that_are_refused_is_refused_and_changes_nothing(
         with pytest.raises(ValidationFailed) as refused:
             await made.ask("reload", dry_run=True)
         assert [problem.pointer for problem in refused.value.problems] == ["/services/bell/limits/x"]
-        assert (made.configurations.degraded, made.alerts) == (None, [])
+        assert (made.configurations.degraded, made.heard) == (None, [])
         with pytest.raises(ValidationFailed):
             await made.ask("reload")
-        assert [alert.kind for alert in made.alerts] == ["validation_failed"]
+        assert [alert.kind for alert in made.heard] == ["validation_failed"]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from core import WHOLE, Core, core, eventually, listening
+from inprocess import WHOLE, Core, core, eventually, listening
 from support import Daemon
 
 FILES: dict[str, object] = {
