@@ -37,10 +37,15 @@ async def over_bus(mqtt: Client, operation: str, name: str = "", **fields: Any) 
     topic = f"alicia/config/{operation}" + (f"/{name}" if name else "")
     if mqtt.protocol == 5:
         return (await mqtt.ask(topic, json.dumps(fields))).json
-    answer = f"alicia/reply/test/{os.urandom(6).hex()}"
-    await mqtt.subscribe(answer)
-    await mqtt.publish(topic, {**fields, "reply_to": answer})
-    return (await mqtt.until(answer)).json
+    named = f"alicia/reply/test/{os.urandom(6).hex()}"
+    # Of a payload that is not read nobody knows what it names.
+    default = topic.replace("alicia/config/", "alicia/reply/", 1)
+    await mqtt.subscribe(named, default)
+    await mqtt.publish(topic, {**fields, "reply_to": named})
+    while True:
+        message = await mqtt.next()
+        if message.topic in {named, default}:
+            return message.json
 
 
 @asynccontextmanager
