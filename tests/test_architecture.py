@@ -32,7 +32,7 @@ LAYERS = (
     ("service",),
     ("operations",),
     ("components",),
-    ("keypins", "mqtt.connection", "mqtt.envelope", "mqtt.passwords", "mqtt.topics"),
+    ("http.connections", "keypins", "mqtt.connection", "mqtt.envelope", "mqtt.passwords", "mqtt.topics"),
     (
         "mqtt.acl", "mqtt.addresses", "mqtt.devices", "mqtt.requests", "mqtt.requester", "mqtt.retained",
         "http.requester", "devbroker",

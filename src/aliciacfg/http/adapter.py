@@ -11,9 +11,10 @@ import ipaddress
 import os
 import pwd
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import cast
@@ -35,6 +36,7 @@ from aliciacfg.errors import (
     TooLarge,
     Unauthorized,
 )
+from aliciacfg.http.connections import Limits, Listener
 from aliciacfg.http.pages import Page
 from aliciacfg.messages import (
     MAX_REQUEST_ID_BYTES,
@@ -110,6 +112,10 @@ class _UnsupportedMediaType(InvalidRequest):
     """415."""
 
 
+class _BodyTimeout(InvalidRequest):
+    """408."""
+
+
 class _PreconditionFailed(Conflict):
     """412: the condition came as a header."""
 
@@ -125,6 +131,8 @@ class HttpSettings:
         max_config_bytes: The largest configuration; a body may be a little larger.
         socket: A Unix socket to listen on too; whoever may write its directory may do everything.
         shutdown_seconds: How long requests may take to end at a shutdown.
+        tls: Makes it HTTPS.
+        limits: How long clients may take, and how many there may be.
     """
 
     host: str
@@ -133,6 +141,8 @@ class HttpSettings:
     max_config_bytes: int = 256 * 1024
     socket: Path | None = None
     shutdown_seconds: float = 5.0
+    tls: ssl.SSLContext | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 class HttpAdapter:
@@ -187,7 +197,9 @@ class HttpAdapter:
             shutdown_timeout=settings.shutdown_seconds,
             max_line_size=_MAX_LINE_BYTES,
             handler_cancellation=True,
+            lingering_time=settings.limits.linger_seconds,
         )
+        self._listener = Listener(settings.limits)
         self.url = ""
 
     @property
@@ -207,18 +219,18 @@ class HttpAdapter:
         """
         await self._runner.setup()
         settings = self._settings
+        server = cast("web.Server", self._runner.server)
         try:
-            await web.TCPSite(self._runner, settings.host, settings.port).start()
+            port = await self._listener.start(server, settings.host, settings.port, settings.tls)
         except OSError as error:
             await self._runner.cleanup()
             raise ListenError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; stop what listens "
                 "there, or set ALICIACFG_HTTP_PORT or ALICIACFG_HTTP_HOST"
             ) from error
-        port = cast("tuple[str, int]", self._runner.addresses[0])[1]
         await self._listen_locally()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self.url = f"http://{host}:{port}"
+        self.url = f"{'http' if settings.tls is None else 'https'}://{host}:{port}"
         return self.url
 
     async def _listen_locally(self) -> None:
@@ -239,6 +251,7 @@ class HttpAdapter:
     async def stop(self) -> None:
         """Stop listening, let requests end, close. Safe to call twice."""
         self._closing.set()
+        self._listener.close()
         await self._runner.cleanup()
         if self._writes:
             await asyncio.wait(self._writes)
@@ -248,7 +261,12 @@ class HttpAdapter:
         meter = self._service.metrics.meter(operation, "http")
 
         async def handle(request: web.Request) -> web.Response:
-            return await self._boundary(request, handler, meter)
+            transport = request.transport
+            self._listener.begin(transport)
+            try:
+                return await self._boundary(request, handler, meter)
+            finally:
+                self._listener.end(transport)
 
         return handle
 
@@ -302,6 +320,9 @@ class HttpAdapter:
             response.headers["WWW-Authenticate"] = 'Bearer realm="aliciacfg"'
         if isinstance(error, _MethodNotAllowed):
             response.headers["Allow"] = error.allowed
+        if isinstance(error, _BodyTimeout):
+            # RFC 9110 §15.5.9; what comes of the body later is no request.
+            response.force_close()
         return response
 
     def _handler(self, operation: Operation) -> _Handler:
@@ -328,6 +349,7 @@ class HttpAdapter:
                 or (cached := self._service.reads.cached_get(request.match_info["name"])) is None
             ):
                 return await otherwise(request)
+            self._listener.end(request.transport)
             answer = self._answers.get(cached.etag)
             if answer is None:
                 if len(self._answers) >= _MAX_KNOWN:
@@ -481,10 +503,16 @@ class HttpAdapter:
 
     async def _body_bytes(self, request: web.Request, limit: int) -> bytes:
         length = request.content_length or 0
+        seconds = self._settings.limits.body_seconds
         data = bytearray()
         try:
-            while length <= limit and len(data) <= limit and (chunk := await request.content.readany()):
-                data += chunk
+            async with asyncio.timeout(seconds):
+                while length <= limit and len(data) <= limit and (chunk := await request.content.readany()):
+                    data += chunk
+        except TimeoutError as error:
+            raise _BodyTimeout(
+                f"Only a part of the body came within {seconds:g} s; send the request again on a new connection."
+            ) from error
         except web.RequestPayloadError as error:
             raise InvalidRequest("The body is not what its headers say: its encoding or its end is wrong.") from error
         if max(length, len(data)) > limit:
@@ -600,6 +628,8 @@ def _status(error: OperationError) -> int:
     match error:
         case _MethodNotAllowed():
             return 405
+        case _BodyTimeout():
+            return 408
         case _UnsupportedMediaType():
             return 415
         case _PreconditionFailed():

@@ -61,12 +61,13 @@ The single source of truth for the configuration of every service on the Alicia 
 * The same operations are there over MQTT: [asyncapi.json](/asyncapi.json).
 """
 
-# By status: the name of the response, and what it says. Two statuses stand for what headers bring about.
+# By status: the name of the response, and what it says. Some stand for what no code says: headers, and time.
 _REFUSALS: Mapping[int, tuple[str, str]] = {
     400: ("InvalidRequest", "Not JSON, wrong fields, a bad name."),
     401: ("Unauthorized", "There are tokens or access rules, and the request's token is missing or not one of ours."),
     403: ("Forbidden", "Not allowed; or the Host or Origin of another site."),
     404: ("NotFound", "No such service, environment or revision."),
+    408: ("RequestTimeout", "The body did not come in time."),
     409: ("Conflict", "Another revision than expected, or a breaking change without `allow_breaking`."),
     412: ("PreconditionFailed", "A condition does not hold; tells the current revision and checksum."),
     413: ("TooLarge", "Over a limit of size, depth or number."),
@@ -75,7 +76,7 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
     500: ("Internal", "Logged whole, told nothing."),
     503: ("Unavailable", "Too many writes wait, or the store cannot answer; try again."),
 }
-_BY_HEADERS: Mapping[int, ErrorCode] = {412: "conflict", 415: "invalid_request"}
+_WITHOUT_A_CODE: Mapping[int, ErrorCode] = {408: "invalid_request", 412: "conflict", 415: "invalid_request"}
 
 _CONFIGURATIONS = ("Configurations", "What services run with.")
 _ENVIRONMENTS = ("Environments", "Which set of values is active.")
@@ -338,7 +339,7 @@ def _answers(shown: Iterable[Exchange]) -> JsonObject:
 def _statuses(row: Operation) -> list[int]:
     statuses = {STATUS[code] for code in components.refusals(row)}
     if row.body != "none":
-        statuses.add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        statuses |= {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
     if row.writes and _has_etag(row):
         statuses.add(HTTPStatus.PRECONDITION_FAILED)
     return sorted(statuses)
@@ -346,7 +347,11 @@ def _statuses(row: Operation) -> list[int]:
 
 def _refusal(status: int, shown: list[Exchange]) -> JsonObject:
     _, text = _REFUSALS[status]
-    codes = [_BY_HEADERS[status]] if status in _BY_HEADERS else [code for code, its in STATUS.items() if its == status]
+    codes = (
+        [_WITHOUT_A_CODE[status]]
+        if status in _WITHOUT_A_CODE
+        else [code for code, its in STATUS.items() if its == status]
+    )
     schema: JsonObject = {**components.one_of([Failure]), "properties": {"code": {"enum": cast("list[Json]", codes)}}}
     response: JsonObject = {
         "description": text,

@@ -1,0 +1,331 @@
+"""Clients that are slow, or many: none holds a connection for long, and none holds up others."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import uvloop
+
+from aliciacfg.assembly import open_core
+from aliciacfg.datadir import DataDirectory
+from aliciacfg.http.adapter import HttpAdapter, HttpSettings
+from aliciacfg.http.connections import Limits, Listener
+from aliciacfg.settings import resolve
+from certificates import Authority
+from support import SECONDS, Daemon
+
+SHORT = 0.25
+LONG = 10 * SECONDS
+# For everything but what a test is about, clients have longer than the test.
+PATIENT = Limits(handshake_seconds=LONG, idle_seconds=LONG, closing_seconds=LONG, body_seconds=LONG, linger_seconds=0.1)
+PACE_SECONDS = 0.02
+
+
+@dataclass
+class Client:
+    """A connection as its client sees it."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, text: str | bytes) -> None:
+        self.writer.write(text.encode() if isinstance(text, str) else text)
+
+    def ask(self, path: str, *headers: str) -> None:
+        self.send("\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]))
+
+    async def answer(self) -> tuple[int, Any]:
+        """Status and body of the next answer."""
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        length = [line.partition(":")[2] for line in head.split("\r\n") if line.lower().startswith("content-length:")]
+        body = await self.reader.readexactly(int(length[0])) if length else b""
+        return int(head.split()[1]), json.loads(body) if body else None
+
+    async def ended(self) -> bytes:
+        """Wait until the server ends the connection; what came before."""
+        found = b""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while part := await self.reader.read(65536):
+                found += part
+        return found
+
+    def take_nothing(self) -> None:
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
+
+    async def ask_for_ever(self, path: str) -> None:
+        while True:
+            self.ask(path)
+            await self.writer.drain()
+
+    async def trickle(self, text: bytes) -> bytes:
+        """Send a byte at a time until the server has had enough; what it said."""
+        ended = asyncio.ensure_future(self.ended())
+        for number in range(len(text) * 1000):
+            with contextlib.suppress(ConnectionError):
+                self.writer.write(text[number % len(text) :][:1])
+            if (await asyncio.wait({ended}, timeout=PACE_SECONDS))[0]:
+                return ended.result()
+        raise AssertionError("the server takes everything")
+
+
+async def connect(port: int, tls: ssl.SSLContext | None) -> Client:
+    named = "localhost" if tls is not None else None
+    return Client(*await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=named))
+
+
+@pytest.fixture
+async def clients() -> AsyncGenerator[Callable[..., Any]]:
+    """Makes clients, and ends them."""
+    made: list[Client] = []
+
+    async def make(port: int, tls: ssl.SSLContext | None = None) -> Client:
+        made.append(await connect(port, tls))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.writer.transport.abort()
+
+
+@pytest.fixture
+def serving(tmp_path: Path, authority: Authority) -> Callable[..., Any]:
+    """Runs the real HTTP adapter over a real store, with limits of the test's own; gives its port."""
+
+    @asynccontextmanager
+    async def serve(limits: Limits, *, tls: bool = False) -> AsyncGenerator[int]:
+        home = Daemon(tmp_path / "home", broker_port=1).prepare()
+        places = {"environments_dir": str(home.environments), "schemas_dir": str(home.directory / "schemas")}
+        settings = resolve(places, environ=home.environment(), dotenv_values={}).settings
+        data = DataDirectory(home.data)
+        async with open_core(settings, data) as core:
+            await core.configurations.start("dev")
+            http = HttpAdapter(
+                core.service,
+                HttpSettings("127.0.0.1", 0, tls=server_context(authority) if tls else None, limits=limits),
+                published_key=dict,
+                pages={},
+            )
+            url = await http.start()
+            try:
+                yield int(url.rpartition(":")[2])
+            finally:
+                await http.stop()
+        data.release()
+
+    return serve
+
+
+def server_context(authority: Authority) -> ssl.SSLContext:
+    pair = authority.issue("slow", "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    return context
+
+
+@pytest.fixture(autouse=True)
+async def bounded() -> AsyncGenerator[None]:
+    """Each test ends, whatever it waits for."""
+    async with asyncio.timeout(2 * SECONDS):
+        yield
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    ("begin", "more"), [("", b"\r\n"), ("GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", b"x")]
+)
+async def test_headers_that_never_end_end_the_connection(
+    serving: Any, clients: Any, authority: Authority, begin: str, more: bytes, tls: bool
+):
+    """From the first byte or within the headers: trickled bytes buy no time, and others are answered meanwhile."""
+    async with serving(replace(PATIENT, idle_seconds=SHORT), tls=tls) as port:
+        context = authority.context() if tls else None
+        slow = await clients(port, context)
+        slow.send(begin)
+        trickling = asyncio.ensure_future(slow.trickle(more))
+        other = await clients(port, context)
+        other.ask("/health")
+        assert (await other.answer())[0] == 200
+        assert await trickling == b""
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_connection_without_a_request_is_closed(serving: Any, clients: Any, authority: Authority, tls: bool):
+    """Never used, or kept alive and used no more."""
+    async with serving(replace(PATIENT, idle_seconds=SHORT), tls=tls) as port:
+        context = authority.context() if tls else None
+        unused, used = await clients(port, context), await clients(port, context)
+        used.ask("/health")
+        assert (await used.answer())[0] == 200
+        assert await unused.ended() == await used.ended() == b""
+
+
+@pytest.mark.parametrize("path", ["/health", "/config/voice_router"])
+async def test_a_connection_in_use_stays(serving: Any, clients: Any, path: str):
+    """Request after request for several times as long as it might be idle; also those that take the short way."""
+    async with serving(replace(PATIENT, idle_seconds=SHORT)) as port:
+        client = await clients(port)
+        end = asyncio.get_running_loop().time() + 4 * SHORT
+        while asyncio.get_running_loop().time() < end:
+            client.ask(path)
+            assert (await client.answer())[0] == 200
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("length", ["Content-Length: 5000", "Transfer-Encoding: chunked"])
+async def test_a_trickled_body_is_refused(serving: Any, clients: Any, authority: Authority, length: str, tls: bool):
+    """408 with the error object and the end of the connection; nothing is written."""
+    async with serving(replace(PATIENT, body_seconds=SHORT), tls=tls) as port:
+        context = authority.context() if tls else None
+        slow = await clients(port, context)
+        slow.send("PATCH /config/voice_router HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        slow.send(f"{length}\r\n\r\n")
+        head, _, body = (await slow.trickle(b"5\r\nhello\r\n" if "chunked" in length else b" ")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert b"connection: close" in head.lower()
+        assert json.loads(body)["code"] == "invalid_request"
+        other = await clients(port, context)
+        other.ask("/config/voice_router")
+        assert (await other.answer())[1]["revision"] == 1
+
+
+async def test_a_body_that_nobody_reads_is_not_waited_for(serving: Any, clients: Any):
+    """The answer does not depend on it, and its rest ends the connection."""
+    async with serving(PATIENT) as port:
+        slow = await clients(port)
+        slow.send("POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n")
+        assert (await slow.trickle(b" ")).startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_client_that_takes_no_answers_is_aborted(serving: Any, clients: Any, authority: Authority, tls: bool):
+    """It asks and asks and reads nothing: the connection ends, and others are answered meanwhile."""
+    async with serving(replace(PATIENT, idle_seconds=SHORT, closing_seconds=SHORT), tls=tls) as port:
+        context = authority.context() if tls else None
+        greedy = await clients(port, context)
+        greedy.take_nothing()
+        asking = asyncio.ensure_future(greedy.ask_for_ever("/configs?include=config"))
+        while not asking.done():
+            other = await clients(port, context)
+            other.ask("/health")
+            assert (await other.answer())[0] == 200
+            other.writer.close()
+            await asyncio.wait({asking}, timeout=PACE_SECONDS)
+        assert isinstance(asking.exception(), ConnectionError)
+
+
+async def test_a_long_poll_outlives_every_limit(serving: Any, clients: Any):
+    """wait_seconds beyond all of them: 304 at its end, and the connection serves on."""
+    short = Limits(SHORT, SHORT, SHORT, SHORT, SHORT, connections=1)
+    async with serving(short) as port:
+        client = await clients(port)
+        client.ask("/config/voice_router?wait_seconds=1", "If-None-Match: *")
+        assert await client.answer() == (304, None)
+        client.ask("/health")
+        assert (await client.answer())[0] == 200
+
+
+async def test_the_longest_idle_connection_makes_room(serving: Any, clients: Any):
+    """At the limit a new client is served, and of those that do nothing the first one is gone."""
+    async with serving(replace(PATIENT, connections=3)) as port:
+        first, second, third = [await clients(port) for _ in range(3)]
+        for client in (first, second, third, first):
+            client.ask("/health")
+            assert (await client.answer())[0] == 200
+        fourth = await clients(port)
+        fourth.ask("/health")
+        assert (await fourth.answer())[0] == 200
+        assert await second.ended() == b""
+        for client in (first, third, fourth):
+            client.ask("/health")
+            assert (await client.answer())[0] == 200
+
+
+async def test_connections_at_work_are_not_ended_for_new_ones(serving: Any, clients: Any):
+    """All wait for an answer: a new client is turned away, until one of them is done."""
+    async with serving(replace(PATIENT, connections=2)) as port:
+        waiting = [await clients(port) for _ in range(2)]
+        for client in waiting:
+            client.ask("/config/voice_router?wait_seconds=1", "If-None-Match: *")
+            client.send("GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        turned_away = await clients(port)
+        turned_away.ask("/health")
+        assert await turned_away.ended() == b""
+        for client in waiting:
+            assert await client.answer() == (304, None)
+            assert (await client.answer())[0] == 200
+            assert await client.ended() == b""
+        new = await clients(port)
+        new.ask("/health")
+        assert (await new.answer())[0] == 200
+
+
+async def test_a_handshake_that_never_ends_ends_the_connection(serving: Any, clients: Any):
+    """TLS is asked for and not spoken."""
+    async with serving(replace(PATIENT, handshake_seconds=SHORT), tls=True) as port:
+        client = await clients(port)
+        assert await client.ended() == b""
+
+
+class Flood(asyncio.Protocol):
+    """Sends more than any buffer takes, and wants to be gone."""
+
+    SIZE = 32 * 1024 * 1024
+
+    def __init__(self, lost: asyncio.Future[None], *, close: bool) -> None:
+        self.lost = lost
+        self.close = close
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).write(bytes(self.SIZE))
+        if self.close:
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.lost.set_result(None)
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("closing", ["nobody", "server", "client"])
+@pytest.mark.parametrize("reads", [False, True])
+def test_what_a_client_does_not_take_is_dropped(
+    authority: Authority, loop_factory: Any, tls: bool, closing: str, reads: bool
+):
+    """On either event loop, with and without TLS, whoever is closing the connection; who reads gets it all."""
+    seconds = LONG if reads else SHORT
+
+    def client(port: int) -> socket.socket:
+        plain = socket.create_connection(("127.0.0.1", port), SECONDS)
+        made = authority.context().wrap_socket(plain, server_hostname="localhost") if tls else plain
+        if closing == "client":
+            socket.socket.shutdown(made, socket.SHUT_WR)
+        if reads:
+            with made.makefile("rb") as file:
+                assert len(file.read(Flood.SIZE)) == Flood.SIZE
+            made.close()
+        return made
+
+    async def run() -> None:
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        listener = Listener(replace(PATIENT, idle_seconds=seconds, closing_seconds=seconds))
+        port = await listener.start(
+            lambda: Flood(lost, close=closing == "server"), "127.0.0.1", 0, server_context(authority) if tls else None
+        )
+        made = await asyncio.to_thread(client, port)
+        try:
+            async with asyncio.timeout(SECONDS):
+                await lost
+        finally:
+            made.close()
+            listener.close()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
