@@ -48,7 +48,7 @@ STOPSIGNAL SIGTERM
 
 # The slim image has no curl. No proxy: a container may inherit one that cannot reach its loopback.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=15s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:' + os.environ.get('ALICIACFG_HTTP_PORT', '8026') + '/health', timeout=4)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as u; u.build_opener(u.ProxyHandler({}), u.HTTPSHandler(context=ssl._create_unverified_context())).open('http' + 's' * bool(os.environ.get('ALICIACFG_TLS_CERT')) + '://127.0.0.1:' + os.environ.get('ALICIACFG_HTTP_PORT', '8026') + '/health', timeout=4)"]
 
 ENTRYPOINT ["aliciacfg"]
 CMD ["serve"]

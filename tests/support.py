@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -104,6 +105,8 @@ class Daemon:
     arguments: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
     url: str = ""
+    # For clients of a daemon that serves HTTPS.
+    tls: ssl.SSLContext | None = None
     ready_line: str = ""
     output: list[str] = field(default_factory=list)
 
@@ -170,7 +173,7 @@ class Daemon:
             self.output.append(line.rstrip("\n"))
             if line.startswith("READY"):
                 self.ready_line = line.rstrip("\n")
-                found = re.search(r"http://[^ ]+", line)
+                found = re.search(r"https?://[^ ]+", line)
                 assert found is not None
                 self.url = found[0]
                 return
@@ -215,7 +218,7 @@ class Daemon:
         sent = {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=sent)
         try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as response:
+            with urllib.request.urlopen(request, timeout=SECONDS, context=self.tls) as response:
                 return HttpAnswer(response.status, dict(response.headers), response.read())
         except urllib.error.HTTPError as error:
             with error:

@@ -31,7 +31,7 @@ LAYERS = (
     ("administration", "patrol", "reading", "writing"),
     ("service",),
     ("operations",),
-    ("components",),
+    ("components", "tls"),
     ("http.connections", "keypins", "mqtt.connection", "mqtt.envelope", "mqtt.passwords", "mqtt.topics"),
     (
         "mqtt.acl", "mqtt.addresses", "mqtt.devices", "mqtt.requests", "mqtt.requester", "mqtt.retained",

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from aliciacfg.settings import SETTINGS, resolve
+from certificates import Authority
 from support import ROOT, Daemon, files_under, free_port
 
 # Read by an environment file, not by the daemon.
@@ -302,6 +304,18 @@ def test_the_health_check_tells_a_daemon_from_none(shared: Daemon):
         environment = {**os.environ, "ALICIACFG_HTTP_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
         done = subprocess.run(health_check(), env=environment, capture_output=True, timeout=30, check=False)
         assert (done.returncode == 0) == healthy, done.stderr
+
+
+def test_the_health_check_asks_over_https_where_that_is_served(
+    make_daemon: Callable[..., Daemon], authority: Authority
+):
+    """Whoever signed the certificate, and whatever its name: it is the container's own."""
+    pair = authority.issue("container", "config.home.example")
+    files = {"ALICIACFG_TLS_CERT": str(pair.cert), "ALICIACFG_TLS_KEY": str(pair.key)}
+    daemon = make_daemon(environ=files).start()
+    environment = {**os.environ, **files, "ALICIACFG_HTTP_PORT": daemon.url.rpartition(":")[2]}
+    done = subprocess.run(health_check(), env=environment, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_compose_checks_health_as_the_image_does(home):

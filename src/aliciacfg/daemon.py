@@ -5,6 +5,7 @@ goodbye on the bus, let requests end, commit what waits, close, unlock.
 """
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -31,11 +32,30 @@ from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.service import VERSION
 from aliciacfg.settings import Resolved, Settings
+from aliciacfg.tls import ServerCertificate
 from aliciacfg.watching import FileWatcher
 
 _log = structlog.get_logger(__name__)
 
 _STOP_SECONDS = 10.0
+
+
+def server_certificate(settings: Settings) -> ServerCertificate | None:
+    """What HTTP shows; None without TLS.
+
+    Raises:
+        SettingsError: It cannot be used.
+    """
+    if settings.tls_cert is None:
+        if settings.tls_key is not None:
+            raise SettingsError(["ALICIACFG_TLS_KEY is set without ALICIACFG_TLS_CERT; set both, or none"])
+        return None
+    return ServerCertificate(
+        cert=settings.tls_cert,
+        key=settings.tls_key,
+        cert_setting="ALICIACFG_TLS_CERT",
+        key_setting="ALICIACFG_TLS_KEY",
+    )
 
 
 def check_protected(settings: Settings, address: BrokerAddress) -> None:
@@ -68,7 +88,7 @@ def check_protected(settings: Settings, address: BrokerAddress) -> None:
 
 
 async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None]) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP makes it read its files again.
 
     Args:
         resolved: The settings.
@@ -78,11 +98,19 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
     Raises:
         AliciacfgError: It could not start, or another daemon is alive.
     """
-    stop = asyncio.Event()
+    stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    terminals = _terminals()
+
+    def on_hangup() -> None:
+        # A terminal sends it as well when it is closed: then the daemon goes, as nobody is there to end it.
+        (hangup if _terminals() == terminals else stop).set()
+
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     settings = resolved.settings
+    certificate = server_certificate(settings)
     async with AsyncExitStack() as stack:
         data = DataDirectory(Path(settings.data_dir))
         stack.callback(data.release)
@@ -93,14 +121,23 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
             )
             address = found.address
             announce(f"broker: {found.description}")
-        await _run(settings, data, address, stop, announce)
+        # At every connect the files are read again; what is wrong with them now is a wrong setting.
+        address.tls_context()
+        await _run(settings, data, address, certificate, stop, hangup, announce)
+
+
+def _terminals() -> list[int]:
+    """Which of the standard streams are a terminal that is still there."""
+    return [number for number in range(3) if os.isatty(number)]
 
 
 async def _run(
     settings: Settings,
     data: DataDirectory,
     address: BrokerAddress,
+    certificate: ServerCertificate | None,
     stop: asyncio.Event,
+    hangup: asyncio.Event,
     announce: Callable[[str], None],
 ) -> None:
     started = time.monotonic()
@@ -132,6 +169,7 @@ async def _run(
                 allowed_hosts=settings.allowed_host_list,
                 max_config_bytes=settings.max_config_bytes,
                 socket=data.socket,
+                tls=None if certificate is None else certificate.context,
             ),
             published_key=lambda: core.configurations.published_key,
             pages=pages(
@@ -157,12 +195,18 @@ async def _run(
             await mqtt.settled.wait()
             health = core.service.health_now()
             announce(
-                f"READY aliciacfg {VERSION}: {url} and mqtt://{address.host}:{address.port}, "
+                f"READY aliciacfg {VERSION}: {url} and {address.url}, "
                 f"environment {health.environment}, {health.configs_managed} configurations, "
                 f"{time.monotonic() - started:.2f} s"
             )
 
-        others = [watcher.run(), core.patrol.run(), core.auditor.run(), say_ready()]
+        others = [
+            watcher.run(),
+            core.patrol.run(),
+            core.auditor.run(),
+            say_ready(),
+            _reload_forever(hangup, certificate, core.configurations),
+        ]
         await _serve_until(stop, http, mqtt, others, core.writer)
     _log.info("stopped")
 
@@ -198,6 +242,31 @@ async def _take_files(configurations: Configurations) -> bool:
     else:
         _log.info("files_taken", environment=configurations.active, changed=outcome.changed)
     return True
+
+
+async def _reload_forever(
+    hangup: asyncio.Event, certificate: ServerCertificate | None, configurations: Configurations
+) -> None:
+    """At each SIGHUP read again what is read from files: the certificate, environments, schemas."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        if certificate is not None:
+            _renew(certificate)
+        await _take_files(configurations)
+
+
+def _renew(certificate: ServerCertificate) -> None:
+    try:
+        certificate.renew()
+    except SettingsError as error:
+        _log.error(
+            "certificate_refused",
+            reason=str(error),
+            remedy="mend it and send SIGHUP again; the certificate of before is still shown",
+        )
+    else:
+        _log.info("certificate_taken")
 
 
 async def _serve_until(

@@ -58,6 +58,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ENVIRONMENT", "environment", str, "dev", "A value other than at the previous start is activated."),
     Setting("ALICIACFG_HTTP_HOST", "http_host", str, "127.0.0.1", "Address that HTTP listens on."),
     Setting("ALICIACFG_HTTP_PORT", "http_port", _ListenPort, "8026", "Port that HTTP listens on; 0 takes a free one."),
+    Setting("ALICIACFG_TLS_CERT", "tls_cert", str, None, "File of the certificate for HTTPS; turns it on."),
+    Setting("ALICIACFG_TLS_KEY", "tls_key", str, None, "File of its key, if that is not in the same."),
     Setting("ALICIACFG_HTTP_ALLOWED_HOSTS", "http_allowed_hosts", str, "", "More names of this host, comma-separated."),
     Setting("ALICIACFG_DATA_DIR", "data_dir", str, "data", "Directory of database and keys."),
     Setting("ALICIACFG_ENVIRONMENTS_DIR", "environments_dir", str, "environments", "Directory of environment files."),
@@ -104,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True):
     environment: str
     http_host: str
     http_port: int
+    tls_cert: str | None
+    tls_key: str | None
     http_allowed_hosts: str
     data_dir: str
     environments_dir: str

@@ -34,14 +34,24 @@ __all__ = ["EXIT_CODES", "main"]
 @click.version_option(__version__, prog_name="aliciacfg")
 @click.option("--http", metavar="URL", help="Ask over HTTP instead of MQTT, for example http://127.0.0.1:8026.")
 @click.option("--broker", metavar="HOST[:PORT]", help="The broker; default: MQTT_BROKER, else 127.0.0.1.")
+@click.option(
+    "--ca", metavar="FILE", help="Certificate authorities to believe; default: the system's for HTTPS, MQTT_TLS_CA."
+)
 @click.option("--as", "requester", metavar="NAME", help="Who asks; default: your user name.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for an answer.")
 @click.pass_context
-def main(context: click.Context, http: str | None, broker: str | None, requester: str | None, timeout: float) -> None:
+def main(
+    context: click.Context,
+    http: str | None,
+    broker: str | None,
+    ca: str | None,
+    requester: str | None,
+    timeout: float,
+) -> None:
     """Configurations for services on MQTT: the daemon, and everything it can be asked."""
     if requester is not None and not names.is_requester(requester):
         raise click.UsageError(f"--as {requester!r} cannot name a requester; use letters, digits, '_', '.' and '-'")
-    context.obj = Target(http, broker, requester or user(), timeout, os.environ.get("ALICIACFG_TOKEN") or None)
+    context.obj = Target(http, broker, requester or user(), timeout, os.environ.get("ALICIACFG_TOKEN") or None, ca)
 
 
 for _command in (

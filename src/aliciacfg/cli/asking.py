@@ -32,6 +32,7 @@ class Target:
         requester: Who asks.
         timeout_seconds: How long to wait.
         token: Proves over HTTP who asks.
+        ca: A file of certificate authorities to believe; None takes the system's for HTTP, the settings for MQTT.
     """
 
     http: str | None
@@ -39,6 +40,7 @@ class Target:
     requester: str
     timeout_seconds: float
     token: str | None = None
+    ca: str | None = None
 
 
 def user() -> str:
@@ -61,13 +63,21 @@ def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]
 
             answer = run(
                 http.ask(
-                    target.http, operation, name, fields, timeout_seconds=target.timeout_seconds, token=target.token
+                    target.http,
+                    operation,
+                    name,
+                    fields,
+                    timeout_seconds=target.timeout_seconds,
+                    token=target.token,
+                    ca=target.ca,
                 )
             )
         else:
             answer = run(_ask_mqtt(target, operation, name, fields))
     except BrokerUnavailable as error:
         fail(str(error), EXIT_NO_ANSWER)
+    except SettingsError as error:
+        fail(str(error), EXIT_USAGE)
     except OperationError as error:
         fail(f"The answer is not what a daemon sends: {error}", EXIT_FAILED)
     return refusal_ends(answer)
@@ -103,14 +113,13 @@ def published_key(target: Target) -> tuple[str, JsonObject]:
         if target.http is not None:
             from aliciacfg.http import requester as http  # noqa: PLC0415 - keeps the other commands quick
 
-            answer = run(http.published_key(target.http, timeout_seconds=target.timeout_seconds))
+            answer = run(http.published_key(target.http, timeout_seconds=target.timeout_seconds, ca=target.ca))
             return target.http, refusal_ends(answer)
-        address = _broker(target)
-        scheme = "mqtts" if address.tls_ca else "mqtt"
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        return f"{scheme}://{host}:{address.port}", run(_published_key_mqtt(target))
+        return _broker(target).url, run(_published_key_mqtt(target))
     except BrokerUnavailable as error:
         fail(str(error), EXIT_NO_ANSWER)
+    except SettingsError as error:
+        fail(str(error), EXIT_USAGE)
     except OperationError as error:
         fail(f"The answer is not what a daemon sends: {error}", EXIT_FAILED)
 
@@ -149,11 +158,12 @@ def _broker(target: Target) -> Any:
     if target.broker is not None:
         host, _, port = target.broker.rpartition(":") if ":" in target.broker else (target.broker, "", "")
         flags = {"mqtt_broker": host, "mqtt_port": port or None}
+    flags["mqtt_tls_ca"] = target.ca
     try:
         resolved = options.settle(flags)
         if not resolved.explicit("mqtt_broker"):
             # The home's broker has its name only inside the home's network; a person sits beside the daemon.
-            resolved = options.settle({"mqtt_broker": "127.0.0.1"})
+            resolved = options.settle({**flags, "mqtt_broker": "127.0.0.1"})
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
     return broker_address(resolved.settings)

@@ -1,8 +1,10 @@
 """One connection to the broker; the only module that knows aiomqtt and the paho client under it.
 
-aiomqtt connects, keeps alive, subscribes and feeds the socket to the event loop. Three things are done on its
+aiomqtt connects, keeps alive, subscribes and feeds the socket to the event loop. Four things are done on its
 paho client instead, each for a measured reason:
 
+- Connecting: aiomqtt waits for its timeout when the broker ends the connection instead of answering, as one does that
+  wants another client certificate, and the reason is only logged.
 - Publishing: aiomqtt drops the reason code of a PUBACK, so a publication that an ACL denies looks successful;
   and its book-keeping is quadratic in concurrent publications.
 - Answering: MQTT 5 properties are encoded by hand, which costs a tenth of paho's ``Properties``.
@@ -21,20 +23,21 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import aiomqtt
 from paho.mqtt import properties
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTTMessage
 from paho.mqtt.client import Client as PahoClient
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.enums import LogLevel, MQTTErrorCode
 from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from aliciacfg.errors import BrokerUnavailable
+from aliciacfg import tls
+from aliciacfg.errors import BrokerUnavailable, SettingsError
 
 Protocol = Literal["5", "3.1.1"]
 
@@ -80,6 +83,17 @@ class Will:
     payload: bytes
 
 
+class _Socket(ssl.SSLSocket):
+    """Closed when TLS is not agreed on; paho leaves that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
     """Where the broker is and how to be let in.
@@ -99,25 +113,45 @@ class BrokerAddress:
     tls_cert: str | None = None
     tls_key: str | None = None
 
+    @property
+    def url(self) -> str:
+        """For people."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.has_tls else 'mqtt'}://{host}:{self.port}"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether TLS is spoken."""
+        return self.tls_ca is not None
+
     def tls_context(self) -> ssl.SSLContext | None:
-        """The TLS settings; None without TLS.
+        """The TLS settings; None without TLS. The files are read each time, as they may have been renewed.
 
         Raises:
-            BrokerUnavailable: A file cannot be used.
+            SettingsError: A file cannot be used.
         """
-        if self.tls_ca is None and self.tls_cert is None:
+        if self.tls_ca is None:
+            if self.tls_cert is not None or self.tls_key is not None:
+                raise SettingsError(["MQTT_TLS_CERT needs MQTT_TLS_CA: set it to the file of the broker's authority"])
             return None
-        try:
-            context = ssl.create_default_context(cafile=self.tls_ca)
-            if self.tls_cert is not None:
-                context.load_cert_chain(self.tls_cert, self.tls_key)
-        except OSError as error:
-            raise BrokerUnavailable(f"MQTT_TLS_CA, MQTT_TLS_CERT or MQTT_TLS_KEY cannot be used: {error}") from error
+        context = tls.client_context(
+            ca=self.tls_ca,
+            cert=self.tls_cert,
+            key=self.tls_key,
+            ca_setting="MQTT_TLS_CA",
+            cert_setting="MQTT_TLS_CERT",
+            key_setting="MQTT_TLS_KEY",
+        )
+        context.sslsocket_class = _Socket
         return context
 
 
 class Denied(BrokerUnavailable):
     """The broker refused a publication (MQTT 5 §3.4.2.1), as an ACL does."""
+
+
+class _EndedEarly(aiomqtt.MqttError):
+    """The broker ended the connection before it answered CONNECT."""
 
 
 def _read_string(buffer: bytes, limit: int) -> tuple[str, int]:
@@ -180,7 +214,7 @@ class Connection:
     def __init__(self, client: aiomqtt.Client, protocol: Protocol, *, certain: bool) -> None:
         self._client = client
         self.certain = certain
-        # aiomqtt has no public way to these three; see the module's docstring.
+        # aiomqtt has no public way to these; see the module's docstring.
         self._paho: PahoClient = client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._receiver: Callable[[Inbound], None] = lambda _message: None
@@ -188,6 +222,38 @@ class Connection:
         self.protocol: Protocol = protocol
         self._paho.on_message = self._on_message
         self._paho.on_publish = self._on_publish
+        self._complaint = ""
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            aiomqtt.MqttError: There is no connection; ``_EndedEarly`` with what paho logged.
+        """
+        loop = asyncio.get_running_loop()
+        connected: asyncio.Future[None] = self._client._connected  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        told = self._paho.on_disconnect
+
+        def give_up() -> None:
+            if not connected.done():
+                connected.set_exception(_EndedEarly(self._complaint))
+
+        def on_disconnect(*arguments: Any) -> None:
+            # From a thread of its own if it is CONNECT that cannot be sent.
+            loop.call_soon_threadsafe(give_up)
+            if told is not None:
+                told(*arguments)
+
+        def on_log(_client: object, _userdata: object, level: int, text: str) -> None:
+            if level == LogLevel.MQTT_LOG_ERR:
+                self._complaint = text
+
+        self._paho.on_disconnect = on_disconnect
+        self._paho.on_log = on_log
+        await self._client.__aenter__()
+        self._paho.on_disconnect = told
+        # Every packet would be put into words for it.
+        self._paho.on_log = None
 
     def receive(self, receiver: Callable[[Inbound], None]) -> None:
         """Call ``receiver`` with every message, beginning with those that came before this call."""
@@ -378,31 +444,67 @@ async def _open(
     will: Will | None,
     timeout_seconds: float,
 ) -> Connection:
+    try:
+        context = address.tls_context()
+    except SettingsError as error:
+        raise BrokerUnavailable(str(error)) from error
     problem: aiomqtt.MqttError | None = None
     certain = True
     for protocol in order:
-        client = _client(address, protocol, client_id=client_id, will=will, timeout_seconds=timeout_seconds)
+        client = _client(address, protocol, context, client_id=client_id, will=will, timeout_seconds=timeout_seconds)
         # Before connecting: what a persistent session held comes right behind the CONNACK.
         connection = Connection(client, protocol, certain=certain)
         try:
-            await client.__aenter__()
-        except aiomqtt.MqttCodeError as error:
-            problem = error
-            # A broker of 3.1.1 only says so, or says nothing; what else it refuses it refuses either way.
-            if _code(error.rc) not in {_UNSUPPORTED_PROTOCOL_VERSION, 1}:
-                break
+            await connection.open()
         except aiomqtt.MqttError as error:
             problem = error
-            if not str(error).startswith("Operation timed out"):
+            if not _may_know_the_other(error, address):
                 break
-            certain = False
+            certain = isinstance(error, aiomqtt.MqttCodeError)
         else:
             return connection
-    raise BrokerUnavailable(f"{address.host}:{address.port}: {problem}") from problem
+    raise BrokerUnavailable(f"{address.host}:{address.port}: {_told(problem, address)}") from problem
+
+
+def _may_know_the_other(problem: aiomqtt.MqttError, address: BrokerAddress) -> bool:
+    """Whether the other protocol is worth a try: a broker of 3.1.1 says that it is, says nothing, or goes.
+
+    What else a broker refuses it refuses either way.
+    """
+    if isinstance(problem, aiomqtt.MqttCodeError):
+        return _code(problem.rc) in {_UNSUPPORTED_PROTOCOL_VERSION, 1}
+    if isinstance(problem, _EndedEarly):
+        return _tls_problem(problem, address) is None
+    return str(problem).startswith("Operation timed out")
+
+
+def _told(problem: aiomqtt.MqttError | None, address: BrokerAddress) -> str:
+    """Why there is no connection, for people."""
+    if problem is not None and (told := _tls_problem(problem, address)):
+        return told
+    if isinstance(problem, _EndedEarly):
+        hint = "" if address.has_tls else "; if it speaks TLS on this port, set MQTT_TLS_CA"
+        return f"the broker ended the connection without an answer{hint}"
+    return str(problem)
+
+
+def _tls_problem(problem: aiomqtt.MqttError, address: BrokerAddress) -> str | None:
+    """What TLS has to do with it, and what to do; None if nothing."""
+    if not address.has_tls:
+        return None
+    # Of what was raised below it aiomqtt keeps the text, Python the rest.
+    cause = problem.__context__ if isinstance(problem.__context__, OSError) else str(problem)
+    return tls.explain(cause, ca_setting="MQTT_TLS_CA", cert_setting="MQTT_TLS_CERT")
 
 
 def _client(
-    address: BrokerAddress, protocol: Protocol, *, client_id: str | None, will: Will | None, timeout_seconds: float
+    address: BrokerAddress,
+    protocol: Protocol,
+    context: ssl.SSLContext | None,
+    *,
+    client_id: str | None,
+    will: Will | None,
+    timeout_seconds: float,
 ) -> aiomqtt.Client:
     persistent = client_id is not None
     session = None
@@ -425,7 +527,7 @@ def _client(
         timeout=timeout_seconds,
         keepalive=_KEEPALIVE_SECONDS,
         max_inflight_messages=_MAX_INFLIGHT,
-        tls_context=address.tls_context(),
+        tls_context=context,
         socket_options=[_NO_DELAY],
         logger=logging.getLogger("aliciacfg.mqtt.paho"),
     )
