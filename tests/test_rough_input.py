@@ -1,0 +1,167 @@
+"""What no client sends in good faith, over HTTP with and without TLS: each is answered, and the daemon serves on."""
+
+import gzip
+import json
+import socket
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from certificates import Authority
+from support import SECONDS, Broker, Daemon
+
+MIB = 1024 * 1024
+SERVICE = "/config/metrics_collector"
+
+
+@pytest.fixture(scope="module", params=["http", "https"])
+def rough(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, authority: Authority
+) -> Iterator[Daemon]:
+    """A READY daemon, on which every test leaves everything as it was."""
+    directory = tmp_path_factory.mktemp("rough")
+    broker = Broker(directory / "broker").start()
+    made = Daemon(directory / "home", broker_port=broker.port)
+    if request.param == "https":
+        pair = authority.issue("rough")
+        made.environ |= {"ALICIACFG_TLS_CERT": str(pair.cert), "ALICIACFG_TLS_KEY": str(pair.key)}
+        made.tls = authority.context()
+    made.start()
+    yield made
+    assert made.config("metrics_collector")["revision"] == 1
+    assert made.stop() == 0
+    assert made.logged("failed") == []
+    broker.stop()
+
+
+def said(daemon: Daemon, request: bytes) -> bytes:
+    """What the daemon says to bytes that no HTTP library would send, until it ends the connection."""
+    plain = socket.create_connection(("127.0.0.1", int(daemon.url.rpartition(":")[2])), SECONDS)
+    connection = plain if daemon.tls is None else daemon.tls.wrap_socket(plain, server_hostname="localhost")
+    found = b""
+    with closing(connection):
+        try:
+            connection.sendall(request)
+            while part := connection.recv(65536):
+                found += part
+        except ConnectionError:
+            pass
+    return found
+
+
+def nested(levels: int) -> bytes:
+    return b'{"settings": ' + b'{"a": ' * levels + b"1" + b"}" * levels + b"}"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (nested(33), 422, "validation_failed"),
+        (nested(500), 413, "too_large"),
+        (b'{"a": ' + b"[" * 100_000, 413, "too_large"),
+        (b'{"settings": {"a": NaN}}', 400, "invalid_request"),
+        (b'{"settings": {"a": -Infinity}}', 400, "invalid_request"),
+        (b'{"settings": {"a": 1e999}}', 400, "invalid_request"),
+        (b'{"settings": {"a": 123456789012345678901234567890}}', 422, "validation_failed"),
+        (b'{"settings": {"a": "\xff"}}', 400, "invalid_request"),
+        (b'{"settings": {"a": "\xed\xa0\x80"}}', 400, "invalid_request"),
+        (rb'{"settings": {"a": "\ud800"}}', 400, "invalid_request"),
+        (b"\xef\xbb\xbf{}", 400, "invalid_request"),
+        ("{}".encode("utf-16"), 400, "invalid_request"),
+        (b'{"settings": {"a": "' + b"x" * 256 * 1024 + b'"}}', 413, "too_large"),
+        (b'{"settings": {' + b",".join(b'"k%d": 1' % n for n in range(40_000)) + b"}}", 413, "too_large"),
+        (b"a: &a [x, x]\nb: [*a, *a]\n", 400, "invalid_request"),
+    ],
+    ids=lambda value: None if isinstance(value, int | str) else repr(value[:24]),
+)
+def test_a_document_that_cannot_be_one_is_refused(rough: Daemon, body: bytes, status: int, code: str):
+    """By the error that says why, as a set and as a patch."""
+    for method in ("PUT", "PATCH"):
+        answer = rough.http(method, SERVICE, raw=body)
+        assert (answer.status, answer.json["code"]) == (status, code), answer.body
+        assert answer.json["message"]
+
+
+def test_a_batch_is_limited_as_a_whole(rough: Daemon):
+    """Many documents that are each small enough are too many together."""
+    updates = [{"service": "metrics_collector", "patch": {"settings": {"a": "x" * 100_000}}}] * 60
+    answer = rough.http("POST", "/configs/batch", {"updates": updates})
+    assert (answer.status, answer.json["code"]) == (413, "too_large")
+
+
+def peak_kib(daemon: Daemon) -> int:
+    """The most memory that the daemon ever had."""
+    assert daemon.process is not None
+    text = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_compressed_body_is_limited_by_what_it_becomes(rough: Daemon, coding: str):
+    """A quarter of a gigabyte is refused without being unpacked, and a small document is taken."""
+    pack = gzip.compress if coding == "gzip" else zlib.compress
+    small = pack(b'{"limits": {}}')
+    assert rough.http("PATCH", SERVICE, raw=small, headers={"Content-Encoding": coding}).json["unchanged"] is True
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31 if coding == "gzip" else 15)
+    bomb = b"".join(packer.compress(b" " * MIB) for _ in range(200)) + packer.flush()
+    before = peak_kib(rough)
+    head = [
+        f"PATCH {SERVICE} HTTP/1.1", "Host: localhost", "Content-Type: application/json",
+        f"Content-Encoding: {coding}", f"Content-Length: {len(bomb)}", "Connection: close",
+    ]  # fmt: skip
+    assert said(rough, "\r\n".join([*head, "", ""]).encode() + bomb).startswith(b"HTTP/1.1 413 ")
+    assert peak_kib(rough) - before < 64 * 1024
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /config/" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"X-Many: x\r\n" * 10_000 + b"\r\n",
+        b"GET /health HTTP/1.1\r\nHost: local\x00host\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"\x00\xff\xfe" * 1000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500) + b"\r\n\r\n",
+    ],
+    ids=["path", "header", "headers", "nul", "smuggling", "negative", "noise", "handshake"],
+)
+def test_what_is_no_request_ends_its_connection(rough: Daemon, request_: bytes):
+    """400 and goodbye; others are served."""
+    answer = said(rough, request_)
+    assert answer.split(b"\r\n")[0].split(b" ")[1:2] == [b"400"], answer
+    assert rough.http("GET", "/health").status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/config/%ff%fe", "/config/voice_router?environment=%ff", "/config/%F0%9F%92%A9"],
+)
+def test_names_that_are_no_text_are_refused(rough: Daemon, path: str):
+    """Not UTF-8, or not a name: never a failure of the daemon's own."""
+    answer = rough.http("GET", path)
+    assert answer.status in {400, 404}
+    assert answer.json["code"] in {"invalid_request", "not_found"}
+
+
+def test_an_alias_bomb_in_a_file_is_refused_at_reload(rough: Daemon):
+    """The file is named, what served before serves on, and it does so within the usual memory."""
+    file = rough.environments / "dev.yaml"
+    good = file.read_text()
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+    before = peak_kib(rough)
+    file.write_text(bomb)
+    try:
+        answer = rough.http("POST", "/reload")
+        assert answer.status == 422, answer.body
+        assert "dev.yaml" in json.dumps(answer.json)
+        assert "aliases" in json.dumps(answer.json)
+    finally:
+        file.write_text(good)
+    assert rough.http("POST", "/reload").status == 200
+    assert peak_kib(rough) - before < 64 * 1024
