@@ -12,7 +12,7 @@ run: $(VENV)/installed-run  ## Install what is needed and start everything on th
 	@$(BIN)/aliciacfg serve --dev
 
 test: $(VENV)/installed-dev programs  ## Install what the tests need and run them
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 lint: $(VENV)/installed-dev  ## Check style and types
 	$(BIN)/ruff check .
