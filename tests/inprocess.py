@@ -162,7 +162,7 @@ async def listening(made: Core) -> AsyncGenerator[str, None]:
     adapter = HttpAdapter(
         made.parts.service,
         HttpSettings(host="127.0.0.1", port=0),
-        published_key=lambda: made.configurations.published_key,
+        published_key=lambda: made.parts.service.keys.published,
         pages={},
     )
     try:

@@ -275,7 +275,7 @@ def test_a_lost_key_concerns_only_what_it_sealed(make_daemon: Callable[..., Daem
     daemon.stop()
     file = daemon.data / "keys.json"
     content = json.loads(file.read_bytes())
-    fresh = PrivateKey.generate()
+    fresh, old = PrivateKey.generate(), content["keys"][0]["private"]
     content["keys"] = [{"key_id": fresh.public.key_id, "private": fresh.reveal()}]
     content["current"] = fresh.public.key_id
     file.write_text(json.dumps(content))
@@ -284,6 +284,13 @@ def test_a_lost_key_concerns_only_what_it_sealed(make_daemon: Callable[..., Daem
     assert "undecryptable:dev" in health["alerts"]
     assert daemon.config("tts_service")["config"]["mqtt_config"]["password"] == "***"
     assert daemon.http("PATCH", "/config/stt_service", {"limits": {"x": 1}}).status == 200
+    refused = run(daemon, "acl", "--passwords")
+    assert (refused.returncode, "tts_service" in refused.stderr) == (4, True)
+    # Brought back while the daemon runs, it opens at once what it sealed.
+    assert run(daemon, "keys", "add", stdin=old).returncode == 0
+    assert "undecryptable:dev" not in daemon.http("GET", "/health").json["alerts"]
+    assert daemon.http("PATCH", "/config/tts_service", {"limits": {"x": 1}}).json["changed"] == ["/limits/x"]
+    assert run(daemon, "acl", "--passwords").returncode == 0
 
 
 def test_a_file_sealed_with_a_lost_key_concerns_only_its_service(make_daemon: Callable[..., Daemon]):

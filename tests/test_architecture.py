@@ -28,6 +28,7 @@ LAYERS = (
     ("delivery",),
     ("adoption", "auditing", "authorization"),
     ("configurations",),
+    ("keykeeping",),
     ("administration", "patrol", "reading", "writing"),
     ("service",),
     ("operations",),

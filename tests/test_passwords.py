@@ -9,8 +9,9 @@ from typing import Any
 import aiomqtt
 import pytest
 
+from aliciacfg.administration import passwords_of
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.mqtt.passwords import password_file, passwords_of
+from aliciacfg.mqtt.passwords import password_file
 from support import Broker, client
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -10,8 +10,10 @@ from aliciacfg import documents, names, tokens
 from aliciacfg.auditing import Auditor
 from aliciacfg.authorization import Authorization
 from aliciacfg.configurations import Configurations, check_environment
-from aliciacfg.errors import Conflict, InvalidRequest, KeyFileError, Problem, Unavailable
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import Conflict, InvalidRequest, KeyFileError, Problem, Unavailable, ValidationFailed
 from aliciacfg.keyfile import HeldKey, KeyFile, KeyRefused
+from aliciacfg.keykeeping import KeyKeeper
 from aliciacfg.messages import (
     Answer,
     AuditAnswer,
@@ -48,6 +50,7 @@ class Administrator:
         authorization: Authorization,
         auditor: Auditor,
         keys: KeyFile,
+        keeper: KeyKeeper,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take what it changes.
@@ -58,6 +61,7 @@ class Administrator:
             authorization: Takes tokens into force.
             auditor: Writes down what was done.
             keys: The file of sealing keys.
+            keeper: Changes keys, and what is sealed with them.
             clock: Unix seconds.
         """
         self._configurations = configurations
@@ -65,6 +69,7 @@ class Administrator:
         self._authorization = authorization
         self._auditor = auditor
         self._keys = keys
+        self._keeper = keeper
         self._clock = clock
 
     async def recipient(self, caller: Caller, service: str, request: RecipientRequest) -> Answer:
@@ -74,8 +79,7 @@ class Administrator:
             key = None if request.public_key is None else PublicKey.parse(request.public_key)
         except UnusableKey as error:
             raise InvalidRequest(f"public_key: {error}.") from error
-        origin = Origin(caller.author, "api", operation="recipient", where=caller.where)
-        await self._configurations.set_recipient(service, key, origin)
+        await self._keeper.set_recipient(service, key, _origin(caller, "recipient"))
         message = (
             f"secrets of {service} show as *** from now on"
             if key is None
@@ -127,7 +131,7 @@ class Administrator:
 
     async def keys_show(self, _caller: Caller, _request: Request) -> Answer:
         """Every sealing key that is here, without its private half."""
-        return await self._keys_answer("the first key that is current seals; all open")
+        return await self._keys_answer("the key that is current seals; all open")
 
     async def keys_rotate(self, caller: Caller, _request: Request) -> Answer:
         """Make a fresh key, and seal everything that is stored anew with it; the old ones go on opening."""
@@ -137,7 +141,7 @@ class Administrator:
             return self._keys.keyring
 
         await self._change_keys(rotate)
-        current = self._configurations.published_key["key_id"]
+        current = self._keeper.published["key_id"]
         self._audit(caller, "keys_rotate", current)
         return await self._keys_answer(f"{current} seals from now on; what is stored was sealed anew")
 
@@ -158,12 +162,12 @@ class Administrator:
 
     async def keys_remove(self, caller: Caller, request: KeyRemoveRequest) -> Answer:
         """Forget a key with which nothing is sealed any more."""
-        used = await self._used()
+        used = await self._keeper.used()
         try:
             await asyncio.to_thread(self._keys.remove, request.key_id, still_sealed=request.key_id in used)
         except KeyRefused as error:
             raise Conflict(f"{error}.", revision=0, checksum="") from error
-        self._configurations.take_keys(self._keys.keyring)
+        self._keeper.take(self._keys.keyring)
         self._audit(caller, "keys_remove", request.key_id)
         return await self._keys_answer(f"{request.key_id} is forgotten")
 
@@ -172,36 +176,31 @@ class Administrator:
 
         Raises:
             InvalidRequest: A service does not connect under its own name, so that no broker could prove it.
+            ValidationFailed: A secret does not open.
         """
         environment = check_environment(self._configurations, request.environment)
-        found: dict[str, str] = {}
-        problems: list[Problem] = []
-        for service, record in self._configurations.state.live(environment):
-            document, _ = self._configurations.open_record(record)
-            user = documents.find(document, "/mqtt_config/username")
-            password = documents.find(document, "/mqtt_config/password")
-            if user != service:
-                problems.append(
-                    Problem("/mqtt_config/username", f"{service} connects as {user!r:.80}, not by its name")
-                )
-            elif isinstance(password, str):
-                found[service] = password
-                self._auditor.delivered(caller, service, environment, record.revision)
-        if problems:
-            raise InvalidRequest("Services connect under other names than their own", problems)
+        live = dict(self._configurations.state.live(environment))
+        opened = {service: self._configurations.open_record(record) for service, record in live.items()}
+        lost = [
+            Problem(f"/{service}{problem.pointer}", problem.message)
+            for service, (_, found) in opened.items()
+            for problem in found
+        ]
+        if lost:
+            raise ValidationFailed("Some secrets do not open, so the passwords are not known", lost)
+        found = passwords_of({service: document for service, (document, _) in opened.items()})
+        for service in found:
+            self._auditor.delivered(caller, service, environment, live[service].revision)
         return _answer(PasswordsAnswer(environment=environment, passwords=found))
 
     async def _change_keys(self, change: Callable[[], Keyring]) -> None:
         try:
-            await self._configurations.reseal(change)
+            await self._keeper.rekey(change)
         except KeyFileError as error:
             raise Unavailable(f"{error}.") from error
 
-    async def _used(self) -> set[str]:
-        return await self._store.sealed_with() | self._configurations.file_keys()
-
     async def _keys_answer(self, message: str) -> Answer:
-        used = await self._used()
+        used = await self._keeper.used()
         items = [
             KeyItem(
                 key_id=item.key_id,
@@ -222,14 +221,11 @@ class Administrator:
         self._auditor.write([self._entry(caller, operation, detail)])
 
     def _entry(self, caller: Caller, operation: str, detail: str) -> AuditEntry:
-        return AuditEntry(
-            timestamp=self._clock(),
-            who=caller.author,
-            where=caller.where,
-            operation=operation,
-            outcome="done",
-            detail=detail,
-        )
+        return _origin(caller, operation).done(self._clock(), detail=detail)
+
+
+def _origin(caller: Caller, operation: str) -> Origin:
+    return Origin(caller.author, "api", operation=operation, where=caller.where)
 
 
 def _token_item(token: Token) -> TokenItem:
@@ -245,3 +241,32 @@ def _token_item(token: Token) -> TokenItem:
 
 def _answer(value: msgspec.Struct) -> Answer:
     return Answer(documents.encode(value))
+
+
+def passwords_of(configurations: Mapping[str, JsonObject]) -> dict[str, str]:
+    """The passwords that services connect with.
+
+    Args:
+        configurations: Effective configurations by service, secrets in the open.
+
+    Raises:
+        InvalidRequest: A service does not connect under its own name, so that the broker could not prove it.
+    """
+    problems: list[Problem] = []
+    passwords: dict[str, str] = {}
+    for service, document in configurations.items():
+        bus = document.get("mqtt_config")
+        user, password = (bus.get("username"), bus.get("password")) if isinstance(bus, dict) else (None, None)
+        if user != service:
+            problems.append(
+                Problem(
+                    "/mqtt_config/username",
+                    f"{service} connects as {str(user)[:80]!r}; the access list knows a service by its name: "
+                    f"make it {service!r}, or take the key out",
+                )
+            )
+        elif isinstance(password, str):
+            passwords[service] = password
+    if problems:
+        raise InvalidRequest("Services connect under other names than their own", problems)
+    return passwords

@@ -5,7 +5,7 @@ what is stored, is refused; what is wrong with another environment is told and h
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aliciacfg import documents
@@ -219,10 +219,6 @@ def as_problem(problem: SourceProblem) -> Problem:
 def as_problems(error: SourceError) -> list[Problem]:
     """All problems with files, their places put into the messages."""
     return [as_problem(problem) for problem in error.problems]
-
-
-MakePlanner = Callable[[Sources], Planner]
-"""A planner on some files."""
 
 
 def _located(environment: Environment, service: str, problem: Problem) -> Problem:

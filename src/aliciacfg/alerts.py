@@ -21,7 +21,6 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str
     message: str
     timestamp: float
-    source: str = "config_service"
     service: str | None = None
     problems: tuple[Problem, ...] = ()
 

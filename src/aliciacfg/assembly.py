@@ -23,6 +23,7 @@ from aliciacfg.errors import SettingsError, SourceError, SourceProblem
 from aliciacfg.instances import Instances
 from aliciacfg.integrity import Chain
 from aliciacfg.keyfile import KeyFile
+from aliciacfg.keykeeping import KeyKeeper
 from aliciacfg.messages import Caller
 from aliciacfg.metrics import Metrics
 from aliciacfg.migrations import DIRECTORY
@@ -106,6 +107,7 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
             authorization=authorization,
             auditor=auditor,
             keys=keys,
+            keeper=KeyKeeper(configurations, store=store, keyring=keyring, clock=time.time),
             metrics=Metrics(operations=BY_NAME, version=VERSION),
             instance=data.instance,
         )

@@ -33,7 +33,7 @@ from aliciacfg.errors import (
     ValidationFailed,
 )
 from aliciacfg.evolution import Evolution, Evolver, Waiting
-from aliciacfg.integrity import Chain, checksum
+from aliciacfg.integrity import Chain
 from aliciacfg.layers import Sources, Stamps
 from aliciacfg.messages import Answer, ConfigAnswer, Migration, UpdateMessage
 from aliciacfg.outbox import ENVIRONMENT, KEY, Outbox, service_subject, subject_service
@@ -44,12 +44,10 @@ from aliciacfg.planning import (
     announce_record,
     difference,
     open_record,
-    sealed_document,
-    sealed_pointers,
+    seal_further,
 )
-from aliciacfg.records import Announcement, AuditEntry, Cause, Overlay, Recipient, Record, RecordHead, Write
-from aliciacfg.resealing import reseal
-from aliciacfg.sealing import Keyring, PublicKey, key_ids
+from aliciacfg.records import Announcement, Cause, Overlay, Record, RecordHead, StoredState, Write
+from aliciacfg.sealing import Keyring
 from aliciacfg.state import Entry, Key, State
 from aliciacfg.store import Store
 
@@ -156,14 +154,7 @@ class Configurations:
         stored = await self._store.load()
         self.epoch = int(stored.meta.get(_EPOCH, "1"))
         self.outbox = Outbox(stored.announcements)
-        records = {(record.environment, record.service): record for record in stored.records}
-        overlays = {(overlay.environment, overlay.service): overlay for overlay in stored.overlays}
-        entries: dict[Key, Entry] = {}
-        for key in records.keys() | overlays.keys():
-            overlay = overlays.get(key)
-            patch = None if overlay is None else self._open_overlay(overlay)
-            entries[key] = Entry(records.get(key), patch, origins={} if overlay is None else overlay.origins)
-        self.state.commit(entries)
+        self.state.commit(self._entries(stored))
         self._serving = {
             item.service: None if item.document is None else msgspec.json.decode(item.document)
             for item in stored.schemas
@@ -172,6 +163,29 @@ class Configurations:
         self._ruled = _RULED in stored.meta
         self.active = stored.meta.get(_ACTIVE, requested_environment)
         return stored.meta
+
+    async def look_again(self) -> None:
+        """Take what is stored for what it is now: its boxes are others, and more or fewer of them open.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        heads = self.state.all_heads()
+        stored = self._entries(await self._store.load())
+        self.state.commit(
+            {key: replace(entry, effective=heads[key].effective) for key, entry in stored.items() if key in heads}
+        )
+
+    def _entries(self, stored: StoredState) -> dict[Key, Entry]:
+        """What is stored, not composed yet."""
+        records = {(record.environment, record.service): record for record in stored.records}
+        overlays = {(overlay.environment, overlay.service): overlay for overlay in stored.overlays}
+        entries: dict[Key, Entry] = {}
+        for key in records.keys() | overlays.keys():
+            overlay = overlays.get(key)
+            patch = None if overlay is None else self._open_overlay(overlay)
+            entries[key] = Entry(records.get(key), patch, origins={} if overlay is None else overlay.origins)
+        return entries
 
     async def start(self, requested_environment: str) -> None:
         """Bring back what is stored, take the files over, and settle what has to be announced.
@@ -199,7 +213,7 @@ class Configurations:
             if _RULED in stored:
                 self._authorization.close()
             self._degrade(error)
-        await self._settle_announcements()
+        await self.settle_announcements()
 
     async def reload(self, *, dry_run: bool = False, migrate: Origin | None = None) -> Outcome:
         """Read the files again and take them over, whole or not at all.
@@ -288,103 +302,8 @@ class Configurations:
         plan.announcements.append(self.outbox.create(ENVIRONMENT, self._environment_message(name)))
         plan.meta[_ACTIVE] = name
         plan.activates = name
-        plan.audit.append(
-            AuditEntry(
-                timestamp=self._clock(),
-                who=origin.author,
-                where=origin.where,
-                operation=origin.operation,
-                outcome="done",
-                environment=name,
-                detail=f"was {self.active}",
-            )
-        )
+        plan.audit.append(origin.done(self._clock(), environment=name, detail=f"was {self.active}"))
         return outcome
-
-    @property
-    def published_key(self) -> dict[str, str]:
-        """What anyone may know of the key that seals now."""
-        return self._keyring.published
-
-    def take_keys(self, keyring: Keyring) -> None:
-        """The keys are others from now on; what is stored stays as it is."""
-        self._keyring.take(keyring)
-
-    def file_keys(self) -> set[str]:
-        """The ids of the keys that sealed values in the files name."""
-        sources = self.sources
-        if sources is None:
-            return set()
-        texts = (
-            documents.encode([file.defaults, dict(file.services)])
-            for environment in sources.environments.values()
-            for file in environment.files
-        )
-        return {key_id for text in texts for key_id in key_ids(text)}
-
-    async def set_recipient(self, service: str, key: PublicKey | None, origin: Origin) -> None:
-        """Seal a service's secrets to another key from now on, or to none; the bus is told at once.
-
-        Raises:
-            NotFound: The service has no configuration anywhere.
-            Unavailable: The store cannot write; nothing was changed.
-        """
-        async with self.planning:
-            environments = [
-                name for (name, known), entry in self.state.all_heads().items() if known == service and entry.live
-            ]
-            if not environments:
-                raise NotFound(f"There is no configuration of {service}.")
-            plan = Plan(self.state)
-            plan.recipients.append(Recipient(service, None if key is None else str(key)))
-            plan.audit.append(
-                AuditEntry(
-                    timestamp=self._clock(),
-                    who=origin.author,
-                    where=origin.where,
-                    operation=origin.operation,
-                    outcome="done",
-                    service=service,
-                    detail="none" if key is None else f"key {key.key_id}",
-                )
-            )
-            await self.submit(plan)
-            self.delivery.put(service, key)
-            for name in environments:
-                self.cache.discard((name, service))
-                self._wake((name, service))
-            record = self.state.head((self.active, service)).live
-            if record is not None:
-                told = Plan(self.state)
-                told.announcements.append(self._announcement(record))
-                await self.submit(told)
-
-    async def reseal(self, rotate: Callable[[], Keyring]) -> None:
-        """Change the keys, and seal everything that is stored anew with the one that seals then.
-
-        Args:
-            rotate: Changes the key file, and says what the keys are.
-
-        Raises:
-            Unavailable: The store cannot write. The new key seals already; doing it again completes it.
-        """
-        async with self.planning:
-            await self._store.submit(Write(), lambda: None)
-            self._keyring.take(await asyncio.to_thread(rotate))
-            await self._store.reseal(self._resealed)
-            stored = {(record.environment, record.service): record for record in (await self._store.load()).records}
-            self.state.commit(
-                {
-                    key: replace(entry, record=stored[key])
-                    for key, entry in self.state.all_heads().items()
-                    if key in stored
-                }
-            )
-            await self._settle_announcements()
-        await self._store.scrub()
-
-    def _resealed(self, document: bytes, environment: str, service: str) -> bytes:
-        return reseal(document, self._keyring, service=service, environment=environment).document
 
     @property
     def stamps(self) -> Stamps | None:
@@ -616,6 +535,12 @@ class Configurations:
                 self._wake(key)
         self.outbox.add(plan.announcements)
 
+    def show_anew(self, service: str) -> None:
+        """How readers see a service's secrets is another way from now on."""
+        for key in [key for key in self.state.all_heads() if key[1] == service]:
+            self.cache.discard(key)
+            self._wake(key)
+
     def _wake(self, key: Key) -> None:
         for waiter in self._waiters.pop(key, ()):
             if not waiter.done():
@@ -708,32 +633,10 @@ class Configurations:
             await self._store.submit(Write(), lambda: None)
             for record in await self._store.all_of(changed.service):
                 await asyncio.sleep(0)
-                if (more := self._sealed_further(record, sources)) is not None:
+                schema = sources.schema(record.service)
+                if self._chain.confirms(record) and (more := seal_further(record, schema, self._keyring)) is not None:
                     found.append(more)
         return found
-
-    def _sealed_further(self, record: Record, sources: Sources) -> Record | None:
-        if record.deleted or not self._chain.confirms(record):
-            return None
-        document, _ = open_record(record, self._keyring)
-        sealed = set(sealed_pointers(record))
-        secrets = sources.schema(record.service).secrets(document)
-        fresh = secrets.keys() - sealed
-        if not fresh:
-            return None
-        boxes = {
-            pointer: self._keyring.seal(
-                secrets[pointer], service=record.service, environment=record.environment, pointer=pointer
-            )
-            for pointer in fresh
-        }
-        stored = documents.replace_strings({**sealed_document(record), "version": record.version}, boxes)
-        known = secrets | {pointer: str(documents.find(document, pointer)) for pointer in sealed}
-        return msgspec.structs.replace(
-            record,
-            config=documents.canonical(stored),
-            checksum=checksum(self._keyring, record.service, document, known),
-        )
 
     async def _take_over(self, adoption: Adoption) -> None:
         before = self._planner, self._problems, self._defined, self._serving
@@ -800,7 +703,7 @@ class Configurations:
         else:
             self._alerts.clear("undecryptable", of=environment)
 
-    async def _settle_announcements(self) -> None:
+    async def settle_announcements(self) -> None:
         """Make the outbox say what the active environment is: at a start, after a switch or a restore."""
         plan = Plan(self.state)
         live = dict(self.state.live(self.active))

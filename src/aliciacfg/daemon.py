@@ -171,7 +171,7 @@ async def _run(
                 socket=data.socket,
                 tls=None if certificate is None else certificate.context,
             ),
-            published_key=lambda: core.configurations.published_key,
+            published_key=lambda: core.service.keys.published,
             pages=pages(
                 openapi=documents.encode(openapi.document(VERSION, openapi.recorded())),
                 asyncapi=documents.encode(asyncapi.document(VERSION, asyncapi.recorded())),

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import UnionType
 from typing import Literal, get_args
 
@@ -139,62 +140,26 @@ Method = Callable[..., Awaitable[Answer]]
 _Call = Callable[[ConfigService, Caller, str, Request], Awaitable[Answer]]
 
 
-def _read(method: Method) -> _Call:
-    """A reading method about one name; the table pairs it with the request type it takes."""
+def _method(part: Literal["reads", "writes", "admin"], method: Method, *, named: bool) -> _Call:
+    """A method of a part of the service; the table pairs it with the request type it takes.
+
+    Args:
+        part: Whose method.
+        method: Takes the caller, the name it is about if it is ``named``, and the request.
+        named: It is about one service or environment.
+    """
 
     async def call(service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
-        return await method(service.reads, caller, name, request)
+        about = (name,) if named else ()
+        return await method(getattr(service, part), caller, *about, request)
 
     call.__doc__ = method.__doc__
     return call
 
 
-def _read_all(method: Method) -> _Call:
-    """A reading method about everything."""
-
-    async def call(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
-        return await method(service.reads, caller, request)
-
-    call.__doc__ = method.__doc__
-    return call
-
-
-def _write(method: Method) -> _Call:
-    """A writing method about one name."""
-
-    async def call(service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
-        return await method(service.writes, caller, name, request)
-
-    call.__doc__ = method.__doc__
-    return call
-
-
-def _write_all(method: Method) -> _Call:
-    """A writing method about everything."""
-
-    async def call(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
-        return await method(service.writes, caller, request)
-
-    call.__doc__ = method.__doc__
-    return call
-
-
-def _administer(method: Method) -> _Call:
-    """A method for administrators about one name."""
-
-    async def call(service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
-        return await method(service.admin, caller, name, request)
-
-    return call
-
-
-def _administer_all(method: Method) -> _Call:
-    """A method for administrators about everything."""
-
-    async def call(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
-        return await method(service.admin, caller, request)
-
-    return call
+_read, _read_all = partial(_method, "reads", named=True), partial(_method, "reads", named=False)
+_write, _write_all = partial(_method, "writes", named=True), partial(_method, "writes", named=False)
+_administer, _administer_all = partial(_method, "admin", named=True), partial(_method, "admin", named=False)
 
 
 def _local(

@@ -14,7 +14,7 @@ from aliciacfg import documents, sealing, versions
 from aliciacfg.composing import Composer, Effective, redacted
 from aliciacfg.documents import Bump, Change, JsonObject
 from aliciacfg.errors import Incompatible, Problem, ValidationFailed
-from aliciacfg.integrity import Chain
+from aliciacfg.integrity import Chain, checksum
 from aliciacfg.messages import SOURCE, UpdateMessage
 from aliciacfg.outbox import Outbox, service_subject
 from aliciacfg.records import (
@@ -28,6 +28,7 @@ from aliciacfg.records import (
     Token,
     Write,
 )
+from aliciacfg.schemas import ServiceSchema
 from aliciacfg.sealing import REDACTED, CannotOpen, Keyring
 from aliciacfg.state import Entry, Key, State
 
@@ -49,6 +50,30 @@ class Origin:
     comment: str | None = None
     operation: str = "reload"
     where: str = "files"
+
+    def done(
+        self,
+        timestamp: float,
+        *,
+        environment: str | None = None,
+        service: str | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        detail: str | None = None,
+    ) -> AuditEntry:
+        """The audit's entry about it; arguments as in ``records.AuditEntry``."""
+        return AuditEntry(
+            timestamp=timestamp,
+            who=self.author,
+            where=self.where,
+            operation=self.operation,
+            outcome="done",
+            environment=environment,
+            service=service,
+            before=before,
+            after=after,
+            detail=detail,
+        )
 
 
 @dataclass(slots=True)
@@ -272,12 +297,8 @@ class Planner:
     def _append(self, plan: Plan, before: Entry, record: Record, origin: Origin) -> None:
         plan.records.append(record)
         plan.audit.append(
-            AuditEntry(
-                timestamp=record.timestamp,
-                who=origin.author,
-                where=origin.where,
-                operation=origin.operation,
-                outcome="done",
+            origin.done(
+                record.timestamp,
                 environment=record.environment,
                 service=record.service,
                 before=before.live.revision if before.live else None,
@@ -404,6 +425,32 @@ def sealed_document(record: Record) -> JsonObject:
     document = _stored(record)
     document.pop("version", None)
     return document
+
+
+def seal_further(record: Record, schema: ServiceSchema, keyring: Keyring) -> Record | None:
+    """A revision with everything sealed that a schema calls secret; None where that is so already.
+
+    Its checksum is another one: the old one had the secret in the open, and would let it be guessed.
+    """
+    if record.deleted:
+        return None
+    document, _ = open_record(record, keyring)
+    sealed = set(sealed_pointers(record))
+    secrets = schema.secrets(document)
+    fresh = secrets.keys() - sealed
+    if not fresh:
+        return None
+    boxes = {
+        pointer: keyring.seal(secrets[pointer], service=record.service, environment=record.environment, pointer=pointer)
+        for pointer in fresh
+    }
+    stored = documents.replace_strings({**sealed_document(record), "version": record.version}, boxes)
+    known = secrets | {pointer: str(documents.find(document, pointer)) for pointer in sealed}
+    return msgspec.structs.replace(
+        record,
+        config=documents.canonical(stored),
+        checksum=checksum(keyring, record.service, document, known),
+    )
 
 
 def sealed_pointers(record: Record) -> list[str]:

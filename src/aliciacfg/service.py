@@ -16,6 +16,7 @@ from aliciacfg.drift import Drift
 from aliciacfg.errors import NotFound
 from aliciacfg.instances import Instances
 from aliciacfg.keyfile import KeyFile
+from aliciacfg.keykeeping import KeyKeeper
 from aliciacfg.messages import SOURCE, Answer, AppliedReport, Caller, HealthAnswer, Request
 from aliciacfg.metrics import Metrics, Readings
 from aliciacfg.outbox import service_subject
@@ -36,6 +37,7 @@ class ConfigService:
         reads: The operations that read.
         writes: The operations that write.
         admin: The operations for administrators.
+        keys: What may be known of the sealing keys.
         metrics: Kept by the adapters and the operations; health tells some of it.
         instance: Names this daemon's data directory on the bus.
         bus_connected: Kept by the bus adapter.
@@ -53,6 +55,7 @@ class ConfigService:
         authorization: Authorization,
         auditor: Auditor,
         keys: KeyFile,
+        keeper: KeyKeeper,
         metrics: Metrics,
         instance: str,
         clock: Callable[[], float] = time.time,
@@ -77,8 +80,15 @@ class ConfigService:
             on_read=metrics.accessed,
         )
         self.writes = Writer(configurations, authorization=authorization, alerts=alerts, on_invalid=self._count_invalid)
+        self.keys = keeper
         self.admin = Administrator(
-            configurations, store=store, authorization=authorization, auditor=auditor, keys=keys, clock=clock
+            configurations,
+            store=store,
+            authorization=authorization,
+            auditor=auditor,
+            keys=keys,
+            keeper=keeper,
+            clock=clock,
         )
         self.instance = instance
         self.bus_connected = False

@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Mapping
 
 from aliciacfg import names
-from aliciacfg.documents import JsonObject
 from aliciacfg.errors import InvalidRequest, Problem
 
 # Mosquitto derives the key in its only thread, at every connect: some 5 ms on a desktop, 50 ms on a small board, for
@@ -34,35 +33,6 @@ def password_file(passwords: Mapping[str, str], *, iterations: int = ITERATIONS)
     if problems:
         raise InvalidRequest("There is no password file for these users", problems)
     return "".join(f"{_line(user, passwords[user], iterations)}\n" for user in sorted(passwords))
-
-
-def passwords_of(configurations: Mapping[str, JsonObject]) -> dict[str, str]:
-    """The passwords that services connect with.
-
-    Args:
-        configurations: Effective configurations by service, secrets in the open.
-
-    Raises:
-        InvalidRequest: A service does not connect under its own name, so that the broker could not prove it.
-    """
-    problems: list[Problem] = []
-    passwords: dict[str, str] = {}
-    for service, document in configurations.items():
-        bus = document.get("mqtt_config")
-        user, password = (bus.get("username"), bus.get("password")) if isinstance(bus, dict) else (None, None)
-        if user != service:
-            problems.append(
-                Problem(
-                    "/mqtt_config/username",
-                    f"{service} connects as {str(user)[:80]!r}; the access list knows a service by its name: "
-                    f"make it {service!r}, or take the key out",
-                )
-            )
-        elif isinstance(password, str):
-            passwords[service] = password
-    if problems:
-        raise InvalidRequest("Services connect under other names than their own", problems)
-    return passwords
 
 
 def _problems(user: str, password: str) -> list[Problem]:
