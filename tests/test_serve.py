@@ -159,6 +159,7 @@ async def test_a_broker_that_wants_a_password_is_told_when_it_is_wrong(
         await asyncio.to_thread(wait_until, lambda: daemon.logged("broker_lost"))
         reason = daemon.logged("broker_lost")[0]["reason"]
         assert "134" in reason or "135" in reason or "uthor" in reason
+        assert "check MQTT_USERNAME and MQTT_PASSWORD" in reason
         assert "wrong" not in daemon.log.read_text()
         await asyncio.to_thread(daemon.stop)
         right = make_daemon("right", broker_port=locked.port, environ={"MQTT_PASSWORD": "right"})

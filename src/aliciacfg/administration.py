@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from aliciacfg import documents, names, tokens
+from aliciacfg import names, tokens
 from aliciacfg.auditing import Auditor
 from aliciacfg.authorization import Authorization
 from aliciacfg.configurations import Configurations, check_environment
@@ -85,13 +85,13 @@ class Administrator:
             if key is None
             else f"secrets of {service} are sealed to {key.key_id} from now on"
         )
-        return _answer(RecipientAnswer(service=service, key_id=None if key is None else key.key_id, message=message))
+        return Answer.of(RecipientAnswer(service=service, key_id=None if key is None else key.key_id, message=message))
 
     async def audit(self, _caller: Caller, request: AuditRequest) -> Answer:
         """What was done and refused, newest first."""
         found = await self._store.audit(before=request.before, limit=request.limit + 1, service=request.service)
         page = found[: request.limit]
-        return _answer(AuditAnswer(entries=page, next=page[-1].sequence if len(found) > len(page) else None))
+        return Answer.of(AuditAnswer(entries=page, next=page[-1].sequence if len(found) > len(page) else None))
 
     async def token_create(self, caller: Caller, request: TokenCreateRequest) -> Answer:
         """Make a token; its text is told here and kept nowhere."""
@@ -100,14 +100,14 @@ class Administrator:
         expires = None if request.expires_in_seconds is None else now + request.expires_in_seconds
         made = tokens.token(text, name=request.name, role=request.role, now=now, expires=expires)
         await self._keep(made, caller, "token_create", f"{made.token_id} for {made.name}, role {made.role}")
-        return _answer(
+        return Answer.of(
             TokenAnswer(token=text, token_id=made.token_id, name=made.name, role=made.role, expires=made.expires)
         )
 
     async def token_list(self, _caller: Caller, _request: Request) -> Answer:
         """Every token, oldest first, without what proves it."""
         listed = sorted(self._authorization.tokens.values(), key=lambda token: token.created)
-        return _answer(TokensAnswer(tokens=[_token_item(token) for token in listed]))
+        return Answer.of(TokensAnswer(tokens=[_token_item(token) for token in listed]))
 
     async def token_revoke(self, caller: Caller, request: TokenRevokeRequest) -> Answer:
         """Take a token back; a second time nothing changes."""
@@ -115,7 +115,7 @@ class Administrator:
         if token.revoked is None:
             token = msgspec.structs.replace(token, revoked=self._clock())
             await self._keep(token, caller, "token_revoke", f"{token.token_id} of {token.name}")
-        return _answer(TokensAnswer(tokens=[_token_item(token)]))
+        return Answer.of(TokensAnswer(tokens=[_token_item(token)]))
 
     async def admit(self, text: str) -> None:
         """Take the token of the first administrator, unless it is known already.
@@ -191,7 +191,7 @@ class Administrator:
         found = passwords_of({service: document for service, (document, _) in opened.items()})
         for service in found:
             self._auditor.delivered(caller, service, environment, live[service].revision)
-        return _answer(PasswordsAnswer(environment=environment, passwords=found))
+        return Answer.of(PasswordsAnswer(environment=environment, passwords=found))
 
     async def _change_keys(self, change: Callable[[], Keyring]) -> None:
         try:
@@ -211,7 +211,7 @@ class Administrator:
             )
             for item in self._keys.keys
         ]
-        return _answer(KeysAnswer(keys=items, message=message))
+        return Answer.of(KeysAnswer(keys=items, message=message))
 
     async def _keep(self, token: Token, caller: Caller, operation: str, detail: str) -> None:
         entry = self._entry(caller, operation, detail)
@@ -237,10 +237,6 @@ def _token_item(token: Token) -> TokenItem:
         expires=token.expires,
         revoked=token.revoked,
     )
-
-
-def _answer(value: msgspec.Struct) -> Answer:
-    return Answer(documents.encode(value))
 
 
 def passwords_of(configurations: Mapping[str, JsonObject]) -> dict[str, str]:

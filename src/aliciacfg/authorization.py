@@ -115,7 +115,7 @@ class Authorization:
                 "acl_missing",
                 "There are access rules, but the broker does not enforce them: requests over MQTT read redacted and "
                 "change nothing. Load the list that `aliciacfg acl` prints into the broker (acl_file, with "
-                "allow_anonymous false); it is tried again at the next connection.",
+                "allow_anonymous false); it is tried again within half a minute.",
             )
         else:
             self._alerts.clear("acl_missing")

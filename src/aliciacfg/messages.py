@@ -51,6 +51,11 @@ class Answer:
     created: bool = False
     form: Form = "json"
 
+    @classmethod
+    def of(cls, fields: msgspec.Struct) -> "Answer":
+        """An answer that has no etag: the fields as JSON."""
+        return cls(encode(fields))
+
 
 class Caller(msgspec.Struct, frozen=True):
     """Who asks.

@@ -149,7 +149,7 @@ class Reader:
         if service not in sources.schemas and self._configurations.state.committed(key).live is None:
             raise NotFound(f"There is neither a schema nor a configuration of {service}.")
         schema = sources.schema(service)
-        return _answer(SchemaAnswer(service=service, schema=schema.document, version=schema.version))
+        return Answer.of(SchemaAnswer(service=service, schema=schema.document, version=schema.version))
 
     async def list(self, caller: Caller, request: ListRequest) -> Answer:
         """The configurations of one environment that the caller may read, by name."""
@@ -174,14 +174,14 @@ class Reader:
             )
             for service, record in page
         ]
-        return _answer(ListAnswer(configs=items, next=page[-1][0] if len(found) > len(page) else None))
+        return Answer.of(ListAnswer(configs=items, next=page[-1][0] if len(found) > len(page) else None))
 
     async def history(self, _caller: Caller, service: str, request: HistoryRequest) -> Answer:
         """The revisions of one configuration, newest first; also of one that was deleted."""
         key = self._key(service, request)
         found = await self._configurations.history(key, before=request.before, limit=request.limit + 1)
         page = found[: request.limit]
-        return _answer(
+        return Answer.of(
             HistoryAnswer(
                 service=service,
                 environment=key[0],
@@ -209,7 +209,7 @@ class Reader:
             sources.append(Source(OVERLAY, entry.overlay, revisions=entry.origins))
         explainer = Explainer(entry.effective.document, sources, composer.sources.schema(service))
         version = Explained(value=record.version, layer=DAEMON, line=None, overridden=[])
-        return _answer(
+        return Answer.of(
             ExplainAnswer(
                 service=service,
                 environment=key[0],
@@ -231,7 +231,7 @@ class Reader:
         apart = {"version"} if first == second else {"version", "environment"}
         tell_secrets = self._authorization.access.administers(caller)
         result = compare(self._open(one, apart), self._open(two, apart), tell_secrets=tell_secrets)
-        return _answer(
+        return Answer.of(
             CompareAnswer(
                 service=service,
                 env1=first,
@@ -259,13 +259,13 @@ class Reader:
             )
             for name, environment in (sources.environments.items() if sources is not None else ())
         ]
-        return _answer(EnvironmentsAnswer(active=self._configurations.active, environments=items))
+        return Answer.of(EnvironmentsAnswer(active=self._configurations.active, environments=items))
 
     async def instances(self, _caller: Caller, service: str, request: Request) -> Answer:
         """Which copies of a service run which revision, since when."""
         key = self._key(service, request)
         record = self._configurations.live(key)
-        return _answer(
+        return Answer.of(
             InstancesAnswer(
                 service=service,
                 environment=key[0],
@@ -276,7 +276,7 @@ class Reader:
 
     async def drift(self, _caller: Caller, _request: Request) -> Answer:
         """What is not as the store has it."""
-        return _answer(DriftAnswer(drift=self._drift.items, found=dict(self._drift.found)))
+        return Answer.of(DriftAnswer(drift=self._drift.items, found=dict(self._drift.found)))
 
     def _in_the_open(self, caller: Caller, service: str) -> bool:
         """Whether secrets may leave as they are: to the service itself, where nobody reads along, if it is said so."""
@@ -387,7 +387,3 @@ def _variable_line(name: str, value: Json) -> str:
 
 def _variable_text(value: Json) -> str:
     return value if isinstance(value, str) else documents.encode(value).decode()
-
-
-def _answer(value: msgspec.Struct) -> Answer:
-    return Answer(documents.encode(value))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import version as package_version
 from typing import Literal
 
-from aliciacfg import documents, names
+from aliciacfg import names
 from aliciacfg.administration import Administrator
 from aliciacfg.alerts import Alerts
 from aliciacfg.auditing import Auditor
@@ -96,7 +96,7 @@ class ConfigService:
 
     async def health(self, _caller: Caller, _request: Request) -> Answer:
         """How the daemon is."""
-        return Answer(documents.encode(self.health_now()))
+        return Answer.of(self.health_now())
 
     def health_now(self) -> HealthAnswer:
         """How the daemon is, as a value."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from aliciacfg import documents, names
 from aliciacfg.adoption import as_problems
@@ -161,7 +161,7 @@ class Writer:
         if planned is not None:
             return await self._write_answer(planned, dry_run=request.dry_run, remains=True)
         after = plan.entries[key]
-        return _answer(
+        return Answer.of(
             DeletedAnswer(
                 service=service,
                 environment=key[0],
@@ -193,7 +193,7 @@ class Writer:
             self._composed(planner, key, self._configurations.state.head(key), request.config)
         except ValidationFailed as error:
             problems += error.problems or [Problem("", error.message)]
-        return _answer(ValidateAnswer(valid=not problems, problems=problems))
+        return Answer.of(ValidateAnswer(valid=not problems, problems=problems))
 
     async def batch(self, caller: Caller, request: BatchRequest) -> Answer:
         """Several writes in one transaction: all that are valid, or with ``atomic`` all or none."""
@@ -220,7 +220,7 @@ class Writer:
         await done
         answers = [await self._batch_result(result, request) for result in results]
         failed = sum(1 for result in results if isinstance(result, OperationError))
-        return _answer(BatchAnswer(results=answers, applied=len(results) - failed, failed=failed))
+        return Answer.of(BatchAnswer(results=answers, applied=len(results) - failed, failed=failed))
 
     async def activate(self, caller: Caller, environment: str, request: ActivateRequest) -> Answer:
         """Make an environment the active one, if every service of it is valid."""
@@ -233,7 +233,7 @@ class Writer:
             f"{environment} {verb} active (was {previous}); {len(outcome.changed)} services get another configuration"
         )
         message = f"{environment} is active already" if environment == previous else told
-        return _answer(
+        return Answer.of(
             ActivateAnswer(
                 environment=environment,
                 previous=previous,
@@ -258,7 +258,7 @@ class Writer:
             ) from error
         active = self._configurations.active
         verb = "would change" if request.dry_run else "changed"
-        return _answer(
+        return Answer.of(
             ReloadAnswer(
                 environment=active,
                 changed=outcome.changed,
@@ -501,7 +501,7 @@ class Writer:
         )
         if dry_run:
             # No ETag: the revision it would name does not exist, and another write may become it.
-            return _answer(answer)
+            return Answer.of(answer)
         return Answer(documents.encode(answer), self._configurations.etag(record), created=before.live is None)
 
 
@@ -516,10 +516,6 @@ async def _difference(before: Entry, after: Entry) -> list[JsonObject]:
 
 async def _nothing() -> None:
     """What a trial run waits for."""
-
-
-def _answer(value: Struct) -> Answer:
-    return Answer(documents.encode(value))
 
 
 def _origin(caller: Caller, request: WriteRequest, operation: str) -> Origin:

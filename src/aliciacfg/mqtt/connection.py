@@ -47,6 +47,8 @@ _SESSION_EXPIRY_SECONDS = 24 * 60 * 60
 _RECEIVE_MAXIMUM = 1000
 _MAX_INFLIGHT = 1000
 _UNSUPPORTED_PROTOCOL_VERSION = 132
+# Bad user name or password, not authorized: MQTT 5 §3.2.2.2, MQTT 3.1.1 §3.2.2.3.
+_NOT_LET_IN = frozenset({134, 135, 4, 5})
 _FAILURE = 0x80
 # Without it every answer waits for the delayed acknowledgement of the one before: 44 ms (Nagle's algorithm).
 _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -485,6 +487,8 @@ def _told(problem: aiomqtt.MqttError | None, address: BrokerAddress) -> str:
     if isinstance(problem, _EndedEarly):
         hint = "" if address.has_tls else "; if it speaks TLS on this port, set MQTT_TLS_CA"
         return f"the broker ended the connection without an answer{hint}"
+    if isinstance(problem, aiomqtt.MqttCodeError) and _code(problem.rc) in _NOT_LET_IN:
+        return f"{problem}; check MQTT_USERNAME and MQTT_PASSWORD"
     return str(problem)
 
 

@@ -64,7 +64,8 @@ class Requester:
                 answer = documents.decode(await future)
         except TimeoutError as error:
             raise BrokerUnavailable(
-                f"no answer within {timeout_seconds:g} s: is the daemon running on this broker?"
+                f"no answer within {timeout_seconds:g} s: is the daemon running on this broker, "
+                f"and does the broker let {self._name} ask this?"
             ) from error
         finally:
             self._waiting.pop(answer_topic, None)
