@@ -133,6 +133,7 @@ class MqttAdapter:
                 except BaseExceptionGroup as errors:
                     reason = _reason(errors)
                 self._lost()
+                _end_if_cancelled()
                 if asyncio.get_running_loop().time() - started > _MAX_RETRY_SECONDS:
                     retry = _FIRST_RETRY_SECONDS
                 pause = retry * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
@@ -618,6 +619,17 @@ def _service_name(payload: bytes) -> str | None:
         return None
     name = envelope.open_message(message).content.get("service_name") if isinstance(message, dict) else None
     return name if isinstance(name, str) else None
+
+
+def _end_if_cancelled() -> None:
+    """Take a cancellation that came while a connection was failing: before Python 3.13 a TaskGroup drops it then.
+
+    Raises:
+        CancelledError: One came.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _reason(errors: BaseExceptionGroup[BaseException]) -> str:

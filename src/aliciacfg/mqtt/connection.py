@@ -218,7 +218,9 @@ class Connection:
         self.certain = certain
         # aiomqtt has no public way to these; see the module's docstring.
         self._paho: PahoClient = client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        # Results, not exceptions: nobody retrieves one whose publisher was cancelled.
+        self._waiting: dict[int, asyncio.Future[BrokerUnavailable | None]] = {}
+        self._gone: BrokerUnavailable | None = None
         self._receiver: Callable[[Inbound], None] = lambda _message: None
         self._early: list[Inbound] | None = []
         self.protocol: Protocol = protocol
@@ -275,7 +277,11 @@ class Connection:
             async for _message in self._client.messages:
                 pass
         except aiomqtt.MqttError as error:
-            raise BrokerUnavailable(f"the broker is gone: {error}") from error
+            self._gone = gone = BrokerUnavailable(f"the broker is gone: {error}")
+            for done in self._waiting.values():
+                if not done.done():
+                    done.set_result(gone)
+            raise gone from error
 
     async def subscribe(self, filters: Sequence[str]) -> None:
         """Subscribe to topic filters at QoS 1; returns when the broker has acknowledged.
@@ -312,21 +318,25 @@ class Connection:
 
         Raises:
             Denied: The broker refused it and said so (MQTT 5 only; on 3.1.1 nobody can tell).
-            BrokerUnavailable: It did not acknowledge in time.
+            BrokerUnavailable: It did not acknowledge in time, or is gone.
         """
+        if self._gone is not None:
+            raise BrokerUnavailable(str(self._gone))
         info = self._paho.publish(topic, payload, 1, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise BrokerUnavailable(f"publishing on {topic} failed: {info.rc.name}")
         done = self._waiting[info.mid] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                await done
-        except Denied as error:
-            raise Denied(f"the broker refused a publication on {topic}: {error}") from None
+                failure = await done
         except TimeoutError as error:
             raise BrokerUnavailable(f"the broker did not acknowledge {topic}") from error
         finally:
             self._waiting.pop(info.mid, None)
+        if isinstance(failure, Denied):
+            raise Denied(f"the broker refused a publication on {topic}: {failure}")
+        if failure is not None:
+            raise BrokerUnavailable(str(failure))
 
     def send(self, topic: str, payload: bytes, *, qos: int = 1) -> None:
         """Publish without waiting and without retaining; for what nobody depends on."""
@@ -379,10 +389,7 @@ class Connection:
         done = self._waiting.get(mid)
         if done is None or done.done():
             return
-        if _code(reason) >= _FAILURE:
-            done.set_exception(Denied(str(reason)))
-        else:
-            done.set_result(None)
+        done.set_result(Denied(str(reason)) if _code(reason) >= _FAILURE else None)
 
 
 @asynccontextmanager
