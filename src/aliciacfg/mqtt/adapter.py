@@ -125,15 +125,8 @@ class MqttAdapter:
             self._group = group
             while True:
                 started = asyncio.get_running_loop().time()
-                try:
-                    await self._serve_once()
-                    reason = "the connection ended"
-                except BrokerUnavailable as error:
-                    reason = str(error)
-                except BaseExceptionGroup as errors:
-                    reason = _reason(errors)
+                reason = await self._connect_once()
                 self._lost()
-                _end_if_cancelled()
                 if asyncio.get_running_loop().time() - started > _MAX_RETRY_SECONDS:
                     retry = _FIRST_RETRY_SECONDS
                 pause = retry * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
@@ -161,6 +154,28 @@ class MqttAdapter:
             await connection.publish(topics.HEALTH, self._health_payload("offline"), retain=True)
         except BrokerUnavailable as error:
             _log.warning("goodbye_failed", reason=str(error))
+
+    async def _connect_once(self) -> str:
+        """Serve one connection; returns why it ended.
+
+        In a task of its own: before Python 3.13 a TaskGroup that fails drops a cancellation that comes at the same
+        moment, and the daemon would go on connecting after SIGTERM. Here the waiting is cancelled.
+        """
+        task = asyncio.create_task(self._serve_once(), name="mqtt-connection")
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            # How the connection ended does not matter any more.
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        try:
+            task.result()
+        except BrokerUnavailable as error:
+            return str(error)
+        except BaseExceptionGroup as errors:
+            return _reason(errors)
+        return "the connection ended"
 
     async def _serve_once(self) -> None:
         """One connection, from connecting to its end."""
@@ -619,17 +634,6 @@ def _service_name(payload: bytes) -> str | None:
         return None
     name = envelope.open_message(message).content.get("service_name") if isinstance(message, dict) else None
     return name if isinstance(name, str) else None
-
-
-def _end_if_cancelled() -> None:
-    """Take a cancellation that came while a connection was failing: before Python 3.13 a TaskGroup drops it then.
-
-    Raises:
-        CancelledError: One came.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _reason(errors: BaseExceptionGroup[BaseException]) -> str:
