@@ -22,12 +22,14 @@ RUN /opt/aliciacfg/bin/pip wheel --no-deps --wheel-dir dist . \
 
 FROM python:3.11-slim-bookworm
 
-# 1000 is the first user of most machines, so that mounted files have the same owner inside and outside.
+# 1000 is the first user of most machines, so that mounted files have the same owner inside and outside. 1883 is the
+# group of the broker in its image: it reads what `aliciacfg setup /access` writes.
 ARG UID=1000
 ARG GID=1000
 RUN groupadd --gid "$GID" aliciacfg \
     && useradd --uid "$UID" --gid "$GID" --home-dir /app --no-create-home --shell /usr/sbin/nologin aliciacfg \
     && install --directory --owner "$UID" --group "$GID" --mode 0700 /data \
+    && install --directory --owner "$UID" --group 1883 --mode 0750 /access \
     && install --directory --owner "$UID" --group "$GID" /app
 
 WORKDIR /app

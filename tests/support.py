@@ -65,12 +65,21 @@ class Broker:
     def start(self) -> "Broker":
         self.directory.mkdir(parents=True, exist_ok=True)
         file = self.directory / "mosquitto.conf"
-        file.write_text(dev_config(self.port, self.directory) + self.config)
+        file.write_text(self.settings())
         program = shutil.which("mosquitto", path=PATH)
         assert program is not None, "run make test, which installs Mosquitto"
         self.process = subprocess.Popen([program, "-c", str(file)], stderr=subprocess.DEVNULL)
         wait_until(self._answers, why="Mosquitto listens")
         return self
+
+    def settings(self) -> str:
+        """The text of its mosquitto.conf."""
+        return dev_config(self.port, self.directory) + self.config
+
+    def reload(self) -> None:
+        """Have it read its password file and access list again."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5):
@@ -370,8 +379,8 @@ class Client:
         return await self.until(answer)
 
     async def retained(self, pattern: str) -> dict[str, Message]:
-        """Every retained message under a filter, by topic; closed by a marker."""
-        marker = f"alicia/reply/test/{os.urandom(6).hex()}"
+        """Every retained message under a filter, by topic; closed by a marker where no access list forbids one."""
+        marker = f"alicia/events/marker/{os.urandom(6).hex()}"
         await self.subscribe(marker, pattern)
         await self.publish(marker, b"end")
         found: dict[str, Message] = {}

@@ -22,7 +22,7 @@ LAYERS = (
     ("contract", "integrity", "logs", "messages", "settings", "tokens", "versions", "yamlfiles"),
     ("access", "drift", "keyfile", "migrations", "resealing", "schemas", "store"),
     ("explaining", "comparing", "instances", "layers"),
-    ("composing", "filesealing"),
+    ("accounts", "composing", "filesealing"),
     ("checking", "state"),
     ("cache", "evolution", "planning"),
     ("delivery",),
@@ -38,7 +38,7 @@ LAYERS = (
         "mqtt.acl", "mqtt.addresses", "mqtt.devices", "mqtt.requests", "mqtt.requester", "mqtt.retained",
         "http.requester", "devbroker",
     ),
-    ("http.pages",),
+    ("http.pages", "mqtt.brokerfiles"),
     ("mqtt.adapter", "http.adapter"),
     ("assembly",),
     ("mqtt.asyncapi", "http.openapi"),
@@ -48,7 +48,8 @@ LAYERS = (
     ("cli.administering",),
     (
         "cli.checking", "cli.comparing", "cli.drifting", "cli.environments", "cli.explaining", "cli.files",
-        "cli.history", "cli.keys", "cli.reading", "cli.sealing", "cli.serving", "cli.writing",
+        "cli.history", "cli.keys", "cli.reading", "cli.sealing", "cli.serving", "cli.setting_up",
+        "cli.writing",
     ),
     ("cli",),
     ("__main__",),
@@ -65,8 +66,7 @@ OWNERS = {
     "aiosqlite": {"store"},
     "amqtt": {"devbroker"},
     # Commands are written in it.
-    "click": {name for name in LEVEL if name.split(".")[0] == "cli"}
-    - {"cli.asking", "cli.inputs", "cli.loop", "cli.wording"},
+    "click": {name for name in LEVEL if name.split(".")[0] == "cli"} - {"cli.asking", "cli.loop", "cli.wording"},
     "dotenv": {"settings"},
     "fcntl": {"datadir"},
     "jsonpatch": {"documents"},

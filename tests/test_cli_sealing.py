@@ -153,7 +153,7 @@ def test_a_secret_is_typed_twice_and_not_shown(person: Person):
         (["--service", "a", "--pointer", "x"], "x", 2, "does not begin with"),
         (["--service", "a", "--key-file", "{file}", "--accept-new-key", "0"], "x", 2, "--accept-new-key"),
         (["--service", "a", "--key-file", "{file}", SECRET], "x", 2, "unexpected extra argument"),
-        (["--service", "a", "--key-file", "{file}"], "", 4, "nothing to seal"),
+        (["--service", "a", "--key-file", "{file}"], "", 4, "there is no secret"),
         (["--service", "a", "--key-file", "{file}"], b"\xff", 4, "not UTF-8"),
         (["--service", "a", "--key-file", "none.json"], "x", 1, "none.json"),
         (["--service", "a", "--key-file", '{"key_id": "0", "public_key": "AAAA"}'], "x", 4, "cannot be used"),

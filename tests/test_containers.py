@@ -1,5 +1,7 @@
 """Dockerfile and compose.yaml, as far as they can be tried without a container engine."""
 
+import asyncio
+import getpass
 import json
 import os
 import re
@@ -8,17 +10,19 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
 from ruamel.yaml import YAML
 
 from aliciacfg.settings import SETTINGS, resolve
 from certificates import Authority
-from support import ROOT, Daemon, files_under, free_port
+from support import ROOT, Broker, Daemon, client, files_under, free_port
 
 # Read by an environment file, not by the daemon.
 OTHER_VARIABLES = {"ALICIA_DEV_BROKER"}
@@ -129,17 +133,45 @@ def test_the_names_are_those_of_the_home(compose, home):
     broker = compose["services"]["alicia_bus_core"]
     assert broker["container_name"] == "alicia_bus_core"
     assert home["container_name"] == "alicia_config_service"
-    assert {service["restart"] for service in compose["services"].values()} == {"unless-stopped"}
     assert compose["networks"]["alicia_network"]["name"] == "alicia_network"
-    assert all(service["networks"] == ["alicia_network"] for service in compose["services"].values())
+    for service in (broker, home):
+        assert (service["restart"], service["networks"]) == ("unless-stopped", ["alicia_network"])
+
+
+def test_each_waits_for_what_it_needs(compose, home):
+    """First the set-up, once and without a network; then the broker; then the daemon."""
+    made = compose["services"]["setup"]
+    assert made["network_mode"] == "none"
+    assert not made.keys() & {"restart", "depends_on", "ports", "build"}
+    assert made["image"] == home["image"]
+    assert "build" in home
+    assert compose["services"]["alicia_bus_core"]["depends_on"] == {
+        "setup": {"condition": "service_completed_successfully"}
+    }
     assert home["depends_on"] == {"alicia_bus_core": {"condition": "service_healthy"}}
+    assert {name: made[name] for name in ("environment", "env_file")} == {
+        name: home[name] for name in ("environment", "env_file")
+    }
+
+
+def test_what_the_setup_writes_the_broker_reads(compose):
+    """By the group that it runs as in its image; the broker itself changes nothing there."""
+    made, broker = compose["services"]["setup"], compose["services"]["alicia_bus_core"]
+    assert made["command"] == ["setup", "/access"]
+    assert made["group_add"] == ["1883"]
+    assert "alicia_bus_access:/access" in made["volumes"]
+    assert "alicia_bus_access:/access:ro" in broker["volumes"]
+    # A new volume has owner, group and mode of the image's directory.
+    assert any("--group 1883 --mode 0750 /access" in rest for rest in of(dockerfile()[-1], "RUN"))
+    health = broker["healthcheck"]["test"]
+    assert health == ["CMD", "nc", "-z", "127.0.0.1", broker["ports"][0].split(":")[-1]]
 
 
 def test_everything_is_published_on_loopback_only(compose, home):
-    """Nothing that has no access rules can be reached from another machine."""
+    """Neither passwords nor tokens travel between machines in the open."""
     assert compose["services"]["alicia_bus_core"]["ports"] == ["127.0.0.1:1883:1883"]
     assert home["ports"] == ["127.0.0.1:8026:8026", "127.0.0.1:8084:8026"]
-    assert not any("network_mode" in service for service in compose["services"].values())
+    assert not any(service.get("network_mode") == "host" for service in compose["services"].values())
 
 
 def test_every_variable_is_a_setting(home):
@@ -151,9 +183,10 @@ def test_every_variable_is_a_setting(home):
 
 
 def test_the_settings_let_the_daemon_start(home):
-    """They parse, protected mode does not refuse them, and they fit ports and volumes."""
+    """They parse, ask for no opt-out of protected mode, and fit ports and volumes."""
     settings = resolve({}, environ=settings_environment(home, {}), dotenv_values={}).settings
-    assert settings.protected_mode == "off"
+    assert settings.protected_mode == "on"
+    assert settings.admin_token_file is not None
     assert (settings.mqtt_broker, settings.mqtt_port, settings.mqtt_username) == (
         "alicia_bus_core",
         1883,
@@ -176,10 +209,11 @@ def test_what_is_mounted_exists(compose, home):
     """Docker would make an empty directory of a path that is not there."""
     mounts = [mount for service in compose["services"].values() for mount in bind_mounts(service)]
     assert all((ROOT / source).exists() for source, _, _ in mounts)
-    assert {target: writable for _, target, writable in bind_mounts(home)} == {
-        "/app/environments": True,
-        "/app/schemas": False,
-    }
+    for service in (home, compose["services"]["setup"]):
+        assert {target: writable for _, target, writable in bind_mounts(service)} == {
+            "/app/environments": True,
+            "/app/schemas": False,
+        }
     named = {
         mount.split(":")[0]
         for service in compose["services"].values()
@@ -190,7 +224,7 @@ def test_what_is_mounted_exists(compose, home):
 
 
 def test_the_broker_takes_the_projects_settings(compose):
-    """The mounted file listens on the published port and persists into the volume."""
+    """The mounted file listens on the published port, lets nobody in unnamed, and persists into the volume."""
     broker = compose["services"]["alicia_bus_core"]
     (mount,) = bind_mounts(broker)
     assert mount == ("./src/aliciacfg/mosquitto.conf", "/mosquitto/config/mosquitto.conf", False)
@@ -198,7 +232,10 @@ def test_the_broker_takes_the_projects_settings(compose):
         line.split(" ", 1) for line in (ROOT / mount[0]).read_text().splitlines() if line and line[0].isalpha()
     )
     assert config["listener"] == broker["ports"][0].split(":")[-1]
-    assert config["persistence_location"].rstrip("/") == broker["volumes"][1].split(":")[1]
+    targets = [volume.split(":")[1] for volume in broker["volumes"]]
+    assert config["persistence_location"].rstrip("/") in targets
+    assert config["allow_anonymous"] == "false"
+    assert {str(Path(config[name]).parent) for name in ("password_file", "acl_file")} < set(targets)
 
 
 # Dockerfile
@@ -288,6 +325,130 @@ def test_no_secret_is_written_down(home):
         assert not [name for name in environment_of(stage) if re.search("PASSWORD|SECRET|TOKEN|KEY", name)]
         assert not [rest for rest in of(stage, "ARG") if re.search("PASSWORD|SECRET|TOKEN|KEY", rest)]
     assert home["environment"]["MQTT_PASSWORD"] == "${MQTT_PASSWORD:-}"
+    words = re.compile("PASSWORD|SECRET|TOKEN|KEY")
+    named = {name: value for name, value in home["environment"].items() if words.search(name)}
+    files = {name: value for name, value in named.items() if name != "MQTT_PASSWORD"}
+    assert files.keys() == {"MQTT_PASSWORD_FILE", "ALICIACFG_ADMIN_TOKEN_FILE"}
+    assert all(value.startswith("/data/") for value in files.values())
+
+
+# compose.yaml, carried out without containers
+
+
+@dataclass
+class Composed:
+    """What the services of compose.yaml run, with their volumes as directories and free ports."""
+
+    compose: dict[str, Any]
+    directory: Path
+    port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        for name in ("environments", "schemas"):
+            shutil.copytree(ROOT / name, self.directory / name)
+        for name in self.compose["volumes"]:
+            (self.directory / name).mkdir()
+
+    def places(self, service: str) -> dict[str, str]:
+        """Directories by where the service sees them."""
+        mounts = [mount.split(":")[:2] for mount in self.compose["services"][service]["volumes"]]
+        return {target: str(self.directory / source) for source, target in mounts}
+
+    def placed(self, service: str, text: str) -> str:
+        """A text with the service's paths put in."""
+        places = self.places(service)
+        longest = sorted(places, key=len, reverse=True)
+        return re.sub("|".join(f"{re.escape(place)}(?![a-z])" for place in longest), lambda m: places[m[0]], text)
+
+    def environment(self, service: str, **variables: str) -> dict[str, str]:
+        given = settings_environment(self.compose["services"][service], variables)
+        reached = {"MQTT_BROKER": "127.0.0.1", "MQTT_PORT": str(self.port), "ALICIACFG_HTTP_PORT": "0"}
+        return {name: self.placed(service, value) for name, value in given.items()} | reached
+
+    def set_up(self, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [self.placed("setup", word) for word in self.compose["services"]["setup"]["command"]]
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return subprocess.run(
+            [sys.executable, "-m", "aliciacfg", *command],
+            cwd=self.directory,
+            env=kept | self.environment("setup", **variables),
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+        )
+
+
+@dataclass
+class ComposedBroker(Broker):
+    """A Mosquitto with the very file that compose.yaml mounts."""
+
+    text: str = ""
+
+    def settings(self) -> str:
+        listening = f"listener {self.port} 127.0.0.1\nuser {getpass.getuser()}"
+        return re.sub(r"^listener .*$", listening, self.text, flags=re.MULTILINE)
+
+
+@pytest.fixture
+def composed(compose: dict[str, Any], tmp_path: Path) -> Composed:
+    (tmp_path / "composed").mkdir()
+    return Composed(compose, tmp_path / "composed")
+
+
+@pytest.fixture
+def composed_broker(composed: Composed) -> Iterator[ComposedBroker]:
+    text = composed.placed("alicia_bus_core", (ROOT / "src/aliciacfg/mosquitto.conf").read_text())
+    made = ComposedBroker(composed.directory / "alicia_bus_data", port=composed.port, text=text)
+    yield made
+    made.stop()
+
+
+async def test_what_compose_starts_serves_those_who_may(
+    composed: Composed, composed_broker: ComposedBroker, make_daemon: Callable[..., Daemon]
+):
+    """From nothing: set-up, broker, daemon, in this order and with these settings; then all of it once more."""
+    daemon = make_daemon("composed", broker_port=composed.port, environ=composed.environment("aliciacfg"))
+    token_file, tokens = Path(daemon.environ["ALICIACFG_ADMIN_TOKEN_FILE"]), list[str]()
+    for _ in range(2):
+        done = await asyncio.to_thread(composed.set_up)
+        assert done.returncode == 0, done.stderr
+        await asyncio.to_thread(composed_broker.start)
+        await asyncio.to_thread(daemon.start)
+        health = daemon.http("GET", "/health").json
+        assert (health["mqtt_connected"], health["alerts"], health["outbox_pending"]) == (True, {}, 0)
+        assert daemon.http("GET", "/config/voice_router").status == 401
+        tokens.append((await asyncio.to_thread(token_file.read_text)).strip())
+        bearer = {"Authorization": f"Bearer {tokens[-1]}"}
+        written = daemon.http("PATCH", "/config/voice_router", {"limits": {"x": len(tokens)}}, headers=bearer)
+        assert written.status == 200
+        secrets: Any = YAML(typ="safe").load(composed.directory / "environments" / "dev-secrets.yaml")
+        secret = secrets["services"]["voice_router"]["mqtt_config"]["password"]
+        async with client(composed.port, username="voice_router", password=secret) as router:
+            await router.subscribe("alicia/config/update/voice_router")
+            while (await router.next()).json["config"]["limits"]["x"] != len(tokens):
+                pass
+        with pytest.raises(aiomqtt.MqttError):
+            await client(composed.port).__aenter__()
+        await asyncio.to_thread(daemon.stop)
+        await asyncio.to_thread(composed_broker.stop)
+    assert tokens[0] == tokens[1]
+
+
+def test_compose_takes_a_password_from_outside(composed: Composed):
+    """MQTT_PASSWORD in the shell or .env: nothing is made in its place."""
+    done = composed.set_up(MQTT_PASSWORD="from outside")
+    assert done.returncode == 0, done.stderr
+    assert not list((composed.directory / "alicia_config_data").glob("mqtt*"))
+    secrets = (composed.directory / "environments" / "dev-secrets.yaml").read_text()
+    assert "password: from outside\n" in secrets
+
+
+def test_a_set_up_that_fails_says_why(composed: Composed):
+    """Nothing else starts after it, so its words are all that there is to see."""
+    done = composed.set_up(ENVIRONMENT="prod")
+    assert done.returncode == 4
+    assert "grok_api_key: is missing" in done.stderr
 
 
 def health_check() -> list[str]:

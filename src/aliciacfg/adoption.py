@@ -186,8 +186,8 @@ class Adopter:
             )
             raise SourceError([SourceProblem(f"environments/{active}.yaml", None, message)])
         found = sources.environments[active].problems or [
-            SourceProblem(f"services/{service}", None, problem.message, problem.pointer)
-            for service, listed in self._adoption.problems[active].items()
+            SourceProblem("", None, problem.message, problem.pointer)
+            for listed in self._adoption.problems[active].values()
             for problem in listed
         ]
         if found:

@@ -14,7 +14,7 @@ from aliciacfg.alerts import Alert, Alerts
 from aliciacfg.auditing import Auditor
 from aliciacfg.authorization import Authorization
 from aliciacfg.cache import AnswerCache
-from aliciacfg.configurations import Configurations
+from aliciacfg.configurations import Configurations, asks_to_move
 from aliciacfg.datadir import DataDirectory
 from aliciacfg.delivery import Delivery
 from aliciacfg.documents import JsonObject
@@ -122,7 +122,26 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         await store.release()
 
 
-async def run_offline(settings: Settings, operation: str, target: str, fields: JsonObject, *, user: str) -> bytes:
+async def next_environment(settings: Settings) -> str:
+    """The environment that the next start makes the active one, or leaves it.
+
+    Raises:
+        DataDirectoryInUse: A daemon runs.
+        AliciacfgError: Keys or database cannot be used.
+    """
+    data = DataDirectory(Path(settings.data_dir))
+    try:
+        async with open_core(settings, data) as core:
+            stored = await core.configurations.load(settings.environment)
+            moves = asks_to_move(settings.environment, stored)
+            return settings.environment if moves else core.configurations.active
+    finally:
+        data.release()
+
+
+async def run_offline(
+    settings: Settings, operation: str, target: str, fields: JsonObject, *, user: str, starting: bool = False
+) -> bytes:
     """Carry one operation out on the data directory while no daemon runs.
 
     Args:
@@ -131,6 +150,7 @@ async def run_offline(settings: Settings, operation: str, target: str, fields: J
         target: The service or environment it is about, if it is about one.
         fields: The request's fields.
         user: Who asks: whoever may write the data directory may do everything.
+        starting: Take the files over first, as the daemon does at its start; else what is recorded counts.
 
     Returns:
         The encoded answer.
@@ -138,12 +158,13 @@ async def run_offline(settings: Settings, operation: str, target: str, fields: J
     Raises:
         DataDirectoryInUse: A daemon runs.
         OperationError: It was refused.
+        SourceError: The files cannot be taken over.
         AliciacfgError: Keys or database cannot be used.
     """
     data = DataDirectory(Path(settings.data_dir))
     try:
         async with open_core(settings, data) as core:
-            await core.configurations.load(settings.environment)
+            await (core.configurations.start if starting else core.configurations.load)(settings.environment)
             row = BY_NAME[operation]
             caller = Caller(user, "local", proven=True, role="admin", private=True)
             given = {name: value for name, value in fields.items() if value is not None or name in row.required}

@@ -11,7 +11,7 @@ SUFFIX = ".new"
 """How the names of temporary files end; they begin with a dot."""
 
 
-def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
+def replace_file(path: Path, content: bytes, *, mode: int | None = None, group: int | None = None) -> None:
     """Write a file durably: temporary file beside it, fsync, rename, fsync of the directory.
 
     A file that is there keeps its mode, and its owner as far as this process may say so (root writing for
@@ -22,6 +22,7 @@ def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None
         path: The file.
         content: All of it.
         mode: Its permissions; None keeps those of the file that is there (0600 if there is none).
+        group: The id of the group that it gets; None keeps that of the file that is there.
 
     Raises:
         OSError: It cannot be written; the file is as it was.
@@ -38,6 +39,8 @@ def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None
             if before is not None:
                 with contextlib.suppress(PermissionError):
                     os.fchown(descriptor, before.st_uid, before.st_gid)
+            if group is not None:
+                os.fchown(descriptor, -1, group)
             if mode is None:
                 mode = 0o600 if before is None else stat.S_IMODE(before.st_mode)
             os.fchmod(descriptor, mode)

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -200,7 +200,7 @@ class Configurations:
             Unavailable: The store cannot write.
         """
         stored = await self.load(requested_environment)
-        moved = requested_environment != stored.get(_REQUESTED)
+        moved = asks_to_move(requested_environment, stored)
         if moved:
             self.active = requested_environment
         meta = {_ACTIVE: self.active, _REQUESTED: requested_environment, _EPOCH: str(self.epoch)}
@@ -772,6 +772,16 @@ class Configurations:
             f"The files were not taken over, the configurations before them go on serving: {first}{more}",
             problems=as_problems(error),
         )
+
+
+def asks_to_move(requested_environment: str, stored: Mapping[str, str]) -> bool:
+    """Whether a start with this ``ENVIRONMENT`` makes it the active one, whichever was before.
+
+    Args:
+        requested_environment: The setting.
+        stored: As ``Configurations.load`` returns it.
+    """
+    return requested_environment != stored.get(_REQUESTED)
 
 
 def check_environment(configurations: Configurations, name: str | None) -> str:

@@ -26,7 +26,7 @@ _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 # Debian puts daemons where an ordinary user's PATH does not look.
 _MORE_PATHS = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
-_REPLACED = ("listener", "persistence_location", "allow_anonymous", "user")
+_REPLACED = ("listener", "persistence_location", "allow_anonymous", "password_file", "acl_file", "user")
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class SourceProblem(msgspec.Struct, frozen=True):
     """One thing wrong with a file that people edit.
 
     Attributes:
-        file: The file as its operator names it, ``environments/dev.yaml``.
+        file: The file as its operator names it, ``environments/dev.yaml``; empty where the message says it.
         line: 1-based line, or None where the whole file is meant.
         message: What was found and what to do.
         pointer: RFC 6901 JSON Pointer of the place inside the file's document.
@@ -74,7 +74,7 @@ class SourceProblem(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.message}"
+        return f"{place}: {self.message}" if place else self.message
 
 
 class AliciacfgError(Exception):

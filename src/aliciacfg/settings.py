@@ -52,6 +52,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MQTT_PORT", "mqtt_port", _Port, "1883", "TCP port of the broker."),
     Setting("MQTT_USERNAME", "mqtt_username", str, "config_service", "User name at the broker."),
     Setting("MQTT_PASSWORD", "mqtt_password", str, None, "Password at the broker.", secret=True),
+    Setting(
+        "MQTT_PASSWORD_FILE", "mqtt_password_file", str, None,
+        "File of that password, where MQTT_PASSWORD is not set.",
+    ),
     Setting("MQTT_TLS_CA", "mqtt_tls_ca", str, None, "File of certificate authorities; turns TLS on."),
     Setting("MQTT_TLS_CERT", "mqtt_tls_cert", str, None, "File of the client's certificate."),
     Setting("MQTT_TLS_KEY", "mqtt_tls_key", str, None, "File of the certificate's key."),
@@ -100,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True):
     mqtt_port: int
     mqtt_username: str
     mqtt_password: str | None
+    mqtt_password_file: str | None
     mqtt_tls_ca: str | None
     mqtt_tls_cert: str | None
     mqtt_tls_key: str | None

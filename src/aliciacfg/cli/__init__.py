@@ -22,6 +22,7 @@ from aliciacfg.cli import (
     reading,
     sealing,
     serving,
+    setting_up,
     writing,
 )
 from aliciacfg.cli.asking import Target, user
@@ -83,6 +84,7 @@ for _command in (
     administering.recipient,
     administering.audit,
     administering.acl,
+    setting_up.setup,
     keys.keys,
     sealing.seal,
     sealing.seal_file,

@@ -7,12 +7,12 @@ whoever may write that directory administers.
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from aliciacfg.cli import inputs, options, output
-from aliciacfg.cli.asking import Target, ask, refusal_ends, user
+from aliciacfg.cli.asking import Target, ask, refusal_ends, typed, user
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.datadir import SOCKET
@@ -25,6 +25,7 @@ from aliciacfg.errors import (
     SettingsError,
     SourceError,
 )
+from aliciacfg.messages import PasswordsAnswer
 
 if TYPE_CHECKING:
     from aliciacfg.settings import Settings
@@ -41,8 +42,15 @@ def administer(operation: str, target: str | None, fields: dict[str, Any], *, da
         settings = options.settle({"data_dir": data_dir}).settings
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
+    return administer_by(settings, operation, target, fields)
+
+
+def administer_by(
+    settings: "Settings", operation: str, target: str | None, fields: dict[str, Any], *, starting: bool = False
+) -> JsonObject:
+    """``administer`` with settings that are settled; ``starting`` takes the files over first where no daemon runs."""
     answer = ask_daemon(settings, operation, target, fields)
-    return refusal_ends(_alone(settings, operation, target, fields) if answer is None else answer)
+    return refusal_ends(_alone(settings, operation, target, fields, starting=starting) if answer is None else answer)
 
 
 def ask_daemon(settings: "Settings", operation: str, target: str | None, fields: dict[str, Any]) -> JsonObject | None:
@@ -58,26 +66,35 @@ def ask_daemon(settings: "Settings", operation: str, target: str | None, fields:
         return None
 
 
-def _alone(settings: "Settings", operation: str, target: str | None, fields: dict[str, Any]) -> JsonObject:
+def _alone(
+    settings: "Settings", operation: str, target: str | None, fields: dict[str, Any], *, starting: bool
+) -> JsonObject:
     from aliciacfg import logs  # noqa: PLC0415 - keeps the other commands quick
     from aliciacfg.assembly import run_offline  # noqa: PLC0415
     from aliciacfg.messages import encode_failure  # noqa: PLC0415
 
     logs.configure(level="error", form="auto")
     try:
-        body = run(run_offline(settings, operation, target or "", fields, user=user()))
+        body = run(run_offline(settings, operation, target or "", fields, user=user(), starting=starting))
     except DataDirectoryInUse:
-        fail(
-            f"a daemon holds {settings.data_dir} and does not answer on {SOCKET} there; is it starting, or of another "
-            "version?",
-            EXIT_ANOTHER_DAEMON,
-        )
+        daemon_is_silent(settings)
     except OperationError as error:
         body = encode_failure(error, None)
+    except SourceError as error:
+        fail(f"the files are not valid:\n{error}", EXIT_CODES["validation_failed"])
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)
     answer = decode(body)
     return answer if isinstance(answer, dict) else {}
+
+
+def daemon_is_silent(settings: "Settings") -> NoReturn:
+    """End the program: nothing listens on the socket, and yet the directory is locked."""
+    fail(
+        f"a daemon holds {settings.data_dir} and does not answer on {SOCKET} there; is it starting, or of another "
+        "version?",
+        EXIT_ANOTHER_DAEMON,
+    )
 
 
 @click.group()
@@ -189,22 +206,15 @@ def acl(
     """Print the access list that makes Mosquitto prove who asks, from environments/access.yaml.
 
     With --passwords: a password file in Mosquitto's own format, from the passwords in the services' configurations.
-    Administrators and other users get theirs with mosquitto_passwd.
+    Administrators and other users get theirs with mosquitto_passwd. `aliciacfg setup` writes both files, and keeps
+    those users.
     """
     if passwords:
         click.echo(_password_file(environment, data_dir), nl=False)
         return
-    from aliciacfg import access  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.assembly import load_sources  # noqa: PLC0415
-    from aliciacfg.mqtt.acl import access_list  # noqa: PLC0415
-
     flags = {"environments_dir": environments_dir, "schemas_dir": schemas_dir, "data_dir": data_dir}
     try:
-        settings = options.settle(flags).settings
-        sources = load_sources(settings)
-        services = {name for found in sources.environments.values() for name in found.services}
-        rules = sources.access or access.without_rules(services, tokens=True)
-        click.echo(access_list(rules, daemon=settings.mqtt_username), nl=False)
+        click.echo(access_list_of(options.settle(flags).settings), nl=False)
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
     except SourceError as error:
@@ -213,13 +223,36 @@ def acl(
         fail(str(error), EXIT_CODES["invalid_request"])
 
 
+def access_list_of(settings: "Settings") -> str:
+    """The broker's access list, from the rules as the files have them now.
+
+    Raises:
+        SourceError: The files are not valid.
+        InvalidRequest: The daemon's user name cannot be one.
+    """
+    from aliciacfg import access  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.assembly import load_sources  # noqa: PLC0415
+    from aliciacfg.mqtt.acl import access_list  # noqa: PLC0415
+
+    sources = load_sources(settings)
+    services = {name for found in sources.environments.values() for name in found.services}
+    rules = sources.access or access.without_rules(services, tokens=True)
+    return access_list(rules, daemon=settings.mqtt_username)
+
+
 def _password_file(environment: str | None, data_dir: str | None) -> str:
     from aliciacfg.mqtt.passwords import password_file  # noqa: PLC0415 - keeps the other commands quick
 
-    found = administer("broker_passwords", None, {"environment": environment}, data_dir=data_dir)
-    known = found.get("passwords")
+    answer = administer("broker_passwords", None, {"environment": environment}, data_dir=data_dir)
+    found = typed(answer, PasswordsAnswer).passwords
+    if not found:
+        fail(
+            "nothing is recorded yet, so there are no passwords; start the daemon once, or let `aliciacfg setup` write "
+            "the broker's files",
+            EXIT_FAILED,
+        )
     try:
-        return password_file({str(name): str(text) for name, text in known.items()} if isinstance(known, dict) else {})
+        return password_file(found)
     except OperationError as error:
         fail(str(error), EXIT_CODES["invalid_request"])
 

@@ -164,6 +164,6 @@ def _broker(target: Target) -> Any:
         if not resolved.explicit("mqtt_broker"):
             # The home's broker has its name only inside the home's network; a person sits beside the daemon.
             resolved = options.settle({**flags, "mqtt_broker": "127.0.0.1"})
+        return broker_address(resolved.settings)
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
-    return broker_address(resolved.settings)

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import click
+
 from aliciacfg import documents
 from aliciacfg.atomicfiles import replace_file
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
@@ -55,6 +57,23 @@ def read_stdin() -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
         fail("standard input is not UTF-8", EXIT_CODES["invalid_request"])
+
+
+def read_secret(label: str, *, keep_newline: bool = False) -> str:
+    """A secret, typed twice or from standard input; never an argument, which the process list would show.
+
+    Args:
+        label: What is asked for, for people.
+        keep_newline: Do not drop the newline at the end of standard input.
+    """
+    if sys.stdin.isatty():
+        return click.prompt(label, hide_input=True, confirmation_prompt=True, err=True)
+    text = read_stdin()
+    if not keep_newline:
+        text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        fail(f"standard input is empty; there is no {label.lower()}", EXIT_CODES["invalid_request"])
+    return text
 
 
 def rewrite_text(path: Path, text: str) -> None:

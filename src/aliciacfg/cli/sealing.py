@@ -1,7 +1,6 @@
 """The commands that seal for the daemon with its public key: one value, or the secrets of a file."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def seal(
     """
     _check_place(service, environment, pointer)
     key = _public_key(target, key_file, accept)
-    value = _read_secret(keep_newline=keep_newline)
+    value = inputs.read_secret("Secret", keep_newline=keep_newline)
     click.echo(seal_for(key, value, service=service, environment=environment, pointer=pointer))
 
 
@@ -127,15 +126,3 @@ def _public_key(target: Target, key_file: Path | None, accept: str | None) -> Pu
     except ValueError as error:
         fail(str(error), EXIT_USAGE)
     return key
-
-
-def _read_secret(*, keep_newline: bool) -> str:
-    """The secret, typed or from standard input; never an argument, which the process list would show."""
-    if sys.stdin.isatty():
-        return click.prompt("Secret", hide_input=True, confirmation_prompt=True, err=True)
-    text = inputs.read_stdin()
-    if not keep_newline:
-        text = text.removesuffix("\n").removesuffix("\r")
-    if not text:
-        fail("standard input is empty; there is nothing to seal", EXIT_CODES["invalid_request"])
-    return text

@@ -1,0 +1,86 @@
+"""The services' accounts at the broker: a password of its own for each that has none, in the secrets file."""
+
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+
+from msgspec import UNSET
+
+from aliciacfg import names, yamlfiles
+from aliciacfg.documents import escape, find
+from aliciacfg.layers import Environment
+
+_PASSWORD = "/mqtt_config/password"  # noqa: S105 - where one stands
+_PASSWORD_BYTES = 24
+_HEAD = """\
+# Passwords at the broker, made by `aliciacfg setup`: give each service the one below its name.
+# `aliciacfg seal-file` seals them here once that is done; nobody but the daemon reads them then.
+
+"""
+
+
+def secrets_file(directory: Path, environment: str) -> Path:
+    """Where the secrets of an environment are written down."""
+    return directory / f"{environment}{names.SECRETS_SUFFIX}.yaml"
+
+
+def generate() -> str:
+    """A new password: 192 random bits, in letters that no file and no shell needs quotes for."""
+    return secrets.token_urlsafe(_PASSWORD_BYTES)
+
+
+def without_password(environment: Environment) -> list[str]:
+    """The services that the files give no password, one that others have too, or one that is a default for all.
+
+    Not those of which the secrets file says what their password is: that is somebody's decision.
+    """
+    found = {service: _password(environment, service) for service in environment.services}
+    shared = {service for users in shared_passwords(found) for service in users}
+    decided = {service for service in found if _password(environment, service, only_secrets=True) is not None}
+    return sorted(
+        service
+        for service, password in found.items()
+        if password is None or service in shared
+        if service not in decided
+    )
+
+
+def add_passwords(text: str, passwords: Mapping[str, str], *, file: str) -> str:
+    """The text of a secrets file with passwords put in; comments, order and everything else stay.
+
+    Args:
+        text: What is there; empty where there is no file yet.
+        passwords: By service.
+        file: For messages.
+
+    Raises:
+        SourceError: The file has a shape into which they do not go.
+    """
+    text = text or _HEAD
+    for service, password in passwords.items():
+        text = yamlfiles.replace(text, f"/services/{escape(service)}{_PASSWORD}", password, file=file)
+    return text
+
+
+def shared_passwords(passwords: Mapping[str, str | None]) -> list[list[str]]:
+    """The users who could log in as each other, together with whom."""
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    for user, password in passwords.items():
+        if password is not None:
+            users[password].append(user)
+    return [sorted(found) for found in users.values() if len(found) > 1]
+
+
+def _password(environment: Environment, service: str, *, only_secrets: bool = False) -> str | None:
+    """What the files say of this service's password, in the open or sealed; None where they say nothing of it.
+
+    A default counts where the secrets file has it.
+    """
+    for layer in reversed(environment.layers(service)):
+        secret = PurePath(layer.file).stem.endswith(names.SECRETS_SUFFIX)
+        counts = secret or (layer.section == "services" and not only_secrets)
+        password = find(layer.patch, _PASSWORD)
+        if counts and password is not UNSET:
+            return password if isinstance(password, str) else None
+    return None

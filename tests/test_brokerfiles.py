@@ -1,0 +1,82 @@
+"""The files of the broker: whose lines are in them, and who may read them."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from aliciacfg import access
+from aliciacfg.errors import InvalidRequest
+from aliciacfg.mqtt.acl import access_list
+from aliciacfg.mqtt.brokerfiles import ACL, PASSWORDS, write_broker_files
+
+
+def listing(*services: str) -> str:
+    return access_list(access.without_rules(services, tokens=True))
+
+
+def users(directory: Path) -> list[str]:
+    return [line.partition(":")[0] for line in (directory / PASSWORDS).read_text().splitlines()]
+
+
+def add(directory: Path, line: str) -> None:
+    """As ``mosquitto_passwd`` does."""
+    with (directory / PASSWORDS).open("a") as file:
+        file.write(line)
+
+
+def test_both_files_are_for_the_broker_alone(tmp_path: Path):
+    """The directory is made; what is written has its group, and nobody else reads it."""
+    directory = tmp_path / "access"
+    write_broker_files(directory, access=listing("a"), passwords={"a": "of-a"})
+    assert stat.S_IMODE(directory.stat().st_mode) & 0o007 == 0
+    for name in (ACL, PASSWORDS):
+        status = (directory / name).stat()
+        assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o640, directory.stat().st_gid)
+    assert (directory / ACL).read_text() == listing("a")
+    assert users(directory) == ["a"]
+    assert "of-a" not in (directory / PASSWORDS).read_text()
+    assert {path.name for path in directory.iterdir()} == {ACL, PASSWORDS}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory to another group")
+def test_the_group_is_that_of_the_directory(tmp_path: Path):
+    """Whatever the groups of this process are, and of the files of before."""
+    os.chown(tmp_path, -1, 1883)
+    for _ in range(2):
+        write_broker_files(tmp_path, access=listing("a"), passwords={"a": "of-a"})
+        assert {path.stat().st_gid for path in tmp_path.iterdir()} == {1883}
+        os.chown(tmp_path / ACL, -1, 0)
+
+
+def test_users_of_others_keep_their_lines(tmp_path: Path):
+    """Those added by hand stay, comments too; a service that is gone cannot log in any more."""
+    write_broker_files(tmp_path, access=listing("a", "b"), passwords={"a": "of-a", "b": "of-b"})
+    add(tmp_path, "# people\nzigbee2mqtt:$7$101$c2FsdA==$a2V5\n")
+    write_broker_files(tmp_path, access=listing("a"), passwords={"a": "other"})
+    assert users(tmp_path) == ["a", "# people", "zigbee2mqtt"]
+    # Added by hand in the name of a service: the configuration's password counts.
+    add(tmp_path, "c:$7$101$c2FsdA==$a2V5\n")
+    write_broker_files(tmp_path, access=listing("a", "c"), passwords={"a": "of-a", "c": "of-c"})
+    assert users(tmp_path) == ["a", "c", "# people", "zigbee2mqtt"]
+
+
+def test_an_administrator_of_the_rules_keeps_a_line_that_was_added(tmp_path: Path):
+    """The list names it, and nothing says its password but that line."""
+    rules = access_list(access.load("admins: [operator]\n", services=["a"]))
+    write_broker_files(tmp_path, access=rules, passwords={"a": "of-a", "operator": "typed"})
+    before = (tmp_path / PASSWORDS).read_text().splitlines()[1]
+    write_broker_files(tmp_path, access=rules, passwords={"a": "of-a"})
+    assert (tmp_path / PASSWORDS).read_text().splitlines()[1] == before
+    write_broker_files(tmp_path, access=listing("a"), passwords={"a": "of-a"})
+    assert users(tmp_path) == ["a"]
+
+
+def test_what_cannot_be_written_changes_nothing(tmp_path: Path):
+    """A password that can be none is refused before anything is touched."""
+    write_broker_files(tmp_path, access=listing("a"), passwords={"a": "of-a"})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InvalidRequest, match="no password file"):
+        write_broker_files(tmp_path, access=listing("b"), passwords={"b": ""})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
