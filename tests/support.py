@@ -112,6 +112,8 @@ class Daemon:
     broker_port: int
     environ: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
+    # Put before its command, to run it elsewhere.
+    before: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
     url: str = ""
     # For clients of a daemon that serves HTTPS.
@@ -156,7 +158,7 @@ class Daemon:
         self.output.clear()
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "aliciacfg", "serve", *self.arguments],
+                [*self.before, sys.executable, "-m", "aliciacfg", "serve", *self.arguments],
                 cwd=self.directory,
                 env=self._debugged(),
                 stdout=subprocess.PIPE,

@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import cast
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
@@ -76,6 +76,8 @@ STATUS: Mapping[ErrorCode, int] = {
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 _JSON_TYPES = frozenset({JSON, MERGE_PATCH})
+# RFC 7239, RFC 9110 §7.6.3, and what proxies did before.
+_FORWARDING = (hdrs.FORWARDED, hdrs.VIA, hdrs.X_FORWARDED_FOR, "X-Real-IP")
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BODY_OVERHEAD_BYTES = 16 * 1024
 # The longest comment, each character four bytes and each byte "%xx", and as much again.
@@ -423,7 +425,7 @@ class HttpAdapter:
         if self._is_local(request):
             return Caller(_peer_name(request), "local", proven=True, role="admin", private=True)
         peer = request.remote
-        private = request.secure or (peer is not None and is_loopback(peer))
+        private = request.secure or (peer is not None and is_loopback(peer) and not _is_forwarded(request))
         header = request.headers.get("Authorization")
         if header is None:
             return Caller(None, "http", address=peer, private=private)
@@ -588,6 +590,11 @@ class HttpAdapter:
         except ValueError:
             return False
         return True
+
+
+def _is_forwarded(request: web.Request) -> bool:
+    """Whether a proxy passes a request on, so that the peer is not who asks."""
+    return any(name in request.headers for name in _FORWARDING)
 
 
 def _peer_name(request: web.Request) -> str:

@@ -1,0 +1,366 @@
+"""Attacks that need several parts to fail; those on one part are beside its other tests.
+
+SECURITY.md says what is protected against whom.
+"""
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg.sealing import PrivateKey
+from certificates import Authority
+from support import ROOT, SECONDS, Broker, Client, Daemon, HttpAnswer, aliciacfg, client, wait_until
+
+RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
+PASSWORD = "/mqtt_config/password"
+# Longer than the daemon waits between two looks at whether the access list is in force.
+PROBE_SECONDS = 45.0
+
+
+def token(daemon: Daemon, name: str, *arguments: str) -> str:
+    done = aliciacfg(daemon, "token", "create", name, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def bearing(daemon: Daemon, text: str) -> Callable[..., HttpAnswer]:
+    """Requests with a token."""
+
+    def ask(method: str, path: str, body: object = None) -> HttpAnswer:
+        return daemon.http(method, path, body, {"Authorization": f"Bearer {text}"})
+
+    return ask
+
+
+async def default_answer(mqtt: Client, topic: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """What comes on the topic that nobody has to name."""
+    reply = f"alicia/reply/{topic}"
+    await mqtt.subscribe(reply)
+    await mqtt.publish(f"alicia/config/{topic}", payload)
+    return (await mqtt.until(reply)).json
+
+
+# A broker that proves nothing
+
+
+async def test_on_a_broker_without_the_list_nobody_is_believed(
+    make_daemon: Callable[..., Daemon], broker: Broker, tmp_path: Path
+):
+    """Once rules exist: no name writes or sees more than a stranger, an alert stands; with the list it all works."""
+    files = tmp_path / "access"
+    daemon = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"})
+    (daemon.environments / "access.yaml").write_text(RULES)
+    await asyncio.to_thread(daemon.start)
+    assert "acl_missing" in daemon.http("GET", "/health").json["alerts"]
+    admin = bearing(daemon, token(daemon, "operator"))
+    key = PrivateKey.generate()
+    assert admin("PUT", "/config/tts_service/recipient", {"public_key": str(key.public)}).status == 200
+    before = admin("GET", "/config/tts_service").json["revision"]
+    async with client(daemon.broker_port) as mqtt:
+        for who in ("voice_router", "operator", "tts_service"):
+            refused = await default_answer(mqtt, f"patch/tts_service/{who}", {"patch": {"limits": {"x": 1}}})
+            assert refused["code"] in {"unauthorized", "forbidden"}, who
+            for topic, fields in (("delete/tts_service", {}), ("unset/tts_service", {"pointer": "/limits"})):
+                assert (await default_answer(mqtt, f"{topic}/{who}", fields))["status"] == "error", (topic, who)
+        for topic in ("reload/operator", "activate/staging/operator", "audit/operator", "batch/operator"):
+            assert (await default_answer(mqtt, topic, {"updates": []}))["status"] == "error", topic
+        # The service cannot prove who it is either: it is shown what is retained for everybody to see.
+        seen = await default_answer(mqtt, "get/tts_service/tts_service", {})
+        topic = "alicia/config/update/tts_service"
+        assert seen["config"] == (await mqtt.retained(topic))[topic].json["config"]
+        box = seen["config"]["mqtt_config"]["password"]
+        assert key.open(box, service="tts_service", environment="dev", pointer=PASSWORD) == "alicia-dev-only"
+    assert admin("GET", "/config/tts_service").json["revision"] == before
+    # The broker is given what it needs, and comes back.
+    done = await asyncio.to_thread(aliciacfg, daemon, "setup", str(files))
+    assert done.returncode == 0, done.stderr
+    await asyncio.to_thread(broker.stop)
+    broker.config = f"allow_anonymous false\npassword_file {files / 'passwords'}\nacl_file {files / 'acl'}\n"
+    await asyncio.to_thread(broker.start)
+    await asyncio.to_thread(
+        wait_until,
+        lambda: not daemon.http("GET", "/health").json["alerts"],
+        seconds=PROBE_SECONDS,
+        why="the list is in force",
+    )
+    secret = await asyncio.to_thread(own_password, daemon, "voice_router")
+    async with client(daemon.broker_port, username="voice_router", password=secret) as mqtt:
+        done = await default_answer(mqtt, "patch/tts_service/voice_router", {"patch": {"limits": {"x": 1}}})
+        assert done["changed"] == ["/limits/x"]
+
+
+def own_password(daemon: Daemon, service: str) -> str:
+    """From the file that ``aliciacfg setup`` made."""
+    lines = iter((daemon.environments / "dev-secrets.yaml").read_text().splitlines())
+    assert f"  {service}:" in lines
+    return next(line for line in lines if "password:" in line).partition(": ")[2].strip('"')
+
+
+# Registration
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+async def test_a_registration_brings_neither_key_nor_schema_nor_settings(daemon: Daemon, depth: int):
+    """Whatever else it says: no secret is sealed to its key, no mark is taken away, nothing is set."""
+    before = daemon.config("tts_service")
+    schema = daemon.http("GET", "/config/schema/tts_service").json
+    key = PrivateKey.generate()
+    message: dict[str, Any] = {
+        "service_name": "tts_service",
+        "public_key": str(key.public),
+        "recipient": str(key.public),
+        "schema": {"properties": {"mqtt_config": {"properties": {"password": {"x-sensitive": False}}}}},
+        "config": {"limits": {"x": 1}},
+        "patch": {"limits": {"x": 1}},
+        "settings": {"x": 1},
+    }
+    for _ in range(depth):
+        message = {"message_id": "m", "source": "tts_service", "payload": message}
+    topic = "alicia/config/update/tts_service"
+    async with client(daemon.broker_port) as mqtt:
+        held = (await mqtt.retained(topic))[topic]
+        await mqtt.subscribe(topic)
+        assert (await mqtt.next()).payload == held.payload
+        await mqtt.publish("alicia/system/discovery/register", message)
+        assert (await mqtt.next()).payload == held.payload
+    assert daemon.config("tts_service") == before
+    assert daemon.http("GET", "/config/schema/tts_service").json == schema
+
+
+@pytest.mark.parametrize("name", ["../tts_service", "tts_service/+", "get", "#", "a" * 65, "", "reply"])
+async def test_a_registration_of_a_name_that_means_something_else_makes_nothing(shared: Daemon, name: str):
+    """Of a path, a filter or a reserved word."""
+    before = shared.http("GET", "/configs?limit=1000").json["configs"]
+    async with client(shared.broker_port) as mqtt:
+        await mqtt.publish("alicia/system/discovery/register", {"service_name": name})
+        # Taken in order: what is answered after it finds what it left.
+        await mqtt.ask("alicia/config/list")
+    assert shared.http("GET", "/configs?limit=1000").json["configs"] == before
+
+
+# Guessing
+
+
+async def test_guesses_in_one_environment_tell_nothing_of_anothers_secret(make_daemon: Callable[..., Daemon]):
+    """Whoever may write dev plants guesses there: compare, checksums and ETags look the same for right and wrong."""
+    secret = "planted-prod-4c1d"
+    daemon = make_daemon()
+    example = (ROOT / "environments" / "staging-secrets.yaml.example").read_text()
+    secrets = "\n".join(line.split("#")[0] for line in example.splitlines()).replace("${", "x{")
+    (daemon.environments / "staging-secrets.yaml").write_text(secrets)
+    place = "/services/tts_service/mqtt_config/password"
+    done = await asyncio.to_thread(
+        aliciacfg, daemon, "file", "set", "environments/staging-secrets.yaml", place, json.dumps(secret)
+    )
+    assert done.returncode == 0, done.stderr
+    (daemon.environments / "access.yaml").write_text(
+        "services: {tts_service: {write: {allowed_services: [mallory]}}}\nusers: [mallory]\nadmins: [operator]\n"
+    )
+    await asyncio.to_thread(daemon.start)
+    mallory, admin = (bearing(daemon, token(daemon, name)) for name in ("mallory", "operator"))
+    seen: list[Any] = []
+    for guess in ("planted-prod-0000", secret):
+        written = mallory("PATCH", "/config/tts_service", {"mqtt_config": {"password": guess}})
+        assert written.status == 200, written.body
+        compared = mallory("GET", "/config/compare/tts_service?env1=dev&env2=staging")
+        assert secret.encode() not in compared.body
+        found = compared.json
+        seen.append({key: found[key] for key in ("equal", "changed", "only_in_env1", "only_in_env2", "secrets")})
+        there = mallory("GET", "/config/tts_service?environment=staging")
+        here = mallory("GET", "/config/tts_service")
+        assert there.json["checksum"] != here.json["checksum"]
+        assert there.headers["ETag"] != here.headers["ETag"]
+    assert seen[0] == seen[1]
+    assert PASSWORD in seen[0]["secrets"]
+    # An administrator is told: the comparison could tell.
+    told = admin("GET", "/config/compare/tts_service?env1=dev&env2=staging").json
+    mallory("PATCH", "/config/tts_service", {"mqtt_config": {"password": "planted-prod-0000"}})
+    assert admin("GET", "/config/compare/tts_service?env1=dev&env2=staging").json["changed"] != told["changed"]
+
+
+# The daemon's environment
+
+
+async def test_a_writer_cannot_read_the_daemons_environment(make_daemon: Callable[..., Daemon]):
+    """${…} stays as written in whatever is sent, over both transports, through batch, rollback and a restart."""
+    planted = "planted-environment-6a2f"
+    daemon = make_daemon(environ={"PLANTED": planted, "ALICIACFG_LOG_LEVEL": "debug"})
+    text = "${PLANTED} ${PLANTED:-x} $${PLANTED} ${MQTT_PASSWORD}"
+    await asyncio.to_thread(daemon.start)
+    patch = {"settings": {"note": text, "${PLANTED}": "${PLANTED}", "deep": [{"x": "${PLANTED}"}]}}
+    seen: list[bytes] = []
+
+    def look() -> None:
+        answer = daemon.http("GET", "/config/tts_service")
+        assert answer.json["config"]["settings"] | patch["settings"] == answer.json["config"]["settings"]
+        seen.append(answer.body)
+
+    seen.append(daemon.http("PATCH", "/config/tts_service", patch).body)
+    look()
+    async with client(daemon.broker_port) as mqtt:
+        for topic, payload in (
+            ("patch/tts_service", {"patch": {"limits": {"x": 1}}, "comment": text}),
+            ("batch", {"updates": [{"service": "tts_service", "patch": patch}], "comment": text}),
+            ("rollback/tts_service", {"revision": 2, "comment": text}),
+            ("validate/tts_service", {"config": {"service_name": text, "limits": {"x": text}}}),
+            ("patch/tts_service", {"patch": {"limits": {"x": text}}}),
+            ("get/tts_service", {"environment": text}),
+            ("unset/tts_service", {"pointer": f"/{text}"}),
+        ):
+            seen.append((await mqtt.ask(f"alicia/config/{topic}", payload)).payload)
+        look()
+        seen += [message.payload for message in (await mqtt.retained("alicia/#")).values()]
+    for path in ("/config/tts_service/explain", "/config/tts_service/history", "/config/tts_service?format=env"):
+        seen.append(daemon.http("GET", path).body)
+    assert daemon.http("POST", "/reload").status == 200
+    look()
+    await asyncio.to_thread(daemon.stop)
+    await asyncio.to_thread(daemon.start)
+    look()
+    seen.append(daemon.log.read_bytes())
+    assert not [content for content in seen if planted.encode() in content]
+
+
+# Retained topics that others write
+
+
+@pytest.mark.parametrize("name", ["key", "environment"])
+async def test_what_the_daemon_says_about_itself_is_put_right(daemon: Daemon, name: str):
+    """A replaced sealing key or environment is told as tampering, and replaced again by the right one."""
+    topic = f"alicia/config/{name}"
+    async with client(daemon.broker_port) as mqtt:
+        right = (await mqtt.retained(topic))[topic].payload
+        mallory = PrivateKey.generate().public
+        forged = json.dumps({"key_id": mallory.key_id, "public_key": str(mallory), "environment": "attic"}).encode()
+        await mqtt.subscribe("alicia/config/alert/tamper")
+        for payload in (forged, b""):
+            await mqtt.publish(topic, payload, retain=True)
+            alert = (await mqtt.until("alicia/config/alert/tamper")).json
+            assert topic in alert["message"]
+            end = time.monotonic() + SECONDS
+            while (await mqtt.retained(topic)).get(topic, None) is None or (await mqtt.retained(topic))[
+                topic
+            ].payload != right:
+                assert time.monotonic() < end
+
+
+# Names that are paths
+
+TRICKS = [
+    "..", "../prod-secrets", "..%2fprod-secrets", "%2e%2e", "....//", "/etc/passwd", "prod-secrets", "access", "base",
+    "dev.yaml", "dev\x00", "dev/../prod", "dev\\..\\prod", "~root", "file:///etc/passwd", "%00", "dev%0a", ".hidden",
+    "con\u2024fig", "schemas/tts_service", "keys.json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRICKS)
+async def test_no_name_leads_to_another_file(shared: Daemon, name: str):
+    """As service, environment and revision's place: refused, and nothing appears beside what is there."""
+    files = sorted(path for path in shared.directory.rglob("*") if "broker" not in path.parts)
+    async with client(shared.broker_port) as mqtt:
+        for operation, fields in (
+            ("get/tts_service", {"environment": name}),
+            ("patch/tts_service", {"environment": name, "patch": {"limits": {"x": 1}}}),
+            ("list", {"environment": name}),
+            ("compare/tts_service", {"env1": "dev", "env2": name}),
+            ("batch", {"updates": [{"service": name, "patch": {"limits": {"x": 1}}}], "atomic": True}),
+            ("batch", {"updates": [{"service": "tts_service", "patch": {}}], "environment": name}),
+        ):
+            answer = (await mqtt.ask(f"alicia/config/{operation}", fields)).json
+            assert answer["status"] == "error", (operation, answer)
+            assert answer["code"] in {"invalid_request", "not_found"}, (operation, answer)
+    quoted = "".join(f"%{byte:02x}" for byte in name.encode())
+    for method, path in (
+        ("GET", f"/config/{quoted}"),
+        ("GET", f"/config/schema/{quoted}"),
+        ("GET", f"/config/tts_service?environment={quoted}"),
+        ("POST", f"/environments/{quoted}/activate"),
+        ("DELETE", f"/config/{quoted}"),
+    ):
+        answer = shared.http(method, path)
+        assert answer.status in {400, 404}, (path, answer.body)
+        assert b"root:" not in answer.body
+    assert sorted(path for path in shared.directory.rglob("*") if "broker" not in path.parts) == files
+
+
+# Beyond loopback
+
+ADDRESS = "10.77.0.1"
+
+
+@pytest.fixture
+def namespace(tmp_path: Path) -> Iterator[list[str]]:
+    """A network of its own with an address beside loopback; what to put before a command that runs in it."""
+    script = f"ip link set lo up && ip address add {ADDRESS}/32 dev lo && echo ready && exec cat"
+    path = "/usr/sbin:/sbin:/usr/bin:/bin"
+    holder = subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PATH": path},
+        cwd=tmp_path,
+    )
+    assert holder.stdout is not None
+    assert holder.stderr is not None
+    ready = holder.stdout.readline() == b"ready\n"
+    if not ready:
+        holder.communicate()
+        pytest.skip("this user may not make a network namespace")
+    yield ["nsenter", f"--net=/proc/{holder.pid}/ns/net"]
+    holder.communicate()
+
+
+def fetch(namespace: list[str], url: str, bearer: str, *headers: str) -> dict[str, Any]:
+    """The answer to a get from inside the namespace, with a program of others."""
+    sent = [part for header in (f"Authorization: Bearer {bearer}", *headers) for part in ("--header", header)]
+    done = subprocess.run(
+        [*namespace, "curl", "--silent", "--insecure", "--noproxy", "*", *sent, f"{url}/config/tts_service"],
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_secrets_cross_a_network_in_the_open_only_inside_tls(
+    make_daemon: Callable[..., Daemon], namespace: list[str], authority: Authority, *, tls: bool
+):
+    """From another address than loopback: *** over HTTP, though the rules say plaintext; over HTTPS as they are."""
+    secret = "planted-beyond-2e77"
+    environ = {"ALICIACFG_HTTP_HOST": "0.0.0.0", "ALICIACFG_HTTP_ALLOWED_HOSTS": ADDRESS}
+    if tls:
+        pair = authority.issue("beyond", ADDRESS)
+        environ |= {"ALICIACFG_TLS_CERT": str(pair.cert), "ALICIACFG_TLS_KEY": str(pair.key)}
+    daemon = make_daemon(environ=environ, before=namespace)
+    (daemon.environments / "access.yaml").write_text("services:\n  tts_service: {secrets: plaintext}\n")
+    (daemon.environments / "dev-secrets.yaml").write_text(
+        f"services:\n  tts_service:\n    mqtt_config: {{password: {secret}}}\n"
+    )
+    bearer = token(daemon, "tts_service")
+    daemon.spawn()
+    # There is no broker in that network, so it is not READY; HTTP serves all the same.
+    (listening,) = wait_until(lambda: daemon.logged("listening"), why="it listens")
+    port = listening["url"].rpartition(":")[2]
+    scheme = "https" if tls else "http"
+    seen = {
+        host: fetch(namespace, f"{scheme}://{host}:{port}", bearer)["config"]["mqtt_config"]["password"]
+        for host in (ADDRESS, "127.0.0.1")
+    }
+    assert seen == {ADDRESS: secret if tls else "***", "127.0.0.1": secret}
+    if not tls:
+        # A proxy on this machine hands on to whoever asks it.
+        for header in ("X-Forwarded-For: 10.0.0.1", "Forwarded: for=10.0.0.1", "Via: 1.1 proxy"):
+            answer = fetch(namespace, f"{scheme}://127.0.0.1:{port}", bearer, header)
+            assert answer["config"]["mqtt_config"]["password"] == "***", header
+    entries = json.loads(aliciacfg(daemon, "audit", "--service", "tts_service").stdout)["entries"]
+    delivered = [entry for entry in entries if entry["outcome"] == "secrets_delivered"]
+    addresses = {entry["where"] for entry in delivered}
+    assert addresses == {"http 127.0.0.1", *({f"http {ADDRESS}"} if tls else ())}
