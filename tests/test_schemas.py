@@ -256,6 +256,9 @@ EVERYTHING = settings(
         ("items", [1], "", "at least 2 items"),
         ("items", [1, 2, 3, 4], "", "at most 3 items"),
         ("items", {}, "", "found an object; expected an array"),
+        # A password one level too high is no secret by its place; it is not quoted all the same.
+        ("items", "hunter2", "", "found a string; expected an array"),
+        ("members", "hunter2", "", "found a string; expected an object"),
         ("unique", [1, 1], "", "all differ"),
         ("contains", [1], "", "contains"),
         ("members", {"a": 1}, "", "at least 2 members"),
@@ -277,7 +280,7 @@ EVERYTHING = settings(
         ("first", [1], "/0", "a string"),
         ("rest", [1, 2], "", "unevaluatedItems"),
         ("tuple", [1, 2], "/1", "must not be present"),
-        ("union", 1, "", "a string or an array"),
+        ("union", 1, "", "found 1; expected a string or an array"),
         ("deep", [{}, {"x/y": "z"}], "/1/x~1y", "an integer"),
     ],
 )

@@ -6,64 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from aliciacfg.sealing import PublicKey, seal_for
-from support import Daemon, client, files_under
-
-PLANTED = {
-    "mqtt": "planted-mqtt-password-7f3a",
-    "grok": "planted-grok-key-91bc",
-    "deep": "planted-deep-token-55de",
-    "file": "planted-file-secret-0c2d",
-    "refused": "planted-refused-4e6f",
-}
-
-
-async def test_planted_secrets_are_found_nowhere(make_daemon: Callable[..., Daemon]):
-    """Secrets from files, writes, refused writes and old revisions, searched in every artefact, at debug level."""
-    daemon = make_daemon(environ={"ALICIACFG_LOG_LEVEL": "debug", "FILE_SECRET": PLANTED["file"]})
-    path = daemon.environments / "dev-secrets.yaml"
-    path.write_text("services:\n  stt_service:\n    mqtt_config: {password: '${FILE_SECRET}'}\n")
-    await asyncio.to_thread(daemon.start)
-    seen: list[bytes] = []
-    async with client(daemon.broker_port) as mqtt, client(daemon.broker_port) as listener:
-        await listener.subscribe("#")
-        patch = {
-            "mqtt_config": {"password": PLANTED["mqtt"]},
-            "settings": {"grok_api_key": PLANTED["grok"], "api_tokens": [{"inner": PLANTED["deep"]}]},
-        }
-        for operation, payload in (
-            ("patch/ai_service/admin", {"patch": patch}),
-            ("patch/ai_service/admin", {"patch": {"settings": {"grok_api_key": "second-planted"}}, "dry_run": True}),
-            ("patch/ai_service/admin", {"patch": {"mqtt_config": {"password": PLANTED["refused"], "port": "x"}}}),
-            ("patch/ai_service/admin", {"patch": {"mqtt_config": {"password": [PLANTED["refused"]]}}}),
-            ("validate/ai_service/admin", {"config": {"mqtt_config": {"password": PLANTED["refused"]}}}),
-            ("get/ai_service/admin", {}),
-            ("get/stt_service/admin", {"revision": 1}),
-            ("list/admin", {"include": "config"}),
-            ("schema/ai_service/admin", {}),
-            ("environments/admin", {}),
-        ):
-            seen.append((await mqtt.ask(f"alicia/config/{operation}", payload)).payload)
-        await mqtt.publish("alicia/system/discovery/register", {"payload": {"service_name": "ai_service"}})
-        # The requests themselves are what somebody sent, not what the daemon says.
-        said = [m for m in await listener.silence(0.5) if m.topic.split("/")[2] not in {"patch", "validate"}]
-        seen += [message.topic.encode() + message.payload for message in said]
-    routes = ("/config/ai_service", "/config/stt_service", "/health", "/configs?include=config", "/environments")
-    seen += [daemon.http("GET", route).body for route in routes]
-    assert daemon.config("ai_service")["config"]["settings"]["api_tokens"] == [{"inner": "***"}]
-    assert daemon.config("ai_service")["revision"] == 2
-    on_disk = {path: path.read_bytes() for path in files_under(daemon.data)}
-    assert any(path.name.endswith("-wal") for path in on_disk)
-    await asyncio.to_thread(daemon.kill)
-    on_disk |= {path: path.read_bytes() for path in files_under(daemon.data)}
-    on_disk[daemon.log] = daemon.log.read_bytes()
-    for name, secret in PLANTED.items():
-        for path, content in on_disk.items():
-            assert secret.encode() not in content, (name, path)
-        for answer in seen:
-            assert secret.encode() not in answer, (name, answer[:300])
-    # The search would have found them: they are really there, sealed, and open again.
-    await asyncio.to_thread(daemon.start)
-    assert b"sealed:v1:" in b"".join(on_disk.values())
+from support import Daemon, files_under
 
 
 async def test_get_edit_one_key_set_changes_nothing_but_that_key(daemon: Daemon):

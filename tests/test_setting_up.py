@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import stat
 import subprocess
 import time
@@ -201,6 +202,21 @@ def test_what_cannot_be_set_up_is_told(home: Daemon, environ: dict[str, str], co
     assert not (home.directory / ACCESS).exists()
 
 
+def test_what_cannot_be_written_is_told_with_what_to_do(home: Daemon):
+    """As in a container whose user does not own what is mounted: which file, and who could not write it."""
+    secrets = home.environments / "dev-secrets.yaml"
+    secrets.symlink_to("nowhere/dev-secrets.yaml")
+    refused = setup(home)
+    assert refused.returncode == 1
+    assert "environments/dev-secrets.yaml cannot be written: No such file or directory" in refused.stderr
+    assert f"this user (id {os.geteuid()})" in refused.stderr
+    secrets.unlink()
+    (home.directory / ACCESS / "acl").mkdir(parents=True)
+    refused = setup(home)
+    assert refused.returncode == 1
+    assert "the broker's files in access cannot be written" in refused.stderr
+
+
 def test_a_password_of_the_daemon_that_nobody_can_know_is_told(home: Daemon):
     """Neither variable is set: a note, since a certificate may prove who it is."""
     del home.environ["MQTT_PASSWORD_FILE"]
@@ -209,6 +225,15 @@ def test_a_password_of_the_daemon_that_nobody_can_know_is_told(home: Daemon):
     home.environ["MQTT_PASSWORD"] = "from outside"
     again = setup(home)
     assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_a_secrets_file_that_passwords_go_into_is_closed_to_others(home: Daemon):
+    """It had nothing to hide before; its group keeps what it had."""
+    secrets = home.environments / "dev-secrets.yaml"
+    secrets.write_text("services:\n")
+    secrets.chmod(0o644)
+    assert setup(home).returncode == 0
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o640
 
 
 def test_users_with_one_password_are_named(home: Daemon):

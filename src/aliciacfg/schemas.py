@@ -429,7 +429,12 @@ def _describe(error: jsonschema_rs.ValidationError, document: JsonObject, sensit
         case "falseSchema":
             yield Problem(pointer, "must not be present")
         case _:
-            found = _found(find(document, pointer), hidden=_covers(sensitive, pointer), keyword=kind.name)
+            found = _found(
+                find(document, pointer),
+                hidden=_covers(sensitive, pointer),
+                keyword=kind.name,
+                holds_more=kind.name == "type" and bool(_CONTAINERS.intersection(_type_names(kind.value))),
+            )
             yield Problem(pointer, f"found {found}{_expectation(kind.name, kind.value)}")
 
 
@@ -474,13 +479,14 @@ def _covers(sensitive: set[str], pointer: str) -> bool:
     return pointer in sensitive or any(place.startswith(f"{pointer}/") for place in sensitive)
 
 
-def _found(value: object, *, hidden: bool, keyword: str) -> str:
+def _found(value: object, *, hidden: bool, keyword: str, holds_more: bool) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     if hidden:
         # A number that somebody quoted, as in `max_tokens: "4000"`, is told by its type.
         return "a string" if keyword == "type" and isinstance(value, str) else "a secret"
-    return _quote(value)
+    # In the place of what has members it may be one of them, written a level too high: a password.
+    return "a string" if holds_more and isinstance(value, str) else _quote(value)
 
 
 def _quote(value: object) -> str:
@@ -492,9 +498,13 @@ def _quote(value: object) -> str:
 
 
 _MAX_QUOTED = 80
+_CONTAINERS = frozenset({"object", "array"})
+
+
+def _type_names(types: object) -> list[str]:
+    return [str(name) for name in cast("list[object]", types)] if isinstance(types, list) else [str(types)]
 
 
 def _types(types: object) -> str:
-    names = [str(name) for name in cast("list[object]", types)] if isinstance(types, list) else [str(types)]
     articles = {"array": "an array", "integer": "an integer", "object": "an object", "null": "null"}
-    return " or ".join(articles.get(name, f"a {name}") for name in names)
+    return " or ".join(articles.get(name, f"a {name}") for name in _type_names(types))

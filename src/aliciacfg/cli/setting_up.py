@@ -1,5 +1,7 @@
 """``setup``: what a broker and its daemon need to trust each other, made where it is missing."""
 
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +55,11 @@ def setup(directory: Path, user: str | None, **flags: str | None) -> None:
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)
     except OSError as error:
-        fail(f"{error.filename or directory} cannot be used: {error.strerror}", EXIT_FAILED)
+        fail(
+            f"the broker's files in {directory} cannot be written: {error.strerror}; this user (id {os.geteuid()}) has "
+            "to be able to write there, and to be in the directory's group",
+            EXIT_FAILED,
+        )
     if own is None:
         click.echo(
             f"aliciacfg: nothing says with which password {settings.mqtt_username} connects; set MQTT_PASSWORD_FILE, "
@@ -110,7 +116,17 @@ def _make_service_passwords(settings: "Settings", environment: str, own: str | N
         return
     path = accounts.secrets_file(Path(settings.environments_dir), environment)
     text = inputs.read_text(path) if path.exists() else ""
-    inputs.rewrite_text(path, accounts.add_passwords(text, passwords, file=str(path)))
+    # Whoever could read it before had nothing to find in it.
+    mode = stat.S_IMODE(path.stat().st_mode) & ~stat.S_IRWXO if path.exists() else 0o600
+    content = accounts.add_passwords(text, passwords, file=str(path)).encode()
+    try:
+        replace_file(path, content, mode=mode)
+    except OSError as error:
+        fail(
+            f"{path} cannot be written: {error.strerror}; let this user (id {os.geteuid()}) write {path.parent}, or "
+            f"give every service a password of its own in {path.name}",
+            EXIT_FAILED,
+        )
     _say_made(path)
 
 
