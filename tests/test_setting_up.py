@@ -203,18 +203,12 @@ def test_what_cannot_be_set_up_is_told(home: Daemon, environ: dict[str, str], co
 
 
 def test_what_cannot_be_written_is_told_with_what_to_do(home: Daemon):
-    """As in a container whose user does not own what is mounted: which file, and who could not write it."""
-    secrets = home.environments / "dev-secrets.yaml"
-    secrets.symlink_to("nowhere/dev-secrets.yaml")
-    refused = setup(home)
-    assert refused.returncode == 1
-    assert "environments/dev-secrets.yaml cannot be written: No such file or directory" in refused.stderr
-    assert f"this user (id {os.geteuid()})" in refused.stderr
-    secrets.unlink()
+    """As in a container whose user does not own what is mounted: where, and who could not write it."""
     (home.directory / ACCESS / "acl").mkdir(parents=True)
     refused = setup(home)
     assert refused.returncode == 1
     assert "the broker's files in access cannot be written" in refused.stderr
+    assert f"this user (id {os.geteuid()})" in refused.stderr
 
 
 def test_a_password_of_the_daemon_that_nobody_can_know_is_told(home: Daemon):
