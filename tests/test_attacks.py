@@ -5,14 +5,17 @@ SECURITY.md says what is protected against whom.
 
 import asyncio
 import json
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aliciacfg import tokens
 from aliciacfg.sealing import PrivateKey
 from certificates import Authority
 from support import ROOT, SECONDS, Broker, Client, Daemon, HttpAnswer, aliciacfg, client, wait_until
@@ -248,6 +251,50 @@ async def test_what_the_daemon_says_about_itself_is_put_right(daemon: Daemon, na
                 topic
             ].payload != right:
                 assert time.monotonic() < end
+
+
+# The database
+
+
+def test_a_token_put_into_the_database_opens_nothing(make_daemon: Callable[..., Daemon]):
+    """Nor does a right that somebody added to his own, or a recipient whose key he changed; all of it is told."""
+    daemon = make_daemon().start()
+    key, forged = PrivateKey.generate(), tokens.generate()
+    own, revoked = token(daemon, "tts_service"), token(daemon, "operator", "--role", "admin")
+    admin = token(daemon, "operator", "--role", "admin")
+    done = aliciacfg(daemon, "recipient", "set", "stt_service", str(key.public))
+    assert done.returncode == 0, done.stderr
+    assert aliciacfg(daemon, "token", "revoke", revoked.split("_")[1]).returncode == 0
+    daemon.stop()
+    made = tokens.token(forged, name="operator", role="admin", now=1.0)
+    with closing(sqlite3.connect(daemon.data / "aliciacfg.db")) as database:
+        columns = "token_id, digest, name, role, created"
+        database.execute(
+            f"INSERT INTO tokens ({columns}, mac) SELECT ?, ?, ?, ?, ?, mac FROM tokens LIMIT 1",
+            (made.token_id, made.digest, made.name, made.role, made.created),
+        )
+        database.execute("UPDATE tokens SET role = 'admin' WHERE name = 'tts_service'")
+        database.execute("UPDATE tokens SET revoked = NULL WHERE token_id = ?", (revoked.split("_")[1],))
+        database.execute("UPDATE recipients SET public_key = ?", (str(PrivateKey.generate().public),))
+        database.commit()
+    daemon.start()
+    for text in (forged, own, revoked):
+        refused = bearing(daemon, text)("GET", "/config/tts_service")
+        assert (refused.status, "not as it was written" in refused.json["message"]) == (401, True), refused.body
+    ask = bearing(daemon, admin)
+    assert ask("GET", "/config/stt_service").json["config"]["mqtt_config"]["password"] == "***"
+    found = wait_until(lambda: ask("GET", "/drift").json["drift"], why="the rows are compared")
+    subjects = {item["subject"] for item in found}
+    assert {f"tokens/{text.split('_')[1]}" for text in (forged, own, revoked)} < subjects
+    assert "recipients/stt_service" in subjects
+    listed = json.loads(aliciacfg(daemon, "token", "list").stdout)
+    assert {item["token_id"]: item["confirmed"] for item in listed} == {
+        **{text.split("_")[1]: False for text in (forged, own, revoked)},
+        admin.split("_")[1]: True,
+    }
+    # Taken back, it is as it was written again, and no alert stands for it.
+    assert aliciacfg(daemon, "token", "revoke", forged.split("_")[1]).returncode == 0
+    assert bearing(daemon, forged)("GET", "/configs").status == 401
 
 
 # Names that are paths

@@ -10,7 +10,7 @@ import pytest
 from aliciacfg import documents
 from aliciacfg.errors import Unavailable
 from aliciacfg.integrity import Chain, Findings, checksum
-from aliciacfg.records import Overlay, Record, Write
+from aliciacfg.records import AdoptedSchema, Overlay, Recipient, Record, Token, Write
 from aliciacfg.sealing import Keyring
 from aliciacfg.store import Store, StoreError, verify_file
 from support import Daemon, aliciacfg, wait_until
@@ -32,6 +32,7 @@ async def database(tmp_path: Path, keyring: Keyring) -> Path:
     writer = asyncio.create_task(store.write_forever())
     for number in range(1, ROWS + 1):
         await store.submit(write(chain, keyring, number), lambda: None)
+    await store.submit(access(), lambda: None)
     await store.close()
     await writer
     await store.release()
@@ -50,6 +51,17 @@ def write(chain: Chain, keyring: Keyring, number: int) -> Write:
     return Write(records=(record,), overlays=(Overlay("dev", "one", documents.encode(document)),))
 
 
+def access() -> Write:
+    """One row of each table whose rows are replaced, times as whole seconds and as fractions."""
+    token = Token(token_id="0" * 12, digest="d", name="panel", role="reader", created=1, expires=2.5)
+    return Write(
+        tokens=(token,),
+        recipients=(Recipient("one", "a" * 43),),
+        schemas=(AdoptedSchema("one", b"{}"), AdoptedSchema("two", None)),
+        meta=(("active_environment", "dev"),),
+    )
+
+
 def tamper(path: Path, statement: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(statement)
@@ -61,8 +73,8 @@ def verify(path: Path, keyring: Keyring) -> Findings:
 
 
 def test_what_was_written_is_confirmed(database: Path, keyring: Keyring):
-    """Every revision and the overlay; with another key, none of them."""
-    assert verify(database, keyring) == Findings(confirmed=ROWS + 1)
+    """Every revision, the overlay and what stands beside them; with another key, none of them."""
+    assert verify(database, keyring) == Findings(confirmed=ROWS + 6)
     assert verify(database, Keyring.ephemeral()).confirmed == 0
 
 
@@ -108,6 +120,25 @@ COPY = (
         'UPDATE overlays SET origins = \'{"/size": "x"}\'',
         "UPDATE overlays SET mac = 5",
         "UPDATE overlays SET service = 'two'",
+        "UPDATE tokens SET role = 'admin'",
+        "UPDATE tokens SET digest = 'e'",
+        "UPDATE tokens SET expires = NULL",
+        "UPDATE tokens SET role = 7",
+        "UPDATE tokens SET mac = x''",
+        "UPDATE tokens SET mac = 'x'",
+        "DELETE FROM tokens",
+        "INSERT INTO tokens SELECT '1', digest, name, role, created, expires, revoked, mac FROM tokens",
+        "UPDATE recipients SET public_key = 'b'",
+        "UPDATE recipients SET service = 'two'",
+        "UPDATE recipients SET public_key = NULL",
+        "DELETE FROM recipients",
+        "UPDATE schemas SET document = NULL WHERE service = 'one'",
+        "UPDATE schemas SET document = x'7b' WHERE service = 'two'",
+        "DELETE FROM schemas",
+        "UPDATE meta SET value = 'prod'",
+        "UPDATE meta SET name = 'x'",
+        "DELETE FROM meta",
+        "INSERT INTO meta VALUES ('x', 'y', x'00')",
     ],
 )
 def test_no_change_of_a_row_goes_unseen(database: Path, keyring: Keyring, statement: str):
@@ -116,12 +147,28 @@ def test_no_change_of_a_row_goes_unseen(database: Path, keyring: Keyring, statem
     assert verify(database, keyring).broken
 
 
-@pytest.mark.parametrize("statement", ["DROP TABLE chain", "PRAGMA user_version = 1"])
+@pytest.mark.parametrize("statement", ["DROP TABLE chain", "DROP TABLE tokens", "PRAGMA user_version = 1"])
 def test_a_database_that_is_none_of_ours_is_said_to_be_unreadable(database: Path, keyring: Keyring, statement: str):
     """Not confirmed, and no failure either."""
     tamper(database, statement)
     with pytest.raises(Unavailable, match="cannot be read"):
         verify(database, keyring)
+
+
+async def test_what_was_tampered_with_gives_nobody_anything(database: Path, keyring: Keyring):
+    """A token is there, so that the house stays closed, and proves nobody; no secret is sealed to a recipient's key."""
+    chain = Chain(keyring)
+    store = await Store.open(database, chain)
+    assert [token.confirmed for token in await store.tokens()] == [True]
+    assert [item.service for item in await store.recipients()] == ["one"]
+    await store.release()
+    tamper(database, "UPDATE tokens SET role = 'admin'")
+    tamper(database, "UPDATE recipients SET public_key = 'b'")
+    store = await Store.open(database, chain)
+    assert [token.confirmed for token in await store.tokens()] == [False]
+    assert await store.recipients() == []
+    await store.release()
+    assert {broken.subject for broken in verify(database, keyring).broken} == {"tokens/000000000000", "recipients/one"}
 
 
 async def test_a_start_on_a_misshapen_row_says_what_to_do(database: Path, keyring: Keyring):

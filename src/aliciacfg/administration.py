@@ -118,14 +118,15 @@ class Administrator:
         return Answer.of(TokensAnswer(tokens=[_token_item(token)]))
 
     async def admit(self, text: str) -> None:
-        """Take the token of the first administrator, unless it is known already.
+        """Take the token of the first administrator, unless it is known already and as it was written.
 
         Raises:
             InvalidRequest: The text is no token.
             Unavailable: The store cannot write.
         """
         token = tokens.token(text, name="admin", role="admin", now=self._clock())
-        if token.token_id not in self._authorization.tokens:
+        known = self._authorization.tokens.get(token.token_id)
+        if known is None or not known.confirmed:
             caller = Caller("admin", "local", proven=True, role="admin")
             await self._keep(token, caller, "token_create", f"{token.token_id} for admin, role admin")
 
@@ -236,6 +237,7 @@ def _token_item(token: Token) -> TokenItem:
         created=token.created,
         expires=token.expires,
         revoked=token.revoked,
+        confirmed=token.confirmed,
     )
 
 

@@ -70,7 +70,8 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
     keys = KeyFile.load_or_create(data.key_file, now=time.time())
     keyring = keys.keyring
     chain = Chain(keyring)
-    store = await Store.open(data.database, chain)
+    store = await Store.open(data.database, chain, adopt=not keys.chained)
+    keys.mark_chained()
     writer = asyncio.create_task(store.write_forever(), name="store-writer")
     auditor = Auditor(store, time.time)
     try:

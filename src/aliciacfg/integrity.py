@@ -1,8 +1,11 @@
 """The keyed hash chain over everything that was ever recorded.
 
 Each row's code is HMAC-SHA-256 over the code of the row before and the row itself, so that a row which somebody
-changed, added, took out or moved is not confirmed, by whoever has the key. The content counts with its secrets in the
-open: sealing it anew, with another key or because a schema now calls more of it secret, changes no code.
+changed, added, took out or moved is not confirmed, by whoever has the key. Rows that are replaced and not added to
+stand for themselves: each has a code of its own, and the note about the chain's end has the sum of those codes.
+
+The content counts with its secrets in the open: sealing it anew, with another key or because a schema now calls more of
+it secret, changes no code.
 
 What the chain cannot tell: that the whole database was put back to an older state, which is what restoring a backup
 is.
@@ -27,9 +30,16 @@ TORN = b"\xff" * 32
 """What a row is linked to where the end of the chain was tampered with: it never is confirmed."""
 
 _NAME_BYTES = 4
+_REMEDIES = {
+    "tokens": " and proves nobody; revoke it and make another",
+    "recipients": ", so nothing is sealed to its key; set it anew",
+}
 
 End = tuple[int, bytes, bytes, bytes]
-"""The note about the end of the chain: sequence and code of the last row, sum of the overlays' codes, seal."""
+"""The note about the end of the chain: sequence and code of the last row, sum of the codes of standing rows, seal.
+
+Standing rows are those that are replaced, not added to: overlays, tokens, recipients, schemas, the table of names.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +105,31 @@ class Chain:
         row = [overlay.environment, overlay.service, overlay.patch, overlay.origins]
         return self._name + self._code(msgspec.json.encode(row))
 
-    def seal_end(self, sequence: int, mac: bytes, overlays: bytes) -> End:
+    def seal_row(self, table: str, row: Sequence[object]) -> bytes:
+        """The code of another standing row: a token, a recipient, a schema, a name with its value."""
+        # SQLite keeps whole seconds as it keeps fractions.
+        values = [float(value) if isinstance(value, int) else value for value in row]
+        return self._name + self._code(msgspec.json.encode(["row", table, *values]))
+
+    def confirms_row(self, table: str, row: Sequence[object], code: object) -> bool:
+        """Whether a standing row is what was written, with the key that is here."""
+        return isinstance(code, bytes) and hmac.compare_digest(self.seal_row(table, row), code)
+
+    def seal_end(self, sequence: int, mac: bytes, standing: bytes) -> End:
         """The note about the end of the chain, without which rows could be cut off unseen.
 
         Args:
             sequence: Of the last row.
             mac: Its code.
-            overlays: The ``total`` of the codes of all overlays.
+            standing: The ``total`` of the codes of all standing rows.
         """
-        return sequence, mac, overlays, self._code(msgspec.json.encode(["end", sequence, mac.hex(), overlays.hex()]))
+        return sequence, mac, standing, self._code(msgspec.json.encode(["end", sequence, mac.hex(), standing.hex()]))
 
     def confirmed_end(self, found: Sequence[object] | None) -> End | None:
         """What was read as the note about the end of the chain, if it is one that ``seal_end`` made."""
         match found:
-            case [int(sequence), bytes(mac), bytes(overlays), bytes(sealed)]:
-                end = self.seal_end(sequence, mac, overlays)
+            case [int(sequence), bytes(mac), bytes(standing), bytes(sealed)]:
+                end = self.seal_end(sequence, mac, standing)
                 return end if hmac.compare_digest(end[-1], sealed) else None
             case _:
                 return None
@@ -203,7 +223,7 @@ class Verifier:
         self._chain = chain
         self._mac = START
         self._sequence = 0
-        self._overlays = START
+        self._standing = START
         self.findings = Findings()
 
     def feed(self, rows: Iterable[ChainedRow | Misshapen]) -> None:
@@ -229,24 +249,39 @@ class Verifier:
         if end is None:
             self._missing("the note about the end of the chain was changed")
             return self.findings
-        sequence, mac, overlays, _ = end
+        sequence, mac, standing, _ = end
         if (sequence, mac) != (self._sequence, self._mac):
             self._missing(f"the chain ends at row {self._sequence}, but was written to row {sequence}")
-        if overlays != self._overlays:
-            message = "changes made at run time were taken out of the database, put into it, or put back to older ones"
-            self.findings.broken.append(Broken("overlays", message, "", ""))
+        if standing != self._standing:
+            message = (
+                "changes made at run time, tokens or recipients were taken out of the database, put into it, or put "
+                "back to older ones"
+            )
+            self.findings.broken.append(Broken("standing", message, "", ""))
         return self.findings
 
     def check_overlays(self, overlays: Iterable[tuple[Overlay, bytes]]) -> None:
         """Compare each overlay with its code."""
         for overlay, mac in overlays:
-            self._overlays = total(self._overlays, mac)
+            self._standing = total(self._standing, mac)
             if hmac.compare_digest(self._chain.seal_overlay(overlay), mac):
                 self.findings.confirmed += 1
             else:
                 subject = f"{overlay.environment}/{overlay.service}/overlay"
                 message = "the changes made at run time were changed in the database; set the service anew"
                 self.findings.broken.append(Broken(subject, message, overlay.environment, overlay.service))
+
+    def check_rows(self, table: str, rows: Iterable[tuple[Sequence[object], object]]) -> None:
+        """Compare each other standing row of a table with its code."""
+        for row, code in rows:
+            if isinstance(code, bytes):
+                self._standing = total(self._standing, code)
+            if self._chain.confirms_row(table, row, code):
+                self.findings.confirmed += 1
+            else:
+                subject = f"{table}/{row[0]}"
+                message = f"the row {subject} is not what was written{_REMEDIES.get(table, '')}"
+                self.findings.broken.append(Broken(subject, message, "", ""))
 
     def _reason(self, row: ChainedRow) -> str | None:
         if row.sequence <= self._sequence:

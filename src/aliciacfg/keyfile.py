@@ -38,6 +38,7 @@ class _Content(msgspec.Struct, frozen=True):
     current: str
     keys: list[_Key]
     digest_key: str
+    chained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,18 @@ class HeldKey:
 
 
 class KeyFile:
-    """The keys as the file has them; made by ``load``, ``create`` or ``load_or_create``."""
+    """The keys as the file has them; made by ``load``, ``create`` or ``load_or_create``.
 
-    def __init__(self, path: Path, *, current: str, held: Iterable[HeldKey], digest_key: bytes) -> None:
+    Attributes:
+        chained: They have written a database in which every row has its code. One from before that is not believed:
+            whoever put its rows into the old form could have them taken for confirmed.
+    """
+
+    def __init__(
+        self, path: Path, *, current: str, held: Iterable[HeldKey], digest_key: bytes, chained: bool = True
+    ) -> None:
         self.path = path
+        self.chained = chained
         self._current = current
         self._held = {item.key.public.key_id: item for item in held}
         self._digest_key = digest_key
@@ -99,7 +108,7 @@ class KeyFile:
                 f"{path} is not a key file ({type(error).__name__}); restore it from a backup, or move it away "
                 "to start with a new key: values sealed with the old one are then lost"
             ) from None
-        return cls(path, current=stored.current, held=held, digest_key=digest_key)
+        return cls(path, current=stored.current, held=held, digest_key=digest_key, chained=stored.chained)
 
     @classmethod
     def create(cls, path: Path, *, now: float) -> "KeyFile":
@@ -146,6 +155,16 @@ class KeyFile:
             KeyInfo(key_id, item.key.public, item.created, seals=key_id == self._current)
             for key_id, item in self._held.items()
         ]
+
+    def mark_chained(self) -> None:
+        """Note that from now on the rows of the database have their codes.
+
+        Raises:
+            KeyFileError: The file cannot be written.
+        """
+        if not self.chained:
+            self.chained = True
+            self._write()
 
     def rotate(self, *, now: float) -> str:
         """Make a fresh key that seals from now on, keep the others for opening; returns its id.
@@ -202,6 +221,7 @@ class KeyFile:
             current=self._current,
             keys=[_Key(name, item.key.reveal(), item.created) for name, item in self._held.items()],
             digest_key=base64.b64encode(self._digest_key).decode(),
+            chained=self.chained,
         )
         try:
             remove_leftovers(self.path)

@@ -663,7 +663,7 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One token, without what proves it."""
+    """One token, without what proves it; one that is not ``confirmed`` somebody put into the database."""
 
     token_id: str
     name: str
@@ -671,6 +671,7 @@ class TokenItem(msgspec.Struct, frozen=True, kw_only=True):
     created: Timestamp
     expires: Timestamp | None
     revoked: Timestamp | None
+    confirmed: bool
 
 
 class TokensAnswer(msgspec.Struct, frozen=True, kw_only=True):

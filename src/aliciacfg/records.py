@@ -171,6 +171,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         created: Unix seconds.
         expires: Unix seconds from which it is no longer taken; None for never.
         revoked: Unix seconds at which it was taken back.
+        confirmed: It is what was written; one that is not proves nothing.
     """
 
     token_id: str
@@ -180,6 +181,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     expires: float | None = None
     revoked: float | None = None
+    confirmed: bool = True
 
 
 class Recipient(msgspec.Struct, frozen=True):

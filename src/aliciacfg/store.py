@@ -144,10 +144,19 @@ _MIGRATIONS = (
         public_key TEXT
     ) WITHOUT ROWID;
     """,
+    # What is there already is taken in by ``_adopt_standing``.
+    """
+    ALTER TABLE meta ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE schemas ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE tokens ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE recipients ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE chain RENAME COLUMN overlays TO standing;
+    """,
 )
 
-# The one that makes the chain.
+# The one that makes the chain, and the one that gives other rows than overlays codes of their own.
 _CHAINED = 2
+_STANDING = 4
 
 _HEAD_COLUMNS = (
     "environment, service, revision, version, timestamp, author, cause, checksum, digest, changed,"
@@ -174,8 +183,9 @@ _SELECT_AUDIT = """
     LEFT JOIN revisions a ON (a.environment, a.service, a.revision) = (audit.environment, audit.service, audit.after)
     WHERE audit.sequence < ? AND (? IS NULL OR audit.service = ?) ORDER BY audit.sequence DESC LIMIT ?
 """
-_SELECT_CHAIN_END = "SELECT sequence, mac, overlays, sealed FROM chain"
-_UPSERT_CHAIN_END = "INSERT OR REPLACE INTO chain (one, sequence, mac, overlays, sealed) VALUES (1,?,?,?,?)"
+_SELECT_CHAIN_END = "SELECT sequence, mac, standing, sealed FROM chain"
+# By place: the third column has another name while ``_adopt_rows`` writes it.
+_UPSERT_CHAIN_END = "INSERT OR REPLACE INTO chain VALUES (1,?,?,?,?)"
 # SQLite lets text and much too large numbers stand in the place of a sequence.
 _MAX_SEQUENCE = 2**62
 _MIN_SEQUENCE = -(2**63)
@@ -189,13 +199,16 @@ _UPSERT_OVERLAY = "INSERT OR REPLACE INTO overlays (environment, service, patch,
 _DELETE_OVERLAY = "DELETE FROM overlays WHERE environment = ? AND service = ?"
 _UPSERT_OUTBOX = "INSERT OR REPLACE INTO outbox (subject, sequence, payload, pending) VALUES (?,?,?,?)"
 _CONFIRM_OUTBOX = "UPDATE outbox SET pending = 0 WHERE subject = ? AND sequence = ?"
-_UPSERT_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?,?)"
-_UPSERT_SCHEMA = "INSERT OR REPLACE INTO schemas (service, document) VALUES (?,?)"
 _APPLIED_COLUMNS = "service, instance, environment, revision, checksum, status, error, since, last_seen"
 _UPSERT_APPLIED = f"INSERT OR REPLACE INTO applied ({_APPLIED_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
-_TOKEN_FIELDS = Token.__struct_fields__
-_UPSERT_TOKEN = f"INSERT OR REPLACE INTO tokens ({', '.join(_TOKEN_FIELDS)}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608 - constant
-_UPSERT_RECIPIENT = "INSERT OR REPLACE INTO recipients (service, public_key) VALUES (?,?)"
+_TOKEN_FIELDS = tuple(name for name in Token.__struct_fields__ if name != "confirmed")
+# Columns of the tables whose rows are replaced and have a code each, the key first.
+_STANDING_COLUMNS = {
+    "meta": ("name", "value"),
+    "schemas": ("service", "document"),
+    "tokens": _TOKEN_FIELDS,
+    "recipients": ("service", "public_key"),
+}
 _UPDATE_RECORD = "UPDATE revisions SET config = ?, checksum = ? WHERE environment = ? AND service = ? AND revision = ?"
 _DELETE_APPLIED = "DELETE FROM applied WHERE service = ? AND instance = ?"
 _SELECT_NEWEST = f"""
@@ -212,7 +225,6 @@ _SELECT_SEALED = "SELECT rowid FROM revisions WHERE instr(config, CAST('sealed:v
 _SELECT_CONTENT = "SELECT environment, service, config FROM revisions WHERE rowid = ?"
 _UPDATE_CONTENT = "UPDATE revisions SET config = ? WHERE rowid = ?"
 _SELECT_ALL = f"SELECT {_COLUMNS} FROM revisions WHERE service = ?"  # noqa: S608 - constant
-_SELECT_RECIPIENTS = "SELECT service, public_key FROM recipients"
 _MAX_REVISION = 2**63 - 1
 _FIELDS = tuple(name.strip() for name in _COLUMNS.split(","))
 _LISTS = frozenset({"changed", "restart_required"})
@@ -262,12 +274,13 @@ class Store:
         self.on_abort: Callable[[Exception], None] = lambda _error: None
 
     @classmethod
-    async def open(cls, path: Path, chain: Chain) -> "Store":
+    async def open(cls, path: Path, chain: Chain, *, adopt: bool = False) -> "Store":
         """Open or create the database and bring its schema up to date.
 
         Args:
             path: The SQLite file.
             chain: Links what is written.
+            adopt: Take the rows of a database from before they had codes for what was written.
 
         Raises:
             StoreError: It is damaged, or of a newer aliciacfg.
@@ -275,7 +288,7 @@ class Store:
         writer = _Connection(lambda: _connect(path), 64)
         try:
             await writer
-            await writer.run(lambda connection: _migrate(connection, chain))
+            await writer.run(lambda connection: _migrate(connection, chain, adopt=adopt))
             reader = _Connection(lambda: _connect(path), 64)
             await reader
         except BaseException as error:
@@ -387,10 +400,8 @@ class Store:
         return await self._reader.run(_load_applied)
 
     async def recipients(self) -> list[Recipient]:
-        """The keys that services' secrets are sealed to."""
-        return await self._reader.run(
-            lambda connection: [Recipient(*row) for row in connection.execute(_SELECT_RECIPIENTS)]
-        )
+        """The keys that services' secrets are sealed to; of a row that was tampered with there is none."""
+        return await self._reader.run(lambda connection: _load_recipients(connection, self._chain))
 
     async def all_of(self, service: str) -> list[Record]:
         """Every revision of a service, in all environments; without those that nobody ever wrote so.
@@ -401,8 +412,8 @@ class Store:
         return await self._read(lambda connection: list(_records(connection.execute(_SELECT_ALL, (service,)))))
 
     async def tokens(self) -> list[Token]:
-        """Every token that was ever made."""
-        return await self._reader.run(_load_tokens)
+        """Every token that was ever made, and those that somebody put into the database."""
+        return await self._reader.run(lambda connection: _load_tokens(connection, self._chain))
 
     async def verify(self) -> Findings:
         """Compare every row with the keyed chain, on a connection of its own; other work goes on meanwhile.
@@ -575,10 +586,12 @@ def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings
         verifier.feed(_chained(found, verifier, "sequence > ?", (after,)))
         verifier.feed(_chained(found, verifier, "sequence IS NULL", ()))
         verifier.check_overlays(_coded_overlays(found.execute(_SELECT_OVERLAYS), verifier))
+        for table in _STANDING_COLUMNS:
+            verifier.check_rows(table, _coded_rows(found, table))
         return verifier.end(found.execute(_SELECT_CHAIN_END).fetchone())
 
 
-def reseal_file(path: Path, chain: Chain, reseal: Callable[[bytes, str, str], bytes]) -> None:
+def reseal_file(path: Path, chain: Chain, reseal: Callable[[bytes, str, str], bytes], *, adopt: bool = False) -> None:
     """Seal every stored configuration and overlay of a database anew, all or none; no daemon may be using it.
 
     The chain confirms the rows as before: it covers their secrets in the open.
@@ -587,13 +600,14 @@ def reseal_file(path: Path, chain: Chain, reseal: Callable[[bytes, str, str], by
         path: The SQLite file.
         chain: Links overlays, of which it covers the sealed form.
         reseal: Makes the new document from the stored one, its environment and its service.
+        adopt: As for ``Store.open``.
 
     Raises:
         StoreError: It cannot be read or written.
     """
     try:
         with contextlib.closing(_connect(path)) as connection:
-            _migrate(connection, chain)
+            _migrate(connection, chain, adopt=adopt)
             _reseal(connection, chain, reseal)
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be sealed anew, and stays as it was: {error}") from error
@@ -653,16 +667,23 @@ def _lenient(text: bytes) -> str:
     return text.decode(errors="replace")
 
 
-def _migrate(connection: sqlite3.Connection, chain: Chain) -> None:
+def _migrate(connection: sqlite3.Connection, chain: Chain, *, adopt: bool) -> None:
     (done,) = connection.execute("PRAGMA user_version").fetchone()
     if done > len(_MIGRATIONS):
         raise sqlite3.DatabaseError(
             f"its schema has version {done}, this aliciacfg knows {len(_MIGRATIONS)}: run the newer aliciacfg"
         )
+    if 0 < done < _STANDING and not adopt:
+        raise sqlite3.DatabaseError(
+            "it has the form that an older aliciacfg wrote, and its keys have written a newer one since: somebody put "
+            "it back"
+        )
     for number, script in enumerate(_MIGRATIONS[done:], start=done + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number};")
         if number == _CHAINED:
             _adopt_rows(connection, chain)
+        elif number == _STANDING:
+            _adopt_standing(connection, chain)
         connection.execute("COMMIT")
 
 
@@ -693,6 +714,22 @@ def _adopt_rows(connection: sqlite3.Connection, chain: Chain) -> None:
     connection.execute(_UPSERT_CHAIN_END, chain.seal_end(sequence, mac, overlays))
 
 
+def _adopt_standing(connection: sqlite3.Connection, chain: Chain) -> None:
+    """Give the rows of a database from before they had codes theirs; once, as ``_adopt_rows``."""
+    tail = _Tail(connection, chain)
+    for table in _STANDING_COLUMNS:
+        for row, _ in list(_coded_rows(connection, table)):
+            tail.put(table, row)
+    tail.write()
+
+
+def _coded_rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[_Row, object]]:
+    """The rows of a table whose rows have a code each, and their codes."""
+    columns = ", ".join(_STANDING_COLUMNS[table])
+    for *row, code in connection.execute(f"SELECT {columns}, mac FROM {table}"):  # noqa: S608 - constants
+        yield tuple(row), code
+
+
 def _load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
     return StoredState(
         [_newest(row, chain) for row in connection.execute(_SELECT_NEWEST)],
@@ -718,9 +755,22 @@ def _load_audit(connection: sqlite3.Connection, wanted: tuple[int, str | None, s
     return [msgspec.convert(dict(zip(names, row, strict=True)), Audited) for row in cursor]
 
 
-def _load_tokens(connection: sqlite3.Connection) -> list[Token]:
-    rows = connection.execute(f"SELECT {', '.join(_TOKEN_FIELDS)} FROM tokens")  # noqa: S608 - constant
-    return [msgspec.convert(dict(zip(_TOKEN_FIELDS, row, strict=True)), Token) for row in rows]
+def _load_tokens(connection: sqlite3.Connection, chain: Chain) -> list[Token]:
+    tokens: list[Token] = []
+    for row, code in _coded_rows(connection, "tokens"):
+        confirmed = chain.confirms_row("tokens", row, code)
+        with contextlib.suppress(msgspec.MsgspecError):
+            values = {**dict(zip(_TOKEN_FIELDS, row, strict=True)), "confirmed": confirmed}
+            tokens.append(msgspec.convert(values, Token))
+    return tokens
+
+
+def _load_recipients(connection: sqlite3.Connection, chain: Chain) -> list[Recipient]:
+    return [
+        msgspec.convert(dict(zip(Recipient.__struct_fields__, row, strict=True)), Recipient)
+        for row, code in _coded_rows(connection, "recipients")
+        if chain.confirms_row("recipients", row, code)
+    ]
 
 
 def _load_applied(connection: sqlite3.Connection) -> list[Applied]:
@@ -740,9 +790,11 @@ class _Tail:
         if end is None:
             # Rows may have been cut off. Going on as if nothing was would hide it: this is told for ever.
             self._sequence, self._mac = last, TORN
-            self._overlays = total(START, *self._codes("SELECT mac FROM overlays"))
+            tables = ("overlays", *_STANDING_COLUMNS)
+            codes = [code for table in tables for code in self._codes(f"SELECT mac FROM {table}")]  # noqa: S608 - constants
+            self._standing = total(START, *codes)
         else:
-            self._sequence, self._mac, self._overlays, _ = end
+            self._sequence, self._mac, self._standing, _ = end
             # What somebody put behind the end must not be in the way of what comes.
             self._sequence = max(self._sequence, last)
 
@@ -760,20 +812,33 @@ class _Tail:
         """Replace an overlay, or drop it."""
         self._changed = True
         key = overlay.environment, overlay.service
-        self._overlays = total(self._overlays, *self._codes(_SELECT_OVERLAY_CODE, key))
+        self._standing = total(self._standing, *self._codes(_SELECT_OVERLAY_CODE, key))
         if overlay.patch is None:
             self._connection.execute(_DELETE_OVERLAY, key)
         else:
-            self._overlays = total(self._overlays, self._chain.seal_overlay(overlay))
+            self._standing = total(self._standing, self._chain.seal_overlay(overlay))
             self._connection.execute(_UPSERT_OVERLAY, _overlay_row(overlay, self._chain))
+
+    def put(self, table: str, row: _Row) -> None:
+        """Add another standing row, or replace the one with the same key."""
+        self._changed = True
+        columns = _STANDING_COLUMNS[table]
+        code = self._chain.seal_row(table, row)
+        old = self._codes(f"SELECT mac FROM {table} WHERE {columns[0]} = ?", row[:1])  # noqa: S608 - constants
+        self._standing = total(self._standing, *old, code)
+        places = ",".join("?" * (len(columns) + 1))
+        self._connection.execute(
+            f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}, mac) VALUES ({places})",  # noqa: S608 - constants
+            (*row, code),
+        )
 
     def write(self) -> None:
         """Note the end down, if it moved."""
         if self._changed:
-            end = self._chain.seal_end(self._sequence, self._mac, self._overlays)
+            end = self._chain.seal_end(self._sequence, self._mac, self._standing)
             self._connection.execute(_UPSERT_CHAIN_END, end)
 
-    def _codes(self, query: str, parameters: tuple[str, ...] = ()) -> list[bytes]:
+    def _codes(self, query: str, parameters: _Row = ()) -> list[bytes]:
         return [code for (code,) in self._connection.execute(query, parameters) if isinstance(code, bytes)]
 
 
@@ -787,6 +852,8 @@ def _apply(connection: sqlite3.Connection, chain: Chain, writes: list[Write]) ->
                 tail.append(row)
             for overlay in write.overlays:
                 tail.replace(overlay)
+            for table, row in _standing_rows(write):
+                tail.put(table, row)
             _apply_rest(connection, write)
         tail.write()
         connection.execute("COMMIT")
@@ -802,25 +869,25 @@ def _apply_rest(connection: sqlite3.Connection, write: Write) -> None:
         connection.execute(_UPSERT_OUTBOX, (item.subject, item.sequence, item.payload, item.pending))
     for item in write.confirmed:
         connection.execute(_CONFIRM_OUTBOX, (item.subject, item.sequence))
-    for schema in write.schemas:
-        connection.execute(_UPSERT_SCHEMA, (schema.service, schema.document))
     for applied in write.applied:
         connection.execute(_UPSERT_APPLIED, msgspec.structs.astuple(applied))
     for applied in write.forgotten:
         connection.execute(_DELETE_APPLIED, (applied.service, applied.instance))
-    _apply_access(connection, write)
     for record in write.resealed:
         place = (record.environment, record.service, record.revision)
         connection.execute(_UPDATE_RECORD, (record.config, record.checksum, *place))
-    for name, value in write.meta:
-        connection.execute(_UPSERT_META, (name, value))
 
 
-def _apply_access(connection: sqlite3.Connection, write: Write) -> None:
+def _standing_rows(write: Write) -> Iterator[tuple[str, _Row]]:
+    """The standing rows of a write, overlays left out, with their tables."""
+    for schema in write.schemas:
+        yield "schemas", (schema.service, schema.document)
     for token in write.tokens:
-        connection.execute(_UPSERT_TOKEN, msgspec.structs.astuple(token))
+        yield "tokens", tuple(getattr(token, name) for name in _TOKEN_FIELDS)
     for recipient in write.recipients:
-        connection.execute(_UPSERT_RECIPIENT, (recipient.service, recipient.public_key))
+        yield "recipients", (recipient.service, recipient.public_key)
+    for row in write.meta:
+        yield "meta", row
 
 
 def _row(record: Record) -> _Row:

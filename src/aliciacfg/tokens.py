@@ -61,7 +61,8 @@ def verify(text: str, known: Mapping[str, Token], *, now: float) -> Token:
         now: Unix seconds.
 
     Raises:
-        Unauthorized: It is malformed, unknown, revoked or expired. Only its bearer is told of the last two.
+        Unauthorized: It is malformed, unknown, put into the database by somebody else, revoked or expired. Only its
+            bearer is told of the last three.
     """
     form = _FORM.fullmatch(text)
     if form is None:
@@ -70,6 +71,8 @@ def verify(text: str, known: Mapping[str, Token], *, now: float) -> Token:
     right = hmac.compare_digest(_digest(text), _NO_DIGEST if found is None else found.digest)
     if found is None or not right:
         raise Unauthorized(f"The token is not known; {_MAKE_ONE}.")
+    if not found.confirmed:
+        raise Unauthorized(f"The token {found.token_id} is not as it was written; revoke it and {_MAKE_ONE}.")
     if found.revoked is not None:
         raise Unauthorized(f"The token {found.token_id} was revoked; {_MAKE_ONE}.")
     if found.expires is not None and found.expires <= now:

@@ -277,6 +277,8 @@ def _until(expires: Json) -> str:
 def _state(item: JsonObject) -> str:
     if item.get("revoked") is not None:
         return f"revoked {_when(item['revoked'])}"
+    if item.get("confirmed") is False:
+        return "not as it was written: proves nobody"
     return _until(item.get("expires"))
 
 

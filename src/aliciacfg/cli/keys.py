@@ -183,7 +183,7 @@ def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
         return result.document
 
     if path.exists():
-        reseal_file(path, Chain(keyring), sealed_anew)
+        reseal_file(path, Chain(keyring), sealed_anew, adopt=not file.chained)
     return list(left)
 
 
