@@ -26,8 +26,9 @@ FROM python:3.11-slim-bookworm
 # group of the broker in its image: it reads what `aliciacfg setup /access` writes.
 ARG UID=1000
 ARG GID=1000
-RUN groupadd --gid "$GID" aliciacfg \
-    && useradd --uid "$UID" --gid "$GID" --home-dir /app --no-create-home --shell /usr/sbin/nologin aliciacfg \
+# Not unique: the ids of whoever owns the mounted files may be ones that Debian has already.
+RUN groupadd --non-unique --gid "$GID" aliciacfg \
+    && useradd --non-unique --uid "$UID" --gid "$GID" --home-dir /app --no-create-home --shell /usr/sbin/nologin aliciacfg \
     && install --directory --owner "$UID" --group "$GID" --mode 0700 /data \
     && install --directory --owner "$UID" --group 1883 --mode 0750 /access \
     && install --directory --owner "$UID" --group "$GID" /app

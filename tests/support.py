@@ -313,6 +313,32 @@ def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120) -> Seen:
     return Seen(seen.decode(), process.wait(20))
 
 
+def typing(daemon: Daemon, *arguments: str, keys: str, environ: dict[str, str] | None = None) -> str:
+    """What a person sees who types ``keys``, the echo included."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aliciacfg", *arguments],
+        cwd=daemon.directory,
+        env={**daemon.environment(), "TERM": "xterm", "COLUMNS": "160", **(environ or {})},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen, lines = b"", keys.splitlines(keepends=True)
+    # Linux ends the reading side of a terminal with an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 65536):
+            seen += part
+            # Only what asks is answered: before, the terminal would still echo.
+            if lines and seen.endswith(b": "):
+                os.write(ours, lines.pop(0).encode())
+    os.close(ours)
+    process.wait(20)
+    return seen.decode()
+
+
 @dataclass(frozen=True)
 class Message:
     topic: str

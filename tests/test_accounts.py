@@ -36,7 +36,7 @@ def test_a_password_of_ones_own_is_enough(tmp_path: Path):
             f"services: {{b: {{{password('of-b')}}}, c: {{{password('of-d')}}}, e: {{{password(None)}}}}}"
         ),
     )
-    assert accounts.without_password(found) == ["a", "c", "d", "e", "f"]
+    assert accounts.without_password(found, {}) == ["a", "c", "d", "e", "f"]
 
 
 def test_what_the_secrets_file_says_is_somebodys_decision(tmp_path: Path):
@@ -45,15 +45,38 @@ def test_what_the_secrets_file_says_is_somebodys_decision(tmp_path: Path):
     shared = f"defaults: {{{password('everybodys')}}}"
     told = f"services: {{a: {{{password('same')}}}, b: {{{password('same')}}}, c: {{{password('sealed:v1:x:y')}}}}}"
     found = environment(tmp_path / "some", base=base, dev=shared, dev_secrets=told)
-    assert accounts.without_password(found) == ["d"]
+    assert accounts.without_password(found, {}) == ["d"]
     found = environment(tmp_path / "all", base=base, dev_secrets=shared)
-    assert accounts.without_password(found) == []
+    assert accounts.without_password(found, {}) == []
+
+
+def test_what_was_changed_at_run_time_counts(tmp_path: Path):
+    """A password of one's own needs no other; the same as somebody else's, or the default for all, is none."""
+    found = environment(
+        tmp_path / "environments",
+        base="services: {a: {}, b: {}, c: {}, d: {}}",
+        dev=f"defaults: {{{password('everybodys')}}}\nservices: {{d: {{{password('of-d')}}}}}",
+    )
+    recorded = {"a": "of-a", "b": "of-b", "c": "everybodys", "d": "of-b", "guest": "everybodys"}
+    assert accounts.without_password(found, recorded) == ["b", "c", "d"]
+    assert accounts.with_default_password(found, recorded) == ["c", "guest"]
+
+
+def test_a_default_of_the_secrets_file_is_no_default_for_all(tmp_path: Path):
+    """Only whoever may read secrets knows it; nor is a number one, which is no password."""
+    found = environment(
+        tmp_path / "environments",
+        base="services: {a: {}, b: {}}\ndefaults: {mqtt_config: {password: 7}}",
+        dev_secrets=f"defaults: {{{password('of-the-secrets')}}}\nservices: {{c: {{}}}}",
+    )
+    assert accounts.with_default_password(found, {"a": "of-the-secrets", "b": "7"}) == []
+    assert accounts.only_in_secrets(found) == ["c"]
 
 
 def test_the_home_in_development_needs_one_for_every_service():
     """dev.yaml has one password for all of them, which everybody may know."""
     sources = layers.load(environments_dir=ROOT / "environments", schemas_dir=ROOT / "schemas", variables={})
-    assert accounts.without_password(sources.environments["dev"]) == SERVICES
+    assert accounts.without_password(sources.environments["dev"], {}) == SERVICES
 
 
 @pytest.mark.parametrize(

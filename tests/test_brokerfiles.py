@@ -9,7 +9,7 @@ import pytest
 from aliciacfg import access
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.mqtt.acl import access_list
-from aliciacfg.mqtt.brokerfiles import ACL, PASSWORDS, write_broker_files
+from aliciacfg.mqtt.brokerfiles import ACL, PASSWORDS, is_complete, prepare_directory, write_broker_files
 
 
 def listing(*services: str) -> str:
@@ -20,15 +20,18 @@ def users(directory: Path) -> list[str]:
     return [line.partition(":")[0] for line in (directory / PASSWORDS).read_text().splitlines()]
 
 
-def add(directory: Path, line: str) -> None:
+def add(directory: Path, line: bytes) -> None:
     """As ``mosquitto_passwd`` does."""
-    with (directory / PASSWORDS).open("a") as file:
+    with (directory / PASSWORDS).open("ab") as file:
         file.write(line)
 
 
 def test_both_files_are_for_the_broker_alone(tmp_path: Path):
     """The directory is made; what is written has its group, and nobody else reads it."""
     directory = tmp_path / "access"
+    prepare_directory(directory)
+    assert list(directory.iterdir()) == []
+    assert not is_complete(directory)
     write_broker_files(directory, access=listing("a"), passwords={"a": "of-a"})
     assert stat.S_IMODE(directory.stat().st_mode) & 0o007 == 0
     for name in (ACL, PASSWORDS):
@@ -37,7 +40,19 @@ def test_both_files_are_for_the_broker_alone(tmp_path: Path):
     assert (directory / ACL).read_text() == listing("a")
     assert users(directory) == ["a"]
     assert "of-a" not in (directory / PASSWORDS).read_text()
+    prepare_directory(directory)
     assert {path.name for path in directory.iterdir()} == {ACL, PASSWORDS}
+    assert is_complete(directory)
+
+
+@pytest.mark.parametrize("name", [ACL, PASSWORDS])
+def test_a_directory_in_which_a_file_cannot_be_is_told_before(tmp_path: Path, name: str):
+    """Before any password is made for it; as is one whose parent is not there."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(OSError, match=name):
+        prepare_directory(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        prepare_directory(tmp_path / "a" / "b")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory to another group")
@@ -53,13 +68,23 @@ def test_the_group_is_that_of_the_directory(tmp_path: Path):
 def test_users_of_others_keep_their_lines(tmp_path: Path):
     """Those added by hand stay, comments too; a service that is gone cannot log in any more."""
     write_broker_files(tmp_path, access=listing("a", "b"), passwords={"a": "of-a", "b": "of-b"})
-    add(tmp_path, "# people\nzigbee2mqtt:$7$101$c2FsdA==$a2V5\n")
+    add(tmp_path, b"# people\nzigbee2mqtt:$7$101$c2FsdA==$a2V5\n")
     write_broker_files(tmp_path, access=listing("a"), passwords={"a": "other"})
     assert users(tmp_path) == ["a", "# people", "zigbee2mqtt"]
     # Added by hand in the name of a service: the configuration's password counts.
-    add(tmp_path, "c:$7$101$c2FsdA==$a2V5\n")
+    add(tmp_path, b"c:$7$101$c2FsdA==$a2V5\n")
     write_broker_files(tmp_path, access=listing("a", "c"), passwords={"a": "of-a", "c": "of-c"})
     assert users(tmp_path) == ["a", "c", "# people", "zigbee2mqtt"]
+
+
+def test_lines_of_others_stay_byte_for_byte(tmp_path: Path):
+    """Whatever their encoding; only a newline ends a line. What does not end in one is ended."""
+    odd = "b\x85c\u2028d:$7$101$c2FsdA==$a2V5".encode()
+    write_broker_files(tmp_path, access=listing("a"), passwords={"a": "of-a"})
+    add(tmp_path, b"# f\xfcr G\xe4ste\n" + odd)
+    for _ in range(2):
+        write_broker_files(tmp_path, access=listing("a"), passwords={"a": "of-a"})
+        assert (tmp_path / PASSWORDS).read_bytes().split(b"\n")[1:] == [b"# f\xfcr G\xe4ste", odd, b""]
 
 
 def test_an_administrator_of_the_rules_keeps_a_line_that_was_added(tmp_path: Path):

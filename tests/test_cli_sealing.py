@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import pty
 import stat
 import subprocess
 import sys
@@ -19,7 +17,7 @@ from aliciacfg.keyfile import KeyFile
 from aliciacfg.resealing import reseal
 from aliciacfg.sealing import PrivateKey, PublicKey
 from aliciacfg.store import StoreError, reseal_file, sealed_with, verify_file
-from support import ROOT, Broker, Daemon, client, files_under, free_port, wait_until
+from support import ROOT, Broker, Daemon, client, files_under, free_port, typing, wait_until
 
 SECRET = "planted-by-hand-5e1f"
 
@@ -49,30 +47,7 @@ class Person:
 
     def type(self, *arguments: str, keys: str = "") -> str:
         """What a person sees who types ``keys``, the echo included."""
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "aliciacfg", *arguments],
-            cwd=self.daemon.directory,
-            env=self.environ,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        seen, lines = b"", keys.splitlines(keepends=True)
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:
-                break
-            seen += part
-            # Only what asks is answered: before, the terminal would still echo.
-            if lines and seen.endswith(b": "):
-                os.write(ours, lines.pop(0).encode())
-        os.close(ours)
-        process.wait(20)
-        return seen.decode()
+        return typing(self.daemon, *arguments, keys=keys, environ=self.environ)
 
 
 @pytest.fixture
@@ -153,7 +128,7 @@ def test_a_secret_is_typed_twice_and_not_shown(person: Person):
         (["--service", "a", "--pointer", "x"], "x", 2, "does not begin with"),
         (["--service", "a", "--key-file", "{file}", "--accept-new-key", "0"], "x", 2, "--accept-new-key"),
         (["--service", "a", "--key-file", "{file}", SECRET], "x", 2, "unexpected extra argument"),
-        (["--service", "a", "--key-file", "{file}"], "", 4, "there is no secret"),
+        (["--service", "a", "--key-file", "{file}"], "", 4, "standard input is empty"),
         (["--service", "a", "--key-file", "{file}"], b"\xff", 4, "not UTF-8"),
         (["--service", "a", "--key-file", "none.json"], "x", 1, "none.json"),
         (["--service", "a", "--key-file", '{"key_id": "0", "public_key": "AAAA"}'], "x", 4, "cannot be used"),

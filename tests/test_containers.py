@@ -142,9 +142,8 @@ def test_each_waits_for_what_it_needs(compose, home):
     """First the set-up, once and without a network; then the broker; then the daemon."""
     made = compose["services"]["setup"]
     assert made["network_mode"] == "none"
-    assert not made.keys() & {"restart", "depends_on", "ports", "build"}
-    assert made["image"] == home["image"]
-    assert "build" in home
+    assert not made.keys() & {"restart", "depends_on", "ports"}
+    assert {name: made[name] for name in ("image", "build")} == {name: home[name] for name in ("image", "build")}
     assert compose["services"]["alicia_bus_core"]["depends_on"] == {
         "setup": {"condition": "service_completed_successfully"}
     }
@@ -157,7 +156,7 @@ def test_each_waits_for_what_it_needs(compose, home):
 def test_what_the_setup_writes_the_broker_reads(compose):
     """By the group that it runs as in its image; the broker itself changes nothing there."""
     made, broker = compose["services"]["setup"], compose["services"]["alicia_bus_core"]
-    assert made["command"] == ["setup", "/access"]
+    assert made["command"] == ["setup", "--or-keep", "/access"]
     assert made["group_add"] == ["1883"]
     assert "alicia_bus_access:/access" in made["volumes"]
     assert "alicia_bus_access:/access:ro" in broker["volumes"]
@@ -236,6 +235,13 @@ def test_the_broker_takes_the_projects_settings(compose):
     assert config["persistence_location"].rstrip("/") in targets
     assert config["allow_anonymous"] == "false"
     assert {str(Path(config[name]).parent) for name in ("password_file", "acl_file")} < set(targets)
+
+
+def test_no_advice_stops_a_container_for_good(compose):
+    """A signal sent by ``docker compose kill`` counts as stopping it by hand: it does not come back after a boot."""
+    texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "compose.yaml", *(ROOT / "docs").glob("*.md"))]
+    assert not [text for text in texts if re.search(r"(docker|compose) kill (-s|--signal)", text)]
+    assert "tmpfs" in compose["services"]["alicia_bus_core"]
 
 
 # Dockerfile
@@ -442,6 +448,15 @@ def test_compose_takes_a_password_from_outside(composed: Composed):
     assert not list((composed.directory / "alicia_config_data").glob("mqtt*"))
     secrets = (composed.directory / "environments" / "dev-secrets.yaml").read_text()
     assert "password: from outside\n" in secrets
+
+
+def test_an_edit_that_is_wrong_does_not_keep_the_home_down(composed: Composed):
+    """At the next start the broker has what it had, and what is wrong is told."""
+    assert composed.set_up().returncode == 0
+    dev = composed.directory / "environments" / "dev.yaml"
+    dev.write_text(f"{dev.read_text()}\n  - broken")
+    done = composed.set_up()
+    assert (done.returncode, "environments/dev.yaml" in done.stderr) == (0, True)
 
 
 def test_a_set_up_that_fails_says_why(composed: Composed):

@@ -49,7 +49,7 @@ def forms(secret: str) -> dict[str, bytes]:
     found = {
         "open": raw,
         "hex": raw.hex().encode(),
-        "url": urllib.parse.quote(secret.replace("-", "%2D")).encode(),
+        "url": secret.replace("-", "%2D").encode(),
         "utf-16": secret.encode("utf-16-le"),
         "reversed": raw[::-1],
     }
@@ -403,9 +403,15 @@ def test_the_search_would_find_them(lived: Lived):
     assert b"sealed:v1:" in b"".join(lived.artefacts["disk"].values())
     assert any(b'"password":"***"' in content for content in lived.artefacts["bus"].values())
     raw = PLANTED["mqtt"].encode()
-    for before in (b"", b"a", b"bc"):
-        packed = base64.b64encode(before + raw + b"after")
-        assert any(look in packed for name, look in FORMS["mqtt"].items() if name.startswith("base64"))
+    looks = FORMS["mqtt"]
+    for offset, before in enumerate((b"", b"a", b"bc")):
+        assert looks[f"base64 at {offset}"] in base64.b64encode(before + raw + b"after")
+        assert looks[f"url-safe base64 at {offset}"] in base64.urlsafe_b64encode(before + raw + b"after")
+    assert looks["url"] == urllib.parse.quote(raw).replace("-", "%2D").encode()
+    assert bytes.fromhex(looks["hex"].decode()) == looks["reversed"][::-1] == looks["open"] == raw
+    assert looks["utf-16"].decode("utf-16-le").encode() == raw
+    assert hashlib.sha256(raw).hexdigest().encode() in looks.values()
+    assert hashlib.md5(json.dumps(raw.decode()).encode()).hexdigest().encode() in looks.values()
 
 
 def test_every_operation_was_asked_for(lived: Lived):
@@ -415,7 +421,8 @@ def test_every_operation_was_asked_for(lived: Lived):
 
 
 def test_files_that_hold_secrets_are_their_owners_alone(lived: Lived):
-    """Keys and token whatever the umask; a secrets file that passwords were put into is closed to others."""
+    """Keys and token; a secrets file that passwords were put into is closed to others."""
     data = lived.daemon.data
-    for path in (data / "keys.json", data / "admin.token", lived.secrets):
-        assert stat.S_IMODE(path.stat().st_mode) & 0o007 == 0, path
+    for path in (data / "keys.json", data / "admin.token"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert stat.S_IMODE(lived.secrets.stat().st_mode) & 0o007 == 0

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import stat
 import subprocess
 import time
@@ -19,7 +20,7 @@ from ruamel.yaml import YAML
 from aliciacfg.errors import SettingsError
 from aliciacfg.mqtt.addresses import broker_address
 from aliciacfg.settings import resolve
-from support import SERVICES, Broker, Client, Daemon, aliciacfg, client, free_port, on_terminal
+from support import SECONDS, SERVICES, Broker, Client, Daemon, aliciacfg, client, free_port, typing
 
 ACCESS = "access"
 
@@ -47,6 +48,12 @@ def locked(home: Daemon) -> Iterator[Broker]:
 
 def setup(daemon: Daemon, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return aliciacfg(daemon, "setup", ACCESS, *arguments, stdin=stdin)
+
+
+def untouched(daemon: Daemon) -> bool:
+    """No password was made, and nothing was written for the broker."""
+    secrets = daemon.environments / "dev-secrets.yaml"
+    return not secrets.exists() and list((daemon.directory / ACCESS).glob("*")) == []
 
 
 def password(daemon: Daemon, service: str) -> str:
@@ -155,18 +162,19 @@ async def test_a_person_is_a_user_too(home: Daemon, locked: Broker):
         request = {"patch": {"limits": {"x": 1}}, "reply_to": "alicia/reply/operator/1"}
         await mqtt.publish("alicia/config/patch/tts_service/operator", request)
         assert (await mqtt.next()).json["changed"] == ["/limits/x"]
-    refused = await asyncio.to_thread(setup, home, "--user", "voice_router", stdin="mine\n")
-    assert (refused.returncode, "voice_router is a service" in refused.stderr) == (2, True)
 
 
-def test_a_person_types_the_password_unseen(home: Daemon, locked: Broker):
-    """Nothing on standard input is no password."""
-    refused = setup(home, "--user", "operator", stdin="\n")
-    assert (refused.returncode, "standard input is empty" in refused.stderr) == (4, True)
-    seen = on_terminal(home, "setup", ACCESS)
-    assert seen.returncode == 0
-    assert seen.text == "access holds the access list and the passwords of 22 users in dev\n"
-    assert locked.process is not None
+async def test_a_person_types_the_password_unseen(home: Daemon, locked: Broker):
+    """Twice; only what was done is shown, and it is the password."""
+    seen = await asyncio.to_thread(
+        typing, home, "setup", ACCESS, "--user", "operator", keys="typed unseen\ntyped unseen\n"
+    )
+    assert "typed unseen" not in seen
+    assert f"{ACCESS} holds the access list and the passwords of {len(SERVICES) + 1} users in dev" in seen
+    locked.reload()
+    end = time.monotonic() + SECONDS
+    while not await lets_in(locked, "operator", "typed unseen"):
+        assert time.monotonic() < end
 
 
 def test_an_environment_that_lacks_more_than_passwords_says_what(home: Daemon):
@@ -175,8 +183,8 @@ def test_an_environment_that_lacks_more_than_passwords_says_what(home: Daemon):
     refused = setup(home)
     assert refused.returncode == 4
     assert "made passwords in environments/prod-secrets.yaml" in refused.stderr
-    assert "environments/prod.yaml:42: ai_service /settings/grok_api_key: is missing" in refused.stderr
-    assert not (home.directory / ACCESS).exists()
+    assert re.search(r"environments/prod.yaml:\d+: ai_service /settings/grok_api_key: is missing", refused.stderr)
+    assert list((home.directory / ACCESS).iterdir()) == []
     key = json.dumps("of-grok")
     for service in ("ai_service", "grok_integration"):
         place = f"/services/{service}/settings/grok_api_key"
@@ -192,23 +200,98 @@ def test_an_environment_that_lacks_more_than_passwords_says_what(home: Daemon):
         ({"MQTT_PASSWORD_FILE": "nowhere/mqtt.password"}, 2, "MQTT_PASSWORD_FILE: nowhere/mqtt.password cannot be"),
         ({"MQTT_USERNAME": "a b"}, 4, "set MQTT_USERNAME"),
         ({"ALICIACFG_ENVIRONMENTS_DIR": "nowhere"}, 4, "directory nowhere cannot be read"),
+        ({"user": "a:b", "stdin": "x"}, 2, "'a:b' cannot name a requester"),
+        ({"user": "voice_router", "stdin": "x"}, 2, "voice_router is a service"),
+        ({"user": "Operator", "stdin": "\n"}, 4, "standard input is empty; expected there: Password of Operator"),
     ],
 )
 def test_what_cannot_be_set_up_is_told(home: Daemon, environ: dict[str, str], code: int, words: str):
-    """With what to set."""
+    """With what to set; and before any password is made."""
+    given = {name: environ.pop(name) for name in ("user", "stdin") if name in environ}
     home.environ |= environ
-    refused = setup(home)
+    user = ("--user", given["user"]) if "user" in given else ()
+    refused = setup(home, *user, stdin=given.get("stdin", ""))
     assert (refused.returncode, words in refused.stderr) == (code, True), refused.stderr
-    assert not (home.directory / ACCESS).exists()
+    assert untouched(home)
 
 
 def test_what_cannot_be_written_is_told_with_what_to_do(home: Daemon):
-    """As in a container whose user does not own what is mounted: where, and who could not write it."""
+    """As in a container whose user does not own what is mounted: what, and who could not; before anything is made."""
     (home.directory / ACCESS / "acl").mkdir(parents=True)
     refused = setup(home)
     assert refused.returncode == 1
-    assert "the broker's files in access cannot be written" in refused.stderr
-    assert f"this user (id {os.geteuid()})" in refused.stderr
+    assert f"cannot be kept in {ACCESS}: Is a directory ({ACCESS}/acl); this user (id {os.geteuid()})" in refused.stderr
+    assert not (home.environments / "dev-secrets.yaml").exists()
+    assert not (home.data / "mqtt.password").exists()
+
+
+def test_files_that_became_invalid_change_nothing(home: Daemon, locked: Broker):
+    """They are told; what the broker knows and what is recorded stay as they fit together, with or without a daemon."""
+    files = {path: path.read_bytes() for path in (home.directory / ACCESS).iterdir()}
+    base = home.environments / "base.yaml"
+    before = base.read_text()
+    base.write_text(f"{before}\n  bell: {{mqtt_config: {{port: x}}, api_config: {{port: 8099}}}}\n")
+    for keeps, code in (((), 4), (("--or-keep",), 0)):
+        refused = setup(home, *keeps)
+        assert refused.returncode == code
+        assert "bell /mqtt_config/port: found 'x'" in refused.stderr
+        assert ("stay as they are" in refused.stderr) is bool(keeps)
+        assert {path: path.read_bytes() for path in (home.directory / ACCESS).iterdir()} == files
+    # The daemon starts on what it recorded, and its broker lets it in.
+    home.start()
+    health = home.http("GET", "/health").json
+    assert (health["status"], health["mqtt_connected"]) == ("degraded", True)
+    assert setup(home).returncode == 4
+    base.write_text(before + "}{")
+    assert setup(home, "--or-keep").returncode == 0
+    base.write_text(before)
+    assert setup(home).returncode == 0
+    assert locked.process is not None
+
+
+def test_at_the_first_start_there_is_nothing_to_keep(home: Daemon):
+    """Without both files the broker could not start."""
+    (home.environments / "dev.yaml").write_text("defaults: [")
+    assert setup(home, "--or-keep").returncode == 4
+
+
+def test_a_service_that_registered_by_itself_is_not_let_in(make_daemon: Callable[..., Daemon]):
+    """Its password is the default, which everybody who reads the files knows; it is named."""
+    home = make_daemon(environ={"MQTT_PASSWORD_FILE": "data/mqtt.password"}).prepare()
+    (home.directory / "data").mkdir()
+    (home.directory / "data" / "mqtt.password").write_text("of the daemon\n")
+    home.start()
+    document = home.config("voice_router")["config"] | {"service_name": "guest"}
+    document["mqtt_config"] |= {"username": "guest", "password": "alicia-dev-only"}
+    assert home.http("PUT", "/config/guest", document).status == 201
+    done = setup(home)
+    assert done.returncode == 0, done.stderr
+    assert "guest: not let in with the password that is a default for all" in done.stderr
+    assert json.loads(done.stdout)["users"] == SERVICES
+    assert "guest" not in (home.directory / ACCESS / "passwords").read_text()
+    assert home.http("PATCH", "/config/guest", {"mqtt_config": {"password": "its own"}}).status == 200
+    assert "guest" in json.loads(setup(home).stdout)["users"]
+
+
+def test_a_password_given_at_run_time_stays_the_services_own(make_daemon: Callable[..., Daemon]):
+    """No other is made for it, which nobody could log in with."""
+    home = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"}).start()
+    assert home.http("PATCH", "/config/voice_router", {"mqtt_config": {"password": "its own"}}).status == 200
+    done = setup(home)
+    assert done.returncode == 0, done.stderr
+    text = (home.environments / "dev-secrets.yaml").read_text()
+    assert "  voice_router:\n" not in text
+    assert "  tts_service:\n" in text
+    assert "voice_router" in json.loads(done.stdout)["users"]
+
+
+def test_a_service_that_only_the_secrets_file_names_is_told(home: Daemon):
+    """It was taken out of the other files, but is a service as long as one names it."""
+    assert setup(home).returncode == 0
+    done = aliciacfg(home, "file", "unset", "environments/base.yaml", "/services/multi_language")
+    assert done.returncode == 0
+    done = setup(home)
+    assert "multi_language: named in dev-secrets.yaml alone" in done.stderr
 
 
 def test_a_password_of_the_daemon_that_nobody_can_know_is_told(home: Daemon):
@@ -236,8 +319,10 @@ def test_users_with_one_password_are_named(home: Daemon):
     home.environ["MQTT_PASSWORD"] = "of the daemon"
     done = setup(home)
     assert done.returncode == 0
-    assert "advanced_voice, ai_service, configuration_manager and 18 more have the same password" in done.stderr
-    assert len(json.loads(done.stdout)["shared"][0]) == 21
+    assert (
+        f"advanced_voice, ai_service, configuration_manager and {len(SERVICES) - 4} more: one password" in done.stderr
+    )
+    assert len(json.loads(done.stdout)["shared"][0]) == len(SERVICES) - 1
 
 
 @pytest.mark.parametrize(

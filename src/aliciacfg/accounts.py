@@ -30,20 +30,35 @@ def generate() -> str:
     return secrets.token_urlsafe(_PASSWORD_BYTES)
 
 
-def without_password(environment: Environment) -> list[str]:
-    """The services that the files give no password, one that others have too, or one that is a default for all.
+def without_password(environment: Environment, recorded: Mapping[str, str]) -> list[str]:
+    """The services that have no password of their own: none at all, one that others have too, or a default for all.
 
     Not those of which the secrets file says what their password is: that is somebody's decision.
+
+    Args:
+        environment: The files.
+        recorded: The passwords as they are, changes made at run time included, by service; what is not here counts as
+            the files have it.
     """
-    found = {service: _password(environment, service) for service in environment.services}
+    found: dict[str, str | None] = {service: _password(environment, service) for service in environment.services}
+    found.update(recorded)
     shared = {service for users in shared_passwords(found) for service in users}
+    default = with_default_password(environment, recorded)
     decided = {service for service in found if _password(environment, service, only_secrets=True) is not None}
-    return sorted(
-        service
-        for service, password in found.items()
-        if password is None or service in shared
-        if service not in decided
-    )
+    needy = {service for service, password in found.items() if password is None}.union(shared, default)
+    return sorted((needy & environment.services) - decided)
+
+
+def with_default_password(environment: Environment, passwords: Mapping[str, str]) -> list[str]:
+    """The users whose password is a default in a file that holds no secrets: whoever reads it could be any of them."""
+    defaults = [find(file.defaults, _PASSWORD) for file in environment.files if not _is_secret(file.file)]
+    return sorted(user for user, password in passwords.items() if password in defaults)
+
+
+def only_in_secrets(environment: Environment) -> list[str]:
+    """The services that no file names but the one of secrets: most likely they were taken out of the others."""
+    named = {service for file in environment.files if not _is_secret(file.file) for service in file.services}
+    return sorted(environment.services - named)
 
 
 def add_passwords(text: str, passwords: Mapping[str, str], *, file: str) -> str:
@@ -78,9 +93,13 @@ def _password(environment: Environment, service: str, *, only_secrets: bool = Fa
     A default counts where the secrets file has it.
     """
     for layer in reversed(environment.layers(service)):
-        secret = PurePath(layer.file).stem.endswith(names.SECRETS_SUFFIX)
+        secret = _is_secret(layer.file)
         counts = secret or (layer.section == "services" and not only_secrets)
         password = find(layer.patch, _PASSWORD)
         if counts and password is not UNSET:
             return password if isinstance(password, str) else None
     return None
+
+
+def _is_secret(file: str) -> bool:
+    return PurePath(file).stem.endswith(names.SECRETS_SUFFIX)

@@ -151,7 +151,8 @@ async def run_offline(
         target: The service or environment it is about, if it is about one.
         fields: The request's fields.
         user: Who asks: whoever may write the data directory may do everything.
-        starting: Take the files over first, as the daemon does at its start; else what is recorded counts.
+        starting: Take the files over first, as the daemon does at its start, all of them or none; else what is
+            recorded counts.
 
     Returns:
         The encoded answer.
@@ -165,7 +166,10 @@ async def run_offline(
     data = DataDirectory(Path(settings.data_dir))
     try:
         async with open_core(settings, data) as core:
-            await (core.configurations.start if starting else core.configurations.load)(settings.environment)
+            if starting:
+                await core.configurations.start(settings.environment, degraded=False)
+            else:
+                await core.configurations.load(settings.environment)
             row = BY_NAME[operation]
             caller = Caller(user, "local", proven=True, role="admin", private=True)
             given = {name: value for name, value in fields.items() if value is not None or name in row.required}

@@ -187,12 +187,13 @@ class Configurations:
             entries[key] = Entry(records.get(key), patch, origins={} if overlay is None else overlay.origins)
         return entries
 
-    async def start(self, requested_environment: str) -> None:
+    async def start(self, requested_environment: str, *, degraded: bool = True) -> None:
         """Bring back what is stored, take the files over, and settle what has to be announced.
 
         Args:
             requested_environment: The ``ENVIRONMENT`` setting; where it differs from the previous start's it
                 decides which environment is active.
+            degraded: Where files are not valid, serve what was recorded last instead.
 
         Raises:
             SourceError: The active environment is not valid, and there is nothing recorded to serve instead, or
@@ -208,7 +209,7 @@ class Configurations:
             await self._adopt(await self._read_files(), meta=meta, starting=True)
         except SourceError as error:
             # An environment that cannot be activated is not moved to: what the bus holds stays as it is.
-            if moved or not any(True for _ in self.state.live(self.active)):
+            if moved or not degraded or not any(True for _ in self.state.live(self.active)):
                 raise
             if _RULED in stored:
                 self._authorization.close()

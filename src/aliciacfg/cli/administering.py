@@ -13,7 +13,7 @@ import click
 
 from aliciacfg.cli import inputs, options, output
 from aliciacfg.cli.asking import Target, ask, refusal_ends, typed, user
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail, failing
 from aliciacfg.cli.loop import run
 from aliciacfg.datadir import SOCKET
 from aliciacfg.documents import Json, JsonObject, decode
@@ -213,14 +213,8 @@ def acl(
         click.echo(_password_file(environment, data_dir), nl=False)
         return
     flags = {"environments_dir": environments_dir, "schemas_dir": schemas_dir, "data_dir": data_dir}
-    try:
+    with failing():
         click.echo(access_list_of(options.settle(flags).settings), nl=False)
-    except SettingsError as error:
-        fail(str(error), EXIT_USAGE)
-    except SourceError as error:
-        fail(f"the files are not valid:\n{error}", EXIT_CODES["validation_failed"])
-    except OperationError as error:
-        fail(str(error), EXIT_CODES["invalid_request"])
 
 
 def access_list_of(settings: "Settings") -> str:

@@ -63,7 +63,7 @@ def read_secret(label: str, *, keep_newline: bool = False) -> str:
     """A secret, typed twice or from standard input; never an argument, which the process list would show.
 
     Args:
-        label: What is asked for, for people.
+        label: What is asked for, in words for people.
         keep_newline: Do not drop the newline at the end of standard input.
     """
     if sys.stdin.isatty():
@@ -72,7 +72,7 @@ def read_secret(label: str, *, keep_newline: bool = False) -> str:
     if not keep_newline:
         text = text.removesuffix("\n").removesuffix("\r")
     if not text:
-        fail(f"standard input is empty; there is no {label.lower()}", EXIT_CODES["invalid_request"])
+        fail(f"standard input is empty; expected there: {label}", EXIT_CODES["invalid_request"])
     return text
 
 

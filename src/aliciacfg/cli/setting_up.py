@@ -2,22 +2,24 @@
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from aliciacfg import names
 from aliciacfg.atomicfiles import replace_file
 from aliciacfg.cli import inputs, options, output
 from aliciacfg.cli.administering import access_list_of, administer_by, ask_daemon, daemon_is_silent
 from aliciacfg.cli.asking import refusal_ends, typed
-from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail, failing
 from aliciacfg.cli.loop import run
-from aliciacfg.errors import AliciacfgError, DataDirectoryInUse, OperationError, SettingsError, SourceError
+from aliciacfg.errors import DataDirectoryInUse, SettingsError, SourceError
 from aliciacfg.messages import EnvironmentsAnswer, PasswordsAnswer
 
 if TYPE_CHECKING:
+    from aliciacfg.layers import Environment
     from aliciacfg.settings import Settings
 
 _MAX_NAMED = 3
@@ -26,64 +28,72 @@ _MAX_NAMED = 3
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--user", metavar="NAME", help="A user who is no service, with a password from standard input.")
+@click.option(
+    "--or-keep", is_flag=True, help="If the files are not valid, keep what DIRECTORY has; no failure, if it has both."
+)
 @options.settings(
     "mqtt_username", "mqtt_password_file", "environment", "data_dir", "environments_dir", "schemas_dir"
 )  # fmt: skip
-def setup(directory: Path, user: str | None, **flags: str | None) -> None:
+def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | None) -> None:
     """Write the access list and the password file of a Mosquitto into DIRECTORY, and make the passwords for it.
 
-    A service that shares its password with others, or has none, gets one of its own in
-    environments/<environment>-secrets.yaml; the daemon gets its own in MQTT_PASSWORD_FILE. What is there stays, users
-    added with --user or mosquitto_passwd too. Do it again when rules, services or passwords change, and send Mosquitto
-    SIGHUP.
+    A service that has no password, one that others have too, or one that is a default for all, gets one of its own in
+    environments/<environment>-secrets.yaml; the daemon gets its own in MQTT_PASSWORD_FILE. Passwords that are there
+    stay, and so do users added with --user or mosquitto_passwd. Do it again when rules, services or passwords change,
+    and send Mosquitto SIGHUP. Run it as the daemon's user.
     """
+    from aliciacfg.mqtt.brokerfiles import is_complete  # noqa: PLC0415 - keeps the other commands quick
+
     try:
-        settings = options.settle(flags).settings
-        # First, since it makes the data directory, where the daemon's password mostly is.
-        environment = _environment(settings)
-        own = _own_password(settings)
-        _make_service_passwords(settings, environment, own)
-        passwords = _passwords(settings, own)
-        passwords |= _further_user(user, passwords)
-        _write(directory, access_list_of(settings), passwords)
-    except SettingsError as error:
-        fail(str(error), EXIT_USAGE)
-    except SourceError as error:
-        fail(f"the files are not valid:\n{error}", EXIT_CODES["validation_failed"])
-    except OperationError as error:
-        fail(str(error), EXIT_CODES["invalid_request"])
-    except AliciacfgError as error:
-        fail(str(error), EXIT_FAILED)
-    except OSError as error:
-        fail(
-            f"the broker's files in {directory} cannot be written: {error.strerror}; this user (id {os.geteuid()}) has "
-            "to be able to write there, and to be in the directory's group",
-            EXIT_FAILED,
-        )
+        with failing():
+            _set_up(options.settle(flags).settings, directory, user)
+    except SystemExit as end:
+        if not or_keep or end.code != EXIT_CODES["validation_failed"] or not is_complete(directory):
+            raise
+        click.echo(f"aliciacfg: until that is mended, the broker's files in {directory} stay as they are", err=True)
+
+
+def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
+    """First everything that can fail, then what cannot be taken back: passwords."""
+    from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
+
+    _check_directory(directory)
+    environment = _environment(settings)
+    found = _files_of(settings, environment)
+    access_list_of(settings)
+    further = {} if user is None else _further_user(user, found)
+    own = _own_password(settings)
+    _make_service_passwords(settings, found, own)
+    passwords = _passwords(settings)
+    if user in passwords:
+        fail(f"{user} is a service: its password is in its configuration", EXIT_USAGE)
+    # Whoever registers by himself has the default for all, by which whoever reads the files could be him.
+    outside = accounts.with_default_password(found, passwords)
+    passwords = {name: password for name, password in passwords.items() if name not in outside}
+    passwords |= further | ({} if own is None else {settings.mqtt_username: own})
+    _write(directory, access_list_of(settings), passwords)
+    _warn(outside, "not let in with the password that is a default for all; name it under services in a file")
+    left = accounts.only_in_secrets(found)
+    _warn(left, f"named in {environment}{names.SECRETS_SUFFIX}.yaml alone; if it is gone, take it out there too")
     if own is None:
-        click.echo(
-            f"aliciacfg: nothing says with which password {settings.mqtt_username} connects; set MQTT_PASSWORD_FILE, "
-            "unless a certificate proves who it is",
-            err=True,
+        _note(
+            f"nothing says with which password {settings.mqtt_username} connects; set MQTT_PASSWORD_FILE, unless a "
+            "certificate proves who it is"
         )
     _say(directory, environment, passwords)
 
 
-def _own_password(settings: "Settings") -> str | None:
-    """The daemon's password, made if its file is missing; None where nothing says it."""
-    from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.mqtt.addresses import broker_password  # noqa: PLC0415
+def _check_directory(directory: Path) -> None:
+    from aliciacfg.mqtt.brokerfiles import prepare_directory  # noqa: PLC0415 - keeps the other commands quick
 
-    file = settings.mqtt_password_file
-    if settings.mqtt_password is None and file is not None and not Path(file).exists():
-        password = accounts.generate()
-        try:
-            replace_file(Path(file), f"{password}\n".encode(), mode=0o600)
-        except OSError as error:
-            raise SettingsError([f"MQTT_PASSWORD_FILE: {file} cannot be written: {error.strerror}"]) from error
-        _say_made(file)
-        return password
-    return broker_password(settings)
+    try:
+        prepare_directory(directory)
+    except OSError as error:
+        fail(
+            f"the broker's files cannot be kept in {directory}: {error.strerror} ({error.filename or directory}); this "
+            f"user (id {os.geteuid()}) has to be able to read and write there, and to be in the directory's group",
+            EXIT_FAILED,
+        )
 
 
 def _environment(settings: "Settings") -> str:
@@ -99,22 +109,53 @@ def _environment(settings: "Settings") -> str:
         daemon_is_silent(settings)
 
 
-def _make_service_passwords(settings: "Settings", environment: str, own: str | None) -> None:
-    """Give each service without a password of its own one, in the environment's secrets file."""
-    from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.assembly import load_sources  # noqa: PLC0415
+def _files_of(settings: "Settings", environment: str) -> "Environment":
+    from aliciacfg.assembly import load_sources  # noqa: PLC0415 - keeps the other commands quick
 
     found = load_sources(settings).environments.get(environment)
     if found is None:
         fail(f"there is no environment {environment!r} in {settings.environments_dir}", EXIT_CODES["not_found"])
     if found.problems:
         raise SourceError(found.problems)
-    passwords = {service: accounts.generate() for service in accounts.without_password(found)}
+    return found
+
+
+def _further_user(user: str, found: "Environment") -> dict[str, str]:
+    if problem := names.requester_problem(user):
+        fail(problem, EXIT_USAGE)
+    if user in found.services:
+        fail(f"{user} is a service: its password is in its configuration", EXIT_USAGE)
+    return {user: inputs.read_secret(f"Password of {user}")}
+
+
+def _own_password(settings: "Settings") -> str | None:
+    """The daemon's password, made if its file is missing; None where nothing says it."""
+    from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.addresses import broker_password  # noqa: PLC0415
+
+    file = settings.mqtt_password_file
+    try:
+        if settings.mqtt_password is None and file is not None and not Path(file).exists():
+            password = accounts.generate()
+            replace_file(Path(file), f"{password}\n".encode(), mode=0o600)
+            _note(f"made a password in {file}")
+            return password
+    except OSError as error:
+        raise SettingsError([f"MQTT_PASSWORD_FILE: {file} cannot be written: {error.strerror}"]) from error
+    return broker_password(settings)
+
+
+def _make_service_passwords(settings: "Settings", found: "Environment", own: str | None) -> None:
+    """Give each service without a password of its own one, in the environment's secrets file."""
+    from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
+
+    recorded = _recorded_passwords(settings)
+    passwords = {service: accounts.generate() for service in accounts.without_password(found, recorded)}
     if own is not None and settings.mqtt_username in passwords:
         passwords[settings.mqtt_username] = own
     if not passwords:
         return
-    path = accounts.secrets_file(Path(settings.environments_dir), environment)
+    path = accounts.secrets_file(Path(settings.environments_dir), found.name)
     text = inputs.read_text(path) if path.exists() else ""
     # Whoever could read it before had nothing to find in it.
     mode = stat.S_IMODE(path.stat().st_mode) & ~stat.S_IRWXO if path.exists() else 0o600
@@ -127,35 +168,42 @@ def _make_service_passwords(settings: "Settings", environment: str, own: str | N
             f"give every service a password of its own in {path.name}",
             EXIT_FAILED,
         )
-    _say_made(path)
+    _note(f"made passwords in {path}")
 
 
-def _passwords(settings: "Settings", own: str | None) -> dict[str, str]:
+def _recorded_passwords(settings: "Settings") -> dict[str, str]:
+    """The passwords as they are now, with what was changed at run time; none before the first start."""
+    before = typed(administer_by(settings, "broker_passwords", None, {}), PasswordsAnswer).passwords
+    # Files may have been edited since; before the first start they lack what is only to be made.
+    return _passwords(settings) if before else {}
+
+
+def _passwords(settings: "Settings") -> dict[str, str]:
     """Every password that the broker has to know, as the files say now."""
     answer = ask_daemon(settings, "reload", None, {})
     if answer is not None:
         refusal_ends(answer)
-    answer = administer_by(settings, "broker_passwords", None, {}, starting=True)
-    return typed(answer, PasswordsAnswer).passwords | ({} if own is None else {settings.mqtt_username: own})
-
-
-def _further_user(user: str | None, passwords: Mapping[str, str]) -> dict[str, str]:
-    if user is None:
-        return {}
-    if user in passwords:
-        fail(f"{user} is a service: its password stands in its configuration", EXIT_USAGE)
-    return {user: inputs.read_secret(f"Password of {user}")}
+    return typed(administer_by(settings, "broker_passwords", None, {}, starting=True), PasswordsAnswer).passwords
 
 
 def _write(directory: Path, access: str, passwords: Mapping[str, str]) -> None:
     from aliciacfg.mqtt.brokerfiles import write_broker_files  # noqa: PLC0415 - keeps the other commands quick
 
-    write_broker_files(directory, access=access, passwords=passwords)
+    try:
+        write_broker_files(directory, access=access, passwords=passwords)
+    except OSError as error:
+        fail(f"the broker's files in {directory} cannot be written: {error.strerror}; try again", EXIT_FAILED)
 
 
-def _say_made(file: str | Path) -> None:
+def _note(text: str) -> None:
     # At once: what comes later may fail, and then nothing else would tell of it.
-    click.echo(f"aliciacfg: made passwords in {file}", err=True)
+    click.echo(f"aliciacfg: {text}", err=True)
+
+
+def _warn(users: Sequence[str], what: str) -> None:
+    if users:
+        more = f" and {len(users) - _MAX_NAMED} more" if len(users) > _MAX_NAMED else ""
+        _note(f"{', '.join(users[:_MAX_NAMED])}{more}: {what}")
 
 
 def _say(directory: Path, environment: str, passwords: Mapping[str, str]) -> None:
@@ -163,11 +211,7 @@ def _say(directory: Path, environment: str, passwords: Mapping[str, str]) -> Non
 
     shared = accounts.shared_passwords(passwords)
     for users in shared:
-        more = f" and {len(users) - _MAX_NAMED} more" if len(users) > _MAX_NAMED else ""
-        click.echo(
-            f"aliciacfg: {', '.join(users[:_MAX_NAMED])}{more} have the same password, so each can be any of them",
-            err=True,
-        )
+        _warn(users, "one password for all of them, so that each can be any other; give each one of its own")
     if output.for_people():
         click.echo(f"{directory} holds the access list and the passwords of {len(passwords)} users in {environment}")
     else:

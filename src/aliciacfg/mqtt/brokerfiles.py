@@ -4,7 +4,7 @@ Users whom somebody added with ``mosquitto_passwd``, and whom the access list do
 """
 
 import contextlib
-import os
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -17,7 +17,26 @@ PASSWORDS = "passwords"
 # Of the broker's group, which is the directory's; what a password is made of is for nobody else.
 _MODE = 0o640
 _DIRECTORY_MODE = 0o750
-_SECTION = "user "
+_SECTION = b"user "
+
+
+def prepare_directory(directory: Path) -> None:
+    """Make the directory if it is not there, and make sure that files with its group can be put into it.
+
+    Raises:
+        OSError: They cannot.
+    """
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=_DIRECTORY_MODE)
+    with tempfile.TemporaryDirectory(prefix=".", dir=directory) as trial:
+        replace_file(Path(trial) / ACL, b"", mode=_MODE, group=directory.stat().st_gid)
+    for name in (ACL, PASSWORDS):
+        _read(directory / name)
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether both files are there."""
+    return all((directory / name).is_file() for name in (ACL, PASSWORDS))
 
 
 def write_broker_files(directory: Path, *, access: str, passwords: Mapping[str, str]) -> None:
@@ -26,38 +45,39 @@ def write_broker_files(directory: Path, *, access: str, passwords: Mapping[str, 
     They get the group of the directory, which has to be one that the broker is in.
 
     Args:
-        directory: Is made if it is not there, as only its parent's group.
+        directory: Where ``prepare_directory`` went well.
         access: The access list.
         passwords: By user.
 
     Raises:
         InvalidRequest: There is no password file for these users.
-        OSError: A file cannot be read or written; says which.
+        OSError: A file cannot be read or written; what was not written before is as it was.
     """
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=_DIRECTORY_MODE)
     group = directory.stat().st_gid
-    made = password_file(passwords)
-    kept = list(_strangers(directory, passwords.keys(), _users(access)))
-    replace_file(directory / PASSWORDS, "".join([made, *kept]).encode(), mode=_MODE, group=group)
+    made = password_file(passwords).encode()
+    kept = b"".join(_strangers(directory, passwords.keys(), _users(access.encode())))
+    # First who may come in: one of before is refused, and one who is new is not without a list for long.
+    replace_file(directory / PASSWORDS, made + kept, mode=_MODE, group=group)
     replace_file(directory / ACL, access.encode(), mode=_MODE, group=group)
 
 
-def _strangers(directory: Path, given: Collection[str], named: Collection[str]) -> Iterator[str]:
+def _strangers(directory: Path, given: Collection[str], named: Collection[bytes]) -> Iterator[bytes]:
     """The lines of the password file of before that are not ours to change."""
     gone = _users(_read(directory / ACL)) - set(named)
-    for line in _read(directory / PASSWORDS).splitlines():
-        user = line.partition(":")[0].strip()
-        if user not in given and user not in gone:
-            yield f"{line}\n"
+    known = {user.encode() for user in given}
+    # Bytes, and by newlines alone: nobody says that others write UTF-8.
+    for line in _read(directory / PASSWORDS).split(b"\n"):
+        user = line.partition(b":")[0].strip()
+        if line and user not in known and user not in gone:
+            yield line + b"\n"
 
 
-def _users(access: str) -> set[str]:
-    return {line.removeprefix(_SECTION) for line in access.splitlines() if line.startswith(_SECTION)}
+def _users(access: bytes) -> set[bytes]:
+    return {line.removeprefix(_SECTION).rstrip() for line in access.split(b"\n") if line.startswith(_SECTION)}
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        return os.fsdecode(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
-        return ""
+        return b""
