@@ -161,7 +161,7 @@ async def test_guesses_in_one_environment_tell_nothing_of_anothers_secret(make_d
     example = (ROOT / "environments" / "staging-secrets.yaml.example").read_text()
     secrets = "\n".join(line.split("#")[0] for line in example.splitlines()).replace("${", "x{")
     (daemon.environments / "staging-secrets.yaml").write_text(secrets)
-    place = "/services/tts_service/mqtt_config/password"
+    place = "/services/tts_service/settings/azure_speech_key"
     done = await asyncio.to_thread(
         aliciacfg, daemon, "file", "set", "environments/staging-secrets.yaml", place, json.dumps(secret)
     )
@@ -173,7 +173,7 @@ async def test_guesses_in_one_environment_tell_nothing_of_anothers_secret(make_d
     mallory, admin = (bearing(daemon, token(daemon, name)) for name in ("mallory", "operator"))
     seen: list[Any] = []
     for guess in ("planted-prod-0000", secret):
-        written = mallory("PATCH", "/config/tts_service", {"mqtt_config": {"password": guess}})
+        written = mallory("PATCH", "/config/tts_service", {"settings": {"azure_speech_key": guess}})
         assert written.status == 200, written.body
         compared = mallory("GET", "/config/compare/tts_service?env1=dev&env2=staging")
         assert secret.encode() not in compared.body
@@ -184,10 +184,10 @@ async def test_guesses_in_one_environment_tell_nothing_of_anothers_secret(make_d
         assert there.json["checksum"] != here.json["checksum"]
         assert there.headers["ETag"] != here.headers["ETag"]
     assert seen[0] == seen[1]
-    assert PASSWORD in seen[0]["secrets"]
+    assert "/settings/azure_speech_key" in seen[0]["secrets"]
     # An administrator is told: the comparison could tell.
     told = admin("GET", "/config/compare/tts_service?env1=dev&env2=staging").json
-    mallory("PATCH", "/config/tts_service", {"mqtt_config": {"password": "planted-prod-0000"}})
+    mallory("PATCH", "/config/tts_service", {"settings": {"azure_speech_key": "planted-prod-0000"}})
     assert admin("GET", "/config/compare/tts_service?env1=dev&env2=staging").json["changed"] != told["changed"]
 
 

@@ -243,7 +243,7 @@ def test_the_checksum_does_not_let_secrets_be_guessed():
 
 
 def kept(wanted: dict[str, Any], current: dict[str, Any]) -> Any:
-    result = composer().keep("bell", with_settings(wanted), with_settings(current))
+    result, _ = composer().keep("bell", with_settings(wanted), with_settings(current))
     return find(result, "/settings")
 
 

@@ -256,7 +256,7 @@ def test_at_the_first_start_there_is_nothing_to_keep(home: Daemon):
 
 
 def test_a_service_that_registered_by_itself_is_not_let_in(make_daemon: Callable[..., Daemon]):
-    """Its password is the default, which everybody who reads the files knows; it is named."""
+    """Nor one that a writer made up: whoever is no service of the files has no account by being a configuration."""
     home = make_daemon(environ={"MQTT_PASSWORD_FILE": "data/mqtt.password"}).prepare()
     (home.directory / "data").mkdir()
     (home.directory / "data" / "mqtt.password").write_text("of the daemon\n")
@@ -266,11 +266,20 @@ def test_a_service_that_registered_by_itself_is_not_let_in(make_daemon: Callable
     assert home.http("PUT", "/config/guest", document).status == 201
     done = setup(home)
     assert done.returncode == 0, done.stderr
-    assert "guest: not let in with the password that is a default for all" in done.stderr
     assert json.loads(done.stdout)["users"] == SERVICES
     assert "guest" not in (home.directory / ACCESS / "passwords").read_text()
-    assert home.http("PATCH", "/config/guest", {"mqtt_config": {"password": "its own"}}).status == 200
+    base = home.environments / "base.yaml"
+    base.write_text(f"{base.read_text()}\n  guest: {{}}\n")
     assert "guest" in json.loads(setup(home).stdout)["users"]
+
+
+def test_a_service_with_the_default_for_all_is_not_let_in(home: Daemon):
+    """Where the secrets file says so, it is somebody's decision, and it is named; nobody else decides it."""
+    text = "services:\n  tts_service:\n    mqtt_config: {password: alicia-dev-only}\n"
+    (home.environments / "dev-secrets.yaml").write_text(text)
+    done = setup(home)
+    assert (done.returncode, "tts_service: not let in with the password that is a default" in done.stderr) == (0, True)
+    assert "tts_service" not in json.loads(done.stdout)["users"]
 
 
 def test_a_password_given_at_run_time_stays_the_services_own(make_daemon: Callable[..., Daemon]):

@@ -184,6 +184,14 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
             return decision
         raise Unauthorized(decision.reason) if decision.anonymous else Forbidden(decision.reason)
 
+    def speaks_for(self, caller: Caller, service: str) -> bool:
+        """Whether the caller may say as whom a service connects: whoever sets its password can log in as it."""
+        return not self.enforced or self.administers(caller) or (caller.proven and caller.name == service)
+
+    def is_person(self, name: str) -> bool:
+        """Whether a name is one of those that ask and are no services, so that none may come to be under it."""
+        return self.enforced and name not in self.services and name in self.admins | self.users
+
     def administers(self, caller: Caller) -> bool:
         """Whether the caller is a proven administrator; where everything is open, nobody is."""
         return caller.proven and (caller.role == "admin" or caller.name in self.admins)

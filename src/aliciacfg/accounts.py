@@ -3,13 +3,13 @@
 import secrets
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from msgspec import UNSET
 
 from aliciacfg import names, yamlfiles
 from aliciacfg.documents import escape, find
-from aliciacfg.layers import Environment
+from aliciacfg.layers import Environment, is_secrets_file
 
 _PASSWORD = "/mqtt_config/password"  # noqa: S105 - where one stands
 _PASSWORD_BYTES = 24
@@ -51,13 +51,13 @@ def without_password(environment: Environment, recorded: Mapping[str, str]) -> l
 
 def with_default_password(environment: Environment, passwords: Mapping[str, str]) -> list[str]:
     """The users whose password is a default in a file that holds no secrets: whoever reads it could be any of them."""
-    defaults = [find(file.defaults, _PASSWORD) for file in environment.files if not _is_secret(file.file)]
+    defaults = [find(file.defaults, _PASSWORD) for file in environment.files if not is_secrets_file(file.file)]
     return sorted(user for user, password in passwords.items() if password in defaults)
 
 
 def only_in_secrets(environment: Environment) -> list[str]:
     """The services that no file names but the one of secrets: most likely they were taken out of the others."""
-    named = {service for file in environment.files if not _is_secret(file.file) for service in file.services}
+    named = {service for file in environment.files if not is_secrets_file(file.file) for service in file.services}
     return sorted(environment.services - named)
 
 
@@ -93,13 +93,8 @@ def _password(environment: Environment, service: str, *, only_secrets: bool = Fa
     A default counts where the secrets file has it.
     """
     for layer in reversed(environment.layers(service)):
-        secret = _is_secret(layer.file)
-        counts = secret or (layer.section == "services" and not only_secrets)
+        counts = layer.secret or (layer.section == "services" and not only_secrets)
         password = find(layer.patch, _PASSWORD)
         if counts and password is not UNSET:
             return password if isinstance(password, str) else None
     return None
-
-
-def _is_secret(file: str) -> bool:
-    return PurePath(file).stem.endswith(names.SECRETS_SUFFIX)

@@ -79,6 +79,9 @@ class Administrator:
             key = None if request.public_key is None else PublicKey.parse(request.public_key)
         except UnusableKey as error:
             raise InvalidRequest(f"public_key: {error}.") from error
+        if key is not None and key.key_id in {known.key_id for known in self._keys.keys}:
+            # What was delivered once would open again as something written for the daemon.
+            raise InvalidRequest("public_key: found the daemon's own; expected one that the service made for itself.")
         await self._keeper.set_recipient(service, key, _origin(caller, "recipient"))
         message = (
             f"secrets of {service} show as *** from now on"
@@ -175,12 +178,18 @@ class Administrator:
     async def broker_passwords(self, caller: Caller, request: Request) -> Answer:
         """The passwords that services connect to the broker with, for the broker's password file.
 
+        Of those that the files name: others have made themselves known, which proves nothing.
+
         Raises:
             InvalidRequest: A service does not connect under its own name, so that no broker could prove it.
             ValidationFailed: A secret does not open.
         """
         environment = check_environment(self._configurations, request.environment)
-        live = dict(self._configurations.state.live(environment))
+        live = {
+            service: record
+            for service, record in self._configurations.state.live(environment)
+            if self._configurations.defines((environment, service))
+        }
         opened = {service: self._configurations.open_record(record) for service, record in live.items()}
         lost = [
             Problem(f"/{service}{problem.pointer}", problem.message)

@@ -32,11 +32,12 @@ class Alerts:
         self._clock = clock
         self._listeners: list[Callable[[Alert], None]] = []
         self._standing: dict[str, Alert] = {}
+        self._shown: dict[str, str] = {}
 
     @property
     def standing(self) -> dict[str, str]:
-        """The conditions that stand: kind to message."""
-        return {kind: alert.message for kind, alert in self._standing.items()}
+        """The conditions that stand, as everybody may see them: kind to message."""
+        return {kind: self._shown[kind] for kind in self._standing}
 
     @property
     def standing_alerts(self) -> list[Alert]:
@@ -54,7 +55,9 @@ class Alerts:
             listener(alert)
         return alert
 
-    def stand(self, kind: str, message: str, *, of: str = "", problems: Sequence[Problem] = ()) -> None:
+    def stand(
+        self, kind: str, message: str, *, of: str = "", problems: Sequence[Problem] = (), shown: str | None = None
+    ) -> None:
         """Raise an alert about a condition that lasts; said once for as long as its message stays the same.
 
         Args:
@@ -62,10 +65,12 @@ class Alerts:
             message: As in ``Alert``.
             of: Tells conditions of one kind apart.
             problems: As in ``Alert``.
+            shown: The message for everybody, where the other one is only for those whom alerts are for.
         """
         name = f"{kind}:{of}" if of else kind
         known = self._standing.get(name)
         if known is None or known.message != message or known.problems != tuple(problems):
+            self._shown[name] = message if shown is None else shown
             self._standing[name] = self.emit(kind, message, problems=problems)
 
     def clear(self, kind: str, *, of: str = "") -> None:

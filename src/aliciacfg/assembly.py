@@ -36,6 +36,8 @@ from aliciacfg.store import Store
 
 _log = structlog.get_logger(__name__)
 
+_SESSION_BYTES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Core:
@@ -43,6 +45,8 @@ class Core:
 
     Attributes:
         writer: Commits what is submitted; ends when the core is closed.
+        session: Names this data directory to the broker, and to nobody else: whoever connects under the same client id
+            ends the daemon's connection, and takes what the broker holds for it.
     """
 
     alerts: Alerts
@@ -53,6 +57,7 @@ class Core:
     auditor: Auditor
     patrol: Patrol
     service: ConfigService
+    session: str
 
 
 @asynccontextmanager
@@ -115,7 +120,8 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         patrol = Patrol(
             configurations=configurations, store=store, alerts=alerts, drift=drift, instances=instances, label=_label
         )
-        yield Core(alerts, drift, store, writer, configurations, auditor, patrol, service)
+        session = keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex()
+        yield Core(alerts, drift, store, writer, configurations, auditor, patrol, service, session)
     finally:
         auditor.flush()
         await store.close()

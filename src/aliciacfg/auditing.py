@@ -15,13 +15,19 @@ _log = structlog.get_logger(__name__)
 
 _SUM_SECONDS = 60.0
 _MAX_KINDS = 512
+# Of those who do not say who they are; what they do must not hide what others do.
+_MAX_NOBODYS_KINDS = 32
 _MAX_TEXT = 200
+_NOBODY = "anonymous"
 
-_Kind = tuple[str, str, str, str | None, str]
+_Kind = tuple[str, ...]
 
 
 class Auditor:
-    """Writes entries; many refusals of one kind become one entry a minute, so that nobody can fill the disk."""
+    """Writes entries; many refusals of one kind become one entry a minute, so that nobody can fill the disk.
+
+    Of somebody who proved a name, a kind is an operation on a service; of everybody else, where he came from.
+    """
 
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:
         self._store = store
@@ -39,19 +45,23 @@ class Auditor:
             service=service[:_MAX_TEXT] if service else None,
             detail=error.message[:_MAX_TEXT],
         )
-        kind = (entry.who, entry.where, entry.operation, entry.service, error.code)
+        kind, most = (error.code, entry.where), _MAX_NOBODYS_KINDS
+        if caller.proven:
+            kind, most = (error.code, entry.where, entry.who, entry.operation, entry.service or ""), _MAX_KINDS
+        if kind not in self._counted and sum(len(other) == len(kind) for other in self._counted) >= most:
+            # The names of those who proved one are few.
+            kind = (error.code, entry.who if caller.proven else "", "many")
+            entry = msgspec.structs.replace(entry, where="", operation="many", service=None, detail=None)
         known = self._counted.get(kind)
-        if known is not None:
-            self._counted[kind] = msgspec.structs.replace(known, count=known.count + 1)
-        elif len(self._counted) >= _MAX_KINDS:
-            many = ("many", "", "", None, error.code)
-            self._counted[many] = msgspec.structs.replace(
-                self._counted.get(many, entry), who="many", where="", operation="", service=None, detail=None,
-                count=self._counted[many].count + 1 if many in self._counted else 1,
-            )  # fmt: skip
-        else:
+        if known is None:
             self._counted[kind] = msgspec.structs.replace(entry, count=0)
             self.write([entry])
+        else:
+            # What is summed up is told by what it has in common.
+            common = msgspec.structs.replace(known, count=known.count + 1)
+            if (known.operation, known.service, known.who) != (entry.operation, entry.service, entry.who):
+                common = msgspec.structs.replace(common, operation="many", service=None, detail=None, who=_NOBODY)
+            self._counted[kind] = common
 
     def delivered(self, caller: Caller, service: str, environment: str, revision: int) -> None:
         """Secrets left the daemon in the open."""

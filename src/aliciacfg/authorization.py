@@ -18,6 +18,7 @@ class Authorization:
 
     Attributes:
         bus_proves: The broker was seen to enforce the access list, so that the requester in a topic is who asks.
+            None until it was tried.
     """
 
     def __init__(self, known: Iterable[Token], *, alerts: Alerts, clock: Callable[[], float]) -> None:
@@ -34,7 +35,7 @@ class Authorization:
         self._rules: Access | None = None
         self._had_rules = False
         self._services: list[str] = []
-        self.bus_proves = False
+        self.bus_proves: bool | None = None
         self.access = without_rules([], tokens=bool(self._tokens))
 
     @property
@@ -92,6 +93,15 @@ class Authorization:
         """
         return self.access.check(caller, operation, service)
 
+    def check_somebody(self, caller: Caller, operation: str) -> None:
+        """Refuse nobody what nobody may do, before it is known what exactly is asked for.
+
+        Raises:
+            Unauthorized: Nobody asks.
+        """
+        if caller.name is None:
+            self.access.check(caller, operation)
+
     def may(self, caller: Caller, operation: str, service: str) -> bool:
         """Whether a caller may do something on one service."""
         return self.access.decide(caller, operation, service).allowed
@@ -100,6 +110,10 @@ class Authorization:
         """It was tried whether the broker enforces the access list."""
         self.bus_proves = proves
         self._tell()
+
+    def forget_bus(self) -> None:
+        """The broker is gone; what it proved, another one need not prove."""
+        self.bus_proves = None
 
     def _settle(self) -> None:
         if self._rules is not None:
@@ -110,7 +124,7 @@ class Authorization:
         self._tell()
 
     def _tell(self) -> None:
-        if self.access.enforced and not self.bus_proves:
+        if self.access.enforced and self.bus_proves is False:
             self._alerts.stand(
                 "acl_missing",
                 "There are access rules, but the broker does not enforce them: requests over MQTT read redacted and "

@@ -140,7 +140,7 @@ class Composer:
 
     def keep(
         self, service: str, wanted: JsonObject, current: JsonObject, kept: Mapping[str, str] | None = None
-    ) -> JsonObject:
+    ) -> tuple[JsonObject, dict[str, str]]:
         """Put the current secrets where a writer left the redaction that it was given.
 
         Inside an array the position alone proves nothing once items were taken out or moved: there an item
@@ -152,11 +152,15 @@ class Composer:
             current: What there is now, secrets in the open.
             kept: What is a secret now though the schema does not say so, by pointer.
 
+        Returns:
+            The whole configuration; and the secrets that were put into it, by pointer. In an array they may have moved
+            from where a schema, or ``kept``, knows them.
+
         Raises:
             ValidationFailed: There is nothing to keep at one of the places.
         """
         if all(value != REDACTED for _, value in documents.walk_strings(wanted)):
-            return wanted
+            return wanted, {}
         schema = self.sources.schema(service)
         kept = kept or {}
         known = {**schema.secrets(current), **kept}
@@ -165,15 +169,16 @@ class Composer:
         problems: list[Problem] = []
         # Where no schema has a secret, *** is a text like any other, unless one was shown so.
         asked = {*schema.secrets(wanted), *kept}
+        arrays = _Arrays()
         for pointer in (pointer for pointer in asked if documents.find(wanted, pointer) == REDACTED):
-            source = _kept_from(pointer, wanted, shown)
+            source = _kept_from(pointer, wanted, shown, arrays)
             if source is not None and source in known:
                 found[pointer] = known[source]
             else:
                 problems.append(Problem(pointer, f"found '{REDACTED}', but there is no value to keep; send one"))
         if problems:
             raise ValidationFailed(f"The configuration of {service} is incomplete", problems)
-        return _object(documents.replace_strings(wanted, found))
+        return _object(documents.replace_strings(wanted, found)), found
 
     def known(
         self, environment: str, service: str, current: Effective | None, overlay: JsonObject | None
@@ -262,13 +267,38 @@ def redacted(document: JsonObject, secrets: dict[str, str]) -> JsonObject:
     return _object(documents.replace_strings(document, dict.fromkeys(secrets, REDACTED)))
 
 
-def _kept_from(pointer: str, wanted: JsonObject, shown: JsonObject) -> str | None:
+class _Arrays:
+    """Where items stand in arrays, looked up once for all of an array: there may be thousands of secrets in one."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[list[Json], dict[bytes, list[int]]]] = {}
+
+    def places(self, array: list[Json], item: Json) -> list[int]:
+        """The indices of the items of an array that are equal to one."""
+        # With the array itself, whose id is another's when it is gone.
+        _, index = self._known.get(id(array)) or self._look(array)
+        return index.get(_canonical(item), [])
+
+    def _look(self, array: list[Json]) -> tuple[list[Json], dict[bytes, list[int]]]:
+        index: dict[bytes, list[int]] = {}
+        for number, item in enumerate(array):
+            index.setdefault(_canonical(item), []).append(number)
+        self._known[id(array)] = array, index
+        return array, index
+
+
+def _canonical(item: Json) -> bytes:
+    return documents.canonical(documents.normalise(item))
+
+
+def _kept_from(pointer: str, wanted: JsonObject, shown: JsonObject, arrays: _Arrays) -> str | None:
     """The pointer, in the current document, of the secret that a redaction in the wanted one stands for.
 
     Args:
         pointer: Where the redaction stands.
         wanted: What the writer sends.
         shown: The current document as the writer was given it.
+        arrays: Looks items up in both.
     """
     here: Json | UnsetType = wanted
     source = ""
@@ -276,7 +306,7 @@ def _kept_from(pointer: str, wanted: JsonObject, shown: JsonObject) -> str | Non
         step = documents.escape(token)
         if isinstance(here, list):
             there = documents.find(shown, source)
-            found = _same_item(here, there, int(token)) if isinstance(there, list) else None
+            found = _same_item(here, there, int(token), arrays) if isinstance(there, list) else None
             if found is None:
                 return None
             step = str(found)
@@ -287,15 +317,15 @@ def _kept_from(pointer: str, wanted: JsonObject, shown: JsonObject) -> str | Non
     return source
 
 
-def _same_item(wanted: list[Json], shown: list[Json], index: int) -> int | None:
+def _same_item(wanted: list[Json], shown: list[Json], index: int, arrays: _Arrays) -> int | None:
     """Which old item a new one is: the equal one; else, if none was added or taken out, the one in its place."""
     same_length = len(wanted) == len(shown)
     if same_length and documents.equal(wanted[index], shown[index]):
         return index
-    matches = [number for number, item in enumerate(shown) if documents.equal(item, wanted[index])]
+    matches = arrays.places(shown, wanted[index])
     if len(matches) == 1:
         return matches[0]
-    moved_away = any(documents.equal(item, shown[index]) for item in wanted) if index < len(shown) else True
+    moved_away = bool(arrays.places(wanted, shown[index])) if index < len(shown) else True
     return index if same_length and not matches and not moved_away else None
 
 

@@ -338,10 +338,12 @@ class Configurations:
         return self._planner
 
     def defines(self, key: Key) -> bool:
-        """Whether the files name a service."""
+        """Whether the files name a service; where they cannot be used, or were not read yet, whether they last did."""
         environment, service = key
         sources = self.sources
-        found = None if sources is None else sources.environments.get(environment)
+        if sources is None:
+            return service in self._defined.get(environment, ())
+        found = sources.environments.get(environment)
         return found is not None and service in found.services
 
     def live(self, key: Key) -> Record:
@@ -772,6 +774,9 @@ class Configurations:
             "validation_failed",
             f"The files were not taken over, the configurations before them go on serving: {first}{more}",
             problems=as_problems(error),
+            # Everybody may ask for health, and what is wrong may quote a value.
+            shown="The files were not taken over, the configurations before them go on serving; `aliciacfg check` "
+            f"lists what is wrong ({len(error.problems)})",
         )
 
 

@@ -179,6 +179,7 @@ async def _run(
         )
         mqtt = MqttAdapter(
             address=address,
+            session=core.session,
             service=core.service,
             requests=Requests(
                 core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes

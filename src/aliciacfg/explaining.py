@@ -23,12 +23,14 @@ class Source:
         patch: A merge patch.
         lines: 1-based lines of what it says, by JSON Pointer of the configuration.
         revisions: The revisions that brought what it says, likewise.
+        secret: It is a file of secrets.
     """
 
     layer: str
     patch: JsonObject
     lines: Mapping[str, int] = field(default_factory=dict[str, int])
     revisions: Mapping[str, int] = field(default_factory=dict[str, int])
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +58,24 @@ class _Said:
 class Explainer:
     """Explains one configuration."""
 
-    def __init__(self, document: JsonObject, sources: Sequence[Source], schema: ServiceSchema) -> None:
+    def __init__(
+        self,
+        document: JsonObject,
+        sources: Sequence[Source],
+        schema: ServiceSchema,
+        *,
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
         """Take what is explained, and what says something.
 
         Args:
             document: What the layers make together.
             sources: The layers, lowest first.
             schema: Says what is secret.
+            secrets: What is one in the document, by pointer, though a schema may have ceased to say so.
         """
-        secrets = schema.secrets(document)
+        secrets = {**schema.secrets(document), **(secrets or {})}
+        self._secrets = frozenset(secrets.values())
         self._document = document
         self._shown_document = documents.replace_strings(document, dict.fromkeys(secrets, REDACTED))
         self._highest_first = list(reversed(sources))
@@ -74,6 +85,14 @@ class Explainer:
             for source in sources
             for place in schema.places(source.patch)
             if place.sensitive or (place.hidden and not self._is_open(place.pointer))
+        }
+        # What a file of secrets says where another layer shows through is one, whatever a schema says by now.
+        self._hidden |= {
+            pointer
+            for source in sources
+            if source.secret
+            for pointer, value in documents.walk_strings(source.patch)
+            if documents.find(document, pointer) != value
         }
 
     def values(self) -> dict[str, Explained]:
@@ -143,4 +162,5 @@ class Explainer:
         if value is None:
             return None
         sealed = isinstance(value, str) and sealing.is_sealed(value)
-        return REDACTED if sealed or pointer in self._hidden else value
+        known = isinstance(value, str) and value in self._secrets
+        return REDACTED if sealed or known or pointer in self._hidden else value

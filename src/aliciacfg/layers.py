@@ -10,9 +10,10 @@ an environment says about all services. Spring Cloud Config and others do the re
 """
 
 import contextlib
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from aliciacfg import access as access_rules
@@ -23,9 +24,15 @@ from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
 from aliciacfg.schemas import ServiceSchema, schema_problems
 
+_MAX_FILE_BYTES = 16 * 1024 * 1024
 _FILE_KEYS = ("defaults", "services", "protected")
 BASE = "base"
 ACCESS = "access"
+
+
+def is_secrets_file(file: str) -> bool:
+    """Whether an environment file, as its operator names it, is one of secrets."""
+    return PurePath(file).stem.endswith(names.SECRETS_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,11 @@ class Layer:
     patch: JsonObject
     prefix: str
     lines: Mapping[str, int]
+
+    @property
+    def secret(self) -> bool:
+        """Whether it is of a file of secrets."""
+        return is_secrets_file(self.file)
 
     @property
     def placed_lines(self) -> Mapping[str, int]:
@@ -271,8 +283,25 @@ def _listing(directory: Path, suffixes: tuple[str, ...], problems: list[SourcePr
     return [(path, f"{label}/{path.name}") for path in paths if path.suffix in suffixes]
 
 
-def _read(path: Path, label: str) -> str:
+def _read(path: Path, label: str, *, inside: bool = False) -> str:
+    """The text of a file.
+
+    Args:
+        path: The file.
+        label: Its name for people.
+        inside: A link may not lead out of the directory: what such a file says is shown to others, whoever may read
+            where the link leads.
+    """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceError([SourceProblem(label, None, "is no regular file; put one there")])
+        if status.st_size > _MAX_FILE_BYTES:
+            message = f"has {status.st_size} bytes; at most {_MAX_FILE_BYTES} are allowed"
+            raise SourceError([SourceProblem(label, None, message)])
+        if inside and not path.resolve().is_relative_to(path.parent.resolve()):
+            message = "is a link that leads out of its directory; put the file itself there"
+            raise SourceError([SourceProblem(label, None, message)])
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise SourceError([SourceProblem(label, None, f"is not UTF-8: byte {error.start} is invalid")]) from error
@@ -282,7 +311,7 @@ def _read(path: Path, label: str) -> str:
 
 def _read_something(path: Path, label: str) -> str:
     """The text of a file that says something when it is empty only because it is being written."""
-    text = _read(path, label)
+    text = _read(path, label, inside=True)
     if not text.strip():
         raise SourceError([SourceProblem(label, None, "is empty; finish writing it, or remove it")])
     return text

@@ -203,11 +203,14 @@ class Reader:
             )
         sources = [Source(SCHEMA, composer.sources.defaults(*key))]
         sources += [
-            Source(f"{layer.file}#{layer.section}", layer.patch, layer.placed_lines) for layer in found.layers(service)
+            Source(f"{layer.file}#{layer.section}", layer.patch, layer.placed_lines, secret=layer.secret)
+            for layer in found.layers(service)
         ]
         if entry.overlay:
             sources.append(Source(OVERLAY, entry.overlay, revisions=entry.origins))
-        explainer = Explainer(entry.effective.document, sources, composer.sources.schema(service))
+        explainer = Explainer(
+            entry.effective.document, sources, composer.sources.schema(service), secrets=entry.effective.secrets
+        )
         version = Explained(value=record.version, layer=DAEMON, line=None, overridden=[])
         return Answer.of(
             ExplainAnswer(
@@ -346,7 +349,8 @@ def _makes(composer: Composer, key: Key, entry: Entry) -> bool:
     """Whether the files and the overlay make what is recorded; an edit that was refused for this service does not."""
     try:
         merged = documents.merge(composer.base(*key), entry.overlay or {})
-        made = composer.effective(*key, merged if isinstance(merged, dict) else {})
+        kept = None if entry.effective is None else entry.effective.secrets
+        made = composer.effective(*key, merged if isinstance(merged, dict) else {}, kept=kept)
     except OperationError:
         return False
     return entry.live is not None and made.checksum == entry.live.checksum

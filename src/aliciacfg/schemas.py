@@ -138,7 +138,9 @@ class ServiceSchema:
         errors = [error for validator in self._validators for error in validator.iter_errors(document)]
         if not errors:
             return []
-        sensitive = {place.pointer for place in self.places(document) if place.hidden}.union(hidden)
+        places = {place.pointer for place in self.places(document) if place.hidden}.union(hidden)
+        # With all around them: what is said of one of those would say it of them.
+        sensitive = {outer for pointer in places for outer in (*_upwards(pointer), "")}
         found: dict[tuple[str, str], Problem] = {}
         for error in errors:
             for problem in _describe(error, document, sensitive):
@@ -431,7 +433,7 @@ def _describe(error: jsonschema_rs.ValidationError, document: JsonObject, sensit
         case _:
             found = _found(
                 find(document, pointer),
-                hidden=_covers(sensitive, pointer),
+                hidden=pointer in sensitive,
                 keyword=kind.name,
                 holds_more=kind.name == "type" and bool(_CONTAINERS.intersection(_type_names(kind.value))),
             )
@@ -473,10 +475,6 @@ _EXPECTED: Mapping[str, str] = {
     "not": "a value that the schema's 'not' does not describe",
     "propertyNames": "member names that the schema's 'propertyNames' allows",
 }
-
-
-def _covers(sensitive: set[str], pointer: str) -> bool:
-    return pointer in sensitive or any(place.startswith(f"{pointer}/") for place in sensitive)
 
 
 def _found(value: object, *, hidden: bool, keyword: str, holds_more: bool) -> str:

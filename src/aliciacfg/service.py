@@ -79,7 +79,13 @@ class ConfigService:
             drift=drift,
             on_read=metrics.accessed,
         )
-        self.writes = Writer(configurations, authorization=authorization, alerts=alerts, on_invalid=self._count_invalid)
+        self.writes = Writer(
+            configurations,
+            authorization=authorization,
+            auditor=auditor,
+            alerts=alerts,
+            on_invalid=self._count_invalid,
+        )
         self.keys = keeper
         self.admin = Administrator(
             configurations,

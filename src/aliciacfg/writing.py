@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, UnsetType
 from aliciacfg import documents, names
 from aliciacfg.adoption import as_problems
 from aliciacfg.alerts import Alerts
+from aliciacfg.auditing import Auditor
 from aliciacfg.authorization import Authorization
 from aliciacfg.composing import Effective, redacted
 from aliciacfg.configurations import Configurations, check_environment
@@ -21,6 +22,7 @@ from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import (
     BatchRefused,
     Conflict,
+    Forbidden,
     InvalidRequest,
     NotApplied,
     NotFound,
@@ -28,6 +30,7 @@ from aliciacfg.errors import (
     Problem,
     SourceError,
     TooLarge,
+    Unauthorized,
     ValidationFailed,
 )
 from aliciacfg.messages import (
@@ -57,6 +60,9 @@ from aliciacfg.messages import (
 )
 from aliciacfg.planning import Origin, Plan, Planner, difference, sealed_document
 from aliciacfg.state import Entry, Key
+
+# As whom a service connects to the broker, which proves by it who asks.
+_IDENTITY = ("/mqtt_config/username", "/mqtt_config/password")
 
 Wanted = Callable[[JsonObject, Entry], Json]
 """Makes the wanted configuration from what the files alone say and what there is."""
@@ -89,6 +95,7 @@ class Writer:
         configurations: Configurations,
         *,
         authorization: Authorization,
+        auditor: Auditor,
         alerts: Alerts,
         on_invalid: Callable[[], None],
     ) -> None:
@@ -97,11 +104,13 @@ class Writer:
         Args:
             configurations: What is changed.
             authorization: Says who may change what in a batch.
+            auditor: Told who may not.
             alerts: Told of refused configurations.
             on_invalid: Counts them.
         """
         self._configurations = configurations
         self._authorization = authorization
+        self._auditor = auditor
         self._alerts = alerts
         self._on_invalid = on_invalid
 
@@ -151,7 +160,7 @@ class Writer:
             plan = Plan(configurations.state)
             origin = _origin(caller, request, "delete")
             if configurations.defines(key):
-                planned = self._plan(plan, key, request, lambda base, _entry: base, origin=origin)
+                planned = self._plan(caller, plan, key, request, lambda base, _entry: base, origin=origin)
             else:
                 planned = None
                 self._check_conditions(key, entry, request.expected_revision)
@@ -274,7 +283,8 @@ class Writer:
         """Give a service that has none its default configuration.
 
         Raises:
-            OperationError: It cannot have one: its name, the limit, or its default is not valid.
+            OperationError: It cannot have one: its name, the limit, or its default is not valid; or there are access
+                rules and no file names it. A registration proves nothing.
         """
         names.check_service(service)
         configurations = self._configurations
@@ -282,6 +292,11 @@ class Writer:
             key = (configurations.active, service)
             if configurations.state.head(key).live is not None:
                 return
+            if self._authorization.access.enforced and not configurations.defines(key):
+                raise Forbidden(
+                    f"No file of {key[0]} names {service}, so it does not come to be by registering; an administrator "
+                    "can write it under services."
+                )
             planner = configurations.planner(key[0])
             plan = Plan(configurations.state)
             configurations.check_room(key, plan)
@@ -307,13 +322,22 @@ class Writer:
         key = self._key(service, request)
         async with self._configurations.planning:
             plan = Plan(self._configurations.state)
-            planned = self._plan(plan, key, request, wanted, origin=_origin(caller, request, operation), held=held)
+            origin = _origin(caller, request, operation)
+            planned = self._plan(caller, plan, key, request, wanted, origin=origin, held=held)
             done = self._submit(plan, key, request)
         await done
         return await self._write_answer(planned, dry_run=request.dry_run)
 
     def _plan(
-        self, plan: Plan, key: Key, request: WriteRequest, wanted: Wanted, *, origin: Origin, held: bool = True
+        self,
+        caller: Caller,
+        plan: Plan,
+        key: Key,
+        request: WriteRequest,
+        wanted: Wanted,
+        *,
+        origin: Origin,
+        held: bool = True,
     ) -> _Planned:
         """Add to a plan what makes ``wanted`` the configuration, or nothing if it is refused."""
         planner = self._configurations.planner(key[0])
@@ -325,6 +349,7 @@ class Writer:
         config = config if isinstance(config, dict) else {}
         stored = origin.cause == "rollback"
         effective = self._checked(planner, key, entry, config, dry_run=request.dry_run, stored=stored)
+        self._check_identity(caller, key, planner.document(entry), effective.document)
         overlay: JsonObject | None = planner.composer.overlay(base, effective)
         if not overlay and self._configurations.defines(key):
             overlay = None
@@ -338,6 +363,24 @@ class Writer:
             refuse_breaking=held and not request.allow_breaking,
         )
         return _Planned(planner, entry, after, effective)
+
+    def _check_identity(self, caller: Caller, key: Key, before: JsonObject, after: JsonObject) -> None:
+        """Refuse a change by which the writer could become somebody else at the broker.
+
+        Raises:
+            Forbidden: It is one, and the caller is neither the service nor an administrator.
+        """
+        access, service = self._authorization.access, key[1]
+        if not before and access.is_person(service) and not self._configurations.defines(key):
+            raise Forbidden(f"{service} is a person in access.yaml and no service; choose another name.")
+        if not before or access.speaks_for(caller, service):
+            return
+        for pointer in _IDENTITY:
+            if documents.find(before, pointer) != documents.find(after, pointer):
+                raise Forbidden(
+                    f"{pointer} of {service} would change, by which {caller.author} could log in as {service}; only "
+                    f"{service} itself and administrators may do that."
+                )
 
     def _submit(self, plan: Plan, key: Key, request: WriteRequest) -> Awaitable[None]:
         return _nothing() if request.dry_run else self._configurations.submit(plan, builds_on=[key])
@@ -362,8 +405,10 @@ class Writer:
             else:
                 raise InvalidRequest(f"The update of {update.service} has to hold either config or patch.")
             origin = Origin(caller.author, "api", request.comment, operation="batch", where=caller.where)
-            return self._plan(plan, key, write, wanted, origin=origin)
+            return self._plan(caller, plan, key, write, wanted, origin=origin)
         except OperationError as error:
+            if isinstance(error, Unauthorized | Forbidden):
+                self._auditor.refused(caller, "batch", update.service, error)
             return error
 
     def _refuse_if_any(self, request: BatchRequest, results: list[_Planned | OperationError]) -> None:
@@ -446,7 +491,8 @@ class Writer:
         opened, boxes = composer.opened(environment, service, config, what=f"The configuration of {service}")
         current = composer.known(environment, service, entry.effective, entry.overlay)
         kept = planner.secrets(entry)
-        wanted = composer.keep(service, opened, current, kept)
+        wanted, moved = composer.keep(service, opened, current, kept)
+        kept = kept | moved
         if stored:
             kept |= {pointer: str(documents.find(opened, pointer)) for pointer in boxes}
             boxes = set[str]()

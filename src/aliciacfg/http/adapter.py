@@ -366,12 +366,14 @@ class HttpAdapter:
     async def _run(self, operation: Operation, request: web.Request) -> web.Response:
         fields = _query_fields(request)
         name = request.match_info.get("name", "")
-        if operation.body != "none" or request.body_exists:
-            name = await self._read_body(operation, request, fields) or name
-        request[_REQUEST_ID] = fields.get("request_id")
         caller = self._caller(request)
         if operation.local and caller.transport != "local":
             raise web.HTTPNotFound
+        # Whoever may not ask at all need not send a body first.
+        self._service.authorization.check_somebody(caller, operation.name)
+        if operation.body != "none" or request.body_exists:
+            name = await self._read_body(operation, request, fields) or name
+        request[_REQUEST_ID] = fields.get("request_id")
         operation.authorize(self._service, caller, name)
         _check_known(operation, fields)
         conditional = operation.writes and any(header in request.headers for header in _CONDITIONS)
@@ -384,6 +386,8 @@ class HttpAdapter:
             await self._wait(name, operation.parse(fields), held)
             # The time that a client asks to wait is none that its answer takes.
             request[_STARTED] = perf_counter()
+            # Its token may have ended meanwhile.
+            caller = self._caller(request)
         try:
             answer = await self._carried_out(operation, caller, name, fields)
         except Conflict as error:

@@ -78,6 +78,7 @@ class MqttAdapter:
         self,
         *,
         address: BrokerAddress,
+        session: str,
         service: ConfigService,
         requests: Requests,
         outbox: Outbox,
@@ -86,6 +87,8 @@ class MqttAdapter:
         write_confirmations: Callable[[], Awaitable[None]],
     ) -> None:
         self._address = address
+        # Not the instance, which health tells everybody.
+        self._client_id = f"config_service_{session}"
         self._service = service
         self._requests = requests
         self._outbox = outbox
@@ -98,6 +101,7 @@ class MqttAdapter:
         self._marker_prefix = f"{topics.REPLY}config_service/{service.instance}/"
         self._probe_topic = probe_topic(service.instance)
         self._probe_delivered = False
+        self._probed = asyncio.Event()
         self._markers: dict[str, asyncio.Future[None]] = {}
         self._foreign: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
@@ -182,7 +186,7 @@ class MqttAdapter:
         will = Will(topics.HEALTH, self._health_payload("offline"))
         async with connect(
             self._address,
-            client_id=f"config_service_{self._service.instance}",
+            client_id=self._client_id,
             will=will,
             prefer=self._protocol,
         ) as connection:
@@ -198,6 +202,7 @@ class MqttAdapter:
                     [f"{topics.CONFIG}#", topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER]
                 )
                 await self._probe(connection)
+                self._probed.set()
                 await self._tell(connection, topics.REGISTER, self._registration())
                 await self._retained.read_back(connection, self._marker)
                 self._connected(connection)
@@ -236,6 +241,8 @@ class MqttAdapter:
 
     def _lost(self) -> None:
         self._connection = None
+        self._probed.clear()
+        self._service.authorization.forget_bus()
         self._service.bus_connected = False
         self._forget_devices()
         for marker in self._markers.values():
@@ -302,6 +309,8 @@ class MqttAdapter:
         self._start(self._answer(inbound), name="mqtt-request")
 
     async def _answer(self, inbound: Inbound) -> None:
+        # What the broker held for us comes at once, and before it is known whether it proves who asks.
+        await self._probed.wait()
         reply = await self._requests.answer(inbound)
         if reply is not None:
             self._send(reply)
@@ -546,6 +555,8 @@ class MqttAdapter:
             await connection.publish(self._probe_topic, b"")
         await self._marker()
         proves = not self._probe_delivered and not await accepts_anybody(self._address)
+        if proves and not self._service.authorization.bus_proves:
+            _log.info("access_list_in_force")
         self._service.authorization.prove_bus(proves=proves)
 
     async def _probe_forever(self, connection: Connection) -> None:

@@ -145,7 +145,7 @@ class Requests:
             if operation is None:
                 raise NotFound(f"There is no operation {request.operation!r}; there are: {', '.join(_OPERATIONS)}.")
             name, requester = _levels(operation, request.levels)
-            proven = self._service.authorization.bus_proves and requester is not None
+            proven = self._service.authorization.bus_proves is True and requester is not None
             caller = Caller(requester, "mqtt", proven=proven)
             known = operation.fields - operation.http_only
             fields = {key: value for key, value in opened.content.items() if key in known}
