@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import time
@@ -20,7 +21,7 @@ import pytest
 from aliciacfg import tokens
 from aliciacfg.sealing import PrivateKey
 from certificates import Authority
-from support import ROOT, SECONDS, Broker, Client, Daemon, HttpAnswer, aliciacfg, client, wait_until
+from support import ROOT, SECONDS, Broker, Client, Daemon, HttpAnswer, aliciacfg, client, free_port, wait_until
 
 RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
 PASSWORD = "/mqtt_config/password"
@@ -422,3 +423,275 @@ def test_secrets_cross_a_network_in_the_open_only_inside_tls(
     delivered = [entry for entry in entries if entry["outcome"] == "secrets_delivered"]
     addresses = {entry["where"] for entry in delivered}
     assert addresses == {"http 127.0.0.1", *({f"http {ADDRESS}"} if tls else ())}
+
+
+# Becoming somebody else
+
+
+async def heard_of(mqtt: Client, service: str) -> None:
+    """Announce a service, and one that the files know after it, whose update shows that both were looked at."""
+    await mqtt.subscribe("alicia/config/update/device_manager")
+    assert (await mqtt.next()).retained
+    for name in (service, "device_manager"):
+        await mqtt.publish("alicia/system/discovery/register", {"service_name": name})
+    await mqtt.next()
+
+
+@pytest.mark.parametrize("name", ["operator", "dashboard", "evil"])
+async def test_under_rules_nobody_comes_to_be_by_registering(make_daemon: Callable[..., Daemon], name: str):
+    """Neither an administrator, nor a user, nor anybody else whom no file names: no configuration, no account."""
+    daemon = make_daemon()
+    (daemon.environments / "access.yaml").write_text(RULES + "users: [dashboard]\n")
+    await asyncio.to_thread(daemon.start)
+    async with client(daemon.broker_port) as mqtt:
+        await heard_of(mqtt, name)
+    admin = bearing(daemon, token(daemon, "operator"))
+    assert admin("GET", f"/config/{name}").status == 404
+    done = await asyncio.to_thread(aliciacfg, daemon, "setup", "access")
+    assert done.returncode == 0, done.stderr
+    assert f"\n{name}:" not in (daemon.directory / "access" / "passwords").read_text()
+
+
+def test_no_writer_makes_himself_a_person_of_the_rules(make_daemon: Callable[..., Daemon]):
+    """A configuration under an administrator's name would bring its password along."""
+    daemon = make_daemon()
+    (daemon.environments / "access.yaml").write_text(RULES + "users: [dashboard]\n")
+    daemon.start()
+    writer = bearing(daemon, token(daemon, "panel", "--role", "writer"))
+    document = writer("GET", "/config/voice_router").json["config"]
+    for name in ("operator", "dashboard"):
+        mine = {**document, "service_name": name, "mqtt_config": {**document["mqtt_config"], "password": "chosen"}}
+        refused = writer("PUT", f"/config/{name}", mine)
+        assert (refused.status, refused.json["code"]) == (403, "forbidden"), refused.body
+    assert writer("PUT", "/config/newone", {**mine, "service_name": "newone"}).status == 201
+
+
+def test_a_writer_of_a_service_does_not_become_it(make_daemon: Callable[..., Daemon]):
+    """Its account at the broker is its own and administrators': by no operation does a writer change it."""
+    daemon = make_daemon()
+    (daemon.environments / "access.yaml").write_text(
+        "services:\n  tts_service:\n    write: {allowed_services: [voice_router, tts_service]}\nadmins: [operator]\n"
+    )
+    daemon.start()
+    router, own, admin = (bearing(daemon, token(daemon, name)) for name in ("voice_router", "tts_service", "operator"))
+    path = "/config/tts_service"
+    assert router("PATCH", path, {"limits": {"x": 1}}).status == 200
+    for change in ({"password": "known"}, {"username": "voice_router"}):
+        refused = router("PATCH", path, {"mqtt_config": change})
+        assert (refused.status, "log in as tts_service" in refused.json["message"]) == (403, True), refused.body
+    document = router("GET", path).json["config"]
+    document["mqtt_config"]["password"] = "known"
+    assert router("PUT", path, document).status == 403
+    assert router("PATCH", f"{path}?dry_run=true", {"mqtt_config": {"password": "known"}}).status == 403
+    update = {"service": "tts_service", "patch": {"mqtt_config": {"password": "known"}}}
+    answered = router("POST", "/configs/batch", {"updates": [update]}).json
+    assert (answered["applied"], answered["results"][0]["code"]) == (0, "forbidden")
+    # The service itself may, and an administrator; what would put it back to what the writer knows is refused again.
+    assert own("PATCH", path, {"mqtt_config": {"password": "its own"}}).status == 200
+    assert admin("PATCH", path, {"mqtt_config": {"password": "an administrator's"}}).status == 200
+    for method, place, body in (
+        ("POST", f"{path}/rollback", {"revision": 2}),
+        ("POST", f"{path}/unset", {"pointer": "/mqtt_config"}),
+        ("DELETE", path, None),
+    ):
+        assert router(method, place, body).status == 403, place
+    # Left as it is, redacted, it is no change.
+    document = router("GET", path).json["config"]
+    assert router("PUT", path, {**document, "limits": {**document["limits"], "y": 1}}).status == 200
+    entries = admin("GET", "/audit?limit=1000").json["entries"]
+    refused = [entry for entry in entries if (entry["who"], entry["outcome"]) == ("voice_router", "refused")]
+    assert {"patch", "set", "batch", "rollback", "unset", "delete"} <= {entry["operation"] for entry in refused}
+
+
+async def test_nobody_takes_the_daemons_place_at_the_broker(daemon: Daemon):
+    """Its client id is no secret's sum of what everybody is told; another of the name is another session."""
+    instance = daemon.http("GET", "/health").json["instance"]
+    for guess in (f"config_service_{instance}", instance, "config_service"):
+        async with client(daemon.broker_port, identifier=guess) as mqtt:
+            await mqtt.ask("alicia/config/list")
+    assert daemon.logged("broker_lost") == []
+    assert len(daemon.logged("broker_connected")) == 1
+
+
+async def test_requests_held_for_the_daemon_wait_until_the_broker_is_tried(make_daemon: Callable[..., Daemon]):
+    """A service's write from while nobody was here is carried out, not refused as one that nobody proved."""
+    daemon = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"}, broker_port=free_port())
+    (daemon.environments / "access.yaml").write_text(RULES)
+    done = await asyncio.to_thread(aliciacfg, daemon, "setup", "access")
+    assert done.returncode == 0, done.stderr
+    files = daemon.directory / "access"
+    config = f"allow_anonymous false\npassword_file {files / 'passwords'}\nacl_file {files / 'acl'}\n"
+    broker = Broker(daemon.directory / "broker", config=config, port=daemon.broker_port).start()
+    try:
+        await asyncio.to_thread(daemon.start)
+        assert [alert for alert in daemon.logged("alert") if alert["kind"] == "acl_missing"] == []
+        await asyncio.to_thread(daemon.stop)
+        secret = own_password(daemon, "voice_router")
+        async with client(daemon.broker_port, username="voice_router", password=secret) as mqtt:
+            reply = "alicia/reply/patch/tts_service/voice_router"
+            await mqtt.subscribe(reply)
+            await mqtt.publish("alicia/config/patch/tts_service/voice_router", {"patch": {"limits": {"x": 1}}})
+            await asyncio.to_thread(daemon.start)
+            assert (await mqtt.until(reply)).json["changed"] == ["/limits/x"]
+        await asyncio.to_thread(daemon.stop)
+    finally:
+        broker.stop()
+
+
+def test_a_token_that_ends_while_it_waits_gets_nothing(make_daemon: Callable[..., Daemon]):
+    """Revoked during a long poll, it is refused when there is something to tell."""
+    secret = "planted-after-revocation"
+    daemon = make_daemon()
+    (daemon.environments / "access.yaml").write_text(
+        "services:\n  tts_service: {secrets: plaintext}\nadmins: [operator]\n"
+    )
+    daemon.start()
+    text = token(daemon, "tts_service")
+    admin, own = bearing(daemon, token(daemon, "operator")), bearing(daemon, text)
+    etag = own("GET", "/config/tts_service").headers["ETag"]
+    host, port = daemon.url.removeprefix("http://").split(":")
+    head = [
+        "GET /config/tts_service?wait_seconds=10 HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {text}",
+        f"If-None-Match: {etag}", "Connection: close", "", "",
+    ]  # fmt: skip
+    with socket.create_connection((host, int(port)), SECONDS) as poll:
+        poll.sendall("\r\n".join(head).encode())
+        # What came after it was answered, so that it waits.
+        assert daemon.http("GET", "/health").status == 200
+        assert aliciacfg(daemon, "token", "revoke", text.split("_")[1]).returncode == 0
+        assert admin("PATCH", "/config/tts_service", {"settings": {"azure_speech_key": secret}}).status == 200
+        answer = b""
+        while part := poll.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert secret.encode() not in answer
+
+
+# Files that are others
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "large"])
+def test_no_schema_shows_what_is_elsewhere(daemon: Daemon, what: str):
+    """A link to the keys is refused, and so is what would block or fill the daemon; the others are served."""
+    path = daemon.directory / "schemas" / "leak.yaml"
+    if what == "link":
+        path.symlink_to(daemon.data / "keys.json")
+    elif what == "pipe":
+        os.mkfifo(path)
+    else:
+        with path.open("wb") as file:
+            file.truncate(300 * 1024 * 1024)
+    refused = daemon.http("POST", "/reload")
+    assert refused.status == 422
+    assert "schemas/leak.yaml" in refused.json["problems"][0]["message"]
+    assert daemon.http("GET", "/config/tts_service").status == 200
+    private = json.loads((daemon.data / "keys.json").read_bytes())["keys"][0]["private"].encode()
+    for place in ("/config/schema/leak", "/health", "/environments"):
+        assert private not in daemon.http("GET", place).body
+    path.unlink()
+    assert daemon.http("POST", "/reload").status == 200
+
+
+def test_a_schema_may_be_a_link_inside_its_directory(daemon: Daemon):
+    """As Kubernetes mounts files: to a directory beside them that is replaced as a whole."""
+    schemas = daemon.directory / "schemas"
+    (schemas / "..2026").mkdir()
+    (schemas / "tts_service.yaml").rename(schemas / "..2026" / "tts_service.yaml")
+    (schemas / "..data").symlink_to("..2026")
+    (schemas / "tts_service.yaml").symlink_to("..data/tts_service.yaml")
+    assert daemon.http("POST", "/reload").status == 200
+
+
+# What others may see
+
+
+def test_health_tells_nobodys_values(daemon: Daemon):
+    """That something is wrong is for everybody; with whose value, for those who may read it."""
+    place = "/services/tts_service/limits/requests_per_minute"
+    assert aliciacfg(daemon, "file", "set", "environments/dev.yaml", place, '"private-value"').returncode == 0
+    refused = daemon.http("POST", "/reload")
+    assert (refused.status, b"requests_per_minute" in refused.body) == (422, True), refused.body
+    assert b"private-value" in refused.body
+    health = daemon.http("GET", "/health")
+    assert "validation_failed" in health.json["alerts"]
+    assert b"private-value" not in health.body
+
+
+def unmarked(daemon: Daemon, items: list[dict[str, str]]) -> None:
+    """A service with secrets in an array that its schema no longer calls so."""
+    schema = daemon.directory / "schemas" / "bell.yaml"
+    text = (
+        "properties:\n  settings:\n    properties:\n      doors:\n        items:\n          properties:\n"
+        "            code: {type: string, x-sensitive: %s}\n"
+    )
+    schema.write_text(text % "true")
+    assert daemon.http("POST", "/reload").status == 200
+    document = daemon.config("voice_router")["config"] | {"service_name": "bell", "settings": {"doors": items}}
+    document["mqtt_config"] |= {"username": "bell", "password": "of-the-bell"}
+    assert daemon.http("PUT", "/config/bell", document).status == 201
+    schema.write_text(text % "false")
+    assert daemon.http("POST", "/reload").status == 200
+
+
+@pytest.mark.parametrize("order", [[2, 0, 1], [1, 2], [0, 2]])
+def test_unmarked_secrets_stay_with_their_items(daemon: Daemon, order: list[int]):
+    """Moved, or with others taken out: what was a secret shows as *** wherever it stands."""
+    secrets = [f"planted-door-{number}" for number in range(3)]
+    unmarked(daemon, [{"name": f"door {number}", "code": code} for number, code in enumerate(secrets)])
+    doors = daemon.config("bell")["config"]["settings"]["doors"]
+    assert [door["code"] for door in doors] == ["***"] * 3
+    moved = daemon.http(
+        "PATCH", "/config/bell?allow_breaking=true", {"settings": {"doors": [doors[number] for number in order]}}
+    )
+    assert moved.status == 200, moved.body
+    seen = [moved.body, *(daemon.http("GET", f"/config/bell{place}").body for place in ("", "/explain", "/history"))]
+    assert not [body for body in seen if b"planted-door" in body]
+    assert [door["name"] for door in moved.json["config"]["settings"]["doors"]] == [f"door {n}" for n in order]
+
+
+def test_explain_shows_no_secret_of_the_files(make_daemon: Callable[..., Daemon]):
+    """Overridden by an open value after its mark was taken away, it still stands in the file of secrets."""
+    daemon = make_daemon()
+    schema = daemon.directory / "schemas" / "bell.yaml"
+    text = "properties:\n  settings:\n    properties:\n      pin: {type: string, x-sensitive: %s}\n"
+    schema.write_text(text % "true")
+    base = daemon.environments / "base.yaml"
+    base.write_text(f"{base.read_text()}\n  bell: {{api_config: {{port: 8099}}}}\n")
+    (daemon.environments / "dev-secrets.yaml").write_text("services: {bell: {settings: {pin: planted-pin}}}\n")
+    daemon.start()
+    schema.write_text(text % "false")
+    assert daemon.http("POST", "/reload").status == 200
+    explained = daemon.http("GET", "/config/bell/explain")
+    assert (explained.status, explained.json["values"]["/settings/pin"]["value"]) == (200, "***")
+    assert daemon.http("PATCH", "/config/bell", {"settings": {"pin": "open"}}).status == 200
+    explained = daemon.http("GET", "/config/bell/explain")
+    place = explained.json["values"]["/settings/pin"]
+    assert (place["value"], place["overridden"][0]["value"]) == ("open", "***")
+
+
+def test_the_daemons_own_key_is_nobodys_recipient(daemon: Daemon):
+    """What was delivered once would open again as something that anybody sealed for the daemon."""
+    own = daemon.http("GET", "/keys/current").json["public_key"]
+    refused = aliciacfg(daemon, "recipient", "set", "tts_service", own)
+    assert (refused.returncode, "the daemon's own" in refused.stderr) == (4, True)
+
+
+def test_nobody_hides_what_somebody_did(daemon: Daemon):
+    """Refusals of whoever does not say who he is fill neither the audit nor the room of those who do."""
+    admin, guest = (
+        bearing(daemon, token(daemon, name, "--role", role)) for name, role in (("a", "admin"), ("b", "service"))
+    )
+    for number in range(600):
+        assert daemon.http("GET", f"/config/q{number}").status == 401
+    for service in ("ai_service", "tts_service"):
+        assert guest("GET", f"/config/{service}").status == 403
+
+    def refusals() -> list[dict[str, Any]]:
+        entries = admin("GET", "/audit?limit=1000").json["entries"]
+        return [entry for entry in entries if entry["outcome"] == "refused"]
+
+    def of_somebody() -> bool:
+        return {entry["service"] for entry in refusals() if entry["who"] == "b"} == {"ai_service", "tts_service"}
+
+    wait_until(of_somebody, why="the audit is written")
+    assert len([entry for entry in refusals() if entry["who"] != "b"]) < 5

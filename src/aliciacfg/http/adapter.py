@@ -85,6 +85,7 @@ _MAX_LINE_BYTES = 32 * 1024
 _RETRY_AFTER_SECONDS = "1"
 _ANYWHERE = "/{path:.*}"
 _STARTED = web.RequestKey("started", float)
+_OPERATION = web.RequestKey("operation", str)
 _REQUEST_ID = web.RequestKey("request_id", object)
 # Hosts that were found good, and answers made ready to send; a home has a few of each.
 _MAX_KNOWN = 4096
@@ -364,6 +365,7 @@ class HttpAdapter:
         return handle
 
     async def _run(self, operation: Operation, request: web.Request) -> web.Response:
+        request[_OPERATION] = operation.name
         fields = _query_fields(request)
         name = request.match_info.get("name", "")
         caller = self._caller(request)
@@ -445,7 +447,7 @@ class HttpAdapter:
             caller = self._caller(request)
         except Unauthorized:
             caller = Caller(None, "http", address=request.remote)
-        operation = f"{request.method} {request.path}"
+        operation = request.get(_OPERATION) or f"{request.method} {request.path}"
         self._service.auditor.refused(caller, operation, request.match_info.get("name"), error)
 
     def _unless_held(self, request: web.Request, response: web.Response, etag: str | None) -> web.Response:
