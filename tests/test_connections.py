@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import shutil
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
@@ -20,7 +21,7 @@ from aliciacfg.http.adapter import HttpAdapter, HttpSettings
 from aliciacfg.http.connections import Limits, Listener
 from aliciacfg.settings import resolve
 from certificates import Authority
-from support import SECONDS, Daemon
+from support import ROOT, SECONDS, Daemon
 
 SHORT = 0.25
 LONG = 10 * SECONDS
@@ -230,6 +231,42 @@ async def test_a_long_poll_outlives_every_limit(serving: Any, clients: Any):
         assert await client.answer() == (304, None)
         client.ask("/health")
         assert (await client.answer())[0] == 200
+
+
+async def test_those_that_wait_leave_room_for_those_that_ask(serving: Any, clients: Any):
+    """Bodies that do not come and polls without end are bounded; one too many is told to come again."""
+    async with serving(replace(PATIENT, connections=8, waiting=2)) as port:
+        held = [await clients(port) for _ in range(6)]
+        for client in held[:3]:
+            client.send("PATCH /config/voice_router HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+            client.send("Content-Length: 50\r\n\r\n{")
+        for client in held[3:]:
+            client.ask("/config/voice_router?wait_seconds=60", "If-None-Match: *")
+        for client in (held[2], held[5]):
+            status, answer = await client.answer()
+            assert (status, answer["code"]) == (503, "busy")
+        for _ in range(20):
+            other = await clients(port)
+            other.ask("/health")
+            assert (await other.answer())[0] == 200
+        # A write whose body comes with its headers waits for nobody.
+        other = await clients(port)
+        other.send("PATCH /config/voice_router HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        other.send('Content-Length: 19\r\n\r\n{"limits":{"x": 1}}')
+        assert (await other.answer())[0] == 200
+        held[3].writer.close()
+
+
+async def test_whoever_may_not_ask_need_not_send_a_body(serving: Any, clients: Any, tmp_path: Path):
+    """Where there are rules, a body that never comes holds up nobody who has no token."""
+    (tmp_path / "home" / "environments").mkdir(parents=True)
+    shutil.copytree(ROOT / "environments", tmp_path / "home" / "environments", dirs_exist_ok=True)
+    (tmp_path / "home" / "environments" / "access.yaml").write_text("admins: [operator]\n")
+    async with serving(PATIENT) as port:
+        client = await clients(port)
+        client.send("PUT /config/voice_router HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        client.send("Content-Length: 5000\r\n\r\n{")
+        assert (await client.answer())[0] == 401
 
 
 async def test_the_longest_idle_connection_makes_room(serving: Any, clients: Any):

@@ -75,7 +75,6 @@ class Explainer:
             secrets: What is one in the document, by pointer, though a schema may have ceased to say so.
         """
         secrets = {**schema.secrets(document), **(secrets or {})}
-        self._secrets = frozenset(secrets.values())
         self._document = document
         self._shown_document = documents.replace_strings(document, dict.fromkeys(secrets, REDACTED))
         self._highest_first = list(reversed(sources))
@@ -86,14 +85,7 @@ class Explainer:
             for place in schema.places(source.patch)
             if place.sensitive or (place.hidden and not self._is_open(place.pointer))
         }
-        # What a file of secrets says where another layer shows through is one, whatever a schema says by now.
-        self._hidden |= {
-            pointer
-            for source in sources
-            if source.secret
-            for pointer, value in documents.walk_strings(source.patch)
-            if documents.find(document, pointer) != value
-        }
+        self._hidden |= secrets.keys()
 
     def values(self) -> dict[str, Explained]:
         """Every leaf of the document by JSON Pointer; put together they are the document."""
@@ -151,16 +143,19 @@ class Explainer:
                 yield _Said(source, at, here)
 
     def _overridden(self, said: _Said) -> Overridden:
-        return Overridden(layer=said.source.layer, line=said.line, value=self._shown(said.pointer, said.value))
+        shown = self._shown(said.pointer, said.value, secret=said.source.secret)
+        return Overridden(layer=said.source.layer, line=said.line, value=shown)
 
-    def _shown(self, pointer: str, value: Json) -> Json:
-        """A value as any reader may see it."""
+    def _shown(self, pointer: str, value: Json, *, secret: bool) -> Json:
+        """A value as any reader may see it; of a file of secrets no text, whatever a schema says by now."""
         if isinstance(value, dict):
-            return {key: self._shown(f"{pointer}/{documents.escape(key)}", inner) for key, inner in value.items()}
+            return {
+                key: self._shown(f"{pointer}/{documents.escape(key)}", inner, secret=secret)
+                for key, inner in value.items()
+            }
         if isinstance(value, list):
-            return [self._shown(f"{pointer}/{index}", item) for index, item in enumerate(value)]
+            return [self._shown(f"{pointer}/{index}", item, secret=secret) for index, item in enumerate(value)]
         if value is None:
             return None
-        sealed = isinstance(value, str) and sealing.is_sealed(value)
-        known = isinstance(value, str) and value in self._secrets
-        return REDACTED if sealed or known or pointer in self._hidden else value
+        hidden = isinstance(value, str) and (secret or sealing.is_sealed(value))
+        return REDACTED if hidden or pointer in self._hidden else value

@@ -36,7 +36,7 @@ from aliciacfg.errors import (
     TooLarge,
     Unauthorized,
 )
-from aliciacfg.http.connections import Limits, Listener
+from aliciacfg.http.connections import Limits, Listener, Room
 from aliciacfg.http.pages import Page
 from aliciacfg.messages import (
     MAX_REQUEST_ID_BYTES,
@@ -175,6 +175,8 @@ class HttpAdapter:
         self._loopback = is_loopback(settings.host)
         self._known_hosts = _LOOPBACK_NAMES | {name.lower() for name in settings.allowed_hosts}
         self._good_hosts: set[str] = set()
+        self._bodies = Room(settings.limits.waiting, "wait for the rest of their body")
+        self._polls = Room(settings.limits.waiting, "wait for a change")
         self._answers: dict[str, tuple[bytes, dict[str, str]]] = {}
         # No middleware: it costs every request two more coroutines. The boundary is around each handler instead.
         app = web.Application()
@@ -472,7 +474,8 @@ class HttpAdapter:
         )
         closing = asyncio.ensure_future(self._closing.wait())
         try:
-            await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
+            with self._polls.taken():
+                await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 waiting.result()
         finally:
@@ -513,10 +516,13 @@ class HttpAdapter:
         length = request.content_length or 0
         seconds = self._settings.limits.body_seconds
         data = bytearray()
+        # One that came with its headers waits for nobody.
+        room = contextlib.nullcontext() if request.content.is_eof() else self._bodies.taken()
         try:
             async with asyncio.timeout(seconds):
-                while length <= limit and len(data) <= limit and (chunk := await request.content.readany()):
-                    data += chunk
+                with room:
+                    while length <= limit and len(data) <= limit and (chunk := await request.content.readany()):
+                        data += chunk
         except TimeoutError as error:
             raise _BodyTimeout(
                 f"Only a part of the body came within {seconds:g} s; send the request again on a new connection."

@@ -7,11 +7,14 @@ asyncio's public interface. Only a request's body is bounded by whoever reads it
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 import structlog
+
+from aliciacfg.errors import Busy
 
 _log = structlog.get_logger(__name__)
 
@@ -28,6 +31,8 @@ class Limits:
         body_seconds: For the body of a request.
         linger_seconds: For the rest of a body that nobody reads any more.
         connections: Open at the same time.
+        waiting: Requests that wait for the rest of their body, and as many that wait for a change: together fewer than
+            ``connections``, so that whoever just asks is served.
     """
 
     handshake_seconds: float = 10.0
@@ -36,6 +41,31 @@ class Limits:
     body_seconds: float = 30.0
     linger_seconds: float = 10.0
     connections: int = 500
+    waiting: int = 200
+
+
+class Room:
+    """How many requests may do something at the same time, so that it does not take every connection."""
+
+    def __init__(self, size: int, what: str) -> None:
+        self._size = size
+        self._what = what
+        self._taken = 0
+
+    @contextmanager
+    def taken(self) -> Generator[None]:
+        """Take a place for as long as it lasts.
+
+        Raises:
+            Busy: There is none.
+        """
+        if self._taken >= self._size:
+            raise Busy(f"{self._size} requests {self._what} already; try again in a second.")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
 
 class Listener:

@@ -65,7 +65,7 @@ class Requester:
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"no answer within {timeout_seconds:g} s: is the daemon running on this broker, "
-                f"and does the broker let {self._name} ask this?"
+                f"and does the broker let {self._name} ask this? --http asks without it."
             ) from error
         finally:
             self._waiting.pop(answer_topic, None)
