@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,8 @@ def own_password(daemon: Daemon, service: str) -> str:
 # Registration
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
-async def test_a_registration_brings_neither_key_nor_schema_nor_settings(daemon: Daemon, depth: int):
-    """Whatever else it says: no secret is sealed to its key, no mark is taken away, nothing is set."""
+async def test_a_registration_brings_neither_key_nor_schema_nor_settings(daemon: Daemon):
+    """Whatever else it says, in whatever envelope: no secret is sealed to its key, no mark taken away, nothing set."""
     before = daemon.config("tts_service")
     schema = daemon.http("GET", "/config/schema/tts_service").json
     key = PrivateKey.generate()
@@ -126,15 +126,15 @@ async def test_a_registration_brings_neither_key_nor_schema_nor_settings(daemon:
         "patch": {"limits": {"x": 1}},
         "settings": {"x": 1},
     }
-    for _ in range(depth):
-        message = {"message_id": "m", "source": "tts_service", "payload": message}
     topic = "alicia/config/update/tts_service"
     async with client(daemon.broker_port) as mqtt:
         held = (await mqtt.retained(topic))[topic]
         await mqtt.subscribe(topic)
         assert (await mqtt.next()).payload == held.payload
-        await mqtt.publish("alicia/system/discovery/register", message)
-        assert (await mqtt.next()).payload == held.payload
+        for _ in range(3):
+            await mqtt.publish("alicia/system/discovery/register", message)
+            assert (await mqtt.next()).payload == held.payload
+            message = {"message_id": "m", "source": "tts_service", "payload": message}
     assert daemon.config("tts_service") == before
     assert daemon.http("GET", "/config/schema/tts_service").json == schema
 
@@ -238,23 +238,19 @@ async def test_a_writer_cannot_read_the_daemons_environment(make_daemon: Callabl
 # Retained topics that others write
 
 
-@pytest.mark.parametrize("name", ["key", "environment"])
-async def test_what_the_daemon_says_about_itself_is_put_right(daemon: Daemon, name: str):
+async def test_what_the_daemon_says_about_itself_is_put_right(daemon: Daemon):
     """A replaced sealing key or environment is told as tampering, and replaced again by the right one."""
-    topic = f"alicia/config/{name}"
+    mallory = PrivateKey.generate().public
+    forged = json.dumps({"key_id": mallory.key_id, "public_key": str(mallory), "environment": "attic"}).encode()
     async with client(daemon.broker_port) as mqtt:
-        right = (await mqtt.retained(topic))[topic].payload
-        mallory = PrivateKey.generate().public
-        forged = json.dumps({"key_id": mallory.key_id, "public_key": str(mallory), "environment": "attic"}).encode()
         await mqtt.subscribe("alicia/config/alert/tamper")
-        for payload in (forged, b""):
+        for topic, payload in product(("alicia/config/key", "alicia/config/environment"), (forged, b"")):
+            right = (await mqtt.retained(topic))[topic].payload
             await mqtt.publish(topic, payload, retain=True)
             alert = (await mqtt.until("alicia/config/alert/tamper")).json
             assert topic in alert["message"]
             end = time.monotonic() + SECONDS
-            while (await mqtt.retained(topic)).get(topic, None) is None or (await mqtt.retained(topic))[
-                topic
-            ].payload != right:
+            while topic not in (found := await mqtt.retained(topic)) or found[topic].payload != right:
                 assert time.monotonic() < end
 
 
@@ -428,28 +424,29 @@ def test_secrets_cross_a_network_in_the_open_only_inside_tls(
 # Becoming somebody else
 
 
-async def heard_of(mqtt: Client, service: str) -> None:
-    """Announce a service, and one that the files know after it, whose update shows that both were looked at."""
+async def heard_of(mqtt: Client, *services: str) -> None:
+    """Announce services, and one that the files know after them, whose update shows that all were looked at."""
     await mqtt.subscribe("alicia/config/update/device_manager")
     assert (await mqtt.next()).retained
-    for name in (service, "device_manager"):
+    for name in (*services, "device_manager"):
         await mqtt.publish("alicia/system/discovery/register", {"service_name": name})
     await mqtt.next()
 
 
-@pytest.mark.parametrize("name", ["operator", "dashboard", "evil"])
-async def test_under_rules_nobody_comes_to_be_by_registering(make_daemon: Callable[..., Daemon], name: str):
+async def test_under_rules_nobody_comes_to_be_by_registering(make_daemon: Callable[..., Daemon]):
     """Neither an administrator, nor a user, nor anybody else whom no file names: no configuration, no account."""
     daemon = make_daemon()
     (daemon.environments / "access.yaml").write_text(RULES + "users: [dashboard]\n")
     await asyncio.to_thread(daemon.start)
+    names = ("operator", "dashboard", "evil")
     async with client(daemon.broker_port) as mqtt:
-        await heard_of(mqtt, name)
+        await heard_of(mqtt, *names)
     admin = bearing(daemon, token(daemon, "operator"))
-    assert admin("GET", f"/config/{name}").status == 404
+    assert {admin("GET", f"/config/{name}").status for name in names} == {404}
     done = await asyncio.to_thread(aliciacfg, daemon, "setup", "access")
     assert done.returncode == 0, done.stderr
-    assert f"\n{name}:" not in (daemon.directory / "access" / "passwords").read_text()
+    users = {line.partition(":")[0] for line in (daemon.directory / "access" / "passwords").read_text().splitlines()}
+    assert not users & set(names)
 
 
 def test_no_writer_makes_himself_a_person_of_the_rules(make_daemon: Callable[..., Daemon]):
@@ -570,25 +567,24 @@ def test_a_token_that_ends_while_it_waits_gets_nothing(make_daemon: Callable[...
 # Files that are others
 
 
-@pytest.mark.parametrize("what", ["link", "pipe", "large"])
-def test_no_schema_shows_what_is_elsewhere(daemon: Daemon, what: str):
+def test_no_schema_shows_what_is_elsewhere(daemon: Daemon):
     """A link to the keys is refused, and so is what would block or fill the daemon; the others are served."""
-    path = daemon.directory / "schemas" / "leak.yaml"
-    if what == "link":
-        path.symlink_to(daemon.data / "keys.json")
-    elif what == "pipe":
-        os.mkfifo(path)
-    else:
+
+    def large(path: Path) -> None:
         with path.open("wb") as file:
             file.truncate(300 * 1024 * 1024)
-    refused = daemon.http("POST", "/reload")
-    assert refused.status == 422
-    assert "schemas/leak.yaml" in refused.json["problems"][0]["message"]
-    assert daemon.http("GET", "/config/tts_service").status == 200
+
+    path = daemon.directory / "schemas" / "leak.yaml"
     private = json.loads((daemon.data / "keys.json").read_bytes())["keys"][0]["private"].encode()
-    for place in ("/config/schema/leak", "/health", "/environments"):
-        assert private not in daemon.http("GET", place).body
-    path.unlink()
+    for make in (lambda path: path.symlink_to(daemon.data / "keys.json"), os.mkfifo, large):
+        make(path)
+        refused = daemon.http("POST", "/reload")
+        assert refused.status == 422
+        assert "schemas/leak.yaml" in refused.json["problems"][0]["message"]
+        assert daemon.http("GET", "/config/tts_service").status == 200
+        for place in ("/config/schema/leak", "/health", "/environments"):
+            assert private not in daemon.http("GET", place).body
+        path.unlink()
     assert daemon.http("POST", "/reload").status == 200
 
 
@@ -633,20 +629,21 @@ def unmarked(daemon: Daemon, items: list[dict[str, str]]) -> None:
     assert daemon.http("POST", "/reload").status == 200
 
 
-@pytest.mark.parametrize("order", [[2, 0, 1], [1, 2], [0, 2]])
-def test_unmarked_secrets_stay_with_their_items(daemon: Daemon, order: list[int]):
+def test_unmarked_secrets_stay_with_their_items(daemon: Daemon):
     """Moved, or with others taken out: what was a secret shows as *** wherever it stands."""
     secrets = [f"planted-door-{number}" for number in range(3)]
     unmarked(daemon, [{"name": f"door {number}", "code": code} for number, code in enumerate(secrets)])
     doors = daemon.config("bell")["config"]["settings"]["doors"]
     assert [door["code"] for door in doors] == ["***"] * 3
-    moved = daemon.http(
-        "PATCH", "/config/bell?allow_breaking=true", {"settings": {"doors": [doors[number] for number in order]}}
-    )
-    assert moved.status == 200, moved.body
-    seen = [moved.body, *(daemon.http("GET", f"/config/bell{place}").body for place in ("", "/explain", "/history"))]
-    assert not [body for body in seen if b"planted-door" in body]
-    assert [door["name"] for door in moved.json["config"]["settings"]["doors"]] == [f"door {n}" for n in order]
+    # Each builds on the one before: moved, the first taken out, the last.
+    for order in ([2, 0, 1], [0, 1], [1]):
+        wanted = [doors[number] for number in order]
+        moved = daemon.http("PATCH", "/config/bell?allow_breaking=true", {"settings": {"doors": wanted}})
+        assert moved.status == 200, moved.body
+        places = ("", "/explain", "/history")
+        seen = [moved.body, *(daemon.http("GET", f"/config/bell{place}").body for place in places)]
+        assert not [body for body in seen if b"planted-door" in body]
+        assert moved.json["config"]["settings"]["doors"] == wanted
 
 
 def test_explain_shows_no_secret_of_the_files(make_daemon: Callable[..., Daemon]):

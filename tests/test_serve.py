@@ -216,7 +216,7 @@ def test_a_signal_during_start_ends_it_cleanly(make_daemon: Callable[..., Daemon
 
 def test_a_broker_that_goes_at_the_same_moment_does_not_hold_the_daemon(daemon: Daemon, broker: Broker):
     """As when a machine is shut down: the daemon ends in order, and does not wait for the broker to come back."""
-    for _ in range(6):
+    for _ in range(4):
         broker.stop()
         assert daemon.stop() == 0
         broker.start()
