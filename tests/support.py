@@ -146,6 +146,8 @@ class Daemon:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         return {
             **kept,
+            # Hundreds of processes would each read the system's authorities; none of ours is signed by one.
+            "SSL_CERT_FILE": os.devnull,
             "MQTT_BROKER": "127.0.0.1",
             "MQTT_PORT": str(self.broker_port),
             "ALICIACFG_HTTP_PORT": "0",

@@ -65,9 +65,7 @@ def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
     own = _own_password(settings)
     _make_service_passwords(settings, found, own)
     passwords = _passwords(settings)
-    if user in passwords:
-        fail(f"{user} is a service: its password is in its configuration", EXIT_USAGE)
-    # Whoever registers by himself has the default for all, by which whoever reads the files could be him.
+    # Whoever reads the files could log in with it, though one service alone may have it.
     outside = accounts.with_default_password(found, passwords)
     passwords = {name: password for name, password in passwords.items() if name not in outside}
     passwords |= further | ({} if own is None else {settings.mqtt_username: own})
