@@ -564,6 +564,18 @@ def test_a_token_that_ends_while_it_waits_gets_nothing(make_daemon: Callable[...
     assert secret.encode() not in answer
 
 
+async def test_words_of_other_programs_bring_nobody_an_answer(make_daemon: Callable[..., Daemon]):
+    """Under rules: what is no operation is answered on no topic but one of the requester's own."""
+    daemon = make_daemon()
+    (daemon.environments / "access.yaml").write_text(RULES + "users: [service]\n")
+    await asyncio.to_thread(daemon.start)
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/reply/#")
+        await mqtt.publish("alicia/config/service/1", {"reply_to": "alicia/devices/lamp/command"})
+        await mqtt.publish("alicia/config/get/tts_service/tts_service")
+        assert (await mqtt.next()).topic == "alicia/reply/get/tts_service/tts_service"
+
+
 # Files that are others
 
 

@@ -112,12 +112,13 @@ class Requests:
         named = inbound.response_topic
         if named is None and isinstance(reply_to := opened.content.get("reply_to"), str):
             named = reply_to
-        if operation is None and named is None:
-            # Other programs' messages: the bus carries more than requests under alicia/config/.
-            return None
-        topic = request.default_answer
         requester = _requester(operation, request.levels)
         why = None if named is None else self._answer_topic_problem(named, requester)
+        if operation is None and (named is None or (why and self._service.authorization.access.enforced)):
+            # Other programs' messages: the bus carries more than requests under alicia/config/. Under rules their
+            # answer could come to somebody whom their words name.
+            return None
+        topic = request.default_answer
         if named is not None and why is None:
             topic = named
         elif why is not None and problem is None:
