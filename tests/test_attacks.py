@@ -460,7 +460,11 @@ def test_no_writer_makes_himself_a_person_of_the_rules(make_daemon: Callable[...
         mine = {**document, "service_name": name, "mqtt_config": {**document["mqtt_config"], "password": "chosen"}}
         refused = writer("PUT", f"/config/{name}", mine)
         assert (refused.status, refused.json["code"]) == (403, "forbidden"), refused.body
-    assert writer("PUT", "/config/newone", {**mine, "service_name": "newone"}).status == 201
+    # Nor one that a file may name some day, with a password that he knows; with the files' own he may.
+    later = {**mine, "service_name": "newone", "mqtt_config": {**mine["mqtt_config"], "username": "newone"}}
+    assert writer("PUT", "/config/newone", later).status == 403
+    later["mqtt_config"]["password"] = "alicia-dev-only"
+    assert writer("PUT", "/config/newone", later).status == 201
 
 
 def test_a_writer_of_a_service_does_not_become_it(make_daemon: Callable[..., Daemon]):
@@ -473,7 +477,7 @@ def test_a_writer_of_a_service_does_not_become_it(make_daemon: Callable[..., Dae
     router, own, admin = (bearing(daemon, token(daemon, name)) for name in ("voice_router", "tts_service", "operator"))
     path = "/config/tts_service"
     assert router("PATCH", path, {"limits": {"x": 1}}).status == 200
-    for change in ({"password": "known"}, {"username": "voice_router"}):
+    for change in ({"password": "known"}, {"username": "voice_router"}, {"host": "elsewhere"}, {"port": 1884}):
         refused = router("PATCH", path, {"mqtt_config": change})
         assert (refused.status, "log in as tts_service" in refused.json["message"]) == (403, True), refused.body
     document = router("GET", path).json["config"]
@@ -483,6 +487,10 @@ def test_a_writer_of_a_service_does_not_become_it(make_daemon: Callable[..., Dae
     update = {"service": "tts_service", "patch": {"mqtt_config": {"password": "known"}}}
     answered = router("POST", "/configs/batch", {"updates": [update]}).json
     assert (answered["applied"], answered["results"][0]["code"]) == (0, "forbidden")
+    # Where it has no configuration yet, that of the files counts, though they lack the password.
+    staging = router("PATCH", f"{path}?environment=staging", {"mqtt_config": {"password": "known"}})
+    assert staging.status in {403, 422}, staging.body
+    assert admin("GET", f"{path}?environment=staging").status == 404
     # The service itself may, and an administrator; what would put it back to what the writer knows is refused again.
     assert own("PATCH", path, {"mqtt_config": {"password": "its own"}}).status == 200
     assert admin("PATCH", path, {"mqtt_config": {"password": "an administrator's"}}).status == 200

@@ -686,7 +686,7 @@ async def test_a_home_from_before_the_chain_goes_on_where_it_was(home: Home):
         before = await core.ask("history", "one"), await core.ask("get", "one")
     back_to_before_the_chain(home.database)
     # Whose keys have written a chain has a database with one; otherwise every row of an older one would be believed.
-    with pytest.raises(StoreError, match="somebody put it back"):
+    with pytest.raises(StoreError, match="somebody replaced the database"):
         async with home.core():
             pass
     keys = home.database.parent / "keys.json"
@@ -704,6 +704,17 @@ async def test_a_home_from_before_the_chain_goes_on_where_it_was(home: Home):
     tamper(home.database, "UPDATE revisions SET comment = 'x' WHERE service = 'one' AND revision = 2")
     async with home.core() as core:
         assert await rows(core) == ["dev/one/2"]
+
+
+async def test_an_old_database_whose_keys_are_lost_is_served(home: Home):
+    """Fresh keys have written nothing yet, so that they say nothing against it."""
+    async with home.core() as core:
+        await change(core, size=5)
+    back_to_before_the_chain(home.database)
+    (home.database.parent / "keys.json").unlink()
+    for _ in range(2):
+        async with home.core() as core:
+            assert await core.settings("one") == {"size": 5}
 
 
 def back_to_before_the_chain(path: Path) -> None:

@@ -249,6 +249,27 @@ def test_files_that_became_invalid_change_nothing(home: Daemon, locked: Broker):
     assert locked.process is not None
 
 
+def test_what_is_missing_later_is_made_too(home: Daemon):
+    """A new service where there is no default password, and another environment, after something was recorded."""
+    dev = home.environments / "dev.yaml"
+    dev.write_text("".join(line for line in dev.read_text().splitlines(True) if "ALICIA_DEV_MQTT_PASSWORD" not in line))
+    assert setup(home).returncode == 0
+    base = home.environments / "base.yaml"
+    base.write_text(f"{base.read_text()}\n  bell: {{api_config: {{port: 8099}}}}\n")
+    done = setup(home)
+    assert done.returncode == 0, done.stderr
+    assert "bell" in json.loads(done.stdout)["users"]
+    # Taken out of the file, a password is made anew; what was recorded of it does not count.
+    place = "/services/bell/mqtt_config"
+    assert aliciacfg(home, "file", "unset", "environments/dev-secrets.yaml", place).returncode == 0
+    done = setup(home)
+    assert (done.returncode, "bell" in json.loads(done.stdout or "{}").get("users", [])) == (0, True), done.stderr
+    home.environ["ENVIRONMENT"] = "staging"
+    refused = setup(home)
+    assert "made passwords in environments/staging-secrets.yaml" in refused.stderr
+    assert "mqtt_config/password: is missing" not in refused.stderr
+
+
 def test_at_the_first_start_there_is_nothing_to_keep(home: Daemon):
     """Without both files the broker could not start."""
     (home.environments / "dev.yaml").write_text("defaults: [")

@@ -37,11 +37,11 @@ def without_password(environment: Environment, recorded: Mapping[str, str]) -> l
 
     Args:
         environment: The files.
-        recorded: The passwords as they are, changes made at run time included, by service; what is not here counts as
-            the files have it.
+        recorded: The passwords as they were recorded last, changes made at run time included, by service. What is not
+            here counts as the files have it; and where these have none at all, as that: they could not be taken over.
     """
     found: dict[str, str | None] = {service: _password(environment, service) for service in environment.services}
-    found.update(recorded)
+    found.update({service: password for service, password in recorded.items() if _has_any(environment, service)})
     shared = {service for users in shared_passwords(found) for service in users}
     default = with_default_password(environment, recorded)
     decided = {service for service in found if _password(environment, service, only_secrets=True) is not None}
@@ -85,6 +85,11 @@ def shared_passwords(passwords: Mapping[str, str | None]) -> list[list[str]]:
         if password is not None:
             users[password].append(user)
     return [sorted(found) for found in users.values() if len(found) > 1]
+
+
+def _has_any(environment: Environment, service: str) -> bool:
+    """Whether the files give a service any password, a default for all included."""
+    return any(isinstance(find(layer.patch, _PASSWORD), str) for layer in environment.layers(service))
 
 
 def _password(environment: Environment, service: str, *, only_secrets: bool = False) -> str | None:

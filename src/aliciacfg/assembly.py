@@ -19,7 +19,7 @@ from aliciacfg.datadir import DataDirectory
 from aliciacfg.delivery import Delivery
 from aliciacfg.documents import JsonObject
 from aliciacfg.drift import Drift
-from aliciacfg.errors import SettingsError, SourceError, SourceProblem
+from aliciacfg.errors import KeyFileError, SettingsError, SourceError, SourceProblem
 from aliciacfg.instances import Instances
 from aliciacfg.integrity import Chain
 from aliciacfg.keyfile import KeyFile
@@ -76,7 +76,11 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
     keyring = keys.keyring
     chain = Chain(keyring)
     store = await Store.open(data.database, chain, adopt=not keys.chained)
-    keys.mark_chained()
+    try:
+        keys.mark_chained()
+    except KeyFileError as error:
+        # Only a guard against an older database in this one's place; it is tried again at the next start.
+        _log.warning("key_file_not_marked", reason=str(error))
     writer = asyncio.create_task(store.write_forever(), name="store-writer")
     auditor = Auditor(store, time.time)
     try:

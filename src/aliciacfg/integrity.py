@@ -254,8 +254,8 @@ class Verifier:
             self._missing(f"the chain ends at row {self._sequence}, but was written to row {sequence}")
         if standing != self._standing:
             message = (
-                "changes made at run time, tokens or recipients were taken out of the database, put into it, or put "
-                "back to older ones"
+                "changes made at run time, tokens, recipients, schemas or settings were taken out of the database, put "
+                "into it, or put back to older ones"
             )
             self.findings.broken.append(Broken("standing", message, "", ""))
         return self.findings

@@ -123,6 +123,8 @@ class KeyFile:
             current=key.public.key_id,
             held=[HeldKey(key, now)],
             digest_key=secrets.token_bytes(DIGEST_KEY_BYTES),
+            # It has written nothing yet: the database may be one whose keys were lost.
+            chained=False,
         )
         file._write()
         return file

@@ -92,7 +92,9 @@ class Patrol:
         configurations = self._configurations
         serving = configurations.stamps
         if serving is None:
-            self._drift.settle("file", {"": Finding("The files on disk cannot be used, and none serve.")})
+            self._drift.settle(
+                "file", {"": Finding("The files on disk cannot be used; what was recorded last goes on serving.")}
+            )
             return
         changed = [path for path in seen.keys() | serving.keys() if seen.get(path) != serving.get(path)]
         names = [*configurations.refused_schemas, *(self._label(path) for path in sorted(changed))]

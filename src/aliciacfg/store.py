@@ -674,9 +674,9 @@ def _migrate(connection: sqlite3.Connection, chain: Chain, *, adopt: bool) -> No
             f"its schema has version {done}, this aliciacfg knows {len(_MIGRATIONS)}: run the newer aliciacfg"
         )
     if 0 < done < _STANDING and not adopt:
-        raise sqlite3.DatabaseError(
-            "it has the form that an older aliciacfg wrote, and its keys have written a newer one since: somebody put "
-            "it back"
+        raise StoreError(
+            "the database has the form of an older aliciacfg, but keys.json has written a newer one: if a backup was "
+            "restored, restore its keys.json too; otherwise somebody replaced the database"
         )
     for number, script in enumerate(_MIGRATIONS[done:], start=done + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number};")

@@ -61,8 +61,8 @@ from aliciacfg.messages import (
 from aliciacfg.planning import Origin, Plan, Planner, difference, sealed_document
 from aliciacfg.state import Entry, Key
 
-# As whom a service connects to the broker, which proves by it who asks.
-_IDENTITY = ("/mqtt_config/username", "/mqtt_config/password")
+# As whom a service connects to the broker, which proves by it who asks; and whom it tells its password.
+_IDENTITY = tuple(f"/mqtt_config/{name}" for name in ("username", "password", "host", "port", "tls_enabled"))
 
 Wanted = Callable[[JsonObject, Entry], Json]
 """Makes the wanted configuration from what the files alone say and what there is."""
@@ -349,7 +349,7 @@ class Writer:
         config = config if isinstance(config, dict) else {}
         stored = origin.cause == "rollback"
         effective = self._checked(planner, key, entry, config, dry_run=request.dry_run, stored=stored)
-        self._check_identity(caller, key, planner.document(entry), effective.document)
+        self._check_identity(caller, key, planner.document(entry) or base, effective.document)
         overlay: JsonObject | None = planner.composer.overlay(base, effective)
         if not overlay and self._configurations.defines(key):
             overlay = None
@@ -367,19 +367,25 @@ class Writer:
     def _check_identity(self, caller: Caller, key: Key, before: JsonObject, after: JsonObject) -> None:
         """Refuse a change by which the writer could become somebody else at the broker.
 
+        Args:
+            caller: Who writes.
+            key: What.
+            before: The configuration; where there is none, what the files make of it.
+            after: What is wanted.
+
         Raises:
             Forbidden: It is one, and the caller is neither the service nor an administrator.
         """
         access, service = self._authorization.access, key[1]
-        if not before and access.is_person(service) and not self._configurations.defines(key):
+        if access.is_person(service) and not self._configurations.defines(key):
             raise Forbidden(f"{service} is a person in access.yaml and no service; choose another name.")
-        if not before or access.speaks_for(caller, service):
+        if access.speaks_for(caller, service):
             return
         for pointer in _IDENTITY:
             if documents.find(before, pointer) != documents.find(after, pointer):
                 raise Forbidden(
-                    f"{pointer} of {service} would change, by which {caller.author} could log in as {service}; only "
-                    f"{service} itself and administrators may do that."
+                    f"{pointer} of {service} would be another one, by which {caller.author} could log in as {service}; "
+                    f"only {service} itself and administrators may do that."
                 )
 
     def _submit(self, plan: Plan, key: Key, request: WriteRequest) -> Awaitable[None]:

@@ -63,8 +63,11 @@ def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
     access_list_of(settings)
     further = {} if user is None else _further_user(user, found)
     own = _own_password(settings)
-    _make_service_passwords(settings, found, own)
+    _make_service_passwords(settings, found, own, _recorded_passwords(settings, environment))
     passwords = _passwords(settings)
+    # What was recorded may have come from a line that somebody has taken out of a file since.
+    if _make_service_passwords(settings, _files_of(settings, environment), own, passwords):
+        passwords = _passwords(settings)
     # Whoever reads the files could log in with it, though one service alone may have it.
     outside = accounts.with_default_password(found, passwords)
     passwords = {name: password for name, password in passwords.items() if name not in outside}
@@ -143,16 +146,17 @@ def _own_password(settings: "Settings") -> str | None:
     return broker_password(settings)
 
 
-def _make_service_passwords(settings: "Settings", found: "Environment", own: str | None) -> None:
-    """Give each service without a password of its own one, in the environment's secrets file."""
+def _make_service_passwords(
+    settings: "Settings", found: "Environment", own: str | None, recorded: Mapping[str, str]
+) -> bool:
+    """Give each service without a password of its own one, in the environment's secrets file; False for none."""
     from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
 
-    recorded = _recorded_passwords(settings)
     passwords = {service: accounts.generate() for service in accounts.without_password(found, recorded)}
     if own is not None and settings.mqtt_username in passwords:
         passwords[settings.mqtt_username] = own
     if not passwords:
-        return
+        return False
     path = accounts.secrets_file(Path(settings.environments_dir), found.name)
     text = inputs.read_text(path) if path.exists() else ""
     # Whoever could read it before had nothing to find in it.
@@ -167,13 +171,16 @@ def _make_service_passwords(settings: "Settings", found: "Environment", own: str
             EXIT_FAILED,
         )
     _note(f"made passwords in {path}")
+    return True
 
 
-def _recorded_passwords(settings: "Settings") -> dict[str, str]:
-    """The passwords as they are now, with what was changed at run time; none before the first start."""
-    before = typed(administer_by(settings, "broker_passwords", None, {}), PasswordsAnswer).passwords
-    # Files may have been edited since; before the first start they lack what is only to be made.
-    return _passwords(settings) if before else {}
+def _recorded_passwords(settings: "Settings", environment: str) -> dict[str, str]:
+    """The passwords that were recorded last, with what was changed at run time; none before the first start.
+
+    The files may lack what is only to be made, so that they cannot be taken over yet.
+    """
+    answer = typed(administer_by(settings, "broker_passwords", None, {}), PasswordsAnswer)
+    return answer.passwords if answer.environment == environment else {}
 
 
 def _passwords(settings: "Settings") -> dict[str, str]:

@@ -374,7 +374,8 @@ class HttpAdapter:
         if operation.local and caller.transport != "local":
             raise web.HTTPNotFound
         # Whoever may not ask at all need not send a body first.
-        self._service.authorization.check_somebody(caller, operation.name)
+        about = name or "a service" if operation.target == "service" else None
+        self._service.authorization.check_somebody(caller, operation.name, about)
         if operation.body != "none" or request.body_exists:
             name = await self._read_body(operation, request, fields) or name
         request[_REQUEST_ID] = fields.get("request_id")

@@ -241,7 +241,8 @@ class MqttAdapter:
 
     def _lost(self) -> None:
         self._connection = None
-        self._probed.clear()
+        self._probed.set()
+        self._probed = asyncio.Event()
         self._service.authorization.forget_bus()
         self._service.bus_connected = False
         self._forget_devices()
@@ -309,8 +310,12 @@ class MqttAdapter:
         self._start(self._answer(inbound), name="mqtt-request")
 
     async def _answer(self, inbound: Inbound) -> None:
-        # What the broker held for us comes at once, and before it is known whether it proves who asks.
+        # What the broker held for us comes at once, and before it is known whether it proves who asks. What another
+        # one proves later says nothing of this one.
+        connection = self._connection
         await self._probed.wait()
+        if self._connection is not connection:
+            return
         reply = await self._requests.answer(inbound)
         if reply is not None:
             self._send(reply)
