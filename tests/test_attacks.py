@@ -509,7 +509,7 @@ def test_a_writer_of_a_service_does_not_become_it(make_daemon: Callable[..., Dae
 
 
 async def test_nobody_takes_the_daemons_place_at_the_broker(daemon: Daemon):
-    """Its client id is no secret's sum of what everybody is told; another of the name is another session."""
+    """Its client id is not made of what everybody is told: another with such a name is another session."""
     instance = daemon.http("GET", "/health").json["instance"]
     for guess in (f"config_service_{instance}", instance, "config_service"):
         async with client(daemon.broker_port, identifier=guess) as mqtt:
