@@ -39,6 +39,8 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_RETRY_SECONDS = 0.2
 _MAX_RETRY_SECONDS = 30.0
+_CANCELLATIONS = 20
+_CANCELLATION_SECONDS = 0.25
 _FOREIGN_ANSWER_SECONDS = 2.0
 _PROOFS_OF_LIFE = 2
 _MARKER_SECONDS = 10.0
@@ -169,9 +171,14 @@ class MqttAdapter:
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
-            task.cancel()
-            # How the connection ended does not matter any more.
-            await asyncio.gather(task, return_exceptions=True)
+            # Once may not be enough: asyncio.wait_for of Python 3.11, by which aiomqtt waits, drops a cancellation
+            # when what it waits for comes at the same moment.
+            for _ in range(_CANCELLATIONS):
+                task.cancel()
+                if (await asyncio.wait({task}, timeout=_CANCELLATION_SECONDS))[0]:
+                    # How the connection ended does not matter any more.
+                    await asyncio.gather(task, return_exceptions=True)
+                    break
             raise
         try:
             task.result()
