@@ -53,6 +53,13 @@ def wait_until(what: Any, *, seconds: float = SECONDS, why: str = "") -> Any:
         threading.Event().wait(0.02)
 
 
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on a port of this machine."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+        return True
+    return False
+
+
 @dataclass
 class Broker:
     """A Mosquitto of its own; ``config`` is added to the project's mosquitto.conf."""
@@ -82,9 +89,7 @@ class Broker:
         self.process.send_signal(signal.SIGHUP)
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5):
-            return True
-        return False
+        return listens(self.port)
 
     def kill(self) -> None:
         """End it at once, its memory with it."""

@@ -15,7 +15,7 @@ import pytest
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.connection import BrokerAddress, Inbound, accepts_anybody, connect
 from certificates import Authority, Pair
-from support import SECONDS, Broker, Daemon, client, free_port, wait_until
+from support import SECONDS, Broker, Daemon, client, free_port, listens, wait_until
 
 NAMED = "require_certificate true\nuse_identity_as_username true\n"
 # Longer than any test: what is noticed only after it is not noticed.
@@ -45,6 +45,8 @@ def make_broker(tmp_path: Path, authority: Authority) -> Iterator[Callable[..., 
         listener = f"listener {port} 127.0.0.1\ncafile {authority.file}\ncertfile {shown.cert}\nkeyfile {shown.key}\n"
         directory = tmp_path / f"broker{len(made)}"
         made.append(TlsBroker(Broker(directory, config=listener + config).start(), port, shown))
+        # It opens its listeners one after another.
+        wait_until(lambda: listens(port), why="Mosquitto listens with TLS")
         return made[-1]
 
     yield make
