@@ -93,15 +93,6 @@ class Authorization:
         """
         return self.access.check(caller, operation, service)
 
-    def check_somebody(self, caller: Caller, operation: str, service: str | None) -> None:
-        """Refuse nobody what nobody may do, before it is known what exactly is asked for.
-
-        Raises:
-            Unauthorized: Nobody asks.
-        """
-        if caller.name is None:
-            self.access.check(caller, operation, service)
-
     def may(self, caller: Caller, operation: str, service: str) -> bool:
         """Whether a caller may do something on one service."""
         return self.access.decide(caller, operation, service).allowed

@@ -373,9 +373,7 @@ class HttpAdapter:
         caller = self._caller(request)
         if operation.local and caller.transport != "local":
             raise web.HTTPNotFound
-        # Whoever may not ask at all need not send a body first.
-        about = name or "a service" if operation.target == "service" else None
-        self._service.authorization.check_somebody(caller, operation.name, about)
+        self._refuse_nobody(operation, caller, name)
         if operation.body != "none" or request.body_exists:
             name = await self._read_body(operation, request, fields) or name
         request[_REQUEST_ID] = fields.get("request_id")
@@ -410,6 +408,11 @@ class HttpAdapter:
         if operation.writes:
             return _json(body, status=201 if answer.created else 200, etag=answer.etag)
         return self._unless_held(request, _json(body, etag=answer.etag), answer.etag)
+
+    def _refuse_nobody(self, operation: Operation, caller: Caller, name: str) -> None:
+        """Refuse whoever does not say who he is what needs that, before his body is read."""
+        if caller.name is None:
+            operation.authorize(self._service, caller, name)
 
     async def _carried_out(self, operation: Operation, caller: Caller, name: str, fields: JsonObject) -> Answer:
         """The answer of an operation; a write comes to its end also when the client is gone meanwhile."""
