@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from aliciacfg.devbroker import dev_config
+from aliciacfg.mqtt.broker.dev_broker import dev_config
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aliciacfg import assembly, layers
-from aliciacfg.alerts import Alert
-from aliciacfg.assembly import open_core
-from aliciacfg.configurations import Configurations
-from aliciacfg.datadir import DataDirectory
+from aliciacfg import bootstrap
+from aliciacfg.api.answers import Caller
+from aliciacfg.bootstrap import open_core
+from aliciacfg.core.configurations import Configurations
 from aliciacfg.errors import Problem
-from aliciacfg.http.adapter import HttpAdapter, HttpSettings
-from aliciacfg.messages import Caller
-from aliciacfg.operations import BY_NAME
+from aliciacfg.http.server import HttpAdapter, HttpSettings
+from aliciacfg.monitoring.alerts import Alert
+from aliciacfg.operations.table import BY_NAME
 from aliciacfg.settings import resolve
+from aliciacfg.sources import layers
+from aliciacfg.storage.data_directory import DataDirectory
 
 CALLER = Caller("tester", "test", proven=True, role="admin", private=True)
 WHOLE: dict[str, Any] = {
@@ -32,7 +33,7 @@ class Core:
     """A started core, and its operations as an adapter calls them; ``heard`` are the alerts since before the start."""
 
     home: "Home"
-    parts: assembly.Core
+    parts: bootstrap.Core
     heard: list[Alert]
 
     @property

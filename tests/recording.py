@@ -14,9 +14,9 @@ import msgspec
 from msgspec import UNSET
 
 from aliciacfg.http import openapi
-from aliciacfg.http.adapter import JSON
+from aliciacfg.http.server import JSON
 from aliciacfg.mqtt import asyncapi
-from aliciacfg.service import VERSION
+from aliciacfg.operations.service import VERSION
 from support import Broker, Client, Daemon, HttpAnswer, client, wait_until
 
 FILES = {

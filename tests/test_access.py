@@ -4,11 +4,10 @@ from itertools import product
 
 import pytest
 
-from aliciacfg import access
-from aliciacfg.access import NEEDS, Access
+from aliciacfg.access.rules import NEEDS, Access, Role, load, without_rules
+from aliciacfg.api.answers import Caller
 from aliciacfg.errors import Forbidden, SourceError, Unauthorized
-from aliciacfg.messages import Caller
-from aliciacfg.operations import BY_NAME, OPERATIONS, Operation
+from aliciacfg.operations.table import BY_NAME, OPERATIONS, Operation
 from support import ROOT, SERVICES
 
 HOME = ("bell", "door", "lamp", "siren")
@@ -29,10 +28,10 @@ EXAMPLE = (ROOT / "environments" / "access.yaml.example").read_text()
 
 @pytest.fixture
 def rules() -> Access:
-    return access.load(RULES, services=HOME)
+    return load(RULES, services=HOME)
 
 
-def proven(name: str, role: access.Role = "service") -> Caller:
+def proven(name: str, role: Role = "service") -> Caller:
     return Caller(name, "test", proven=True, role=role)
 
 
@@ -105,7 +104,7 @@ def test_operations_about_everything_are_decided_as_a_whole(rules: Access, name:
     ],
 )
 def test_a_tokens_role_adds_to_the_rules(
-    rules: Access, role: access.Role, readable: set[str], writable: set[str], administers: bool
+    rules: Access, role: Role, readable: set[str], writable: set[str], administers: bool
 ):
     """The role counts for everything, the name for what the rules give it."""
     caller = proven("lamp", role)
@@ -127,7 +126,7 @@ def test_a_service_without_a_rule_is_its_own_alone(rules: Access):
 
 def test_nobody_gets_more_by_proving_less():
     """Whatever is asked: anonymous at most what a claim gets, a claim at most what a proof gets, whatever its role."""
-    rules = access.load(EXAMPLE, services=SERVICES)
+    rules = load(EXAMPLE, services=SERVICES)
     for name, operation, service in product([*rules.names, "stranger"], NEEDS, [*SERVICES, None]):
         anonymous = rules.decide(Caller(None, "test", role="admin"), operation, service)
         claimed = rules.decide(Caller(name, "test", role="admin"), operation, service)
@@ -184,7 +183,7 @@ def test_a_refusal_says_what_is_missing_and_who_can_give_it(
 
 def test_without_rules_and_tokens_everything_is_open_and_nobody_administers():
     """As in Redis; but what only administrators are shown stays hidden, since anybody could claim to be one."""
-    everything = access.without_rules(HOME, tokens=False)
+    everything = without_rules(HOME, tokens=False)
     for operation, caller in product(NEEDS, (Caller(None, "http"), Caller("x", "mqtt"))):
         # Whose key a service's secrets are sealed to is no matter of claims.
         assert everything.decide(caller, operation, "lamp").allowed == (operation != "recipient")
@@ -195,10 +194,10 @@ def test_without_rules_and_tokens_everything_is_open_and_nobody_administers():
 @pytest.mark.parametrize(
     "closed",
     [
-        access.without_rules(HOME, tokens=True),
-        access.load("", services=HOME),
-        access.load("# a comment\n", services=HOME),
-        access.load("services:\ngroups:\nadmins:\nusers:\n", services=HOME),
+        without_rules(HOME, tokens=True),
+        load("", services=HOME),
+        load("# a comment\n", services=HOME),
+        load("services:\ngroups:\nadmins:\nusers:\n", services=HOME),
     ],
 )
 def test_one_token_or_an_empty_file_closes_everything(closed: Access):
@@ -248,7 +247,7 @@ def test_one_token_or_an_empty_file_closes_everything(closed: Access):
 def test_what_cannot_be_meant_is_refused_with_its_line(text: str, line: int | None, words: str):
     """Unknown keys, groups, services and names, wrong types; each says what to do."""
     with pytest.raises(SourceError) as refused:
-        access.load(text, services=HOME)
+        load(text, services=HOME)
     (problem,) = refused.value.problems
     assert problem.file == "environments/access.yaml"
     assert words in problem.message
@@ -262,7 +261,7 @@ def test_all_problems_come_at_once_in_the_order_of_lines():
         "groups:\n  alarm: [bel, siren]\nadmins: [a b]\n"
     )
     with pytest.raises(SourceError) as refused:
-        access.load(text, services=HOME, file="here.yaml")
+        load(text, services=HOME, file="here.yaml")
     assert [(problem.file, problem.line) for problem in refused.value.problems] == [
         ("here.yaml", 3), ("here.yaml", 4), ("here.yaml", 6), ("here.yaml", 7),
     ]  # fmt: skip
@@ -270,7 +269,7 @@ def test_all_problems_come_at_once_in_the_order_of_lines():
 
 def test_an_administrator_may_stand_among_the_allowed():
     """Redundant, not wrong."""
-    rules = access.load(
+    rules = load(
         "admins: [operator]\ngroups: {all: [operator, operator]}\n"
         "services: {lamp: {read: {allowed_services: [operator, lamp], allowed_groups: [all]}}}\n",
         services=HOME,
@@ -280,7 +279,7 @@ def test_an_administrator_may_stand_among_the_allowed():
 
 def test_the_example_fits_the_services_of_the_home():
     """Copied as it is, it loads; and it shows every key there is."""
-    rules = access.load(EXAMPLE, services=SERVICES)
+    rules = load(EXAMPLE, services=SERVICES)
     assert rules.enforced
     assert rules.decide(proven("stt_service"), "get", "voice_router").allowed
     for key in ("groups:", "services:", "admins:", "users:", "read:", "write:", "allowed_services:", "allowed_groups:"):

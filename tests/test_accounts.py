@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg import accounts, layers, yamlfiles
-from aliciacfg.documents import find
+from aliciacfg.documents import find, yaml_reader
 from aliciacfg.errors import SourceError
-from aliciacfg.layers import Environment
+from aliciacfg.sources import broker_accounts, layers
+from aliciacfg.sources.layers import Environment
 from support import ROOT, SERVICES
 
 
@@ -36,7 +36,7 @@ def test_a_password_of_ones_own_is_enough(tmp_path: Path):
             f"services: {{b: {{{password('of-b')}}}, c: {{{password('of-d')}}}, e: {{{password(None)}}}}}"
         ),
     )
-    assert accounts.without_password(found, {}) == ["a", "c", "d", "e", "f"]
+    assert broker_accounts.without_password(found, {}) == ["a", "c", "d", "e", "f"]
 
 
 def test_what_the_secrets_file_says_is_somebodys_decision(tmp_path: Path):
@@ -45,9 +45,9 @@ def test_what_the_secrets_file_says_is_somebodys_decision(tmp_path: Path):
     shared = f"defaults: {{{password('everybodys')}}}"
     told = f"services: {{a: {{{password('same')}}}, b: {{{password('same')}}}, c: {{{password('sealed:v1:x:y')}}}}}"
     found = environment(tmp_path / "some", base=base, dev=shared, dev_secrets=told)
-    assert accounts.without_password(found, {}) == ["d"]
+    assert broker_accounts.without_password(found, {}) == ["d"]
     found = environment(tmp_path / "all", base=base, dev_secrets=shared)
-    assert accounts.without_password(found, {}) == []
+    assert broker_accounts.without_password(found, {}) == []
 
 
 def test_what_was_changed_at_run_time_counts(tmp_path: Path):
@@ -58,8 +58,8 @@ def test_what_was_changed_at_run_time_counts(tmp_path: Path):
         dev=f"defaults: {{{password('everybodys')}}}\nservices: {{d: {{{password('of-d')}}}}}",
     )
     recorded = {"a": "of-a", "b": "of-b", "c": "everybodys", "d": "of-b", "guest": "everybodys"}
-    assert accounts.without_password(found, recorded) == ["b", "c", "d"]
-    assert accounts.with_default_password(found, recorded) == ["c", "guest"]
+    assert broker_accounts.without_password(found, recorded) == ["b", "c", "d"]
+    assert broker_accounts.with_default_password(found, recorded) == ["c", "guest"]
 
 
 def test_a_default_of_the_secrets_file_is_no_default_for_all(tmp_path: Path):
@@ -69,14 +69,14 @@ def test_a_default_of_the_secrets_file_is_no_default_for_all(tmp_path: Path):
         base="services: {a: {}, b: {}}\ndefaults: {mqtt_config: {password: 7}}",
         dev_secrets=f"defaults: {{{password('of-the-secrets')}}}\nservices: {{c: {{}}}}",
     )
-    assert accounts.with_default_password(found, {"a": "of-the-secrets", "b": "7"}) == []
-    assert accounts.only_in_secrets(found) == ["c"]
+    assert broker_accounts.with_default_password(found, {"a": "of-the-secrets", "b": "7"}) == []
+    assert broker_accounts.only_in_secrets(found) == ["c"]
 
 
 def test_the_home_in_development_needs_one_for_every_service():
     """dev.yaml has one password for all of them, which everybody may know."""
     sources = layers.load(environments_dir=ROOT / "environments", schemas_dir=ROOT / "schemas", variables={})
-    assert accounts.without_password(sources.environments["dev"], {}) == SERVICES
+    assert broker_accounts.without_password(sources.environments["dev"], {}) == SERVICES
 
 
 @pytest.mark.parametrize(
@@ -84,29 +84,29 @@ def test_the_home_in_development_needs_one_for_every_service():
 )
 def test_passwords_go_into_the_file_that_is_there(before: str):
     """They parse as they are; every line of before is still there, and a new file says what it is."""
-    made = {"a": accounts.generate(), "b.c": "no", "d": "0123"}
-    text = accounts.add_passwords(before, made, file="dev-secrets.yaml")
-    document = yamlfiles.load(text, file="dev-secrets.yaml").value
+    made = {"a": broker_accounts.generate(), "b.c": "no", "d": "0123"}
+    text = broker_accounts.add_passwords(before, made, file="dev-secrets.yaml")
+    document = yaml_reader.load(text, file="dev-secrets.yaml").value
     for service, secret in made.items():
         assert find(document, f"/services/{service}/mqtt_config/password") == secret
     assert set(before.splitlines()) <= set(text.splitlines())
     assert text.startswith(before.partition("\n")[0] or "# Passwords at the broker")
-    assert accounts.add_passwords(text, made, file="dev-secrets.yaml") == text
+    assert broker_accounts.add_passwords(text, made, file="dev-secrets.yaml") == text
 
 
 def test_a_file_that_is_something_else_is_told():
     """With its place, and nothing is made of it."""
     with pytest.raises(SourceError, match="dev-secrets"):
-        accounts.add_passwords("services: [a]\n", {"a": "x"}, file="dev-secrets.yaml")
+        broker_accounts.add_passwords("services: [a]\n", {"a": "x"}, file="dev-secrets.yaml")
 
 
 def test_passwords_are_random_and_need_no_quotes():
     """None twice, long enough that nobody guesses one, and of letters that shells and files leave alone."""
-    made = {accounts.generate() for _ in range(100)}
+    made = {broker_accounts.generate() for _ in range(100)}
     assert len(made) == 100
     assert all(len(one) == 32 and one.replace("-", "").replace("_", "").isalnum() for one in made)
 
 
 def test_users_with_one_password_are_named_together():
     """Each could log in as the others."""
-    assert accounts.shared_passwords({"c": "x", "a": "x", "b": "y", "d": None}) == [["a", "c"]]
+    assert broker_accounts.shared_passwords({"c": "x", "a": "x", "b": "y", "d": None}) == [["a", "c"]]

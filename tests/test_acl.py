@@ -12,13 +12,13 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from aliciacfg import access
-from aliciacfg.access import Access
+from aliciacfg.access import rules
+from aliciacfg.access.rules import NEEDS, Access, without_rules
+from aliciacfg.api.answers import Caller
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.messages import Caller
-from aliciacfg.mqtt.acl import access_list, probe_topic
-from aliciacfg.mqtt.passwords import password_file
-from aliciacfg.operations import OPERATIONS
+from aliciacfg.mqtt.broker.access_list import access_list, probe_topic
+from aliciacfg.mqtt.broker.passwords import password_file
+from aliciacfg.operations.table import OPERATIONS
 from support import ROOT, SERVICES, Broker, Client, Daemon, Message, client
 
 DAEMON = "config_service"
@@ -46,7 +46,7 @@ OTHERS_CONFIG = ["alicia/config/global/updated", "alicia/config/service/stt_serv
 
 
 def load(text: str) -> Access:
-    return access.load(text, services=SERVICES)
+    return rules.load(text, services=SERVICES)
 
 
 def dense_rules() -> str:
@@ -364,7 +364,7 @@ async def test_other_programs_go_on_talking_about_configurations(guarded: Guarde
         await reader.subscribe("alicia/config/#", f"{MARKERS}#")
         await said(manager, "manager", OTHERS_CONFIG)
         assert [message.topic for message in await heard(reader, {"manager"})] == OTHERS_CONFIG
-        assert not {topic.split("/")[2] for topic in OTHERS_CONFIG} & access.NEEDS.keys()
+        assert not {topic.split("/")[2] for topic in OTHERS_CONFIG} & NEEDS.keys()
     async with guarded.connect(STRANGER) as reader:
         await reader.subscribe("$SYS/broker/version")
         assert (await reader.next()).topic == "$SYS/broker/version"
@@ -414,7 +414,7 @@ def test_the_list_is_made_of_lines_that_mosquitto_understands():
 
 def test_the_list_closes_also_where_everything_is_open():
     """Without rules and tokens it gives every service its own, as an empty file does."""
-    assert access_list(access.without_rules(SERVICES, tokens=False)) == access_list(load(""))
+    assert access_list(without_rules(SERVICES, tokens=False)) == access_list(load(""))
 
 
 def test_a_daemon_of_another_name_is_the_only_one_that_writes():

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from aliciacfg import store
 from aliciacfg.errors import InvalidRequest, NotFound, Unavailable, ValidationFailed
+from aliciacfg.storage.sqlite import store
 from inprocess import WHOLE, Core, Home
 from support import SERVICES, Broker, Client, Daemon, client, wait_until
 

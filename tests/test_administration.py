@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from aliciacfg import sealing
-from aliciacfg.sealing import PrivateKey
+from aliciacfg.sealing.boxes import PrivateKey, seal_for
 from support import Daemon, HttpAnswer, client, files_under, wait_until
 
 SECRET = "planted-administered-51d0"
@@ -297,7 +296,7 @@ def test_a_file_sealed_with_a_lost_key_concerns_only_its_service(make_daemon: Ca
     """The other services of the environment go on, and can be changed."""
     daemon = make_daemon().start()
     lost = PrivateKey.generate()
-    box = sealing.seal_for(lost.public, SECRET, service="tts_service")
+    box = seal_for(lost.public, SECRET, service="tts_service")
     secrets = daemon.environments / "dev-secrets.yaml"
     secrets.write_text(f"services:\n  tts_service:\n    mqtt_config: {{password: '{box}'}}\n")
     assert daemon.http("POST", "/reload").status == 200

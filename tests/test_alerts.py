@@ -2,9 +2,9 @@
 
 import pytest
 
-from aliciacfg.alerts import Alert, Alerts
 from aliciacfg.documents import encode
 from aliciacfg.errors import Problem
+from aliciacfg.monitoring.alerts import Alert, Alerts
 
 PROBLEM = Problem("/a", "is missing")
 

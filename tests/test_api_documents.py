@@ -13,12 +13,12 @@ import pytest
 import schemathesis
 
 import recording
-from aliciacfg.access import NEEDS
+from aliciacfg.access.rules import NEEDS
 from aliciacfg.http import openapi
-from aliciacfg.http.adapter import HttpAdapter, HttpSettings
 from aliciacfg.http.pages import pages
+from aliciacfg.http.server import HttpAdapter, HttpSettings
 from aliciacfg.mqtt import asyncapi, topics
-from aliciacfg.operations import OPERATIONS
+from aliciacfg.operations.table import OPERATIONS
 from support import ROOT, Daemon
 
 OPENAPI = json.loads((ROOT / "docs" / "openapi.json").read_text())

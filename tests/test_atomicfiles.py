@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.atomicfiles import remove_leftovers, replace_file
+from aliciacfg.atomic_files import remove_leftovers, replace_file
 
 
 def mode(path: Path) -> int:

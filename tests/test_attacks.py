@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from aliciacfg import tokens
-from aliciacfg.sealing import PrivateKey
+from aliciacfg.access import tokens
+from aliciacfg.sealing.boxes import PrivateKey
 from certificates import Authority
 from support import ROOT, SECONDS, Broker, Client, Daemon, HttpAnswer, aliciacfg, client, free_port, wait_until
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.operations import BY_NAME, OPERATIONS
+from aliciacfg.operations.table import BY_NAME, OPERATIONS
 from support import Daemon, client
 from transports import TRANSPORTS, asking, request
 

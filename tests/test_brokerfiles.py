@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg import access
+from aliciacfg.access.rules import load, without_rules
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.mqtt.acl import access_list
-from aliciacfg.mqtt.brokerfiles import ACL, PASSWORDS, is_complete, prepare_directory, write_broker_files
+from aliciacfg.mqtt.broker.access_list import access_list
+from aliciacfg.mqtt.broker.files import ACL, PASSWORDS, is_complete, prepare_directory, write_broker_files
 
 
 def listing(*services: str) -> str:
-    return access_list(access.without_rules(services, tokens=True))
+    return access_list(without_rules(services, tokens=True))
 
 
 def users(directory: Path) -> list[str]:
@@ -89,7 +89,7 @@ def test_lines_of_others_stay_byte_for_byte(tmp_path: Path):
 
 def test_an_administrator_of_the_rules_keeps_a_line_that_was_added(tmp_path: Path):
     """The list names it, and nothing says its password but that line."""
-    rules = access_list(access.load("admins: [operator]\n", services=["a"]))
+    rules = access_list(load("admins: [operator]\n", services=["a"]))
     write_broker_files(tmp_path, access=rules, passwords={"a": "of-a", "operator": "typed"})
     before = (tmp_path / PASSWORDS).read_text().splitlines()[1]
     write_broker_files(tmp_path, access=rules, passwords={"a": "of-a"})

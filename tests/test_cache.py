@@ -1,6 +1,6 @@
 """Encoded answers kept for a time."""
 
-from aliciacfg.cache import AnswerCache
+from aliciacfg.core.cache import AnswerCache
 
 KEY = ("dev", "bell")
 

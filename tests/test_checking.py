@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from aliciacfg import layers
-from aliciacfg.checking import FileFindings, check_files
+from aliciacfg.core.file_check import FileFindings, check_files
 from aliciacfg.errors import NotFound
-from aliciacfg.sealing import Keyring
+from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.sources import layers
 from support import Daemon, aliciacfg, on_terminal
 
 DOCUMENT = """

@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.cli import comparing, drifting, environments, explaining, history, output, wording, writing
-from aliciacfg.cli.output import Branch, Line
-from aliciacfg.errors import Problem
-from aliciacfg.messages import (
+from aliciacfg.api.answers import (
     CompareAnswer,
     Explained,
     HistoryItem,
@@ -22,6 +19,18 @@ from aliciacfg.messages import (
     Removed,
     Sides,
 )
+from aliciacfg.cli import (
+    comparing,
+    drifting,
+    environments,
+    explaining,
+    formatting,
+    history,
+    output,
+    writing,
+)
+from aliciacfg.cli.output import Branch, Line
+from aliciacfg.errors import Problem
 
 NOW = 1_700_000_000.0
 
@@ -54,7 +63,7 @@ def flat(branch: Branch, depth: int = 0) -> list[str]:
 )
 def test_times_are_told_in_their_largest_unit(seconds: float, expected: str):
     """From seconds to years; a clock that is a little ahead is no reason to confuse anybody."""
-    assert wording.ago(NOW - seconds, now=NOW) == expected
+    assert formatting.ago(NOW - seconds, now=NOW) == expected
 
 
 def test_moments_are_in_the_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch):
@@ -62,7 +71,7 @@ def test_moments_are_in_the_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TZ", "Europe/Rome")
     time.tzset()
     try:
-        assert wording.moment(NOW) == "2023-11-14 23:13:20"
+        assert formatting.moment(NOW) == "2023-11-14 23:13:20"
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -70,13 +79,13 @@ def test_moments_are_in_the_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch
 
 def test_long_things_are_cut_where_it_hurts_least():
     """A pointer keeps its end, a value its beginning, a list its number."""
-    assert wording.elided("/a/b", 10) == "/a/b"
-    assert wording.elided("/settings/deep/down/name", 11) == "/sett…/name"
-    assert wording.short({"a": "ü"}) == '{"a": "ü"}'
-    assert len(wording.short("x" * 500)) == 60
-    assert wording.short("x" * 500).endswith("…")
-    assert wording.pointers(["/a", "", "/c", "/d", "/e"]) == "/a, (document), /c and 2 more"
-    assert wording.pointers([]) == ""
+    assert formatting.elided("/a/b", 10) == "/a/b"
+    assert formatting.elided("/settings/deep/down/name", 11) == "/sett…/name"
+    assert formatting.short({"a": "ü"}) == '{"a": "ü"}'
+    assert len(formatting.short("x" * 500)) == 60
+    assert formatting.short("x" * 500).endswith("…")
+    assert formatting.pointers(["/a", "", "/c", "/d", "/e"]) == "/a, (document), /c and 2 more"
+    assert formatting.pointers([]) == ""
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,7 @@ def test_long_things_are_cut_where_it_hurts_least():
 )
 def test_origins_are_places_to_go_to(layer: str, line: int | None, revision: int | None, expected: str):
     """``file:line``, which editors open, and what an overlay's change can be looked up by."""
-    assert wording.origin(layer, line, revision) == expected
+    assert formatting.origin(layer, line, revision) == expected
 
 
 def test_a_json_patch_is_a_line_for_each_operation():
@@ -101,7 +110,7 @@ def test_a_json_patch_is_a_line_for_each_operation():
         {"op": "replace", "path": "/c", "value": "x"},
         {"op": "move", "path": "/d", "from": "/e"},
     ]
-    lines = [plain(line) for line in wording.difference_lines({"one": patch, "two": []})]
+    lines = [plain(line) for line in formatting.difference_lines({"one": patch, "two": []})]
     assert lines == ["one", "  + /a  1", "  - /b", '  ~ /c  "x"', "  ~ /d  moved from /e", "two", "  nothing"]
 
 
@@ -156,7 +165,7 @@ def told(item: HistoryItem) -> tuple[list[str], list[str]]:
 def test_a_revision_is_two_rows():
     """Revision, time, author and comment; below, version, how long ago, cause and what changed."""
     first, second = told(revision(comment="for tonight", breaking=True))
-    assert first == ["7", wording.moment(NOW - 200), "mario", "for tonight"]
+    assert first == ["7", formatting.moment(NOW - 200), "mario", "for tonight"]
     assert second == ["1.2.0", "3 min ago", "api", "breaking /limits/x"]
 
 

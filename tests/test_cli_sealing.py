@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from aliciacfg import sealing
-from aliciacfg.integrity import Chain
-from aliciacfg.keyfile import KeyFile
-from aliciacfg.resealing import reseal
-from aliciacfg.sealing import PrivateKey, PublicKey
-from aliciacfg.store import StoreError, reseal_file, sealed_with, verify_file
+from aliciacfg.sealing import boxes
+from aliciacfg.sealing.boxes import PrivateKey, PublicKey, is_sealed
+from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sealing.sealed_documents import reseal
+from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.sqlite.store import StoreError, reseal_file, sealed_with, verify_file
 from support import ROOT, Broker, Daemon, client, files_under, free_port, typing, wait_until
 
 SECRET = "planted-by-hand-5e1f"
@@ -73,7 +73,7 @@ def test_a_sealed_value_goes_into_a_write(person: Person, http: bool):
     done = person.run("seal", *bound, stdin=f"{SECRET}\n", http=http)
     assert done.returncode == 0, done.stderr
     box = done.stdout.strip()
-    assert sealing.sealed_with(box) == published(person.daemon)["key_id"]
+    assert boxes.sealed_with(box) == published(person.daemon)["key_id"]
     written = person.run("patch", service, "-", stdin=json.dumps({"mqtt_config": {"password": box}}), http=http)
     assert json.loads(written.stdout)["changed"] == ["/mqtt_config/password"]
     again = person.run("patch", service, json.dumps({"mqtt_config": {"password": SECRET}}), http=http)
@@ -115,7 +115,7 @@ def test_a_secret_is_typed_twice_and_not_shown(person: Person):
     key, file = key_of(person)
     seen = person.type("seal", "--service", "*", "--key-file", str(file), keys=f"{SECRET}\n{SECRET}\n")
     assert SECRET not in seen
-    box = next(line for line in seen.splitlines() if sealing.is_sealed(line))
+    box = next(line for line in seen.splitlines() if is_sealed(line))
     assert key.open(box, service="x", environment="any", pointer="/any", shared=True) == SECRET
 
 
@@ -161,7 +161,7 @@ def test_a_changed_key_is_refused_until_it_is_accepted(person: Person, http: boo
     wrong = person.run(*seal, "--accept-new-key", "1" * 16, stdin="x", http=http)
     assert (wrong.returncode, wrong.stdout) == (5, "")
     accepted = person.run(*seal, "--accept-new-key", current, stdin="x", http=http)
-    assert sealing.sealed_with(accepted.stdout.strip()) == current
+    assert boxes.sealed_with(accepted.stdout.strip()) == current
     assert person.run(*seal, stdin="x", http=http).returncode == 0
 
 
@@ -269,7 +269,7 @@ def test_keys_are_shown_while_the_daemon_runs(person: Person):
     for secret in (private["digest_key"], *(key["private"] for key in private["keys"])):
         assert secret not in seen + json.dumps(shown)
     sealed = person.run("seal", "--service", "a", "--key-file", json.dumps(shown), stdin="x")
-    assert sealing.sealed_with(sealed.stdout.strip()) == shown["key_id"]
+    assert boxes.sealed_with(sealed.stdout.strip()) == shown["key_id"]
 
 
 def test_a_running_daemon_changes_its_keys_itself(person: Person):

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.comparing import Side, compare
+from aliciacfg.api.answers import Caller, Sides
 from aliciacfg.errors import InvalidRequest, NotFound
-from aliciacfg.messages import Caller, Sides
+from aliciacfg.operations.compare import Side, compare
 from inprocess import WHOLE, core
 
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aliciacfg import integrity, sealing
-from aliciacfg.composing import Composer, redacted
+from aliciacfg.core.composer import Composer, redacted
 from aliciacfg.documents import find, merge
 from aliciacfg.errors import TooLarge, ValidationFailed
-from aliciacfg.layers import Environment, EnvironmentFile, Sources
-from aliciacfg.schemas import ServiceSchema
-from aliciacfg.sealing import Keyring, PrivateKey
+from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sealing.boxes import Keyring, PrivateKey, seal_for
+from aliciacfg.sources.layers import Environment, EnvironmentFile, Sources
+from aliciacfg.storage import hash_chain
 
 SECRET = "planted-secret-c07e"
 SCHEMA: dict[str, Any] = {
@@ -63,7 +63,7 @@ def composer(
 
 def box(value: str, **bound: Any) -> str:
     """A sealed value as an operator makes one."""
-    return sealing.seal_for(KEYRING.public_key, value, **bound)
+    return seal_for(KEYRING.public_key, value, **bound)
 
 
 def checksum(document: dict[str, Any], keyring: Keyring = KEYRING) -> str:
@@ -239,7 +239,7 @@ def test_the_checksum_does_not_let_secrets_be_guessed():
     other = made_keyring(digest_key=b"e" * 32)
     assert checksum(VALID, keyring=other) != checksum(VALID)
     bare = {key: value for key, value in VALID.items() if key != "mqtt_config"}
-    assert integrity.checksum(made_keyring(), "bell", bare, {}) == integrity.checksum(other, "bell", bare, {})
+    assert hash_chain.checksum(made_keyring(), "bell", bare, {}) == hash_chain.checksum(other, "bell", bare, {})
 
 
 def kept(wanted: dict[str, Any], current: dict[str, Any]) -> Any:

@@ -15,11 +15,11 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from aliciacfg.assembly import open_core
-from aliciacfg.datadir import DataDirectory
-from aliciacfg.http.adapter import HttpAdapter, HttpSettings
-from aliciacfg.http.connections import Limits, Listener
+from aliciacfg.bootstrap import open_core
+from aliciacfg.http.connection_limits import Limits, Listener
+from aliciacfg.http.server import HttpAdapter, HttpSettings
 from aliciacfg.settings import resolve
+from aliciacfg.storage.data_directory import DataDirectory
 from certificates import Authority
 from support import ROOT, SECONDS, Daemon
 

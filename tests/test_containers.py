@@ -226,7 +226,7 @@ def test_the_broker_takes_the_projects_settings(compose):
     """The mounted file listens on the published port, lets nobody in unnamed, and persists into the volume."""
     broker = compose["services"]["alicia_bus_core"]
     (mount,) = bind_mounts(broker)
-    assert mount == ("./src/aliciacfg/mosquitto.conf", "/mosquitto/config/mosquitto.conf", False)
+    assert mount == ("./src/aliciacfg/mqtt/broker/mosquitto.conf", "/mosquitto/config/mosquitto.conf", False)
     config = dict(
         line.split(" ", 1) for line in (ROOT / mount[0]).read_text().splitlines() if line and line[0].isalpha()
     )
@@ -304,7 +304,7 @@ def test_what_is_copied_exists_and_reaches_the_builder():
     for source in sources:
         assert (ROOT / source).exists()
         assert in_build_context(source), source
-    assert in_build_context("src/aliciacfg/mosquitto.conf")
+    assert in_build_context("src/aliciacfg/mqtt/broker/mosquitto.conf")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def composed(compose: dict[str, Any], tmp_path: Path) -> Composed:
 
 @pytest.fixture
 def composed_broker(composed: Composed) -> Iterator[ComposedBroker]:
-    text = composed.placed("alicia_bus_core", (ROOT / "src/aliciacfg/mosquitto.conf").read_text())
+    text = composed.placed("alicia_bus_core", (ROOT / "src/aliciacfg/mqtt/broker/mosquitto.conf").read_text())
     made = ComposedBroker(composed.directory / "alicia_bus_data", port=composed.port, text=text)
     yield made
     made.stop()
@@ -536,7 +536,7 @@ def test_the_wheel_holds_all_that_runs(tmp_path: Path):
         [script, "--version"], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True
     )
     assert re.fullmatch(r"aliciacfg, version \d+\.\d+\.\d+\n", version.stdout)
-    where = "import aliciacfg.devbroker as d; print(d.__file__); print(d.dev_config(1883, '/data'))"
+    where = "import aliciacfg.mqtt.broker.dev_broker as d; print(d.__file__); print(d.dev_config(1883, '/data'))"
     config = subprocess.run(
         [sys.executable, "-c", where],
         env=environment,

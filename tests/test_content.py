@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from aliciacfg import layers
-from aliciacfg.composing import Composer
+from aliciacfg.core.composer import Composer
 from aliciacfg.documents import find
 from aliciacfg.errors import ValidationFailed
-from aliciacfg.keyfile import KeyFile
-from aliciacfg.schemas import ServiceSchema
+from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sources import layers
 from support import ROOT, SERVICES
 
 INVENTORY: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "tests" / "data" / "inventory.yaml")

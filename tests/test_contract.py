@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from aliciacfg.contract import BaseContract, struct_schema
 from aliciacfg.documents import find, normalise
-from aliciacfg.schemas import ServiceSchema, schema_problems
+from aliciacfg.schemas.base_contract import BaseContract, struct_schema
+from aliciacfg.schemas.service_schema import ServiceSchema, schema_problems
 
 VALID: dict[str, Any] = {
     "service_name": "a",

@@ -7,8 +7,8 @@ from typing import Any
 
 from aliciacfg.cli import EXIT_CODES, main
 from aliciacfg.errors import ErrorCode
-from aliciacfg.metrics import FAMILIES
-from aliciacfg.operations import OPERATIONS
+from aliciacfg.monitoring.metrics import FAMILIES
+from aliciacfg.operations.table import OPERATIONS
 from aliciacfg.settings import SETTINGS
 from support import ROOT, Broker, Daemon, client
 

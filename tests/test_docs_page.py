@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aliciacfg.http.openapi import path_of
-from aliciacfg.operations import OPERATIONS
+from aliciacfg.operations.table import OPERATIONS
 from browser import Page, browser
 from support import Daemon
 

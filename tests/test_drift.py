@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from aliciacfg import store
-from aliciacfg.alerts import Alert, Alerts
-from aliciacfg.drift import Drift, Finding
-from aliciacfg.integrity import Chain, Findings
-from aliciacfg.keyfile import KeyFile
-from aliciacfg.records import AuditEntry, Write
-from aliciacfg.store import verify_file
+from aliciacfg.model.records import AuditEntry, Write
+from aliciacfg.monitoring.alerts import Alert, Alerts
+from aliciacfg.monitoring.drift import Drift, Finding
+from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.storage.hash_chain import Chain, Findings
+from aliciacfg.storage.sqlite import store
+from aliciacfg.storage.sqlite.store import verify_file
 from support import Broker, Client, Daemon, client, wait_until
 
 UPDATE = "alicia/config/update/"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from aliciacfg import yamlfiles
+from aliciacfg.documents import yaml_reader
 from aliciacfg.errors import ValidationFailed
-from aliciacfg.layers import Sources
+from aliciacfg.sources.layers import Sources
 from inprocess import WHOLE, Core, Home
 from support import Daemon, client, wait_until
 
@@ -307,7 +307,7 @@ async def test_a_daemon_takes_a_refused_schema_by_itself_once_the_configuration_
     await asyncio.to_thread(wait_until, lambda: daemon.logged("files_taken"))
     write = daemon.http("PATCH", "/config/tts_service?environment=prod", {"limits": {"voices": 5}})
     assert write.status == 200
-    document = yamlfiles.load(file.read_text(), file="x").value
+    document = yaml_reader.load(file.read_text(), file="x").value
     assert isinstance(document, dict)
     properties = document["properties"]
     assert isinstance(properties, dict)

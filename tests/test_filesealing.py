@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aliciacfg import layers, sealing
-from aliciacfg.composing import Composer
+from aliciacfg.core.composer import Composer
 from aliciacfg.documents import find
+from aliciacfg.documents.yaml_reader import load
 from aliciacfg.errors import SourceError, ValidationFailed
-from aliciacfg.filesealing import SealedFile, file_environment, seal_file
-from aliciacfg.layers import Sources
-from aliciacfg.schemas import ServiceSchema
-from aliciacfg.sealing import Keyring, PrivateKey
-from aliciacfg.yamlfiles import load
+from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey, seal_for
+from aliciacfg.sources import layers
+from aliciacfg.sources.layers import Sources
+from aliciacfg.sources.seal_file import SealedFile, file_environment, seal_file
 from support import ROOT, SERVICES
 
 KEY = PrivateKey.generate()
@@ -130,7 +130,7 @@ def test_each_secret_opens_in_its_own_place_only(place: str, found: dict[str, An
     if opens:
         assert opened(result, place, **where) in {"quoted", "everyones"}
     else:
-        with pytest.raises(sealing.CannotOpen, match="bound to another"):
+        with pytest.raises(CannotOpen, match="bound to another"):
             opened(result, place, **where)
 
 
@@ -139,7 +139,7 @@ def test_what_base_says_opens_in_every_environment():
     result = sealed("services: {lamp: {token: secret}}\n", "base.yaml")
     for environment in ("dev", "prod"):
         assert opened(result, "/services/lamp/token", service="lamp", environment=environment, pointer="/token")
-    with pytest.raises(sealing.CannotOpen):
+    with pytest.raises(CannotOpen):
         opened(result, "/services/lamp/token", service="bell", environment="dev", pointer="/token")
 
 
@@ -178,7 +178,7 @@ def test_files_without_services_have_no_secrets(text: str):
 
 def test_what_is_sealed_in_another_way_is_kept_with_a_note():
     """A box of another key, and what only claims to be one."""
-    other = sealing.seal_for(PrivateKey.generate().public, "x", service="lamp")
+    other = seal_for(PrivateKey.generate().public, "x", service="lamp")
     text = f'services: {{lamp: {{a_key: "{other}", b_key: "sealed:v1:nonsense"}}}}\n'
     result = sealed(text)
     assert (result.text, result.sealed) == (text, [])

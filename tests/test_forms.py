@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from aliciacfg import yamlfiles
-from aliciacfg.documents import canonical, leaves
+from aliciacfg.documents import canonical, leaves, yaml_reader
 from inprocess import WHOLE, core
 from support import Daemon
 
@@ -46,7 +45,7 @@ def test_a_value_is_the_same_for_every_reader_of_yaml(value: Any, version: str):
     if isinstance(value, str):
         document[value] = {value: [value]}
     for whole in (document, value, [value]):
-        text = yamlfiles.dump(whole)
+        text = yaml_reader.dump(whole)
         loaded = readers()[version].load(text)
         assert same(loaded, whole), text
         assert type(loaded) is type(whole)
@@ -71,11 +70,11 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 @given(VALUES)
 def test_any_value_is_the_same_for_every_reader_of_yaml(value: Any):
     """Whatever the nesting; by two other parsers and by the project's own."""
-    text = yamlfiles.dump(value)
+    text = yaml_reader.dump(value)
     for reader in readers().values():
         assert same(reader.load(text), value), text
     if isinstance(value, dict) and None not in value.values():
-        assert same(yamlfiles.load(text, file="x").value, value)
+        assert same(yaml_reader.load(text, file="x").value, value)
 
 
 FILES: dict[str, object] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.sealing import PublicKey
+from aliciacfg.sealing.boxes import PublicKey
 from support import SERVICES, Daemon, HttpAnswer
 
 

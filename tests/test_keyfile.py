@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import KeyFileError
-from aliciacfg.keyfile import HeldKey, KeyFile, KeyRefused
-from aliciacfg.sealing import CannotOpen, PrivateKey
+from aliciacfg.sealing.boxes import CannotOpen, PrivateKey
+from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
 
 SECRET = "planted-secret-61bd"
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev", "pointer": "/settings/pin"}

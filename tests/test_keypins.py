@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.keypins import KeyChanged, KeyPins, PinsUnusable, daemon_name, pin_file
-from aliciacfg.sealing import PrivateKey
+from aliciacfg.sealing.boxes import PrivateKey
+from aliciacfg.sealing.known_keys import KeyChanged, KeyPins, PinsUnusable, daemon_name, pin_file
 
 FIRST, SECOND = PrivateKey.generate().public, PrivateKey.generate().public
 HERE, THERE = "http://127.0.0.1:8026", "mqtt://broker:1883"

@@ -8,7 +8,7 @@ import pytest
 
 from aliciacfg.documents import Json, find, merge
 from aliciacfg.errors import SourceError, SourceProblem
-from aliciacfg.layers import Sources, load, source_paths
+from aliciacfg.sources.layers import Sources, load, source_paths
 
 Write = Callable[[dict[str, str]], Path]
 

@@ -7,8 +7,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from aliciacfg.metrics import FAMILIES, OTHER, Metrics, Readings
-from aliciacfg.service import VERSION
+from aliciacfg.monitoring.metrics import FAMILIES, OTHER, Metrics, Readings
+from aliciacfg.operations.service import VERSION
 from support import SERVICES, Broker, Daemon, client, wait_until
 
 REQUESTS = "aliciacfg_requests_total"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from aliciacfg import layers
 from aliciacfg.errors import InvalidRequest, SourceError, ValidationFailed
-from aliciacfg.migrations import MigrationFile, migrate, steps_between
-from aliciacfg.sealing import is_sealed
+from aliciacfg.schemas.migrations import MigrationFile, migrate, steps_between
+from aliciacfg.sealing.boxes import is_sealed
+from aliciacfg.sources import layers
 from inprocess import WHOLE, Core, Home
 from support import Daemon, wait_until
 

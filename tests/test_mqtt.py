@@ -340,9 +340,9 @@ async def amqtt(port: int) -> AsyncGenerator[None, None]:
     """The broker that `serve --dev` embeds, in a process of its own: it leaves sockets open at its end."""
     script = (
         "import asyncio\n"
-        "from aliciacfg import devbroker\n"
+        "from aliciacfg.mqtt.broker import dev_broker\n"
         "async def main():\n"
-        f"    async with devbroker._embedded({port}):\n"
+        f"    async with dev_broker._embedded({port}):\n"
         "        print('READY', flush=True)\n"
         "        await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"

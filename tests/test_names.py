@@ -2,8 +2,8 @@
 
 import pytest
 
-from aliciacfg import names
 from aliciacfg.errors import InvalidRequest
+from aliciacfg.model import names
 
 GOOD = ["a", "0", "voice_router", "Voice-Router.2", "a" * 64, "a..b", "update", "x-secret", "secrets"]
 MALFORMED = [

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from aliciacfg import names
+from aliciacfg.api.answers import Answer, Request, WriteRequest
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.messages import Answer, Request, WriteRequest
-from aliciacfg.operations import BY_NAME, LOCAL_OPERATIONS, OPERATIONS, encode_answer
+from aliciacfg.model import names
+from aliciacfg.operations.table import BY_NAME, LOCAL_OPERATIONS, OPERATIONS, encode_answer
 
 # The public table: operation, what its name is about, HTTP method and path.
 PROMISED = {

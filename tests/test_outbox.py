@@ -1,7 +1,7 @@
 """What the bus has to hold, and whether it was seen to."""
 
-from aliciacfg.outbox import Outbox, service_subject, subject_service
-from aliciacfg.records import Announcement
+from aliciacfg.core.outbox import Outbox, service_subject, subject_service
+from aliciacfg.model.records import Announcement
 
 
 def due(outbox: Outbox) -> list[tuple[str, bytes]]:

@@ -9,9 +9,9 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from aliciacfg.administration import passwords_of
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.mqtt.passwords import password_file
+from aliciacfg.mqtt.broker.passwords import password_file
+from aliciacfg.operations.admin import passwords_of
 from support import Broker, client
 
 

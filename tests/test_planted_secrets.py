@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.operations import OPERATIONS
-from aliciacfg.sealing import PrivateKey, PublicKey, seal_for
+from aliciacfg.operations.table import OPERATIONS
+from aliciacfg.sealing.boxes import PrivateKey, PublicKey, seal_for
 from support import SECONDS, Broker, Client, Daemon, client, files_under
 
 PLANTED = {

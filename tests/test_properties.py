@@ -14,9 +14,17 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from ruamel.yaml import YAML
 
-from aliciacfg import yamlfiles
-from aliciacfg.documents import JsonObject, canonical, escape, find, merge, normalise, parse_pointer
-from aliciacfg.messages import Caller
+from aliciacfg.api.answers import Caller
+from aliciacfg.documents import (
+    JsonObject,
+    canonical,
+    escape,
+    find,
+    merge,
+    normalise,
+    parse_pointer,
+    yaml_reader,
+)
 from inprocess import WHOLE, Core, core
 from support import Daemon
 
@@ -209,7 +217,7 @@ async def check_explained(made: Core, said: Said) -> None:
 
 async def check_life(directory: Path, layers: list[dict[str, Any]], wishes: list[dict[str, Any]]) -> None:
     contents = files(layers)
-    texts = {name: yamlfiles.dump(content) for name, content in contents.items()}
+    texts = {name: yaml_reader.dump(content) for name, content in contents.items()}
     async with core(directory, texts) as made:
         said = Said(contents, texts)
         await check_explained(made, said)

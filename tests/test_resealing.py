@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aliciacfg import documents, sealing
+from aliciacfg import documents
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.resealing import reseal
-from aliciacfg.sealing import Keyring, PrivateKey
+from aliciacfg.sealing.boxes import Keyring, PrivateKey, is_sealed, sealed_with
+from aliciacfg.sealing.sealed_documents import reseal
 
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev"}
 FIRST, SECOND, LOST = PrivateKey.generate(), PrivateKey.generate(), PrivateKey.generate()
@@ -31,14 +31,14 @@ def opened(document: bytes, keyring: Keyring) -> Any:
     plain = {
         pointer: keyring.open(value, **HERE, pointer=pointer)
         for pointer, value in documents.walk_strings(content)
-        if sealing.is_sealed(value)
+        if is_sealed(value)
     }
     return documents.replace_strings(content, plain)
 
 
 def keys_of(document: bytes) -> set[str]:
     strings = documents.walk_strings(documents.decode(document))
-    return {sealing.sealed_with(value) for _, value in strings if sealing.is_sealed(value)}
+    return {sealed_with(value) for _, value in strings if is_sealed(value)}
 
 
 scalars = (

@@ -5,7 +5,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from aliciacfg.schemas import ServiceSchema, schema_problems
+from aliciacfg.schemas.service_schema import ServiceSchema, schema_problems
 from support import ROOT, SERVICES
 
 SECRET = "planted-secret-8f21"
@@ -605,7 +605,7 @@ def test_the_given_schema_validates_as_a_whole():
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_given_schema_of_every_shipped_service_compiles(service: str):
     """As anybody would compile it who asks for it, and it refuses an empty document."""
-    from aliciacfg.yamlfiles import load
+    from aliciacfg.documents.yaml_reader import load
 
     own = load((ROOT / "schemas" / f"{service}.yaml").read_text(), file=service).value
     assert schema_problems(own, title=service) == []

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from nacl import public
 from nacl.public import SealedBox
 
-from aliciacfg import sealing
-from aliciacfg.sealing import CannotOpen, Keyring, PrivateKey, PublicKey, UnusableKey
+from aliciacfg.sealing.boxes import (
+    CannotOpen,
+    Keyring,
+    PrivateKey,
+    PublicKey,
+    UnusableKey,
+    is_sealed,
+    seal_for,
+    sealed_with,
+)
 
 SECRET = "planted-secret-61bd"
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev", "pointer": "/settings/pin"}
@@ -41,7 +49,7 @@ def box(keyring: Keyring, plain: object) -> str:
 def test_what_is_sealed_opens_again_in_its_place(keyring: Keyring, value: str):
     """Any text at all, the empty one too, and the box does not show it."""
     sealed = keyring.seal(value, **HERE)
-    assert sealing.is_sealed(sealed)
+    assert is_sealed(sealed)
     assert keyring.open(sealed, **HERE) == value
 
 
@@ -165,7 +173,7 @@ def test_what_a_lost_key_sealed_says_which_key(keyring: Keyring):
 )
 def test_what_claims_to_be_sealed_is_taken_at_its_word(value: str, expected: bool):
     """A malformed box must not pass as an ordinary string."""
-    assert sealing.is_sealed(value) is expected
+    assert is_sealed(value) is expected
 
 
 def test_digests_tell_equal_secrets_of_one_place_only(keyring: Keyring):
@@ -216,7 +224,7 @@ def test_old_keys_go_on_opening():
     sealed = old.seal(SECRET, **HERE)
     assert both.current != old.current
     assert both.open(sealed, **HERE) == SECRET
-    assert sealing.sealed_with(both.seal(SECRET, **HERE)) == both.current
+    assert sealed_with(both.seal(SECRET, **HERE)) == both.current
     assert both.digest("a", service="s", pointer="/p") == old.digest("a", service="s", pointer="/p")
 
 
@@ -237,7 +245,7 @@ def test_a_box_opens_exactly_where_its_bindings_say(
 ):
     """Wherever a box is carried, it opens if every binding that it has is that place's, and only then."""
     binding: dict[str, Any] = {name: value for name, value in bound.items() if name not in loose}
-    sealed = sealing.seal_for(keyring.public_key, SECRET, **binding)
+    sealed = seal_for(keyring.public_key, SECRET, **binding)
     if all(found[name] == value for name, value in binding.items()):
         assert keyring.open(sealed, **found) == SECRET
     else:
@@ -250,7 +258,7 @@ def test_what_is_sealed_to_a_service_only_that_service_opens(keyring: Keyring):
     recipient, other = PrivateKey.generate(), PrivateKey.generate()
     sealed = keyring.seal_to_recipient(recipient.public, SECRET, **HERE, revision=1)
     assert recipient.open(sealed, **HERE) == SECRET
-    assert sealing.sealed_with(sealed) == recipient.public.key_id
+    assert sealed_with(sealed) == recipient.public.key_id
     assert sealed == keyring.seal_to_recipient(recipient.public, SECRET, **HERE, revision=1)
     assert sealed != keyring.seal_to_recipient(recipient.public, SECRET, **HERE, revision=2)
     with pytest.raises(CannotOpen, match=recipient.public.key_id):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aliciacfg.sealing import PublicKey, seal_for
+from aliciacfg.sealing.boxes import PublicKey, seal_for
 from support import Daemon, files_under
 
 

@@ -18,7 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from aliciacfg.errors import SettingsError
-from aliciacfg.mqtt.addresses import broker_address
+from aliciacfg.mqtt.address import broker_address
 from aliciacfg.settings import resolve
 from support import SECONDS, SERVICES, Broker, Client, Daemon, aliciacfg, client, free_port, typing
 

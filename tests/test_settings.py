@@ -6,7 +6,14 @@ import pytest
 
 from aliciacfg import settings
 from aliciacfg.errors import SettingsError
-from aliciacfg.settings import SETTINGS, Resolved, Setting, Settings, describe, resolve
+from aliciacfg.settings import (
+    SETTINGS,
+    Resolved,
+    Setting,
+    Settings,
+    describe,
+    resolve,
+)
 
 SECRET = "planted-password-3d90"
 # What operators rely on: the variables of the contract with their defaults.

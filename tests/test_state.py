@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.records import Record
-from aliciacfg.state import NOTHING, Entry, State
+from aliciacfg.core.state import NOTHING, Entry, State
+from aliciacfg.model.records import Record
 
 BELL = ("dev", "bell")
 

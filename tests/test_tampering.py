@@ -9,10 +9,17 @@ import pytest
 
 from aliciacfg import documents
 from aliciacfg.errors import Unavailable
-from aliciacfg.integrity import Chain, Findings, checksum
-from aliciacfg.records import AdoptedSchema, Overlay, Recipient, Record, Token, Write
-from aliciacfg.sealing import Keyring
-from aliciacfg.store import Store, StoreError, verify_file
+from aliciacfg.model.records import (
+    AdoptedSchema,
+    Overlay,
+    Recipient,
+    Record,
+    Token,
+    Write,
+)
+from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.storage.hash_chain import Chain, Findings, checksum
+from aliciacfg.storage.sqlite.store import Store, StoreError, verify_file
 from support import Daemon, aliciacfg, wait_until
 
 ROWS = 3

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json, structs
 
-from aliciacfg import tokens
+from aliciacfg.access import tokens
 from aliciacfg.errors import InvalidRequest, Unauthorized
-from aliciacfg.records import Token
+from aliciacfg.model.records import Token
 
 NOW = 1_000_000.0
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aliciacfg import outbox
+from aliciacfg.core import outbox
 from aliciacfg.mqtt import envelope, topics
 
 

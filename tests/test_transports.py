@@ -11,7 +11,7 @@ import jsonpatch
 import pytest
 
 from aliciacfg.errors import ValidationFailed
-from aliciacfg.operations import BY_NAME
+from aliciacfg.operations.table import BY_NAME
 from inprocess import core
 from support import Broker, Daemon, client, wait_until
 from transports import TRANSPORTS, Ask, asking, request

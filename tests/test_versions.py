@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from semver import Version
 
-from aliciacfg import versions
 from aliciacfg.documents import Bump, Change
+from aliciacfg.model import versions
 
 NUMBERS = st.integers(0, 30)
 VERSIONS = st.builds(

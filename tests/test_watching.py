@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from aliciacfg.watching import FileWatcher, Snapshot
+from aliciacfg.sources.watcher import FileWatcher, Snapshot
 
 OLD: Snapshot = {"base.yaml": (1, 1, 1)}
 HALF: Snapshot = {"base.yaml": (2, 1, 1)}

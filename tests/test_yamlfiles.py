@@ -9,8 +9,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aliciacfg.documents import Json, escape, find
+from aliciacfg.documents.yaml_reader import literal, load, remove, replace, replace_strings
 from aliciacfg.errors import InvalidRequest, SourceError
-from aliciacfg.yamlfiles import literal, load, remove, replace, replace_strings
 
 NOWHERE: dict[str, str] = {}
 

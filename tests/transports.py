@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aliciacfg.operations import BY_NAME
+from aliciacfg.operations.table import BY_NAME
 from support import Client, Daemon, HttpAnswer, client
 
 TRANSPORTS = ("http", "mqtt 5", "mqtt 3.1.1")

@@ -15,25 +15,27 @@ from pathlib import Path
 
 import structlog
 
-from aliciacfg import documents, layers, tokens
-from aliciacfg.assembly import open_core, source_paths
-from aliciacfg.atomicfiles import replace_file
-from aliciacfg.configurations import Configurations
-from aliciacfg.datadir import DataDirectory
-from aliciacfg.devbroker import dev_broker
+from aliciacfg import documents
+from aliciacfg.access import tokens
+from aliciacfg.atomic_files import replace_file
+from aliciacfg.bootstrap import open_core, source_paths
+from aliciacfg.core.configurations import Configurations
 from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
 from aliciacfg.http import openapi
-from aliciacfg.http.adapter import HttpAdapter, HttpSettings, is_loopback
 from aliciacfg.http.pages import pages
+from aliciacfg.http.server import HttpAdapter, HttpSettings, is_loopback
 from aliciacfg.mqtt import asyncapi
-from aliciacfg.mqtt.adapter import MqttAdapter
-from aliciacfg.mqtt.addresses import broker_address
+from aliciacfg.mqtt.address import broker_address
+from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
-from aliciacfg.service import VERSION
+from aliciacfg.mqtt.session import MqttAdapter
+from aliciacfg.operations.service import VERSION
 from aliciacfg.settings import Resolved, Settings
+from aliciacfg.sources import layers
+from aliciacfg.sources.watcher import FileWatcher
+from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.tls import ServerCertificate
-from aliciacfg.watching import FileWatcher
 
 _log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ import dotenv
 import msgspec
 from msgspec import Meta
 
-from aliciacfg import names
 from aliciacfg.errors import SettingsError
+from aliciacfg.model import names
 
 Origin = Literal["flag", "environment", ".env", "default"]
 

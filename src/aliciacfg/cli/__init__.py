@@ -8,7 +8,7 @@ import os
 
 import click
 
-from aliciacfg import __version__, names
+from aliciacfg import __version__
 from aliciacfg.cli import (
     administering,
     checking,
@@ -25,8 +25,9 @@ from aliciacfg.cli import (
     setting_up,
     writing,
 )
-from aliciacfg.cli.asking import Target, user
+from aliciacfg.cli.client import Target, user
 from aliciacfg.cli.exits import EXIT_CODES
+from aliciacfg.model import names
 
 __all__ = ["EXIT_CODES", "main"]
 

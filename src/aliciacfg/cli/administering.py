@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from aliciacfg.api.answers import PasswordsAnswer
 from aliciacfg.cli import inputs, options, output
-from aliciacfg.cli.asking import Target, ask, refusal_ends, typed, user
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail, failing
+from aliciacfg.cli.client import Target, ask, refusal_ends, typed, user
+from aliciacfg.cli.exits import (
+    EXIT_ANOTHER_DAEMON,
+    EXIT_CODES,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    fail,
+    failing,
+)
 from aliciacfg.cli.loop import run
-from aliciacfg.datadir import SOCKET
 from aliciacfg.documents import Json, JsonObject, decode
 from aliciacfg.errors import (
     AliciacfgError,
@@ -25,7 +32,7 @@ from aliciacfg.errors import (
     SettingsError,
     SourceError,
 )
-from aliciacfg.messages import PasswordsAnswer
+from aliciacfg.storage.data_directory import SOCKET
 
 if TYPE_CHECKING:
     from aliciacfg.settings import Settings
@@ -55,12 +62,12 @@ def administer_by(
 
 def ask_daemon(settings: "Settings", operation: str, target: str | None, fields: dict[str, Any]) -> JsonObject | None:
     """Ask the daemon of a data directory through its socket there; None if none listens."""
-    from aliciacfg.http import requester as http  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.http import client  # noqa: PLC0415 - keeps the other commands quick
 
     socket = Path(settings.data_dir) / SOCKET
     try:
         return run(
-            http.ask("http://localhost", operation, target, fields, timeout_seconds=_TIMEOUT_SECONDS, socket=socket)
+            client.ask("http://localhost", operation, target, fields, timeout_seconds=_TIMEOUT_SECONDS, socket=socket)
         )
     except BrokerUnavailable:
         return None
@@ -70,8 +77,8 @@ def _alone(
     settings: "Settings", operation: str, target: str | None, fields: dict[str, Any], *, starting: bool
 ) -> JsonObject:
     from aliciacfg import logs  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.assembly import run_offline  # noqa: PLC0415
-    from aliciacfg.messages import encode_failure  # noqa: PLC0415
+    from aliciacfg.api.answers import encode_failure  # noqa: PLC0415
+    from aliciacfg.bootstrap import run_offline  # noqa: PLC0415
 
     logs.configure(level="error", form="auto")
     try:
@@ -224,18 +231,18 @@ def access_list_of(settings: "Settings") -> str:
         SourceError: The files are not valid.
         InvalidRequest: The daemon's user name cannot be one.
     """
-    from aliciacfg import access  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.assembly import load_sources  # noqa: PLC0415
-    from aliciacfg.mqtt.acl import access_list  # noqa: PLC0415
+    from aliciacfg.access.rules import without_rules  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.bootstrap import load_sources  # noqa: PLC0415
+    from aliciacfg.mqtt.broker.access_list import access_list  # noqa: PLC0415
 
     sources = load_sources(settings)
     services = {name for found in sources.environments.values() for name in found.services}
-    rules = sources.access or access.without_rules(services, tokens=True)
+    rules = sources.access or without_rules(services, tokens=True)
     return access_list(rules, daemon=settings.mqtt_username)
 
 
 def _password_file(environment: str | None, data_dir: str | None) -> str:
-    from aliciacfg.mqtt.passwords import password_file  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.broker.passwords import password_file  # noqa: PLC0415 - keeps the other commands quick
 
     answer = administer("broker_passwords", None, {"environment": environment}, data_dir=data_dir)
     found = typed(answer, PasswordsAnswer).passwords

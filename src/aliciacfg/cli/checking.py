@@ -12,16 +12,16 @@ import msgspec
 
 from aliciacfg.cli import options, output
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
-from aliciacfg.datadir import DATABASE, KEY_FILE
 from aliciacfg.errors import AliciacfgError, NotFound, SettingsError, Unavailable
 from aliciacfg.settings import variables
+from aliciacfg.storage.data_directory import DATABASE, KEY_FILE
 
 if TYPE_CHECKING:
-    from aliciacfg.checking import FileFindings, FileProblem
     from aliciacfg.cli.output import Line
-    from aliciacfg.integrity import Broken
-    from aliciacfg.sealing import Keyring
+    from aliciacfg.core.file_check import FileFindings, FileProblem
+    from aliciacfg.sealing.boxes import Keyring
     from aliciacfg.settings import Settings
+    from aliciacfg.storage.hash_chain import Broken
 
 _MAX_NAMED = 4
 
@@ -76,7 +76,7 @@ def check(environment: str | None, **flags: str | None) -> None:
 
 def _keyring(data: Path) -> "Keyring | None":
     """The keys of a data directory; None where there are none, since only a daemon makes them."""
-    from aliciacfg.keyfile import KeyFile  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sealing.key_file import KeyFile  # noqa: PLC0415 - keeps the other commands quick
 
     path = data / KEY_FILE
     return KeyFile.load(path).keyring if path.exists() else None
@@ -84,8 +84,8 @@ def _keyring(data: Path) -> "Keyring | None":
 
 def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
     """What the chain says of the rows; None where nothing was recorded yet."""
-    from aliciacfg.integrity import Chain  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.store import verify_file  # noqa: PLC0415
+    from aliciacfg.storage.hash_chain import Chain  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.storage.sqlite.store import verify_file  # noqa: PLC0415
 
     path = data / DATABASE
     if not path.exists():
@@ -100,8 +100,8 @@ def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
 
 
 def _check_files(settings: "Settings", keyring: "Keyring | None", environment: str | None) -> "FileFindings":
-    from aliciacfg import layers  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.checking import check_files  # noqa: PLC0415
+    from aliciacfg.core.file_check import check_files  # noqa: PLC0415
+    from aliciacfg.sources import layers  # noqa: PLC0415 - keeps the other commands quick
 
     load = partial(
         layers.load,

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from aliciacfg.cli import options, output, wording
-from aliciacfg.cli.asking import Target, ask, typed
+from aliciacfg.api.answers import CompareAnswer
+from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli.client import Target, ask, typed
 from aliciacfg.cli.exits import EXIT_FAILED
 from aliciacfg.cli.output import Line
 from aliciacfg.documents import Json, escape
-from aliciacfg.messages import CompareAnswer
 
 _SIDES = 2
 _LINE_WIDTH = 72
@@ -94,17 +94,17 @@ def _lines(answer: CompareAnswer) -> list[Line]:
         for difference in sorted(_differences(answer), key=lambda difference: difference.pointer):
             found += _difference_lines(difference)
     if answer.secrets:
-        found.append([(f"Secrets were not compared: {wording.pointers(answer.secrets, most=8)}", "dim")])
+        found.append([(f"Secrets were not compared: {formatting.pointers(answer.secrets, most=8)}", "dim")])
     return found
 
 
 def _differences(answer: CompareAnswer) -> Iterator[_Difference]:
     for pointer, sides in answer.changed.items():
-        yield _Difference(pointer, wording.short(sides.env1), wording.short(sides.env2))
+        yield _Difference(pointer, formatting.short(sides.env1), formatting.short(sides.env2))
     for pointer, value in answer.only_in_env1.items():
-        yield from (_Difference(place, wording.short(leaf), None) for place, leaf in _leaves(pointer, value))
+        yield from (_Difference(place, formatting.short(leaf), None) for place, leaf in _leaves(pointer, value))
     for pointer, value in answer.only_in_env2.items():
-        yield from (_Difference(place, None, wording.short(leaf)) for place, leaf in _leaves(pointer, value))
+        yield from (_Difference(place, None, formatting.short(leaf)) for place, leaf in _leaves(pointer, value))
 
 
 def _leaves(pointer: str, value: Json) -> Iterator[tuple[str, Json]]:
@@ -117,11 +117,11 @@ def _leaves(pointer: str, value: Json) -> Iterator[tuple[str, Json]]:
 
 def _difference_lines(difference: _Difference) -> list[Line]:
     pointer, first, second = difference.pointer or "(document)", difference.first, difference.second
-    mark = ("~", wording.CHANGED)
+    mark = ("~", formatting.CHANGED)
     if first is None:
-        return [[(f"+ {pointer}  {second}", wording.ADDED)]]
+        return [[(f"+ {pointer}  {second}", formatting.ADDED)]]
     if second is None:
-        return [[(f"- {pointer}  {first}", wording.REMOVED)]]
+        return [[(f"- {pointer}  {first}", formatting.REMOVED)]]
     if len(pointer) + len(first) + len(second) <= _LINE_WIDTH:
-        return [[mark, f" {pointer}  ", (first, wording.REMOVED), " → ", (second, wording.ADDED)]]
-    return [[mark, f" {pointer}"], [(f"  - {first}", wording.REMOVED)], [(f"  + {second}", wording.ADDED)]]
+        return [[mark, f" {pointer}  ", (first, formatting.REMOVED), " → ", (second, formatting.ADDED)]]
+    return [[mark, f" {pointer}"], [(f"  - {first}", formatting.REMOVED)], [(f"  + {second}", formatting.ADDED)]]

@@ -5,10 +5,10 @@ import time
 
 import click
 
-from aliciacfg.cli import output, wording
-from aliciacfg.cli.asking import Target, ask, typed
+from aliciacfg.api.answers import DriftAnswer, InstanceItem, InstancesAnswer
+from aliciacfg.cli import formatting, output
+from aliciacfg.cli.client import Target, ask, typed
 from aliciacfg.cli.exits import EXIT_FAILED
-from aliciacfg.messages import DriftAnswer, InstanceItem, InstancesAnswer
 
 _STATUS_STYLE = {"applied": "green", "rejected": "red", "restart_pending": "yellow"}
 
@@ -30,7 +30,7 @@ def drift(target: Target, *, exit_code: bool) -> None:
         output.table(
             ["kind", "what", "since", "message"],
             [
-                [[(item.kind, "bold")], item.subject, wording.ago(item.since, now=now), item.message]
+                [[(item.kind, "bold")], item.subject, formatting.ago(item.since, now=now), item.message]
                 for item in answer.drift
             ],
         )
@@ -72,7 +72,7 @@ def _row(item: InstanceItem, now: float) -> list[output.Line]:
         item.instance,
         [(str(item.revision), "green" if item.current else "red"), "" if item.current else " (old)"],
         [(item.status, _STATUS_STYLE[item.status])],
-        wording.ago(item.since, now=now),
-        wording.ago(item.last_seen, now=now),
+        formatting.ago(item.since, now=now),
+        formatting.ago(item.last_seen, now=now),
         item.error or "",
     ]

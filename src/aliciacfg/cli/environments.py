@@ -5,12 +5,12 @@ import sys
 import click
 from msgspec import UnsetType
 
-from aliciacfg.cli import options, output, wording
+from aliciacfg.api.answers import ActivateAnswer, Difference, EnvironmentsAnswer, Migration, ReloadAnswer
+from aliciacfg.cli import formatting, options, output
 from aliciacfg.cli.administering import administer
-from aliciacfg.cli.asking import Target, ask, typed
+from aliciacfg.cli.client import Target, ask, typed
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.cli.output import Line
-from aliciacfg.messages import ActivateAnswer, Difference, EnvironmentsAnswer, Migration, ReloadAnswer
 
 
 @click.command()
@@ -110,7 +110,7 @@ def _services_lines(changed: list[str], restart_required: list[str], difference:
     if isinstance(difference, UnsetType):
         found += [["  ", (service, "bold")] for service in changed]
     else:
-        found += wording.difference_lines(difference, "  ")
+        found += formatting.difference_lines(difference, "  ")
     if restart_required:
         found.append([("restart required: ", "yellow"), ", ".join(restart_required)])
     return found
@@ -133,5 +133,5 @@ def _migration_lines(migration: Migration, *, dry_run: bool) -> list[Line]:
         [("  ✗ ", "red"), f"{problem.pointer or '(document)'}: {problem.message}"] for problem in migration.problems
     ]
     if not isinstance(migration.difference, UnsetType):
-        found += wording.difference_lines(migration.difference, "  ")
+        found += formatting.difference_lines(migration.difference, "  ")
     return found

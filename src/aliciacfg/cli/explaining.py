@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 import click
 import msgspec
 
-from aliciacfg.cli import options, output, wording
-from aliciacfg.cli.asking import Target, ask, typed
+from aliciacfg.api.answers import ExplainAnswer, Explained, Overridden, Removed
+from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli.client import Target, ask, typed
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, fail
 from aliciacfg.cli.output import Branch, Line
 from aliciacfg.documents import equal, parse_pointer
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.messages import ExplainAnswer, Explained, Overridden, Removed
 
 # What a line needs beside the value: guides, a name, an arrow, and where the value comes from.
 _BESIDE_WIDTH = 76
@@ -89,11 +89,11 @@ def _branches(place: _Place, value_width: int) -> list[Branch]:
 
 
 def _value(said: Explained | Removed, width: int) -> str:
-    return wording.short(said.value, width) if isinstance(said, Explained) else "removed"
+    return formatting.short(said.value, width) if isinstance(said, Explained) else "removed"
 
 
 def _line(name: str, value: str, said: Explained | Removed, *, name_width: int) -> Line:
-    origin = wording.origin(said.layer, said.line, said.revision)
+    origin = formatting.origin(said.layer, said.line, said.revision)
     blank = " " * (name_width - len(name) + 2)
     if isinstance(said, Removed):
         return [(name, "strike dim"), (f"{blank}{value}  ← {origin}", "dim")]
@@ -104,5 +104,5 @@ def _line(name: str, value: str, said: Explained | Removed, *, name_width: int) 
 
 def _instead(said: Explained | Removed, other: Overridden, value_width: int) -> Line:
     same = isinstance(said, Explained) and equal(said.value, other.value)
-    value = "the same" if same else f"instead of {wording.short(other.value, value_width)}"
-    return [(f"  {value}  ← {wording.origin(other.layer, other.line, None)}", "dim")]
+    value = "the same" if same else f"instead of {formatting.short(other.value, value_width)}"
+    return [(f"  {value}  ← {formatting.origin(other.layer, other.line, None)}", "dim")]

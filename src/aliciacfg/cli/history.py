@@ -5,9 +5,9 @@ import time
 import click
 import msgspec
 
-from aliciacfg.cli import options, output, wording
-from aliciacfg.cli.asking import Target, ask, typed
-from aliciacfg.messages import HistoryAnswer, HistoryItem
+from aliciacfg.api.answers import HistoryAnswer, HistoryItem
+from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli.client import Target, ask, typed
 
 _PAGE = 1000
 
@@ -48,16 +48,16 @@ def _rows(item: HistoryItem, now: float) -> list[list[output.Line]]:
     """Two rows for a revision: what it is, and under it in grey what is looked at second."""
     changed: output.Line = [
         ("breaking " if item.breaking else "", "red"),
-        (wording.pointers(item.changed) or "nothing changed", "dim" if item.comment else ""),
+        (formatting.pointers(item.changed) or "nothing changed", "dim" if item.comment else ""),
     ]
     told: list[output.Line] = [[("deleted", "bold red")]] if item.deleted else []
     told += [item.comment] if item.comment else []
     told += [] if item.deleted else [changed]
     return [
-        [[(str(item.revision), "bold")], wording.moment(item.timestamp), item.author, told[0]],
+        [[(str(item.revision), "bold")], formatting.moment(item.timestamp), item.author, told[0]],
         [
             [(item.version, "dim")],
-            [(wording.ago(item.timestamp, now=now), "dim")],
+            [(formatting.ago(item.timestamp, now=now), "dim")],
             [(item.cause, "dim")],
             told[1] if len(told) > 1 else "",
         ],

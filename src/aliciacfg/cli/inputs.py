@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from aliciacfg import documents
-from aliciacfg.atomicfiles import replace_file
+from aliciacfg.atomic_files import replace_file
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import OperationError, SourceError
@@ -28,7 +28,7 @@ def read_document(file: str) -> Json:
 
     Ends the program if it is neither.
     """
-    from aliciacfg import yamlfiles  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.documents import yaml_reader  # noqa: PLC0415 - keeps the other commands quick
 
     data = _data(file)
     try:
@@ -36,7 +36,7 @@ def read_document(file: str) -> Json:
         return documents.decode(data)
     except OperationError:
         try:
-            return yamlfiles.load(data.decode(), file=_label(file)).value
+            return yaml_reader.load(data.decode(), file=_label(file)).value
         except UnicodeDecodeError as error:
             fail(f"{_label(file)} is not UTF-8: byte {error.start} is invalid", EXIT_CODES["invalid_request"])
         except SourceError as error:

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aliciacfg import sealing
 from aliciacfg.cli import inputs, options, output
 from aliciacfg.cli.administering import ask_daemon
-from aliciacfg.cli.asking import refusal_ends
+from aliciacfg.cli.client import refusal_ends
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
-from aliciacfg.datadir import DATABASE, KEY_FILE, DataDirectory
 from aliciacfg.errors import AliciacfgError, DataDirectoryInUse, SettingsError
-from aliciacfg.keyfile import HeldKey, KeyFile, KeyRefused
-from aliciacfg.sealing import PrivateKey
+from aliciacfg.sealing.boxes import PrivateKey, key_ids
+from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
+from aliciacfg.storage.data_directory import DATABASE, KEY_FILE, DataDirectory
 
 if TYPE_CHECKING:
     from aliciacfg.documents import JsonObject
@@ -169,9 +168,9 @@ def _changing(settings: "Settings", *, creates: bool = False) -> Generator[tuple
 
 def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
     """Seal the database anew; returns what does not open."""
-    from aliciacfg.integrity import Chain  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.resealing import reseal  # noqa: PLC0415
-    from aliciacfg.store import reseal_file  # noqa: PLC0415
+    from aliciacfg.sealing.sealed_documents import reseal  # noqa: PLC0415
+    from aliciacfg.storage.hash_chain import Chain  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.storage.sqlite.store import reseal_file  # noqa: PLC0415
 
     path = Path(settings.data_dir) / DATABASE
     left: dict[str, None] = {}
@@ -189,12 +188,12 @@ def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
 
 def _sealed_with(settings: "Settings", key_id: str) -> list[str]:
     """Where something is sealed with a key: the database, environment files."""
-    from aliciacfg.store import sealed_with  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.storage.sqlite.store import sealed_with  # noqa: PLC0415 - keeps the other commands quick
 
     database = Path(settings.data_dir) / DATABASE
     found = [str(database)] if database.exists() and key_id in sealed_with(database) else []
     files = sorted(Path(settings.environments_dir).glob("*.yaml"))
-    return found + [str(path) for path in files if key_id in sealing.key_ids(path.read_bytes())]
+    return found + [str(path) for path in files if key_id in key_ids(path.read_bytes())]
 
 
 def _read_private_key() -> PrivateKey:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
-from aliciacfg import documents, names
+from aliciacfg import documents
 from aliciacfg.cli import options, output
-from aliciacfg.cli.asking import Target, ask, connected
+from aliciacfg.cli.client import Target, ask, connected
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_NO_ANSWER, fail
 from aliciacfg.cli.inputs import read_object
 from aliciacfg.cli.loop import run
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.model import names
 
 _MAX_LISTED = 8
 
@@ -145,7 +146,7 @@ def _update_line(update: JsonObject) -> str:
 
 def _export(struct: str) -> JsonObject:
     """A schema file from a msgspec Struct, named ``package.module:Struct``."""
-    from aliciacfg.contract import struct_schema  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.schemas.base_contract import struct_schema  # noqa: PLC0415 - keeps the other commands quick
 
     module, _, name = struct.partition(":")
     sys.path.insert(0, str(Path.cwd()))

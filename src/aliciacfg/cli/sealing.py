@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from aliciacfg import documents, names
+from aliciacfg import documents
 from aliciacfg.cli import inputs, options, output
-from aliciacfg.cli.asking import Target, published_key
+from aliciacfg.cli.client import Target, published_key
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.errors import OperationError, SettingsError, SourceError
-from aliciacfg.keypins import KeyChanged, KeyPins, PinsUnusable, daemon_name, pin_file
-from aliciacfg.sealing import PublicKey, UnusableKey, seal_for
+from aliciacfg.model import names
+from aliciacfg.sealing.boxes import PublicKey, UnusableKey, seal_for
+from aliciacfg.sealing.known_keys import KeyChanged, KeyPins, PinsUnusable, daemon_name, pin_file
 
 
 def _key_options(command: Any) -> Any:
@@ -69,15 +70,16 @@ def seal_file(
 
     What is sealed already stays, and so does what holds ${NAME}. Prints the places, never the values.
     """
-    from aliciacfg import filesealing, layers  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sources import layers  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sources import seal_file as file_sealing  # noqa: PLC0415 - the same
 
     try:
-        filesealing.file_environment(path)
+        file_sealing.file_environment(path)
         directory = Path(options.settle({"schemas_dir": schemas_dir}).settings.schemas_dir)
         sources = layers.Sources({}, layers.load_schemas(directory))
         text = inputs.read_text(path)
         key = _public_key(target, key_file, accept)
-        result = filesealing.seal_file(text, path=path, sources=sources, key=key)
+        result = file_sealing.seal_file(text, path=path, sources=sources, key=key)
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
     except SourceError as error:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aliciacfg import names
-from aliciacfg.atomicfiles import replace_file
+from aliciacfg.api.answers import EnvironmentsAnswer, PasswordsAnswer
+from aliciacfg.atomic_files import replace_file
 from aliciacfg.cli import inputs, options, output
 from aliciacfg.cli.administering import access_list_of, administer_by, ask_daemon, daemon_is_silent
-from aliciacfg.cli.asking import refusal_ends, typed
+from aliciacfg.cli.client import refusal_ends, typed
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail, failing
 from aliciacfg.cli.loop import run
 from aliciacfg.errors import DataDirectoryInUse, SettingsError, SourceError
-from aliciacfg.messages import EnvironmentsAnswer, PasswordsAnswer
+from aliciacfg.model import names
 
 if TYPE_CHECKING:
-    from aliciacfg.layers import Environment
     from aliciacfg.settings import Settings
+    from aliciacfg.sources.layers import Environment
 
 _MAX_NAMED = 3
 
@@ -42,7 +42,7 @@ def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | No
     stay, and so do users added with --user or mosquitto_passwd. Do it again when rules, services or passwords change,
     and send Mosquitto SIGHUP. Run it as the daemon's user.
     """
-    from aliciacfg.mqtt.brokerfiles import is_complete  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.broker.files import is_complete  # noqa: PLC0415 - keeps the other commands quick
 
     try:
         with failing():
@@ -55,7 +55,7 @@ def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | No
 
 def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
     """First everything that can fail, then what cannot be taken back: passwords."""
-    from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sources import broker_accounts  # noqa: PLC0415 - keeps the other commands quick
 
     _check_directory(directory)
     environment = _environment(settings)
@@ -69,12 +69,12 @@ def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
     if _make_service_passwords(settings, _files_of(settings, environment), own, passwords):
         passwords = _passwords(settings)
     # Whoever reads the files could log in with it, though one service alone may have it.
-    outside = accounts.with_default_password(found, passwords)
+    outside = broker_accounts.with_default_password(found, passwords)
     passwords = {name: password for name, password in passwords.items() if name not in outside}
     passwords |= further | ({} if own is None else {settings.mqtt_username: own})
     _write(directory, access_list_of(settings), passwords)
     _warn(outside, "not let in with the password that is a default for all; name it under services in a file")
-    left = accounts.only_in_secrets(found)
+    left = broker_accounts.only_in_secrets(found)
     _warn(left, f"named in {environment}{names.SECRETS_SUFFIX}.yaml alone; if it is gone, take it out there too")
     if own is None:
         _note(
@@ -85,7 +85,7 @@ def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
 
 
 def _check_directory(directory: Path) -> None:
-    from aliciacfg.mqtt.brokerfiles import prepare_directory  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.broker.files import prepare_directory  # noqa: PLC0415 - keeps the other commands quick
 
     try:
         prepare_directory(directory)
@@ -99,7 +99,7 @@ def _check_directory(directory: Path) -> None:
 
 def _environment(settings: "Settings") -> str:
     """The environment whose passwords the broker has to know."""
-    from aliciacfg.assembly import next_environment  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.bootstrap import next_environment  # noqa: PLC0415 - keeps the other commands quick
 
     answer = ask_daemon(settings, "environments", None, {})
     if answer is not None:
@@ -111,7 +111,7 @@ def _environment(settings: "Settings") -> str:
 
 
 def _files_of(settings: "Settings", environment: str) -> "Environment":
-    from aliciacfg.assembly import load_sources  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.bootstrap import load_sources  # noqa: PLC0415 - keeps the other commands quick
 
     found = load_sources(settings).environments.get(environment)
     if found is None:
@@ -131,13 +131,13 @@ def _further_user(user: str, found: "Environment") -> dict[str, str]:
 
 def _own_password(settings: "Settings") -> str | None:
     """The daemon's password, made if its file is missing; None where nothing says it."""
-    from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.mqtt.addresses import broker_password  # noqa: PLC0415
+    from aliciacfg.mqtt.address import broker_password  # noqa: PLC0415
+    from aliciacfg.sources import broker_accounts  # noqa: PLC0415 - keeps the other commands quick
 
     file = settings.mqtt_password_file
     try:
         if settings.mqtt_password is None and file is not None and not Path(file).exists():
-            password = accounts.generate()
+            password = broker_accounts.generate()
             replace_file(Path(file), f"{password}\n".encode(), mode=0o600)
             _note(f"made a password in {file}")
             return password
@@ -150,18 +150,18 @@ def _make_service_passwords(
     settings: "Settings", found: "Environment", own: str | None, recorded: Mapping[str, str]
 ) -> bool:
     """Give each service without a password of its own one, in the environment's secrets file; False for none."""
-    from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sources import broker_accounts  # noqa: PLC0415 - keeps the other commands quick
 
-    passwords = {service: accounts.generate() for service in accounts.without_password(found, recorded)}
+    passwords = {service: broker_accounts.generate() for service in broker_accounts.without_password(found, recorded)}
     if own is not None and settings.mqtt_username in passwords:
         passwords[settings.mqtt_username] = own
     if not passwords:
         return False
-    path = accounts.secrets_file(Path(settings.environments_dir), found.name)
+    path = broker_accounts.secrets_file(Path(settings.environments_dir), found.name)
     text = inputs.read_text(path) if path.exists() else ""
     # Whoever could read it before had nothing to find in it.
     mode = stat.S_IMODE(path.stat().st_mode) & ~stat.S_IRWXO if path.exists() else 0o600
-    content = accounts.add_passwords(text, passwords, file=str(path)).encode()
+    content = broker_accounts.add_passwords(text, passwords, file=str(path)).encode()
     try:
         replace_file(path, content, mode=mode)
     except OSError as error:
@@ -192,7 +192,7 @@ def _passwords(settings: "Settings") -> dict[str, str]:
 
 
 def _write(directory: Path, access: str, passwords: Mapping[str, str]) -> None:
-    from aliciacfg.mqtt.brokerfiles import write_broker_files  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.broker.files import write_broker_files  # noqa: PLC0415 - keeps the other commands quick
 
     try:
         write_broker_files(directory, access=access, passwords=passwords)
@@ -212,9 +212,9 @@ def _warn(users: Sequence[str], what: str) -> None:
 
 
 def _say(directory: Path, environment: str, passwords: Mapping[str, str]) -> None:
-    from aliciacfg import accounts  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sources import broker_accounts  # noqa: PLC0415 - keeps the other commands quick
 
-    shared = accounts.shared_passwords(passwords)
+    shared = broker_accounts.shared_passwords(passwords)
     for users in shared:
         _warn(users, "one password for all of them, so that each can be any other; give each one of its own")
     if output.for_people():

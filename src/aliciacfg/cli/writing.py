@@ -5,8 +5,8 @@ from typing import Any, NoReturn
 
 import click
 
-from aliciacfg.cli import inputs, options, output, wording
-from aliciacfg.cli.asking import Target, ask, refusal_code, typed
+from aliciacfg.cli import formatting, inputs, options, output
+from aliciacfg.cli.client import Target, ask, refusal_code, typed
 from aliciacfg.cli.exits import EXIT_CODES, fail
 from aliciacfg.cli.inputs import read_object
 from aliciacfg.documents import Json, JsonObject, type_name
@@ -122,7 +122,7 @@ def _effect_lines(answer: JsonObject, indent: str = "") -> list[output.Line]:
         found: list[output.Line] = []
     elif "difference" in answer:
         difference = typed(answer["difference"], dict[str, list[dict[str, Any]]])
-        found = [f"{indent}would change:", *wording.difference_lines(difference, f"{indent}  ")]
+        found = [f"{indent}would change:", *formatting.difference_lines(difference, f"{indent}  ")]
     else:
         found = _listed_lines(answer, "changed", indent)
     return [*found, *_listed_lines(answer, "restart_required", indent), *_listed_lines(answer, "warnings", indent)]

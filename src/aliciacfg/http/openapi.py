@@ -12,13 +12,14 @@ from typing import Any, cast
 
 import msgspec
 
-from aliciacfg import components, http
-from aliciacfg.components import Field
+from aliciacfg import http
+from aliciacfg.api.answers import ConfigAnswer, Failure, PickedAnswer
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import ErrorCode
-from aliciacfg.http.adapter import JSON, MEDIA_TYPES, MERGE_PATCH, STATUS
-from aliciacfg.messages import ConfigAnswer, Failure, PickedAnswer
-from aliciacfg.operations import OPERATIONS, Operation
+from aliciacfg.http.server import JSON, MEDIA_TYPES, MERGE_PATCH, STATUS
+from aliciacfg.operations import json_schemas
+from aliciacfg.operations.json_schemas import Field
+from aliciacfg.operations.table import OPERATIONS, Operation
 
 EXAMPLES = "examples.json"
 
@@ -174,7 +175,7 @@ def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
         "tags": [{"name": name, "description": text} for name, text in (_CONFIGURATIONS, _ENVIRONMENTS, _DAEMON)],
         "paths": cast("JsonObject", paths),
         "components": {
-            "schemas": components.schemas([*structs, Failure]),
+            "schemas": json_schemas.schemas([*structs, Failure]),
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -193,18 +194,18 @@ def path_of(row: Operation) -> str:
 
 
 def _operation(row: Operation, shown: list[Exchange]) -> JsonObject:
-    fields = components.fields(row)
+    fields = json_schemas.fields(row)
     operation: JsonObject = {
         "operationId": row.name,
         "tags": [_TAGS.get(row.path.split("/")[1], _DAEMON)[0]],
         "summary": row.summary,
-        "description": components.description(row),
+        "description": json_schemas.description(row),
         "parameters": cast("list[Json]", [*_path_parameters(row, shown), *_query(row, fields), *_headers(row)]),
     }
     if row.body != "none":
         operation["requestBody"] = _body(row, fields, shown)
     operation["responses"] = _responses(row, shown)
-    if "unauthorized" not in components.refusals(row):
+    if "unauthorized" not in json_schemas.refusals(row):
         operation["security"] = []
     return operation
 
@@ -212,7 +213,7 @@ def _operation(row: Operation, shown: list[Exchange]) -> JsonObject:
 def _path_parameters(row: Operation, shown: list[Exchange]) -> list[JsonObject]:
     if row.target is None or "{target}" not in row.path:
         return []
-    schema = dict(components.TARGETS[row.target])
+    schema = dict(json_schemas.TARGETS[row.target])
     parameter: JsonObject = {
         "name": row.target,
         "in": "path",
@@ -274,7 +275,7 @@ def _body(row: Operation, fields: Mapping[str, Field], shown: list[Exchange]) ->
         properties: JsonObject = {}
         required: list[Json] = []
         if row.target is not None and "{target}" not in row.path:
-            properties[row.target] = components.TARGETS[row.target]
+            properties[row.target] = json_schemas.TARGETS[row.target]
             required.append(row.target)
         properties |= {name: field.schema for name, field in fields.items()}
         required += [name for name, field in fields.items() if field.required]
@@ -321,7 +322,7 @@ def _success(row: Operation, text: str, status: int, shown: list[Exchange]) -> J
     kinds = MEDIA_TYPES.values() if "format" in row.http_only else [JSON]
     content: JsonObject = {}
     for kind in kinds:
-        schema = components.one_of(_answer_structs(row)) if kind == JSON else _TEXTS[kind]
+        schema = json_schemas.one_of(_answer_structs(row)) if kind == JSON else _TEXTS[kind]
         examples = _answers(one for one in shown if (one.status, one.content_type.partition(";")[0]) == (status, kind))
         content[kind] = _media(schema, examples)
     response: JsonObject = {"description": text, "content": content}
@@ -337,7 +338,7 @@ def _answers(shown: Iterable[Exchange]) -> JsonObject:
 
 
 def _statuses(row: Operation) -> list[int]:
-    statuses = {STATUS[code] for code in components.refusals(row)}
+    statuses = {STATUS[code] for code in json_schemas.refusals(row)}
     if row.body != "none":
         statuses |= {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
     if row.writes and _has_etag(row):
@@ -352,7 +353,7 @@ def _refusal(status: int, shown: list[Exchange]) -> JsonObject:
         if status in _WITHOUT_A_CODE
         else [code for code, its in STATUS.items() if its == status]
     )
-    schema: JsonObject = {**components.one_of([Failure]), "properties": {"code": {"enum": cast("list[Json]", codes)}}}
+    schema: JsonObject = {**json_schemas.one_of([Failure]), "properties": {"code": {"enum": cast("list[Json]", codes)}}}
     response: JsonObject = {
         "description": text,
         "content": {JSON: _media(schema, _answers(one for one in shown if one.status == status))},

@@ -11,12 +11,14 @@ from typing import Any, cast
 
 import msgspec
 
-from aliciacfg import components, mqtt, names
-from aliciacfg.alerts import Alert
+from aliciacfg import mqtt
+from aliciacfg.api.answers import AppliedReport, Failure, HealthAnswer, UpdateMessage
 from aliciacfg.documents import Json, JsonObject
-from aliciacfg.messages import AppliedReport, Failure, HealthAnswer, UpdateMessage
+from aliciacfg.model import names
+from aliciacfg.monitoring.alerts import Alert
 from aliciacfg.mqtt import topics
-from aliciacfg.operations import OPERATIONS, Operation
+from aliciacfg.operations import json_schemas
+from aliciacfg.operations.table import OPERATIONS, Operation
 
 EXAMPLES = "examples.json"
 
@@ -142,16 +144,16 @@ _TOPICS = (
         "update", topics.UPDATE + "{service}",
         "What a service finds at its start, and receives after every change. Apply it if its `environment` or `epoch` "
         "differs from what you hold or its `revision` is higher. An empty payload: there is no configuration any more.",
-        components.one_of([UpdateMessage]), sent=True, retained=True, parameters=("service",),
+        json_schemas.one_of([UpdateMessage]), sent=True, retained=True, parameters=("service",),
     ),
     _Topic("environment", topics.ENVIRONMENT, "Which environment is active", _ACTIVE, sent=True, retained=True),
     _Topic("key", topics.KEY, "What secrets for the daemon are sealed with", _KEY, sent=True, retained=True),
     _Topic(
         "applied", topics.APPLIED + "{service}", "What a service says after it took, or refused, an update",
-        components.one_of([AppliedReport]), received=True, parameters=("service",),
+        json_schemas.one_of([AppliedReport]), received=True, parameters=("service",),
     ),
     _Topic(
-        "alert", topics.ALERT + "{kind}", "What an operator has to know", components.one_of([Alert]),
+        "alert", topics.ALERT + "{kind}", "What an operator has to know", json_schemas.one_of([Alert]),
         sent=True, parameters=("kind",),
     ),
     _Topic(
@@ -160,7 +162,7 @@ _TOPICS = (
     ),
     _Topic(
         "health_check", topics.HEALTH_CHECK, "Makes the daemon publish its health, and answer a Response Topic",
-        {"description": "Anything."}, received=True, answer=components.one_of([HealthAnswer]),
+        {"description": "Anything."}, received=True, answer=json_schemas.one_of([HealthAnswer]),
     ),
     _Topic(
         "register", topics.REGISTER,
@@ -238,7 +240,7 @@ def _schemas(rows: Iterable[Operation]) -> JsonObject:
     structs = [struct for row in rows for struct in (row.request, *row.answers)]
     schemas = cast(
         "dict[str, JsonObject]",
-        components.schemas([*structs, Failure, UpdateMessage, AppliedReport, Alert, HealthAnswer]),
+        json_schemas.schemas([*structs, Failure, UpdateMessage, AppliedReport, Alert, HealthAnswer]),
     )
     for row in rows:
         schemas[row.request.__name__] = _with_properties(schemas[row.request.__name__], without=row.http_only)
@@ -282,7 +284,7 @@ def _request_operation(row: Operation, channel: str, *, requester: bool) -> Json
         "action": "receive",
         "channel": {"$ref": f"#/channels/{channel}"},
         "summary": row.summary,
-        "description": f"{components.description(row)}\n\n{who}",
+        "description": f"{json_schemas.description(row)}\n\n{who}",
         "messages": [{"$ref": f"#/channels/{channel}/messages/{row.name}_request"}],
         "reply": {
             "address": {"location": "$message.header#/responseTopic", "description": _ANSWER_ADDRESS},
@@ -356,8 +358,8 @@ def _messages(rows: Iterable[Operation], shown: list[Exchange]) -> JsonObject:
                 "correlationData": _CORRELATION,
             },
         )
-        messages[f"{row.name}_answer"] = _answer(f"{row.name}_answer", components.one_of(row.answers), own, "success")
-    messages["failure"] = _answer("failure", components.one_of([Failure]), shown, "error")
+        messages[f"{row.name}_answer"] = _answer(f"{row.name}_answer", json_schemas.one_of(row.answers), own, "success")
+    messages["failure"] = _answer("failure", json_schemas.one_of([Failure]), shown, "error")
     for topic in _TOPICS:
         own = [one for one in shown if one.channel == topic.name]
         payload = _wrapped(topic.payload) if topic.wrapped else topic.payload
@@ -372,7 +374,7 @@ def _messages(rows: Iterable[Operation], shown: list[Exchange]) -> JsonObject:
 def _request_schema(row: Operation) -> JsonObject:
     reply_to: JsonObject = {**_TEXT, "description": "Where the answer goes, for programs without MQTT 5."}
     # Not beside the reference: AsyncAPI's own dialect is draft 7, where a reference hides what stands beside it.
-    return {"allOf": [components.one_of([row.request]), {"properties": {"reply_to": reply_to}}]}
+    return {"allOf": [json_schemas.one_of([row.request]), {"properties": {"reply_to": reply_to}}]}
 
 
 def _answer(name: str, schema: JsonObject, shown: Iterable[Exchange], status: str) -> JsonObject:

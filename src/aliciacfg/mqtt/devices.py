@@ -8,9 +8,9 @@ from itertools import islice
 
 import structlog
 
+from aliciacfg.api.answers import SOURCE
 from aliciacfg.documents import JsonObject, decode, encode, type_name
 from aliciacfg.errors import OperationError
-from aliciacfg.messages import SOURCE
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Inbound
 

@@ -4,8 +4,8 @@ import time
 import uuid
 from dataclasses import dataclass
 
+from aliciacfg.api.answers import MAX_REQUEST_ID_BYTES, SOURCE
 from aliciacfg.documents import Json, JsonObject, encode
-from aliciacfg.messages import MAX_REQUEST_ID_BYTES, SOURCE
 
 _TTL_SECONDS = 300
 _MAX_HOPS = 10

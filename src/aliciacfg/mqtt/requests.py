@@ -5,16 +5,24 @@ from time import perf_counter
 
 import structlog
 
-from aliciacfg import names
+from aliciacfg.api.answers import MAX_REQUEST_ID_BYTES, Caller, encode_failure, encode_internal, encode_success
 from aliciacfg.documents import decode, type_name
-from aliciacfg.errors import Busy, Forbidden, InvalidRequest, NotFound, OperationError, TooLarge, Unauthorized
-from aliciacfg.messages import MAX_REQUEST_ID_BYTES, Caller, encode_failure, encode_internal, encode_success
-from aliciacfg.metrics import Outcome
+from aliciacfg.errors import (
+    Busy,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    OperationError,
+    TooLarge,
+    Unauthorized,
+)
+from aliciacfg.model import names
+from aliciacfg.monitoring.metrics import Outcome
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Inbound
 from aliciacfg.mqtt.envelope import Opened
-from aliciacfg.operations import OPERATIONS, Operation, encode_answer
-from aliciacfg.service import ConfigService
+from aliciacfg.operations.service import ConfigService
+from aliciacfg.operations.table import OPERATIONS, Operation, encode_answer
 
 _log = structlog.get_logger(__name__)
 

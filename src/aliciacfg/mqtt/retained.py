@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from aliciacfg import outbox as subjects
-from aliciacfg.alerts import Alerts
-from aliciacfg.drift import Drift
-from aliciacfg.messages import UpdateMessage
+from aliciacfg.api.answers import UpdateMessage
+from aliciacfg.core import outbox
+from aliciacfg.core.outbox import Outbox
+from aliciacfg.model.records import Announcement
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.monitoring.drift import Drift
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.connection import Connection, Denied, Inbound
-from aliciacfg.outbox import Outbox
-from aliciacfg.records import Announcement
 
 _log = structlog.get_logger(__name__)
 
@@ -223,7 +223,7 @@ class Retained:
         """Whether the broker merely kept something older, from before a crash of either."""
         if self._outbox.is_pending(current):
             return True
-        if subjects.subject_service(subject) is None:
+        if outbox.subject_service(subject) is None:
             return False
         try:
             kept = msgspec.json.decode(payload, type=UpdateMessage)
@@ -239,7 +239,7 @@ class Retained:
             lambda: self._outbox.repeat(subject),
             f"Somebody else published on {topic}; the right message is put back. Only this daemon may write there: "
             "see the broker's access rules.",
-            service=subjects.subject_service(subject),
+            service=outbox.subject_service(subject),
         )
 
     def _stranger(self, inbound: Inbound) -> None:

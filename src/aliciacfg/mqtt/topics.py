@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from aliciacfg import names, outbox
+from aliciacfg.core import outbox
+from aliciacfg.model import names
 
 CONFIG = "alicia/config/"
 REPLY = "alicia/reply/"

@@ -1,0 +1,1 @@
+"""Who may do what: callers, rules, tokens, the decision, the audit log."""

@@ -1,0 +1,381 @@
+"""Who may do what: the rules of ``environments/access.yaml``, and the one decision that everything asks.
+
+    groups:
+      voice: [stt_service, tts_service]
+    services:
+      ai_service:
+        read: {allowed_services: [voice_router], allowed_groups: [voice]}
+        write: {allowed_services: [personality_system]}
+        secrets: plaintext
+    admins: [operator]
+    users: [dashboard]
+
+A service may always read its own configuration, and whoever may write one may read it: the answer to a write shows
+it. ``secrets: plaintext`` gives a service its own secrets in the open, over HTTP where nobody reads along (TLS, or this
+machine); otherwise they are sealed to the service's key, or hidden. Administrators may do everything. ``users`` are
+names that ask and are no services of the environment files; what they may do is said by the other sections. Where
+there is neither a rule nor a token, everything is open; with either, what is not allowed is forbidden.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Literal
+
+import msgspec
+
+from aliciacfg.api.answers import Caller
+from aliciacfg.documents import Json, JsonObject, escape, type_name, yaml_reader
+from aliciacfg.errors import Forbidden, SourceError, SourceProblem, Unauthorized
+from aliciacfg.model import names
+from aliciacfg.model.records import Role
+
+FILE = "environments/access.yaml"
+
+Need = Literal["nothing", "read", "write", "read_any", "write_any", "own", "admin"]
+"""What an operation asks of its caller.
+
+``read`` and ``write`` are about the service concerned; in an operation about everything, about all services.
+``read_any`` and ``write_any`` are for operations on several services: as a whole they are for whoever may read or
+write at least one, and each service they concern is decided by itself. ``own`` is for the service itself, once it has
+proven who it is, and for administrators.
+"""
+
+NEEDS: Mapping[str, Need] = {
+    "health": "nothing",
+    "get": "read",
+    "history": "read",
+    "explain": "read",
+    "compare": "read",
+    "schema": "read",
+    "validate": "read",
+    "instances": "read",
+    "list": "read_any",
+    # Names every service of every environment, and what is wrong with them.
+    "environments": "read",
+    "set": "write",
+    "patch": "write",
+    "unset": "write",
+    "delete": "write",
+    "rollback": "write",
+    "batch": "write_any",
+    "recipient": "own",
+    "activate": "admin",
+    "reload": "admin",
+    "drift": "admin",
+    "audit": "admin",
+    "metrics": "read",
+    "token_create": "admin",
+    "token_list": "admin",
+    "token_revoke": "admin",
+    "keys_show": "admin",
+    "keys_rotate": "admin",
+    "keys_add": "admin",
+    "keys_remove": "admin",
+    "broker_passwords": "admin",
+}
+"""Every operation, by name; and what a transport offers beside them."""
+
+_READS: frozenset[Need] = frozenset({"read", "read_any"})
+_READERS: frozenset[Role] = frozenset({"reader", "writer", "admin"})
+_WRITERS: frozenset[Role] = frozenset({"writer", "admin"})
+
+_TOP_KEYS = ("groups", "services", "admins", "users")
+_RULE_KEYS = ("read", "write", "secrets")
+_PLAINTEXT = "plaintext"
+_ALLOWED_KEYS = ("allowed_services", "allowed_groups")
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Whether a caller may do something.
+
+    Attributes:
+        allowed: Go on.
+        secrets: The service's secrets may be delivered as its settings say; otherwise each shows as ``***``.
+        reason: Why not, and what to do; for the caller.
+        anonymous: It is refused because nobody, or nobody proven, asks.
+    """
+
+    allowed: bool
+    secrets: bool = False
+    reason: str = ""
+    anonymous: bool = False
+
+
+_OPEN = Decision(allowed=True, secrets=True)
+_ALLOWED = Decision(allowed=True)
+
+
+class Grants(msgspec.Struct, frozen=True):
+    """Who may read and who may write one service, besides itself and administrators; groups are resolved."""
+
+    readers: frozenset[str] = frozenset()
+    writers: frozenset[str] = frozenset()
+
+
+_NOBODY = Grants()
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules as they are in force.
+
+    Attributes:
+        services: Every service of the environment files.
+        admins: Names that may do everything.
+        users: Names that ask and are no services.
+        plaintext: Services that get their own secrets in the open, where nobody reads along.
+        enforced: There are rules or tokens; otherwise everything is open.
+    """
+
+    services: Mapping[str, Grants]
+    admins: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    plaintext: frozenset[str] = frozenset()
+    enforced: bool
+
+    @property
+    def names(self) -> list[str]:
+        """Everybody the rules know, sorted."""
+        return sorted({*self.services, *self.admins, *self.users})
+
+    def decide(self, caller: Caller, operation: str, service: str | None = None) -> Decision:
+        """Say whether a caller may do something.
+
+        Args:
+            caller: Who asks.
+            operation: A name of ``NEEDS``.
+            service: The service concerned; None for an operation about everything as a whole. ``list`` and
+                ``batch`` are decided as a whole and then for each service.
+        """
+        need = NEEDS[operation]
+        if not self.enforced:
+            if need == "own" and not caller.proven:
+                reason = (
+                    f"{operation} is for {service} itself and for administrators, and nothing proves who asks; make a "
+                    "token with `aliciacfg token create`, or use the command line where the daemon runs."
+                )
+                return Decision(allowed=False, reason=reason, anonymous=True)
+            return _OPEN
+        if need == "nothing":
+            return _ALLOWED
+        if caller.name is None:
+            reason = f"{operation} needs to know who asks: send a token, or ask under a name of your own."
+            return Decision(allowed=False, reason=reason, anonymous=True)
+        if not caller.proven and need not in _READS:
+            return Decision(
+                allowed=False,
+                reason=f"Nothing proves that {caller.name} asks, so only reading is possible: let the broker enforce "
+                "the access list that `aliciacfg acl` prints, or send a token.",
+                anonymous=True,
+            )
+        if not self._satisfies(need, caller, service):
+            return Decision(allowed=False, reason=_reason(need, caller.name, operation, service))
+        # Without a proof the name is a mere claim, so what is read shows no secret.
+        return Decision(allowed=True, secrets=caller.proven and caller.name == service)
+
+    def check(self, caller: Caller, operation: str, service: str | None = None) -> Decision:
+        """As ``decide``, for whoever cannot go on without.
+
+        Raises:
+            Unauthorized: Nobody, or nobody proven, asks.
+            Forbidden: The caller may not do this.
+        """
+        decision = self.decide(caller, operation, service)
+        if decision.allowed:
+            return decision
+        raise Unauthorized(decision.reason) if decision.anonymous else Forbidden(decision.reason)
+
+    def speaks_for(self, caller: Caller, service: str) -> bool:
+        """Whether the caller may say as whom a service connects: whoever sets its password can log in as it."""
+        return not self.enforced or self.administers(caller) or (caller.proven and caller.name == service)
+
+    def is_person(self, name: str) -> bool:
+        """Whether a name is one of those that ask and are no services, so that none may come to be under it."""
+        return self.enforced and name not in self.services and name in self.admins | self.users
+
+    def administers(self, caller: Caller) -> bool:
+        """Whether the caller is a proven administrator; where everything is open, nobody is."""
+        return caller.proven and (caller.role == "admin" or caller.name in self.admins)
+
+    def _satisfies(self, need: Need, caller: Caller, service: str | None) -> bool:
+        role: Role = caller.role if caller.proven else "service"
+        name = caller.name
+        if role == "admin" or name in self.admins:
+            return True
+        match need:
+            case "read":
+                return role in _READERS or (service is not None and self._reads(name, service))
+            case "write":
+                return role in _WRITERS or (service is not None and self._writes(name, service))
+            case "read_any":
+                wanted = self.services if service is None else (service,)
+                return role in _READERS or any(self._reads(name, each) for each in wanted)
+            case "write_any":
+                wanted = self.services if service is None else (service,)
+                return role in _WRITERS or any(self._writes(name, each) for each in wanted)
+            case "own":
+                return service is not None and name == service
+            case "admin":
+                return False
+            case "nothing":
+                return True
+
+    def _reads(self, name: str | None, service: str) -> bool:
+        return name == service or name in self.services.get(service, _NOBODY).readers
+
+    def _writes(self, name: str | None, service: str) -> bool:
+        return name in self.services.get(service, _NOBODY).writers
+
+
+def without_rules(services: Iterable[str], *, tokens: bool) -> Access:
+    """What holds where there is no ``access.yaml``.
+
+    Args:
+        services: Those of the environment files.
+        tokens: There is at least one token, so that nothing is open any more.
+    """
+    return Access(services=dict.fromkeys(services, _NOBODY), enforced=tokens)
+
+
+def load(text: str, *, services: Collection[str], file: str = FILE) -> Access:
+    """Read the rules.
+
+    They are enforced whatever the file says, an empty one too: a file emptied by accident must not open the home.
+
+    Args:
+        text: The file.
+        services: Every service of the environment files, in any environment.
+        file: Its name in problems.
+
+    Raises:
+        SourceError: With every problem, each with its line and what to do.
+    """
+    return _Reader(yaml_reader.load(text, file=file), file, services).read()
+
+
+def _reason(need: Need, name: str, operation: str, service: str | None) -> str:
+    """Why a known caller may not, and who can change that."""
+    right = need.removesuffix("_any")
+    if need == "own":
+        return f"{operation} of {service} is for {service} itself and for administrators."
+    if need != "admin" and service is not None:
+        where = f"services.{service}.{right} in {FILE}"
+        return f"{name} may not {right} {service}; an administrator can allow it under {where}."
+    role = {"read": "reader", "write": "writer"}.get(right, "admin")
+    some = f"a service that {name} may {right}, " if need.endswith("_any") else ""
+    return f"{operation} needs {some}a name under admins in {FILE}, or a token with the role {role}."
+
+
+class _Reader:
+    """Reads one file and collects what is wrong with it."""
+
+    def __init__(self, document: yaml_reader.YamlDocument, file: str, services: Collection[str]) -> None:
+        self._document = document
+        self._file = file
+        self._services = services
+        self._problems: list[SourceProblem] = []
+        self._known: set[str] = set()
+        self._groups: dict[str, frozenset[str]] = {}
+        self._plaintext: set[str] = set()
+
+    def read(self) -> Access:
+        top = self._mapping(self._document.value, "", _TOP_KEYS)
+        admins = self._requesters(top.get("admins"), "/admins")
+        users = self._requesters(top.get("users"), "/users")
+        self._known = {*self._services, *admins, *users}
+        for name, members in self._mapping(top.get("groups"), "/groups").items():
+            self._groups[name] = frozenset(self._members(members, f"/groups/{escape(name)}"))
+        granted = {
+            name: self._grants(name, rule, f"/services/{escape(name)}")
+            for name, rule in self._mapping(top.get("services"), "/services").items()
+            if self._is_service(name)
+        }
+        if self._problems:
+            raise SourceError(sorted(self._problems, key=lambda problem: problem.line or 0))
+        services = {name: granted.get(name, _NOBODY) for name in sorted(self._services)}
+        return Access(
+            services=services,
+            admins=frozenset(admins),
+            users=frozenset(users),
+            plaintext=frozenset(self._plaintext),
+            enforced=True,
+        )
+
+    def _grants(self, service: str, value: Json, pointer: str) -> Grants:
+        rule = self._mapping(value, pointer, _RULE_KEYS)
+        how = rule.get("secrets")
+        if how == _PLAINTEXT:
+            self._plaintext.add(service)
+        elif how is not None:
+            self._wrong(f"{pointer}/secrets", f"expected {_PLAINTEXT!r}, or leave it out: secrets are sealed or hidden")
+        writers = self._allowed(rule.get("write"), f"{pointer}/write")
+        return Grants(self._allowed(rule.get("read"), f"{pointer}/read") | writers, writers)
+
+    def _allowed(self, value: Json, pointer: str) -> frozenset[str]:
+        rule = self._mapping(value, pointer, _ALLOWED_KEYS)
+        allowed = set(self._members(rule.get("allowed_services"), f"{pointer}/allowed_services"))
+        for place, group in self._strings(rule.get("allowed_groups"), f"{pointer}/allowed_groups"):
+            if group in self._groups:
+                allowed |= self._groups[group]
+            else:
+                self._wrong(place, f"there is no group {group!r}; {_nearest(group, self._groups, 'add it to groups')}")
+        return frozenset(allowed)
+
+    def _is_service(self, name: str) -> bool:
+        if name in self._services:
+            return True
+        remedy = _nearest(name, self._services, "define it there, or take it out here")
+        self._wrong(f"/services/{escape(name)}", f"no environment file has a service {name!r}; {remedy}")
+        return False
+
+    def _members(self, value: Json, pointer: str) -> list[str]:
+        found = self._strings(value, pointer)
+        for place, name in found:
+            if name not in self._known:
+                remedy = _nearest(name, self._known, "correct it, or add it to users")
+                self._wrong(place, f"{name!r} is no service of the environment files and not under users; {remedy}")
+        return [name for _, name in found]
+
+    def _requesters(self, value: Json, pointer: str) -> list[str]:
+        found = self._strings(value, pointer)
+        for place, name in found:
+            if problem := names.requester_problem(name):
+                self._wrong(place, problem)
+        return [name for _, name in found]
+
+    def _strings(self, value: Json, pointer: str) -> list[tuple[str, str]]:
+        """The strings of a list, each with its place."""
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self._wrong(pointer, f"found {type_name(value)} at {pointer}; expected a list of names")
+            return []
+        found: list[tuple[str, str]] = []
+        for index, item in enumerate(value):
+            place = f"{pointer}/{index}"
+            if isinstance(item, str):
+                found.append((place, item))
+            else:
+                self._wrong(place, f"found {type_name(item)}; expected a name")
+        return found
+
+    def _mapping(self, value: Json, pointer: str, keys: tuple[str, ...] = ()) -> JsonObject:
+        """A mapping; with ``keys``, one that has no others. What is left empty is null in YAML and says nothing."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self._wrong(pointer, f"found {type_name(value)} at {pointer or 'the top'}; expected a mapping")
+            return {}
+        for key in (key for key in value if keys and key not in keys):
+            remedy = _nearest(key, keys, f"expected one of {', '.join(keys)}")
+            self._wrong(f"{pointer}/{escape(key)}", f"{key!r} is not known here; {remedy}")
+        return value
+
+    def _wrong(self, pointer: str, message: str) -> None:
+        self._problems.append(SourceProblem(self._file, self._document.lines.get(pointer), message, pointer))
+
+
+def _nearest(name: str, candidates: Iterable[str], otherwise: str) -> str:
+    """What somebody who wrote ``name`` may have meant, or what else to do."""
+    # Long names are no typing errors, and comparing them takes quadratic time.
+    near = get_close_matches(name[:80], candidates, n=1, cutoff=0.75)
+    return f"did you mean {near[0]!r}?" if near else otherwise

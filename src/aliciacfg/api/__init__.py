@@ -1,0 +1,1 @@
+"""What is asked and answered, as Structs; the same over every transport."""

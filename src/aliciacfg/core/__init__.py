@@ -1,0 +1,1 @@
+"""The configurations, and the only way to change them."""

@@ -1,0 +1,342 @@
+"""From layers and an overlay to a validated configuration, and from a wanted one back to an overlay.
+
+Pure functions on a moment's files and keys; nothing here is stored or published.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from msgspec import UnsetType
+
+from aliciacfg import documents
+from aliciacfg.documents import Json, JsonObject
+from aliciacfg.errors import Problem, TooLarge, ValidationFailed
+from aliciacfg.model import versions
+from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, UnknownKey, is_sealed
+from aliciacfg.sources.layers import Environment, Sources
+from aliciacfg.storage import hash_chain
+
+MISPLACED_BOX = "found a sealed value; it may stand only where the schema has a secret, or it would be shown"
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """One service's valid configuration in one environment, with its secrets in the open.
+
+    Attributes:
+        document: The configuration without ``version``, which belongs to the daemon.
+        secrets: The sensitive strings of ``document`` by JSON Pointer.
+        checksum: SHA-256, as ``integrity.checksum`` has it.
+        requested_version: The ``version`` that the layers or the writer ask for, if any.
+    """
+
+    document: JsonObject
+    secrets: dict[str, str]
+    checksum: str
+    requested_version: str | None
+
+
+class Undecryptable(ValidationFailed):
+    """What files or changes hold is sealed with keys that are not here; restoring them mends it."""
+
+
+class _Lost(Problem, frozen=True):
+    """A sealed value whose key is not here."""
+
+
+class Composer:
+    """Composes and checks configurations from one moment's files."""
+
+    def __init__(self, sources: Sources, keyring: Keyring, *, max_bytes: int) -> None:
+        """Take what it composes from.
+
+        Args:
+            sources: The parsed files.
+            keyring: Opens sealed values, and keys the checksums.
+            max_bytes: The largest configuration, encoded as JSON.
+        """
+        self.sources = sources
+        self._keyring = keyring
+        self._max_bytes = max_bytes
+        self._bases: dict[tuple[str, str], JsonObject] = {}
+
+    def base(self, environment: str, service: str) -> JsonObject:
+        """What the files alone make of a service, sealed values opened, not validated; not to be changed in place.
+
+        Raises:
+            ValidationFailed: A sealed value in a file does not open.
+            Undecryptable: All that is wrong is that keys are not here.
+        """
+        key = (environment, service)
+        if key not in self._bases:
+            self._bases[key] = self._base(environment, service)
+        return self._bases[key]
+
+    def _base(self, environment: str, service: str) -> JsonObject:
+        result = self.sources.defaults(environment, service)
+        problems: list[Problem] = []
+        boxes: set[str] = set()
+        for layer in self._environment(environment).layers(service):
+            patch, opened = self._opened(
+                layer.patch, environment, service, problems=problems, shared=layer.section == "defaults"
+            )
+            boxes |= opened
+            result = _object(documents.merge(result, patch))
+        left = {pointer for pointer in boxes if isinstance(documents.find(result, pointer), str)}
+        outside = left and left - self.sources.schema(service).secrets(result).keys()
+        problems += [Problem(pointer, MISPLACED_BOX) for pointer in sorted(outside)]
+        if problems:
+            lost = all(isinstance(problem, _Lost) for problem in problems)
+            refused = Undecryptable if lost else ValidationFailed
+            raise refused(f"The files of {environment} hold sealed values that do not open", problems)
+        return result
+
+    def effective(
+        self,
+        environment: str,
+        service: str,
+        document: JsonObject,
+        *,
+        boxes: Collection[str] = (),
+        kept: Mapping[str, str] | None = None,
+        hidden: Collection[str] = (),
+    ) -> Effective:
+        """Check a whole configuration, and say what it is.
+
+        Args:
+            environment: The environment it is for.
+            service: The service it is for.
+            document: The configuration; ``service_name`` and ``environment`` may be left out.
+            boxes: Pointers of what was sealed where it came from. A box may leave its place for that of another
+                secret of the service, but not for an open one, and no problem quotes what was in it.
+            kept: What was a secret before, by pointer. It stays one for as long as its value does: a schema that
+                no longer marks it frees only what is written afterwards.
+            hidden: Pointers of what no problem may quote, though it is no secret here.
+
+        Raises:
+            ValidationFailed: It is invalid; ``problems`` lists everything.
+            TooLarge: It is larger than allowed.
+        """
+        filled: JsonObject = {"service_name": service, "environment": environment, **document}
+        shape = [*documents.shape_problems(filled)]
+        if shape:
+            raise ValidationFailed(f"The configuration of {service} is invalid", shape)
+        filled = _object(documents.normalise(filled))
+        version = filled.pop("version", None)
+        secrets = self.sources.schema(service).secrets(filled)
+        kept = kept or {}
+        secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
+        whole: JsonObject = {"version": versions.FIRST, **filled, **_given(version)}
+        problems = self._problems(environment, service, whole, hidden={*boxes, *kept, *hidden})
+        problems += [Problem(pointer, MISPLACED_BOX) for pointer in boxes if pointer not in secrets]
+        self._check_size(service, filled)
+        if problems:
+            problems.sort(key=lambda problem: problem.pointer)
+            raise ValidationFailed(f"The configuration of {service} in {environment} is invalid", problems)
+        return Effective(
+            filled,
+            secrets,
+            hash_chain.checksum(self._keyring, service, filled, secrets),
+            version if isinstance(version, str) else None,
+        )
+
+    def keep(
+        self, service: str, wanted: JsonObject, current: JsonObject, kept: Mapping[str, str] | None = None
+    ) -> tuple[JsonObject, dict[str, str]]:
+        """Put the current secrets where a writer left the redaction that it was given.
+
+        Inside an array the position alone proves nothing once items were taken out or moved: there an item
+        keeps the secrets of the one old item that it is equal to, secrets apart.
+
+        Args:
+            service: Whose configuration it is.
+            wanted: What the writer sends.
+            current: What there is now, secrets in the open.
+            kept: What is a secret now though the schema does not say so, by pointer.
+
+        Returns:
+            The whole configuration; and the secrets that were put into it, by pointer. In an array they may have moved
+            from where a schema, or ``kept``, knows them.
+
+        Raises:
+            ValidationFailed: There is nothing to keep at one of the places.
+        """
+        if all(value != REDACTED for _, value in documents.walk_strings(wanted)):
+            return wanted, {}
+        schema = self.sources.schema(service)
+        kept = kept or {}
+        known = {**schema.secrets(current), **kept}
+        shown = redacted(current, known)
+        found: dict[str, str] = {}
+        problems: list[Problem] = []
+        # Where no schema has a secret, *** is a text like any other, unless one was shown so.
+        asked = {*schema.secrets(wanted), *kept}
+        arrays = _Arrays()
+        for pointer in (pointer for pointer in asked if documents.find(wanted, pointer) == REDACTED):
+            source = _kept_from(pointer, wanted, shown, arrays)
+            if source is not None and source in known:
+                found[pointer] = known[source]
+            else:
+                problems.append(Problem(pointer, f"found '{REDACTED}', but there is no value to keep; send one"))
+        if problems:
+            raise ValidationFailed(f"The configuration of {service} is incomplete", problems)
+        return _object(documents.replace_strings(wanted, found)), found
+
+    def known(
+        self, environment: str, service: str, current: Effective | None, overlay: JsonObject | None
+    ) -> JsonObject:
+        """The document whose secrets a writer can keep: the current one, or what still opens of a damaged one."""
+        if current is not None:
+            return current.document
+        merged = _object(documents.merge(self.base(environment, service), overlay or {}))
+        lost = {pointer for pointer, value in documents.walk_strings(merged) if is_sealed(value)}
+        return _object(documents.replace_strings(merged, dict.fromkeys(lost, "")))
+
+    def opened(self, environment: str, service: str, document: JsonObject, *, what: str) -> tuple[JsonObject, set[str]]:
+        """A copy of a document with every sealed value opened, and the pointers of those.
+
+        Raises:
+            ValidationFailed: One does not open here; ``what`` begins the message.
+        """
+        problems: list[Problem] = []
+        result, boxes = self._opened(document, environment, service, problems=problems, shared=False)
+        if problems:
+            raise ValidationFailed(f"{what} holds sealed values that do not open", problems)
+        return result, boxes
+
+    def overlay(self, base: JsonObject, effective: Effective) -> JsonObject:
+        """The smallest overlay that turns ``base`` into a configuration, secrets in the open."""
+        plain = {key: value for key, value in base.items() if key != "version"}
+        return documents.difference(plain, effective.document)
+
+    def sealed(self, environment: str, service: str, document: JsonObject, secrets: dict[str, str]) -> JsonObject:
+        """A copy with each of ``secrets`` that the document has sealed to its place."""
+        boxes = {
+            pointer: self._keyring.seal(value, service=service, environment=environment, pointer=pointer)
+            for pointer, value in secrets.items()
+            if documents.find(document, pointer) == value
+        }
+        return _object(documents.replace_strings(document, boxes))
+
+    def _environment(self, name: str) -> Environment:
+        return self.sources.environments.get(name) or Environment(name, ())
+
+    def _opened(
+        self, document: JsonObject, environment: str, service: str, *, problems: list[Problem], shared: bool
+    ) -> tuple[JsonObject, set[str]]:
+        plain: dict[str, str] = {}
+        for pointer, value in documents.walk_strings(document):
+            if not is_sealed(value):
+                continue
+            try:
+                plain[pointer] = self._keyring.open(
+                    value, service=service, environment=environment, pointer=pointer, shared=shared
+                )
+            except UnknownKey as error:
+                problems.append(_Lost(pointer, str(error)))
+            except CannotOpen as error:
+                problems.append(Problem(pointer, str(error)))
+        return _object(documents.replace_strings(document, plain)) if plain else document, set(plain)
+
+    def _problems(
+        self, environment: str, service: str, document: JsonObject, *, hidden: Collection[str]
+    ) -> list[Problem]:
+        problems = self.sources.schema(service).problems(document, hidden=hidden)
+
+        def found(key: str) -> str:
+            return "a secret" if f"/{key}" in hidden else f"{document[key]!r:.80}"
+
+        for key, expected in (("service_name", service), ("environment", environment)):
+            if isinstance(document[key], str) and document[key] != expected:
+                problems.append(Problem(f"/{key}", f"found {found(key)}; expected {expected!r}, or leave it out"))
+        version = document["version"]
+        if isinstance(version, str) and not versions.is_version(version):
+            message = f"found {found('version')}; expected a semantic version such as 1.2.3"
+            problems.append(Problem("/version", message))
+        return problems
+
+    def _check_size(self, service: str, document: JsonObject) -> None:
+        size = len(documents.encode(document))
+        if size > self._max_bytes:
+            raise TooLarge(
+                f"The configuration of {service} is {size} bytes; at most {self._max_bytes} are allowed "
+                "(ALICIACFG_MAX_CONFIG_BYTES)."
+            )
+
+
+def redacted(document: JsonObject, secrets: dict[str, str]) -> JsonObject:
+    """A copy in which every secret is ``***``."""
+    return _object(documents.replace_strings(document, dict.fromkeys(secrets, REDACTED)))
+
+
+class _Arrays:
+    """Where items stand in arrays, looked up once for all of an array: there may be thousands of secrets in one."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[list[Json], dict[bytes, list[int]]]] = {}
+
+    def places(self, array: list[Json], item: Json) -> list[int]:
+        """The indices of the items of an array that are equal to one."""
+        # With the array itself, whose id is another's when it is gone.
+        _, index = self._known.get(id(array)) or self._look(array)
+        return index.get(_canonical(item), [])
+
+    def _look(self, array: list[Json]) -> tuple[list[Json], dict[bytes, list[int]]]:
+        index: dict[bytes, list[int]] = {}
+        for number, item in enumerate(array):
+            index.setdefault(_canonical(item), []).append(number)
+        self._known[id(array)] = array, index
+        return array, index
+
+
+def _canonical(item: Json) -> bytes:
+    return documents.canonical(documents.normalise(item))
+
+
+def _kept_from(pointer: str, wanted: JsonObject, shown: JsonObject, arrays: _Arrays) -> str | None:
+    """The pointer, in the current document, of the secret that a redaction in the wanted one stands for.
+
+    Args:
+        pointer: Where the redaction stands.
+        wanted: What the writer sends.
+        shown: The current document as the writer was given it.
+        arrays: Looks items up in both.
+    """
+    here: Json | UnsetType = wanted
+    source = ""
+    for token in documents.parse_pointer(pointer):
+        step = documents.escape(token)
+        if isinstance(here, list):
+            there = documents.find(shown, source)
+            found = _same_item(here, there, int(token), arrays) if isinstance(there, list) else None
+            if found is None:
+                return None
+            step = str(found)
+        if isinstance(here, UnsetType):
+            return None
+        here = documents.find(here, f"/{documents.escape(token)}")
+        source += f"/{step}"
+    return source
+
+
+def _same_item(wanted: list[Json], shown: list[Json], index: int, arrays: _Arrays) -> int | None:
+    """Which old item a new one is: the equal one; else, if none was added or taken out, the one in its place."""
+    same_length = len(wanted) == len(shown)
+    if same_length and documents.equal(wanted[index], shown[index]):
+        return index
+    matches = arrays.places(shown, wanted[index])
+    if len(matches) == 1:
+        return matches[0]
+    moved_away = bool(arrays.places(wanted, shown[index])) if index < len(shown) else True
+    return index if same_length and not matches and not moved_away else None
+
+
+def _given(version: Json) -> JsonObject:
+    return {} if version is None else {"version": version}
+
+
+def _object(value: Json) -> JsonObject:
+    """Narrow what is an object because it was made from one."""
+    if not isinstance(value, dict):
+        raise TypeError("expected an object")
+    return value

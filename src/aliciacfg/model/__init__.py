@@ -1,0 +1,1 @@
+"""Names, versions and the records that the other packages share."""

@@ -1,0 +1,166 @@
+"""A broker for ``serve --dev``, wherever one can be found on this machine.
+
+In this order: one that was set explicitly, one that answers on loopback, ``mosquitto`` from the PATH, an embedded
+amqtt (an optional dependency; MQTT 3.1.1, and retained messages that end with the process). The only module that
+imports amqtt.
+"""
+
+import asyncio
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.mqtt.connection import BrokerAddress, connect
+
+_LOOPBACK = "127.0.0.1"
+_PROBE_SECONDS = 1.0
+_START_SECONDS = 10.0
+_STOP_SECONDS = 5.0
+# Debian puts daemons where an ordinary user's PATH does not look.
+_MORE_PATHS = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
+_REPLACED = ("listener", "persistence_location", "allow_anonymous", "password_file", "acl_file", "user")
+
+
+@dataclass(frozen=True, slots=True)
+class DevBroker:
+    """Where the broker is, and one line on which it is."""
+
+    address: BrokerAddress
+    description: str
+
+
+@asynccontextmanager
+async def dev_broker(wanted: BrokerAddress, *, explicit: bool, data_dir: Path) -> AsyncGenerator[DevBroker, None]:
+    """Find or start a broker; stop it at the end if it was started here.
+
+    Args:
+        wanted: What the settings say.
+        explicit: ``MQTT_BROKER`` was set.
+        data_dir: Where a started Mosquitto keeps its retained messages.
+
+    Raises:
+        BrokerUnavailable: There is none, and none can be started.
+    """
+    if explicit:
+        yield DevBroker(wanted, f"the broker set by MQTT_BROKER, {wanted.host}:{wanted.port}")
+        return
+    loopback = BrokerAddress(_LOOPBACK, wanted.port, wanted.username, wanted.password)
+    if await _answers(loopback):
+        yield DevBroker(loopback, f"the broker that answers on {_LOOPBACK}:{wanted.port}")
+        return
+    own = BrokerAddress(_LOOPBACK, _free_port(wanted.port), wanted.username, wanted.password)
+    program = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), _MORE_PATHS]))
+    if program is not None:
+        async with _mosquitto(program, own.port, data_dir):
+            yield DevBroker(own, f"{program} on {_LOOPBACK}:{own.port}, started for this run")
+        return
+    async with _embedded(own.port):
+        yield DevBroker(own, f"the embedded amqtt broker on {_LOOPBACK}:{own.port} (MQTT 3.1.1)")
+
+
+@asynccontextmanager
+async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[None, None]:
+    directory = data_dir / "broker"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = directory / "mosquitto.conf"
+    config.write_text(dev_config(port, directory), "utf-8")
+    # In a session of its own: Ctrl-C is for the daemon, which still has to say goodbye through this broker.
+    process = await asyncio.create_subprocess_exec(
+        program, "-c", str(config), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        await _wait_until_it_answers(BrokerAddress(_LOOPBACK, port), process)
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+def dev_config(port: int, directory: Path) -> str:
+    """The project's ``mosquitto.conf`` with a loopback listener and a place of its own to persist."""
+    kept = [
+        line
+        for line in files("aliciacfg.mqtt.broker").joinpath("mosquitto.conf").read_text("utf-8").splitlines()
+        if not line.startswith(_REPLACED)
+    ]
+    # As root Mosquitto would become the user "mosquitto", who cannot write here.
+    own = [
+        f"listener {port} {_LOOPBACK}",
+        "allow_anonymous true",
+        f"user {getpass.getuser()}",
+        f"persistence_location {directory}/",
+    ]
+    return "\n".join([*kept, *own, ""])
+
+
+@asynccontextmanager
+async def _embedded(port: int) -> AsyncGenerator[None, None]:
+    try:
+        from amqtt.broker import (  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs] - optional, without stubs
+            Broker,
+        )
+    except ImportError as error:
+        raise BrokerUnavailable(
+            "there is no broker: none is set by MQTT_BROKER, none answers on loopback, mosquitto is not on the PATH "
+            "and amqtt is not installed. Install mosquitto, or: pip install 'aliciacfg[embedded]'"
+        ) from error
+    config = {
+        "listeners": {"default": {"type": "tcp", "bind": f"{_LOOPBACK}:{port}", "max_connections": 1000}},
+        # Anonymous sessions never queue in amqtt, so a user name is asked for; any will do.
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": False}},
+    }
+    broker = Broker(config)
+    await broker.start()
+    try:
+        yield
+    finally:
+        await broker.shutdown()
+
+
+async def _wait_until_it_answers(address: BrokerAddress, process: asyncio.subprocess.Process) -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _START_SECONDS
+    while not await _answers(address):
+        if process.returncode is not None:
+            raise BrokerUnavailable(f"mosquitto ended with code {process.returncode}; what it printed says why")
+        if loop.time() > end:
+            raise BrokerUnavailable(f"mosquitto does not answer on {address.host}:{address.port}")
+        await asyncio.sleep(0.02)
+
+
+async def _answers(address: BrokerAddress) -> bool:
+    """Whether an MQTT broker lets us in."""
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(address.host, address.port), _PROBE_SECONDS)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        async with connect(address, client_id=None, timeout_seconds=_PROBE_SECONDS):
+            return True
+    except (OSError, TimeoutError, BrokerUnavailable):
+        return False
+
+
+def _free_port(preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_LOOPBACK, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise BrokerUnavailable("there is no free port on loopback")

@@ -1,0 +1,674 @@
+"""The life of the daemon on the bus: connect, look, settle, serve; and again, for as long as it takes."""
+
+import asyncio
+import contextlib
+import random
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import structlog
+
+from aliciacfg import documents
+from aliciacfg.api.answers import SOURCE, AppliedReport, HealthAnswer
+from aliciacfg.core.outbox import Outbox
+from aliciacfg.documents import decode
+from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves
+from aliciacfg.monitoring.alerts import Alert, Alerts
+from aliciacfg.monitoring.drift import Drift
+from aliciacfg.mqtt import devices, envelope, topics
+from aliciacfg.mqtt.broker.access_list import probe_topic
+from aliciacfg.mqtt.connection import (
+    BrokerAddress,
+    Connection,
+    Denied,
+    Inbound,
+    Protocol,
+    Will,
+    accepts_anybody,
+    connect,
+)
+from aliciacfg.mqtt.requests import Reply, Requests
+from aliciacfg.mqtt.retained import Retained
+from aliciacfg.operations.service import ConfigService
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_RETRY_SECONDS = 0.2
+_MAX_RETRY_SECONDS = 30.0
+_CANCELLATIONS = 20
+_CANCELLATION_SECONDS = 0.25
+_FOREIGN_ANSWER_SECONDS = 2.0
+_PROOFS_OF_LIFE = 2
+_MARKER_SECONDS = 10.0
+_SETTLE_SECONDS = 10.0
+_HEALTH_SECONDS = 30.0
+_PROBE_SECONDS = 30.0
+_MAX_TASKS = 2048
+_MAX_REFUSED = 1024
+_MAX_UNHEARD = 100
+_MAX_DISCOVERY_BYTES = 64 * 1024
+
+_CAPABILITIES = [
+    "configuration_management",
+    "dynamic_updates",
+    "environment_handling",
+    "validation",
+    "service_discovery",
+]
+
+
+class _Health(msgspec.Struct):
+    """What is read of a health message on the daemon's own topic."""
+
+    instance: str = ""
+    status: str = ""
+    uptime: float = 0.0
+
+
+class MqttAdapter:
+    """Serves the operations over MQTT.
+
+    Attributes:
+        settled: Set once the broker holds everything it has to for the first time.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: BrokerAddress,
+        session: str,
+        service: ConfigService,
+        requests: Requests,
+        outbox: Outbox,
+        alerts: Alerts,
+        drift: Drift,
+        write_confirmations: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._address = address
+        # Not the instance, which health tells everybody.
+        self._client_id = f"config_service_{session}"
+        self._service = service
+        self._requests = requests
+        self._outbox = outbox
+        self._alerts = alerts
+        self._write_confirmations = write_confirmations
+        self._retained = Retained(outbox, alerts, drift, on_confirmed=self._confirmed)
+        self._connection: Connection | None = None
+        self._protocol: Protocol | None = None
+        self._devices = devices.DeviceRegistry()
+        self._marker_prefix = f"{topics.REPLY}config_service/{service.instance}/"
+        self._probe_topic = probe_topic(service.instance)
+        self._probe_delivered = False
+        self._probed = asyncio.Event()
+        self._markers: dict[str, asyncio.Future[None]] = {}
+        self._foreign: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue()
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._health_changed = asyncio.Event()
+        self._last_health: tuple[object, ...] = ()
+        self._held = asyncio.Event()
+        self._stopping = False
+        self._refused: set[str] = set()
+        # What happened at the start, or while the broker was away; of very much the newest.
+        self._unheard: deque[Alert] = deque(maxlen=_MAX_UNHEARD)
+        self.settled = asyncio.Event()
+        alerts.listen(self._on_alert)
+
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises:
+            AnotherDaemon: A daemon with another data directory is alive on this broker.
+        """
+        retry = _FIRST_RETRY_SECONDS
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            while True:
+                started = asyncio.get_running_loop().time()
+                reason = await self._connect_once()
+                self._lost()
+                if asyncio.get_running_loop().time() - started > _MAX_RETRY_SECONDS:
+                    retry = _FIRST_RETRY_SECONDS
+                pause = retry * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
+                _log.warning(
+                    "broker_lost",
+                    broker=f"{self._address.host}:{self._address.port}",
+                    reason=reason,
+                    retry_seconds=round(pause, 2),
+                )
+                await asyncio.sleep(pause)
+                retry = min(retry * 2, _MAX_RETRY_SECONDS)
+
+    async def say_goodbye(self) -> None:
+        """Answer the requests that came, and publish that the daemon is going.
+
+        The last will is not sent on a clean disconnect.
+        """
+        connection = self._connection
+        if connection is None:
+            self._stopping = True
+            return
+        try:
+            await self._idle.wait()
+            self._stopping = True
+            await connection.publish(topics.HEALTH, self._health_payload("offline"), retain=True)
+        except BrokerUnavailable as error:
+            _log.warning("goodbye_failed", reason=str(error))
+
+    async def _connect_once(self) -> str:
+        """Serve one connection; returns why it ended.
+
+        In a task of its own: before Python 3.13 a TaskGroup that fails drops a cancellation that comes at the same
+        moment, and the daemon would go on connecting after SIGTERM. Here the waiting is cancelled.
+        """
+        task = asyncio.create_task(self._serve_once(), name="mqtt-connection")
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            # Once may not be enough: asyncio.wait_for of Python 3.11, by which aiomqtt waits, drops a cancellation
+            # when what it waits for comes at the same moment.
+            for _ in range(_CANCELLATIONS):
+                task.cancel()
+                if (await asyncio.wait({task}, timeout=_CANCELLATION_SECONDS))[0]:
+                    # How the connection ended does not matter any more.
+                    await asyncio.gather(task, return_exceptions=True)
+                    break
+            raise
+        try:
+            task.result()
+        except BrokerUnavailable as error:
+            return str(error)
+        except BaseExceptionGroup as errors:
+            return _reason(errors)
+        return "the connection ended"
+
+    async def _serve_once(self) -> None:
+        """One connection, from connecting to its end."""
+        will = Will(topics.HEALTH, self._health_payload("offline"))
+        async with connect(
+            self._address,
+            client_id=self._client_id,
+            will=will,
+            prefer=self._protocol,
+        ) as connection:
+            self._protocol = connection.protocol if connection.certain else None
+            self._connection = connection
+            self._drop_sightings()
+            self._retained.connecting()
+            connection.receive(self._on_message)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(connection.wait_closed(), name="mqtt-closed")
+                await self._make_sure_to_be_alone(connection)
+                await connection.subscribe(
+                    [f"{topics.CONFIG}#", topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER]
+                )
+                await self._probe(connection)
+                self._probed.set()
+                await self._tell(connection, topics.REGISTER, self._registration())
+                await self._retained.read_back(connection, self._marker)
+                self._connected(connection)
+                group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
+                group.create_task(self._publish_health_forever(connection), name="mqtt-health")
+                group.create_task(self._watch_for_others(connection), name="mqtt-others")
+                group.create_task(self._probe_forever(connection), name="mqtt-probe")
+                group.create_task(self._follow_devices(connection), name="mqtt-devices")
+                await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait until the broker holds everything, or long enough."""
+        if not self._outbox.pending:
+            self._held.set()
+        try:
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self._held.wait()
+        except TimeoutError:
+            _log.warning("outbox_not_settled", pending=self._outbox.pending)
+        self.settled.set()
+
+    def _connected(self, connection: Connection) -> None:
+        self._service.bus_connected = True
+        self._held.clear()
+        self._health_changed.set()
+        _log.info(
+            "broker_connected",
+            broker=f"{self._address.host}:{self._address.port}",
+            protocol=f"MQTT {connection.protocol}",
+        )
+        standing = self._alerts.standing_alerts
+        missed = [alert for alert in self._unheard if alert not in standing]
+        self._unheard.clear()
+        for alert in (*missed, *standing):
+            self._on_alert(alert)
+
+    def _lost(self) -> None:
+        self._connection = None
+        self._probed.set()
+        self._probed = asyncio.Event()
+        self._service.authorization.forget_bus()
+        self._service.bus_connected = False
+        self._forget_devices()
+        for marker in self._markers.values():
+            marker.cancel()
+        self._markers.clear()
+
+    # Receiving
+
+    def _on_message(self, inbound: Inbound) -> None:
+        """Called for every message; does not wait."""
+        try:
+            self._receive(inbound)
+        except Exception:  # noqa: BLE001 - a boundary: a message that ends the connection would come again on the next
+            _log.exception("message_failed", topic=inbound.topic)
+
+    def _receive(self, inbound: Inbound) -> None:
+        if inbound.topic == self._probe_topic:
+            self._probe_delivered = True
+            return
+        reply = None if inbound.retained else self._requests.answer_at_once(inbound)
+        if reply is not None:
+            self._send(reply)
+        elif inbound.topic.startswith(topics.CONFIG):
+            self._on_config(inbound)
+        else:
+            self._on_bus(inbound)
+
+    def _on_config(self, inbound: Inbound) -> None:
+        """What is said under ``alicia/config/``: our own retained messages, reports, requests, and other programs'."""
+        topic = inbound.topic
+        if topic.startswith(topics.UPDATE) or topic in {topics.ENVIRONMENT, topics.KEY}:
+            self._retained.receive(topics.topic_subject(topic), inbound)
+        elif topic.startswith(topics.APPLIED):
+            self._start(self._on_applied(inbound), name="mqtt-applied")
+        else:
+            self._on_request(inbound)
+
+    def _on_bus(self, inbound: Inbound) -> None:
+        topic = inbound.topic
+        if topic.startswith(self._marker_prefix):
+            self._on_marker(topic)
+        elif topic == topics.HEALTH:
+            self._on_own_health(inbound)
+        elif topic == topics.HEALTH_CHECK:
+            self._on_health_check(inbound)
+        elif topic in {topics.REGISTER, topics.UNREGISTER}:
+            self._start(self._on_discovery(inbound), name="mqtt-discovery")
+        elif topic in topics.DEVICE_REGISTRY:
+            self._devices.receive(inbound)
+            self._service.devices = self._devices.count
+
+    def _on_request(self, inbound: Inbound) -> None:
+        if not self._requests.is_request(inbound):
+            return
+        if inbound.retained:
+            # Somebody kept a request by mistake: carrying it out at every connect would repeat it for ever.
+            _log.warning("retained_request_ignored", topic=inbound.topic, remedy="publish requests without retain")
+            return
+        if self._tasks >= _MAX_TASKS:
+            reply = self._requests.refuse_busy(inbound)
+            if reply is not None:
+                self._send(reply)
+            return
+        self._start(self._answer(inbound), name="mqtt-request")
+
+    async def _answer(self, inbound: Inbound) -> None:
+        # What the broker held for us comes at once, and before it is known whether it proves who asks. What another
+        # one proves later says nothing of this one.
+        connection = self._connection
+        await self._probed.wait()
+        if self._connection is not connection:
+            return
+        reply = await self._requests.answer(inbound)
+        if reply is not None:
+            self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        connection = self._connection
+        if connection is None:
+            _log.info("answer_lost", topic=reply.topic, reason="the broker is away; requesters repeat")
+            return
+        connection.answer(
+            reply.topic,
+            reply.payload,
+            qos=reply.qos,
+            success=reply.success,
+            correlation_data=reply.correlation_data,
+        )
+
+    def _start(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run something that outlives this connection: a write goes on when the broker goes away."""
+        if self._group is None or self._stopping:
+            work.close()
+            return
+
+        async def counted() -> None:
+            try:
+                await work
+            finally:
+                self._tasks -= 1
+                if not self._tasks:
+                    self._idle.set()
+
+        self._tasks += 1
+        self._idle.clear()
+        self._group.create_task(counted(), name=name)
+
+    # Registration
+
+    async def _on_discovery(self, inbound: Inbound) -> None:
+        name = _service_name(inbound.payload)
+        if name is None or name == SOURCE:
+            return
+        if name == devices.REGISTRY:
+            self._on_device_registry(here=inbound.topic == topics.REGISTER)
+        try:
+            if inbound.topic == topics.UNREGISTER:
+                await self._service.unregister(name)
+            else:
+                await self._service.register(name)
+        except OperationError as error:
+            if name[:80] in self._refused:
+                return
+            if len(self._refused) >= _MAX_REFUSED:
+                self._refused.clear()
+            self._refused.add(name[:80])
+            self._alerts.emit(
+                "validation_failed",
+                f"{name[:80]!r} announced itself, but gets no configuration: {error}. Define it in the environment "
+                "files, or set it.",
+                problems=error.problems,
+            )
+        except Exception:  # noqa: BLE001 - a boundary: no announcement may end the daemon
+            _log.exception("registration_failed", service=name)
+
+    async def _on_applied(self, inbound: Inbound) -> None:
+        """A copy of a service says what it runs; what is no such report is passed over, as everything is on a bus."""
+        if inbound.retained or len(inbound.payload) > _MAX_DISCOVERY_BYTES:
+            return
+        service = inbound.topic.removeprefix(topics.APPLIED)
+        try:
+            message = decode(inbound.payload)
+            content = envelope.open_message(message).content if isinstance(message, dict) else {}
+            await self._service.applied(service, msgspec.convert(content, AppliedReport))
+        except (OperationError, msgspec.ValidationError) as error:
+            _log.info("report_ignored", topic=inbound.topic[:200], reason=str(error))
+        except Exception:  # noqa: BLE001 - a boundary: no report may end the daemon
+            _log.exception("report_failed", service=service[:64])
+
+    def _registration(self) -> bytes:
+        payload = documents.encode(
+            {
+                "service_name": SOURCE,
+                "status": "online",
+                "timestamp": self._service.health_now().timestamp,
+                "capabilities": _CAPABILITIES,
+                "version": self._service.health_now().version,
+            }
+        )
+        return envelope.wrap(payload)
+
+    # Devices
+
+    async def _follow_devices(self, connection: Connection) -> None:
+        """Ask the device registry, and hear its announcements from now on; the home may do without it."""
+        try:
+            await connection.subscribe(topics.DEVICE_REGISTRY)
+        except BrokerUnavailable as error:
+            _log.warning("device_registry_not_followed", reason=str(error))
+            return
+        # What a session held from before the connection is older than the answer to come.
+        self._forget_devices()
+        self._on_device_registry(here=True)
+
+    def _on_device_registry(self, *, here: bool) -> None:
+        if not here:
+            self._forget_devices()
+        elif self._connection is not None:
+            self._connection.send(topics.DEVICES, devices.question())
+
+    def _forget_devices(self) -> None:
+        self._devices.forget()
+        self._service.devices = None
+
+    # Health
+
+    def _health_payload(self, status: str | None = None) -> bytes:
+        health = self._service.health_now()
+        fields = msgspec.structs.asdict(health)
+        if status is not None:
+            fields["status"] = status
+            fields["mqtt_connected"] = False
+        return envelope.wrap(documents.encode(fields))
+
+    async def _publish_health_forever(self, connection: Connection) -> None:
+        """At the start, on every change that matters, and now and then; retained."""
+        while not self._stopping:
+            self._health_changed.clear()
+            self._last_health = _essence(self._service.health_now())
+            await self._tell(connection, topics.HEALTH, self._health_payload(), retain=True)
+            await self._wait_for_health_change()
+
+    async def _wait_for_health_change(self) -> None:
+        for _ in range(int(_HEALTH_SECONDS)):
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._health_changed.wait()
+            except TimeoutError:
+                if _essence(self._service.health_now()) == self._last_health:
+                    continue
+            return
+
+    def _on_health_check(self, inbound: Inbound) -> None:
+        started = perf_counter()
+        self._health_changed.set()
+        named = inbound.response_topic
+        if named is not None and not inbound.retained and self._requests.may_answer_on(named):
+            body = documents.encode(self._service.health_now())
+            self._send(Reply(named, body, True, inbound.qos, inbound.correlation_data))
+        self._service.metrics.meter("health", "mqtt").answered(perf_counter() - started)
+
+    # Other daemons
+
+    def _on_own_health(self, inbound: Inbound) -> None:
+        health = _parse_health(inbound.payload)
+        if health is not None and health.instance and health.instance != self._service.instance:
+            self._foreign.put_nowait((health, inbound.retained))
+
+    def _drop_sightings(self) -> None:
+        while not self._foreign.empty():
+            self._foreign.get_nowait()
+
+    async def _make_sure_to_be_alone(self, connection: Connection) -> None:
+        """Look whether another daemon serves this bus before touching anything.
+
+        A retained health message may be of a daemon that died together with the broker's memory of its last
+        will, so it is asked whether it is alive.
+
+        Raises:
+            AnotherDaemon: It is.
+        """
+        await connection.subscribe([topics.HEALTH, f"{self._marker_prefix}#"])
+        await self._marker()
+        if self._foreign.empty() or all(health.status == "offline" for health, _ in self._sightings()):
+            return
+        alive = await self._who_answers(connection)
+        if alive is not None:
+            raise AnotherDaemon(alive.instance)
+        _log.warning("foreign_health_is_stale", remedy="none needed; the retained health message is replaced")
+
+    async def _who_answers(self, connection: Connection) -> _Health | None:
+        """Ask for health, and return the first live answer of another daemon; None if there is none in time."""
+        self._drop_sightings()
+        await self._tell(connection, topics.HEALTH_CHECK, b"{}")
+        try:
+            async with asyncio.timeout(_FOREIGN_ANSWER_SECONDS):
+                while True:
+                    health, retained = await self._foreign.get()
+                    if not retained and health.status != "offline":
+                        return health
+        except TimeoutError:
+            return None
+
+    async def _tell(self, connection: Connection, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish what the daemon can do without where a broker's access list denies it."""
+        try:
+            await connection.publish(topic, payload, retain=retain)
+        except Denied as error:
+            self._alerts.stand("undelivered", f"{error}. Let config_service write there.", of=topic)
+
+    def _sightings(self) -> list[tuple[_Health, bool]]:
+        found: list[tuple[_Health, bool]] = []
+        while not self._foreign.empty():
+            found.append(self._foreign.get_nowait())
+        return found
+
+    async def _watch_for_others(self, connection: Connection) -> None:
+        """Two daemons that started at the same moment: the younger one gives way.
+
+        One message is no proof of life, since anybody may have sent it: the other one has to answer twice.
+
+        Raises:
+            AnotherDaemon: An older one is alive.
+        """
+        while True:
+            health, retained = await self._foreign.get()
+            if retained or health.status == "offline":
+                continue
+            mine = (self._service.health_now().uptime, self._service.instance)
+            if (health.uptime, health.instance) <= mine:
+                self._health_changed.set()
+                continue
+            answers = [await self._who_answers(connection) for _ in range(_PROOFS_OF_LIFE)]
+            if all(answer is not None and answer.instance == health.instance for answer in answers):
+                raise AnotherDaemon(health.instance)
+            _log.warning("foreign_health_unproven", instance=health.instance[:64])
+
+    # Access
+
+    async def _probe(self, connection: Connection) -> None:
+        """Try whether the broker makes requesters prove who they are.
+
+        Under the access list nobody, this daemon included, can ask in the name of somebody else; and whoever
+        connects under a name has to prove it.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        if not self._service.authorization.access.enforced:
+            self._service.authorization.prove_bus(proves=False)
+            return
+        self._probe_delivered = False
+        with contextlib.suppress(Denied):
+            await connection.publish(self._probe_topic, b"")
+        await self._marker()
+        proves = not self._probe_delivered and not await accepts_anybody(self._address)
+        if proves and not self._service.authorization.bus_proves:
+            _log.info("access_list_in_force")
+        self._service.authorization.prove_bus(proves=proves)
+
+    async def _probe_forever(self, connection: Connection) -> None:
+        """An access list may be loaded, or taken away, while the connection stands."""
+        while True:
+            await asyncio.sleep(_PROBE_SECONDS)
+            await self._probe(connection)
+
+    # Markers and alerts
+
+    async def _marker(self) -> None:
+        """Publish to ourselves and wait for it: what the broker had to send before has been received.
+
+        Raises:
+            BrokerUnavailable: It did not come back.
+        """
+        connection = self._connection
+        if connection is None:
+            raise BrokerUnavailable("the connection ended")
+        topic = f"{self._marker_prefix}{uuid.uuid4().hex}"
+        marker = self._markers[topic] = asyncio.get_running_loop().create_future()
+        try:
+            await connection.publish(topic, b"")
+            async with asyncio.timeout(_MARKER_SECONDS):
+                await marker
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"the broker does not deliver {self._marker_prefix}#; its access list has to let config_service read it"
+            ) from error
+        finally:
+            self._markers.pop(topic, None)
+
+    def _on_marker(self, topic: str) -> None:
+        marker = self._markers.get(topic)
+        if marker is not None and not marker.done():
+            marker.set_result(None)
+
+    def _confirmed(self) -> None:
+        self._held.set()
+        self._start(self._persist_confirmations(), name="mqtt-confirm")
+
+    async def _persist_confirmations(self) -> None:
+        try:
+            await self._write_confirmations()
+        except OperationError as error:
+            # What was confirmed is only published once more at the next start.
+            _log.warning("confirmations_not_written", reason=error.message)
+
+    def _on_alert(self, alert: Alert) -> None:
+        self._health_changed.set()
+        if self._connection is not None and self._service.bus_connected:
+            self._connection.send(f"{topics.ALERT}{alert.kind}", documents.encode(alert))
+        else:
+            self._unheard.append(alert)
+
+
+def _essence(health: HealthAnswer) -> tuple[object, ...]:
+    """What of health is worth a message when it changes; counters and clocks are not."""
+    return (
+        health.status,
+        health.environment,
+        health.configs_managed,
+        health.outbox_pending > 0,
+        health.drift,
+        health.device_registry,
+        tuple(health.alerts),
+    )
+
+
+def _parse_health(payload: bytes) -> _Health | None:
+    try:
+        message = decode(payload)
+        content = envelope.open_message(message).content if isinstance(message, dict) else {}
+        return msgspec.convert(content, _Health, strict=False)
+    except (OperationError, msgspec.ValidationError):
+        return None
+
+
+def _service_name(payload: bytes) -> str | None:
+    """The service that a discovery message is about; None for devices and whatever else is on the bus."""
+    if len(payload) > _MAX_DISCOVERY_BYTES:
+        return None
+    try:
+        message = decode(payload)
+    except OperationError:
+        return None
+    name = envelope.open_message(message).content.get("service_name") if isinstance(message, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _reason(errors: BaseExceptionGroup[BaseException]) -> str:
+    """Why the broker is gone, if that is all that happened; raises what else happened.
+
+    Raises:
+        AnotherDaemon: It is among the errors.
+    """
+    foreign = next((error for error in leaves(errors) if isinstance(error, AnotherDaemon)), None)
+    if foreign is not None:
+        raise AnotherDaemon(foreign.instance) from errors
+    _, rest = errors.split(BrokerUnavailable)
+    if rest is not None:
+        raise rest
+    return "; ".join(dict.fromkeys(str(error) for error in leaves(errors)))

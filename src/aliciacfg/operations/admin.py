@@ -1,0 +1,287 @@
+"""The operations for administrators: recipients, audit, tokens, keys."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from aliciacfg.access import tokens
+from aliciacfg.access.audit_log import Auditor
+from aliciacfg.access.authorizer import Authorization
+from aliciacfg.api.answers import (
+    Answer,
+    AuditAnswer,
+    AuditRequest,
+    Caller,
+    KeyAddRequest,
+    KeyItem,
+    KeyRemoveRequest,
+    KeysAnswer,
+    PasswordsAnswer,
+    RecipientAnswer,
+    RecipientRequest,
+    Request,
+    TokenAnswer,
+    TokenCreateRequest,
+    TokenItem,
+    TokenRevokeRequest,
+    TokensAnswer,
+)
+from aliciacfg.core.configurations import Configurations, check_environment
+from aliciacfg.core.key_rotation import KeyKeeper
+from aliciacfg.core.planner import Origin
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import (
+    Conflict,
+    InvalidRequest,
+    KeyFileError,
+    Problem,
+    Unavailable,
+    ValidationFailed,
+)
+from aliciacfg.model import names
+from aliciacfg.model.records import AuditEntry, Token, Write
+from aliciacfg.sealing.boxes import Keyring, PrivateKey, PublicKey, UnusableKey
+from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
+from aliciacfg.storage.sqlite.store import Store
+
+
+class Administrator:
+    """The operations for administrators; whether the caller is one was decided before."""
+
+    def __init__(
+        self,
+        configurations: Configurations,
+        *,
+        store: Store,
+        authorization: Authorization,
+        auditor: Auditor,
+        keys: KeyFile,
+        keeper: KeyKeeper,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take what it changes.
+
+        Args:
+            configurations: Their secrets are sealed anew.
+            store: Keeps tokens, and has the audit.
+            authorization: Takes tokens into force.
+            auditor: Writes down what was done.
+            keys: The file of sealing keys.
+            keeper: Changes keys, and what is sealed with them.
+            clock: Unix seconds.
+        """
+        self._configurations = configurations
+        self._store = store
+        self._authorization = authorization
+        self._auditor = auditor
+        self._keys = keys
+        self._keeper = keeper
+        self._clock = clock
+
+    async def recipient(self, caller: Caller, service: str, request: RecipientRequest) -> Answer:
+        """Set the key that a service's secrets are sealed to."""
+        names.check_service(service)
+        try:
+            key = None if request.public_key is None else PublicKey.parse(request.public_key)
+        except UnusableKey as error:
+            raise InvalidRequest(f"public_key: {error}.") from error
+        if key is not None and key.key_id in {known.key_id for known in self._keys.keys}:
+            # What was delivered once would open again as something written for the daemon.
+            raise InvalidRequest("public_key: found the daemon's own; expected one that the service made for itself.")
+        await self._keeper.set_recipient(service, key, _origin(caller, "recipient"))
+        message = (
+            f"secrets of {service} show as *** from now on"
+            if key is None
+            else f"secrets of {service} are sealed to {key.key_id} from now on"
+        )
+        return Answer.of(RecipientAnswer(service=service, key_id=None if key is None else key.key_id, message=message))
+
+    async def audit(self, _caller: Caller, request: AuditRequest) -> Answer:
+        """What was done and refused, newest first."""
+        found = await self._store.audit(before=request.before, limit=request.limit + 1, service=request.service)
+        page = found[: request.limit]
+        return Answer.of(AuditAnswer(entries=page, next=page[-1].sequence if len(found) > len(page) else None))
+
+    async def token_create(self, caller: Caller, request: TokenCreateRequest) -> Answer:
+        """Make a token; its text is told here and kept nowhere."""
+        text = tokens.generate()
+        now = self._clock()
+        expires = None if request.expires_in_seconds is None else now + request.expires_in_seconds
+        made = tokens.token(text, name=request.name, role=request.role, now=now, expires=expires)
+        await self._keep(made, caller, "token_create", f"{made.token_id} for {made.name}, role {made.role}")
+        return Answer.of(
+            TokenAnswer(token=text, token_id=made.token_id, name=made.name, role=made.role, expires=made.expires)
+        )
+
+    async def token_list(self, _caller: Caller, _request: Request) -> Answer:
+        """Every token, oldest first, without what proves it."""
+        listed = sorted(self._authorization.tokens.values(), key=lambda token: token.created)
+        return Answer.of(TokensAnswer(tokens=[_token_item(token) for token in listed]))
+
+    async def token_revoke(self, caller: Caller, request: TokenRevokeRequest) -> Answer:
+        """Take a token back; a second time nothing changes."""
+        token = self._authorization.find(request.token_id)
+        if token.revoked is None:
+            token = msgspec.structs.replace(token, revoked=self._clock())
+            await self._keep(token, caller, "token_revoke", f"{token.token_id} of {token.name}")
+        return Answer.of(TokensAnswer(tokens=[_token_item(token)]))
+
+    async def admit(self, text: str) -> None:
+        """Take the token of the first administrator, unless it is known already and as it was written.
+
+        Raises:
+            InvalidRequest: The text is no token.
+            Unavailable: The store cannot write.
+        """
+        token = tokens.token(text, name="admin", role="admin", now=self._clock())
+        known = self._authorization.tokens.get(token.token_id)
+        if known is None or not known.confirmed:
+            caller = Caller("admin", "local", proven=True, role="admin")
+            await self._keep(token, caller, "token_create", f"{token.token_id} for admin, role admin")
+
+    async def keys_show(self, _caller: Caller, _request: Request) -> Answer:
+        """Every sealing key that is here, without its private half."""
+        return await self._keys_answer("the key that is current seals; all open")
+
+    async def keys_rotate(self, caller: Caller, _request: Request) -> Answer:
+        """Make a fresh key, and seal everything that is stored anew with it; the old ones go on opening."""
+
+        def rotate() -> Keyring:
+            self._keys.rotate(now=self._clock())
+            return self._keys.keyring
+
+        await self._change_keys(rotate)
+        current = self._keeper.published["key_id"]
+        self._audit(caller, "keys_rotate", current)
+        return await self._keys_answer(f"{current} seals from now on; what is stored was sealed anew")
+
+    async def keys_add(self, caller: Caller, request: KeyAddRequest) -> Answer:
+        """Take a key that opens what was sealed with it elsewhere."""
+        try:
+            key = PrivateKey.parse(request.private_key)
+        except UnusableKey as error:
+            raise InvalidRequest(f"private_key: {error}.") from error
+
+        def add() -> Keyring:
+            self._keys.add([HeldKey(key, self._clock())])
+            return self._keys.keyring
+
+        await self._change_keys(add)
+        self._audit(caller, "keys_add", key.public.key_id)
+        return await self._keys_answer(f"{key.public.key_id} opens from now on")
+
+    async def keys_remove(self, caller: Caller, request: KeyRemoveRequest) -> Answer:
+        """Forget a key with which nothing is sealed any more."""
+        used = await self._keeper.used()
+        try:
+            await asyncio.to_thread(self._keys.remove, request.key_id, still_sealed=request.key_id in used)
+        except KeyRefused as error:
+            raise Conflict(f"{error}.", revision=0, checksum="") from error
+        self._keeper.take(self._keys.keyring)
+        self._audit(caller, "keys_remove", request.key_id)
+        return await self._keys_answer(f"{request.key_id} is forgotten")
+
+    async def broker_passwords(self, caller: Caller, request: Request) -> Answer:
+        """The passwords that services connect to the broker with, for the broker's password file.
+
+        Of those that the files name: others have made themselves known, which proves nothing.
+
+        Raises:
+            InvalidRequest: A service does not connect under its own name, so that no broker could prove it.
+            ValidationFailed: A secret does not open.
+        """
+        environment = check_environment(self._configurations, request.environment)
+        live = {
+            service: record
+            for service, record in self._configurations.state.live(environment)
+            if self._configurations.defines((environment, service))
+        }
+        opened = {service: self._configurations.open_record(record) for service, record in live.items()}
+        lost = [
+            Problem(f"/{service}{problem.pointer}", problem.message)
+            for service, (_, found) in opened.items()
+            for problem in found
+        ]
+        if lost:
+            raise ValidationFailed("Some secrets do not open, so the passwords are not known", lost)
+        found = passwords_of({service: document for service, (document, _) in opened.items()})
+        for service in found:
+            self._auditor.delivered(caller, service, environment, live[service].revision)
+        return Answer.of(PasswordsAnswer(environment=environment, passwords=found))
+
+    async def _change_keys(self, change: Callable[[], Keyring]) -> None:
+        try:
+            await self._keeper.rekey(change)
+        except KeyFileError as error:
+            raise Unavailable(f"{error}.") from error
+
+    async def _keys_answer(self, message: str) -> Answer:
+        used = await self._keeper.used()
+        items = [
+            KeyItem(
+                key_id=item.key_id,
+                public_key=str(item.public_key),
+                current=item.seals,
+                created=item.created,
+                in_use=item.key_id in used,
+            )
+            for item in self._keys.keys
+        ]
+        return Answer.of(KeysAnswer(keys=items, message=message))
+
+    async def _keep(self, token: Token, caller: Caller, operation: str, detail: str) -> None:
+        entry = self._entry(caller, operation, detail)
+        await self._store.submit(Write(tokens=(token,), audit=(entry,)), lambda: self._authorization.put(token))
+
+    def _audit(self, caller: Caller, operation: str, detail: str) -> None:
+        self._auditor.write([self._entry(caller, operation, detail)])
+
+    def _entry(self, caller: Caller, operation: str, detail: str) -> AuditEntry:
+        return _origin(caller, operation).done(self._clock(), detail=detail)
+
+
+def _origin(caller: Caller, operation: str) -> Origin:
+    return Origin(caller.author, "api", operation=operation, where=caller.where)
+
+
+def _token_item(token: Token) -> TokenItem:
+    return TokenItem(
+        token_id=token.token_id,
+        name=token.name,
+        role=token.role,
+        created=token.created,
+        expires=token.expires,
+        revoked=token.revoked,
+        confirmed=token.confirmed,
+    )
+
+
+def passwords_of(configurations: Mapping[str, JsonObject]) -> dict[str, str]:
+    """The passwords that services connect with.
+
+    Args:
+        configurations: Effective configurations by service, secrets in the open.
+
+    Raises:
+        InvalidRequest: A service does not connect under its own name, so that the broker could not prove it.
+    """
+    problems: list[Problem] = []
+    passwords: dict[str, str] = {}
+    for service, document in configurations.items():
+        bus = document.get("mqtt_config")
+        user, password = (bus.get("username"), bus.get("password")) if isinstance(bus, dict) else (None, None)
+        if user != service:
+            problems.append(
+                Problem(
+                    "/mqtt_config/username",
+                    f"{service} connects as {str(user)[:80]!r}; the access list knows a service by its name: "
+                    f"make it {service!r}, or take the key out",
+                )
+            )
+        elif isinstance(password, str):
+            passwords[service] = password
+    if problems:
+        raise InvalidRequest("Services connect under other names than their own", problems)
+    return passwords

@@ -1,0 +1,195 @@
+"""The Structs of requests and answers as JSON Schema 2020-12, which both API documents share.
+
+msgspec makes the schemas; here they get what it does not know: the members that stand in front of every success, the
+descriptions in a docstring's ``Attributes``, and what stands behind bytes that are encoded already.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+
+from aliciacfg.access.rules import NEEDS, Need
+from aliciacfg.api import answers
+from aliciacfg.documents import Json, JsonObject
+from aliciacfg.errors import ErrorCode
+from aliciacfg.model import names
+from aliciacfg.operations.table import OPERATIONS, Operation
+
+_REF = "#/components/schemas/{name}"
+
+TARGETS: Mapping[str, JsonObject] = {
+    "service": {
+        "description": "The name of a service.",
+        "type": "string",
+        "pattern": f"^{names.PATTERN}$",
+        "not": {"enum": cast("list[Json]", sorted(names.RESERVED_SERVICES))},
+    },
+    "environment": {
+        "description": "The name of an environment.",
+        "type": "string",
+        "pattern": f"^{names.PATTERN}$",
+        "not": {"enum": cast("list[Json]", sorted(names.RESERVED_ENVIRONMENTS))},
+    },
+}
+"""What may stand in the place of an operation's target."""
+
+_IN_FRONT: JsonObject = {
+    "status": {"const": "success"},
+    "request_id": {"description": "As the request has it.", "anyOf": [{"type": "string"}, {"type": "null"}]},
+}
+_SUCCESSES = {answer.__name__ for row in OPERATIONS if not row.own_status for answer in row.answers} | {
+    answers.PickedAnswer.__name__
+}
+# What ``results``, which are encoded already, hold.
+_RESULTS: Mapping[str, tuple[type[msgspec.Struct], ...]] = {
+    answers.BatchAnswer.__name__: (answers.WriteAnswer, answers.Failure),
+    answers.Failure.__name__: (answers.Failure,),
+}
+_WHO: Mapping[Need, str] = {
+    "read": "whoever may read the service",
+    "write": "whoever may write the service",
+    "read_any": "whoever may read a service, of those",
+    "write_any": "whoever may write a service, of those",
+    "own": "the service itself, and administrators",
+    "admin": "administrators",
+}
+# The same of an operation about everything.
+_WHO_ALL: Mapping[Need, str] = {"read": "whoever may read all services"}
+_ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a request.
+
+    Attributes:
+        schema: Of its value in an object, where null may stand for "not given".
+        given: Of its value where it is given.
+        description: Markdown; empty where the name says all.
+        required: Whether a request without it is refused.
+    """
+
+    schema: JsonObject
+    given: JsonObject
+    description: str
+    required: bool
+
+
+def one_of(structs: Iterable[type[msgspec.Struct]]) -> JsonObject:
+    """The schema of a value that is one of these."""
+    refs: list[Json] = [{"$ref": _REF.format(name=struct.__name__)} for struct in structs]
+    return cast("JsonObject", refs[0]) if len(refs) == 1 else {"anyOf": refs}
+
+
+def schemas(structs: Iterable[type[msgspec.Struct]]) -> JsonObject:
+    """The components of these Structs and of all that they mention, by name."""
+    wanted = dict.fromkeys(structs)
+    for struct in list(wanted):
+        wanted |= dict.fromkeys(_RESULTS.get(struct.__name__, ()))
+    _, made = msgspec.json.schema_components(list(wanted), ref_template=_REF)
+    return {name: _finished(name, component) for name, component in sorted(cast("JsonObject", made).items())}
+
+
+def fields(operation: Operation) -> dict[str, Field]:
+    """The fields of an operation's request, in the order of its Struct."""
+    component = cast("JsonObject", schemas([operation.request])[operation.request.__name__])
+    required = cast("list[str]", component.get("required", []))
+    found: dict[str, Field] = {}
+    for name, schema in cast("dict[str, JsonObject]", component["properties"]).items():
+        given = _without_null(schema)
+        description = cast("str", given.pop("description", ""))
+        found[name] = Field(schema, given, description, name in required)
+    return found
+
+
+def description(operation: Operation) -> str:
+    """What an operation does, as Markdown: its request's docstring, or that of the method that carries it out."""
+    own = operation.request.__doc__ or ""
+    prefix = f"``{operation.name}``: "
+    text, _ = _documented(own.removeprefix(prefix) if own.startswith(prefix) else operation.call.__doc__ or "")
+    need = NEEDS[operation.name]
+    who = _WHO_ALL.get(need) if operation.target is None else None
+    rules = f"\n\nWhere there are access rules: for {who or _WHO[need]}." if need != "nothing" else ""
+    return text[:1].upper() + text[1:] + rules
+
+
+def refusals(operation: Operation) -> list[ErrorCode]:
+    """The codes with which an operation can be refused."""
+    codes: list[ErrorCode] = ["invalid_request", "forbidden"]
+    if NEEDS[operation.name] != "nothing":
+        codes.append("unauthorized")
+    if not operation.own_status:
+        codes.append("not_found")
+    if operation.fields & {"expected_revision", "updates"}:
+        codes.append("conflict")
+    if "allow_breaking" in operation.fields:
+        codes.append("incompatible")
+    if operation.body != "none":
+        codes.append("too_large")
+    if operation.writes:
+        codes.extend(("validation_failed", "busy"))
+    codes.extend(("internal", "unavailable"))
+    return codes
+
+
+def _finished(name: str, component: Json) -> JsonObject:
+    schema = dict(cast("JsonObject", component))
+    text, said = _documented(cast("str", schema.pop("description", "")))
+    if text:
+        schema["description"] = text
+    if "properties" not in schema:
+        return schema
+    properties: JsonObject = {
+        key: _described(_tidy(value), said.get(key)) for key, value in cast("JsonObject", schema["properties"]).items()
+    }
+    required = cast("list[Json]", schema.pop("required", []))
+    if name in _SUCCESSES:
+        properties = {**_IN_FRONT, **properties}
+        required = [*_IN_FRONT, *required]
+    if name in _RESULTS:
+        properties["results"] = {**cast("JsonObject", properties["results"]), "items": one_of(_RESULTS[name])}
+    schema["properties"] = properties
+    return {**schema, "required": required} if required else schema
+
+
+def _described(schema: JsonObject, text: str | None) -> JsonObject:
+    return schema if text is None else {"description": text, **schema}
+
+
+def _tidy(schema: Json) -> JsonObject:
+    """Without what says nothing: a default of null, and the "anything" that bytes encoded already look like."""
+    tidied = dict(cast("JsonObject", schema))
+    if tidied.get("default", ...) is None:
+        del tidied["default"]
+    kinds = cast("list[JsonObject]", tidied.get("anyOf", []))
+    if len(kinds) > 1 and {} in kinds:
+        del tidied["anyOf"]
+        kinds = [kind for kind in kinds if kind]
+        return {**tidied, **(kinds[0] if len(kinds) == 1 else {"anyOf": cast("list[Json]", kinds)})}
+    return tidied
+
+
+def _without_null(schema: JsonObject) -> JsonObject:
+    """The schema of a value that is given."""
+    given = dict(schema)
+    kinds = [kind for kind in cast("list[JsonObject]", given.pop("anyOf", [])) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        return {**kinds[0], **given}
+    return {**given, "anyOf": cast("list[Json]", kinds)} if kinds else given
+
+
+def _documented(docstring: str) -> tuple[str, dict[str, str]]:
+    """A docstring's text, and what its ``Attributes`` say by name, as Markdown."""
+    text, _, attributes = inspect.cleandoc(docstring).partition("\n\nAttributes:\n")
+    return _markdown(text.partition("\n\nRaises:\n")[0]), {
+        name: _markdown(said) for name, said in _ATTRIBUTE.findall(attributes)
+    }
+
+
+def _markdown(text: str) -> str:
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    return "\n\n".join(paragraphs).replace("``", "`").strip()

@@ -1,0 +1,1 @@
+"""The base contract, the JSON Schemas of services, and migrations between their versions."""

@@ -1,0 +1,122 @@
+"""Migrations: what becomes of run-time changes when a service's schema moves to another major version.
+
+A migration is a file ``schemas/<service>/migrations/<from>-to-<to>.yaml`` that holds a JSON Patch (RFC 6902). It is
+applied to overlays, which say something about a few places only, so an operation on a place of which an overlay says
+nothing leaves that overlay alone, and what an operation puts somewhere makes the objects around it.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from aliciacfg import documents
+from aliciacfg.documents import Json, JsonObject
+from aliciacfg.errors import InvalidRequest
+from aliciacfg.model import versions
+
+DIRECTORY = "migrations"
+
+_NAME = re.compile(r"(0|[1-9][0-9]{0,5})((?:\.[0-9]+){2})?-to-([1-9][0-9]{0,5})((?:\.[0-9]+){2})?")
+NAME_FORM = "files are named <from>-to-<to>.yaml here, as 1-to-2.yaml; rename it"
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationFile:
+    """One step.
+
+    Attributes:
+        file: The file as its operator names it.
+        from_major: The major version of the schema it starts from.
+        to_major: The one it leads to, higher.
+        operations: A JSON Patch.
+    """
+
+    file: str
+    from_major: int
+    to_major: int
+    operations: tuple[JsonObject, ...]
+
+
+def majors(stem: str) -> tuple[int, int] | None:
+    """The major versions that a file's name says, or None if it is no migration's."""
+    match = _NAME.fullmatch(stem)
+    if match is None or int(match[1]) >= int(match[3]):
+        return None
+    return int(match[1]), int(match[3])
+
+
+def steps_between(migrations: Iterable[MigrationFile], before: str, after: str) -> list[MigrationFile] | None:
+    """The migrations that lead from one schema version to another, in order; None if they do not lead there.
+
+    Of several that start at a version the one that leads farthest is taken, as long as others lead on from there.
+    """
+    known = sorted(migrations, key=lambda step: step.to_major, reverse=True)
+    end = versions.major(after)
+    dead_ends: set[int] = set()
+
+    def lead(at: int) -> list[MigrationFile] | None:
+        if at == end:
+            return []
+        for step in known:
+            if step.from_major == at and step.to_major <= end and step.to_major not in dead_ends:
+                onwards = lead(step.to_major)
+                if onwards is not None:
+                    return [step, *onwards]
+        dead_ends.add(at)
+        return None
+
+    return lead(versions.major(before))
+
+
+def migrate(overlay: JsonObject, steps: Iterable[MigrationFile]) -> JsonObject:
+    """An overlay after some migrations.
+
+    Raises:
+        InvalidRequest: An operation does not apply; names the file and the operation.
+    """
+    result: Json = overlay
+    for step in steps:
+        for number, operation in enumerate(step.operations):
+            try:
+                result = _apply(result, operation)
+            except InvalidRequest as error:
+                why = error.message.removeprefix("Operation 0 of the JSON Patch does not apply: ")
+                raise InvalidRequest(f"{step.file}: operation {number} ({operation['op']}): {why}") from error
+    if not isinstance(result, dict):
+        raise InvalidRequest("The migrations leave no object; an operation may not replace the whole document.")
+    return result
+
+
+def _apply(overlay: Json, operation: JsonObject) -> Json:
+    path = str(operation["path"])
+    kind = operation["op"]
+    if kind in {"remove", "replace", "test"} and documents.find(overlay, path) is UNSET:
+        return overlay
+    if kind in {"move", "copy"} and documents.find(overlay, str(operation["from"])) is UNSET:
+        return overlay
+    if kind in {"add", "move", "copy"}:
+        overlay = _with_parents(overlay, documents.parse_pointer(path)[:-1])
+    after = documents.apply_json_patch(overlay, [operation])
+    left = {"remove": path, "move": str(operation.get("from"))}.get(str(kind))
+    return after if left is None else _without_empty(after, documents.parse_pointer(left)[:-1])
+
+
+def _without_empty(value: Json, tokens: tuple[str, ...]) -> Json:
+    """A copy without the objects on the way to a place that hold nothing any more: they would say nothing."""
+    if not tokens or not isinstance(value, dict) or tokens[0] not in value:
+        return value
+    inner = _without_empty(value[tokens[0]], tokens[1:])
+    if inner == {}:
+        return {name: member for name, member in value.items() if name != tokens[0]}
+    return {**value, tokens[0]: inner}
+
+
+def _with_parents(value: Json, tokens: tuple[str, ...]) -> Json:
+    """A copy in which objects lead to a place, where nothing did."""
+    if not tokens or not isinstance(value, dict):
+        return value
+    head, rest = tokens[0], tokens[1:]
+    inner = value.get(head)
+    return {**value, head: _with_parents({} if inner is None else inner, rest)}

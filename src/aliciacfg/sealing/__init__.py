@@ -1,0 +1,1 @@
+"""Sealed boxes, their keys, and documents that hold them."""

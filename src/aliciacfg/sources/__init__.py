@@ -1,0 +1,1 @@
+"""What people edit on disk: environment files, schema files, secrets."""

@@ -1,0 +1,1 @@
+"""The durable store of revisions, overlays, outbox and audit log."""
