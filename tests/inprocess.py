@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aliciacfg import bootstrap
-from aliciacfg.api.answers import Caller
+from aliciacfg.access.caller import Caller
 from aliciacfg.bootstrap import open_core
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.errors import Problem
@@ -17,7 +17,7 @@ from aliciacfg.http.server import HttpAdapter, HttpSettings
 from aliciacfg.monitoring.alerts import Alert
 from aliciacfg.operations.table import BY_NAME
 from aliciacfg.settings import resolve
-from aliciacfg.sources import layers
+from aliciacfg.sources import layers, loader
 from aliciacfg.storage.data_directory import DataDirectory
 
 CALLER = Caller("tester", "test", proven=True, role="admin", private=True)
@@ -124,7 +124,7 @@ class Home:
         (self.directory / file).unlink()
 
     def load(self) -> layers.Sources:
-        return layers.load(
+        return loader.load(
             environments_dir=self.directory / "environments", schemas_dir=self.directory / "schemas", variables={}
         )
 

@@ -4,8 +4,9 @@ from itertools import product
 
 import pytest
 
-from aliciacfg.access.rules import NEEDS, Access, Role, load, without_rules
-from aliciacfg.api.answers import Caller
+from aliciacfg.access.caller import Caller
+from aliciacfg.access.rules import NEEDS, Access, Role, without_rules
+from aliciacfg.access.rules_file import load
 from aliciacfg.errors import Forbidden, SourceError, Unauthorized
 from aliciacfg.operations.table import BY_NAME, OPERATIONS, Operation
 from support import ROOT, SERVICES

@@ -7,7 +7,7 @@ import pytest
 
 from aliciacfg.documents import find, yaml_reader
 from aliciacfg.errors import SourceError
-from aliciacfg.sources import broker_accounts, layers
+from aliciacfg.sources import broker_accounts, loader
 from aliciacfg.sources.layers import Environment
 from support import ROOT, SERVICES
 
@@ -17,7 +17,7 @@ def environment(directory: Path, **files: str) -> Environment:
     directory.mkdir()
     for name, text in files.items():
         (directory / f"{name.replace('_', '-')}.yaml").write_text(text)
-    found = layers.load(environments_dir=directory, schemas_dir=ROOT / "schemas", variables={}).environments["dev"]
+    found = loader.load(environments_dir=directory, schemas_dir=ROOT / "schemas", variables={}).environments["dev"]
     assert not found.problems
     return found
 
@@ -75,7 +75,7 @@ def test_a_default_of_the_secrets_file_is_no_default_for_all(tmp_path: Path):
 
 def test_the_home_in_development_needs_one_for_every_service():
     """dev.yaml has one password for all of them, which everybody may know."""
-    sources = layers.load(environments_dir=ROOT / "environments", schemas_dir=ROOT / "schemas", variables={})
+    sources = loader.load(environments_dir=ROOT / "environments", schemas_dir=ROOT / "schemas", variables={})
     assert broker_accounts.without_password(sources.environments["dev"], {}) == SERVICES
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from aliciacfg.access import rules
+from aliciacfg.access import rules_file
+from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import NEEDS, Access, without_rules
-from aliciacfg.api.answers import Caller
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.mqtt.broker.access_list import access_list, probe_topic
 from aliciacfg.mqtt.broker.passwords import password_file
@@ -46,7 +46,7 @@ OTHERS_CONFIG = ["alicia/config/global/updated", "alicia/config/service/stt_serv
 
 
 def load(text: str) -> Access:
-    return rules.load(text, services=SERVICES)
+    return rules_file.load(text, services=SERVICES)
 
 
 def dense_rules() -> str:

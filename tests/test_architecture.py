@@ -48,7 +48,7 @@ OWNERS = {
     "click": {"cli.*"},
     "dotenv": {"settings"},
     "fcntl": {"storage.data_directory"},
-    "jsonpatch": {"documents.values"},
+    "jsonpatch": {"documents.json_patch"},
     "jsonschema_rs": {"schemas.service_schema"},
     "nacl": {"sealing.boxes"},
     "openapi_ui_bundles": {"http.pages"},

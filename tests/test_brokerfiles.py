@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.access.rules import load, without_rules
+from aliciacfg.access.rules import without_rules
+from aliciacfg.access.rules_file import load
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.mqtt.broker.access_list import access_list
 from aliciacfg.mqtt.broker.files import ACL, PASSWORDS, is_complete, prepare_directory, write_broker_files

@@ -15,7 +15,7 @@ import pytest
 from aliciacfg.core.file_check import FileFindings, check_files
 from aliciacfg.errors import NotFound
 from aliciacfg.sealing.boxes import Keyring
-from aliciacfg.sources import layers
+from aliciacfg.sources import loader
 from support import Daemon, aliciacfg, on_terminal
 
 DOCUMENT = """
@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Path:
 
 def check(home: Path, keyring: Keyring | None = None, environment: str | None = None) -> FileFindings:
     load = partial(
-        layers.load,
+        loader.load,
         environments_dir=home / "environments",
         schemas_dir=home / "schemas",
         variables={},

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.api.answers import Caller, Sides
+from aliciacfg.access.caller import Caller
+from aliciacfg.api.answers import Sides
 from aliciacfg.errors import InvalidRequest, NotFound
 from aliciacfg.operations.compare import Side, compare
 from inprocess import WHOLE, core

@@ -12,9 +12,9 @@ from aliciacfg.core.composer import Composer, redacted
 from aliciacfg.documents import find, merge
 from aliciacfg.errors import TooLarge, ValidationFailed
 from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, seal_for
 from aliciacfg.sources.layers import Environment, EnvironmentFile, Sources
-from aliciacfg.storage import hash_chain
 
 SECRET = "planted-secret-c07e"
 SCHEMA: dict[str, Any] = {
@@ -239,7 +239,9 @@ def test_the_checksum_does_not_let_secrets_be_guessed():
     other = made_keyring(digest_key=b"e" * 32)
     assert checksum(VALID, keyring=other) != checksum(VALID)
     bare = {key: value for key, value in VALID.items() if key != "mqtt_config"}
-    assert hash_chain.checksum(made_keyring(), "bell", bare, {}) == hash_chain.checksum(other, "bell", bare, {})
+    assert sealed_documents.checksum(made_keyring(), "bell", bare, {}) == sealed_documents.checksum(
+        other, "bell", bare, {}
+    )
 
 
 def kept(wanted: dict[str, Any], current: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from aliciacfg.documents import find
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.key_file import KeyFile
-from aliciacfg.sources import layers
+from aliciacfg.sources import loader
 from support import ROOT, SERVICES
 
 INVENTORY: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "tests" / "data" / "inventory.yaml")
@@ -40,7 +40,7 @@ def environments(tmp_path: Path) -> Path:
 
 
 def composer(environments: Path, variables: dict[str, str] | None = None) -> Composer:
-    found = layers.load(environments_dir=environments, schemas_dir=ROOT / "schemas", variables=variables or {})
+    found = loader.load(environments_dir=environments, schemas_dir=ROOT / "schemas", variables=variables or {})
     keyring = KeyFile.load_or_create(environments.parent / "keys.json", now=0.0).keyring
     return Composer(found, keyring, max_bytes=262_144)
 
@@ -69,7 +69,7 @@ def settings_of(schema: ServiceSchema) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def schemas() -> dict[str, ServiceSchema]:
-    found = layers.load(environments_dir=ROOT / "environments", schemas_dir=ROOT / "schemas", variables={})
+    found = loader.load(environments_dir=ROOT / "environments", schemas_dir=ROOT / "schemas", variables={})
     return dict(found.schemas)
 
 

@@ -14,9 +14,10 @@ from aliciacfg.model.records import AuditEntry, Write
 from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift, Finding
 from aliciacfg.sealing.key_file import KeyFile
-from aliciacfg.storage.hash_chain import Chain, Findings
+from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite import store
 from aliciacfg.storage.sqlite.store import verify_file
+from aliciacfg.storage.verifier import Findings
 from support import Broker, Client, Daemon, client, wait_until
 
 UPDATE = "alicia/config/update/"

@@ -15,7 +15,7 @@ from aliciacfg.documents.yaml_reader import load
 from aliciacfg.errors import SourceError, ValidationFailed
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey, seal_for
-from aliciacfg.sources import layers
+from aliciacfg.sources import loader
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.seal_file import SealedFile, file_environment, seal_file
 from support import ROOT, SERVICES
@@ -244,7 +244,7 @@ def home(tmp_path: Path) -> Path:
 
 def composed(home: Path) -> dict[str, Any]:
     """Documents and checksums of all services in production."""
-    found = layers.load(environments_dir=home / "environments", schemas_dir=home / "schemas", variables={})
+    found = loader.load(environments_dir=home / "environments", schemas_dir=home / "schemas", variables={})
     composer = Composer(found, KEYRING, max_bytes=262_144)
     return {service: composer.effective("prod", service, composer.base("prod", service)) for service in SERVICES}
 
@@ -254,7 +254,7 @@ def test_the_sealed_files_of_the_home_mean_what_they_meant(home: Path):
     path = home / "environments" / "prod-secrets.yaml"
     before = composed(home)
     text = path.read_text()
-    sources = Sources({}, layers.load_schemas(home / "schemas"))
+    sources = Sources({}, loader.load_schemas(home / "schemas"))
     result = sealed(text, sources=sources)
     path.write_text(result.text)
     assert composed(home) == before
@@ -264,7 +264,7 @@ def test_the_sealed_files_of_the_home_mean_what_they_meant(home: Path):
     assert re.findall(r"(?m)#.*$", result.text) == re.findall(r"(?m)#.*$", text)
     # As another environment's, none of it opens.
     path.rename(path.with_name("staging-secrets.yaml"))
-    found = layers.load(environments_dir=home / "environments", schemas_dir=home / "schemas", variables={})
+    found = loader.load(environments_dir=home / "environments", schemas_dir=home / "schemas", variables={})
     with pytest.raises(ValidationFailed, match="bound to another environment"):
         Composer(found, KEYRING, max_bytes=262_144).base("staging", "ha_bridge")
 

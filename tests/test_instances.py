@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aliciacfg.api.answers import AppliedReport
+from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.model.records import Applied, Record
 from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift

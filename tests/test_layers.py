@@ -8,7 +8,8 @@ import pytest
 
 from aliciacfg.documents import Json, find, merge
 from aliciacfg.errors import SourceError, SourceProblem
-from aliciacfg.sources.layers import Sources, load, source_paths
+from aliciacfg.sources.layers import Sources
+from aliciacfg.sources.loader import load, source_paths
 
 Write = Callable[[dict[str, str]], Path]
 

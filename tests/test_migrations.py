@@ -10,7 +10,7 @@ import pytest
 from aliciacfg.errors import InvalidRequest, SourceError, ValidationFailed
 from aliciacfg.schemas.migrations import MigrationFile, migrate, steps_between
 from aliciacfg.sealing.boxes import is_sealed
-from aliciacfg.sources import layers
+from aliciacfg.sources import loader
 from inprocess import WHOLE, Core, Home
 from support import Daemon, wait_until
 
@@ -166,7 +166,7 @@ def test_what_editors_and_people_leave_beside_migrations_is_no_migration(tmp_pat
     home = Home(tmp_path, {f"schemas/one/migrations/{name}": "[]" for name in names})
     (found,) = home.load().migrations["one"]
     assert found.file == STEP
-    assert layers.source_paths(environments_dir=tmp_path / "environments", schemas_dir=tmp_path / "schemas")
+    assert loader.source_paths(environments_dir=tmp_path / "environments", schemas_dir=tmp_path / "schemas")
 
 
 NUMBER = {"type": "integer", "default": 30}

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from aliciacfg.api.answers import Answer, Request, WriteRequest
+from aliciacfg.api.encoding import Answer
+from aliciacfg.api.requests import Request, WriteRequest
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.model import names
 from aliciacfg.operations.table import BY_NAME, LOCAL_OPERATIONS, OPERATIONS, encode_answer

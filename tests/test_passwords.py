@@ -11,7 +11,7 @@ import pytest
 
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.mqtt.broker.passwords import password_file
-from aliciacfg.operations.admin import passwords_of
+from aliciacfg.sources.broker_accounts import passwords_of
 from support import Broker, client
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from ruamel.yaml import YAML
 
-from aliciacfg.api.answers import Caller
+from aliciacfg.access.caller import Caller
 from aliciacfg.documents import (
     JsonObject,
     canonical,

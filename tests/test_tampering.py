@@ -18,8 +18,10 @@ from aliciacfg.model.records import (
     Write,
 )
 from aliciacfg.sealing.boxes import Keyring
-from aliciacfg.storage.hash_chain import Chain, Findings, checksum
+from aliciacfg.sealing.sealed_documents import checksum
+from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.store import Store, StoreError, verify_file
+from aliciacfg.storage.verifier import Findings
 from support import Daemon, aliciacfg, wait_until
 
 ROWS = 3

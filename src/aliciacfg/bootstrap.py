@@ -11,7 +11,7 @@ import structlog
 
 from aliciacfg.access.audit_log import Auditor
 from aliciacfg.access.authorizer import Authorization
-from aliciacfg.api.answers import Caller
+from aliciacfg.access.caller import Caller
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.configurations import Configurations, asks_to_move
 from aliciacfg.core.drift_checks import Patrol
@@ -29,7 +29,7 @@ from aliciacfg.schemas.migrations import DIRECTORY
 from aliciacfg.sealing.boxes import PublicKey
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.settings import Settings, variables
-from aliciacfg.sources import layers
+from aliciacfg.sources import layers, loader
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.store import Store
@@ -196,12 +196,12 @@ def load_sources(settings: Settings) -> layers.Sources:
         SourceError: As ``layers.load``, or ``.env`` cannot be read.
     """
     dotenv = Path.cwd() / ".env"
-    stamps = layers.stamp_files([dotenv])
+    stamps = loader.stamp_files([dotenv])
     try:
         found = variables(dotenv.parent)
     except SettingsError as error:
         raise SourceError([SourceProblem(".env", None, str(error))]) from error
-    sources = layers.load(
+    sources = loader.load(
         environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir), variables=found
     )
     return replace(sources, stamps={**sources.stamps, **stamps})
@@ -209,7 +209,7 @@ def load_sources(settings: Settings) -> layers.Sources:
 
 def source_paths(settings: Settings) -> list[Path]:
     """The files that ``load_sources`` would look at now."""
-    found = layers.source_paths(
+    found = loader.source_paths(
         environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir)
     )
     return [*found, Path.cwd() / ".env"]

@@ -32,7 +32,7 @@ from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import MqttAdapter
 from aliciacfg.operations.service import VERSION
 from aliciacfg.settings import Resolved, Settings
-from aliciacfg.sources import layers
+from aliciacfg.sources import loader
 from aliciacfg.sources.watcher import FileWatcher
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.tls import ServerCertificate
@@ -146,7 +146,7 @@ async def _run(
     async with open_core(settings, data) as core:
         # Looks before the first load, so that an edit in between is seen.
         watcher = FileWatcher(
-            lambda: layers.stamp_files(source_paths(settings)),
+            lambda: loader.stamp_files(source_paths(settings)),
             lambda: _take_files(core.configurations),
             on_settled=core.patrol.compare_files,
             again=lambda: core.configurations.retry_files,

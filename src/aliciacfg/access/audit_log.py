@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from aliciacfg.api.answers import Caller
+from aliciacfg.access.caller import Caller
 from aliciacfg.errors import Busy, OperationError, Unavailable
 from aliciacfg.model.records import AuditEntry, Write
 from aliciacfg.storage.sqlite.store import Store

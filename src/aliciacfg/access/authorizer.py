@@ -6,8 +6,8 @@ Every decision of every transport is ``check``.
 from collections.abc import Callable, Iterable, Mapping
 
 from aliciacfg.access import tokens
+from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Access, Decision, without_rules
-from aliciacfg.api.answers import Caller
 from aliciacfg.errors import NotFound
 from aliciacfg.model.records import Role, Token
 from aliciacfg.monitoring.alerts import Alerts

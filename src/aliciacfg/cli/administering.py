@@ -77,7 +77,7 @@ def _alone(
     settings: "Settings", operation: str, target: str | None, fields: dict[str, Any], *, starting: bool
 ) -> JsonObject:
     from aliciacfg import logs  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.api.answers import encode_failure  # noqa: PLC0415
+    from aliciacfg.api.encoding import encode_failure  # noqa: PLC0415
     from aliciacfg.bootstrap import run_offline  # noqa: PLC0415
 
     logs.configure(level="error", form="auto")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aliciacfg.core.file_check import FileFindings, FileProblem
     from aliciacfg.sealing.boxes import Keyring
     from aliciacfg.settings import Settings
-    from aliciacfg.storage.hash_chain import Broken
+    from aliciacfg.storage.verifier import Broken
 
 _MAX_NAMED = 4
 
@@ -101,10 +101,10 @@ def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
 
 def _check_files(settings: "Settings", keyring: "Keyring | None", environment: str | None) -> "FileFindings":
     from aliciacfg.core.file_check import check_files  # noqa: PLC0415
-    from aliciacfg.sources import layers  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sources import loader  # noqa: PLC0415 - keeps the other commands quick
 
     load = partial(
-        layers.load,
+        loader.load,
         environments_dir=Path(settings.environments_dir),
         schemas_dir=Path(settings.schemas_dir),
         variables=variables(Path.cwd()),

@@ -5,7 +5,8 @@ import sys
 import click
 from msgspec import UnsetType
 
-from aliciacfg.api.answers import ActivateAnswer, Difference, EnvironmentsAnswer, Migration, ReloadAnswer
+from aliciacfg.api.answers import ActivateAnswer, EnvironmentsAnswer, Migration, ReloadAnswer
+from aliciacfg.api.fields import Difference
 from aliciacfg.cli import formatting, options, output
 from aliciacfg.cli.administering import administer
 from aliciacfg.cli.client import Target, ask, typed

@@ -70,16 +70,15 @@ def seal_file(
 
     What is sealed already stays, and so does what holds ${NAME}. Prints the places, never the values.
     """
-    from aliciacfg.sources import layers  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.sources import seal_file as file_sealing  # noqa: PLC0415 - the same
+    from aliciacfg.sources import layers, loader, seal_file  # noqa: PLC0415 - keeps the other commands quick
 
     try:
-        file_sealing.file_environment(path)
+        seal_file.file_environment(path)
         directory = Path(options.settle({"schemas_dir": schemas_dir}).settings.schemas_dir)
-        sources = layers.Sources({}, layers.load_schemas(directory))
+        sources = layers.Sources({}, loader.load_schemas(directory))
         text = inputs.read_text(path)
         key = _public_key(target, key_file, accept)
-        result = file_sealing.seal_file(text, path=path, sources=sources, key=key)
+        result = seal_file.seal_file(text, path=path, sources=sources, key=key)
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
     except SourceError as error:

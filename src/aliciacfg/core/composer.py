@@ -12,9 +12,9 @@ from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import Problem, TooLarge, ValidationFailed
 from aliciacfg.model import versions
+from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, UnknownKey, is_sealed
 from aliciacfg.sources.layers import Environment, Sources
-from aliciacfg.storage import hash_chain
 
 MISPLACED_BOX = "found a sealed value; it may stand only where the schema has a secret, or it would be shown"
 
@@ -136,7 +136,7 @@ class Composer:
         return Effective(
             filled,
             secrets,
-            hash_chain.checksum(self._keyring, service, filled, secrets),
+            sealed_documents.checksum(self._keyring, service, filled, secrets),
             version if isinstance(version, str) else None,
         )
 

@@ -16,28 +16,29 @@ from msgspec import UNSET
 
 from aliciacfg import documents
 from aliciacfg.access.authorizer import Authorization
-from aliciacfg.api.answers import Answer, ConfigAnswer, Migration, UpdateMessage
+from aliciacfg.api.answers import ConfigAnswer, Migration
+from aliciacfg.api.bus_messages import UpdateMessage
+from aliciacfg.api.encoding import Answer
 from aliciacfg.core.cache import AnswerCache, CachedAnswer
 from aliciacfg.core.composer import Composer
 from aliciacfg.core.file_changes import (
     Adopter,
     Adoption,
-    Problems,
     SchemaRefused,
     as_problems,
     changed_schemas,
     serving_schemas,
 )
-from aliciacfg.core.outbox import ENVIRONMENT, KEY, Outbox, service_subject, subject_service
-from aliciacfg.core.planner import (
-    Origin,
-    Plan,
-    Planner,
+from aliciacfg.core.outbox import (
+    ENVIRONMENT,
+    KEY,
+    Outbox,
     announce_record,
-    difference,
-    open_record,
-    seal_further,
+    service_subject,
+    subject_service,
 )
+from aliciacfg.core.plan import ChangeContext, Plan, Problems
+from aliciacfg.core.planner import Planner, difference
 from aliciacfg.core.schema_changes import Evolution, Evolver, Waiting
 from aliciacfg.core.state import Entry, Key, State
 from aliciacfg.core.views import Delivery
@@ -64,6 +65,7 @@ from aliciacfg.model.records import (
 )
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.sealing.boxes import PREFIX, CannotOpen, Keyring, is_sealed
+from aliciacfg.sealing.sealed_documents import open_record, seal_further
 from aliciacfg.sources.layers import Sources, Stamps
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.store import Store
@@ -233,7 +235,7 @@ class Configurations:
             self._degrade(error)
         await self.settle_announcements()
 
-    async def reload(self, *, dry_run: bool = False, migrate: Origin | None = None) -> Outcome:
+    async def reload(self, *, dry_run: bool = False, migrate: ChangeContext | None = None) -> Outcome:
         """Read the files again and take them over, whole or not at all.
 
         Args:
@@ -263,7 +265,7 @@ class Configurations:
     async def _read_files(self) -> Sources:
         return await asyncio.to_thread(self._load_sources)
 
-    async def activate(self, name: str, origin: Origin, *, dry_run: bool = False) -> Outcome:
+    async def activate(self, name: str, origin: ChangeContext, *, dry_run: bool = False) -> Outcome:
         """Make another environment the active one: every service of it is checked first, and all move at once.
 
         Raises:
@@ -290,7 +292,7 @@ class Configurations:
                 await self.submit(adoption.plan)
             return outcome
 
-    async def _plan_move(self, adoption: Adoption, name: str, origin: Origin, *, dry_run: bool) -> Outcome:
+    async def _plan_move(self, adoption: Adoption, name: str, origin: ChangeContext, *, dry_run: bool) -> Outcome:
         """Plan what the bus is told when another environment becomes the active one."""
         plan, planner = adoption.plan, adoption.planner
         before = {service: entry for service, entry in self.state.heads(self.active) if entry.live}
@@ -602,7 +604,7 @@ class Configurations:
         meta: dict[str, str],
         starting: bool = False,
         dry_run: bool = False,
-        migrate: Origin | None = None,
+        migrate: ChangeContext | None = None,
     ) -> Outcome:
         """Take over files, whole or not at all."""
         async with self.planning:
@@ -629,7 +631,7 @@ class Configurations:
             return outcome
 
     async def _plan_files(
-        self, evolution: Evolution, *, migrate: Origin | None, dry_run: bool
+        self, evolution: Evolution, *, migrate: ChangeContext | None, dry_run: bool
     ) -> tuple[Adoption, list[Migration]]:
         """Plan what the files make of every environment, with the migrations that shall and can be carried out."""
         ready = [waiting for waiting in evolution.waiting if migrate is not None and not waiting.problems]

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from aliciacfg import documents
 from aliciacfg.core.composer import Undecryptable
-from aliciacfg.core.planner import Origin, Plan, Planner
+from aliciacfg.core.plan import ChangeContext, Plan, Problems
+from aliciacfg.core.planner import Planner
 from aliciacfg.core.schema_changes import Waiting, remembered
 from aliciacfg.core.state import Entry, Key
 from aliciacfg.documents import JsonObject
@@ -18,10 +19,7 @@ from aliciacfg.errors import OperationError, Problem, SourceError, SourceProblem
 from aliciacfg.model.records import AdoptedSchema, Record
 from aliciacfg.sources.layers import Environment, Sources
 
-FILES = Origin("files", "file")
-
-Problems = dict[str, tuple[Problem, ...]]
-"""Problems by service; "" are those of an environment's files."""
+FILES = ChangeContext("files", "file")
 
 
 class SchemaRefused(SourceError):
@@ -70,7 +68,7 @@ class Adopter:
         self._active = active
         self._defined = defined
         self._migrated: dict[Key, JsonObject] = {}
-        self._migrating: dict[str, Origin] = {}
+        self._migrating: dict[str, ChangeContext] = {}
         self._remarked: set[str] = set()
 
     def reseal(self, records: Iterable[Record]) -> None:
@@ -89,7 +87,7 @@ class Adopter:
                 if record.environment == self._active:
                     self._adoption.planner.tell(plan, record)
 
-    def migrate(self, waiting: Waiting, origin: Origin) -> None:
+    def migrate(self, waiting: Waiting, origin: ChangeContext) -> None:
         """Take a schema's migrated overlays instead of the stored ones."""
         self._migrating[waiting.move.service] = origin
         for environment, overlay in waiting.overlays.items():
@@ -111,7 +109,7 @@ class Adopter:
         self._refuse_active()
 
     async def plan_environment(
-        self, environment: Environment, *, origin: Origin = FILES, announce: bool = True
+        self, environment: Environment, *, origin: ChangeContext = FILES, announce: bool = True
     ) -> Problems:
         """Plan every service of one environment, and say what is wrong with which.
 
@@ -142,7 +140,7 @@ class Adopter:
                 problems[service] = tuple(_located(environment, service, problem) for problem in listed)
         return problems
 
-    def _plan_service(self, key: Key, environment: Environment, origin: Origin, *, announce: bool) -> None:
+    def _plan_service(self, key: Key, environment: Environment, origin: ChangeContext, *, announce: bool) -> None:
         name, service = key
         planner, plan = self._adoption.planner, self._adoption.plan
         entry = plan.head(key)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from aliciacfg import documents
 from aliciacfg.core.configurations import Configurations
-from aliciacfg.core.planner import Origin, Plan
+from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.errors import NotFound, OperationError, SourceError
 from aliciacfg.model.records import Recipient, Write
 from aliciacfg.sealing.boxes import Keyring, PublicKey, key_ids
@@ -77,7 +77,7 @@ class KeyKeeper:
         with contextlib.suppress(SourceError, OperationError):
             await configurations.reload()
 
-    async def set_recipient(self, service: str, key: PublicKey | None, origin: Origin) -> None:
+    async def set_recipient(self, service: str, key: PublicKey | None, origin: ChangeContext) -> None:
         """Seal a service's secrets to another key from now on, or to none; the bus is told at once.
 
         Raises:

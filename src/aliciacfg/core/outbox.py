@@ -6,9 +6,15 @@ and confirms it; a crash anywhere leaves it pending, and the next start publishe
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
-from aliciacfg.model.records import Announcement
+from aliciacfg import documents
+from aliciacfg.api.bus_messages import UpdateMessage
+from aliciacfg.api.fields import SOURCE
+from aliciacfg.documents import JsonObject
+from aliciacfg.model.records import Announcement, Record
 
 ENVIRONMENT = "environment"
 KEY = "key"
@@ -104,3 +110,42 @@ class Outbox:
         taken = tuple(self._confirmed.values())
         self._confirmed.clear()
         return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a service is told of a change: the pointers that differ, and those it takes only at a restart."""
+
+    changed: list[str]
+    restart_required: list[str]
+
+
+def announce_record(
+    outbox: Outbox, record: Record, *, shown: JsonObject, epoch: int, now: float, told: Announced | None = None
+) -> Announcement:
+    """The message that tells a service its configuration; by default what changed with its own revision.
+
+    Args:
+        outbox: Makes the announcement.
+        record: The configuration.
+        shown: Its document as every reader may see it.
+        epoch: Of the database.
+        now: Unix seconds.
+        told: What the service is told of the change.
+    """
+    told = told or Announced(record.changed, record.restart_required)
+    message = UpdateMessage(
+        message_id=str(uuid.uuid4()),
+        timestamp=now,
+        source=SOURCE,
+        service=record.service,
+        environment=record.environment,
+        version=record.version,
+        revision=record.revision,
+        epoch=epoch,
+        checksum=record.checksum,
+        config=shown,
+        changed=told.changed,
+        restart_required=told.restart_required,
+    )
+    return outbox.create(service_subject(record.service), documents.encode(message))

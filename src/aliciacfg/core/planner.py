@@ -3,148 +3,22 @@
 Nothing here waits or has an effect; ``configurations.Configurations`` carries plans out.
 """
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
-import msgspec
 from msgspec import UNSET
 
 from aliciacfg import documents
-from aliciacfg.api.answers import SOURCE, UpdateMessage
 from aliciacfg.core.composer import Composer, Effective, redacted
-from aliciacfg.core.outbox import Outbox, service_subject
-from aliciacfg.core.state import Entry, Key, State
+from aliciacfg.core.outbox import Announced, Outbox, announce_record, service_subject
+from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.state import Entry, Key
 from aliciacfg.documents import Bump, Change, JsonObject
 from aliciacfg.errors import Incompatible, Problem, ValidationFailed
 from aliciacfg.model import versions
-from aliciacfg.model.records import (
-    AdoptedSchema,
-    Announcement,
-    AuditEntry,
-    Cause,
-    Overlay,
-    Recipient,
-    Record,
-    Token,
-    Write,
-)
-from aliciacfg.schemas.service_schema import ServiceSchema
-from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, is_sealed
-from aliciacfg.storage.hash_chain import Chain, checksum
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Why a change happens.
-
-    Attributes:
-        author: Who caused it.
-        cause: What kind of event it was.
-        comment: What the author said about it.
-        operation: What was asked for.
-        where: Where it came in, as in ``records.AuditEntry``.
-    """
-
-    author: str
-    cause: Cause
-    comment: str | None = None
-    operation: str = "reload"
-    where: str = "files"
-
-    def done(
-        self,
-        timestamp: float,
-        *,
-        environment: str | None = None,
-        service: str | None = None,
-        before: int | None = None,
-        after: int | None = None,
-        detail: str | None = None,
-    ) -> AuditEntry:
-        """The audit's entry about it; arguments as in ``records.AuditEntry``."""
-        return AuditEntry(
-            timestamp=timestamp,
-            who=self.author,
-            where=self.where,
-            operation=self.operation,
-            outcome="done",
-            environment=environment,
-            service=service,
-            before=before,
-            after=after,
-            detail=detail,
-        )
-
-
-@dataclass(slots=True)
-class Plan:
-    """A write and what it makes of the state.
-
-    Attributes:
-        state: What it is made on.
-        generation: Of ``state`` when it was begun; a plan that outlived it cannot be carried out.
-        entries: The entries after the write.
-        records: The revisions to append.
-        overlays: The overlays to replace or drop.
-        announcements: What the bus has to be told.
-        schemas: The schemas that serve from now on.
-        resealed: Revisions of which more is sealed than before.
-        recipients: The keys that services' secrets are sealed to from now on.
-        tokens: Tokens that are new or changed.
-        audit: What was done.
-        meta: Names and values for the store's own table.
-        activates: The environment that is active from now on, if it is another one.
-    """
-
-    state: State
-    generation: int = field(init=False)
-    entries: dict[Key, Entry] = field(default_factory=dict[Key, Entry])
-    records: list[Record] = field(default_factory=list[Record])
-    overlays: list[Overlay] = field(default_factory=list[Overlay])
-    announcements: list[Announcement] = field(default_factory=list[Announcement])
-    schemas: list[AdoptedSchema] = field(default_factory=list[AdoptedSchema])
-    resealed: list[Record] = field(default_factory=list[Record])
-    recipients: list[Recipient] = field(default_factory=list[Recipient])
-    tokens: list[Token] = field(default_factory=list[Token])
-    audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
-    meta: dict[str, str] = field(default_factory=dict[str, str])
-    activates: str | None = None
-
-    def __post_init__(self) -> None:
-        self.generation = self.state.generation
-
-    def head(self, key: Key) -> Entry:
-        """What the next change of a configuration builds on: what this plan made of it, or else its head."""
-        return self.entries.get(key) or self.state.head(key)
-
-    @property
-    def write(self) -> Write:
-        """What goes into the store."""
-        return Write(
-            records=tuple(self.records),
-            overlays=tuple(self.overlays),
-            announcements=tuple(self.announcements),
-            schemas=tuple(self.schemas),
-            resealed=tuple(self.resealed),
-            recipients=tuple(self.recipients),
-            tokens=tuple(self.tokens),
-            audit=tuple(self.audit),
-            meta=tuple(self.meta.items()),
-        )
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return self.write == Write()
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """What a service is told of a change: the pointers that differ, and those it takes only at a restart."""
-
-    changed: list[str]
-    restart_required: list[str]
+from aliciacfg.model.records import Overlay, Record
+from aliciacfg.sealing.boxes import REDACTED, Keyring
+from aliciacfg.sealing.sealed_documents import open_record, redact_sealed, sealed_pointers
+from aliciacfg.storage.hash_chain import Chain
 
 
 class Planner:
@@ -176,7 +50,7 @@ class Planner:
         *,
         effective: Effective,
         overlay: JsonObject | None,
-        origin: Origin,
+        origin: ChangeContext,
         announce: bool,
         refuse_breaking: bool = False,
         reseal: bool = False,
@@ -266,7 +140,7 @@ class Planner:
             return entry.effective.document
         return {} if entry.live is None else open_record(entry.live, self._keyring)[0]
 
-    def tombstone(self, plan: Plan, key: Key, *, origin: Origin, announce: bool) -> Entry:
+    def tombstone(self, plan: Plan, key: Key, *, origin: ChangeContext, announce: bool) -> Entry:
         """Add to a plan what ends a configuration: its revision counter stays, its retained message goes."""
         environment, service = key
         entry = plan.head(key)
@@ -295,7 +169,7 @@ class Planner:
         plan.entries[key] = Entry(record)
         return plan.entries[key]
 
-    def _append(self, plan: Plan, before: Entry, record: Record, origin: Origin) -> None:
+    def _append(self, plan: Plan, before: Entry, record: Record, origin: ChangeContext) -> None:
         plan.records.append(record)
         plan.audit.append(
             origin.done(
@@ -307,7 +181,9 @@ class Planner:
             )
         )
 
-    def _record(self, key: Key, entry: Entry, effective: Effective, origin: Origin, *, refuse_breaking: bool) -> Record:
+    def _record(
+        self, key: Key, entry: Entry, effective: Effective, origin: ChangeContext, *, refuse_breaking: bool
+    ) -> Record:
         environment, service = key
         previous = entry.record
         live = entry.live
@@ -369,106 +245,6 @@ class Planner:
             "can do without these keys",
             [Problem(pointer, _breakage(old, new, pointer)) for pointer in broken],
         )
-
-
-def announce_record(
-    outbox: Outbox, record: Record, *, shown: JsonObject, epoch: int, now: float, told: Announced | None = None
-) -> Announcement:
-    """The message that tells a service its configuration; by default what changed with its own revision.
-
-    Args:
-        outbox: Makes the announcement.
-        record: The configuration.
-        shown: Its document as every reader may see it.
-        epoch: Of the database.
-        now: Unix seconds.
-        told: What the service is told of the change.
-    """
-    told = told or Announced(record.changed, record.restart_required)
-    message = UpdateMessage(
-        message_id=str(uuid.uuid4()),
-        timestamp=now,
-        source=SOURCE,
-        service=record.service,
-        environment=record.environment,
-        version=record.version,
-        revision=record.revision,
-        epoch=epoch,
-        checksum=record.checksum,
-        config=shown,
-        changed=told.changed,
-        restart_required=told.restart_required,
-    )
-    return outbox.create(service_subject(record.service), documents.encode(message))
-
-
-def open_record(record: Record, keyring: Keyring) -> tuple[JsonObject, list[Problem]]:
-    """The document of a revision without ``version``, its secrets in the open, and which of them do not open."""
-    document = _stored(record)
-    document.pop("version", None)
-    opened: dict[str, str] = {}
-    problems: list[Problem] = []
-    for pointer, value in documents.walk_strings(document):
-        if is_sealed(value):
-            try:
-                opened[pointer] = keyring.open(
-                    value, service=record.service, environment=record.environment, pointer=pointer
-                )
-            except CannotOpen as error:
-                opened[pointer] = REDACTED
-                problems.append(Problem(pointer, str(error)))
-    result = documents.replace_strings(document, opened)
-    return (result if isinstance(result, dict) else {}), problems
-
-
-def sealed_document(record: Record) -> JsonObject:
-    """The document of a revision without ``version``, its secrets sealed as they are stored."""
-    document = _stored(record)
-    document.pop("version", None)
-    return document
-
-
-def seal_further(record: Record, schema: ServiceSchema, keyring: Keyring) -> Record | None:
-    """A revision with everything sealed that a schema calls secret; None where that is so already.
-
-    Its checksum is another one: the old one had the secret in the open, and would let it be guessed.
-    """
-    if record.deleted:
-        return None
-    document, _ = open_record(record, keyring)
-    sealed = set(sealed_pointers(record))
-    secrets = schema.secrets(document)
-    fresh = secrets.keys() - sealed
-    if not fresh:
-        return None
-    boxes = {
-        pointer: keyring.seal(secrets[pointer], service=record.service, environment=record.environment, pointer=pointer)
-        for pointer in fresh
-    }
-    stored = documents.replace_strings({**sealed_document(record), "version": record.version}, boxes)
-    known = secrets | {pointer: str(documents.find(document, pointer)) for pointer in sealed}
-    return msgspec.structs.replace(
-        record,
-        config=documents.canonical(stored),
-        checksum=checksum(keyring, record.service, document, known),
-    )
-
-
-def sealed_pointers(record: Record) -> list[str]:
-    """Where a revision holds secrets."""
-    return [pointer for pointer, value in documents.walk_strings(_stored(record)) if is_sealed(value)]
-
-
-def redact_sealed(record: Record) -> JsonObject:
-    """The document of a revision as any reader may see it, ``version`` included."""
-    document = _stored(record)
-    hidden = {pointer: REDACTED for pointer, value in documents.walk_strings(document) if is_sealed(value)}
-    result = documents.replace_strings(document, hidden)
-    return result if isinstance(result, dict) else {}
-
-
-def _stored(record: Record) -> JsonObject:
-    return msgspec.json.decode(record.config)
 
 
 def difference(before: Entry, after: Entry) -> list[JsonObject]:

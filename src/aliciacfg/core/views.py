@@ -8,10 +8,10 @@ where there is none.
 from collections.abc import Mapping
 
 from aliciacfg import documents
-from aliciacfg.core.planner import open_record, redact_sealed, sealed_pointers
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import Record
 from aliciacfg.sealing.boxes import REDACTED, Keyring, PublicKey
+from aliciacfg.sealing.sealed_documents import open_record, redact_sealed, sealed_pointers
 
 
 class Delivery:

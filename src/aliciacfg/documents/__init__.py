@@ -1,34 +1,33 @@
-"""JSON values and the YAML files that people edit."""
+"""JSON values and the YAML files that people edit.
 
-from aliciacfg.documents.values import (
-    MAX_DEPTH,
-    Bump,
-    Change,
-    Json,
-    JsonObject,
-    apply_json_patch,
-    canonical,
-    changes,
-    decode,
-    difference,
-    encode,
-    equal,
+The functions on JSON values are used as ``documents.merge``, ``documents.find`` …; none changes its arguments, and
+results may share structure with them.
+"""
+
+from aliciacfg.documents.changes import Bump, Change, changes
+from aliciacfg.documents.json_patch import apply_json_patch, json_patch, json_patch_problem, operation_problem
+from aliciacfg.documents.limits import shape_problems
+from aliciacfg.documents.merge_patch import difference, merge, without
+from aliciacfg.documents.pointers import (
     escape,
     find,
     format_pointer,
     has,
-    json_patch,
-    json_patch_problem,
     leaves,
-    merge,
-    normalise,
-    operation_problem,
     parse_pointer,
     replace_strings,
-    shape_problems,
-    type_name,
     walk_strings,
-    without,
+)
+from aliciacfg.documents.values import (
+    MAX_DEPTH,
+    Json,
+    JsonObject,
+    canonical,
+    decode,
+    encode,
+    equal,
+    normalise,
+    type_name,
 )
 
 __all__ = [

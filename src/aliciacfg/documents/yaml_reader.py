@@ -33,15 +33,9 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
-from aliciacfg.documents import values as json_values
-from aliciacfg.documents.values import (
-    MAX_DEPTH,
-    Json,
-    encode,
-    equal,
-    escape,
-    parse_pointer,
-)
+from aliciacfg.documents import pointers
+from aliciacfg.documents.pointers import escape, parse_pointer
+from aliciacfg.documents.values import MAX_DEPTH, Json, encode, equal
 from aliciacfg.errors import SourceError, SourceProblem
 
 # A file's own nodes are bounded by its size; only aliases can make much out of little.
@@ -627,7 +621,7 @@ class _Edit:
         text = self._text
         for start, end, new in sorted(pieces, reverse=True):
             text = text[:start] + new + text[end:]
-        return self._proven(text, json_values.replace_strings(self._value, wanted))
+        return self._proven(text, pointers.replace_strings(self._value, wanted))
 
     def _string_piece(self, value: str, shared: set[int]) -> tuple[int, int, str]:
         """Where the scalar at the pointer stands in the text, and what is to stand there instead."""

@@ -13,7 +13,8 @@ from typing import Any, cast
 import msgspec
 
 from aliciacfg import http
-from aliciacfg.api.answers import ConfigAnswer, Failure, PickedAnswer
+from aliciacfg.api.answers import ConfigAnswer, PickedAnswer
+from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import ErrorCode
 from aliciacfg.http.server import JSON, MEDIA_TYPES, MERGE_PATCH, STATUS

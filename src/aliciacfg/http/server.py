@@ -23,18 +23,10 @@ import structlog
 from aiohttp import hdrs, web
 
 from aliciacfg import documents
-from aliciacfg.api.answers import (
-    MAX_REQUEST_ID_BYTES,
-    Answer,
-    Caller,
-    Form,
-    GetRequest,
-    Request,
-    WriteRequest,
-    encode_failure,
-    encode_internal,
-    encode_success,
-)
+from aliciacfg.access.caller import Caller
+from aliciacfg.api.encoding import Answer, encode_failure, encode_internal, encode_success
+from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES, Form
+from aliciacfg.api.requests import GetRequest, Request, WriteRequest
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import (
     AliciacfgError,

@@ -12,7 +12,9 @@ from typing import Any, cast
 import msgspec
 
 from aliciacfg import mqtt
-from aliciacfg.api.answers import AppliedReport, Failure, HealthAnswer, UpdateMessage
+from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.bus_messages import AppliedReport, UpdateMessage
+from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.model import names
 from aliciacfg.monitoring.alerts import Alert

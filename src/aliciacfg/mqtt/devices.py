@@ -8,7 +8,7 @@ from itertools import islice
 
 import structlog
 
-from aliciacfg.api.answers import SOURCE
+from aliciacfg.api.fields import SOURCE
 from aliciacfg.documents import JsonObject, decode, encode, type_name
 from aliciacfg.errors import OperationError
 from aliciacfg.mqtt import envelope, topics

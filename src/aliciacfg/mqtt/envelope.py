@@ -4,7 +4,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from aliciacfg.api.answers import MAX_REQUEST_ID_BYTES, SOURCE
+from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES, SOURCE
 from aliciacfg.documents import Json, JsonObject, encode
 
 _TTL_SECONDS = 300

@@ -5,7 +5,9 @@ from time import perf_counter
 
 import structlog
 
-from aliciacfg.api.answers import MAX_REQUEST_ID_BYTES, Caller, encode_failure, encode_internal, encode_success
+from aliciacfg.access.caller import Caller
+from aliciacfg.api.encoding import encode_failure, encode_internal, encode_success
+from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
 from aliciacfg.documents import decode, type_name
 from aliciacfg.errors import (
     Busy,

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from aliciacfg.api.answers import UpdateMessage
+from aliciacfg.api.bus_messages import UpdateMessage
 from aliciacfg.core import outbox
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.model.records import Announcement

@@ -13,7 +13,9 @@ import msgspec
 import structlog
 
 from aliciacfg import documents
-from aliciacfg.api.answers import SOURCE, AppliedReport, HealthAnswer
+from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.bus_messages import AppliedReport
+from aliciacfg.api.fields import SOURCE
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.documents import decode
 from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves

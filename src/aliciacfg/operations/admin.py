@@ -2,36 +2,37 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
 from aliciacfg.access import tokens
 from aliciacfg.access.audit_log import Auditor
 from aliciacfg.access.authorizer import Authorization
+from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import (
-    Answer,
     AuditAnswer,
-    AuditRequest,
-    Caller,
-    KeyAddRequest,
     KeyItem,
-    KeyRemoveRequest,
     KeysAnswer,
     PasswordsAnswer,
     RecipientAnswer,
+    TokenAnswer,
+    TokenItem,
+    TokensAnswer,
+)
+from aliciacfg.api.encoding import Answer
+from aliciacfg.api.requests import (
+    AuditRequest,
+    KeyAddRequest,
+    KeyRemoveRequest,
     RecipientRequest,
     Request,
-    TokenAnswer,
     TokenCreateRequest,
-    TokenItem,
     TokenRevokeRequest,
-    TokensAnswer,
 )
 from aliciacfg.core.configurations import Configurations, check_environment
 from aliciacfg.core.key_rotation import KeyKeeper
-from aliciacfg.core.planner import Origin
-from aliciacfg.documents import JsonObject
+from aliciacfg.core.plan import ChangeContext
 from aliciacfg.errors import (
     Conflict,
     InvalidRequest,
@@ -44,6 +45,7 @@ from aliciacfg.model import names
 from aliciacfg.model.records import AuditEntry, Token, Write
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
+from aliciacfg.sources.broker_accounts import passwords_of
 from aliciacfg.storage.sqlite.store import Store
 
 
@@ -242,8 +244,8 @@ class Administrator:
         return _origin(caller, operation).done(self._clock(), detail=detail)
 
 
-def _origin(caller: Caller, operation: str) -> Origin:
-    return Origin(caller.author, "api", operation=operation, where=caller.where)
+def _origin(caller: Caller, operation: str) -> ChangeContext:
+    return ChangeContext(caller.author, "api", operation=operation, where=caller.where)
 
 
 def _token_item(token: Token) -> TokenItem:
@@ -256,32 +258,3 @@ def _token_item(token: Token) -> TokenItem:
         revoked=token.revoked,
         confirmed=token.confirmed,
     )
-
-
-def passwords_of(configurations: Mapping[str, JsonObject]) -> dict[str, str]:
-    """The passwords that services connect with.
-
-    Args:
-        configurations: Effective configurations by service, secrets in the open.
-
-    Raises:
-        InvalidRequest: A service does not connect under its own name, so that the broker could not prove it.
-    """
-    problems: list[Problem] = []
-    passwords: dict[str, str] = {}
-    for service, document in configurations.items():
-        bus = document.get("mqtt_config")
-        user, password = (bus.get("username"), bus.get("password")) if isinstance(bus, dict) else (None, None)
-        if user != service:
-            problems.append(
-                Problem(
-                    "/mqtt_config/username",
-                    f"{service} connects as {str(user)[:80]!r}; the access list knows a service by its name: "
-                    f"make it {service!r}, or take the key out",
-                )
-            )
-        elif isinstance(password, str):
-            passwords[service] = password
-    if problems:
-        raise InvalidRequest("Services connect under other names than their own", problems)
-    return passwords

@@ -13,7 +13,8 @@ from typing import cast
 import msgspec
 
 from aliciacfg.access.rules import NEEDS, Need
-from aliciacfg.api import answers
+from aliciacfg.api.answers import BatchAnswer, PickedAnswer, WriteAnswer
+from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import ErrorCode
 from aliciacfg.model import names
@@ -42,12 +43,12 @@ _IN_FRONT: JsonObject = {
     "request_id": {"description": "As the request has it.", "anyOf": [{"type": "string"}, {"type": "null"}]},
 }
 _SUCCESSES = {answer.__name__ for row in OPERATIONS if not row.own_status for answer in row.answers} | {
-    answers.PickedAnswer.__name__
+    PickedAnswer.__name__
 }
 # What ``results``, which are encoded already, hold.
 _RESULTS: Mapping[str, tuple[type[msgspec.Struct], ...]] = {
-    answers.BatchAnswer.__name__: (answers.WriteAnswer, answers.Failure),
-    answers.Failure.__name__: (answers.Failure,),
+    BatchAnswer.__name__: (WriteAnswer, Failure),
+    Failure.__name__: (Failure,),
 }
 _WHO: Mapping[Need, str] = {
     "read": "whoever may read the service",

@@ -15,28 +15,24 @@ from msgspec import UNSET
 from aliciacfg import documents
 from aliciacfg.access.audit_log import Auditor
 from aliciacfg.access.authorizer import Authorization
+from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import (
-    Answer,
-    Caller,
     CompareAnswer,
-    CompareRequest,
     DriftAnswer,
     EnvironmentItem,
     EnvironmentsAnswer,
     ExplainAnswer,
     Explained,
-    GetRequest,
     HistoryAnswer,
     HistoryItem,
-    HistoryRequest,
     InstancesAnswer,
     ListAnswer,
     ListItem,
-    ListRequest,
-    Request,
     SchemaAnswer,
     UnchangedAnswer,
 )
+from aliciacfg.api.encoding import Answer
+from aliciacfg.api.requests import CompareRequest, GetRequest, HistoryRequest, ListRequest, Request
 from aliciacfg.core.cache import CachedAnswer
 from aliciacfg.core.composer import Composer
 from aliciacfg.core.configurations import Configurations, check_environment

@@ -8,14 +8,12 @@ from typing import Literal
 
 from aliciacfg.access.audit_log import Auditor
 from aliciacfg.access.authorizer import Authorization
-from aliciacfg.api.answers import (
-    SOURCE,
-    Answer,
-    AppliedReport,
-    Caller,
-    HealthAnswer,
-    Request,
-)
+from aliciacfg.access.caller import Caller
+from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.bus_messages import AppliedReport
+from aliciacfg.api.encoding import Answer
+from aliciacfg.api.fields import SOURCE
+from aliciacfg.api.requests import Request
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.key_rotation import KeyKeeper
 from aliciacfg.core.outbox import service_subject

@@ -8,8 +8,36 @@ from typing import Literal, get_args
 
 import msgspec
 
-from aliciacfg.api import answers
-from aliciacfg.api.answers import MAX_BATCH_BYTES, MAX_REQUEST_ID_BYTES, Answer, Caller, Request
+from aliciacfg.access.caller import Caller
+from aliciacfg.api import requests
+from aliciacfg.api.answers import (
+    ActivateAnswer,
+    AuditAnswer,
+    BatchAnswer,
+    CompareAnswer,
+    ConfigAnswer,
+    DeletedAnswer,
+    DriftAnswer,
+    EnvironmentsAnswer,
+    ExplainAnswer,
+    HealthAnswer,
+    HistoryAnswer,
+    InstancesAnswer,
+    KeysAnswer,
+    ListAnswer,
+    PasswordsAnswer,
+    RecipientAnswer,
+    ReloadAnswer,
+    SchemaAnswer,
+    TokenAnswer,
+    TokensAnswer,
+    UnchangedAnswer,
+    ValidateAnswer,
+    WriteAnswer,
+)
+from aliciacfg.api.encoding import Answer, encode_success
+from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
+from aliciacfg.api.requests import MAX_BATCH_BYTES, Request
 from aliciacfg.documents import Json, JsonObject, escape
 from aliciacfg.errors import InvalidRequest, Problem
 from aliciacfg.operations.admin import Administrator
@@ -179,127 +207,127 @@ async def _health(service: ConfigService, caller: Caller, _name: str, request: R
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
-        "get", "Read one configuration", "service", answers.GetRequest,
-        answers.ConfigAnswer | answers.UnchangedAnswer, _read(Reader.get), "GET", "/config/{target}",
+        "get", "Read one configuration", "service", requests.GetRequest,
+        ConfigAnswer | UnchangedAnswer, _read(Reader.get), "GET", "/config/{target}",
         http_only=frozenset({"pointer", "format", "wait_seconds"}),
     ),
     Operation(
-        "set", "Replace one configuration", "service", answers.SetRequest, answers.WriteAnswer,
+        "set", "Replace one configuration", "service", requests.SetRequest, WriteAnswer,
         _write(Writer.set), "PUT", "/config/{target}", body="config", writes=True, creates=True,
     ),
     Operation(
-        "patch", "Apply a merge patch (RFC 7396)", "service", answers.PatchRequest, answers.WriteAnswer,
+        "patch", "Apply a merge patch (RFC 7396)", "service", requests.PatchRequest, WriteAnswer,
         _write(Writer.patch), "PATCH", "/config/{target}", body="patch", writes=True, creates=True,
     ),
     Operation(
-        "unset", "Drop one run-time change", "service", answers.UnsetRequest, answers.WriteAnswer,
+        "unset", "Drop one run-time change", "service", requests.UnsetRequest, WriteAnswer,
         _write(Writer.unset), "POST", "/config/{target}/unset", body="fields", writes=True,
     ),
     Operation(
-        "delete", "Drop all run-time changes", "service", answers.WriteRequest,
-        answers.WriteAnswer | answers.DeletedAnswer, _write(Writer.delete), "DELETE", "/config/{target}", writes=True,
+        "delete", "Drop all run-time changes", "service", requests.WriteRequest,
+        WriteAnswer | DeletedAnswer, _write(Writer.delete), "DELETE", "/config/{target}", writes=True,
     ),
     Operation(
-        "validate", "Check a configuration", "service", answers.ValidateRequest, answers.ValidateAnswer,
+        "validate", "Check a configuration", "service", requests.ValidateRequest, ValidateAnswer,
         _write(Writer.validate), "POST", "/config/validate", body="fields",
     ),
     Operation(
-        "schema", "Read a service's JSON Schema", "service", answers.Request, answers.SchemaAnswer,
+        "schema", "Read a service's JSON Schema", "service", requests.Request, SchemaAnswer,
         _read(Reader.schema), "GET", "/config/schema/{target}",
     ),
     Operation(
-        "list", "List the configurations", None, answers.ListRequest, answers.ListAnswer,
+        "list", "List the configurations", None, requests.ListRequest, ListAnswer,
         _read_all(Reader.list), "GET", "/configs",
     ),
     Operation(
-        "batch", "Carry out several writes in one transaction", None, answers.BatchRequest, answers.BatchAnswer,
+        "batch", "Carry out several writes in one transaction", None, requests.BatchRequest, BatchAnswer,
         _write_all(Writer.batch), "POST", "/configs/batch", body="fields", writes=True,
-        items=("updates", answers.BatchUpdate), max_bytes=MAX_BATCH_BYTES,
+        items=("updates", requests.BatchUpdate), max_bytes=MAX_BATCH_BYTES,
     ),
     Operation(
-        "history", "List the revisions of one configuration", "service", answers.HistoryRequest,
-        answers.HistoryAnswer, _read(Reader.history), "GET", "/config/{target}/history",
+        "history", "List the revisions of one configuration", "service", requests.HistoryRequest,
+        HistoryAnswer, _read(Reader.history), "GET", "/config/{target}/history",
     ),
     Operation(
-        "rollback", "Go back to an old revision", "service", answers.RollbackRequest, answers.WriteAnswer,
+        "rollback", "Go back to an old revision", "service", requests.RollbackRequest, WriteAnswer,
         _write(Writer.rollback), "POST", "/config/{target}/rollback", body="fields", writes=True, creates=True,
     ),
     Operation(
-        "explain", "Say where each value comes from", "service", answers.Request, answers.ExplainAnswer,
+        "explain", "Say where each value comes from", "service", requests.Request, ExplainAnswer,
         _read(Reader.explain), "GET", "/config/{target}/explain",
     ),
     Operation(
-        "compare", "Compare environments or revisions", "service", answers.CompareRequest, answers.CompareAnswer,
+        "compare", "Compare environments or revisions", "service", requests.CompareRequest, CompareAnswer,
         _read(Reader.compare), "GET", "/config/compare/{target}",
     ),
     Operation(
-        "environments", "List the environments", None, answers.Request, answers.EnvironmentsAnswer,
+        "environments", "List the environments", None, requests.Request, EnvironmentsAnswer,
         _read_all(Reader.environments), "GET", "/environments",
     ),
     Operation(
-        "activate", "Make an environment the active one", "environment", answers.ActivateRequest,
-        answers.ActivateAnswer, _write(Writer.activate), "POST", "/environments/{target}/activate", body="fields",
+        "activate", "Make an environment the active one", "environment", requests.ActivateRequest,
+        ActivateAnswer, _write(Writer.activate), "POST", "/environments/{target}/activate", body="fields",
         writes=True,
     ),
     Operation(
-        "reload", "Read the files again", None, answers.ReloadRequest, answers.ReloadAnswer,
+        "reload", "Read the files again", None, requests.ReloadRequest, ReloadAnswer,
         _write_all(Writer.reload), "POST", "/reload", body="fields", writes=True,
     ),
     Operation(
-        "instances", "List the running copies of a service", "service", answers.Request, answers.InstancesAnswer,
+        "instances", "List the running copies of a service", "service", requests.Request, InstancesAnswer,
         _read(Reader.instances), "GET", "/config/{target}/instances",
     ),
     Operation(
-        "drift", "List what is not as it should be", None, answers.Request, answers.DriftAnswer,
+        "drift", "List what is not as it should be", None, requests.Request, DriftAnswer,
         _read_all(Reader.drift), "GET", "/drift",
     ),
     Operation(
-        "recipient", "Set the key that a service's secrets are sealed to", "service", answers.RecipientRequest,
-        answers.RecipientAnswer, _administer(Administrator.recipient), "PUT", "/config/{target}/recipient",
+        "recipient", "Set the key that a service's secrets are sealed to", "service", requests.RecipientRequest,
+        RecipientAnswer, _administer(Administrator.recipient), "PUT", "/config/{target}/recipient",
         body="fields", writes=True,
     ),
     Operation(
-        "audit", "List what was done and refused", None, answers.AuditRequest, answers.AuditAnswer,
+        "audit", "List what was done and refused", None, requests.AuditRequest, AuditAnswer,
         _administer_all(Administrator.audit), "GET", "/audit",
     ),
     Operation(
-        "health", "How the daemon is", None, answers.Request, answers.HealthAnswer,
+        "health", "How the daemon is", None, requests.Request, HealthAnswer,
         _health, "GET", "/health", own_status=True,
     ),
 )  # fmt: skip
 
 LOCAL_OPERATIONS: tuple[Operation, ...] = (
     _local(
-        "token_create", "Make a token", answers.TokenCreateRequest, answers.TokenAnswer,
+        "token_create", "Make a token", requests.TokenCreateRequest, TokenAnswer,
         Administrator.token_create, writes=True,
     ),
     _local(
-        "token_list", "List the tokens", answers.Request, answers.TokensAnswer,
+        "token_list", "List the tokens", requests.Request, TokensAnswer,
         Administrator.token_list, writes=False,
     ),
     _local(
-        "token_revoke", "Take a token back", answers.TokenRevokeRequest, answers.TokensAnswer,
+        "token_revoke", "Take a token back", requests.TokenRevokeRequest, TokensAnswer,
         Administrator.token_revoke, writes=True,
     ),
     _local(
-        "keys_show", "Show the sealing keys", answers.Request, answers.KeysAnswer,
+        "keys_show", "Show the sealing keys", requests.Request, KeysAnswer,
         Administrator.keys_show, writes=False,
     ),
     _local(
-        "keys_rotate", "Seal everything with a fresh key", answers.Request, answers.KeysAnswer,
+        "keys_rotate", "Seal everything with a fresh key", requests.Request, KeysAnswer,
         Administrator.keys_rotate, writes=True,
     ),
     _local(
-        "keys_add", "Take a key for opening", answers.KeyAddRequest, answers.KeysAnswer,
+        "keys_add", "Take a key for opening", requests.KeyAddRequest, KeysAnswer,
         Administrator.keys_add, writes=True,
     ),
     _local(
-        "keys_remove", "Forget a key", answers.KeyRemoveRequest, answers.KeysAnswer,
+        "keys_remove", "Forget a key", requests.KeyRemoveRequest, KeysAnswer,
         Administrator.keys_remove, writes=True,
     ),
     _local(
-        "broker_passwords", "Tell the passwords that services connect to the broker with", answers.Request,
-        answers.PasswordsAnswer, Administrator.broker_passwords, writes=False,
+        "broker_passwords", "Tell the passwords that services connect to the broker with", requests.Request,
+        PasswordsAnswer, Administrator.broker_passwords, writes=False,
     ),
 )  # fmt: skip
 """What only whoever may write the data directory can ask for, through the daemon's socket there."""
@@ -309,4 +337,4 @@ BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in (
 
 def encode_answer(operation: Operation, answer: Answer, request_id: str | None) -> bytes:
     """The whole answer of an operation."""
-    return answer.body if operation.own_status else answers.encode_success(answer.body, request_id)
+    return answer.body if operation.own_status else encode_success(answer.body, request_id)

@@ -14,35 +14,36 @@ from msgspec import UNSET, Raw, UnsetType
 from aliciacfg import documents
 from aliciacfg.access.audit_log import Auditor
 from aliciacfg.access.authorizer import Authorization
+from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import (
+    ActivateAnswer,
+    BatchAnswer,
+    DeletedAnswer,
+    ReloadAnswer,
+    ValidateAnswer,
+    WriteAnswer,
+)
+from aliciacfg.api.encoding import Answer, encode_failure, encode_success
+from aliciacfg.api.requests import (
     MAX_BATCH_BYTES,
     MAX_BATCH_UPDATES,
-    ActivateAnswer,
     ActivateRequest,
-    Answer,
-    BatchAnswer,
     BatchRequest,
     BatchUpdate,
-    Caller,
-    DeletedAnswer,
     PatchRequest,
-    ReloadAnswer,
     ReloadRequest,
     Request,
     RollbackRequest,
     SetRequest,
     UnsetRequest,
-    ValidateAnswer,
     ValidateRequest,
-    WriteAnswer,
     WriteRequest,
-    encode_failure,
-    encode_success,
 )
 from aliciacfg.core.composer import Effective, redacted
 from aliciacfg.core.configurations import Configurations, check_environment
 from aliciacfg.core.file_changes import as_problems
-from aliciacfg.core.planner import Origin, Plan, Planner, difference, sealed_document
+from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.planner import Planner, difference
 from aliciacfg.core.state import Entry, Key
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import (
@@ -61,6 +62,7 @@ from aliciacfg.errors import (
 )
 from aliciacfg.model import names
 from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.sealing.sealed_documents import sealed_document
 
 # As whom a service connects to the broker, which proves by it who asks; and whom it tells its password.
 _IDENTITY = tuple(f"/mqtt_config/{name}" for name in ("username", "password", "host", "port", "tls_enabled"))
@@ -236,7 +238,7 @@ class Writer:
         """Make an environment the active one, if every service of it is valid."""
         names.check_environment(environment)
         previous = self._configurations.active
-        origin = Origin(caller.author, "activation", request.comment, operation="activate", where=caller.where)
+        origin = ChangeContext(caller.author, "activation", request.comment, operation="activate", where=caller.where)
         outcome = await self._configurations.activate(environment, origin, dry_run=request.dry_run)
         verb = "would be" if request.dry_run else "is"
         told = (
@@ -258,7 +260,9 @@ class Writer:
     async def reload(self, caller: Caller, request: ReloadRequest) -> Answer:
         """Read the files now, and carry out the migrations that schemas wait for if asked to."""
         migrate = (
-            Origin(caller.author, "migration", operation="reload", where=caller.where) if request.migrate else None
+            ChangeContext(caller.author, "migration", operation="reload", where=caller.where)
+            if request.migrate
+            else None
         )
         try:
             outcome = await self._configurations.reload(dry_run=request.dry_run, migrate=migrate)
@@ -304,7 +308,7 @@ class Writer:
             base = planner.composer.base(*key)
             effective = planner.composer.effective(*key, base)
             overlay: JsonObject | None = None if configurations.defines(key) else {}
-            origin = Origin(service, "registration", operation="register", where="mqtt")
+            origin = ChangeContext(service, "registration", operation="register", where="mqtt")
             planner.change(plan, key, effective=effective, overlay=overlay, origin=origin, announce=True)
             done = configurations.submit(plan)
         await done
@@ -337,7 +341,7 @@ class Writer:
         request: WriteRequest,
         wanted: Wanted,
         *,
-        origin: Origin,
+        origin: ChangeContext,
         held: bool = True,
     ) -> _Planned:
         """Add to a plan what makes ``wanted`` the configuration, or nothing if it is refused."""
@@ -411,7 +415,7 @@ class Writer:
                 wanted = self._patched(key, update.patch)
             else:
                 raise InvalidRequest(f"The update of {update.service} has to hold either config or patch.")
-            origin = Origin(caller.author, "api", request.comment, operation="batch", where=caller.where)
+            origin = ChangeContext(caller.author, "api", request.comment, operation="batch", where=caller.where)
             return self._plan(caller, plan, key, write, wanted, origin=origin)
         except OperationError as error:
             if isinstance(error, Unauthorized | Forbidden):
@@ -571,9 +575,9 @@ async def _nothing() -> None:
     """What a trial run waits for."""
 
 
-def _origin(caller: Caller, request: WriteRequest, operation: str) -> Origin:
+def _origin(caller: Caller, request: WriteRequest, operation: str) -> ChangeContext:
     cause = "rollback" if operation == "rollback" else "api"
-    return Origin(caller.author, cause, request.comment, operation=operation, where=caller.where)
+    return ChangeContext(caller.author, cause, request.comment, operation=operation, where=caller.where)
 
 
 def _message(before: Entry, after: Entry, *, dry_run: bool) -> str:

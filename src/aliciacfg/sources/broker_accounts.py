@@ -7,7 +7,8 @@ from pathlib import Path
 
 from msgspec import UNSET
 
-from aliciacfg.documents import escape, find, yaml_reader
+from aliciacfg.documents import JsonObject, escape, find, yaml_reader
+from aliciacfg.errors import InvalidRequest, Problem
 from aliciacfg.model import names
 from aliciacfg.sources.layers import Environment, is_secrets_file
 
@@ -103,3 +104,32 @@ def _password(environment: Environment, service: str, *, only_secrets: bool = Fa
         if counts and password is not UNSET:
             return password if isinstance(password, str) else None
     return None
+
+
+def passwords_of(configurations: Mapping[str, JsonObject]) -> dict[str, str]:
+    """The passwords that services connect with.
+
+    Args:
+        configurations: Effective configurations by service, secrets in the open.
+
+    Raises:
+        InvalidRequest: A service does not connect under its own name, so that the broker could not prove it.
+    """
+    problems: list[Problem] = []
+    passwords: dict[str, str] = {}
+    for service, document in configurations.items():
+        bus = document.get("mqtt_config")
+        user, password = (bus.get("username"), bus.get("password")) if isinstance(bus, dict) else (None, None)
+        if user != service:
+            problems.append(
+                Problem(
+                    "/mqtt_config/username",
+                    f"{service} connects as {str(user)[:80]!r}; the access list knows a service by its name: "
+                    f"make it {service!r}, or take the key out",
+                )
+            )
+        elif isinstance(password, str):
+            passwords[service] = password
+    if problems:
+        raise InvalidRequest("Services connect under other names than their own", problems)
+    return passwords

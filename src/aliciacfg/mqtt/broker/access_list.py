@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import structs
 
+from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Access
-from aliciacfg.api.answers import SOURCE, Caller
+from aliciacfg.api.fields import SOURCE
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.model import names
 from aliciacfg.mqtt import topics

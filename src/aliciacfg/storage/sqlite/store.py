@@ -37,15 +37,8 @@ from aliciacfg.model.records import (
     Write,
 )
 from aliciacfg.sealing.boxes import key_ids
-from aliciacfg.storage.hash_chain import (
-    START,
-    TORN,
-    Chain,
-    Findings,
-    Misshapen,
-    Verifier,
-    total,
-)
+from aliciacfg.storage.hash_chain import START, TORN, Chain, Misshapen, total
+from aliciacfg.storage.verifier import Findings, Verifier
 
 T = TypeVar("T")
 

@@ -1,0 +1,146 @@
+"""``environments/access.yaml``: read, checked, resolved."""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
+from aliciacfg.access.rules import FILE, NOBODY, Access, Grants
+from aliciacfg.documents import Json, JsonObject, escape, type_name, yaml_reader
+from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.model import names
+
+_TOP_KEYS = ("groups", "services", "admins", "users")
+_RULE_KEYS = ("read", "write", "secrets")
+_PLAINTEXT = "plaintext"
+_ALLOWED_KEYS = ("allowed_services", "allowed_groups")
+
+
+def load(text: str, *, services: Collection[str], file: str = FILE) -> Access:
+    """Read the rules.
+
+    They are enforced whatever the file says, an empty one too: a file emptied by accident must not open the home.
+
+    Args:
+        text: The file.
+        services: Every service of the environment files, in any environment.
+        file: Its name in problems.
+
+    Raises:
+        SourceError: With every problem, each with its line and what to do.
+    """
+    return _Reader(yaml_reader.load(text, file=file), file, services).read()
+
+
+class _Reader:
+    """Reads one file and collects what is wrong with it."""
+
+    def __init__(self, document: yaml_reader.YamlDocument, file: str, services: Collection[str]) -> None:
+        self._document = document
+        self._file = file
+        self._services = services
+        self._problems: list[SourceProblem] = []
+        self._known: set[str] = set()
+        self._groups: dict[str, frozenset[str]] = {}
+        self._plaintext: set[str] = set()
+
+    def read(self) -> Access:
+        top = self._mapping(self._document.value, "", _TOP_KEYS)
+        admins = self._requesters(top.get("admins"), "/admins")
+        users = self._requesters(top.get("users"), "/users")
+        self._known = {*self._services, *admins, *users}
+        for name, members in self._mapping(top.get("groups"), "/groups").items():
+            self._groups[name] = frozenset(self._members(members, f"/groups/{escape(name)}"))
+        granted = {
+            name: self._grants(name, rule, f"/services/{escape(name)}")
+            for name, rule in self._mapping(top.get("services"), "/services").items()
+            if self._is_service(name)
+        }
+        if self._problems:
+            raise SourceError(sorted(self._problems, key=lambda problem: problem.line or 0))
+        services = {name: granted.get(name, NOBODY) for name in sorted(self._services)}
+        return Access(
+            services=services,
+            admins=frozenset(admins),
+            users=frozenset(users),
+            plaintext=frozenset(self._plaintext),
+            enforced=True,
+        )
+
+    def _grants(self, service: str, value: Json, pointer: str) -> Grants:
+        rule = self._mapping(value, pointer, _RULE_KEYS)
+        how = rule.get("secrets")
+        if how == _PLAINTEXT:
+            self._plaintext.add(service)
+        elif how is not None:
+            self._wrong(f"{pointer}/secrets", f"expected {_PLAINTEXT!r}, or leave it out: secrets are sealed or hidden")
+        writers = self._allowed(rule.get("write"), f"{pointer}/write")
+        return Grants(self._allowed(rule.get("read"), f"{pointer}/read") | writers, writers)
+
+    def _allowed(self, value: Json, pointer: str) -> frozenset[str]:
+        rule = self._mapping(value, pointer, _ALLOWED_KEYS)
+        allowed = set(self._members(rule.get("allowed_services"), f"{pointer}/allowed_services"))
+        for place, group in self._strings(rule.get("allowed_groups"), f"{pointer}/allowed_groups"):
+            if group in self._groups:
+                allowed |= self._groups[group]
+            else:
+                self._wrong(place, f"there is no group {group!r}; {_nearest(group, self._groups, 'add it to groups')}")
+        return frozenset(allowed)
+
+    def _is_service(self, name: str) -> bool:
+        if name in self._services:
+            return True
+        remedy = _nearest(name, self._services, "define it there, or take it out here")
+        self._wrong(f"/services/{escape(name)}", f"no environment file has a service {name!r}; {remedy}")
+        return False
+
+    def _members(self, value: Json, pointer: str) -> list[str]:
+        found = self._strings(value, pointer)
+        for place, name in found:
+            if name not in self._known:
+                remedy = _nearest(name, self._known, "correct it, or add it to users")
+                self._wrong(place, f"{name!r} is no service of the environment files and not under users; {remedy}")
+        return [name for _, name in found]
+
+    def _requesters(self, value: Json, pointer: str) -> list[str]:
+        found = self._strings(value, pointer)
+        for place, name in found:
+            if problem := names.requester_problem(name):
+                self._wrong(place, problem)
+        return [name for _, name in found]
+
+    def _strings(self, value: Json, pointer: str) -> list[tuple[str, str]]:
+        """The strings of a list, each with its place."""
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self._wrong(pointer, f"found {type_name(value)} at {pointer}; expected a list of names")
+            return []
+        found: list[tuple[str, str]] = []
+        for index, item in enumerate(value):
+            place = f"{pointer}/{index}"
+            if isinstance(item, str):
+                found.append((place, item))
+            else:
+                self._wrong(place, f"found {type_name(item)}; expected a name")
+        return found
+
+    def _mapping(self, value: Json, pointer: str, keys: tuple[str, ...] = ()) -> JsonObject:
+        """A mapping; with ``keys``, one that has no others. What is left empty is null in YAML and says nothing."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self._wrong(pointer, f"found {type_name(value)} at {pointer or 'the top'}; expected a mapping")
+            return {}
+        for key in (key for key in value if keys and key not in keys):
+            remedy = _nearest(key, keys, f"expected one of {', '.join(keys)}")
+            self._wrong(f"{pointer}/{escape(key)}", f"{key!r} is not known here; {remedy}")
+        return value
+
+    def _wrong(self, pointer: str, message: str) -> None:
+        self._problems.append(SourceProblem(self._file, self._document.lines.get(pointer), message, pointer))
+
+
+def _nearest(name: str, candidates: Iterable[str], otherwise: str) -> str:
+    """What somebody who wrote ``name`` may have meant, or what else to do."""
+    # Long names are no typing errors, and comparing them takes quadratic time.
+    near = get_close_matches(name[:80], candidates, n=1, cutoff=0.75)
+    return f"did you mean {near[0]!r}?" if near else otherwise

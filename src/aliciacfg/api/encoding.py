@@ -1,0 +1,86 @@
+"""Answers and failures as they leave the daemon."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from aliciacfg.api.fields import Form
+from aliciacfg.documents import encode
+from aliciacfg.errors import BatchRefused, Conflict, ErrorCode, OperationError, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An operation's encoded answer.
+
+    Attributes:
+        body: A JSON object without ``status`` and ``request_id``; in another ``form`` the whole answer.
+        etag: Opaque; of answers that show one configuration.
+        created: The configuration did not exist before.
+        form: What ``body`` is.
+    """
+
+    body: bytes
+    etag: str | None = None
+    created: bool = False
+    form: Form = "json"
+
+    @classmethod
+    def of(cls, fields: msgspec.Struct) -> "Answer":
+        """An answer that has no etag: the fields as JSON."""
+        return cls(encode(fields))
+
+
+Results = Annotated[list[msgspec.Raw], Meta(description="Of an atomic batch: the answer to each update, in order.")]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Every refusal, over every transport."""
+
+    status: Literal["error"]
+    code: ErrorCode
+    message: str
+    problems: list[Problem]
+    request_id: str | None
+    revision: int | UnsetType = UNSET
+    checksum: str | UnsetType = UNSET
+    results: (
+        Annotated[list[msgspec.Raw], Meta(description="Of an atomic batch: one answer for each update.")] | UnsetType
+    ) = UNSET
+    applied: int | UnsetType = UNSET
+    failed: int | UnsetType = UNSET
+
+
+def encode_success(body: bytes, request_id: str | None) -> bytes:
+    """Put ``status`` and ``request_id`` in front of an encoded answer.
+
+    Args:
+        body: A JSON object without these two members.
+        request_id: Echoed.
+    """
+    head = _SUCCESS if request_id is None else b'{"status":"success","request_id":' + encode(request_id)
+    return head + (b"}" if body == b"{}" else b"," + body[1:])
+
+
+_SUCCESS = b'{"status":"success","request_id":null'
+
+
+def encode_failure(error: OperationError, request_id: str | None) -> bytes:
+    """The error object of a refusal."""
+    failure = Failure(
+        status="error", code=error.code, message=error.message, problems=list(error.problems), request_id=request_id
+    )
+    if isinstance(error, Conflict):
+        failure = msgspec.structs.replace(failure, revision=error.revision, checksum=error.checksum)
+    elif isinstance(error, BatchRefused):
+        results = [msgspec.Raw(result) for result in error.results]
+        failure = msgspec.structs.replace(failure, results=results, applied=0, failed=len(results))
+    return encode(failure)
+
+
+def encode_internal(request_id: str | None) -> bytes:
+    """The error object of a failure nobody foresaw: tells nothing."""
+    message = "The daemon failed on this request; its log says why."
+    return encode(Failure(status="error", code="internal", message=message, problems=[], request_id=request_id))

@@ -1,0 +1,21 @@
+"""Fields that requests, answers and messages on the bus share."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+MAX_REQUEST_ID_BYTES = 64
+SOURCE = "config_service"
+
+RequestId = Annotated[str, Meta(description=f"Echoed in the answer; at most {MAX_REQUEST_ID_BYTES} bytes.")]
+Revision = Annotated[int, Meta(ge=1, le=2**63 - 1, description="1, 2, 3 … per environment and service, never reused.")]
+Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]
+Form = Literal["json", "yaml", "env"]
+Timestamp = Annotated[float, Meta(description="Unix seconds.")]
+DryRun = Annotated[bool, Meta(description="The whole pipeline without a change; answers the difference.")]
+Comment = Annotated[str, Meta(max_length=1024, description="Goes into the history.")]
+AllowBreaking = Annotated[bool, Meta(description="Let keys disappear or change their JSON type.")]
+Difference = Annotated[
+    dict[str, list[dict[str, Any]]],
+    Meta(description="JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***."),
+]

@@ -1,0 +1,42 @@
+"""What differs between two documents, and what that means to a reader."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from aliciacfg.documents.pointers import escape, leaves
+from aliciacfg.documents.values import Json, equal, type_name
+
+Bump = Literal["major", "minor", "patch"]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One leaf that differs between two documents.
+
+    Attributes:
+        pointer: JSON Pointer of the leaf; arrays are leaves, and so are empty objects.
+        bump: What the change means to a reader: ``major`` if the key is gone or has another JSON type,
+            ``minor`` if it is new, ``patch`` if its value differs.
+    """
+
+    pointer: str
+    bump: Bump
+
+
+def changes(old: Json, new: Json, pointer: str = "") -> Iterator[Change]:
+    """Yield every leaf that differs between two documents, in document order."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key, value in old.items():
+            place = f"{pointer}/{escape(key)}"
+            if key in new:
+                yield from changes(value, new[key], place)
+            else:
+                yield from (Change(leaf, "major") for leaf, _ in leaves(value, place))
+        for key, value in new.items():
+            if key not in old:
+                yield from (Change(leaf, "minor") for leaf, _ in leaves(value, f"{pointer}/{escape(key)}"))
+    elif type_name(old) != type_name(new):
+        yield Change(pointer, "major")
+    elif not equal(old, new):
+        yield Change(pointer, "patch")

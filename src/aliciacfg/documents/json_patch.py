@@ -1,0 +1,73 @@
+"""JSON Patch (RFC 6902)."""
+
+from typing import Any, cast
+
+import jsonpatch
+from msgspec import UnsetType
+
+from aliciacfg.documents.pointers import find, parse_pointer
+from aliciacfg.documents.values import Json, JsonObject, equal, type_name
+from aliciacfg.errors import InvalidRequest
+
+
+def json_patch(old: JsonObject, new: JsonObject) -> list[JsonObject]:
+    """The JSON Patch (RFC 6902) that turns ``old`` into ``new``."""
+    return jsonpatch.make_patch(old, new).patch
+
+
+def json_patch_problem(operations: Json) -> str | None:
+    """Why a value is no JSON Patch (RFC 6902 §3, §4), or None if it is one."""
+    if not isinstance(operations, list):
+        return f"found {type_name(operations)}; expected a list of operations"
+    found = ((number, operation_problem(operation)) for number, operation in enumerate(operations))
+    return next((f"operation {number}: {problem}" for number, problem in found if problem), None)
+
+
+def operation_problem(operation: Json) -> str | None:
+    """Why a value is no operation of a JSON Patch (RFC 6902 §4), or None if it is one."""
+    try:
+        # Whatever it is: that it may be something else is what is found out.
+        (known,) = jsonpatch.JsonPatch([cast("Any", operation)]).patch
+    except _JSON_PATCH_ERRORS as error:
+        return str(error)
+    if known["op"] in _WITH_VALUE and "value" not in known:
+        return f"{known['op']} has no value"
+    if known["op"] not in _WITH_FROM:
+        return None
+    # At this the library looks only when it applies it.
+    if not isinstance(known.get("from"), str):
+        return f"{known['op']} has no 'from', a JSON Pointer"
+    try:
+        parse_pointer(known["from"])
+    except InvalidRequest as error:
+        return error.message
+    return None
+
+
+def apply_json_patch(document: Json, operations: list[JsonObject]) -> Json:
+    """A copy of a document with a JSON Patch (RFC 6902) applied, all of it or none.
+
+    Raises:
+        InvalidRequest: It is no JSON Patch, or does not apply; says which operation.
+    """
+    if problem := json_patch_problem(list(operations)):
+        raise InvalidRequest(f"This is no JSON Patch: {problem}.")
+    for number, operation in enumerate(operations):
+        try:
+            if operation["op"] == "test" and not _holds(document, operation):
+                raise jsonpatch.JsonPatchTestFailed("the value is another one")
+            document = jsonpatch.apply_patch(document, [operation])
+        except _JSON_PATCH_ERRORS as error:
+            raise InvalidRequest(f"Operation {number} of the JSON Patch does not apply: {error}.") from error
+    return document
+
+
+def _holds(document: Json, operation: JsonObject) -> bool:
+    """Whether a ``test`` holds as JSON has it: the library compares as Python does, where ``true`` is ``1``."""
+    found = find(document, str(operation["path"]))
+    return isinstance(found, UnsetType) or equal(found, operation["value"])
+
+
+_WITH_VALUE = frozenset({"add", "replace", "test"})
+_WITH_FROM = frozenset({"move", "copy"})
+_JSON_PATCH_ERRORS = (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError, ValueError)
