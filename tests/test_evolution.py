@@ -124,7 +124,7 @@ async def test_a_refused_schema_is_refused_over_restarts_until_it_is_mended(home
             assert core.parts.configurations.degraded is not None
             await change(core, mode=f"any {start}")
             assert await core.settings("one") == {"timeout": 30, "mode": f"any {start}"}
-            core.parts.patrol.compare_files(core.parts.configurations.stamps or {})
+            core.parts.drift_checks.compare_files(core.parts.configurations.stamps or {})
             assert [item.subject for item in core.parts.drift.items] == [FILE]
             await refused(core)
     async with home.core() as core:
@@ -132,7 +132,7 @@ async def test_a_refused_schema_is_refused_over_restarts_until_it_is_mended(home
         await core.ask("reload")
         assert core.standing == {}
         assert core.parts.configurations.degraded is None
-        core.parts.patrol.compare_files(core.parts.configurations.stamps or {})
+        core.parts.drift_checks.compare_files(core.parts.configurations.stamps or {})
         assert core.parts.drift.items == []
 
 

@@ -447,8 +447,8 @@ async def change(core: Core, service: str = "one", environment: str = "dev", **s
 
 
 async def rows(core: Core) -> list[str]:
-    """The rows that a look of the patrol finds."""
-    await core.parts.patrol.verify()
+    """The rows that a verification finds."""
+    await core.parts.drift_checks.verify()
     return [item["subject"] for item in (await core.ask("drift"))["drift"] if item["kind"] == "row"]
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import structlog
 
-from aliciacfg.access.audit_log import Auditor
-from aliciacfg.access.authorizer import Authorization
+from aliciacfg.access.audit_log import AuditLog
+from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.configurations import Configurations, asks_to_move
-from aliciacfg.core.drift_checks import Patrol
-from aliciacfg.core.key_rotation import KeyKeeper
-from aliciacfg.core.views import Delivery
+from aliciacfg.core.drift_checks import DriftChecks
+from aliciacfg.core.key_rotation import KeyRotation
+from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import KeyFileError, SettingsError, SourceError, SourceProblem
 from aliciacfg.monitoring.alerts import Alert, Alerts
@@ -54,8 +54,8 @@ class Core:
     store: Store
     writer: asyncio.Task[None]
     configurations: Configurations
-    auditor: Auditor
-    patrol: Patrol
+    audit_log: AuditLog
+    drift_checks: DriftChecks
     service: ConfigService
     session: str
 
@@ -82,9 +82,9 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         # Only a guard against an older database in this one's place; it is tried again at the next start.
         _log.warning("key_file_not_marked", reason=str(error))
     writer = asyncio.create_task(store.write_forever(), name="store-writer")
-    auditor = Auditor(store, time.time)
+    audit_log = AuditLog(store, time.time)
     try:
-        authorization = Authorization(await store.tokens(), alerts=alerts, clock=time.time)
+        authorizer = Authorizer(await store.tokens(), alerts=alerts, clock=time.time)
         recipients = {
             item.service: PublicKey.parse(item.public_key) for item in await store.recipients() if item.public_key
         }
@@ -94,8 +94,8 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
             chain=chain,
             cache=AnswerCache(ttl_seconds=settings.cache_ttl_seconds),
             alerts=alerts,
-            authorization=authorization,
-            delivery=Delivery(keyring, recipients),
+            authorizer=authorizer,
+            views=Views(keyring, recipients),
             load_sources=lambda: load_sources(settings),
             max_config_bytes=settings.max_config_bytes,
             max_services=settings.max_services,
@@ -114,20 +114,20 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
             alerts=alerts,
             drift=drift,
             instances=instances,
-            authorization=authorization,
-            auditor=auditor,
+            authorizer=authorizer,
+            audit_log=audit_log,
             keys=keys,
-            keeper=KeyKeeper(configurations, store=store, keyring=keyring, clock=time.time),
+            key_rotation=KeyRotation(configurations, store=store, keyring=keyring, clock=time.time),
             metrics=Metrics(operations=BY_NAME, version=VERSION),
             instance=data.instance,
         )
-        patrol = Patrol(
+        drift_checks = DriftChecks(
             configurations=configurations, store=store, alerts=alerts, drift=drift, instances=instances, label=_label
         )
         session = keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex()
-        yield Core(alerts, drift, store, writer, configurations, auditor, patrol, service, session)
+        yield Core(alerts, drift, store, writer, configurations, audit_log, drift_checks, service, session)
     finally:
-        auditor.flush()
+        audit_log.flush()
         await store.close()
         await asyncio.wait({writer})
         await store.release()

@@ -148,13 +148,13 @@ async def _run(
         watcher = FileWatcher(
             lambda: loader.stamp_files(source_paths(settings)),
             lambda: _take_files(core.configurations),
-            on_settled=core.patrol.compare_files,
+            on_settled=core.drift_checks.compare_files,
             again=lambda: core.configurations.retry_files,
         )
         await core.configurations.start(settings.environment)
         if settings.admin_token_file is not None:
             await core.service.admin.admit(admin_token(Path(settings.admin_token_file)))
-        if not core.service.authorization.access.enforced:
+        if not core.service.authorizer.access.enforced:
             if settings.protected_mode != "off":
                 check_protected(settings, address)
             else:
@@ -205,8 +205,8 @@ async def _run(
 
         others = [
             watcher.run(),
-            core.patrol.run(),
-            core.auditor.run(),
+            core.drift_checks.run(),
+            core.audit_log.run(),
             say_ready(),
             _reload_forever(hangup, certificate, core.configurations),
         ]

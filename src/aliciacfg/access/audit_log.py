@@ -23,7 +23,7 @@ _NOBODY = "anonymous"
 _Kind = tuple[str, ...]
 
 
-class Auditor:
+class AuditLog:
     """Writes entries; many refusals of one kind become one entry a minute, so that nobody can fill the disk.
 
     Of somebody who proved a name, a kind is an operation on a service; of everybody else, where he came from.

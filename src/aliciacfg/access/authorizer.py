@@ -13,7 +13,7 @@ from aliciacfg.model.records import Role, Token
 from aliciacfg.monitoring.alerts import Alerts
 
 
-class Authorization:
+class Authorizer:
     """Decides, from what is in force at the moment.
 
     Attributes:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from aliciacfg import documents
-from aliciacfg.access.authorizer import Authorization
+from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.api.answers import ConfigAnswer, Migration
 from aliciacfg.api.bus_messages import UpdateMessage
 from aliciacfg.api.encoding import Answer
@@ -41,7 +41,7 @@ from aliciacfg.core.plan import ChangeContext, Plan, Problems
 from aliciacfg.core.planner import Planner, difference
 from aliciacfg.core.schema_changes import Evolution, Evolver, Waiting
 from aliciacfg.core.state import Entry, Key, State
-from aliciacfg.core.views import Delivery
+from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import (
     NotFound,
@@ -126,8 +126,8 @@ class Configurations:
         chain: Chain,
         cache: AnswerCache,
         alerts: Alerts,
-        authorization: Authorization,
-        delivery: Delivery,
+        authorizer: Authorizer,
+        views: Views,
         load_sources: Callable[[], Sources],
         max_config_bytes: int,
         max_services: int,
@@ -137,8 +137,8 @@ class Configurations:
         self._keyring = keyring
         self._chain = chain
         self._alerts = alerts
-        self._authorization = authorization
-        self.delivery = delivery
+        self._authorizer = authorizer
+        self.views = views
         self._load_sources = load_sources
         self._max_config_bytes = max_config_bytes
         self._max_services = max_services
@@ -231,7 +231,7 @@ class Configurations:
             if moved or not degraded or not any(True for _ in self.state.live(self.active)):
                 raise
             if _RULED in stored:
-                self._authorization.close()
+                self._authorizer.close()
             self._degrade(error)
         await self.settle_announcements()
 
@@ -449,7 +449,7 @@ class Configurations:
 
     def encoded(self, record: Record) -> bytes:
         """The answer to ``get`` for one revision, without ``status`` and ``request_id``; secrets redacted."""
-        return documents.encode(self._config_answer(record, self.delivery.shown(record)))
+        return documents.encode(self._config_answer(record, self.views.shown(record)))
 
     def _config_answer(self, record: Record, config: JsonObject) -> ConfigAnswer:
         return ConfigAnswer(
@@ -465,7 +465,7 @@ class Configurations:
 
     def plaintext(self, record: Record) -> Answer:
         """The answer to ``get`` with secrets in the open; its ETag is another one, as what it shows is."""
-        body = documents.encode(self._config_answer(record, self.delivery.opened(record)))
+        body = documents.encode(self._config_answer(record, self.views.opened(record)))
         return Answer(body, self.etags(record)[1])
 
     def etags(self, record: Record) -> tuple[str, str]:
@@ -475,7 +475,7 @@ class Configurations:
 
     def etag(self, record: Record) -> str:
         """Opaque; covers environment, epoch, revision and how readers see the secrets."""
-        key = self.delivery.recipient(record.service)
+        key = self.views.recipient(record.service)
         reader = "redacted" if key is None else key.key_id
         text = f"{record.environment}/{record.service}/{self.epoch}/{record.revision}/{record.checksum}/{reader}"
         return hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -591,7 +591,7 @@ class Configurations:
             composer=self._make_composer(sources),
             keyring=self._keyring,
             chain=self._chain,
-            show=self.delivery.shown,
+            show=self.views.shown,
             outbox=self.outbox,
             epoch=self.epoch,
             clock=self._clock,
@@ -673,7 +673,7 @@ class Configurations:
         except OperationError:
             self._planner, self._problems, self._defined, self._serving = before
             raise
-        self._authorization.adopt(
+        self._authorizer.adopt(
             adoption.sources.access, {service for listed in adoption.defined.values() for service in listed}
         )
         for environment, services in adoption.undecryptable.items():
@@ -747,7 +747,7 @@ class Configurations:
         await self.submit(plan)
 
     def _announcement(self, record: Record) -> Announcement:
-        shown = self.delivery.shown(record)
+        shown = self.views.shown(record)
         return announce_record(self.outbox, record, shown=shown, epoch=self.epoch, now=self._clock())
 
     def _announces(self, payload: bytes, record: Record) -> bool:
@@ -759,7 +759,7 @@ class Configurations:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return False
         said = (message.environment, message.revision, message.epoch, message.checksum, message.config)
-        shown = self.delivery.shown(record)
+        shown = self.views.shown(record)
         return said == (record.environment, record.revision, self.epoch, record.checksum, shown)
 
     def _environment_message(self, name: str) -> bytes:

@@ -20,7 +20,7 @@ _VERIFY_EVERY = 600
 _MAX_TOLD = 100
 
 
-class Patrol:
+class DriftChecks:
     """Looks now and then."""
 
     def __init__(

@@ -14,7 +14,7 @@ from aliciacfg.sealing.sealed_documents import reseal
 from aliciacfg.storage.sqlite.store import Store
 
 
-class KeyKeeper:
+class KeyRotation:
     """Changes keys, and everything that is sealed with them."""
 
     def __init__(
@@ -94,7 +94,7 @@ class KeyKeeper:
             detail = "none" if key is None else f"key {key.key_id}"
             plan.audit.append(origin.done(self._clock(), service=service, detail=detail))
             await configurations.submit(plan)
-            configurations.delivery.put(service, key)
+            configurations.views.put(service, key)
             configurations.show_anew(service)
             await configurations.settle_announcements()
 

@@ -14,7 +14,7 @@ from aliciacfg.sealing.boxes import REDACTED, Keyring, PublicKey
 from aliciacfg.sealing.sealed_documents import open_record, redact_sealed, sealed_pointers
 
 
-class Delivery:
+class Views:
     """Shows configurations to readers."""
 
     def __init__(self, keyring: Keyring, recipients: Mapping[str, PublicKey]) -> None:

@@ -338,7 +338,7 @@ class HttpAdapter:
             headers = request.headers
             if (
                 request.query_string
-                or self._service.authorization.access.enforced
+                or self._service.authorizer.access.enforced
                 or "Authorization" in headers
                 or headers.get("Host") not in self._good_hosts
                 or "Origin" in headers
@@ -436,7 +436,7 @@ class HttpAdapter:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized("Send a token: Authorization: Bearer acfg_… (aliciacfg token create makes one).")
-        name, role = self._service.authorization.bearer(token.strip())
+        name, role = self._service.authorizer.bearer(token.strip())
         return Caller(name, "http", proven=True, role=role, address=peer, private=private)
 
     def _audit(self, request: web.Request, error: OperationError) -> None:
@@ -446,7 +446,7 @@ class HttpAdapter:
         except Unauthorized:
             caller = Caller(None, "http", address=request.remote)
         operation = request.get(_OPERATION) or f"{request.method} {request.path}"
-        self._service.auditor.refused(caller, operation, request.match_info.get("name"), error)
+        self._service.audit_log.refused(caller, operation, request.match_info.get("name"), error)
 
     def _unless_held(self, request: web.Request, response: web.Response, etag: str | None) -> web.Response:
         """RFC 9110 §13.1.2: what the client has already is not sent again."""
@@ -559,7 +559,7 @@ class HttpAdapter:
         return _json(documents.encode(body), status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        self._service.authorization.check(self._caller(request), "metrics")
+        self._service.authorizer.check(self._caller(request), "metrics")
         body, content_type = self._service.exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
 

@@ -80,7 +80,7 @@ class Requests:
         topic = inbound.response_topic
         if topic is None:
             topic = f"{topics.REPLY}get/{name}"
-        elif self._service.authorization.access.enforced:
+        elif self._service.authorizer.access.enforced:
             # A service may always read its own; answers to it go below its own name.
             if topics.own_answer_topic_problem(topic, name) is not None:
                 return None
@@ -103,7 +103,7 @@ class Requests:
 
     def _answer_topic_problem(self, topic: str, requester: str | None) -> str | None:
         """Why an answer cannot go to a topic that a requester names; once there are rules, only to its own."""
-        if self._service.authorization.access.enforced:
+        if self._service.authorizer.access.enforced:
             return topics.own_answer_topic_problem(topic, requester)
         return topics.answer_topic_problem(topic, self._prefixes)
 
@@ -124,7 +124,7 @@ class Requests:
             named = reply_to
         requester = _requester(operation, request.levels)
         why = None if named is None else self._answer_topic_problem(named, requester)
-        if operation is None and (named is None or (why and self._service.authorization.access.enforced)):
+        if operation is None and (named is None or (why and self._service.authorizer.access.enforced)):
             # Other programs' messages: the bus carries more than requests under alicia/config/. Under rules their
             # answer could come to somebody whom their words name.
             return None
@@ -156,7 +156,7 @@ class Requests:
             if operation is None:
                 raise NotFound(f"There is no operation {request.operation!r}; there are: {', '.join(_OPERATIONS)}.")
             name, requester = _levels(operation, request.levels)
-            proven = self._service.authorization.bus_proves is True and requester is not None
+            proven = self._service.authorizer.bus_proves is True and requester is not None
             caller = Caller(requester, "mqtt", proven=proven)
             known = operation.fields - operation.http_only
             fields = {key: value for key, value in opened.content.items() if key in known}
@@ -168,7 +168,7 @@ class Requests:
             _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.message)
             if isinstance(error, Unauthorized | Forbidden):
                 target = request.levels[0] if request.levels else None
-                self._service.auditor.refused(caller, request.operation, target, error)
+                self._service.audit_log.refused(caller, request.operation, target, error)
             return encode_failure(error, request_id), error.code
         except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the requester is answered
             _log.exception("failed", transport="mqtt", topic=topic)

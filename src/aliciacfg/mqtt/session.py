@@ -252,7 +252,7 @@ class MqttAdapter:
         self._connection = None
         self._probed.set()
         self._probed = asyncio.Event()
-        self._service.authorization.forget_bus()
+        self._service.authorizer.forget_bus()
         self._service.bus_connected = False
         self._forget_devices()
         for marker in self._markers.values():
@@ -561,17 +561,17 @@ class MqttAdapter:
         Raises:
             BrokerUnavailable: The connection is gone.
         """
-        if not self._service.authorization.access.enforced:
-            self._service.authorization.prove_bus(proves=False)
+        if not self._service.authorizer.access.enforced:
+            self._service.authorizer.prove_bus(proves=False)
             return
         self._probe_delivered = False
         with contextlib.suppress(Denied):
             await connection.publish(self._probe_topic, b"")
         await self._marker()
         proves = not self._probe_delivered and not await accepts_anybody(self._address)
-        if proves and not self._service.authorization.bus_proves:
+        if proves and not self._service.authorizer.bus_proves:
             _log.info("access_list_in_force")
-        self._service.authorization.prove_bus(proves=proves)
+        self._service.authorizer.prove_bus(proves=proves)
 
     async def _probe_forever(self, connection: Connection) -> None:
         """An access list may be loaded, or taken away, while the connection stands."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from aliciacfg.access import tokens
-from aliciacfg.access.audit_log import Auditor
-from aliciacfg.access.authorizer import Authorization
+from aliciacfg.access.audit_log import AuditLog
+from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import (
     AuditAnswer,
@@ -31,7 +31,7 @@ from aliciacfg.api.requests import (
     TokenRevokeRequest,
 )
 from aliciacfg.core.configurations import Configurations, check_environment
-from aliciacfg.core.key_rotation import KeyKeeper
+from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.plan import ChangeContext
 from aliciacfg.errors import (
     Conflict,
@@ -49,7 +49,7 @@ from aliciacfg.sources.broker_accounts import passwords_of
 from aliciacfg.storage.sqlite.store import Store
 
 
-class Administrator:
+class AdminOperations:
     """The operations for administrators; whether the caller is one was decided before."""
 
     def __init__(
@@ -57,10 +57,10 @@ class Administrator:
         configurations: Configurations,
         *,
         store: Store,
-        authorization: Authorization,
-        auditor: Auditor,
+        authorizer: Authorizer,
+        audit_log: AuditLog,
         keys: KeyFile,
-        keeper: KeyKeeper,
+        key_rotation: KeyRotation,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take what it changes.
@@ -68,18 +68,18 @@ class Administrator:
         Args:
             configurations: Their secrets are sealed anew.
             store: Keeps tokens, and has the audit.
-            authorization: Takes tokens into force.
-            auditor: Writes down what was done.
+            authorizer: Takes tokens into force.
+            audit_log: Writes down what was done.
             keys: The file of sealing keys.
-            keeper: Changes keys, and what is sealed with them.
+            key_rotation: Changes keys, and what is sealed with them.
             clock: Unix seconds.
         """
         self._configurations = configurations
         self._store = store
-        self._authorization = authorization
-        self._auditor = auditor
+        self._authorizer = authorizer
+        self._audit_log = audit_log
         self._keys = keys
-        self._keeper = keeper
+        self._key_rotation = key_rotation
         self._clock = clock
 
     async def recipient(self, caller: Caller, service: str, request: RecipientRequest) -> Answer:
@@ -92,7 +92,7 @@ class Administrator:
         if key is not None and key.key_id in {known.key_id for known in self._keys.keys}:
             # What was delivered once would open again as something written for the daemon.
             raise InvalidRequest("public_key: found the daemon's own; expected one that the service made for itself.")
-        await self._keeper.set_recipient(service, key, _origin(caller, "recipient"))
+        await self._key_rotation.set_recipient(service, key, _origin(caller, "recipient"))
         message = (
             f"secrets of {service} show as *** from now on"
             if key is None
@@ -119,12 +119,12 @@ class Administrator:
 
     async def token_list(self, _caller: Caller, _request: Request) -> Answer:
         """Every token, oldest first, without what proves it."""
-        listed = sorted(self._authorization.tokens.values(), key=lambda token: token.created)
+        listed = sorted(self._authorizer.tokens.values(), key=lambda token: token.created)
         return Answer.of(TokensAnswer(tokens=[_token_item(token) for token in listed]))
 
     async def token_revoke(self, caller: Caller, request: TokenRevokeRequest) -> Answer:
         """Take a token back; a second time nothing changes."""
-        token = self._authorization.find(request.token_id)
+        token = self._authorizer.find(request.token_id)
         if token.revoked is None:
             token = msgspec.structs.replace(token, revoked=self._clock())
             await self._keep(token, caller, "token_revoke", f"{token.token_id} of {token.name}")
@@ -138,7 +138,7 @@ class Administrator:
             Unavailable: The store cannot write.
         """
         token = tokens.token(text, name="admin", role="admin", now=self._clock())
-        known = self._authorization.tokens.get(token.token_id)
+        known = self._authorizer.tokens.get(token.token_id)
         if known is None or not known.confirmed:
             caller = Caller("admin", "local", proven=True, role="admin")
             await self._keep(token, caller, "token_create", f"{token.token_id} for admin, role admin")
@@ -155,7 +155,7 @@ class Administrator:
             return self._keys.keyring
 
         await self._change_keys(rotate)
-        current = self._keeper.published["key_id"]
+        current = self._key_rotation.published["key_id"]
         self._audit(caller, "keys_rotate", current)
         return await self._keys_answer(f"{current} seals from now on; what is stored was sealed anew")
 
@@ -176,12 +176,12 @@ class Administrator:
 
     async def keys_remove(self, caller: Caller, request: KeyRemoveRequest) -> Answer:
         """Forget a key with which nothing is sealed any more."""
-        used = await self._keeper.used()
+        used = await self._key_rotation.used()
         try:
             await asyncio.to_thread(self._keys.remove, request.key_id, still_sealed=request.key_id in used)
         except KeyRefused as error:
             raise Conflict(f"{error}.", revision=0, checksum="") from error
-        self._keeper.take(self._keys.keyring)
+        self._key_rotation.take(self._keys.keyring)
         self._audit(caller, "keys_remove", request.key_id)
         return await self._keys_answer(f"{request.key_id} is forgotten")
 
@@ -210,17 +210,17 @@ class Administrator:
             raise ValidationFailed("Some secrets do not open, so the passwords are not known", lost)
         found = passwords_of({service: document for service, (document, _) in opened.items()})
         for service in found:
-            self._auditor.delivered(caller, service, environment, live[service].revision)
+            self._audit_log.delivered(caller, service, environment, live[service].revision)
         return Answer.of(PasswordsAnswer(environment=environment, passwords=found))
 
     async def _change_keys(self, change: Callable[[], Keyring]) -> None:
         try:
-            await self._keeper.rekey(change)
+            await self._key_rotation.rekey(change)
         except KeyFileError as error:
             raise Unavailable(f"{error}.") from error
 
     async def _keys_answer(self, message: str) -> Answer:
-        used = await self._keeper.used()
+        used = await self._key_rotation.used()
         items = [
             KeyItem(
                 key_id=item.key_id,
@@ -235,10 +235,10 @@ class Administrator:
 
     async def _keep(self, token: Token, caller: Caller, operation: str, detail: str) -> None:
         entry = self._entry(caller, operation, detail)
-        await self._store.submit(Write(tokens=(token,), audit=(entry,)), lambda: self._authorization.put(token))
+        await self._store.submit(Write(tokens=(token,), audit=(entry,)), lambda: self._authorizer.put(token))
 
     def _audit(self, caller: Caller, operation: str, detail: str) -> None:
-        self._auditor.write([self._entry(caller, operation, detail)])
+        self._audit_log.write([self._entry(caller, operation, detail)])
 
     def _entry(self, caller: Caller, operation: str, detail: str) -> AuditEntry:
         return _origin(caller, operation).done(self._clock(), detail=detail)

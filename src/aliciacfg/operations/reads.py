@@ -13,8 +13,8 @@ import msgspec
 from msgspec import UNSET
 
 from aliciacfg import documents
-from aliciacfg.access.audit_log import Auditor
-from aliciacfg.access.authorizer import Authorization
+from aliciacfg.access.audit_log import AuditLog
+from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import (
     CompareAnswer,
@@ -48,15 +48,15 @@ from aliciacfg.operations.explain import DAEMON, OVERLAY, SCHEMA, Explainer, Sou
 from aliciacfg.sealing.boxes import REDACTED, is_sealed
 
 
-class Reader:
+class ReadOperations:
     """The operations that read."""
 
     def __init__(
         self,
         configurations: Configurations,
         *,
-        authorization: Authorization,
-        auditor: Auditor,
+        authorizer: Authorizer,
+        audit_log: AuditLog,
         instances: Instances,
         drift: Drift,
         on_read: Callable[[str], None],
@@ -65,16 +65,16 @@ class Reader:
 
         Args:
             configurations: What is read.
-            authorization: Says who may read what.
-            auditor: Told when secrets leave in the open.
+            authorizer: Says who may read what.
+            audit_log: Told when secrets leave in the open.
             instances: Which copies of services run what.
             drift: What is not as the store has it.
             on_read: Counts the services whose configuration was read.
         """
         self._on_read = on_read
         self._configurations = configurations
-        self._authorization = authorization
-        self._auditor = auditor
+        self._authorizer = authorizer
+        self._audit_log = audit_log
         self._instances = instances
         self._drift = drift
 
@@ -107,7 +107,7 @@ class Reader:
                 return Answer(documents.encode(unchanged), cached.etag)
         if self._in_the_open(caller, key[1]):
             plain = self._configurations.plaintext(record)
-            self._auditor.delivered(caller, key[1], key[0], record.revision)
+            self._audit_log.delivered(caller, key[1], key[0], record.revision)
         if request.pointer is None and request.format == "json":
             return plain
         return self._picked(plain, key[1], request)
@@ -156,7 +156,7 @@ class Reader:
             for service, record in self._configurations.state.live(environment)
             if service.startswith(request.prefix)
             and service > request.after
-            and self._authorization.may(caller, "list", service)
+            and self._authorizer.may(caller, "list", service)
         ]
         page = found[: request.limit]
         items = [
@@ -167,7 +167,7 @@ class Reader:
                 revision=record.revision,
                 checksum=record.checksum,
                 last_updated=record.timestamp,
-                config=self._configurations.delivery.shown(record) if request.include == "config" else UNSET,
+                config=self._configurations.views.shown(record) if request.include == "config" else UNSET,
             )
             for service, record in page
         ]
@@ -229,7 +229,7 @@ class Reader:
         one = await self._side((first, service), request.rev1)
         two = await self._side((second, service), request.rev2)
         apart = {"version"} if first == second else {"version", "environment"}
-        tell_secrets = self._authorization.access.administers(caller)
+        tell_secrets = self._authorizer.access.administers(caller)
         result = compare(self._open(one, apart), self._open(two, apart), tell_secrets=tell_secrets)
         return Answer.of(
             CompareAnswer(
@@ -280,7 +280,7 @@ class Reader:
 
     def _in_the_open(self, caller: Caller, service: str) -> bool:
         """Whether secrets may leave as they are: to the service itself, where nobody reads along, if it is said so."""
-        access = self._authorization.access
+        access = self._authorizer.access
         return caller.private and service in access.plaintext and access.decide(caller, "get", service).secrets
 
     def _key(self, service: str, request: Request) -> Key:

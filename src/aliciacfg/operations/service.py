@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib.metadata import version as package_version
 from typing import Literal
 
-from aliciacfg.access.audit_log import Auditor
-from aliciacfg.access.authorizer import Authorization
+from aliciacfg.access.audit_log import AuditLog
+from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import HealthAnswer
 from aliciacfg.api.bus_messages import AppliedReport
@@ -15,7 +15,7 @@ from aliciacfg.api.encoding import Answer
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.api.requests import Request
 from aliciacfg.core.configurations import Configurations
-from aliciacfg.core.key_rotation import KeyKeeper
+from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.outbox import service_subject
 from aliciacfg.errors import NotFound
 from aliciacfg.model import names
@@ -24,9 +24,9 @@ from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.monitoring.metrics import Metrics, Readings
-from aliciacfg.operations.admin import Administrator
-from aliciacfg.operations.reads import Reader
-from aliciacfg.operations.writes import Writer
+from aliciacfg.operations.admin import AdminOperations
+from aliciacfg.operations.reads import ReadOperations
+from aliciacfg.operations.writes import WriteOperations
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.sqlite.store import Store
 
@@ -37,8 +37,8 @@ class ConfigService:
     """The operations, and how the daemon is.
 
     Attributes:
-        authorization: Who may do what.
-        auditor: Told of refused access.
+        authorizer: Who may do what.
+        audit_log: Told of refused access.
         reads: The operations that read.
         writes: The operations that write.
         admin: The operations for administrators.
@@ -57,10 +57,10 @@ class ConfigService:
         alerts: Alerts,
         drift: Drift,
         instances: Instances,
-        authorization: Authorization,
-        auditor: Auditor,
+        authorizer: Authorizer,
+        audit_log: AuditLog,
         keys: KeyFile,
-        keeper: KeyKeeper,
+        key_rotation: KeyRotation,
         metrics: Metrics,
         instance: str,
         clock: Callable[[], float] = time.time,
@@ -73,32 +73,32 @@ class ConfigService:
         self._clock = clock
         self._started = time.monotonic()
         self._online: dict[str, bool] = {}
-        self.authorization = authorization
-        self.auditor = auditor
+        self.authorizer = authorizer
+        self.audit_log = audit_log
         self.metrics = metrics
-        self.reads = Reader(
+        self.reads = ReadOperations(
             configurations,
-            authorization=authorization,
-            auditor=auditor,
+            authorizer=authorizer,
+            audit_log=audit_log,
             instances=instances,
             drift=drift,
             on_read=metrics.accessed,
         )
-        self.writes = Writer(
+        self.writes = WriteOperations(
             configurations,
-            authorization=authorization,
-            auditor=auditor,
+            authorizer=authorizer,
+            audit_log=audit_log,
             alerts=alerts,
             on_invalid=self._count_invalid,
         )
-        self.keys = keeper
-        self.admin = Administrator(
+        self.keys = key_rotation
+        self.admin = AdminOperations(
             configurations,
             store=store,
-            authorization=authorization,
-            auditor=auditor,
+            authorizer=authorizer,
+            audit_log=audit_log,
             keys=keys,
-            keeper=keeper,
+            key_rotation=key_rotation,
             clock=clock,
         )
         self.instance = instance

@@ -40,10 +40,10 @@ from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
 from aliciacfg.api.requests import MAX_BATCH_BYTES, Request
 from aliciacfg.documents import Json, JsonObject, escape
 from aliciacfg.errors import InvalidRequest, Problem
-from aliciacfg.operations.admin import Administrator
-from aliciacfg.operations.reads import Reader
+from aliciacfg.operations.admin import AdminOperations
+from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.service import ConfigService
-from aliciacfg.operations.writes import Writer
+from aliciacfg.operations.writes import WriteOperations
 
 Body = Literal["none", "config", "patch", "fields"]
 """What the body over HTTP is: nothing, the document or patch itself, or an object of the request's fields."""
@@ -111,7 +111,7 @@ class Operation:
             Unauthorized: Nobody, or nobody proven, asks.
             Forbidden: The caller may not do this.
         """
-        service.authorization.check(caller, self.name, name if self.target == "service" else None)
+        service.authorizer.check(caller, self.name, name if self.target == "service" else None)
 
     def parse(self, fields: Mapping[str, Json]) -> Request:
         """Check a request's fields.
@@ -208,87 +208,87 @@ async def _health(service: ConfigService, caller: Caller, _name: str, request: R
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "get", "Read one configuration", "service", requests.GetRequest,
-        ConfigAnswer | UnchangedAnswer, _read(Reader.get), "GET", "/config/{target}",
+        ConfigAnswer | UnchangedAnswer, _read(ReadOperations.get), "GET", "/config/{target}",
         http_only=frozenset({"pointer", "format", "wait_seconds"}),
     ),
     Operation(
         "set", "Replace one configuration", "service", requests.SetRequest, WriteAnswer,
-        _write(Writer.set), "PUT", "/config/{target}", body="config", writes=True, creates=True,
+        _write(WriteOperations.set), "PUT", "/config/{target}", body="config", writes=True, creates=True,
     ),
     Operation(
         "patch", "Apply a merge patch (RFC 7396)", "service", requests.PatchRequest, WriteAnswer,
-        _write(Writer.patch), "PATCH", "/config/{target}", body="patch", writes=True, creates=True,
+        _write(WriteOperations.patch), "PATCH", "/config/{target}", body="patch", writes=True, creates=True,
     ),
     Operation(
         "unset", "Drop one run-time change", "service", requests.UnsetRequest, WriteAnswer,
-        _write(Writer.unset), "POST", "/config/{target}/unset", body="fields", writes=True,
+        _write(WriteOperations.unset), "POST", "/config/{target}/unset", body="fields", writes=True,
     ),
     Operation(
         "delete", "Drop all run-time changes", "service", requests.WriteRequest,
-        WriteAnswer | DeletedAnswer, _write(Writer.delete), "DELETE", "/config/{target}", writes=True,
+        WriteAnswer | DeletedAnswer, _write(WriteOperations.delete), "DELETE", "/config/{target}", writes=True,
     ),
     Operation(
         "validate", "Check a configuration", "service", requests.ValidateRequest, ValidateAnswer,
-        _write(Writer.validate), "POST", "/config/validate", body="fields",
+        _write(WriteOperations.validate), "POST", "/config/validate", body="fields",
     ),
     Operation(
         "schema", "Read a service's JSON Schema", "service", requests.Request, SchemaAnswer,
-        _read(Reader.schema), "GET", "/config/schema/{target}",
+        _read(ReadOperations.schema), "GET", "/config/schema/{target}",
     ),
     Operation(
         "list", "List the configurations", None, requests.ListRequest, ListAnswer,
-        _read_all(Reader.list), "GET", "/configs",
+        _read_all(ReadOperations.list), "GET", "/configs",
     ),
     Operation(
         "batch", "Carry out several writes in one transaction", None, requests.BatchRequest, BatchAnswer,
-        _write_all(Writer.batch), "POST", "/configs/batch", body="fields", writes=True,
+        _write_all(WriteOperations.batch), "POST", "/configs/batch", body="fields", writes=True,
         items=("updates", requests.BatchUpdate), max_bytes=MAX_BATCH_BYTES,
     ),
     Operation(
         "history", "List the revisions of one configuration", "service", requests.HistoryRequest,
-        HistoryAnswer, _read(Reader.history), "GET", "/config/{target}/history",
+        HistoryAnswer, _read(ReadOperations.history), "GET", "/config/{target}/history",
     ),
     Operation(
         "rollback", "Go back to an old revision", "service", requests.RollbackRequest, WriteAnswer,
-        _write(Writer.rollback), "POST", "/config/{target}/rollback", body="fields", writes=True, creates=True,
+        _write(WriteOperations.rollback), "POST", "/config/{target}/rollback", body="fields", writes=True, creates=True,
     ),
     Operation(
         "explain", "Say where each value comes from", "service", requests.Request, ExplainAnswer,
-        _read(Reader.explain), "GET", "/config/{target}/explain",
+        _read(ReadOperations.explain), "GET", "/config/{target}/explain",
     ),
     Operation(
         "compare", "Compare environments or revisions", "service", requests.CompareRequest, CompareAnswer,
-        _read(Reader.compare), "GET", "/config/compare/{target}",
+        _read(ReadOperations.compare), "GET", "/config/compare/{target}",
     ),
     Operation(
         "environments", "List the environments", None, requests.Request, EnvironmentsAnswer,
-        _read_all(Reader.environments), "GET", "/environments",
+        _read_all(ReadOperations.environments), "GET", "/environments",
     ),
     Operation(
         "activate", "Make an environment the active one", "environment", requests.ActivateRequest,
-        ActivateAnswer, _write(Writer.activate), "POST", "/environments/{target}/activate", body="fields",
+        ActivateAnswer, _write(WriteOperations.activate), "POST", "/environments/{target}/activate", body="fields",
         writes=True,
     ),
     Operation(
         "reload", "Read the files again", None, requests.ReloadRequest, ReloadAnswer,
-        _write_all(Writer.reload), "POST", "/reload", body="fields", writes=True,
+        _write_all(WriteOperations.reload), "POST", "/reload", body="fields", writes=True,
     ),
     Operation(
         "instances", "List the running copies of a service", "service", requests.Request, InstancesAnswer,
-        _read(Reader.instances), "GET", "/config/{target}/instances",
+        _read(ReadOperations.instances), "GET", "/config/{target}/instances",
     ),
     Operation(
         "drift", "List what is not as it should be", None, requests.Request, DriftAnswer,
-        _read_all(Reader.drift), "GET", "/drift",
+        _read_all(ReadOperations.drift), "GET", "/drift",
     ),
     Operation(
         "recipient", "Set the key that a service's secrets are sealed to", "service", requests.RecipientRequest,
-        RecipientAnswer, _administer(Administrator.recipient), "PUT", "/config/{target}/recipient",
+        RecipientAnswer, _administer(AdminOperations.recipient), "PUT", "/config/{target}/recipient",
         body="fields", writes=True,
     ),
     Operation(
         "audit", "List what was done and refused", None, requests.AuditRequest, AuditAnswer,
-        _administer_all(Administrator.audit), "GET", "/audit",
+        _administer_all(AdminOperations.audit), "GET", "/audit",
     ),
     Operation(
         "health", "How the daemon is", None, requests.Request, HealthAnswer,
@@ -299,35 +299,35 @@ OPERATIONS: tuple[Operation, ...] = (
 LOCAL_OPERATIONS: tuple[Operation, ...] = (
     _local(
         "token_create", "Make a token", requests.TokenCreateRequest, TokenAnswer,
-        Administrator.token_create, writes=True,
+        AdminOperations.token_create, writes=True,
     ),
     _local(
         "token_list", "List the tokens", requests.Request, TokensAnswer,
-        Administrator.token_list, writes=False,
+        AdminOperations.token_list, writes=False,
     ),
     _local(
         "token_revoke", "Take a token back", requests.TokenRevokeRequest, TokensAnswer,
-        Administrator.token_revoke, writes=True,
+        AdminOperations.token_revoke, writes=True,
     ),
     _local(
         "keys_show", "Show the sealing keys", requests.Request, KeysAnswer,
-        Administrator.keys_show, writes=False,
+        AdminOperations.keys_show, writes=False,
     ),
     _local(
         "keys_rotate", "Seal everything with a fresh key", requests.Request, KeysAnswer,
-        Administrator.keys_rotate, writes=True,
+        AdminOperations.keys_rotate, writes=True,
     ),
     _local(
         "keys_add", "Take a key for opening", requests.KeyAddRequest, KeysAnswer,
-        Administrator.keys_add, writes=True,
+        AdminOperations.keys_add, writes=True,
     ),
     _local(
         "keys_remove", "Forget a key", requests.KeyRemoveRequest, KeysAnswer,
-        Administrator.keys_remove, writes=True,
+        AdminOperations.keys_remove, writes=True,
     ),
     _local(
         "broker_passwords", "Tell the passwords that services connect to the broker with", requests.Request,
-        PasswordsAnswer, Administrator.broker_passwords, writes=False,
+        PasswordsAnswer, AdminOperations.broker_passwords, writes=False,
     ),
 )  # fmt: skip
 """What only whoever may write the data directory can ask for, through the daemon's socket there."""

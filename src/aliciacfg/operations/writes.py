@@ -12,8 +12,8 @@ from typing import Literal
 from msgspec import UNSET, Raw, UnsetType
 
 from aliciacfg import documents
-from aliciacfg.access.audit_log import Auditor
-from aliciacfg.access.authorizer import Authorization
+from aliciacfg.access.audit_log import AuditLog
+from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import (
     ActivateAnswer,
@@ -90,15 +90,15 @@ class _Planned:
     effective: Effective
 
 
-class Writer:
+class WriteOperations:
     """The operations that write."""
 
     def __init__(
         self,
         configurations: Configurations,
         *,
-        authorization: Authorization,
-        auditor: Auditor,
+        authorizer: Authorizer,
+        audit_log: AuditLog,
         alerts: Alerts,
         on_invalid: Callable[[], None],
     ) -> None:
@@ -106,14 +106,14 @@ class Writer:
 
         Args:
             configurations: What is changed.
-            authorization: Says who may change what in a batch.
-            auditor: Told who may not.
+            authorizer: Says who may change what in a batch.
+            audit_log: Told who may not.
             alerts: Told of refused configurations.
             on_invalid: Counts them.
         """
         self._configurations = configurations
-        self._authorization = authorization
-        self._auditor = auditor
+        self._authorizer = authorizer
+        self._audit_log = audit_log
         self._alerts = alerts
         self._on_invalid = on_invalid
 
@@ -297,7 +297,7 @@ class Writer:
             key = (configurations.active, service)
             if configurations.state.head(key).live is not None:
                 return
-            if self._authorization.access.enforced and not configurations.defines(key):
+            if self._authorizer.access.enforced and not configurations.defines(key):
                 raise Forbidden(
                     f"No file of {key[0]} names {service}, so it does not come to be by registering; an administrator "
                     "can write it under services."
@@ -381,7 +381,7 @@ class Writer:
         Raises:
             Forbidden: It is one, and the caller is neither the service nor an administrator.
         """
-        access, service = self._authorization.access, key[1]
+        access, service = self._authorizer.access, key[1]
         if access.is_person(service) and not self._configurations.defines(key):
             raise Forbidden(f"{service} is a person in access.yaml and no service; choose another name.")
         if access.speaks_for(caller, service):
@@ -408,7 +408,7 @@ class Writer:
         )
         try:
             key = self._key(update.service, write)
-            self._authorization.check(caller, "batch", update.service)
+            self._authorizer.check(caller, "batch", update.service)
             if not isinstance(update.config, UnsetType) and isinstance(update.patch, UnsetType):
                 wanted = _replaced(update.config)
             elif not isinstance(update.patch, UnsetType) and isinstance(update.config, UnsetType):
@@ -419,7 +419,7 @@ class Writer:
             return self._plan(caller, plan, key, write, wanted, origin=origin)
         except OperationError as error:
             if isinstance(error, Unauthorized | Forbidden):
-                self._auditor.refused(caller, "batch", update.service, error)
+                self._audit_log.refused(caller, "batch", update.service, error)
             return error
 
     def _refuse_if_any(self, request: BatchRequest, results: list[_Planned | OperationError]) -> None:
@@ -495,7 +495,7 @@ class Writer:
         """
         environment, service = key
         composer = planner.composer
-        config = self._configurations.delivery.kept(config, entry.live)
+        config = self._configurations.views.kept(config, entry.live)
         shape = list(documents.shape_problems(config))
         if shape:
             raise ValidationFailed(f"The configuration of {service} is invalid", shape)

@@ -265,7 +265,7 @@ class Keyring:
         """
         plain = msgspec.json.encode(_Sealed(service, value, environment, pointer))
         place = msgspec.json.encode([key.key_id, service, environment, pointer, revision, value])
-        ephemeral = public.PrivateKey(hmac.digest(self.derive(b"aliciacfg delivery v1"), place, hashlib.sha256))
+        ephemeral = public.PrivateKey(hmac.digest(self.derive(b"aliciacfg views v1"), place, hashlib.sha256))
         sender = bytes(ephemeral.public_key)
         nonce = hashlib.blake2b(sender + key.raw, digest_size=public.Box.NONCE_SIZE).digest()
         box = sender + public.Box(ephemeral, public.PublicKey(key.raw)).encrypt(plain, nonce).ciphertext
