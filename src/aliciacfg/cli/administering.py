@@ -23,7 +23,7 @@ from aliciacfg.cli.exits import (
     failing,
 )
 from aliciacfg.cli.loop import run
-from aliciacfg.documents import Json, JsonObject, decode
+from aliciacfg.documents import Json, JsonObject, decode_object
 from aliciacfg.errors import (
     AliciacfgError,
     BrokerUnavailable,
@@ -91,8 +91,7 @@ def _alone(
         fail(f"the files are not valid:\n{error}", EXIT_CODES["validation_failed"])
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)
-    answer = decode(body)
-    return answer if isinstance(answer, dict) else {}
+    return decode_object(body)
 
 
 def daemon_is_silent(settings: "Settings") -> NoReturn:

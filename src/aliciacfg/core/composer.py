@@ -81,7 +81,7 @@ class Composer:
                 layer.patch, environment, service, problems=problems, shared=layer.section == "defaults"
             )
             boxes |= opened
-            result = _object(documents.merge(result, patch))
+            result = documents.merge(result, patch)
         left = {pointer for pointer in boxes if isinstance(documents.find(result, pointer), str)}
         outside = left and left - self.sources.schema(service).secrets(result).keys()
         problems += [Problem(pointer, MISPLACED_BOX) for pointer in sorted(outside)]
@@ -121,7 +121,7 @@ class Composer:
         shape = [*documents.shape_problems(filled)]
         if shape:
             raise ValidationFailed(f"The configuration of {service} is invalid", shape)
-        filled = _object(documents.normalise(filled))
+        filled = documents.normalise(filled)
         version = filled.pop("version", None)
         secrets = self.sources.schema(service).secrets(filled)
         kept = kept or {}
@@ -180,7 +180,7 @@ class Composer:
                 problems.append(Problem(pointer, f"found '{REDACTED}', but there is no value to keep; send one"))
         if problems:
             raise ValidationFailed(f"The configuration of {service} is incomplete", problems)
-        return _object(documents.replace_strings(wanted, found)), found
+        return documents.replace_strings(wanted, found), found
 
     def known(
         self, environment: str, service: str, current: Effective | None, overlay: JsonObject | None
@@ -188,9 +188,9 @@ class Composer:
         """The document whose secrets a writer can keep: the current one, or what still opens of a damaged one."""
         if current is not None:
             return current.document
-        merged = _object(documents.merge(self.base(environment, service), overlay or {}))
+        merged = documents.merge(self.base(environment, service), overlay or {})
         lost = {pointer for pointer, value in documents.walk_strings(merged) if is_sealed(value)}
-        return _object(documents.replace_strings(merged, dict.fromkeys(lost, "")))
+        return documents.replace_strings(merged, dict.fromkeys(lost, ""))
 
     def opened(self, environment: str, service: str, document: JsonObject, *, what: str) -> tuple[JsonObject, set[str]]:
         """A copy of a document with every sealed value opened, and the pointers of those.
@@ -216,7 +216,7 @@ class Composer:
             for pointer, value in secrets.items()
             if documents.find(document, pointer) == value
         }
-        return _object(documents.replace_strings(document, boxes))
+        return documents.replace_strings(document, boxes)
 
     def _environment(self, name: str) -> Environment:
         return self.sources.environments.get(name) or Environment(name, ())
@@ -236,7 +236,7 @@ class Composer:
                 problems.append(_Lost(pointer, str(error)))
             except CannotOpen as error:
                 problems.append(Problem(pointer, str(error)))
-        return _object(documents.replace_strings(document, plain)) if plain else document, set(plain)
+        return documents.replace_strings(document, plain) if plain else document, set(plain)
 
     def _problems(
         self, environment: str, service: str, document: JsonObject, *, hidden: Collection[str]
@@ -266,7 +266,7 @@ class Composer:
 
 def redacted(document: JsonObject, secrets: dict[str, str]) -> JsonObject:
     """A copy in which every secret is ``***``."""
-    return _object(documents.replace_strings(document, dict.fromkeys(secrets, REDACTED)))
+    return documents.replace_strings(document, dict.fromkeys(secrets, REDACTED))
 
 
 class _Arrays:
@@ -333,10 +333,3 @@ def _same_item(wanted: list[Json], shown: list[Json], index: int, arrays: _Array
 
 def _given(version: Json) -> JsonObject:
     return {} if version is None else {"version": version}
-
-
-def _object(value: Json) -> JsonObject:
-    """Narrow what is an object because it was made from one."""
-    if not isinstance(value, dict):
-        raise TypeError("expected an object")
-    return value

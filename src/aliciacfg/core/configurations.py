@@ -781,8 +781,7 @@ class Configurations:
                     )
                 except CannotOpen:
                     continue
-        result = documents.replace_strings(overlay, opened)
-        return result if isinstance(result, dict) else {}
+        return documents.replace_strings(overlay, opened)
 
     def _degrade(self, error: SourceError) -> None:
         first = str(error.problems[0]) if error.problems else "nothing is wrong"

@@ -156,7 +156,6 @@ class Adopter:
                     "was removed from the files but has changes made at run time; delete those first, or put it back"
                 )
         merged = documents.merge(planner.composer.base(name, service), kept or {})
-        merged = merged if isinstance(merged, dict) else {}
         # The files may have a new schema, which no longer calls secret what was.
         secrets = planner.secrets(entry)
         if key in self._migrated:

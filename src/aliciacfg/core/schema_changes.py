@@ -265,7 +265,7 @@ def _composed(
         merged = documents.merge(composer.base(environment, service), overlay or {})
         # By value: a migration moves secrets to other places.
         places = [pointer for pointer, value in documents.walk_strings(merged) if value in hidden]
-        return composer.effective(environment, service, merged if isinstance(merged, dict) else {}, hidden=places)
+        return composer.effective(environment, service, merged, hidden=places)
     except OperationError as error:
         return error
 

@@ -44,8 +44,7 @@ class Views:
         boxes = self._boxes(record)
         if not boxes:
             return document
-        shown = documents.replace_strings(document, boxes)
-        return shown if isinstance(shown, dict) else document
+        return documents.replace_strings(document, boxes)
 
     def opened(self, record: Record) -> JsonObject:
         """The document of a revision with its secrets in the open, ``version`` included."""
@@ -65,8 +64,7 @@ class Views:
             for pointer, value in documents.walk_strings(config)
             if places.get(value) == _place(pointer)
         }
-        kept = documents.replace_strings(config, same)
-        return kept if isinstance(kept, dict) else config
+        return documents.replace_strings(config, same)
 
     def _boxes(self, record: Record) -> dict[str, str]:
         """Each secret of a revision that opens, sealed to the service."""

@@ -1,10 +1,19 @@
 """JSON Merge Patch (RFC 7396): apply, derive, shorten."""
 
+from typing import overload
+
 from aliciacfg.documents.values import Json, JsonObject, equal
 
 
+@overload
+def merge(target: Json, patch: JsonObject) -> JsonObject: ...
+@overload
+def merge(target: Json, patch: Json) -> Json: ...
 def merge(target: Json, patch: Json) -> Json:
-    """Apply a merge patch (RFC 7396 §2): objects merge, ``null`` removes, everything else replaces."""
+    """Apply a merge patch (RFC 7396 §2): objects merge, ``null`` removes, everything else replaces.
+
+    A patch that is an object always makes an object; a target that is none counts as an empty one (RFC 7396 §2).
+    """
     if not isinstance(patch, dict):
         return patch
     result: JsonObject = dict(target) if isinstance(target, dict) else {}

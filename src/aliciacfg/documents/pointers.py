@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import overload
 
 from msgspec import UNSET, UnsetType
 
-from aliciacfg.documents.values import Json
+from aliciacfg.documents.values import Json, JsonObject
 from aliciacfg.errors import InvalidRequest
 
 # RFC 6901 §4 has no leading zeros; no array here has more items than ten digits count.
@@ -74,8 +75,18 @@ def walk_strings(value: Json, pointer: str = "") -> Iterator[tuple[str, str]]:
             yield from walk_strings(item, f"{pointer}/{index}")
 
 
+@overload
+def replace_strings(value: JsonObject, replacements: Mapping[str, str], pointer: str = "") -> JsonObject: ...
+@overload
+def replace_strings(value: Json, replacements: Mapping[str, str], pointer: str = "") -> Json: ...
 def replace_strings(value: Json, replacements: Mapping[str, str], pointer: str = "") -> Json:
-    """A copy in which the string at each pointer of ``replacements`` is another one."""
+    """Return a copy of a value in which other strings stand at some pointers.
+
+    Args:
+        value: Any JSON value; an object stays an object.
+        replacements: The new strings by JSON Pointer; a pointer at which no string stands is ignored.
+        pointer: The JSON Pointer of ``value`` itself, which ``replacements`` count from.
+    """
     if isinstance(value, str):
         return replacements.get(pointer, value)
     if isinstance(value, dict):

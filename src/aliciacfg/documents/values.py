@@ -4,7 +4,7 @@ Everything here is a pure function on plain JSON values (``dict``, ``list``, ``s
 ``bool``, ``None``). Nothing changes its arguments, and results may share structure with them.
 """
 
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 import msgspec
 
@@ -49,6 +49,19 @@ def decode(data: bytes) -> Json:
     return value
 
 
+def decode_object(data: bytes) -> JsonObject:
+    """Decode JSON text (RFC 8259) that has to be an object.
+
+    Raises:
+        InvalidRequest: As for ``decode``, or it is JSON but no object.
+        TooLarge: As for ``decode``.
+    """
+    value = decode(data)
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"The body is JSON, but found {type_name(value)}; expected an object.")
+    return value
+
+
 def _deeper_than(value: Json, limit: int) -> bool:
     if isinstance(value, dict):
         return limit <= 0 or any(_deeper_than(member, limit - 1) for member in value.values())
@@ -89,8 +102,12 @@ def type_name(value: Json) -> str:
             return "object"
 
 
+@overload
+def normalise(value: JsonObject) -> JsonObject: ...
+@overload
+def normalise(value: Json) -> Json: ...
 def normalise(value: Json) -> Json:
-    """A copy in which integral floats are integers (``8080.0`` becomes ``8080``)."""
+    """Return a copy in which integral floats are integers (``8080.0`` becomes ``8080``)."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= _MAX_EXACT_INTEGER:
         return int(value)
     if isinstance(value, dict):

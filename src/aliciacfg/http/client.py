@@ -94,10 +94,10 @@ async def _answer(
             aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
             session.request(method, url, params=query, data=body, headers=headers, ssl=context) as response,
         ):
-            answer = documents.decode(await response.read())
+            answer = documents.decode_object(await response.read())
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise BrokerUnavailable(f"no answer from {url}: {_why(error, url)}") from error
-    return answer if isinstance(answer, dict) else {}
+    return answer
 
 
 def _is_https(url: str) -> bool:

@@ -61,7 +61,7 @@ class Requester:
                 topics.CONFIG + "/".join(levels), payload, response_topic=answer_topic, correlation_data=b"1"
             )
             async with asyncio.timeout(timeout_seconds):
-                answer = documents.decode(await future)
+                answer = documents.decode_object(await future)
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"no answer within {timeout_seconds:g} s: is the daemon running on this broker, "
@@ -69,7 +69,7 @@ class Requester:
             ) from error
         finally:
             self._waiting.pop(answer_topic, None)
-        return answer if isinstance(answer, dict) else {}
+        return answer
 
     async def published_key(self, *, timeout_seconds: float) -> JsonObject:
         """What is retained as the daemon's sealing key.
@@ -81,14 +81,14 @@ class Requester:
         try:
             await self._connection.subscribe([topics.KEY])
             async with asyncio.timeout(timeout_seconds):
-                content = documents.decode(await future)
+                content = documents.decode_object(await future)
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"no key is retained at {topics.KEY} after {timeout_seconds:g} s: did a daemon ever run on this broker?"
             ) from error
         finally:
             self._waiting.pop(topics.KEY, None)
-        return content if isinstance(content, dict) else {}
+        return content
 
     async def updates(self, service: str | None) -> AsyncIterator[JsonObject]:
         """Yield the retained configuration of a service (None: of all) and every change after it.

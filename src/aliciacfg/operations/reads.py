@@ -347,7 +347,7 @@ def _makes(composer: Composer, key: Key, entry: Entry) -> bool:
     try:
         merged = documents.merge(composer.base(*key), entry.overlay or {})
         kept = None if entry.effective is None else entry.effective.secrets
-        made = composer.effective(*key, merged if isinstance(merged, dict) else {}, kept=kept)
+        made = composer.effective(*key, merged, kept=kept)
     except OperationError:
         return False
     return entry.live is not None and made.checksum == entry.live.checksum

@@ -45,7 +45,7 @@ from aliciacfg.core.file_changes import as_problems
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import Planner, difference
 from aliciacfg.core.state import Entry, Key
-from aliciacfg.documents import Json, JsonObject
+from aliciacfg.documents import JsonObject
 from aliciacfg.errors import (
     BatchRefused,
     Conflict,
@@ -67,7 +67,7 @@ from aliciacfg.sealing.sealed_documents import sealed_document
 # As whom a service connects to the broker, which proves by it who asks; and whom it tells its password.
 _IDENTITY = tuple(f"/mqtt_config/{name}" for name in ("username", "password", "host", "port", "tls_enabled"))
 
-Wanted = Callable[[JsonObject, Entry], Json]
+Wanted = Callable[[JsonObject, Entry], JsonObject]
 """Makes the wanted configuration from what the files alone say and what there is."""
 
 
@@ -144,7 +144,7 @@ class WriteOperations:
         """Drop one place from the overlay, so that what the files say shows again."""
         tokens = documents.parse_pointer(request.pointer)
 
-        def wanted(base: JsonObject, entry: Entry) -> Json:
+        def wanted(base: JsonObject, entry: Entry) -> JsonObject:
             if entry.live is None:
                 raise NotFound(f"There is no configuration of {service}.")
             return documents.merge(base, documents.without(entry.overlay or {}, tokens))
@@ -351,7 +351,6 @@ class WriteOperations:
         self._configurations.check_room(key, plan)
         base = {name: value for name, value in planner.composer.base(*key).items() if name != "version"}
         config = wanted(base, entry)
-        config = config if isinstance(config, dict) else {}
         stored = origin.cause == "rollback"
         effective = self._checked(planner, key, entry, config, dry_run=request.dry_run, stored=stored)
         self._check_identity(caller, key, planner.document(entry) or base, effective.document)
@@ -460,7 +459,7 @@ class WriteOperations:
     def _patched(self, key: Key, patch: JsonObject) -> Wanted:
         """What a merge patch makes of the effective configuration, or of the files' one where that is invalid."""
 
-        def wanted(base: JsonObject, entry: Entry) -> Json:
+        def wanted(base: JsonObject, entry: Entry) -> JsonObject:
             if entry.effective is not None:
                 return documents.merge(entry.effective.document, patch)
             if entry.live is None and self._configurations.defines(key):

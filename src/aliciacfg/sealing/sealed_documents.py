@@ -76,8 +76,7 @@ def open_record(record: Record, keyring: Keyring) -> tuple[JsonObject, list[Prob
             except CannotOpen as error:
                 opened[pointer] = REDACTED
                 problems.append(Problem(pointer, str(error)))
-    result = documents.replace_strings(document, opened)
-    return (result if isinstance(result, dict) else {}), problems
+    return documents.replace_strings(document, opened), problems
 
 
 def sealed_document(record: Record) -> JsonObject:
@@ -122,8 +121,7 @@ def redact_sealed(record: Record) -> JsonObject:
     """The document of a revision as any reader may see it, ``version`` included."""
     document = _stored(record)
     hidden = {pointer: REDACTED for pointer, value in documents.walk_strings(document) if is_sealed(value)}
-    result = documents.replace_strings(document, hidden)
-    return result if isinstance(result, dict) else {}
+    return documents.replace_strings(document, hidden)
 
 
 def _stored(record: Record) -> JsonObject:

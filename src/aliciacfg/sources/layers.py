@@ -164,5 +164,4 @@ class Sources:
             "environment": environment,
             "mqtt_config": {"username": service},
         }
-        result = merge(identity, self.schema(service).defaults)
-        return result if isinstance(result, dict) else identity
+        return merge(identity, self.schema(service).defaults)

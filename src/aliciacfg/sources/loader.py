@@ -192,8 +192,7 @@ def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> E
         if not isinstance(value, dict):
             wrong(pointer, f"found {type_name(value)} at {pointer or 'the top'}; expected a mapping")
             return {}
-        normal = normalise(value)
-        return normal if isinstance(normal, dict) else {}
+        return normalise(value)
 
     top = section(document.value, "")
     for key in (key for key in top if key not in _FILE_KEYS):

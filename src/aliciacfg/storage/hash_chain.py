@@ -131,7 +131,7 @@ class Chain:
             if record.config != b"{}":
                 raise InvalidRequest("a deletion holds no configuration")
             return self.digest({}, service=record.service, environment=record.environment), ""
-        document = documents.decode(record.config)
+        document = documents.decode_object(record.config)
         opened: dict[str, str] = {}
         for pointer, value in documents.walk_strings(document):
             if is_sealed(value):
@@ -144,8 +144,6 @@ class Chain:
                 except CannotOpen as error:
                     raise InvalidRequest(f"{pointer} {error}") from error
         plain = documents.replace_strings(document, opened)
-        if not isinstance(plain, dict):
-            raise InvalidRequest("a configuration is an object")
         digest = self.digest(plain, service=record.service, environment=record.environment)
         plain.pop("version", None)
         return digest, checksum(self._keyring, record.service, plain, opened)
