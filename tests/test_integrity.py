@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from aliciacfg.sealing.boxes import Keyring, PrivateKey
 from aliciacfg.sealing.sealed_documents import checksum
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite import store
-from aliciacfg.storage.sqlite.store import Store, StoreError, verify_file
+from aliciacfg.storage.sqlite.store import SqliteStore, verify_file
+from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.verifier import Findings
 from inprocess import WHOLE, Core, Home
 
@@ -373,17 +374,14 @@ async def test_a_database_from_before_the_chain_is_taken_into_it(tmp_path: Path)
     path = tmp_path / "db"
     before_the_chain(path, OLD_ROWS)
     for _ in range(2):
-        opened_store = await Store.open(path, CHAIN, adopt=True)
-        state = await opened_store.load()
-        assert {(record.service, record.revision) for record in state.records} == {("one", 2), ("two", 2)}
-        assert state.overlays == [Overlay("dev", "one", b'{"size":3}')]
-        assert await opened_store.record("dev", "one", 1) == OLD_ROWS[0]
-        assert [head.comment for head in await opened_store.history("dev", "one", before=None, limit=9)] == [
-            "why",
-            None,
-        ]
-        assert await opened_store.verify() == Findings(confirmed=6)
-        await opened_store.release()
+        async with SqliteStore.open(path, CHAIN, adopt=True) as opened_store:
+            state = await opened_store.load()
+            assert {(record.service, record.revision) for record in state.records} == {("one", 2), ("two", 2)}
+            assert state.overlays == [Overlay("dev", "one", b'{"size":3}')]
+            assert await opened_store.record("dev", "one", 1) == OLD_ROWS[0]
+            heads = await opened_store.history("dev", "one", before=None, limit=9)
+            assert [head.comment for head in heads] == ["why", None]
+            assert await opened_store.verify() == Findings(confirmed=6)
     written(path, [Write(records=(revision("one", 3, {"size": 3}),))])
     assert verify_file(path, CHAIN) == Findings(confirmed=7)
     tamper(path, "UPDATE revisions SET comment = 'because' WHERE revision = 2 AND service = 'one'")
@@ -397,13 +395,15 @@ async def test_what_was_changed_before_there_was_a_chain_is_told_where_its_check
         tmp_path / "db",
         "UPDATE revisions SET config = CAST('{\"size\":7}' AS BLOB) WHERE service = 'two' AND revision = 1",
     )
-    await (await Store.open(tmp_path / "db", CHAIN, adopt=True)).release()
+    async with SqliteStore.open(tmp_path / "db", CHAIN, adopt=True):
+        pass
     assert subjects(tmp_path / "db") == ["dev/two/1"]
     before_the_chain(tmp_path / "damaged", OLD_ROWS)
     tamper(tmp_path / "damaged", "UPDATE revisions SET config = x'ff' WHERE service = 'two' AND revision = 1")
     for _ in range(2):
         with pytest.raises(StoreError, match="revision 1 of two in dev is damaged"):
-            await Store.open(tmp_path / "damaged", CHAIN, adopt=True)
+            async with SqliteStore.open(tmp_path / "damaged", CHAIN, adopt=True):
+                pass
 
 
 async def test_secrets_that_did_not_open_when_their_rows_were_taken_in_raise_no_alarm_later(tmp_path: Path):
@@ -411,7 +411,8 @@ async def test_secrets_that_did_not_open_when_their_rows_were_taken_in_raise_no_
     path = tmp_path / "db"
     before_the_chain(path, OLD_ROWS)
     without = Chain(Keyring(current=OTHER.public.key_id, keys=[OTHER], digest_key=b"d" * 32))
-    await (await Store.open(path, without, adopt=True)).release()
+    async with SqliteStore.open(path, without, adopt=True):
+        pass
     assert verify_file(path, without) == Findings(confirmed=6, unreadable=2)
     both = Chain(Keyring(current=OTHER.public.key_id, keys=[OTHER, KEY], digest_key=b"d" * 32))
     assert verify_file(path, both) == Findings(confirmed=6, unreadable=2)
@@ -419,11 +420,8 @@ async def test_secrets_that_did_not_open_when_their_rows_were_taken_in_raise_no_
 
 
 async def loaded(path: Path, chain: Chain) -> Any:
-    opened_store = await Store.open(path, chain)
-    try:
+    async with SqliteStore.open(path, chain) as opened_store:
         return await opened_store.load()
-    finally:
-        await opened_store.release()
 
 
 @pytest.fixture
@@ -625,7 +623,7 @@ async def fail_once(core: Core) -> None:
     """A write that the disk refuses, and one after it that it takes."""
     apply = store._apply
 
-    def full(connection: sqlite3.Connection, chain: Chain, writes: list[Write]) -> None:
+    def full(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write]) -> None:
         apply(connection, chain, [*writes, Write(records=(revision("one", 1, {}),))])
 
     store._apply = full
@@ -743,13 +741,12 @@ async def test_a_check_of_many_rows_ends_at_once_when_it_is_cancelled(tmp_path: 
     """A daemon that stops does not wait until its rows are compared."""
     many = [Write(audit=tuple(entry("one", number) for number in range(1, 3000)))]
     path = written(tmp_path / "db", many)
-    opened_store = await Store.open(path, CHAIN)
-    check = asyncio.create_task(opened_store.verify())
-    await asyncio.sleep(0.05)
-    assert not check.done()
-    check.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await check
+    async with SqliteStore.open(path, CHAIN) as opened_store:
+        check = asyncio.create_task(opened_store.verify())
+        await asyncio.sleep(0.05)
+        assert not check.done()
+        check.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await check
     async with asyncio.timeout(1):
         await asyncio.get_running_loop().shutdown_default_executor()
-    await opened_store.release()

@@ -1,6 +1,5 @@
 """Rows that somebody changed in the database behind the daemon's back, whatever was made of them."""
 
-import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +19,8 @@ from aliciacfg.model.records import (
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import checksum
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.store import Store, StoreError, verify_file
+from aliciacfg.storage.sqlite.store import SqliteStore, verify_file
+from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.verifier import Findings
 from support import Daemon, aliciacfg, wait_until
 
@@ -37,14 +37,10 @@ async def database(tmp_path: Path, keyring: Keyring) -> Path:
     """Three revisions of one service and its overlay, as a daemon leaves them."""
     path = tmp_path / "aliciacfg.db"
     chain = Chain(keyring)
-    store = await Store.open(path, chain)
-    writer = asyncio.create_task(store.write_forever())
-    for number in range(1, ROWS + 1):
-        await store.submit(write(chain, keyring, number), lambda: None)
-    await store.submit(access(), lambda: None)
-    await store.close()
-    await writer
-    await store.release()
+    async with SqliteStore.open(path, chain) as store:
+        for number in range(1, ROWS + 1):
+            await store.commit([write(chain, keyring, number)])
+        await store.commit([access()])
     return path
 
 
@@ -167,24 +163,21 @@ def test_a_database_that_is_none_of_ours_is_said_to_be_unreadable(database: Path
 async def test_what_was_tampered_with_gives_nobody_anything(database: Path, keyring: Keyring):
     """A token is there, so that the house stays closed, and proves nobody; no secret is sealed to a recipient's key."""
     chain = Chain(keyring)
-    store = await Store.open(database, chain)
-    assert [token.confirmed for token in await store.tokens()] == [True]
-    assert [item.service for item in await store.recipients()] == ["one"]
-    await store.release()
+    async with SqliteStore.open(database, chain) as store:
+        assert [token.confirmed for token in await store.tokens()] == [True]
+        assert [item.service for item in await store.recipients()] == ["one"]
     tamper(database, "UPDATE tokens SET role = 'admin'")
     tamper(database, "UPDATE recipients SET public_key = 'b'")
-    store = await Store.open(database, chain)
-    assert [token.confirmed for token in await store.tokens()] == [False]
-    assert await store.recipients() == []
-    await store.release()
+    async with SqliteStore.open(database, chain) as store:
+        assert [token.confirmed for token in await store.tokens()] == [False]
+        assert await store.recipients() == []
     assert {broken.subject for broken in verify(database, keyring).broken} == {"tokens/000000000000", "recipients/one"}
 
 
 async def test_a_start_on_a_misshapen_row_says_what_to_do(database: Path, keyring: Keyring):
     """Of a newest revision the number counts; if that cannot be told, the error names the command that finds it."""
     tamper(database, "UPDATE revisions SET cause = 'magic' WHERE revision = 3")
-    store = await Store.open(database, Chain(keyring))
-    try:
+    async with SqliteStore.open(database, Chain(keyring)) as store:
         (record,) = (await store.load()).records
         assert (record.revision, record.checksum, record.config) == (3, "", b"{}")
         tamper(database, "UPDATE revisions SET revision = 'x' WHERE revision = 2")
@@ -194,8 +187,6 @@ async def test_a_start_on_a_misshapen_row_says_what_to_do(database: Path, keyrin
             await store.record("dev", "one", 3)
         with pytest.raises(Unavailable):
             await store.history("dev", "one", before=None, limit=9)
-    finally:
-        await store.release()
 
 
 def test_a_running_daemon_survives_a_misshapen_row_and_tells_it(daemon: Daemon):

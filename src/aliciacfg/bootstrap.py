@@ -1,9 +1,8 @@
 """The parts of the core, put together over one data directory: for the daemon, and for work while none runs."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,7 +31,9 @@ from aliciacfg.settings import Settings, variables
 from aliciacfg.sources import layers, loader
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.store import Store
+from aliciacfg.storage.sqlite.store import SqliteStore
+from aliciacfg.storage.store import Store
+from aliciacfg.storage.write_queue import WriteQueue
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +45,6 @@ class Core:
     """The parts that know no transport.
 
     Attributes:
-        writer: Commits what is submitted; ends when the core is closed.
         session: Names this data directory to the broker, and to nobody else: whoever connects under the same client id
             ends the daemon's connection, and takes what the broker holds for it.
     """
@@ -52,7 +52,6 @@ class Core:
     alerts: Alerts
     drift: Drift
     store: Store
-    writer: asyncio.Task[None]
     configurations: Configurations
     audit_log: AuditLog
     drift_checks: DriftChecks
@@ -64,7 +63,8 @@ class Core:
 async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[Core, None]:
     """Put the core together; at the end commit what waits, and close the store.
 
-    ``configurations`` are not started.
+    ``configurations`` are not started. The block is cancelled, and ends with the error, if committing fails in a way
+    that leaves memory and database different.
 
     Raises:
         KeyFileError: The sealing keys cannot be used.
@@ -75,21 +75,23 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
     keys = KeyFile.load_or_create(data.key_file, now=time.time())
     keyring = keys.keyring
     chain = Chain(keyring)
-    store = await Store.open(data.database, chain, adopt=not keys.chained)
-    try:
-        keys.mark_chained()
-    except KeyFileError as error:
-        # Only a guard against an older database in this one's place; it is tried again at the next start.
-        _log.warning("key_file_not_marked", reason=str(error))
-    writer = asyncio.create_task(store.write_forever(), name="store-writer")
-    audit_log = AuditLog(store, time.time)
-    try:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(SqliteStore.open(data.database, chain, adopt=not keys.chained))
+        try:
+            keys.mark_chained()
+        except KeyFileError as error:
+            # Only a guard against an older database in this one's place; it is tried again at the next start.
+            _log.warning("key_file_not_marked", reason=str(error))
+        queue = await stack.enter_async_context(WriteQueue(store))
+        audit_log = AuditLog(queue, time.time)
+        stack.callback(audit_log.flush)
         authorizer = Authorizer(await store.tokens(), alerts=alerts, clock=time.time)
         recipients = {
             item.service: PublicKey.parse(item.public_key) for item in await store.recipients() if item.public_key
         }
         configurations = Configurations(
             store=store,
+            queue=queue,
             keyring=keyring,
             chain=chain,
             cache=AnswerCache(ttl_seconds=settings.cache_ttl_seconds),
@@ -111,13 +113,14 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         service = ConfigService(
             configurations=configurations,
             store=store,
+            queue=queue,
             alerts=alerts,
             drift=drift,
             instances=instances,
             authorizer=authorizer,
             audit_log=audit_log,
             keys=keys,
-            key_rotation=KeyRotation(configurations, store=store, keyring=keyring, clock=time.time),
+            key_rotation=KeyRotation(configurations, store=store, queue=queue, keyring=keyring, clock=time.time),
             metrics=Metrics(operations=BY_NAME, version=VERSION),
             instance=data.instance,
         )
@@ -125,12 +128,7 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
             configurations=configurations, store=store, alerts=alerts, drift=drift, instances=instances, label=_label
         )
         session = keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex()
-        yield Core(alerts, drift, store, writer, configurations, audit_log, drift_checks, service, session)
-    finally:
-        audit_log.flush()
-        await store.close()
-        await asyncio.wait({writer})
-        await store.release()
+        yield Core(alerts, drift, store, configurations, audit_log, drift_checks, service, session)
 
 
 async def next_environment(settings: Settings) -> str:

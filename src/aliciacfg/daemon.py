@@ -210,7 +210,7 @@ async def _run(
             say_ready(),
             _reload_forever(hangup, certificate, core.configurations),
         ]
-        await _serve_until(stop, http, mqtt, others, core.writer)
+        await _serve_until(stop, http, mqtt, others)
     _log.info("stopped")
 
 
@@ -277,7 +277,6 @@ async def _serve_until(
     http: HttpAdapter,
     mqtt: MqttAdapter,
     others: Sequence[Coroutine[None, None, None]],
-    writer: asyncio.Task[None],
 ) -> None:
     """Serve; at ``stop`` end in order while the connections still stand."""
 
@@ -292,13 +291,8 @@ async def _serve_until(
             _log.warning("stop_cut_short", after_seconds=_STOP_SECONDS)
         raise _Stopped
 
-    async def watch_writer() -> None:
-        await asyncio.wait({writer})
-        raise RuntimeError("the store's writer ended") from (None if writer.cancelled() else writer.exception())
-
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(watch_writer(), name="store-watch")
             group.create_task(mqtt.run(), name="mqtt")
             for other in others:
                 group.create_task(other, name=other.__qualname__)

@@ -9,7 +9,7 @@ import structlog
 from aliciacfg.access.caller import Caller
 from aliciacfg.errors import Busy, OperationError, Unavailable
 from aliciacfg.model.records import AuditEntry, Write
-from aliciacfg.storage.sqlite.store import Store
+from aliciacfg.storage.write_queue import WriteQueue
 
 _log = structlog.get_logger(__name__)
 
@@ -29,8 +29,8 @@ class AuditLog:
     Of somebody who proved a name, a kind is an operation on a service; of everybody else, where he came from.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
-        self._store = store
+    def __init__(self, queue: WriteQueue, clock: Callable[[], float]) -> None:
+        self._queue = queue
         self._clock = clock
         self._counted: dict[_Kind, AuditEntry] = {}
 
@@ -99,6 +99,6 @@ class AuditLog:
         """Queue entries for the disk; what cannot be written is logged."""
         written = tuple(entries)
         try:
-            self._store.submit(Write(audit=written), lambda: None)
+            self._queue.submit(Write(audit=written))
         except (Busy, Unavailable) as error:
             _log.warning("audit_not_written", reason=error.message, entries=[entry.operation for entry in written])

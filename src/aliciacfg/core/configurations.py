@@ -68,7 +68,8 @@ from aliciacfg.sealing.boxes import PREFIX, CannotOpen, Keyring, is_sealed
 from aliciacfg.sealing.sealed_documents import open_record, seal_further
 from aliciacfg.sources.layers import Sources, Stamps
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.store import Store
+from aliciacfg.storage.store import Store
+from aliciacfg.storage.write_queue import WriteQueue
 
 # Names in the store's meta table.
 _EPOCH = "epoch"
@@ -122,6 +123,7 @@ class Configurations:
         self,
         *,
         store: Store,
+        queue: WriteQueue,
         keyring: Keyring,
         chain: Chain,
         cache: AnswerCache,
@@ -134,6 +136,7 @@ class Configurations:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._queue = queue
         self._keyring = keyring
         self._chain = chain
         self._alerts = alerts
@@ -162,7 +165,7 @@ class Configurations:
         self.degraded: str | None = None
         self.refused_schemas: list[str] = []
         self.retry_files = False
-        store.on_abort = self._aborted
+        queue.listen_abort(self._aborted)
 
     async def load(self, requested_environment: str) -> dict[str, str]:
         """Bring back what is stored, and nothing more; returns the store's own table.
@@ -515,13 +518,13 @@ class Configurations:
         if plan.empty:
             # "Unchanged" is true only once the write that made it so is on the disk.
             if any(self.state.is_pending(key) for key in builds_on):
-                return self._store.submit(Write(), lambda: None)
+                return self._queue.flush()
             # What a record holds may be known only now, after a start with broken files.
             self.state.refresh(plan.entries)
             done = asyncio.get_running_loop().create_future()
             done.set_result(None)
             return done
-        committed = self._store.submit(plan.write, lambda: self._committed(plan))
+        committed = self._queue.submit(plan.write, lambda: self._committed(plan))
         self.state.plan(plan.entries)
         for key in plan.entries:
             self._problems.get(key[0], {}).pop(key[1], None)
@@ -535,7 +538,7 @@ class Configurations:
         """
         confirmed = self.outbox.take_confirmed()
         if confirmed:
-            await self._store.submit(Write(confirmed=confirmed), lambda: None)
+            await self._queue.submit(Write(confirmed=confirmed))
 
     def _committed(self, plan: Plan) -> None:
         self.state.commit(plan.entries)
@@ -577,11 +580,9 @@ class Configurations:
             checksum=record.checksum,
         )
 
-    def _aborted(self, error: Exception) -> None:
+    def _aborted(self, error: Unavailable) -> None:
         self.state.abort()
-        self._alerts.emit(
-            "store", f"The store cannot write ({error}); nothing was changed. See whether its disk is full."
-        )
+        self._alerts.emit("store", f"{error.message} Nothing was changed. See whether its disk is full.")
 
     def _make_composer(self, sources: Sources) -> Composer:
         return Composer(sources, self._keyring, max_bytes=self._max_config_bytes)
@@ -652,8 +653,8 @@ class Configurations:
         found: list[Record] = []
         for changed in changed_schemas(self._serving, serving_schemas(sources, self._serving)):
             # What waits for the disk was planned under the old schema.
-            await self._store.submit(Write(), lambda: None)
-            for record in await self._store.all_of(changed.service):
+            await self._queue.flush()
+            for record in await self._store.revisions(changed.service):
                 await asyncio.sleep(0)
                 schema = sources.schema(record.service)
                 if self._chain.confirms(record) and (more := seal_further(record, schema, self._keyring)) is not None:

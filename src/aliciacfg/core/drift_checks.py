@@ -11,7 +11,7 @@ from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift, Finding
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.sources.watcher import Snapshot
-from aliciacfg.storage.sqlite.store import Store
+from aliciacfg.storage.store import Store
 
 _log = structlog.get_logger(__name__)
 

@@ -8,28 +8,37 @@ from aliciacfg import documents
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.errors import NotFound, OperationError, SourceError
-from aliciacfg.model.records import Recipient, Write
+from aliciacfg.model.records import Recipient
 from aliciacfg.sealing.boxes import Keyring, PublicKey, key_ids
 from aliciacfg.sealing.sealed_documents import reseal
-from aliciacfg.storage.sqlite.store import Store
+from aliciacfg.storage.store import Store
+from aliciacfg.storage.write_queue import WriteQueue
 
 
 class KeyRotation:
     """Changes keys, and everything that is sealed with them."""
 
     def __init__(
-        self, configurations: Configurations, *, store: Store, keyring: Keyring, clock: Callable[[], float]
+        self,
+        configurations: Configurations,
+        *,
+        store: Store,
+        queue: WriteQueue,
+        keyring: Keyring,
+        clock: Callable[[], float],
     ) -> None:
         """Take what it changes.
 
         Args:
             configurations: Hold the secrets.
             store: Has them sealed.
+            queue: Commits what was sealed with the keys of before.
             keyring: In use everywhere; becomes another one in place.
             clock: Unix seconds.
         """
         self._configurations = configurations
         self._store = store
+        self._queue = queue
         self._keyring = keyring
         self._clock = clock
 
@@ -47,7 +56,7 @@ class KeyRotation:
         sources = self._configurations.sources
         files = [file for found in sources.environments.values() for file in found.files] if sources else []
         texts = (documents.encode([file.defaults, dict(file.services)]) for file in files)
-        return await self._store.sealed_with() | {key_id for text in texts for key_id in key_ids(text)}
+        return await self._store.key_ids() | {key_id for text in texts for key_id in key_ids(text)}
 
     def take(self, keyring: Keyring) -> None:
         """The keys are others from now on; what is stored stays as it is."""
@@ -67,7 +76,7 @@ class KeyRotation:
         """
         configurations = self._configurations
         async with configurations.planning:
-            await self._store.submit(Write(), lambda: None)
+            await self._queue.flush()
             self._keyring.take(await asyncio.to_thread(change))
             await self._store.reseal(self._resealed)
             await configurations.look_again()

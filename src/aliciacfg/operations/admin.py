@@ -46,7 +46,8 @@ from aliciacfg.model.records import AuditEntry, Token, Write
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
 from aliciacfg.sources.broker_accounts import passwords_of
-from aliciacfg.storage.sqlite.store import Store
+from aliciacfg.storage.store import Store
+from aliciacfg.storage.write_queue import WriteQueue
 
 
 class AdminOperations:
@@ -57,6 +58,7 @@ class AdminOperations:
         configurations: Configurations,
         *,
         store: Store,
+        queue: WriteQueue,
         authorizer: Authorizer,
         audit_log: AuditLog,
         keys: KeyFile,
@@ -67,7 +69,8 @@ class AdminOperations:
 
         Args:
             configurations: Their secrets are sealed anew.
-            store: Keeps tokens, and has the audit.
+            store: Has the audit log.
+            queue: Commits tokens.
             authorizer: Takes tokens into force.
             audit_log: Writes down what was done.
             keys: The file of sealing keys.
@@ -76,6 +79,7 @@ class AdminOperations:
         """
         self._configurations = configurations
         self._store = store
+        self._queue = queue
         self._authorizer = authorizer
         self._audit_log = audit_log
         self._keys = keys
@@ -235,7 +239,7 @@ class AdminOperations:
 
     async def _keep(self, token: Token, caller: Caller, operation: str, detail: str) -> None:
         entry = self._entry(caller, operation, detail)
-        await self._store.submit(Write(tokens=(token,), audit=(entry,)), lambda: self._authorizer.put(token))
+        await self._queue.submit(Write(tokens=(token,), audit=(entry,)), lambda: self._authorizer.put(token))
 
     def _audit(self, caller: Caller, operation: str, detail: str) -> None:
         self._audit_log.write([self._entry(caller, operation, detail)])

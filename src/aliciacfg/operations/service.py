@@ -28,7 +28,8 @@ from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.writes import WriteOperations
 from aliciacfg.sealing.key_file import KeyFile
-from aliciacfg.storage.sqlite.store import Store
+from aliciacfg.storage.store import Store
+from aliciacfg.storage.write_queue import WriteQueue
 
 VERSION = package_version("aliciacfg")
 
@@ -54,6 +55,7 @@ class ConfigService:
         *,
         configurations: Configurations,
         store: Store,
+        queue: WriteQueue,
         alerts: Alerts,
         drift: Drift,
         instances: Instances,
@@ -66,7 +68,7 @@ class ConfigService:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._configurations = configurations
-        self._store = store
+        self._queue = queue
         self._alerts = alerts
         self._drift = drift
         self._instances = instances
@@ -95,6 +97,7 @@ class ConfigService:
         self.admin = AdminOperations(
             configurations,
             store=store,
+            queue=queue,
             authorizer=authorizer,
             audit_log=audit_log,
             keys=keys,
@@ -158,7 +161,7 @@ class ConfigService:
     @property
     def ready(self) -> bool:
         """Whether store and bus are usable."""
-        return self._store.healthy and self.bus_connected
+        return self._queue.healthy and self.bus_connected
 
     async def register(self, service: str) -> None:
         """A service announced itself: give it its configuration, or say again what it is.
@@ -200,13 +203,13 @@ class ConfigService:
 
     async def _write(self, write: Write | None) -> None:
         if write is not None:
-            await self._store.submit(write, lambda: None)
+            await self._queue.submit(write)
 
     def _count_invalid(self) -> None:
         self.metrics.validation_errors += 1
 
     def _status(self) -> Literal["healthy", "degraded", "unhealthy"]:
-        if not self._store.healthy:
+        if not self._queue.healthy:
             return "unhealthy"
         if self._configurations.degraded is not None or not self.bus_connected:
             return "degraded"

@@ -10,8 +10,7 @@ import contextlib
 import heapq
 import sqlite3
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +18,7 @@ import aiosqlite
 import msgspec
 
 from aliciacfg import documents
-from aliciacfg.errors import AliciacfgError, Busy, InvalidRequest, OperationError, Unavailable
+from aliciacfg.errors import InvalidRequest, OperationError, Unavailable
 from aliciacfg.model import versions
 from aliciacfg.model.records import (
     AdoptedSchema,
@@ -38,13 +37,10 @@ from aliciacfg.model.records import (
 )
 from aliciacfg.sealing.boxes import key_ids
 from aliciacfg.storage.hash_chain import START, TORN, Chain, Misshapen, total
+from aliciacfg.storage.store import Reseal, StoreError
 from aliciacfg.storage.verifier import Findings, Verifier
 
 T = TypeVar("T")
-
-_MAX_WAITING = 4096
-_MAX_BATCH = 256
-_PROBE_SECONDS = 1.0
 
 # Applied in order; PRAGMA user_version counts how many a database has.
 _MIGRATIONS = (
@@ -235,10 +231,6 @@ _FLAGS = frozenset({"breaking", "deleted"})
 _Row = tuple[str | int | float | bytes | None, ...]
 
 
-class StoreError(AliciacfgError):
-    """The database cannot be used as it is."""
-
-
 class _Connection(aiosqlite.Connection):
     """aiosqlite with whole functions run in its thread: a transaction is one hop instead of ten."""
 
@@ -252,54 +244,36 @@ class _Connection(aiosqlite.Connection):
         await asyncio.to_thread(self._thread.join)
 
 
-class _Waiting(msgspec.Struct):
-    write: Write
-    on_commit: Callable[[], None]
-    done: asyncio.Future[None]
-
-
-class Store:
-    """Revisions, overlays and outbox of one data directory.
-
-    Use ``open``; run ``write_forever`` as a task; ``close`` at the end.
-    """
+class SqliteStore:
+    """A ``storage.store.Store`` in one SQLite file."""
 
     def __init__(self, path: Path, chain: Chain, writer: _Connection, reader: _Connection) -> None:
         self._path = path
         self._chain = chain
         self._writer = writer
         self._reader = reader
-        self._queue: deque[_Waiting] = deque()
-        self._wake = asyncio.Event()
-        self._closing = False
-        self.healthy = True
-        self.on_abort: Callable[[Exception], None] = lambda _error: None
 
     @classmethod
-    async def open(cls, path: Path, chain: Chain, *, adopt: bool = False) -> "Store":
-        """Open or create the database and bring its schema up to date.
+    @contextlib.asynccontextmanager
+    async def open(cls, path: Path, chain: Chain, *, adopt: bool = False) -> AsyncGenerator["SqliteStore", None]:
+        """Open or create the database, and bring its schema up to date; close it when the block is left.
 
         Args:
             path: The SQLite file.
-            chain: Links what is written.
-            adopt: Take the rows of a database from before they had codes for what was written.
+            chain: Computes the codes of what is written.
+            adopt: Believe the rows of a database from before rows had codes, and compute their codes.
 
         Raises:
-            StoreError: It is damaged, or of a newer aliciacfg.
+            StoreError: The database is damaged, or was written by a newer aliciacfg.
         """
-        writer = _Connection(lambda: _connect(path), 64)
-        try:
-            await writer
-            await writer.run(lambda connection: _migrate(connection, chain, adopt=adopt))
-            reader = _Connection(lambda: _connect(path), 64)
-            await reader
-        except BaseException as error:
-            await writer.close()
-            await writer.ended()
-            if isinstance(error, sqlite3.DatabaseError):
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                writer = await stack.enter_async_context(_connection(path))
+                await writer.run(lambda connection: _migrate(connection, chain, adopt=adopt))
+                reader = await stack.enter_async_context(_connection(path))
+            except sqlite3.DatabaseError as error:
                 raise StoreError(f"{path} cannot be used: {error}; restore it from a backup") from error
-            raise
-        return cls(path, chain, writer, reader)
+            yield cls(path, chain, writer, reader)
 
     async def load(self) -> StoredState:
         """Everything a start needs to know.
@@ -312,11 +286,20 @@ class Store:
         """
         try:
             return await self._reader.run(lambda connection: _load(connection, self._chain))
+        except sqlite3.Error as error:
+            raise Unavailable(f"The store cannot be read: {error}.") from error
         except msgspec.MsgspecError as error:
             raise StoreError(
                 f"{self._path} holds a row that was never written so ({error}); `aliciacfg check` says which: restore "
                 "the database from a backup"
             ) from error
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Apply writes in one transaction, in the database's thread; see ``Store.commit``."""
+        try:
+            await self._writer.run(lambda connection: _apply(connection, self._chain, writes))
+        except (sqlite3.Error, OverflowError) as error:
+            raise Unavailable(f"The store cannot write: {error}.") from error
 
     async def record(self, environment: str, service: str, revision: int) -> Record | None:
         """One revision, or None if there never was one.
@@ -362,7 +345,7 @@ class Store:
         wanted = (_MAX_REVISION if before is None else before, service, service, limit)
         return await self._read(lambda connection: _load_audit(connection, wanted))
 
-    async def reseal(self, reseal: Callable[[bytes, str, str], bytes]) -> None:
+    async def reseal(self, reseal: Reseal) -> None:
         """Seal every stored configuration and overlay anew, all or none.
 
         The chain confirms the rows as before: it covers their secrets in the open.
@@ -378,7 +361,7 @@ class Store:
         except sqlite3.Error as error:
             raise Unavailable(f"The store cannot be written: {error}.") from error
 
-    async def sealed_with(self) -> set[str]:
+    async def key_ids(self) -> set[str]:
         """The ids of the keys that anything in the database is sealed with.
 
         Raises:
@@ -399,13 +382,13 @@ class Store:
 
     async def applied(self) -> list[Applied]:
         """What running copies of services last reported."""
-        return await self._reader.run(_load_applied)
+        return await self._read(_load_applied)
 
     async def recipients(self) -> list[Recipient]:
         """The keys that services' secrets are sealed to; of a row that was tampered with there is none."""
-        return await self._reader.run(lambda connection: _load_recipients(connection, self._chain))
+        return await self._read(lambda connection: _load_recipients(connection, self._chain))
 
-    async def all_of(self, service: str) -> list[Record]:
+    async def revisions(self, service: str) -> list[Record]:
         """Every revision of a service, in all environments; without those that nobody ever wrote so.
 
         Raises:
@@ -415,7 +398,7 @@ class Store:
 
     async def tokens(self) -> list[Token]:
         """Every token that was ever made, and those that somebody put into the database."""
-        return await self._reader.run(lambda connection: _load_tokens(connection, self._chain))
+        return await self._read(lambda connection: _load_tokens(connection, self._chain))
 
     async def verify(self) -> Findings:
         """Compare every row with the keyed chain, on a connection of its own; other work goes on meanwhile.
@@ -443,93 +426,16 @@ class Store:
         except (sqlite3.Error, OverflowError, msgspec.MsgspecError) as error:
             raise Unavailable(f"The store cannot be read: {error}.") from error
 
-    @property
-    def waiting(self) -> int:
-        """How many writes wait for the disk."""
-        return len(self._queue)
 
-    def submit(self, write: Write, on_commit: Callable[[], None]) -> asyncio.Future[None]:
-        """Queue a write.
-
-        Args:
-            write: Goes into one transaction, with others or alone.
-            on_commit: Called in the event loop when it is durable, in the order of submission, whether or not
-                anybody still waits for the result.
-
-        Returns:
-            A future that is done when it is durable, or fails with Unavailable. When one write fails, all that
-            wait behind it fail too, since they were planned on top of it; ``on_abort`` is called once.
-
-        Raises:
-            Busy: Too many writes wait.
-            Unavailable: The store is closing.
-        """
-        if self._closing:
-            raise Unavailable("The daemon is stopping; send the request again to the next one.")
-        if len(self._queue) >= _MAX_WAITING:
-            raise Busy(f"{_MAX_WAITING} writes wait for the disk; try again in a second.")
-        done = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(write, on_commit, done))
-        self._wake.set()
-        return done
-
-    async def write_forever(self) -> None:
-        """Commit what is submitted until ``close``; never cancelled in the middle of a transaction."""
-        while not self._closing or self._queue:
-            if not self._queue:
-                self._wake.clear()
-                await self._wait_for_work()
-                continue
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_BATCH))]
-            await asyncio.shield(asyncio.create_task(self._commit(batch), name="commit"))
-
-    async def close(self) -> None:
-        """Refuse new writes, commit those that wait, close the database. Safe to call twice."""
-        self._closing = True
-        self._wake.set()
-
-    async def release(self) -> None:
-        """Close the connections; ``write_forever`` must have ended."""
-        with contextlib.suppress(ValueError):
-            await self._reader.close()
-        with contextlib.suppress(ValueError):
-            await self._writer.close()
-
-    async def _wait_for_work(self) -> None:
-        try:
-            async with asyncio.timeout(None if self.healthy else _PROBE_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            # A full disk is noticed by a write; that there is room again must not need one by a user.
-            await self._probe()
-
-    async def _commit(self, batch: list[_Waiting]) -> None:
-        try:
-            await self._writer.run(lambda connection: _apply(connection, self._chain, [item.write for item in batch]))
-        except Exception as error:  # noqa: BLE001 - the supervisor of all writes: whatever failed, nothing was written
-            self._abort(batch, error)
-            return
-        self.healthy = True
-        for item in batch:
-            item.on_commit()
-            if not item.done.done():
-                item.done.set_result(None)
-
-    def _abort(self, batch: list[_Waiting], error: Exception) -> None:
-        self.healthy = False
-        failed = [*batch, *self._queue]
-        self._queue.clear()
-        self.on_abort(error)
-        for item in failed:
-            if not item.done.done():
-                item.done.set_exception(Unavailable(f"The store cannot write: {error}. Nothing was changed."))
-                # Nobody may be waiting any more; then the exception was logged by the abort already.
-                item.done.exception()
-
-    async def _probe(self) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            await self._writer.run(lambda connection: _apply(connection, self._chain, [Write(meta=(("probe", ""),))]))
-            self.healthy = True
+@contextlib.asynccontextmanager
+async def _connection(path: Path) -> AsyncGenerator[_Connection, None]:
+    connection = _Connection(lambda: _connect(path), 64)
+    try:
+        await connection
+        yield connection
+    finally:
+        await connection.close()
+        await connection.ended()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -593,7 +499,7 @@ def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings
         return verifier.end(found.execute(_SELECT_CHAIN_END).fetchone())
 
 
-def reseal_file(path: Path, chain: Chain, reseal: Callable[[bytes, str, str], bytes], *, adopt: bool = False) -> None:
+def reseal_file(path: Path, chain: Chain, reseal: Reseal, *, adopt: bool = False) -> None:
     """Seal every stored configuration and overlay of a database anew, all or none; no daemon may be using it.
 
     The chain confirms the rows as before: it covers their secrets in the open.
@@ -640,7 +546,7 @@ def _sealed_with(connection: sqlite3.Connection) -> set[str]:
     }
 
 
-def _reseal(connection: sqlite3.Connection, chain: Chain, reseal: Callable[[bytes, str, str], bytes]) -> None:
+def _reseal(connection: sqlite3.Connection, chain: Chain, reseal: Reseal) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         rows = [number for (number,) in connection.execute(_SELECT_SEALED)]
@@ -844,7 +750,7 @@ class _Tail:
         return [code for (code,) in self._connection.execute(query, parameters) if isinstance(code, bytes)]
 
 
-def _apply(connection: sqlite3.Connection, chain: Chain, writes: list[Write]) -> None:
+def _apply(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write]) -> None:
     """One transaction. Rolled back whole on any error: later writes were planned on top of earlier ones."""
     connection.execute("BEGIN IMMEDIATE")
     try:
