@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aliciacfg.core.composer import Composer, redacted
+from aliciacfg.core.composer import Composer
 from aliciacfg.documents import find, merge
 from aliciacfg.errors import TooLarge, ValidationFailed
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, seal_for
+from aliciacfg.sealing.sealed_documents import redact, seal_document
 from aliciacfg.sources.layers import Environment, EnvironmentFile, Sources
 
 SECRET = "planted-secret-c07e"
+HERE: dict[str, Any] = {"service": "bell", "environment": "dev"}
 SCHEMA: dict[str, Any] = {
     "properties": {
         "settings": {
@@ -223,11 +225,9 @@ def test_the_checksum_outlives_sealing_and_follows_the_secret():
     """The same after the value was sealed anew with another key; another for another secret or another place."""
     first = checksum(with_settings({"pin": SECRET}))
     other_key = made_keyring(private=b"q" * 32)
-    sealed = composer(keyring=other_key).sealed(
-        "dev", "bell", with_settings({"pin": SECRET}), {"/settings/pin": SECRET}
-    )
-    opened, _ = composer(keyring=other_key).opened("dev", "bell", sealed, what="It")
-    assert checksum(opened, keyring=other_key) == first
+    sealed = seal_document(with_settings({"pin": SECRET}), {"/settings/pin": SECRET}, other_key, **HERE)
+    opened = composer(keyring=other_key).open("dev", "bell", sealed, what="It")
+    assert checksum(opened.document, keyring=other_key) == first
     assert checksum(with_settings({"pin": SECRET + "x"})) != first
     assert checksum(with_settings({"other_pin_key": SECRET})) != checksum(with_settings({"another_pin_key": SECRET}))
     doors = [checksum(with_settings({"doors": [{"code": a}, {"code": b}]})) for a, b in (("x", "y"), ("y", "x"))]
@@ -304,26 +304,27 @@ def test_each_secret_is_sealed_to_its_own_place():
     """Nothing else is, the document keeps its form, and each box opens only where it stands."""
     document = with_settings({"pin": SECRET, "plain": "open", "doors": [{"code": "1111"}]})
     effective = composer().effective("dev", "bell", document)
-    sealed = composer().sealed("dev", "bell", effective.document, effective.secrets)
+    sealed = seal_document(effective.document, effective.secrets, KEYRING, **HERE)
     assert SECRET not in json.dumps(sealed)
     assert find(sealed, "/settings/plain") == "open"
-    opened, boxes = composer().opened("dev", "bell", sealed, what="It")
-    assert opened == effective.document
-    assert boxes == {"/mqtt_config/password", "/settings/pin", "/settings/doors/0/code"}
+    opened = composer().open("dev", "bell", sealed, what="It")
+    assert opened.document == effective.document
+    assert opened.secrets == effective.secrets
+    assert opened.secrets.keys() == {"/mqtt_config/password", "/settings/pin", "/settings/doors/0/code"}
     moved = {**sealed, "mqtt_config": {"password": find(sealed, "/settings/pin")}}
     with pytest.raises(ValidationFailed) as refused:
-        composer().opened("dev", "bell", moved, what="It")
+        composer().open("dev", "bell", moved, what="It")
     assert [problem.pointer for problem in refused.value.problems] == ["/mqtt_config/password"]
     for elsewhere in (("prod", "bell"), ("dev", "lamp")):
         with pytest.raises(ValidationFailed):
-            composer().opened(*elsewhere, sealed, what="It")
+            composer().open(*elsewhere, sealed, what="It")
 
 
 def test_an_overlay_is_sealed_where_it_has_the_secrets_of_the_whole():
     """What the overlay does not say is not added to it, and a null stays a null."""
     overlay: dict[str, Any] = {"settings": {"pin": SECRET, "gone_key": None}}
     secrets = {"/settings/pin": SECRET, "/mqtt_config/password": "p", "/settings/gone_key": "old"}
-    sealed: Any = composer().sealed("dev", "bell", overlay, secrets)
+    sealed: Any = seal_document(overlay, secrets, KEYRING, **HERE)
     assert sealed["settings"].pop("pin").startswith("sealed:v1:")
     assert sealed == {"settings": {"gone_key": None}}
 
@@ -382,7 +383,7 @@ def test_of_a_damaged_configuration_what_still_opens_can_be_kept():
 def test_redacting_hides_each_secret_and_nothing_else():
     """By place, not by content: an open value that happens to equal a secret stays."""
     document: dict[str, Any] = {"a": SECRET, "b": SECRET, "c": ["x", {"d": "y"}]}
-    assert redacted(document, {"/a": SECRET, "/c/1/d": "y"}) == {"a": "***", "b": SECRET, "c": ["x", {"d": "***"}]}
+    assert redact(document, ["/a", "/c/1/d"]) == {"a": "***", "b": SECRET, "c": ["x", {"d": "***"}]}
     assert document["a"] == SECRET
 
 
@@ -446,10 +447,10 @@ def test_no_place_tells_what_was_in_a_box(pointer: str):
     wanted = merge(VALID, member)
     assert isinstance(wanted, dict)
     made = strict({})
-    opened, boxes = made.opened("dev", "bell", wanted, what="It")
-    assert (find(opened, pointer), boxes) == (SECRET, {pointer})
+    opened = made.open("dev", "bell", wanted, what="It")
+    assert (find(opened.document, pointer), opened.secrets) == (SECRET, {pointer: SECRET})
     with pytest.raises(ValidationFailed) as refused:
-        made.effective("dev", "bell", opened, boxes=boxes)
+        made.effective("dev", "bell", opened.document, boxes=opened.secrets)
     assert pointer in told(refused.value)
     assert SECRET not in str(refused.value)
 

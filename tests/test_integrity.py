@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
-from aliciacfg.errors import NotFound, Unavailable
+from aliciacfg.errors import InvalidRequest, NotFound, Unavailable
 from aliciacfg.model.records import AuditEntry, Overlay, Record, Write
 from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import Keyring, PrivateKey
@@ -301,6 +301,19 @@ def test_a_secret_whose_key_is_gone_is_told_apart_from_a_damaged_one(tmp_path: P
     box = revision("one", 2, {}, secret="another").config
     tamper(path, f"UPDATE revisions SET config = x'{box.replace(b'A', b'B').hex()}' WHERE revision = 2")
     assert subjects(path) == ["dev/one/2"]
+
+
+@pytest.mark.parametrize("names", [("damaged", "missing"), ("missing", "damaged")])
+def test_a_missing_key_does_not_hide_a_damaged_secret(names: tuple[str, str]):
+    """Wherever the two stand: what is damaged was tampered with, whatever else cannot be opened."""
+    other = Keyring(current=OTHER.public.key_id, keys=[OTHER], digest_key=b"d" * 32)
+    sealed = {"damaged": KEYRING.seal("x", service="one", environment="dev", pointer="/elsewhere")}
+    sealed["missing"] = other.seal("y", service="one", environment="dev", pointer=f"/{names.index('missing')}")
+    document: JsonObject = {str(place): sealed[name] for place, name in enumerate(names)}
+    record = revision("one", 1, {}, config=documents.canonical(document))
+    assert not CHAIN.confirms(record)
+    with pytest.raises(InvalidRequest, match=f"/{names.index('damaged')} is bound to another place"):
+        CHAIN.recompute(record)
 
 
 def test_sealing_anew_changes_no_code(tmp_path: Path):

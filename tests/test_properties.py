@@ -241,14 +241,14 @@ async def check_history(made: Core) -> None:
     newest = (await made.ask("get", "bell"))["revision"]
     old: dict[int, JsonObject] = {}
     for number in range(1, newest + 1):
-        document, _ = made.configurations.open_record(await made.configurations.revision(("dev", "bell"), number))
-        old[number] = hidden(document, "secret")
+        record = await made.configurations.revision(("dev", "bell"), number)
+        old[number] = hidden(made.configurations.open_record(record).document, "secret")
     for first, before in old.items():
         for second, after in old.items():
             answer = await made.ask_as(BELL, "compare", "bell", rev1=first, rev2=second)
             assert same(compared(before, answer), after)
             assert answer["equal"] == same(before, after)
-    prod, _ = made.configurations.open_record(made.configurations.live(("prod", "bell")))
+    prod = made.configurations.open_record(made.configurations.live(("prod", "bell"))).document
     answer = await made.ask_as(BELL, "compare", "bell", env1="dev", env2="prod")
     assert same({**compared(old[newest], answer), "environment": "prod"}, hidden(prod, "secret"))
     checksums = {number: (await made.ask("get", "bell", revision=number))["checksum"] for number in old}

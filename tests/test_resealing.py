@@ -1,4 +1,4 @@
-"""Stored documents sealed anew after a rotation: every box by the key that seals now, nothing else touched."""
+"""Documents that hold sealed values: opened, redacted, sealed, and sealed again after a rotation of keys."""
 
 import json
 from typing import Any
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from aliciacfg import documents
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.sealing.boxes import Keyring, PrivateKey, is_sealed, sealed_with
-from aliciacfg.sealing.sealed_documents import reseal
+from aliciacfg.sealing.boxes import Keyring, PrivateKey, is_sealed, seal_for, sealed_with
+from aliciacfg.sealing.sealed_documents import MissingKey, open_document, redact, reseal, seal_document
 
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev"}
 FIRST, SECOND, LOST = PrivateKey.generate(), PrivateKey.generate(), PrivateKey.generate()
@@ -106,7 +106,48 @@ def test_a_box_of_another_service_or_environment_is_not_sealed_anew():
         assert (result.document, result.pointers, len(result.left)) == (stored, [], 1)
 
 
-def test_what_is_no_json_is_refused():
+@pytest.mark.parametrize("stored", [b"{", b"[]", b"null"])
+def test_what_is_no_json_object_is_refused(stored: bytes):
     """Before anything is made of it."""
     with pytest.raises(InvalidRequest):
-        reseal(b"{", AFTER, **HERE)
+        reseal(stored, AFTER, **HERE)
+
+
+@settings(max_examples=200, deadline=None)
+@given(document=st.dictionaries(st.text(max_size=4), values, max_size=4), data=st.data())
+def test_a_sealed_document_opens_to_what_it_was(document: dict[str, Any], data: st.DataObject):
+    """For any document with any of its strings sealed; neither step changes its argument."""
+    before = documents.canonical(document)
+    strings = dict(documents.walk_strings(document))
+    chosen = data.draw(st.lists(st.sampled_from(sorted(strings)), unique=True) if strings else st.just([]))
+    secrets = {pointer: strings[pointer] for pointer in chosen}
+    stored = seal_document(document, secrets, BEFORE, **HERE)
+    sealed_as = documents.canonical(stored)
+    found = open_document(stored, BEFORE, **HERE)
+    assert documents.canonical(found.document) == before == documents.canonical(document)
+    assert (found.secrets, found.problems) == (secrets, [])
+    assert found.readable == found.document
+    assert documents.canonical(stored) == sealed_as
+    assert redact(stored, chosen) == redact(document, chosen)
+
+
+def test_values_that_do_not_open_stay_sealed_and_are_readable_as_stars():
+    """A missing key is told apart from a damaged value; all that opens is open."""
+    missing = ELSEWHERE.seal("x", **HERE, pointer="/missing")
+    moved = BEFORE.seal("x", **HERE, pointer="/other")
+    document: dict[str, Any] = {"missing": missing, "moved": moved, "here": BEFORE.seal("y", **HERE, pointer="/here")}
+    found = open_document(document, BEFORE, **HERE)
+    assert found.document == {"missing": missing, "moved": moved, "here": "y"}
+    assert found.readable == {"missing": "***", "moved": "***", "here": "y"}
+    assert found.secrets == {"/here": "y"}
+    assert [(problem.pointer, isinstance(problem, MissingKey)) for problem in found.problems] == [
+        ("/missing", True),
+        ("/moved", False),
+    ]
+
+
+def test_only_a_shared_document_opens_values_bound_to_every_service():
+    """As the ``defaults`` of a file are shared."""
+    document: dict[str, Any] = {"pin": seal_for(FIRST.public, "x", service="*")}
+    assert open_document(document, BEFORE, **HERE, shared=True).document == {"pin": "x"}
+    assert open_document(document, BEFORE, **HERE).secrets == {}

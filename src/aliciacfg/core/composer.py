@@ -12,8 +12,15 @@ from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import Problem, TooLarge, ValidationFailed
 from aliciacfg.model import versions
-from aliciacfg.sealing import sealed_documents
-from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, UnknownKey, is_sealed
+from aliciacfg.sealing.boxes import REDACTED, Keyring
+from aliciacfg.sealing.sealed_documents import (
+    MissingKey,
+    OpenedDocument,
+    checksum,
+    open_document,
+    redact,
+    sealed_pointers,
+)
 from aliciacfg.sources.layers import Environment, Sources
 
 MISPLACED_BOX = "found a sealed value; it may stand only where the schema has a secret, or it would be shown"
@@ -38,10 +45,6 @@ class Effective:
 
 class Undecryptable(ValidationFailed):
     """What files or changes hold is sealed with keys that are not here; restoring them mends it."""
-
-
-class _Lost(Problem, frozen=True):
-    """A sealed value whose key is not here."""
 
 
 class Composer:
@@ -77,16 +80,21 @@ class Composer:
         problems: list[Problem] = []
         boxes: set[str] = set()
         for layer in self._environment(environment).layers(service):
-            patch, opened = self._opened(
-                layer.patch, environment, service, problems=problems, shared=layer.section == "defaults"
+            opened = open_document(
+                layer.patch,
+                self._keyring,
+                service=service,
+                environment=environment,
+                shared=layer.section == "defaults",
             )
-            boxes |= opened
-            result = documents.merge(result, patch)
+            boxes |= opened.secrets.keys()
+            problems += opened.problems
+            result = documents.merge(result, opened.document)
         left = {pointer for pointer in boxes if isinstance(documents.find(result, pointer), str)}
         outside = left and left - self.sources.schema(service).secrets(result).keys()
         problems += [Problem(pointer, MISPLACED_BOX) for pointer in sorted(outside)]
         if problems:
-            lost = all(isinstance(problem, _Lost) for problem in problems)
+            lost = all(isinstance(problem, MissingKey) for problem in problems)
             refused = Undecryptable if lost else ValidationFailed
             raise refused(f"The files of {environment} hold sealed values that do not open", problems)
         return result
@@ -136,7 +144,7 @@ class Composer:
         return Effective(
             filled,
             secrets,
-            sealed_documents.checksum(self._keyring, service, filled, secrets),
+            checksum(self._keyring, service, filled, secrets),
             version if isinstance(version, str) else None,
         )
 
@@ -166,7 +174,7 @@ class Composer:
         schema = self.sources.schema(service)
         kept = kept or {}
         known = {**schema.secrets(current), **kept}
-        shown = redacted(current, known)
+        shown = redact(current, known)
         found: dict[str, str] = {}
         problems: list[Problem] = []
         # Where no schema has a secret, *** is a text like any other, unless one was shown so.
@@ -189,54 +197,26 @@ class Composer:
         if current is not None:
             return current.document
         merged = documents.merge(self.base(environment, service), overlay or {})
-        lost = {pointer for pointer, value in documents.walk_strings(merged) if is_sealed(value)}
-        return documents.replace_strings(merged, dict.fromkeys(lost, ""))
+        return documents.replace_strings(merged, dict.fromkeys(sealed_pointers(merged), ""))
 
-    def opened(self, environment: str, service: str, document: JsonObject, *, what: str) -> tuple[JsonObject, set[str]]:
-        """A copy of a document with every sealed value opened, and the pointers of those.
+    def open(self, environment: str, service: str, document: JsonObject, *, what: str) -> OpenedDocument:
+        """Open every sealed value of a document that a writer sent.
 
         Raises:
-            ValidationFailed: One does not open here; ``what`` begins the message.
+            ValidationFailed: A value does not open; ``what`` begins the message.
         """
-        problems: list[Problem] = []
-        result, boxes = self._opened(document, environment, service, problems=problems, shared=False)
-        if problems:
-            raise ValidationFailed(f"{what} holds sealed values that do not open", problems)
-        return result, boxes
+        opened = open_document(document, self._keyring, service=service, environment=environment)
+        if opened.problems:
+            raise ValidationFailed(f"{what} holds sealed values that do not open", opened.problems)
+        return opened
 
     def overlay(self, base: JsonObject, effective: Effective) -> JsonObject:
         """The smallest overlay that turns ``base`` into a configuration, secrets in the open."""
         plain = {key: value for key, value in base.items() if key != "version"}
         return documents.difference(plain, effective.document)
 
-    def sealed(self, environment: str, service: str, document: JsonObject, secrets: dict[str, str]) -> JsonObject:
-        """A copy with each of ``secrets`` that the document has sealed to its place."""
-        boxes = {
-            pointer: self._keyring.seal(value, service=service, environment=environment, pointer=pointer)
-            for pointer, value in secrets.items()
-            if documents.find(document, pointer) == value
-        }
-        return documents.replace_strings(document, boxes)
-
     def _environment(self, name: str) -> Environment:
         return self.sources.environments.get(name) or Environment(name, ())
-
-    def _opened(
-        self, document: JsonObject, environment: str, service: str, *, problems: list[Problem], shared: bool
-    ) -> tuple[JsonObject, set[str]]:
-        plain: dict[str, str] = {}
-        for pointer, value in documents.walk_strings(document):
-            if not is_sealed(value):
-                continue
-            try:
-                plain[pointer] = self._keyring.open(
-                    value, service=service, environment=environment, pointer=pointer, shared=shared
-                )
-            except UnknownKey as error:
-                problems.append(_Lost(pointer, str(error)))
-            except CannotOpen as error:
-                problems.append(Problem(pointer, str(error)))
-        return documents.replace_strings(document, plain) if plain else document, set(plain)
 
     def _problems(
         self, environment: str, service: str, document: JsonObject, *, hidden: Collection[str]
@@ -262,11 +242,6 @@ class Composer:
                 f"The configuration of {service} is {size} bytes; at most {self._max_bytes} are allowed "
                 "(ALICIACFG_MAX_CONFIG_BYTES)."
             )
-
-
-def redacted(document: JsonObject, secrets: dict[str, str]) -> JsonObject:
-    """A copy in which every secret is ``***``."""
-    return documents.replace_strings(document, dict.fromkeys(secrets, REDACTED))
 
 
 class _Arrays:

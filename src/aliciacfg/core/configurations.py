@@ -64,8 +64,8 @@ from aliciacfg.model.records import (
     Write,
 )
 from aliciacfg.monitoring.alerts import Alerts
-from aliciacfg.sealing.boxes import PREFIX, CannotOpen, Keyring, is_sealed
-from aliciacfg.sealing.sealed_documents import open_record, seal_further
+from aliciacfg.sealing.boxes import PREFIX, Keyring
+from aliciacfg.sealing.sealed_documents import OpenedDocument, open_document, open_record, seal_further
 from aliciacfg.sources.layers import Sources, Stamps
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.store import Store
@@ -403,8 +403,8 @@ class Configurations:
             )
         return record
 
-    def open_record(self, record: Record) -> tuple[JsonObject, list[Problem]]:
-        """The document of a revision without ``version``, its secrets in the open, and which of them do not open."""
+    def open_record(self, record: Record) -> OpenedDocument:
+        """Open the document of a revision, ``version`` left out."""
         return open_record(record, self._keyring)
 
     async def history(self, key: Key, *, before: int | None, limit: int) -> list[RecordHead]:
@@ -773,16 +773,8 @@ class Configurations:
         if not stored.confirmed:
             return dict(_UNBELIEVABLE)
         overlay: JsonObject = msgspec.json.decode(stored.patch)
-        opened: dict[str, str] = {}
-        for pointer, value in documents.walk_strings(overlay):
-            if is_sealed(value):
-                try:
-                    opened[pointer] = self._keyring.open(
-                        value, service=stored.service, environment=stored.environment, pointer=pointer
-                    )
-                except CannotOpen:
-                    continue
-        return documents.replace_strings(overlay, opened)
+        opened = open_document(overlay, self._keyring, service=stored.service, environment=stored.environment)
+        return opened.document
 
     def _degrade(self, error: SourceError) -> None:
         first = str(error.problems[0]) if error.problems else "nothing is wrong"

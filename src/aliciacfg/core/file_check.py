@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from aliciacfg import documents
 from aliciacfg.core.composer import Composer
 from aliciacfg.errors import NotFound, OperationError, Problem, SourceError, SourceProblem
-from aliciacfg.sealing.boxes import Keyring, is_sealed
+from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.sealing.sealed_documents import sealed_pointers
 from aliciacfg.sources.layers import Environment, Sources
 
 
@@ -84,7 +84,7 @@ def check_files(
 
 def _holds_sealed(environment: Environment, service: str) -> bool:
     layers = environment.layers(service)
-    return any(is_sealed(value) for layer in layers for _, value in documents.walk_strings(layer.patch))
+    return any(sealed_pointers(layer.patch) for layer in layers)
 
 
 def _problems(composer: Composer, environment: Environment, service: str) -> list[SourceProblem]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import UNSET
 
 from aliciacfg import documents
-from aliciacfg.core.composer import Composer, Effective, redacted
+from aliciacfg.core.composer import Composer, Effective
 from aliciacfg.core.outbox import Announced, Outbox, announce_record, service_subject
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import Entry, Key
@@ -17,7 +17,7 @@ from aliciacfg.errors import Incompatible, Problem, ValidationFailed
 from aliciacfg.model import versions
 from aliciacfg.model.records import Overlay, Record
 from aliciacfg.sealing.boxes import REDACTED, Keyring
-from aliciacfg.sealing.sealed_documents import open_record, redact_sealed, sealed_pointers
+from aliciacfg.sealing.sealed_documents import open_record, redact, redact_record, seal_document
 from aliciacfg.storage.hash_chain import Chain
 
 
@@ -126,19 +126,13 @@ class Planner:
             return entry.effective.secrets
         if entry.live is None:
             return {}
-        document, problems = open_record(entry.live, self._keyring)
-        lost = {problem.pointer for problem in problems}
-        return {
-            pointer: str(documents.find(document, pointer))
-            for pointer in sealed_pointers(entry.live)
-            if pointer not in lost
-        }
+        return open_record(entry.live, self._keyring).secrets
 
     def document(self, entry: Entry) -> JsonObject:
         """What a configuration holds, without ``version``, secrets in the open where they open."""
         if entry.effective is not None:
             return entry.effective.document
-        return {} if entry.live is None else open_record(entry.live, self._keyring)[0]
+        return {} if entry.live is None else open_record(entry.live, self._keyring).readable
 
     def tombstone(self, plan: Plan, key: Key, *, origin: ChangeContext, announce: bool) -> Entry:
         """Add to a plan what ends a configuration: its revision counter stays, its retained message goes."""
@@ -198,7 +192,7 @@ class Planner:
         if problem is not None:
             raise ValidationFailed(f"The version asked for {service} is too low", [problem])
         changed = [change.pointer for change in changes]
-        document = self.composer.sealed(environment, service, effective.document, effective.secrets)
+        document = self._sealed(key, effective.document, effective.secrets)
         content: JsonObject = {**effective.document, "version": version}
         return Record(
             environment=environment,
@@ -223,8 +217,12 @@ class Planner:
         environment, service = key
         if overlay is None:
             return Overlay(environment, service, None)
-        sealed = self.composer.sealed(environment, service, overlay, dict(secrets))
+        sealed = self._sealed(key, overlay, secrets)
         return Overlay(environment, service, documents.canonical(sealed), origins)
+
+    def _sealed(self, key: Key, document: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
+        environment, service = key
+        return seal_document(document, secrets, self._keyring, service=service, environment=environment)
 
     def _restart_required(self, service: str, pointers: list[str]) -> list[str]:
         return self.composer.sources.schema(service).restart_required(pointers)
@@ -262,10 +260,10 @@ def difference(before: Entry, after: Entry) -> list[JsonObject]:
 
 def _shown(entry: Entry) -> JsonObject:
     if entry.effective is not None:
-        return redacted(entry.effective.document, entry.effective.secrets)
+        return redact(entry.effective.document, entry.effective.secrets)
     if entry.live is None:
         return {}
-    document = redact_sealed(entry.live)
+    document = redact_record(entry.live)
     document.pop("version", None)
     return document
 

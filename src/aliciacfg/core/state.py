@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from aliciacfg import documents
 from aliciacfg.core.composer import Effective
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import Record
-from aliciacfg.sealing.boxes import is_sealed
+from aliciacfg.sealing.sealed_documents import sealed_pointers
 
 Key = tuple[str, str]
 """(environment, service)"""
@@ -37,7 +36,7 @@ class Entry:
     @property
     def undecryptable(self) -> bool:
         """Whether what was changed at run time does not open, so that nothing can be composed with it."""
-        return any(is_sealed(value) for _, value in documents.walk_strings(self.overlay or {}))
+        return bool(sealed_pointers(self.overlay or {}))
 
     @property
     def revision(self) -> int:

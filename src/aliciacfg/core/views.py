@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from aliciacfg import documents
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import Record
-from aliciacfg.sealing.boxes import REDACTED, Keyring, PublicKey
-from aliciacfg.sealing.sealed_documents import open_record, redact_sealed, sealed_pointers
+from aliciacfg.sealing.boxes import Keyring, PublicKey
+from aliciacfg.sealing.sealed_documents import open_record, redact, redact_record
 
 
 class Views:
@@ -40,7 +40,7 @@ class Views:
 
     def shown(self, record: Record) -> JsonObject:
         """The document of a revision as every reader may see it, ``version`` included."""
-        document = redact_sealed(record)
+        document = redact_record(record)
         boxes = self._boxes(record)
         if not boxes:
             return document
@@ -48,7 +48,7 @@ class Views:
 
     def opened(self, record: Record) -> JsonObject:
         """The document of a revision with its secrets in the open, ``version`` included."""
-        return {**open_record(record, self._keyring)[0], "version": record.version}
+        return {**open_record(record, self._keyring).readable, "version": record.version}
 
     def kept(self, config: JsonObject, record: Record | None) -> JsonObject:
         """A copy of what a writer sends in which each box that it was given says ``***``, as it would have without.
@@ -59,31 +59,24 @@ class Views:
         if not boxes:
             return config
         places = {box: _place(pointer) for pointer, box in boxes.items()}
-        same = {
-            pointer: REDACTED
-            for pointer, value in documents.walk_strings(config)
-            if places.get(value) == _place(pointer)
-        }
-        return documents.replace_strings(config, same)
+        same = [pointer for pointer, value in documents.walk_strings(config) if places.get(value) == _place(pointer)]
+        return redact(config, same)
 
     def _boxes(self, record: Record) -> dict[str, str]:
         """Each secret of a revision that opens, sealed to the service."""
         key = self._recipients.get(record.service)
         if key is None or record.deleted:
             return {}
-        document, problems = open_record(record, self._keyring)
-        lost = {problem.pointer for problem in problems}
         return {
             pointer: self._keyring.seal_to_recipient(
                 key,
-                str(documents.find(document, pointer)),
+                value,
                 service=record.service,
                 environment=record.environment,
                 pointer=pointer,
                 revision=record.revision,
             )
-            for pointer in sealed_pointers(record)
-            if pointer not in lost
+            for pointer, value in open_record(record, self._keyring).secrets.items()
         }
 
 

@@ -207,12 +207,12 @@ class AdminOperations:
         opened = {service: self._configurations.open_record(record) for service, record in live.items()}
         lost = [
             Problem(f"/{service}{problem.pointer}", problem.message)
-            for service, (_, found) in opened.items()
-            for problem in found
+            for service, found in opened.items()
+            for problem in found.problems
         ]
         if lost:
             raise ValidationFailed("Some secrets do not open, so the passwords are not known", lost)
-        found = passwords_of({service: document for service, (document, _) in opened.items()})
+        found = passwords_of({service: found.document for service, found in opened.items()})
         for service in found:
             self._audit_log.delivered(caller, service, environment, live[service].revision)
         return Answer.of(PasswordsAnswer(environment=environment, passwords=found))

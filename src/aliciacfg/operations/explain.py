@@ -8,6 +8,7 @@ from aliciacfg.api.answers import Explained, Overridden, Removed
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import REDACTED, is_sealed
+from aliciacfg.sealing.sealed_documents import redact
 
 SCHEMA = "schema"
 OVERLAY = "overlay"
@@ -76,7 +77,7 @@ class Explainer:
         """
         secrets = {**schema.secrets(document), **(secrets or {})}
         self._document = document
-        self._shown_document = documents.replace_strings(document, dict.fromkeys(secrets, REDACTED))
+        self._shown_document = redact(document, secrets)
         self._highest_first = list(reversed(sources))
         # In a lower layer a secret may have been written as a number.
         self._hidden = {

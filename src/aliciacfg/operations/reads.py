@@ -37,7 +37,7 @@ from aliciacfg.core.cache import CachedAnswer
 from aliciacfg.core.composer import Composer
 from aliciacfg.core.configurations import Configurations, check_environment
 from aliciacfg.core.state import Entry, Key
-from aliciacfg.documents import Json, JsonObject, yaml_reader
+from aliciacfg.documents import Json, yaml_reader
 from aliciacfg.errors import InvalidRequest, NotFound, OperationError, Unavailable
 from aliciacfg.model import names
 from aliciacfg.model.records import Record, RecordHead
@@ -45,7 +45,7 @@ from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.compare import Side, compare
 from aliciacfg.operations.explain import DAEMON, OVERLAY, SCHEMA, Explainer, Source
-from aliciacfg.sealing.boxes import REDACTED, is_sealed
+from aliciacfg.sealing.boxes import REDACTED
 
 
 class ReadOperations:
@@ -294,14 +294,10 @@ class ReadOperations:
 
     def _open(self, record: Record, apart: set[str]) -> Side:
         """A revision for comparing, without the members that say whose it is."""
-        shown: JsonObject = msgspec.json.decode(record.config)
-        document, _ = self._configurations.open_record(record)
-        secrets = {
-            pointer: str(documents.find(document, pointer))
-            for pointer, value in documents.walk_strings(shown)
-            if is_sealed(value)
-        }
-        return Side({key: value for key, value in document.items() if key not in apart}, secrets)
+        opened = self._configurations.open_record(record)
+        unopened = {problem.pointer: REDACTED for problem in opened.problems}
+        document = {key: value for key, value in opened.document.items() if key not in apart}
+        return Side(document, {**opened.secrets, **unopened})
 
     def _picked(self, plain: Answer, service: str, request: GetRequest) -> Answer:
         """A part of a configuration, or its text in another form."""

@@ -39,7 +39,7 @@ from aliciacfg.api.requests import (
     ValidateRequest,
     WriteRequest,
 )
-from aliciacfg.core.composer import Effective, redacted
+from aliciacfg.core.composer import Effective
 from aliciacfg.core.configurations import Configurations, check_environment
 from aliciacfg.core.file_changes import as_problems
 from aliciacfg.core.plan import ChangeContext, Plan
@@ -62,7 +62,7 @@ from aliciacfg.errors import (
 )
 from aliciacfg.model import names
 from aliciacfg.monitoring.alerts import Alerts
-from aliciacfg.sealing.sealed_documents import sealed_document
+from aliciacfg.sealing.sealed_documents import redact, sealed_document
 
 # As whom a service connects to the broker, which proves by it who asks; and whom it tells its password.
 _IDENTITY = tuple(f"/mqtt_config/{name}" for name in ("username", "password", "host", "port", "tls_enabled"))
@@ -190,7 +190,7 @@ class WriteOperations:
         """A new revision with the content of an old one, checked like any write; also of a deleted configuration."""
         key = self._key(service, request)
         record = await self._configurations.revision(key, request.revision)
-        _, problems = self._configurations.open_record(record)
+        problems = self._configurations.open_record(record).problems
         if problems:
             raise ValidationFailed(f"Revision {request.revision} of {service} holds secrets that do not open", problems)
         # Sealed, so that what was a secret then is one again.
@@ -498,15 +498,13 @@ class WriteOperations:
         shape = list(documents.shape_problems(config))
         if shape:
             raise ValidationFailed(f"The configuration of {service} is invalid", shape)
-        opened, boxes = composer.opened(environment, service, config, what=f"The configuration of {service}")
+        opened = composer.open(environment, service, config, what=f"The configuration of {service}")
         current = composer.known(environment, service, entry.effective, entry.overlay)
         kept = planner.secrets(entry)
-        wanted, moved = composer.keep(service, opened, current, kept)
-        kept = kept | moved
+        wanted, moved = composer.keep(service, opened.document, current, kept)
         if stored:
-            kept |= {pointer: str(documents.find(opened, pointer)) for pointer in boxes}
-            boxes = set[str]()
-        return composer.effective(environment, service, wanted, boxes=boxes, kept=kept)
+            return composer.effective(environment, service, wanted, kept={**kept, **moved, **opened.secrets})
+        return composer.effective(environment, service, wanted, boxes=opened.secrets, kept={**kept, **moved})
 
     def _key(self, service: str, request: Request) -> Key:
         names.check_service(service)
@@ -539,7 +537,7 @@ class WriteOperations:
         unknown = planned.planner.composer.sources.schema(record.service).unknown(effective.document)
         answer = WriteAnswer(
             service=record.service,
-            config={**redacted(effective.document, effective.secrets), "version": record.version},
+            config={**redact(effective.document, effective.secrets), "version": record.version},
             version=record.version,
             last_updated=record.timestamp,
             environment=record.environment,

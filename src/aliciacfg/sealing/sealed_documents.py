@@ -1,6 +1,7 @@
-"""Sealing what is stored anew with the key that seals now."""
+"""Documents that hold sealed values: the one place that opens, seals and redacts the secrets of a document."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -10,17 +11,42 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
 from aliciacfg.model.records import Record
 from aliciacfg.schemas.service_schema import ServiceSchema
-from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, is_sealed, sealed_with
+from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, UnknownKey, is_sealed, sealed_with
+
+
+class MissingKey(Problem, frozen=True):
+    """A sealed value whose key the keyring does not hold; adding the key makes it readable again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Resealed:
-    """A document after it was sealed anew.
+class OpenedDocument:
+    """A document after its sealed values were opened.
 
     Attributes:
-        document: The document; the very same bytes where nothing had to be sealed anew.
-        pointers: What was sealed anew.
-        left: What stays as it is because it does not open, and why.
+        document: The document; a sealed value that does not open is still sealed.
+        secrets: The opened values by JSON Pointer.
+        problems: The sealed values that do not open, in document order, and why; a ``MissingKey`` for each one whose
+            key is not in the keyring.
+    """
+
+    document: JsonObject
+    secrets: dict[str, str]
+    problems: list[Problem]
+
+    @property
+    def readable(self) -> JsonObject:
+        """The document with ``***`` in place of each value that does not open."""
+        return redact(self.document, (problem.pointer for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class ResealedDocument:
+    """A stored document after its sealed values were sealed with the current key.
+
+    Attributes:
+        document: The document as JSON; the same bytes where no value had to be sealed again.
+        pointers: The values that were sealed again.
+        left: The values that do not open and stay as they are, and why.
     """
 
     document: bytes
@@ -28,110 +54,155 @@ class Resealed:
     left: list[Problem]
 
 
-def reseal(document: bytes, keyring: Keyring, *, service: str, environment: str) -> Resealed:
-    """Seal every sealed value of a stored document with the current key, bound to its place.
-
-    What the current key sealed already is left alone, so that a rotation that was interrupted is completed by
-    doing it again. Everything but the sealed values stays as it is, the order of members too.
+def open_document(
+    document: JsonObject, keyring: Keyring, *, service: str, environment: str, shared: bool = False
+) -> OpenedDocument:
+    """Open every sealed value of a document; a value that does not open becomes a problem, not an error.
 
     Args:
-        document: A configuration or an overlay as compact JSON.
-        keyring: Opens with every key, seals with the current one.
-        service: The service whose document it is.
-        environment: The environment it is in.
-
-    Raises:
-        InvalidRequest: It is not JSON.
+        document: The document; not changed.
+        keyring: Opens the values.
+        service: The service that the document belongs to.
+        environment: The environment that the document belongs to.
+        shared: The document is the ``defaults`` of a file, where a value may be bound to every service (``*``).
     """
-    content = documents.decode(document)
-    boxes: dict[str, str] = {}
-    left: list[Problem] = []
-    for pointer, value in documents.walk_strings(content):
+    secrets: dict[str, str] = {}
+    problems: list[Problem] = []
+    for pointer, value in documents.walk_strings(document):
         if not is_sealed(value):
             continue
         try:
-            plain = keyring.open(value, service=service, environment=environment, pointer=pointer)
+            secrets[pointer] = keyring.open(
+                value, service=service, environment=environment, pointer=pointer, shared=shared
+            )
+        except UnknownKey as error:
+            problems.append(MissingKey(pointer, str(error)))
         except CannotOpen as error:
-            left.append(Problem(pointer, str(error)))
-            continue
-        if sealed_with(value) != keyring.current:
-            boxes[pointer] = keyring.seal(plain, service=service, environment=environment, pointer=pointer)
-    if not boxes:
-        return Resealed(document, [], left)
-    return Resealed(documents.encode(documents.replace_strings(content, boxes)), list(boxes), left)
+            problems.append(Problem(pointer, str(error)))
+    opened = documents.replace_strings(document, secrets) if secrets else document
+    return OpenedDocument(opened, secrets, problems)
 
 
-def open_record(record: Record, keyring: Keyring) -> tuple[JsonObject, list[Problem]]:
-    """The document of a revision without ``version``, its secrets in the open, and which of them do not open."""
-    document = _stored(record)
-    document.pop("version", None)
-    opened: dict[str, str] = {}
-    problems: list[Problem] = []
-    for pointer, value in documents.walk_strings(document):
-        if is_sealed(value):
-            try:
-                opened[pointer] = keyring.open(
-                    value, service=record.service, environment=record.environment, pointer=pointer
-                )
-            except CannotOpen as error:
-                opened[pointer] = REDACTED
-                problems.append(Problem(pointer, str(error)))
-    return documents.replace_strings(document, opened), problems
+def open_record(record: Record, keyring: Keyring) -> OpenedDocument:
+    """Open the document of a revision, ``version`` left out."""
+    return open_document(sealed_document(record), keyring, service=record.service, environment=record.environment)
+
+
+def seal_document(
+    document: JsonObject, secrets: Mapping[str, str], keyring: Keyring, *, service: str, environment: str
+) -> JsonObject:
+    """Return a copy of a document in which each secret that it holds is sealed to its place.
+
+    Args:
+        document: The document, or a part of it with the same pointers, such as an overlay.
+        secrets: Plain values by JSON Pointer; one that the document does not hold at its pointer is ignored.
+        keyring: Seals with its current key.
+        service: The only service in which the values open.
+        environment: The only environment in which the values open.
+    """
+    sealed = {
+        pointer: keyring.seal(value, service=service, environment=environment, pointer=pointer)
+        for pointer, value in secrets.items()
+        if documents.find(document, pointer) == value
+    }
+    return documents.replace_strings(document, sealed)
+
+
+def redact(document: JsonObject, pointers: Iterable[str]) -> JsonObject:
+    """Return a copy of a document with ``***`` in place of the string at each pointer."""
+    return documents.replace_strings(document, dict.fromkeys(pointers, REDACTED))
+
+
+def sealed_pointers(document: JsonObject) -> list[str]:
+    """Return the JSON Pointer of each sealed value, in document order."""
+    return [pointer for pointer, value in documents.walk_strings(document) if is_sealed(value)]
 
 
 def sealed_document(record: Record) -> JsonObject:
-    """The document of a revision without ``version``, its secrets sealed as they are stored."""
+    """Return the document of a revision with its secrets sealed as they are stored, ``version`` left out."""
     document = _stored(record)
     document.pop("version", None)
     return document
 
 
-def seal_further(record: Record, schema: ServiceSchema, keyring: Keyring) -> Record | None:
-    """A revision with everything sealed that a schema calls secret; None where that is so already.
+def redact_record(record: Record) -> JsonObject:
+    """Return the document of a revision as any reader may see it, ``version`` included."""
+    document = _stored(record)
+    return redact(document, sealed_pointers(document))
 
-    Its checksum is another one: the old one had the secret in the open, and would let it be guessed.
+
+def reseal(document: bytes, keyring: Keyring, *, service: str, environment: str) -> ResealedDocument:
+    """Seal every sealed value of a stored document with the current key, bound to its place.
+
+    Values that the current key has sealed stay as they are, so a rotation that was interrupted is completed by
+    repeating it. All else stays as it is, including the order of members.
+
+    Args:
+        document: A configuration or an overlay as compact JSON.
+        keyring: Opens with every key, seals with the current one.
+        service: The service that the document belongs to.
+        environment: The environment that the document belongs to.
+
+    Raises:
+        InvalidRequest: The document is not a JSON object.
+    """
+    content = documents.decode_object(document)
+    opened = open_document(content, keyring, service=service, environment=environment)
+    sealed = {
+        pointer: keyring.seal(value, service=service, environment=environment, pointer=pointer)
+        for pointer, value in opened.secrets.items()
+        if sealed_with(str(documents.find(content, pointer))) != keyring.current
+    }
+    if not sealed:
+        return ResealedDocument(document, [], opened.problems)
+    return ResealedDocument(documents.encode(documents.replace_strings(content, sealed)), list(sealed), opened.problems)
+
+
+def seal_further(record: Record, schema: ServiceSchema, keyring: Keyring) -> Record | None:
+    """Seal the plain values of a revision that a schema marks as secret.
+
+    Returns:
+        The revision with another content and checksum, since the old checksum was computed from the plain values and
+        would let them be guessed; None where every secret is sealed already.
     """
     if record.deleted:
         return None
-    document, _ = open_record(record, keyring)
-    sealed = set(sealed_pointers(record))
+    opened = open_record(record, keyring)
+    document = opened.readable
+    lost = {problem.pointer: REDACTED for problem in opened.problems}
     secrets = schema.secrets(document)
-    fresh = secrets.keys() - sealed
+    fresh = secrets.keys() - opened.secrets.keys() - lost.keys()
     if not fresh:
         return None
-    boxes = {
-        pointer: keyring.seal(secrets[pointer], service=record.service, environment=record.environment, pointer=pointer)
-        for pointer in fresh
-    }
-    stored = documents.replace_strings({**sealed_document(record), "version": record.version}, boxes)
-    known = secrets | {pointer: str(documents.find(document, pointer)) for pointer in sealed}
+    stored = seal_document(
+        {**sealed_document(record), "version": record.version},
+        {pointer: secrets[pointer] for pointer in fresh},
+        keyring,
+        service=record.service,
+        environment=record.environment,
+    )
     return msgspec.structs.replace(
         record,
         config=documents.canonical(stored),
-        checksum=checksum(keyring, record.service, document, known),
+        checksum=checksum(keyring, record.service, document, {**secrets, **opened.secrets, **lost}),
     )
 
 
-def sealed_pointers(record: Record) -> list[str]:
-    """Where a revision holds secrets."""
-    return [pointer for pointer, value in documents.walk_strings(_stored(record)) if is_sealed(value)]
+def checksum(keyring: Keyring, service: str, document: JsonObject, secrets: Mapping[str, str]) -> str:
+    """Compute the checksum of a configuration: the SHA-256, in hex, of its canonical JSON without ``version``.
 
+    A keyed digest takes the place of each secret, so that the checksum does not reveal the secret and does not change
+    when the secret is sealed again.
 
-def redact_sealed(record: Record) -> JsonObject:
-    """The document of a revision as any reader may see it, ``version`` included."""
-    document = _stored(record)
-    hidden = {pointer: REDACTED for pointer, value in documents.walk_strings(document) if is_sealed(value)}
-    return documents.replace_strings(document, hidden)
+    Args:
+        keyring: Computes the digests.
+        service: The service that the document belongs to.
+        document: The configuration, its secrets in plain text, ``version`` left out.
+        secrets: The secrets of ``document`` by JSON Pointer.
+    """
+    digests = {pointer: keyring.digest(value, service=service, pointer=pointer) for pointer, value in secrets.items()}
+    return hashlib.sha256(documents.canonical(documents.replace_strings(document, digests))).hexdigest()
 
 
 def _stored(record: Record) -> JsonObject:
     return msgspec.json.decode(record.config)
-
-
-def checksum(keyring: Keyring, service: str, document: JsonObject, secrets: dict[str, str]) -> str:
-    """SHA-256 in hex of the canonical JSON of a document without ``version``.
-
-    Each secret counts as its keyed digest, so that the checksum neither tells it nor changes with its box.
-    """
-    digests = {pointer: keyring.digest(value, service=service, pointer=pointer) for pointer, value in secrets.items()}
-    return hashlib.sha256(documents.canonical(documents.replace_strings(document, digests))).hexdigest()

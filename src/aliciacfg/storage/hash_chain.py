@@ -22,8 +22,8 @@ from aliciacfg import documents
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import InvalidRequest, OperationError
 from aliciacfg.model.records import AuditEntry, Overlay, Record, RecordHead
-from aliciacfg.sealing.boxes import CannotOpen, Keyring, UnknownKey, is_sealed
-from aliciacfg.sealing.sealed_documents import checksum
+from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.sealing.sealed_documents import MissingKey, checksum, open_document
 
 START = b"\x00" * 32
 """What the first row is linked to."""
@@ -131,22 +131,20 @@ class Chain:
             if record.config != b"{}":
                 raise InvalidRequest("a deletion holds no configuration")
             return self.digest({}, service=record.service, environment=record.environment), ""
-        document = documents.decode_object(record.config)
-        opened: dict[str, str] = {}
-        for pointer, value in documents.walk_strings(document):
-            if is_sealed(value):
-                try:
-                    opened[pointer] = self._keyring.open(
-                        value, service=record.service, environment=record.environment, pointer=pointer
-                    )
-                except UnknownKey:
-                    return None
-                except CannotOpen as error:
-                    raise InvalidRequest(f"{pointer} {error}") from error
-        plain = documents.replace_strings(document, opened)
-        digest = self.digest(plain, service=record.service, environment=record.environment)
-        plain.pop("version", None)
-        return digest, checksum(self._keyring, record.service, plain, opened)
+        opened = open_document(
+            documents.decode_object(record.config),
+            self._keyring,
+            service=record.service,
+            environment=record.environment,
+        )
+        damaged = [problem for problem in opened.problems if not isinstance(problem, MissingKey)]
+        if damaged:
+            raise InvalidRequest(f"{damaged[0].pointer} {damaged[0].message}")
+        if opened.problems:
+            return None
+        digest = self.digest(opened.document, service=record.service, environment=record.environment)
+        plain = {key: value for key, value in opened.document.items() if key != "version"}
+        return digest, checksum(self._keyring, record.service, plain, opened.secrets)
 
     def _code(self, message: bytes) -> bytes:
         return hmac.digest(self._key, message, hashlib.sha256)
