@@ -444,8 +444,7 @@ def test_no_place_tells_what_was_in_a_box(pointer: str):
     member: Any = box(SECRET, service="bell")
     for token in reversed(pointer.split("/")[1:]):
         member = {token: member}
-    wanted = merge(VALID, member)
-    assert isinstance(wanted, dict)
+    wanted: dict[str, Any] = merge(VALID, member)
     made = strict({})
     opened = made.open("dev", "bell", wanted, what="It")
     assert (find(opened.document, pointer), opened.secrets) == (SECRET, {pointer: SECRET})
@@ -458,7 +457,6 @@ def test_no_place_tells_what_was_in_a_box(pointer: str):
 def test_problems_and_misplaced_boxes_are_told_together():
     """One refusal lists everything, by place."""
     wanted = merge(VALID, {"settings": {"level": "loud", "new": "x", "size": "big"}})
-    assert isinstance(wanted, dict)
     with pytest.raises(ValidationFailed) as refused:
         strict({}).effective("dev", "bell", wanted, boxes={"/settings/new"})
     assert list(told(refused.value)) == ["/settings/level", "/settings/new", "/settings/size"]
@@ -467,8 +465,25 @@ def test_problems_and_misplaced_boxes_are_told_together():
 
 def test_what_was_a_secret_is_not_quoted_after_the_schema_changed():
     """An edit of the schema that takes a mark away, and forbids the value, must not make the refusal show it."""
-    wanted = merge(VALID, {"settings": {"label": SECRET}})
-    assert isinstance(wanted, dict)
     with pytest.raises(ValidationFailed) as refused:
-        strict({}).effective("dev", "bell", wanted, hidden={"/settings/label"})
+        strict({}).compose("dev", "bell", {"settings": {"label": SECRET}}, kept_values={SECRET})
     assert told(refused.value) == {"/settings/label": "found a secret; expected at most 3 characters"}
+
+
+def test_a_configuration_is_composed_of_the_files_and_an_overlay():
+    """The overlay is a merge patch on the files; without one the files alone count."""
+    made = composer(BASE, {"settings": {"pin": "1111", "note": "open"}})
+    alone = made.compose("dev", "bell")
+    assert alone == made.effective("dev", "bell", made.base("dev", "bell"))
+    changed = made.compose("dev", "bell", {"settings": {"pin": SECRET, "note": None}})
+    assert find(changed.document, "/settings") == {"ratio": 1, "count": 5, "pin": SECRET}
+    assert changed.secrets == {"/mqtt_config/password": "from-base", "/settings/pin": SECRET}
+
+
+def test_a_value_that_was_a_secret_stays_one_while_it_is_the_same():
+    """At its own place, or with ``kept_values`` wherever it stands; another value there is none."""
+    made = composer(BASE, {"settings": {"note": SECRET, "other": SECRET}})
+    at_its_place = made.compose("dev", "bell", kept={"/settings/note": SECRET, "/settings/other": "before"})
+    assert at_its_place.secrets.keys() == {"/mqtt_config/password", "/settings/note"}
+    anywhere = made.compose("dev", "bell", kept_values={SECRET})
+    assert anywhere.secrets.keys() == {"/mqtt_config/password", "/settings/note", "/settings/other"}

@@ -99,6 +99,33 @@ class Composer:
             raise refused(f"The files of {environment} hold sealed values that do not open", problems)
         return result
 
+    def compose(
+        self,
+        environment: str,
+        service: str,
+        overlay: JsonObject | None = None,
+        *,
+        kept: Mapping[str, str] | None = None,
+        kept_values: Collection[str] = (),
+    ) -> Effective:
+        """Compose the effective configuration of a service from the files and an overlay.
+
+        Args:
+            environment: The environment of the configuration.
+            service: The service of the configuration.
+            overlay: The changes made at run time as a merge patch, secrets in plain text; None for none.
+            kept: Secrets of the configuration before, by JSON Pointer; see ``effective``.
+            kept_values: Secrets of the configuration before, wherever their values stand now: a migration moves them.
+
+        Raises:
+            ValidationFailed: The configuration is invalid, or a sealed value in a file does not open.
+            Undecryptable: Nothing is wrong except that sealed values in files need keys that are missing.
+            TooLarge: The configuration is larger than allowed.
+        """
+        document = self._merged(environment, service, overlay)
+        moved = {pointer: value for pointer, value in documents.walk_strings(document) if value in kept_values}
+        return self.effective(environment, service, document, kept={**(kept or {}), **moved})
+
     def effective(
         self,
         environment: str,
@@ -107,7 +134,6 @@ class Composer:
         *,
         boxes: Collection[str] = (),
         kept: Mapping[str, str] | None = None,
-        hidden: Collection[str] = (),
     ) -> Effective:
         """Check a whole configuration, and say what it is.
 
@@ -119,7 +145,6 @@ class Composer:
                 secret of the service, but not for an open one, and no problem quotes what was in it.
             kept: What was a secret before, by pointer. It stays one for as long as its value does: a schema that
                 no longer marks it frees only what is written afterwards.
-            hidden: Pointers of what no problem may quote, though it is no secret here.
 
         Raises:
             ValidationFailed: It is invalid; ``problems`` lists everything.
@@ -135,7 +160,7 @@ class Composer:
         kept = kept or {}
         secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
         whole: JsonObject = {"version": versions.FIRST, **filled, **_given(version)}
-        problems = self._problems(environment, service, whole, hidden={*boxes, *kept, *hidden})
+        problems = self._problems(environment, service, whole, hidden={*boxes, *kept})
         problems += [Problem(pointer, MISPLACED_BOX) for pointer in boxes if pointer not in secrets]
         self._check_size(service, filled)
         if problems:
@@ -196,7 +221,7 @@ class Composer:
         """The document whose secrets a writer can keep: the current one, or what still opens of a damaged one."""
         if current is not None:
             return current.document
-        merged = documents.merge(self.base(environment, service), overlay or {})
+        merged = self._merged(environment, service, overlay)
         return documents.replace_strings(merged, dict.fromkeys(sealed_pointers(merged), ""))
 
     def open(self, environment: str, service: str, document: JsonObject, *, what: str) -> OpenedDocument:
@@ -214,6 +239,9 @@ class Composer:
         """The smallest overlay that turns ``base`` into a configuration, secrets in the open."""
         plain = {key: value for key, value in base.items() if key != "version"}
         return documents.difference(plain, effective.document)
+
+    def _merged(self, environment: str, service: str, overlay: JsonObject | None) -> JsonObject:
+        return documents.merge(self.base(environment, service), overlay or {})
 
     def _environment(self, name: str) -> Environment:
         return self.sources.environments.get(name) or Environment(name, ())

@@ -178,7 +178,7 @@ class Evolver:
                 continue
             overlay = waiting.overlays.get(environment, entry.overlay)
             old = _composed(before, environment, move.service, entry.overlay)
-            new = _composed(after, environment, move.service, overlay, hidden=_secrets(old, entry))
+            new = _composed(after, environment, move.service, overlay, kept_values=_secrets(old, entry))
             if isinstance(new, OperationError) and (isinstance(old, Effective) or environment in waiting.overlays):
                 waiting.problems += [
                     Problem(problem.pointer, f"{environment}: {problem.message}") for problem in _problems(new)
@@ -202,7 +202,7 @@ class Evolver:
         before, after = self._composers(sources, move)
         for environment, entry in self._stored(move.service).items():
             old = _composed(before, environment, move.service, entry.overlay)
-            new = _composed(after, environment, move.service, entry.overlay, hidden=_secrets(old, entry))
+            new = _composed(after, environment, move.service, entry.overlay, kept_values=_secrets(old, entry))
             if isinstance(new, Effective) or not isinstance(old, Effective):
                 continue
             for problem in _problems(new):
@@ -256,16 +256,13 @@ def _composed(
     service: str,
     overlay: JsonObject | None,
     *,
-    hidden: Collection[str] = frozenset(),
+    kept_values: Collection[str] = frozenset(),
 ) -> Effective | OperationError:
     found = composer.sources.environments.get(environment)
     if found is None or found.problems:
         return InvalidRequest(f"the files of {environment} cannot be used")
     try:
-        merged = documents.merge(composer.base(environment, service), overlay or {})
-        # By value: a migration moves secrets to other places.
-        places = [pointer for pointer, value in documents.walk_strings(merged) if value in hidden]
-        return composer.effective(environment, service, merged, hidden=places)
+        return composer.compose(environment, service, overlay, kept_values=kept_values)
     except OperationError as error:
         return error
 
