@@ -51,7 +51,7 @@ $(VENV)/installed-dev: requirements/dev.txt pyproject.toml
 	@sh scripts/make-venv $(VENV) requirements/dev.txt
 	@touch $@
 
-# The other side of tests/test_interoperability.py, with the npm that comes with pyright[nodejs].
+# The other side of tests/end_to_end/test_libsodium.py, with the npm that comes with pyright[nodejs].
 $(VENV)/installed-javascript: $(VENV)/installed-dev tests/data/libsodium/package-lock.json
 	@mkdir -p $(VENV)/javascript
 	@cp tests/data/libsodium/package.json tests/data/libsodium/package-lock.json $(VENV)/javascript

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main() -> None:
     """Write the recorded examples beside the modules that show them, and the documents."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     import recording  # noqa: PLC0415 - the tests are no package
 
     with tempfile.TemporaryDirectory() as directory:

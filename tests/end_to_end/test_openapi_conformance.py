@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from api_documents import OPENAPI, closed
 from support import Daemon
-from test_api_documents import OPENAPI, closed
 
 # What the document promises about each answer, and that what it forbids is refused.
 CHECKS = (

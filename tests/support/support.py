@@ -28,7 +28,7 @@ from paho.mqtt.properties import Properties
 
 from aliciacfg.mqtt.broker.dev_broker import dev_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
 SERVICES = sorted(path.stem for path in (ROOT / "schemas").glob("*.yaml"))
 SECONDS = 15.0

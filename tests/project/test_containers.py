@@ -317,7 +317,7 @@ def test_what_is_copied_exists_and_reaches_the_builder():
         ".git/config",
         ".venv/bin/python",
         "src/aliciacfg/__pycache__/cli.cpython-311.pyc",
-        "tests/support.py",
+        "tests/conftest.py",
     ],
 )
 def test_secrets_and_clutter_stay_outside(path):

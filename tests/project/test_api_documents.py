@@ -19,20 +19,11 @@ from aliciacfg.http.pages import pages
 from aliciacfg.http.server import HttpAdapter, HttpSettings
 from aliciacfg.mqtt import asyncapi, topics
 from aliciacfg.operations.table import OPERATIONS
+from api_documents import OPENAPI, closed
 from support import ROOT, Daemon
 
-OPENAPI = json.loads((ROOT / "docs" / "openapi.json").read_text())
 ASYNCAPI = json.loads((ROOT / "docs" / "asyncapi.json").read_text())
 REMEDY = "run make docs"
-
-
-def closed(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with components that allow nothing beyond what they describe, so that an undeclared member shows."""
-    copy = json.loads(json.dumps(document))
-    for schema in copy["components"]["schemas"].values():
-        if "properties" in schema:
-            schema["additionalProperties"] = False
-    return copy
 
 
 def problems(schema: dict[str, Any], value: Any, document: dict[str, Any]) -> list[str]:
@@ -134,7 +125,7 @@ def test_every_operation_has_a_channel_of_each_form_and_every_own_topic_has_one(
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
 def test_every_operation_has_a_real_example_over_each_transport(row: Any):
-    """A success of its own over HTTP and over MQTT; tests/recording.py asks for them.
+    """A success of its own over HTTP and over MQTT; tests/support/recording.py asks for them.
 
     Its broker proves nobody, so over MQTT what needs a proof is refused.
     """
