@@ -1,7 +1,6 @@
 """Schema evolution: a changed schema serves, waits or is refused, by what it means for what is stored."""
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.documents import yaml_reader
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.sources.layers import Sources
 from inprocess import WHOLE, Core, Home
-from support import Daemon, client, wait_until
 
 FILE = "schemas/one.yaml"
 
@@ -32,8 +29,6 @@ def schema(version: str | None = "1.0.0", *, required: Iterable[str] = (), **set
 
 NUMBER = {"type": "integer", "default": 30}
 OLD = schema(timeout=NUMBER, mode={"type": "string"})
-RENAMED = schema("2.0.0", timeout_seconds=NUMBER, mode={"type": "string"})
-RENAMING = [{"op": "move", "from": "/settings/timeout", "path": "/settings/timeout_seconds"}]
 
 
 @pytest.fixture
@@ -297,32 +292,3 @@ async def test_an_empty_schema_file_is_one_that_is_being_written(home: Home):
         home.write(FILE, {})
         await core.ask("reload")
         await change(core, anything="passes")
-
-
-async def test_a_daemon_takes_a_refused_schema_by_itself_once_the_configuration_fits(daemon: Daemon):
-    """It says on the bus what is wrong and that it is right again; nobody has to touch the file a second time."""
-    file = daemon.directory / "schemas" / "tts_service.yaml"
-    environment = daemon.environments / "prod.yaml"
-    environment.write_text((daemon.environments / "dev.yaml").read_text())
-    await asyncio.to_thread(wait_until, lambda: daemon.logged("files_taken"))
-    write = daemon.http("PATCH", "/config/tts_service?environment=prod", {"limits": {"voices": 5}})
-    assert write.status == 200
-    document = yaml_reader.load(file.read_text(), file="x").value
-    assert isinstance(document, dict)
-    properties = document["properties"]
-    assert isinstance(properties, dict)
-    properties["limits"] = {"properties": {"voices": {"type": "integer", "minimum": 10}}}
-    async with client(daemon.broker_port) as mqtt:
-        await mqtt.subscribe("alicia/config/alert/validation_failed", "alicia/config/alert/drift")
-        file.write_text(json.dumps({**document, "version": "1.1.0"}))
-        alert = (await mqtt.until("alicia/config/alert/validation_failed")).json
-        assert "tts_service in prod: /limits/voices" in alert["message"]
-        assert (await mqtt.until("alicia/config/alert/drift")).json["message"].startswith("schemas/tts_service.yaml")
-    assert daemon.http("GET", "/health").json["status"] == "degraded"
-    assert daemon.http("GET", "/config/schema/tts_service").json["version"] == "1.0.0"
-    assert daemon.http("PATCH", "/config/tts_service?environment=prod", {"limits": {"voices": 15}}).status == 200
-    await asyncio.to_thread(
-        wait_until, lambda: daemon.http("GET", "/config/schema/tts_service").json["version"] == "1.1.0"
-    )
-    await asyncio.to_thread(wait_until, lambda: daemon.http("GET", "/health").json["status"] == "healthy")
-    assert daemon.http("PATCH", "/config/tts_service", {"limits": {"voices": 5}}).status == 422

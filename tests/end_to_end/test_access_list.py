@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import re
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,12 +15,13 @@ import pytest
 
 from aliciacfg.access import rules_file
 from aliciacfg.access.caller import Caller
-from aliciacfg.access.rules import NEEDS, Access, without_rules
-from aliciacfg.errors import InvalidRequest
+from aliciacfg.access.rules import NEEDS, Access
 from aliciacfg.mqtt.broker.access_list import access_list, probe_topic
 from aliciacfg.mqtt.broker.passwords import password_file
 from aliciacfg.operations.table import OPERATIONS
-from support import ROOT, SERVICES, Broker, Client, Daemon, Message, client
+from aliciacfg.sealing.boxes import PrivateKey
+from callers import bearing, default_answer, own_password, token
+from support import ROOT, SERVICES, Broker, Client, Daemon, Message, aliciacfg, client, free_port, wait_until
 
 DAEMON = "config_service"
 STRANGER = "stranger"
@@ -43,6 +45,13 @@ HOME_TOPICS = [
 ]  # fmt: skip
 # Other programs speak under alicia/config/ too.
 OTHERS_CONFIG = ["alicia/config/global/updated", "alicia/config/service/stt_service/updated"]
+
+RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
+PASSWORD = "/mqtt_config/password"
+# Longer than the daemon waits between two looks at whether the access list is in force.
+PROBE_SECONDS = 45.0
+
+OPERATION = (ROOT / "docs" / "operation.md").read_text()
 
 
 def load(text: str) -> Access:
@@ -382,50 +391,6 @@ async def test_the_probe_tells_whether_the_list_is_in_force(guarded: Guarded, br
             assert found == expected
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a\ntopic readwrite #", "get", "+", "#"])
-def test_no_name_writes_lines_of_its_own(name: str):
-    """The daemon's user name comes from a setting; the others were checked where they were read."""
-    with pytest.raises(InvalidRequest, match="MQTT_USERNAME"):
-        access_list(load(EXAMPLE), daemon=name)
-
-
-def test_the_list_is_made_of_lines_that_mosquitto_understands():
-    """One space between words, no comment behind a topic, each line once for a user, every user once."""
-    text = access_list(load(dense_rules()))
-    assert text.endswith("\n")
-    sections: dict[str, list[str]] = {"": []}
-    user = ""
-    for line in text.splitlines():
-        if line.startswith("user "):
-            user = line.removeprefix("user ")
-            assert user not in sections
-            sections[user] = []
-        elif line and not line.startswith("#"):
-            kind, right, topic = line.split(" ")
-            assert right in {"read", "write", "readwrite", "deny"}
-            assert topic.isprintable()
-            assert kind == "topic" or (kind == "pattern" and (right == "deny" or topic in {"#", "$SYS/#"}))
-            sections[user].append(line)
-    assert sections.pop("") == []
-    assert sections.keys() == {*SERVICES, "operator", "dashboard", "visitor", "onlooker"}
-    for lines in sections.values():
-        assert len(lines) == len(set(lines))
-
-
-def test_the_list_closes_also_where_everything_is_open():
-    """Without rules and tokens it gives every service its own, as an empty file does."""
-    assert access_list(without_rules(SERVICES, tokens=False)) == access_list(load(""))
-
-
-def test_a_daemon_of_another_name_is_the_only_one_that_writes():
-    """Where MQTT_USERNAME is not config_service, a service of that name is a service like others."""
-    text = access_list(load(EXAMPLE), daemon="settings_daemon")
-    section = {part.partition("\n")[0]: part for part in text.split("user ")}
-    assert "topic write alicia/config/update/+" in section["settings_daemon"]
-    assert text.count("topic write alicia/config/update/+") == 1
-    assert "topic read alicia/config/#" not in section["config_service"]
-
-
 async def test_a_daemon_serves_under_the_list(make_daemon: Callable[..., Daemon], tmp_path: Path):
     """It delivers everything, without an alert; a service gets its answer and its update, another neither."""
     guarded = await asyncio.to_thread(start_guarded, tmp_path / "guarded", load(EXAMPLE))
@@ -468,3 +433,164 @@ async def test_a_daemon_serves_under_the_list(make_daemon: Callable[..., Daemon]
         await asyncio.to_thread(daemon.stop)
     finally:
         guarded.broker.stop()
+
+
+async def test_an_access_list_that_denies_side_messages_leaves_the_daemon_serving(
+    make_daemon: Callable[..., Daemon], broker: Broker
+):
+    """Registration and health denied: alerted with their topic, and everything else works."""
+    acl = broker.directory / "acl"
+    acl.write_text("user config_service\ntopic readwrite alicia/config/#\ntopic readwrite alicia/reply/#\n")
+    acl.chmod(0o644)
+    denying = Broker(broker.directory / "denying", config=f"acl_file {acl}\n")
+    await asyncio.to_thread(denying.start)
+    try:
+        daemon = make_daemon(broker_port=denying.port)
+        await asyncio.to_thread(daemon.start)
+        alerts = daemon.http("GET", "/health").json["alerts"]
+        assert "alicia/system/discovery/register" in str(alerts)
+        await asyncio.to_thread(daemon.stop)
+    finally:
+        denying.stop()
+
+
+async def test_on_a_broker_without_the_list_nobody_is_believed(
+    make_daemon: Callable[..., Daemon], broker: Broker, tmp_path: Path
+):
+    """Once rules exist: no name writes or sees more than a stranger, an alert stands; with the list it all works."""
+    files = tmp_path / "access"
+    daemon = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"})
+    (daemon.environments / "access.yaml").write_text(RULES)
+    await asyncio.to_thread(daemon.start)
+    assert "acl_missing" in daemon.http("GET", "/health").json["alerts"]
+    admin = bearing(daemon, token(daemon, "operator"))
+    key = PrivateKey.generate()
+    assert admin("PUT", "/config/tts_service/recipient", {"public_key": str(key.public)}).status == 200
+    before = admin("GET", "/config/tts_service").json["revision"]
+    async with client(daemon.broker_port) as mqtt:
+        for who in ("voice_router", "operator", "tts_service"):
+            refused = await default_answer(mqtt, f"patch/tts_service/{who}", {"patch": {"limits": {"x": 1}}})
+            assert refused["code"] in {"unauthorized", "forbidden"}, who
+            for topic, fields in (("delete/tts_service", {}), ("unset/tts_service", {"pointer": "/limits"})):
+                assert (await default_answer(mqtt, f"{topic}/{who}", fields))["status"] == "error", (topic, who)
+        for topic in ("reload/operator", "activate/staging/operator", "audit/operator", "batch/operator"):
+            assert (await default_answer(mqtt, topic, {"updates": []}))["status"] == "error", topic
+        # The service cannot prove who it is either: it is shown what is retained for everybody to see.
+        seen = await default_answer(mqtt, "get/tts_service/tts_service", {})
+        topic = "alicia/config/update/tts_service"
+        assert seen["config"] == (await mqtt.retained(topic))[topic].json["config"]
+        box = seen["config"]["mqtt_config"]["password"]
+        assert key.open(box, service="tts_service", environment="dev", pointer=PASSWORD) == "alicia-dev-only"
+    assert admin("GET", "/config/tts_service").json["revision"] == before
+    # The broker is given what it needs, and comes back.
+    done = await asyncio.to_thread(aliciacfg, daemon, "setup", str(files))
+    assert done.returncode == 0, done.stderr
+    await asyncio.to_thread(broker.stop)
+    broker.config = f"allow_anonymous false\npassword_file {files / 'passwords'}\nacl_file {files / 'acl'}\n"
+    await asyncio.to_thread(broker.start)
+    await asyncio.to_thread(
+        wait_until,
+        lambda: not daemon.http("GET", "/health").json["alerts"],
+        seconds=PROBE_SECONDS,
+        why="the list is in force",
+    )
+    secret = await asyncio.to_thread(own_password, daemon, "voice_router")
+    async with client(daemon.broker_port, username="voice_router", password=secret) as mqtt:
+        done = await default_answer(mqtt, "patch/tts_service/voice_router", {"patch": {"limits": {"x": 1}}})
+        assert done["changed"] == ["/limits/x"]
+
+
+async def test_requests_held_for_the_daemon_wait_until_the_broker_is_tried(make_daemon: Callable[..., Daemon]):
+    """A service's write from while nobody was here is carried out, not refused as one that nobody proved."""
+    daemon = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"}, broker_port=free_port())
+    (daemon.environments / "access.yaml").write_text(RULES)
+    done = await asyncio.to_thread(aliciacfg, daemon, "setup", "access")
+    assert done.returncode == 0, done.stderr
+    files = daemon.directory / "access"
+    config = f"allow_anonymous false\npassword_file {files / 'passwords'}\nacl_file {files / 'acl'}\n"
+    broker = Broker(daemon.directory / "broker", config=config, port=daemon.broker_port).start()
+    try:
+        await asyncio.to_thread(daemon.start)
+        assert [alert for alert in daemon.logged("alert") if alert["kind"] == "acl_missing"] == []
+        await asyncio.to_thread(daemon.stop)
+        secret = own_password(daemon, "voice_router")
+        async with client(daemon.broker_port, username="voice_router", password=secret) as mqtt:
+            reply = "alicia/reply/patch/tts_service/voice_router"
+            await mqtt.subscribe(reply)
+            await mqtt.publish("alicia/config/patch/tts_service/voice_router", {"patch": {"limits": {"x": 1}}})
+            await asyncio.to_thread(daemon.start)
+            assert (await mqtt.until(reply)).json["changed"] == ["/limits/x"]
+        await asyncio.to_thread(daemon.stop)
+    finally:
+        broker.stop()
+
+
+async def test_the_password_file_lets_in_who_knows_the_password(tmp_path: Path):
+    """Users by their own passwords, of any script and length; no wrong one, no other user, nobody without."""
+    passwords = {"bell": "p", "door": "päss:$7$ wörd\t", "lamp": "x" * 500, "siren": "pass\u2028word 🔑"}
+    file = tmp_path / "passwords"
+    file.write_text(password_file(passwords))
+    file.chmod(0o644)
+    # Mosquitto takes the last of several.
+    config = f"password_file {file}\nallow_anonymous false\n"
+    broker = Broker(tmp_path / "broker", config=config)
+    await asyncio.to_thread(broker.start)
+    try:
+        for user, right in passwords.items():
+            async with client(broker.port, username=user, password=right) as connected:
+                await connected.publish("alicia/x")
+            for wrong in (right + "x", right[:-1], "", next(p for p in passwords.values() if p != right)):
+                assert not await is_let_in(broker, username=user, password=wrong)
+            assert not await is_let_in(broker, username=user)
+        assert not await is_let_in(broker, username="stranger", password="p")
+        assert not await is_let_in(broker)
+    finally:
+        broker.stop()
+
+
+async def is_let_in(broker: Broker, **options: Any) -> bool:
+    try:
+        async with client(broker.port, **options):
+            return True
+    except aiomqtt.MqttError:
+        return False
+
+
+async def test_the_listed_topics_are_all_that_the_broker_has_to_allow(
+    tmp_path: Path, make_daemon: Callable[..., Daemon]
+):
+    """With an access list of just these, every message arrives: updates, answers, health, alerts, the question."""
+    table = OPERATION.partition("<!-- topics:")[2].partition("<!-- /topics -->")[0]
+    rules = ["user everybody_else\n", "topic readwrite #\n", "user config_service\n"]
+    for row in table.splitlines():
+        access = row.split(",")[0].split("|")[1].strip() if row.startswith("|") else ""
+        if access in {"read", "write"}:
+            rules += [f"topic {access} {topic}\n" for topic in re.findall(r"`([^`]+)`", row)]
+    acl = tmp_path / "acl"
+    acl.write_text("".join(rules))
+    broker = Broker(tmp_path / "strict", config=f"acl_file {acl}\n").start()
+    try:
+        others: dict[str, Any] = {"username": "everybody_else"}
+        async with client(broker.port, **others) as listener, client(broker.port, **others) as mqtt:
+            await listener.subscribe("alicia/#")
+            daemon = make_daemon("strict_home", broker_port=broker.port).start()
+            assert (await mqtt.ask("alicia/config/get/voice_router")).json["status"] == "success"
+            await mqtt.publish("alicia/config/patch/voice_router", {"patch": {"limits": {"a": "b"}}})
+            await mqtt.publish("alicia/system/discovery/register", {"service_name": "newcomer"})
+            expected = {
+                "alicia/system/discovery/register",
+                "alicia/config/update/newcomer",
+                "alicia/config/alert/validation_failed",
+                "alicia/system/health/config_service",
+                "alicia/config/environment",
+                "alicia/config/key",
+                "alicia/devices/discovery",
+            }
+            while expected:
+                message = await listener.next()
+                if message.topic != "alicia/system/discovery/register" or b'"config_service"' in message.payload:
+                    expected.discard(message.topic)
+            health = daemon.http("GET", "/health").json
+            assert (health["outbox_pending"], health["alerts"]) == (0, {})
+    finally:
+        broker.stop()

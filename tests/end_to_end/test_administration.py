@@ -6,12 +6,15 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from aliciacfg.access import tokens
 from aliciacfg.sealing.boxes import PrivateKey, seal_for
-from support import Daemon, HttpAnswer, client, files_under, wait_until
+from callers import bearing, token
+from support import Daemon, HttpAnswer, aliciacfg, client, files_under, wait_until
 
 SECRET = "planted-administered-51d0"
 PASSWORD = "/mqtt_config/password"
@@ -22,12 +25,6 @@ def run(daemon: Daemon, *arguments: str, stdin: str = "") -> subprocess.Complete
         [sys.executable, "-m", "aliciacfg", *arguments],
         cwd=daemon.directory, env=daemon.environment(), input=stdin, capture_output=True, text=True, check=False,
     )  # fmt: skip
-
-
-def token(daemon: Daemon, name: str, *arguments: str) -> str:
-    done = run(daemon, "token", "create", name, *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def ask(daemon: Daemon, bearer: str | None, method: str, path: str, body: object = None, **headers: str) -> HttpAnswer:
@@ -319,3 +316,72 @@ def test_the_access_list_and_the_passwords_are_printed(daemon: Daemon):
     assert all(":$7$" in line for line in passwords.stdout.splitlines())
     entries = daemon.http("GET", "/audit?limit=1000").json["entries"]
     assert sum(entry["outcome"] == "secrets_delivered" for entry in entries) == 22
+
+
+def test_a_token_put_into_the_database_opens_nothing(make_daemon: Callable[..., Daemon]):
+    """Nor does a right that somebody added to his own, or a recipient whose key he changed; all of it is told."""
+    daemon = make_daemon().start()
+    key, forged = PrivateKey.generate(), tokens.generate()
+    own, revoked = token(daemon, "tts_service"), token(daemon, "operator", "--role", "admin")
+    admin = token(daemon, "operator", "--role", "admin")
+    done = aliciacfg(daemon, "recipient", "set", "stt_service", str(key.public))
+    assert done.returncode == 0, done.stderr
+    assert aliciacfg(daemon, "token", "revoke", revoked.split("_")[1]).returncode == 0
+    daemon.stop()
+    made = tokens.token(forged, name="operator", role="admin", now=1.0)
+    with closing(sqlite3.connect(daemon.data / "aliciacfg.db")) as database:
+        columns = "token_id, digest, name, role, created"
+        database.execute(
+            f"INSERT INTO tokens ({columns}, mac) SELECT ?, ?, ?, ?, ?, mac FROM tokens LIMIT 1",
+            (made.token_id, made.digest, made.name, made.role, made.created),
+        )
+        database.execute("UPDATE tokens SET role = 'admin' WHERE name = 'tts_service'")
+        database.execute("UPDATE tokens SET revoked = NULL WHERE token_id = ?", (revoked.split("_")[1],))
+        database.execute("UPDATE recipients SET public_key = ?", (str(PrivateKey.generate().public),))
+        database.commit()
+    daemon.start()
+    for text in (forged, own, revoked):
+        refused = bearing(daemon, text)("GET", "/config/tts_service")
+        assert (refused.status, "not as it was written" in refused.json["message"]) == (401, True), refused.body
+    ask = bearing(daemon, admin)
+    assert ask("GET", "/config/stt_service").json["config"]["mqtt_config"]["password"] == "***"
+    found = wait_until(lambda: ask("GET", "/drift").json["drift"], why="the rows are compared")
+    subjects = {item["subject"] for item in found}
+    assert {f"tokens/{text.split('_')[1]}" for text in (forged, own, revoked)} < subjects
+    assert "recipients/stt_service" in subjects
+    listed = json.loads(aliciacfg(daemon, "token", "list").stdout)
+    assert {item["token_id"]: item["confirmed"] for item in listed} == {
+        **{text.split("_")[1]: False for text in (forged, own, revoked)},
+        admin.split("_")[1]: True,
+    }
+    # Taken back, it is as it was written again, and no alert stands for it.
+    assert aliciacfg(daemon, "token", "revoke", forged.split("_")[1]).returncode == 0
+    assert bearing(daemon, forged)("GET", "/configs").status == 401
+
+
+def test_the_daemons_own_key_is_nobodys_recipient(daemon: Daemon):
+    """What was delivered once would open again as something that anybody sealed for the daemon."""
+    own = daemon.http("GET", "/keys/current").json["public_key"]
+    refused = aliciacfg(daemon, "recipient", "set", "tts_service", own)
+    assert (refused.returncode, "the daemon's own" in refused.stderr) == (4, True)
+
+
+def test_nobody_hides_what_somebody_did(daemon: Daemon):
+    """Refusals of whoever does not say who he is fill neither the audit nor the room of those who do."""
+    admin, guest = (
+        bearing(daemon, token(daemon, name, "--role", role)) for name, role in (("a", "admin"), ("b", "service"))
+    )
+    for number in range(600):
+        assert daemon.http("GET", f"/config/q{number}").status == 401
+    for service in ("ai_service", "tts_service"):
+        assert guest("GET", f"/config/{service}").status == 403
+
+    def refusals() -> list[dict[str, Any]]:
+        entries = admin("GET", "/audit?limit=1000").json["entries"]
+        return [entry for entry in entries if entry["outcome"] == "refused"]
+
+    def of_somebody() -> bool:
+        return {entry["service"] for entry in refusals() if entry["who"] == "b"} == {"ai_service", "tts_service"}
+
+    wait_until(of_somebody, why="the audit is written")
+    assert len([entry for entry in refusals() if entry["who"] != "b"]) < 5

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -177,3 +178,43 @@ async def test_writers_of_the_same_content_make_one_revision(shared: Daemon):
     assert Counter(answer["http"] for answer in answers) == {201: 1, 200: 49}
     assert {answer["revision"] for answer in answers} == {1}
     assert sum(not answer.get("unchanged", False) for answer in answers) == 1
+
+
+def test_concurrent_conditional_writers_win_one_revision_each(daemon: Daemon):
+    """Forty writers expecting the same revision: one wins, and the others learn the current one."""
+    results: list[int] = []
+    lock = threading.Lock()
+
+    def write(number: int) -> None:
+        answer = daemon.http("PATCH", "/config/ai_service?expected_revision=1", {"limits": {"winner": number}})
+        with lock:
+            results.append(answer.status)
+        if answer.status == 409:
+            assert answer.json["revision"] == 2
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [200] + [409] * 39
+    assert daemon.config("ai_service")["revision"] == 2
+
+
+def test_a_write_that_changes_nothing_in_the_middle_of_others_does_not_turn_back_time(daemon: Daemon):
+    """A, A again and B at the same time on one service: revisions go on, and nothing is refused."""
+    for number in range(1, 9):
+        answers: list[int] = []
+
+        def write(value: int, seen: list[int] = answers) -> None:
+            seen.append(daemon.http("PATCH", "/config/voice_router", {"limits": {"n": value}}).status)
+
+        threads = [threading.Thread(target=write, args=(value,)) for value in (number, number, number + 1000)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == [200, 200, 200]
+        listed = daemon.http("GET", "/configs?prefix=voice_router").json["configs"][0]
+        assert listed["revision"] == daemon.config("voice_router")["revision"]
+    assert daemon.http("GET", "/health").json["status"] == "healthy"

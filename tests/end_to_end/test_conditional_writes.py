@@ -1,14 +1,9 @@
 """Conditional writes: what a writer says it looked at is compared before anything is done."""
 
-import asyncio
-import json
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from inprocess import core, eventually, listening
 from support import Daemon, HttpAnswer
 from transports import TRANSPORTS, asking, request
 
@@ -148,30 +143,6 @@ def test_must_not_exist_yet(shared: Daemon):
     assert (back.status, back.json["revision"]) == (201, 3)
 
 
-async def test_a_race_that_is_lost_after_the_look_is_412_too(tmp_path: Path):
-    """Both had the right ETag while another write was at work; the one that comes second is told 412, not 409."""
-    files = {"environments/base.yaml": {"defaults": CONFIG, "services": {"bell": {}}}, "environments/dev.yaml": ""}
-    async with core(tmp_path, files) as made, listening(made) as url, aiohttp.ClientSession() as session:
-
-        async def patch(volume: int, **how: Any) -> int:
-            body = {"settings": {"volume": volume}}
-            async with session.patch(f"{url}/config/bell", json=body, **how) as response:
-                assert json.loads(await response.read()).get("code", "conflict") == "conflict"
-                return response.status
-
-        async with session.get(f"{url}/config/bell") as response:
-            current = {"If-Match": response.headers["ETag"]}
-        by_header = [patch(7, headers=current), patch(8, headers=current)]
-        by_field = [patch(9, params={"expected_revision": "1"})]
-        planning = made.configurations.planning
-        async with planning:
-            asked = asyncio.gather(*by_header, *by_field)
-            await eventually(lambda: len(planning._waiters or ()) == 3)
-        statuses = await asked
-    assert sorted(statuses[:2]) in ([200, 412], [412, 412])
-    assert sorted(statuses) in ([200, 409, 412], [200, 412, 412])
-
-
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_protected_environment_wants_to_know_what_is_expected(shared: Daemon, transport: str):
     """Every write without a revision is a conflict that says how; reads and trials with one are as anywhere."""
@@ -215,3 +186,20 @@ def test_a_header_is_enough_in_a_protected_environment(shared: Daemon):
     assert prod("patch", {"If-Match": '"1"'}, patch={"settings": {"volume": 2}}).status == 200
     assert prod("patch", {"If-Match": "*"}, patch={"settings": {"volume": 3}}).status == 200
     assert prod("delete", {"If-Match": "*"}).status == 200
+
+
+def test_a_trial_run_gives_no_etag_and_a_revisions_etag_is_its_own(daemon: Daemon):
+    """What never was cannot be a condition; and a condition said twice is refused."""
+    dry = daemon.http("PATCH", "/config/stt_service?dry_run=true", {"limits": {"n": 1}})
+    assert "ETag" not in dry.headers
+    document = daemon.config("voice_router")["config"] | {"service_name": "brand_new"}
+    document["mqtt_config"]["password"] = "fresh"
+    assert daemon.http("PUT", "/config/brand_new?dry_run=true", document).status == 200
+    twice = daemon.http(
+        "PATCH", "/config/stt_service?expected_revision=77", {"limits": {"n": 1}}, headers={"If-Match": '"1"'}
+    )
+    assert twice.status == 400
+    contradicting = daemon.http(
+        "POST", "/config/stt_service/unset?dry_run=true", {"pointer": "/limits/n", "dry_run": False}
+    )
+    assert contradicting.status == 400

@@ -10,11 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from aliciacfg.mqtt import topics
-from aliciacfg.mqtt.connection import Inbound
-from aliciacfg.mqtt.devices import DeviceRegistry
 from support import Broker, Client, Daemon, client, wait_until
 
 QUESTION = "alicia/devices/discovery"
@@ -237,66 +232,6 @@ async def test_rubbish_changes_nothing(daemon: Daemon):
     assert not daemon.logged("broker_lost")
 
 
-def receive(devices: DeviceRegistry, topic: str, payload: object, *, retained: bool = False) -> None:
-    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    devices.receive(Inbound(topic, data, qos=1, retained=retained))
-
-
-def answered(*names: object) -> DeviceRegistry:
-    devices = DeviceRegistry()
-    receive(devices, ANSWER, twice({"devices": [{"device_id": name} for name in names], "count": 999}))
-    return devices
-
-
-@pytest.mark.parametrize("payload", RUBBISH)
-@pytest.mark.parametrize("topic", [ANSWER, REGISTERED, DEREGISTERED])
-def test_no_message_raises(topic: str, payload: bytes):
-    """Neither before the first answer nor after; what was known stays."""
-    before, after = DeviceRegistry(), answered("lamp")
-    for devices in (before, after):
-        receive(devices, topic, payload)
-    assert (before.count, after.count) == (None, 1)
-
-
-def test_devices_are_counted_by_their_ids():
-    """Not by what the message says their number is: doubles, empty ones and other things are not counted."""
-    devices = answered("lamp", "lamp", 7, None, "", ["x"], {"a": 1}, True, "x" * 257, "door")
-    assert devices.count == 2
-    receive(devices, ANSWER, {"devices": ["lamp", None, 3, [], {}, device("bell")]})
-    assert devices.count == 1
-
-
-@pytest.mark.parametrize("depth", [0, 1, 2])
-def test_answers_come_bare_or_wrapped(depth: int):
-    """Once, as other programs of the home would say it, or twice."""
-    message: dict[str, Any] = {"devices": [device("lamp")], "count": 1}
-    for _ in range(depth):
-        message = enveloped("device_registry", message)
-    devices = DeviceRegistry()
-    receive(devices, ANSWER, message)
-    assert devices.count == 1
-
-
-def test_thousands_of_devices_are_bounded():
-    """Ten thousand are remembered, from the answer and from announcements alike."""
-    many = [f"d{number}" for number in range(9_999)]
-    devices = answered(*many)
-    assert devices.count == 9_999
-    for name in ("one", "two", "three"):
-        receive(devices, REGISTERED, twice({"device_id": name}))
-    assert devices.count == 10_000
-    receive(devices, DEREGISTERED, twice({"device_id": "d1"}))
-    assert devices.count == 9_999
-    assert answered(*(f"d{number}" for number in range(20_000))).count == 10_000
-
-
-def test_what_somebody_retained_is_not_believed():
-    """A kept answer is of another time."""
-    devices = DeviceRegistry()
-    receive(devices, ANSWER, twice({"devices": [device("lamp")]}), retained=True)
-    assert devices.count is None
-
-
 async def test_an_access_list_that_denies_it_harms_nothing(tmp_path: Path, make_daemon: Callable[..., Daemon]):
     """Without the registry's topics the daemon is READY, healthy and says absent."""
     rules = tmp_path / "acl"
@@ -315,9 +250,3 @@ async def test_an_access_list_that_denies_it_harms_nothing(tmp_path: Path, make_
         assert not daemon.logged("broker_lost")
     finally:
         broker.stop()
-
-
-def test_the_topics_are_those_of_the_home():
-    """What the tests speak is what the daemon listens to."""
-    assert (ANSWER, REGISTERED, DEREGISTERED) == topics.DEVICE_REGISTRY
-    assert topics.DEVICES == QUESTION

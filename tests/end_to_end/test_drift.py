@@ -10,55 +10,14 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.model.records import AuditEntry, Write
-from aliciacfg.monitoring.alerts import Alert, Alerts
-from aliciacfg.monitoring.drift import Drift, Finding
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite import store
 from aliciacfg.storage.sqlite.store import verify_file
 from aliciacfg.storage.verifier import Findings
 from support import Broker, Client, Daemon, client, wait_until
 
 UPDATE = "alicia/config/update/"
 ALERT = "alicia/config/alert/drift"
-
-
-def made(heard: list[Alert]) -> Drift:
-    alerts = Alerts(lambda: 1.0)
-    alerts.listen(heard.append)
-    return Drift(alerts, lambda: 2.0)
-
-
-def test_each_finding_is_told_once_for_as_long_as_it_lasts():
-    """Again when it comes again; what is settled is what there is."""
-    heard: list[Alert] = []
-    drift = made(heard)
-    for _ in range(3):
-        drift.report("row", "a", "is wrong", service="one")
-    drift.settle("file", {"x": Finding("was changed"), "y": Finding("was changed")})
-    drift.settle("file", {"y": Finding("was changed again")})
-    assert [(item.kind, item.subject, item.message) for item in drift.items] == [
-        ("row", "a", "is wrong"),
-        ("file", "y", "was changed again"),
-    ]
-    assert drift.counts == {"retained": 0, "file": 1, "row": 1, "instance": 0}
-    drift.mend("row", "a")
-    drift.report("row", "a", "is wrong")
-    assert [alert.message for alert in heard] == ["is wrong", "was changed", "was changed", "is wrong"]
-    assert drift.found == {"retained": 0, "file": 2, "row": 2, "instance": 0}
-
-
-def test_there_is_a_bounded_amount_of_drift():
-    """Whoever makes a million of something neither fills the memory nor floods the bus."""
-    heard: list[Alert] = []
-    drift = made(heard)
-    for number in range(3000):
-        drift.report("retained", f"topic {number}", "wrong")
-    assert len(drift.items) == len(heard) == 1000
-    drift.mend("retained", "topic 0")
-    drift.report("retained", "topic 2999", "wrong")
-    assert len(drift.items) == 1000
 
 
 @pytest.fixture
@@ -335,29 +294,3 @@ async def lists(daemon: Daemon, names: list[str]) -> None:
         return [item["instance"] for item in items] == names
 
     await asyncio.to_thread(wait_until, listed, why=f"{names} are listed")
-
-
-def test_a_long_check_holds_up_neither_reads_nor_the_end(home: Daemon):
-    """While twenty thousand rows are compared reads are quick, and SIGTERM ends the daemon at once."""
-    home.start()
-    home.stop()
-    fill(home, 20_000)
-    home.start()
-    durations: list[float] = []
-    for _ in range(100):
-        began = time.monotonic()
-        assert home.http("GET", "/config/one").status == 200
-        durations.append(time.monotonic() - began)
-    assert sorted(durations)[50] < 0.1
-    began = time.monotonic()
-    assert home.stop() == 0
-    assert time.monotonic() - began < 3
-    assert len(home.logged("store_verified")) == 1
-
-
-def fill(daemon: Daemon, rows: int) -> None:
-    """Rows of the chain as a daemon writes them, many at once."""
-    chain = Chain(KeyFile.load(daemon.data / "keys.json").keyring)
-    entry = AuditEntry(timestamp=1.0, who="x", where="mqtt", operation="set", outcome="refused", service="one")
-    with closing(store._connect(daemon.data / "aliciacfg.db")) as database:
-        store._apply(database, chain, [Write(audit=(entry,) * rows)])

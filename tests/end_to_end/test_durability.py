@@ -2,8 +2,6 @@
 
 import asyncio
 import resource
-import subprocess
-import sys
 import threading
 import urllib.error
 from collections.abc import Callable
@@ -82,68 +80,6 @@ async def test_revisions_count_up_without_gap_over_restarts(daemon: Daemon):
     assert (after["revision"], after["version"]) == (3, "1.0.2")
 
 
-async def test_a_clean_stop_says_goodbye_and_ends_with_0(daemon: Daemon):
-    """SIGTERM: offline on the bus, exit code 0, well within the deadline."""
-    async with client(daemon.broker_port) as mqtt:
-        await mqtt.subscribe("alicia/system/health/config_service")
-        assert (await mqtt.next()).json["payload"]["status"] == "healthy"
-        assert await asyncio.to_thread(daemon.stop) == 0
-        while (message := await mqtt.next()).json["payload"]["status"] != "offline":
-            pass
-    assert message.json["payload"]["mqtt_connected"] is False
-
-
-async def test_the_last_will_says_offline_when_the_daemon_is_killed(daemon: Daemon):
-    """Kill -9 leaves no goodbye, so the broker says it."""
-    async with client(daemon.broker_port) as mqtt:
-        await mqtt.subscribe("alicia/system/health/config_service")
-        await mqtt.next()
-        daemon.kill()
-        while (message := await mqtt.next()).json["payload"]["status"] != "offline":
-            pass
-    assert message.json["source"] == "config_service"
-
-
-async def test_a_second_daemon_on_the_same_data_directory_does_not_start(daemon: Daemon):
-    """The lock keeps it off the store; the message says what to do."""
-    second = Daemon(daemon.directory, broker_port=daemon.broker_port)
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "aliciacfg", "serve"],
-        cwd=second.directory,
-        env=second.environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 9
-    assert "ALICIACFG_DATA_DIR" in done.stderr
-
-
-async def test_a_second_daemon_on_the_same_broker_does_not_start(daemon: Daemon, make_daemon: Callable[..., Daemon]):
-    """With a data directory of its own it finds the first one alive on the bus, and touches nothing."""
-    other = make_daemon("other").spawn()
-    assert await asyncio.to_thread(other.wait_exit) == 9
-    assert daemon.data.joinpath("instance").read_text() in other.log.read_text()
-    assert daemon.http("GET", "/ready").status == 200
-    async with client(daemon.broker_port) as mqtt:
-        health = await mqtt.retained("alicia/system/health/config_service")
-    assert health["alicia/system/health/config_service"].json["payload"]["status"] == "healthy"
-
-
-async def test_a_stale_health_message_of_a_dead_daemon_does_not_keep_another_from_starting(
-    make_daemon: Callable[..., Daemon],
-):
-    """A retained "healthy" of an instance that does not answer is replaced."""
-    daemon = make_daemon()
-    async with client(daemon.broker_port) as mqtt:
-        stale = {"message_id": "1", "payload": {"instance": "feedfacefeedface", "status": "healthy", "uptime": 5.0}}
-        await mqtt.publish("alicia/system/health/config_service", stale, retain=True)
-        await asyncio.to_thread(daemon.start)
-    assert daemon.http("GET", "/ready").status == 200
-
-
 async def test_a_full_disk_refuses_writes_and_serves_reads(make_daemon: Callable[..., Daemon]):
     """When the database cannot grow, writes are `unavailable`, nothing changes, and reads go on."""
     daemon = make_daemon()
@@ -173,30 +109,3 @@ async def test_a_damaged_database_is_told_with_its_remedy(daemon: Daemon):
     daemon.spawn()
     assert await asyncio.to_thread(daemon.wait_exit) == 8
     assert "restore it from a backup" in daemon.log.read_text()
-
-
-def test_concurrent_conditional_writers_win_one_revision_each(daemon: Daemon):
-    """Forty writers expecting the same revision: one wins, and the others learn the current one."""
-    results: list[int] = []
-    lock = threading.Lock()
-
-    def write(number: int) -> None:
-        answer = daemon.http("PATCH", "/config/ai_service?expected_revision=1", {"limits": {"winner": number}})
-        with lock:
-            results.append(answer.status)
-        if answer.status == 409:
-            assert answer.json["revision"] == 2
-
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(results) == [200] + [409] * 39
-    assert daemon.config("ai_service")["revision"] == 2
-
-
-def test_the_data_directory_is_private(daemon: Daemon):
-    """Nobody else may read database or keys."""
-    assert daemon.data.stat().st_mode & 0o077 == 0
-    assert (daemon.data / "keys.json").stat().st_mode & 0o777 == 0o600

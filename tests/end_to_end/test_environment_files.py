@@ -1,11 +1,15 @@
 """Environment and schema files: watched, taken over whole or not at all."""
 
 import asyncio
+import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from aliciacfg.documents import yaml_reader
 from support import Daemon, client, wait_until
 
 
@@ -289,3 +293,79 @@ def test_a_protected_environment_wants_the_expected_revision(home: Daemon):
     assert (refused.status, refused.json["revision"]) == (409, 1)
     assert "expected_revision" in refused.json["message"]
     assert home.http("PATCH", "/config/one?expected_revision=1", {"settings": {"x": 1}}).status == 200
+
+
+async def test_a_daemon_takes_a_refused_schema_by_itself_once_the_configuration_fits(daemon: Daemon):
+    """It says on the bus what is wrong and that it is right again; nobody has to touch the file a second time."""
+    file = daemon.directory / "schemas" / "tts_service.yaml"
+    environment = daemon.environments / "prod.yaml"
+    environment.write_text((daemon.environments / "dev.yaml").read_text())
+    await asyncio.to_thread(wait_until, lambda: daemon.logged("files_taken"))
+    write = daemon.http("PATCH", "/config/tts_service?environment=prod", {"limits": {"voices": 5}})
+    assert write.status == 200
+    document = yaml_reader.load(file.read_text(), file="x").value
+    assert isinstance(document, dict)
+    properties = document["properties"]
+    assert isinstance(properties, dict)
+    properties["limits"] = {"properties": {"voices": {"type": "integer", "minimum": 10}}}
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/alert/validation_failed", "alicia/config/alert/drift")
+        file.write_text(json.dumps({**document, "version": "1.1.0"}))
+        alert = (await mqtt.until("alicia/config/alert/validation_failed")).json
+        assert "tts_service in prod: /limits/voices" in alert["message"]
+        assert (await mqtt.until("alicia/config/alert/drift")).json["message"].startswith("schemas/tts_service.yaml")
+    assert daemon.http("GET", "/health").json["status"] == "degraded"
+    assert daemon.http("GET", "/config/schema/tts_service").json["version"] == "1.0.0"
+    assert daemon.http("PATCH", "/config/tts_service?environment=prod", {"limits": {"voices": 15}}).status == 200
+    await asyncio.to_thread(
+        wait_until, lambda: daemon.http("GET", "/config/schema/tts_service").json["version"] == "1.1.0"
+    )
+    await asyncio.to_thread(wait_until, lambda: daemon.http("GET", "/health").json["status"] == "healthy")
+    assert daemon.http("PATCH", "/config/tts_service", {"limits": {"voices": 5}}).status == 422
+
+
+def hang_up(daemon: Daemon, event: str) -> None:
+    """Send SIGHUP and wait for what is logged of it."""
+    before = len(daemon.logged(event))
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(daemon.logged(event)) > before, why=event)
+
+
+def test_sighup_reads_the_environment_files_again(daemon: Daemon):
+    """Without a certificate too; what is wrong with them is told once more."""
+    hang_up(daemon, "files_taken")
+    (daemon.environments / "dev.yaml").write_text("services: [\n")
+    hang_up(daemon, "files_refused")
+    assert daemon.config("voice_router")["revision"] == 1
+
+
+def test_no_schema_shows_what_is_elsewhere(daemon: Daemon):
+    """A link to the keys is refused, and so is what would block or fill the daemon; the others are served."""
+
+    def large(path: Path) -> None:
+        with path.open("wb") as file:
+            file.truncate(300 * 1024 * 1024)
+
+    path = daemon.directory / "schemas" / "leak.yaml"
+    private = json.loads((daemon.data / "keys.json").read_bytes())["keys"][0]["private"].encode()
+    for make in (lambda path: path.symlink_to(daemon.data / "keys.json"), os.mkfifo, large):
+        make(path)
+        refused = daemon.http("POST", "/reload")
+        assert refused.status == 422
+        assert "schemas/leak.yaml" in refused.json["problems"][0]["message"]
+        assert daemon.http("GET", "/config/tts_service").status == 200
+        for place in ("/config/schema/leak", "/health", "/environments"):
+            assert private not in daemon.http("GET", place).body
+        path.unlink()
+    assert daemon.http("POST", "/reload").status == 200
+
+
+def test_a_schema_may_be_a_link_inside_its_directory(daemon: Daemon):
+    """As Kubernetes mounts files: to a directory beside them that is replaced as a whole."""
+    schemas = daemon.directory / "schemas"
+    (schemas / "..2026").mkdir()
+    (schemas / "tts_service.yaml").rename(schemas / "..2026" / "tts_service.yaml")
+    (schemas / "..data").symlink_to("..2026")
+    (schemas / "tts_service.yaml").symlink_to("..data/tts_service.yaml")
+    assert daemon.http("POST", "/reload").status == 200

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import pty
+import shutil
 import signal
 import socket
 import ssl
@@ -18,12 +18,11 @@ import pytest
 
 from aliciacfg import tls
 from aliciacfg.errors import SettingsError
+from callers import token
 from certificates import Authority, Pair
-from support import ROOT, SECONDS, Broker, Daemon, free_port, wait_until
+from support import ROOT, SECONDS, Broker, Daemon, aliciacfg, free_port, wait_until
 
-TAKING_THE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
+ADDRESS = "10.77.0.1"
 
 
 def secured(daemon: Daemon, pair: Pair, authority: Authority) -> Daemon:
@@ -62,18 +61,6 @@ def shown_by(daemon: Daemon, authority: Authority, *, version: ssl.TLSVersion | 
         assert found is not None
         names = [str(value) for part in cast("Any", found["subject"]) for name, value in part if name == "commonName"]
         return names[0] if names else ""
-
-
-def aliciacfg(daemon: Daemon, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "aliciacfg", *arguments],
-        cwd=daemon.directory,
-        env={**daemon.environment(), **environ},
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
 
 
 def test_with_a_certificate_it_is_https(secure: Daemon):
@@ -181,14 +168,6 @@ def test_a_certificate_that_cannot_be_used_is_told_at_start(
     assert "Traceback" not in told
 
 
-def test_key_and_certificate_may_share_a_file(authority: Authority, tmp_path: Path):
-    """Without a key of its own the certificate's file is looked at."""
-    pair = authority.issue("shared")
-    both = tmp_path / "both.pem"
-    both.write_bytes(pair.cert.read_bytes() + pair.key.read_bytes())
-    assert tls.ServerCertificate(cert=str(both), key=None, cert_setting="C", key_setting="K").context
-
-
 @pytest.mark.parametrize("bad", ["missing", "nothing", "damaged"])
 def test_authorities_that_cannot_be_used_are_told(files: dict[str, str], bad: str):
     """By setting and file."""
@@ -229,43 +208,11 @@ def test_sighup_renews_the_certificate(make_daemon: Callable[..., Daemon], autho
         assert kept.recv(1024).startswith(b"HTTP/1.1 200 ")
 
 
-def test_sighup_reads_the_environment_files_again(daemon: Daemon):
-    """Without a certificate too; what is wrong with them is told once more."""
-    hang_up(daemon, "files_taken")
-    (daemon.environments / "dev.yaml").write_text("services: [\n")
-    hang_up(daemon, "files_refused")
-    assert daemon.config("voice_router")["revision"] == 1
-
-
-def test_a_terminal_that_is_closed_ends_the_daemon(make_daemon: Callable[..., Daemon]):
-    """That SIGHUP asks for no reload: nobody is left to end it."""
-    daemon = make_daemon()
-    ours, theirs = pty.openpty()
-
-    program = [sys.executable, "-m", "aliciacfg", "serve"]
-    with daemon.log.open("a") as log:
-        daemon.process = subprocess.Popen(
-            [sys.executable, "-c", TAKING_THE_TERMINAL, *program],
-            cwd=daemon.directory,
-            env=daemon.environment(),
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
-    os.close(theirs)
-    daemon.wait_ready()
-    os.close(ours)
-    assert daemon.wait_exit() == 0
-    assert daemon.logged("stopped")
-
-
 def test_the_commands_believe_whom_they_are_told_to(secure: Daemon, authority: Authority):
     """--ca, or SSL_CERT_FILE as everywhere."""
     told = aliciacfg(secure, "--ca", str(authority.file), "--http", secure.url, "get", "voice_router")
     assert told.returncode == 0, told.stderr
-    usual = aliciacfg(secure, "--http", secure.url, "list", SSL_CERT_FILE=str(authority.file))
+    usual = aliciacfg(secure, "--http", secure.url, "list", environ={"SSL_CERT_FILE": str(authority.file)})
     assert len(json.loads(usual.stdout)) == 22
 
 
@@ -328,3 +275,82 @@ def test_the_documented_commands_make_a_certificate_that_is_believed(make_daemon
         )
         assert done.returncode == 0, (command, done.stderr)
         assert json.loads(done.stdout)
+
+
+@pytest.fixture
+def namespace(tmp_path: Path) -> Iterator[list[str]]:
+    """A network of its own with an address beside loopback; what to put before a command that runs in it."""
+    script = f"ip link set lo up && ip address add {ADDRESS}/32 dev lo && echo ready && exec cat"
+    path = "/usr/sbin:/sbin:/usr/bin:/bin"
+    if missing := [name for name in ("unshare", "nsenter", "ip") if shutil.which(name, path=path) is None]:
+        pytest.skip(f"{', '.join(missing)} not found: there are network namespaces on Linux alone")
+    # Root of a namespace of users, where it is not root of the machine.
+    as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    holder = subprocess.Popen(
+        ["unshare", *as_root, "--net", "sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PATH": path},
+        cwd=tmp_path,
+    )
+    assert holder.stdout is not None
+    assert holder.stderr is not None
+    ready = holder.stdout.readline() == b"ready\n"
+    if not ready:
+        holder.communicate()
+        pytest.skip("this user may not make a network namespace")
+    entering = [f"--net=/proc/{holder.pid}/ns/net"]
+    if as_root:
+        entering = [f"--user=/proc/{holder.pid}/ns/user", "--preserve-credentials", *entering]
+    yield ["nsenter", *entering]
+    holder.communicate()
+
+
+def fetch(namespace: list[str], url: str, bearer: str, *headers: str) -> dict[str, Any]:
+    """The answer to a get from inside the namespace, with a program of others."""
+    sent = [part for header in (f"Authorization: Bearer {bearer}", *headers) for part in ("--header", header)]
+    done = subprocess.run(
+        [*namespace, "curl", "--silent", "--insecure", "--noproxy", "*", *sent, f"{url}/config/tts_service"],
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_secrets_cross_a_network_in_the_open_only_inside_tls(
+    make_daemon: Callable[..., Daemon], namespace: list[str], authority: Authority, *, tls: bool
+):
+    """From another address than loopback: *** over HTTP, though the rules say plaintext; over HTTPS as they are."""
+    secret = "planted-beyond-2e77"
+    environ = {"ALICIACFG_HTTP_HOST": "0.0.0.0", "ALICIACFG_HTTP_ALLOWED_HOSTS": ADDRESS}
+    if tls:
+        pair = authority.issue("beyond", ADDRESS)
+        environ |= {"ALICIACFG_TLS_CERT": str(pair.cert), "ALICIACFG_TLS_KEY": str(pair.key)}
+    daemon = make_daemon(environ=environ, before=namespace)
+    (daemon.environments / "access.yaml").write_text("services:\n  tts_service: {secrets: plaintext}\n")
+    (daemon.environments / "dev-secrets.yaml").write_text(
+        f"services:\n  tts_service:\n    mqtt_config: {{password: {secret}}}\n"
+    )
+    bearer = token(daemon, "tts_service")
+    daemon.spawn()
+    # There is no broker in that network, so it is not READY; HTTP serves all the same.
+    (listening,) = wait_until(lambda: daemon.logged("listening"), why="it listens")
+    port = listening["url"].rpartition(":")[2]
+    scheme = "https" if tls else "http"
+    seen = {
+        host: fetch(namespace, f"{scheme}://{host}:{port}", bearer)["config"]["mqtt_config"]["password"]
+        for host in (ADDRESS, "127.0.0.1")
+    }
+    assert seen == {ADDRESS: secret if tls else "***", "127.0.0.1": secret}
+    if not tls:
+        # A proxy on this machine hands on to whoever asks it.
+        for header in ("X-Forwarded-For: 10.0.0.1", "Forwarded: for=10.0.0.1", "Via: 1.1 p", "X-Real-IP: 10.0.0.1"):
+            answer = fetch(namespace, f"{scheme}://127.0.0.1:{port}", bearer, header)
+            assert answer["config"]["mqtt_config"]["password"] == "***", header
+    entries = json.loads(aliciacfg(daemon, "audit", "--service", "tts_service").stdout)["entries"]
+    delivered = [entry for entry in entries if entry["outcome"] == "secrets_delivered"]
+    addresses = {entry["where"] for entry in delivered}
+    assert addresses == {"http 127.0.0.1", *({f"http {ADDRESS}"} if tls else ())}

@@ -13,6 +13,8 @@ from support import SERVICES, Broker, Daemon, client, free_port
 
 BASE_CONTRACT = {"service_name", "version", "environment", "mqtt_config", "api_config", "features", "limits"}
 
+RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
+
 
 def envelope(payload: dict[str, Any], message_id: str = "m-1") -> dict[str, Any]:
     return {
@@ -357,3 +359,25 @@ async def amqtt(port: int) -> AsyncGenerator[None, None]:
     finally:
         process.kill()
         await process.wait()
+
+
+async def test_a_property_with_a_byte_order_mark_does_not_end_the_connection(daemon: Daemon):
+    """U+FEFF is legal in MQTT 5 strings; such a request is answered, and the connection stays."""
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/reply/\ufeff")
+        await mqtt.publish("alicia/config/get/voice_router", ResponseTopic="alicia/reply/\ufeff", ContentType="\ufeff")
+        await mqtt.publish("alicia/config/get/voice_router", UserProperty=("\ufeff", "\ufeff"))
+        assert (await mqtt.ask("alicia/config/get/voice_router")).json["status"] == "success"
+    assert daemon.logged("broker_lost") == []
+
+
+async def test_words_of_other_programs_bring_nobody_an_answer(make_daemon: Callable[..., Daemon]):
+    """Under rules: what is no operation is answered on no topic but one of the requester's own."""
+    daemon = make_daemon()
+    (daemon.environments / "access.yaml").write_text(RULES + "users: [service]\n")
+    await asyncio.to_thread(daemon.start)
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/reply/#")
+        await mqtt.publish("alicia/config/service/1", {"reply_to": "alicia/devices/lamp/command"})
+        await mqtt.publish("alicia/config/get/tts_service/tts_service")
+        assert (await mqtt.next()).topic == "alicia/reply/get/tts_service/tts_service"

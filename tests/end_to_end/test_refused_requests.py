@@ -33,6 +33,12 @@ ABOUT_A_SERVICE = sorted(row.name for row in OPERATIONS if row.target == "servic
 # These say what a service that nobody knows would have.
 MADE_OF_NOTHING = {"set", "validate"}
 
+TRICKS = [
+    "..", "../prod-secrets", "..%2fprod-secrets", "%2e%2e", "....//", "/etc/passwd", "prod-secrets", "access", "base",
+    "dev.yaml", "dev\x00", "dev/../prod", "dev\\..\\prod", "~root", "file:///etc/passwd", "%00", "dev%0a", ".hidden",
+    "con\u2024fig", "schemas/tts_service", "keys.json",
+]  # fmt: skip
+
 
 def test_every_operation_about_a_service_is_tried_here():
     """The table and this file agree on which these are."""
@@ -224,3 +230,42 @@ async def test_an_atomic_batch_has_the_status_of_its_first_refusal(shared: Daemo
             over_bus = await mqtt.ask("alicia/config/batch", json.dumps({"updates": [good, bad, good], "atomic": True}))
             assert over_bus.json == answer.json
     assert shared.config("load_balancer") == before
+
+
+def test_numbers_beyond_all_measure_are_refused(daemon: Daemon):
+    """Revisions of twenty digits are a wrong request, not a failure of the daemon."""
+    assert daemon.http("GET", f"/config/stt_service?revision={10**20}").status == 400
+    huge = daemon.http("PATCH", "/config/stt_service", {"limits": {}}, headers={"If-Match": '"' + "9" * 5000 + '"'})
+    assert huge.status == 412
+    junk = daemon.http("PATCH", "/config/stt_service", raw=b"junk", headers={"Content-Encoding": "gzip"})
+    assert junk.status == 400
+
+
+@pytest.mark.parametrize("name", TRICKS)
+async def test_no_name_leads_to_another_file(shared: Daemon, name: str):
+    """As service, environment and revision's place: refused, and nothing appears beside what is there."""
+    files = sorted(path for path in shared.directory.rglob("*") if "broker" not in path.parts)
+    async with client(shared.broker_port) as mqtt:
+        for operation, fields in (
+            ("get/tts_service", {"environment": name}),
+            ("patch/tts_service", {"environment": name, "patch": {"limits": {"x": 1}}}),
+            ("list", {"environment": name}),
+            ("compare/tts_service", {"env1": "dev", "env2": name}),
+            ("batch", {"updates": [{"service": name, "patch": {"limits": {"x": 1}}}], "atomic": True}),
+            ("batch", {"updates": [{"service": "tts_service", "patch": {}}], "environment": name}),
+        ):
+            answer = (await mqtt.ask(f"alicia/config/{operation}", fields)).json
+            assert answer["status"] == "error", (operation, answer)
+            assert answer["code"] in {"invalid_request", "not_found"}, (operation, answer)
+    quoted = "".join(f"%{byte:02x}" for byte in name.encode())
+    for method, path in (
+        ("GET", f"/config/{quoted}"),
+        ("GET", f"/config/schema/{quoted}"),
+        ("GET", f"/config/tts_service?environment={quoted}"),
+        ("POST", f"/environments/{quoted}/activate"),
+        ("DELETE", f"/config/{quoted}"),
+    ):
+        answer = shared.http(method, path)
+        assert answer.status in {400, 404}, (path, answer.body)
+        assert b"root:" not in answer.body
+    assert sorted(path for path in shared.directory.rglob("*") if "broker" not in path.parts) == files

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from support import Daemon, client, wait_until
+from aliciacfg.sealing.boxes import PrivateKey
+from callers import bearing, token
+from support import Client, Daemon, aliciacfg, client, wait_until
+
+RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
 
 
 def announcement(name: object, depth: int) -> dict[str, Any]:
@@ -102,3 +106,88 @@ async def test_health_counts_who_is_online(daemon: Daemon):
         await mqtt.publish("alicia/system/discovery/unregister", announcement("stt_service", 1))
         await mqtt.ask("alicia/config/list/t")
     assert daemon.http("GET", "/health").json["services_online"] == 1
+
+
+def test_a_service_that_registered_before_it_was_defined_can_leave_the_files_again(daemon: Daemon):
+    """That it once registered is no change made at run time."""
+    path = daemon.environments / "dev.yaml"
+    text = path.read_text()
+    document = daemon.config("voice_router")["config"] | {"service_name": "late"}
+    document["mqtt_config"]["password"] = "***"
+
+    async def register() -> None:
+        async with client(daemon.broker_port) as mqtt:
+            await mqtt.publish("alicia/system/discovery/register", {"service_name": "late"})
+
+    asyncio.run(register())
+    wait_until(lambda: daemon.http("GET", "/config/late").status == 200)
+    path.write_text(text.replace("\nservices:\n", "\nservices:\n  late: {limits: {n: 1}}\n", 1))
+    assert daemon.http("POST", "/reload").json["changed"] == ["late"]
+    path.write_text(text)
+    assert daemon.http("POST", "/reload").status == 200
+    assert daemon.http("GET", "/config/late").status == 404
+
+
+async def test_a_registration_brings_neither_key_nor_schema_nor_settings(daemon: Daemon):
+    """Whatever else it says, in whatever envelope: no secret is sealed to its key, no mark taken away, nothing set."""
+    before = daemon.config("tts_service")
+    schema = daemon.http("GET", "/config/schema/tts_service").json
+    key = PrivateKey.generate()
+    message: dict[str, Any] = {
+        "service_name": "tts_service",
+        "public_key": str(key.public),
+        "recipient": str(key.public),
+        "schema": {"properties": {"mqtt_config": {"properties": {"password": {"x-sensitive": False}}}}},
+        "config": {"limits": {"x": 1}},
+        "patch": {"limits": {"x": 1}},
+        "settings": {"x": 1},
+    }
+    topic = "alicia/config/update/tts_service"
+    async with client(daemon.broker_port) as mqtt:
+        held = (await mqtt.retained(topic))[topic]
+        await mqtt.subscribe(topic)
+        assert (await mqtt.next()).payload == held.payload
+        for _ in range(3):
+            await mqtt.publish("alicia/system/discovery/register", message)
+            assert (await mqtt.next()).payload == held.payload
+            message = {"message_id": "m", "source": "tts_service", "payload": message}
+    assert daemon.config("tts_service") == before
+    assert daemon.http("GET", "/config/schema/tts_service").json == schema
+
+
+async def test_a_registration_of_a_name_that_means_something_else_makes_nothing(daemon: Daemon):
+    """Of a path, a filter or a reserved word; one that is a name, sent after them, is all that comes of them."""
+    before = {item["service"] for item in daemon.http("GET", "/configs?limit=1000").json["configs"]}
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/update/+")
+        for name in ("../tts_service", "tts_service/+", "get", "#", "a" * 65, "", "reply", "newone"):
+            await mqtt.publish("alicia/system/discovery/register", {"service_name": name})
+        await mqtt.until("alicia/config/update/newone")
+    assert {item["service"] for item in daemon.http("GET", "/configs?limit=1000").json["configs"]} == before | {
+        "newone"
+    }
+
+
+async def heard_of(mqtt: Client, *services: str) -> None:
+    """Announce services, and one that the files know after them, whose update shows that all were looked at."""
+    await mqtt.subscribe("alicia/config/update/device_manager")
+    assert (await mqtt.next()).retained
+    for name in (*services, "device_manager"):
+        await mqtt.publish("alicia/system/discovery/register", {"service_name": name})
+    await mqtt.next()
+
+
+async def test_under_rules_nobody_comes_to_be_by_registering(make_daemon: Callable[..., Daemon]):
+    """Neither an administrator, nor a user, nor anybody else whom no file names: no configuration, no account."""
+    daemon = make_daemon()
+    (daemon.environments / "access.yaml").write_text(RULES + "users: [dashboard]\n")
+    await asyncio.to_thread(daemon.start)
+    names = ("operator", "dashboard", "evil")
+    async with client(daemon.broker_port) as mqtt:
+        await heard_of(mqtt, *names)
+    admin = bearing(daemon, token(daemon, "operator"))
+    assert {admin("GET", f"/config/{name}").status for name in names} == {404}
+    done = await asyncio.to_thread(aliciacfg, daemon, "setup", "access")
+    assert done.returncode == 0, done.stderr
+    users = {line.partition(":")[0] for line in (daemon.directory / "access" / "passwords").read_text().splitlines()}
+    assert not users & set(names)

@@ -1,11 +1,14 @@
 """Retained messages: right at the start, right after every change, put right when others touch them."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
-from support import SERVICES, Broker, Daemon, client, wait_until
+from aliciacfg.sealing.boxes import PrivateKey
+from support import SECONDS, SERVICES, Broker, Daemon, client, wait_until
 
 UPDATES = "alicia/config/update/#"
 
@@ -179,3 +182,19 @@ def wait_status(daemon: Daemon, path: str, status: int) -> bool:
 
 def wait_nothing_pending(daemon: Daemon) -> None:
     wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0)
+
+
+async def test_what_the_daemon_says_about_itself_is_put_right(daemon: Daemon):
+    """A replaced sealing key or environment is told as tampering, and replaced again by the right one."""
+    mallory = PrivateKey.generate().public
+    forged = json.dumps({"key_id": mallory.key_id, "public_key": str(mallory), "environment": "attic"}).encode()
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/alert/tamper")
+        for topic, payload in product(("alicia/config/key", "alicia/config/environment"), (forged, b"")):
+            right = (await mqtt.retained(topic))[topic].payload
+            await mqtt.publish(topic, payload, retain=True)
+            alert = (await mqtt.until("alicia/config/alert/tamper")).json
+            assert topic in alert["message"]
+            end = time.monotonic() + SECONDS
+            while topic not in (found := await mqtt.retained(topic)) or found[topic].payload != right:
+                assert time.monotonic() < end

@@ -1,12 +1,17 @@
 """Secrets stay out of every file, log, message and answer; what is redacted can be edited and put back."""
 
 import asyncio
+import json
+import re
+import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from aliciacfg.sealing.boxes import PublicKey, seal_for
-from support import Daemon, files_under
+from callers import bearing, token
+from support import ROOT, Daemon, aliciacfg, client, files_under
 
 
 async def test_get_edit_one_key_set_changes_nothing_but_that_key(daemon: Daemon):
@@ -201,3 +206,198 @@ async def test_a_key_file_that_others_can_read_is_refused(daemon: Daemon):
     daemon.spawn()
     assert await asyncio.to_thread(daemon.wait_exit) == 8
     assert "chmod 600" in daemon.log.read_text()
+
+
+def test_the_data_directory_is_private(daemon: Daemon):
+    """Nobody else may read database or keys."""
+    assert daemon.data.stat().st_mode & 0o077 == 0
+    assert (daemon.data / "keys.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_sealed_value_cannot_be_opened_by_moving_it_to_an_open_place(daemon: Daemon):
+    """A box without a pointer opens where the schema has a secret, and is refused anywhere else."""
+    from base64 import b64decode, urlsafe_b64encode
+
+    import msgspec
+    from nacl.public import PrivateKey, SealedBox
+
+    stored = msgspec.json.decode((daemon.data / "keys.json").read_bytes())
+    public = PrivateKey(b64decode(stored["keys"][0]["private"])).public_key
+    plain = msgspec.json.encode({"service": "ai_service", "value": "TOPSECRET"})
+    box = urlsafe_b64encode(SealedBox(public).encrypt(plain)).rstrip(b"=").decode()
+    sealed = f"sealed:v1:{stored['current']}:{box}"
+    assert daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": sealed}}).status == 200
+    for query in ("", "?dry_run=true"):
+        moved = daemon.http("PATCH", f"/config/ai_service{query}", {"settings": {"note": sealed}})
+        assert moved.status == 422
+        assert b"TOPSECRET" not in moved.body
+        assert moved.json["problems"][0]["pointer"] == "/settings/note"
+
+
+def test_a_number_at_a_secrets_place_is_not_told(daemon: Daemon):
+    """A PIN without quotes is a wrong type, and still a secret."""
+    refused = daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": 48151623}})
+    assert refused.status == 422
+    assert b"48151623" not in refused.body
+    assert "48151623" not in daemon.log.read_text()
+
+
+def test_secrets_in_arrays_stay_with_their_items(daemon: Daemon):
+    """An item taken out or moved takes its secret along; where that cannot be known, the value is asked for."""
+
+    def put(accounts: list[dict[str, Any]]) -> Any:
+        document = daemon.config("voice_router")["config"]
+        document["settings"]["accounts"] = accounts
+        return daemon.http("PUT", "/config/voice_router", document)
+
+    assert put([{"n": "alice", "password": "PA"}, {"n": "bob", "password": "PB"}]).status == 200
+    both = daemon.config("voice_router")["checksum"]
+    assert put([{"n": "bob", "password": "***"}, {"n": "alice", "password": "***"}]).status == 200
+    assert put([{"n": "alice", "password": "***"}, {"n": "bob", "password": "***"}]).json["checksum"] == both
+    assert put([{"n": "bob", "password": "***"}]).status == 200
+    bob = daemon.config("voice_router")["checksum"]
+    assert put([{"n": "bob", "password": "PB"}]).json["checksum"] == bob
+    refused = put([{"n": "carol", "password": "***"}, {"n": "bob", "password": "***"}])
+    assert refused.status == 422
+    assert [problem["pointer"] for problem in refused.json["problems"]] == ["/settings/accounts/0/password"]
+
+
+async def test_guesses_in_one_environment_tell_nothing_of_anothers_secret(make_daemon: Callable[..., Daemon]):
+    """Whoever may write dev plants guesses there: compare, checksums and ETags look the same for right and wrong."""
+    secret = "planted-prod-4c1d"
+    daemon = make_daemon()
+    example = (ROOT / "environments" / "staging-secrets.yaml.example").read_text()
+    secrets = "\n".join(line.split("#")[0] for line in example.splitlines()).replace("${", "x{")
+    (daemon.environments / "staging-secrets.yaml").write_text(secrets)
+    place = "/services/tts_service/settings/azure_speech_key"
+    done = await asyncio.to_thread(
+        aliciacfg, daemon, "file", "set", "environments/staging-secrets.yaml", place, json.dumps(secret)
+    )
+    assert done.returncode == 0, done.stderr
+    (daemon.environments / "access.yaml").write_text(
+        "services: {tts_service: {write: {allowed_services: [mallory]}}}\nusers: [mallory]\nadmins: [operator]\n"
+    )
+    await asyncio.to_thread(daemon.start)
+    mallory, admin = (bearing(daemon, token(daemon, name)) for name in ("mallory", "operator"))
+    seen: list[Any] = []
+    for guess in ("planted-prod-0000", secret):
+        written = mallory("PATCH", "/config/tts_service", {"settings": {"azure_speech_key": guess}})
+        assert written.status == 200, written.body
+        compared = mallory("GET", "/config/compare/tts_service?env1=dev&env2=staging")
+        assert secret.encode() not in compared.body
+        found = compared.json
+        seen.append({key: found[key] for key in ("equal", "changed", "only_in_env1", "only_in_env2", "secrets")})
+        there = mallory("GET", "/config/tts_service?environment=staging")
+        here = mallory("GET", "/config/tts_service")
+        assert there.json["checksum"] != here.json["checksum"]
+        assert there.headers["ETag"] != here.headers["ETag"]
+    assert seen[0] == seen[1]
+    assert "/settings/azure_speech_key" in seen[0]["secrets"]
+    # An administrator is told: the comparison could tell.
+    told = admin("GET", "/config/compare/tts_service?env1=dev&env2=staging").json
+    mallory("PATCH", "/config/tts_service", {"settings": {"azure_speech_key": "planted-prod-0000"}})
+    assert admin("GET", "/config/compare/tts_service?env1=dev&env2=staging").json["changed"] != told["changed"]
+
+
+async def test_a_writer_cannot_read_the_daemons_environment(make_daemon: Callable[..., Daemon]):
+    """${…} stays as written in whatever is sent, over both transports, through batch, rollback and a restart."""
+    planted = "planted-environment-6a2f"
+    daemon = make_daemon(environ={"PLANTED": planted, "ALICIACFG_LOG_LEVEL": "debug"})
+    text = "${PLANTED} ${PLANTED:-x} $${PLANTED} ${MQTT_PASSWORD}"
+    await asyncio.to_thread(daemon.start)
+    patch = {"settings": {"note": text, "${PLANTED}": "${PLANTED}", "deep": [{"x": "${PLANTED}"}]}}
+    seen: list[bytes] = []
+
+    def look() -> None:
+        answer = daemon.http("GET", "/config/tts_service")
+        assert answer.json["config"]["settings"] | patch["settings"] == answer.json["config"]["settings"]
+        seen.append(answer.body)
+
+    seen.append(daemon.http("PATCH", "/config/tts_service", patch).body)
+    look()
+    async with client(daemon.broker_port) as mqtt:
+        for topic, payload in (
+            ("patch/tts_service", {"patch": {"limits": {"x": 1}}, "comment": text}),
+            ("batch", {"updates": [{"service": "tts_service", "patch": patch}], "comment": text}),
+            ("rollback/tts_service", {"revision": 2, "comment": text}),
+            ("validate/tts_service", {"config": {"service_name": text, "limits": {"x": text}}}),
+            ("patch/tts_service", {"patch": {"limits": {"x": text}}}),
+            ("get/tts_service", {"environment": text}),
+            ("unset/tts_service", {"pointer": f"/{text}"}),
+        ):
+            seen.append((await mqtt.ask(f"alicia/config/{topic}", payload)).payload)
+        look()
+        seen += [message.payload for message in (await mqtt.retained("alicia/#")).values()]
+    for path in ("/config/tts_service/explain", "/config/tts_service/history", "/config/tts_service?format=env"):
+        seen.append(daemon.http("GET", path).body)
+    assert daemon.http("POST", "/reload").status == 200
+    look()
+    await asyncio.to_thread(daemon.stop)
+    await asyncio.to_thread(daemon.start)
+    look()
+    seen.append(daemon.log.read_bytes())
+    assert not [content for content in seen if planted.encode() in content]
+
+
+def unmarked(daemon: Daemon, items: list[dict[str, str]]) -> None:
+    """A service with secrets in an array that its schema no longer calls so."""
+    schema = daemon.directory / "schemas" / "bell.yaml"
+    text = (
+        "properties:\n  settings:\n    properties:\n      doors:\n        items:\n          properties:\n"
+        "            code: {type: string, x-sensitive: %s}\n"
+    )
+    schema.write_text(text % "true")
+    assert daemon.http("POST", "/reload").status == 200
+    document = daemon.config("voice_router")["config"] | {"service_name": "bell", "settings": {"doors": items}}
+    document["mqtt_config"] |= {"username": "bell", "password": "of-the-bell"}
+    assert daemon.http("PUT", "/config/bell", document).status == 201
+    schema.write_text(text % "false")
+    assert daemon.http("POST", "/reload").status == 200
+
+
+def test_unmarked_secrets_stay_with_their_items(daemon: Daemon):
+    """Moved, or with others taken out: what was a secret shows as *** wherever it stands."""
+    secrets = [f"planted-door-{number}" for number in range(3)]
+    unmarked(daemon, [{"name": f"door {number}", "code": code} for number, code in enumerate(secrets)])
+    doors = daemon.config("bell")["config"]["settings"]["doors"]
+    assert [door["code"] for door in doors] == ["***"] * 3
+    # Each builds on the one before: moved, the first taken out, the last.
+    for order in ([2, 0, 1], [0, 1], [1]):
+        wanted = [doors[number] for number in order]
+        moved = daemon.http("PATCH", "/config/bell?allow_breaking=true", {"settings": {"doors": wanted}})
+        assert moved.status == 200, moved.body
+        places = ("", "/explain", "/history")
+        seen = [moved.body, *(daemon.http("GET", f"/config/bell{place}").body for place in places)]
+        assert not [body for body in seen if b"planted-door" in body]
+        assert moved.json["config"]["settings"]["doors"] == wanted
+
+
+def test_explain_shows_no_secret_of_the_files(make_daemon: Callable[..., Daemon]):
+    """Overridden by an open value after its mark was taken away, it still stands in the file of secrets."""
+    daemon = make_daemon()
+    schema = daemon.directory / "schemas" / "bell.yaml"
+    text = "properties:\n  settings:\n    properties:\n      pin: {type: string, x-sensitive: %s}\n"
+    schema.write_text(text % "true")
+    base = daemon.environments / "base.yaml"
+    base.write_text(f"{base.read_text()}\n  bell: {{api_config: {{port: 8099}}}}\n")
+    (daemon.environments / "dev-secrets.yaml").write_text("services: {bell: {settings: {pin: planted-pin}}}\n")
+    daemon.start()
+    schema.write_text(text % "false")
+    assert daemon.http("POST", "/reload").status == 200
+    explained = daemon.http("GET", "/config/bell/explain")
+    assert (explained.status, explained.json["values"]["/settings/pin"]["value"]) == (200, "***")
+    assert daemon.http("PATCH", "/config/bell", {"settings": {"pin": "open"}}).status == 200
+    explained = daemon.http("GET", "/config/bell/explain")
+    place = explained.json["values"]["/settings/pin"]
+    assert (place["value"], place["overridden"][0]["value"]) == ("open", "***")
+
+
+def test_secret_files_stay_out_of_git():
+    """Real ones are ignored, examples are not, and no real one is committed."""
+    for name in ("dev-secrets.yaml", "staging-secrets.yaml", "prod-secrets.yaml", "base-secrets.yaml"):
+        done = subprocess.run(["git", "check-ignore", "-q", f"environments/{name}"], cwd=ROOT, check=False)
+        assert done.returncode == 0, name
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert {"environments/prod-secrets.yaml.example", "environments/staging-secrets.yaml.example"} <= set(listed)
+    private = re.compile(r"(-secrets\.ya?ml|(^|/)\.env|keys\.json|\.pem|\.key|\.db)$")
+    assert not [name for name in listed if private.search(name)]

@@ -201,23 +201,10 @@ def test_logs_are_json_on_a_pipe_and_readable_when_asked(make_daemon: Callable[.
     assert any("broker_connected" in line and not line.startswith("{") for line in lines)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_during_start_ends_it_cleanly(make_daemon: Callable[..., Daemon], name: str):
-    """Before READY too: exit code 0 and no traceback."""
-    import signal
-
-    daemon = make_daemon(broker_port=free_port())
+def test_a_damaged_instance_file_is_told(daemon: Daemon):
+    """It becomes part of topics and of the client id, so it is not taken as it comes."""
+    daemon.stop()
+    (daemon.data / "instance").write_bytes(b"x/#\xff")
     daemon.spawn()
-    wait_until(lambda: daemon.logged("listening"))
-    assert daemon.process is not None
-    daemon.process.send_signal(getattr(signal, name))
-    assert daemon.wait_exit() == 0
-
-
-def test_a_broker_that_goes_at_the_same_moment_does_not_hold_the_daemon(daemon: Daemon, broker: Broker):
-    """As when a machine is shut down: the daemon ends in order, and does not wait for the broker to come back."""
-    for _ in range(4):
-        broker.stop()
-        assert daemon.stop() == 0
-        broker.start()
-        daemon.start()
+    assert daemon.wait_exit() == 8
+    assert "16 hex digits" in daemon.log.read_text()

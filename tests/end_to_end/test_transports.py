@@ -4,15 +4,11 @@ import contextlib
 import json
 import re
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 import jsonpatch
 import pytest
 
-from aliciacfg.errors import ValidationFailed
-from aliciacfg.operations.table import BY_NAME
-from inprocess import core
 from support import Broker, Daemon, client, wait_until
 from transports import TRANSPORTS, Ask, asking, request
 
@@ -239,12 +235,6 @@ async def test_a_trial_leaves_no_trace(trial_home: Daemon, transport: str):
         assert await watching.retained("alicia/config/#") == retained
 
 
-def test_every_operation_that_changes_something_can_be_tried():
-    """The table and this file agree on which these are."""
-    can = {name for name, row in BY_NAME.items() if "dry_run" in row.fields}
-    assert can == {step[0] for step in TRIALS}
-
-
 async def test_the_difference_of_an_activation_is_by_service(trial_home: Daemon):
     """What each service would get instead of what it has; one that would have nothing any more is told as emptied."""
     answer = request(trial_home, "activate", "staging", dry_run=True).json
@@ -258,35 +248,3 @@ async def test_the_difference_of_an_activation_is_by_service(trial_home: Daemon)
         new = trial_home.config(name, "?environment=staging")["config"]
         assert "requests_per_day" in new["limits"]
         assert {**patched, "version": ""} == {**new, "version": ""}
-
-
-async def test_the_difference_of_a_reload_is_what_the_reload_makes(tmp_path: Path):
-    """Files that were edited and not taken over yet: the trial says by service what the reload then does."""
-    services = {"bell": {"settings": {"a": 1, "token": "t"}}, "lamp": {"settings": {"a": 1}}}
-    files = {"environments/base.yaml": {"defaults": NEW, "services": services}, "environments/dev.yaml": ""}
-    async with core(tmp_path, files) as made:
-        old = {name: await made.config(name) for name in services}
-        services["bell"]["settings"] = {"b": [1], "token": "u"}
-        made.write("environments/base.yaml", {"defaults": NEW, "services": services})
-        trial = await made.ask("reload", dry_run=True)
-        assert {name: await made.config(name) for name in services} == old
-        assert (trial["changed"], trial["dry_run"], list(trial["difference"])) == (["bell"], True, ["bell"])
-        done = await made.ask("reload")
-        assert (done["changed"], "difference" in done) == (["bell"], False)
-        difference = trial["difference"]["bell"]
-        assert {"op": "replace", "path": "/settings/token", "value": "***"} in difference
-        assert jsonpatch.apply_patch(old["bell"], difference) == await made.config("bell")
-
-
-async def test_a_trial_of_files_that_are_refused_is_refused_and_changes_nothing(tmp_path: Path):
-    """The problems are told; the daemon does not become degraded by looking."""
-    files = {"environments/base.yaml": {"defaults": NEW, "services": {"bell": {}}}, "environments/dev.yaml": ""}
-    async with core(tmp_path, files) as made:
-        made.write("environments/dev.yaml", {"services": {"bell": {"limits": {"x": "many"}}}})
-        with pytest.raises(ValidationFailed) as refused:
-            await made.ask("reload", dry_run=True)
-        assert [problem.pointer for problem in refused.value.problems] == ["/services/bell/limits/x"]
-        assert (made.configurations.degraded, made.heard) == (None, [])
-        with pytest.raises(ValidationFailed):
-            await made.ask("reload")
-        assert [alert.kind for alert in made.heard] == ["validation_failed"]

@@ -1,12 +1,32 @@
 """What writes do to a configuration: overlays, versions, conditions, trial runs."""
 
+import re
 from typing import Any
 
+import hypothesis
+import jsonpatch
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from aliciacfg.documents import (
+    canonical,
+    normalise,
+)
 from support import Daemon
 
 BREAKING = "?allow_breaking=true"
+
+NAMES = st.sampled_from(["a", "b", "c", "a/b", "~", "", "é", "token", "keys", "yes", "1"])
+LEAVES = st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 2.0, "", "x", "yes", "1", "null", "a: b"])
+ITEMS = LEAVES | st.none()
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    LEAVES | st.lists(ITEMS, max_size=2),
+    lambda inner: st.dictionaries(NAMES, inner, max_size=3) | st.lists(inner, max_size=2),
+    max_leaves=6,
+)
+WANTED = st.dictionaries(NAMES, VALUES, max_size=4)
+SENSITIVE = re.compile(r"password|secret|key|token", re.IGNORECASE)
 
 
 def patch(daemon: Daemon, service: str, body: object, query: str = "") -> dict[str, Any]:
@@ -141,3 +161,41 @@ def test_a_service_and_its_revisions_survive_deletion_and_return(daemon: Daemon)
     document["mqtt_config"]["password"] = "visitor-password"
     assert daemon.http("PUT", "/config/visitor", document).json["revision"] == 3
     assert daemon.config("visitor", "?revision=1")["revision"] == 1
+
+
+def hidden(value: Any, mark: str, *, named: bool = False) -> Any:
+    """As a reader may see it: strings under a sensitive name are replaced. By other means than the code under test."""
+    if isinstance(value, dict):
+        return {key: hidden(inner, mark, named=named or bool(SENSITIVE.search(key))) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [hidden(item, mark, named=named) for item in value]
+    return mark if named and isinstance(value, str) else value
+
+
+def same(left: object, right: object) -> bool:
+    return canonical(left) == canonical(right)  # pyright: ignore[reportArgumentType]
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@given(st.lists(WANTED, min_size=2, max_size=2))
+def test_a_daemon_gives_back_what_was_set(shared: Daemon, wishes: list[dict[str, Any]]):
+    """Over HTTP: set then get, the trial's difference, compare of two revisions, rollback."""
+    path = "/config/property_bell"
+    config = {**shared.config("voice_router")["config"], "service_name": "property_bell"}
+    del config["version"]
+    config["mqtt_config"]["password"] = "p"
+    numbers: list[int] = []
+    for wish in wishes:
+        config["settings"] = wish
+        answer = shared.http("PUT", f"{path}?allow_breaking=true", config)
+        assert answer.status in {200, 201}, answer.body
+        numbers.append(answer.json["revision"])
+        assert same(shared.config("property_bell")["config"]["settings"], hidden(normalise(wish), "***"))
+    first, second = (shared.config("property_bell", f"?revision={number}")["config"] for number in numbers)
+    trial = shared.http("POST", f"{path}/rollback", {"revision": numbers[0], "dry_run": True}).json
+    patched = jsonpatch.apply_patch(second, trial["difference"]["property_bell"])
+    assert same({**patched, "version": ""}, {**first, "version": ""})
+    answer = shared.http("GET", f"/config/compare/property_bell?rev1={numbers[0]}&rev2={numbers[1]}").json
+    restored = shared.http("POST", f"{path}/rollback", {"revision": numbers[0]}).json
+    assert same(restored["config"]["settings"], first["settings"])
+    assert answer["equal"] == same(hidden(wishes[0], "s"), hidden(wishes[1], "s"))

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import aiohttp
 import pytest
 
 from inprocess import WHOLE, Core, core, eventually, listening
-from support import Daemon
 
 FILES: dict[str, object] = {
     "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {"settings": {"volume": 1}}, "lamp": {}}},
@@ -215,39 +213,3 @@ async def test_what_is_not_there_is_not_waited_for(home: Home):
     for service, query in (("nobody", ""), ("bell", "&environment=moon")):
         status, answer = await home.get('"x"', f"?wait_seconds={LONG}{query}", service)
         assert (status, answer["code"]) == (404, "not_found")
-
-
-@asynccontextmanager
-async def waiting_clients(daemon: Daemon, count: int) -> AsyncGenerator[list[asyncio.Task[int]], None]:
-    """Clients that have sent their request and wait for its answer."""
-    etag = daemon.http("GET", "/config/voice_router").headers["ETag"]
-    connector = aiohttp.TCPConnector(limit=0)
-    trace = aiohttp.TraceConfig()
-    sent = 0
-
-    async def on_sent(*_: object) -> None:
-        nonlocal sent
-        sent += 1
-
-    trace.on_request_headers_sent.append(on_sent)
-    async with aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:
-
-        async def get() -> int:
-            url = f"{daemon.url}/config/voice_router?wait_seconds={LONG}"
-            async with session.get(url, headers={"If-None-Match": etag}) as response:
-                return response.status
-
-        asked = [asyncio.create_task(get()) for _ in range(count)]
-        await eventually(lambda: sent == count)
-        yield asked
-
-
-async def test_a_stop_does_not_wait_for_those_who_wait(make_daemon: Callable[..., Daemon]):
-    """SIGTERM with a hundred waiting clients: each is answered, and the daemon is gone in a moment."""
-    daemon = await asyncio.to_thread(make_daemon().start)
-    async with waiting_clients(daemon, 100) as asked:
-        assert (await asyncio.to_thread(daemon.http, "GET", "/health")).status == 200
-        started = time.monotonic()
-        assert await asyncio.to_thread(daemon.stop) == 0
-        assert time.monotonic() - started < 5
-        assert await asyncio.gather(*asked) == [304] * 100

@@ -26,7 +26,6 @@ from aliciacfg.documents import (
     yaml_reader,
 )
 from inprocess import WHOLE, Core, core
-from support import Daemon
 
 NAMES = st.sampled_from(["a", "b", "c", "a/b", "~", "", "é", "token", "keys", "yes", "1"])
 LEAVES = st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 2.0, "", "x", "yes", "1", "null", "a: b"])
@@ -268,28 +267,3 @@ def test_a_configuration_keeps_its_promises_for_any_files_and_wishes(
     """Set then get, the smallest overlay, the trial's difference, explain, compare and rollback, all on one life."""
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(check_life(Path(directory), layers, wishes))
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(WANTED, min_size=2, max_size=2))
-def test_a_daemon_gives_back_what_was_set(shared: Daemon, wishes: list[dict[str, Any]]):
-    """Over HTTP: set then get, the trial's difference, compare of two revisions, rollback."""
-    path = "/config/property_bell"
-    config = {**shared.config("voice_router")["config"], "service_name": "property_bell"}
-    del config["version"]
-    config["mqtt_config"]["password"] = "p"
-    numbers: list[int] = []
-    for wish in wishes:
-        config["settings"] = wish
-        answer = shared.http("PUT", f"{path}?allow_breaking=true", config)
-        assert answer.status in {200, 201}, answer.body
-        numbers.append(answer.json["revision"])
-        assert same(shared.config("property_bell")["config"]["settings"], hidden(normalise(wish), "***"))
-    first, second = (shared.config("property_bell", f"?revision={number}")["config"] for number in numbers)
-    trial = shared.http("POST", f"{path}/rollback", {"revision": numbers[0], "dry_run": True}).json
-    patched = jsonpatch.apply_patch(second, trial["difference"]["property_bell"])
-    assert same({**patched, "version": ""}, {**first, "version": ""})
-    answer = shared.http("GET", f"/config/compare/property_bell?rev1={numbers[0]}&rev2={numbers[1]}").json
-    restored = shared.http("POST", f"{path}/rollback", {"revision": numbers[0]}).json
-    assert same(restored["config"]["settings"], first["settings"])
-    assert answer["equal"] == same(hidden(wishes[0], "s"), hidden(wishes[1], "s"))

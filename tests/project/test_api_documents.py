@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -20,7 +19,7 @@ from aliciacfg.http.server import HttpAdapter, HttpSettings
 from aliciacfg.mqtt import asyncapi, topics
 from aliciacfg.operations.table import OPERATIONS
 from api_documents import OPENAPI, closed
-from support import ROOT, Daemon
+from support import ROOT
 
 ASYNCAPI = json.loads((ROOT / "docs" / "asyncapi.json").read_text())
 REMEDY = "run make docs"
@@ -49,22 +48,6 @@ def test_the_files_are_what_the_table_says():
     """docs/openapi.json and docs/asyncapi.json are what the generators write now."""
     for name, content in recording.documents().items():
         assert (ROOT / "docs" / name).read_bytes() == content, REMEDY
-
-
-async def test_the_examples_are_what_a_daemon_answers(tmp_path: Path):
-    """Recorded again from a real daemon on a real broker, every exchange is the same, volatile members scrubbed."""
-    over_http, over_mqtt = await recording.record(tmp_path)
-    assert over_http == openapi.recorded(), REMEDY
-    assert over_mqtt == asyncapi.recorded(), REMEDY
-
-
-@pytest.mark.parametrize("name", ["openapi.json", "asyncapi.json"])
-def test_the_daemon_serves_the_documents(shared: Daemon, name: str):
-    """The same document as the file, as JSON, and not again to who has it."""
-    answer = shared.http("GET", f"/{name}")
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json == json.loads((ROOT / "docs" / name).read_text())
-    assert shared.http("GET", f"/{name}", headers={"If-None-Match": answer.headers["ETag"]}).status == 304
 
 
 def test_openapi_is_valid():
@@ -190,21 +173,3 @@ def test_no_example_shows_a_secret():
     seen = [one.payload for one in asyncapi.recorded() if one.channel in {step.channel for step in recording.SEEN}]
     assert planted not in str([answers, seen])
     assert "***" in str(answers)
-
-
-@pytest.mark.parametrize(
-    ("path", "content_type"),
-    [
-        ("/docs", "text/html"), ("/docs/page.css", "text/css"), ("/docs/start.js", "text/javascript"),
-        ("/docs/icon.svg", "image/svg+xml"), ("/docs/swagger-ui.css", "text/css"),
-        ("/docs/swagger-ui-bundle.js", "text/javascript"),
-    ],
-)  # fmt: skip
-def test_the_page_and_its_assets_are_served(shared: Daemon, path: str, content_type: str):
-    """Each with its type, never sniffed, and not again to who has it."""
-    answer = shared.http("GET", path)
-    assert answer.status == 200
-    assert answer.headers["Content-Type"].partition(";")[0] == content_type
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    again = shared.http("GET", path, headers={"If-None-Match": answer.headers["ETag"]})
-    assert (again.status, again.body) == (304, b"")

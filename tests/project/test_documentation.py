@@ -1,16 +1,13 @@
 """The documents cannot drift from the code."""
 
 import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from aliciacfg.cli import EXIT_CODES, main
 from aliciacfg.errors import ErrorCode
 from aliciacfg.monitoring.metrics import FAMILIES
 from aliciacfg.operations.table import OPERATIONS
 from aliciacfg.settings import SETTINGS
-from support import ROOT, Broker, Daemon, client
+from support import ROOT
 
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
@@ -69,41 +66,9 @@ def test_links_lead_somewhere():
                 assert (document.parent / link).exists(), (document.name, link)
 
 
-async def test_the_listed_topics_are_all_that_the_broker_has_to_allow(
-    tmp_path: Path, make_daemon: Callable[..., Daemon]
-):
-    """With an access list of just these, every message arrives: updates, answers, health, alerts, the question."""
-    table = OPERATION.partition("<!-- topics:")[2].partition("<!-- /topics -->")[0]
-    rules = ["user everybody_else\n", "topic readwrite #\n", "user config_service\n"]
-    for row in table.splitlines():
-        access = row.split(",")[0].split("|")[1].strip() if row.startswith("|") else ""
-        if access in {"read", "write"}:
-            rules += [f"topic {access} {topic}\n" for topic in re.findall(r"`([^`]+)`", row)]
-    acl = tmp_path / "acl"
-    acl.write_text("".join(rules))
-    broker = Broker(tmp_path / "strict", config=f"acl_file {acl}\n").start()
-    try:
-        others: dict[str, Any] = {"username": "everybody_else"}
-        async with client(broker.port, **others) as listener, client(broker.port, **others) as mqtt:
-            await listener.subscribe("alicia/#")
-            daemon = make_daemon("strict_home", broker_port=broker.port).start()
-            assert (await mqtt.ask("alicia/config/get/voice_router")).json["status"] == "success"
-            await mqtt.publish("alicia/config/patch/voice_router", {"patch": {"limits": {"a": "b"}}})
-            await mqtt.publish("alicia/system/discovery/register", {"service_name": "newcomer"})
-            expected = {
-                "alicia/system/discovery/register",
-                "alicia/config/update/newcomer",
-                "alicia/config/alert/validation_failed",
-                "alicia/system/health/config_service",
-                "alicia/config/environment",
-                "alicia/config/key",
-                "alicia/devices/discovery",
-            }
-            while expected:
-                message = await listener.next()
-                if message.topic != "alicia/system/discovery/register" or b'"config_service"' in message.payload:
-                    expected.discard(message.topic)
-            health = daemon.http("GET", "/health").json
-            assert (health["outbox_pending"], health["alerts"]) == (0, {})
-    finally:
-        broker.stop()
+def test_the_readme_begins_with_the_two_commands():
+    """Whoever opens it sees at once how to start and how to test."""
+    text = (ROOT / "README.md").read_text()
+    assert text.index("make run") < text.index("make test") < text.index("## Three ways in")
+    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"run", "test", "lint", "bench", "soak"} <= set(targets)

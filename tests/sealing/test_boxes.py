@@ -21,9 +21,12 @@ from aliciacfg.sealing.boxes import (
     seal_for,
     sealed_with,
 )
+from support import ROOT
 
 SECRET = "planted-secret-61bd"
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev", "pointer": "/settings/pin"}
+
+DATA = ROOT / "tests" / "data" / "libsodium"
 
 
 def made(*, old: tuple[PrivateKey, ...] = (), digest_key: bytes = b"d" * 32) -> Keyring:
@@ -325,3 +328,12 @@ def test_a_private_key_does_not_show_in_its_text():
     key = PrivateKey.generate()
     assert key.reveal() not in repr(key)
     assert key.reveal() not in str(vars(made(old=(key,))))
+
+
+def test_what_javascript_sealed_once_opens_for_ever():
+    """A recorded value: the format does not drift, which a new round trip could not tell."""
+    recorded = json.loads((DATA / "recorded.json").read_text())
+    key = PrivateKey.parse(recorded["private_key"])
+    assert str(key.public) == recorded["public_key"]
+    assert key.public == PublicKey.from_published(recorded)
+    assert key.open(recorded["sealed"], **recorded["bound"]) == recorded["value"]

@@ -272,13 +272,15 @@ class HttpAnswer:
         return json.loads(self.body)
 
 
-def aliciacfg(daemon: Daemon, *arguments: str, stdin: str = "", http: bool = False) -> subprocess.CompletedProcess[str]:
+def aliciacfg(
+    daemon: Daemon, *arguments: str, stdin: str = "", http: bool = False, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """What a script sees of a command."""
     before = ["--http", daemon.url] if http else []
     return subprocess.run(
         [sys.executable, "-m", "aliciacfg", *before, *arguments],
         cwd=daemon.directory,
-        env=daemon.environment(),
+        env={**daemon.environment(), **(environ or {})},
         input=stdin,
         capture_output=True,
         text=True,

@@ -90,11 +90,3 @@ def look_and_go_back(daemon: Daemon) -> None:
     assert (rolled["revision"], rolled["config"]["settings"]["max_sessions"]) == (6, 12)
     assert json.loads(batch.stdout)["applied"] == 2
     assert json.loads(check.stdout)["store"]["broken"] == []
-
-
-def test_the_readme_begins_with_the_two_commands():
-    """Whoever opens it sees at once how to start and how to test."""
-    text = (ROOT / "README.md").read_text()
-    assert text.index("make run") < text.index("make test") < text.index("## Three ways in")
-    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"run", "test", "lint", "bench", "soak"} <= set(targets)

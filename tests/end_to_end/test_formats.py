@@ -1,81 +1,13 @@
-"""Configurations as YAML and as variables of a shell, and parts of them."""
+"""Configurations as YAML and as variables of a shell, read by other programs, and parts of them over HTTP."""
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
-from aliciacfg.documents import canonical, leaves, yaml_reader
 from inprocess import WHOLE, core
 from support import Daemon
-
-# What a reader of YAML may take for something else than a text.
-TEXTS = [
-    "", " ", "~", "null", "Null", "true", "True", "yes", "Yes", "on", "off", "n", "y", "1", "-1", "+1", "0o17", "017",
-    "0x1f", "0b1", "1_000", "1e3", "1.5", ".5", "1.", ".inf", "-.INF", ".nan", "12:30:45", "1:30", "2024-01-01",
-    "2001-12-14 21:59:43.10 -5", "=", "<<", "-", "- a", "a: b", "a:", ":a", "a #b", "#a", "&a", "*a", "!a", "!!str x",
-    "%a", "@a", "`a`", "{a}", "[a]", "a, b", "'", '"', "it's", "a\nb", "a\n", "\na", "\ta", "a\t", "a\\nb", " a", "a ",
-    "é", "日本", "\u2028", "\x85", "\x7f", "\u200b", "\ufeff", "🎈", "---", "...", "? a", "| a", "> a", "a\r\nb",
-    "x" * 300, "\x00", "$HOME",
-    "`id`", "$(id)", "a;b", "a&&b", "\\", "!", "*", "a=b", "\x1b[0m",
-]  # fmt: skip
-NUMBERS = [0, -1, 2**63, -(2**63), 1.5, -0.25, 1e16, 1e22, 1e-7, 1.5e300, 5e-324, True, False]
-
-
-def readers() -> dict[str, Any]:
-    """Loaders that follow YAML 1.2 and YAML 1.1, none of them the code under test."""
-    old = YAML(typ="safe", pure=True)
-    old.version = (1, 1)
-    return {"1.2": YAML(typ="safe", pure=True), "1.1": old}
-
-
-def same(left: object, right: object) -> bool:
-    return canonical(left) == canonical(right)  # pyright: ignore[reportArgumentType]
-
-
-@pytest.mark.parametrize("version", ["1.1", "1.2"])
-@pytest.mark.parametrize("value", [*TEXTS, *NUMBERS], ids=repr)
-def test_a_value_is_the_same_for_every_reader_of_yaml(value: Any, version: str):
-    """As a document, a member, a name and an item: texts stay texts, numbers numbers, in YAML 1.1 and 1.2."""
-    document: dict[str, Any] = {"a": value, "b": [value, [value], {"c": value}], "d": {"e": {"f": value}}}
-    if isinstance(value, str):
-        document[value] = {value: [value]}
-    for whole in (document, value, [value]):
-        text = yaml_reader.dump(whole)
-        loaded = readers()[version].load(text)
-        assert same(loaded, whole), text
-        assert type(loaded) is type(whole)
-
-
-ANY_TEXT = st.sampled_from(TEXTS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | ANY_TEXT
-)
-VALUES: st.SearchStrategy[Any] = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(VALUES)
-def test_any_value_is_the_same_for_every_reader_of_yaml(value: Any):
-    """Whatever the nesting; by two other parsers and by the project's own."""
-    text = yaml_reader.dump(value)
-    for reader in readers().values():
-        assert same(reader.load(text), value), text
-    if isinstance(value, dict) and None not in value.values():
-        assert same(yaml_reader.load(text, file="x").value, value)
-
+from yaml_readers import TEXTS, readers, same
 
 FILES: dict[str, object] = {
     "schemas/bell.yaml": {
@@ -91,21 +23,6 @@ FILES: dict[str, object] = {
     "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {}}},
     "environments/dev.yaml": "",
 }
-
-
-async def test_the_yaml_of_a_configuration_is_the_configuration(tmp_path: Path):
-    """With its version and its secrets redacted; a part too; of an old revision too."""
-    config = {**WHOLE, "settings": {str(number): text for number, text in enumerate(TEXTS)}}
-    async with core(tmp_path, FILES) as made:
-        await made.ask("set", "bell", config=config, allow_breaking=True)
-        whole = await made.ask("get", "bell")
-        text = await made.text("bell", format="yaml")
-        part = await made.text("bell", format="yaml", pointer="/mqtt_config")
-        old = await made.text("bell", format="yaml", revision=1)
-    for reader in readers().values():
-        assert same(reader.load(text), whole["config"])
-        assert same(reader.load(part), whole["config"]["mqtt_config"])
-        assert reader.load(old)["version"] == "1.0.0"
 
 
 def sourced(directory: Path, text: str, names: list[str]) -> dict[str, str | None]:
@@ -170,25 +87,6 @@ async def test_two_values_of_one_name_are_told_not_guessed(tmp_path: Path):
     assert "# SETTINGS_NUL holds a NUL, which no variable can\n" in text
     found = sourced(tmp_path, text, ["SETTINGS_A_B", "BELL_BROKER", "SETTINGS_LINE_BREAK_1__ID"])
     assert found == {"SETTINGS_A_B": None, "BELL_BROKER": "b", "SETTINGS_LINE_BREAK_1__ID": "4"}
-
-
-async def test_a_part_is_what_stands_at_the_pointer(tmp_path: Path):
-    """An object, an array, an item, a value; everything else in the answer is that of the whole."""
-    settings = {"list": [{"a": 1}, 2], "a/b": {"~": 5}, "flag": False}
-    async with core(tmp_path, FILES) as made:
-        await made.ask("patch", "bell", patch={"settings": settings})
-        whole = await made.ask("get", "bell")
-        for pointer, value in {
-            "": whole["config"],
-            "/settings/list": [{"a": 1}, 2],
-            "/settings/list/0/a": 1,
-            "/settings/a~1b/~0": 5,
-            "/settings/flag": False,
-            "/version": whole["version"],
-            "/mqtt_config/password": "***",
-        }.items():
-            assert await made.ask("get", "bell", pointer=pointer) == {**whole, "config": value}
-        assert len(list(leaves(whole["config"]))) > len(settings)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,114 @@
+"""Activation seen from outside: every service moves on the bus, or none does, over kill -9 too."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support import SERVICES, Broker, Client, Daemon, client, wait_until
+
+UPDATES = "alicia/config/update/#"
+ENVIRONMENT = "alicia/config/environment"
+
+
+async def retained(mqtt: Client) -> dict[str, Any]:
+    """What the broker keeps of every service, and which environment it says is active."""
+    updates = await mqtt.retained(UPDATES)
+    return {topic.rpartition("/")[2]: message.json for topic, message in updates.items()}
+
+
+def wait_held(daemon: Daemon) -> None:
+    wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0)
+
+
+@pytest.fixture
+def two(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon whose staging can be activated like its dev."""
+    daemon = make_daemon()
+    dev = (daemon.environments / "dev.yaml").read_text()
+    (daemon.environments / "staging.yaml").write_text(dev.replace("\ndefaults:\n", "\ndefaults:\n  note: moved\n"))
+    return daemon.start()
+
+
+async def test_22_services_move_on_the_bus_or_none(two: Daemon):
+    """One of them invalid: nothing is published; then all move, waiting readers are woken, and health says so."""
+    daemon = two
+    (daemon.environments / "prod.yaml").write_text("services: {ai_service: {api_config: {port: 0}}}\n")
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe(ENVIRONMENT, UPDATES)
+        for _ in range(len(SERVICES) + 1):
+            assert (await mqtt.next()).retained
+        await asyncio.to_thread(wait_until, lambda: daemon.logged("files_taken"))
+        refused = daemon.http("POST", "/environments/prod/activate")
+        assert refused.status == 422
+        assert any(problem["pointer"].endswith("ai_service/api_config/port") for problem in refused.json["problems"])
+        assert await mqtt.silence(0.2) == []
+        etag = daemon.http("GET", "/config/tts_service").headers["ETag"]
+        waiting = asyncio.create_task(
+            asyncio.to_thread(daemon.http, "GET", "/config/tts_service?wait_seconds=30", None, {"If-None-Match": etag})
+        )
+        answer = (await mqtt_ask(daemon, "alicia/config/activate/staging")).json
+        assert (answer["status"], answer["environment"], answer["previous"]) == ("success", "staging", "dev")
+        told = {(message := await mqtt.next()).topic: message.json for _ in range(len(SERVICES) + 1)}
+        assert told.pop(ENVIRONMENT)["environment"] == "staging"
+        assert sorted(topic.rpartition("/")[2] for topic in told) == SERVICES == sorted(answer["changed"])
+        assert {update["environment"] for update in told.values()} == {"staging"}
+        assert (await waiting).json["environment"] == "staging"
+    assert daemon.http("GET", "/health").json["environment"] == "staging"
+    assert daemon.http("GET", "/environments").json["active"] == "staging"
+
+
+async def mqtt_ask(daemon: Daemon, topic: str) -> Any:
+    async with client(daemon.broker_port) as mqtt:
+        return await mqtt.ask(topic, b"{}")
+
+
+async def test_kill_9_in_the_middle_of_activations_leaves_one_environment(two: Daemon, broker: Broker):
+    """The old one or the new one for every service, on the bus and in answers."""
+    daemon = two
+    for rounds in (3, 4, 5):
+        moved: list[int] = []
+        thread = threading.Thread(target=move_to_and_fro, args=(daemon, moved))
+        thread.start()
+        await asyncio.to_thread(wait_until, lambda moved=moved, rounds=rounds: len(moved) >= rounds)
+        daemon.kill()
+        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(daemon.start)
+        await asyncio.to_thread(wait_held, daemon)
+        active = daemon.http("GET", "/environments").json["active"]
+        async with client(broker.port) as mqtt:
+            kept = await retained(mqtt)
+            said = (await mqtt.retained(ENVIRONMENT))[ENVIRONMENT].json["environment"]
+        listed = daemon.http("GET", "/configs?include=config").json["configs"]
+        assert said == active
+        assert {name: (item["environment"], item["config"]) for name, item in kept.items()} == {
+            item["service"]: (active, item["config"]) for item in listed
+        }
+        assert len(kept) == len(SERVICES)
+
+
+def move_to_and_fro(daemon: Daemon, moved: list[int]) -> None:
+    """Activate one and the other until the daemon is gone; note each time that it went well."""
+    for number in range(1000):
+        try:
+            if daemon.http("POST", f"/environments/{['staging', 'dev'][number % 2]}/activate").status == 200:
+                moved.append(number)
+        except Exception:  # noqa: BLE001 - http.client raises many kinds when its peer is killed
+            return
+
+
+async def test_an_invalid_environment_is_not_moved_to(daemon: Daemon):
+    """ENVIRONMENT names one with invalid services: the start fails, and what the bus holds stays."""
+    (daemon.environments / "other.yaml").write_text(
+        "defaults: {mqtt_config: {password: x}}\nservices: {voice_router: {api_config: 5}}\n"
+    )
+    await asyncio.to_thread(daemon.stop)
+    daemon.environ["ENVIRONMENT"] = "other"
+    daemon.spawn()
+    assert await asyncio.to_thread(daemon.wait_exit) == 8
+    async with client(daemon.broker_port) as mqtt:
+        found = await mqtt.retained("alicia/config/update/#")
+    assert len(found) == 22
+    assert {message.json["environment"] for message in found.values()} == {"dev"}

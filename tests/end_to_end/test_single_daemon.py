@@ -1,0 +1,67 @@
+"""One daemon for a data directory and for a broker: a second one does not start, and nobody takes its place."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+
+from support import Daemon, client, wait_until
+
+
+async def test_a_second_daemon_on_the_same_data_directory_does_not_start(daemon: Daemon):
+    """The lock keeps it off the store; the message says what to do."""
+    second = Daemon(daemon.directory, broker_port=daemon.broker_port)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "aliciacfg", "serve"],
+        cwd=second.directory,
+        env=second.environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 9
+    assert "ALICIACFG_DATA_DIR" in done.stderr
+
+
+async def test_a_second_daemon_on_the_same_broker_does_not_start(daemon: Daemon, make_daemon: Callable[..., Daemon]):
+    """With a data directory of its own it finds the first one alive on the bus, and touches nothing."""
+    other = make_daemon("other").spawn()
+    assert await asyncio.to_thread(other.wait_exit) == 9
+    assert daemon.data.joinpath("instance").read_text() in other.log.read_text()
+    assert daemon.http("GET", "/ready").status == 200
+    async with client(daemon.broker_port) as mqtt:
+        health = await mqtt.retained("alicia/system/health/config_service")
+    assert health["alicia/system/health/config_service"].json["payload"]["status"] == "healthy"
+
+
+async def test_a_stale_health_message_of_a_dead_daemon_does_not_keep_another_from_starting(
+    make_daemon: Callable[..., Daemon],
+):
+    """A retained "healthy" of an instance that does not answer is replaced."""
+    daemon = make_daemon()
+    async with client(daemon.broker_port) as mqtt:
+        stale = {"message_id": "1", "payload": {"instance": "feedfacefeedface", "status": "healthy", "uptime": 5.0}}
+        await mqtt.publish("alicia/system/health/config_service", stale, retain=True)
+        await asyncio.to_thread(daemon.start)
+    assert daemon.http("GET", "/ready").status == 200
+
+
+async def test_a_forged_health_message_does_not_end_the_daemon(daemon: Daemon):
+    """A message that claims to be an older daemon is no proof that there is one."""
+    async with client(daemon.broker_port) as mqtt:
+        forged = {"instance": "feedfacefeedface", "uptime": 1e18, "status": "healthy"}
+        await mqtt.publish("alicia/system/health/config_service", forged)
+        await asyncio.to_thread(wait_until, lambda: daemon.logged("foreign_health_unproven"))
+        assert (await mqtt.ask("alicia/config/get/voice_router")).json["status"] == "success"
+
+
+async def test_nobody_takes_the_daemons_place_at_the_broker(daemon: Daemon):
+    """Its client id is not made of what everybody is told: another with such a name is another session."""
+    instance = daemon.http("GET", "/health").json["instance"]
+    for guess in (f"config_service_{instance}", instance, "config_service"):
+        async with client(daemon.broker_port, identifier=guess) as mqtt:
+            await mqtt.ask("alicia/config/list")
+    assert daemon.logged("broker_lost") == []
+    assert len(daemon.logged("broker_connected")) == 1

@@ -1,0 +1,77 @@
+"""The text of the generated access list."""
+
+import random
+
+import pytest
+
+from aliciacfg.access import rules_file
+from aliciacfg.access.rules import Access, without_rules
+from aliciacfg.errors import InvalidRequest
+from aliciacfg.mqtt.broker.access_list import access_list
+from support import ROOT, SERVICES
+
+EXAMPLE = (ROOT / "environments" / "access.yaml.example").read_text()
+
+
+def load(text: str) -> Access:
+    return rules_file.load(text, services=SERVICES)
+
+
+def dense_rules() -> str:
+    """Rules of every kind for every service, the same at each run."""
+    pick = random.Random(5)
+    names = [*SERVICES, "dashboard", "visitor"]
+    groups = "".join(f"  g{number}: {pick.sample(names, 4)}\n" for number in range(4))
+    rules = "".join(
+        f"  {service}:\n"
+        f"    read: {{allowed_services: {pick.sample(names, 3)}, allowed_groups: [g{pick.randrange(4)}]}}\n"
+        f"    write: {{allowed_services: {pick.sample(names, 2)}, allowed_groups: [g{pick.randrange(4)}]}}\n"
+        for service in SERVICES
+    )
+    # An administrator that is a service as well, and one that is none.
+    others = "admins: [operator, health_monitor]\nusers: [dashboard, visitor, onlooker]\n"
+    return f"groups:\n{groups}services:\n{rules}{others}"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\ntopic readwrite #", "get", "+", "#"])
+def test_no_name_writes_lines_of_its_own(name: str):
+    """The daemon's user name comes from a setting; the others were checked where they were read."""
+    with pytest.raises(InvalidRequest, match="MQTT_USERNAME"):
+        access_list(load(EXAMPLE), daemon=name)
+
+
+def test_the_list_is_made_of_lines_that_mosquitto_understands():
+    """One space between words, no comment behind a topic, each line once for a user, every user once."""
+    text = access_list(load(dense_rules()))
+    assert text.endswith("\n")
+    sections: dict[str, list[str]] = {"": []}
+    user = ""
+    for line in text.splitlines():
+        if line.startswith("user "):
+            user = line.removeprefix("user ")
+            assert user not in sections
+            sections[user] = []
+        elif line and not line.startswith("#"):
+            kind, right, topic = line.split(" ")
+            assert right in {"read", "write", "readwrite", "deny"}
+            assert topic.isprintable()
+            assert kind == "topic" or (kind == "pattern" and (right == "deny" or topic in {"#", "$SYS/#"}))
+            sections[user].append(line)
+    assert sections.pop("") == []
+    assert sections.keys() == {*SERVICES, "operator", "dashboard", "visitor", "onlooker"}
+    for lines in sections.values():
+        assert len(lines) == len(set(lines))
+
+
+def test_the_list_closes_also_where_everything_is_open():
+    """Without rules and tokens it gives every service its own, as an empty file does."""
+    assert access_list(without_rules(SERVICES, tokens=False)) == access_list(load(""))
+
+
+def test_a_daemon_of_another_name_is_the_only_one_that_writes():
+    """Where MQTT_USERNAME is not config_service, a service of that name is a service like others."""
+    text = access_list(load(EXAMPLE), daemon="settings_daemon")
+    section = {part.partition("\n")[0]: part for part in text.split("user ")}
+    assert "topic write alicia/config/update/+" in section["settings_daemon"]
+    assert text.count("topic write alicia/config/update/+") == 1
+    assert "topic read alicia/config/#" not in section["config_service"]

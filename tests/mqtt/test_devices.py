@@ -1,0 +1,144 @@
+"""Messages of the home's device registry."""
+
+import json
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from aliciacfg.mqtt import topics
+from aliciacfg.mqtt.connection import Inbound
+from aliciacfg.mqtt.devices import DeviceRegistry
+
+QUESTION = "alicia/devices/discovery"
+ANSWER = "alicia/devices/discovery/config_service"
+REGISTERED = "alicia/devices/registered"
+DEREGISTERED = "alicia/devices/deregistered"
+RUBBISH = [
+    b"",
+    b"not json",
+    b"\xff\xfe",
+    b"[]",
+    b"null",
+    b"7",
+    b"{}",
+    b'{"devices": 7}',
+    b'{"devices": {"lamp": 1}}',
+    b'{"message_id": "m", "payload": {"payload": {"devices": "lamp"}}}',
+    b'{"message_id": 7, "payload": []}',
+    b'{"message_id": "\\ud800", "payload": {"devices": null}}',
+    b'{"device_id": 7}',
+    b'{"device_id": ""}',
+    b'{"device_id": null}',
+    b'{"device_id": "' + b"x" * 300 + b'"}',
+    b"[" * 100_000,
+    b'{"a":' * 60 + b"1" + b"}" * 60,
+    b'{"devices": [' + b'{"device_id": "x"},' * 60_000 + b"1]}",
+]
+
+
+def enveloped(source: str, payload: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """One envelope as the programs of the home make it."""
+    return {
+        "message_id": str(uuid.uuid4()),
+        "timestamp": time.time(),
+        "source": source,
+        "destination": "broadcast",
+        "message_type": "event",
+        "priority": "normal",
+        "ttl": 300,
+        "payload": payload,
+        "routing": {"hops": 0, "max_hops": 10},
+        **more,
+    }
+
+
+def twice(payload: dict[str, Any]) -> dict[str, Any]:
+    """As the registry says it: its own message inside the envelope of its base class."""
+    inner = {
+        "message_id": "device_7",
+        "timestamp": time.time(),
+        "source": "device_registry",
+        "destination": "all_services",
+        "message_type": "device_registered",
+        "payload": payload,
+    }
+    return enveloped("device_registry", inner)
+
+
+def device(name: str) -> dict[str, Any]:
+    return {
+        "device_id": name,
+        "device_type": "light",
+        "device_name": name.title(),
+        "status": "online",
+        "capabilities": ["on_off"],
+        "ip_address": "192.0.2.7",
+    }
+
+
+def receive(devices: DeviceRegistry, topic: str, payload: object, *, retained: bool = False) -> None:
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    devices.receive(Inbound(topic, data, qos=1, retained=retained))
+
+
+def answered(*names: object) -> DeviceRegistry:
+    devices = DeviceRegistry()
+    receive(devices, ANSWER, twice({"devices": [{"device_id": name} for name in names], "count": 999}))
+    return devices
+
+
+@pytest.mark.parametrize("payload", RUBBISH)
+@pytest.mark.parametrize("topic", [ANSWER, REGISTERED, DEREGISTERED])
+def test_no_message_raises(topic: str, payload: bytes):
+    """Neither before the first answer nor after; what was known stays."""
+    before, after = DeviceRegistry(), answered("lamp")
+    for devices in (before, after):
+        receive(devices, topic, payload)
+    assert (before.count, after.count) == (None, 1)
+
+
+def test_devices_are_counted_by_their_ids():
+    """Not by what the message says their number is: doubles, empty ones and other things are not counted."""
+    devices = answered("lamp", "lamp", 7, None, "", ["x"], {"a": 1}, True, "x" * 257, "door")
+    assert devices.count == 2
+    receive(devices, ANSWER, {"devices": ["lamp", None, 3, [], {}, device("bell")]})
+    assert devices.count == 1
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_answers_come_bare_or_wrapped(depth: int):
+    """Once, as other programs of the home would say it, or twice."""
+    message: dict[str, Any] = {"devices": [device("lamp")], "count": 1}
+    for _ in range(depth):
+        message = enveloped("device_registry", message)
+    devices = DeviceRegistry()
+    receive(devices, ANSWER, message)
+    assert devices.count == 1
+
+
+def test_thousands_of_devices_are_bounded():
+    """Ten thousand are remembered, from the answer and from announcements alike."""
+    many = [f"d{number}" for number in range(9_999)]
+    devices = answered(*many)
+    assert devices.count == 9_999
+    for name in ("one", "two", "three"):
+        receive(devices, REGISTERED, twice({"device_id": name}))
+    assert devices.count == 10_000
+    receive(devices, DEREGISTERED, twice({"device_id": "d1"}))
+    assert devices.count == 9_999
+    assert answered(*(f"d{number}" for number in range(20_000))).count == 10_000
+
+
+def test_what_somebody_retained_is_not_believed():
+    """A kept answer is of another time."""
+    devices = DeviceRegistry()
+    receive(devices, ANSWER, twice({"devices": [device("lamp")]}), retained=True)
+    assert devices.count is None
+
+
+def test_the_topics_are_those_of_the_home():
+    """What the tests speak is what the daemon listens to."""
+    assert (ANSWER, REGISTERED, DEREGISTERED) == topics.DEVICE_REGISTRY
+    assert topics.DEVICES == QUESTION

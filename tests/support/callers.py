@@ -1,0 +1,36 @@
+"""Callers that prove who they are: with a token over HTTP, with a password at the broker."""
+
+from collections.abc import Callable
+from typing import Any
+
+from support import Client, Daemon, HttpAnswer, aliciacfg
+
+
+def token(daemon: Daemon, name: str, *arguments: str) -> str:
+    done = aliciacfg(daemon, "token", "create", name, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def bearing(daemon: Daemon, text: str) -> Callable[..., HttpAnswer]:
+    """Requests with a token."""
+
+    def ask(method: str, path: str, body: object = None) -> HttpAnswer:
+        return daemon.http(method, path, body, {"Authorization": f"Bearer {text}"})
+
+    return ask
+
+
+async def default_answer(mqtt: Client, topic: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """What comes on the topic that nobody has to name."""
+    reply = f"alicia/reply/{topic}"
+    await mqtt.subscribe(reply)
+    await mqtt.publish(f"alicia/config/{topic}", payload)
+    return (await mqtt.until(reply)).json
+
+
+def own_password(daemon: Daemon, service: str) -> str:
+    """From the file that ``aliciacfg setup`` made."""
+    lines = iter((daemon.environments / "dev-secrets.yaml").read_text().splitlines())
+    assert f"  {service}:" in lines
+    return next(line for line in lines if "password:" in line).partition(": ")[2].strip('"')
