@@ -1,6 +1,7 @@
-"""Fixtures: every test that needs one gets a real broker, a real daemon, real files."""
+"""Fixtures: a real broker, a real daemon, real files. Tests outside of end_to_end/ start no process."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,28 @@ import pytest
 
 from certificates import Authority
 from support import Broker, Daemon
+
+END_TO_END = Path(__file__).parent / "end_to_end"
+STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
+_processes = {"allowed": True}
+
+
+def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
+    if event in STARTS_A_PROCESS and not _processes["allowed"]:
+        raise AssertionError(f"{event}: a test that starts a process belongs into tests/end_to_end")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Refuse every process that a test outside of end_to_end/ starts, its fixtures included."""
+    _processes["allowed"] = item.path.is_relative_to(END_TO_END)
+    try:
+        return (yield)
+    finally:
+        _processes["allowed"] = True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
