@@ -1,5 +1,6 @@
 """The parts of the core, put together over one data directory: for the daemon, and for work while none runs."""
 
+import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,19 +12,40 @@ import structlog
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
+from aliciacfg.access.rules import FILE
+from aliciacfg.core.activation import Activation
+from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.cache import AnswerCache
-from aliciacfg.core.configurations import Configurations, asks_to_move
+from aliciacfg.core.commits import Commits
+from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drift_checks import DriftChecks
 from aliciacfg.core.key_rotation import KeyRotation
+from aliciacfg.core.loaded_files import LoadedFiles
+from aliciacfg.core.outbox import Outbox
+from aliciacfg.core.planner import PlannerFactory
+from aliciacfg.core.reloads import Reloads, SourceFiles
+from aliciacfg.core.restore import Restored, restore
+from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
+from aliciacfg.core.waiters import ChangeWaiters
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import KeyFileError, SettingsError, SourceError, SourceProblem
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.monitoring.metrics import Metrics
-from aliciacfg.operations.service import VERSION, ConfigService
+from aliciacfg.operations.admin import AdminOperations
+from aliciacfg.operations.batch import BatchOperation
+from aliciacfg.operations.environment_changes import EnvironmentOperations
+from aliciacfg.operations.health import VERSION, Health
+from aliciacfg.operations.reads import ReadOperations, ReadParts
+from aliciacfg.operations.registrations import Registrations
+from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import BY_NAME, encode_answer
+from aliciacfg.operations.write_answers import WriteAnswers
+from aliciacfg.operations.write_planner import WritePlanner
+from aliciacfg.operations.writes import WriteOperations
 from aliciacfg.schemas.migrations import DIRECTORY
 from aliciacfg.sealing.boxes import PublicKey
 from aliciacfg.sealing.key_file import KeyFile
@@ -45,90 +67,279 @@ class Core:
     """The parts that know no transport.
 
     Attributes:
-        session: Names this data directory to the broker, and to nobody else: whoever connects under the same client id
-            ends the daemon's connection, and takes what the broker holds for it.
+        alerts: Raised by all parts.
+        drift: What is not as the store has it.
+        restored: The content of the store at the start.
+        state: The configurations in memory.
+        files: The files in force.
+        outbox: What the bus has to hold.
+        announcements: Keeps the outbox in step with the state.
+        cache: Encoded answers.
+        configurations: The read side.
+        commits: The only way to change a configuration.
+        reloads: Loads the files.
+        store: The database.
+        audit_log: Records refused access.
+        drift_checks: Looks for drift.
+        key_rotation: Changes keys.
+        service: The operations.
+        session: Names this data directory to the broker, and is told to no one else: a client that connects under
+            the same id ends the daemon's connection, and gets what the broker holds for it.
     """
 
     alerts: Alerts
     drift: Drift
-    store: Store
+    restored: Restored
+    state: State
+    files: LoadedFiles
+    outbox: Outbox
+    announcements: Announcements
+    cache: AnswerCache
     configurations: Configurations
+    commits: Commits
+    reloads: Reloads
+    store: Store
     audit_log: AuditLog
     drift_checks: DriftChecks
+    key_rotation: KeyRotation
     service: ConfigService
     session: str
+
+    async def start(self, requested_environment: str, *, degraded: bool = True) -> None:
+        """Load the files, and announce what the bus does not hold yet; arguments and errors as ``Reloads.start``."""
+        await self.reloads.start(self.restored, requested_environment, degraded=degraded)
+        await self.announcements.reconcile()
 
 
 @asynccontextmanager
 async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[Core, None]:
-    """Put the core together; at the end commit what waits, and close the store.
+    """Put the core together over a data directory; at the end commit pending writes and close the store.
 
-    ``configurations`` are not started. The block is cancelled, and ends with the error, if committing fails in a way
-    that leaves memory and database different.
+    The files are not loaded yet: see ``Core.start``. The block is cancelled, and ends with the error, if a commit
+    fails in a way that leaves memory and database different.
 
     Raises:
         KeyFileError: The sealing keys cannot be used.
         StoreError: The database cannot be used.
+        Unavailable: The database cannot be read.
     """
     alerts = Alerts(time.time)
     alerts.listen(_log_alert)
     keys = KeyFile.load_or_create(data.key_file, now=time.time())
-    keyring = keys.keyring
-    chain = Chain(keyring)
     async with AsyncExitStack() as stack:
+        chain = Chain(keys.keyring)
         store = await stack.enter_async_context(SqliteStore.open(data.database, chain, adopt=not keys.chained))
-        try:
-            keys.mark_chained()
-        except KeyFileError as error:
-            # Only a guard against an older database in this one's place; it is tried again at the next start.
-            _log.warning("key_file_not_marked", reason=str(error))
+        _mark_chained(keys)
         queue = await stack.enter_async_context(WriteQueue(store))
         audit_log = AuditLog(queue, time.time)
         stack.callback(audit_log.flush)
-        authorizer = Authorizer(await store.tokens(), alerts=alerts, clock=time.time)
-        recipients = {
-            item.service: PublicKey.parse(item.public_key) for item in await store.recipients() if item.public_key
-        }
-        configurations = Configurations(
-            store=store,
-            queue=queue,
+        yield await _core(settings, data, alerts, keys, chain, store, queue, audit_log)
+
+
+async def _core(
+    settings: Settings,
+    data: DataDirectory,
+    alerts: Alerts,
+    keys: KeyFile,
+    chain: Chain,
+    store: Store,
+    queue: WriteQueue,
+    audit_log: AuditLog,
+) -> Core:
+    clock = time.time
+    keyring = keys.keyring
+    restored = await restore(store, keyring, requested_environment=settings.environment)
+    state = State(restored.entries, active=restored.active, epoch=restored.epoch)
+    outbox = Outbox(restored.announcements)
+    files = LoadedFiles(restored.defined, restored.schemas)
+    authorizer = Authorizer(await store.tokens(), alerts=alerts, clock=clock)
+    views = Views(keyring, state, await _recipients(store))
+    cache = AnswerCache(state, views, ttl_seconds=settings.cache_ttl_seconds)
+    waiters = ChangeWaiters()
+    commits = Commits(state=state, queue=queue, alerts=alerts)
+    reloads = Reloads(
+        source_files=SourceFiles(lambda: load_sources(settings), lambda: has_access_rules(settings)),
+        planners=PlannerFactory(
             keyring=keyring,
             chain=chain,
-            cache=AnswerCache(ttl_seconds=settings.cache_ttl_seconds),
-            alerts=alerts,
-            authorizer=authorizer,
-            views=Views(keyring, recipients),
-            load_sources=lambda: load_sources(settings),
+            views=views,
+            outbox=outbox,
+            clock=clock,
             max_config_bytes=settings.max_config_bytes,
-            max_services=settings.max_services,
-        )
-        drift = Drift(alerts, time.time)
-        instances = Instances(
-            await store.applied(),
-            current=lambda service: configurations.state.committed((configurations.active, service)).live,
-            drift=drift,
-            grace_seconds=settings.apply_grace_seconds,
-            clock=time.time,
-        )
-        service = ConfigService(
+        ),
+        files=files,
+        state=state,
+        commits=commits,
+        store=store,
+        chain=chain,
+        alerts=alerts,
+        authorizer=authorizer,
+        rules=restored.rules,
+    )
+    # What renders comes after what it renders with; those that wait come after the answers that they read.
+    commits.listen(
+        lambda plan: authorizer.put(plan.tokens),
+        files.on_commit,
+        views.on_commit,
+        cache.on_commit,
+        waiters.on_commit,
+        reloads.on_commit,
+        lambda plan: outbox.add(plan.announcements),
+    )
+    announcements = Announcements(
+        state=state, outbox=outbox, views=views, commits=commits, queue=queue, keyring=keyring, clock=clock
+    )
+    configurations = Configurations(
+        state=state, files=files, store=store, keyring=keyring, chain=chain, max_services=settings.max_services
+    )
+    key_rotation = KeyRotation(
+        state=state,
+        files=files,
+        commits=commits,
+        views=views,
+        announcements=announcements,
+        reloads=reloads,
+        store=store,
+        keyring=keyring,
+        clock=clock,
+    )
+    drift = Drift(alerts, clock)
+    instances = Instances(
+        await store.applied(),
+        current=lambda service: state.committed(ConfigId(state.active, service)).live,
+        drift=drift,
+        grace_seconds=settings.apply_grace_seconds,
+        clock=clock,
+    )
+    health = Health(
+        state=state,
+        commits=commits,
+        reloads=reloads,
+        cache=cache,
+        outbox=outbox,
+        queue=queue,
+        alerts=alerts,
+        drift=drift,
+        metrics=Metrics(operations=BY_NAME, version=VERSION),
+        instance=data.instance,
+        clock=clock,
+    )
+    write_planner = WritePlanner(
+        configurations=configurations,
+        files=files,
+        views=views,
+        authorizer=authorizer,
+        alerts=alerts,
+        count_invalid=health.count_invalid,
+    )
+    answers = WriteAnswers(state, views)
+    writes = WriteOperations(
+        configurations=configurations,
+        state=state,
+        files=files,
+        views=views,
+        commits=commits,
+        planner=write_planner,
+        answers=answers,
+        authorizer=authorizer,
+    )
+    service = ConfigService(
+        authorizer=authorizer,
+        audit_log=audit_log,
+        reads=ReadOperations(
+            ReadParts(
+                configurations=configurations,
+                state=state,
+                files=files,
+                views=views,
+                cache=cache,
+                waiters=waiters,
+                authorizer=authorizer,
+                audit_log=audit_log,
+                instances=instances,
+                drift=drift,
+                count_read=health.metrics.accessed,
+            )
+        ),
+        writes=writes,
+        batches=BatchOperation(
             configurations=configurations,
+            commits=commits,
+            planner=write_planner,
+            answers=answers,
+            authorizer=authorizer,
+            audit_log=audit_log,
+        ),
+        environments=EnvironmentOperations(
+            state=state,
+            activation=Activation(
+                state=state,
+                files=files,
+                configurations=configurations,
+                commits=commits,
+                outbox=outbox,
+                announcements=announcements,
+                clock=clock,
+            ),
+            reloads=reloads,
+        ),
+        admin=AdminOperations(
+            configurations=configurations,
+            state=state,
+            files=files,
+            commits=commits,
             store=store,
-            queue=queue,
-            alerts=alerts,
-            drift=drift,
-            instances=instances,
             authorizer=authorizer,
             audit_log=audit_log,
             keys=keys,
-            key_rotation=KeyRotation(configurations, store=store, queue=queue, keyring=keyring, clock=time.time),
-            metrics=Metrics(operations=BY_NAME, version=VERSION),
-            instance=data.instance,
-        )
-        drift_checks = DriftChecks(
-            configurations=configurations, store=store, alerts=alerts, drift=drift, instances=instances, label=_label
-        )
-        session = keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex()
-        yield Core(alerts, drift, store, configurations, audit_log, drift_checks, service, session)
+            key_rotation=key_rotation,
+            clock=clock,
+        ),
+        health=health,
+        registrations=Registrations(
+            configurations=configurations,
+            state=state,
+            outbox=outbox,
+            queue=queue,
+            instances=instances,
+            health=health,
+            writes=writes,
+        ),
+    )
+    drift_checks = DriftChecks(
+        files=files, reloads=reloads, store=store, alerts=alerts, drift=drift, instances=instances, label=_label
+    )
+    return Core(
+        alerts=alerts,
+        drift=drift,
+        restored=restored,
+        state=state,
+        files=files,
+        outbox=outbox,
+        announcements=announcements,
+        cache=cache,
+        configurations=configurations,
+        commits=commits,
+        reloads=reloads,
+        store=store,
+        audit_log=audit_log,
+        drift_checks=drift_checks,
+        key_rotation=key_rotation,
+        service=service,
+        session=keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex(),
+    )
+
+
+def _mark_chained(keys: KeyFile) -> None:
+    """Note in the key file that the database is on the chain, so that an older one in its place is refused."""
+    try:
+        keys.mark_chained()
+    except KeyFileError as error:
+        _log.warning("key_file_not_marked", reason=str(error), remedy="none needed; it is tried at the next start")
+
+
+async def _recipients(store: Store) -> dict[str, PublicKey]:
+    return {item.service: PublicKey.parse(item.public_key) for item in await store.recipients() if item.public_key}
 
 
 async def next_environment(settings: Settings) -> str:
@@ -141,9 +352,8 @@ async def next_environment(settings: Settings) -> str:
     data = DataDirectory(Path(settings.data_dir))
     try:
         async with open_core(settings, data) as core:
-            stored = await core.configurations.load(settings.environment)
-            moves = asks_to_move(settings.environment, stored)
-            return settings.environment if moves else core.configurations.active
+            moves = core.restored.moves_to(settings.environment)
+            return settings.environment if moves else core.state.active
     finally:
         data.release()
 
@@ -175,9 +385,7 @@ async def run_offline(
     try:
         async with open_core(settings, data) as core:
             if starting:
-                await core.configurations.start(settings.environment, degraded=False)
-            else:
-                await core.configurations.load(settings.environment)
+                await core.start(settings.environment, degraded=False)
             row = BY_NAME[operation]
             caller = Caller(user, "local", proven=True, role="admin", private=True)
             given = {name: value for name, value in fields.items() if value is not None or name in row.required}
@@ -203,6 +411,11 @@ def load_sources(settings: Settings) -> layers.Sources:
         environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir), variables=found
     )
     return replace(sources, stamps={**sources.stamps, **stamps})
+
+
+def has_access_rules(settings: Settings) -> bool:
+    """Return whether there is a file of access rules, whatever it is and whether or not it can be read."""
+    return os.path.lexists(Path(settings.environments_dir) / Path(FILE).name)
 
 
 def source_paths(settings: Settings) -> list[Path]:

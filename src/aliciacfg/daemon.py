@@ -19,7 +19,7 @@ from aliciacfg import documents
 from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import open_core, source_paths
-from aliciacfg.core.configurations import Configurations
+from aliciacfg.core.reloads import Reloads
 from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
 from aliciacfg.http import openapi
 from aliciacfg.http.pages import pages
@@ -30,7 +30,7 @@ from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import MqttAdapter
-from aliciacfg.operations.service import VERSION
+from aliciacfg.operations.health import VERSION
 from aliciacfg.settings import Resolved, Settings
 from aliciacfg.sources import loader
 from aliciacfg.sources.watcher import FileWatcher
@@ -147,11 +147,11 @@ async def _run(
         # Looks before the first load, so that an edit in between is seen.
         watcher = FileWatcher(
             lambda: loader.stamp_files(source_paths(settings)),
-            lambda: _take_files(core.configurations),
+            lambda: _reload(core.reloads),
             on_settled=core.drift_checks.compare_files,
-            again=lambda: core.configurations.retry_files,
+            again=lambda: core.reloads.worth_retrying,
         )
-        await core.configurations.start(settings.environment)
+        await core.start(settings.environment)
         if settings.admin_token_file is not None:
             await core.service.admin.admit(admin_token(Path(settings.admin_token_file)))
         if not core.service.authorizer.access.enforced:
@@ -173,7 +173,7 @@ async def _run(
                 socket=data.socket,
                 tls=None if certificate is None else certificate.context,
             ),
-            published_key=lambda: core.service.keys.published,
+            published_key=lambda: core.key_rotation.published,
             pages=pages(
                 openapi=documents.encode(openapi.document(VERSION, openapi.recorded())),
                 asyncapi=documents.encode(asyncapi.document(VERSION, asyncapi.recorded())),
@@ -186,17 +186,17 @@ async def _run(
             requests=Requests(
                 core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
             ),
-            outbox=core.configurations.outbox,
+            outbox=core.outbox,
             alerts=core.alerts,
             drift=core.drift,
-            write_confirmations=core.configurations.write_confirmations,
+            write_confirmations=core.announcements.store_confirmations,
         )
         url = await http.start()
         _log.info("listening", url=url, version=VERSION)
 
         async def say_ready() -> None:
             await mqtt.settled.wait()
-            health = core.service.health_now()
+            health = core.service.health.now()
             announce(
                 f"READY aliciacfg {VERSION}: {url} and {address.url}, "
                 f"environment {health.environment}, {health.configs_managed} configurations, "
@@ -208,7 +208,7 @@ async def _run(
             core.drift_checks.run(),
             core.audit_log.run(),
             say_ready(),
-            _reload_forever(hangup, certificate, core.configurations),
+            _reload_forever(hangup, certificate, core.reloads),
         ]
         await _serve_until(stop, http, mqtt, others)
     _log.info("stopped")
@@ -231,32 +231,30 @@ def admin_token(path: Path) -> str:
     return text
 
 
-async def _take_files(configurations: Configurations) -> bool:
+async def _reload(reloads: Reloads) -> bool:
     """After an edit: take the files over, or say everything that is wrong with them; False to try again."""
     try:
-        outcome = await configurations.reload()
+        result = await reloads.reload()
     except SourceError as error:
         _log.error("files_refused", problems=[str(problem) for problem in error.problems])
     except OperationError as error:
-        _log.error("files_not_taken", reason=error.message, remedy="none needed; it is tried again")
+        _log.error("files_not_loaded", reason=error.message, remedy="none needed; it is tried again")
         return False
     except Exception:  # noqa: BLE001 - the supervisor of the watching: no file may end the daemon
         _log.exception("files_failed")
     else:
-        _log.info("files_taken", environment=configurations.active, changed=outcome.changed)
+        _log.info("files_loaded", changed=result.changed)
     return True
 
 
-async def _reload_forever(
-    hangup: asyncio.Event, certificate: ServerCertificate | None, configurations: Configurations
-) -> None:
+async def _reload_forever(hangup: asyncio.Event, certificate: ServerCertificate | None, reloads: Reloads) -> None:
     """At each SIGHUP read again what is read from files: the certificate, environments, schemas."""
     while True:
         await hangup.wait()
         hangup.clear()
         if certificate is not None:
             _renew(certificate)
-        await _take_files(configurations)
+        await _reload(reloads)
 
 
 def _renew(certificate: ServerCertificate) -> None:

@@ -34,11 +34,7 @@ def announced(core: Core) -> dict[str, Any]:
     """What the bus has to hold, by subject; a cleared one is left out."""
     import json
 
-    return {
-        subject: json.loads(item.payload)
-        for subject, item in core.parts.configurations.outbox.current.items()
-        if item.payload
-    }
+    return {subject: json.loads(item.payload) for subject, item in core.parts.outbox.current.items() if item.payload}
 
 
 def on_the_bus(core: Core) -> dict[str, tuple[str, int]]:
@@ -80,17 +76,17 @@ async def test_an_activation_outlives_restarts_until_the_setting_is_another_one(
     async with home.core() as core:
         await core.ask("activate", "prod")
     async with home.core() as core:
-        assert core.parts.configurations.active == "prod"
+        assert core.parts.state.active == "prod"
         assert on_the_bus(core) == {"one": ("prod", 1), "two": ("prod", 1), "new": ("prod", 1)}
         await core.ask("activate", "dev")
         await core.ask("activate", "prod")
     async with home.core("prod") as core:
-        assert core.parts.configurations.active == "prod"
+        assert core.parts.state.active == "prod"
         await core.ask("activate", "dev")
     async with home.core("prod") as core:
-        assert core.parts.configurations.active == "dev"
+        assert core.parts.state.active == "dev"
     async with home.core("dev") as core:
-        assert core.parts.configurations.active == "dev"
+        assert core.parts.state.active == "dev"
         assert on_the_bus(core) == {"one": ("dev", 1), "two": ("dev", 1), "old": ("dev", 1)}
 
 
@@ -110,7 +106,7 @@ async def test_every_problem_of_every_service_is_named_and_nothing_moves(home: H
         assert set(places) == {"/services/one/settings/size", "/services/two/api_config/port"}
         assert places["/services/one/settings/size"].startswith("environments/prod.yaml:2: one")
         assert (on_the_bus(core), home.stored) == before
-        assert core.parts.configurations.active == "dev"
+        assert core.parts.state.active == "dev"
         home.write("environments/prod.yaml", "services: [")
         await core.ask("reload")
         with pytest.raises(ValidationFailed) as refused:
@@ -126,7 +122,7 @@ async def test_what_is_no_environment_cannot_be_activated(home: Home, name: str,
     async with home.core() as core:
         with pytest.raises(error):
             await core.ask("activate", name)
-        assert core.parts.configurations.active == "dev"
+        assert core.parts.state.active == "dev"
 
 
 async def test_an_environment_without_a_service_cannot_be_activated(tmp_path: Path):
@@ -151,7 +147,7 @@ async def test_a_trial_run_says_what_would_change_and_leaves_no_trace(home: Home
         assert answer["difference"]["two"] == [{"op": "replace", "path": "/environment", "value": "prod"}]
         assert {item["op"] for item in answer["difference"]["old"]} == {"remove"}
         assert (on_the_bus(core), home.stored) == before
-        assert core.parts.configurations.active == "dev"
+        assert core.parts.state.active == "dev"
 
 
 async def test_files_that_changed_meanwhile_count_for_the_environment_that_is_active(home: Home):
@@ -179,10 +175,10 @@ async def test_a_disk_that_refuses_the_move_leaves_everything_where_it_was(home:
                 await core.ask("activate", "prod")
         finally:
             store._apply = apply
-        assert (core.parts.configurations.active, on_the_bus(core)) == ("dev", before)
+        assert (core.parts.state.active, on_the_bus(core)) == ("dev", before)
         assert (await core.ask("activate", "prod"))["previous"] == "dev"
     async with home.core() as core:
-        assert core.parts.configurations.active == "prod"
+        assert core.parts.state.active == "prod"
 
 
 def refuse(*_: object) -> None:
@@ -211,11 +207,11 @@ async def test_writes_that_race_with_activations_end_up_announced_for_the_enviro
                 await core.ask("reload")
 
         await asyncio.gather(*(write(number) for number in range(150)), *(move(number) for number in range(20)))
-        active = core.parts.configurations.active
+        active = core.parts.state.active
         listed = (await core.ask("list"))["configs"]
         assert on_the_bus(core) == {item["service"]: (active, item["revision"]) for item in listed}
         assert announced(core)["environment"]["environment"] == active
         assert (await core.parts.store.verify()).broken == []
     async with home.core() as core:
-        assert core.parts.configurations.active == active
+        assert core.parts.state.active == active
         assert on_the_bus(core) == {item["service"]: (active, item["revision"]) for item in listed}

@@ -1,8 +1,16 @@
-"""Encoded answers kept for a time."""
+"""Encoded answers: made from the committed record, dropped when it is no longer what readers see."""
 
-from aliciacfg.core.cache import AnswerCache
+import json
 
-KEY = ("dev", "bell")
+from aliciacfg.core.cache import AnswerCache, CachedAnswer
+from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.state import Entry, State
+from aliciacfg.core.views import Views
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import Recipient, Record
+from aliciacfg.sealing.boxes import Keyring, PrivateKey
+
+BELL, SIREN = ConfigId("dev", "bell"), ConfigId("dev", "siren")
 
 
 class Clock:
@@ -12,73 +20,100 @@ class Clock:
         return self.now
 
 
-def put(cache: AnswerCache, body: bytes = b"{}") -> None:
-    cache.put(KEY, body=body, etag="e", revision=1, checksum="c")
+def record(config_id: ConfigId, revision: int = 1, *, deleted: bool = False) -> Record:
+    return Record(
+        environment=config_id.environment, service=config_id.service, revision=revision, version="1.0.0",
+        timestamp=1.0, author="tester", cause="api", checksum=f"c{revision}", digest="", changed=[],
+        restart_required=[], config=b'{"version":"1.0.0","n":%d}' % revision, deleted=deleted,
+    )  # fmt: skip
 
 
-def test_an_entry_serves_until_its_time_is_over():
-    """A moment before the end it is there, at the end it is not."""
-    clock = Clock()
-    cache = AnswerCache(ttl_seconds=300, clock=clock)
-    put(cache)
-    clock.now += 299.9
-    assert cache.get(KEY) is not None
-    clock.now += 0.1
-    assert cache.get(KEY) is None
+class Home:
+    """A state with two configurations, and a cache over it."""
+
+    def __init__(self, *, ttl_seconds: float = 300) -> None:
+        self.clock = Clock()
+        self.state = State({BELL: Entry(record(BELL)), SIREN: Entry(record(SIREN))}, active="dev")
+        self.views = Views(Keyring.ephemeral(), self.state, {})
+        self.cache = AnswerCache(self.state, self.views, ttl_seconds=ttl_seconds, clock=self.clock)
+
+    def find(self, config_id: ConfigId = BELL) -> CachedAnswer:
+        found = self.cache.find(config_id)
+        assert found is not None
+        return found
+
+    def commit(self, plan: Plan) -> None:
+        """What ``Commits`` does when a plan is durable."""
+        self.state.commit(plan.entries)
+        self.views.on_commit(plan)
+        self.cache.on_commit(plan)
+
+    def plan(self) -> Plan:
+        return Plan(self.state, ChangeContext("tester", "api"))
 
 
-def test_writing_through_replaces_and_renews():
-    """The newest answer is served, for its whole time from then on."""
-    clock = Clock()
-    cache = AnswerCache(ttl_seconds=300, clock=clock)
-    put(cache, b"old")
-    clock.now += 200
-    put(cache, b"new")
-    clock.now += 200
-    found = cache.get(KEY)
-    assert found is not None
-    assert found.body == b"new"
-    assert (found.etag, found.revision, found.checksum) == ("e", 1, "c")
+def test_an_answer_is_rendered_once_and_found_until_its_time_is_over():
+    """The same object a moment before the end; at the end it is rendered anew from memory."""
+    home = Home()
+    first = home.find()
+    assert json.loads(first.body)["config"] == {"version": "1.0.0", "n": 1}
+    assert (first.revision, first.checksum) == (1, "c1")
+    home.clock.now += 299.9
+    assert home.find() is first
+    home.clock.now += 0.1
+    assert home.find() is not first
+    assert home.find().body == first.body
 
 
-def test_environments_are_apart_and_entries_can_be_discarded():
-    """One service in two environments is two entries; discarding what is not there is no error."""
-    cache = AnswerCache(ttl_seconds=300, clock=Clock())
-    put(cache)
-    assert cache.get(("prod", "bell")) is None
-    cache.discard(("prod", "bell"))
-    assert cache.get(KEY) is not None
-    cache.discard(KEY)
-    assert cache.get(KEY) is None
+def test_a_commit_drops_what_it_changes_and_nothing_else():
+    """The next read has the new revision; the other configuration keeps its entry."""
+    home = Home()
+    home.find()
+    other = home.find(SIREN)
+    plan = home.plan()
+    plan.entries[BELL] = Entry(record(BELL, 2))
+    home.commit(plan)
+    assert home.find().revision == 2
+    assert home.find(SIREN) is other
 
 
-def test_without_a_time_nothing_is_kept():
-    """A time of 0 turns caching off; the answer is made all the same."""
-    cache = AnswerCache(ttl_seconds=0, clock=Clock())
-    assert cache.put(KEY, body=b"x", etag="e", revision=1, checksum="c").body == b"x"
-    assert cache.get(KEY) is None
+def test_a_deleted_configuration_has_no_answer():
+    """Neither one from before nor an empty one."""
+    home = Home()
+    home.find()
+    plan = home.plan()
+    plan.entries[BELL] = Entry(record(BELL, 2, deleted=True))
+    home.commit(plan)
+    assert home.cache.find(BELL) is None
+    assert home.cache.find(ConfigId("prod", "bell")) is None
+
+
+def test_another_recipient_key_changes_the_etag_at_once():
+    """Secrets show in another way, though the revision is the same."""
+    home = Home()
+    before, other = home.find(), home.find(SIREN)
+    plan = home.plan()
+    plan.recipients.append(Recipient("bell", str(PrivateKey.generate().public)))
+    home.commit(plan)
+    assert home.find().etag != before.etag
+    assert home.find(SIREN) is other
+
+
+def test_without_a_time_to_live_nothing_is_kept():
+    """A time of 0 turns caching off; answers are rendered all the same."""
+    home = Home(ttl_seconds=0)
+    assert home.find() is not home.find()
+    assert (home.cache.hits, home.cache.misses) == (0, 2)
 
 
 def test_the_hit_rate_counts_look_ups():
-    """A number from 0 to 1, also before the first; a stale entry is a miss."""
-    clock = Clock()
-    cache = AnswerCache(ttl_seconds=10, clock=clock)
-    assert cache.hit_rate == 0
-    cache.get(KEY)
-    put(cache)
-    for _ in range(3):
-        cache.get(KEY)
-    assert cache.hit_rate == 0.75
-    clock.now += 10
-    cache.get(KEY)
-    assert cache.hit_rate == 0.6
-
-
-def test_a_hit_is_counted_and_a_miss_left_to_the_look_up_after_it():
-    """Whoever finds nothing asks again by get, and the one read is one miss."""
-    cache = AnswerCache(ttl_seconds=10, clock=Clock())
-    assert cache.hit(KEY) is None
-    assert cache.get(KEY) is None
-    put(cache)
-    assert cache.hit(KEY) is not None
-    assert (cache.hits, cache.misses) == (1, 1)
+    """A number from 0 to 1, also before the first; an expired entry is a miss, an unknown service is neither."""
+    home = Home(ttl_seconds=10)
+    assert home.cache.hit_rate == 0
+    for _ in range(4):
+        home.find()
+    home.cache.find(ConfigId("dev", "nothing"))
+    assert home.cache.hit_rate == 0.75
+    home.clock.now += 10
+    home.find()
+    assert home.cache.hit_rate == 0.6

@@ -444,7 +444,7 @@ def test_no_place_tells_what_was_in_a_box(pointer: str):
     member: Any = box(SECRET, service="bell")
     for token in reversed(pointer.split("/")[1:]):
         member = {token: member}
-    wanted: dict[str, Any] = merge(VALID, member)
+    wanted: Any = merge(VALID, member)
     made = strict({})
     opened = made.open("dev", "bell", wanted, what="It")
     assert (find(opened.document, pointer), opened.secrets) == (SECRET, {pointer: SECRET})

@@ -74,7 +74,7 @@ async def test_a_major_version_waits_while_the_old_schema_serves(home: Home):
         async with home.core() as core:
             assert "one (1.0.0 to 2.0.0)" in core.told("migration_pending")
             assert "aliciacfg migrate --dry-run" in core.told("migration_pending")
-            assert core.parts.configurations.degraded is None
+            assert core.parts.reloads.degraded is None
             assert await serving(core) == "1.0.0"
             await change(core, timeout=6 + number)
             with pytest.raises(ValidationFailed):
@@ -212,7 +212,7 @@ async def test_a_problem_of_a_waiting_migration_goes_away_with_the_configuration
         home.write(STEP, [])
         assert (await waiting(core))["one"]["problems"]
         await change(core, timeout=15)
-        assert core.parts.configurations.retry_files
+        assert core.parts.reloads.worth_retrying
         assert (await waiting(core))["one"]["problems"] == []
         assert "dev" not in core.told("migration_pending")
         assert (await waiting(core, migrate=True))["one"]["done"]

@@ -42,7 +42,7 @@ async def test_a_trial_of_files_that_are_refused_is_refused_and_changes_nothing(
         with pytest.raises(ValidationFailed) as refused:
             await made.ask("reload", dry_run=True)
         assert [problem.pointer for problem in refused.value.problems] == ["/services/bell/limits/x"]
-        assert (made.configurations.degraded, made.heard) == (None, [])
+        assert (made.parts.reloads.degraded, made.heard) == (None, [])
         with pytest.raises(ValidationFailed):
             await made.ask("reload")
         assert [alert.kind for alert in made.heard] == ["validation_failed"]

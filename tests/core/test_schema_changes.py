@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aliciacfg.core.reloads import SourceFiles
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.sources.layers import Sources
 from inprocess import WHOLE, Core, Home
@@ -99,7 +100,7 @@ async def test_a_schema_that_breaks_what_is_stored_is_refused_whole(home: Home, 
         ):
             assert part in told
         assert len(core.problems("validation_failed")) == 2
-        assert core.parts.configurations.degraded is not None
+        assert core.parts.reloads.degraded is not None
         assert "extra" not in (await core.ask("get", "two"))["config"]
         await change(core, "dev" if environment == "prod" else "prod", timeout=3)
         assert (await core.settings("one", environment=environment))["timeout"] == 5
@@ -116,18 +117,18 @@ async def test_a_refused_schema_is_refused_over_restarts_until_it_is_mended(home
     for start in range(2):
         async with home.core() as core:
             assert "in prod" in core.told("validation_failed")
-            assert core.parts.configurations.degraded is not None
+            assert core.parts.reloads.degraded is not None
             await change(core, mode=f"any {start}")
             assert await core.settings("one") == {"timeout": 30, "mode": f"any {start}"}
-            core.parts.drift_checks.compare_files(core.parts.configurations.stamps or {})
+            core.parts.drift_checks.compare_files(core.parts.files.stamps or {})
             assert [item.subject for item in core.parts.drift.items] == [FILE]
             await refused(core)
     async with home.core() as core:
         home.write(FILE, OLD)
         await core.ask("reload")
         assert core.standing == {}
-        assert core.parts.configurations.degraded is None
-        core.parts.drift_checks.compare_files(core.parts.configurations.stamps or {})
+        assert core.parts.reloads.degraded is None
+        core.parts.drift_checks.compare_files(core.parts.files.stamps or {})
         assert core.parts.drift.items == []
 
 
@@ -138,11 +139,11 @@ async def test_mending_the_configuration_makes_the_schema_worth_another_try(home
         home.write(FILE, schema(timeout={"type": "integer", "minimum": 10, "default": 30}, mode={"type": "string"}))
         await refused(core)
         await change(core, service="two", anything=1)
-        assert not core.parts.configurations.retry_files
+        assert not core.parts.reloads.worth_retrying
         await change(core, "prod", timeout=15)
-        assert core.parts.configurations.retry_files
+        assert core.parts.reloads.worth_retrying
         await core.ask("reload")
-        assert not core.parts.configurations.retry_files
+        assert not core.parts.reloads.worth_retrying
         assert core.standing == {}
         with pytest.raises(ValidationFailed):
             await change(core, timeout=9)
@@ -260,20 +261,20 @@ async def test_a_start_with_schema_and_files_broken_names_both(home: Home):
 async def test_files_read_earlier_are_not_taken_over_after_those_read_later(home: Home):
     """The watcher is slow with what was there before; whoever saved and reloaded meanwhile keeps the last word."""
     async with home.core() as core:
-        configurations = core.parts.configurations
-        read = configurations._load_sources
+        reloads = core.parts.reloads
+        files = reloads._source_files
         has_read, may_go_on = threading.Event(), threading.Event()
 
         def slowly() -> Sources:
-            found = read()
+            found = files.load()
             has_read.set()
             assert may_go_on.wait(5)
             return found
 
-        configurations._load_sources = slowly
-        watcher = asyncio.create_task(configurations.reload())
+        reloads._source_files = SourceFiles(slowly, files.has_access_rules)
+        watcher = asyncio.create_task(reloads.reload())
         await asyncio.to_thread(has_read.wait, 5)
-        configurations._load_sources = read
+        reloads._source_files = files
         home.write("environments/dev.yaml", {"defaults": {"settings": {"timeout": 7}}, "services": {}})
         asked = asyncio.create_task(core.ask("reload"))
         assert not (await asyncio.wait({asked}, timeout=0.3))[0]

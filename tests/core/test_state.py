@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from aliciacfg.core.state import NOTHING, Entry, State
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record
 
-BELL = ("dev", "bell")
+BELL = ConfigId("dev", "bell")
 
 
 def entry(revision: int, *, service: str = "bell", deleted: bool = False, **fields: Any) -> Entry:
@@ -75,10 +76,10 @@ def test_an_earlier_commit_leaves_a_later_plan_on_the_head(state: State):
 def test_an_aborted_plan_leaves_what_is_durable(state: State):
     """All that waits is forgotten, whatever it was."""
     state.commit({BELL: entry(1)})
-    state.plan({BELL: entry(2), ("dev", "lamp"): entry(1, service="lamp")})
+    state.plan({BELL: entry(2), ConfigId("dev", "lamp"): entry(1, service="lamp")})
     state.abort()
     assert state.head(BELL).revision == 1
-    assert state.head(("dev", "lamp")) == NOTHING
+    assert state.head(ConfigId("dev", "lamp")) == NOTHING
 
 
 def test_refreshing_changes_what_a_record_is_known_to_hold_never_the_record(state: State):
@@ -97,9 +98,11 @@ def test_refreshing_changes_what_a_record_is_known_to_hold_never_the_record(stat
 
 def test_services_are_listed_by_name_in_their_environment(state: State):
     """Heads with planned and deleted ones, live ones as committed; other environments apart."""
-    state.commit({("dev", name): entry(1, service=name) for name in ("c", "a")})
-    state.commit({("dev", "b"): entry(2, service="b", deleted=True), ("prod", "z"): entry(1, service="z")})
-    state.plan({("dev", "d"): entry(1, service="d")})
+    state.commit({ConfigId("dev", name): entry(1, service=name) for name in ("c", "a")})
+    state.commit(
+        {ConfigId("dev", "b"): entry(2, service="b", deleted=True), ConfigId("prod", "z"): entry(1, service="z")}
+    )
+    state.plan({ConfigId("dev", "d"): entry(1, service="d")})
     assert [name for name, _ in state.heads("dev")] == ["a", "b", "c", "d"]
     assert [(name, record.service) for name, record in state.live("dev")] == [("a", "a"), ("c", "c")]
     assert (state.count("dev"), state.count("prod"), state.count("none")) == (2, 1, 0)

@@ -40,7 +40,7 @@ async def test_22_services_move_on_the_bus_or_none(two: Daemon):
         await mqtt.subscribe(ENVIRONMENT, UPDATES)
         for _ in range(len(SERVICES) + 1):
             assert (await mqtt.next()).retained
-        await asyncio.to_thread(wait_until, lambda: daemon.logged("files_taken"))
+        await asyncio.to_thread(wait_until, lambda: daemon.logged("files_loaded"))
         refused = daemon.http("POST", "/environments/prod/activate")
         assert refused.status == 422
         assert any(problem["pointer"].endswith("ai_service/api_config/port") for problem in refused.json["problems"])

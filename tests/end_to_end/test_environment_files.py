@@ -59,7 +59,7 @@ def revisions(daemon: Daemon) -> dict[str, int]:
 
 
 def wait_taken(daemon: Daemon, times: int) -> None:
-    wait_until(lambda: len(daemon.logged("files_taken")) >= times, why="the edit is taken over")
+    wait_until(lambda: len(daemon.logged("files_loaded")) >= times, why="the edit is taken over")
 
 
 def wait_refused(daemon: Daemon, times: int) -> None:
@@ -300,7 +300,7 @@ async def test_a_daemon_takes_a_refused_schema_by_itself_once_the_configuration_
     file = daemon.directory / "schemas" / "tts_service.yaml"
     environment = daemon.environments / "prod.yaml"
     environment.write_text((daemon.environments / "dev.yaml").read_text())
-    await asyncio.to_thread(wait_until, lambda: daemon.logged("files_taken"))
+    await asyncio.to_thread(wait_until, lambda: daemon.logged("files_loaded"))
     write = daemon.http("PATCH", "/config/tts_service?environment=prod", {"limits": {"voices": 5}})
     assert write.status == 200
     document = yaml_reader.load(file.read_text(), file="x").value
@@ -334,7 +334,7 @@ def hang_up(daemon: Daemon, event: str) -> None:
 
 def test_sighup_reads_the_environment_files_again(daemon: Daemon):
     """Without a certificate too; what is wrong with them is told once more."""
-    hang_up(daemon, "files_taken")
+    hang_up(daemon, "files_loaded")
     (daemon.environments / "dev.yaml").write_text("services: [\n")
     hang_up(daemon, "files_refused")
     assert daemon.config("voice_router")["revision"] == 1

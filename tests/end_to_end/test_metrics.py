@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from aliciacfg.monitoring.metrics import OTHER
-from aliciacfg.operations.service import VERSION
+from aliciacfg.operations.health import VERSION
 from support import SERVICES, Broker, Daemon, client, wait_until
 
 REQUESTS = "aliciacfg_requests_total"

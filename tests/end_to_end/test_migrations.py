@@ -10,7 +10,7 @@ async def test_kill_9_around_a_migration_leaves_the_old_or_the_new(daemon: Daemo
     """Of each service everything in all environments, and the next try carries out what is left."""
     names = ("tts_service", "stt_service", "ai_service")
     (daemon.environments / "prod.yaml").write_text((daemon.environments / "dev.yaml").read_text())
-    await asyncio.to_thread(wait_until, lambda: daemon.logged("files_taken"))
+    await asyncio.to_thread(wait_until, lambda: daemon.logged("files_loaded"))
     for name in names:
         for environment in ("dev", "prod"):
             path = f"/config/{name}?environment={environment}"

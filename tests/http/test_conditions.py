@@ -31,7 +31,7 @@ async def test_a_race_that_is_lost_after_the_look_is_412_too(tmp_path: Path):
             current = {"If-Match": response.headers["ETag"]}
         by_header = [patch(7, headers=current), patch(8, headers=current)]
         by_field = [patch(9, params={"expected_revision": "1"})]
-        planning = made.configurations.planning
+        planning = made.parts.commits._planning
         async with planning:
             asked = asyncio.gather(*by_header, *by_field)
             await eventually(lambda: len(planning._waiters or ()) == 3)

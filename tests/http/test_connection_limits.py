@@ -107,7 +107,7 @@ def serving(tmp_path: Path, authority: Authority) -> Callable[..., Any]:
         settings = resolve(places, environ=home.environment(), dotenv_values={}).settings
         data = DataDirectory(home.data)
         async with open_core(settings, data) as core:
-            await core.configurations.start("dev")
+            await core.start("dev")
             http = HttpAdapter(
                 core.service,
                 HttpSettings("127.0.0.1", 0, tls=server_context(authority) if tls else None, limits=limits),

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from aliciacfg.model.config_id import ConfigId
 from inprocess import WHOLE, Core, core, eventually, listening
 
 FILES: dict[str, object] = {
@@ -45,7 +46,7 @@ class Home:
     @property
     def waiting(self) -> int:
         """How many wait in the core."""
-        return sum(len(found) for found in self.made.configurations._waiters.values())
+        return sum(len(found) for found in self.made.parts.service.reads._parts.waiters._waiters.values())
 
     async def start(self, etag: str, query: str = "", count: int = 1) -> list[asyncio.Task[tuple[int, Any]]]:
         """Clients that wait, once the core has them."""
@@ -65,7 +66,7 @@ async def home(tmp_path: Path) -> AsyncGenerator[Home, None]:
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
         yield Home(made, url, session)
-        assert made.configurations._waiters == {}
+        assert made.parts.service.reads._parts.waiters._waiters == {}
 
 
 async def test_what_is_not_current_is_answered_at_once(home: Home):
@@ -169,7 +170,7 @@ async def test_a_write_of_a_client_that_is_gone_comes_to_its_end(home: Home):
     """Once it was read it is carried out whole, as a request over the bus is."""
     body = json.dumps({"settings": {"volume": 8}}).encode()
     address = urlsplit(home.url)
-    planning = home.made.configurations.planning
+    planning = home.made.parts.commits._planning
     async with planning:
         _, writer = await asyncio.open_connection(address.hostname, address.port)
         head = f"PATCH /config/bell HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
@@ -180,7 +181,7 @@ async def test_a_write_of_a_client_that_is_gone_comes_to_its_end(home: Home):
         # A round trip on another connection: the daemon has seen the end of the first one.
         for _ in range(3):
             assert (await home.get(None))[0] == 200
-    await eventually(lambda: home.made.configurations.state.committed(("dev", "bell")).revision == 2)
+    await eventually(lambda: home.made.parts.state.committed(ConfigId("dev", "bell")).revision == 2)
     assert (await home.made.config("bell"))["settings"]["volume"] == 8
 
 

@@ -178,7 +178,7 @@ async def test_a_trial_of_a_batch_tells_each_difference_and_leaves_no_trace(tmp_
             await made.ask("batch", updates=updates, dry_run=True, atomic=True)
         assert tables(tmp_path) == before
         assert made.heard == []
-        assert made.parts.service.health_now().validation_errors == 0
+        assert made.parts.service.health.now().validation_errors == 0
         assert await revisions(made) == dict.fromkeys(SERVICES, 1)
 
 

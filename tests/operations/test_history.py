@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import Conflict, InvalidRequest, NotFound, ValidationFailed
+from aliciacfg.model.config_id import ConfigId
 from inprocess import WHOLE, Core, core
 
 SCHEMA: dict[str, Any] = {
@@ -110,7 +111,7 @@ async def test_a_rollback_brings_the_content_back_as_a_new_revision(tmp_path: Pa
         back = await made.ask("rollback", "bell", revision=2)
         assert (back["revision"], back["checksum"]) == (4, first["checksum"])
         assert sorted(back["changed"]) == ["/settings/mood", "/settings/pin"]
-        entry = made.configurations.state.committed(("dev", "bell"))
+        entry = made.parts.state.committed(ConfigId("dev", "bell"))
         assert entry.overlay == {"settings": {"pin": "one", "volume": 6}}
         again = await made.ask("rollback", "bell", revision=2)
         assert (again["unchanged"], again["revision"]) == (True, 4)
@@ -175,8 +176,8 @@ async def test_a_deleted_configuration_keeps_its_history_and_can_come_back(tmp_p
         back = await made.ask("rollback", "visitor", revision=1, expected_revision=0)
         assert (back["revision"], back["config"]["settings"]) == (4, {"x": 1})
         assert (await revisions(made, "visitor"))[0]["cause"] == "rollback"
-        assert "service/visitor" in made.configurations.outbox.current
-        assert made.configurations.outbox.current["service/visitor"].payload
+        assert "service/visitor" in made.parts.outbox.current
+        assert made.parts.outbox.current["service/visitor"].payload
 
 
 @pytest.mark.parametrize("operation", ["history", "rollback"])

@@ -25,6 +25,7 @@ from aliciacfg.documents import (
     parse_pointer,
     yaml_reader,
 )
+from aliciacfg.model.config_id import ConfigId
 from inprocess import WHOLE, Core, core
 
 NAMES = st.sampled_from(["a", "b", "c", "a/b", "~", "", "é", "token", "keys", "yes", "1"])
@@ -175,9 +176,9 @@ def one_less(patch: JsonObject) -> Iterator[JsonObject]:
 
 def check_overlay(made: Core) -> None:
     """The overlay makes the configuration, and nothing could be left out of it."""
-    entry = made.configurations.state.committed(("dev", "bell"))
+    entry = made.parts.state.committed(ConfigId("dev", "bell"))
     assert entry.effective is not None
-    base = dict(made.configurations.planner("dev").composer.base("dev", "bell").items())
+    base = dict(made.parts.files.planner("dev").composer.base("dev", "bell").items())
     document = entry.effective.document
     assert same(normalise(merge(base, entry.overlay or {})), document)
     for smaller in one_less(entry.overlay or {}):
@@ -189,7 +190,7 @@ async def check_explained(made: Core, said: Said) -> None:
     answer = await made.ask("explain", "bell")
     config = (await made.ask("get", "bell"))["config"]
     assert same(together(answer["values"]), config)
-    overlay = made.configurations.state.committed(("dev", "bell")).overlay or {}
+    overlay = made.parts.state.committed(ConfigId("dev", "bell")).overlay or {}
     for pointer, item in answer["values"].items():
         if not pointer.startswith("/settings/"):
             continue
@@ -240,14 +241,14 @@ async def check_history(made: Core) -> None:
     newest = (await made.ask("get", "bell"))["revision"]
     old: dict[int, JsonObject] = {}
     for number in range(1, newest + 1):
-        record = await made.configurations.revision(("dev", "bell"), number)
+        record = await made.configurations.revision(ConfigId("dev", "bell"), number)
         old[number] = hidden(made.configurations.open_record(record).document, "secret")
     for first, before in old.items():
         for second, after in old.items():
             answer = await made.ask_as(BELL, "compare", "bell", rev1=first, rev2=second)
             assert same(compared(before, answer), after)
             assert answer["equal"] == same(before, after)
-    prod = made.configurations.open_record(made.configurations.live(("prod", "bell"))).document
+    prod = made.configurations.open_record(made.configurations.live(ConfigId("prod", "bell"))).document
     answer = await made.ask_as(BELL, "compare", "bell", env1="dev", env2="prod")
     assert same({**compared(old[newest], answer), "environment": "prod"}, hidden(prod, "secret"))
     checksums = {number: (await made.ask("get", "bell", revision=number))["checksum"] for number in old}

@@ -11,6 +11,7 @@ from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import Request, WriteRequest
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.model import names
+from aliciacfg.operations.operation import Handler
 from aliciacfg.operations.table import BY_NAME, LOCAL_OPERATIONS, OPERATIONS, encode_answer
 
 # The public table: operation, what its name is about, HTTP method and path.
@@ -198,7 +199,7 @@ class _Updates(Request, frozen=True, kw_only=True):
 )
 def test_the_place_of_a_wrong_field_is_a_json_pointer_at_any_depth(updates: object, pointer: str):
     """Through arrays, not in the notation of the library."""
-    operation = dataclasses.replace(BY_NAME["list"], request=_Updates)
+    operation = dataclasses.replace(BY_NAME["list"], handler=Handler(_Updates, BY_NAME["list"].handler.call, ""))
     with pytest.raises(InvalidRequest) as refused:
         operation.parse({"updates": updates})  # pyright: ignore[reportArgumentType]
     assert [problem.pointer for problem in refused.value.problems] == [pointer]

@@ -144,7 +144,7 @@ class Home:
         try:
             async with open_core(made, data) as parts:
                 parts.alerts.listen(heard.append)
-                await parts.configurations.start(environment)
+                await parts.start(environment)
                 yield Core(self, parts, heard)
         finally:
             data.release()
@@ -163,7 +163,7 @@ async def listening(made: Core) -> AsyncGenerator[str, None]:
     adapter = HttpAdapter(
         made.parts.service,
         HttpSettings(host="127.0.0.1", port=0),
-        published_key=lambda: made.parts.service.keys.published,
+        published_key=lambda: made.parts.key_rotation.published,
         pages={},
     )
     try:

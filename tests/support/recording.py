@@ -16,7 +16,7 @@ from msgspec import UNSET
 from aliciacfg.http import openapi
 from aliciacfg.http.server import JSON
 from aliciacfg.mqtt import asyncapi
-from aliciacfg.operations.service import VERSION
+from aliciacfg.operations.health import VERSION
 from support import Broker, Client, Daemon, HttpAnswer, client, wait_until
 
 FILES = {

@@ -59,10 +59,17 @@ class Authorizer:
         self._had_rules = True
         self._settle()
 
-    def put(self, token: Token) -> None:
-        """A token is stored, new or changed."""
-        self._tokens[token.token_id] = token
-        self._settle()
+    @property
+    def had_rules(self) -> bool:
+        """Whether there were rules since the start, or it is unknown what they are."""
+        return self._had_rules
+
+    def put(self, tokens: Iterable[Token]) -> None:
+        """Apply tokens that are stored, new or changed."""
+        changed = {token.token_id: token for token in tokens}
+        if changed:
+            self._tokens.update(changed)
+            self._settle()
 
     def find(self, token_id: str) -> Token:
         """A token by its id.

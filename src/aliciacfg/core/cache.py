@@ -1,10 +1,14 @@
-"""Encoded answers to ``get``, so that the path of a read is: name, cached bytes, send."""
+"""Encoded answers to a plain ``get``, so that the path of a read is: name, cached bytes, send."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aliciacfg.core.state import Key
+from aliciacfg.core.plan import Plan
+from aliciacfg.core.state import State
+from aliciacfg.core.views import Views
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,10 +17,10 @@ class CachedAnswer:
 
     Attributes:
         body: The answer as a JSON object, without ``status`` and ``request_id``.
-        etag: Opaque; differs whenever what this answer shows differs.
-        revision: The revision it shows.
-        checksum: Its checksum.
-        expires: When it is stale, on the cache's clock.
+        etag: Opaque; differs whenever the content of this answer differs.
+        revision: The revision in it.
+        checksum: The checksum of that revision.
+        expires: The time on the cache's clock at which the entry is dropped.
     """
 
     body: bytes
@@ -27,18 +31,29 @@ class CachedAnswer:
 
 
 class AnswerCache:
-    """Written through on every change; an entry nobody renewed is read from the store again after its time."""
+    """Holds the encoded answer of each configuration that is read; register ``on_commit`` with ``Commits``.
 
-    def __init__(self, *, ttl_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    An entry is made from the committed record in memory, in one step without a wait, and is dropped when a commit
+    changes what readers see. So it never holds anything but the committed revision. The time to live only bounds how
+    long the bytes of a configuration that is no longer read are kept.
+    """
+
+    def __init__(
+        self, state: State, views: Views, *, ttl_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Make an empty cache.
 
         Args:
-            ttl_seconds: How long an entry serves; 0 or less caches nothing.
+            state: Has the committed records.
+            views: Renders them.
+            ttl_seconds: How long an entry is kept; 0 or less keeps nothing.
             clock: Seconds, monotonic.
         """
+        self._state = state
+        self._views = views
         self._ttl = ttl_seconds
         self._clock = clock
-        self._entries: dict[Key, CachedAnswer] = {}
+        self._entries: dict[ConfigId, CachedAnswer] = {}
         self.hits = 0
         self.misses = 0
 
@@ -48,28 +63,35 @@ class AnswerCache:
         total = self.hits + self.misses
         return self.hits / total if total else 0.0
 
-    def get(self, key: Key) -> CachedAnswer | None:
-        """The answer, if there is a fresh one."""
-        found = self.hit(key)
-        if found is None:
-            self.misses += 1
-        return found
+    def find(self, config_id: ConfigId) -> CachedAnswer | None:
+        """Return the answer for a configuration; None if it does not exist."""
+        found = self._entries.get(config_id)
+        if found is not None and found.expires > self._clock():
+            self.hits += 1
+            return found
+        record = self._state.committed(config_id).live
+        return None if record is None else self._render(config_id, record)
 
-    def hit(self, key: Key) -> CachedAnswer | None:
-        """The answer, if there is a fresh one; a miss is not counted, since whoever misses goes on to ``get``."""
-        found = self._entries.get(key)
-        if found is None or found.expires <= self._clock():
-            return None
-        self.hits += 1
-        return found
+    def answer(self, config_id: ConfigId, record: Record) -> CachedAnswer:
+        """Return the answer for the committed record of a configuration that exists."""
+        found = self._entries.get(config_id)
+        if found is not None and found.expires > self._clock():
+            self.hits += 1
+            return found
+        return self._render(config_id, record)
 
-    def put(self, key: Key, *, body: bytes, etag: str, revision: int, checksum: str) -> CachedAnswer:
-        """Keep an answer, replacing what was there."""
-        answer = CachedAnswer(body, etag, revision, checksum, self._clock() + self._ttl)
+    def on_commit(self, plan: Plan) -> None:
+        """Drop the answers that a plan makes obsolete."""
+        for config_id in plan.entries:
+            self._entries.pop(config_id, None)
+        services = {recipient.service for recipient in plan.recipients}
+        for config_id in [known for known in self._entries if known.service in services] if services else ():
+            del self._entries[config_id]
+
+    def _render(self, config_id: ConfigId, record: Record) -> CachedAnswer:
+        self.misses += 1
+        body, etag = self._views.encoded(record), self._views.etag(record)
+        answer = CachedAnswer(body, etag, record.revision, record.checksum, self._clock() + self._ttl)
         if self._ttl > 0:
-            self._entries[key] = answer
+            self._entries[config_id] = answer
         return answer
-
-    def discard(self, key: Key) -> None:
-        """Forget an answer."""
-        self._entries.pop(key, None)

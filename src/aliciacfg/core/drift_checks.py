@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import structlog
 
-from aliciacfg.core.configurations import Configurations
+from aliciacfg.core.loaded_files import LoadedFiles
+from aliciacfg.core.reloads import Reloads
 from aliciacfg.errors import Unavailable
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift, Finding
@@ -26,7 +27,8 @@ class DriftChecks:
     def __init__(
         self,
         *,
-        configurations: Configurations,
+        files: LoadedFiles,
+        reloads: Reloads,
         store: Store,
         alerts: Alerts,
         drift: Drift,
@@ -36,14 +38,16 @@ class DriftChecks:
         """Take what it looks at.
 
         Args:
-            configurations: Know which files serve.
+            files: The files in force.
+            reloads: Know which schema files were refused.
             store: Holds the rows.
             alerts: Told of rows that cannot be compared.
             drift: Told what is found.
             instances: The copies of services.
             label: The name of a file for people.
         """
-        self._configurations = configurations
+        self._files = files
+        self._reloads = reloads
         self._store = store
         self._alerts = alerts
         self._drift = drift
@@ -89,15 +93,14 @@ class DriftChecks:
 
     def compare_files(self, seen: Snapshot) -> None:
         """Compare the files there are with those that serve."""
-        configurations = self._configurations
-        serving = configurations.stamps
+        serving = self._files.stamps
         if serving is None:
             self._drift.settle(
                 "file", {"": Finding("The files on disk cannot be used; what was recorded last goes on serving.")}
             )
             return
         changed = [path for path in seen.keys() | serving.keys() if seen.get(path) != serving.get(path)]
-        names = [*configurations.refused_schemas, *(self._label(path) for path in sorted(changed))]
+        names = [*self._reloads.refused_schemas, *(self._label(path) for path in sorted(changed))]
         self._drift.settle(
             "file",
             {

@@ -1,7 +1,7 @@
-"""Taking files over: from what the files of one moment say to what has to be written.
+"""From the environment and schema files of one moment to what has to be written.
 
-Whole or not at all: an edit that makes a service of the active environment invalid, or a schema that would break
-what is stored, is refused; what is wrong with another environment is told and hurts nobody.
+Files are loaded as a whole or not at all: an edit that makes a service of the active environment invalid, or a schema
+that would break a stored configuration, is refused; what is wrong with another environment is reported.
 """
 
 import asyncio
@@ -13,9 +13,10 @@ from aliciacfg.core.composer import Undecryptable
 from aliciacfg.core.plan import ChangeContext, Plan, Problems
 from aliciacfg.core.planner import Planner
 from aliciacfg.core.schema_changes import Waiting, remembered
-from aliciacfg.core.state import Entry, Key
+from aliciacfg.core.state import Entry
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError, Problem, SourceError, SourceProblem, ValidationFailed
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import AdoptedSchema, Record
 from aliciacfg.sources.layers import Environment, Sources
 
@@ -23,75 +24,72 @@ FILES = ChangeContext("files", "file")
 
 
 class SchemaRefused(SourceError):
-    """A schema would break what is stored under the old one, which serves on."""
+    """A schema would break what is stored under the old one, which stays in force."""
 
 
 @dataclass(slots=True)
-class Adoption:
-    """What taking the files over comes to.
+class FileChanges:
+    """The result of planning what files change.
 
     Attributes:
-        planner: Plans on these files.
-        plan: What has to be written.
         problems: What is wrong, by environment.
-        undecryptable: Services whose changes at run time do not open, by environment.
+        undecryptable: Services whose overlay does not open, by environment.
     """
 
-    planner: Planner
-    plan: Plan
     problems: dict[str, Problems] = field(default_factory=dict[str, Problems])
     undecryptable: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
-    @property
-    def sources(self) -> Sources:
-        """The files."""
-        return self.planner.composer.sources
 
-    @property
-    def defined(self) -> dict[str, list[str]]:
-        """The services that the files name, by environment."""
-        return {name: sorted(found.services) for name, found in self.sources.environments.items()}
+class FilePlanner:
+    """Plans what the files make of every environment; yields to the event loop so that reads go on.
 
+    Attributes:
+        changes: The result so far.
+    """
 
-class Adopter:
-    """Plans what files make of every environment; waits now and then, so that reads go on."""
-
-    def __init__(self, adoption: Adoption, *, active: str, defined: Mapping[str, Sequence[str]]) -> None:
-        """Take what it plans on.
+    def __init__(self, planner: Planner, plan: Plan, *, active: str, defined: Mapping[str, Sequence[str]]) -> None:
+        """Begin.
 
         Args:
-            adoption: Is added to.
-            active: The active environment: its services are announced, and must be valid.
-            defined: The services that the files named before, by environment.
+            planner: Plans on these files.
+            plan: Is added to.
+            active: The environment whose services have to be valid.
+            defined: The services that the files in force name, by environment.
         """
-        self._adoption = adoption
+        self.changes = FileChanges()
+        self._planner = planner
+        self._plan = plan
         self._active = active
         self._defined = defined
-        self._migrated: dict[Key, JsonObject] = {}
+        self._migrated: dict[ConfigId, JsonObject] = {}
         self._migrating: dict[str, ChangeContext] = {}
         self._remarked: set[str] = set()
 
-    def reseal(self, records: Iterable[Record]) -> None:
-        """Take revisions of which more is sealed than before, because their schema says so now.
+    @property
+    def _sources(self) -> Sources:
+        return self._planner.composer.sources
 
-        What the bus holds of them is replaced too; it told in the open what is a secret by now.
+    def reseal(self, records: Iterable[Record]) -> None:
+        """Plan revisions of which more is sealed than before, because their schema marks more as secret.
+
+        Their retained messages are replaced too: those hold in plain text what is a secret by now.
         """
-        plan = self._adoption.plan
+        plan = self._plan
         for record in records:
-            key = (record.environment, record.service)
+            config_id = ConfigId(record.environment, record.service)
             plan.resealed.append(record)
             self._remarked.add(record.service)
-            entry = plan.head(key)
+            entry = plan.head(config_id)
             if entry.live is not None and entry.live.revision == record.revision:
-                plan.entries[key] = replace(entry, record=record, effective=None)
-                if record.environment == self._active:
-                    self._adoption.planner.tell(plan, record)
+                plan.entries[config_id] = replace(entry, record=record, effective=None)
+                if plan.announces(config_id):
+                    self._planner.announce_again(plan, record)
 
-    def migrate(self, waiting: Waiting, origin: ChangeContext) -> None:
-        """Take a schema's migrated overlays instead of the stored ones."""
-        self._migrating[waiting.move.service] = origin
+    def migrate(self, waiting: Waiting, context: ChangeContext) -> None:
+        """Use the migrated overlays of a schema instead of the stored ones."""
+        self._migrating[waiting.move.service] = context
         for environment, overlay in waiting.overlays.items():
-            self._migrated[environment, waiting.move.service] = overlay
+            self._migrated[ConfigId(environment, waiting.move.service)] = overlay
 
     async def plan_all(self) -> None:
         """Plan every environment.
@@ -99,40 +97,31 @@ class Adopter:
         Raises:
             SourceError: The active one would not be valid.
         """
-        environments = self._adoption.sources.environments
+        environments = self._sources.environments
         for name, environment in environments.items():
-            self._adoption.problems[name] = await self.plan_environment(environment)
-        for key, overlay in self._migrated.items():
-            if key[0] not in environments:
-                # Whoever brings the environment's files back finds its changes as the new schema has them.
-                self._adoption.planner.replace_overlay(self._adoption.plan, key, overlay)
-        self._refuse_active()
+            self.changes.problems[name] = await self.plan_environment(environment)
+        for config_id, overlay in self._migrated.items():
+            if config_id.environment not in environments:
+                # When the environment's files come back, its overlays are as the new schema has them.
+                self._planner.replace_overlay(self._plan, config_id, overlay)
+        self._check_active()
 
-    async def plan_environment(
-        self, environment: Environment, *, origin: ChangeContext = FILES, announce: bool = True
-    ) -> Problems:
-        """Plan every service of one environment, and say what is wrong with which.
-
-        Args:
-            environment: Which.
-            origin: Why.
-            announce: Tell the services what changed, if it is the active environment.
-        """
+    async def plan_environment(self, environment: Environment) -> Problems:
+        """Plan every service of one environment, and return what is wrong with which."""
         if environment.problems:
             return {"": tuple(as_problem(problem) for problem in environment.problems)}
-        plan = self._adoption.plan
         problems: Problems = {}
-        undecryptable = self._adoption.undecryptable[environment.name] = []
-        heads = dict(plan.state.heads(environment.name))
+        undecryptable = self.changes.undecryptable[environment.name] = []
+        heads = dict(self._plan.state.heads(environment.name))
         known = {service for service, entry in heads.items() if entry.live or entry.overlay is not None}
         for service in sorted(environment.services | known):
-            # Hundreds of services take long enough to be felt by those who read.
+            # Hundreds of services take long enough for readers to notice.
             await asyncio.sleep(0)
             if heads.get(service, Entry()).undecryptable:
                 undecryptable.append(service)
                 continue
             try:
-                self._plan_service((environment.name, service), environment, origin, announce=announce)
+                self._plan_service(ConfigId(environment.name, service), environment)
             except Undecryptable:
                 undecryptable.append(service)
             except OperationError as error:
@@ -140,59 +129,72 @@ class Adopter:
                 problems[service] = tuple(_located(environment, service, problem) for problem in listed)
         return problems
 
-    def _plan_service(self, key: Key, environment: Environment, origin: ChangeContext, *, announce: bool) -> None:
-        name, service = key
-        planner, plan = self._adoption.planner, self._adoption.plan
-        entry = plan.head(key)
-        told = announce and name == self._active
-        origin = self._migrating.get(service, origin)
-        kept = self._migrated.get(key, entry.overlay)
+    def _plan_service(self, config_id: ConfigId, environment: Environment) -> None:
+        planner, plan, service = self._planner, self._plan, config_id.service
+        entry = plan.head(config_id)
+        context = self._migrating.get(service)
+        kept = self._migrated.get(config_id, entry.overlay)
         if service not in environment.services:
             if kept is None:
-                planner.tombstone(plan, key, origin=origin, announce=told)
+                planner.tombstone(plan, config_id, context=context)
                 return
-            if service in self._defined.get(name, ()):
+            if service in self._defined.get(config_id.environment, ()):
                 raise ValidationFailed(
                     "was removed from the files but has changes made at run time; delete those first, or put it back"
                 )
-        merged = documents.merge(planner.composer.base(name, service), kept or {})
-        # The files may have a new schema, which no longer calls secret what was.
+        # The files may have a new schema, which no longer marks as secret what was one.
         secrets = planner.secrets(entry)
-        if key in self._migrated:
-            # By value: a migration moves secrets to other places.
-            values = set(secrets.values())
-            secrets = {pointer: value for pointer, value in documents.walk_strings(merged) if value in values}
-        effective = planner.composer.effective(name, service, merged, kept=secrets)
+        migrated = config_id in self._migrated
+        effective = planner.composer.compose(
+            config_id.environment,
+            service,
+            kept,
+            kept=None if migrated else secrets,
+            # A migration moves secrets to other places.
+            kept_values=set(secrets.values()) if migrated else (),
+        )
         # An empty overlay only says that a service exists that no file names.
         overlay = None if service in environment.services and not kept else kept
-        remarked = service in self._remarked
-        planner.change(plan, key, effective=effective, overlay=overlay, origin=origin, announce=told, reseal=remarked)
+        reseal = service in self._remarked
+        planner.change(plan, config_id, effective=effective, overlay=overlay, context=context, reseal=reseal)
 
-    def _refuse_active(self) -> None:
-        sources, active = self._adoption.sources, self._active
-        if active not in sources.environments:
-            known = ", ".join(sources.environments) or "none"
+    def _check_active(self) -> None:
+        active = self._active
+        environment = self._sources.environments.get(active)
+        if environment is None:
+            known = ", ".join(self._sources.environments) or "none"
             message = f"is missing, but {active!r} is active; create it, or set ENVIRONMENT to one of: {known}"
             raise SourceError([SourceProblem(f"environments/{active}.yaml", None, message)])
         before = self._defined.get(active)
-        if before and not sources.environments[active].services:
+        if before and not environment.services:
             # A file emptied by accident must not end every configuration of the home.
             message = (
                 f"no file of {active} names a service any more, though {len(before)} were defined; bring them "
                 "back. To end configurations, remove them one after another"
             )
             raise SourceError([SourceProblem(f"environments/{active}.yaml", None, message)])
-        found = sources.environments[active].problems or [
+        problems = self.changes.problems[active]
+        found = environment.problems or [
             SourceProblem("", None, problem.message, problem.pointer)
-            for listed in self._adoption.problems[active].values()
+            for listed in problems.values()
             for problem in listed
         ]
         if found:
-            raise SourceError(found, services=self._adoption.problems[active].keys() - {""})
+            raise SourceError(found, services=problems.keys() - {""})
+
+
+def defined_services(sources: Sources) -> dict[str, list[str]]:
+    """Return the services that files name, by environment."""
+    return {name: sorted(found.services) for name, found in sources.environments.items()}
 
 
 def serving_schemas(sources: Sources, before: Mapping[str, JsonObject | None]) -> dict[str, JsonObject | None]:
-    """The schemas that serve from now on, by service, and what is kept of those that did."""
+    """Return the schema documents that are in force with these files, by service.
+
+    Args:
+        sources: The files.
+        before: The documents in force before them; what is kept of a schema whose file is gone comes from there.
+    """
     services = sorted({*before, *sources.schemas})
     return {service: remembered(sources.schemas.get(service), before.get(service)) for service in services}
 
@@ -200,7 +202,7 @@ def serving_schemas(sources: Sources, before: Mapping[str, JsonObject | None]) -
 def changed_schemas(
     before: Mapping[str, JsonObject | None], after: Mapping[str, JsonObject | None]
 ) -> list[AdoptedSchema]:
-    """What differs between two results of ``serving_schemas``."""
+    """Return the schemas that differ between two results of ``serving_schemas``."""
     return [
         AdoptedSchema(service, None if own is None else documents.canonical(own))
         for service, own in after.items()
@@ -209,12 +211,12 @@ def changed_schemas(
 
 
 def as_problem(problem: SourceProblem) -> Problem:
-    """A problem with a file, its place put into the message."""
+    """Return a problem with a file as one without, its place in the message."""
     return Problem(problem.pointer, str(problem))
 
 
 def as_problems(error: SourceError) -> list[Problem]:
-    """All problems with files, their places put into the messages."""
+    """Return all problems with files, their places in the messages."""
     return [as_problem(problem) for problem in error.problems]
 
 

@@ -1,111 +1,141 @@
-"""Whose keys hold the secrets: the daemon's own, which change, and those that services register."""
+"""The keys that hold the secrets: the daemon's own, which are rotated, and those that services register."""
 
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from aliciacfg import documents
-from aliciacfg.core.configurations import Configurations
-from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.announcements import Announcements
+from aliciacfg.core.commits import Commits
+from aliciacfg.core.loaded_files import LoadedFiles
+from aliciacfg.core.plan import ChangeContext
+from aliciacfg.core.reloads import Reloads
+from aliciacfg.core.restore import stored_entries
+from aliciacfg.core.state import State
+from aliciacfg.core.views import Views
 from aliciacfg.errors import NotFound, OperationError, SourceError
 from aliciacfg.model.records import Recipient
 from aliciacfg.sealing.boxes import Keyring, PublicKey, key_ids
 from aliciacfg.sealing.sealed_documents import reseal
 from aliciacfg.storage.store import Store
-from aliciacfg.storage.write_queue import WriteQueue
 
 
 class KeyRotation:
-    """Changes keys, and everything that is sealed with them."""
+    """Changes keys, and seals anew what is sealed with them."""
 
     def __init__(
         self,
-        configurations: Configurations,
         *,
+        state: State,
+        files: LoadedFiles,
+        commits: Commits,
+        views: Views,
+        announcements: Announcements,
+        reloads: Reloads,
         store: Store,
-        queue: WriteQueue,
         keyring: Keyring,
         clock: Callable[[], float],
     ) -> None:
-        """Take what it changes.
+        """Hold the parts.
 
         Args:
-            configurations: Hold the secrets.
-            store: Has them sealed.
-            queue: Commits what was sealed with the keys of before.
-            keyring: In use everywhere; becomes another one in place.
+            state: Has the configurations, whose sealed values may open or no longer open with other keys.
+            files: Hold sealed values too.
+            commits: Makes changes durable.
+            views: Renders secrets for the services' keys.
+            announcements: Replaces the retained messages that show secrets in another way.
+            reloads: Loads files whose sealed values may open now.
+            store: Has the sealed values.
+            keyring: Used by all parts; its keys are replaced in place.
             clock: Unix seconds.
         """
-        self._configurations = configurations
+        self._state = state
+        self._files = files
+        self._commits = commits
+        self._views = views
+        self._announcements = announcements
+        self._reloads = reloads
         self._store = store
-        self._queue = queue
         self._keyring = keyring
         self._clock = clock
 
     @property
     def published(self) -> dict[str, str]:
-        """What anyone may know of the key that seals now."""
+        """The public part of the key that seals now, for anyone."""
         return self._keyring.published
 
     async def used(self) -> set[str]:
-        """The ids of the keys that anything in the store or the files is sealed with.
+        """Return the ids of the keys that anything in the store or the files is sealed with.
 
         Raises:
             Unavailable: The store cannot be read.
         """
-        sources = self._configurations.sources
+        sources = self._files.sources
         files = [file for found in sources.environments.values() for file in found.files] if sources else []
         texts = (documents.encode([file.defaults, dict(file.services)]) for file in files)
         return await self._store.key_ids() | {key_id for text in texts for key_id in key_ids(text)}
 
-    def take(self, keyring: Keyring) -> None:
-        """The keys are others from now on; what is stored stays as it is."""
+    def apply(self, keyring: Keyring) -> None:
+        """Use other keys from now on; stored values stay sealed as they are."""
         self._keyring.take(keyring)
 
-    async def rekey(self, change: Callable[[], Keyring]) -> None:
-        """Change the keys, and seal everything that is stored anew with the one that seals then.
-
-        What did not open and does now is in use again.
+    async def rekey(self, context: ChangeContext, change: Callable[[], Keyring]) -> None:
+        """Change the keys, and seal all stored values anew with the key that seals then.
 
         Args:
-            change: Changes the key file, and says what the keys are; called in a thread.
+            context: The reason.
+            change: Changes the key file and returns its keys; called in a thread.
 
         Raises:
             KeyFileError: The file cannot be written; nothing changed.
             Unavailable: The store cannot write. The new key seals already, and the old ones open what they sealed.
         """
-        configurations = self._configurations
-        async with configurations.planning:
-            await self._queue.flush()
+        async with self._commits.change(context, exclusive=True) as plan:
+            await self._commits.flush()
             self._keyring.take(await asyncio.to_thread(change))
             await self._store.reseal(self._resealed)
-            await configurations.look_again()
-            await configurations.settle_announcements()
+            await self._reload_stored()
+            self._announcements.plan(plan)
         await self._store.scrub()
-        # What files are refused for is told where they are; the keys have changed all the same.
+        # Problems with files are reported where files are; the keys have changed all the same.
         with contextlib.suppress(SourceError, OperationError):
-            await configurations.reload()
+            await self._reloads.reload()
 
-    async def set_recipient(self, service: str, key: PublicKey | None, origin: ChangeContext) -> None:
-        """Seal a service's secrets to another key from now on, or to none; the bus is told at once.
+    async def set_recipient(self, service: str, key: PublicKey | None, context: ChangeContext) -> None:
+        """Seal a service's secrets to another key from now on, or to none, and publish its configuration so.
 
         Raises:
             NotFound: The service has no configuration anywhere.
             Unavailable: The store cannot write; nothing was changed.
         """
-        configurations = self._configurations
-        async with configurations.planning:
-            heads = configurations.state.all_heads()
-            if not any(known == service and entry.live for (_, known), entry in heads.items()):
+        # Exclusive: what is planned next is announced for the new key.
+        async with self._commits.change(context, exclusive=True) as plan:
+            heads = self._state.all_heads()
+            if not any(known.service == service and entry.live for known, entry in heads.items()):
                 raise NotFound(f"There is no configuration of {service}.")
-            plan = Plan(configurations.state)
+            # The announcement that follows is of what is committed.
+            await self._commits.flush()
             plan.recipients.append(Recipient(service, None if key is None else str(key)))
             detail = "none" if key is None else f"key {key.key_id}"
-            plan.audit.append(origin.done(self._clock(), service=service, detail=detail))
-            await configurations.submit(plan)
-            configurations.views.put(service, key)
-            configurations.show_anew(service)
-            await configurations.settle_announcements()
+            plan.audit.append(context.audit_entry(self._clock(), service=service, detail=detail))
+            self._announcements.plan(plan, views=self._views.with_recipient(service, key))
+
+    async def _reload_stored(self) -> None:
+        """Reload the stored records after the keys changed; some sealed values may open now, others no longer.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        heads = self._state.all_heads()
+        stored = stored_entries(await self._store.load(), self._keyring)
+        self._state.commit(
+            {
+                config_id: replace(entry, effective=heads[config_id].effective)
+                for config_id, entry in stored.items()
+                if config_id in heads
+            }
+        )
 
     def _resealed(self, document: bytes, environment: str, service: str) -> bytes:
         return reseal(document, self._keyring, service=service, environment=environment).document

@@ -121,7 +121,7 @@ class Announced:
 
 
 def announce_record(
-    outbox: Outbox, record: Record, *, shown: JsonObject, epoch: int, now: float, told: Announced | None = None
+    outbox: Outbox, record: Record, *, shown: JsonObject, epoch: int, now: float, announced: Announced | None = None
 ) -> Announcement:
     """The message that tells a service its configuration; by default what changed with its own revision.
 
@@ -131,9 +131,9 @@ def announce_record(
         shown: Its document as every reader may see it.
         epoch: Of the database.
         now: Unix seconds.
-        told: What the service is told of the change.
+        announced: The pointers that differ; by default those of the record.
     """
-    told = told or Announced(record.changed, record.restart_required)
+    announced = announced or Announced(record.changed, record.restart_required)
     message = UpdateMessage(
         message_id=str(uuid.uuid4()),
         timestamp=now,
@@ -145,7 +145,7 @@ def announce_record(
         epoch=epoch,
         checksum=record.checksum,
         config=shown,
-        changed=told.changed,
-        restart_required=told.restart_required,
+        changed=announced.changed,
+        restart_required=announced.restart_required,
     )
     return outbox.create(service_subject(record.service), documents.encode(message))

@@ -1,9 +1,12 @@
-"""A planned write, and why it happens."""
+"""A planned write, and the reason for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aliciacfg.core.state import Entry, Key, State
+from aliciacfg.core.state import Entry, State
+from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import (
     AdoptedSchema,
     Announcement,
@@ -16,17 +19,20 @@ from aliciacfg.model.records import (
     Write,
 )
 
+Problems = dict[str, tuple[Problem, ...]]
+"""Problems by service; the empty name holds those of an environment's files."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeContext:
-    """Why a change happens.
+    """Who changes something, through what, and why.
 
     Attributes:
-        author: Who caused it.
-        cause: What kind of event it was.
-        comment: What the author said about it.
-        operation: What was asked for.
-        where: Where it came in, as in ``records.AuditEntry``.
+        author: The name of the caller, or of the part of the daemon that caused the change.
+        cause: The kind of event, as the history shows it.
+        comment: The author's comment.
+        operation: The operation that was requested.
+        where: The way it came in, as in ``records.AuditEntry``.
     """
 
     author: str
@@ -35,7 +41,7 @@ class ChangeContext:
     operation: str = "reload"
     where: str = "files"
 
-    def done(
+    def audit_entry(
         self,
         timestamp: float,
         *,
@@ -45,7 +51,7 @@ class ChangeContext:
         after: int | None = None,
         detail: str | None = None,
     ) -> AuditEntry:
-        """The audit's entry about it; arguments as in ``records.AuditEntry``."""
+        """Return the audit entry about a change that was made; arguments as in ``records.AuditEntry``."""
         return AuditEntry(
             timestamp=timestamp,
             who=self.author,
@@ -62,28 +68,34 @@ class ChangeContext:
 
 @dataclass(slots=True)
 class Plan:
-    """A write and what it makes of the state.
+    """A write, and the entries that are in memory once it is durable.
 
     Attributes:
-        state: What it is made on.
-        generation: Of ``state`` when it was begun; a plan that outlived it cannot be carried out.
+        state: The state that the plan builds on.
+        context: The reason for it.
+        generation: The generation of ``state`` at the beginning of the plan; a plan that outlived it is refused.
         entries: The entries after the write.
         records: The revisions to append.
+        redacted: The redacted document of each new revision, without ``version``: rendered once, for its announcement
+            and for the answer to its author.
         overlays: The overlays to replace or drop.
-        announcements: What the bus has to be told.
-        schemas: The schemas that serve from now on.
+        announcements: The messages that the bus has to hold.
+        schemas: The schemas that are in force from now on.
         resealed: Revisions of which more is sealed than before.
         recipients: The keys that services' secrets are sealed to from now on.
         tokens: Tokens that are new or changed.
-        audit: What was done.
+        audit: The audit entries.
         meta: Names and values for the store's own table.
-        activates: The environment that is active from now on, if it is another one.
+        activates: The environment that becomes the active one, if another one does.
+        on_commit: Called in order when the write is durable, before any listener of the commits.
     """
 
     state: State
+    context: ChangeContext
     generation: int = field(init=False)
-    entries: dict[Key, Entry] = field(default_factory=dict[Key, Entry])
+    entries: dict[ConfigId, Entry] = field(default_factory=dict[ConfigId, Entry])
     records: list[Record] = field(default_factory=list[Record])
+    redacted: dict[ConfigId, JsonObject] = field(default_factory=dict[ConfigId, JsonObject])
     overlays: list[Overlay] = field(default_factory=list[Overlay])
     announcements: list[Announcement] = field(default_factory=list[Announcement])
     schemas: list[AdoptedSchema] = field(default_factory=list[AdoptedSchema])
@@ -93,17 +105,22 @@ class Plan:
     audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
     meta: dict[str, str] = field(default_factory=dict[str, str])
     activates: str | None = None
+    on_commit: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
     def __post_init__(self) -> None:
         self.generation = self.state.generation
 
-    def head(self, key: Key) -> Entry:
-        """What the next change of a configuration builds on: what this plan made of it, or else its head."""
-        return self.entries.get(key) or self.state.head(key)
+    def head(self, config_id: ConfigId) -> Entry:
+        """Return the entry that the next change of a configuration builds on: this plan's own, or else its head."""
+        return self.entries.get(config_id) or self.state.head(config_id)
+
+    def announces(self, config_id: ConfigId) -> bool:
+        """Return whether the bus holds this configuration: its environment is the active one."""
+        return config_id.environment == self.state.active
 
     @property
     def write(self) -> Write:
-        """What goes into the store."""
+        """The content for the store."""
         return Write(
             records=tuple(self.records),
             overlays=tuple(self.overlays),
@@ -115,12 +132,3 @@ class Plan:
             audit=tuple(self.audit),
             meta=tuple(self.meta.items()),
         )
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return self.write == Write()
-
-
-Problems = dict[str, tuple[Problem, ...]]
-"""Problems by service; "" are those of an environment's files."""

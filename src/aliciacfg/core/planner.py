@@ -1,6 +1,6 @@
 """From a wanted change to what has to be written: revisions, overlays, announcements.
 
-Nothing here waits or has an effect; ``configurations.Configurations`` carries plans out.
+A planner waits for nothing and has no effect but on the plan; ``commits.Commits`` carries plans out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,18 +11,26 @@ from aliciacfg import documents
 from aliciacfg.core.composer import Composer, Effective
 from aliciacfg.core.outbox import Announced, Outbox, announce_record, service_subject
 from aliciacfg.core.plan import ChangeContext, Plan
-from aliciacfg.core.state import Entry, Key
+from aliciacfg.core.state import Entry
+from aliciacfg.core.views import Views
 from aliciacfg.documents import Bump, Change, JsonObject
 from aliciacfg.errors import Incompatible, Problem, ValidationFailed
 from aliciacfg.model import versions
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record
-from aliciacfg.sealing.boxes import REDACTED, Keyring
-from aliciacfg.sealing.sealed_documents import open_record, redact, redact_record, seal_document
+from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.sealing.sealed_documents import open_record, redact, seal_further
+from aliciacfg.sources.layers import Sources
 from aliciacfg.storage.hash_chain import Chain
 
 
 class Planner:
-    """Plans revisions of one moment's files; the epoch and the keys are the database's."""
+    """Plans revisions on the files of one moment.
+
+    Attributes:
+        composer: Composes configurations from these files.
+    """
 
     def __init__(
         self,
@@ -30,98 +38,95 @@ class Planner:
         composer: Composer,
         keyring: Keyring,
         chain: Chain,
-        show: Callable[[Record], JsonObject],
+        views: Views,
         outbox: Outbox,
-        epoch: int,
         clock: Callable[[], float],
     ) -> None:
         self.composer = composer
         self._keyring = keyring
         self._chain = chain
-        self._show = show
+        self._views = views
         self._outbox = outbox
-        self._epoch = epoch
         self._clock = clock
 
     def change(
         self,
         plan: Plan,
-        key: Key,
+        config_id: ConfigId,
         *,
         effective: Effective,
         overlay: JsonObject | None,
-        origin: ChangeContext,
-        announce: bool,
+        context: ChangeContext | None = None,
         refuse_breaking: bool = False,
         reseal: bool = False,
     ) -> Entry:
-        """Add to a plan what makes ``effective`` the configuration of ``key``; to nothing, if it is refused.
+        """Add to a plan what makes ``effective`` the content of a configuration; add nothing if that is refused.
 
         Args:
-            plan: Is added to.
-            key: Which configuration.
-            effective: What it shall be.
-            overlay: The overlay that makes it so, secrets in the open; None for none.
-            origin: Why.
-            announce: The environment is the active one.
-            refuse_breaking: Hold what the service's ``compatibility`` asks for.
-            reseal: Write the overlay even if it is the same: more of it is secret now.
+            plan: The plan.
+            config_id: The configuration.
+            effective: Its wanted content.
+            overlay: The overlay that yields it, secrets in plain text; None for none.
+            context: The reason, if it is another one than the plan's.
+            refuse_breaking: Hold the change to the service's ``compatibility``.
+            reseal: Write the overlay even if it is the same, because more of it is secret now.
 
         Returns:
-            The entry after the plan; with the same record where the effective configuration does not differ.
+            The entry after the plan; it has the same record where the effective configuration does not differ.
 
         Raises:
-            ValidationFailed: The version asked for is below what the change needs.
-            Incompatible: It would break readers; names each key.
+            ValidationFailed: The requested version is below the one that the change needs.
+            Incompatible: The change would break readers; lists each key.
         """
-        entry = plan.head(key)
+        context = context or plan.context
+        entry = plan.head(config_id)
         record = entry.live
+        boxes: dict[str, str] = {}
         if record is None or record.checksum != effective.checksum:
-            record = self._record(key, entry, effective, origin, refuse_breaking=refuse_breaking)
-            self._append(plan, entry, record, origin)
-            if announce:
-                self.tell(plan, record)
+            boxes = self._boxes(config_id, effective.secrets)
+            record = self._record(config_id, entry, effective, boxes, context, refuse_breaking=refuse_breaking)
+            self._append(plan, entry, record, context)
+            shown = plan.redacted[config_id] = redact(effective.document, effective.secrets)
+            if plan.announces(config_id):
+                self._announce(plan, record, self._views.public_of(record, shown))
         origins = _origins(entry, overlay, record.revision)
         if not _same_overlay(entry.overlay, overlay) or (reseal and overlay is not None):
-            plan.overlays.append(self._overlay(key, overlay, origins, effective.secrets))
-        after = plan.entries[key] = Entry(record, overlay, effective, origins)
+            plan.overlays.append(self._overlay(config_id, overlay, origins, effective.secrets, boxes))
+        after = plan.entries[config_id] = Entry(record, overlay, effective, origins)
         return after
 
-    def replace_overlay(self, plan: Plan, key: Key, overlay: JsonObject) -> None:
+    def replace_overlay(self, plan: Plan, config_id: ConfigId, overlay: JsonObject) -> None:
         """Add to a plan another overlay of a configuration that cannot be composed now; its revision stays."""
-        entry = plan.head(key)
+        entry = plan.head(config_id)
         origins = _origins(entry, overlay, entry.record.revision if entry.record else 0)
         # By value: a migration moves secrets to other places.
         values = set(self.secrets(entry).values())
         kept = {pointer: value for pointer, value in documents.walk_strings(overlay) if value in values}
-        secrets = kept | self.composer.sources.schema(key[1]).secrets(overlay)
-        plan.overlays.append(self._overlay(key, overlay, origins, secrets))
-        plan.entries[key] = Entry(entry.record, overlay, entry.effective, origins)
+        secrets = kept | self.composer.sources.schema(config_id.service).secrets(overlay)
+        plan.overlays.append(self._overlay(config_id, overlay, origins, secrets, {}))
+        plan.entries[config_id] = Entry(entry.record, overlay, entry.effective, origins)
 
-    def announce(self, plan: Plan, record: Record, *, before: JsonObject) -> Announced:
-        """Add to a plan what tells a service a configuration that is not new, after another one.
+    def announce_again(self, plan: Plan, record: Record) -> None:
+        """Add to a plan the announcement of a revision that readers see in another way than before."""
+        self._announce(plan, record, self._views.public(record))
+
+    def announce_switch(self, plan: Plan, record: Record, *, before: JsonObject) -> Announced:
+        """Add to a plan the announcement of a revision that a service gets after another configuration.
 
         Args:
-            plan: Is added to.
-            record: The configuration.
-            before: The document that the service had, secrets in the open; empty if it had none.
+            plan: The plan.
+            record: The revision.
+            before: The document that the service had, secrets in plain text; empty if it had none.
         """
-        after = self.document(plan.head((record.environment, record.service)))
+        config_id = ConfigId(record.environment, record.service)
+        after = self.document(plan.head(config_id))
         changed = [change.pointer for change in documents.changes(before, after)]
-        told = Announced(changed, self._restart_required(record.service, changed) if before else [])
-        self.tell(plan, record, told)
-        return told
-
-    def tell(self, plan: Plan, record: Record, told: Announced | None = None) -> None:
-        """Add to a plan what tells a service its configuration; arguments as for ``announce_record``."""
-        shown = self._show(record)
-        now = self._clock()
-        plan.announcements.append(
-            announce_record(self._outbox, record, shown=shown, epoch=self._epoch, now=now, told=told)
-        )
+        announced = Announced(changed, self._restart_required(record.service, changed) if before else [])
+        self._announce(plan, record, self._views.public(record), announced)
+        return announced
 
     def secrets(self, entry: Entry) -> dict[str, str]:
-        """What a configuration holds as secrets, as far as they open; a schema that unmarks one does not free it."""
+        """Return the secrets of a configuration that open, by pointer, also those that the schema marks no longer."""
         if entry.effective is not None:
             return entry.effective.secrets
         if entry.live is None:
@@ -129,44 +134,52 @@ class Planner:
         return open_record(entry.live, self._keyring).secrets
 
     def document(self, entry: Entry) -> JsonObject:
-        """What a configuration holds, without ``version``, secrets in the open where they open."""
+        """Return the content of a configuration without ``version``, secrets in plain text where they open."""
         if entry.effective is not None:
             return entry.effective.document
         return {} if entry.live is None else open_record(entry.live, self._keyring).readable
 
-    def tombstone(self, plan: Plan, key: Key, *, origin: ChangeContext, announce: bool) -> Entry:
-        """Add to a plan what ends a configuration: its revision counter stays, its retained message goes."""
-        environment, service = key
-        entry = plan.head(key)
+    def tombstone(self, plan: Plan, config_id: ConfigId, *, context: ChangeContext | None = None) -> Entry:
+        """Add to a plan the end of a configuration: its revision counter stays, its retained message is cleared."""
+        environment, service = config_id
+        context = context or plan.context
+        entry = plan.head(config_id)
         record = Record(
             environment=environment,
             service=service,
             revision=(entry.record.revision if entry.record else 0) + 1,
             version=entry.record.version if entry.record else versions.FIRST,
             timestamp=self._clock(),
-            author=origin.author,
-            cause=origin.cause,
+            author=context.author,
+            cause=context.cause,
             checksum="",
             digest=self._chain.digest({}, service=service, environment=environment),
             config=b"{}",
             changed=[""],
             restart_required=[],
             breaking=True,
-            comment=origin.comment,
+            comment=context.comment,
             deleted=True,
         )
-        self._append(plan, entry, record, origin)
+        self._append(plan, entry, record, context)
         if entry.overlay is not None:
             plan.overlays.append(Overlay(environment, service, None))
-        if announce:
+        if plan.announces(config_id):
             plan.announcements.append(self._outbox.create(service_subject(service), b""))
-        plan.entries[key] = Entry(record)
-        return plan.entries[key]
+        plan.entries[config_id] = Entry(record)
+        return plan.entries[config_id]
 
-    def _append(self, plan: Plan, before: Entry, record: Record, origin: ChangeContext) -> None:
+    def _announce(self, plan: Plan, record: Record, shown: JsonObject, announced: Announced | None = None) -> None:
+        plan.announcements.append(
+            announce_record(
+                self._outbox, record, shown=shown, epoch=plan.state.epoch, now=self._clock(), announced=announced
+            )
+        )
+
+    def _append(self, plan: Plan, before: Entry, record: Record, context: ChangeContext) -> None:
         plan.records.append(record)
         plan.audit.append(
-            origin.done(
+            context.audit_entry(
                 record.timestamp,
                 environment=record.environment,
                 service=record.service,
@@ -176,11 +189,17 @@ class Planner:
         )
 
     def _record(
-        self, key: Key, entry: Entry, effective: Effective, origin: ChangeContext, *, refuse_breaking: bool
+        self,
+        config_id: ConfigId,
+        entry: Entry,
+        effective: Effective,
+        boxes: Mapping[str, str],
+        context: ChangeContext,
+        *,
+        refuse_breaking: bool,
     ) -> Record:
-        environment, service = key
-        previous = entry.record
-        live = entry.live
+        environment, service = config_id
+        previous, live = entry.record, entry.live
         old = self.document(entry)
         changes = list(documents.changes(old, effective.document))
         version, problem = effective.requested_version or versions.FIRST, None
@@ -192,7 +211,6 @@ class Planner:
         if problem is not None:
             raise ValidationFailed(f"The version asked for {service} is too low", [problem])
         changed = [change.pointer for change in changes]
-        document = self._sealed(key, effective.document, effective.secrets)
         content: JsonObject = {**effective.document, "version": version}
         return Record(
             environment=environment,
@@ -200,29 +218,42 @@ class Planner:
             revision=(previous.revision if previous else 0) + 1,
             version=version,
             timestamp=self._clock(),
-            author=origin.author,
-            cause=origin.cause,
+            author=context.author,
+            cause=context.cause,
             checksum=effective.checksum,
             digest=self._chain.digest(content, service=service, environment=environment),
-            config=documents.canonical({**document, "version": version}),
+            config=documents.canonical(documents.replace_strings(content, boxes)),
             changed=changed,
             restart_required=self._restart_required(service, changed) if live else [],
             breaking=live is not None and any(change.bump == "major" for change in changes),
-            comment=origin.comment,
+            comment=context.comment,
         )
 
     def _overlay(
-        self, key: Key, overlay: JsonObject | None, origins: dict[str, int], secrets: Mapping[str, str]
+        self,
+        config_id: ConfigId,
+        overlay: JsonObject | None,
+        origins: dict[str, int],
+        secrets: Mapping[str, str],
+        boxes: Mapping[str, str],
     ) -> Overlay:
-        environment, service = key
+        """Return an overlay as it is stored; a secret that is in ``boxes`` is not sealed a second time."""
         if overlay is None:
-            return Overlay(environment, service, None)
-        sealed = self._sealed(key, overlay, secrets)
-        return Overlay(environment, service, documents.canonical(sealed), origins)
+            return Overlay(config_id.environment, config_id.service, None)
+        held = {pointer: value for pointer, value in secrets.items() if documents.find(overlay, pointer) == value}
+        missing = {pointer: value for pointer, value in held.items() if pointer not in boxes}
+        known = {pointer: boxes[pointer] for pointer in held if pointer in boxes}
+        sealed = documents.replace_strings(overlay, known | self._boxes(config_id, missing))
+        return Overlay(config_id.environment, config_id.service, documents.canonical(sealed), origins)
 
-    def _sealed(self, key: Key, document: JsonObject, secrets: Mapping[str, str]) -> JsonObject:
-        environment, service = key
-        return seal_document(document, secrets, self._keyring, service=service, environment=environment)
+    def _boxes(self, config_id: ConfigId, secrets: Mapping[str, str]) -> dict[str, str]:
+        """Seal secrets to their places with the daemon's key."""
+        return {
+            pointer: self._keyring.seal(
+                value, service=config_id.service, environment=config_id.environment, pointer=pointer
+            )
+            for pointer, value in secrets.items()
+        }
 
     def _restart_required(self, service: str, pointers: list[str]) -> list[str]:
         return self.composer.sources.schema(service).restart_required(pointers)
@@ -230,7 +261,7 @@ class Planner:
     def _check_compatible(
         self, service: str, old: JsonObject, new: JsonObject, changes: Sequence[Change], version: str
     ) -> None:
-        """Refuse what readers of the old configuration may not survive.
+        """Refuse a change that readers of the old configuration may not survive.
 
         Raises:
             Incompatible: With each key that would disappear or change its type.
@@ -245,27 +276,44 @@ class Planner:
         )
 
 
-def difference(before: Entry, after: Entry) -> list[JsonObject]:
-    """RFC 6902 operations between two redacted configurations; a changed secret shows as replaced by ``***``."""
-    old, new = _shown(before), _shown(after)
-    if before.effective is None or after.effective is None:
-        return documents.json_patch(old, new)
-    known = before.effective.secrets
-    other = [pointer for pointer, value in after.effective.secrets.items() if known.get(pointer, value) != value]
-    return [
-        *documents.json_patch(old, new),
-        *({"op": "replace", "path": pointer, "value": REDACTED} for pointer in other),
-    ]
+class PlannerFactory:
+    """Makes composers and planners for files that were just read; the keys are the daemon's."""
 
+    def __init__(
+        self,
+        *,
+        keyring: Keyring,
+        chain: Chain,
+        views: Views,
+        outbox: Outbox,
+        clock: Callable[[], float],
+        max_config_bytes: int,
+    ) -> None:
+        self._keyring = keyring
+        self._chain = chain
+        self._views = views
+        self._outbox = outbox
+        self._clock = clock
+        self._max_config_bytes = max_config_bytes
 
-def _shown(entry: Entry) -> JsonObject:
-    if entry.effective is not None:
-        return redact(entry.effective.document, entry.effective.secrets)
-    if entry.live is None:
-        return {}
-    document = redact_record(entry.live)
-    document.pop("version", None)
-    return document
+    def composer(self, sources: Sources) -> Composer:
+        """Return what composes configurations from files."""
+        return Composer(sources, self._keyring, max_bytes=self._max_config_bytes)
+
+    def planner(self, sources: Sources) -> Planner:
+        """Return what plans changes on files."""
+        return Planner(
+            composer=self.composer(sources),
+            keyring=self._keyring,
+            chain=self._chain,
+            views=self._views,
+            outbox=self._outbox,
+            clock=self._clock,
+        )
+
+    def seal_further(self, record: Record, schema: ServiceSchema) -> Record | None:
+        """Return a revision with all sealed that a schema marks as secret; None if it is so already."""
+        return seal_further(record, schema, self._keyring)
 
 
 def _breakage(old: JsonObject, new: JsonObject, pointer: str) -> str:
@@ -277,7 +325,7 @@ def _breakage(old: JsonObject, new: JsonObject, pointer: str) -> str:
 
 
 def _origins(entry: Entry, overlay: JsonObject | None, revision: int) -> dict[str, int]:
-    """Which revision brought each leaf of an overlay: the one before that had it so, else this one."""
+    """Return the revision that introduced each leaf of an overlay: an earlier one that had it so, or this one."""
     if overlay is None:
         return {}
     before = dict(documents.leaves(entry.overlay or {}))

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 
 from aliciacfg import documents
 from aliciacfg.core.composer import Composer, Effective
-from aliciacfg.core.state import Entry, Key
+from aliciacfg.core.state import Entry
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import InvalidRequest, OperationError, Problem, SourceProblem
 from aliciacfg.model import versions
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.schemas import migrations
 from aliciacfg.schemas.migrations import MigrationFile
 from aliciacfg.schemas.service_schema import ServiceSchema, schema_problems
 from aliciacfg.sources.layers import Sources
 
-Heads = Mapping[Key, Entry]
+Heads = Mapping[ConfigId, Entry]
 
 
 @dataclass(frozen=True, slots=True)

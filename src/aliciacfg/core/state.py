@@ -1,26 +1,25 @@
-"""What the daemon knows in memory: what is committed, and what waits for the disk on top of it."""
+"""The in-memory state of a home: its configurations, its active environment, its epoch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aliciacfg.core.composer import Effective
 from aliciacfg.documents import JsonObject
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record
 from aliciacfg.sealing.sealed_documents import sealed_pointers
-
-Key = tuple[str, str]
-"""(environment, service)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One configuration.
+    """The state of one configuration.
 
     Attributes:
         record: Its newest revision; None before the first.
-        overlay: What was changed at run time, secrets in the open; None where nothing was.
-        effective: What ``record`` holds, secrets in the open; None where it is deleted or cannot be composed.
-        origins: The revision that brought each leaf of ``overlay``, by JSON Pointer.
+        overlay: The changes made at run time, secrets in plain text; None where there are none.
+        effective: The content of ``record`` as it was composed, secrets in plain text; None where the configuration is
+            deleted or cannot be composed.
+        origins: The revision that introduced each leaf of ``overlay``, by JSON Pointer.
     """
 
     record: Record | None = None
@@ -35,7 +34,7 @@ class Entry:
 
     @property
     def undecryptable(self) -> bool:
-        """Whether what was changed at run time does not open, so that nothing can be composed with it."""
+        """Whether the overlay holds sealed values that do not open, so that nothing can be composed with it."""
         return bool(sealed_pointers(self.overlay or {}))
 
     @property
@@ -48,67 +47,74 @@ NOTHING = Entry()
 
 
 class State:
-    """Entries by key; writers plan on the head, readers see what is committed.
+    """Committed entries, and the pending head of each configuration that a write waits for.
+
+    Writers plan on the heads; readers see committed entries only.
 
     Attributes:
-        generation: Raised whenever heads are given up: a plan made before builds on what never was.
+        active: The name of the active environment.
+        epoch: Raised when the database went back, for example to a backup.
+        generation: Raised when pending heads are given up: a plan that was made before builds on revisions that never
+            came to be.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, committed: Mapping[ConfigId, Entry] | None = None, *, active: str = "", epoch: int = 1) -> None:
+        self.active = active
+        self.epoch = epoch
         self.generation = 0
-        self._committed: dict[Key, Entry] = {}
-        self._pending: dict[Key, Entry] = {}
+        self._committed = dict(committed or {})
+        self._pending: dict[ConfigId, Entry] = {}
 
-    def committed(self, key: Key) -> Entry:
-        """What is durable."""
-        return self._committed.get(key, NOTHING)
+    def committed(self, config_id: ConfigId) -> Entry:
+        """Return the durable entry of a configuration."""
+        return self._committed.get(config_id, NOTHING)
 
-    def head(self, key: Key) -> Entry:
-        """What will be durable once every waiting write is."""
-        return self._pending.get(key) or self._committed.get(key, NOTHING)
+    def head(self, config_id: ConfigId) -> Entry:
+        """Return the entry that is durable once every pending write is."""
+        return self._pending.get(config_id) or self._committed.get(config_id, NOTHING)
 
-    def is_pending(self, key: Key) -> bool:
-        """Whether a write on this configuration waits for the disk."""
-        return key in self._pending
+    def is_pending(self, config_id: ConfigId) -> bool:
+        """Return whether a write on this configuration waits for the disk."""
+        return config_id in self._pending
 
-    def plan(self, entries: Mapping[Key, Entry]) -> None:
-        """Put entries on the head: their write was submitted."""
+    def plan(self, entries: Mapping[ConfigId, Entry]) -> None:
+        """Make entries the pending heads: their write was submitted."""
         self._pending.update(entries)
 
-    def commit(self, entries: Mapping[Key, Entry]) -> None:
-        """Their write is durable."""
-        for key, entry in entries.items():
-            self._committed[key] = entry
-            if self._pending.get(key) is entry:
-                del self._pending[key]
+    def commit(self, entries: Mapping[ConfigId, Entry]) -> None:
+        """Make entries the committed ones: their write is durable."""
+        for config_id, entry in entries.items():
+            self._committed[config_id] = entry
+            if self._pending.get(config_id) is entry:
+                del self._pending[config_id]
 
-    def refresh(self, entries: Mapping[Key, Entry]) -> None:
-        """Entries whose record is the committed one: what it holds was composed anew, and nothing was written."""
-        for key, entry in entries.items():
-            if not self.is_pending(key) and self._committed.get(key, NOTHING).record is entry.record:
-                self._committed[key] = entry
+    def refresh(self, entries: Mapping[ConfigId, Entry]) -> None:
+        """Replace entries whose record is still the committed one: only what is known about its content is new."""
+        for config_id, entry in entries.items():
+            if not self.is_pending(config_id) and self.committed(config_id).record is entry.record:
+                self._committed[config_id] = entry
 
     def abort(self) -> None:
-        """The waiting writes failed, all of them."""
+        """Drop all pending heads: their writes failed."""
         self.generation += 1
         self._pending.clear()
 
     def heads(self, environment: str) -> Iterator[tuple[str, Entry]]:
-        """Every service of an environment with its head, by name."""
-        names = {service for known, service in (*self._committed, *self._pending) if known == environment}
+        """Yield every service of an environment with its head, by name."""
+        names = {known.service for known in (*self._committed, *self._pending) if known.environment == environment}
         for service in sorted(names):
-            yield service, self.head((environment, service))
+            yield service, self.head(ConfigId(environment, service))
 
-    def all_heads(self) -> dict[Key, Entry]:
-        """Every configuration with its head."""
+    def all_heads(self) -> dict[ConfigId, Entry]:
+        """Return every configuration with its head."""
         return {**self._committed, **self._pending}
 
     def live(self, environment: str) -> Iterator[tuple[str, Record]]:
-        """The committed configurations of an environment that exist, by name."""
-        for (known, service), entry in sorted(self._committed.items(), key=lambda item: item[0]):
-            if known == environment and entry.live is not None:
-                yield service, entry.live
+        """Yield the committed configurations of an environment that exist, by name of the service."""
+        for known, entry in sorted(self._committed.items(), key=lambda item: item[0]):
+            if known.environment == environment and entry.live is not None:
+                yield known.service, entry.live
 
     def count(self, environment: str) -> int:
-        """How many configurations of an environment exist."""
-        return sum(1 for (known, _), entry in self._committed.items() if known == environment and entry.live)
+        """Count the configurations of an environment that exist."""
+        return sum(1 for known, entry in self._committed.items() if known.environment == environment and entry.live)

@@ -1,59 +1,88 @@
-"""What readers get of a configuration's secrets.
+"""Who sees what of a configuration: redacted, sealed to the service's key, or in plain text.
 
-Sealed to the service's own key where it has registered one, else ``***``. A sealed secret is the same text whenever it
-is asked for, as long as revision and key stay: so a writer can send it back to keep it, and a reader sees no change
-where there is none.
+Secrets are sealed to the key that the service registered, otherwise they show as ``***``. A sealed secret is the same
+text as long as revision and key stay, so that a writer can send it back to keep it, and a reader sees no change where
+there is none.
 """
 
+import hashlib
 from collections.abc import Mapping
 
 from aliciacfg import documents
+from aliciacfg.api.answers import ConfigAnswer
+from aliciacfg.api.encoding import Answer
+from aliciacfg.core.plan import Plan
+from aliciacfg.core.state import Entry, State
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import Record
-from aliciacfg.sealing.boxes import Keyring, PublicKey
+from aliciacfg.sealing.boxes import REDACTED, Keyring, PublicKey
 from aliciacfg.sealing.sealed_documents import open_record, redact, redact_record
 
 
 class Views:
-    """Shows configurations to readers."""
+    """Renders configurations for readers; register ``on_commit`` with ``Commits`` before whatever renders."""
 
-    def __init__(self, keyring: Keyring, recipients: Mapping[str, PublicKey]) -> None:
-        """Take the keys.
+    def __init__(self, keyring: Keyring, state: State, recipients: Mapping[str, PublicKey]) -> None:
+        """Hold the keys.
 
         Args:
-            keyring: Opens what is stored.
+            keyring: Opens stored secrets.
+            state: Has the epoch.
             recipients: The key of each service that has registered one.
         """
         self._keyring = keyring
+        self._state = state
         self._recipients = dict(recipients)
 
-    def recipient(self, service: str) -> PublicKey | None:
-        """The key that a service's secrets are sealed to."""
-        return self._recipients.get(service)
+    def on_commit(self, plan: Plan) -> None:
+        """Apply the recipient keys that a plan sets."""
+        for item in plan.recipients:
+            if item.public_key is None:
+                self._recipients.pop(item.service, None)
+            else:
+                self._recipients[item.service] = PublicKey.parse(item.public_key)
 
-    def put(self, service: str, key: PublicKey | None) -> None:
-        """A service's key is another one from now on, or none."""
-        if key is None:
-            self._recipients.pop(service, None)
-        else:
-            self._recipients[service] = key
+    def with_recipient(self, service: str, key: PublicKey | None) -> "Views":
+        """Return views in which a service has another key, or none: for planning what is announced then."""
+        recipients = {known: other for known, other in self._recipients.items() if known != service}
+        return Views(self._keyring, self._state, recipients if key is None else {**recipients, service: key})
 
-    def shown(self, record: Record) -> JsonObject:
-        """The document of a revision as every reader may see it, ``version`` included."""
-        document = redact_record(record)
-        boxes = self._boxes(record)
-        if not boxes:
-            return document
-        return documents.replace_strings(document, boxes)
+    def public(self, record: Record) -> JsonObject:
+        """Return the document of a revision as every reader may see it, ``version`` included."""
+        return self._sealed_to_service(record, redact_record(record))
 
-    def opened(self, record: Record) -> JsonObject:
-        """The document of a revision with its secrets in the open, ``version`` included."""
+    def public_of(self, record: Record, redacted_document: JsonObject) -> JsonObject:
+        """Return the same as ``public`` for a revision whose redacted document, without ``version``, is at hand."""
+        return self._sealed_to_service(record, {**redacted_document, "version": record.version})
+
+    def plain(self, record: Record) -> JsonObject:
+        """Return the document of a revision with its secrets in plain text, ``version`` included."""
         return {**open_record(record, self._keyring).readable, "version": record.version}
 
-    def kept(self, config: JsonObject, record: Record | None) -> JsonObject:
-        """A copy of what a writer sends in which each box that it was given says ``***``, as it would have without.
+    def encoded(self, record: Record) -> bytes:
+        """Encode the answer to ``get`` for one revision, without ``status`` and ``request_id``."""
+        return documents.encode(self._config_answer(record, self.public(record)))
 
-        Only in its place, or in that of another item of the same array: anywhere else it is no secret to be kept.
+    def plaintext_answer(self, record: Record) -> Answer:
+        """Return the answer to ``get`` with secrets in plain text; its ETag differs from that of ``encoded``."""
+        return Answer(documents.encode(self._config_answer(record, self.plain(record))), self.etags(record)[1])
+
+    def etag(self, record: Record) -> str:
+        """Return an opaque tag that covers environment, epoch, revision and how readers see the secrets."""
+        key = self._recipients.get(record.service)
+        reader = "redacted" if key is None else key.key_id
+        text = f"{record.environment}/{record.service}/{self._state.epoch}/{record.revision}/{record.checksum}/{reader}"
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def etags(self, record: Record) -> tuple[str, str]:
+        """Return the ETags of the public view of a revision and of the one in plain text."""
+        etag = self.etag(record)
+        return etag, f"{etag}o"
+
+    def kept(self, config: JsonObject, record: Record | None) -> JsonObject:
+        """Return a copy of a written document in which each box that the writer was given is ``***`` again.
+
+        A box counts only in its place, or in that of another item of the same array: elsewhere it keeps no secret.
         """
         boxes = {} if record is None else self._boxes(record)
         if not boxes:
@@ -62,8 +91,24 @@ class Views:
         same = [pointer for pointer, value in documents.walk_strings(config) if places.get(value) == _place(pointer)]
         return redact(config, same)
 
+    def _sealed_to_service(self, record: Record, document: JsonObject) -> JsonObject:
+        boxes = self._boxes(record)
+        return documents.replace_strings(document, boxes) if boxes else document
+
+    def _config_answer(self, record: Record, config: JsonObject) -> ConfigAnswer:
+        return ConfigAnswer(
+            service=record.service,
+            config=config,
+            version=record.version,
+            last_updated=record.timestamp,
+            environment=record.environment,
+            revision=record.revision,
+            epoch=self._state.epoch,
+            checksum=record.checksum,
+        )
+
     def _boxes(self, record: Record) -> dict[str, str]:
-        """Each secret of a revision that opens, sealed to the service."""
+        """Seal each secret of a revision that opens to the service's key; JSON Pointers to boxes."""
         key = self._recipients.get(record.service)
         if key is None or record.deleted:
             return {}
@@ -80,6 +125,27 @@ class Views:
         }
 
 
+def difference(before: Entry, after: Entry) -> list[JsonObject]:
+    """Return RFC 6902 operations between two redacted configurations; a changed secret is replaced by ``***``."""
+    old, new = _redacted(before), _redacted(after)
+    operations = documents.json_patch(old, new)
+    if before.effective is None or after.effective is None:
+        return operations
+    known = before.effective.secrets
+    other = [pointer for pointer, value in after.effective.secrets.items() if known.get(pointer, value) != value]
+    return [*operations, *({"op": "replace", "path": pointer, "value": REDACTED} for pointer in other)]
+
+
+def _redacted(entry: Entry) -> JsonObject:
+    if entry.effective is not None:
+        return redact(entry.effective.document, entry.effective.secrets)
+    if entry.live is None:
+        return {}
+    document = redact_record(entry.live)
+    document.pop("version", None)
+    return document
+
+
 def _place(pointer: str) -> tuple[str, ...]:
-    """A pointer whatever the number of an item."""
+    """Return the tokens of a pointer with every array index as ``*``."""
     return tuple("*" if token.isdecimal() else token for token in documents.parse_pointer(pointer))

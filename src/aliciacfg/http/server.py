@@ -255,7 +255,7 @@ class HttpAdapter:
 
     def _within(self, handler: _Handler, operation: str = OTHER) -> _Handler:
         """A handler within the boundary; its requests are counted as those of an operation."""
-        meter = self._service.metrics.meter(operation, "http")
+        meter = self._service.health.metrics.meter(operation, "http")
 
         async def handle(request: web.Request) -> web.Response:
             transport = request.transport
@@ -331,7 +331,7 @@ class HttpAdapter:
 
     def _get(self, otherwise: _Handler) -> _Handler:
         """The short path of a plain read from a known host, where nothing can fail: name, ready bytes, send."""
-        meter = self._service.metrics.meter("get", "http")
+        meter = self._service.health.metrics.meter("get", "http")
 
         async def handle(request: web.Request) -> web.Response:
             started = perf_counter()
@@ -554,13 +554,13 @@ class HttpAdapter:
         fields["expected_revision"] = expected
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        ready = self._service.ready
-        body: JsonObject = {"ready": ready, "mqtt_connected": self._service.bus_connected}
+        ready = self._service.health.ready
+        body: JsonObject = {"ready": ready, "mqtt_connected": self._service.health.bus_connected}
         return _json(documents.encode(body), status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         self._service.authorizer.check(self._caller(request), "metrics")
-        body, content_type = self._service.exposition(request.headers.get("Accept", ""))
+        body, content_type = self._service.health.exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
 
     async def _current_key(self, _request: web.Request) -> web.Response:

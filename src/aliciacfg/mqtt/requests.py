@@ -69,7 +69,7 @@ class Requests:
         self._prefixes = reply_prefixes
         self._max_bytes = max_config_bytes + _REQUEST_OVERHEAD_BYTES
         self._known: set[str] = set()
-        self._reads = service.metrics.meter("get", "mqtt")
+        self._reads = service.health.metrics.meter("get", "mqtt")
 
     def answer_at_once(self, inbound: Inbound) -> Reply | None:
         """The short path: a plain ``get`` of what is cached. None sends the request down the long one."""
@@ -136,7 +136,7 @@ class Requests:
             problem = Forbidden(f"The request names an answer topic that is not allowed: {why}. Nothing was done.")
         body, outcome = await self._body(inbound.topic, request, operation, opened, problem)
         wrapped = envelope.wrap(body, kind="response", destination=opened.source, depth=opened.depth)
-        self._service.metrics.meter(request.operation, "mqtt").answered(perf_counter() - started, outcome)
+        self._service.health.metrics.meter(request.operation, "mqtt").answered(perf_counter() - started, outcome)
         return Reply(topic, wrapped, outcome == "success", inbound.qos, inbound.correlation_data)
 
     async def _body(
@@ -185,7 +185,7 @@ class Requests:
         if named is not None and self._answer_topic_problem(named, requester) is None:
             topic = named
         body = encode_failure(Busy("Too many requests wait; try again in a second."), None)
-        self._service.metrics.meter(request.operation, "mqtt").answered(0.0, "busy")
+        self._service.health.metrics.meter(request.operation, "mqtt").answered(0.0, "busy")
         return Reply(topic, body, False, inbound.qos, inbound.correlation_data)
 
     def _open(self, payload: bytes, operation: Operation | None) -> tuple[Opened, OperationError | None]:

@@ -102,8 +102,8 @@ class MqttAdapter:
         self._connection: Connection | None = None
         self._protocol: Protocol | None = None
         self._devices = devices.DeviceRegistry()
-        self._marker_prefix = f"{topics.REPLY}config_service/{service.instance}/"
-        self._probe_topic = probe_topic(service.instance)
+        self._marker_prefix = f"{topics.REPLY}config_service/{service.health.instance}/"
+        self._probe_topic = probe_topic(service.health.instance)
         self._probe_delivered = False
         self._probed = asyncio.Event()
         self._markers: dict[str, asyncio.Future[None]] = {}
@@ -234,7 +234,7 @@ class MqttAdapter:
         self.settled.set()
 
     def _connected(self, connection: Connection) -> None:
-        self._service.bus_connected = True
+        self._service.health.bus_connected = True
         self._held.clear()
         self._health_changed.set()
         _log.info(
@@ -253,7 +253,7 @@ class MqttAdapter:
         self._probed.set()
         self._probed = asyncio.Event()
         self._service.authorizer.forget_bus()
-        self._service.bus_connected = False
+        self._service.health.bus_connected = False
         self._forget_devices()
         for marker in self._markers.values():
             marker.cancel()
@@ -302,7 +302,7 @@ class MqttAdapter:
             self._start(self._on_discovery(inbound), name="mqtt-discovery")
         elif topic in topics.DEVICE_REGISTRY:
             self._devices.receive(inbound)
-            self._service.devices = self._devices.count
+            self._service.health.devices = self._devices.count
 
     def _on_request(self, inbound: Inbound) -> None:
         if not self._requests.is_request(inbound):
@@ -370,9 +370,9 @@ class MqttAdapter:
             self._on_device_registry(here=inbound.topic == topics.REGISTER)
         try:
             if inbound.topic == topics.UNREGISTER:
-                await self._service.unregister(name)
+                await self._service.registrations.unregister(name)
             else:
-                await self._service.register(name)
+                await self._service.registrations.register(name)
         except OperationError as error:
             if name[:80] in self._refused:
                 return
@@ -396,7 +396,7 @@ class MqttAdapter:
         try:
             message = decode(inbound.payload)
             content = envelope.open_message(message).content if isinstance(message, dict) else {}
-            await self._service.applied(service, msgspec.convert(content, AppliedReport))
+            await self._service.registrations.applied(service, msgspec.convert(content, AppliedReport))
         except (OperationError, msgspec.ValidationError) as error:
             _log.info("report_ignored", topic=inbound.topic[:200], reason=str(error))
         except Exception:  # noqa: BLE001 - a boundary: no report may end the daemon
@@ -407,9 +407,9 @@ class MqttAdapter:
             {
                 "service_name": SOURCE,
                 "status": "online",
-                "timestamp": self._service.health_now().timestamp,
+                "timestamp": self._service.health.now().timestamp,
                 "capabilities": _CAPABILITIES,
-                "version": self._service.health_now().version,
+                "version": self._service.health.now().version,
             }
         )
         return envelope.wrap(payload)
@@ -435,12 +435,12 @@ class MqttAdapter:
 
     def _forget_devices(self) -> None:
         self._devices.forget()
-        self._service.devices = None
+        self._service.health.devices = None
 
     # Health
 
     def _health_payload(self, status: str | None = None) -> bytes:
-        health = self._service.health_now()
+        health = self._service.health.now()
         fields = msgspec.structs.asdict(health)
         if status is not None:
             fields["status"] = status
@@ -451,7 +451,7 @@ class MqttAdapter:
         """At the start, on every change that matters, and now and then; retained."""
         while not self._stopping:
             self._health_changed.clear()
-            self._last_health = _essence(self._service.health_now())
+            self._last_health = _essence(self._service.health.now())
             await self._tell(connection, topics.HEALTH, self._health_payload(), retain=True)
             await self._wait_for_health_change()
 
@@ -461,7 +461,7 @@ class MqttAdapter:
                 async with asyncio.timeout(1.0):
                     await self._health_changed.wait()
             except TimeoutError:
-                if _essence(self._service.health_now()) == self._last_health:
+                if _essence(self._service.health.now()) == self._last_health:
                     continue
             return
 
@@ -470,15 +470,15 @@ class MqttAdapter:
         self._health_changed.set()
         named = inbound.response_topic
         if named is not None and not inbound.retained and self._requests.may_answer_on(named):
-            body = documents.encode(self._service.health_now())
+            body = documents.encode(self._service.health.now())
             self._send(Reply(named, body, True, inbound.qos, inbound.correlation_data))
-        self._service.metrics.meter("health", "mqtt").answered(perf_counter() - started)
+        self._service.health.metrics.meter("health", "mqtt").answered(perf_counter() - started)
 
     # Other daemons
 
     def _on_own_health(self, inbound: Inbound) -> None:
         health = _parse_health(inbound.payload)
-        if health is not None and health.instance and health.instance != self._service.instance:
+        if health is not None and health.instance and health.instance != self._service.health.instance:
             self._foreign.put_nowait((health, inbound.retained))
 
     def _drop_sightings(self) -> None:
@@ -541,7 +541,7 @@ class MqttAdapter:
             health, retained = await self._foreign.get()
             if retained or health.status == "offline":
                 continue
-            mine = (self._service.health_now().uptime, self._service.instance)
+            mine = (self._service.health.now().uptime, self._service.health.instance)
             if (health.uptime, health.instance) <= mine:
                 self._health_changed.set()
                 continue
@@ -621,7 +621,7 @@ class MqttAdapter:
 
     def _on_alert(self, alert: Alert) -> None:
         self._health_changed.set()
-        if self._connection is not None and self._service.bus_connected:
+        if self._connection is not None and self._service.health.bus_connected:
             self._connection.send(f"{topics.ALERT}{alert.kind}", documents.encode(alert))
         else:
             self._unheard.append(alert)

@@ -1,7 +1,6 @@
 """The operations for administrators: recipients, audit, tokens, keys."""
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -30,9 +29,12 @@ from aliciacfg.api.requests import (
     TokenCreateRequest,
     TokenRevokeRequest,
 )
-from aliciacfg.core.configurations import Configurations, check_environment
+from aliciacfg.core.commits import Commits
+from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.key_rotation import KeyRotation
+from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import ChangeContext
+from aliciacfg.core.state import State
 from aliciacfg.errors import (
     Conflict,
     InvalidRequest,
@@ -42,12 +44,12 @@ from aliciacfg.errors import (
     ValidationFailed,
 )
 from aliciacfg.model import names
-from aliciacfg.model.records import AuditEntry, Token, Write
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import AuditEntry, Token
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
 from aliciacfg.sources.broker_accounts import passwords_of
 from aliciacfg.storage.store import Store
-from aliciacfg.storage.write_queue import WriteQueue
 
 
 class AdminOperations:
@@ -55,31 +57,23 @@ class AdminOperations:
 
     def __init__(
         self,
-        configurations: Configurations,
         *,
+        configurations: Configurations,
+        state: State,
+        files: LoadedFiles,
+        commits: Commits,
         store: Store,
-        queue: WriteQueue,
         authorizer: Authorizer,
         audit_log: AuditLog,
         keys: KeyFile,
         key_rotation: KeyRotation,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
-        """Take what it changes.
-
-        Args:
-            configurations: Their secrets are sealed anew.
-            store: Has the audit log.
-            queue: Commits tokens.
-            authorizer: Takes tokens into force.
-            audit_log: Writes down what was done.
-            keys: The file of sealing keys.
-            key_rotation: Changes keys, and what is sealed with them.
-            clock: Unix seconds.
-        """
         self._configurations = configurations
+        self._state = state
+        self._files = files
+        self._commits = commits
         self._store = store
-        self._queue = queue
         self._authorizer = authorizer
         self._audit_log = audit_log
         self._keys = keys
@@ -96,7 +90,7 @@ class AdminOperations:
         if key is not None and key.key_id in {known.key_id for known in self._keys.keys}:
             # What was delivered once would open again as something written for the daemon.
             raise InvalidRequest("public_key: found the daemon's own; expected one that the service made for itself.")
-        await self._key_rotation.set_recipient(service, key, _origin(caller, "recipient"))
+        await self._key_rotation.set_recipient(service, key, _context(caller, "recipient"))
         message = (
             f"secrets of {service} show as *** from now on"
             if key is None
@@ -158,7 +152,7 @@ class AdminOperations:
             self._keys.rotate(now=self._clock())
             return self._keys.keyring
 
-        await self._change_keys(rotate)
+        await self._change_keys(caller, "keys_rotate", rotate)
         current = self._key_rotation.published["key_id"]
         self._audit(caller, "keys_rotate", current)
         return await self._keys_answer(f"{current} seals from now on; what is stored was sealed anew")
@@ -174,7 +168,7 @@ class AdminOperations:
             self._keys.add([HeldKey(key, self._clock())])
             return self._keys.keyring
 
-        await self._change_keys(add)
+        await self._change_keys(caller, "keys_add", add)
         self._audit(caller, "keys_add", key.public.key_id)
         return await self._keys_answer(f"{key.public.key_id} opens from now on")
 
@@ -185,7 +179,7 @@ class AdminOperations:
             await asyncio.to_thread(self._keys.remove, request.key_id, still_sealed=request.key_id in used)
         except KeyRefused as error:
             raise Conflict(f"{error}.", revision=0, checksum="") from error
-        self._key_rotation.take(self._keys.keyring)
+        self._key_rotation.apply(self._keys.keyring)
         self._audit(caller, "keys_remove", request.key_id)
         return await self._keys_answer(f"{request.key_id} is forgotten")
 
@@ -198,11 +192,11 @@ class AdminOperations:
             InvalidRequest: A service does not connect under its own name, so that no broker could prove it.
             ValidationFailed: A secret does not open.
         """
-        environment = check_environment(self._configurations, request.environment)
+        environment = self._configurations.environment(request.environment)
         live = {
             service: record
-            for service, record in self._configurations.state.live(environment)
-            if self._configurations.defines((environment, service))
+            for service, record in self._state.live(environment)
+            if self._files.defines(ConfigId(environment, service))
         }
         opened = {service: self._configurations.open_record(record) for service, record in live.items()}
         lost = [
@@ -217,9 +211,9 @@ class AdminOperations:
             self._audit_log.delivered(caller, service, environment, live[service].revision)
         return Answer.of(PasswordsAnswer(environment=environment, passwords=found))
 
-    async def _change_keys(self, change: Callable[[], Keyring]) -> None:
+    async def _change_keys(self, caller: Caller, operation: str, change: Callable[[], Keyring]) -> None:
         try:
-            await self._key_rotation.rekey(change)
+            await self._key_rotation.rekey(_context(caller, operation), change)
         except KeyFileError as error:
             raise Unavailable(f"{error}.") from error
 
@@ -238,17 +232,18 @@ class AdminOperations:
         return Answer.of(KeysAnswer(keys=items, message=message))
 
     async def _keep(self, token: Token, caller: Caller, operation: str, detail: str) -> None:
-        entry = self._entry(caller, operation, detail)
-        await self._queue.submit(Write(tokens=(token,), audit=(entry,)), lambda: self._authorizer.put(token))
+        async with self._commits.change(_context(caller, operation)) as plan:
+            plan.tokens.append(token)
+            plan.audit.append(plan.context.audit_entry(self._clock(), detail=detail))
 
     def _audit(self, caller: Caller, operation: str, detail: str) -> None:
         self._audit_log.write([self._entry(caller, operation, detail)])
 
     def _entry(self, caller: Caller, operation: str, detail: str) -> AuditEntry:
-        return _origin(caller, operation).done(self._clock(), detail=detail)
+        return _context(caller, operation).audit_entry(self._clock(), detail=detail)
 
 
-def _origin(caller: Caller, operation: str) -> ChangeContext:
+def _context(caller: Caller, operation: str) -> ChangeContext:
     return ChangeContext(caller.author, "api", operation=operation, where=caller.where)
 
 

@@ -12,7 +12,7 @@ from typing import cast
 
 import msgspec
 
-from aliciacfg.access.rules import NEEDS, Need
+from aliciacfg.access.rules import Need
 from aliciacfg.api.answers import BatchAnswer, PickedAnswer, WriteAnswer
 from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
@@ -111,8 +111,8 @@ def description(operation: Operation) -> str:
     """What an operation does, as Markdown: its request's docstring, or that of the method that carries it out."""
     own = operation.request.__doc__ or ""
     prefix = f"``{operation.name}``: "
-    text, _ = _documented(own.removeprefix(prefix) if own.startswith(prefix) else operation.call.__doc__ or "")
-    need = NEEDS[operation.name]
+    text, _ = _documented(own.removeprefix(prefix) if own.startswith(prefix) else operation.handler.description)
+    need = operation.needs
     who = _WHO_ALL.get(need) if operation.target is None else None
     rules = f"\n\nWhere there are access rules: for {who or _WHO[need]}." if need != "nothing" else ""
     return text[:1].upper() + text[1:] + rules
@@ -121,7 +121,7 @@ def description(operation: Operation) -> str:
 def refusals(operation: Operation) -> list[ErrorCode]:
     """The codes with which an operation can be refused."""
     codes: list[ErrorCode] = ["invalid_request", "forbidden"]
-    if NEEDS[operation.name] != "nothing":
+    if operation.needs != "nothing":
         codes.append("unauthorized")
     if not operation.own_status:
         codes.append("not_found")

@@ -1,14 +1,10 @@
-"""The operations table: every operation once, from which topics, routes and API documents come."""
+"""The operations table: every operation once; topics, routes, access needs and API documents come from here.
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from types import UnionType
-from typing import Literal, get_args
+A new operation is a row here, its request and answer in ``api``, and the method that carries it out.
+"""
 
-import msgspec
+from collections.abc import Mapping
 
-from aliciacfg.access.caller import Caller
 from aliciacfg.api import requests
 from aliciacfg.api.answers import (
     ActivateAnswer,
@@ -36,300 +32,367 @@ from aliciacfg.api.answers import (
     WriteAnswer,
 )
 from aliciacfg.api.encoding import Answer, encode_success
-from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
-from aliciacfg.api.requests import MAX_BATCH_BYTES, Request
-from aliciacfg.documents import Json, JsonObject, escape
-from aliciacfg.errors import InvalidRequest, Problem
+from aliciacfg.api.requests import MAX_BATCH_BYTES
 from aliciacfg.operations.admin import AdminOperations
+from aliciacfg.operations.batch import BatchOperation
+from aliciacfg.operations.environment_changes import EnvironmentOperations
+from aliciacfg.operations.health import Health
+from aliciacfg.operations.operation import Operation, on_all, on_target
 from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.writes import WriteOperations
 
-Body = Literal["none", "config", "patch", "fields"]
-"""What the body over HTTP is: nothing, the document or patch itself, or an object of the request's fields."""
+
+def _reads(service: ConfigService) -> ReadOperations:
+    return service.reads
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One row.
-
-    Attributes:
-        name: The MQTT topic level after ``alicia/config/``.
-        summary: One line for the API documents.
-        target: What a name in topic or path means; None for operations about everything.
-        request: The request's fields.
-        answer: The answer's fields; a union where there are several kinds of answer.
-        call: Carries it out on a service.
-        method: HTTP method.
-        path: HTTP path; ``{target}`` is the name.
-        body: What the HTTP body is.
-        writes: Whether it changes anything.
-        creates: Whether it can bring a configuration into being.
-        own_status: The answer's ``status`` is its own, so none is put in front.
-        local: Only for whoever may write the data directory.
-        http_only: Fields that mean nothing over MQTT, and are ignored there.
-        items: The field that is a list of objects, and what these are.
-        max_bytes: The largest request; None for one that holds a configuration.
-    """
-
-    name: str
-    summary: str
-    target: Literal["service", "environment"] | None
-    request: type[Request]
-    answer: type[msgspec.Struct] | UnionType
-    call: Callable[[ConfigService, Caller, str, Request], Awaitable[Answer]]
-    method: str
-    path: str
-    body: Body = "none"
-    writes: bool = False
-    creates: bool = False
-    own_status: bool = False
-    local: bool = False
-    http_only: frozenset[str] = frozenset()
-    items: tuple[str, type[msgspec.Struct]] | None = None
-    max_bytes: int | None = None
-
-    async def run(self, service: ConfigService, caller: Caller, name: str, fields: JsonObject) -> Answer:
-        """Carry the operation out.
-
-        Args:
-            service: What carries it out.
-            caller: Who asks.
-            name: The service or environment; empty for operations about everything.
-            fields: The request's fields as JSON; unknown ones are ignored.
-
-        Raises:
-            OperationError: It was refused.
-        """
-        self.authorize(service, caller, name)
-        return await self.call(service, caller, name, self.parse(fields))
-
-    def authorize(self, service: ConfigService, caller: Caller, name: str) -> None:
-        """Refuse who may not; ``run`` does it too.
-
-        Raises:
-            Unauthorized: Nobody, or nobody proven, asks.
-            Forbidden: The caller may not do this.
-        """
-        service.authorizer.check(caller, self.name, name if self.target == "service" else None)
-
-    def parse(self, fields: Mapping[str, Json]) -> Request:
-        """Check a request's fields.
-
-        Raises:
-            InvalidRequest: One is missing, or has the wrong type; names it.
-        """
-        try:
-            request = msgspec.convert(dict(fields), self.request)
-        except msgspec.ValidationError as error:
-            problem = _as_problem(error)
-            raise InvalidRequest(f"{self.name}: {problem.message}.", [problem]) from error
-        if request.request_id is not None and len(request.request_id.encode()) > MAX_REQUEST_ID_BYTES:
-            raise InvalidRequest(f"request_id is longer than {MAX_REQUEST_ID_BYTES} bytes; send a shorter one.")
-        return request
-
-    def unknown(self, fields: JsonObject) -> Iterator[tuple[str, Collection[str]]]:
-        """Yield the JSON Pointer of each member that is no field, with the names that are known there."""
-        for name in sorted(fields.keys() - self.fields):
-            yield f"/{escape(name)}", self.fields
-        if self.items is None:
-            return
-        field, item_type = self.items
-        listed = fields.get(field)
-        for index, item in enumerate(listed if isinstance(listed, list) else []):
-            known = item_type.__struct_encode_fields__
-            for name in sorted(item.keys() - set(known)) if isinstance(item, dict) else ():
-                yield f"/{field}/{index}/{escape(name)}", known
-
-    @property
-    def answers(self) -> tuple[type[msgspec.Struct], ...]:
-        """The kinds of answer."""
-        return (self.answer,) if isinstance(self.answer, type) else get_args(self.answer)
-
-    @property
-    def required(self) -> frozenset[str]:
-        """The names of the fields that have to be there, null or not."""
-        return frozenset(field.encode_name for field in msgspec.structs.fields(self.request) if field.required)
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """The names of the request's fields."""
-        return frozenset(self.request.__struct_encode_fields__)
+def _writes(service: ConfigService) -> WriteOperations:
+    return service.writes
 
 
-def _as_problem(error: msgspec.ValidationError) -> Problem:
-    """A message of msgspec, with its path (``$.config``) as a JSON Pointer."""
-    text, _, path = str(error).partition(" - at `$")
-    pointer = "".join(f"/{escape(part)}" for part in path.rstrip("`").replace("[", ".").replace("]", "").split(".")[1:])
-    return Problem(pointer, text[:1].lower() + text[1:] + (f" at {pointer}" if pointer else ""))
+def _batches(service: ConfigService) -> BatchOperation:
+    return service.batches
 
 
-Method = Callable[..., Awaitable[Answer]]
-_Call = Callable[[ConfigService, Caller, str, Request], Awaitable[Answer]]
+def _environments(service: ConfigService) -> EnvironmentOperations:
+    return service.environments
 
 
-def _method(part: Literal["reads", "writes", "admin"], method: Method, *, named: bool) -> _Call:
-    """A method of a part of the service; the table pairs it with the request type it takes.
-
-    Args:
-        part: Whose method.
-        method: Takes the caller, the name it is about if it is ``named``, and the request.
-        named: It is about one service or environment.
-    """
-
-    async def call(service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
-        about = (name,) if named else ()
-        return await method(getattr(service, part), caller, *about, request)
-
-    call.__doc__ = method.__doc__
-    return call
+def _admin(service: ConfigService) -> AdminOperations:
+    return service.admin
 
 
-_read, _read_all = partial(_method, "reads", named=True), partial(_method, "reads", named=False)
-_write, _write_all = partial(_method, "writes", named=True), partial(_method, "writes", named=False)
-_administer, _administer_all = partial(_method, "admin", named=True), partial(_method, "admin", named=False)
-
-
-def _local(
-    name: str, summary: str, request: type[Request], answer: type[msgspec.Struct], method: Method, *, writes: bool
-) -> Operation:
-    """A row for whoever may write the data directory."""
-    call = _administer_all(method)
-    return Operation(
-        name, summary, None, request, answer, call, "POST", f"/local/{name}", body="fields", writes=writes, local=True
-    )
-
-
-async def _health(service: ConfigService, caller: Caller, _name: str, request: Request) -> Answer:
-    """How the daemon is."""
-    return await service.health(caller, request)
+def _health(service: ConfigService) -> Health:
+    return service.health
 
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
-        "get", "Read one configuration", "service", requests.GetRequest,
-        ConfigAnswer | UnchangedAnswer, _read(ReadOperations.get), "GET", "/config/{target}",
+        name="get",
+        summary="Read one configuration",
+        target="service",
+        needs="read",
+        handler=on_target(_reads, ReadOperations.get, requests.GetRequest),
+        answer=ConfigAnswer | UnchangedAnswer,
+        method="GET",
+        path="/config/{target}",
         http_only=frozenset({"pointer", "format", "wait_seconds"}),
     ),
     Operation(
-        "set", "Replace one configuration", "service", requests.SetRequest, WriteAnswer,
-        _write(WriteOperations.set), "PUT", "/config/{target}", body="config", writes=True, creates=True,
+        name="set",
+        summary="Replace one configuration",
+        target="service",
+        needs="write",
+        handler=on_target(_writes, WriteOperations.set, requests.SetRequest),
+        answer=WriteAnswer,
+        method="PUT",
+        path="/config/{target}",
+        body="config",
+        writes=True,
+        creates=True,
     ),
     Operation(
-        "patch", "Apply a merge patch (RFC 7396)", "service", requests.PatchRequest, WriteAnswer,
-        _write(WriteOperations.patch), "PATCH", "/config/{target}", body="patch", writes=True, creates=True,
+        name="patch",
+        summary="Apply a merge patch (RFC 7396)",
+        target="service",
+        needs="write",
+        handler=on_target(_writes, WriteOperations.patch, requests.PatchRequest),
+        answer=WriteAnswer,
+        method="PATCH",
+        path="/config/{target}",
+        body="patch",
+        writes=True,
+        creates=True,
     ),
     Operation(
-        "unset", "Drop one run-time change", "service", requests.UnsetRequest, WriteAnswer,
-        _write(WriteOperations.unset), "POST", "/config/{target}/unset", body="fields", writes=True,
-    ),
-    Operation(
-        "delete", "Drop all run-time changes", "service", requests.WriteRequest,
-        WriteAnswer | DeletedAnswer, _write(WriteOperations.delete), "DELETE", "/config/{target}", writes=True,
-    ),
-    Operation(
-        "validate", "Check a configuration", "service", requests.ValidateRequest, ValidateAnswer,
-        _write(WriteOperations.validate), "POST", "/config/validate", body="fields",
-    ),
-    Operation(
-        "schema", "Read a service's JSON Schema", "service", requests.Request, SchemaAnswer,
-        _read(ReadOperations.schema), "GET", "/config/schema/{target}",
-    ),
-    Operation(
-        "list", "List the configurations", None, requests.ListRequest, ListAnswer,
-        _read_all(ReadOperations.list), "GET", "/configs",
-    ),
-    Operation(
-        "batch", "Carry out several writes in one transaction", None, requests.BatchRequest, BatchAnswer,
-        _write_all(WriteOperations.batch), "POST", "/configs/batch", body="fields", writes=True,
-        items=("updates", requests.BatchUpdate), max_bytes=MAX_BATCH_BYTES,
-    ),
-    Operation(
-        "history", "List the revisions of one configuration", "service", requests.HistoryRequest,
-        HistoryAnswer, _read(ReadOperations.history), "GET", "/config/{target}/history",
-    ),
-    Operation(
-        "rollback", "Go back to an old revision", "service", requests.RollbackRequest, WriteAnswer,
-        _write(WriteOperations.rollback), "POST", "/config/{target}/rollback", body="fields", writes=True, creates=True,
-    ),
-    Operation(
-        "explain", "Say where each value comes from", "service", requests.Request, ExplainAnswer,
-        _read(ReadOperations.explain), "GET", "/config/{target}/explain",
-    ),
-    Operation(
-        "compare", "Compare environments or revisions", "service", requests.CompareRequest, CompareAnswer,
-        _read(ReadOperations.compare), "GET", "/config/compare/{target}",
-    ),
-    Operation(
-        "environments", "List the environments", None, requests.Request, EnvironmentsAnswer,
-        _read_all(ReadOperations.environments), "GET", "/environments",
-    ),
-    Operation(
-        "activate", "Make an environment the active one", "environment", requests.ActivateRequest,
-        ActivateAnswer, _write(WriteOperations.activate), "POST", "/environments/{target}/activate", body="fields",
+        name="unset",
+        summary="Drop one run-time change",
+        target="service",
+        needs="write",
+        handler=on_target(_writes, WriteOperations.unset, requests.UnsetRequest),
+        answer=WriteAnswer,
+        method="POST",
+        path="/config/{target}/unset",
+        body="fields",
         writes=True,
     ),
     Operation(
-        "reload", "Read the files again", None, requests.ReloadRequest, ReloadAnswer,
-        _write_all(WriteOperations.reload), "POST", "/reload", body="fields", writes=True,
+        name="delete",
+        summary="Drop all run-time changes",
+        target="service",
+        needs="write",
+        handler=on_target(_writes, WriteOperations.delete, requests.WriteRequest),
+        answer=WriteAnswer | DeletedAnswer,
+        method="DELETE",
+        path="/config/{target}",
+        writes=True,
     ),
     Operation(
-        "instances", "List the running copies of a service", "service", requests.Request, InstancesAnswer,
-        _read(ReadOperations.instances), "GET", "/config/{target}/instances",
+        name="validate",
+        summary="Check a configuration",
+        target="service",
+        needs="read",
+        handler=on_target(_writes, WriteOperations.validate, requests.ValidateRequest),
+        answer=ValidateAnswer,
+        method="POST",
+        path="/config/validate",
+        body="fields",
     ),
     Operation(
-        "drift", "List what is not as it should be", None, requests.Request, DriftAnswer,
-        _read_all(ReadOperations.drift), "GET", "/drift",
+        name="schema",
+        summary="Read a service's JSON Schema",
+        target="service",
+        needs="read",
+        handler=on_target(_reads, ReadOperations.schema, requests.Request),
+        answer=SchemaAnswer,
+        method="GET",
+        path="/config/schema/{target}",
     ),
     Operation(
-        "recipient", "Set the key that a service's secrets are sealed to", "service", requests.RecipientRequest,
-        RecipientAnswer, _administer(AdminOperations.recipient), "PUT", "/config/{target}/recipient",
-        body="fields", writes=True,
+        name="list",
+        summary="List the configurations",
+        needs="read_any",
+        handler=on_all(_reads, ReadOperations.list, requests.ListRequest),
+        answer=ListAnswer,
+        method="GET",
+        path="/configs",
     ),
     Operation(
-        "audit", "List what was done and refused", None, requests.AuditRequest, AuditAnswer,
-        _administer_all(AdminOperations.audit), "GET", "/audit",
+        name="batch",
+        summary="Carry out several writes in one transaction",
+        needs="write_any",
+        handler=on_all(_batches, BatchOperation.batch, requests.BatchRequest),
+        answer=BatchAnswer,
+        method="POST",
+        path="/configs/batch",
+        body="fields",
+        writes=True,
+        items=("updates", requests.BatchUpdate),
+        max_bytes=MAX_BATCH_BYTES,
     ),
     Operation(
-        "health", "How the daemon is", None, requests.Request, HealthAnswer,
-        _health, "GET", "/health", own_status=True,
+        name="history",
+        summary="List the revisions of one configuration",
+        target="service",
+        needs="read",
+        handler=on_target(_reads, ReadOperations.history, requests.HistoryRequest),
+        answer=HistoryAnswer,
+        method="GET",
+        path="/config/{target}/history",
     ),
-)  # fmt: skip
+    Operation(
+        name="rollback",
+        summary="Go back to an old revision",
+        target="service",
+        needs="write",
+        handler=on_target(_writes, WriteOperations.rollback, requests.RollbackRequest),
+        answer=WriteAnswer,
+        method="POST",
+        path="/config/{target}/rollback",
+        body="fields",
+        writes=True,
+        creates=True,
+    ),
+    Operation(
+        name="explain",
+        summary="Say where each value comes from",
+        target="service",
+        needs="read",
+        handler=on_target(_reads, ReadOperations.explain, requests.Request),
+        answer=ExplainAnswer,
+        method="GET",
+        path="/config/{target}/explain",
+    ),
+    Operation(
+        name="compare",
+        summary="Compare environments or revisions",
+        target="service",
+        needs="read",
+        handler=on_target(_reads, ReadOperations.compare, requests.CompareRequest),
+        answer=CompareAnswer,
+        method="GET",
+        path="/config/compare/{target}",
+    ),
+    Operation(
+        name="environments",
+        summary="List the environments",
+        needs="read",
+        handler=on_all(_reads, ReadOperations.environments, requests.Request),
+        answer=EnvironmentsAnswer,
+        method="GET",
+        path="/environments",
+    ),
+    Operation(
+        name="activate",
+        summary="Make an environment the active one",
+        target="environment",
+        needs="admin",
+        handler=on_target(_environments, EnvironmentOperations.activate, requests.ActivateRequest),
+        answer=ActivateAnswer,
+        method="POST",
+        path="/environments/{target}/activate",
+        body="fields",
+        writes=True,
+    ),
+    Operation(
+        name="reload",
+        summary="Read the files again",
+        needs="admin",
+        handler=on_all(_environments, EnvironmentOperations.reload, requests.ReloadRequest),
+        answer=ReloadAnswer,
+        method="POST",
+        path="/reload",
+        body="fields",
+        writes=True,
+    ),
+    Operation(
+        name="instances",
+        summary="List the running copies of a service",
+        target="service",
+        needs="read",
+        handler=on_target(_reads, ReadOperations.instances, requests.Request),
+        answer=InstancesAnswer,
+        method="GET",
+        path="/config/{target}/instances",
+    ),
+    Operation(
+        name="drift",
+        summary="List what is not as it should be",
+        needs="admin",
+        handler=on_all(_reads, ReadOperations.drift, requests.Request),
+        answer=DriftAnswer,
+        method="GET",
+        path="/drift",
+    ),
+    Operation(
+        name="recipient",
+        summary="Set the key that a service's secrets are sealed to",
+        target="service",
+        needs="own",
+        handler=on_target(_admin, AdminOperations.recipient, requests.RecipientRequest),
+        answer=RecipientAnswer,
+        method="PUT",
+        path="/config/{target}/recipient",
+        body="fields",
+        writes=True,
+    ),
+    Operation(
+        name="audit",
+        summary="List what was done and refused",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.audit, requests.AuditRequest),
+        answer=AuditAnswer,
+        method="GET",
+        path="/audit",
+    ),
+    Operation(
+        name="health",
+        summary="How the daemon is",
+        needs="nothing",
+        handler=on_all(_health, Health.health, requests.Request),
+        answer=HealthAnswer,
+        method="GET",
+        path="/health",
+        own_status=True,
+    ),
+)
 
 LOCAL_OPERATIONS: tuple[Operation, ...] = (
-    _local(
-        "token_create", "Make a token", requests.TokenCreateRequest, TokenAnswer,
-        AdminOperations.token_create, writes=True,
+    Operation(
+        name="token_create",
+        summary="Make a token",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.token_create, requests.TokenCreateRequest),
+        answer=TokenAnswer,
+        method="POST",
+        path="/local/token_create",
+        body="fields",
+        writes=True,
+        local=True,
     ),
-    _local(
-        "token_list", "List the tokens", requests.Request, TokensAnswer,
-        AdminOperations.token_list, writes=False,
+    Operation(
+        name="token_list",
+        summary="List the tokens",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.token_list, requests.Request),
+        answer=TokensAnswer,
+        method="POST",
+        path="/local/token_list",
+        body="fields",
+        local=True,
     ),
-    _local(
-        "token_revoke", "Take a token back", requests.TokenRevokeRequest, TokensAnswer,
-        AdminOperations.token_revoke, writes=True,
+    Operation(
+        name="token_revoke",
+        summary="Take a token back",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.token_revoke, requests.TokenRevokeRequest),
+        answer=TokensAnswer,
+        method="POST",
+        path="/local/token_revoke",
+        body="fields",
+        writes=True,
+        local=True,
     ),
-    _local(
-        "keys_show", "Show the sealing keys", requests.Request, KeysAnswer,
-        AdminOperations.keys_show, writes=False,
+    Operation(
+        name="keys_show",
+        summary="Show the sealing keys",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.keys_show, requests.Request),
+        answer=KeysAnswer,
+        method="POST",
+        path="/local/keys_show",
+        body="fields",
+        local=True,
     ),
-    _local(
-        "keys_rotate", "Seal everything with a fresh key", requests.Request, KeysAnswer,
-        AdminOperations.keys_rotate, writes=True,
+    Operation(
+        name="keys_rotate",
+        summary="Seal everything with a fresh key",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.keys_rotate, requests.Request),
+        answer=KeysAnswer,
+        method="POST",
+        path="/local/keys_rotate",
+        body="fields",
+        writes=True,
+        local=True,
     ),
-    _local(
-        "keys_add", "Take a key for opening", requests.KeyAddRequest, KeysAnswer,
-        AdminOperations.keys_add, writes=True,
+    Operation(
+        name="keys_add",
+        summary="Take a key for opening",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.keys_add, requests.KeyAddRequest),
+        answer=KeysAnswer,
+        method="POST",
+        path="/local/keys_add",
+        body="fields",
+        writes=True,
+        local=True,
     ),
-    _local(
-        "keys_remove", "Forget a key", requests.KeyRemoveRequest, KeysAnswer,
-        AdminOperations.keys_remove, writes=True,
+    Operation(
+        name="keys_remove",
+        summary="Forget a key",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.keys_remove, requests.KeyRemoveRequest),
+        answer=KeysAnswer,
+        method="POST",
+        path="/local/keys_remove",
+        body="fields",
+        writes=True,
+        local=True,
     ),
-    _local(
-        "broker_passwords", "Tell the passwords that services connect to the broker with", requests.Request,
-        PasswordsAnswer, AdminOperations.broker_passwords, writes=False,
+    Operation(
+        name="broker_passwords",
+        summary="Tell the passwords that services connect to the broker with",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.broker_passwords, requests.Request),
+        answer=PasswordsAnswer,
+        method="POST",
+        path="/local/broker_passwords",
+        body="fields",
+        local=True,
     ),
-)  # fmt: skip
+)
 """What only whoever may write the data directory can ask for, through the daemon's socket there."""
 
 BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in (*OPERATIONS, *LOCAL_OPERATIONS)}

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -54,27 +53,23 @@ class WriteQueue:
         if owner is None:
             raise RuntimeError("a WriteQueue is entered in a task")
         self._owner = owner
-        self._cancellations_before = owner.cancelling()
         self._cancelled_owner = False
         self._writer = asyncio.create_task(self._write_until_closed(), name="write-queue")
         self._writer.add_done_callback(self._writer_ended)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._closing = True
-        self._wake.set()
-        try:
-            await asyncio.wait({self._writer})
-        finally:
-            # Matters only if the wait was cancelled: the task must not outlive the block.
-            self._writer.cancel()
-        # As asyncio.timeout does: a cancellation that came from here becomes the error, one from elsewhere goes on.
+    async def __aexit__(self, *_: object) -> None:
         if self._cancelled_owner:
-            cancelled_elsewhere = self._owner.uncancel() > self._cancellations_before
-            if cancelled_elsewhere and kind is asyncio.CancelledError:
-                return
+            # As asyncio.timeout does: a cancellation that came from here becomes the error.
+            self._owner.uncancel()
+        else:
+            self._closing = True
+            self._wake.set()
+            try:
+                await asyncio.wait({self._writer})
+            finally:
+                # Matters only if the wait was cancelled: the task must not outlive the block.
+                self._writer.cancel()
         if self._writer.cancelled():
             raise RuntimeError("the task that commits writes was cancelled")
         self._writer.result()
@@ -177,10 +172,7 @@ class WriteQueue:
             listener(error)
         _fail(failed, f"{error.message} Nothing was changed.")
 
-    def _writer_ended(self, writer: asyncio.Task[None]) -> None:
-        error = None if writer.cancelled() else writer.exception()
-        if error is not None:
-            _log.critical("writer_failed", exc_info=error)
+    def _writer_ended(self, _: asyncio.Task[None]) -> None:
         if not self._closing:
             self._closing = True
             self._cancelled_owner = True

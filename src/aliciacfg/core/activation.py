@@ -1,0 +1,123 @@
+"""Makes another environment the active one: every service of it is checked first, and all switch at once."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aliciacfg.core import restore
+from aliciacfg.core.announcements import Announcements
+from aliciacfg.core.commits import Commits
+from aliciacfg.core.configurations import Configurations
+from aliciacfg.core.file_changes import FilePlanner
+from aliciacfg.core.loaded_files import LoadedFiles
+from aliciacfg.core.outbox import ENVIRONMENT, Outbox, service_subject
+from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.planner import Planner
+from aliciacfg.core.state import NOTHING, State
+from aliciacfg.core.views import difference
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import ValidationFailed
+from aliciacfg.model.config_id import ConfigId
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationResult:
+    """What an activation changes.
+
+    Attributes:
+        previous: The environment that was active before.
+        changed: The services that get another configuration.
+        restart_required: Those of them that apply it only at a restart.
+        difference: JSON Patch by service, of a dry run.
+    """
+
+    previous: str
+    changed: list[str] = field(default_factory=list[str])
+    restart_required: list[str] = field(default_factory=list[str])
+    difference: dict[str, list[JsonObject]] = field(default_factory=dict[str, list[JsonObject]])
+
+
+class Activation:
+    """Switches between environments."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        files: LoadedFiles,
+        configurations: Configurations,
+        commits: Commits,
+        outbox: Outbox,
+        announcements: Announcements,
+        clock: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._files = files
+        self._configurations = configurations
+        self._commits = commits
+        self._outbox = outbox
+        self._announcements = announcements
+        self._clock = clock
+
+    async def activate(self, name: str, context: ChangeContext, *, dry_run: bool = False) -> ActivationResult:
+        """Make an environment the active one.
+
+        Raises:
+            NotFound: There is no such environment.
+            Unavailable: Files or store cannot be used; nothing changed.
+            ValidationFailed: A service of it would be invalid, or it has none; nothing changed.
+        """
+        # Exclusive: what is written meanwhile would be announced for the wrong environment.
+        async with self._commits.change(context, dry_run=dry_run, exclusive=True) as plan:
+            self._configurations.environment(name)
+            result = ActivationResult(self._state.active)
+            if name != self._state.active:
+                planner = self._files.any_planner()
+                await self._plan_services(plan, planner, name)
+                await self._plan_switch(plan, planner, name, result, dry_run=dry_run)
+        return result
+
+    async def _plan_services(self, plan: Plan, planner: Planner, name: str) -> None:
+        """Bring the services of the environment up to its files.
+
+        Raises:
+            ValidationFailed: One would be invalid.
+        """
+        file_planner = FilePlanner(planner, plan, active=name, defined=self._files.defined)
+        problems = await file_planner.plan_environment(planner.composer.sources.environments[name])
+        if problems:
+            listed = [problem for service in problems.values() for problem in service]
+            raise ValidationFailed(f"{name} cannot be activated; {self._state.active} stays active", listed)
+
+    async def _plan_switch(
+        self, plan: Plan, planner: Planner, name: str, result: ActivationResult, *, dry_run: bool
+    ) -> None:
+        """Plan what the bus holds when another environment is the active one."""
+        before = {service: entry for service, entry in self._state.heads(self._state.active) if entry.live}
+        services = {service for service, _ in self._state.heads(name)} | {known.service for known in plan.entries}
+        after = {service: entry for service in sorted(services) if (entry := plan.head(ConfigId(name, service))).live}
+        if not after:
+            raise ValidationFailed(f"{name} has no configuration of any service, so it cannot be activated")
+        for service, entry in after.items():
+            # Hundreds of services take long enough for readers to notice.
+            await asyncio.sleep(0)
+            old = before.get(service, NOTHING)
+            if entry.live is None:
+                continue
+            announced = planner.announce_switch(plan, entry.live, before=planner.document(old))
+            if announced.changed:
+                result.changed.append(service)
+                if dry_run:
+                    result.difference[service] = await asyncio.to_thread(difference, old, entry)
+                if announced.restart_required:
+                    result.restart_required.append(service)
+        for service in sorted(before.keys() - after.keys()):
+            plan.announcements.append(self._outbox.create(service_subject(service), b""))
+            result.changed.append(service)
+            if dry_run:
+                result.difference[service] = difference(before[service], NOTHING)
+        plan.announcements.append(self._outbox.create(ENVIRONMENT, self._announcements.environment_message(name)))
+        plan.meta[restore.ACTIVE] = name
+        plan.activates = name
+        detail = f"was {self._state.active}"
+        plan.audit.append(plan.context.audit_entry(self._clock(), environment=name, detail=detail))

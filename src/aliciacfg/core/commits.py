@@ -1,0 +1,121 @@
+"""The only way to change a configuration: plan on the heads, one at a time, and commit in that order."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.state import State
+from aliciacfg.errors import Unavailable
+from aliciacfg.model.records import Cause, Write
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.storage.write_queue import WriteQueue
+
+Listener = Callable[[Plan], None]
+
+
+class Commits:
+    """Owns the planning lock and the heads of the state; plans are durable in the order in which they were made.
+
+    Attributes:
+        last_update: Unix seconds of the newest revision since the start; None before the first.
+        revisions: Revisions that were committed since the start, by cause.
+    """
+
+    def __init__(self, *, state: State, queue: WriteQueue, alerts: Alerts) -> None:
+        self._state = state
+        self._queue = queue
+        self._alerts = alerts
+        # Held from the first look at a head until the plan on it is submitted, so that two plans never build on the
+        # same head.
+        self._planning = asyncio.Lock()
+        self._listeners: list[Listener] = []
+        self.last_update: float | None = None
+        self.revisions: Counter[Cause] = Counter()
+        queue.listen_abort(self._aborted)
+
+    def listen(self, *listeners: Listener) -> None:
+        """Register functions that are called in the event loop for each durable plan, in the order of registration.
+
+        They run before the change that made the plan goes on, so that whoever was answered finds their work done.
+        """
+        self._listeners += listeners
+
+    @asynccontextmanager
+    async def change(
+        self, context: ChangeContext, *, dry_run: bool = False, exclusive: bool = False
+    ) -> AsyncGenerator[Plan, None]:
+        """Make a plan and commit it: ``async with commits.change(context) as plan``.
+
+        The block adds to the plan; its end waits until the plan is durable. A block that raises changes nothing.
+
+        Args:
+            context: The reason for the change.
+            dry_run: Drop the plan at the end of the block.
+            exclusive: Let no other plan begin before this one is durable, because others build on more than its
+                entries: on the active environment, the files, or the keys.
+
+        Raises:
+            Busy: Too many writes wait; nothing was changed.
+            Unavailable: The store cannot write; nothing was changed.
+        """
+        async with self._planning:
+            plan = Plan(self._state, context)
+            yield plan
+            if dry_run:
+                return
+            durable = self._submit(plan)
+            if exclusive:
+                await durable
+        if not exclusive:
+            await durable
+
+    async def flush(self) -> None:
+        """Wait until every plan that was submitted before is durable.
+
+        Raises:
+            Unavailable: The store cannot write.
+        """
+        await self._queue.flush()
+
+    def _submit(self, plan: Plan) -> Awaitable[None]:
+        """Submit a plan; the result is done when it is durable."""
+        if plan.generation != self._state.generation:
+            raise Unavailable("The store could not write what this change builds on. Nothing was changed.")
+        write = plan.write
+        if write == Write():
+            return self._unchanged(plan)
+        committed = self._queue.submit(write, lambda: self._committed(plan))
+        self._state.plan(plan.entries)
+        return committed
+
+    def _unchanged(self, plan: Plan) -> Awaitable[None]:
+        # "Unchanged" is true only once the write that made it so is on the disk.
+        if any(self._state.is_pending(config_id) for config_id in plan.entries):
+            return self._queue.submit(Write(), lambda: self._call_back(plan))
+        # The content of a record may be known only now, after a start with broken files.
+        self._state.refresh(plan.entries)
+        self._call_back(plan)
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    def _call_back(self, plan: Plan) -> None:
+        for callback in plan.on_commit:
+            callback()
+
+    def _committed(self, plan: Plan) -> None:
+        self._state.commit(plan.entries)
+        if plan.activates is not None:
+            self._state.active = plan.activates
+        if plan.records:
+            self.last_update = plan.records[-1].timestamp
+            self.revisions.update(record.cause for record in plan.records)
+        self._call_back(plan)
+        for listener in self._listeners:
+            listener(plan)
+
+    def _aborted(self, error: Unavailable) -> None:
+        self._state.abort()
+        self._alerts.emit("store", f"{error.message} Nothing was changed. See whether its disk is full.")

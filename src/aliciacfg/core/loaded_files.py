@@ -1,0 +1,104 @@
+"""The environment and schema files that are in force, and what they define."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aliciacfg.core.plan import Plan, Problems
+from aliciacfg.core.planner import Planner
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import Problem, Unavailable
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.sources.layers import Sources, Stamps
+
+_NO_FILES = "The environment files cannot be used, so nothing can be changed; see the health alerts."
+
+
+@dataclass(slots=True)
+class LoadedFiles:
+    """The files of the last load that was not refused; register ``on_commit`` with ``Commits``.
+
+    Attributes:
+        defined: The services that the files name, by environment.
+        schemas: The schema documents that stored configurations were last checked against, by service; None for a
+            service whose schema file is gone.
+        current_planner: Plans on these files; None until a load succeeds.
+        environment_problems: The problems of each environment.
+    """
+
+    defined: Mapping[str, list[str]]
+    schemas: Mapping[str, JsonObject | None]
+    current_planner: Planner | None = None
+    environment_problems: dict[str, Problems] = field(default_factory=dict[str, Problems])
+
+    def replace(
+        self,
+        planner: Planner,
+        *,
+        problems: dict[str, Problems],
+        defined: Mapping[str, list[str]],
+        schemas: Mapping[str, JsonObject | None],
+    ) -> None:
+        """Put other files in force; arguments as the attributes."""
+        self.current_planner = planner
+        self.environment_problems = problems
+        self.defined = defined
+        self.schemas = schemas
+
+    def on_commit(self, plan: Plan) -> None:
+        """Drop the problems of configurations that a plan made valid."""
+        for config_id in plan.entries:
+            self.environment_problems.get(config_id.environment, {}).pop(config_id.service, None)
+
+    @property
+    def sources(self) -> Sources | None:
+        """The parsed files; None while none can be used."""
+        return None if self.current_planner is None else self.current_planner.composer.sources
+
+    @property
+    def stamps(self) -> Stamps | None:
+        """The state of the files on disk when they were read; None while none can be used."""
+        return None if self.sources is None else self.sources.stamps
+
+    def problems(self, environment: str) -> list[Problem]:
+        """Return the reasons why an environment cannot be activated."""
+        return [problem for listed in self.environment_problems.get(environment, {}).values() for problem in listed]
+
+    def problem_of(self, config_id: ConfigId) -> Problem | None:
+        """Return the first reason why the files yield no configuration of a service."""
+        listed = self.environment_problems.get(config_id.environment, {})
+        found = listed.get(config_id.service) or listed.get("")
+        return found[0] if found else None
+
+    def any_planner(self) -> Planner:
+        """Return the planner.
+
+        Raises:
+            Unavailable: No files can be used.
+        """
+        if self.current_planner is None:
+            raise Unavailable(_NO_FILES)
+        return self.current_planner
+
+    def planner(self, environment: str) -> Planner:
+        """Return the planner, if the files of an environment can be composed from.
+
+        Raises:
+            Unavailable: They cannot.
+        """
+        planner = self.any_planner()
+        found = planner.composer.sources.environments.get(environment)
+        if found is None:
+            raise Unavailable(f"The files of {environment} are gone, so nothing can be changed in it.")
+        if found.problems:
+            raise Unavailable(
+                f"The files of {environment} cannot be used, so nothing can be changed in it: {found.problems[0]}"
+            )
+        return planner
+
+    def defines(self, config_id: ConfigId) -> bool:
+        """Return whether the files name a service; if they cannot be used, whether the last ones did."""
+        sources = self.sources
+        if sources is None:
+            return config_id.service in self.defined.get(config_id.environment, ())
+        found = sources.environments.get(config_id.environment)
+        return found is not None and config_id.service in found.services

@@ -1,0 +1,384 @@
+"""Loads environment and schema files, at the start and after every edit, as a whole or not at all."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec import UNSET
+
+from aliciacfg import documents
+from aliciacfg.access.authorizer import Authorizer
+from aliciacfg.api.answers import Migration
+from aliciacfg.core import restore
+from aliciacfg.core.commits import Commits
+from aliciacfg.core.file_changes import (
+    FILES,
+    FilePlanner,
+    SchemaRefused,
+    as_problems,
+    changed_schemas,
+    defined_services,
+    serving_schemas,
+)
+from aliciacfg.core.loaded_files import LoadedFiles
+from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.planner import Planner, PlannerFactory
+from aliciacfg.core.restore import Restored, RulesMark
+from aliciacfg.core.schema_changes import Evolution, Evolver, Waiting
+from aliciacfg.core.state import State
+from aliciacfg.core.views import difference
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import Record
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.sources.layers import Sources
+from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """How files are read.
+
+    Attributes:
+        load: Reads and parses all of them, in a thread; raises SourceError.
+        has_access_rules: Returns whether there is a file of access rules, readable or not.
+    """
+
+    load: Callable[[], Sources]
+    has_access_rules: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadResult:
+    """What a load of the files changes in the active environment.
+
+    Attributes:
+        changed: The services whose configuration changes.
+        restart_required: Those of them that apply the change only at a restart.
+        difference: JSON Patch by service, of a dry run.
+        migrations: The schemas that wait for their migration, or had it.
+    """
+
+    changed: list[str]
+    restart_required: list[str]
+    difference: dict[str, list[JsonObject]]
+    migrations: list[Migration] = field(default_factory=list[Migration])
+
+
+class Reloads:
+    """Loads the files; register ``on_commit`` with ``Commits``.
+
+    Attributes:
+        degraded: The reason why the files on disk are not the ones in force; None if they are.
+        refused_schemas: The schema files on disk in whose place older ones are in force since the start.
+        worth_retrying: A configuration that was in the way of a refused load has changed: another try may succeed.
+    """
+
+    def __init__(
+        self,
+        *,
+        source_files: SourceFiles,
+        planners: PlannerFactory,
+        files: LoadedFiles,
+        state: State,
+        commits: Commits,
+        store: Store,
+        chain: Chain,
+        alerts: Alerts,
+        authorizer: Authorizer,
+        rules: RulesMark,
+    ) -> None:
+        """Hold the parts.
+
+        Args:
+            source_files: Reads the files.
+            planners: Makes composers and planners for them.
+            files: The files in force; replaced when a load is durable.
+            state: Has the configurations.
+            commits: Makes the changes durable.
+            store: Has the history that a newly secret value has to be sealed in.
+            chain: Confirms that a stored revision is the one that was written.
+            alerts: Reports refused files.
+            authorizer: Applies the access rules of the files.
+            rules: Whether the store says that the home has had access rules.
+        """
+        self._source_files = source_files
+        self._planners = planners
+        self._files = files
+        self._state = state
+        self._commits = commits
+        self._store = store
+        self._chain = chain
+        self._alerts = alerts
+        self._authorizer = authorizer
+        # As stored; changes only when a load is durable, never by a dry run or a refused one.
+        self._rules: RulesMark = rules
+        # Loads run one after another: what was read first must not replace what was read later.
+        self._reloading = asyncio.Lock()
+        self._in_the_way: frozenset[str] = frozenset()
+        self.degraded: str | None = None
+        self.refused_schemas: list[str] = []
+        self.worth_retrying = False
+
+    async def start(self, restored: Restored, requested_environment: str, *, degraded: bool = True) -> None:
+        """Load the files for the first time.
+
+        Args:
+            restored: The content of the store.
+            requested_environment: The ``ENVIRONMENT`` setting; if it differs from the previous start's, it becomes
+                the active environment.
+            degraded: If the files are not valid, serve what was recorded last.
+
+        Raises:
+            SourceError: The active environment is not valid, and there is nothing recorded to serve instead, or
+                ``ENVIRONMENT`` asks for another one than before.
+            Unavailable: The store cannot write.
+        """
+        moved = restored.moves_to(requested_environment)
+        if moved:
+            self._state.active = requested_environment
+        active = self._state.active
+        meta = {
+            restore.ACTIVE: active,
+            restore.REQUESTED: requested_environment,
+            restore.EPOCH: str(self._state.epoch),
+        }
+        try:
+            await self._load(await self._read_files(), meta=meta, starting=True)
+        except SourceError as error:
+            # An environment that cannot be activated is not moved to: the bus keeps what it holds.
+            if moved or not degraded or not any(True for _ in self._state.live(active)):
+                raise
+            if self._rules != "never" or await asyncio.to_thread(self._source_files.has_access_rules):
+                self._authorizer.close()
+            self._degrade(error)
+
+    async def reload(self, *, dry_run: bool = False, migrate: ChangeContext | None = None) -> ReloadResult:
+        """Read the files again and put them in force, as a whole or not at all.
+
+        Args:
+            dry_run: Only return what would change.
+            migrate: Carry out the migrations that schemas wait for, for this reason.
+
+        Raises:
+            SourceError: The active environment would not be valid, or a schema would break a stored configuration;
+                everything stays as it was.
+            Unavailable: The store cannot write; everything stays as it was.
+        """
+        async with self._reloading:
+            if dry_run:
+                return await self._load(await self._read_files(), dry_run=True, migrate=migrate)
+            self.worth_retrying = False
+            try:
+                result = await self._load(await self._read_files(), migrate=migrate)
+            except SourceError as error:
+                self._degrade(error)
+                raise
+            self.degraded = None
+            self.refused_schemas = []
+            self._alerts.clear("validation_failed")
+            return result
+
+    def on_commit(self, plan: Plan) -> None:
+        """Note that a configuration changed that was in the way of a refused load."""
+        if any(config_id.service in self._in_the_way for config_id in plan.entries):
+            self.worth_retrying = True
+
+    async def _read_files(self) -> Sources:
+        return await asyncio.to_thread(self._source_files.load)
+
+    async def _load(
+        self,
+        sources: Sources,
+        *,
+        meta: dict[str, str] | None = None,
+        starting: bool = False,
+        dry_run: bool = False,
+        migrate: ChangeContext | None = None,
+    ) -> ReloadResult:
+        # Exclusive: whatever is planned next builds on these files.
+        async with self._commits.change(FILES, dry_run=dry_run, exclusive=True) as plan:
+            evolution = Evolver(self._planners.composer, self._state.all_heads()).evolve(sources, self._files.schemas)
+            if evolution.problems and not starting:
+                raise _refusal(evolution)
+            try:
+                file_planner, planner, migrations = await self._plan_files(
+                    plan, evolution, migrate=migrate, dry_run=dry_run
+                )
+            except SourceError as error:
+                problems = [*evolution.problems, *error.problems, *_waiting_problems(evolution)]
+                raise SourceError(problems, services=error.services) from error
+            self._plan_names(plan, planner.composer.sources, meta or {})
+            plan.on_commit.append(lambda: self._loaded(file_planner, planner))
+            result = await self._result(plan, migrations, dry_run=dry_run)
+        if not dry_run:
+            if plan.resealed:
+                await self._store.scrub()
+            self._report_undecryptable(file_planner.changes.undecryptable)
+            self._report_schemas(evolution, migrations)
+        return result
+
+    async def _plan_files(
+        self, plan: Plan, evolution: Evolution, *, migrate: ChangeContext | None, dry_run: bool
+    ) -> tuple[FilePlanner, Planner, list[Migration]]:
+        """Plan what the files make of every environment, and the migrations that are wanted and possible."""
+        ready = [waiting for waiting in evolution.waiting if migrate is not None and not waiting.problems]
+        sources = evolution.without_refused.with_schemas({item.move.service: item.move.new for item in ready})
+        planner = self._planners.planner(sources)
+        file_planner = FilePlanner(planner, plan, active=self._state.active, defined=self._files.defined)
+        for waiting in ready:
+            if migrate is not None:
+                file_planner.migrate(waiting, migrate)
+        plan.schemas += changed_schemas(self._files.schemas, serving_schemas(sources, self._files.schemas))
+        file_planner.reseal(await self._newly_secret(plan, sources))
+        await file_planner.plan_all()
+        migrations = [
+            _migration(waiting, plan, ready=waiting in ready, dry_run=dry_run) for waiting in evolution.waiting
+        ]
+        return file_planner, planner, migrations
+
+    def _plan_names(self, plan: Plan, sources: Sources, meta: dict[str, str]) -> None:
+        """Add what the store's table of names has to hold with these files."""
+        plan.meta.update(meta)
+        rules: RulesMark = self._rules_with(sources)
+        if rules != self._rules:
+            plan.meta[restore.RULES] = rules
+        defined = defined_services(sources)
+        if defined != self._files.defined:
+            plan.meta[restore.DEFINED] = documents.encode(defined).decode()
+
+    def _rules_with(self, sources: Sources) -> RulesMark:
+        if sources.access is not None:
+            return "since"
+        if self._rules == "unknown" and not self._authorizer.had_rules:
+            # The store of an older aliciacfg does not say; files that are in force without rules do.
+            return "never"
+        return self._rules
+
+    async def _newly_secret(self, plan: Plan, sources: Sources) -> list[Record]:
+        """Return every revision of which a changed schema marks more as secret than is sealed, with that sealed."""
+        found: list[Record] = []
+        for changed in plan.schemas:
+            # Pending writes were planned under the old schema.
+            await self._commits.flush()
+            for record in await self._store.revisions(changed.service):
+                await asyncio.sleep(0)
+                if not self._chain.confirms(record):
+                    continue
+                more = self._planners.seal_further(record, sources.schema(record.service))
+                if more is not None:
+                    found.append(more)
+        return found
+
+    def _loaded(self, file_planner: FilePlanner, planner: Planner) -> None:
+        """Put the files in force: their plan is durable."""
+        sources = planner.composer.sources
+        defined = defined_services(sources)
+        self._rules = self._rules_with(sources)
+        self._in_the_way = frozenset()
+        self._files.replace(
+            planner,
+            problems=file_planner.changes.problems,
+            defined=defined,
+            schemas=serving_schemas(sources, self._files.schemas),
+        )
+        self._authorizer.adopt(sources.access, {service for listed in defined.values() for service in listed})
+
+    async def _result(self, plan: Plan, migrations: list[Migration], *, dry_run: bool) -> ReloadResult:
+        active = self._state.active
+        records = [record for record in plan.records if record.environment == active]
+        changes: dict[str, list[JsonObject]] = {}
+        for record in records if dry_run else ():
+            config_id = ConfigId(active, record.service)
+            before, after = self._state.head(config_id), plan.head(config_id)
+            changes[record.service] = await asyncio.to_thread(difference, before, after)
+        return ReloadResult(
+            changed=[record.service for record in records],
+            restart_required=[record.service for record in records if record.restart_required],
+            difference=changes,
+            migrations=migrations,
+        )
+
+    def _report_schemas(self, evolution: Evolution, migrations: list[Migration]) -> None:
+        """Raise alerts about schemas on disk that are not in force."""
+        if evolution.problems:
+            self._degrade(_refusal(evolution))
+            self.refused_schemas = [move.file for move in evolution.refused]
+        waiting = [item for item in migrations if not item.done]
+        self._in_the_way |= {item.service for item in waiting if item.problems}
+        if not waiting:
+            self._alerts.clear("migration_pending")
+            return
+        named = ", ".join(f"{item.service} ({item.from_version} to {item.to_version})" for item in waiting)
+        self._alerts.stand(
+            "migration_pending",
+            f"The schemas of {named} wait for their migrations; the old ones serve. Look with: aliciacfg migrate "
+            "--dry-run; carry out with: aliciacfg migrate.",
+            problems=[problem for item in waiting for problem in item.problems],
+        )
+
+    def _report_undecryptable(self, undecryptable: dict[str, list[str]]) -> None:
+        for environment, services in undecryptable.items():
+            if services:
+                self._alerts.stand(
+                    "undecryptable",
+                    f"Changes made at run time to {', '.join(services)} in {environment} do not open: their key is "
+                    "not here, or somebody changed them in the database. Their last revisions go on serving. Restore "
+                    "the key file, or set these services anew.",
+                    of=environment,
+                )
+            else:
+                self._alerts.clear("undecryptable", of=environment)
+
+    def _degrade(self, error: SourceError) -> None:
+        first = str(error.problems[0]) if error.problems else "nothing is wrong"
+        more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+        self.degraded = first
+        self._in_the_way = error.services
+        self._alerts.stand(
+            "validation_failed",
+            f"The files were not taken over, the configurations before them go on serving: {first}{more}",
+            problems=as_problems(error),
+            # Everybody may ask for health, and a problem may quote a value.
+            shown="The files were not taken over, the configurations before them go on serving; `aliciacfg check` "
+            f"lists what is wrong ({len(error.problems)})",
+        )
+
+
+def _refusal(evolution: Evolution) -> SchemaRefused:
+    return SchemaRefused(evolution.problems, services={move.service for move in evolution.refused})
+
+
+def _migration(waiting: Waiting, plan: Plan, *, ready: bool, dry_run: bool) -> Migration:
+    """Return a move of a schema as callers see it."""
+    move = waiting.move
+    ids = [ConfigId(environment, move.service) for environment in sorted(waiting.overlays)]
+    return Migration(
+        service=move.service,
+        from_version=move.from_version,
+        to_version=move.to_version,
+        files=[step.file for step in move.steps or ()],
+        environments=[config_id.environment for config_id in ids],
+        problems=waiting.problems,
+        done=ready and not dry_run,
+        difference={
+            config_id.environment: difference(plan.state.head(config_id), plan.head(config_id)) for config_id in ids
+        }
+        if ready and dry_run
+        else UNSET,
+    )
+
+
+def _waiting_problems(evolution: Evolution) -> list[SourceProblem]:
+    """Return what to add to the problems of files that were written for a schema which is not in force yet."""
+    return [
+        SourceProblem(
+            f"schemas/{waiting.move.service}.yaml",
+            None,
+            f"version {waiting.move.to_version} waits for its migration, so version {waiting.move.from_version} "
+            "counts; if the files are written for the new one, run: aliciacfg migrate --dry-run",
+        )
+        for waiting in evolution.waiting
+    ]

@@ -1,0 +1,118 @@
+"""From what the store holds to the state in memory, at a start and after the keys changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from aliciacfg.core.state import Entry
+from aliciacfg.documents import JsonObject
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import Announcement, Overlay, StoredState
+from aliciacfg.sealing.boxes import PREFIX, Keyring
+from aliciacfg.sealing.sealed_documents import open_document
+from aliciacfg.storage.store import Store
+
+# Names in the store's table of names and values.
+EPOCH = "epoch"
+ACTIVE = "active_environment"
+REQUESTED = "requested_environment"
+DEFINED = "defined_services"
+RULES = "access_rules"
+
+RulesMark = Literal["never", "since", "unknown"]
+"""Whether a home has had access rules: never, at some time, or the store does not say."""
+
+# Stands for an overlay that was changed in the database: like one that does not open, it is not used.
+_TAMPERED: JsonObject = {"changed in the database": f"{PREFIX}?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The content of a store.
+
+    Attributes:
+        entries: Every configuration; none is composed yet.
+        announcements: The newest message of each subject, confirmed or not.
+        schemas: The schema documents that stored configurations were last checked against, by service; None for a
+            service whose schema file is gone.
+        defined: The services that the files named, by environment.
+        active: The active environment.
+        requested: The ``ENVIRONMENT`` setting of the last start; None in a new store.
+        epoch: The epoch of the database.
+        rules: Whether the home has had access rules.
+    """
+
+    entries: dict[ConfigId, Entry]
+    announcements: list[Announcement]
+    schemas: dict[str, JsonObject | None]
+    defined: dict[str, list[str]]
+    active: str
+    requested: str | None
+    epoch: int
+    rules: RulesMark
+
+    def moves_to(self, requested_environment: str) -> bool:
+        """Return whether a start with this ``ENVIRONMENT`` setting makes it the active environment."""
+        return requested_environment != self.requested
+
+
+async def restore(store: Store, keyring: Keyring, *, requested_environment: str) -> Restored:
+    """Load the content of a store.
+
+    Args:
+        store: The store.
+        keyring: Opens overlays.
+        requested_environment: The active environment of an empty store.
+
+    Raises:
+        StoreError: The database holds rows that no aliciacfg wrote.
+        Unavailable: The store cannot be read.
+    """
+    stored = await store.load()
+    return Restored(
+        entries=stored_entries(stored, keyring),
+        announcements=stored.announcements,
+        schemas={
+            item.service: None if item.document is None else msgspec.json.decode(item.document)
+            for item in stored.schemas
+        },
+        defined=msgspec.json.decode(stored.meta.get(DEFINED, "{}"), type=dict[str, list[str]]),
+        active=stored.meta.get(ACTIVE, requested_environment),
+        requested=stored.meta.get(REQUESTED),
+        epoch=int(stored.meta.get(EPOCH, "1")),
+        rules=_rules_mark(stored.meta),
+    )
+
+
+def stored_entries(stored: StoredState, keyring: Keyring) -> dict[ConfigId, Entry]:
+    """Return every stored configuration; ``effective`` is not composed yet."""
+    records = {ConfigId(record.environment, record.service): record for record in stored.records}
+    overlays = {ConfigId(overlay.environment, overlay.service): overlay for overlay in stored.overlays}
+    entries: dict[ConfigId, Entry] = {}
+    for config_id in records.keys() | overlays.keys():
+        overlay = overlays.get(config_id)
+        patch = None if overlay is None else _open_overlay(overlay, keyring)
+        entries[config_id] = Entry(records.get(config_id), patch, origins={} if overlay is None else overlay.origins)
+    return entries
+
+
+def _rules_mark(meta: Mapping[str, str]) -> RulesMark:
+    match meta.get(RULES):
+        case "never":
+            return "never"
+        case "since":
+            return "since"
+        case _:
+            return "unknown"
+
+
+def _open_overlay(stored: Overlay, keyring: Keyring) -> JsonObject | None:
+    """Return an overlay with its secrets in plain text; a value that does not open stays sealed."""
+    if stored.patch is None:
+        return None
+    if not stored.confirmed:
+        return dict(_TAMPERED)
+    overlay: JsonObject = msgspec.json.decode(stored.patch)
+    return open_document(overlay, keyring, service=stored.service, environment=stored.environment).document

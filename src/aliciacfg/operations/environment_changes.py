@@ -1,0 +1,71 @@
+"""The operations that change every configuration of an environment: activate, reload."""
+
+from msgspec import UNSET
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.api.answers import ActivateAnswer, ReloadAnswer
+from aliciacfg.api.encoding import Answer
+from aliciacfg.api.requests import ActivateRequest, ReloadRequest
+from aliciacfg.core.activation import Activation
+from aliciacfg.core.file_changes import as_problems
+from aliciacfg.core.plan import ChangeContext
+from aliciacfg.core.reloads import Reloads
+from aliciacfg.core.state import State
+from aliciacfg.errors import SourceError, ValidationFailed
+from aliciacfg.model import names
+
+
+class EnvironmentOperations:
+    """The operations that change every configuration of an environment."""
+
+    def __init__(self, *, state: State, activation: Activation, reloads: Reloads) -> None:
+        self._state = state
+        self._activation = activation
+        self._reloads = reloads
+
+    async def activate(self, caller: Caller, environment: str, request: ActivateRequest) -> Answer:
+        """Make an environment the active one, if every service of it is valid."""
+        names.check_environment(environment)
+        context = ChangeContext(caller.author, "activation", request.comment, operation="activate", where=caller.where)
+        result = await self._activation.activate(environment, context, dry_run=request.dry_run)
+        message = f"{environment} is active already"
+        if environment != result.previous:
+            verb = "would be" if request.dry_run else "is"
+            message = (
+                f"{environment} {verb} active (was {result.previous}); {len(result.changed)} services get another "
+                "configuration"
+            )
+        return Answer.of(
+            ActivateAnswer(
+                environment=environment,
+                previous=result.previous,
+                changed=result.changed,
+                restart_required=result.restart_required,
+                message=message,
+                dry_run=request.dry_run,
+                difference=result.difference if request.dry_run else UNSET,
+            )
+        )
+
+    async def reload(self, caller: Caller, request: ReloadRequest) -> Answer:
+        """Read the files now, and carry out the migrations that schemas wait for if asked to."""
+        context = ChangeContext(caller.author, "migration", operation="reload", where=caller.where)
+        try:
+            result = await self._reloads.reload(dry_run=request.dry_run, migrate=context if request.migrate else None)
+        except SourceError as error:
+            raise ValidationFailed(
+                "The files were not taken over; the configurations before them go on serving", as_problems(error)
+            ) from error
+        active = self._state.active
+        verb = "would change" if request.dry_run else "changed"
+        return Answer.of(
+            ReloadAnswer(
+                environment=active,
+                changed=result.changed,
+                restart_required=result.restart_required,
+                message=f"{len(result.changed)} configurations of {active} {verb}",
+                migrations=result.migrations,
+                dry_run=request.dry_run,
+                difference=result.difference if request.dry_run else UNSET,
+            )
+        )

@@ -1,0 +1,130 @@
+"""How the daemon is: health, readiness, metrics."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from importlib.metadata import version as package_version
+from typing import Literal
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.encoding import Answer
+from aliciacfg.api.fields import SOURCE
+from aliciacfg.api.requests import Request
+from aliciacfg.core.cache import AnswerCache
+from aliciacfg.core.commits import Commits
+from aliciacfg.core.outbox import Outbox
+from aliciacfg.core.reloads import Reloads
+from aliciacfg.core.state import State
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.monitoring.drift import Drift
+from aliciacfg.monitoring.metrics import Metrics, Readings
+from aliciacfg.storage.write_queue import WriteQueue
+
+VERSION = package_version("aliciacfg")
+
+
+class Health:
+    """How the daemon is.
+
+    Attributes:
+        instance: Names this daemon's data directory on the bus.
+        metrics: Counted by the adapters and the operations.
+        bus_connected: Set by the bus adapter.
+        devices: The number of devices that the device registry knows; None while it is absent. Set by the bus adapter.
+        services_online: Services that have announced themselves, and whether they are online.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        commits: Commits,
+        reloads: Reloads,
+        cache: AnswerCache,
+        outbox: Outbox,
+        queue: WriteQueue,
+        alerts: Alerts,
+        drift: Drift,
+        metrics: Metrics,
+        instance: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._commits = commits
+        self._reloads = reloads
+        self._cache = cache
+        self._outbox = outbox
+        self._queue = queue
+        self._alerts = alerts
+        self._drift = drift
+        self._clock = clock
+        self._started = time.monotonic()
+        self.instance = instance
+        self.metrics = metrics
+        self.bus_connected = False
+        self.devices: int | None = None
+        self.services_online: dict[str, bool] = {}
+
+    async def health(self, _caller: Caller, _request: Request) -> Answer:
+        """How the daemon is."""
+        return Answer.of(self.now())
+
+    def now(self) -> HealthAnswer:
+        """Return how the daemon is."""
+        return HealthAnswer(
+            service=SOURCE,
+            service_name=SOURCE,
+            status=self._status(),
+            instance=self.instance,
+            environment=self._state.active,
+            version=VERSION,
+            timestamp=self._clock(),
+            uptime=time.monotonic() - self._started,
+            configs_managed=self._state.count(self._state.active),
+            last_update=self._commits.last_update,
+            cache_hit_rate=round(self._cache.hit_rate, 4),
+            validation_errors=self.metrics.validation_errors,
+            mqtt_connected=self.bus_connected,
+            outbox_pending=self._outbox.pending,
+            drift=len(self._drift.items),
+            device_registry="absent" if self.devices is None else self.devices,
+            services_online=sum(self.services_online.values()),
+            messages_processed=self.metrics.messages_processed,
+            errors=self.metrics.errors,
+            alerts=self._alerts.standing,
+        )
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics as text, and its content type.
+
+        Args:
+            accept: The media types that the scraper accepts.
+        """
+        readings = Readings(
+            cache_hits=self._cache.hits,
+            cache_misses=self._cache.misses,
+            revisions=self._commits.revisions,
+            outbox_pending=self._outbox.pending,
+            outbox_oldest_seconds=self._outbox.oldest_seconds,
+            drift=self._drift.counts,
+            alerts=Counter(alert.kind for alert in self._alerts.standing_alerts),
+            broker_connected=self.bus_connected,
+        )
+        return self.metrics.exposition(accept, readings)
+
+    def count_invalid(self) -> None:
+        """Count a configuration that was refused as invalid."""
+        self.metrics.validation_errors += 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether store and bus are usable."""
+        return self._queue.healthy and self.bus_connected
+
+    def _status(self) -> Literal["healthy", "degraded", "unhealthy"]:
+        if not self._queue.healthy:
+            return "unhealthy"
+        if self._reloads.degraded is not None or not self.bus_connected:
+            return "degraded"
+        return "healthy"

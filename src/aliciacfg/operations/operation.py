@@ -1,0 +1,204 @@
+"""One operation: what it is called, what it needs, what carries it out."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Literal, TypeVar, get_args
+
+import msgspec
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.access.rules import Need
+from aliciacfg.api.encoding import Answer
+from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
+from aliciacfg.api.requests import Request
+from aliciacfg.documents import Json, JsonObject, escape
+from aliciacfg.errors import InvalidRequest, Problem
+from aliciacfg.operations.service import ConfigService
+
+Part = TypeVar("Part")
+Fields = TypeVar("Fields", bound=Request)
+
+Body = Literal["none", "config", "patch", "fields"]
+"""What the body over HTTP is: nothing, the document or patch itself, or an object of the request's fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A method of a part of the service, with the request that it takes.
+
+    Attributes:
+        request: The type of the request.
+        call: Takes the service, the caller, the target's name (empty without a target) and the request.
+        description: The method's docstring.
+    """
+
+    request: type[Request]
+    call: Callable[[ConfigService, Caller, str, Request], Awaitable[Answer]]
+    description: str
+
+
+def on_target(
+    part: Callable[[ConfigService], Part],
+    method: Callable[[Part, Caller, str, Fields], Awaitable[Answer]],
+    request: type[Fields],
+) -> Handler:
+    """Return the handler of an operation on one service or environment.
+
+    Args:
+        part: Returns the part of the service.
+        method: A method of that part.
+        request: The type of the method's request.
+    """
+
+    async def call(service: ConfigService, caller: Caller, name: str, fields: Request) -> Answer:
+        return await method(part(service), caller, name, _typed(fields, request))
+
+    return Handler(request, call, method.__doc__ or "")
+
+
+def on_all(
+    part: Callable[[ConfigService], Part],
+    method: Callable[[Part, Caller, Fields], Awaitable[Answer]],
+    request: type[Fields],
+) -> Handler:
+    """Return the handler of an operation without a target; arguments as for ``on_target``."""
+
+    async def call(service: ConfigService, caller: Caller, _name: str, fields: Request) -> Answer:
+        return await method(part(service), caller, _typed(fields, request))
+
+    return Handler(request, call, method.__doc__ or "")
+
+
+def _typed(fields: Request, request: type[Fields]) -> Fields:
+    if not isinstance(fields, request):
+        raise TypeError(f"expected {request.__name__}, got {type(fields).__name__}")
+    return fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One row.
+
+    Attributes:
+        name: The MQTT topic level after ``alicia/config/``.
+        summary: One line for the API documents.
+        needs: What the operation asks of its caller.
+        handler: Carries it out.
+        answer: The answer's fields; a union where there are several kinds of answer.
+        method: HTTP method.
+        path: HTTP path; ``{target}`` is the name.
+        target: What a name in topic or path means; None for operations about everything.
+        body: What the HTTP body is.
+        writes: Whether it changes anything.
+        creates: Whether it can bring a configuration into being.
+        own_status: The answer's ``status`` is its own, so none is put in front.
+        local: Only for whoever may write the data directory.
+        http_only: Fields that mean nothing over MQTT, and are ignored there.
+        items: The field that is a list of objects, and what these are.
+        max_bytes: The largest request; None for one that holds a configuration.
+    """
+
+    name: str
+    summary: str
+    needs: Need
+    handler: Handler
+    answer: type[msgspec.Struct] | UnionType
+    method: str
+    path: str
+    target: Literal["service", "environment"] | None = None
+    body: Body = "none"
+    writes: bool = False
+    creates: bool = False
+    own_status: bool = False
+    local: bool = False
+    http_only: frozenset[str] = frozenset()
+    items: tuple[str, type[msgspec.Struct]] | None = None
+    max_bytes: int | None = None
+
+    @property
+    def request(self) -> type[Request]:
+        """The request's fields."""
+        return self.handler.request
+
+    async def call(self, service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
+        """Carry the operation out for a caller who may; arguments as for ``run``.
+
+        Raises:
+            OperationError: It was refused.
+        """
+        return await self.handler.call(service, caller, name, request)
+
+    async def run(self, service: ConfigService, caller: Caller, name: str, fields: JsonObject) -> Answer:
+        """Carry the operation out.
+
+        Args:
+            service: What carries it out.
+            caller: Who asks.
+            name: The service or environment; empty for operations about everything.
+            fields: The request's fields as JSON; unknown ones are ignored.
+
+        Raises:
+            OperationError: It was refused.
+        """
+        self.authorize(service, caller, name)
+        return await self.call(service, caller, name, self.parse(fields))
+
+    def authorize(self, service: ConfigService, caller: Caller, name: str) -> None:
+        """Refuse who may not; ``run`` does it too.
+
+        Raises:
+            Unauthorized: Nobody, or nobody proven, asks.
+            Forbidden: The caller may not do this.
+        """
+        service.authorizer.check(caller, self.name, name if self.target == "service" else None)
+
+    def parse(self, fields: Mapping[str, Json]) -> Request:
+        """Check a request's fields.
+
+        Raises:
+            InvalidRequest: One is missing, or has the wrong type; names it.
+        """
+        try:
+            request = msgspec.convert(dict(fields), self.request)
+        except msgspec.ValidationError as error:
+            problem = _as_problem(error)
+            raise InvalidRequest(f"{self.name}: {problem.message}.", [problem]) from error
+        if request.request_id is not None and len(request.request_id.encode()) > MAX_REQUEST_ID_BYTES:
+            raise InvalidRequest(f"request_id is longer than {MAX_REQUEST_ID_BYTES} bytes; send a shorter one.")
+        return request
+
+    def unknown(self, fields: JsonObject) -> Iterator[tuple[str, Collection[str]]]:
+        """Yield the JSON Pointer of each member that is no field, with the names that are known there."""
+        for name in sorted(fields.keys() - self.fields):
+            yield f"/{escape(name)}", self.fields
+        if self.items is None:
+            return
+        field, item_type = self.items
+        listed = fields.get(field)
+        for index, item in enumerate(listed if isinstance(listed, list) else []):
+            known = item_type.__struct_encode_fields__
+            for name in sorted(item.keys() - set(known)) if isinstance(item, dict) else ():
+                yield f"/{field}/{index}/{escape(name)}", known
+
+    @property
+    def answers(self) -> tuple[type[msgspec.Struct], ...]:
+        """The kinds of answer."""
+        return (self.answer,) if isinstance(self.answer, type) else get_args(self.answer)
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The names of the fields that have to be there, null or not."""
+        return frozenset(field.encode_name for field in msgspec.structs.fields(self.request) if field.required)
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of the request's fields."""
+        return frozenset(self.request.__struct_encode_fields__)
+
+
+def _as_problem(error: msgspec.ValidationError) -> Problem:
+    """A message of msgspec, with its path (``$.config``) as a JSON Pointer."""
+    text, _, path = str(error).partition(" - at `$")
+    pointer = "".join(f"/{escape(part)}" for part in path.rstrip("`").replace("[", ".").replace("]", "").split(".")[1:])
+    return Problem(pointer, text[:1].lower() + text[1:] + (f" at {pointer}" if pointer else ""))

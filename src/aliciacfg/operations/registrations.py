@@ -1,0 +1,74 @@
+"""Services that announce themselves, and report which revision they run."""
+
+from aliciacfg.api.bus_messages import AppliedReport
+from aliciacfg.core.configurations import Configurations
+from aliciacfg.core.outbox import Outbox, service_subject
+from aliciacfg.core.state import State
+from aliciacfg.errors import NotFound
+from aliciacfg.model.records import Write
+from aliciacfg.monitoring.instances import Instances
+from aliciacfg.operations.health import Health
+from aliciacfg.operations.writes import WriteOperations
+from aliciacfg.storage.write_queue import WriteQueue
+
+
+class Registrations:
+    """Handles what services say about themselves on the bus."""
+
+    def __init__(
+        self,
+        *,
+        configurations: Configurations,
+        state: State,
+        outbox: Outbox,
+        queue: WriteQueue,
+        instances: Instances,
+        health: Health,
+        writes: WriteOperations,
+    ) -> None:
+        self._configurations = configurations
+        self._state = state
+        self._outbox = outbox
+        self._queue = queue
+        self._instances = instances
+        self._health = health
+        self._writes = writes
+
+    async def register(self, service: str) -> None:
+        """Give a service that announced itself its configuration, or publish it once more.
+
+        Raises:
+            OperationError: It cannot have one: its name, the limit, or its default is not valid.
+        """
+        if self._state.head(self._configurations.config_id(service, None)).live is not None:
+            self._outbox.repeat(service_subject(service))
+        else:
+            await self._writes.register(service)
+        self._health.services_online[service] = True
+
+    async def unregister(self, service: str) -> None:
+        """Note that a service has gone, and forget the reports of its instances.
+
+        Raises:
+            Unavailable: The store cannot write.
+        """
+        if service in self._health.services_online:
+            self._health.services_online[service] = False
+        await self._write(self._instances.forget(service))
+
+    async def applied(self, service: str, report: AppliedReport) -> None:
+        """Note which revision an instance of a service runs.
+
+        Raises:
+            InvalidRequest: No service can have this name.
+            NotFound: The service has no configuration.
+            Unavailable: The store cannot write.
+        """
+        if self._state.committed(self._configurations.config_id(service, None)).live is None:
+            raise NotFound(f"There is no configuration of {service}.")
+        await self._write(self._instances.report(service, report))
+        self._instances.look()
+
+    async def _write(self, write: Write | None) -> None:
+        if write is not None:
+            await self._queue.submit(write)

@@ -1,0 +1,82 @@
+"""The answers to writes."""
+
+import asyncio
+
+from msgspec import UNSET
+
+from aliciacfg import documents
+from aliciacfg.api.answers import WriteAnswer
+from aliciacfg.api.encoding import Answer
+from aliciacfg.core.state import Entry, State
+from aliciacfg.core.views import Views, difference
+from aliciacfg.documents import JsonObject
+from aliciacfg.model.records import Record
+from aliciacfg.operations.write_planner import PlannedChange
+from aliciacfg.sealing.sealed_documents import redact
+
+
+class WriteAnswers:
+    """Renders the answers to writes."""
+
+    def __init__(self, state: State, views: Views) -> None:
+        self._state = state
+        self._views = views
+
+    async def of(self, planned: PlannedChange, *, dry_run: bool, remains: bool | None = None) -> Answer:
+        """Return the answer to a write that leaves a configuration.
+
+        Args:
+            planned: The change, which is durable by now unless it is a dry run.
+            dry_run: Nothing was changed.
+            remains: After ``delete``: the configuration still exists.
+        """
+        before, after, effective = planned.before, planned.after, planned.effective
+        record = _record(after)
+        unchanged = before.record is record
+        unknown = planned.planner.composer.sources.schema(record.service).unknown(effective.document)
+        document = planned.redacted
+        if document is None:
+            document = redact(effective.document, effective.secrets)
+        answer = WriteAnswer(
+            service=record.service,
+            config={**document, "version": record.version},
+            version=record.version,
+            last_updated=record.timestamp,
+            environment=record.environment,
+            revision=record.revision,
+            epoch=self._state.epoch,
+            checksum=record.checksum,
+            message=_message(before, after, dry_run=dry_run),
+            changed=[] if unchanged else record.changed,
+            restart_required=[] if unchanged else record.restart_required,
+            warnings=[f"{pointer} is not described by the schema; is the name right?" for pointer in unknown],
+            unchanged=unchanged,
+            dry_run=dry_run,
+            remains=UNSET if remains is None else remains,
+            difference={record.service: await entry_difference(before, after)} if dry_run else UNSET,
+        )
+        if dry_run:
+            # No ETag: the revision that it would name does not exist, and another write may become it.
+            return Answer.of(answer)
+        return Answer(documents.encode(answer), self._views.etag(record), created=before.live is None)
+
+
+async def entry_difference(before: Entry, after: Entry) -> list[JsonObject]:
+    """Return the JSON Patch of a dry run; computed in a thread, because for long arrays it takes seconds."""
+    return await asyncio.to_thread(difference, before, after)
+
+
+def _record(entry: Entry) -> Record:
+    if entry.record is None:
+        raise TypeError("a change always leaves a record")
+    return entry.record
+
+
+def _message(before: Entry, after: Entry, *, dry_run: bool) -> str:
+    record = _record(after)
+    what = f"{record.service} in {record.environment}"
+    if before.record is record:
+        return f"{what} stays at revision {record.revision}: nothing differs"
+    verb = "would be" if dry_run else "is"
+    old = f" (was {before.live.revision})" if before.live else ""
+    return f"{what} {verb} at revision {record.revision}{old}"

@@ -1,0 +1,122 @@
+"""Access at a start whose files cannot be used: open only where the store says that there never were access rules."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.errors import Unauthorized, ValidationFailed
+from inprocess import WHOLE, Core, Home
+
+ANONYMOUS = Caller(None, "http", address="127.0.0.1")
+RULES = {"admins": ["operator"]}
+ACCESS = "environments/access.yaml"
+DEV = "environments/dev.yaml"
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> Home:
+    """A home that ran once, without access rules."""
+    made = Home(tmp_path, {"environments/base.yaml": {"defaults": WHOLE}, DEV: {"services": {"bell": {}}}})
+    async with made.core():
+        pass
+    return made
+
+
+async def is_open(core: Core) -> bool:
+    """Whether an anonymous caller reads a configuration."""
+    try:
+        await core.ask_as(ANONYMOUS, "get", "bell")
+    except Unauthorized:
+        return False
+    return True
+
+
+async def is_open_when_degraded(home: Home) -> bool:
+    """Whether an anonymous caller reads a configuration after a start on broken files."""
+    home.write(DEV, "services: [")
+    async with home.core() as core:
+        assert core.standing.keys() >= {"validation_failed"}
+        return await is_open(core)
+
+
+async def test_a_home_that_never_had_rules_stays_open(home: Home):
+    """Broken files alone close nothing, at the first such start and at the next."""
+    assert await is_open_when_degraded(home)
+    assert await is_open_when_degraded(home)
+
+
+async def test_rules_that_a_dry_run_saw_first_are_remembered_by_the_reload_after_it(home: Home):
+    """The mark of the home is stored with the reload that brings the rules, whatever was tried before."""
+    async with home.core() as core:
+        home.write(ACCESS, RULES)
+        await core.ask("reload", dry_run=True)
+        assert await is_open(core)
+        await core.ask("reload")
+        assert not await is_open(core)
+    home.remove(ACCESS)
+    assert not await is_open_when_degraded(home)
+
+
+async def test_a_dry_run_alone_marks_nothing(home: Home):
+    """Rules that were only tried, and are gone again, leave the home as it was."""
+    async with home.core() as core:
+        home.write(ACCESS, RULES)
+        await core.ask("reload", dry_run=True)
+    home.remove(ACCESS)
+    assert await is_open_when_degraded(home)
+
+
+async def test_a_reload_that_is_refused_marks_nothing(home: Home):
+    """Rules that came with a broken file were never in force."""
+    async with home.core() as core:
+        home.write(ACCESS, RULES)
+        home.write(DEV, "services: [")
+        with pytest.raises(ValidationFailed):
+            await core.ask("reload")
+    home.remove(ACCESS)
+    assert await is_open_when_degraded(home)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda path: path.write_text("admins: [operator]"),
+        lambda path: path.write_text("admins: ["),
+        lambda path: path.write_text(""),
+        lambda path: path.write_bytes(b"\xff"),
+        lambda path: path.mkdir(),
+        lambda path: path.symlink_to("nowhere"),
+        lambda path: path.symlink_to(path.name),
+    ],
+    ids=["valid", "broken", "empty", "not text", "a directory", "a dangling link", "a link to itself"],
+)
+async def test_any_rules_file_closes_the_home(home: Home, place: Callable[[Path], None]):
+    """Whether it can be read or not: somebody put it there to close the home."""
+    place(home.directory / ACCESS)
+    assert not await is_open_when_degraded(home)
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM meta WHERE name LIKE '%rules%'", "UPDATE meta SET value = 'maybe'"])
+async def test_a_store_that_does_not_say_that_there_never_were_rules_closes_the_home(home: Home, change: str):
+    """A row that is missing, or holds another word, is no statement."""
+    with closing(sqlite3.connect(home.database)) as database, database:
+        database.execute(change + (" WHERE name LIKE '%rules%'" if change.startswith("UPDATE") else ""))
+    assert not await is_open_when_degraded(home)
+
+
+async def test_mended_files_open_a_home_without_rules_again(home: Home):
+    """Closed is for the time without files only: after a reload the files say who may do what."""
+    (home.directory / ACCESS).write_text("admins: [")
+    home.write(DEV, "services: [")
+    async with home.core() as core:
+        assert not await is_open(core)
+        home.remove(ACCESS)
+        home.write(DEV, {"services": {"bell": {}}})
+        await core.ask("reload")
+        assert not await is_open(core), "rules that are gone stay in force until the next start"
+    async with home.core() as core:
+        assert await is_open(core)

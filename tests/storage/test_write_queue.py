@@ -1,0 +1,487 @@
+"""Group commit: order, failures, recovery and the end of the queue, over a store in memory."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from aliciacfg.errors import Busy, Unavailable
+from aliciacfg.model.records import Write
+from aliciacfg.storage.write_queue import WriteQueue
+
+if TYPE_CHECKING:
+    from aliciacfg.storage.store import Store
+
+MAX_WAITING = 4096
+MAX_BATCH = 256
+
+
+class FakeStore:
+    """The part of ``Store`` that a queue uses; commits when it is let, or fails.
+
+    Attributes:
+        transactions: The names of the writes of each transaction.
+        failure: What the next commits raise, once they are let.
+        gate: Commits wait until it is set.
+        entered: Set when a commit begins.
+    """
+
+    def __init__(self) -> None:
+        self.transactions: list[list[str]] = []
+        self.attempts: list[list[str]] = []
+        self.failure: BaseException | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        names = [name for write in writes for name, _ in write.meta]
+        self.attempts.append(names)
+        self.entered.set()
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.transactions.append(names)
+
+
+def queue_over(store: FakeStore, *, probe_seconds: float = 3600) -> WriteQueue:
+    return WriteQueue(cast("Store", store), probe_seconds=probe_seconds)
+
+
+def named(name: str | int) -> Write:
+    return Write(meta=((str(name), ""),))
+
+
+FULL = Unavailable("The store cannot write: disk full.")
+
+
+@pytest.fixture
+async def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+async def queue(store: FakeStore) -> AsyncGenerator[WriteQueue]:
+    async with queue_over(store) as made:
+        yield made
+
+
+async def hold(store: FakeStore, queue: WriteQueue) -> asyncio.Future[None]:
+    """Submit a write named ``first`` whose commit stays under way until the gate opens."""
+    store.gate.clear()
+    store.entered.clear()
+    done = queue.submit(named("first"))
+    await store.entered.wait()
+    return done
+
+
+async def test_a_write_is_durable_when_its_future_is_done(store: FakeStore, queue: WriteQueue):
+    """The future is done after the commit, not before."""
+    done = await hold(store, queue)
+    assert not done.done()
+    store.gate.set()
+    await done
+    assert store.transactions == [["first"]]
+
+
+async def test_writes_that_wait_share_one_transaction_in_order(store: FakeStore, queue: WriteQueue):
+    """All that were submitted during a commit make up the next one."""
+    called: list[int] = []
+    first = await hold(store, queue)
+    rest = [queue.submit(named(number), lambda number=number: called.append(number)) for number in range(5)]
+    assert queue.waiting == 5
+    store.gate.set()
+    await asyncio.gather(first, *rest)
+    assert store.transactions == [["first"], ["0", "1", "2", "3", "4"]]
+    assert called == [0, 1, 2, 3, 4]
+    assert queue.waiting == 0
+
+
+async def test_a_transaction_holds_a_bounded_number_of_writes(store: FakeStore, queue: WriteQueue):
+    """Hundreds of writes make several transactions, still in order."""
+    first = await hold(store, queue)
+    rest = [queue.submit(named(number)) for number in range(MAX_BATCH + 1)]
+    store.gate.set()
+    await asyncio.gather(first, *rest)
+    assert [len(names) for names in store.transactions] == [1, MAX_BATCH, 1]
+    assert [name for names in store.transactions[1:] for name in names] == [str(n) for n in range(MAX_BATCH + 1)]
+
+
+async def test_callbacks_run_before_the_futures_of_later_writes(queue: WriteQueue):
+    """What a waiter sees after its write includes the effects of every earlier write."""
+    seen: list[str] = []
+    first = queue.submit(named("a"), lambda: seen.append("a committed"))
+    second = queue.submit(named("b"), lambda: seen.append("b committed"))
+    second.add_done_callback(lambda _: seen.append("b told"))
+    await asyncio.gather(first, second)
+    await asyncio.sleep(0)
+    assert seen == ["a committed", "b committed", "b told"]
+
+
+async def test_a_full_queue_refuses_more(store: FakeStore, queue: WriteQueue):
+    """The writer is busy; what waits already is still committed."""
+    first = await hold(store, queue)
+    rest = [queue.submit(named(number)) for number in range(MAX_WAITING)]
+    with pytest.raises(Busy, match="4096 writes wait"):
+        queue.submit(named("one too many"))
+    store.gate.set()
+    await asyncio.gather(first, *rest)
+    assert sum(len(names) for names in store.transactions) == 1 + MAX_WAITING
+
+
+async def test_a_failed_commit_fails_all_that_wait_behind_it(store: FakeStore, queue: WriteQueue):
+    """Later writes were planned on top of the failed one; listeners hear of it once, before the waiters."""
+    heard: list[object] = []
+    committed: list[str] = []
+    queue.listen_abort(heard.append)
+    queue.listen_abort(lambda _: heard.append([future.done() for future in futures]))
+    futures = [await hold(store, queue)]
+    futures += [queue.submit(named(name), lambda name=name: committed.append(name)) for name in ("a", "b")]
+    store.failure = FULL
+    store.gate.set()
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    assert [str(result) for result in results] == ["The store cannot write: disk full. Nothing was changed."] * 3
+    assert all(isinstance(result, Unavailable) for result in results)
+    assert heard == [FULL, [False, False, False]]
+    assert (store.attempts, store.transactions, committed, queue.waiting) == ([["first"]], [], [], 0)
+    assert not queue.healthy
+
+
+async def test_the_next_write_after_a_failure_is_tried(store: FakeStore, queue: WriteQueue):
+    """The queue goes on, and is healthy again when a write is committed."""
+    store.failure = FULL
+    with pytest.raises(Unavailable):
+        await queue.submit(named("a"))
+    store.failure = None
+    await queue.submit(named("b"))
+    assert (store.transactions, queue.healthy) == ([["b"]], True)
+
+
+async def test_an_unexpected_error_of_the_store_is_unavailable_too(store: FakeStore, queue: WriteQueue):
+    """The transaction was rolled back, whatever went wrong; the daemon goes on."""
+    store.failure = OSError("no space left")
+    with pytest.raises(Unavailable, match=r"The store cannot write: no space left\. Nothing was changed\."):
+        await queue.submit(named("a"))
+    store.failure = None
+    await queue.submit(named("b"))
+
+
+async def test_a_probe_finds_that_the_store_can_write_again(store: FakeStore):
+    """While the queue is unhealthy, nobody has to submit anything for it to become healthy."""
+    async with queue_over(store, probe_seconds=0) as queue:
+        store.failure = FULL
+        heard: list[Unavailable] = []
+        queue.listen_abort(heard.append)
+        with pytest.raises(Unavailable):
+            await queue.submit(named("a"))
+        while len(store.attempts) < 3:
+            store.entered.clear()
+            await store.entered.wait()
+        assert not queue.healthy
+        store.failure = None
+        while not store.transactions:
+            store.entered.clear()
+            await store.entered.wait()
+        await asyncio.sleep(0)
+        assert queue.healthy
+        assert store.transactions == [["probe"]]
+        # A probe that fails changes nothing, so that nothing is aborted.
+        assert len(heard) == 1
+        await queue.submit(named("b"))
+
+
+async def test_a_healthy_queue_writes_no_probes(store: FakeStore):
+    """Nothing is written that nobody submitted."""
+    async with queue_over(store, probe_seconds=0) as queue:
+        await queue.submit(named("a"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert store.attempts == [["a"]]
+
+
+async def test_flush_waits_for_everything_before_and_writes_nothing(store: FakeStore, queue: WriteQueue):
+    """Its place in the order is that of a write, without a transaction of its own."""
+    first = await hold(store, queue)
+    second = queue.submit(named("second"))
+    flushed = queue.flush()
+    store.gate.set()
+    await flushed
+    assert first.done()
+    assert second.done()
+    await queue.flush()
+    assert store.attempts == [["first"], ["second"]]
+
+
+async def test_flush_fails_with_what_it_waits_for(store: FakeStore, queue: WriteQueue):
+    """A write that waited for the disk was not made."""
+    first = await hold(store, queue)
+    flushed = queue.flush()
+    store.failure = FULL
+    store.gate.set()
+    assert [isinstance(done, Unavailable) for done in await asyncio.gather(first, flushed, return_exceptions=True)] == [
+        True,
+        True,
+    ]
+    assert not queue.healthy
+    await queue.flush()
+    # That nothing had to be written says nothing about the disk.
+    assert not queue.healthy
+
+
+async def test_a_waiter_that_gives_up_does_not_stop_its_write(store: FakeStore, queue: WriteQueue):
+    """Neither while the write waits nor while it is committed; memory follows the disk all the same."""
+    called: list[str] = []
+    store.gate.clear()
+
+    async def write(name: str) -> None:
+        await queue.submit(named(name), lambda: called.append(name))
+
+    committing = asyncio.create_task(write("committing"))
+    await store.entered.wait()
+    waiting = asyncio.create_task(write("waiting"))
+    await asyncio.sleep(0)
+    for task in (committing, waiting):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    store.gate.set()
+    await queue.flush()
+    assert store.transactions == [["committing"], ["waiting"]]
+    assert called == ["committing", "waiting"]
+
+
+async def test_a_waiter_that_gives_up_is_not_missed_when_its_write_fails(store: FakeStore, queue: WriteQueue):
+    """A cancelled future is left alone."""
+    done = await hold(store, queue)
+    done.cancel()
+    store.failure = FULL
+    store.gate.set()
+    with pytest.raises(Unavailable):
+        await queue.flush()
+
+
+async def test_leaving_commits_what_waits(store: FakeStore):
+    """Callbacks run as well; nothing that was submitted is lost."""
+    called: list[str] = []
+    async with queue_over(store) as queue:
+        first = await hold(store, queue)
+        second = queue.submit(named("second"), lambda: called.append("second"))
+        asyncio.get_running_loop().call_soon(store.gate.set)
+    assert (first.done(), second.done(), called) == (True, True, ["second"])
+    assert store.transactions == [["first"], ["second"]]
+
+
+async def test_leaving_refuses_new_writes(store: FakeStore):
+    """From the moment of leaving on, also while what waits is committed; and it leaves no task behind."""
+    refused: list[str] = []
+
+    def submit_late() -> None:
+        with pytest.raises(Unavailable, match="The daemon is stopping") as caught:
+            queue.submit(named("late"))
+        refused.append(caught.value.message)
+        store.gate.set()
+
+    before = asyncio.all_tasks()
+    async with queue_over(store) as queue:
+        await hold(store, queue)
+        asyncio.get_running_loop().call_soon(submit_late)
+    assert len(refused) == 1
+    with pytest.raises(Unavailable, match="The daemon is stopping"):
+        queue.flush()
+    assert store.transactions == [["first"]]
+    assert asyncio.all_tasks() == before
+
+
+async def test_leaving_fails_what_cannot_be_committed(store: FakeStore):
+    """A disk that is full at the end neither blocks the end nor raises."""
+    async with queue_over(store) as queue:
+        store.failure = FULL
+        done = queue.submit(named("a"))
+    with pytest.raises(Unavailable):
+        await done
+
+
+async def test_an_error_of_the_block_goes_on_after_what_waits_is_committed(store: FakeStore):
+    """The queue changes nothing about it."""
+
+    async def own() -> None:
+        async with queue_over(store) as queue:
+            queue.submit(named("a"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await own()
+    assert store.transactions == [["a"]]
+
+
+def fail() -> None:
+    raise ZeroDivisionError("memory does not follow")
+
+
+async def test_a_failing_callback_ends_the_block_with_its_error(store: FakeStore):
+    """Memory and database differ, so that nothing may go on; the block's task is not cancelled afterwards."""
+    ends: list[str] = []
+    futures: list[asyncio.Future[None]] = []
+    task = asyncio.current_task()
+    assert task is not None
+
+    async def own() -> None:
+        async with queue_over(store) as queue:
+            futures.extend([queue.submit(named("a"), fail), queue.submit(named("b"))])
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ends.append("cancelled")
+                raise
+
+    with pytest.raises(ZeroDivisionError, match="memory does not follow"):
+        await own()
+    assert ends == ["cancelled"]
+    assert task.cancelling() == 0
+    for future in futures:
+        with pytest.raises(Unavailable, match="does not know whether"):
+            await future
+
+
+async def test_a_failing_callback_cancels_what_the_block_waits_for(store: FakeStore):
+    """As in the daemon: the tasks of a group inside the block end, and the error comes out alone."""
+    ended: list[str] = []
+
+    async def serve() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("serve")
+
+    async def own() -> None:
+        async with queue_over(store) as queue, asyncio.TaskGroup() as group:
+            group.create_task(serve())
+            await asyncio.sleep(0)
+            queue.submit(named("a"), fail)
+
+    with pytest.raises(ZeroDivisionError):
+        await own()
+    assert ended == ["serve"]
+
+
+async def test_after_a_failing_callback_nothing_is_written(store: FakeStore):
+    """What waited behind is refused, and so is what comes."""
+
+    def submit_more(queue: WriteQueue) -> None:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                queue.submit(named("late"))
+
+    async def own() -> None:
+        async with queue_over(store) as queue:
+            await hold(store, queue)
+            queue.submit(named("a"), fail)
+            store.gate.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                submit_more(queue)
+
+    with pytest.raises(ZeroDivisionError):
+        await own()
+    assert store.transactions == [["first"], ["a"]]
+
+
+async def test_a_callback_that_fails_while_the_block_is_left_is_raised(store: FakeStore):
+    """There is nothing left to cancel."""
+    with pytest.raises(ZeroDivisionError):
+        async with queue_over(store) as queue:
+            queue.submit(named("a"), fail)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_failing_callback_takes_no_cancellation_from_elsewhere_back(store: FakeStore):
+    """The error comes out all the same; whoever cancelled the task still finds it cancelled."""
+    counts: list[int] = []
+
+    async def own() -> None:
+        try:
+            async with queue_over(store) as queue:
+                queue.submit(named("a"), fail)
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    task.cancel()
+        finally:
+            counts.append(task.cancelling())
+
+    task = asyncio.create_task(own())
+    with pytest.raises(ZeroDivisionError):
+        await task
+    assert counts == [1]
+
+
+async def test_a_block_that_is_cancelled_commits_what_waits(store: FakeStore):
+    """As when it is left."""
+    submitted = asyncio.Event()
+
+    async def own() -> None:
+        async with queue_over(store) as queue:
+            queue.submit(named("a"))
+            submitted.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(own())
+    await submitted.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert store.transactions == [["a"]]
+
+
+@pytest.mark.parametrize("leave", [True, False])
+async def test_no_task_outlives_a_block_whose_end_is_cancelled(store: FakeStore, leave: bool):
+    """A store that does not answer does not keep the daemon from ending when it is told a second time."""
+    before = asyncio.all_tasks()
+    futures: list[asyncio.Future[None]] = []
+
+    async def own() -> None:
+        async with queue_over(store) as queue:
+            futures.append(await hold(store, queue))
+            if not leave:
+                await asyncio.Event().wait()
+
+    task = asyncio.create_task(own())
+    await store.entered.wait()
+    for _ in range(1 if leave else 2):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    with pytest.raises(Unavailable, match="does not know whether"):
+        await futures[0]
+
+
+async def test_a_writer_that_somebody_cancels_ends_the_block(store: FakeStore):
+    """A queue that commits no more must not look as if it did."""
+
+    async def own() -> None:
+        async with queue_over(store):
+            (writer,) = [task for task in asyncio.all_tasks() if task.get_name() == "write-queue"]
+            await asyncio.sleep(0)
+            writer.cancel()
+            await asyncio.Event().wait()
+
+    with pytest.raises(RuntimeError, match="was cancelled"):
+        await own()
+
+
+@pytest.mark.parametrize("method", [lambda queue: queue.submit(named("a")), WriteQueue.flush])
+async def test_a_queue_is_used_inside_its_block(store: FakeStore, method: Callable[[WriteQueue], object]):
+    """After the block it refuses."""
+    async with queue_over(store) as queue:
+        pass
+    with pytest.raises(Unavailable):
+        method(queue)
