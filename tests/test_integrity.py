@@ -23,8 +23,10 @@ from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import Keyring, PrivateKey
 from aliciacfg.sealing.sealed_documents import checksum
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite import store
-from aliciacfg.storage.sqlite.store import SqliteStore, verify_file
+from aliciacfg.storage.sqlite.maintenance import connect, reseal_file, sealed_with, verify_file
+from aliciacfg.storage.sqlite.schema import MIGRATIONS, migrate
+from aliciacfg.storage.sqlite.store import SqliteStore
+from aliciacfg.storage.sqlite.transaction import apply
 from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.verifier import Findings
 from inprocess import WHOLE, Core, Home
@@ -78,10 +80,10 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 def written(path: Path, writes: list[Write], chain: Chain = CHAIN) -> Path:
     """A database as the daemon leaves it."""
-    with contextlib.closing(store._connect(path)) as connection:
-        store._migrate(connection, chain, adopt=False)
+    with contextlib.closing(connect(path)) as connection:
+        migrate(connection, chain, adopt=False)
         for write in writes:
-            store._apply(connection, chain, [write])
+            apply(connection, chain, [write])
     return path
 
 
@@ -346,13 +348,13 @@ def test_a_rotation_of_keys_hides_nothing(tmp_path: Path):
     def reseal(document: bytes, environment: str, service: str) -> bytes:
         return sealed_documents.reseal(document, rotated, service=service, environment=environment).document
 
-    store.reseal_file(path, Chain(rotated), reseal)
+    reseal_file(path, Chain(rotated), reseal)
     assert subjects(path, Chain(rotated)) == before
-    assert store.sealed_with(path) == {OTHER.public.key_id}
+    assert sealed_with(path) == {OTHER.public.key_id}
 
 
 # The first schema of the database, from before there was a chain.
-BEFORE_THE_CHAIN = store._MIGRATIONS[0] + "PRAGMA user_version = 1;"
+BEFORE_THE_CHAIN = MIGRATIONS[0] + "PRAGMA user_version = 1;"
 OLD_COLUMNS = [
     "environment", "service", "revision", "version", "timestamp", "author", "cause", "checksum", "config", "changed",
     "restart_required", "breaking", "comment", "deleted",
@@ -633,17 +635,15 @@ async def test_a_normal_life_raises_no_alarm(home: Home):
 
 async def fail_once(core: Core) -> None:
     """A write that the disk refuses, and one after it that it takes."""
-    apply = store._apply
+    commit = core.parts.store.commit
 
-    def full(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write]) -> None:
-        apply(connection, chain, [*writes, Write(records=(revision("one", 1, {}),))])
+    async def commit_what_is_there(writes: Sequence[Write]) -> None:
+        await commit([*writes, Write(records=(revision("one", 1, {}),))])
 
-    store._apply = full
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core.parts.store, "commit", commit_what_is_there)
         with pytest.raises(Unavailable):
             await change(core, "two", size=77)
-    finally:
-        store._apply = apply
     await change(core, "two", size=78)
 
 

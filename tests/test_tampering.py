@@ -19,7 +19,8 @@ from aliciacfg.model.records import (
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import checksum
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.store import SqliteStore, verify_file
+from aliciacfg.storage.sqlite.maintenance import verify_file
+from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.verifier import Findings
 from support import Daemon, aliciacfg, wait_until

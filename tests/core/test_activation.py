@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import InvalidRequest, NotFound, Unavailable, ValidationFailed
-from aliciacfg.storage.sqlite import store
 from inprocess import WHOLE, Core, Home
 
 RESTART = {
@@ -164,25 +163,22 @@ async def test_files_that_changed_meanwhile_count_for_the_environment_that_is_ac
             await core.ask("reload")
 
 
-async def test_a_disk_that_refuses_the_move_leaves_everything_where_it_was(home: Home):
+async def test_a_disk_that_refuses_the_move_leaves_everything_where_it_was(home: Home, monkeypatch: pytest.MonkeyPatch):
     """Nothing is active by half; the next try goes well."""
     async with home.core() as core:
         before = on_the_bus(core)
-        apply = store._apply
-        store._apply = refuse
-        try:
+        with monkeypatch.context() as patch:
+            patch.setattr(core.parts.store, "commit", refuse)
             with pytest.raises(Unavailable):
                 await core.ask("activate", "prod")
-        finally:
-            store._apply = apply
         assert (core.parts.state.active, on_the_bus(core)) == ("dev", before)
         assert (await core.ask("activate", "prod"))["previous"] == "dev"
     async with home.core() as core:
         assert core.parts.state.active == "prod"
 
 
-def refuse(*_: object) -> None:
-    raise OSError("no space left on device")
+async def refuse(_: object) -> None:
+    raise Unavailable("The store cannot write: no space left on device.")
 
 
 async def test_writes_that_race_with_activations_end_up_announced_for_the_environment_they_are_in(home: Home):

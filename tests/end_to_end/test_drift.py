@@ -12,7 +12,7 @@ import pytest
 
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.store import verify_file
+from aliciacfg.storage.sqlite.maintenance import verify_file
 from aliciacfg.storage.verifier import Findings
 from support import Broker, Client, Daemon, client, wait_until
 

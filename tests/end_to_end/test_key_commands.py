@@ -16,7 +16,8 @@ from aliciacfg.sealing.boxes import PrivateKey, PublicKey, is_sealed
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.sealing.sealed_documents import reseal
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.store import StoreError, reseal_file, sealed_with, verify_file
+from aliciacfg.storage.sqlite.maintenance import reseal_file, sealed_with, verify_file
+from aliciacfg.storage.store import StoreError
 from support import ROOT, Broker, Daemon, client, files_under, free_port, typing, wait_until
 
 SECRET = "planted-by-hand-5e1f"

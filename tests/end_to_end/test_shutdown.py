@@ -16,7 +16,8 @@ import pytest
 from aliciacfg.model.records import AuditEntry, Write
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite import store
+from aliciacfg.storage.sqlite.maintenance import connect
+from aliciacfg.storage.sqlite.transaction import apply
 from inprocess import eventually
 from support import Broker, Daemon, client, free_port, wait_until
 
@@ -189,5 +190,5 @@ def fill(daemon: Daemon, rows: int) -> None:
     """Rows of the chain as a daemon writes them, many at once."""
     chain = Chain(KeyFile.load(daemon.data / "keys.json").keyring)
     entry = AuditEntry(timestamp=1.0, who="x", where="mqtt", operation="set", outcome="refused", service="one")
-    with closing(store._connect(daemon.data / "aliciacfg.db")) as database:
-        store._apply(database, chain, [Write(audit=(entry,) * rows)])
+    with closing(connect(daemon.data / "aliciacfg.db")) as database:
+        apply(database, chain, [Write(audit=(entry,) * rows)])

@@ -85,7 +85,7 @@ def _keyring(data: Path) -> "Keyring | None":
 def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
     """What the chain says of the rows; None where nothing was recorded yet."""
     from aliciacfg.storage.hash_chain import Chain  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.storage.sqlite.store import verify_file  # noqa: PLC0415
+    from aliciacfg.storage.sqlite.maintenance import verify_file  # noqa: PLC0415
 
     path = data / DATABASE
     if not path.exists():

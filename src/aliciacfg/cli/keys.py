@@ -170,7 +170,7 @@ def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
     """Seal the database anew; returns what does not open."""
     from aliciacfg.sealing.sealed_documents import reseal  # noqa: PLC0415
     from aliciacfg.storage.hash_chain import Chain  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.storage.sqlite.store import reseal_file  # noqa: PLC0415
+    from aliciacfg.storage.sqlite.maintenance import reseal_file  # noqa: PLC0415
 
     path = Path(settings.data_dir) / DATABASE
     left: dict[str, None] = {}
@@ -188,7 +188,7 @@ def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
 
 def _sealed_with(settings: "Settings", key_id: str) -> list[str]:
     """Where something is sealed with a key: the database, environment files."""
-    from aliciacfg.storage.sqlite.store import sealed_with  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.storage.sqlite.maintenance import sealed_with  # noqa: PLC0415 - keeps the other commands quick
 
     database = Path(settings.data_dir) / DATABASE
     found = [str(database)] if database.exists() and key_id in sealed_with(database) else []
