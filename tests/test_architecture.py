@@ -195,3 +195,12 @@ def test_the_core_knows_no_transport(package: str):
         assert not [text for text in found.literals() if "alicia/" in text], found.name
         words = [word for word in found.identifiers() if re.search(r"topic|qos|status_code", word, re.IGNORECASE)]
         assert not words, found.name
+
+
+def test_the_database_backend_is_known_to_its_package_alone():
+    """A second backend is added beside it, and chosen in one place."""
+    for name, found in MODULES.items():
+        if not belongs(name, "storage.sqlite.*"):
+            backends = {other for other in found.siblings() if belongs(other, "storage.sqlite.*")}
+            assert not backends or name == "storage.backend", name
+            assert not [text for text in found.literals() if re.search(r"(?i)sqlite|pragma|aliciacfg\.db", text)], name

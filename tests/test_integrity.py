@@ -23,7 +23,7 @@ from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import Keyring, PrivateKey
 from aliciacfg.sealing.sealed_documents import checksum
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.maintenance import connect, reseal_file, sealed_with, verify_file
+from aliciacfg.storage.sqlite.maintenance import connect, key_ids_in_file, reseal_file, verify_file
 from aliciacfg.storage.sqlite.schema import MIGRATIONS, migrate
 from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.sqlite.transaction import apply
@@ -81,7 +81,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 def written(path: Path, writes: list[Write], chain: Chain = CHAIN) -> Path:
     """A database as the daemon leaves it."""
     with contextlib.closing(connect(path)) as connection:
-        migrate(connection, chain, adopt=False)
+        migrate(connection, chain, trust_old_rows=False)
         for write in writes:
             apply(connection, chain, [write])
     return path
@@ -111,7 +111,7 @@ def subjects(path: Path, chain: Chain = CHAIN) -> list[str]:
 
 
 DELETE_2 = "DELETE FROM revisions WHERE revision = 2"
-OLD_OVERLAY = CHAIN.seal_overlay(Overlay("dev", "one", b'{"size":1}', {"/size": 1})).hex()
+OLD_OVERLAY = CHAIN.overlay_mac(Overlay("dev", "one", b'{"size":1}', {"/size": 1})).hex()
 
 
 @pytest.mark.parametrize(
@@ -348,9 +348,9 @@ def test_a_rotation_of_keys_hides_nothing(tmp_path: Path):
     def reseal(document: bytes, environment: str, service: str) -> bytes:
         return sealed_documents.reseal(document, rotated, service=service, environment=environment).document
 
-    reseal_file(path, Chain(rotated), reseal)
+    reseal_file(path, Chain(rotated), reseal, trust_old_rows=False)
     assert subjects(path, Chain(rotated)) == before
-    assert sealed_with(path) == {OTHER.public.key_id}
+    assert key_ids_in_file(path) == {OTHER.public.key_id}
 
 
 # The first schema of the database, from before there was a chain.
@@ -389,7 +389,7 @@ async def test_a_database_from_before_the_chain_is_taken_into_it(tmp_path: Path)
     path = tmp_path / "db"
     before_the_chain(path, OLD_ROWS)
     for _ in range(2):
-        async with SqliteStore.open(path, CHAIN, adopt=True) as opened_store:
+        async with SqliteStore.open(path, CHAIN, trust_old_rows=True) as opened_store:
             state = await opened_store.load()
             assert {(record.service, record.revision) for record in state.records} == {("one", 2), ("two", 2)}
             assert state.overlays == [Overlay("dev", "one", b'{"size":3}')]
@@ -410,14 +410,14 @@ async def test_what_was_changed_before_there_was_a_chain_is_told_where_its_check
         tmp_path / "db",
         "UPDATE revisions SET config = CAST('{\"size\":7}' AS BLOB) WHERE service = 'two' AND revision = 1",
     )
-    async with SqliteStore.open(tmp_path / "db", CHAIN, adopt=True):
+    async with SqliteStore.open(tmp_path / "db", CHAIN, trust_old_rows=True):
         pass
     assert subjects(tmp_path / "db") == ["dev/two/1"]
     before_the_chain(tmp_path / "damaged", OLD_ROWS)
     tamper(tmp_path / "damaged", "UPDATE revisions SET config = x'ff' WHERE service = 'two' AND revision = 1")
     for _ in range(2):
         with pytest.raises(StoreError, match="revision 1 of two in dev is damaged"):
-            async with SqliteStore.open(tmp_path / "damaged", CHAIN, adopt=True):
+            async with SqliteStore.open(tmp_path / "damaged", CHAIN, trust_old_rows=True):
                 pass
 
 
@@ -426,7 +426,7 @@ async def test_secrets_that_did_not_open_when_their_rows_were_taken_in_raise_no_
     path = tmp_path / "db"
     before_the_chain(path, OLD_ROWS)
     without = Chain(Keyring(current=OTHER.public.key_id, keys=[OTHER], digest_key=b"d" * 32))
-    async with SqliteStore.open(path, without, adopt=True):
+    async with SqliteStore.open(path, without, trust_old_rows=True):
         pass
     assert verify_file(path, without) == Findings(confirmed=6, unreadable=2)
     both = Chain(Keyring(current=OTHER.public.key_id, keys=[OTHER, KEY], digest_key=b"d" * 32))

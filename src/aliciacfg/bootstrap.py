@@ -51,9 +51,9 @@ from aliciacfg.sealing.boxes import PublicKey
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.settings import Settings, variables
 from aliciacfg.sources import layers, loader
+from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.store import Store
 from aliciacfg.storage.write_queue import WriteQueue
 
@@ -128,7 +128,8 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
     keys = KeyFile.load_or_create(data.key_file, now=time.time())
     async with AsyncExitStack() as stack:
         chain = Chain(keys.keyring)
-        store = await stack.enter_async_context(SqliteStore.open(data.database, chain, adopt=not keys.chained))
+        database = database_in(data.path)
+        store = await stack.enter_async_context(database.open(chain, trust_old_rows=not keys.chained))
         _mark_chained(keys)
         queue = await stack.enter_async_context(WriteQueue(store))
         audit_log = AuditLog(queue, time.time)

@@ -16,7 +16,7 @@ from aliciacfg.sealing.boxes import PrivateKey, PublicKey, is_sealed
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.sealing.sealed_documents import reseal
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.maintenance import reseal_file, sealed_with, verify_file
+from aliciacfg.storage.sqlite.maintenance import key_ids_in_file, reseal_file, verify_file
 from aliciacfg.storage.store import StoreError
 from support import ROOT, Broker, Daemon, client, files_under, free_port, typing, wait_until
 
@@ -287,7 +287,7 @@ def test_a_running_daemon_changes_its_keys_itself(person: Person):
     ]  # fmt: skip
     assert daemon.http("GET", "/config/voice_router/history").json["revisions"] == history
     assert daemon.http("POST", "/config/voice_router/rollback", {"revision": 1}).status == 200
-    assert sealed_with(daemon.data / "aliciacfg.db") == {new}
+    assert key_ids_in_file(daemon.data / "aliciacfg.db") == {new}
     assert person.run("keys", "remove", new).returncode == 5
     assert person.run("keys", "remove", old).returncode == 0
     other = PrivateKey.generate()
@@ -386,16 +386,16 @@ async def test_a_rotation_of_the_store_is_all_or_none(daemon: Daemon, tmp_path: 
         return reseal(document, file.keyring, service=service, environment=environment).document
 
     with pytest.raises(KeyboardInterrupt):
-        reseal_file(database, chain, ends_in_the_middle)
-    assert sealed_with(database) == {old}
+        reseal_file(database, chain, ends_in_the_middle, trust_old_rows=False)
+    assert key_ids_in_file(database) == {old}
     done = -100
-    reseal_file(database, chain, ends_in_the_middle)
-    assert sealed_with(database) == {new}
+    reseal_file(database, chain, ends_in_the_middle, trust_old_rows=False)
+    assert key_ids_in_file(database) == {new}
     findings = verify_file(database, chain)
     assert (findings.broken, findings.unreadable) == ([], 0)
     (tmp_path / "none.db").write_text("no database, but long enough to be taken for one" * 100)
     with pytest.raises(StoreError, match=r"none\.db"):
-        sealed_with(tmp_path / "none.db")
+        key_ids_in_file(tmp_path / "none.db")
 
 
 async def test_a_key_that_a_file_is_sealed_with_is_kept(daemon: Daemon, tmp_path: Path):

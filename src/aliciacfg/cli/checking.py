@@ -14,7 +14,7 @@ from aliciacfg.cli import options, output
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.errors import AliciacfgError, NotFound, SettingsError, Unavailable
 from aliciacfg.settings import variables
-from aliciacfg.storage.data_directory import DATABASE, KEY_FILE
+from aliciacfg.storage.data_directory import KEY_FILE
 
 if TYPE_CHECKING:
     from aliciacfg.cli.output import Line
@@ -84,16 +84,16 @@ def _keyring(data: Path) -> "Keyring | None":
 
 def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
     """What the chain says of the rows; None where nothing was recorded yet."""
-    from aliciacfg.storage.hash_chain import Chain  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.storage.sqlite.maintenance import verify_file  # noqa: PLC0415
+    from aliciacfg.storage.backend import database_in  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.storage.hash_chain import Chain  # noqa: PLC0415
 
-    path = data / DATABASE
-    if not path.exists():
+    database = database_in(data)
+    if not database.exists():
         return None
     if keyring is None:
         return _StoreReport(problem=f"{data / KEY_FILE} is missing, and only with it can rows be confirmed; restore it")
     try:
-        found = verify_file(path, Chain(keyring))
+        found = database.verify(Chain(keyring))
     except Unavailable as error:
         return _StoreReport(problem=error.message)
     return _StoreReport(found.confirmed, found.unreadable, found.broken)

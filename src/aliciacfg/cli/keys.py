@@ -21,7 +21,7 @@ from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EX
 from aliciacfg.errors import AliciacfgError, DataDirectoryInUse, SettingsError
 from aliciacfg.sealing.boxes import PrivateKey, key_ids
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
-from aliciacfg.storage.data_directory import DATABASE, KEY_FILE, DataDirectory
+from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
 
 if TYPE_CHECKING:
     from aliciacfg.documents import JsonObject
@@ -169,10 +169,10 @@ def _changing(settings: "Settings", *, creates: bool = False) -> Generator[tuple
 def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
     """Seal the database anew; returns what does not open."""
     from aliciacfg.sealing.sealed_documents import reseal  # noqa: PLC0415
-    from aliciacfg.storage.hash_chain import Chain  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.storage.sqlite.maintenance import reseal_file  # noqa: PLC0415
+    from aliciacfg.storage.backend import database_in  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.storage.hash_chain import Chain  # noqa: PLC0415
 
-    path = Path(settings.data_dir) / DATABASE
+    database = database_in(Path(settings.data_dir))
     left: dict[str, None] = {}
     keyring = file.keyring
 
@@ -181,17 +181,17 @@ def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
         left.update(dict.fromkeys(f"{service} in {environment}: {item.pointer} {item.message}" for item in result.left))
         return result.document
 
-    if path.exists():
-        reseal_file(path, Chain(keyring), sealed_anew, adopt=not file.chained)
+    if database.exists():
+        database.reseal(Chain(keyring), sealed_anew, trust_old_rows=not file.chained)
     return list(left)
 
 
 def _sealed_with(settings: "Settings", key_id: str) -> list[str]:
     """Where something is sealed with a key: the database, environment files."""
-    from aliciacfg.storage.sqlite.maintenance import sealed_with  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.storage.backend import database_in  # noqa: PLC0415 - keeps the other commands quick
 
-    database = Path(settings.data_dir) / DATABASE
-    found = [str(database)] if database.exists() and key_id in sealed_with(database) else []
+    database = database_in(Path(settings.data_dir))
+    found = [database.name] if database.exists() and key_id in database.key_ids() else []
     files = sorted(Path(settings.environments_dir).glob("*.yaml"))
     return found + [str(path) for path in files if key_id in key_ids(path.read_bytes())]
 

@@ -1,1 +1,1 @@
-"""The durable store of revisions, overlays, outbox and audit log."""
+"""The durable store of revisions, overlays, announcements, tokens and audit entries."""

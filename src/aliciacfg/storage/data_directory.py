@@ -1,4 +1,4 @@
-"""The data directory: one daemon at a time, and an identity that survives restarts."""
+"""The data directory: a lock for one process at a time, and an identity that survives restarts."""
 
 import fcntl
 import os
@@ -9,28 +9,27 @@ from pathlib import Path
 from aliciacfg.errors import DataDirectoryInUse, SettingsError
 
 SOCKET = "admin.sock"
-DATABASE = "aliciacfg.db"
 KEY_FILE = "keys.json"
 
 _INSTANCE = re.compile(r"[0-9a-f]{16}")
 
 
 class DataDirectory:
-    """A locked data directory.
+    """A data directory that this process has locked.
 
     Attributes:
-        path: The directory; created with mode 0700 if it is not there.
+        path: The directory; created with mode 0700 if it does not exist.
         instance: 16 hex digits that name this data directory on the bus.
     """
 
     def __init__(self, path: Path) -> None:
-        """Create and lock it.
+        """Create the directory if it does not exist, and lock it.
 
-        The lock is on a file of its own: SQLite's exclusive mode would shut its own readers out.
+        The lock is a file of its own, so that commands can read the database of a running daemon.
 
         Raises:
             DataDirectoryInUse: Another process holds the lock.
-            SettingsError: The directory cannot be made or written.
+            SettingsError: The directory cannot be created or written.
         """
         self.path = path
         try:
@@ -50,22 +49,17 @@ class DataDirectory:
         self.instance = self._instance()
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.path / DATABASE
-
-    @property
     def key_file(self) -> Path:
-        """The sealing keys."""
+        """The file of the sealing keys."""
         return self.path / KEY_FILE
 
     @property
     def socket(self) -> Path:
-        """Where the daemon listens for whoever may write this directory."""
+        """The Unix socket on which the daemon accepts requests of users who may write this directory."""
         return self.path / SOCKET
 
     def release(self) -> None:
-        """Give the lock back. Safe to call twice."""
+        """Release the lock. Safe to call twice."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -1,14 +1,15 @@
 """The keyed hash chain over everything that was ever recorded.
 
-Each row's code is HMAC-SHA-256 over the code of the row before and the row itself, so that a row which somebody
-changed, added, took out or moved is not confirmed, by whoever has the key. Rows that are replaced and not added to
-stand for themselves: each has a code of its own, and the note about the chain's end has the sum of those codes.
+Revisions and audit entries are only ever added. Each has a MAC: HMAC-SHA-256 (RFC 2104) over the MAC of the previous
+row and the row itself, so that the holder of the key detects every row that was changed, added, removed or moved.
 
-The content counts with its secrets in the open: sealing it anew, with another key or because a schema now calls more of
-it secret, changes no code.
+All other rows are replaced when they change: overlays, tokens, recipients, schemas and the ``meta`` table. These
+*standing rows* have a MAC each, and the end of the chain, itself authenticated, holds the sum of those MACs.
 
-What the chain cannot tell: that the whole database was put back to an older state, which is what restoring a backup
-is.
+The MAC of a revision covers its content with all secrets in plain text. Sealing the content anew, with another key or
+because a schema now marks more values as secret, changes no MAC.
+
+The chain cannot detect that the whole database was replaced by an older copy: restoring a backup looks the same.
 """
 
 import hashlib
@@ -26,22 +27,19 @@ from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import MissingKey, checksum, open_document
 
 START = b"\x00" * 32
-"""What the first row is linked to."""
+"""The MAC that the first row is linked to, and the sum of no MACs."""
 TORN = b"\xff" * 32
-"""What a row is linked to where the end of the chain was tampered with: it never is confirmed."""
+"""The MAC that a row is linked to if the end of the chain was tampered with; a verification never confirms it."""
 
-_NAME_BYTES = 4
+_KEY_NAME_BYTES = 4
 
 End = tuple[int, bytes, bytes, bytes]
-"""The note about the end of the chain: sequence and code of the last row, sum of the codes of standing rows, seal.
-
-Standing rows are those that are replaced, not added to: overlays, tokens, recipients, schemas, the table of names.
-"""
+"""The end of the chain: sequence and MAC of the last row, sum of the MACs of standing rows, MAC of these three."""
 
 
 @dataclass(frozen=True, slots=True)
-class Misshapen:
-    """A row in the chain that is not even formed like one that was ever written; the first part names it."""
+class MalformedRow:
+    """A row of the chain that cannot be parsed; ``subject`` names it, as in ``verifier.Broken``."""
 
     subject: str
     environment: str
@@ -51,81 +49,93 @@ class Misshapen:
 
 
 class Chain:
-    """Computes codes; knows the key and no rows.
+    """Computes and compares MACs and digests; holds the key, but no rows.
 
-    Digests and the codes of overlays begin with a name of their key. It proves nothing, but what names another key,
-    because the key file was lost, cannot be told from what somebody changed, and is not held against anybody who reads
-    it.
+    Digests and the MACs of standing rows begin with a short name of the key that made them. The name proves nothing.
+    It tells rows of a key that is no longer here, because the key file was lost, from rows that were changed: reads of
+    revisions and overlays accept the former, a verification reports both.
     """
 
     def __init__(self, keyring: Keyring) -> None:
         self._key = keyring.derive(b"aliciacfg chain v1")
         self._keyring = keyring
-        self._name = self._code(b"name")[:_NAME_BYTES]
+        self._key_name = self._mac(b"name")[:_KEY_NAME_BYTES]
 
     def digest(self, document: JsonObject, *, service: str, environment: str) -> str:
-        """Keyed digest of a configuration, ``version`` included, with its secrets in the open."""
-        code = self._code(documents.canonical([environment, service, document]))
-        return f"{self._name.hex()}:{code.hex()}"
+        """Return the keyed digest of a configuration, ``version`` included, with its secrets in plain text.
+
+        Returns:
+            The name of the key and the MAC, both in hexadecimal, separated by a colon.
+        """
+        mac = self._mac(documents.canonical([environment, service, document]))
+        return f"{self._key_name.hex()}:{mac.hex()}"
 
     def link(self, previous: bytes, row: RecordHead | AuditEntry) -> bytes:
-        """The code of a row behind the one whose code is ``previous``."""
-        return self._code(previous + msgspec.json.encode(_counted(row)))
+        """Return the MAC of a row that follows the row whose MAC is ``previous``."""
+        return self._mac(previous + msgspec.json.encode(_linked_fields(row)))
 
-    def seal_overlay(self, overlay: Overlay) -> bytes:
-        """The code of an overlay as it is stored, which stands for itself: overlays are replaced."""
+    def overlay_mac(self, overlay: Overlay) -> bytes:
+        """Return the MAC of an overlay as it is stored, with its secrets sealed."""
         row = [overlay.environment, overlay.service, overlay.patch, overlay.origins]
-        return self._name + self._code(msgspec.json.encode(row))
+        return self._key_name + self._mac(msgspec.json.encode(row))
 
-    def seal_row(self, table: str, row: Sequence[object]) -> bytes:
-        """The code of another standing row: a token, a recipient, a schema, a name with its value."""
-        # SQLite keeps whole seconds as it keeps fractions.
-        values = [float(value) if isinstance(value, int) else value for value in row]
-        return self._name + self._code(msgspec.json.encode(["row", table, *values]))
-
-    def confirms_row(self, table: str, row: Sequence[object], code: object) -> bool:
-        """Whether a standing row is what was written, with the key that is here."""
-        return isinstance(code, bytes) and hmac.compare_digest(self.seal_row(table, row), code)
-
-    def seal_end(self, sequence: int, mac: bytes, standing: bytes) -> End:
-        """The note about the end of the chain, without which rows could be cut off unseen.
+    def row_mac(self, table: str, row: Sequence[object]) -> bytes:
+        """Return the MAC of a standing row that is no overlay.
 
         Args:
-            sequence: Of the last row.
-            mac: Its code.
-            standing: The ``total`` of the codes of all standing rows.
+            table: Its table.
+            row: Its values in the order of its columns, without the MAC.
         """
-        return sequence, mac, standing, self._code(msgspec.json.encode(["end", sequence, mac.hex(), standing.hex()]))
+        # A database may return a whole number of seconds as an integer or as a float.
+        values = [float(value) if isinstance(value, int) else value for value in row]
+        return self._key_name + self._mac(msgspec.json.encode(["row", table, *values]))
 
-    def confirmed_end(self, found: Sequence[object] | None) -> End | None:
-        """What was read as the note about the end of the chain, if it is one that ``seal_end`` made."""
-        match found:
-            case [int(sequence), bytes(mac), bytes(standing), bytes(sealed)]:
-                end = self.seal_end(sequence, mac, standing)
-                return end if hmac.compare_digest(end[-1], sealed) else None
+    def confirms_row(self, table: str, row: Sequence[object], mac: object) -> bool:
+        """Return whether a standing row that is no overlay is what was written, with this key."""
+        return isinstance(mac, bytes) and hmac.compare_digest(self.row_mac(table, row), mac)
+
+    def end(self, sequence: int, mac: bytes, standing: bytes) -> End:
+        """Return the authenticated end of the chain, without which the last rows could be removed unnoticed.
+
+        Args:
+            sequence: The sequence of the last row.
+            mac: The MAC of the last row.
+            standing: The ``sum_macs`` of all standing rows.
+        """
+        return sequence, mac, standing, self._mac(msgspec.json.encode(["end", sequence, mac.hex(), standing.hex()]))
+
+    def confirmed_end(self, stored: Sequence[object] | None) -> End | None:
+        """Return the stored end of the chain, or None if it is missing or not what ``end`` returned."""
+        match stored:
+            case [int(sequence), bytes(mac), bytes(standing), bytes(end_mac)]:
+                end = self.end(sequence, mac, standing)
+                return end if hmac.compare_digest(end[-1], end_mac) else None
             case _:
                 return None
 
     def confirms(self, record: Record) -> bool:
-        """Whether the content of a revision is what was written, as far as that can be told with the keys here."""
+        """Return whether the content of a revision is what was written.
+
+        True also if that cannot be decided, because a secret or the digest needs a key that is not here.
+        """
         try:
             content = self.recompute(record)
         except OperationError:
             return False
-        foreign = not record.digest.startswith(f"{self._name.hex()}:")
+        foreign = not record.digest.startswith(f"{self._key_name.hex()}:")
         return content is None or foreign or content == (record.digest, record.checksum)
 
-    def confirms_overlay(self, overlay: Overlay, code: object) -> bool:
-        """Whether an overlay is what was written, as far as that can be told with the keys here."""
-        if not isinstance(code, bytes):
+    def confirms_overlay(self, overlay: Overlay, mac: object) -> bool:
+        """Return whether an overlay is what was written; True also if its MAC names a key that is not here."""
+        if not isinstance(mac, bytes):
             return False
-        return not code.startswith(self._name) or hmac.compare_digest(self.seal_overlay(overlay), code)
+        return not mac.startswith(self._key_name) or hmac.compare_digest(self.overlay_mac(overlay), mac)
 
     def recompute(self, record: Record) -> tuple[str, str] | None:
-        """Digest and checksum that the content of a revision has; None where the key of a secret is not here.
+        """Return digest and checksum of a revision's content; None if the key of a secret in it is not here.
 
         Raises:
-            OperationError: The content is no JSON object, or a secret in it is damaged.
+            OperationError: The content is not a JSON object, or a secret in it is damaged.
         """
         if record.deleted:
             if record.config != b"{}":
@@ -146,12 +156,12 @@ class Chain:
         plain = {key: value for key, value in opened.document.items() if key != "version"}
         return digest, checksum(self._keyring, record.service, plain, opened.secrets)
 
-    def _code(self, message: bytes) -> bytes:
+    def _mac(self, message: bytes) -> bytes:
         return hmac.digest(self._key, message, hashlib.sha256)
 
 
-def _counted(row: RecordHead | AuditEntry) -> list[object]:
-    """What of a row the chain holds; of a revision neither checksum nor content, for which its digest stands."""
+def _linked_fields(row: RecordHead | AuditEntry) -> list[object]:
+    """Return the fields of a row that its MAC covers; a revision's digest stands for its checksum and content."""
     if isinstance(row, AuditEntry):
         return [
             "audit", row.timestamp, row.who, row.where, row.operation, row.outcome, row.environment, row.service,
@@ -163,13 +173,13 @@ def _counted(row: RecordHead | AuditEntry) -> list[object]:
     ]  # fmt: skip
 
 
-def total(sum_of_others: bytes, *codes: bytes) -> bytes:
-    """The sum of the codes of a set of rows; adding one that is in it takes it out again.
+def sum_macs(total: bytes, *macs: bytes) -> bytes:
+    """Add MACs to a sum, or remove those that are in it already: the sum is an exclusive or.
 
-    Sums of codes that nobody can make tell sets apart: which rows there are, and that none is one of before.
+    Only the holder of the key can compute MACs, so that two different sets of rows have different sums.
     """
-    result = int.from_bytes(sum_of_others, "big")
-    for code in codes:
-        # Without the name of the key; of a code that somebody made longer a part, which tells apart all the same.
-        result ^= int.from_bytes(code[-len(START) :], "big")
+    result = int.from_bytes(total, "big")
+    for mac in macs:
+        # Leaves out the name of the key. A stored MAC that was made longer differs in its last bytes all the same.
+        result ^= int.from_bytes(mac[-len(START) :], "big")
     return result.to_bytes(len(START), "big")

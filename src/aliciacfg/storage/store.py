@@ -1,10 +1,12 @@
-"""The contract of a store: what every database backend offers to the rest of the daemon."""
+"""The contract of a database backend: ``Store`` for the daemon, ``Database`` for what happens before and without it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.model.records import Applied, Audited, Recipient, Record, RecordHead, StoredState, Token, Write
+from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.verifier import Findings
 
 Reseal = Callable[[bytes, str, str], bytes]
@@ -21,15 +23,15 @@ class StoreError(AliciacfgError):
 class Store(Protocol):
     """Durable revisions, overlays, announcements, tokens and audit entries of one data directory.
 
-    Every row that is written gets a code of ``hash_chain.Chain``; reads report rows whose code does not match as
-    described at each method. All methods may be called concurrently. A read sees every ``commit`` that returned
-    before the read was called. Times are Unix seconds.
+    Every revision, audit entry and standing row is written with a MAC of ``hash_chain.Chain``; each method says what it
+    does about a row that is not what was written. All methods may be called concurrently. A read sees every ``commit``
+    that returned before the read was called.
 
     Writers do not call ``commit`` themselves: they submit to ``write_queue.WriteQueue``.
     """
 
     async def load(self) -> StoredState:
-        """Return what a start needs: the newest revision of each configuration, and all other state as a whole.
+        """Return what a start needs: the newest revision of each configuration, and everything that is replaced.
 
         A newest revision whose content is not what was written keeps its revision number; its ``checksum`` is empty,
         and its ``config`` is an empty object if the stored bytes are not a JSON object. An overlay that is not what
@@ -125,7 +127,7 @@ class Store(Protocol):
     async def reseal(self, reseal: Reseal) -> None:
         """Seal every stored configuration and overlay anew in one transaction.
 
-        Codes of revisions do not change: they cover secrets in the open. Overlays that are not confirmed and
+        The MACs of revisions stay valid: they cover secrets in plain text. Overlays that are not confirmed and
         revisions that are not JSON stay as they are, so that a verification still reports them.
 
         Args:
@@ -159,5 +161,61 @@ class Store(Protocol):
 
         Raises:
             Unavailable: The database cannot be read.
+        """
+        ...
+
+
+class Database(Protocol):
+    """The database of one data directory: opens as a store, or is worked on as a whole by a command.
+
+    All methods but ``open`` block, and open the database for themselves. ``verify`` and ``key_ids`` may run beside a
+    daemon.
+    """
+
+    @property
+    def name(self) -> str:
+        """Where the database is, for messages."""
+        ...
+
+    def exists(self) -> bool:
+        """Return whether anything was ever recorded."""
+        ...
+
+    def open(self, chain: Chain, *, trust_old_rows: bool) -> AbstractAsyncContextManager[Store]:
+        """Open the database, or create it, and bring its tables up to date; close it when the block is left.
+
+        At most one store may be open at a time; ``DataDirectory`` holds the lock.
+
+        Args:
+            chain: Computes and compares MACs.
+            trust_old_rows: Accept a database from before rows had MACs, and compute MACs for its rows. Must be False
+                once the chain's key has written rows with MACs: such a database then took the place of a newer one.
+
+        Raises:
+            StoreError: The database cannot be used.
+        """
+        ...
+
+    def verify(self, chain: Chain) -> Findings:
+        """Compare every row with the keyed hash chain; change nothing.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        ...
+
+    def reseal(self, chain: Chain, reseal: Reseal, *, trust_old_rows: bool) -> None:
+        """Seal every stored configuration and overlay anew, as ``Store.reseal``; no daemon may be running.
+
+        Raises:
+            StoreError: The database cannot be read or written; nothing was changed.
+        """
+        ...
+
+    def key_ids(self) -> set[str]:
+        """Return the ids of the keys that any value in the database is sealed with.
+
+        Raises:
+            StoreError: The database cannot be read.
         """
         ...

@@ -6,17 +6,25 @@ from dataclasses import dataclass, field
 
 from aliciacfg.errors import OperationError
 from aliciacfg.model.records import AuditEntry, ChainedRow, Overlay
-from aliciacfg.storage.hash_chain import START, Chain, Misshapen, total
+from aliciacfg.storage.hash_chain import START, Chain, MalformedRow, sum_macs
 
 _REMEDIES = {
-    "tokens": " and proves nobody; revoke it and make another",
-    "recipients": ", so nothing is sealed to its key; set it anew",
+    "tokens": " and is not accepted; revoke it and create another",
+    "recipients": ", so nothing is sealed to its key; set it again",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A row that the chain does not confirm; ``message`` says why."""
+    """A row that the chain does not confirm.
+
+    Attributes:
+        subject: Names the row: ``<environment>/<service>/<revision>``, ``<environment>/<service>/overlay``,
+            ``audit/<sequence>``, ``<table>/<key>``; ``end`` and ``standing`` if rows are missing.
+        message: What was found and what to do, for an operator.
+        environment: The environment that the row is about; empty if none.
+        service: The service that the row is about; empty if none.
+    """
 
     subject: str
     message: str
@@ -26,12 +34,12 @@ class Broken:
 
 @dataclass(slots=True)
 class Findings:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
-        confirmed: How many rows are as they were written.
+        confirmed: The number of rows that are as they were written.
         unreadable: How many of these hold secrets whose key is not here, so that their content was not compared.
-        broken: The others.
+        broken: All other rows.
     """
 
     confirmed: int = 0
@@ -40,75 +48,82 @@ class Findings:
 
 
 class Verifier:
-    """Walks the chain from its start, a piece at a time."""
+    """Follows the chain from its start, and compares standing rows with their MACs.
+
+    A store feeds all its rows in any number of pieces: ``check_chain`` in the order of the chain, ``check_overlays``
+    and ``check_rows`` for each table of standing rows, then ``finish``.
+    """
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
+        # Of the last row that was checked.
         self._mac = START
         self._sequence = 0
+        # The sum of the MACs of the standing rows that were checked.
         self._standing = START
         self.findings = Findings()
 
-    def feed(self, rows: Iterable[ChainedRow | Misshapen]) -> None:
-        """Take the next rows, by ``sequence``."""
+    def check_chain(self, rows: Iterable[ChainedRow | MalformedRow]) -> None:
+        """Compare the next rows of the chain, in ascending order of ``sequence``."""
         for row in rows:
-            if isinstance(row, Misshapen):
+            if isinstance(row, MalformedRow):
                 self.reject(row.subject, row.environment, row.service)
             elif (reason := self._reason(row)) is None:
                 self.findings.confirmed += 1
             else:
-                self._broken(row, reason)
-            # Go on from what is stored: one broken row does not make all behind it suspect.
+                self._add_broken(row, reason)
+            # Continues from what is stored: one broken row does not make all later ones suspect.
             self._mac, self._sequence = row.mac, row.sequence
 
     def reject(self, subject: str, environment: str, service: str) -> None:
-        """Take note of a row that is not formed like any that was written, so that nothing can be compared."""
-        message = f"the row {subject} is not formed like any that was written"
+        """Record a row that cannot be parsed, so that nothing can be compared."""
+        message = f"the row {subject} cannot be parsed, so it is not what was written"
         self.findings.broken.append(Broken(subject, message, environment, service))
 
-    def end(self, found: Sequence[object] | None) -> Findings:
-        """Compare what there was with the note about the end of the chain."""
-        end = self._chain.confirmed_end(found)
-        if end is None:
-            self._missing("the note about the end of the chain was changed")
-            return self.findings
-        sequence, mac, standing, _ = end
-        if (sequence, mac) != (self._sequence, self._mac):
-            self._missing(f"the chain ends at row {self._sequence}, but was written to row {sequence}")
-        if standing != self._standing:
-            message = (
-                "changes made at run time, tokens, recipients, schemas or settings were taken out of the database, put "
-                "into it, or put back to older ones"
-            )
-            self.findings.broken.append(Broken("standing", message, "", ""))
-        return self.findings
-
     def check_overlays(self, overlays: Iterable[tuple[Overlay, bytes]]) -> None:
-        """Compare each overlay with its code."""
+        """Compare each overlay with its MAC."""
         for overlay, mac in overlays:
-            self._standing = total(self._standing, mac)
-            if hmac.compare_digest(self._chain.seal_overlay(overlay), mac):
+            self._standing = sum_macs(self._standing, mac)
+            if hmac.compare_digest(self._chain.overlay_mac(overlay), mac):
                 self.findings.confirmed += 1
             else:
                 subject = f"{overlay.environment}/{overlay.service}/overlay"
-                message = "the changes made at run time were changed in the database; set the service anew"
+                message = "its run-time changes were edited in the database; set the service again"
                 self.findings.broken.append(Broken(subject, message, overlay.environment, overlay.service))
 
     def check_rows(self, table: str, rows: Iterable[tuple[Sequence[object], object]]) -> None:
-        """Compare each other standing row of a table with its code."""
-        for row, code in rows:
-            if isinstance(code, bytes):
-                self._standing = total(self._standing, code)
-            if self._chain.confirms_row(table, row, code):
+        """Compare each standing row of a table, its key first, with its MAC."""
+        for row, mac in rows:
+            if isinstance(mac, bytes):
+                self._standing = sum_macs(self._standing, mac)
+            if self._chain.confirms_row(table, row, mac):
                 self.findings.confirmed += 1
             else:
                 subject = f"{table}/{row[0]}"
                 message = f"the row {subject} is not what was written{_REMEDIES.get(table, '')}"
                 self.findings.broken.append(Broken(subject, message, "", ""))
 
+    def finish(self, stored: Sequence[object] | None) -> Findings:
+        """Compare the rows that were checked with the stored end of the chain, and return all findings."""
+        end = self._chain.confirmed_end(stored)
+        if end is None:
+            self._add_missing("the end of the chain was changed")
+            return self.findings
+        sequence, mac, standing, _ = end
+        if (sequence, mac) != (self._sequence, self._mac):
+            self._add_missing(f"the chain ends at row {self._sequence}, but was written up to row {sequence}")
+        if standing != self._standing:
+            message = (
+                "run-time changes, tokens, recipients, schemas or settings were removed from the database, added to "
+                "it, or replaced by older ones"
+            )
+            self.findings.broken.append(Broken("standing", message, "", ""))
+        return self.findings
+
     def _reason(self, row: ChainedRow) -> str | None:
+        """Return why the chain does not confirm a row, or None if it does."""
         if row.sequence <= self._sequence:
-            return "it does not stand in its place"
+            return "it is not in its place"
         if row.sequence != self._sequence + 1:
             return f"rows {self._sequence + 1} to {row.sequence - 1} before it are missing"
         if not hmac.compare_digest(self._chain.link(self._mac, row.row), row.mac):
@@ -125,15 +140,15 @@ class Verifier:
             return "its configuration or its checksum is not what was written"
         return None
 
-    def _broken(self, chained: ChainedRow, reason: str) -> None:
+    def _add_broken(self, chained: ChainedRow, reason: str) -> None:
         row = chained.row
         if isinstance(row, AuditEntry):
-            subject, what = f"audit/{chained.sequence}", f"entry {chained.sequence} of the audit"
+            subject, what = f"audit/{chained.sequence}", f"entry {chained.sequence} of the audit log"
         else:
             subject = f"{row.environment}/{row.service}/{row.revision}"
             what = f"revision {row.revision} of {row.service} in {row.environment}"
         message = f"{what} is not confirmed: {reason}"
         self.findings.broken.append(Broken(subject, message, row.environment or "", row.service or ""))
 
-    def _missing(self, message: str) -> None:
-        self.findings.broken.append(Broken("end", f"{message}: rows may have been cut off", "", ""))
+    def _add_missing(self, message: str) -> None:
+        self.findings.broken.append(Broken("end", f"{message}: rows may be missing", "", ""))

@@ -1,1 +1,1 @@
-"""The store in one SQLite file."""
+"""The SQLite backend; nothing outside of this package knows about SQLite."""

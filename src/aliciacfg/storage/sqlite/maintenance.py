@@ -1,4 +1,4 @@
-"""Work on a database file as a whole: open, verify, seal anew."""
+"""Work on a whole database file: connect, verify, seal anew, find key ids."""
 
 import contextlib
 import heapq
@@ -11,42 +11,46 @@ import msgspec
 from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import AuditEntry, ChainedRow, Overlay, Record
 from aliciacfg.sealing.boxes import key_ids
-from aliciacfg.storage.hash_chain import Chain, Misshapen
+from aliciacfg.storage.hash_chain import Chain, MalformedRow
 from aliciacfg.storage.sqlite.rows import (
     AUDIT_COLUMNS,
     SELECT_CHAIN,
     SELECT_OVERLAYS,
     STANDING_COLUMNS,
     Row,
-    coded_rows,
     parse_audit_entry,
     parse_overlay,
     parse_record,
+    select_standing,
 )
-from aliciacfg.storage.sqlite.schema import MIGRATIONS, migrate
+from aliciacfg.storage.sqlite.schema import check_version, migrate
 from aliciacfg.storage.sqlite.transaction import SELECT_CHAIN_END, reseal_rows
 from aliciacfg.storage.store import Reseal, StoreError
 from aliciacfg.storage.verifier import Findings, Verifier
 
-_SELECT_AUDIT_CHAIN = f"SELECT sequence, mac, {AUDIT_COLUMNS} FROM audit"  # noqa: S608 - constant
-# The last one of the next rows, if there are so many.
+_SELECT_AUDIT_CHAIN = f"SELECT sequence, mac, {AUDIT_COLUMNS} FROM audit"
+# The sequence of the last row of the next piece; no row if fewer are left.
 _SELECT_PIECE_END = """
     SELECT sequence FROM revisions WHERE sequence > ? UNION ALL SELECT sequence FROM audit WHERE sequence > ?
     ORDER BY sequence LIMIT 1 OFFSET ?
 """
-# Two milliseconds of work, five of rest: a read waits no longer than for any other thread.
-_VERIFIED_AT_ONCE = 20
+# Takes about two milliseconds, so that other threads get the interpreter in between.
+_ROWS_PER_PIECE = 20
 _MIN_SEQUENCE = -(2**63)
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a database file, or create it, with the settings that every connection has."""
+    """Open a database file, or create it, with the settings of every connection that may write.
+
+    Raises:
+        sqlite3.Error: The file is not a database, or cannot be opened.
+    """
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.text_factory = _lenient
+    connection.text_factory = _decode
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        # What was in the open before a schema called it secret must not stay behind in free pages.
+        # A value that was stored in plain text before a schema marked it as secret must not stay in free pages.
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA busy_timeout=5000")
     except sqlite3.Error:
@@ -56,15 +60,15 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def verify_file(path: Path, chain: Chain, *, between: Callable[[], object] = lambda: None) -> Findings:
-    """Compare every row of a database with the keyed chain; a daemon may go on writing.
+    """Compare every row of a database with the keyed chain; a daemon may be writing meanwhile.
 
     Args:
-        path: The SQLite file.
-        chain: What links its rows.
-        between: Called after every few rows; may wait, or raise to end it.
+        path: The database file; is only read.
+        chain: Computes the MACs.
+        between: Called after every few rows; may wait, or raise to end the verification.
 
     Raises:
-        Unavailable: It cannot be read.
+        Unavailable: The database cannot be read, or does not have the tables of this version.
     """
     try:
         return _verify(path, chain, between)
@@ -72,74 +76,37 @@ def verify_file(path: Path, chain: Chain, *, between: Callable[[], object] = lam
         raise Unavailable(f"The store cannot be read: {error}.") from error
 
 
-def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings:
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as found:
-        found.text_factory = _lenient
-        (version,) = found.execute("PRAGMA user_version").fetchone()
-        if version != len(MIGRATIONS):
-            raise sqlite3.DatabaseError(f"its schema has version {version}; start this aliciacfg on it once")
-        verifier = Verifier(chain)
-        after = _MIN_SEQUENCE
-        # Rows are only ever added, so that pieces of different moments fit. One long transaction would keep SQLite
-        # from folding the write-ahead log in, and its reader the interpreter from serving anybody else.
-        while True:
-            found.execute("BEGIN")
-            last = found.execute(_SELECT_PIECE_END, (after, after, _VERIFIED_AT_ONCE - 1)).fetchone()
-            if last is None:
-                break
-            verifier.feed(_chained(found, verifier, "sequence > ? AND sequence <= ?", (after, last[0])))
-            found.execute("COMMIT")
-            after = last[0]
-            between()
-        # What is left, and what has no place, as of the same moment as the end.
-        verifier.feed(_chained(found, verifier, "sequence > ?", (after,)))
-        verifier.feed(_chained(found, verifier, "sequence IS NULL", ()))
-        verifier.check_overlays(_coded_overlays(found.execute(SELECT_OVERLAYS), verifier))
-        for table in STANDING_COLUMNS:
-            verifier.check_rows(table, coded_rows(found, table))
-        return verifier.end(found.execute(SELECT_CHAIN_END).fetchone())
-
-
-def reseal_file(path: Path, chain: Chain, reseal: Reseal, *, adopt: bool = False) -> None:
+def reseal_file(path: Path, chain: Chain, reseal: Reseal, *, trust_old_rows: bool) -> None:
     """Seal every stored configuration and overlay of a database anew, all or none; no daemon may be using it.
 
-    The chain confirms the rows as before: it covers their secrets in the open.
-
-    Args:
-        path: The SQLite file.
-        chain: Links overlays, of which it covers the sealed form.
-        reseal: Makes the new document from the stored one, its environment and its service.
-        adopt: As for ``Store.open``.
-
     Raises:
-        StoreError: It cannot be read or written.
+        StoreError: The database cannot be read or written; nothing was changed.
     """
     try:
         with contextlib.closing(connect(path)) as connection:
-            migrate(connection, chain, adopt=adopt)
+            migrate(connection, chain, trust_old_rows=trust_old_rows)
             reseal_rows(connection, chain, reseal)
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be sealed anew, and stays as it was: {error}") from error
 
 
-def sealed_with(path: Path) -> set[str]:
-    """The ids of the keys that anything in a database is sealed with.
+def key_ids_in_file(path: Path) -> set[str]:
+    """Return the ids of the keys that any value in a database is sealed with.
 
     Raises:
-        StoreError: It cannot be read.
+        StoreError: The database cannot be read.
     """
     try:
         with contextlib.closing(connect(path)) as connection:
-            return key_ids_in(connection)
+            return select_key_ids(connection)
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
 
 
-def key_ids_in(connection: sqlite3.Connection) -> set[str]:
-    """Return the ids of the keys that any value in the database is sealed with."""
+def select_key_ids(connection: sqlite3.Connection) -> set[str]:
+    """Return the ids of the keys that any value in any table is sealed with."""
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    rows = (row for name in tables for row in connection.execute(f'SELECT * FROM "{name}"'))  # noqa: S608 - names of tables
+    rows = (row for name in tables for row in connection.execute(f'SELECT * FROM "{name}"'))
     return {
         key_id
         for row in rows
@@ -149,26 +116,56 @@ def key_ids_in(connection: sqlite3.Connection) -> set[str]:
     }
 
 
-def _lenient(text: bytes) -> str:
-    """Text as SQLite has it; what is not UTF-8 must not keep anybody from finding out where it stands."""
+def _decode(text: bytes) -> str:
+    """Decode a stored text; bytes that are not UTF-8 must not make the whole row unreadable."""
     return text.decode(errors="replace")
 
 
-def _chained(
-    found: sqlite3.Connection, verifier: Verifier, where: str, parameters: tuple[object, ...]
-) -> Iterator[ChainedRow | Misshapen]:
-    """The rows of revisions and audit that stand in the chain, in its order."""
-    records = _placed(
-        found.execute(f"{SELECT_CHAIN} WHERE {where} ORDER BY sequence", parameters), parse_record, verifier
+def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings:
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        connection.text_factory = _decode
+        check_version(connection)
+        verifier = Verifier(chain)
+        after = _MIN_SEQUENCE
+        # The chain only ever grows, so that pieces read at different moments fit together. One long transaction would
+        # keep SQLite from truncating the write-ahead log.
+        while True:
+            connection.execute("BEGIN")
+            last = connection.execute(_SELECT_PIECE_END, (after, after, _ROWS_PER_PIECE - 1)).fetchone()
+            if last is None:
+                break
+            piece = _select_chained(connection, verifier, "sequence > ? AND sequence <= ?", (after, last[0]))
+            verifier.check_chain(piece)
+            connection.execute("COMMIT")
+            after = last[0]
+            between()
+        # The last rows and everything else are read in the same transaction as the end of the chain.
+        verifier.check_chain(_select_chained(connection, verifier, "sequence > ?", (after,)))
+        verifier.check_chain(_select_chained(connection, verifier, "sequence IS NULL", ()))
+        verifier.check_overlays(_parse_overlays(connection.execute(SELECT_OVERLAYS), verifier))
+        for table in STANDING_COLUMNS:
+            verifier.check_rows(table, select_standing(connection, table))
+        return verifier.finish(connection.execute(SELECT_CHAIN_END).fetchone())
+
+
+def _select_chained(
+    connection: sqlite3.Connection, verifier: Verifier, where: str, parameters: tuple[object, ...]
+) -> Iterator[ChainedRow | MalformedRow]:
+    """Yield the revisions and audit entries that a condition selects, in the order of the chain."""
+    revisions = connection.execute(f"{SELECT_CHAIN} WHERE {where} ORDER BY sequence", parameters)
+    audit = connection.execute(f"{_SELECT_AUDIT_CHAIN} WHERE {where} ORDER BY sequence", parameters)
+    return heapq.merge(
+        _parse_chained(revisions, parse_record, verifier),
+        _parse_chained(audit, parse_audit_entry, verifier),
+        key=lambda row: row.sequence,
     )
-    audit = found.execute(f"{_SELECT_AUDIT_CHAIN} WHERE {where} ORDER BY sequence", parameters)
-    return heapq.merge(records, _placed(audit, parse_audit_entry, verifier), key=lambda row: row.sequence)
 
 
-def _placed(
+def _parse_chained(
     rows: Iterable[Row], parse: Callable[[Row], Record | AuditEntry], verifier: Verifier
-) -> Iterator[ChainedRow | Misshapen]:
-    """The rows that have a place in the chain; what has none is told at once."""
+) -> Iterator[ChainedRow | MalformedRow]:
+    """Yield rows that have a place in the chain; reject the others."""
     for sequence, mac, *values in rows:
         subject, environment, service = f"audit/{sequence}", "", ""
         if parse is parse_record:
@@ -180,10 +177,11 @@ def _placed(
         try:
             yield ChainedRow(sequence, parse(tuple(values)), mac)
         except msgspec.MsgspecError:
-            yield Misshapen(subject, environment, service, sequence, mac)
+            yield MalformedRow(subject, environment, service, sequence, mac)
 
 
-def _coded_overlays(rows: Iterable[Row], verifier: Verifier) -> Iterator[tuple[Overlay, bytes]]:
+def _parse_overlays(rows: Iterable[Row], verifier: Verifier) -> Iterator[tuple[Overlay, bytes]]:
+    """Yield overlays with their MACs; reject rows that cannot be parsed."""
     for row in rows:
         environment, service, *_, mac = row
         try:

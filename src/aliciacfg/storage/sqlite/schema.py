@@ -1,24 +1,24 @@
-"""The tables of the database, and how older databases are upgraded."""
+"""The tables of the database, and how the database of an older version is upgraded."""
 
 import sqlite3
 
 import msgspec
 
 from aliciacfg.errors import OperationError
-from aliciacfg.storage.hash_chain import START, Chain, total
+from aliciacfg.storage.hash_chain import START, Chain, sum_macs
 from aliciacfg.storage.sqlite.rows import (
     SELECT_CHAIN,
     SELECT_OVERLAYS,
     STANDING_COLUMNS,
-    coded_rows,
     overlay_row,
     parse_overlay,
     parse_record,
+    select_standing,
 )
-from aliciacfg.storage.sqlite.transaction import UPSERT_CHAIN_END, UPSERT_OVERLAY, Tail
+from aliciacfg.storage.sqlite.transaction import REPLACE_CHAIN_END, REPLACE_OVERLAY, ChainTail
 from aliciacfg.storage.store import StoreError
 
-# Applied in order; PRAGMA user_version counts how many a database has.
+# Applied in order; PRAGMA user_version is the number of those that were applied.
 MIGRATIONS = (
     """
     CREATE TABLE meta (
@@ -55,7 +55,7 @@ MIGRATIONS = (
         pending INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
-    # What is there already is taken into the chain by ``adopt_rows``.
+    # ``_chain_rows`` computes the MACs of revisions and overlays.
     """
     ALTER TABLE revisions ADD COLUMN sequence INTEGER;
     ALTER TABLE revisions ADD COLUMN digest TEXT NOT NULL DEFAULT '';
@@ -118,7 +118,7 @@ MIGRATIONS = (
         public_key TEXT
     ) WITHOUT ROWID;
     """,
-    # What is there already is taken in by ``_adopt_standing``.
+    # ``_add_row_macs`` computes the MACs of the rows of these tables.
     """
     ALTER TABLE meta ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
     ALTER TABLE schemas ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
@@ -127,42 +127,63 @@ MIGRATIONS = (
     ALTER TABLE chain RENAME COLUMN overlays TO standing;
     """,
 )
-# The one that makes the chain, and the one that gives other rows than overlays codes of their own.
-_CHAINED = 2
-_STANDING = 4
+
+# The numbers of the migrations after which rows get MACs: of revisions and overlays, of all other rows.
+_CHAIN_ADDED = 2
+_ROW_MACS_ADDED = 4
 
 
-def migrate(connection: sqlite3.Connection, chain: Chain, *, adopt: bool) -> None:
-    """Bring the tables of a database up to date."""
-    (done,) = connection.execute("PRAGMA user_version").fetchone()
-    if done > len(MIGRATIONS):
+def check_version(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError if the database does not have the tables of this version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != len(MIGRATIONS):
+        raise sqlite3.DatabaseError(f"its schema has version {version}; start this aliciacfg on it once")
+
+
+def migrate(connection: sqlite3.Connection, chain: Chain, *, trust_old_rows: bool) -> None:
+    """Create the tables in an empty database, or upgrade those of an older version.
+
+    Args:
+        connection: Not in a transaction.
+        chain: Computes the MACs of rows that have none yet.
+        trust_old_rows: As for ``Database.open``.
+
+    Raises:
+        StoreError: The rows of an older version are not to be trusted.
+        sqlite3.Error: The database is damaged, or was written by a newer version.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
         raise sqlite3.DatabaseError(
-            f"its schema has version {done}, this aliciacfg knows {len(MIGRATIONS)}: run the newer aliciacfg"
+            f"its schema has version {version}, this aliciacfg knows {len(MIGRATIONS)}: run the newer aliciacfg"
         )
-    if 0 < done < _STANDING and not adopt:
+    if 0 < version < _ROW_MACS_ADDED and not trust_old_rows:
         raise StoreError(
-            "the database has the form of an older aliciacfg, but keys.json has written a newer one: if a backup was "
+            "the database has the format of an older aliciacfg, but a newer one has used keys.json: if a backup was "
             "restored, restore its keys.json too; otherwise somebody replaced the database"
         )
-    for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number};")
-        if number == _CHAINED:
-            adopt_rows(connection, chain)
-        elif number == _STANDING:
-            _adopt_standing(connection, chain)
+        if number == _CHAIN_ADDED:
+            _chain_rows(connection, chain)
+        elif number == _ROW_MACS_ADDED:
+            _add_row_macs(connection, chain)
         connection.execute("COMMIT")
 
 
-def adopt_rows(connection: sqlite3.Connection, chain: Chain) -> None:
-    """Take the rows of a database from before there was a chain into it.
+def _chain_rows(connection: sqlite3.Connection, chain: Chain) -> None:
+    """Link the revisions of a database from before there was a chain, and compute the MACs of its overlays.
 
-    Once, while the chain is made: done whenever there is no end of a chain, it would make good what somebody changed.
+    Runs only in the migration that creates the chain. If it ran whenever the end of the chain is missing, it would
+    confirm rows that somebody changed.
+
+    Raises:
+        sqlite3.DatabaseError: A revision is damaged.
     """
     mac = START
     sequence = 0
     update = "UPDATE revisions SET sequence = ?, digest = ?, mac = ? WHERE sequence = ?"
-    rows = connection.execute(f"{SELECT_CHAIN} ORDER BY sequence").fetchall()
-    for place, _, *row in rows:
+    for place, _, *row in connection.execute(f"{SELECT_CHAIN} ORDER BY sequence").fetchall():
         sequence += 1
         try:
             record = parse_record(tuple(row))
@@ -174,16 +195,16 @@ def adopt_rows(connection: sqlite3.Connection, chain: Chain) -> None:
         connection.execute(update, (sequence, record.digest, mac, place))
     overlays = START
     for row in connection.execute(SELECT_OVERLAYS).fetchall():
-        made = overlay_row(parse_overlay(row), chain)
-        overlays = total(overlays, chain.seal_overlay(parse_overlay(row)))
-        connection.execute(UPSERT_OVERLAY, made)
-    connection.execute(UPSERT_CHAIN_END, chain.seal_end(sequence, mac, overlays))
+        overlay = parse_overlay(row)
+        overlays = sum_macs(overlays, chain.overlay_mac(overlay))
+        connection.execute(REPLACE_OVERLAY, overlay_row(overlay, chain))
+    connection.execute(REPLACE_CHAIN_END, chain.end(sequence, mac, overlays))
 
 
-def _adopt_standing(connection: sqlite3.Connection, chain: Chain) -> None:
-    """Give the rows of a database from before they had codes theirs; once, as ``adopt_rows``."""
-    tail = Tail(connection, chain)
+def _add_row_macs(connection: sqlite3.Connection, chain: Chain) -> None:
+    """Compute the MACs of tokens, recipients, schemas and ``meta`` of a database in which they have none."""
+    tail = ChainTail(connection, chain)
     for table in STANDING_COLUMNS:
-        for row, _ in list(coded_rows(connection, table)):
-            tail.put(table, row)
-    tail.write()
+        for row, _ in list(select_standing(connection, table)):
+            tail.replace_row(table, row)
+    tail.write_end()

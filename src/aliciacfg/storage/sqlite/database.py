@@ -1,0 +1,44 @@
+"""The database file of a data directory."""
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.sqlite.maintenance import key_ids_in_file, reseal_file, verify_file
+from aliciacfg.storage.sqlite.store import SqliteStore
+from aliciacfg.storage.store import Reseal, Store
+from aliciacfg.storage.verifier import Findings
+
+FILE_NAME = "aliciacfg.db"
+
+
+class SqliteDatabase:
+    """Implements ``storage.store.Database``, which says what each method promises."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE_NAME
+
+    @property
+    def name(self) -> str:
+        """The path of the file."""
+        return str(self._path)
+
+    def exists(self) -> bool:
+        """Return whether there is a file."""
+        return self._path.exists()
+
+    def open(self, chain: Chain, *, trust_old_rows: bool) -> AbstractAsyncContextManager[Store]:
+        """Open or create the file."""
+        return SqliteStore.open(self._path, chain, trust_old_rows=trust_old_rows)
+
+    def verify(self, chain: Chain) -> Findings:
+        """Compare every row with the chain, in this thread."""
+        return verify_file(self._path, chain)
+
+    def reseal(self, chain: Chain, reseal: Reseal, *, trust_old_rows: bool) -> None:
+        """Seal every stored configuration and overlay anew, in this thread."""
+        reseal_file(self._path, chain, reseal, trust_old_rows=trust_old_rows)
+
+    def key_ids(self) -> set[str]:
+        """Return the ids of the keys that any value is sealed with."""
+        return key_ids_in_file(self._path)
