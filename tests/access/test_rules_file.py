@@ -87,6 +87,6 @@ def test_the_example_fits_the_services_of_the_home():
     """Copied as it is, it loads; and it shows every key there is."""
     rules = load(EXAMPLE, services=SERVICES)
     assert rules.enforced
-    assert rules.decide(proven("stt_service"), "get", "voice_router").allowed
+    assert rules.allows(proven("stt_service"), "read", "voice_router")
     for key in ("groups:", "services:", "admins:", "users:", "read:", "write:", "allowed_services:", "allowed_groups:"):
         assert key in EXAMPLE

@@ -15,10 +15,10 @@ import pytest
 
 from aliciacfg.access import rules_file
 from aliciacfg.access.caller import Caller
-from aliciacfg.access.rules import NEEDS, Access
+from aliciacfg.access.rules import Access
 from aliciacfg.mqtt.broker.access_list import access_list, probe_topic
 from aliciacfg.mqtt.broker.passwords import password_file
-from aliciacfg.operations.table import OPERATIONS
+from aliciacfg.operations.table import BY_NAME, OPERATIONS
 from aliciacfg.sealing.boxes import PrivateKey
 from callers import bearing, default_answer, own_password, token
 from support import ROOT, SERVICES, Broker, Client, Daemon, Message, aliciacfg, client, free_port, wait_until
@@ -84,7 +84,7 @@ class Guarded:
         self.users: list[str | None] = [*rules.names, STRANGER, None]
 
     def decides(self, user: str | None, operation: str, service: str | None = None) -> bool:
-        return self.rules.decide(Caller(user, "mqtt", proven=user is not None), operation, service).allowed
+        return self.rules.allows(Caller(user, "mqtt", proven=user is not None), BY_NAME[operation].needs, service)
 
     @asynccontextmanager
     async def connect(self, user: str | None, **options: Any) -> AsyncGenerator[Client, None]:
@@ -373,7 +373,7 @@ async def test_other_programs_go_on_talking_about_configurations(guarded: Guarde
         await reader.subscribe("alicia/config/#", f"{MARKERS}#")
         await said(manager, "manager", OTHERS_CONFIG)
         assert [message.topic for message in await heard(reader, {"manager"})] == OTHERS_CONFIG
-        assert not {topic.split("/")[2] for topic in OTHERS_CONFIG} & NEEDS.keys()
+        assert not {topic.split("/")[2] for topic in OTHERS_CONFIG} & BY_NAME.keys()
     async with guarded.connect(STRANGER) as reader:
         await reader.subscribe("$SYS/broker/version")
         assert (await reader.next()).topic == "$SYS/broker/version"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -109,7 +109,9 @@ def test_no_two_operations_answer_at_one_place():
 
 def test_no_service_can_be_called_like_an_operation():
     """Nor like any word that stands in the place of a service in a path."""
-    assert {operation.name for operation in OPERATIONS} <= names.RESERVED_SERVICES
+    assert {operation.name for operation in OPERATIONS} == set(get_args(names.OperationName))
+    assert {operation.name for operation in LOCAL_OPERATIONS} == set(get_args(names.LocalOperationName))
+    assert set(get_args(names.OperationName)) <= names.RESERVED_SERVICES
     words = {level for operation in OPERATIONS for level in operation.path.split("/")[2:]}
     assert words - {"{target}"} <= names.RESERVED_SERVICES
 

@@ -12,7 +12,6 @@ import pytest
 import schemathesis
 
 import recording
-from aliciacfg.access.rules import NEEDS
 from aliciacfg.http import openapi
 from aliciacfg.http.pages import pages
 from aliciacfg.http.server import HttpAdapter, HttpSettings
@@ -114,7 +113,7 @@ def test_every_operation_has_a_real_example_over_each_transport(row: Any):
     """
     assert [one for one in openapi.recorded() if one.operation == row.name and one.status < 300]
     channel = "health_check" if row.name == "health" else row.name
-    refused = NEEDS[row.name] == "own"
+    refused = row.needs == "own"
     assert [one for one in asyncapi.recorded() if one.channel == channel and (one.answer_status == "error") == refused]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from aliciacfg.access import tokens
 from aliciacfg.access.caller import Caller
-from aliciacfg.access.rules import Access, Decision, without_rules
+from aliciacfg.access.rules import Access, Decision, Need, without_rules
 from aliciacfg.errors import NotFound
 from aliciacfg.model.records import Role, Token
 from aliciacfg.monitoring.alerts import Alerts
@@ -91,18 +91,18 @@ class Authorizer:
         token = tokens.verify(text, self._tokens, now=self._clock())
         return token.name, token.role
 
-    def check(self, caller: Caller, operation: str, service: str | None = None) -> Decision:
+    def check(self, caller: Caller, need: Need, service: str | None = None, *, operation: str) -> Decision:
         """Decide; arguments as for ``Access.decide``.
 
         Raises:
             Unauthorized: Nobody, or nobody proven, asks.
             Forbidden: The caller may not do this.
         """
-        return self.access.check(caller, operation, service)
+        return self.access.check(caller, need, service, operation=operation)
 
-    def may(self, caller: Caller, operation: str, service: str) -> bool:
+    def may(self, caller: Caller, need: Need, service: str) -> bool:
         """Whether a caller may do something on one service."""
-        return self.access.decide(caller, operation, service).allowed
+        return self.access.allows(caller, need, service)
 
     def prove_bus(self, *, proves: bool) -> None:
         """It was tried whether the broker enforces the access list."""

@@ -37,40 +37,8 @@ write at least one, and each service they concern is decided by itself. ``own`` 
 proven who it is, and for administrators.
 """
 
-NEEDS: Mapping[str, Need] = {
-    "health": "nothing",
-    "get": "read",
-    "history": "read",
-    "explain": "read",
-    "compare": "read",
-    "schema": "read",
-    "validate": "read",
-    "instances": "read",
-    "list": "read_any",
-    # Names every service of every environment, and what is wrong with them.
-    "environments": "read",
-    "set": "write",
-    "patch": "write",
-    "unset": "write",
-    "delete": "write",
-    "rollback": "write",
-    "batch": "write_any",
-    "recipient": "own",
-    "activate": "admin",
-    "reload": "admin",
-    "drift": "admin",
-    "audit": "admin",
-    "metrics": "read",
-    "token_create": "admin",
-    "token_list": "admin",
-    "token_revoke": "admin",
-    "keys_show": "admin",
-    "keys_rotate": "admin",
-    "keys_add": "admin",
-    "keys_remove": "admin",
-    "broker_passwords": "admin",
-}
-"""Every operation, by name; and what a transport offers beside them."""
+METRICS_NEED: Need = "read"
+"""What a transport asks of a caller who reads the metrics, which are no operation; they are about all services."""
 
 _READS: frozenset[Need] = frozenset({"read", "read_any"})
 _READERS: frozenset[Role] = frozenset({"reader", "writer", "admin"})
@@ -129,16 +97,16 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         """Everybody the rules know, sorted."""
         return sorted({*self.services, *self.admins, *self.users})
 
-    def decide(self, caller: Caller, operation: str, service: str | None = None) -> Decision:
-        """Say whether a caller may do something.
+    def decide(self, caller: Caller, need: Need, service: str | None = None, *, operation: str) -> Decision:
+        """Decide whether a caller is allowed to do something.
 
         Args:
             caller: Who asks.
-            operation: A name of ``NEEDS``.
+            need: What the operation asks of its caller.
             service: The service concerned; None for an operation about everything as a whole. ``list`` and
                 ``batch`` are decided as a whole and then for each service.
+            operation: The operation's name, for the reason of a refusal only.
         """
-        need = NEEDS[operation]
         if not self.enforced:
             if need == "own" and not caller.proven:
                 reason = (
@@ -164,14 +132,18 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         # Without a proof the name is a mere claim, so what is read shows no secret.
         return Decision(allowed=True, secrets=caller.proven and caller.name == service)
 
-    def check(self, caller: Caller, operation: str, service: str | None = None) -> Decision:
-        """As ``decide``, for whoever cannot go on without.
+    def allows(self, caller: Caller, need: Need, service: str | None = None) -> bool:
+        """Return whether a caller is allowed to do something; arguments as for ``decide``."""
+        return self.decide(caller, need, service, operation="").allowed
+
+    def check(self, caller: Caller, need: Need, service: str | None = None, *, operation: str) -> Decision:
+        """Raise an error if a caller is not allowed to do something; arguments as for ``decide``.
 
         Raises:
-            Unauthorized: Nobody, or nobody proven, asks.
-            Forbidden: The caller may not do this.
+            Unauthorized: The caller has no name, or a name that nothing proves.
+            Forbidden: The caller is not allowed to do this.
         """
-        decision = self.decide(caller, operation, service)
+        decision = self.decide(caller, need, service, operation=operation)
         if decision.allowed:
             return decision
         raise Unauthorized(decision.reason) if decision.anonymous else Forbidden(decision.reason)

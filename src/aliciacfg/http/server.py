@@ -24,6 +24,7 @@ from aiohttp import hdrs, web
 
 from aliciacfg import documents
 from aliciacfg.access.caller import Caller
+from aliciacfg.access.rules import METRICS_NEED
 from aliciacfg.api.encoding import Answer, encode_failure, encode_internal, encode_success
 from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES, Form
 from aliciacfg.api.requests import GetRequest, Request, WriteRequest
@@ -559,7 +560,7 @@ class HttpAdapter:
         return _json(documents.encode(body), status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        self._service.authorizer.check(self._caller(request), "metrics")
+        self._service.authorizer.check(self._caller(request), METRICS_NEED, operation="metrics")
         body, content_type = self._service.health.exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
 

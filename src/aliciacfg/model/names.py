@@ -1,6 +1,7 @@
 """The names that services, environments and requesters may have."""
 
 import re
+from typing import Literal, get_args
 
 from aliciacfg.errors import InvalidRequest
 
@@ -9,15 +10,19 @@ _NAME = re.compile(PATTERN, re.ASCII)
 
 SECRETS_SUFFIX = "-secrets"
 
-# Operation names and other words that stand in the same place of a topic or a path as a service's name.
-RESERVED_SERVICES = frozenset(
-    {
-        "get", "set", "patch", "unset", "delete", "validate", "schema", "list", "batch", "history", "rollback",
-        "explain", "compare", "environments", "activate", "reload", "recipient", "health", "instances", "drift",
-        "audit",
-        "reply",
-    }
-)  # fmt: skip
+OperationName = Literal[
+    "get", "set", "patch", "unset", "delete", "validate", "schema", "list", "batch", "history", "rollback", "explain",
+    "compare", "environments", "activate", "reload", "recipient", "health", "instances", "drift", "audit",
+]  # fmt: skip
+"""An operation of the bus and of HTTP; each row of the operations table bears one of these names."""
+LocalOperationName = Literal[
+    "token_create", "token_list", "token_revoke", "keys_show", "keys_rotate", "keys_add", "keys_remove",
+    "broker_passwords",
+]  # fmt: skip
+"""An operation of the socket in the data directory. Its name stands in no topic, so a service may have it."""
+
+RESERVED_SERVICES: frozenset[str] = frozenset({*get_args(OperationName), "reply"})
+"""Words that stand in the same place of a topic or a path as the name of a service."""
 RESERVED_ENVIRONMENTS = frozenset({"base", "access"})
 
 _FORM = "a name begins with a letter or digit and goes on with at most 63 letters, digits, '_', '.' or '-'"

@@ -77,7 +77,7 @@ class BatchOperation:
         )
         try:
             config_id = self._configurations.config_id(update.service, environment)
-            self._authorizer.check(caller, "batch", update.service)
+            self._authorizer.check(caller, "write", update.service, operation="batch")
             if not isinstance(update.config, UnsetType) and isinstance(update.patch, UnsetType):
                 wanted = replaced(update.config)
             elif not isinstance(update.patch, UnsetType) and isinstance(update.config, UnsetType):

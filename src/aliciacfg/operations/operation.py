@@ -14,6 +14,7 @@ from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
 from aliciacfg.api.requests import Request
 from aliciacfg.documents import Json, JsonObject, escape
 from aliciacfg.errors import InvalidRequest, Problem
+from aliciacfg.model.names import LocalOperationName, OperationName
 from aliciacfg.operations.service import ConfigService
 
 Part = TypeVar("Part")
@@ -99,7 +100,7 @@ class Operation:
         max_bytes: The largest request; None for one that holds a configuration.
     """
 
-    name: str
+    name: OperationName | LocalOperationName
     summary: str
     needs: Need
     handler: Handler
@@ -151,7 +152,7 @@ class Operation:
             Unauthorized: Nobody, or nobody proven, asks.
             Forbidden: The caller may not do this.
         """
-        service.authorizer.check(caller, self.name, name if self.target == "service" else None)
+        service.authorizer.check(caller, self.needs, name if self.target == "service" else None, operation=self.name)
 
     def parse(self, fields: Mapping[str, Json]) -> Request:
         """Check a request's fields.

@@ -171,7 +171,7 @@ class ReadOperations:
             for service, record in self._state.live(environment)
             if service.startswith(request.prefix)
             and service > request.after
-            and self._parts.authorizer.may(caller, "list", service)
+            and self._parts.authorizer.may(caller, "read", service)
         ]
         page = found[: request.limit]
         items = [
@@ -295,7 +295,9 @@ class ReadOperations:
     def _in_plain_text(self, caller: Caller, service: str) -> bool:
         """Return whether secrets leave in plain text: to the service itself, over a private way, if rules say so."""
         access = self._parts.authorizer.access
-        return caller.private and service in access.plaintext and access.decide(caller, "get", service).secrets
+        if not caller.private or service not in access.plaintext:
+            return False
+        return access.decide(caller, "read", service, operation="get").secrets
 
     async def _revision_or_newest(self, config_id: ConfigId, revision: int | None) -> Record:
         if revision is None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import structs
 
 from aliciacfg.access.caller import Caller
-from aliciacfg.access.rules import Access
+from aliciacfg.access.rules import Access, Need
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.model import names
@@ -97,7 +97,7 @@ def _user_lines(access: Access, user: str) -> Iterator[str]:
     yield f"topic read {topics.REPLY}{user}/#"
     for request in requests:
         yield f"topic read {topics.REPLY}{_default_answer(request)}"
-    for service in _services(access, caller, "get"):
+    for service in _services(access, caller, "read"):
         yield f"topic read {topics.UPDATE}{service}"
     for told in (topics.ENVIRONMENT, topics.KEY, topics.HEALTH):
         yield f"topic read {told}"
@@ -126,15 +126,15 @@ def _targets(access: Access, caller: Caller, operation: Operation) -> list[list[
         # Its topic is outside.
         return []
     if operation.target == "service":
-        return [[service] for service in _services(access, caller, operation.name)]
-    if not access.decide(caller, operation.name).allowed:
+        return [[service] for service in _services(access, caller, operation.needs)]
+    if not access.allows(caller, operation.needs):
         return []
     return [[]] if operation.target is None else [[_ANY]]
 
 
-def _services(access: Access, caller: Caller, operation: str) -> list[str]:
-    """The services on which a user may carry out an operation; a wildcard for administrators."""
-    allowed = [service for service in access.services if access.decide(caller, operation, service).allowed]
+def _services(access: Access, caller: Caller, need: Need) -> list[str]:
+    """The services on which a user may do what needs ``need``; a wildcard for administrators."""
+    allowed = [service for service in access.services if access.allows(caller, need, service)]
     if access.administers(caller):
         return [_ANY, *(service for service in allowed if service == caller.name)]
     return allowed
