@@ -9,10 +9,10 @@ import pytest
 from aliciacfg import documents
 from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import (
-    AdoptedSchema,
     Overlay,
     Recipient,
     Record,
+    ServingSchema,
     Token,
     Write,
 )
@@ -63,7 +63,7 @@ def access() -> Write:
     return Write(
         tokens=(token,),
         recipients=(Recipient("one", "a" * 43),),
-        schemas=(AdoptedSchema("one", b"{}"), AdoptedSchema("two", None)),
+        schemas=(ServingSchema("one", b"{}"), ServingSchema("two", None)),
         meta=(("active_environment", "dev"),),
     )
 

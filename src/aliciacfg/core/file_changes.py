@@ -17,7 +17,7 @@ from aliciacfg.core.state import Entry
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError, Problem, SourceError, SourceProblem, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import AdoptedSchema, Record
+from aliciacfg.model.records import Record, ServingSchema
 from aliciacfg.sources.layers import Environment, Sources
 
 FILES = ChangeContext("files", "file")
@@ -201,10 +201,10 @@ def serving_schemas(sources: Sources, before: Mapping[str, JsonObject | None]) -
 
 def changed_schemas(
     before: Mapping[str, JsonObject | None], after: Mapping[str, JsonObject | None]
-) -> list[AdoptedSchema]:
+) -> list[ServingSchema]:
     """Return the schemas that differ between two results of ``serving_schemas``."""
     return [
-        AdoptedSchema(service, None if own is None else documents.canonical(own))
+        ServingSchema(service, None if own is None else documents.canonical(own))
         for service, own in after.items()
         if service not in before or not documents.equal(own, before[service])
     ]

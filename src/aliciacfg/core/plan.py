@@ -8,13 +8,13 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import (
-    AdoptedSchema,
     Announcement,
     AuditEntry,
     Cause,
     Overlay,
     Recipient,
     Record,
+    ServingSchema,
     Token,
     Write,
 )
@@ -98,7 +98,7 @@ class Plan:
     redacted: dict[ConfigId, JsonObject] = field(default_factory=dict[ConfigId, JsonObject])
     overlays: list[Overlay] = field(default_factory=list[Overlay])
     announcements: list[Announcement] = field(default_factory=list[Announcement])
-    schemas: list[AdoptedSchema] = field(default_factory=list[AdoptedSchema])
+    schemas: list[ServingSchema] = field(default_factory=list[ServingSchema])
     resealed: list[Record] = field(default_factory=list[Record])
     recipients: list[Recipient] = field(default_factory=list[Recipient])
     tokens: list[Token] = field(default_factory=list[Token])

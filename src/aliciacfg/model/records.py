@@ -119,7 +119,7 @@ class Overlay(msgspec.Struct, frozen=True):
     confirmed: bool = True
 
 
-class AdoptedSchema(msgspec.Struct, frozen=True):
+class ServingSchema(msgspec.Struct, frozen=True):
     """A schema file that serves: what stored configurations were last checked against.
 
     Attributes:
@@ -198,7 +198,7 @@ class Write(msgspec.Struct, frozen=True):
     overlays: tuple[Overlay, ...] = ()
     announcements: tuple[Announcement, ...] = ()
     confirmed: tuple[Announcement, ...] = ()
-    schemas: tuple[AdoptedSchema, ...] = ()
+    schemas: tuple[ServingSchema, ...] = ()
     applied: tuple[Applied, ...] = ()
     forgotten: tuple[Applied, ...] = ()
     audit: tuple[AuditEntry, ...] = ()
@@ -214,5 +214,5 @@ class StoredState(msgspec.Struct, frozen=True):
     records: list[Record]
     overlays: list[Overlay]
     announcements: list[Announcement]
-    schemas: list[AdoptedSchema]
+    schemas: list[ServingSchema]
     meta: dict[str, str]

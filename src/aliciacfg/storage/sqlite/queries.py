@@ -9,13 +9,13 @@ import sqlite3
 import msgspec
 
 from aliciacfg.model.records import (
-    AdoptedSchema,
     Announcement,
     Applied,
     Audited,
     Recipient,
     Record,
     RecordHead,
+    ServingSchema,
     StoredState,
     Token,
 )
@@ -67,7 +67,7 @@ def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
             Announcement(subject, sequence, payload, bool(pending))
             for subject, sequence, payload, pending in announcements
         ],
-        schemas=[AdoptedSchema(*row) for row in connection.execute("SELECT service, document FROM schemas")],
+        schemas=[ServingSchema(*row) for row in connection.execute("SELECT service, document FROM schemas")],
         meta=dict(connection.execute("SELECT name, value FROM meta")),
     )
 
