@@ -55,7 +55,7 @@ OWNERS = {
     "paho": {"mqtt.connection"},
     "prometheus_client": {"monitoring.metrics"},
     "rich": {"cli.output"},
-    "ruamel": {"documents.yaml_reader"},
+    "ruamel": {"documents.yaml_syntax"},
     "semver": {"model.versions"},
     "sqlite3": {"storage.sqlite.*"},
     "uvloop": {"cli.loop"},

@@ -9,7 +9,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aliciacfg.documents import Json, escape, find
-from aliciacfg.documents.yaml_reader import literal, load, remove, replace, replace_strings
+from aliciacfg.documents.yaml_editor import remove, replace, replace_strings
+from aliciacfg.documents.yaml_reader import literal, load
 from aliciacfg.errors import InvalidRequest, SourceError
 
 NOWHERE: dict[str, str] = {}

@@ -23,7 +23,7 @@ from aliciacfg.documents import (
     merge,
     normalise,
     parse_pointer,
-    yaml_reader,
+    yaml_writer,
 )
 from aliciacfg.model.config_id import ConfigId
 from inprocess import WHOLE, Core, core
@@ -217,7 +217,7 @@ async def check_explained(made: Core, said: Said) -> None:
 
 async def check_life(directory: Path, layers: list[dict[str, Any]], wishes: list[dict[str, Any]]) -> None:
     contents = files(layers)
-    texts = {name: yaml_reader.dump(content) for name, content in contents.items()}
+    texts = {name: yaml_writer.dump(content) for name, content in contents.items()}
     async with core(directory, texts) as made:
         said = Said(contents, texts)
         await check_explained(made, said)

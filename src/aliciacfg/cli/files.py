@@ -28,14 +28,14 @@ def file() -> None:
 @click.argument("value")
 def file_set(path: Path, pointer: str, value: str) -> None:
     """Set POINTER (/services/voice_router/limits/x) of the file PATH to VALUE: JSON, or else a string."""
-    from aliciacfg.documents import yaml_reader  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.documents import yaml_editor  # noqa: PLC0415 - keeps the other commands quick
 
     try:
         parsed: Json = json.loads(value)
     except ValueError:
         parsed = value
     try:
-        rewrite_text(path, yaml_reader.replace(read_text(path), pointer, parsed, file=str(path)))
+        rewrite_text(path, yaml_editor.replace(read_text(path), pointer, parsed, file=str(path)))
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)
 
@@ -45,9 +45,9 @@ def file_set(path: Path, pointer: str, value: str) -> None:
 @click.argument("pointer")
 def file_unset(path: Path, pointer: str) -> None:
     """Remove POINTER from the file PATH."""
-    from aliciacfg.documents import yaml_reader  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.documents import yaml_editor  # noqa: PLC0415 - keeps the other commands quick
 
     try:
-        rewrite_text(path, yaml_reader.remove(read_text(path), pointer, file=str(path)))
+        rewrite_text(path, yaml_editor.remove(read_text(path), pointer, file=str(path)))
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)

@@ -39,7 +39,7 @@ from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import Entry, State
 from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
-from aliciacfg.documents import Json, yaml_reader
+from aliciacfg.documents import Json, yaml_writer
 from aliciacfg.errors import InvalidRequest, NotFound, OperationError, Unavailable
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
@@ -324,7 +324,7 @@ class ReadOperations:
             case "json":
                 return Answer(documents.encode({**fields, "config": config}), answer.etag)
             case "yaml":
-                return Answer(yaml_reader.dump(config).encode(), answer.etag, form="yaml")
+                return Answer(yaml_writer.dump(config).encode(), answer.etag, form="yaml")
             case "env":
                 sources = self._parts.files.sources
                 schema = None if sources is None else sources.schema(service)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import UNSET
 
-from aliciacfg.documents import JsonObject, escape, find, yaml_reader
+from aliciacfg.documents import JsonObject, escape, find, yaml_editor
 from aliciacfg.errors import InvalidRequest, Problem
 from aliciacfg.model import names
 from aliciacfg.sources.layers import Environment, is_secrets_file
@@ -75,7 +75,7 @@ def add_passwords(text: str, passwords: Mapping[str, str], *, file: str) -> str:
     """
     text = text or _HEAD
     for service, password in passwords.items():
-        text = yaml_reader.replace(text, f"/services/{escape(service)}{_PASSWORD}", password, file=file)
+        text = yaml_editor.replace(text, f"/services/{escape(service)}{_PASSWORD}", password, file=file)
     return text
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from aliciacfg.documents import Json, escape, yaml_reader
+from aliciacfg.documents import Json, escape, yaml_editor, yaml_reader
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.service_schema import ServiceSchema
@@ -109,7 +109,7 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
             )
     if not boxes:
         return result
-    return SealedFile(yaml_reader.replace_strings(text, boxes, file=str(path)), list(boxes), result.kept, result.notes)
+    return SealedFile(yaml_editor.replace_strings(text, boxes, file=str(path)), list(boxes), result.kept, result.notes)
 
 
 def _doubt(value: str, key: PublicKey) -> str | None:

@@ -1,0 +1,436 @@
+"""YAML files that people edit, changed in place without touching anything else.
+
+An edit splices the text at the marks of its nodes and proves the result by reading it again.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Never
+
+import msgspec
+
+from aliciacfg.documents import pointers
+from aliciacfg.documents.pointers import parse_pointer
+from aliciacfg.documents.values import MAX_DEPTH, Json, encode, equal
+from aliciacfg.documents.yaml_reader import CONSTANTS, fits, load, parse
+from aliciacfg.documents.yaml_syntax import BOM, NEWLINE, SURROGATE, TOO_DEEP, Alias, Collection, Node, Scalar, is_blank
+from aliciacfg.documents.yaml_writer import block_lines, flow_text, scalar_text
+from aliciacfg.errors import SourceError, SourceProblem
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+# Between a key and its value, or a dash and the one before it, may stand white space and comments.
+_COLON = re.compile(r"(?:\s++|#[^\r\n]*+)*+:")
+_DASH = re.compile(r"(?:&\S++)?(?:\s++|#[^\r\n]*+)*+-")
+_COMMA = re.compile(r"[ \t]*,(?:[ \t]*+(?!#))?")
+_KEEP = re.compile(r"(?:&\S+\s+)?[|>][0-9]?\+")
+_HEADER_COMMENT = re.compile(r"[^\r\n#]*?([ \t]+#[^\r\n]*)")
+_COMMENT_OR_NOTHING = re.compile(r"[ \t]*(?:#.*)?")
+_HALF_A_PAIR = "found half a surrogate pair; expected text that UTF-8 can encode"
+
+
+def replace(text: str, pointer: str, value: Json, *, file: str) -> str:
+    """Set the value at ``pointer`` in an environment file and keep every byte outside the old value.
+
+    Comments inside the old value go with it; a comment behind it, or between a key and the lines of its
+    value, stays. A missing member is added as the last of its mapping, with the mappings above it where they
+    are missing or ``null``. In ``value``, ``${`` is escaped, so that ``load`` with variables gives exactly
+    ``value``. If that is there already, the text stays as it is.
+
+    Raises:
+        SourceError: The text does not parse; the pointer leads through a scalar, an alias or past the end of
+            a sequence; YAML cannot say the value; or the change would show elsewhere, as with an anchored
+            value that aliases repeat.
+        InvalidRequest: The pointer is malformed.
+    """
+    return _Edit(text, pointer, file).replace(value)
+
+
+def replace_strings(text: str, values: Mapping[str, str], *, file: str) -> str:
+    """Put other strings in the place of many strings at once, and keep every byte outside of them.
+
+    As ``replace`` for each pointer of ``values``, in the time of one, and all or none.
+
+    Raises:
+        SourceError: As for ``replace``, with every problem; or there is no string at a pointer.
+        InvalidRequest: A pointer is malformed.
+    """
+    return _Edit(text, "", file).replace_strings(values)
+
+
+def remove(text: str, pointer: str, *, file: str) -> str:
+    """Remove the member or item at ``pointer`` and keep every byte outside its lines.
+
+    A comment on a removed line goes with it, comment lines above it stay. A mapping left empty becomes
+    ``{}``, a sequence ``[]``. Where nothing is at ``pointer``, the text stays as it is.
+
+    Raises:
+        SourceError: As for ``replace``, or the pointer is the whole document.
+        InvalidRequest: The pointer is malformed.
+    """
+    return _Edit(text, pointer, file).remove()
+
+
+class _Slot(msgspec.Struct, frozen=True):
+    """Where a value stands.
+
+    Attributes:
+        node: The value.
+        after: Index just behind the colon or dash that introduces it, or of the value itself.
+        lead: What separates a new value from what is before ``after``.
+        column: Of its key or dash; what is nested in the value stands further right.
+        flow: Whether block style is impossible here.
+    """
+
+    node: Node
+    after: int
+    lead: str
+    column: int
+    flow: bool
+
+
+class _Edit:
+    """One change of one text at one pointer."""
+
+    def __init__(self, text: str, pointer: str, file: str) -> None:
+        self._tokens = parse_pointer(pointer)
+        self._bom = BOM if text.startswith(BOM) else ""
+        self._text = text.removeprefix(BOM)
+        self._file, self._pointer = file, pointer
+        self._root, document = parse(self._text, file, None)
+        self._value, self._lines = document.value, document.lines
+        newline = NEWLINE.search(text)
+        self._newline = newline[0] if newline else "\n"
+        self._indent = self._usual_indent()
+
+    def replace(self, value: Json) -> str:
+        if len(self._tokens) > MAX_DEPTH:
+            self._fail(TOO_DEEP)
+        try:
+            value = _escaped(value, len(self._tokens) + 1)
+        except ValueError as error:
+            self._fail(str(error))
+        path, missing = self._walk()
+        node = path[-1][0].children[path[-1][1]] if path else self._root
+        if missing:
+            self._check_can_nest(node)
+        elif equal(_at(self._value, self._tokens), value):
+            return self._bom + self._text
+        wanted = _with(self._value, self._tokens, value)
+        for token in reversed(missing[1:]):
+            value = {token: value}
+        if missing and isinstance(node, Collection) and node.children:
+            return self._proven(self._append(node, missing[0], value), wanted)
+        if missing:
+            value = {missing[0]: value}
+        if node is None or (not path and is_blank(node)):
+            return self._proven(self._put_first(node, value), wanted)
+        return self._proven(self._put(self._slot(path), value), wanted)
+
+    def remove(self) -> str:
+        if not self._tokens:
+            self._fail("the whole document cannot be removed; name a member")
+        path, missing = self._walk()
+        if missing:
+            return self._bom + self._text
+        container = _at(self._value, self._tokens[:-1])
+        rest = _without(container, self._tokens[-1])
+        wanted = _with(self._value, self._tokens[:-1], rest)
+        if not rest:
+            text = self._put(self._slot(path[:-1]), rest)
+        elif path[-1][0].flow:
+            text = self._cut_flow(*path[-1])
+        else:
+            text = self._cut_lines(*path[-1])
+        return self._proven(text, wanted)
+
+    def replace_strings(self, values: Mapping[str, str]) -> str:
+        shared = {id(target) for target in _alias_targets(self._root)}
+        wanted: dict[str, str] = {}
+        pieces: list[tuple[int, int, str]] = []
+        problems: list[SourceProblem] = []
+        for pointer, value in values.items():
+            self._pointer, self._tokens = pointer, parse_pointer(pointer)
+            wanted[pointer] = value.replace("${", "$${")
+            try:
+                pieces.append(self._string_piece(wanted[pointer], shared))
+            except SourceError as error:
+                problems += error.problems
+        if problems:
+            raise SourceError(problems)
+        self._pointer, self._tokens = "", ()
+        text = self._text
+        for start, end, new in sorted(pieces, reverse=True):
+            text = text[:start] + new + text[end:]
+        return self._proven(text, pointers.replace_strings(self._value, wanted))
+
+    def _string_piece(self, value: str, shared: set[int]) -> tuple[int, int, str]:
+        """Where the scalar at the pointer stands in the text, and what is to stand there instead."""
+        if SURROGATE.search(value):
+            self._fail(_HALF_A_PAIR)
+        path, missing = self._walk()
+        nodes = [parent.children[index] for parent, index in path]
+        node = nodes[-1] if nodes else self._root
+        if missing or not isinstance(_at(self._value, self._tokens), str):
+            self._fail("no string stands there")
+        if isinstance(node, Alias):
+            self._fail("an alias stands there; write its value out first", node)
+        if not isinstance(node, Scalar) or any(id(part) in shared for part in [self._root, *nodes]):
+            self._fail("aliases repeat the value elsewhere; write it out there first", node)
+        style = node.style if node.style in {"'", '"'} else '"'
+        return node.start, self._end(node), scalar_text(value, style) + self._header_comment(node)
+
+    def _walk(self) -> tuple[list[tuple[Collection, int]], tuple[str, ...]]:
+        """The way to the pointer, as far as there is one: collections with the index of the child to take."""
+        path: list[tuple[Collection, int]] = []
+        node = self._root
+        for depth, token in enumerate(self._tokens):
+            if isinstance(node, Alias):
+                self._fail("an alias stands in the way; write its value out first", node)
+            index = _child(node, token) if isinstance(node, Collection) else None
+            if not isinstance(node, Collection) or index is None:
+                return path, self._tokens[depth:]
+            path.append((node, index))
+            node = node.children[index]
+        return path, ()
+
+    def _check_can_nest(self, node: Node | None) -> None:
+        if isinstance(node, Collection) and not node.mapping:
+            self._fail(f"no such item; the sequence has {len(node.children)}, counted from 0")
+        if isinstance(node, Scalar) and (node.style or CONSTANTS.get(node.text, "") is not None):
+            self._fail("a scalar stands in the way; replace it by a mapping first")
+
+    def _slot(self, path: list[tuple[Collection, int]]) -> _Slot:
+        text, root = self._text, self._root
+        if not path:
+            start = root.start if root else 0
+            alone = not text[self._line_start(start) : start].strip()
+            return _Slot(root or Scalar(0, 0, 1, "", ""), start, "", -self._indent, flow=not alone)
+        parent, index = path[-1]
+        node = parent.children[index]
+        if parent.mapping:
+            key = parent.children[index - 1]
+            colon = _COLON.match(text, key.end)
+            # `{a, b}` has members without a colon.
+            after, lead = (colon.end(), " ") if colon else (key.end, ": ")
+            return _Slot(node, after, lead, self._column(key.start), parent.flow)
+        if parent.flow:
+            return _Slot(node, node.start, "", 0, flow=True)
+        dash = self._dash(parent, index)
+        return _Slot(node, dash + 1, " ", self._column(dash), flow=False)
+
+    def _put(self, slot: _Slot, value: Json) -> str:
+        """The text with another value in a slot."""
+        text, node, start, end = self._text, slot.node, slot.node.start, self._end(slot.node)
+        gap = text[slot.after : start]
+        # A block collection begins behind a dash (or at the root), or below its key, with comments between.
+        block = isinstance(node, Collection) and not node.flow
+        below = block and NEWLINE.search(gap) is not None
+        behind = self._line_end(end)
+        if isinstance(value, dict) and value and not slot.flow:
+            # A mapping in block style takes the place of another, or goes below the line of its key.
+            if not slot.lead or (block and not below and text[start] != "&"):
+                return text[:start] + self._block(value, self._column(start)).lstrip(" ") + text[end:]
+            comment = "" if block else self._header_comment(node) + text[end:behind]
+            column = slot.column + self._indent
+            if isinstance(node, Collection) and _is_block_mapping(node):
+                column = self._column(node.children[0].start)
+            lines = self._block(value, column)
+            return text[: slot.after] + gap.rstrip() + comment + self._newline + lines + text[behind:]
+        new = flow_text(value, node.style if isinstance(node, Scalar) else "")
+        if below:
+            return text[: slot.after] + slot.lead + new + gap.rstrip() + text[behind:]
+        lead = "" if gap and slot.lead != ": " else slot.lead
+        return text[:start] + lead + new + self._header_comment(node) + text[end:]
+
+    def _put_first(self, blank: Node | None, value: Json) -> str:
+        """The text with a value where the document was empty."""
+        at = blank.start if blank else len(self._text)
+        before, behind = self._text[:at], self._text[at:]
+        if before and not before.endswith(("\n", "\r")):
+            before += self._newline
+        body = self._block(value, 0) if isinstance(value, dict) and value else flow_text(value)
+        return before + body + self._newline + behind
+
+    def _append(self, mapping: Collection, key: str, value: Json) -> str:
+        """The text with one more member in a mapping that has some."""
+        end = self._end(mapping.children[-1])
+        if mapping.flow:
+            return f"{self._text[:end]}, {scalar_text(key)}: {flow_text(value)}{self._text[end:]}"
+        lines = self._block({key: value}, self._column(mapping.children[0].start))
+        at = self._line_end(end)
+        return self._text[:at] + self._newline + lines + self._text[at:]
+
+    def _cut_lines(self, parent: Collection, index: int) -> str:
+        """The text without a child of a block collection that has others."""
+        text, child = self._text, parent.children[index]
+        start = parent.children[index - 1].start if parent.mapping else self._dash(parent, index)
+        behind = self._line_end(self._end(child))
+        if text[self._line_start(start) : start].strip():
+            # The first member in `- a: 1`: the next one moves up behind the dash, where the columns agree.
+            return text[:start] + text[behind:].lstrip()
+        return text[: self._line_start(start)] + NEWLINE.sub("", text[behind:], count=1)
+
+    def _cut_flow(self, parent: Collection, index: int) -> str:
+        """The text without a child of a flow collection that has others."""
+        text, end = self._text, self._end(parent.children[index])
+        first = index - 1 if parent.mapping else index
+        start = parent.children[first].start
+        before = self._end(parent.children[first - 1]) if first else start
+        if first and not NEWLINE.search(text[before:start]):
+            return text[:before] + text[end:]
+        comma = _COMMA.match(text, end)
+        end = comma.end() if comma else end
+        line, behind = self._line_start(start), self._line_end(end)
+        if text[line:start].strip() or not _COMMENT_OR_NOTHING.fullmatch(text[end:behind]):
+            return text[:start] + text[end:]
+        return text[:line] + NEWLINE.sub("", text[behind:], count=1)
+
+    def _proven(self, text: str, wanted: Json) -> str:
+        """The new text, if it says what was wanted and nothing else changed."""
+        try:
+            proven = encode(load(text, file=self._file).value) == encode(wanted)
+        except SourceError:
+            proven = False
+        if not proven:
+            self._fail("cannot be changed without changing more; edit the file by hand")
+        return self._bom + text
+
+    def _fail(self, message: str, node: Node | None = None) -> Never:
+        """Refuse the change at ``node``, else at as much of the pointer as there is."""
+        place = self._pointer
+        while place and place not in self._lines:
+            place = place.rpartition("/")[0]
+        line = node.line if node else self._lines.get(place, 1)
+        name = self._pointer or "(the document)"
+        raise SourceError([SourceProblem(self._file, line, f"{name}: {message}", self._pointer)])
+
+    def _block(self, members: Mapping[str, Json], column: int) -> str:
+        """Members in block style, without a newline at the end."""
+        return self._newline.join(block_lines(members, column, self._indent))
+
+    def _usual_indent(self) -> int:
+        """By how much the file indents, told by the first mapping in its root."""
+        if isinstance(self._root, Collection) and _is_block_mapping(self._root):
+            for member in self._root.children[1::2]:
+                if isinstance(member, Collection) and _is_block_mapping(member):
+                    first = self._column(member.children[0].start)
+                    return max(1, first - self._column(self._root.children[0].start))
+        return 2
+
+    def _end(self, node: Node) -> int:
+        """Index behind the last character of a node, before any comment behind it."""
+        if isinstance(node, Collection) and not node.flow:
+            return self._end(node.children[-1])
+        if _KEEP.match(self._text, node.start, node.end):
+            # The empty lines below it belong to the value.
+            return self._without_newline(node.end)
+        if isinstance(node, Scalar) and node.style in {"|", ">"}:
+            return node.start + len(self._text[node.start : node.end].rstrip("\r\n"))
+        return node.end
+
+    def _without_newline(self, index: int) -> int:
+        newlines = ("\r\n", "\n", "\r")
+        return index - next((len(end) for end in newlines if self._text.endswith(end, 0, index)), 0)
+
+    def _header_comment(self, node: Node) -> str:
+        """The comment in the first line of a block scalar, which is inside its marks."""
+        if isinstance(node, Scalar) and node.style in {"|", ">"}:
+            comment = _HEADER_COMMENT.match(self._text, node.start)
+            return comment[1] if comment else ""
+        return ""
+
+    def _dash(self, sequence: Collection, index: int) -> int:
+        begin = self._end(sequence.children[index - 1]) if index else sequence.start
+        dash = _DASH.match(self._text, begin)
+        return dash.end() - 1 if dash else begin
+
+    def _line_start(self, index: int) -> int:
+        return max(self._text.rfind("\n", 0, index), self._text.rfind("\r", 0, index)) + 1
+
+    def _line_end(self, index: int) -> int:
+        newline = NEWLINE.search(self._text, index)
+        return newline.start() if newline else len(self._text)
+
+    def _column(self, index: int) -> int:
+        return index - self._line_start(index)
+
+
+def _alias_targets(node: Node | None) -> Iterator[Node]:
+    """What the aliases below a node stand for."""
+    if isinstance(node, Alias) and node.target is not None:
+        yield node.target
+    elif isinstance(node, Collection):
+        for child in node.children:
+            yield from _alias_targets(child)
+
+
+def _is_block_mapping(node: Collection) -> bool:
+    return node.mapping and not node.flow
+
+
+def _child(node: Collection, token: str) -> int | None:
+    """The index in ``children`` of what a reference token names."""
+    if not node.mapping:
+        return int(token) if _INDEX.fullmatch(token) and int(token) < len(node.children) else None
+    for index, key in enumerate(node.children[::2]):
+        if isinstance(key, Scalar) and key.text == token:
+            return 2 * index + 1
+    return None
+
+
+def _at(value: Json, tokens: Sequence[str]) -> Json:
+    """The value at tokens that are known to lead somewhere."""
+    for token in tokens:
+        if isinstance(value, list):
+            value = value[int(token)]
+        elif isinstance(value, dict):
+            value = value[token]
+    return value
+
+
+def _with(document: Json, tokens: Sequence[str], value: Json) -> Json:
+    """A copy of a document with a value set, and mappings made where they are missing."""
+    if not tokens:
+        return value
+    token, *rest = tokens
+    if isinstance(document, list):
+        index = int(token)
+        return [*document[:index], _with(document[index], rest, value), *document[index + 1 :]]
+    members = document if isinstance(document, dict) else {}
+    return {**members, token: _with(members.get(token), rest, value)}
+
+
+def _without(container: Json, token: str) -> Json:
+    """A copy of an object without a member, or of an array without an item."""
+    if isinstance(container, list):
+        return [*container[: int(token)], *container[int(token) + 1 :]]
+    members = container if isinstance(container, dict) else {}
+    return {key: member for key, member in members.items() if key != token}
+
+
+def _escaped(value: Json, level: int) -> Json:
+    """A copy of a value, at a level of the document, whose strings are safe from substitution.
+
+    Raises:
+        ValueError: A YAML file cannot hold it. The message says why, without the value.
+    """
+    if isinstance(value, dict | list) and level > MAX_DEPTH:
+        raise ValueError(TOO_DEEP)
+    if isinstance(value, dict):
+        return {_encodable(key): _escaped(member, level + 1) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item, level + 1) for item in value]
+    if isinstance(value, str):
+        return _encodable(value).replace("${", "$${")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("found NaN or infinity; expected a number")
+    if isinstance(value, int) and not fits(value):
+        raise ValueError("found an integer beyond 64 bits; write it as a string")
+    return value
+
+
+def _encodable(text: str) -> str:
+    if SURROGATE.search(text):
+        raise ValueError(_HALF_A_PAIR)
+    return text
