@@ -9,7 +9,8 @@ from msgspec import Meta
 
 from aliciacfg.documents import find, normalise
 from aliciacfg.schemas.base_contract import BaseContract, struct_schema
-from aliciacfg.schemas.service_schema import ServiceSchema, schema_problems
+from aliciacfg.schemas.schema_check import schema_problems
+from aliciacfg.schemas.service_schema import ServiceSchema
 
 VALID: dict[str, Any] = {
     "service_name": "a",

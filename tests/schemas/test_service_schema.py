@@ -5,7 +5,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from aliciacfg.schemas.service_schema import ServiceSchema, schema_problems
+from aliciacfg.schemas.schema_check import schema_problems
+from aliciacfg.schemas.service_schema import ServiceSchema
 from support import ROOT, SERVICES
 
 SECRET = "planted-secret-8f21"

@@ -17,7 +17,8 @@ from aliciacfg.model import versions
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.schemas import migrations
 from aliciacfg.schemas.migrations import MigrationFile
-from aliciacfg.schemas.service_schema import ServiceSchema, schema_problems
+from aliciacfg.schemas.schema_check import schema_problems
+from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sources.layers import Sources
 
 Heads = Mapping[ConfigId, Entry]

@@ -1,51 +1,33 @@
-"""JSON Schemas of services: checking them, validating with them, and what their annotations say.
+"""JSON Schemas of services: validating with them, and what their annotations say.
 
-The only module that imports ``jsonschema_rs``. A service's schema describes its whole document and stands
-beside the base contract; a service without a schema file has the base contract only.
-
-Annotations count in ``properties``, ``additionalProperties``, ``items`` and what a local ``$ref`` there leads
-to. Anywhere else they would silently not apply, and a secret would be stored in the open, so a schema that
-has one elsewhere is refused.
+A service's schema describes its whole document and stands beside the base contract; a service without a schema file
+has the base contract only.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal, cast
+from collections.abc import Collection, Iterator
+from typing import Literal
 
 import jsonschema_rs
-from msgspec import UnsetType
 
 from aliciacfg.documents import (
     Json,
     JsonObject,
     escape,
     find,
-    format_pointer,
     normalise,
-    type_name,
 )
 from aliciacfg.errors import InvalidRequest, Problem
-from aliciacfg.model import versions
 from aliciacfg.schemas.base_contract import base_schema
+from aliciacfg.schemas.validation_messages import describe
 
 SENSITIVE = "x-sensitive"
 RESTART_REQUIRED = "x-restart-required"
 ENVIRONMENT_VARIABLE = "x-env"
 COMPATIBILITY = "compatibility"
 Compatibility = Literal["backward", "none"]
-ANNOTATIONS = frozenset({SENSITIVE, RESTART_REQUIRED, ENVIRONMENT_VARIABLE, "writeOnly"})
 
 _SENSITIVE_NAME = re.compile(r"password|secret|key|token", re.IGNORECASE)
-_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-
-# Keywords whose value is one schema, a list of schemas, or schemas by name. What is not here holds no schema.
-_ONE = frozenset(
-    {"additionalProperties", "items", "not", "if", "then", "else", "contains", "propertyNames", "contentSchema"}
-    | {"unevaluatedItems", "unevaluatedProperties"}
-)
-_LIST = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
-_NAMED = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
-_ANNOTATED = frozenset({"properties", "additionalProperties", "items"})
 
 
 class Place:
@@ -128,7 +110,7 @@ class ServiceSchema:
         self.own = own
         self.file = file
         self.version = str(own.get("version", "1.0.0")) if own is not None else "1.0.0"
-        self.compatibility: Compatibility = "backward" if own is None else _compatibility(own) or "backward"
+        self.compatibility: Compatibility = "backward" if own is None else compatibility_of(own) or "backward"
         self.document: JsonObject = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "allOf": list(parts),
@@ -151,13 +133,13 @@ class ServiceSchema:
         sensitive = {outer for pointer in places for outer in (*_upwards(pointer), "")}
         found: dict[tuple[str, str], Problem] = {}
         for error in errors:
-            for problem in _describe(error, document, sensitive):
+            for problem in describe(error, document, sensitive):
                 found.setdefault((problem.pointer, problem.message), problem)
         return sorted(found.values(), key=lambda problem: problem.pointer)
 
     def places(self, document: Json) -> Iterator[Place]:
         """Every node of a document with the subschemas that describe it, parents first."""
-        marks = [(root, target) for root, node in self._roots for target in _follow(root, node)]
+        marks = [(root, target) for root, node in self._roots for target in follow(root, node)]
         yield from self._walk(document, "", marks, named_sensitive=False)
 
     def secrets(self, document: Json) -> dict[str, str]:
@@ -188,7 +170,7 @@ class ServiceSchema:
 
     def marks_at(self, pointer: str) -> list[JsonObject]:
         """The subschemas that describe a place, whether a document has it or not."""
-        marks = [(root, target) for root, node in self._roots for target in _follow(root, node)]
+        marks = [(root, target) for root, node in self._roots for target in follow(root, node)]
         for raw in pointer.split("/")[1:]:
             token = raw.replace("~1", "/").replace("~0", "~")
             marks = _item_marks(marks) if token.isdigit() and _only_items(marks) else _member_marks(marks, token)
@@ -237,31 +219,8 @@ class ServiceSchema:
         return result
 
 
-def schema_problems(schema: Json, *, title: str) -> list[Problem]:
-    """Everything wrong with a service's own schema; pointers are into the schema.
-
-    Checks the 2020-12 meta-schema, that every ``$ref`` is local, that annotations are well-formed and stand
-    where they count, that ``version`` is semantic, and that defaults are valid values.
-    """
-    if not isinstance(schema, dict):
-        return [Problem("", f"found {type_name(schema)}; a schema is an object")]
-    problems = [*_walk_schema(schema, schema, "", counted=True)]
-    version = schema.get("version", "1.0.0")
-    if not isinstance(version, str) or not versions.is_version(version):
-        problems.append(Problem("/version", "expected a semantic version in quotes, such as 1.0.0"))
-    if _compatibility(schema) is None:
-        problems.append(Problem(f"/{COMPATIBILITY}", "expected backward or none"))
-    if problems:
-        return problems
-    try:
-        compiled = ServiceSchema(schema, title=title)
-    except jsonschema_rs.ValidationError as error:
-        place = format_pointer(error.instance_path)
-        return [Problem(place, f"is not JSON Schema 2020-12: {error.message}")]
-    return _default_problems(compiled)
-
-
-def _compatibility(schema: JsonObject) -> Compatibility | None:
+def compatibility_of(schema: JsonObject) -> Compatibility | None:
+    """Return what a schema says about compatibility, ``backward`` if nothing; None if it is no such value."""
     found = schema.get(COMPATIBILITY, "backward")
     return found if found in ("backward", "none") else None
 
@@ -271,86 +230,7 @@ def _compile(schema: JsonObject) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=True, offline=True)
 
 
-def _default_problems(compiled: ServiceSchema) -> list[Problem]:
-    """Defaults that their own schema refuses; which members there are is no fault of a default."""
-    return [
-        Problem(problem.pointer, f"the default is invalid: {problem.message}")
-        for problem in compiled.problems(compiled.defaults)
-        if not isinstance(find(compiled.defaults, problem.pointer), dict | UnsetType)
-    ]
-
-
-def _walk_schema(root: JsonObject, node: Json, pointer: str, *, counted: bool) -> Iterator[Problem]:
-    """Check one subschema and those below it; ``counted`` says whether annotations apply here."""
-    if not isinstance(node, dict):
-        return
-    yield from _reference_problems(root, node, pointer, counted=counted)
-    for name in ANNOTATIONS & node.keys():
-        if problem := _annotation_problem(root, name, node, counted=counted):
-            yield Problem(f"{pointer}/{escape(name)}", problem)
-    for keyword, place, inner in _subschemas(node):
-        # A definition counts where it is referred to; _reference_problems looks at that.
-        inside = keyword in {"$defs", "definitions"} or (counted and keyword in _ANNOTATED)
-        yield from _walk_schema(root, inner, pointer + place, counted=inside)
-
-
-def _subschemas(node: JsonObject) -> Iterator[tuple[str, str, Json]]:
-    """Every schema directly below one: keyword, relative pointer, schema."""
-    for keyword, value in node.items():
-        place = f"/{escape(keyword)}"
-        if keyword in _ONE:
-            yield keyword, place, value
-        elif keyword in _LIST and isinstance(value, list):
-            yield from ((keyword, f"{place}/{index}", item) for index, item in enumerate(value))
-        elif keyword in _NAMED and isinstance(value, dict):
-            yield from ((keyword, f"{place}/{escape(key)}", item) for key, item in value.items())
-
-
-def _reference_problems(root: JsonObject, node: JsonObject, pointer: str, *, counted: bool) -> Iterator[Problem]:
-    for keyword in ("$dynamicRef", "$recursiveRef"):
-        if keyword in node:
-            yield Problem(f"{pointer}/{keyword}", "is not supported; write a local $ref such as #/$defs/name")
-    if "$id" in node and pointer:
-        yield Problem(f"{pointer}/$id", "an $id inside a schema changes what $ref means; remove it")
-    if "$ref" not in node:
-        return
-    target = _resolve(root, node["$ref"])
-    if target is None:
-        yield Problem(f"{pointer}/$ref", f"found {node['$ref']!r}; expected a local reference such as #/$defs/name")
-    elif not counted and _has_annotation(root, target, frozenset()):
-        yield Problem(
-            f"{pointer}/$ref",
-            "leads to an annotation that does not count here; refer to it from properties or items instead",
-        )
-
-
-def _annotation_problem(root: JsonObject, name: str, node: JsonObject, *, counted: bool) -> str | None:
-    if not counted:
-        return "an annotation counts only in properties, additionalProperties, items and a local $ref; move it there"
-    value = node[name]
-    if name == ENVIRONMENT_VARIABLE:
-        if not isinstance(value, str) or _VARIABLE_NAME.fullmatch(value) is None:
-            return "expected the name of an environment variable, such as LOG_LEVEL"
-        return None
-    if not isinstance(value, bool):
-        return f"found {type_name(value)}; expected true or false"
-    if name in {SENSITIVE, "writeOnly"} and all(part.get("type") != "string" for part in _follow(root, node)):
-        return "only a string can be sensitive; put it beside 'type: string'"
-    return None
-
-
-def _has_annotation(root: JsonObject, node: Json, seen: frozenset[int]) -> bool:
-    if not isinstance(node, dict) or id(node) in seen:
-        return False
-    if ANNOTATIONS & node.keys():
-        return True
-    seen |= {id(node)}
-    if "$ref" in node and _has_annotation(root, _resolve(root, node["$ref"]), seen):
-        return True
-    return any(_has_annotation(root, inner, seen) for _, _, inner in _subschemas(node))
-
-
-def _resolve(root: JsonObject, reference: Json) -> JsonObject | None:
+def resolve(root: JsonObject, reference: Json) -> JsonObject | None:
     """The subschema a local ``$ref`` (``#`` or ``#/a/b``) leads to."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return None
@@ -363,12 +243,12 @@ def _resolve(root: JsonObject, reference: Json) -> JsonObject | None:
     return target if isinstance(target, dict) else None
 
 
-def _follow(root: JsonObject, node: Json) -> list[JsonObject]:
+def follow(root: JsonObject, node: Json) -> list[JsonObject]:
     """A subschema and what its ``$ref`` leads to: siblings of ``$ref`` count too in 2020-12."""
     found: list[JsonObject] = []
     while isinstance(node, dict) and all(node is not known for known in found):
         found.append(node)
-        node = _resolve(root, node.get("$ref"))
+        node = resolve(root, node.get("$ref"))
     return found
 
 
@@ -380,12 +260,12 @@ def _member_marks(marks: list[tuple[JsonObject, JsonObject]], key: str) -> list[
             inner = properties[key]
         else:
             inner = node.get("additionalProperties")
-        result += [(root, target) for target in _follow(root, inner)]
+        result += [(root, target) for target in follow(root, inner)]
     return result
 
 
 def _item_marks(marks: list[tuple[JsonObject, JsonObject]]) -> list[tuple[JsonObject, JsonObject]]:
-    return [(root, target) for root, node in marks for target in _follow(root, node.get("items"))]
+    return [(root, target) for root, node in marks for target in follow(root, node.get("items"))]
 
 
 def _only_items(marks: list[tuple[JsonObject, JsonObject]]) -> bool:
@@ -395,7 +275,7 @@ def _only_items(marks: list[tuple[JsonObject, JsonObject]]) -> bool:
 def _defaults(root: JsonObject, node: Json, seen: frozenset[int]) -> Json:
     """The defaults a subschema gives: its own ``default``, else those of its properties; None if none."""
     result: JsonObject = {}
-    for target in _follow(root, node):
+    for target in follow(root, node):
         if "default" in target:
             return target["default"]
         properties = target.get("properties")
@@ -421,96 +301,3 @@ def _upwards(pointer: str) -> Iterator[str]:
     while pointer:
         yield pointer
         pointer = pointer.rpartition("/")[0]
-
-
-def _describe(error: jsonschema_rs.ValidationError, document: JsonObject, sensitive: set[str]) -> Iterator[Problem]:
-    """Say what one error found and expected, without ever quoting a sensitive value.
-
-    ``str(error)`` and ``error.message`` hold the value, so the text is made from ``error.kind``.
-    """
-    pointer = format_pointer(error.instance_path)
-    kind = error.kind
-    match kind.name:
-        case "required":
-            yield Problem(f"{pointer}/{escape(str(kind.value))}", "is missing; this member is required")
-        case "additionalProperties" | "unevaluatedProperties":
-            for name in kind.value:
-                yield Problem(f"{pointer}/{escape(str(name))}", "is not a known member; remove it or correct the name")
-        case "falseSchema":
-            yield Problem(pointer, "must not be present")
-        case _:
-            found = _found(
-                find(document, pointer),
-                hidden=pointer in sensitive,
-                keyword=kind.name,
-                holds_more=kind.name == "type" and bool(_CONTAINERS.intersection(_type_names(kind.value))),
-            )
-            yield Problem(pointer, f"found {found}{_expectation(kind.name, kind.value)}")
-
-
-def _expectation(keyword: str, value: Any) -> str:
-    match keyword:
-        case "type":
-            return f"; expected {_types(value)}"
-        case "enum":
-            return f"; expected one of {', '.join(_quote(option) for option in value)}"
-        case "const":
-            return f"; expected {_quote(value)}"
-        case _ if keyword in _EXPECTED:
-            return f"; expected {_EXPECTED[keyword].format(value=value)}"
-        case _:
-            return f", which the schema's {keyword!r} does not allow"
-
-
-_EXPECTED: Mapping[str, str] = {
-    "minimum": "at least {value}",
-    "maximum": "at most {value}",
-    "exclusiveMinimum": "more than {value}",
-    "exclusiveMaximum": "less than {value}",
-    "multipleOf": "a multiple of {value}",
-    "minLength": "at least {value} characters",
-    "maxLength": "at most {value} characters",
-    "minItems": "at least {value} items",
-    "maxItems": "at most {value} items",
-    "minProperties": "at least {value} members",
-    "maxProperties": "at most {value} members",
-    "pattern": "a string that matches {value}",
-    "format": "a string in the format {value}",
-    "uniqueItems": "items that all differ",
-    "contains": "at least one item that the schema's 'contains' describes",
-    "anyOf": "a value that one of the schema's 'anyOf' describes",
-    "oneOf": "a value that exactly one of the schema's 'oneOf' describes",
-    "not": "a value that the schema's 'not' does not describe",
-    "propertyNames": "member names that the schema's 'propertyNames' allows",
-}
-
-
-def _found(value: object, *, hidden: bool, keyword: str, holds_more: bool) -> str:
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "an array"
-    if hidden:
-        # A number that somebody quoted, as in `max_tokens: "4000"`, is told by its type.
-        return "a string" if keyword == "type" and isinstance(value, str) else "a secret"
-    # In the place of what has members it may be one of them, written a level too high: a password.
-    return "a string" if holds_more and isinstance(value, str) else _quote(value)
-
-
-def _quote(value: object) -> str:
-    if isinstance(value, str):
-        return f"'{value}'" if len(value) <= _MAX_QUOTED else f"'{value[:_MAX_QUOTED]}…'"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
-
-
-_MAX_QUOTED = 80
-_CONTAINERS = frozenset({"object", "array"})
-
-
-def _type_names(types: object) -> list[str]:
-    return [str(name) for name in cast("list[object]", types)] if isinstance(types, list) else [str(types)]
-
-
-def _types(types: object) -> str:
-    articles = {"array": "an array", "integer": "an integer", "object": "an object", "null": "null"}
-    return " or ".join(articles.get(name, f"a {name}") for name in _type_names(types))

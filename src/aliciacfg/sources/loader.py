@@ -19,7 +19,8 @@ from aliciacfg.documents import (
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
-from aliciacfg.schemas.service_schema import ServiceSchema, schema_problems
+from aliciacfg.schemas.schema_check import schema_problems
+from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sources.layers import (
     ACCESS,
     BASE,

@@ -1,0 +1,102 @@
+"""The wording of validation problems; no text quotes a value at a sensitive place."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import jsonschema_rs
+
+from aliciacfg.documents import JsonObject, escape, find, format_pointer
+from aliciacfg.errors import Problem
+
+
+def describe(error: jsonschema_rs.ValidationError, document: JsonObject, sensitive: set[str]) -> Iterator[Problem]:
+    """Say what one error found and expected, without ever quoting a sensitive value.
+
+    ``str(error)`` and ``error.message`` hold the value, so the text is made from ``error.kind``.
+    """
+    pointer = format_pointer(error.instance_path)
+    kind = error.kind
+    match kind.name:
+        case "required":
+            yield Problem(f"{pointer}/{escape(str(kind.value))}", "is missing; this member is required")
+        case "additionalProperties" | "unevaluatedProperties":
+            for name in kind.value:
+                yield Problem(f"{pointer}/{escape(str(name))}", "is not a known member; remove it or correct the name")
+        case "falseSchema":
+            yield Problem(pointer, "must not be present")
+        case _:
+            found = _found(
+                find(document, pointer),
+                hidden=pointer in sensitive,
+                keyword=kind.name,
+                holds_more=kind.name == "type" and bool(_CONTAINERS.intersection(_type_names(kind.value))),
+            )
+            yield Problem(pointer, f"found {found}{_expectation(kind.name, kind.value)}")
+
+
+def _expectation(keyword: str, value: Any) -> str:
+    match keyword:
+        case "type":
+            return f"; expected {_types(value)}"
+        case "enum":
+            return f"; expected one of {', '.join(_quote(option) for option in value)}"
+        case "const":
+            return f"; expected {_quote(value)}"
+        case _ if keyword in _EXPECTED:
+            return f"; expected {_EXPECTED[keyword].format(value=value)}"
+        case _:
+            return f", which the schema's {keyword!r} does not allow"
+
+
+_EXPECTED: Mapping[str, str] = {
+    "minimum": "at least {value}",
+    "maximum": "at most {value}",
+    "exclusiveMinimum": "more than {value}",
+    "exclusiveMaximum": "less than {value}",
+    "multipleOf": "a multiple of {value}",
+    "minLength": "at least {value} characters",
+    "maxLength": "at most {value} characters",
+    "minItems": "at least {value} items",
+    "maxItems": "at most {value} items",
+    "minProperties": "at least {value} members",
+    "maxProperties": "at most {value} members",
+    "pattern": "a string that matches {value}",
+    "format": "a string in the format {value}",
+    "uniqueItems": "items that all differ",
+    "contains": "at least one item that the schema's 'contains' describes",
+    "anyOf": "a value that one of the schema's 'anyOf' describes",
+    "oneOf": "a value that exactly one of the schema's 'oneOf' describes",
+    "not": "a value that the schema's 'not' does not describe",
+    "propertyNames": "member names that the schema's 'propertyNames' allows",
+}
+
+
+def _found(value: object, *, hidden: bool, keyword: str, holds_more: bool) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    if hidden:
+        # A number that somebody quoted, as in `max_tokens: "4000"`, is told by its type.
+        return "a string" if keyword == "type" and isinstance(value, str) else "a secret"
+    # In the place of what has members it may be one of them, written a level too high: a password.
+    return "a string" if holds_more and isinstance(value, str) else _quote(value)
+
+
+def _quote(value: object) -> str:
+    if isinstance(value, str):
+        return f"'{value}'" if len(value) <= _MAX_QUOTED else f"'{value[:_MAX_QUOTED]}…'"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+_MAX_QUOTED = 80
+_CONTAINERS = frozenset({"object", "array"})
+
+
+def _type_names(types: object) -> list[str]:
+    return [str(name) for name in cast("list[object]", types)] if isinstance(types, list) else [str(types)]
+
+
+def _types(types: object) -> str:
+    articles = {"array": "an array", "integer": "an integer", "object": "an object", "null": "null"}
+    return " or ".join(articles.get(name, f"a {name}") for name in _type_names(types))
