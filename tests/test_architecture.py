@@ -49,7 +49,7 @@ OWNERS = {
     "dotenv": {"settings"},
     "fcntl": {"storage.data_directory"},
     "jsonpatch": {"documents.json_patch"},
-    "jsonschema_rs": {"schemas.service_schema", "schemas.schema_check", "schemas.validation_messages"},
+    "jsonschema_rs": {"schemas.service_schema"},
     "nacl": {"sealing.boxes"},
     "openapi_ui_bundles": {"http.pages"},
     "paho": {"mqtt.connection"},

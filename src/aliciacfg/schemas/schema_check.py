@@ -8,10 +8,9 @@ has one elsewhere is refused.
 import re
 from collections.abc import Iterator
 
-import jsonschema_rs
 from msgspec import UnsetType
 
-from aliciacfg.documents import Json, JsonObject, escape, find, format_pointer, type_name
+from aliciacfg.documents import Json, JsonObject, escape, find, type_name
 from aliciacfg.errors import Problem
 from aliciacfg.model import versions
 from aliciacfg.schemas.service_schema import (
@@ -19,6 +18,7 @@ from aliciacfg.schemas.service_schema import (
     ENVIRONMENT_VARIABLE,
     RESTART_REQUIRED,
     SENSITIVE,
+    NotASchema,
     ServiceSchema,
     compatibility_of,
     follow,
@@ -57,9 +57,8 @@ def schema_problems(schema: Json, *, title: str) -> list[Problem]:
         return problems
     try:
         compiled = ServiceSchema(schema, title=title)
-    except jsonschema_rs.ValidationError as error:
-        place = format_pointer(error.instance_path)
-        return [Problem(place, f"is not JSON Schema 2020-12: {error.message}")]
+    except NotASchema as error:
+        return [error.problem]
     return _default_problems(compiled)
 
 

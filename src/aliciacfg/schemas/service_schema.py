@@ -10,16 +10,10 @@ from typing import Literal
 
 import jsonschema_rs
 
-from aliciacfg.documents import (
-    Json,
-    JsonObject,
-    escape,
-    find,
-    normalise,
-)
-from aliciacfg.errors import InvalidRequest, Problem
+from aliciacfg.documents import Json, JsonObject, escape, find, format_pointer, normalise
+from aliciacfg.errors import AliciacfgError, InvalidRequest, Problem
 from aliciacfg.schemas.base_contract import base_schema
-from aliciacfg.schemas.validation_messages import describe
+from aliciacfg.schemas.validation_messages import Violation, describe
 
 SENSITIVE = "x-sensitive"
 RESTART_REQUIRED = "x-restart-required"
@@ -28,6 +22,18 @@ COMPATIBILITY = "compatibility"
 Compatibility = Literal["backward", "none"]
 
 _SENSITIVE_NAME = re.compile(r"password|secret|key|token", re.IGNORECASE)
+
+
+class NotASchema(AliciacfgError):
+    """A document that is no JSON Schema 2020-12.
+
+    Attributes:
+        problem: The first thing wrong with it; the pointer is into the schema.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(f"{problem.pointer or '(the schema)'} {problem.message}")
 
 
 class Place:
@@ -101,6 +107,9 @@ class ServiceSchema:
             own: The service's own schema, which ``schema_problems`` found nothing wrong with.
             title: Names the schema where it has no ``$id``: the service's name.
             file: Where ``own`` was read.
+
+        Raises:
+            NotASchema: The schema is none.
         """
         base = base_schema()
         parts: list[JsonObject] = [base]
@@ -133,7 +142,7 @@ class ServiceSchema:
         sensitive = {outer for pointer in places for outer in (*_upwards(pointer), "")}
         found: dict[tuple[str, str], Problem] = {}
         for error in errors:
-            for problem in describe(error, document, sensitive):
+            for problem in describe(_violation(error), document, sensitive):
                 found.setdefault((problem.pointer, problem.message), problem)
         return sorted(found.values(), key=lambda problem: problem.pointer)
 
@@ -226,8 +235,17 @@ def compatibility_of(schema: JsonObject) -> Compatibility | None:
 
 
 def _compile(schema: JsonObject) -> jsonschema_rs.Draft202012Validator:
-    # Without offline a $ref to http:// or file:// would be fetched while compiling.
-    return jsonschema_rs.Draft202012Validator(schema, validate_formats=True, offline=True)
+    try:
+        # Without offline a $ref to http:// or file:// would be fetched while compiling.
+        return jsonschema_rs.Draft202012Validator(schema, validate_formats=True, offline=True)
+    except jsonschema_rs.ValidationError as error:
+        place = format_pointer(error.instance_path)
+        raise NotASchema(Problem(place, f"is not JSON Schema 2020-12: {error.message}")) from error
+
+
+def _violation(error: jsonschema_rs.ValidationError) -> Violation:
+    # Not its message, which quotes the value.
+    return Violation(format_pointer(error.instance_path), error.kind.name, error.kind.value)
 
 
 def resolve(root: JsonObject, reference: Json) -> JsonObject | None:

@@ -1,26 +1,41 @@
 """The wording of validation problems; no text quotes a value at a sensitive place."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
-import jsonschema_rs
-
-from aliciacfg.documents import JsonObject, escape, find, format_pointer
+from aliciacfg.documents import JsonObject, escape, find
 from aliciacfg.errors import Problem
 
 
-def describe(error: jsonschema_rs.ValidationError, document: JsonObject, sensitive: set[str]) -> Iterator[Problem]:
-    """Say what one error found and expected, without ever quoting a sensitive value.
+class Violation(NamedTuple):
+    """A rule of a schema that a document breaks.
 
-    ``str(error)`` and ``error.message`` hold the value, so the text is made from ``error.kind``.
+    Attributes:
+        pointer: JSON Pointer of the place in the document.
+        keyword: The keyword of JSON Schema 2020-12 that is not met; ``falseSchema`` where the schema is ``false``.
+        expected: What the keyword asks for; for ``required``, ``additionalProperties`` and
+            ``unevaluatedProperties`` the names of members.
     """
-    pointer = format_pointer(error.instance_path)
-    kind = error.kind
-    match kind.name:
+
+    pointer: str
+    keyword: str
+    expected: Any
+
+
+def describe(violation: Violation, document: JsonObject, sensitive: Collection[str]) -> Iterator[Problem]:
+    """Yield problems that name what was found and what was expected.
+
+    Args:
+        violation: The rule that is broken.
+        document: The document that breaks it.
+        sensitive: JSON Pointers of the places whose values no text may quote.
+    """
+    pointer, keyword, expected = violation
+    match keyword:
         case "required":
-            yield Problem(f"{pointer}/{escape(str(kind.value))}", "is missing; this member is required")
+            yield Problem(f"{pointer}/{escape(str(expected))}", "is missing; this member is required")
         case "additionalProperties" | "unevaluatedProperties":
-            for name in kind.value:
+            for name in expected:
                 yield Problem(f"{pointer}/{escape(str(name))}", "is not a known member; remove it or correct the name")
         case "falseSchema":
             yield Problem(pointer, "must not be present")
@@ -28,10 +43,10 @@ def describe(error: jsonschema_rs.ValidationError, document: JsonObject, sensiti
             found = _found(
                 find(document, pointer),
                 hidden=pointer in sensitive,
-                keyword=kind.name,
-                holds_more=kind.name == "type" and bool(_CONTAINERS.intersection(_type_names(kind.value))),
+                keyword=keyword,
+                holds_more=keyword == "type" and bool(_CONTAINERS.intersection(_type_names(expected))),
             )
-            yield Problem(pointer, f"found {found}{_expectation(kind.name, kind.value)}")
+            yield Problem(pointer, f"found {found}{_expectation(keyword, expected)}")
 
 
 def _expectation(keyword: str, value: Any) -> str:
