@@ -1,0 +1,179 @@
+"""From a wanted change to what has to be written, without a store, a bus or a file."""
+
+import json
+from typing import Any, cast
+
+import pytest
+
+from aliciacfg.core.outbox import Outbox, service_subject
+from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.planner import Planner, PlannerFactory
+from aliciacfg.core.state import Entry, State
+from aliciacfg.core.views import Views
+from aliciacfg.errors import Incompatible, ValidationFailed
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.sealing.boxes import REDACTED, Keyring, is_sealed
+from aliciacfg.sources.layers import Environment, Sources
+from aliciacfg.storage.hash_chain import Chain
+from inprocess import WHOLE
+
+BELL = ConfigId("dev", "bell")
+SECRET = "planted-secret-5b1c"
+CONTEXT = ChangeContext("tester", "api", "because", operation="set", where="http")
+
+
+class CountingKeyring(Keyring):
+    """Counts how often it seals."""
+
+    sealed = 0
+
+    def seal(self, *arguments: Any, **places: Any) -> str:
+        self.sealed += 1
+        return super().seal(*arguments, **places)
+
+
+class Home:
+    """A planner over an environment that defines nothing, and the state that plans are applied to."""
+
+    def __init__(self) -> None:
+        self.keyring = cast("CountingKeyring", CountingKeyring.ephemeral())
+        self.state = State(active="dev", epoch=3)
+        self.outbox = Outbox()
+        sources = Sources({name: Environment(name, ()) for name in ("dev", "prod")}, {})
+        self.planner: Planner = PlannerFactory(
+            keyring=self.keyring,
+            chain=Chain(self.keyring),
+            views=Views(self.keyring, self.state, {}),
+            outbox=self.outbox,
+            clock=lambda: 1000.0,
+            max_config_bytes=256 * 1024,
+        ).planner(sources)
+
+    def plan(self) -> Plan:
+        return Plan(self.state, CONTEXT)
+
+    def change(self, plan: Plan, config_id: ConfigId = BELL, *, breaking: bool = True, **settings: Any) -> Entry:
+        overlay = {**WHOLE, "settings": settings} if settings else dict(WHOLE)
+        effective = self.planner.composer.compose(config_id.environment, config_id.service, overlay)
+        return self.planner.change(plan, config_id, effective=effective, overlay=overlay, refuse_breaking=not breaking)
+
+    def apply(self, **settings: Any) -> Plan:
+        """A change of ``bell`` that is durable."""
+        plan = self.plan()
+        self.change(plan, **settings)
+        self.state.commit(plan.entries)
+        return plan
+
+
+@pytest.fixture
+def home() -> Home:
+    return Home()
+
+
+def test_a_change_is_a_revision_an_overlay_an_announcement_and_an_audit_entry(home: Home):
+    """All of one write, with the next number, and why it happened."""
+    home.apply(size=1)
+    plan = home.plan()
+    home.change(plan, size=2)
+    (record,), (overlay,), (announcement,), (entry,) = plan.records, plan.overlays, plan.announcements, plan.audit
+    assert (record.revision, record.version, record.author, record.cause) == (2, "1.0.1", "tester", "api")
+    assert (record.changed, record.breaking, record.comment) == (["/settings/size"], False, "because")
+    assert json.loads(overlay.patch or b"")["settings"] == {"size": 2}
+    assert overlay.origins["/settings/size"] == 2
+    assert overlay.origins["/api_config/port"] == 1
+    assert announcement.subject == service_subject("bell")
+    message = json.loads(announcement.payload)
+    assert (message["revision"], message["epoch"], message["config"]["settings"]) == (2, 3, {"size": 2})
+    assert (entry.who, entry.operation, entry.where, entry.before, entry.after) == ("tester", "set", "http", 1, 2)
+    assert plan.write.records == (record,)
+
+
+def test_what_does_not_differ_is_no_write(home: Home):
+    """The entry keeps its record, and the plan writes nothing."""
+    first = home.apply(size=1)
+    plan = home.plan()
+    after = home.change(plan, size=1)
+    assert after.record is first.records[0]
+    assert plan.write == Plan(home.state, CONTEXT).write
+
+
+def test_a_secret_is_sealed_once_and_stands_nowhere_in_plain_text(home: Home):
+    """Revision and overlay hold the same box; the announcement shows ``***``."""
+    plan = home.plan()
+    settings: dict[str, Any] = {"api_password": SECRET, "nested": [{"token": SECRET}]}
+    entry = home.change(plan, **settings)
+    assert entry.effective is not None
+    assert home.keyring.sealed == len(entry.effective.secrets) == 3
+    record, overlay = json.loads(plan.records[0].config), json.loads(plan.overlays[0].patch or b"")
+    assert is_sealed(record["settings"]["api_password"])
+    assert record["settings"] == overlay["settings"]
+    assert record["mqtt_config"]["password"] == overlay["mqtt_config"]["password"]
+    assert SECRET.encode() not in b"".join([plan.records[0].config, plan.overlays[0].patch or b""])
+    shown = json.loads(plan.announcements[0].payload)["config"]
+    assert shown["settings"] == {"api_password": REDACTED, "nested": [{"token": REDACTED}]}
+    assert {**plan.redacted[BELL], "version": "1.0.0"} == shown
+
+
+def test_an_inactive_environment_is_not_announced(home: Home):
+    """The bus holds the active one."""
+    plan = home.plan()
+    home.change(plan, ConfigId("prod", "bell"), size=1)
+    assert len(plan.records) == 1
+    assert plan.announcements == []
+
+
+def test_two_changes_in_one_plan_build_on_each_other(home: Home):
+    """As in a batch: the second one's head is what the first one made."""
+    plan = home.plan()
+    home.change(plan, size=1)
+    home.change(plan, size=2)
+    assert [record.revision for record in plan.records] == [1, 2]
+    assert plan.entries[BELL].record is plan.records[1]
+
+
+def test_a_breaking_change_is_refused_whole(home: Home):
+    """Nothing of it is in the plan; the keys that would go are named."""
+    home.apply(size=1, colour="red")
+    plan = home.plan()
+    with pytest.raises(Incompatible) as error:
+        home.change(plan, size=1, breaking=False)
+    assert [problem.pointer for problem in error.value.problems] == ["/settings/colour"]
+    assert plan.write == Plan(home.state, CONTEXT).write
+    assert plan.entries == {}
+    home.change(plan, size=1)
+    assert (plan.records[0].version, plan.records[0].breaking) == ("2.0.0", True)
+
+
+def test_a_version_below_the_one_that_is_needed_is_refused(home: Home):
+    """A requested version is a promise to readers."""
+    home.apply(size=1)
+    plan = home.plan()
+    effective = home.planner.composer.effective("dev", "bell", {**WHOLE, "settings": {"more": 1}, "version": "1.0.1"})
+    with pytest.raises(ValidationFailed):
+        home.planner.change(plan, BELL, effective=effective, overlay={})
+    assert plan.records == []
+
+
+def test_a_tombstone_ends_the_configuration_and_keeps_its_counter(home: Home):
+    """The retained message is cleared, the overlay dropped; the next write goes on counting."""
+    home.apply(size=1)
+    plan = home.plan()
+    after = home.planner.tombstone(plan, BELL)
+    assert after.live is None
+    assert (plan.records[0].revision, plan.records[0].deleted) == (2, True)
+    assert (plan.overlays[0].patch, plan.announcements[0].payload) == (None, b"")
+    home.state.commit(plan.entries)
+    assert home.apply(size=1).records[0].revision == 3
+
+
+def test_a_switch_announces_what_differs_from_the_configuration_before(home: Home):
+    """Not what differed from the revision before; the revision itself stays."""
+    home.apply(size=1, colour="red")
+    plan = home.plan()
+    record = home.state.committed(BELL).live
+    assert record is not None
+    before = {**home.planner.document(home.state.committed(BELL)), "settings": {"size": 1, "colour": "blue"}}
+    announced = home.planner.announce_switch(plan, record, before=before)
+    assert announced.changed == ["/settings/colour"]
+    assert json.loads(plan.announcements[0].payload)["changed"] == ["/settings/colour"]
+    assert plan.records == []
