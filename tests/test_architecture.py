@@ -30,7 +30,7 @@ ROWS = (
     ("operations",),
     ("mqtt", "http"),
     ("bootstrap",),
-    ("daemon",),
+    ("daemon", "offline"),
     ("cli",),
     ("__main__",),
 )

@@ -1,18 +1,14 @@
-"""The parts of the core, put together over one data directory: for the daemon, and for work while none runs."""
+"""The composition root: makes the parts that know no transport, over one data directory."""
 
-import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import structlog
 
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
-from aliciacfg.access.caller import Caller
-from aliciacfg.access.rules import FILE
 from aliciacfg.core.activation import Activation
 from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.cache import AnswerCache
@@ -23,14 +19,14 @@ from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.core.planner import PlannerFactory
-from aliciacfg.core.reloads import Reloads, SourceFiles
+from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.restore import Restored, restore
 from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
-from aliciacfg.documents import JsonObject
-from aliciacfg.errors import KeyFileError, SettingsError, SourceError, SourceProblem
+from aliciacfg.errors import KeyFileError
 from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import Applied
 from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
@@ -42,15 +38,14 @@ from aliciacfg.operations.health import VERSION, Health
 from aliciacfg.operations.reads import ReadOperations, ReadParts
 from aliciacfg.operations.registrations import Registrations
 from aliciacfg.operations.service import ConfigService
-from aliciacfg.operations.table import BY_NAME, encode_answer
+from aliciacfg.operations.table import BY_NAME
 from aliciacfg.operations.write_answers import WriteAnswers
 from aliciacfg.operations.write_planner import WritePlanner
 from aliciacfg.operations.writes import WriteOperations
-from aliciacfg.schemas.migrations import DIRECTORY
 from aliciacfg.sealing.boxes import PublicKey
 from aliciacfg.sealing.key_file import KeyFile
-from aliciacfg.settings import Settings, variables
-from aliciacfg.sources import layers, loader
+from aliciacfg.settings import Settings
+from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.storage.hash_chain import Chain
@@ -71,6 +66,7 @@ class Core:
         drift: What is not as the store has it.
         restored: The content of the store at the start.
         state: The configurations in memory.
+        source_files: Reads the files on disk.
         files: The files in force.
         outbox: What the bus has to hold.
         announcements: Keeps the outbox in step with the state.
@@ -91,6 +87,7 @@ class Core:
     drift: Drift
     restored: Restored
     state: State
+    source_files: SourceFiles
     files: LoadedFiles
     outbox: Outbox
     announcements: Announcements
@@ -137,6 +134,31 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         yield await _core(settings, data, alerts, keys, chain, store, queue, audit_log)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """The parts that the others are made of."""
+
+    settings: Settings
+    source_files: SourceFiles
+    alerts: Alerts
+    drift: Drift
+    keys: KeyFile
+    chain: Chain
+    store: Store
+    queue: WriteQueue
+    audit_log: AuditLog
+    authorizer: Authorizer
+    restored: Restored
+    state: State
+    outbox: Outbox
+    files: LoadedFiles
+    views: Views
+    cache: AnswerCache
+    waiters: ChangeWaiters
+    commits: Commits
+    configurations: Configurations
+
+
 async def _core(
     settings: Settings,
     data: DataDirectory,
@@ -147,187 +169,267 @@ async def _core(
     queue: WriteQueue,
     audit_log: AuditLog,
 ) -> Core:
-    clock = time.time
-    keyring = keys.keyring
-    restored = await restore(store, keyring, requested_environment=settings.environment)
+    restored = await restore(store, keys.keyring, requested_environment=settings.environment)
     state = State(restored.entries, active=restored.active, epoch=restored.epoch)
-    outbox = Outbox(restored.announcements)
     files = LoadedFiles(restored.defined, restored.schemas)
-    authorizer = Authorizer(await store.tokens(), alerts=alerts, clock=clock)
-    views = Views(keyring, state, await _recipients(store))
-    cache = AnswerCache(state, views, ttl_seconds=settings.cache_ttl_seconds)
-    waiters = ChangeWaiters()
-    commits = Commits(state=state, queue=queue, alerts=alerts)
-    reloads = Reloads(
-        source_files=SourceFiles(lambda: load_sources(settings), lambda: has_access_rules(settings)),
-        planners=PlannerFactory(
-            keyring=keyring,
-            chain=chain,
-            views=views,
-            outbox=outbox,
-            clock=clock,
-            max_config_bytes=settings.max_config_bytes,
-        ),
-        files=files,
-        state=state,
-        commits=commits,
-        store=store,
+    views = Views(keys.keyring, state, await _recipients(store))
+    ground = _Ground(
+        settings=settings,
+        source_files=SourceFiles(settings),
+        alerts=alerts,
+        drift=Drift(alerts, time.time),
+        keys=keys,
         chain=chain,
-        alerts=alerts,
-        authorizer=authorizer,
-        rules=restored.rules,
-    )
-    # What renders comes after what it renders with; those that wait come after the answers that they read.
-    commits.listen(
-        lambda plan: authorizer.put(plan.tokens),
-        files.on_commit,
-        views.on_commit,
-        cache.on_commit,
-        waiters.on_commit,
-        reloads.on_commit,
-        lambda plan: outbox.add(plan.announcements),
-    )
-    announcements = Announcements(
-        state=state, outbox=outbox, views=views, commits=commits, queue=queue, keyring=keyring, clock=clock
-    )
-    configurations = Configurations(
-        state=state, files=files, store=store, keyring=keyring, chain=chain, max_services=settings.max_services
-    )
-    key_rotation = KeyRotation(
-        state=state,
-        files=files,
-        commits=commits,
-        views=views,
-        announcements=announcements,
-        reloads=reloads,
         store=store,
-        keyring=keyring,
-        clock=clock,
-    )
-    drift = Drift(alerts, clock)
-    instances = Instances(
-        await store.applied(),
-        current=lambda service: state.committed(ConfigId(state.active, service)).live,
-        drift=drift,
-        grace_seconds=settings.apply_grace_seconds,
-        clock=clock,
-    )
-    health = Health(
-        state=state,
-        commits=commits,
-        reloads=reloads,
-        cache=cache,
-        outbox=outbox,
         queue=queue,
-        alerts=alerts,
-        drift=drift,
-        metrics=Metrics(operations=BY_NAME, version=VERSION),
-        instance=data.instance,
-        clock=clock,
-    )
-    write_planner = WritePlanner(
-        configurations=configurations,
-        files=files,
-        views=views,
-        authorizer=authorizer,
-        alerts=alerts,
-        count_invalid=health.count_invalid,
-    )
-    answers = WriteAnswers(state, views)
-    writes = WriteOperations(
-        configurations=configurations,
-        state=state,
-        files=files,
-        views=views,
-        commits=commits,
-        planner=write_planner,
-        answers=answers,
-        authorizer=authorizer,
-    )
-    service = ConfigService(
-        authorizer=authorizer,
         audit_log=audit_log,
-        reads=ReadOperations(
-            ReadParts(
-                configurations=configurations,
-                state=state,
-                files=files,
-                views=views,
-                cache=cache,
-                waiters=waiters,
-                authorizer=authorizer,
-                audit_log=audit_log,
-                instances=instances,
-                drift=drift,
-                count_read=health.metrics.accessed,
-            )
-        ),
-        writes=writes,
-        batches=BatchOperation(
-            configurations=configurations,
-            commits=commits,
-            planner=write_planner,
-            answers=answers,
-            authorizer=authorizer,
-            audit_log=audit_log,
-        ),
-        environments=EnvironmentOperations(
-            state=state,
-            activation=Activation(
-                state=state,
-                files=files,
-                configurations=configurations,
-                commits=commits,
-                outbox=outbox,
-                announcements=announcements,
-                clock=clock,
-            ),
-            reloads=reloads,
-        ),
-        admin=AdminOperations(
-            configurations=configurations,
+        authorizer=Authorizer(await store.tokens(), alerts=alerts, clock=time.time),
+        restored=restored,
+        state=state,
+        outbox=Outbox(restored.announcements),
+        files=files,
+        views=views,
+        cache=AnswerCache(state, views, ttl_seconds=settings.cache_ttl_seconds),
+        waiters=ChangeWaiters(),
+        commits=Commits(state=state, queue=queue, alerts=alerts),
+        configurations=Configurations(
             state=state,
             files=files,
-            commits=commits,
             store=store,
-            authorizer=authorizer,
-            audit_log=audit_log,
-            keys=keys,
-            key_rotation=key_rotation,
-            clock=clock,
+            keyring=keys.keyring,
+            chain=chain,
+            max_services=settings.max_services,
         ),
+    )
+    return _assembled(ground, data, await store.applied())
+
+
+def _assembled(ground: _Ground, data: DataDirectory, applied: Sequence[Applied]) -> Core:
+    reloads, announcements = _reloads(ground), _announcements(ground)
+    _listen(ground, reloads)
+    instances = Instances(
+        applied,
+        current=lambda service: ground.state.committed(ConfigId(ground.state.active, service)).live,
+        drift=ground.drift,
+        grace_seconds=ground.settings.apply_grace_seconds,
+        clock=time.time,
+    )
+    key_rotation = _key_rotation(ground, reloads, announcements)
+    return Core(
+        alerts=ground.alerts,
+        drift=ground.drift,
+        restored=ground.restored,
+        state=ground.state,
+        source_files=ground.source_files,
+        files=ground.files,
+        outbox=ground.outbox,
+        announcements=announcements,
+        cache=ground.cache,
+        configurations=ground.configurations,
+        commits=ground.commits,
+        reloads=reloads,
+        store=ground.store,
+        audit_log=ground.audit_log,
+        drift_checks=DriftChecks(
+            files=ground.files,
+            reloads=reloads,
+            store=ground.store,
+            alerts=ground.alerts,
+            drift=ground.drift,
+            instances=instances,
+        ),
+        key_rotation=key_rotation,
+        service=_service(ground, reloads, announcements, key_rotation, instances, data.instance),
+        session=ground.keys.keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex(),
+    )
+
+
+def _listen(ground: _Ground, reloads: Reloads) -> None:
+    """Have each durable plan applied by all parts: first those that render, then those that are woken to read."""
+    ground.commits.listen(
+        lambda plan: ground.authorizer.put(plan.tokens),
+        ground.files.on_commit,
+        ground.views.on_commit,
+        ground.cache.on_commit,
+        ground.waiters.on_commit,
+        reloads.on_commit,
+        lambda plan: ground.outbox.add(plan.announcements),
+    )
+
+
+def _reloads(ground: _Ground) -> Reloads:
+    settings = ground.settings
+    return Reloads(
+        source_files=ground.source_files,
+        planners=PlannerFactory(
+            keyring=ground.keys.keyring,
+            chain=ground.chain,
+            views=ground.views,
+            outbox=ground.outbox,
+            clock=time.time,
+            max_config_bytes=settings.max_config_bytes,
+        ),
+        files=ground.files,
+        state=ground.state,
+        commits=ground.commits,
+        store=ground.store,
+        chain=ground.chain,
+        alerts=ground.alerts,
+        authorizer=ground.authorizer,
+        rules=ground.restored.rules,
+    )
+
+
+def _announcements(ground: _Ground) -> Announcements:
+    return Announcements(
+        state=ground.state,
+        outbox=ground.outbox,
+        views=ground.views,
+        commits=ground.commits,
+        queue=ground.queue,
+        keyring=ground.keys.keyring,
+        clock=time.time,
+    )
+
+
+def _key_rotation(ground: _Ground, reloads: Reloads, announcements: Announcements) -> KeyRotation:
+    return KeyRotation(
+        state=ground.state,
+        files=ground.files,
+        commits=ground.commits,
+        views=ground.views,
+        announcements=announcements,
+        reloads=reloads,
+        store=ground.store,
+        keyring=ground.keys.keyring,
+        clock=time.time,
+    )
+
+
+def _service(
+    ground: _Ground,
+    reloads: Reloads,
+    announcements: Announcements,
+    key_rotation: KeyRotation,
+    instances: Instances,
+    instance: str,
+) -> ConfigService:
+    health = _health(ground, reloads, instance)
+    write_planner = WritePlanner(
+        configurations=ground.configurations,
+        files=ground.files,
+        views=ground.views,
+        authorizer=ground.authorizer,
+        alerts=ground.alerts,
+        count_invalid=health.count_invalid,
+    )
+    answers = WriteAnswers(ground.state, ground.views)
+    writes = _writes(ground, write_planner, answers)
+    return ConfigService(
+        authorizer=ground.authorizer,
+        audit_log=ground.audit_log,
+        reads=_reads(ground, instances, health.metrics),
+        writes=writes,
+        batches=_batches(ground, write_planner, answers),
+        environments=EnvironmentOperations(
+            state=ground.state, activation=_activation(ground, announcements), reloads=reloads
+        ),
+        admin=_admin(ground, key_rotation),
         health=health,
         registrations=Registrations(
-            configurations=configurations,
-            state=state,
-            outbox=outbox,
-            queue=queue,
+            configurations=ground.configurations,
+            state=ground.state,
+            outbox=ground.outbox,
+            queue=ground.queue,
             instances=instances,
             health=health,
             writes=writes,
         ),
     )
-    drift_checks = DriftChecks(
-        files=files, reloads=reloads, store=store, alerts=alerts, drift=drift, instances=instances, label=_label
-    )
-    return Core(
-        alerts=alerts,
-        drift=drift,
-        restored=restored,
-        state=state,
-        files=files,
-        outbox=outbox,
-        announcements=announcements,
-        cache=cache,
-        configurations=configurations,
-        commits=commits,
+
+
+def _health(ground: _Ground, reloads: Reloads, instance: str) -> Health:
+    return Health(
+        state=ground.state,
+        commits=ground.commits,
         reloads=reloads,
-        store=store,
-        audit_log=audit_log,
-        drift_checks=drift_checks,
+        cache=ground.cache,
+        outbox=ground.outbox,
+        queue=ground.queue,
+        alerts=ground.alerts,
+        drift=ground.drift,
+        metrics=Metrics(operations=BY_NAME, version=VERSION),
+        instance=instance,
+        clock=time.time,
+    )
+
+
+def _reads(ground: _Ground, instances: Instances, metrics: Metrics) -> ReadOperations:
+    return ReadOperations(
+        ReadParts(
+            configurations=ground.configurations,
+            state=ground.state,
+            files=ground.files,
+            views=ground.views,
+            cache=ground.cache,
+            waiters=ground.waiters,
+            authorizer=ground.authorizer,
+            audit_log=ground.audit_log,
+            instances=instances,
+            drift=ground.drift,
+            count_read=metrics.accessed,
+        )
+    )
+
+
+def _writes(ground: _Ground, planner: WritePlanner, answers: WriteAnswers) -> WriteOperations:
+    return WriteOperations(
+        configurations=ground.configurations,
+        state=ground.state,
+        files=ground.files,
+        views=ground.views,
+        commits=ground.commits,
+        planner=planner,
+        answers=answers,
+        authorizer=ground.authorizer,
+    )
+
+
+def _batches(ground: _Ground, planner: WritePlanner, answers: WriteAnswers) -> BatchOperation:
+    return BatchOperation(
+        configurations=ground.configurations,
+        commits=ground.commits,
+        planner=planner,
+        answers=answers,
+        authorizer=ground.authorizer,
+        audit_log=ground.audit_log,
+    )
+
+
+def _activation(ground: _Ground, announcements: Announcements) -> Activation:
+    return Activation(
+        state=ground.state,
+        files=ground.files,
+        configurations=ground.configurations,
+        commits=ground.commits,
+        outbox=ground.outbox,
+        announcements=announcements,
+        clock=time.time,
+    )
+
+
+def _admin(ground: _Ground, key_rotation: KeyRotation) -> AdminOperations:
+    return AdminOperations(
+        configurations=ground.configurations,
+        state=ground.state,
+        files=ground.files,
+        commits=ground.commits,
+        store=ground.store,
+        authorizer=ground.authorizer,
+        audit_log=ground.audit_log,
+        keys=ground.keys,
         key_rotation=key_rotation,
-        service=service,
-        session=keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex(),
+        clock=time.time,
     )
 
 
@@ -341,97 +443,6 @@ def _mark_chained(keys: KeyFile) -> None:
 
 async def _recipients(store: Store) -> dict[str, PublicKey]:
     return {item.service: PublicKey.parse(item.public_key) for item in await store.recipients() if item.public_key}
-
-
-async def next_environment(settings: Settings) -> str:
-    """The environment that the next start makes the active one, or leaves it.
-
-    Raises:
-        DataDirectoryInUse: A daemon runs.
-        AliciacfgError: Keys or database cannot be used.
-    """
-    data = DataDirectory(Path(settings.data_dir))
-    try:
-        async with open_core(settings, data) as core:
-            moves = core.restored.moves_to(settings.environment)
-            return settings.environment if moves else core.state.active
-    finally:
-        data.release()
-
-
-async def run_offline(
-    settings: Settings, operation: str, target: str, fields: JsonObject, *, user: str, starting: bool = False
-) -> bytes:
-    """Carry one operation out on the data directory while no daemon runs.
-
-    Args:
-        settings: Where everything is.
-        operation: A name of the operations table.
-        target: The service or environment it is about, if it is about one.
-        fields: The request's fields.
-        user: Who asks: whoever may write the data directory may do everything.
-        starting: Take the files over first, as the daemon does at its start, all of them or none; else what is
-            recorded counts.
-
-    Returns:
-        The encoded answer.
-
-    Raises:
-        DataDirectoryInUse: A daemon runs.
-        OperationError: It was refused.
-        SourceError: The files cannot be taken over.
-        AliciacfgError: Keys or database cannot be used.
-    """
-    data = DataDirectory(Path(settings.data_dir))
-    try:
-        async with open_core(settings, data) as core:
-            if starting:
-                await core.start(settings.environment, degraded=False)
-            row = BY_NAME[operation]
-            caller = Caller(user, "local", proven=True, role="admin", private=True)
-            given = {name: value for name, value in fields.items() if value is not None or name in row.required}
-            answer = await row.run(core.service, caller, target, given)
-            return encode_answer(row, answer, None)
-    finally:
-        data.release()
-
-
-def load_sources(settings: Settings) -> layers.Sources:
-    """Read the files that the settings name, with ``.env`` and the process environment for their variables.
-
-    Raises:
-        SourceError: As ``layers.load``, or ``.env`` cannot be read.
-    """
-    dotenv = Path.cwd() / ".env"
-    stamps = loader.stamp_files([dotenv])
-    try:
-        found = variables(dotenv.parent)
-    except SettingsError as error:
-        raise SourceError([SourceProblem(".env", None, str(error))]) from error
-    sources = loader.load(
-        environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir), variables=found
-    )
-    return replace(sources, stamps={**sources.stamps, **stamps})
-
-
-def has_access_rules(settings: Settings) -> bool:
-    """Return whether there is a file of access rules, whatever it is and whether or not it can be read."""
-    return os.path.lexists(Path(settings.environments_dir) / Path(FILE).name)
-
-
-def source_paths(settings: Settings) -> list[Path]:
-    """The files that ``load_sources`` would look at now."""
-    found = loader.source_paths(
-        environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir)
-    )
-    return [*found, Path.cwd() / ".env"]
-
-
-def _label(path: str) -> str:
-    """A file as its operator names it: with its directory, or those of a migration."""
-    found = Path(path)
-    names = found.parts[-4:] if found.parent.name == DIRECTORY else found.parts[-2:]
-    return found.name if found.name == ".env" else "/".join(names)
 
 
 def _log_alert(alert: Alert) -> None:

@@ -18,7 +18,7 @@ import structlog
 from aliciacfg import documents
 from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
-from aliciacfg.bootstrap import open_core, source_paths
+from aliciacfg.bootstrap import open_core
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
 from aliciacfg.http import openapi
@@ -146,7 +146,7 @@ async def _run(
     async with open_core(settings, data) as core:
         # Looks before the first load, so that an edit in between is seen.
         watcher = FileWatcher(
-            lambda: loader.stamp_files(source_paths(settings)),
+            lambda: loader.stamp_files(core.source_files.paths()),
             lambda: _reload(core.reloads),
             on_settled=core.drift_checks.compare_files,
             again=lambda: core.reloads.worth_retrying,

@@ -4,14 +4,17 @@ import asyncio
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from aliciacfg.core.reloads import SourceFiles
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.sources.layers import Sources
 from inprocess import WHOLE, Core, Home
+
+if TYPE_CHECKING:
+    from aliciacfg.sources.source_files import SourceFiles
 
 FILE = "schemas/one.yaml"
 
@@ -271,7 +274,7 @@ async def test_files_read_earlier_are_not_taken_over_after_those_read_later(home
             assert may_go_on.wait(5)
             return found
 
-        reloads._source_files = SourceFiles(slowly, files.has_access_rules)
+        reloads._source_files = cast("SourceFiles", SimpleNamespace(load=slowly))
         watcher = asyncio.create_task(reloads.reload())
         await asyncio.to_thread(has_read.wait, 5)
         reloads._source_files = files

@@ -78,7 +78,7 @@ def _alone(
 ) -> JsonObject:
     from aliciacfg import logs  # noqa: PLC0415 - keeps the other commands quick
     from aliciacfg.api.encoding import encode_failure  # noqa: PLC0415
-    from aliciacfg.bootstrap import run_offline  # noqa: PLC0415
+    from aliciacfg.offline import run_offline  # noqa: PLC0415
 
     logs.configure(level="error", form="auto")
     try:
@@ -231,10 +231,10 @@ def access_list_of(settings: "Settings") -> str:
         InvalidRequest: The daemon's user name cannot be one.
     """
     from aliciacfg.access.rules import without_rules  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.bootstrap import load_sources  # noqa: PLC0415
     from aliciacfg.mqtt.broker.access_list import access_list  # noqa: PLC0415
+    from aliciacfg.sources.source_files import SourceFiles  # noqa: PLC0415
 
-    sources = load_sources(settings)
+    sources = SourceFiles(settings).load()
     services = {name for found in sources.environments.values() for name in found.services}
     rules = sources.access or without_rules(services, tokens=True)
     return access_list(rules, daemon=settings.mqtt_username)

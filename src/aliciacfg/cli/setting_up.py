@@ -99,7 +99,7 @@ def _check_directory(directory: Path) -> None:
 
 def _environment(settings: "Settings") -> str:
     """The environment whose passwords the broker has to know."""
-    from aliciacfg.bootstrap import next_environment  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.offline import next_environment  # noqa: PLC0415 - keeps the other commands quick
 
     answer = ask_daemon(settings, "environments", None, {})
     if answer is not None:
@@ -111,9 +111,9 @@ def _environment(settings: "Settings") -> str:
 
 
 def _files_of(settings: "Settings", environment: str) -> "Environment":
-    from aliciacfg.bootstrap import load_sources  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sources.source_files import SourceFiles  # noqa: PLC0415 - keeps the other commands quick
 
-    found = load_sources(settings).environments.get(environment)
+    found = SourceFiles(settings).load().environments.get(environment)
     if found is None:
         fail(f"there is no environment {environment!r} in {settings.environments_dir}", EXIT_CODES["not_found"])
     if found.problems:

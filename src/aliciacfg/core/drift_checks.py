@@ -1,7 +1,6 @@
 """Looking for drift that nobody reports: rows, copies of services, files."""
 
 import asyncio
-from collections.abc import Callable
 
 import structlog
 
@@ -11,6 +10,7 @@ from aliciacfg.errors import Unavailable
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift, Finding
 from aliciacfg.monitoring.instances import Instances
+from aliciacfg.sources.source_files import label
 from aliciacfg.sources.watcher import Snapshot
 from aliciacfg.storage.store import Store
 
@@ -33,7 +33,6 @@ class DriftChecks:
         alerts: Alerts,
         drift: Drift,
         instances: Instances,
-        label: Callable[[str], str],
     ) -> None:
         """Take what it looks at.
 
@@ -44,7 +43,6 @@ class DriftChecks:
             alerts: Told of rows that cannot be compared.
             drift: Told what is found.
             instances: The copies of services.
-            label: The name of a file for people.
         """
         self._files = files
         self._reloads = reloads
@@ -52,7 +50,6 @@ class DriftChecks:
         self._alerts = alerts
         self._drift = drift
         self._instances = instances
-        self._label = label
 
     async def run(self) -> None:
         """Look until cancelled: at copies every second, at all rows at the start and every ten minutes."""
@@ -100,7 +97,7 @@ class DriftChecks:
             )
             return
         changed = [path for path in seen.keys() | serving.keys() if seen.get(path) != serving.get(path)]
-        names = [*self._reloads.refused_schemas, *(self._label(path) for path in sorted(changed))]
+        names = [*self._reloads.refused_schemas, *(label(path) for path in sorted(changed))]
         self._drift.settle(
             "file",
             {

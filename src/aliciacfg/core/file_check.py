@@ -89,7 +89,7 @@ def _holds_sealed(environment: Environment, service: str) -> bool:
 
 def _problems(composer: Composer, environment: Environment, service: str) -> list[SourceProblem]:
     try:
-        composer.effective(environment.name, service, composer.base(environment.name, service))
+        composer.compose(environment.name, service)
     except OperationError as error:
         listed = error.problems or (Problem("", error.message),)
         return [_located(environment, service, problem) for problem in listed]

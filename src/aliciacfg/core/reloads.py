@@ -1,7 +1,6 @@
 """Loads environment and schema files, at the start and after every edit, as a whole or not at all."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec import UNSET
@@ -33,21 +32,9 @@ from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.sources.layers import Sources
+from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFiles:
-    """How files are read.
-
-    Attributes:
-        load: Reads and parses all of them, in a thread; raises SourceError.
-        has_access_rules: Returns whether there is a file of access rules, readable or not.
-    """
-
-    load: Callable[[], Sources]
-    has_access_rules: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
