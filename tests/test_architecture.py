@@ -40,7 +40,8 @@ CORE = {name for names in ROWS[: ROWS.index(("mqtt", "http"))] for name in names
 
 # Replacing a library touches its owner. msgspec and structlog's loggers are everybody's.
 OWNERS = {
-    "aiohttp": {"http.server", "http.client"},
+    # Its requests and responses are what the adapter is about.
+    "aiohttp": {"http.*"},
     "aiomqtt": {"mqtt.connection"},
     "aiosqlite": {"storage.sqlite.store"},
     "amqtt": {"mqtt.broker.dev_broker"},

@@ -22,8 +22,9 @@ from aliciacfg.bootstrap import open_core
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
 from aliciacfg.http import openapi
+from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import pages
-from aliciacfg.http.server import HttpAdapter, HttpSettings, is_loopback
+from aliciacfg.http.server import HttpAdapter, HttpSettings
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker

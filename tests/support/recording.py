@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from aliciacfg.http import openapi
-from aliciacfg.http.server import JSON
+from aliciacfg.http.responses import JSON
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.operations.health import VERSION
 from support import Broker, Client, Daemon, HttpAnswer, client, wait_until

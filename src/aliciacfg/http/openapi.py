@@ -17,7 +17,8 @@ from aliciacfg.api.answers import ConfigAnswer, PickedAnswer
 from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import ErrorCode
-from aliciacfg.http.server import JSON, MEDIA_TYPES, MERGE_PATCH, STATUS
+from aliciacfg.http.refusals import STATUS
+from aliciacfg.http.responses import JSON, MEDIA_TYPES, MERGE_PATCH
 from aliciacfg.operations import json_schemas
 from aliciacfg.operations.json_schemas import Field
 from aliciacfg.operations.table import OPERATIONS, Operation
