@@ -24,7 +24,7 @@ from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, Sour
 from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import pages
-from aliciacfg.http.server import HttpAdapter, HttpSettings
+from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
@@ -164,7 +164,7 @@ async def _run(
                     "ALICIACFG_PROTECTED_MODE is off and there are no access rules: whoever reaches the broker or the "
                     "HTTP port may read and change every configuration.",
                 )
-        http = HttpAdapter(
+        http = HttpServer(
             core.service,
             HttpSettings(
                 host=settings.http_host,
@@ -273,7 +273,7 @@ def _renew(certificate: ServerCertificate) -> None:
 
 async def _serve_until(
     stop: asyncio.Event,
-    http: HttpAdapter,
+    http: HttpServer,
     mqtt: MqttAdapter,
     others: Sequence[Coroutine[None, None, None]],
 ) -> None:

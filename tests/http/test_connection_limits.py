@@ -17,7 +17,7 @@ import uvloop
 
 from aliciacfg.bootstrap import open_core
 from aliciacfg.http.connection_limits import Limits, Listener
-from aliciacfg.http.server import HttpAdapter, HttpSettings
+from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.settings import resolve
 from aliciacfg.storage.data_directory import DataDirectory
 from certificates import Authority
@@ -108,7 +108,7 @@ def serving(tmp_path: Path, authority: Authority) -> Callable[..., Any]:
         data = DataDirectory(home.data)
         async with open_core(settings, data) as core:
             await core.start("dev")
-            http = HttpAdapter(
+            http = HttpServer(
                 core.service,
                 HttpSettings("127.0.0.1", 0, tls=server_context(authority) if tls else None, limits=limits),
                 published_key=dict,

@@ -14,7 +14,7 @@ import schemathesis
 import recording
 from aliciacfg.http import openapi
 from aliciacfg.http.pages import pages
-from aliciacfg.http.server import HttpAdapter, HttpSettings
+from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.mqtt import asyncapi, topics
 from aliciacfg.operations.table import OPERATIONS
 from api_documents import OPENAPI, closed
@@ -76,7 +76,7 @@ def test_every_reference_leads_somewhere():
 
 def test_every_route_is_in_openapi():
     """Whatever the adapter takes from the network, the assets of the page apart, with its method."""
-    adapter = HttpAdapter(
+    adapter = HttpServer(
         MagicMock(),
         HttpSettings("127.0.0.1", 0),
         published_key=dict[str, str],

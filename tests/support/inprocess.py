@@ -13,7 +13,7 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.bootstrap import open_core
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.errors import Problem
-from aliciacfg.http.server import HttpAdapter, HttpSettings
+from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.monitoring.alerts import Alert
 from aliciacfg.operations.table import BY_NAME
 from aliciacfg.settings import resolve
@@ -160,7 +160,7 @@ async def core(directory: Path, files: Mapping[str, object], **settings: str) ->
 @contextlib.asynccontextmanager
 async def listening(made: Core) -> AsyncGenerator[str, None]:
     """The core's own HTTP face in the test's process; gives its URL."""
-    adapter = HttpAdapter(
+    adapter = HttpServer(
         made.parts.service,
         HttpSettings(host="127.0.0.1", port=0),
         published_key=lambda: made.parts.key_rotation.published,

@@ -82,7 +82,7 @@ class HttpSettings:
     limits: Limits = field(default_factory=Limits)
 
 
-class HttpAdapter:
+class HttpServer:
     """Serves the operations over HTTP."""
 
     def __init__(
