@@ -20,25 +20,23 @@ from aiohttp import web
 from aliciacfg import documents
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import METRICS_NEED
-from aliciacfg.api.encoding import Answer, encode_success
-from aliciacfg.documents import JsonObject
+from aliciacfg.api.encoding import encode_success
 from aliciacfg.errors import (
     AliciacfgError,
-    Conflict,
     Forbidden,
     OperationError,
     Unauthorized,
 )
-from aliciacfg.http.bodies import Bodies, check_known, query_fields
 from aliciacfg.http.callers import TrustedHosts, identify
-from aliciacfg.http.conditions import LongPolls, is_conditional, put_condition, unless_held
+from aliciacfg.http.conditions import unless_held
 from aliciacfg.http.connection_limits import Limits, Listener
+from aliciacfg.http.operation_handler import OPERATION, STARTED, OperationHandler
 from aliciacfg.http.pages import Page
-from aliciacfg.http.refusals import REQUEST_ID, PreconditionFailed, failed, from_aiohttp, refused, request_id
-from aliciacfg.http.responses import HEADERS, JSON, MEDIA_TYPES, json_response
+from aliciacfg.http.refusals import failed, from_aiohttp, refused
+from aliciacfg.http.responses import HEADERS, JSON, json_response
 from aliciacfg.monitoring.metrics import OTHER, Meter, Outcome
 from aliciacfg.operations.service import ConfigService
-from aliciacfg.operations.table import LOCAL_OPERATIONS, OPERATIONS, Operation, encode_answer
+from aliciacfg.operations.table import LOCAL_OPERATIONS, OPERATIONS, Operation
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -47,8 +45,6 @@ _log = structlog.get_logger(__name__)
 # The longest comment, each character four bytes and each byte "%xx", and as much again.
 _MAX_LINE_BYTES = 32 * 1024
 _ANYWHERE = "/{path:.*}"
-_STARTED = web.RequestKey("started", float)
-_OPERATION = web.RequestKey("operation", str)
 # Hosts that were found good, and answers made ready to send; a home has a few of each.
 _MAX_KNOWN = 4096
 
@@ -104,10 +100,8 @@ class HttpServer:
         self._service = service
         self._settings = settings
         self._published_key = published_key
-        self._writes: set[asyncio.Task[Answer]] = set()
         self._hosts = TrustedHosts(listens_on=settings.host, allowed=settings.allowed_hosts)
-        self._bodies = Bodies(settings.limits, max_config_bytes=settings.max_config_bytes)
-        self._polls = LongPolls(service.reads, settings.limits)
+        self._operations = OperationHandler(service, settings.limits, max_config_bytes=settings.max_config_bytes)
         self._answers: dict[str, tuple[bytes, dict[str, str]]] = {}
         # No middleware: it costs every request two more coroutines. The boundary is around each handler instead.
         app = web.Application()
@@ -186,11 +180,10 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Stop listening, let requests end, close. Safe to call twice."""
-        self._polls.close()
+        self._operations.end_polls()
         self._listener.close()
         await self._runner.cleanup()
-        if self._writes:
-            await asyncio.wait(self._writes)
+        await self._operations.drain()
 
     def _within(self, handler: _Handler, operation: str = OTHER) -> _Handler:
         """A handler within the boundary; its requests are counted as those of an operation."""
@@ -219,7 +212,7 @@ class HttpServer:
 
     async def _boundary(self, request: web.Request, handler: _Handler, meter: Meter) -> web.Response:
         """Every request comes and goes through here: who may drive us, what errors look like, what is counted."""
-        request[_STARTED] = perf_counter()
+        request[STARTED] = perf_counter()
         outcome: Outcome = "success"
         try:
             self._hosts.check(request)
@@ -239,12 +232,12 @@ class HttpServer:
         except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the requester is answered
             outcome = "internal"
             response = failed(request)
-        meter.answered(perf_counter() - request[_STARTED], outcome)
+        meter.answered(perf_counter() - request[STARTED], outcome)
         return response
 
     def _handler(self, operation: Operation) -> _Handler:
         async def run(request: web.Request) -> web.Response:
-            return await self._run(operation, request)
+            return await self._operations.handle(operation, request)
 
         handle = self._within(run, operation.name)
         return self._get(handle) if operation.name == "get" else handle
@@ -278,63 +271,6 @@ class HttpServer:
 
         return handle
 
-    async def _run(self, operation: Operation, request: web.Request) -> web.Response:
-        request[_OPERATION] = operation.name
-        fields = query_fields(request)
-        name = request.match_info.get("name", "")
-        caller = self._caller(request)
-        if operation.local and caller.transport != "local":
-            raise web.HTTPNotFound
-        self._refuse_nobody(operation, caller, name)
-        if operation.body != "none" or request.body_exists:
-            name = await self._bodies.read(operation, request, fields) or name
-        request[REQUEST_ID] = fields.get("request_id")
-        operation.authorize(self._service, caller, name)
-        check_known(operation, fields)
-        conditional = is_conditional(operation, request)
-        if conditional:
-            # RFC 9110 §13.2.1: what would be refused without its conditions is refused for that.
-            operation.parse(fields)
-            put_condition(operation, request, fields, name, self._service.writes)
-        held = request.headers.get("If-None-Match")
-        if held is not None and operation.name == "get":
-            await self._polls.wait(name, operation.parse(fields), held)
-            # The time that a client asks to wait is none that its answer takes.
-            request[_STARTED] = perf_counter()
-            # Its token may have ended meanwhile.
-            caller = self._caller(request)
-        try:
-            answer = await self._carried_out(operation, caller, name, fields)
-        except Conflict as error:
-            if not conditional:
-                raise
-            # Another write came between the look at the condition and this one.
-            raise PreconditionFailed(error.message, revision=error.revision, checksum=error.checksum) from error
-        if answer.form != "json":
-            response = web.Response(body=answer.body, content_type=MEDIA_TYPES[answer.form], charset="utf-8")
-            response.headers.update({**HEADERS, "ETag": f'"{answer.etag}"'})
-            return unless_held(request, response, answer.etag)
-        body = encode_answer(operation, answer, request_id(request))
-        if answer.etag is None:
-            return json_response(body)
-        if operation.writes:
-            return json_response(body, status=201 if answer.created else 200, etag=answer.etag)
-        return unless_held(request, json_response(body, etag=answer.etag), answer.etag)
-
-    def _refuse_nobody(self, operation: Operation, caller: Caller, name: str) -> None:
-        """Refuse whoever does not say who he is what needs that, before his body is read."""
-        if caller.name is None:
-            operation.authorize(self._service, caller, name)
-
-    async def _carried_out(self, operation: Operation, caller: Caller, name: str, fields: JsonObject) -> Answer:
-        """The answer of an operation; a write comes to its end also when the client is gone meanwhile."""
-        if not operation.writes:
-            return await operation.run(self._service, caller, name, fields)
-        work = asyncio.create_task(operation.run(self._service, caller, name, fields), name="http-write")
-        self._writes.add(work)
-        work.add_done_callback(self._writes.discard)
-        return await asyncio.shield(work)
-
     def _caller(self, request: web.Request) -> Caller:
         return identify(request, self._service.authorizer)
 
@@ -344,7 +280,7 @@ class HttpServer:
             caller = self._caller(request)
         except Unauthorized:
             caller = Caller(None, "http", address=request.remote)
-        operation = request.get(_OPERATION) or f"{request.method} {request.path}"
+        operation = request.get(OPERATION) or f"{request.method} {request.path}"
         self._service.audit_log.refused(caller, operation, request.match_info.get("name"), error)
 
     def _page(self, page: Page) -> _Handler:
@@ -358,8 +294,8 @@ class HttpServer:
 
     async def _ready(self, _request: web.Request) -> web.Response:
         ready = self._service.health.ready
-        body: JsonObject = {"ready": ready, "mqtt_connected": self._service.health.bus_connected}
-        return json_response(documents.encode(body), status=200 if ready else 503)
+        body = documents.encode({"ready": ready, "mqtt_connected": self._service.health.bus_connected})
+        return json_response(body, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         self._service.authorizer.check(self._caller(request), METRICS_NEED, operation="metrics")
