@@ -107,7 +107,7 @@ def test_what_is_about_many_takes_no_condition(
     """A condition that nobody compares is refused, not passed over."""
     refused = request(shared, operation, name, headers={header: "*"}, **fields)
     assert (refused.status, refused.json["code"]) == (400, "invalid_request")
-    assert "leave If-Match" in refused.json["message"]
+    assert "omit If-Match" in refused.json["message"]
 
 
 @pytest.mark.parametrize(

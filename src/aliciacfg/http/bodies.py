@@ -1,4 +1,4 @@
-"""Query and body of a request, as the operation's fields."""
+"""Reads the fields of a request from its query and its body, within limits of size, time and media type."""
 
 import asyncio
 import contextlib
@@ -14,6 +14,7 @@ from aliciacfg.http.responses import JSON, MERGE_PATCH
 from aliciacfg.operations.table import Operation
 
 _JSON_TYPES = frozenset({JSON, MERGE_PATCH})
+# What a body may hold besides a configuration of the largest size.
 _BODY_OVERHEAD_BYTES = 16 * 1024
 # Query parameters are text; these fields are not.
 _INTEGERS = frozenset({"expected_revision", "revision", "limit", "before", "rev1", "rev2"})
@@ -21,40 +22,48 @@ _NUMBERS = frozenset({"wait_seconds"})
 _BOOLEANS = frozenset({"dry_run", "allow_breaking", "migrate", "atomic"})
 
 
-class Bodies:
-    """Reads bodies, each within its limits."""
+class FieldReader:
+    """Reads the fields of requests."""
 
     def __init__(self, limits: Limits, *, max_config_bytes: int) -> None:
         self._limits = limits
         self._max_config_bytes = max_config_bytes
         self._room = Room(limits.waiting, "wait for the rest of their body")
 
-    async def read(self, operation: Operation, request: web.Request, fields: JsonObject) -> str | None:
-        """Put what the body says into ``fields``; returns the service where the body names it."""
-        data = await self._body_bytes(request, self._max_bytes(operation))
+    async def read(self, operation: Operation, request: web.Request) -> JsonObject:
+        """Return the fields of a request, those of the query converted from text, those of the body as they are.
+
+        Raises:
+            Busy: Too many requests wait for the rest of their body.
+            InvalidRequest: A parameter cannot be converted, or the body is not what the operation takes; subclasses
+                for a wrong media type (415) and for a body that does not arrive in time (408).
+            TooLarge: The body exceeds its limit.
+        """
+        fields = query_fields(request)
+        if operation.body == "none" and not request.body_exists:
+            return fields
+        data = await self._read_body(request, (operation.max_bytes or self._max_config_bytes) + _BODY_OVERHEAD_BYTES)
         if operation.body == "none":
             if data:
                 raise InvalidRequest(f"{request.method} {request.path} takes no body; send query parameters.")
-            return None
+            return fields
         if data and request.content_type not in _JSON_TYPES:
             raise UnsupportedMediaType(
                 f"The body is {request.content_type}; send JSON with Content-Type: application/json."
             )
         if operation.body == "fields":
-            return _take_fields(operation, documents.decode(data) if data else {}, fields)
+            return _merged(fields, documents.decode(data) if data else {})
         if not data:
             raise InvalidRequest(f"The body is empty; send the {operation.body} as JSON.")
         fields[operation.body] = documents.decode(data)
-        return None
+        return fields
 
-    def _max_bytes(self, operation: Operation) -> int:
-        return (operation.max_bytes or self._max_config_bytes) + _BODY_OVERHEAD_BYTES
-
-    async def _body_bytes(self, request: web.Request, limit: int) -> bytes:
+    async def _read_body(self, request: web.Request, limit: int) -> bytes:
+        """Return the decompressed body, of at most ``limit`` bytes."""
         length = request.content_length or 0
         seconds = self._limits.body_seconds
         data = bytearray()
-        # One that came with its headers waits for nobody.
+        # A body that arrived together with its headers waits for nothing, and takes no place of those that wait.
         room = contextlib.nullcontext() if request.content.is_eof() else self._room.taken()
         try:
             async with asyncio.timeout(seconds):
@@ -63,27 +72,71 @@ class Bodies:
                         data += chunk
         except TimeoutError as error:
             raise BodyTimeout(
-                f"Only a part of the body came within {seconds:g} s; send the request again on a new connection."
+                f"The body did not arrive completely within {seconds:g} s; send the request again on a new connection."
             ) from error
         except web.RequestPayloadError as error:
-            raise InvalidRequest("The body is not what its headers say: its encoding or its end is wrong.") from error
+            raise InvalidRequest(
+                "The body does not match its headers: its Content-Encoding or its length is wrong."
+            ) from error
         if max(length, len(data)) > limit:
-            raise TooLarge(f"The body is larger than the {limit} bytes that are allowed.")
+            raise TooLarge(f"The body is larger than the allowed {limit} bytes.")
         return bytes(data)
 
 
 def query_fields(request: web.Request) -> JsonObject:
-    """The query parameters as the operation's fields.
+    """Return the query parameters as fields.
 
     Raises:
-        InvalidRequest: One comes twice, or is not what it should be.
+        InvalidRequest: A parameter is repeated, or its text cannot be converted to the type of its field.
     """
     fields: JsonObject = {}
     for name, value in request.query.items():
         if name in fields:
-            raise InvalidRequest(f"The query parameter {name[:80]!r} comes twice.")
+            raise InvalidRequest(f"The query parameter {name[:80]!r} is repeated; send it once.")
         fields[name] = _typed(name, value)
     return fields
+
+
+def service_is_in_body(operation: Operation) -> bool:
+    """Return whether an operation's service is named by the field ``service`` instead of the path."""
+    return operation.target is not None and "{target}" not in operation.path
+
+
+def pop_service(fields: JsonObject) -> str:
+    """Remove the field ``service`` and return it.
+
+    Raises:
+        InvalidRequest: It is missing or not a string.
+    """
+    name = fields.pop("service", None)
+    if not isinstance(name, str):
+        raise InvalidRequest('The body names no service; send {"service": …, "config": …}.')
+    return name
+
+
+def refuse_unknown(operation: Operation, fields: JsonObject) -> None:
+    """Refuse fields that the operation does not have: over HTTP they are mistakes, over MQTT the bus adds its own.
+
+    Raises:
+        InvalidRequest: Lists the pointer of each unknown field.
+    """
+    unknown = list(operation.unknown(fields))
+    if unknown:
+        pointer, known = unknown[0]
+        name = documents.parse_pointer(pointer)[-1]
+        raise InvalidRequest(
+            f"{operation.name} has no field {name[:80]!r}; its fields are: {', '.join(sorted(known))}.",
+            [Problem(pointer, "is not a known field") for pointer, _ in unknown],
+        )
+
+
+def _merged(fields: JsonObject, content: Json) -> JsonObject:
+    """Return the fields of the query together with those of the body."""
+    if not isinstance(content, dict):
+        raise InvalidRequest(f"The body is {documents.type_name(content)}; send a JSON object.")
+    if repeated := sorted(content.keys() & fields.keys()):
+        raise InvalidRequest(f"{repeated[0]} is in the query and in the body; send it once.")
+    return {**fields, **content}
 
 
 def _typed(name: str, text: str) -> Json:
@@ -102,34 +155,3 @@ def _typed(name: str, text: str) -> Json:
             return False
         raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected true or false.")
     return text
-
-
-def _take_fields(operation: Operation, content: Json, fields: JsonObject) -> str | None:
-    """Put an object of fields into ``fields``; returns the service where the body names it.
-
-    Raises:
-        InvalidRequest: It is no object, says what the query says, or does not name the service it has to.
-    """
-    if not isinstance(content, dict):
-        raise InvalidRequest(f"The body is {documents.type_name(content)}; send a JSON object.")
-    if twice := sorted(content.keys() & fields.keys()):
-        raise InvalidRequest(f"{twice[0]} comes in the query and in the body; send it once.")
-    fields.update(content)
-    if operation.target is None or "{target}" in operation.path:
-        return None
-    name = fields.pop("service", None)
-    if not isinstance(name, str):
-        raise InvalidRequest('The body names no service; send {"service": …, "config": …}.')
-    return name
-
-
-def check_known(operation: Operation, fields: JsonObject) -> None:
-    """Over HTTP an unknown field is a mistake worth telling; over MQTT the bus adds its own."""
-    unknown = list(operation.unknown(fields))
-    if unknown:
-        pointer, known = unknown[0]
-        name = documents.parse_pointer(pointer)[-1]
-        raise InvalidRequest(
-            f"{operation.name} does not know {name[:80]!r}; it takes: {', '.join(sorted(known))}.",
-            [Problem(pointer, "is not known here") for pointer, _ in unknown],
-        )

@@ -1,4 +1,4 @@
-"""From a request to its operation and back: who asks, what it says, whether its condition holds, the answer."""
+"""The way of one HTTP request through its operation: caller, authorization, fields, condition, call, response."""
 
 import asyncio
 from time import perf_counter
@@ -7,93 +7,121 @@ from aiohttp import web
 
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.encoding import Answer
+from aliciacfg.api.requests import GetRequest, Request
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Conflict
-from aliciacfg.http.bodies import Bodies, check_known, query_fields
-from aliciacfg.http.callers import identify
-from aliciacfg.http.conditions import LongPolls, is_conditional, put_condition, unless_held
+from aliciacfg.http.bodies import FieldReader, pop_service, refuse_unknown, service_is_in_body
+from aliciacfg.http.callers import CALLER, identify
+from aliciacfg.http.conditions import LongPolls, apply_condition, held_by_client, is_conditional, is_held
 from aliciacfg.http.connection_limits import Limits
-from aliciacfg.http.refusals import REQUEST_ID, PreconditionFailed, request_id
-from aliciacfg.http.responses import HEADERS, MEDIA_TYPES, json_response
+from aliciacfg.http.refusals import REQUEST_ID, PreconditionFailed
+from aliciacfg.http.responses import MEDIA_TYPES, not_modified, respond
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import Operation, encode_answer
 
 STARTED = web.RequestKey("started", float)
+"""When the work on a request began, in seconds of ``time.perf_counter``."""
 OPERATION = web.RequestKey("operation", str)
+"""The name of the operation that a request asks for."""
 
 
 class OperationHandler:
-    """Carries operations out for requests over HTTP."""
+    """Carries out the operations that HTTP requests ask for.
+
+    A request is identified once, authorized once before its body is read, and parsed once. Only a long poll is
+    identified and authorized again when its wait ends.
+    """
 
     def __init__(self, service: ConfigService, limits: Limits, *, max_config_bytes: int) -> None:
         self._service = service
-        self._writes: set[asyncio.Task[Answer]] = set()
-        self._bodies = Bodies(limits, max_config_bytes=max_config_bytes)
+        self._fields = FieldReader(limits, max_config_bytes=max_config_bytes)
         self._polls = LongPolls(service.reads, limits)
+        # Writes under way; each runs to its end even when its client disconnects.
+        self._writes: set[asyncio.Task[Answer]] = set()
 
     def end_polls(self) -> None:
-        """Answer the requests that wait for a change, now and from now on. Safe to call twice."""
+        """End the wait of every long poll, present and future. Safe to call twice."""
         self._polls.close()
 
     async def drain(self) -> None:
-        """Wait until the writes that are under way have come to their end."""
+        """Wait until the writes under way are complete."""
         if self._writes:
             await asyncio.wait(self._writes)
 
-    async def handle(self, operation: Operation, request: web.Request) -> web.Response:
-        """Return the response to a request for an operation."""
-        request[OPERATION] = operation.name
-        fields = query_fields(request)
-        name = request.match_info.get("name", "")
-        caller = identify(request, self._service.authorizer)
+    async def handle(self, operation: Operation, http_request: web.Request) -> web.Response:
+        """Carry out an operation and return the response.
+
+        Raises:
+            OperationError: The request is refused.
+            web.HTTPNotFound: The operation is local, and the request did not arrive on the Unix socket.
+        """
+        http_request[OPERATION] = operation.name
+        caller = self._identify(http_request)
         if operation.local and caller.transport != "local":
             raise web.HTTPNotFound
-        self._refuse_nobody(operation, caller, name)
-        if operation.body != "none" or request.body_exists:
-            name = await self._bodies.read(operation, request, fields) or name
-        request[REQUEST_ID] = fields.get("request_id")
-        operation.authorize(self._service, caller, name)
-        check_known(operation, fields)
-        conditional = is_conditional(operation, request)
+        name, fields = await self._read(operation, caller, http_request)
+        request = operation.parse(fields)
+        conditional = is_conditional(operation, http_request)
         if conditional:
-            # RFC 9110 §13.2.1: what would be refused without its conditions is refused for that.
-            operation.parse(fields)
-            put_condition(operation, request, fields, name, self._service.writes)
-        held = request.headers.get("If-None-Match")
-        if held is not None and operation.name == "get":
-            await self._polls.wait(name, operation.parse(fields), held)
-            # The time that a client asks to wait is none that its answer takes.
-            request[STARTED] = perf_counter()
-            # Its token may have ended meanwhile.
-            caller = identify(request, self._service.authorizer)
+            # After authorization and parse: RFC 9110 §13.2.1 puts every other refusal before that of a condition.
+            request = apply_condition(operation, http_request, name, request, self._service.writes)
+        elif isinstance(request, GetRequest) and request.wait_seconds and http_request.if_none_match is not None:
+            await self._polls.wait(name, request, held_by_client(http_request))
+            # The time that the client asked to wait does not count as the daemon's response time.
+            http_request[STARTED] = perf_counter()
+            # The token may have expired or been revoked during the wait, and the rules may have changed.
+            caller = self._identify(http_request)
+            operation.authorize(self._service, caller, name)
         try:
-            answer = await self._carried_out(operation, caller, name, fields)
+            answer = await self._call(operation, caller, name, request)
         except Conflict as error:
             if not conditional:
                 raise
-            # Another write came between the look at the condition and this one.
+            # Another write was committed after the condition was compared.
             raise PreconditionFailed(error.message, revision=error.revision, checksum=error.checksum) from error
-        if answer.form != "json":
-            response = web.Response(body=answer.body, content_type=MEDIA_TYPES[answer.form], charset="utf-8")
-            response.headers.update({**HEADERS, "ETag": f'"{answer.etag}"'})
-            return unless_held(request, response, answer.etag)
-        body = encode_answer(operation, answer, request_id(request))
-        if answer.etag is None:
-            return json_response(body)
-        if operation.writes:
-            return json_response(body, status=201 if answer.created else 200, etag=answer.etag)
-        return unless_held(request, json_response(body, etag=answer.etag), answer.etag)
+        return _response(operation, http_request, answer, request.request_id)
 
-    def _refuse_nobody(self, operation: Operation, caller: Caller, name: str) -> None:
-        """Refuse whoever does not say who he is what needs that, before his body is read."""
-        if caller.name is None:
+    def _identify(self, http_request: web.Request) -> Caller:
+        caller = http_request[CALLER] = identify(http_request, self._service.authorizer)
+        return caller
+
+    async def _read(self, operation: Operation, caller: Caller, http_request: web.Request) -> tuple[str, JsonObject]:
+        """Authorize the caller and read the request's fields; return the operation's target and the fields.
+
+        Authorization comes before the body, so that a refused client is not waited for. Where the body names the
+        service, only an anonymous caller is refused before it.
+        """
+        name = http_request.match_info.get("name", "")
+        in_body = service_is_in_body(operation)
+        if caller.name is None or not in_body:
             operation.authorize(self._service, caller, name)
+        fields = await self._fields.read(operation, http_request)
+        http_request[REQUEST_ID] = fields.get("request_id")
+        if in_body:
+            name = pop_service(fields)
+            if caller.name is not None:
+                operation.authorize(self._service, caller, name)
+        refuse_unknown(operation, fields)
+        return name, fields
 
-    async def _carried_out(self, operation: Operation, caller: Caller, name: str, fields: JsonObject) -> Answer:
-        """The answer of an operation; a write comes to its end also when the client is gone meanwhile."""
+    async def _call(self, operation: Operation, caller: Caller, name: str, request: Request) -> Answer:
+        """Return the operation's answer; a write is completed even if the client disconnects meanwhile."""
+
+        async def call() -> Answer:
+            return await operation.call(self._service, caller, name, request)
+
         if not operation.writes:
-            return await operation.run(self._service, caller, name, fields)
-        work = asyncio.create_task(operation.run(self._service, caller, name, fields), name="http-write")
-        self._writes.add(work)
-        work.add_done_callback(self._writes.discard)
-        return await asyncio.shield(work)
+            return await call()
+        write = asyncio.create_task(call(), name=f"http-{operation.name}")
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        return await asyncio.shield(write)
+
+
+def _response(operation: Operation, http_request: web.Request, answer: Answer, request_id: str | None) -> web.Response:
+    if not operation.writes and answer.etag is not None and is_held(http_request, answer.etag):
+        return not_modified(answer.etag)
+    if answer.form != "json":
+        return respond(answer.body, media_type=MEDIA_TYPES[answer.form], charset="utf-8", etag=answer.etag)
+    body = encode_answer(operation, answer, request_id)
+    return respond(body, status=201 if answer.created else 200, etag=answer.etag)
