@@ -1,10 +1,16 @@
-"""Conditional requests (RFC 9110 §13): ``If-Match``, ``If-None-Match``, and long polls for a change."""
+"""Conditional requests (RFC 9110 §13): ``If-Match``, ``If-None-Match``, and long polls for a change.
+
+aiohttp parses the entity tags. Its parser ends at the first malformed one and drops the rest, so such a header
+matches less, never more. Two things it does not tell apart, so the headers themselves are looked at: the wildcard
+``*`` and a quoted tag ``"*"``, both ``ETag("*")``; and an empty header and none, both None, where an empty
+``If-Match`` must not become an unconditional write.
+"""
 
 import asyncio
 from collections.abc import Callable
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from aliciacfg import documents
 from aliciacfg.api.requests import GetRequest, Request, WriteRequest
@@ -15,7 +21,8 @@ from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.table import Operation
 from aliciacfg.operations.writes import Current, WriteOperations
 
-_CONDITIONS = ("If-Match", "If-None-Match")
+_CONDITIONS = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH)
+_ANY = "*"
 
 
 def is_conditional(operation: Operation, request: web.Request) -> bool:
@@ -33,19 +40,18 @@ def apply_condition(
         PreconditionFailed: The condition does not hold.
         NotFound: There is no such environment.
     """
-    if_match = http_request.headers.get("If-Match")
-    if_none_match = http_request.headers.get("If-None-Match")
+    if_match = http_request.headers.get(hdrs.IF_MATCH)
+    if_none_match = http_request.headers.get(hdrs.IF_NONE_MATCH)
     if not isinstance(request, WriteRequest):
         raise InvalidRequest(
             f"{operation.name} does not concern a single configuration; omit If-Match and If-None-Match."
         )
     if request.expected_revision is not None or None not in {if_match, if_none_match}:
         raise InvalidRequest("expected_revision, If-Match and If-None-Match exclude one another; send one of them.")
-    if if_none_match is not None and if_none_match.strip() != "*":
+    if if_none_match is not None and if_none_match != _ANY:
         raise InvalidRequest('In a write, If-None-Match can only be "*": the configuration must not exist yet.')
     current = writes.current(service, request.environment)
-    holds = current.revision == 0 if if_match is None else _matches_current(if_match, current)
-    if not holds:
+    if not _holds(http_request, current):
         raise PreconditionFailed(
             f"{service} is at revision {current.revision}, which does not meet the request's condition; get it again "
             "and redo the change.",
@@ -57,16 +63,14 @@ def apply_condition(
 
 def is_held(request: web.Request, etag: str) -> bool:
     """Return whether the client already has what an entity tag stands for, by its ``If-None-Match``."""
-    return "If-None-Match" in request.headers and held_by_client(request)(etag)
+    return hdrs.IF_NONE_MATCH in request.headers and held_by_client(request)(etag)
 
 
 def held_by_client(request: web.Request) -> Callable[[str], bool]:
     """Return a predicate: whether ``If-None-Match`` covers an entity tag, by weak comparison (RFC 9110 §8.8.3.2)."""
-    header = request.headers.get("If-None-Match", "")
-    if header.strip() == "*":
+    if request.headers.get(hdrs.IF_NONE_MATCH) == _ANY:
         return lambda _etag: True
-    held = {part.strip().removeprefix("W/") for part in header.split(",")}
-    return lambda etag: f'"{etag}"' in held
+    return {tag.value for tag in request.if_none_match or ()}.__contains__
 
 
 class LongPolls:
@@ -115,9 +119,15 @@ class LongPolls:
             closing.cancel()
 
 
-def _matches_current(if_match: str, current: Current) -> bool:
-    """Return whether ``If-Match`` names the current configuration: its entity tag, its revision, or ``*``."""
-    if if_match.strip() == "*":
+def _holds(request: web.Request, current: Current) -> bool:
+    """Return whether a write's condition holds: ``If-None-Match: *``, or ``If-Match`` by strong comparison.
+
+    ``If-Match`` accepts the revision in quotes as well as the entity tag.
+    """
+    if_match = request.headers.get(hdrs.IF_MATCH)
+    if if_match is None:
+        return current.revision == 0
+    if if_match == _ANY:
         return current.revision != 0
-    tags = {tag.strip().strip('"') for tag in if_match.split(",")}
+    tags = {tag.value for tag in request.if_match or () if not tag.is_weak}
     return bool(tags & {str(current.revision), *current.etags})
