@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import functools
+from collections.abc import Mapping
+from typing import get_type_hints
 
+import msgspec
 from aiohttp import web
 
 from aliciacfg import documents
+from aliciacfg.api.requests import Request
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import InvalidRequest, Problem, TooLarge
 from aliciacfg.http.connection_limits import Limits, Room
@@ -16,10 +21,8 @@ from aliciacfg.operations.table import Operation
 _JSON_TYPES = frozenset({JSON, MERGE_PATCH})
 # What a body may hold besides a configuration of the largest size.
 _BODY_OVERHEAD_BYTES = 16 * 1024
-# Query parameters are text; these fields are not.
-_INTEGERS = frozenset({"expected_revision", "revision", "limit", "before", "rev1", "rev2"})
-_NUMBERS = frozenset({"wait_seconds"})
-_BOOLEANS = frozenset({"dry_run", "allow_breaking", "migrate", "atomic"})
+# What a query parameter's text is converted to, and how the type is named in a refusal.
+_FROM_TEXT: Mapping[type[bool | int | float], str] = {bool: "true or false", int: "an integer", float: "a number"}
 
 
 class FieldReader:
@@ -39,7 +42,7 @@ class FieldReader:
                 for a wrong media type (415) and for a body that does not arrive in time (408).
             TooLarge: The body exceeds its limit.
         """
-        fields = query_fields(request)
+        fields = query_fields(operation, request)
         if operation.body == "none" and not request.body_exists:
             return fields
         data = await self._read_body(request, (operation.max_bytes or self._max_config_bytes) + _BODY_OVERHEAD_BYTES)
@@ -83,17 +86,21 @@ class FieldReader:
         return bytes(data)
 
 
-def query_fields(request: web.Request) -> JsonObject:
-    """Return the query parameters as fields.
+def query_fields(operation: Operation, request: web.Request) -> JsonObject:
+    """Return the query parameters as fields; numbers and booleans are converted from text as the request declares.
+
+    Ranges are not checked here: ``Operation.parse`` checks them alike for every transport.
 
     Raises:
         InvalidRequest: A parameter is repeated, or its text cannot be converted to the type of its field.
     """
     fields: JsonObject = {}
+    kinds = _converted(operation.request)
     for name, value in request.query.items():
         if name in fields:
             raise InvalidRequest(f"The query parameter {name[:80]!r} is repeated; send it once.")
-        fields[name] = _typed(name, value)
+        kind = kinds.get(name)
+        fields[name] = value if kind is None else _from_text(name, value, kind)
     return fields
 
 
@@ -139,19 +146,26 @@ def _merged(fields: JsonObject, content: Json) -> JsonObject:
     return {**fields, **content}
 
 
-def _typed(name: str, text: str) -> Json:
-    if name in _INTEGERS:
-        with contextlib.suppress(ValueError):
-            return int(text)
-        raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected a number.")
-    if name in _NUMBERS:
-        with contextlib.suppress(ValueError):
-            return float(text)
-        raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected a number of seconds.")
-    if name in _BOOLEANS:
-        if text in {"true", "1", ""}:
-            return True
-        if text in {"false", "0"}:
-            return False
-        raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected true or false.")
-    return text
+@functools.cache
+def _converted(request: type[Request]) -> Mapping[str, type[bool | int | float]]:
+    """Return the type of each field of a request whose text in a query is converted: boolean, integer or number.
+
+    ``None`` is left out of the types: msgspec reads the text ``null`` as it, and ``expected_revision=null`` must not
+    become an unconditional write.
+    """
+    return {
+        name: kind
+        for name, declared in get_type_hints(request).items()
+        for kind in _FROM_TEXT
+        if declared in {kind, kind | None}
+    }
+
+
+def _from_text(name: str, text: str, kind: type[bool | int | float]) -> Json:
+    if kind is bool and not text:
+        # As a flag, ?dry_run; msgspec refuses the empty text.
+        return True
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The query parameter {name} is {text[:80]!r}; expected {_FROM_TEXT[kind]}.") from error

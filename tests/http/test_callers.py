@@ -1,0 +1,173 @@
+"""Who sends a request, from its connection and headers; no server."""
+
+import os
+import pwd
+import socket
+import ssl
+from typing import Any, cast
+from unittest import mock
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.errors import Forbidden, Unauthorized
+from aliciacfg.http.callers import BrowserGuard, identify, is_loopback
+
+LOOPBACK = "127.0.0.1"
+ELSEWHERE = "192.168.1.20"
+
+
+class Tokens:
+    """Stands for the authorizer: knows one token."""
+
+    def bearer(self, text: str) -> tuple[str, str]:
+        if text != "acfg_good":
+            raise Unauthorized("The token is not known.")
+        return "operator", "admin"
+
+
+def request(peer: str = LOOPBACK, headers: dict[str, str] | None = None, *, tls: bool = False) -> web.Request:
+    return _request({"peername": (peer, 50000), "sockname": (LOOPBACK, 8026)}, headers, tls=tls)
+
+
+def local_request(connection: socket.socket, headers: dict[str, str]) -> web.Request:
+    return _request({"peername": "", "sockname": "/data/aliciacfg.sock", "socket": connection}, headers)
+
+
+def _request(extra: dict[str, Any], headers: dict[str, str] | None, *, tls: bool = False) -> web.Request:
+    transport = mock.Mock()
+    transport.get_extra_info = lambda name, default=None: extra.get(name, default)
+    return make_mocked_request(
+        "GET",
+        "/config/bell",
+        headers={"Host": "localhost", **(headers or {})},
+        transport=transport,
+        sslcontext=ssl.create_default_context() if tls else None,
+    )
+
+
+def caller(made: web.Request) -> Caller:
+    return identify(made, cast("Any", Tokens()))
+
+
+def test_the_bearer_of_a_token_is_proven():
+    """RFC 6750 §2.1, with the scheme in any case."""
+    for scheme in ("Bearer", "bearer", "BEARER "):
+        found = caller(request(ELSEWHERE, {"Authorization": f"{scheme} acfg_good"}))
+        assert found == Caller("operator", "http", proven=True, role="admin", address=ELSEWHERE)
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer acfg_other", "Basic b3BlcmF0b3I6eA==", "acfg_good", ""])
+def test_a_wrong_token_is_not_anonymous(header: str):
+    """It is refused, so that its sender notices."""
+    with pytest.raises(Unauthorized):
+        caller(request(headers={"Authorization": header}))
+
+
+def test_without_a_token_the_caller_is_anonymous():
+    """No name, nothing proven; the address is known."""
+    assert caller(request(ELSEWHERE)) == Caller(None, "http", address=ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("peer", "tls", "headers", "private"),
+    [
+        (LOOPBACK, False, {}, True),
+        ("::1", False, {}, True),
+        (ELSEWHERE, False, {}, False),
+        (ELSEWHERE, True, {}, True),
+        (LOOPBACK, False, {"Forwarded": "for=192.168.1.20"}, False),
+        (LOOPBACK, False, {"Via": "1.1 proxy"}, False),
+        (LOOPBACK, False, {"X-Forwarded-For": "192.168.1.20"}, False),
+        (LOOPBACK, False, {"X-Real-IP": "192.168.1.20"}, False),
+    ],
+)
+def test_only_tls_and_a_direct_loopback_connection_are_private(
+    peer: str, tls: bool, headers: dict[str, str], private: bool
+):
+    """A proxy on this machine forwards what others send."""
+    assert caller(request(peer, headers, tls=tls)).private is private
+
+
+def test_a_user_on_the_unix_socket_is_an_administrator():
+    """Under the name of the system; a token does not change it, and no Host or Origin is checked."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        headers = {"Authorization": "Bearer acfg_other", "Host": "evil.example", "Origin": "https://evil.example"}
+        made = local_request(ours, headers)
+        name = pwd.getpwuid(os.getuid()).pw_name
+        assert caller(made) == Caller(name, "local", proven=True, role="admin", private=True)
+        guard = BrowserGuard(listens_on=LOOPBACK, allowed_hosts=())
+        guard.check(made)
+        assert guard.accepted_hosts == set()
+
+
+def accepted(guard: BrowserGuard, host: str, **more: str) -> bool:
+    try:
+        guard.check(request(headers={"Host": host, **more}))
+    except Forbidden:
+        return False
+    assert host in guard.accepted_hosts
+    return True
+
+
+@pytest.mark.parametrize(
+    ("host", "on_loopback", "on_network"),
+    [
+        ("localhost", True, True),
+        ("LOCALHOST:8026", True, True),
+        ("127.0.0.1:8026", True, True),
+        ("127.9.9.9", True, True),
+        ("[::1]:8026", True, True),
+        ("config.home", True, True),
+        ("config.home:8026", True, True),
+        ("192.168.1.20:8026", False, True),
+        ("[2001:db8::1]", False, True),
+        ("raspberrypi", False, True),
+        ("raspberrypi:8026", False, True),
+        ("evil.example", False, False),
+        ("evil.example:8026", False, False),
+        ("localhost.evil.example", False, False),
+        ("127.0.0.1.evil.example", False, False),
+        ("", False, False),
+        ("8026", False, False),
+    ],
+)
+def test_a_host_is_accepted_that_no_other_site_can_have(host: str, on_loopback: bool, on_network: bool):
+    """Loopback, listed names, and beyond loopback addresses and names without a dot: DNS rebinding has none of them."""
+    assert accepted(BrowserGuard(listens_on="localhost", allowed_hosts=["Config.Home"]), host) is on_loopback
+    assert accepted(BrowserGuard(listens_on="0.0.0.0", allowed_hosts=["config.home"]), host) is on_network
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("http://localhost:8026", True),
+        ("HTTP://LOCALHOST:8026", True),
+        ("https://localhost:8026", False),
+        ("http://localhost", False),
+        ("https://evil.example", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_an_origin_is_the_daemon_itself_or_refused(origin: str, allowed: bool):
+    """Scheme, name and port."""
+    guard = BrowserGuard(listens_on=LOOPBACK, allowed_hosts=())
+    assert accepted(guard, "localhost:8026", Origin=origin) is allowed
+
+
+def test_accepted_hosts_are_bounded():
+    """A client that invents Host headers does not fill the memory; more are still checked."""
+    guard = BrowserGuard(listens_on="0.0.0.0", allowed_hosts=())
+    for number in range(5000):
+        guard.check(request(headers={"Host": f"host{number}"}))
+    assert len(guard.accepted_hosts) == 4096
+
+
+def test_loopback_names_and_addresses():
+    """The whole of 127.0.0.0/8, ::1 and localhost."""
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.1.2.3", "::1")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.20", "localhost.example", "")))
