@@ -9,10 +9,8 @@ RUN python -m venv /opt/aliciacfg
 
 # Before the sources, so that a change of them does not install everything anew.
 COPY requirements/run.txt requirements/
-# Wheels only: there is no compiler here, and a missing wheel should say so at once. openapi-ui-bundles, which has none,
-# is files for a browser.
-RUN /opt/aliciacfg/bin/pip install --only-binary :all: --no-binary openapi-ui-bundles \
-    --require-hashes -r requirements/run.txt
+# Wheels only: there is no compiler here, and a missing wheel should say so at once.
+RUN /opt/aliciacfg/bin/pip install --only-binary :all: --require-hashes -r requirements/run.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src src

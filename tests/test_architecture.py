@@ -52,7 +52,6 @@ OWNERS = {
     "jsonpatch": {"documents.json_patch"},
     "jsonschema_rs": {"schemas.service_schema"},
     "nacl": {"sealing.boxes"},
-    "openapi_ui_bundles": {"http.pages"},
     "paho": {"mqtt.connection"},
     "prometheus_client": {"monitoring.metrics"},
     "rich": {"cli.output"},
