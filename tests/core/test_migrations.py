@@ -182,7 +182,7 @@ async def test_each_service_is_migrated_whole_or_not_at_all(home: Home):
         assert found["one"]["done"]
         assert not found["two"]["done"]
         assert [problem["message"] for problem in found["two"]["problems"]] == [
-            "prod: schemas/two/migrations/1-to-2.yaml: operation 2 (test): the value is another one."
+            "prod: schemas/two/migrations/1-to-2.yaml: operation 2 (test): the value is different."
         ]
         assert await core.settings("one", environment="prod") == {"timeout_seconds": 6}
         for environment, value in (("dev", 5), ("prod", 6)):

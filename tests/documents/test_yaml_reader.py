@@ -140,8 +140,8 @@ def test_each_alias_gets_its_own_copy():
         ("a: 1 # comment\u2028b: 2\n", 1, "U+2028"),
         ("a: \ud800\n", 1, "U+D800"),
         ("a: \ufeff\n", 1, "U+FEFF"),
-        ("a: &x [1, *x]\n", 1, "an alias inside the value it stands for"),
-        ("a: &x\n  b:\n    c: *x\n", 3, "an alias inside the value it stands for"),
+        ("a: &x [1, *x]\n", 1, "an alias inside the value that it stands for"),
+        ("a: &x\n  b:\n    c: *x\n", 3, "an alias inside the value that it stands for"),
         ("a: *nope\n", 1, "an alias without an anchor above it"),
         (f"a: {'[' * 32}{']' * 32}\n", 1, "deeper than 32"),
         ("[" * 100_000, 1, "deeper than 32"),
@@ -474,13 +474,13 @@ def test_remove_at_the_edges(text: str, pointer: str, expected: str):
 @pytest.mark.parametrize(
     ("text", "pointer", "new", "words"),
     [
-        ("a: 1\nb: 2\n", "/b/c", 1, "dev.yaml:2: /b/c: a scalar stands in the way"),
-        ("a: ''\n", "/a/c", 1, "a scalar stands in the way"),
+        ("a: 1\nb: 2\n", "/b/c", 1, "dev.yaml:2: /b/c: a scalar is in the way"),
+        ("a: ''\n", "/a/c", 1, "a scalar is in the way"),
         ("a: [1]\n", "/a/1", 1, "no such item; the sequence has 1, counted from 0"),
         ("a: [1]\n", "/a/-", 1, "no such item; the sequence has 1, counted from 0"),
         ("a: [1]\n", "/a/01", 1, "no such item; the sequence has 1, counted from 0"),
         ("a: []\n", "/a/0", 1, "no such item; the sequence has 0"),
-        ("a: &x {b: 1}\nc: *x\n", "/c/b", 1, "dev.yaml:2: /c/b: an alias stands in the way"),
+        ("a: &x {b: 1}\nc: *x\n", "/c/b", 1, "dev.yaml:2: /c/b: an alias is in the way"),
         ("a: &x {b: 1}\nc: *x\n", "/a/b", 2, "edit the file by hand"),
         ("\na: &x {b: 1}\nc: *x\n", "/a", 2, "dev.yaml:2: /a: cannot be changed without changing more; edit"),
         ("? a\n", "/a", {"b": 1}, "edit the file by hand"),
@@ -507,7 +507,7 @@ def test_replace_refuses_rather_than_break_a_file(text: str, pointer: str, new: 
     [
         ("a: 1\n", "", "the whole document cannot be removed"),
         ("a: &x 1\nb: *x\n", "/a", "edit the file by hand"),
-        ("a: &x {b: 1}\nc: *x\n", "/c/b", "an alias stands in the way"),
+        ("a: &x {b: 1}\nc: *x\n", "/c/b", "an alias is in the way"),
         ("a: 1\na: 2\n", "/c", "duplicate key"),
     ],
 )

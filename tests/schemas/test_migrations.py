@@ -87,7 +87,7 @@ def test_an_operation_changes_what_an_overlay_says_and_nothing_else(operation: d
 @pytest.mark.parametrize(
     ("operation", "told"),
     [
-        ({"op": "test", "path": "/limits/x", "value": True}, "operation 1 (test): the value is another one"),
+        ({"op": "test", "path": "/limits/x", "value": True}, "operation 1 (test): the value is different"),
         ({"op": "remove", "path": ""}, "operation 1 (remove)"),
         ({"op": "add", "path": "/settings/list/7", "value": 1}, "operation 1 (add)"),
         ({"op": "add", "path": "/settings/timeout/x", "value": 1}, "operation 1 (add)"),
@@ -112,12 +112,12 @@ def test_an_operation_that_does_not_apply_is_named(operation: dict[str, Any], to
         (
             "1-to-2.yaml",
             "- {op: remove, path: /a}\n- {op: frob, path: /a}\n",
-            "1-to-2.yaml:2: is no JSON Patch operation",
+            "1-to-2.yaml:2: is not a JSON Patch operation",
         ),
         (
             "1-to-2.yaml",
             "- {op: remove, path: /a}\n\n- {op: add, path: /a}\n",
-            "1-to-2.yaml:3: is no JSON Patch operation",
+            "1-to-2.yaml:3: is not a JSON Patch operation",
         ),
         ("1-to-2.yaml", "- {op: move, path: /a}\n", "move has no 'from'"),
         ("1-to-2.yaml", "- {op: copy, from: a, path: /a}\n", "does not begin with '/'"),

@@ -1,7 +1,7 @@
-"""JSON values and the YAML files that people edit.
+"""JSON values, and the YAML files that people edit.
 
-The functions on JSON values are used as ``documents.merge``, ``documents.find`` …; none changes its arguments, and
-results may share structure with them.
+Use the functions on JSON values as ``documents.merge``, ``documents.find`` and so on. None of them changes its
+arguments; a result may share structure with them. The YAML modules are imported by name.
 """
 
 from aliciacfg.documents.changes import Bump, Change, changes

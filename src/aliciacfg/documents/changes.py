@@ -1,4 +1,4 @@
-"""What differs between two documents, and what that means to a reader."""
+"""Differences between two documents, rated by what they mean to readers of the older one."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -16,8 +16,8 @@ class Change(msgspec.Struct, frozen=True):
 
     Attributes:
         pointer: JSON Pointer of the leaf; arrays are leaves, and so are empty objects.
-        bump: What the change means to a reader: ``major`` if the key is gone or has another JSON type,
-            ``minor`` if it is new, ``patch`` if its value differs.
+        bump: The part of a semantic version to raise: ``major`` if the key disappeared or its value has another JSON
+            type, ``minor`` if the key is new, ``patch`` if only the value differs.
     """
 
     pointer: str

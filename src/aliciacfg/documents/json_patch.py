@@ -11,12 +11,12 @@ from aliciacfg.errors import InvalidRequest
 
 
 def json_patch(old: JsonObject, new: JsonObject) -> list[JsonObject]:
-    """The JSON Patch (RFC 6902) that turns ``old`` into ``new``."""
+    """Return a JSON Patch (RFC 6902) that turns ``old`` into ``new``."""
     return jsonpatch.make_patch(old, new).patch
 
 
 def json_patch_problem(operations: Json) -> str | None:
-    """Why a value is no JSON Patch (RFC 6902 §3, §4), or None if it is one."""
+    """Return why a value is not a JSON Patch (RFC 6902 §3, §4), or None if it is one."""
     if not isinstance(operations, list):
         return f"found {type_name(operations)}; expected a list of operations"
     found = ((number, operation_problem(operation)) for number, operation in enumerate(operations))
@@ -24,9 +24,9 @@ def json_patch_problem(operations: Json) -> str | None:
 
 
 def operation_problem(operation: Json) -> str | None:
-    """Why a value is no operation of a JSON Patch (RFC 6902 §4), or None if it is one."""
+    """Return why a value is not an operation of a JSON Patch (RFC 6902 §4), or None if it is one."""
     try:
-        # Whatever it is: that it may be something else is what is found out.
+        # The library raises one of these errors for anything that is not an operation.
         (known,) = jsonpatch.JsonPatch([cast("Any", operation)]).patch
     except _JSON_PATCH_ERRORS as error:
         return str(error)
@@ -34,7 +34,7 @@ def operation_problem(operation: Json) -> str | None:
         return f"{known['op']} has no value"
     if known["op"] not in _WITH_FROM:
         return None
-    # At this the library looks only when it applies it.
+    # The library checks "from" only when it applies the operation.
     if not isinstance(known.get("from"), str):
         return f"{known['op']} has no 'from', a JSON Pointer"
     try:
@@ -45,17 +45,17 @@ def operation_problem(operation: Json) -> str | None:
 
 
 def apply_json_patch(document: Json, operations: list[JsonObject]) -> Json:
-    """A copy of a document with a JSON Patch (RFC 6902) applied, all of it or none.
+    """Return a copy of a document with a JSON Patch (RFC 6902) applied, all of it or none.
 
     Raises:
-        InvalidRequest: It is no JSON Patch, or does not apply; says which operation.
+        InvalidRequest: The operations are not a JSON Patch, or one does not apply; the message names it.
     """
     if problem := json_patch_problem(list(operations)):
-        raise InvalidRequest(f"This is no JSON Patch: {problem}.")
+        raise InvalidRequest(f"This is not a JSON Patch: {problem}.")
     for number, operation in enumerate(operations):
         try:
             if operation["op"] == "test" and not _holds(document, operation):
-                raise jsonpatch.JsonPatchTestFailed("the value is another one")
+                raise jsonpatch.JsonPatchTestFailed("the value is different")
             document = jsonpatch.apply_patch(document, [operation])
         except _JSON_PATCH_ERRORS as error:
             raise InvalidRequest(f"Operation {number} of the JSON Patch does not apply: {error}.") from error
@@ -63,7 +63,7 @@ def apply_json_patch(document: Json, operations: list[JsonObject]) -> Json:
 
 
 def _holds(document: Json, operation: JsonObject) -> bool:
-    """Whether a ``test`` holds as JSON has it: the library compares as Python does, where ``true`` is ``1``."""
+    """Return whether a ``test`` holds by JSON's rules; the library compares as Python does, where ``true`` is ``1``."""
     found = find(document, str(operation["path"]))
     return isinstance(found, UnsetType) or equal(found, operation["value"])
 

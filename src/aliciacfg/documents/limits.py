@@ -1,4 +1,4 @@
-"""What no configuration may hold."""
+"""Limits on the shape of a configuration: depth, ``null`` members, numbers."""
 
 import math
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ _MIN_INTEGER = -(2**63)
 
 
 def shape_problems(value: Json, pointer: str = "", depth: int = 1) -> Iterator[Problem]:
-    """Yield what no configuration may hold: too many levels, ``null`` members, NaN, integers beyond 64 bits.
+    """Yield a problem for each level too many, ``null`` member, NaN, infinity, and integer beyond 64 bits.
 
     Args:
         value: A value decoded from JSON or YAML.
-        pointer: Where ``value`` stands in its document.
+        pointer: JSON Pointer of ``value`` in its document.
         depth: The level of ``value``; the document itself is level 1.
     """
     if depth > MAX_DEPTH:

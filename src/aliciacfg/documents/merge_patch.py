@@ -1,4 +1,4 @@
-"""JSON Merge Patch (RFC 7396): apply, derive, shorten."""
+"""JSON Merge Patch (RFC 7396): apply a patch, derive one from two documents, remove a place from one."""
 
 from typing import overload
 
@@ -12,7 +12,9 @@ def merge(target: Json, patch: Json) -> Json: ...
 def merge(target: Json, patch: Json) -> Json:
     """Apply a merge patch (RFC 7396 §2): objects merge, ``null`` removes, everything else replaces.
 
-    A patch that is an object always makes an object; a target that is none counts as an empty one (RFC 7396 §2).
+    Args:
+        target: The value to change; as the target of an object, anything but an object counts as ``{}``.
+        patch: The patch; if it is an object, so is the result.
     """
     if not isinstance(patch, dict):
         return patch
@@ -26,9 +28,9 @@ def merge(target: Json, patch: Json) -> Json:
 
 
 def difference(base: JsonObject, wanted: JsonObject) -> JsonObject:
-    """The smallest merge patch that turns ``base`` into ``wanted``.
+    """Return the smallest merge patch that turns ``base`` into ``wanted``.
 
-    ``wanted`` must hold no ``null`` members: RFC 7396 cannot express them.
+    ``wanted`` must not contain ``null`` members, which RFC 7396 cannot express.
     """
     patch: JsonObject = {key: None for key in base if key not in wanted}
     for key, value in wanted.items():
@@ -46,9 +48,13 @@ def difference(base: JsonObject, wanted: JsonObject) -> JsonObject:
 
 
 def without(patch: JsonObject, tokens: tuple[str, ...]) -> JsonObject:
-    """A copy of a merge patch that no longer says anything at a pointer's tokens.
+    """Return a copy of a merge patch without the member at a place.
 
-    Objects left empty by the removal go too, so that the patch does not create them.
+    Objects that the removal leaves empty are removed too, so that the patch does not create them.
+
+    Args:
+        patch: The merge patch.
+        tokens: The unescaped reference tokens of the place; if empty, the result is ``{}``.
     """
     if not tokens:
         return {}

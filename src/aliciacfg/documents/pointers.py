@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from aliciacfg.documents.values import Json, JsonObject
 from aliciacfg.errors import InvalidRequest
 
-# RFC 6901 §4 has no leading zeros; no array here has more items than ten digits count.
+# RFC 6901 §4 forbids leading zeros. Ten digits are enough for any array that fits into memory.
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
@@ -22,8 +22,8 @@ def parse_pointer(pointer: str) -> tuple[str, ...]:
     """Split a JSON Pointer into its unescaped reference tokens.
 
     Raises:
-        InvalidRequest: It does not begin with ``/`` (the empty pointer is the whole document), or holds a
-            ``~`` that is neither ``~0`` nor ``~1``.
+        InvalidRequest: The pointer is neither empty, which means the whole document, nor begins with ``/``; or it
+            contains a ``~`` that is neither ``~0`` nor ``~1``.
     """
     if not pointer:
         return ()
@@ -34,7 +34,7 @@ def parse_pointer(pointer: str) -> tuple[str, ...]:
     tokens: list[str] = []
     for raw in pointer[1:].split("/"):
         if "~" in raw.replace("~0", "").replace("~1", ""):
-            raise InvalidRequest(f"The pointer {pointer!r} holds a '~' that is neither '~0' nor '~1'.")
+            raise InvalidRequest(f"The pointer {pointer!r} contains a '~' that is neither '~0' nor '~1'.")
         tokens.append(raw.replace("~1", "/").replace("~0", "~"))
     return tuple(tokens)
 
@@ -45,7 +45,11 @@ def format_pointer(tokens: tuple[str | int, ...] | list[str | int]) -> str:
 
 
 def find(value: Json, pointer: str) -> Json | UnsetType:
-    """The value at a pointer, or ``UNSET`` where there is none."""
+    """Return the value at a pointer, or ``UNSET`` if there is none.
+
+    Raises:
+        InvalidRequest: The pointer is malformed.
+    """
     for token in parse_pointer(pointer):
         if isinstance(value, dict):
             if token not in value:
@@ -59,12 +63,12 @@ def find(value: Json, pointer: str) -> Json | UnsetType:
 
 
 def has(value: Json, pointer: str) -> bool:
-    """Whether there is a value at a pointer."""
+    """Return whether there is a value at a pointer."""
     return not isinstance(find(value, pointer), UnsetType)
 
 
 def walk_strings(value: Json, pointer: str = "") -> Iterator[tuple[str, str]]:
-    """Yield ``(pointer, string)`` for every string value at any depth."""
+    """Yield ``(pointer, string)`` for every string value at any depth, in document order."""
     if isinstance(value, str):
         yield pointer, value
     elif isinstance(value, dict):
@@ -85,7 +89,7 @@ def replace_strings(value: Json, replacements: Mapping[str, str], pointer: str =
     Args:
         value: Any JSON value; an object stays an object.
         replacements: The new strings by JSON Pointer; a pointer at which no string stands is ignored.
-        pointer: The JSON Pointer of ``value`` itself, which ``replacements`` count from.
+        pointer: The JSON Pointer of ``value`` itself, for calls on a part of a document.
     """
     if isinstance(value, str):
         return replacements.get(pointer, value)

@@ -1,7 +1,6 @@
-"""JSON documents: limits, RFC 6901 pointers, RFC 7396 merge patches, canonical bytes, differences.
+"""JSON values as plain Python objects: decode, encode, compare.
 
-Everything here is a pure function on plain JSON values (``dict``, ``list``, ``str``, ``int``, ``float``,
-``bool``, ``None``). Nothing changes its arguments, and results may share structure with them.
+A JSON value is a ``dict``, ``list``, ``str``, ``int``, ``float``, ``bool`` or ``None``.
 """
 
 from typing import TypeAlias, overload
@@ -14,10 +13,10 @@ Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | 
 JsonObject: TypeAlias = dict[str, Json]
 
 MAX_DEPTH = 32
-# Two envelopes, the request, and a list of updates around a configuration.
+# Room for what surrounds a configuration in a body: two envelopes, the request, and a list of updates.
 _WRAPPING_DEPTH = 8
 _TOO_DEEP = f"The body nests too deeply; a configuration has at most {MAX_DEPTH} levels."
-# Beyond it a double no longer tells neighbouring integers apart (RFC 8259 §6).
+# A double cannot represent every integer above this (RFC 8259 §6).
 _MAX_EXACT_INTEGER = 2**53
 
 _decoder = msgspec.json.Decoder()
@@ -26,14 +25,14 @@ _canonical_encoder = msgspec.json.Encoder(order="sorted")
 
 
 def decode(data: bytes) -> Json:
-    """Decode JSON text (RFC 8259) sent by a requester.
+    """Decode JSON text (RFC 8259) that a client sent.
 
     Args:
-        data: UTF-8 bytes. Of duplicate keys the last wins.
+        data: UTF-8 bytes. Of members with the same name, the last one counts.
 
     Raises:
-        InvalidRequest: It is not JSON, holds NaN or infinity, or is not UTF-8.
-        TooLarge: It nests deeper than any configuration in its envelopes may.
+        InvalidRequest: The bytes are not UTF-8 or not JSON, or contain NaN or infinity.
+        TooLarge: The value has more levels than a configuration in two envelopes may have.
     """
     try:
         value = _decoder.decode(data)
@@ -43,7 +42,7 @@ def decode(data: bytes) -> Json:
         raise InvalidRequest(f"The body is not UTF-8: byte {error.start} is invalid.") from error
     except RecursionError as error:
         raise TooLarge(_TOO_DEEP) from error
-    # Whatever walks the value later may then recurse.
+    # Checked here once, so that later code can recurse into the value safely.
     if _deeper_than(value, MAX_DEPTH + _WRAPPING_DEPTH):
         raise TooLarge(_TOO_DEEP)
     return value
@@ -53,12 +52,12 @@ def decode_object(data: bytes) -> JsonObject:
     """Decode JSON text (RFC 8259) that has to be an object.
 
     Raises:
-        InvalidRequest: As for ``decode``, or it is JSON but no object.
+        InvalidRequest: As for ``decode``, or the value is not an object.
         TooLarge: As for ``decode``.
     """
     value = decode(data)
     if not isinstance(value, dict):
-        raise InvalidRequest(f"The body is JSON, but found {type_name(value)}; expected an object.")
+        raise InvalidRequest(f"The body is not a JSON object: found {type_name(value)}.")
     return value
 
 
@@ -71,22 +70,22 @@ def _deeper_than(value: Json, limit: int) -> bool:
 
 
 def encode(value: object) -> bytes:
-    """Encode a JSON value or a msgspec Struct as compact UTF-8 JSON."""
+    """Encode a JSON value or a msgspec Struct as UTF-8 JSON without spaces."""
     return _encoder.encode(value)
 
 
 def canonical(value: Json) -> bytes:
-    """Encode with sorted keys and no spaces, so that equal documents have equal bytes."""
+    """Encode a value with sorted keys and without spaces, so that equal documents have equal bytes."""
     return _canonical_encoder.encode(value)
 
 
 def equal(left: Json, right: Json) -> bool:
-    """JSON-typed equality: ``true`` is not ``1``, the order of members does not count."""
+    """Return whether two values are equal as JSON: ``true`` is not ``1``, and the order of members does not count."""
     return left is right or canonical(left) == canonical(right)
 
 
 def type_name(value: Json) -> str:
-    """The JSON type of a value; integers and other numbers are both ``number``."""
+    """Return the JSON type of a value; integers and other numbers are both ``number``."""
     match value:
         case None:
             return "null"

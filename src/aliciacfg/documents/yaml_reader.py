@@ -1,15 +1,15 @@
-"""YAML files that people edit, read strictly.
+"""A strict reader for the YAML files that people edit.
 
-The dialect is YAML 1.2 with the core schema, cut down to what JSON can say. Refused, each with its line:
-tags, directives, several documents, merge keys, duplicate keys, keys that are not strings, NaN and infinity,
-integers beyond 64 bits, more than 32 levels, aliases that contain themselves or multiply beyond bounds.
+It reads YAML 1.2 with the core schema, reduced to what JSON can express. Each of these is a problem with a line number:
+tags, directives, several documents, merge keys, duplicate keys, keys that are not strings, NaN and infinity, integers
+beyond 64 bits, more than 32 levels, and aliases that contain themselves or expand to too many values.
 
-Reading has two steps, events to nodes (what the text is, in ``yaml_syntax``) and nodes to values (what it means, here).
+Reading has two steps: ``yaml_syntax`` turns the text into nodes, this module turns nodes into values.
 
-Two traps of ``${NAME}`` come from YAML, which sees the text first:
+YAML is parsed before ``${NAME}`` is replaced, which leads to two pitfalls:
 
-- ``{b: ${X}}`` and ``[${X}]`` are syntax errors, because braces open a mapping there. Quote: ``{b: "${X}"}``.
-- ``a: ${X:- #c}`` is cut at the comment, and ``a: ${X:-b: c}`` is a syntax error. Quote those too.
+- ``{b: ${X}}`` and ``[${X}]`` are syntax errors, because the brace opens a mapping. Write ``{b: "${X}"}``.
+- ``a: ${X:- #c}`` ends at the comment, and ``a: ${X:-b: c}`` is a syntax error. Quote these values too.
 """
 
 import math
@@ -33,7 +33,7 @@ from aliciacfg.documents.yaml_syntax import (
     read_nodes,
 )
 
-# A file's own nodes are bounded by its size; only aliases can make much out of little.
+# The size of a file limits its own nodes; only aliases can expand a small file to a large document.
 _MAX_ALIASED_NODES = 100_000
 
 CONSTANTS: dict[str, Json] = {
@@ -45,10 +45,10 @@ _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _BASES = {"0o": 8, "0x": 16}
-# Python refuses to convert more than 4,300 digits.
+# Below the 4,300 digits from which Python refuses to convert a string.
 _MAX_DIGITS = 400
 
-# The last alternative, "${" alone, is what no other could read.
+# The last alternative, "${" alone, matches what the other ones do not: a malformed variable.
 _VARIABLE = re.compile(
     r"\$\$\{"
     r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:(?!\$\{)[^}])*))?\}"
@@ -57,12 +57,12 @@ _VARIABLE = re.compile(
 
 
 class YamlDocument(msgspec.Struct, frozen=True):
-    """What a YAML file says.
+    """The content of a YAML file.
 
     Attributes:
-        value: The document; a file without content is ``{}``.
-        lines: RFC 6901 JSON Pointer of each member and item to the 1-based line of its key or of the item.
-            What an alias stands for has the lines of the anchored text.
+        value: The document; ``{}`` for a file without content.
+        lines: The 1-based line of each member's key and of each item, by JSON Pointer (RFC 6901). The content of an
+            alias has the lines of the anchored text.
     """
 
     value: Json
@@ -72,33 +72,33 @@ class YamlDocument(msgspec.Struct, frozen=True):
 def load(text: str, *, file: str, variables: Mapping[str, str] | None = None) -> YamlDocument:
     """Read a YAML file.
 
-    With ``variables``, ``${NAME}`` and ``${NAME:-default}`` in values (not in keys) are replaced once: what
-    is put in is never read as YAML structure and never replaced again. As in a POSIX shell the default stands
-    in for an unset or an empty variable. A plain (unquoted) scalar that is exactly one ``${…}`` takes the
-    type its text has as a plain scalar, so an empty one is ``null``; any other scalar with ``${…}`` is a
-    string. ``$${`` is a literal ``${``. The module's docstring names two traps.
+    With ``variables``, ``${NAME}`` and ``${NAME:-default}`` in values (not in keys) are replaced once: the
+    replacement is neither parsed as YAML nor searched for variables. As in a POSIX shell, the default replaces an
+    unset or empty variable. A plain (unquoted) scalar that consists of exactly one ``${…}`` gets the type that the
+    replacement has as a plain scalar, so an empty replacement is ``null``; any other scalar with ``${…}`` is a
+    string. ``$${`` stands for ``${``. See the module's docstring for two pitfalls.
 
     Args:
         text: The file, decoded; a byte order mark is skipped.
-        file: Its name in problems.
-        variables: Values by name, or None to leave ``${`` alone.
+        file: The file's name in problems.
+        variables: Values by name; None to leave ``${`` as it is.
 
     Raises:
-        SourceError: With every problem, in the order of lines. A syntax error ends the search. No message
-            holds a value, neither of the file nor of a variable.
+        SourceError: The file has problems; all of them, in the order of lines, up to the first syntax error. No
+            message contains a value of the file or of a variable.
     """
     return parse(text.removeprefix(BOM), file, variables)[1]
 
 
 def literal(text: str) -> str | None:
-    """What a string of a file that was loaded without variables means; None where it holds a ``${NAME}``."""
+    """Return the meaning of a string that was loaded without variables; None if it contains a ``${NAME}``."""
     if any(match[0] != "$${" for match in _VARIABLE.finditer(text)):
         return None
     return _VARIABLE.sub("${", text)
 
 
 def parse(text: str, file: str, variables: Mapping[str, str] | None) -> tuple[Node | None, YamlDocument]:
-    """The root node, None if there is not even an empty one, and what the text says."""
+    """Read a YAML file for an editor; as ``load``, with the root node (None if the text has no node)."""
     problems = Problems(file)
     root = read_nodes(text, problems)
     values = _Values(problems, variables)
@@ -108,10 +108,11 @@ def parse(text: str, file: str, variables: Mapping[str, str] | None) -> tuple[No
 
 
 def _plain(text: str) -> Json:
-    """The value of a plain scalar in the core schema (YAML 1.2.2 §10.3.2).
+    """Return the value of a plain scalar in the core schema (YAML 1.2.2 §10.3.2).
 
     Raises:
-        ValueError: JSON or 64 bits cannot hold it. The message tells what to do, without the text.
+        ValueError: JSON cannot express the value, or 64 bits cannot hold it. The message says what to do and does
+            not contain the text.
     """
     if text in CONSTANTS:
         return CONSTANTS[text]
@@ -126,7 +127,7 @@ def _plain(text: str) -> Json:
             raise ValueError("a number beyond the range of a double; quote it to make it a string")
         return real
     if _NOT_FINITE.fullmatch(text):
-        raise ValueError("infinite or not a number, which JSON cannot say; quote it to make it a string")
+        raise ValueError("infinite or not a number, which JSON cannot express; quote it to make it a string")
     return text
 
 
@@ -144,17 +145,28 @@ def is_plain_string(text: str) -> bool:
 
 
 class _Values:
-    """Turns nodes into values, and notes their lines. Every alias gets a copy of its own."""
+    """Builds values from nodes and records their lines; every alias becomes a copy.
+
+    Attributes:
+        lines: As ``YamlDocument`` has them.
+    """
 
     def __init__(self, problems: Problems, variables: Mapping[str, str] | None) -> None:
         self.lines: dict[str, int] = {}
         self._problems = problems
-        self._told: set[tuple[int, str]] = set()
+        self._reported: set[tuple[int, str]] = set()
         self._variables = variables
         self._aliased = 0
 
     def build(self, node: Node, pointer: str, depth: int, *, aliased: bool = False) -> Json:
-        """The value of ``node``, which stands in ``depth`` collections, in an alias if ``aliased``."""
+        """Return the value of a node.
+
+        Args:
+            node: The node.
+            pointer: Its JSON Pointer.
+            depth: The number of collections around it.
+            aliased: Whether it is reached through an alias.
+        """
         self._aliased += aliased
         if self._aliased > _MAX_ALIASED_NODES:
             message = f"aliases expand to more than {_MAX_ALIASED_NODES} values; use fewer"
@@ -170,9 +182,9 @@ class _Values:
         return None if target is None else self.build(target, pointer, depth, aliased=True)
 
     def _wrong(self, node: Node, message: str, pointer: str) -> None:
-        # What is wrong in an anchored value is met again at each of its aliases.
-        if (node.start, message) not in self._told:
-            self._told.add((node.start, message))
+        # A problem in an anchored value is found again at each of its aliases.
+        if (node.start, message) not in self._reported:
+            self._reported.add((node.start, message))
             self._problems.add(node.line, message, pointer)
 
     def _sequence(self, node: Collection, pointer: str, depth: int, *, aliased: bool) -> Json:
@@ -235,10 +247,10 @@ class _Values:
 
 
 def _variable(match: re.Match[str], variables: Mapping[str, str]) -> str:
-    """What a match of ``_VARIABLE`` stands for.
+    """Return the replacement of a match of ``_VARIABLE``.
 
     Raises:
-        ValueError: Nothing. The message tells what to do.
+        ValueError: There is none; the message says what to do.
     """
     name, default = match["name"], match["default"]
     if match[0] == "$${":

@@ -1,8 +1,7 @@
-"""The text of a YAML file as nodes: what it is, before what it means.
+"""The syntax of YAML files: from text to nodes, each of which knows its place in the text.
 
-The only module that imports ruamel.yaml. Refused here, each with its line: syntax errors, tags, directives, several
-documents, more than 32 levels, aliases without an anchor or inside their own value, and characters that an editor
-would not show as they are read.
+The only module that imports ruamel.yaml. Its problems are syntax errors, tags, directives, several documents, more than
+32 levels, aliases without an anchor or inside the value they stand for, and characters that editors do not show.
 """
 
 import re
@@ -27,8 +26,8 @@ from aliciacfg.errors import SourceError, SourceProblem
 
 BOM = "\ufeff"
 NEWLINE = re.compile(r"\r\n|\r|\n")
-# YAML 1.2 §5.1 without U+0085, U+2028 and U+2029: libyaml still ends lines there, as YAML 1.1 did, so that a
-# comment could end and hidden text begin where every editor shows one line.
+# All characters but those of YAML 1.2 §5.1. U+0085, U+2028 and U+2029 are forbidden too: libyaml ends a line there, as
+# YAML 1.1 did, so text behind a comment could count although every editor shows it as part of the comment.
 FORBIDDEN = re.compile(
     r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff"
     r"\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]",
@@ -36,9 +35,9 @@ FORBIDDEN = re.compile(
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 _NO_DIRECTIVES = "directives such as %YAML are not supported: remove the line"
-# Beyond it a line is not searched for hints: the patterns take quadratic time.
+# Only the beginning of a long line is searched for hints, because the patterns take quadratic time.
 _MAX_HINTED = 500
-# What to do about a syntax error, by the line it is on and the parser's words on the next.
+# Hints on syntax errors. Each pattern is matched against two lines: the line of the error, and the parser's message.
 _HINTS = (
     (re.compile(r"%"), _NO_DIRECTIVES),
     (re.compile(r" *\t"), "indent with spaces, not tabs"),
@@ -55,7 +54,7 @@ TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels; use fewer"
 
 
 class Problems:
-    """Collects what is wrong with one file."""
+    """The problems of one file; raised together, in the order of lines."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -80,7 +79,13 @@ class Problems:
 
 
 class Node(msgspec.Struct):
-    """A piece of the text: ``text[start:end]``, an anchor included; ``line`` is 1-based."""
+    """A part of the text.
+
+    Attributes:
+        start: Index of its first character; an anchor belongs to the node.
+        end: Index behind its last character.
+        line: The 1-based line on which it starts.
+    """
 
     start: int
     end: int
@@ -88,22 +93,36 @@ class Node(msgspec.Struct):
 
 
 class Scalar(Node):
-    """A scalar; ``style`` is empty for a plain one, else its indicator: ``'``, ``"``, ``|`` or ``>``."""
+    """A scalar.
+
+    Attributes:
+        text: Its content, escapes resolved.
+        style: Empty for a plain scalar, otherwise its indicator: ``'``, ``"``, ``|`` or ``>``.
+    """
 
     text: str
     style: str
 
 
 class Alias(Node):
-    """An alias; ``target`` is None after a problem."""
+    """An alias.
+
+    Attributes:
+        target: The anchored node; None if the alias is a problem.
+    """
 
     target: Node | None
 
 
 class Collection(Node):
-    """A sequence, or a mapping, whose children are key, value, key, value and so on.
+    """A mapping or a sequence.
 
-    A block collection's own ``end`` is of no use: the parser puts it at the next token, after any comments.
+    The ``end`` of a block collection is unusable: the parser puts it at the next token, behind any comments.
+
+    Attributes:
+        mapping: Whether it is a mapping.
+        flow: Whether it is in flow style, with brackets.
+        children: The items of a sequence; of a mapping, each key followed by its value.
     """
 
     mapping: bool
@@ -118,7 +137,7 @@ class _Mark(Protocol):
 
 
 class _Event(Protocol):
-    """What ruamel.yaml's untyped events carry; each kind has its part of it."""
+    """The attributes of ruamel.yaml's events, which are not typed; each kind of event has some of them."""
 
     start_mark: _Mark
     end_mark: _Mark
@@ -139,7 +158,18 @@ class _SyntaxError(Protocol):
 
 
 def read_nodes(text: str, problems: Problems) -> Node | None:
-    """The root node, None if there is not even an empty one."""
+    """Parse a text.
+
+    Args:
+        text: The file, decoded, without a byte order mark.
+        problems: Receives the problems that do not prevent reading on.
+
+    Returns:
+        The root node; None if the text has no node at all.
+
+    Raises:
+        SourceError: The text cannot be read to its end; with this problem and all before it.
+    """
     if bad := FORBIDDEN.search(text):
         line = len(NEWLINE.findall(text[: bad.start()])) + 1
         code = f"{ord(bad[0]):04X}"
@@ -151,13 +181,13 @@ def read_nodes(text: str, problems: Problems) -> Node | None:
 
 
 def is_blank(node: Node) -> bool:
-    """Whether a node has no text: what ``a:`` or ``---`` leaves out."""
+    """Return whether a node has no text, as the value of ``a:`` or the content of ``---`` has none."""
     return isinstance(node, Scalar) and not node.style and node.start == node.end
 
 
 def _fail_syntax(text: str, error: _SyntaxError, problems: Problems) -> Never:
     mark, begin = error.problem_mark, error.context_mark
-    # At the end of a file the parser stands on the line after the last one.
+    # At the end of a file the parser reports the line after the last one.
     rows = NEWLINE.split(text.rstrip("\r\n"))
     row = min(mark.line, len(rows) - 1)
     found = error.problem
@@ -169,7 +199,7 @@ def _fail_syntax(text: str, error: _SyntaxError, problems: Problems) -> Never:
 
 
 class _Reader:
-    """Builds nodes out of parse events, and refuses what YAML has and JSON has not."""
+    """Builds nodes from parse events, and reports the parts of YAML that JSON does not have."""
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
@@ -179,7 +209,7 @@ class _Reader:
         self._anchors: dict[str, Node] = {}
 
     def read(self, text: str) -> Node | None:
-        # pure=False is libyaml (ruamel.yaml.clib), many times as fast as the parser in Python.
+        # pure=False selects libyaml (ruamel.yaml.clib), which is many times faster than the parser in Python.
         events = YAML(typ="safe", pure=False).parse(text)  # pyright: ignore[reportUnknownMemberType] - untyped
         for event in cast("Iterator[_Event]", events):
             if isinstance(event, ScalarEvent):
@@ -220,10 +250,10 @@ class _Reader:
         target = self._anchors.get(event.anchor or "")
         line = event.start_mark.line + 1
         if target is None:
-            # Not by its name: it may be a password that somebody forgot to quote.
+            # The name is not shown: it may be a password that was not quoted.
             self._problems.add(line, "an alias without an anchor above it; quote a string that begins with *")
         elif any(target is collection for collection in self._open):
-            self._problems.add(line, "an alias inside the value it stands for; write the value out")
+            self._problems.add(line, "an alias inside the value that it stands for; write the value out")
             target = None
         return Alias(*_span(event), target)
 

@@ -1,4 +1,7 @@
-"""Values as YAML text: on lines of their own in block style, or on one line in flow style."""
+"""A writer of YAML: whole documents and members in block style, values on one line in flow style.
+
+The text is YAML 1.2 that a reader of YAML 1.1 understands in the same way.
+"""
 
 import json
 import re
@@ -8,23 +11,29 @@ from aliciacfg.documents.values import Json
 from aliciacfg.documents.yaml_reader import is_plain_string
 from aliciacfg.documents.yaml_syntax import FORBIDDEN
 
-# Narrower than YAML: no indicators, and nothing that starts like a number or a date.
+# Strings that need no quotes; narrower than YAML: no indicators, and no first character of a number or a date.
 _SAFE = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./@+ -]*[A-Za-z0-9_./@+-])?")
-# Strings here, but booleans to programs that still read YAML 1.1.
+# Strings in YAML 1.2, but booleans in YAML 1.1.
 _YAML_1_1_BOOLEANS = frozenset({"y", "n", "yes", "no", "on", "off"})
 _DUMP_INDENT = 2
 _NO_DOT = re.compile(r"^(-?[0-9]+)e")
 
 
 def dump(value: Json) -> str:
-    """A value as YAML 1.2 in block style, which readers of YAML 1.1 take for the same."""
+    """Return a value as a YAML document in block style."""
     if isinstance(value, dict) and value:
         return "\n".join(block_lines(value, 0, _DUMP_INDENT)) + "\n"
     return f"{flow_text(value)}\n"
 
 
 def block_lines(members: Mapping[str, Json], column: int, indent: int) -> Iterator[str]:
-    """The lines of members in block style."""
+    """Yield the lines of members in block style, each without a newline.
+
+    Args:
+        members: Names and values; an empty object or an array is written in flow style.
+        column: The column of the names.
+        indent: By how much a nested mapping is indented further.
+    """
     for key, member in members.items():
         lead = f"{' ' * column}{scalar_text(key)}:"
         if isinstance(member, dict) and member:
@@ -35,25 +44,31 @@ def block_lines(members: Mapping[str, Json], column: int, indent: int) -> Iterat
 
 
 def flow_text(value: Json, style: str = "") -> str:
-    """A value on one line, in flow style; ``style`` is the quote to use for a string if it can be."""
+    """Return a value on one line, in flow style; for ``style`` see ``scalar_text``."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{scalar_text(key)}: {flow_text(member)}" for key, member in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(flow_text, value)) + "]"
     if isinstance(value, str):
         return scalar_text(value, style)
-    # Without a dot in its mantissa a number with an exponent is a string in YAML 1.1.
+    # In YAML 1.1 a number with an exponent needs a dot in its mantissa; otherwise it is a string.
     return _NO_DOT.sub(r"\1.0e", json.dumps(value))
 
 
 def scalar_text(text: str, style: str = "") -> str:
-    """A string as a scalar on one line, plain only where nobody could read it differently."""
+    """Return a string as a scalar on one line.
+
+    Args:
+        text: The string.
+        style: The quote to use, ``'`` or ``"``; empty to use quotes only where a reader could misread the string. A
+            string that cannot stand in single quotes gets double ones.
+    """
     special = text.lower() in _YAML_1_1_BOOLEANS or not is_plain_string(text)
     if style not in {"'", '"'} and _SAFE.fullmatch(text) and not special:
         return text
     printable = not FORBIDDEN.search(text) and not re.search(r"[\t\r\n]", text)
     if style == "'" and printable:
         return "'" + text.replace("'", "''") + "'"
-    # JSON escapes are YAML escapes but for surrogate pairs, so characters beyond ASCII stay as they are.
+    # YAML has the escapes of JSON except for surrogate pairs, so characters beyond ASCII are not escaped.
     quoted = json.dumps(text, ensure_ascii=False)
     return FORBIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)

@@ -265,7 +265,7 @@ def _migration_file(path: Path, label: str) -> MigrationFile:
         message = f"found {type_name(operations)}; a migration is a list of JSON Patch operations (RFC 6902)"
         raise SourceError([SourceProblem(label, 1, message)])
     problems = [
-        SourceProblem(label, document.lines.get(f"/{number}"), f"is no JSON Patch operation (RFC 6902): {problem}")
+        SourceProblem(label, document.lines.get(f"/{number}"), f"is not a JSON Patch operation (RFC 6902): {problem}")
         for number, operation in enumerate(operations)
         if (problem := operation_problem(operation))
     ]
