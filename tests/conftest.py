@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from certificates import Authority
-from support import Broker, Daemon
+from support import Broker, Daemon, serving, tracebacks
 
 END_TO_END = Path(__file__).parent / "end_to_end"
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
@@ -41,17 +41,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if skipped:
         config.hook.pytest_deselected(items=skipped)
         items[:] = [item for item in items if item not in skipped]
-
-
-def tracebacks(daemon: Daemon) -> list[str]:
-    """What none may log.
-
-    When a broker dies, aiomqtt may register a socket for writing that is closed already; asyncio logs that, and the
-    connection is made anew. In debug mode asyncio also logs every client that does not agree on TLS.
-    """
-    lines = [line for line in daemon.log.read_text().splitlines() if "Traceback" in line]
-    harmless = ("_add_writer", "Error on transport creation for incoming connection")
-    return [line for line in lines if not ('"logger":"asyncio"' in line and any(text in line for text in harmless))]
 
 
 @pytest.fixture(scope="session")
@@ -92,12 +81,13 @@ def daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A READY daemon for tests that leave nothing behind, or only at a service whose name is their own."""
-    directory = tmp_path_factory.mktemp("shared")
-    broker = Broker(directory / "broker").start()
-    made = Daemon(directory / "home", broker_port=broker.port).start()
-    yield made
-    code = made.stop()
-    broker.stop()
-    assert code == 0
-    assert not tracebacks(made), made.log.read_text()[-6000:]
+    """A READY daemon for tests that change nothing, or only a service whose name no other test uses."""
+    with serving(tmp_path_factory.mktemp("shared")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A READY daemon for the tests of one file, each of which changes services that no other one there looks at."""
+    with serving(tmp_path_factory.mktemp("module")) as made:
+        yield made

@@ -66,13 +66,13 @@ def test_the_first_token_closes_the_house(daemon: Daemon):
         "acfg_000000000000_" + "é" * 43,
     ],
 )
-def test_what_is_no_token_is_refused_and_not_read_out(daemon: Daemon, presented: str):
+def test_what_is_no_token_is_refused_and_not_read_out(shared: Daemon, presented: str):
     """Malformed, unknown, or of another form: 401, whatever the operation, in the open house too."""
     header = f"Bearer {presented}".encode().decode("latin-1")
-    refused = daemon.http("GET", "/config/tts_service", headers={"Authorization": header})
+    refused = shared.http("GET", "/config/tts_service", headers={"Authorization": header})
     assert refused.status == 401
     assert len(presented) < 9 or presented.encode() not in refused.body
-    assert daemon.http("GET", "/config/tts_service", headers={"Authorization": "Basic dXNlcjpwYXNz"}).status == 401
+    assert shared.http("GET", "/config/tts_service", headers={"Authorization": "Basic dXNlcjpwYXNz"}).status == 401
 
 
 def test_a_token_ends_when_it_is_revoked_or_its_time_is_over(daemon: Daemon):
@@ -151,12 +151,12 @@ async def test_a_service_gets_its_secrets_sealed_to_its_own_key(daemon: Daemon):
 
 
 @pytest.mark.parametrize("key", ["", "x", "AAAA", "A" * 43 + "=", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="])
-def test_what_is_no_public_key_is_refused(daemon: Daemon, key: str):
+def test_what_is_no_public_key_is_refused(shared: Daemon, key: str):
     """Too short, no base64, or a point that nobody owns."""
-    done = run(daemon, "recipient", "set", "tts_service", key)
+    done = run(shared, "recipient", "set", "tts_service", key)
     assert done.returncode == 4
     assert "public_key" in done.stderr
-    assert daemon.config("tts_service")["config"]["mqtt_config"]["password"] == "***"
+    assert shared.config("tts_service")["config"]["mqtt_config"]["password"] == "***"
 
 
 def test_secrets_leave_in_the_open_only_where_the_operator_says_so(daemon: Daemon):
@@ -359,10 +359,10 @@ def test_a_token_put_into_the_database_opens_nothing(make_daemon: Callable[..., 
     assert bearing(daemon, forged)("GET", "/configs").status == 401
 
 
-def test_the_daemons_own_key_is_nobodys_recipient(daemon: Daemon):
+def test_the_daemons_own_key_is_nobodys_recipient(shared: Daemon):
     """What was delivered once would open again as something that anybody sealed for the daemon."""
-    own = daemon.http("GET", "/keys/current").json["public_key"]
-    refused = aliciacfg(daemon, "recipient", "set", "tts_service", own)
+    own = shared.http("GET", "/keys/current").json["public_key"]
+    refused = aliciacfg(shared, "recipient", "set", "tts_service", own)
     assert (refused.returncode, "the daemon's own" in refused.stderr) == (4, True)
 
 

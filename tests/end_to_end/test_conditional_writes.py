@@ -188,18 +188,18 @@ def test_a_header_is_enough_in_a_protected_environment(shared: Daemon):
     assert prod("delete", {"If-Match": "*"}).status == 200
 
 
-def test_a_trial_run_gives_no_etag_and_a_revisions_etag_is_its_own(daemon: Daemon):
+def test_a_trial_run_gives_no_etag_and_a_revisions_etag_is_its_own(shared: Daemon):
     """What never was cannot be a condition; and a condition said twice is refused."""
-    dry = daemon.http("PATCH", "/config/stt_service?dry_run=true", {"limits": {"n": 1}})
+    dry = shared.http("PATCH", "/config/stt_service?dry_run=true", {"limits": {"n": 1}})
     assert "ETag" not in dry.headers
-    document = daemon.config("voice_router")["config"] | {"service_name": "brand_new"}
+    document = shared.config("voice_router")["config"] | {"service_name": "brand_new"}
     document["mqtt_config"]["password"] = "fresh"
-    assert daemon.http("PUT", "/config/brand_new?dry_run=true", document).status == 200
-    twice = daemon.http(
+    assert shared.http("PUT", "/config/brand_new?dry_run=true", document).status == 200
+    twice = shared.http(
         "PATCH", "/config/stt_service?expected_revision=77", {"limits": {"n": 1}}, headers={"If-Match": '"1"'}
     )
     assert twice.status == 400
-    contradicting = daemon.http(
+    contradicting = shared.http(
         "POST", "/config/stt_service/unset?dry_run=true", {"pointer": "/limits/n", "dry_run": False}
     )
     assert contradicting.status == 400

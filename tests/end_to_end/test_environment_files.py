@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from aliciacfg.documents import yaml_reader
-from support import Daemon, client, wait_until
+from support import Daemon, client, serving, wait_until
 
 
 def edit(path: Path, *replacements: tuple[str, str]) -> str:
@@ -28,10 +28,9 @@ def append(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)
 
 
-@pytest.fixture
-def home(make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon on small files of the test's own."""
-    daemon = make_daemon()
+def write_files(daemon: Daemon) -> None:
+    """Three services in place of the home's."""
+    daemon.prepare()
     for file in daemon.environments.iterdir():
         file.unlink()
     for file in (daemon.directory / "schemas").iterdir():
@@ -51,7 +50,21 @@ def home(make_daemon: Callable[..., Daemon]) -> Daemon:
         "  three: {}\n"
     )
     (daemon.environments / "dev.yaml").write_text("defaults:\n  settings:\n    level: low\n")
+
+
+@pytest.fixture
+def home(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon on these files, of the test's own."""
+    daemon = make_daemon()
+    write_files(daemon)
     return daemon.start()
+
+
+@pytest.fixture(scope="module")
+def mended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon on these files for tests that put back what they edit."""
+    with serving(tmp_path_factory.mktemp("mended"), write_files) as made:
+        yield made
 
 
 def revisions(daemon: Daemon) -> dict[str, int]:
@@ -110,23 +123,26 @@ def test_an_edit_reaches_every_key_that_nobody_overrode_at_run_time(home: Daemon
         ("dev.yaml", "services:\n  one: {version: one}\n", "/version"),
     ],
 )
-def test_a_broken_edit_is_refused_whole_and_told_whole(home: Daemon, file: str, text: str, told: str):
+def test_a_broken_edit_is_refused_whole_and_told_whole(mended: Daemon, file: str, text: str, told: str):
     """It reaches no service, names the file, and the old configuration serves on until it is mended."""
-    before = home.http("GET", "/configs?include=config").json
-    path = home.environments / file
+    before = mended.http("GET", "/configs?include=config").json
+    taken, refusals = (len(mended.logged(event)) for event in ("files_taken", "files_refused"))
+    path = mended.environments / file
     kept = path.read_text()
     path.write_text(text)
-    wait_refused(home, 1)
-    refused = " ".join(home.logged("files_refused")[0]["problems"])
-    assert told in refused
-    assert file in refused or "services/" in refused
-    assert home.http("GET", "/configs?include=config").json == before
-    health = home.http("GET", "/health").json
-    assert health["status"] == "degraded"
-    assert "validation_failed" in health["alerts"]
-    path.write_text(kept)
-    wait_taken(home, 1)
-    assert home.http("GET", "/health").json["status"] == "healthy"
+    try:
+        wait_refused(mended, refusals + 1)
+        refused = " ".join(mended.logged("files_refused")[refusals]["problems"])
+        assert told in refused
+        assert file in refused or "services/" in refused
+        assert mended.http("GET", "/configs?include=config").json == before
+        health = mended.http("GET", "/health").json
+        assert health["status"] == "degraded"
+        assert "validation_failed" in health["alerts"]
+    finally:
+        path.write_text(kept)
+        wait_taken(mended, taken + 1)
+    assert mended.http("GET", "/health").json["status"] == "healthy"
 
 
 def test_a_file_emptied_by_accident_does_not_end_every_configuration(home: Daemon):

@@ -232,12 +232,12 @@ async def test_an_atomic_batch_has_the_status_of_its_first_refusal(shared: Daemo
     assert shared.config("load_balancer") == before
 
 
-def test_numbers_beyond_all_measure_are_refused(daemon: Daemon):
-    """Revisions of twenty digits are a wrong request, not a failure of the daemon."""
-    assert daemon.http("GET", f"/config/stt_service?revision={10**20}").status == 400
-    huge = daemon.http("PATCH", "/config/stt_service", {"limits": {}}, headers={"If-Match": '"' + "9" * 5000 + '"'})
+def test_numbers_beyond_all_measure_are_refused(shared: Daemon):
+    """Revisions of twenty digits are a wrong request, not a failure of the shared."""
+    assert shared.http("GET", f"/config/stt_service?revision={10**20}").status == 400
+    huge = shared.http("PATCH", "/config/stt_service", {"limits": {}}, headers={"If-Match": '"' + "9" * 5000 + '"'})
     assert huge.status == 412
-    junk = daemon.http("PATCH", "/config/stt_service", raw=b"junk", headers={"Content-Encoding": "gzip"})
+    junk = shared.http("PATCH", "/config/stt_service", raw=b"junk", headers={"Content-Encoding": "gzip"})
     assert junk.status == 400
 
 

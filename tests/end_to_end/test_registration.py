@@ -86,15 +86,15 @@ async def test_a_registration_that_cannot_have_a_configuration_is_alerted(make_d
     assert daemon.http("GET", "/health").json["configs_managed"] == 23
 
 
-async def test_a_tombstoned_service_comes_back_with_its_next_registration(daemon: Daemon):
+async def test_a_tombstoned_service_comes_back_with_its_next_registration(shared: Daemon):
     """Its revisions go on counting."""
-    async with client(daemon.broker_port) as mqtt:
-        await mqtt.subscribe("alicia/config/update/guest")
-        await mqtt.publish("alicia/system/discovery/register", announcement("guest", 1))
+    async with client(shared.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/update/returning_guest")
+        await mqtt.publish("alicia/system/discovery/register", announcement("returning_guest", 1))
         assert (await mqtt.next()).json["revision"] == 1
-        daemon.http("DELETE", "/config/guest")
+        shared.http("DELETE", "/config/returning_guest")
         assert (await mqtt.next()).payload == b""
-        await mqtt.publish("alicia/system/discovery/register", announcement("guest", 1))
+        await mqtt.publish("alicia/system/discovery/register", announcement("returning_guest", 1))
         assert (await mqtt.next()).json["revision"] == 3
 
 
@@ -128,10 +128,10 @@ def test_a_service_that_registered_before_it_was_defined_can_leave_the_files_aga
     assert daemon.http("GET", "/config/late").status == 404
 
 
-async def test_a_registration_brings_neither_key_nor_schema_nor_settings(daemon: Daemon):
+async def test_a_registration_brings_neither_key_nor_schema_nor_settings(shared: Daemon):
     """Whatever else it says, in whatever envelope: no secret is sealed to its key, no mark taken away, nothing set."""
-    before = daemon.config("tts_service")
-    schema = daemon.http("GET", "/config/schema/tts_service").json
+    before = shared.config("tts_service")
+    schema = shared.http("GET", "/config/schema/tts_service").json
     key = PrivateKey.generate()
     message: dict[str, Any] = {
         "service_name": "tts_service",
@@ -143,7 +143,7 @@ async def test_a_registration_brings_neither_key_nor_schema_nor_settings(daemon:
         "settings": {"x": 1},
     }
     topic = "alicia/config/update/tts_service"
-    async with client(daemon.broker_port) as mqtt:
+    async with client(shared.broker_port) as mqtt:
         held = (await mqtt.retained(topic))[topic]
         await mqtt.subscribe(topic)
         assert (await mqtt.next()).payload == held.payload
@@ -151,21 +151,22 @@ async def test_a_registration_brings_neither_key_nor_schema_nor_settings(daemon:
             await mqtt.publish("alicia/system/discovery/register", message)
             assert (await mqtt.next()).payload == held.payload
             message = {"message_id": "m", "source": "tts_service", "payload": message}
-    assert daemon.config("tts_service") == before
-    assert daemon.http("GET", "/config/schema/tts_service").json == schema
+    assert shared.config("tts_service") == before
+    assert shared.http("GET", "/config/schema/tts_service").json == schema
 
 
-async def test_a_registration_of_a_name_that_means_something_else_makes_nothing(daemon: Daemon):
+async def test_a_registration_of_a_name_that_means_something_else_makes_nothing(shared: Daemon):
     """Of a path, a filter or a reserved word; one that is a name, sent after them, is all that comes of them."""
-    before = {item["service"] for item in daemon.http("GET", "/configs?limit=1000").json["configs"]}
-    async with client(daemon.broker_port) as mqtt:
+    before = {item["service"] for item in shared.http("GET", "/configs?limit=1000").json["configs"]}
+    async with client(shared.broker_port) as mqtt:
         await mqtt.subscribe("alicia/config/update/+")
-        for name in ("../tts_service", "tts_service/+", "get", "#", "a" * 65, "", "reply", "newone"):
+        for name in ("../tts_service", "tts_service/+", "get", "#", "a" * 65, "", "reply", "registered_one"):
             await mqtt.publish("alicia/system/discovery/register", {"service_name": name})
-        await mqtt.until("alicia/config/update/newone")
-    assert {item["service"] for item in daemon.http("GET", "/configs?limit=1000").json["configs"]} == before | {
-        "newone"
+        await mqtt.until("alicia/config/update/registered_one")
+    assert {item["service"] for item in shared.http("GET", "/configs?limit=1000").json["configs"]} == before | {
+        "registered_one"
     }
+    shared.http("DELETE", "/config/registered_one")
 
 
 async def heard_of(mqtt: Client, *services: str) -> None:

@@ -44,33 +44,33 @@ async def test_22_retained_updates_at_start_and_after_a_set_the_one_changed(daem
         assert await mqtt.silence(0.3) == []
 
 
-async def test_a_write_that_changes_nothing_announces_nothing(daemon: Daemon):
+async def test_a_write_that_changes_nothing_announces_nothing(shared: Daemon):
     """The same document again is unchanged: no revision, no message."""
-    async with client(daemon.broker_port) as mqtt:
+    async with client(shared.broker_port) as mqtt:
         await mqtt.retained(UPDATES)
-        document = daemon.config("tts_service")["config"]
+        before = shared.config("tts_service")
         await mqtt.subscribe("alicia/config/update/tts_service")
         assert (await mqtt.next()).retained
-        answer = daemon.http("PUT", "/config/tts_service", document).json
+        answer = shared.http("PUT", "/config/tts_service", before["config"]).json
         assert answer["unchanged"] is True
-        assert answer["revision"] == 1
+        assert answer["revision"] == before["revision"]
         assert answer["changed"] == []
         assert await mqtt.silence(0.3) == []
 
 
-async def test_a_deleted_services_retained_message_is_cleared(daemon: Daemon):
+async def test_a_deleted_services_retained_message_is_cleared(shared: Daemon):
     """A service that no file defines goes from the broker too, and comes back with a higher revision."""
-    document = daemon.config("voice_router")["config"]
-    document["service_name"] = "guest"
+    document = shared.config("voice_router")["config"]
+    document["service_name"] = "retained_guest"
     document["mqtt_config"]["password"] = "guest-password"
-    async with client(daemon.broker_port) as mqtt:
-        assert daemon.http("PUT", "/config/guest", document).json["revision"] == 1
-        await mqtt.subscribe("alicia/config/update/guest")
-        assert (await mqtt.until("alicia/config/update/guest")).json["revision"] == 1
-        assert daemon.http("DELETE", "/config/guest").json["remains"] is False
-        assert (await mqtt.until("alicia/config/update/guest")).payload == b""
-        assert daemon.http("PUT", "/config/guest", document).json["revision"] == 3
-        assert (await mqtt.until("alicia/config/update/guest")).json["revision"] == 3
+    async with client(shared.broker_port) as mqtt:
+        assert shared.http("PUT", "/config/retained_guest", document).json["revision"] == 1
+        await mqtt.subscribe("alicia/config/update/retained_guest")
+        assert (await mqtt.until("alicia/config/update/retained_guest")).json["revision"] == 1
+        assert shared.http("DELETE", "/config/retained_guest").json["remains"] is False
+        assert (await mqtt.until("alicia/config/update/retained_guest")).payload == b""
+        assert shared.http("PUT", "/config/retained_guest", document).json["revision"] == 3
+        assert (await mqtt.until("alicia/config/update/retained_guest")).json["revision"] == 3
 
 
 async def test_a_tampered_message_is_told_and_put_right_within_a_second(daemon: Daemon):
@@ -145,9 +145,9 @@ async def test_what_somebody_wrote_while_the_daemon_was_away_is_put_right_at_its
         assert found["alicia/config/update/tts_service"].json["service"] == "tts_service"
 
 
-async def test_environment_and_key_are_retained(daemon: Daemon):
+async def test_environment_and_key_are_retained(shared: Daemon):
     """Whoever comes finds the active environment and the key to seal with."""
-    async with client(daemon.broker_port) as mqtt:
+    async with client(shared.broker_port) as mqtt:
         found = await mqtt.retained("alicia/config/+")
         assert found["alicia/config/environment"].json["environment"] == "dev"
         key = found["alicia/config/key"].json

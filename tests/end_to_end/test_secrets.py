@@ -14,6 +14,12 @@ from callers import bearing, token
 from support import ROOT, Daemon, aliciacfg, client, files_under
 
 
+@pytest.fixture
+def daemon(module_daemon: Daemon) -> Daemon:
+    """One daemon for these tests: each changes services that no other one looks at."""
+    return module_daemon
+
+
 async def test_get_edit_one_key_set_changes_nothing_but_that_key(daemon: Daemon):
     """The printed document goes back with its *** left alone: the password is kept, one key has changed."""
     daemon.http("PATCH", "/config/grok_integration", {"settings": {"grok_api_key": "a-real-key"}})
@@ -173,12 +179,13 @@ def test_validate_is_no_oracle_on_a_box(shared: Daemon, place: str):
 )
 def test_a_sealed_value_that_does_not_open_is_refused(daemon: Daemon, value: str):
     """A box of another key, or no box at all, is no configuration; another prefix is an ordinary string."""
-    answer = daemon.http("PATCH", "/config/tts_service", {"settings": {"x": value}})
+    answer = daemon.http("PATCH", "/config/stt_service", {"settings": {"x": value}})
     assert answer.status == (422 if value.startswith("sealed:v1:") else 200)
 
 
-async def test_a_lost_key_degrades_only_what_it_sealed(daemon: Daemon):
+async def test_a_lost_key_degrades_only_what_it_sealed(make_daemon: Callable[..., Daemon]):
     """With a new key file the daemon starts, serves everything, and says which changes it cannot open."""
+    daemon = await asyncio.to_thread(make_daemon().start)
     daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": "sealed-with-old-key"}})
     daemon.http("PATCH", "/config/voice_router", {"settings": {"max_sessions": 3}})
     before = daemon.config("ai_service")
@@ -199,8 +206,9 @@ async def test_a_lost_key_degrades_only_what_it_sealed(daemon: Daemon):
     assert daemon.http("GET", "/health").json["alerts"] == {}
 
 
-async def test_a_key_file_that_others_can_read_is_refused(daemon: Daemon):
+async def test_a_key_file_that_others_can_read_is_refused(make_daemon: Callable[..., Daemon]):
     """The start fails with the command that mends it."""
+    daemon = await asyncio.to_thread(make_daemon().start)
     await asyncio.to_thread(daemon.stop)
     (daemon.data / "keys.json").chmod(0o644)
     daemon.spawn()

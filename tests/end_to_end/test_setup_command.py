@@ -10,30 +10,40 @@ import subprocess
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiomqtt
 import pytest
 from ruamel.yaml import YAML
 
-from aliciacfg.errors import SettingsError
-from aliciacfg.mqtt.address import broker_address
-from aliciacfg.settings import resolve
 from support import SECONDS, SERVICES, Broker, Client, Daemon, aliciacfg, client, free_port, typing
 
 ACCESS = "access"
+# Enough of the home for most tests: a set-up takes time for each service.
+FEW = ["ai_service", "config_service", "grok_integration", "multi_language", "tts_service", "voice_router"]
 
 
-@pytest.fixture
-def home(make_daemon: Callable[..., Daemon]) -> Daemon:
+def unlocked(make_daemon: Callable[..., Daemon]) -> Daemon:
     """A daemon of a broker that will want passwords; neither was started yet."""
     return make_daemon(environ={"MQTT_PASSWORD_FILE": "data/mqtt.password"}, broker_port=free_port())
 
 
 @pytest.fixture
+def home(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """The same with few services."""
+    return unlocked(make_daemon).keep_services(*FEW)
+
+
+@pytest.fixture
 def locked(home: Daemon) -> Iterator[Broker]:
     """The broker of ``home``, after its first set-up."""
+    with lock(home) as broker:
+        yield broker
+
+
+@contextlib.contextmanager
+def lock(home: Daemon) -> Iterator[Broker]:
+    """Set up the broker of a daemon, and start it."""
     done = setup(home)
     assert done.returncode == 0, done.stderr
     files = home.directory / ACCESS
@@ -75,8 +85,14 @@ async def lets_in(broker: Broker, user: str | None, secret: str | None) -> bool:
     return False
 
 
-async def test_the_first_start_lets_in_the_services_and_nobody_else(home: Daemon, locked: Broker):
+async def test_the_first_start_lets_in_the_services_and_nobody_else(make_daemon: Callable[..., Daemon]):
     """The daemon delivers everything without an alert; each service has a password of its own, none is shared."""
+    home = unlocked(make_daemon)
+    with lock(home) as locked:
+        await check_first_start(home, locked)
+
+
+async def check_first_start(home: Daemon, locked: Broker) -> None:
     await asyncio.to_thread(home.start)
     health = home.http("GET", "/health").json
     assert (health["mqtt_connected"], health["outbox_pending"], health["alerts"]) == (True, 0, {})
@@ -104,7 +120,7 @@ def test_what_is_made_is_its_owners_alone(home: Daemon, locked: Broker):
     home.start()
     shown = done.stdout + done.stderr + home.log.read_text() + (files / "passwords").read_text()
     stored = b"".join(path.read_bytes() for path in home.data.iterdir() if path.name.startswith("aliciacfg.db"))
-    for service in SERVICES:
+    for service in FEW:
         assert password(home, service) not in shown
         assert password(home, service).encode() not in stored
     assert locked.process is not None
@@ -121,7 +137,7 @@ def test_doing_it_again_changes_nobodys_password(home: Daemon, locked: Broker):
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         told = json.loads(done.stdout)
-        assert (told["environment"], told["users"], told["shared"]) == ("dev", SERVICES, [])
+        assert (told["environment"], told["users"], told["shared"]) == ("dev", FEW, [])
     locked.reload()
     home.stop()
     home.start()
@@ -170,7 +186,7 @@ async def test_a_person_types_the_password_unseen(home: Daemon, locked: Broker):
         typing, home, "setup", ACCESS, "--user", "operator", keys="typed unseen\ntyped unseen\n"
     )
     assert "typed unseen" not in seen
-    assert f"{ACCESS} holds the access list and the passwords of {len(SERVICES) + 1} users in dev" in seen
+    assert f"{ACCESS} holds the access list and the passwords of {len(FEW) + 1} users in dev" in seen
     locked.reload()
     end = time.monotonic() + SECONDS
     while not await lets_in(locked, "operator", "typed unseen"):
@@ -278,7 +294,7 @@ def test_at_the_first_start_there_is_nothing_to_keep(home: Daemon):
 
 def test_a_service_that_registered_by_itself_is_not_let_in(make_daemon: Callable[..., Daemon]):
     """Nor one that a writer made up: whoever is no service of the files has no account by being a configuration."""
-    home = make_daemon(environ={"MQTT_PASSWORD_FILE": "data/mqtt.password"}).prepare()
+    home = make_daemon(environ={"MQTT_PASSWORD_FILE": "data/mqtt.password"}).keep_services(*FEW)
     (home.directory / "data").mkdir()
     (home.directory / "data" / "mqtt.password").write_text("of the daemon\n")
     home.start()
@@ -287,7 +303,7 @@ def test_a_service_that_registered_by_itself_is_not_let_in(make_daemon: Callable
     assert home.http("PUT", "/config/guest", document).status == 201
     done = setup(home)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["users"] == SERVICES
+    assert json.loads(done.stdout)["users"] == FEW
     assert "guest" not in (home.directory / ACCESS / "passwords").read_text()
     base = home.environments / "base.yaml"
     base.write_text(f"{base.read_text()}\n  guest: {{}}\n")
@@ -305,7 +321,7 @@ def test_a_service_with_the_default_for_all_is_not_let_in(home: Daemon):
 
 def test_a_password_given_at_run_time_stays_the_services_own(make_daemon: Callable[..., Daemon]):
     """No other is made for it, which nobody could log in with."""
-    home = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"}).start()
+    home = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"}).keep_services(*FEW).start()
     assert home.http("PATCH", "/config/voice_router", {"mqtt_config": {"password": "its own"}}).status == 200
     done = setup(home)
     assert done.returncode == 0, done.stderr
@@ -349,32 +365,8 @@ def test_users_with_one_password_are_named(home: Daemon):
     home.environ["MQTT_PASSWORD"] = "of the daemon"
     done = setup(home)
     assert done.returncode == 0
-    assert (
-        f"advanced_voice, ai_service, configuration_manager and {len(SERVICES) - 4} more: one password" in done.stderr
-    )
-    assert len(json.loads(done.stdout)["shared"][0]) == len(SERVICES) - 1
-
-
-@pytest.mark.parametrize(
-    ("content", "password"),
-    [
-        (b"first", "first"), (b"first\n", "first"), (b"first\r\nsecond\n", "first"), (b" a b \n", " a b "),
-        ("ä€".encode(), "ä€"), (b"", None), (b"\n", None), (b"\r\nx", None), (b"\xff\n", None),
-    ],
-)  # fmt: skip
-def test_the_daemons_password_is_the_first_line_of_its_file(tmp_path: Path, content: bytes, password: str | None):
-    """As written, blanks too; without one there is no start. MQTT_PASSWORD beats it."""
-    file = tmp_path / "mqtt.password"
-    file.write_bytes(content)
-    environ = {"MQTT_PASSWORD_FILE": str(file)}
-    settings = resolve({}, environ=environ, dotenv_values={}).settings
-    if password is None:
-        with pytest.raises(SettingsError, match="MQTT_PASSWORD_FILE"):
-            broker_address(settings)
-    else:
-        assert broker_address(settings).password == password
-    settings = resolve({}, environ=environ | {"MQTT_PASSWORD": "x"}, dotenv_values={}).settings
-    assert broker_address(settings).password == "x"
+    assert "ai_service, grok_integration, multi_language and 2 more: one password" in done.stderr
+    assert len(json.loads(done.stdout)["shared"][0]) == len(FEW) - 1
 
 
 def test_a_missing_password_file_says_how_to_make_it(home: Daemon):

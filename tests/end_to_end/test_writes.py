@@ -29,6 +29,12 @@ WANTED = st.dictionaries(NAMES, VALUES, max_size=4)
 SENSITIVE = re.compile(r"password|secret|key|token", re.IGNORECASE)
 
 
+@pytest.fixture
+def daemon(module_daemon: Daemon) -> Daemon:
+    """One daemon for these tests: each changes services that no other one looks at."""
+    return module_daemon
+
+
 def patch(daemon: Daemon, service: str, body: object, query: str = "") -> dict[str, Any]:
     answer = daemon.http("PATCH", f"/config/{service}{query}", body)
     assert answer.status == 200, answer.body
