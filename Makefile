@@ -1,18 +1,26 @@
 # Two commands for a fresh machine: `make run` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench soak docs lock clean programs
+.PHONY: help run test test-unit lint format bench soak docs lock clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests wait for brokers and daemons as much as they compute, so more processes than two cores pay off.
+PYTEST = PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+
+# Hundreds of short processes: each would compile the program anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## Show the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/installed-run  ## Install what is needed and start everything on this machine
 	@$(BIN)/aliciacfg serve --dev
 
-test: $(VENV)/installed-javascript programs  ## Install what the tests need and run them
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+test: $(VENV)/installed-javascript programs  ## Install what the tests need and run all of them
+	$(PYTEST)
+
+test-unit: $(VENV)/installed-dev  ## Run the tests that need neither a broker nor a daemon
+	$(PYTEST) --ignore tests/end_to_end
 
 lint: $(VENV)/installed-dev  ## Check style and types
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -68,14 +69,22 @@ DISTRIBUTIONS = {"paho": "paho-mqtt", "nacl": "pynacl", "dotenv": "python-dotenv
 @dataclass(frozen=True)
 class Module:
     name: str
-    tree: ast.Module
+    path: Path
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(), str(self.path))
 
     @property
     def package(self) -> str:
         return self.name.split(".")[0]
 
-    def imported(self) -> Iterator[str]:
+    @cached_property
+    def imported(self) -> frozenset[str]:
         """Dotted names of everything imported anywhere in the module, names of the package's modules in full."""
+        return frozenset(self._imports())
+
+    def _imports(self) -> Iterator[str]:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
@@ -88,12 +97,12 @@ class Module:
 
     def siblings(self) -> set[str]:
         """The modules of the package that it imports."""
-        names = {name.removeprefix("aliciacfg.") for name in self.imported() if name.startswith("aliciacfg.")}
+        names = {name.removeprefix("aliciacfg.") for name in self.imported if name.startswith("aliciacfg.")}
         return names - {self.name}
 
     def libraries(self) -> set[str]:
         """The top-level names of everything else that it imports."""
-        return {name.split(".")[0] for name in self.imported()} - {"aliciacfg"}
+        return {name.split(".")[0] for name in self.imported} - {"aliciacfg"}
 
     def literals(self) -> Iterator[str]:
         """Every string that is not a docstring."""
@@ -121,7 +130,7 @@ def dotted(path: Path) -> str:
 
 
 PATHS = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-MODULES = {name: Module(name, ast.parse(path.read_text(), str(path))) for name, path in PATHS.items()}
+MODULES = {name: Module(name, path) for name, path in PATHS.items()}
 
 
 def test_every_package_has_its_row():

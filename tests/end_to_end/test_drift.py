@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import verify_file
 from aliciacfg.storage.verifier import Findings
-from support import Broker, Client, Daemon, client, wait_until
+from support import Broker, Client, Daemon, aliciacfg, client, wait_until
 
 UPDATE = "alicia/config/update/"
 ALERT = "alicia/config/alert/drift"
@@ -294,3 +295,22 @@ async def lists(daemon: Daemon, names: list[str]) -> None:
         return [item["instance"] for item in items] == names
 
     await asyncio.to_thread(wait_until, listed, why=f"{names} are listed")
+
+
+def tamper(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def test_a_running_daemon_survives_a_misshapen_row_and_tells_it(daemon: Daemon):
+    """It is drift at the next start's check; requests for the row are refused, everything else goes on."""
+    aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 1}}')
+    aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 2}}')
+    daemon.stop()
+    tamper(daemon.data / "aliciacfg.db", "UPDATE revisions SET cause = 'magic' WHERE revision = 2")
+    daemon.start()
+    (item,) = wait_until(lambda: daemon.http("GET", "/drift").json["drift"], why="the row is found")
+    assert (item["kind"], item["subject"]) == ("row", "dev/voice_router/2")
+    assert daemon.http("GET", "/config/voice_router/history").status == 503
+    assert daemon.config("voice_router")["config"]["limits"]["x"] == 2

@@ -9,7 +9,6 @@ from unittest.mock import MagicMock
 import jsonschema_rs
 import openapi_spec_validator
 import pytest
-import schemathesis
 
 import recording
 from aliciacfg.http import openapi
@@ -50,11 +49,10 @@ def test_the_files_are_what_the_table_says():
 
 
 def test_openapi_is_valid():
-    """By the OpenAPI 3.1 validator, and schemathesis finds every operation in it."""
+    """By the OpenAPI 3.1 validator, with every operation of the table."""
     openapi_spec_validator.validate(OPENAPI)
-    operations = schemathesis.openapi.from_dict(OPENAPI)
     for row in OPERATIONS:
-        assert operations[openapi.path_of(row)][row.method] is not None
+        assert row.method.lower() in OPENAPI["paths"][openapi.path_of(row)]
 
 
 def test_asyncapi_is_valid():

@@ -23,7 +23,6 @@ from aliciacfg.storage.sqlite.maintenance import verify_file
 from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.verifier import Findings
-from support import Daemon, aliciacfg, wait_until
 
 ROWS = 3
 
@@ -188,16 +187,3 @@ async def test_a_start_on_a_misshapen_row_says_what_to_do(database: Path, keyrin
             await store.record("dev", "one", 3)
         with pytest.raises(Unavailable):
             await store.history("dev", "one", before=None, limit=9)
-
-
-def test_a_running_daemon_survives_a_misshapen_row_and_tells_it(daemon: Daemon):
-    """It is drift at the next start's check; requests for the row are refused, everything else goes on."""
-    aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 1}}')
-    aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 2}}')
-    daemon.stop()
-    tamper(daemon.data / "aliciacfg.db", "UPDATE revisions SET cause = 'magic' WHERE revision = 2")
-    daemon.start()
-    (item,) = wait_until(lambda: daemon.http("GET", "/drift").json["drift"], why="the row is found")
-    assert (item["kind"], item["subject"]) == ("row", "dev/voice_router/2")
-    assert daemon.http("GET", "/config/voice_router/history").status == 503
-    assert daemon.config("voice_router")["config"]["limits"]["x"] == 2

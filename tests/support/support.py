@@ -117,6 +117,8 @@ class Daemon:
     broker_port: int
     environ: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
+    # Whether it runs in asyncio's debug mode if the tests do: requests take three times as long.
+    asyncio_debug: bool = True
     # Put before its command, to run it elsewhere.
     before: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
@@ -192,8 +194,9 @@ class Daemon:
         return self
 
     def _debugged(self) -> dict[str, str]:
-        debug = {"PYTHONASYNCIODEBUG": os.environ.get("PYTHONASYNCIODEBUG", "")}
-        return {key: value for key, value in {**self.environment(), **debug}.items() if value}
+        debug = os.environ.get("PYTHONASYNCIODEBUG", "") if self.asyncio_debug else ""
+        given = {**self.environment(), "PYTHONASYNCIODEBUG": debug}
+        return {key: value for key, value in given.items() if value}
 
     def start(self) -> "Daemon":
         """Start and wait for READY."""
