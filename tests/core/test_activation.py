@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import InvalidRequest, NotFound, Unavailable, ValidationFailed
-from inprocess import WHOLE, Core, Home
+from builders import environment_file, valid_config
+from inprocess import Core, Home
 
 RESTART = {
     "properties": {"settings": {"properties": {"size": {"type": "integer", "maximum": 9, "x-restart-required": True}}}}
@@ -21,7 +22,7 @@ def home(tmp_path: Path) -> Home:
     return Home(
         tmp_path,
         {
-            "environments/base.yaml": {"defaults": WHOLE, "services": {"one": {}, "two": {}}},
+            "environments/base.yaml": environment_file({"one": {}, "two": {}}),
             "environments/dev.yaml": {"services": {"one": {"settings": {"size": 1}}, "old": {}}},
             "environments/prod.yaml": {"services": {"one": {"settings": {"size": 2}}, "new": {}}},
             "schemas/one.yaml": RESTART,
@@ -128,7 +129,7 @@ async def test_an_environment_without_a_service_cannot_be_activated(tmp_path: Pa
     """It would clear the whole bus."""
     home = Home(
         tmp_path,
-        {"environments/dev.yaml": {"defaults": WHOLE, "services": {"one": {}}}, "environments/prod.yaml": {}},
+        {"environments/dev.yaml": environment_file({"one": {}}), "environments/prod.yaml": {}},
     )
     async with home.core() as core:
         with pytest.raises(ValidationFailed, match="no configuration"):
@@ -191,7 +192,7 @@ async def test_writes_that_race_with_activations_end_up_announced_for_the_enviro
             with contextlib.suppress(NotFound):
                 await core.ask("patch", ["one", "two"][number % 2], patch={"limits": {"n": number}}, **where)
             if number % 7 == 0:
-                document = {**WHOLE, "mqtt_config": {**WHOLE["mqtt_config"], "username": "x"}}
+                document = valid_config(mqtt_config={"username": "x"})
                 await core.ask("set", f"guest{number % 3}", config=document, **where)
             if number % 11 == 0:
                 with contextlib.suppress(NotFound):

@@ -16,6 +16,7 @@ from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, seal_for
 from aliciacfg.sealing.sealed_documents import redact, seal_document
 from aliciacfg.sources.layers import Environment, EnvironmentFile, Sources
+from builders import valid_config
 
 SECRET = "planted-secret-c07e"
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev"}
@@ -31,11 +32,9 @@ SCHEMA: dict[str, Any] = {
         }
     }
 }
-BASE: dict[str, Any] = {
-    "mqtt_config": {"host": "h", "port": 1883, "password": "from-base"},
-    "api_config": {"host": "h", "port": 8000},
-}
-VALID: dict[str, Any] = {**BASE, "mqtt_config": {**BASE["mqtt_config"], "username": "bell", "password": SECRET}}
+# The username is made of the service's name.
+BASE = valid_config(mqtt_config={"username": None})
+VALID = valid_config(mqtt_config={"username": "bell", "password": SECRET})
 
 
 def made_keyring(digest_key: bytes = b"d" * 32, private: bytes = b"p" * 32) -> Keyring:
@@ -375,7 +374,7 @@ def test_of_a_damaged_configuration_what_still_opens_can_be_kept():
     """The files' own secrets, and those of the overlay that open; a box that does not is no secret to keep."""
     overlay: dict[str, Any] = {"settings": {"pin": "sealed:v1:lost", "token": "known"}}
     current = composer().known("dev", "bell", None, overlay)
-    assert find(current, "/mqtt_config/password") == "from-base"
+    assert find(current, "/mqtt_config/password") == "from-the-files"
     assert find(current, "/settings/token") == "known"
     assert "sealed:v1:" not in json.dumps(current)
 
@@ -477,7 +476,7 @@ def test_a_configuration_is_composed_of_the_files_and_an_overlay():
     assert alone == made.effective("dev", "bell", made.base("dev", "bell"))
     changed = made.compose("dev", "bell", {"settings": {"pin": SECRET, "note": None}})
     assert find(changed.document, "/settings") == {"ratio": 1, "count": 5, "pin": SECRET}
-    assert changed.secrets == {"/mqtt_config/password": "from-base", "/settings/pin": SECRET}
+    assert changed.secrets == {"/mqtt_config/password": "from-the-files", "/settings/pin": SECRET}
 
 
 def test_a_value_that_was_a_secret_stays_one_while_it_is_the_same():

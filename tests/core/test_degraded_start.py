@@ -9,7 +9,8 @@ import pytest
 
 from aliciacfg.access.caller import Caller
 from aliciacfg.errors import Unauthorized, ValidationFailed
-from inprocess import WHOLE, Core, Home
+from builders import environment_file
+from inprocess import Core, Home
 
 ANONYMOUS = Caller(None, "http", address="127.0.0.1")
 RULES = {"admins": ["operator"]}
@@ -20,7 +21,7 @@ DEV = "environments/dev.yaml"
 @pytest.fixture
 async def home(tmp_path: Path) -> Home:
     """A home that ran once, without access rules."""
-    made = Home(tmp_path, {"environments/base.yaml": {"defaults": WHOLE}, DEV: {"services": {"bell": {}}}})
+    made = Home(tmp_path, {"environments/base.yaml": environment_file(), DEV: {"services": {"bell": {}}}})
     async with made.core():
         pass
     return made

@@ -7,7 +7,8 @@ import pytest
 
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.sealing.boxes import is_sealed
-from inprocess import WHOLE, Core, Home
+from builders import environment_file
+from inprocess import Core, Home
 
 FILE = "schemas/one.yaml"
 STEP = "schemas/one/migrations/1-to-2.yaml"
@@ -37,7 +38,7 @@ def home(tmp_path: Path) -> Home:
     return Home(
         tmp_path,
         {
-            "environments/base.yaml": {"defaults": WHOLE, "services": {"one": {}, "two": {}, "three": {}}},
+            "environments/base.yaml": environment_file({"one": {}, "two": {}, "three": {}}),
             "environments/dev.yaml": {},
             "environments/prod.yaml": {},
             **{f"schemas/{name}.yaml": OLD for name in ("one", "two", "three")},
@@ -275,7 +276,7 @@ async def test_a_major_version_without_changes_at_run_time_is_taken_at_once(home
 @pytest.mark.parametrize("overlay", [True, False])
 async def test_files_written_for_the_new_schema_come_with_it(home: Home, *, overlay: bool):
     """A key renamed in base.yaml too: without run-time changes at once, with them together with the migration."""
-    base = {"defaults": WHOLE, "services": {"one": {"settings": {"timeout": 8}}, "two": {}}}
+    base = environment_file({"one": {"settings": {"timeout": 8}}, "two": {}})
     home.write("environments/base.yaml", base)
     async with home.core() as core:
         if overlay:

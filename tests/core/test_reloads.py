@@ -1,29 +1,23 @@
 """Reloads of the files of environments and schemas, and trials of one."""
 
 from pathlib import Path
-from typing import Any
 
 import jsonpatch
 import pytest
 
 from aliciacfg.errors import ValidationFailed
+from builders import environment_file
 from inprocess import core
-
-NEW: dict[str, Any] = {
-    "mqtt_config": {"host": "h", "port": 1883, "username": "u", "password": "planted-secret-5510"},
-    "api_config": {"host": "h", "port": 8000},
-    "settings": {"volume": 1, "mood": "calm", "list": [1, "a"]},
-}
 
 
 async def test_the_difference_of_a_reload_is_what_the_reload_makes(tmp_path: Path):
     """Files that were edited and not taken over yet: the trial says by service what the reload then does."""
     services = {"bell": {"settings": {"a": 1, "token": "t"}}, "lamp": {"settings": {"a": 1}}}
-    files = {"environments/base.yaml": {"defaults": NEW, "services": services}, "environments/dev.yaml": ""}
+    files = {"environments/base.yaml": environment_file(services), "environments/dev.yaml": ""}
     async with core(tmp_path, files) as made:
         old = {name: await made.config(name) for name in services}
         services["bell"]["settings"] = {"b": [1], "token": "u"}
-        made.write("environments/base.yaml", {"defaults": NEW, "services": services})
+        made.write("environments/base.yaml", environment_file(services))
         trial = await made.ask("reload", dry_run=True)
         assert {name: await made.config(name) for name in services} == old
         assert (trial["changed"], trial["dry_run"], list(trial["difference"])) == (["bell"], True, ["bell"])
@@ -36,7 +30,7 @@ async def test_the_difference_of_a_reload_is_what_the_reload_makes(tmp_path: Pat
 
 async def test_a_trial_of_files_that_are_refused_is_refused_and_changes_nothing(tmp_path: Path):
     """The problems are told; the daemon does not become degraded by looking."""
-    files = {"environments/base.yaml": {"defaults": NEW, "services": {"bell": {}}}, "environments/dev.yaml": ""}
+    files = {"environments/base.yaml": environment_file({"bell": {}}), "environments/dev.yaml": ""}
     async with core(tmp_path, files) as made:
         made.write("environments/dev.yaml", {"services": {"bell": {"limits": {"x": "many"}}}})
         with pytest.raises(ValidationFailed) as refused:

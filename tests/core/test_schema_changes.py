@@ -11,7 +11,8 @@ import pytest
 
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.sources.layers import Sources
-from inprocess import WHOLE, Core, Home
+from builders import environment_file, valid_config
+from inprocess import Core, Home
 
 if TYPE_CHECKING:
     from aliciacfg.sources.source_files import SourceFiles
@@ -41,7 +42,7 @@ def home(tmp_path: Path) -> Home:
     return Home(
         tmp_path,
         {
-            "environments/base.yaml": {"defaults": WHOLE, "services": {"one": {}, "two": {}, "three": {}}},
+            "environments/base.yaml": environment_file({"one": {}, "two": {}, "three": {}}),
             "environments/dev.yaml": {},
             "environments/prod.yaml": {},
             FILE: OLD,
@@ -89,7 +90,7 @@ async def test_a_schema_that_breaks_what_is_stored_is_refused_whole(home: Home, 
         home.write(FILE, schema(timeout={"type": "integer", "minimum": 10}, mode={"enum": ["slow"], "type": "string"}))
         home.write(
             "environments/base.yaml",
-            {"defaults": {**WHOLE, "extra": 1}, "services": {"one": {}, "two": {}, "three": {}}},
+            environment_file({"one": {}, "two": {}, "three": {}}, extra=1),
         )
         told = await refused(core)
         assert told == "\n".join(problem.message for problem in core.problems("validation_failed"))
@@ -175,7 +176,8 @@ async def test_a_removed_schema_file_is_taken_where_the_base_contract_is_met(hom
         await change(core, whatever="passes now")
         home.write("schemas/two.yaml", {"properties": {"api_config": {"properties": {"port": {"default": 9}}}}})
         home.write(
-            "environments/base.yaml", {"defaults": {**WHOLE, "api_config": {"host": "h"}}, "services": {"two": {}}}
+            "environments/base.yaml",
+            {"defaults": {**valid_config(), "api_config": {"host": "h"}}, "services": {"two": {}}},
         )
         home.write("environments/dev.yaml", {"services": {"one": {"api_config": {"port": 1}}}})
         home.write("environments/prod.yaml", {"services": {"one": {"api_config": {"port": 1}}}})
@@ -230,8 +232,8 @@ async def test_an_unusable_inactive_environment_keeps_no_schema_from_serving(hom
 
 async def test_an_edit_of_schema_and_files_in_one_go_is_judged_as_one(home: Home):
     """A key renamed in both is no break; either edit alone is refused, in whatever order they are saved."""
-    base = {"defaults": WHOLE, "services": {"one": {"settings": {"timeout": 5}}}}
-    renamed = {"defaults": WHOLE, "services": {"one": {"settings": {"timeout_seconds": 5}}}}
+    base = environment_file({"one": {"settings": {"timeout": 5}}})
+    renamed = environment_file({"one": {"settings": {"timeout_seconds": 5}}})
     home.write("environments/base.yaml", base)
     new = schema("2.0.0", timeout_seconds={"type": "integer"})
     async with home.core() as core:

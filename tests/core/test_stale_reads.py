@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import NotFound
-from inprocess import WHOLE, Core, Home, listening
+from builders import environment_file, valid_config
+from inprocess import Core, Home, listening
 
 FILES = {
-    "environments/base.yaml": {"defaults": WHOLE},
+    "environments/base.yaml": environment_file(),
     "environments/dev.yaml": {"services": {"bell": {"settings": {"pin": "1234"}}}},
 }
 
@@ -62,7 +63,7 @@ async def home(tmp_path: Path) -> Home:
     """A home in which ``siren`` was made at run time, and whose daemon ended since."""
     made = Home(tmp_path, FILES)
     async with made.core() as core:
-        await core.ask("set", "siren", config={**WHOLE, "settings": {"pin": "1234"}})
+        await core.ask("set", "siren", config=valid_config(settings={"pin": "1234"}))
     return made
 
 

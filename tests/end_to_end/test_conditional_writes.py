@@ -4,14 +4,11 @@ from typing import Any
 
 import pytest
 
+from builders import valid_config
 from support import Daemon, HttpAnswer
 from transports import TRANSPORTS, asking, request
 
-CONFIG: dict[str, Any] = {
-    "mqtt_config": {"host": "h", "port": 1883, "username": "u", "password": "p"},
-    "api_config": {"host": "h", "port": 8000},
-    "settings": {"volume": 1},
-}
+CONFIG = valid_config(settings={"volume": 1})
 WRITES: list[tuple[str, dict[str, Any]]] = [
     ("set", {"config": {**CONFIG, "settings": {"volume": 7, "loud": True}}}),
     ("patch", {"patch": {"settings": {"volume": 7}}}),

@@ -1,6 +1,7 @@
 """Drift: the four kinds appear in /drift, in health and as alerts on the bus, and go away when they are mended."""
 
 import asyncio
+import json
 import resource
 import sqlite3
 import time
@@ -15,6 +16,7 @@ from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import verify_file
 from aliciacfg.storage.verifier import Findings
+from builders import environment_file, valid_config
 from support import Broker, Client, Daemon, aliciacfg, client, wait_until
 
 UPDATE = "alicia/config/update/"
@@ -28,13 +30,8 @@ def home(make_daemon: Callable[..., Daemon]) -> Daemon:
     for directory in (daemon.environments, daemon.directory / "schemas"):
         for file in directory.iterdir():
             file.unlink()
-    (daemon.environments / "base.yaml").write_text(
-        "defaults:\n"
-        "  mqtt_config: {host: broker, port: 1883, password: shared-secret}\n"
-        "  api_config: {host: 0.0.0.0, port: 8000}\n"
-        "  settings: {size: 1}\n"
-        "services: {one: {}, two: {}}\n"
-    )
+    files = environment_file({"one": {}, "two": {}}, settings={"size": 1})
+    (daemon.environments / "base.yaml").write_text(json.dumps(files))
     (daemon.environments / "dev.yaml").write_text("")
     return daemon
 
@@ -209,14 +206,10 @@ def revision(daemon: Daemon, service: str) -> int:
 
 def write_until_it_dies(daemon: Daemon, service: str) -> None:
     """Writes of all kinds, until the daemon is gone."""
-    whole = {
-        "mqtt_config": {"host": "h", "port": 1, "username": "u", "password": "p"},
-        "api_config": {"host": "h", "port": 1},
-        "limits": {},
-    }
     for number in range(10_000):
+        config = valid_config(limits={"n": number})
         try:
-            daemon.http("PUT", f"/config/{service}?allow_breaking=true", {**whole, "limits": {"n": number}})
+            daemon.http("PUT", f"/config/{service}?allow_breaking=true", config)
             if number % 5 == 4:
                 daemon.http("DELETE", f"/config/{service}?allow_breaking=true")
         except Exception:  # noqa: BLE001 - http.client raises many kinds when its peer is killed

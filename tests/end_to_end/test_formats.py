@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from inprocess import WHOLE, core
+from builders import environment_file, valid_config
+from inprocess import core
 from support import Daemon
 from yaml_readers import TEXTS, readers, same
 
@@ -20,7 +21,7 @@ FILES: dict[str, object] = {
             }
         }
     },
-    "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {}}},
+    "environments/base.yaml": environment_file({"bell": {}}),
     "environments/dev.yaml": "",
 }
 
@@ -38,7 +39,7 @@ def sourced(directory: Path, text: str, names: list[str]) -> dict[str, str | Non
 async def test_a_shell_reads_the_variables_back(tmp_path: Path):
     """Quotes, newlines, spaces, dollars and backquotes come through as they are; nothing is carried out."""
     texts = {f"t{number}": text for number, text in enumerate(TEXTS) if "\0" not in text}
-    config = {**WHOLE, "settings": {**texts, "number": 5, "flag": True, "ratio": 0.5, "list": ["a b", 1, True]}}
+    config = valid_config(settings={**texts, "number": 5, "flag": True, "ratio": 0.5, "list": ["a b", 1, True]})
     async with core(tmp_path, FILES) as made:
         await made.ask("set", "bell", config=config, allow_breaking=True)
         text = await made.text("bell", format="env")
@@ -114,7 +115,7 @@ def test_what_is_not_there_is_told(shared: Daemon, query: str, status: int):
 def test_every_form_has_the_etag_of_the_configuration(shared: Daemon, form: str, media_type: str):
     """With it the form, or a part of it, is not sent again; a write makes it stale."""
     name = f"form_bell_{form}"
-    assert shared.http("PUT", f"/config/{name}", {**WHOLE, "settings": {"volume": 1}}).status == 201
+    assert shared.http("PUT", f"/config/{name}", valid_config(settings={"volume": 1})).status == 201
     path = f"/config/{name}?format={form}"
     first = shared.http("GET", path)
     assert first.status == 200
@@ -133,7 +134,7 @@ def test_every_form_has_the_etag_of_the_configuration(shared: Daemon, form: str,
 def test_a_form_of_an_old_revision_is_that_of_the_old_revision(shared: Daemon):
     """Read back it is what ``get`` with that revision has."""
     path = "/config/form_bell"
-    assert shared.http("PUT", path, {**WHOLE, "settings": {"volume": 1}}).status == 201
+    assert shared.http("PUT", path, valid_config(settings={"volume": 1})).status == 201
     assert shared.http("PATCH", path, {"settings": {"volume": 2}}).status == 200
     old = readers()["1.2"].load(shared.http("GET", f"{path}?format=yaml&revision=1").body.decode())
     assert same(old, shared.config("form_bell", "?revision=1")["config"])

@@ -6,13 +6,11 @@ from typing import Any
 import pytest
 
 from aliciacfg.operations.table import BY_NAME, OPERATIONS
+from builders import valid_config
 from support import Daemon, client
 from transports import TRANSPORTS, asking, request
 
-CONFIG: dict[str, Any] = {
-    "mqtt_config": {"host": "h", "port": 1883, "username": "u", "password": "p"},
-    "api_config": {"host": "h", "port": 8000},
-}
+CONFIG = valid_config()
 # What each operation about a service needs besides its name.
 FIELDS: dict[str, dict[str, Any]] = {
     "get": {},

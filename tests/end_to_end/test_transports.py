@@ -9,14 +9,14 @@ from typing import Any
 import jsonpatch
 import pytest
 
+from aliciacfg.operations.table import BY_NAME
+from builders import valid_config
 from support import Broker, Daemon, client, wait_until
 from transports import TRANSPORTS, Ask, asking, request
 
-NEW: dict[str, Any] = {
-    "mqtt_config": {"host": "h", "port": 1883, "username": "u", "password": "planted-secret-5510"},
-    "api_config": {"host": "h", "port": 8000},
-    "settings": {"volume": 1, "mood": "calm", "list": [1, "a"]},
-}
+NEW = valid_config(
+    mqtt_config={"password": "planted-secret-5510"}, settings={"volume": 1, "mood": "calm", "list": [1, "a"]}
+)
 VARYING = re.compile(r'"(last_updated|timestamp|since|last_seen)":\s*[0-9.]+')
 
 MARKER = "alicia/reply/test/no-trace"
@@ -248,3 +248,9 @@ async def test_the_difference_of_an_activation_is_by_service(trial_home: Daemon)
         new = trial_home.config(name, "?environment=staging")["config"]
         assert "requests_per_day" in new["limits"]
         assert {**patched, "version": ""} == {**new, "version": ""}
+
+
+def test_every_operation_that_changes_something_can_be_tried():
+    """The table and this file agree on which these are."""
+    can = {name for name, row in BY_NAME.items() if "dry_run" in row.fields}
+    assert can == {step[0] for step in TRIALS}

@@ -13,10 +13,11 @@ import aiohttp
 import pytest
 
 from aliciacfg.model.config_id import ConfigId
-from inprocess import WHOLE, Core, core, eventually, listening
+from builders import environment_file, valid_config
+from inprocess import Core, core, eventually, listening
 
 FILES: dict[str, object] = {
-    "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {"settings": {"volume": 1}}, "lamp": {}}},
+    "environments/base.yaml": environment_file({"bell": {"settings": {"volume": 1}}, "lamp": {}}),
     "environments/dev.yaml": "",
     "environments/prod.yaml": {"services": {"bell": {"settings": {"volume": 9}}}},
 }
@@ -101,7 +102,7 @@ async def test_a_wait_ends_with_its_time(home: Home):
 
 async def test_a_deletion_ends_the_wait(home: Home):
     """404, as any get of it from then on; who waits for that sends ``*``."""
-    await home.made.ask("set", "visitor", config=WHOLE)
+    await home.made.ask("set", "visitor", config=valid_config())
     etag = await home.etag(service="visitor")
     asked = [asyncio.create_task(home.get(tag, f"?wait_seconds={LONG}", "visitor")) for tag in (etag, "*")]
     await eventually(lambda: home.waiting == 2)

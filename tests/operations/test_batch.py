@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import BatchRefused, InvalidRequest, NotFound, TooLarge
-from inprocess import WHOLE, Core, core
+from builders import environment_file, valid_config
+from inprocess import Core, core
 
 SERVICES = [f"bell_{number}" for number in range(5)]
 FILES: dict[str, object] = {
     "schemas/bell_0.yaml": {"properties": {"settings": {"properties": {"pin": {"type": "string", "maxLength": 4}}}}},
-    "environments/base.yaml": {
-        "defaults": WHOLE,
-        "services": {name: {"settings": {"volume": 1, "mood": "calm"}} for name in SERVICES},
-    },
+    "environments/base.yaml": environment_file(
+        {name: {"settings": {"volume": 1, "mood": "calm"}} for name in SERVICES}
+    ),
     "environments/dev.yaml": "",
     "environments/prod.yaml": {"protected": True},
 }
@@ -43,7 +43,7 @@ BAD: list[dict[str, object]] = [
     {"service": "bell_3"},
     {"service": "bell_3", "patch": {}, "config": {}},
     louder("no such name"),
-    {"service": "bell_3", "config": {**WHOLE, "settings": {"mood": "x" * 300_000}}},
+    {"service": "bell_3", "config": valid_config(settings={"mood": "x" * 300_000})},
     {"service": "bell_3", "config": {"limits": {"x": "many"}}},
 ]
 BAD_CODES = [
@@ -136,7 +136,7 @@ async def test_later_updates_of_a_service_build_on_earlier_ones(tmp_path: Path):
 
 async def test_a_batch_creates_and_says_so_only_once(tmp_path: Path):
     """A service that is new is there for the updates behind it; 0 expects that it is not."""
-    config = {**WHOLE, "settings": {"x": 1}}
+    config = valid_config(settings={"x": 1})
     updates = [
         {"service": "visitor", "config": config, "expected_revision": 0},
         {"service": "visitor", "config": config, "expected_revision": 0},
@@ -151,7 +151,7 @@ async def test_a_batch_creates_and_says_so_only_once(tmp_path: Path):
 async def test_room_for_new_services_is_counted_within_a_batch(tmp_path: Path):
     """The limit holds for those that are planned but not stored yet."""
     async with core(tmp_path, FILES, max_services="100") as made:
-        config = {**WHOLE, "settings": {}}
+        config = valid_config(settings={})
         updates = [{"service": f"new_{number}", "config": config} for number in range(100)]
         answer = await made.ask("batch", updates=updates)
         # Five of the hundred are there.

@@ -9,7 +9,8 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import Sides
 from aliciacfg.errors import InvalidRequest, NotFound
 from aliciacfg.operations.compare import Side, compare
-from inprocess import WHOLE, core
+from builders import environment_file, valid_config
+from inprocess import core
 
 
 def side(document: dict[str, Any], **secrets: str) -> Side:
@@ -59,7 +60,7 @@ def test_a_secret_in_an_array_is_hidden_and_makes_no_difference():
 BELL = Caller("bell", "test")
 SECRET = "planted-secret-9d20"
 FILES: dict[str, object] = {
-    "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {"settings": {"volume": 1}}}},
+    "environments/base.yaml": environment_file({"bell": {"settings": {"volume": 1}}}),
     "environments/dev.yaml": {"services": {"bell": {"settings": {"only_dev": {"a": 1}}}}},
     "environments/prod.yaml": {
         "defaults": {"mqtt_config": {"password": SECRET}},
@@ -111,7 +112,7 @@ async def test_revisions_are_compared_with_each_other_and_with_the_newest(tmp_pa
         assert await volumes(rev1=3, rev2=3) == (3, 3, None)
         assert await volumes(env1="dev", rev1=2, env2="prod") == (2, 1, {"env1": 5, "env2": 2})
         assert await volumes(environment="prod", rev1=1) == (1, 1, None)
-        config = {**WHOLE, "mqtt_config": {**WHOLE["mqtt_config"], "password": "x"}}
+        config = valid_config(mqtt_config={"password": "x"})
         await made.ask("set", "visitor", config=config)
         await made.ask("patch", "visitor", patch={"limits": {"x": 1}})
         await made.ask("delete", "visitor")

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import Incompatible, ValidationFailed
-from inprocess import WHOLE, Core, core
+from builders import environment_file, valid_config
+from inprocess import Core, core
 
 SETTINGS: dict[str, Any] = {"volume": 1, "mood": "calm", "lamp": {"on": True, "watts": 5}, "list": [1, 2], "ratio": 1}
 FILES: dict[str, object] = {
     "schemas/loose.yaml": {"compatibility": "none"},
-    "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {"settings": SETTINGS}, "loose": {}}},
+    "environments/base.yaml": environment_file({"bell": {"settings": SETTINGS}, "loose": {}}),
     "environments/dev.yaml": "",
     "environments/prod.yaml": {"services": {"bell": {"settings": {"mood": 5}}}},
 }
@@ -123,7 +124,7 @@ async def test_delete_is_refused_where_the_files_go_on_without_the_keys(tmp_path
             assert told(refused) == {"/settings/new/x": "would disappear"}
         done = await made.ask("delete", "bell", allow_breaking=True)
         assert (done["remains"], done["version"], (await newest(made))["breaking"]) == (True, "2.0.0", True)
-        await made.ask("set", "visitor", config=WHOLE)
+        await made.ask("set", "visitor", config=valid_config())
         assert (await made.ask("delete", "visitor"))["remains"] is False
 
 
@@ -163,9 +164,9 @@ async def test_a_secret_is_named_and_not_told(tmp_path: Path):
 async def test_the_version_goes_on_after_a_deletion(tmp_path: Path):
     """As the revision does: what comes back is new to its readers, so it breaks nothing, and no version is reused."""
     async with core(tmp_path, FILES) as made:
-        await made.ask("set", "visitor", config={**WHOLE, "settings": {"x": 1}})
+        await made.ask("set", "visitor", config=valid_config(settings={"x": 1}))
         await made.ask("delete", "visitor")
-        back = await made.ask("set", "visitor", config={**WHOLE, "settings": {"x": "text"}})
+        back = await made.ask("set", "visitor", config=valid_config(settings={"x": "text"}))
         assert (back["revision"], back["version"]) == (3, "1.1.0")
         found = (await made.ask("history", "visitor"))["revisions"]
         assert [item["version"] for item in found] == ["1.1.0", "1.0.0", "1.0.0"]

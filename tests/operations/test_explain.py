@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import NotFound, Unavailable
-from inprocess import WHOLE, core
+from builders import environment_file, valid_config
+from inprocess import core
 
 SECRET = "planted-secret-77c1"
 SCHEMA: dict[str, Any] = {
@@ -177,7 +178,7 @@ async def test_a_value_is_shown_as_get_shows_it(tmp_path: Path):
 
 async def test_a_number_over_a_secret_does_not_open_it(tmp_path: Path):
     """What lower layers say is hidden by itself; a number below a number is shown."""
-    base = {"defaults": WHOLE, "services": {"bell": {"settings": {"keys": [SECRET], "token": SECRET, "max_tokens": 1}}}}
+    base = environment_file({"bell": {"settings": {"keys": [SECRET], "token": SECRET, "max_tokens": 1}}})
     async with core(tmp_path, house(**{"environments/base.yaml": base})) as made:
         settings = {"keys": [5], "token": 5, "max_tokens": 2}
         await made.ask("patch", "bell", patch={"settings": settings}, allow_breaking=True)
@@ -206,7 +207,7 @@ async def test_what_the_files_no_longer_make_is_not_explained_by_them(tmp_path: 
 async def test_what_is_not_there_is_not_explained(tmp_path: Path):
     """An unknown service, an unknown environment, a deleted configuration."""
     async with core(tmp_path, house()) as made:
-        await made.ask("set", "visitor", config={**WHOLE, "mqtt_config": {**WHOLE["mqtt_config"], "password": "x"}})
+        await made.ask("set", "visitor", config=valid_config(mqtt_config={"password": "x"}))
         assert (await made.ask("explain", "visitor"))["values"]["/mqtt_config/password"]["layer"] == "overlay"
         await made.ask("delete", "visitor")
         for name, fields in (("visitor", {}), ("nobody", {}), ("bell", {"environment": "moon"})):

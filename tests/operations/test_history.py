@@ -8,7 +8,8 @@ import pytest
 
 from aliciacfg.errors import Conflict, InvalidRequest, NotFound, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
-from inprocess import WHOLE, Core, core
+from builders import environment_file, valid_config
+from inprocess import Core, core
 
 SCHEMA: dict[str, Any] = {
     "version": "1.0.0",
@@ -25,7 +26,7 @@ SCHEMA: dict[str, Any] = {
 }
 FILES: dict[str, object] = {
     "schemas/bell.yaml": SCHEMA,
-    "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {"settings": {"mood": "calm"}}}},
+    "environments/base.yaml": environment_file({"bell": {"settings": {"mood": "calm"}}}),
     "environments/dev.yaml": "",
     "environments/prod.yaml": {"protected": True},
 }
@@ -115,7 +116,7 @@ async def test_a_rollback_brings_the_content_back_as_a_new_revision(tmp_path: Pa
         assert entry.overlay == {"settings": {"pin": "one", "volume": 6}}
         again = await made.ask("rollback", "bell", revision=2)
         assert (again["unchanged"], again["revision"]) == (True, 4)
-        made.write("environments/base.yaml", {"defaults": WHOLE, "services": {"bell": {"settings": {"mood": "new"}}}})
+        made.write("environments/base.yaml", environment_file({"bell": {"settings": {"mood": "new"}}}))
         await made.ask("reload")
         assert (await made.config("bell"))["settings"] == {"volume": 6, "pin": "***", "mood": "new"}
         await made.ask("rollback", "bell", revision=2)
@@ -153,7 +154,7 @@ async def test_a_rollback_is_never_refused_as_breaking(tmp_path: Path):
 
 async def test_a_deleted_configuration_keeps_its_history_and_can_come_back(tmp_path: Path):
     """The deletion is a revision that cannot be gone back to; the ones before it can."""
-    config = {**WHOLE, "settings": {"x": 1}}
+    config = valid_config(settings={"x": 1})
     async with core(tmp_path, FILES) as made:
         await made.ask("set", "visitor", config=config)
         await made.ask("patch", "visitor", patch={"settings": {"x": 2}})

@@ -26,7 +26,8 @@ from aliciacfg.documents import (
     yaml_writer,
 )
 from aliciacfg.model.config_id import ConfigId
-from inprocess import WHOLE, Core, core
+from builders import valid_config
+from inprocess import Core, core
 
 NAMES = st.sampled_from(["a", "b", "c", "a/b", "~", "", "é", "token", "keys", "yes", "1"])
 LEAVES = st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 2.0, "", "x", "yes", "1", "null", "a: b"])
@@ -77,7 +78,7 @@ def files(layers: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     contents: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(FILES):
         shared, own = layers[number], layers[number + 3]
-        whole = WHOLE if number == 0 else {}
+        whole = valid_config() if number == 0 else {}
         contents[f"environments/{name}.yaml"] = {
             "defaults": {**whole, "settings": shared},
             "services": {"bell": {"settings": own}},
@@ -223,7 +224,7 @@ async def check_life(directory: Path, layers: list[dict[str, Any]], wishes: list
         await check_explained(made, said)
         for wish in wishes:
             before = await made.config("bell")
-            config = {**WHOLE, "settings": wish}
+            config = valid_config(settings=wish)
             trial = await made.ask("set", "bell", config=config, allow_breaking=True, dry_run=True)
             assert await made.config("bell") == before
             answer = await made.ask("set", "bell", config=config, allow_breaking=True)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from aliciacfg.documents import leaves
-from inprocess import WHOLE, core
+from builders import environment_file, valid_config
+from inprocess import core
 from yaml_readers import TEXTS, readers, same
 
 FILES: dict[str, object] = {
@@ -17,14 +18,14 @@ FILES: dict[str, object] = {
             }
         }
     },
-    "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {}}},
+    "environments/base.yaml": environment_file({"bell": {}}),
     "environments/dev.yaml": "",
 }
 
 
 async def test_the_yaml_of_a_configuration_is_the_configuration(tmp_path: Path):
     """With its version and its secrets redacted; a part too; of an old revision too."""
-    config = {**WHOLE, "settings": {str(number): text for number, text in enumerate(TEXTS)}}
+    config = valid_config(settings={str(number): text for number, text in enumerate(TEXTS)})
     async with core(tmp_path, FILES) as made:
         await made.ask("set", "bell", config=config, allow_breaking=True)
         whole = await made.ask("get", "bell")

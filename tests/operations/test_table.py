@@ -64,24 +64,6 @@ FIELDS = {
 COMMON = {"request_id", "environment"}
 WRITE = {"expected_revision", "dry_run", "comment", "allow_breaking"}
 
-NEW: dict[str, Any] = {
-    "mqtt_config": {"host": "h", "port": 1883, "username": "u", "password": "planted-secret-5510"},
-    "api_config": {"host": "h", "port": 8000},
-    "settings": {"volume": 1, "mood": "calm", "list": [1, "a"]},
-}
-Step = tuple[str, str, dict[str, Any]]
-TRIALS: list[Step] = [
-    ("set", "bell", {"config": {**NEW, "settings": {"volume": 3, "list": []}}, "allow_breaking": True}),
-    ("patch", "bell", {"patch": {"settings": {"volume": 4, "new": {"a/b": [True]}}}}),
-    ("unset", "bell", {"pointer": "/settings/volume"}),
-    ("delete", "bell", {}),
-    ("rollback", "bell", {"revision": 1}),
-    ("batch", "", {"updates": [{"service": "bell", "patch": {"settings": {"volume": 5}}}]}),
-    ("activate", "staging", {}),
-    ("reload", "", {}),
-    ("set", "visitor", {"config": NEW}),
-]
-
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_operation_is_where_the_contract_puts_it(operation: Any):
@@ -248,9 +230,3 @@ def test_every_answer_begins_with_its_status(request_id: str | None):
 def test_health_has_a_status_of_its_own():
     """It says how the daemon is, not how the answer went."""
     assert encode_answer(BY_NAME["health"], Answer(b'{"status":"degraded"}'), "id") == b'{"status":"degraded"}'
-
-
-def test_every_operation_that_changes_something_can_be_tried():
-    """The table and this file agree on which these are."""
-    can = {name for name, row in BY_NAME.items() if "dry_run" in row.fields}
-    assert can == {step[0] for step in TRIALS}

@@ -11,14 +11,9 @@ from aliciacfg.documents import find, normalise
 from aliciacfg.schemas.base_contract import BaseContract, struct_schema
 from aliciacfg.schemas.schema_check import schema_problems
 from aliciacfg.schemas.service_schema import ServiceSchema
+from builders import valid_config
 
-VALID: dict[str, Any] = {
-    "service_name": "a",
-    "version": "1.0.0",
-    "environment": "dev",
-    "mqtt_config": {"host": "h", "port": 1883, "username": "a", "password": "p"},
-    "api_config": {"host": "h", "port": 8000},
-}
+VALID = valid_config(service_name="a", version="1.0.0", environment="dev", mqtt_config={"password": "p"})
 BASE = ServiceSchema(None, title="base")
 
 

@@ -7,16 +7,16 @@ import pytest
 
 from aliciacfg.schemas.schema_check import schema_problems
 from aliciacfg.schemas.service_schema import ServiceSchema
+from builders import valid_config
 from support import ROOT, SERVICES
 
 SECRET = "planted-secret-8f21"
-VALID: dict[str, Any] = {
-    "service_name": "bell",
-    "version": "1.0.0",
-    "environment": "dev",
-    "mqtt_config": {"host": "h", "port": 1883, "username": "bell", "password": SECRET},
-    "api_config": {"host": "h", "port": 8000},
-}
+VALID = valid_config(
+    service_name="bell",
+    version="1.0.0",
+    environment="dev",
+    mqtt_config={"username": "bell", "password": SECRET},
+)
 
 
 def settings(**properties: Any) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.sqlite.transaction import apply
 from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.verifier import Findings
-from inprocess import WHOLE, Core, Home
+from builders import environment_file, valid_config
+from inprocess import Core, Home
 
 KEY = PrivateKey.generate()
 KEYRING = Keyring(current=KEY.public.key_id, keys=[KEY], digest_key=b"d" * 32)
@@ -445,10 +446,7 @@ def home(tmp_path: Path) -> Home:
     return Home(
         tmp_path,
         {
-            "environments/base.yaml": {
-                "defaults": {**WHOLE, "settings": {"size": 1}},
-                "services": {"one": {}, "two": {}},
-            },
+            "environments/base.yaml": environment_file({"one": {}, "two": {}}, settings={"size": 1}),
             "environments/dev.yaml": {},
             "environments/prod.yaml": {},
         },
@@ -601,7 +599,7 @@ async def test_a_normal_life_raises_no_alarm(home: Home):
         },
     )
     async with home.core() as core:
-        guest = {**WHOLE, "settings": {"size": 3}, "mqtt_config": {**WHOLE["mqtt_config"], "username": "guest"}}
+        guest = valid_config(settings={"size": 3}, mqtt_config={"username": "guest"})
         for number in range(4):
             await change(core, size=number, key=f"secret {number}")
             await core.ask("set", "guest", config={**guest, "limits": {"n": number}})

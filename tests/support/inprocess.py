@@ -21,11 +21,6 @@ from aliciacfg.sources import layers, loader
 from aliciacfg.storage.data_directory import DataDirectory
 
 CALLER = Caller("tester", "test", proven=True, role="admin", private=True)
-WHOLE: dict[str, Any] = {
-    "mqtt_config": {"host": "broker", "port": 1883, "username": "u", "password": "from-the-files"},
-    "api_config": {"host": "0.0.0.0", "port": 8000},
-}
-"""The smallest defaults that make every service valid, and the smallest whole configuration."""
 
 
 @dataclass
