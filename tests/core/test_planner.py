@@ -15,7 +15,7 @@ from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.boxes import REDACTED, Keyring, is_sealed
 from aliciacfg.sources.layers import Environment, Sources
 from aliciacfg.storage.hash_chain import Chain
-from inprocess import WHOLE
+from builders import valid_config
 
 BELL = ConfigId("dev", "bell")
 SECRET = "planted-secret-5b1c"
@@ -53,7 +53,7 @@ class Home:
         return Plan(self.state, CONTEXT)
 
     def change(self, plan: Plan, config_id: ConfigId = BELL, *, breaking: bool = True, **settings: Any) -> Entry:
-        overlay = {**WHOLE, "settings": settings} if settings else dict(WHOLE)
+        overlay = valid_config(settings=settings) if settings else valid_config()
         effective = self.planner.composer.compose(config_id.environment, config_id.service, overlay)
         return self.planner.change(plan, config_id, effective=effective, overlay=overlay, refuse_breaking=not breaking)
 
@@ -148,7 +148,7 @@ def test_a_version_below_the_one_that_is_needed_is_refused(home: Home):
     """A requested version is a promise to readers."""
     home.apply(size=1)
     plan = home.plan()
-    effective = home.planner.composer.effective("dev", "bell", {**WHOLE, "settings": {"more": 1}, "version": "1.0.1"})
+    effective = home.planner.composer.effective("dev", "bell", valid_config(settings={"more": 1}, version="1.0.1"))
     with pytest.raises(ValidationFailed):
         home.planner.change(plan, BELL, effective=effective, overlay={})
     assert plan.records == []

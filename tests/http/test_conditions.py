@@ -17,7 +17,8 @@ from aliciacfg.http.conditions import apply_condition, held_by_client, is_condit
 from aliciacfg.http.refusals import PreconditionFailed
 from aliciacfg.operations.table import BY_NAME
 from aliciacfg.operations.writes import Current, WriteOperations
-from inprocess import WHOLE, core, eventually, listening
+from builders import environment_file
+from inprocess import core, eventually, listening
 
 CURRENT = Current(3, "sum", ("abc", "def"))
 MISSING = Current()
@@ -115,7 +116,7 @@ def test_without_a_header_there_is_no_condition():
 
 async def test_a_race_that_is_lost_after_the_look_is_412_too(tmp_path: Path):
     """Both had the right ETag while another write was at work; the one that comes second is told 412, not 409."""
-    files = {"environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {}}}, "environments/dev.yaml": ""}
+    files = {"environments/base.yaml": environment_file({"bell": {}}), "environments/dev.yaml": ""}
     async with core(tmp_path, files) as made, listening(made) as url, aiohttp.ClientSession() as session:
 
         async def patch(volume: int, **how: Any) -> int:

@@ -13,10 +13,11 @@ import pytest
 
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.operations.table import BY_NAME, Operation
-from inprocess import CALLER, WHOLE, Core, core, eventually, listening
+from builders import environment_file
+from inprocess import CALLER, Core, core, eventually, listening
 
 FILES: dict[str, object] = {
-    "environments/base.yaml": {"defaults": WHOLE, "services": {"bell": {"settings": {"volume": 1}}, "lamp": {}}},
+    "environments/base.yaml": environment_file({"bell": {"settings": {"volume": 1}}, "lamp": {}}),
     "environments/dev.yaml": "",
     "environments/access.yaml": {"services": {"bell": {"write": {"allowed_services": ["lamp"]}}}},
 }
