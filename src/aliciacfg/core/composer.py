@@ -135,7 +135,7 @@ class Composer:
         boxes: Collection[str] = (),
         kept: Mapping[str, str] | None = None,
     ) -> Effective:
-        """Check a whole configuration, and say what it is.
+        """Check a whole configuration, and return what readers and checksums need of it.
 
         Args:
             environment: The environment it is for.
@@ -150,14 +150,55 @@ class Composer:
             ValidationFailed: It is invalid; ``problems`` lists everything.
             TooLarge: It is larger than allowed.
         """
-        filled: JsonObject = {"service_name": service, "environment": environment, **document}
-        shape = [*documents.shape_problems(filled)]
-        if shape:
-            raise ValidationFailed(f"The configuration of {service} is invalid", shape)
-        filled = documents.normalise(filled)
+        _check_shape(service, document)
+        return self._checked(environment, service, document, boxes=boxes, kept=kept or {})
+
+    def written(
+        self,
+        environment: str,
+        service: str,
+        document: JsonObject,
+        *,
+        current: Effective | None,
+        overlay: JsonObject | None,
+        kept: Mapping[str, str],
+        stored: bool = False,
+    ) -> Effective:
+        """Check a whole configuration that a writer sends: open sealed values, and fill in the secrets that stay.
+
+        Args:
+            environment: The environment of the configuration.
+            service: The service of the configuration.
+            document: The document that was sent.
+            current: The effective configuration now; None if it cannot be composed.
+            overlay: The overlay now.
+            kept: Secrets of the configuration now, by pointer; see ``effective``.
+            stored: The document comes from the store, where a sealed value is a secret whatever the schema says now.
+
+        Raises:
+            ValidationFailed: It is invalid; ``problems`` lists everything.
+            TooLarge: It is larger than allowed.
+        """
+        _check_shape(service, document)
+        opened = self.open(environment, service, document, what=f"The configuration of {service}")
+        known = self.known(environment, service, current, overlay)
+        whole, moved = self.keep(service, opened.document, known, kept)
+        kept = {**kept, **moved, **(opened.secrets if stored else {})}
+        return self._checked(environment, service, whole, boxes=() if stored else opened.secrets, kept=kept)
+
+    def _checked(
+        self,
+        environment: str,
+        service: str,
+        document: JsonObject,
+        *,
+        boxes: Collection[str],
+        kept: Mapping[str, str],
+    ) -> Effective:
+        """Check a document whose shape was checked; arguments and errors as for ``effective``."""
+        filled = documents.normalise({"service_name": service, "environment": environment, **document})
         version = filled.pop("version", None)
         secrets = self.sources.schema(service).secrets(filled)
-        kept = kept or {}
         secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
         whole: JsonObject = {"version": versions.FIRST, **filled, **_given(version)}
         problems = self._problems(environment, service, whole, hidden={*boxes, *kept})
@@ -270,6 +311,17 @@ class Composer:
                 f"The configuration of {service} is {size} bytes; at most {self._max_bytes} are allowed "
                 "(ALICIACFG_MAX_CONFIG_BYTES)."
             )
+
+
+def _check_shape(service: str, document: JsonObject) -> None:
+    """Refuse what no configuration may hold.
+
+    Raises:
+        ValidationFailed: With every place.
+    """
+    problems = list(documents.shape_problems(document))
+    if problems:
+        raise ValidationFailed(f"The configuration of {service} is invalid", problems)
 
 
 class _Arrays:

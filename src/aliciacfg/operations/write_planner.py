@@ -147,21 +147,15 @@ class WritePlanner:
             ValidationFailed: It is invalid; lists everything.
             TooLarge: It is larger than allowed.
         """
-        environment, service = config_id
-        composer = planner.composer
-        config = self._views.kept(config, entry.live)
-        shape = list(documents.shape_problems(config))
-        if shape:
-            raise ValidationFailed(f"The configuration of {service} is invalid", shape)
-        opened = composer.open(environment, service, config, what=f"The configuration of {service}")
-        current = composer.known(environment, service, entry.effective, entry.overlay)
-        kept = planner.secrets(entry)
-        document, moved = composer.keep(service, opened.document, current, kept)
-        kept = kept | moved
-        if stored:
-            kept |= opened.secrets
-        boxes = () if stored else opened.secrets
-        return composer.effective(environment, service, document, boxes=boxes, kept=kept)
+        return planner.composer.written(
+            config_id.environment,
+            config_id.service,
+            self._views.kept(config, entry.live),
+            current=entry.effective,
+            overlay=entry.overlay,
+            kept=planner.secrets(entry),
+            stored=stored,
+        )
 
     def patched(self, config_id: ConfigId, patch: JsonObject) -> Wanted:
         """Return what applies a merge patch to the effective configuration, or to the files' one if that is invalid."""
