@@ -26,9 +26,8 @@ from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import pages
 from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.mqtt import asyncapi
-from aliciacfg.mqtt.address import broker_address
+from aliciacfg.mqtt.address import BrokerAddress, broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
-from aliciacfg.mqtt.connection import BrokerAddress
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import MqttAdapter
 from aliciacfg.operations.health import VERSION

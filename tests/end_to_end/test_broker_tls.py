@@ -13,7 +13,8 @@ import amqtt.broker
 import pytest
 
 from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt.connection import BrokerAddress, Inbound, accepts_anybody, connect
+from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.connection import Inbound, accepts_anybody, connect
 from certificates import Authority, Pair
 from support import SECONDS, Broker, Daemon, client, free_port, listens, wait_until
 

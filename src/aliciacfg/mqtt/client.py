@@ -9,7 +9,8 @@ from aliciacfg import documents
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import topics
-from aliciacfg.mqtt.connection import BrokerAddress, Connection, Inbound, connect
+from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.connection import Connection, Inbound, connect
 
 
 class Requester:

@@ -38,6 +38,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from aliciacfg import tls
 from aliciacfg.errors import BrokerUnavailable, SettingsError
+from aliciacfg.mqtt.address import BrokerAddress
 
 Protocol = Literal["5", "3.1.1"]
 
@@ -83,69 +84,6 @@ class Will:
 
     topic: str
     payload: bytes
-
-
-class _Socket(ssl.SSLSocket):
-    """Closed when TLS is not agreed on; paho leaves that to the garbage collector."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker is and how to be let in.
-
-    Attributes:
-        host: Name or address.
-        tls_ca: A file of certificate authorities; turns TLS on.
-        tls_cert: The client's certificate file.
-        tls_key: Its key file.
-    """
-
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = None
-    tls_ca: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-
-    @property
-    def url(self) -> str:
-        """For people."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.has_tls else 'mqtt'}://{host}:{self.port}"
-
-    @property
-    def has_tls(self) -> bool:
-        """Whether TLS is spoken."""
-        return self.tls_ca is not None
-
-    def tls_context(self) -> ssl.SSLContext | None:
-        """The TLS settings; None without TLS. The files are read each time, as they may have been renewed.
-
-        Raises:
-            SettingsError: A file cannot be used.
-        """
-        if self.tls_ca is None:
-            if self.tls_cert is not None or self.tls_key is not None:
-                raise SettingsError(["MQTT_TLS_CERT needs MQTT_TLS_CA: set it to the file of the broker's authority"])
-            return None
-        context = tls.client_context(
-            ca=self.tls_ca,
-            cert=self.tls_cert,
-            key=self.tls_key,
-            ca_setting="MQTT_TLS_CA",
-            cert_setting="MQTT_TLS_CERT",
-            key_setting="MQTT_TLS_KEY",
-        )
-        context.sslsocket_class = _Socket
-        return context
 
 
 class Denied(BrokerUnavailable):

@@ -22,9 +22,9 @@ from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, l
 from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.mqtt import devices, envelope, topics
+from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.broker.access_list import probe_topic
 from aliciacfg.mqtt.connection import (
-    BrokerAddress,
     Connection,
     Denied,
     Inbound,

@@ -18,7 +18,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt.connection import BrokerAddress, connect
+from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.connection import connect
 
 _LOOPBACK = "127.0.0.1"
 _PROBE_SECONDS = 1.0
