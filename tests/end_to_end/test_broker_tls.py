@@ -14,7 +14,8 @@ import pytest
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.connection import Inbound, accepts_anybody, connect
+from aliciacfg.mqtt.connection import accepts_anybody, connect
+from aliciacfg.mqtt.messages import Inbound
 from certificates import Authority, Pair
 from support import SECONDS, Broker, Daemon, client, free_port, listens, wait_until
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from aliciacfg.mqtt import topics
-from aliciacfg.mqtt.connection import Inbound
 from aliciacfg.mqtt.devices import DeviceRegistry
+from aliciacfg.mqtt.messages import Inbound
 
 QUESTION = "alicia/devices/discovery"
 ANSWER = "alicia/devices/discovery/config_service"

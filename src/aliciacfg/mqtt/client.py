@@ -10,7 +10,8 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.connection import Connection, Inbound, connect
+from aliciacfg.mqtt.connection import Connection, connect
+from aliciacfg.mqtt.messages import Inbound
 
 
 class Requester:

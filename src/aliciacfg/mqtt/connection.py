@@ -22,7 +22,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import aiomqtt
@@ -39,6 +39,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from aliciacfg import tls
 from aliciacfg.errors import BrokerUnavailable, SettingsError
 from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.messages import Inbound, Will
 
 Protocol = Literal["5", "3.1.1"]
 
@@ -58,32 +59,6 @@ _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 _CONTENT_TYPE = b"\x03"
 _CORRELATION_DATA = b"\x09"
 _USER_PROPERTY = b"\x26"
-
-
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """A message from the broker.
-
-    Attributes:
-        response_topic: MQTT 5 §3.3.2.3.5, as the broker passed it on; not checked.
-        correlation_data: MQTT 5 §3.3.2.3.6.
-        retained: The broker had kept it from before the subscription.
-    """
-
-    topic: str
-    payload: bytes
-    qos: int
-    retained: bool
-    response_topic: str | None = None
-    correlation_data: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker publishes, retained, when this connection dies."""
-
-    topic: str
-    payload: bytes
 
 
 class Denied(BrokerUnavailable):

@@ -12,7 +12,7 @@ from aliciacfg.api.fields import SOURCE
 from aliciacfg.documents import JsonObject, decode, encode, type_name
 from aliciacfg.errors import OperationError
 from aliciacfg.mqtt import envelope, topics
-from aliciacfg.mqtt.connection import Inbound
+from aliciacfg.mqtt.messages import Inbound
 
 _log = structlog.get_logger(__name__)
 

@@ -1,6 +1,5 @@
 """Requests over MQTT: decode, call, answer; every error becomes an answer."""
 
-from dataclasses import dataclass
 from time import perf_counter
 
 import structlog
@@ -21,8 +20,8 @@ from aliciacfg.errors import (
 from aliciacfg.model import names
 from aliciacfg.monitoring.metrics import Outcome
 from aliciacfg.mqtt import envelope, topics
-from aliciacfg.mqtt.connection import Inbound
 from aliciacfg.mqtt.envelope import Opened
+from aliciacfg.mqtt.messages import Inbound, Reply
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import OPERATIONS, Operation, encode_answer
 
@@ -35,23 +34,6 @@ _OPERATIONS = {operation.name: operation for operation in OPERATIONS if operatio
 _MAX_KNOWN_TOPICS = 4096
 # What a request may hold besides a configuration of the largest size.
 _REQUEST_OVERHEAD_BYTES = 16 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer on its way.
-
-    Attributes:
-        topic: Where it goes; found allowed.
-        payload: JSON.
-        success: Told in the ``status`` user property.
-    """
-
-    topic: str
-    payload: bytes
-    success: bool
-    qos: int
-    correlation_data: bytes | None
 
 
 class Requests:

@@ -20,7 +20,8 @@ from aliciacfg.model.records import Announcement
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.mqtt import topics
-from aliciacfg.mqtt.connection import Connection, Denied, Inbound
+from aliciacfg.mqtt.connection import Connection, Denied
+from aliciacfg.mqtt.messages import Inbound
 
 _log = structlog.get_logger(__name__)
 

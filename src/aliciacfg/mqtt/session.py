@@ -27,13 +27,12 @@ from aliciacfg.mqtt.broker.access_list import probe_topic
 from aliciacfg.mqtt.connection import (
     Connection,
     Denied,
-    Inbound,
     Protocol,
-    Will,
     accepts_anybody,
     connect,
 )
-from aliciacfg.mqtt.requests import Reply, Requests
+from aliciacfg.mqtt.messages import Inbound, Reply, Will
+from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.operations.service import ConfigService
 
