@@ -43,7 +43,7 @@ CORE = {name for names in ROWS[: ROWS.index(("mqtt", "http"))] for name in names
 OWNERS = {
     # Its requests and responses are what the adapter is about.
     "aiohttp": {"http.*"},
-    "aiomqtt": {"mqtt.connection"},
+    "aiomqtt": {"mqtt.paho_client"},
     "aiosqlite": {"storage.sqlite.store"},
     "amqtt": {"mqtt.broker.dev_broker"},
     # Commands are written in it.
@@ -53,7 +53,7 @@ OWNERS = {
     "jsonpatch": {"documents.json_patch"},
     "jsonschema_rs": {"schemas.service_schema"},
     "nacl": {"sealing.boxes"},
-    "paho": {"mqtt.connection"},
+    "paho": {"mqtt.paho_client"},
     "prometheus_client": {"monitoring.metrics"},
     "rich": {"cli.output"},
     "ruamel": {"documents.yaml_syntax"},

@@ -14,7 +14,7 @@ import pytest
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.connection import accepts_anybody, connect
+from aliciacfg.mqtt.connection import accepts_without_proof, connect
 from aliciacfg.mqtt.messages import Inbound
 from certificates import Authority, Pair
 from support import SECONDS, Broker, Daemon, client, free_port, listens, wait_until
@@ -179,7 +179,7 @@ async def test_a_broker_that_asks_for_certificates_does_not_accept_anybody(
         address = BrokerAddress(
             "127.0.0.1", broker.port, "config_service", "secret", str(authority.file), str(ours.cert), str(ours.key)
         )
-        assert await accepts_anybody(address) is accepts
+        assert await accepts_without_proof(address) is accepts
 
 
 def over_tls(daemon: Daemon, authority: Authority, pair: Pair | None = None) -> Daemon:

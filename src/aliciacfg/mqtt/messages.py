@@ -1,6 +1,10 @@
 """The messages that pass between the daemon and the broker, apart from the library that carries them."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Protocol = Literal["5", "3.1.1"]
+"""The versions of MQTT that the daemon speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,9 +12,9 @@ class Inbound:
     """A message from the broker.
 
     Attributes:
+        retained: The broker had kept it from before the subscription.
         response_topic: MQTT 5 §3.3.2.3.5, as the broker passed it on; not checked.
         correlation_data: MQTT 5 §3.3.2.3.6.
-        retained: The broker had kept it from before the subscription.
     """
 
     topic: str
@@ -23,7 +27,7 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What the broker publishes, retained, when this connection dies."""
+    """The message that the broker publishes, retained, when a connection ends without a DISCONNECT."""
 
     topic: str
     payload: bytes
@@ -31,12 +35,14 @@ class Will:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer on its way.
+    """An answer to publish.
 
     Attributes:
-        topic: Where it goes; found allowed.
+        topic: Where it goes; checked to be allowed.
         payload: JSON.
-        success: Told in the ``status`` user property.
+        success: Sent as the ``status`` user property: ``success`` or ``error``.
+        qos: As the request's.
+        correlation_data: As the request's.
     """
 
     topic: str

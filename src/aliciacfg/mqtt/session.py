@@ -27,11 +27,10 @@ from aliciacfg.mqtt.broker.access_list import probe_topic
 from aliciacfg.mqtt.connection import (
     Connection,
     Denied,
-    Protocol,
-    accepts_anybody,
+    accepts_without_proof,
     connect,
 )
-from aliciacfg.mqtt.messages import Inbound, Reply, Will
+from aliciacfg.mqtt.messages import Inbound, Protocol, Reply, Will
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.operations.service import ConfigService
@@ -333,13 +332,7 @@ class MqttAdapter:
         if connection is None:
             _log.info("answer_lost", topic=reply.topic, reason="the broker is away; requesters repeat")
             return
-        connection.answer(
-            reply.topic,
-            reply.payload,
-            qos=reply.qos,
-            success=reply.success,
-            correlation_data=reply.correlation_data,
-        )
+        connection.answer(reply)
 
     def _start(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run something that outlives this connection: a write goes on when the broker goes away."""
@@ -567,7 +560,7 @@ class MqttAdapter:
         with contextlib.suppress(Denied):
             await connection.publish(self._probe_topic, b"")
         await self._marker()
-        proves = not self._probe_delivered and not await accepts_anybody(self._address)
+        proves = not self._probe_delivered and not await accepts_without_proof(self._address)
         if proves and not self._service.authorizer.bus_proves:
             _log.info("access_list_in_force")
         self._service.authorizer.prove_bus(proves=proves)
