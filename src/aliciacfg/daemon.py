@@ -29,7 +29,7 @@ from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import BrokerAddress, broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.requests import Requests
-from aliciacfg.mqtt.session import MqttAdapter
+from aliciacfg.mqtt.session import MqttSession
 from aliciacfg.operations.health import VERSION
 from aliciacfg.settings import Resolved, Settings
 from aliciacfg.sources import loader
@@ -179,9 +179,9 @@ async def _run(
                 asyncapi=documents.encode(asyncapi.document(VERSION, asyncapi.recorded())),
             ),
         )
-        mqtt = MqttAdapter(
+        mqtt = MqttSession(
             address=address,
-            session=core.session,
+            session_id=core.session,
             service=core.service,
             requests=Requests(
                 core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
@@ -195,7 +195,7 @@ async def _run(
         _log.info("listening", url=url, version=VERSION)
 
         async def say_ready() -> None:
-            await mqtt.settled.wait()
+            await mqtt.ready.wait()
             health = core.service.health.now()
             announce(
                 f"READY aliciacfg {VERSION}: {url} and {address.url}, "
@@ -273,7 +273,7 @@ def _renew(certificate: ServerCertificate) -> None:
 async def _serve_until(
     stop: asyncio.Event,
     http: HttpServer,
-    mqtt: MqttAdapter,
+    mqtt: MqttSession,
     others: Sequence[Coroutine[None, None, None]],
 ) -> None:
     """Serve; at ``stop`` end in order while the connections still stand."""
@@ -284,7 +284,7 @@ async def _serve_until(
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 await http.stop()
-                await mqtt.say_goodbye()
+                await mqtt.stop()
         except TimeoutError:
             _log.warning("stop_cut_short", after_seconds=_STOP_SECONDS)
         raise _Stopped

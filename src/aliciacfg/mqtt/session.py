@@ -44,7 +44,7 @@ _CANCELLATION_SECONDS = 0.25
 _FOREIGN_ANSWER_SECONDS = 2.0
 _PROOFS_OF_LIFE = 2
 _MARKER_SECONDS = 10.0
-_SETTLE_SECONDS = 10.0
+_DRAIN_SECONDS = 10.0
 _HEALTH_SECONDS = 30.0
 _PROBE_SECONDS = 30.0
 _MAX_TASKS = 2048
@@ -69,18 +69,18 @@ class _Health(msgspec.Struct):
     uptime: float = 0.0
 
 
-class MqttAdapter:
+class MqttSession:
     """Serves the operations over MQTT.
 
     Attributes:
-        settled: Set once the broker holds everything it has to for the first time.
+        ready: Set once the broker holds everything it has to for the first time.
     """
 
     def __init__(
         self,
         *,
         address: BrokerAddress,
-        session: str,
+        session_id: str,
         service: ConfigService,
         requests: Requests,
         outbox: Outbox,
@@ -90,7 +90,7 @@ class MqttAdapter:
     ) -> None:
         self._address = address
         # Not the instance, which health tells everybody.
-        self._client_id = f"config_service_{session}"
+        self._client_id = f"config_service_{session_id}"
         self._service = service
         self._requests = requests
         self._outbox = outbox
@@ -112,12 +112,12 @@ class MqttAdapter:
         self._idle.set()
         self._health_changed = asyncio.Event()
         self._last_health: tuple[object, ...] = ()
-        self._held = asyncio.Event()
+        self._drained = asyncio.Event()
         self._stopping = False
         self._refused: set[str] = set()
         # What happened at the start, or while the broker was away; of very much the newest.
         self._unheard: deque[Alert] = deque(maxlen=_MAX_UNHEARD)
-        self.settled = asyncio.Event()
+        self.ready = asyncio.Event()
         alerts.listen(self._on_alert)
 
     async def run(self) -> None:
@@ -145,7 +145,7 @@ class MqttAdapter:
                 await asyncio.sleep(pause)
                 retry = min(retry * 2, _MAX_RETRY_SECONDS)
 
-    async def say_goodbye(self) -> None:
+    async def stop(self) -> None:
         """Answer the requests that came, and publish that the daemon is going.
 
         The last will is not sent on a clean disconnect.
@@ -159,7 +159,7 @@ class MqttAdapter:
             self._stopping = True
             await connection.publish(topics.HEALTH, self._health_payload("offline"), retain=True)
         except BrokerUnavailable as error:
-            _log.warning("goodbye_failed", reason=str(error))
+            _log.warning("offline_not_published", reason=str(error))
 
     async def _connect_once(self) -> str:
         """Serve one connection; returns why it ended.
@@ -218,22 +218,22 @@ class MqttAdapter:
                 group.create_task(self._watch_for_others(connection), name="mqtt-others")
                 group.create_task(self._probe_forever(connection), name="mqtt-probe")
                 group.create_task(self._follow_devices(connection), name="mqtt-devices")
-                await self._settle()
+                await self._wait_until_drained()
 
-    async def _settle(self) -> None:
+    async def _wait_until_drained(self) -> None:
         """Wait until the broker holds everything, or long enough."""
         if not self._outbox.pending:
-            self._held.set()
+            self._drained.set()
         try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                await self._held.wait()
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._drained.wait()
         except TimeoutError:
-            _log.warning("outbox_not_settled", pending=self._outbox.pending)
-        self.settled.set()
+            _log.warning("outbox_not_drained", pending=self._outbox.pending)
+        self.ready.set()
 
     def _connected(self, connection: Connection) -> None:
         self._service.health.bus_connected = True
-        self._held.clear()
+        self._drained.clear()
         self._health_changed.set()
         _log.info(
             "broker_connected",
@@ -601,7 +601,7 @@ class MqttAdapter:
             marker.set_result(None)
 
     def _confirmed(self) -> None:
-        self._held.set()
+        self._drained.set()
         self._start(self._persist_confirmations(), name="mqtt-confirm")
 
     async def _persist_confirmations(self) -> None:
