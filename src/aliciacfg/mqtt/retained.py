@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -21,6 +21,7 @@ from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.connection import Connection, Denied
+from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
 
 _log = structlog.get_logger(__name__)
@@ -80,6 +81,7 @@ class Retained:
         alerts: Alerts,
         drift: Drift,
         *,
+        markers: Markers,
         on_confirmed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,12 +91,14 @@ class Retained:
             outbox: What the broker has to hold.
             alerts: Told of what cannot be delivered and of what others write.
             drift: Told of what others wrote, until it is put right.
+            markers: Close each batch of the read-back.
             on_confirmed: Called when the outbox was seen to be held as a whole.
             clock: Seconds, monotonic.
         """
         self._outbox = outbox
         self._alerts = alerts
         self._drift = drift
+        self._markers = markers
         self._on_confirmed = on_confirmed
         self._clock = clock
         self._attempts: dict[str, _Attempt] = {}
@@ -125,15 +129,11 @@ class Retained:
             await self._clear_strangers(connection)
             await self._wait()
 
-    async def read_back(self, connection: Connection, closed: Callable[[], Awaitable[None]]) -> None:
+    async def read_back(self, connection: Connection) -> None:
         """Ask the broker for every retained message it should hold, and queue what is missing.
 
         In batches of exact topics, each closed by a marker: Mosquitto silently cuts what it delivers at one
         subscription beyond ``max_queued_messages``, so a wildcard proves nothing absent.
-
-        Args:
-            connection: The connection.
-            closed: Publishes a marker and waits until it comes back.
 
         Raises:
             BrokerUnavailable: The connection is gone.
@@ -143,7 +143,7 @@ class Retained:
             batch = expected[start : start + _READ_BACK_BATCH]
             filters = [topics.subject_topic(subject) for subject in batch]
             await connection.subscribe(filters)
-            await closed()
+            await self._markers.wait(connection)
             await connection.unsubscribe(filters)
         self._catching_up = False
         pending = {item.subject for item in self._outbox.due()}

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
@@ -30,6 +29,7 @@ from aliciacfg.mqtt.connection import (
     accepts_without_proof,
     connect,
 )
+from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound, Protocol, Reply, Will
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
@@ -43,7 +43,6 @@ _CANCELLATIONS = 20
 _CANCELLATION_SECONDS = 0.25
 _FOREIGN_ANSWER_SECONDS = 2.0
 _PROOFS_OF_LIFE = 2
-_MARKER_SECONDS = 10.0
 _DRAIN_SECONDS = 10.0
 _HEALTH_SECONDS = 30.0
 _PROBE_SECONDS = 30.0
@@ -96,15 +95,14 @@ class MqttSession:
         self._outbox = outbox
         self._alerts = alerts
         self._write_confirmations = write_confirmations
-        self._retained = Retained(outbox, alerts, drift, on_confirmed=self._confirmed)
         self._connection: Connection | None = None
         self._protocol: Protocol | None = None
         self._devices = devices.DeviceRegistry()
-        self._marker_prefix = f"{topics.REPLY}config_service/{service.health.instance}/"
+        self._markers = Markers(service.health.instance)
+        self._retained = Retained(outbox, alerts, drift, markers=self._markers, on_confirmed=self._confirmed)
         self._probe_topic = probe_topic(service.health.instance)
         self._probe_delivered = False
         self._probed = asyncio.Event()
-        self._markers: dict[str, asyncio.Future[None]] = {}
         self._foreign: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
         self._tasks = 0
@@ -211,7 +209,7 @@ class MqttSession:
                 await self._probe(connection)
                 self._probed.set()
                 await self._tell(connection, topics.REGISTER, self._registration())
-                await self._retained.read_back(connection, self._marker)
+                await self._retained.read_back(connection)
                 self._connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
                 group.create_task(self._publish_health_forever(connection), name="mqtt-health")
@@ -253,9 +251,6 @@ class MqttSession:
         self._service.authorizer.forget_bus()
         self._service.health.bus_connected = False
         self._forget_devices()
-        for marker in self._markers.values():
-            marker.cancel()
-        self._markers.clear()
 
     # Receiving
 
@@ -290,8 +285,8 @@ class MqttSession:
 
     def _on_bus(self, inbound: Inbound) -> None:
         topic = inbound.topic
-        if topic.startswith(self._marker_prefix):
-            self._on_marker(topic)
+        if topic.startswith(self._markers.prefix):
+            self._markers.receive(topic)
         elif topic == topics.HEALTH:
             self._on_own_health(inbound)
         elif topic == topics.HEALTH_CHECK:
@@ -486,8 +481,8 @@ class MqttSession:
         Raises:
             AnotherDaemon: It is.
         """
-        await connection.subscribe([topics.HEALTH, f"{self._marker_prefix}#"])
-        await self._marker()
+        await connection.subscribe([topics.HEALTH, f"{self._markers.prefix}#"])
+        await self._markers.wait(connection)
         if self._foreign.empty() or all(health.status == "offline" for health, _ in self._sightings()):
             return
         alive = await self._who_answers(connection)
@@ -559,7 +554,7 @@ class MqttSession:
         self._probe_delivered = False
         with contextlib.suppress(Denied):
             await connection.publish(self._probe_topic, b"")
-        await self._marker()
+        await self._markers.wait(connection)
         proves = not self._probe_delivered and not await accepts_without_proof(self._address)
         if proves and not self._service.authorizer.bus_proves:
             _log.info("access_list_in_force")
@@ -571,34 +566,7 @@ class MqttSession:
             await asyncio.sleep(_PROBE_SECONDS)
             await self._probe(connection)
 
-    # Markers and alerts
-
-    async def _marker(self) -> None:
-        """Publish to ourselves and wait for it: what the broker had to send before has been received.
-
-        Raises:
-            BrokerUnavailable: It did not come back.
-        """
-        connection = self._connection
-        if connection is None:
-            raise BrokerUnavailable("the connection ended")
-        topic = f"{self._marker_prefix}{uuid.uuid4().hex}"
-        marker = self._markers[topic] = asyncio.get_running_loop().create_future()
-        try:
-            await connection.publish(topic, b"")
-            async with asyncio.timeout(_MARKER_SECONDS):
-                await marker
-        except TimeoutError as error:
-            raise BrokerUnavailable(
-                f"the broker does not deliver {self._marker_prefix}#; its access list has to let config_service read it"
-            ) from error
-        finally:
-            self._markers.pop(topic, None)
-
-    def _on_marker(self, topic: str) -> None:
-        marker = self._markers.get(topic)
-        if marker is not None and not marker.done():
-            marker.set_result(None)
+    # Alerts
 
     def _confirmed(self) -> None:
         self._drained.set()

@@ -1,0 +1,52 @@
+"""Markers: messages that the daemon publishes to itself to learn what the broker has delivered before them."""
+
+import asyncio
+import uuid
+
+from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.mqtt import topics
+from aliciacfg.mqtt.connection import Connection
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class Markers:
+    """The markers that are under way.
+
+    Attributes:
+        prefix: Every marker's topic begins with it; ``wait`` needs a subscription of ``<prefix>#``.
+    """
+
+    def __init__(self, instance: str) -> None:
+        """Make markers that no other daemon's markers are taken for.
+
+        Args:
+            instance: Names this daemon's data directory.
+        """
+        self.prefix = f"{topics.REPLY}config_service/{instance}/"
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+
+    async def wait(self, connection: Connection) -> None:
+        """Publish a marker and wait until it comes back: what the broker had to send before it has been received.
+
+        Raises:
+            BrokerUnavailable: It did not come back.
+        """
+        topic = f"{self.prefix}{uuid.uuid4().hex}"
+        marker = self._waiting[topic] = asyncio.get_running_loop().create_future()
+        try:
+            await connection.publish(topic, b"")
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await marker
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"the broker does not deliver {self.prefix}#; its access list has to let config_service read it"
+            ) from error
+        finally:
+            self._waiting.pop(topic, None)
+
+    def receive(self, topic: str) -> None:
+        """End the wait for the marker with this topic."""
+        marker = self._waiting.get(topic)
+        if marker is not None and not marker.done():
+            marker.set_result(None)
