@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
 from typing import Any
@@ -31,6 +30,7 @@ from aliciacfg.mqtt.connection import (
 )
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound, Protocol, Reply, Will
+from aliciacfg.mqtt.outgoing import Outgoing
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.operations.service import ConfigService
@@ -48,7 +48,6 @@ _HEALTH_SECONDS = 30.0
 _PROBE_SECONDS = 30.0
 _MAX_TASKS = 2048
 _MAX_REFUSED = 1024
-_MAX_UNHEARD = 100
 _MAX_DISCOVERY_BYTES = 64 * 1024
 
 _CAPABILITIES = [
@@ -98,6 +97,7 @@ class MqttSession:
         self._connection: Connection | None = None
         self._protocol: Protocol | None = None
         self._devices = devices.DeviceRegistry()
+        self._outgoing = Outgoing(alerts)
         self._markers = Markers(service.health.instance)
         self._retained = Retained(outbox, alerts, drift, markers=self._markers, on_confirmed=self._confirmed)
         self._probe_topic = probe_topic(service.health.instance)
@@ -113,8 +113,6 @@ class MqttSession:
         self._drained = asyncio.Event()
         self._stopping = False
         self._refused: set[str] = set()
-        # What happened at the start, or while the broker was away; of very much the newest.
-        self._unheard: deque[Alert] = deque(maxlen=_MAX_UNHEARD)
         self.ready = asyncio.Event()
         alerts.listen(self._on_alert)
 
@@ -197,6 +195,7 @@ class MqttSession:
         ) as connection:
             self._protocol = connection.protocol if connection.certain else None
             self._connection = connection
+            self._outgoing.attach(connection)
             self._drop_sightings()
             self._retained.connecting()
             connection.receive(self._on_message)
@@ -208,7 +207,7 @@ class MqttSession:
                 )
                 await self._probe(connection)
                 self._probed.set()
-                await self._tell(connection, topics.REGISTER, self._registration())
+                await self._outgoing.publish_optional(connection, topics.REGISTER, self._registration())
                 await self._retained.read_back(connection)
                 self._connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
@@ -238,14 +237,11 @@ class MqttSession:
             broker=f"{self._address.host}:{self._address.port}",
             protocol=f"MQTT {connection.protocol}",
         )
-        standing = self._alerts.standing_alerts
-        missed = [alert for alert in self._unheard if alert not in standing]
-        self._unheard.clear()
-        for alert in (*missed, *standing):
-            self._on_alert(alert)
+        self._outgoing.open()
 
     def _lost(self) -> None:
         self._connection = None
+        self._outgoing.detach()
         self._probed.set()
         self._probed = asyncio.Event()
         self._service.authorizer.forget_bus()
@@ -267,7 +263,7 @@ class MqttSession:
             return
         reply = None if inbound.retained else self._requests.answer_at_once(inbound)
         if reply is not None:
-            self._send(reply)
+            self._outgoing.answer(reply)
         elif inbound.topic.startswith(topics.CONFIG):
             self._on_config(inbound)
         else:
@@ -307,7 +303,7 @@ class MqttSession:
         if self._tasks >= _MAX_TASKS:
             reply = self._requests.refuse_busy(inbound)
             if reply is not None:
-                self._send(reply)
+                self._outgoing.answer(reply)
             return
         self._start(self._answer(inbound), name="mqtt-request")
 
@@ -320,14 +316,7 @@ class MqttSession:
             return
         reply = await self._requests.answer(inbound)
         if reply is not None:
-            self._send(reply)
-
-    def _send(self, reply: Reply) -> None:
-        connection = self._connection
-        if connection is None:
-            _log.info("answer_lost", topic=reply.topic, reason="the broker is away; requesters repeat")
-            return
-        connection.answer(reply)
+            self._outgoing.answer(reply)
 
     def _start(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Run something that outlives this connection: a write goes on when the broker goes away."""
@@ -417,8 +406,8 @@ class MqttSession:
     def _on_device_registry(self, *, here: bool) -> None:
         if not here:
             self._forget_devices()
-        elif self._connection is not None:
-            self._connection.send(topics.DEVICES, devices.question())
+        else:
+            self._outgoing.send(topics.DEVICES, devices.question())
 
     def _forget_devices(self) -> None:
         self._devices.forget()
@@ -439,7 +428,7 @@ class MqttSession:
         while not self._stopping:
             self._health_changed.clear()
             self._last_health = _essence(self._service.health.now())
-            await self._tell(connection, topics.HEALTH, self._health_payload(), retain=True)
+            await self._outgoing.publish_optional(connection, topics.HEALTH, self._health_payload(), retain=True)
             await self._wait_for_health_change()
 
     async def _wait_for_health_change(self) -> None:
@@ -458,7 +447,7 @@ class MqttSession:
         named = inbound.response_topic
         if named is not None and not inbound.retained and self._requests.may_answer_on(named):
             body = documents.encode(self._service.health.now())
-            self._send(Reply(named, body, True, inbound.qos, inbound.correlation_data))
+            self._outgoing.answer(Reply(named, body, True, inbound.qos, inbound.correlation_data))
         self._service.health.metrics.meter("health", "mqtt").answered(perf_counter() - started)
 
     # Other daemons
@@ -493,7 +482,7 @@ class MqttSession:
     async def _who_answers(self, connection: Connection) -> _Health | None:
         """Ask for health, and return the first live answer of another daemon; None if there is none in time."""
         self._drop_sightings()
-        await self._tell(connection, topics.HEALTH_CHECK, b"{}")
+        await self._outgoing.publish_optional(connection, topics.HEALTH_CHECK, b"{}")
         try:
             async with asyncio.timeout(_FOREIGN_ANSWER_SECONDS):
                 while True:
@@ -502,13 +491,6 @@ class MqttSession:
                         return health
         except TimeoutError:
             return None
-
-    async def _tell(self, connection: Connection, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish what the daemon can do without where a broker's access list denies it."""
-        try:
-            await connection.publish(topic, payload, retain=retain)
-        except Denied as error:
-            self._alerts.stand("undelivered", f"{error}. Let config_service write there.", of=topic)
 
     def _sightings(self) -> list[tuple[_Health, bool]]:
         found: list[tuple[_Health, bool]] = []
@@ -579,12 +561,8 @@ class MqttSession:
             # What was confirmed is only published once more at the next start.
             _log.warning("confirmations_not_written", reason=error.message)
 
-    def _on_alert(self, alert: Alert) -> None:
+    def _on_alert(self, _alert: Alert) -> None:
         self._health_changed.set()
-        if self._connection is not None and self._service.health.bus_connected:
-            self._connection.send(f"{topics.ALERT}{alert.kind}", documents.encode(alert))
-        else:
-            self._unheard.append(alert)
 
 
 def _essence(health: HealthAnswer) -> tuple[object, ...]:
