@@ -4,20 +4,18 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from time import perf_counter
 from typing import Any
 
 import msgspec
 import structlog
 
 from aliciacfg import documents
-from aliciacfg.api.answers import HealthAnswer
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.documents import decode
 from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves
-from aliciacfg.monitoring.alerts import Alert, Alerts
+from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.mqtt import devices, envelope, topics
 from aliciacfg.mqtt.address import BrokerAddress
@@ -28,8 +26,9 @@ from aliciacfg.mqtt.connection import (
     accepts_without_proof,
     connect,
 )
+from aliciacfg.mqtt.health import HealthPublisher
 from aliciacfg.mqtt.markers import Markers
-from aliciacfg.mqtt.messages import Inbound, Protocol, Reply, Will
+from aliciacfg.mqtt.messages import Inbound, Protocol
 from aliciacfg.mqtt.outgoing import Outgoing
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
@@ -44,7 +43,6 @@ _CANCELLATION_SECONDS = 0.25
 _FOREIGN_ANSWER_SECONDS = 2.0
 _PROOFS_OF_LIFE = 2
 _DRAIN_SECONDS = 10.0
-_HEALTH_SECONDS = 30.0
 _PROBE_SECONDS = 30.0
 _MAX_TASKS = 2048
 _MAX_REFUSED = 1024
@@ -98,6 +96,9 @@ class MqttSession:
         self._protocol: Protocol | None = None
         self._devices = devices.DeviceRegistry()
         self._outgoing = Outgoing(alerts)
+        self._health = HealthPublisher(
+            service, alerts=alerts, outgoing=self._outgoing, may_answer_on=requests.may_answer_on
+        )
         self._markers = Markers(service.health.instance)
         self._retained = Retained(outbox, alerts, drift, markers=self._markers, on_confirmed=self._confirmed)
         self._probe_topic = probe_topic(service.health.instance)
@@ -108,13 +109,10 @@ class MqttSession:
         self._tasks = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._health_changed = asyncio.Event()
-        self._last_health: tuple[object, ...] = ()
         self._drained = asyncio.Event()
         self._stopping = False
         self._refused: set[str] = set()
         self.ready = asyncio.Event()
-        alerts.listen(self._on_alert)
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -142,18 +140,13 @@ class MqttSession:
                 retry = min(retry * 2, _MAX_RETRY_SECONDS)
 
     async def stop(self) -> None:
-        """Answer the requests that came, and publish that the daemon is going.
-
-        The last will is not sent on a clean disconnect.
-        """
+        """Answer the requests that were received, and publish that the daemon stops."""
         connection = self._connection
-        if connection is None:
-            self._stopping = True
-            return
-        try:
+        if connection is not None:
             await self._idle.wait()
-            self._stopping = True
-            await connection.publish(topics.HEALTH, self._health_payload("offline"), retain=True)
+        self._stopping = True
+        try:
+            await self._health.stop(connection)
         except BrokerUnavailable as error:
             _log.warning("offline_not_published", reason=str(error))
 
@@ -186,11 +179,10 @@ class MqttSession:
 
     async def _serve_once(self) -> None:
         """One connection, from connecting to its end."""
-        will = Will(topics.HEALTH, self._health_payload("offline"))
         async with connect(
             self._address,
             client_id=self._client_id,
-            will=will,
+            will=self._health.will,
             prefer=self._protocol,
         ) as connection:
             self._protocol = connection.protocol if connection.certain else None
@@ -211,7 +203,7 @@ class MqttSession:
                 await self._retained.read_back(connection)
                 self._connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
-                group.create_task(self._publish_health_forever(connection), name="mqtt-health")
+                group.create_task(self._health.publish_forever(connection), name="mqtt-health")
                 group.create_task(self._watch_for_others(connection), name="mqtt-others")
                 group.create_task(self._probe_forever(connection), name="mqtt-probe")
                 group.create_task(self._follow_devices(connection), name="mqtt-devices")
@@ -231,7 +223,7 @@ class MqttSession:
     def _connected(self, connection: Connection) -> None:
         self._service.health.bus_connected = True
         self._drained.clear()
-        self._health_changed.set()
+        self._health.publish_soon()
         _log.info(
             "broker_connected",
             broker=f"{self._address.host}:{self._address.port}",
@@ -286,7 +278,7 @@ class MqttSession:
         elif topic == topics.HEALTH:
             self._on_own_health(inbound)
         elif topic == topics.HEALTH_CHECK:
-            self._on_health_check(inbound)
+            self._health.answer_check(inbound)
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
             self._start(self._on_discovery(inbound), name="mqtt-discovery")
         elif topic in topics.DEVICE_REGISTRY:
@@ -413,43 +405,6 @@ class MqttSession:
         self._devices.forget()
         self._service.health.devices = None
 
-    # Health
-
-    def _health_payload(self, status: str | None = None) -> bytes:
-        health = self._service.health.now()
-        fields = msgspec.structs.asdict(health)
-        if status is not None:
-            fields["status"] = status
-            fields["mqtt_connected"] = False
-        return envelope.wrap(documents.encode(fields))
-
-    async def _publish_health_forever(self, connection: Connection) -> None:
-        """At the start, on every change that matters, and now and then; retained."""
-        while not self._stopping:
-            self._health_changed.clear()
-            self._last_health = _essence(self._service.health.now())
-            await self._outgoing.publish_optional(connection, topics.HEALTH, self._health_payload(), retain=True)
-            await self._wait_for_health_change()
-
-    async def _wait_for_health_change(self) -> None:
-        for _ in range(int(_HEALTH_SECONDS)):
-            try:
-                async with asyncio.timeout(1.0):
-                    await self._health_changed.wait()
-            except TimeoutError:
-                if _essence(self._service.health.now()) == self._last_health:
-                    continue
-            return
-
-    def _on_health_check(self, inbound: Inbound) -> None:
-        started = perf_counter()
-        self._health_changed.set()
-        named = inbound.response_topic
-        if named is not None and not inbound.retained and self._requests.may_answer_on(named):
-            body = documents.encode(self._service.health.now())
-            self._outgoing.answer(Reply(named, body, True, inbound.qos, inbound.correlation_data))
-        self._service.health.metrics.meter("health", "mqtt").answered(perf_counter() - started)
-
     # Other daemons
 
     def _on_own_health(self, inbound: Inbound) -> None:
@@ -512,7 +467,7 @@ class MqttSession:
                 continue
             mine = (self._service.health.now().uptime, self._service.health.instance)
             if (health.uptime, health.instance) <= mine:
-                self._health_changed.set()
+                self._health.publish_soon()
                 continue
             answers = [await self._who_answers(connection) for _ in range(_PROOFS_OF_LIFE)]
             if all(answer is not None and answer.instance == health.instance for answer in answers):
@@ -548,8 +503,6 @@ class MqttSession:
             await asyncio.sleep(_PROBE_SECONDS)
             await self._probe(connection)
 
-    # Alerts
-
     def _confirmed(self) -> None:
         self._drained.set()
         self._start(self._persist_confirmations(), name="mqtt-confirm")
@@ -560,22 +513,6 @@ class MqttSession:
         except OperationError as error:
             # What was confirmed is only published once more at the next start.
             _log.warning("confirmations_not_written", reason=error.message)
-
-    def _on_alert(self, _alert: Alert) -> None:
-        self._health_changed.set()
-
-
-def _essence(health: HealthAnswer) -> tuple[object, ...]:
-    """What of health is worth a message when it changes; counters and clocks are not."""
-    return (
-        health.status,
-        health.environment,
-        health.configs_managed,
-        health.outbox_pending > 0,
-        health.drift,
-        health.device_registry,
-        tuple(health.alerts),
-    )
 
 
 def _parse_health(payload: bytes) -> _Health | None:

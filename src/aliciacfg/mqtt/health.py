@@ -1,0 +1,119 @@
+"""The daemon's health on the bus: retained on its own topic, and as an answer to a health check."""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+
+import msgspec
+
+from aliciacfg import documents
+from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.mqtt import envelope, topics
+from aliciacfg.mqtt.connection import Connection
+from aliciacfg.mqtt.messages import Inbound, Reply, Will
+from aliciacfg.mqtt.outgoing import Outgoing
+from aliciacfg.operations.service import ConfigService
+
+_INTERVAL_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
+
+
+class HealthPublisher:
+    """Publishes health at the start of a connection, on every change that matters, and at intervals."""
+
+    def __init__(
+        self,
+        service: ConfigService,
+        *,
+        alerts: Alerts,
+        outgoing: Outgoing,
+        may_answer_on: Callable[[str], bool],
+    ) -> None:
+        """Publish the health of a service.
+
+        Args:
+            service: The daemon whose health it is.
+            alerts: Each one changes the health.
+            outgoing: Publishes.
+            may_answer_on: Whether the answer to a health check may go to a topic.
+        """
+        self._service = service
+        self._outgoing = outgoing
+        self._may_answer_on = may_answer_on
+        self._changed = asyncio.Event()
+        self._published: tuple[object, ...] = ()
+        self._stopped = False
+        alerts.listen(lambda _alert: self.publish_soon())
+
+    @property
+    def will(self) -> Will:
+        """The message that the broker publishes when the daemon dies."""
+        return Will(topics.HEALTH, self._payload(status="offline"))
+
+    def publish_soon(self) -> None:
+        """Publish health now, whether it changed or not."""
+        self._changed.set()
+
+    async def publish_forever(self, connection: Connection) -> None:
+        """Publish health on one connection, until it is gone or the daemon stops.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        while not self._stopped:
+            self._changed.clear()
+            self._published = _essence(self._service.health.now())
+            await self._outgoing.publish_optional(connection, topics.HEALTH, self._payload(), retain=True)
+            await self._wait_for_change()
+
+    async def stop(self, connection: Connection | None) -> None:
+        """Publish that the daemon stops, and nothing after it: a clean disconnect does not send the last will.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        self._stopped = True
+        if connection is not None:
+            await connection.publish(topics.HEALTH, self._payload(status="offline"), retain=True)
+
+    def answer_check(self, inbound: Inbound) -> None:
+        """Publish health, and answer on the Response Topic if the health check names one that is allowed."""
+        started = perf_counter()
+        self.publish_soon()
+        named = inbound.response_topic
+        if named is not None and not inbound.retained and self._may_answer_on(named):
+            body = documents.encode(self._service.health.now())
+            self._outgoing.answer(Reply(named, body, True, inbound.qos, inbound.correlation_data))
+        self._service.health.metrics.meter("health", "mqtt").answered(perf_counter() - started)
+
+    async def _wait_for_change(self) -> None:
+        """Wait until health changed, was asked for, or the interval is over."""
+        for _ in range(int(_INTERVAL_SECONDS / _LOOK_SECONDS)):
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                if _essence(self._service.health.now()) == self._published:
+                    continue
+            return
+
+    def _payload(self, *, status: str | None = None) -> bytes:
+        fields = msgspec.structs.asdict(self._service.health.now())
+        if status is not None:
+            fields["status"] = status
+            fields["mqtt_connected"] = False
+        return envelope.wrap(documents.encode(fields))
+
+
+def _essence(health: HealthAnswer) -> tuple[object, ...]:
+    """Return the part of health whose change is worth a message; counters and clocks are not."""
+    return (
+        health.status,
+        health.environment,
+        health.configs_managed,
+        health.outbox_pending > 0,
+        health.drift,
+        health.device_registry,
+        tuple(health.alerts),
+    )
