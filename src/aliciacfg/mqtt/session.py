@@ -30,6 +30,7 @@ from aliciacfg.mqtt.health import HealthPublisher
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound, Protocol
 from aliciacfg.mqtt.outgoing import Outgoing
+from aliciacfg.mqtt.peers import Peers
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.operations.service import ConfigService
@@ -40,8 +41,6 @@ _FIRST_RETRY_SECONDS = 0.2
 _MAX_RETRY_SECONDS = 30.0
 _CANCELLATIONS = 20
 _CANCELLATION_SECONDS = 0.25
-_FOREIGN_ANSWER_SECONDS = 2.0
-_PROOFS_OF_LIFE = 2
 _DRAIN_SECONDS = 10.0
 _PROBE_SECONDS = 30.0
 _MAX_TASKS = 2048
@@ -55,14 +54,6 @@ _CAPABILITIES = [
     "validation",
     "service_discovery",
 ]
-
-
-class _Health(msgspec.Struct):
-    """What is read of a health message on the daemon's own topic."""
-
-    instance: str = ""
-    status: str = ""
-    uptime: float = 0.0
 
 
 class MqttSession:
@@ -100,11 +91,17 @@ class MqttSession:
             service, alerts=alerts, outgoing=self._outgoing, may_answer_on=requests.may_answer_on
         )
         self._markers = Markers(service.health.instance)
+        self._peers = Peers(
+            service.health.instance,
+            uptime=lambda: service.health.now().uptime,
+            markers=self._markers,
+            outgoing=self._outgoing,
+            publish_health=self._health.publish_soon,
+        )
         self._retained = Retained(outbox, alerts, drift, markers=self._markers, on_confirmed=self._confirmed)
         self._probe_topic = probe_topic(service.health.instance)
         self._probe_delivered = False
         self._probed = asyncio.Event()
-        self._foreign: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
         self._tasks = 0
         self._idle = asyncio.Event()
@@ -188,12 +185,13 @@ class MqttSession:
             self._protocol = connection.protocol if connection.certain else None
             self._connection = connection
             self._outgoing.attach(connection)
-            self._drop_sightings()
+            self._peers.forget()
             self._retained.connecting()
             connection.receive(self._on_message)
             async with asyncio.TaskGroup() as group:
                 group.create_task(connection.wait_closed(), name="mqtt-closed")
-                await self._make_sure_to_be_alone(connection)
+                # Nothing of the bus is touched before it is known that no other daemon serves it.
+                await self._peers.check_alone(connection)
                 await connection.subscribe(
                     [f"{topics.CONFIG}#", topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER]
                 )
@@ -204,7 +202,7 @@ class MqttSession:
                 self._connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
                 group.create_task(self._health.publish_forever(connection), name="mqtt-health")
-                group.create_task(self._watch_for_others(connection), name="mqtt-others")
+                group.create_task(self._peers.watch(connection), name="mqtt-peers")
                 group.create_task(self._probe_forever(connection), name="mqtt-probe")
                 group.create_task(self._follow_devices(connection), name="mqtt-devices")
                 await self._wait_until_drained()
@@ -276,7 +274,7 @@ class MqttSession:
         if topic.startswith(self._markers.prefix):
             self._markers.receive(topic)
         elif topic == topics.HEALTH:
-            self._on_own_health(inbound)
+            self._peers.receive(inbound)
         elif topic == topics.HEALTH_CHECK:
             self._health.answer_check(inbound)
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
@@ -405,75 +403,6 @@ class MqttSession:
         self._devices.forget()
         self._service.health.devices = None
 
-    # Other daemons
-
-    def _on_own_health(self, inbound: Inbound) -> None:
-        health = _parse_health(inbound.payload)
-        if health is not None and health.instance and health.instance != self._service.health.instance:
-            self._foreign.put_nowait((health, inbound.retained))
-
-    def _drop_sightings(self) -> None:
-        while not self._foreign.empty():
-            self._foreign.get_nowait()
-
-    async def _make_sure_to_be_alone(self, connection: Connection) -> None:
-        """Look whether another daemon serves this bus before touching anything.
-
-        A retained health message may be of a daemon that died together with the broker's memory of its last
-        will, so it is asked whether it is alive.
-
-        Raises:
-            AnotherDaemon: It is.
-        """
-        await connection.subscribe([topics.HEALTH, f"{self._markers.prefix}#"])
-        await self._markers.wait(connection)
-        if self._foreign.empty() or all(health.status == "offline" for health, _ in self._sightings()):
-            return
-        alive = await self._who_answers(connection)
-        if alive is not None:
-            raise AnotherDaemon(alive.instance)
-        _log.warning("foreign_health_is_stale", remedy="none needed; the retained health message is replaced")
-
-    async def _who_answers(self, connection: Connection) -> _Health | None:
-        """Ask for health, and return the first live answer of another daemon; None if there is none in time."""
-        self._drop_sightings()
-        await self._outgoing.publish_optional(connection, topics.HEALTH_CHECK, b"{}")
-        try:
-            async with asyncio.timeout(_FOREIGN_ANSWER_SECONDS):
-                while True:
-                    health, retained = await self._foreign.get()
-                    if not retained and health.status != "offline":
-                        return health
-        except TimeoutError:
-            return None
-
-    def _sightings(self) -> list[tuple[_Health, bool]]:
-        found: list[tuple[_Health, bool]] = []
-        while not self._foreign.empty():
-            found.append(self._foreign.get_nowait())
-        return found
-
-    async def _watch_for_others(self, connection: Connection) -> None:
-        """Two daemons that started at the same moment: the younger one gives way.
-
-        One message is no proof of life, since anybody may have sent it: the other one has to answer twice.
-
-        Raises:
-            AnotherDaemon: An older one is alive.
-        """
-        while True:
-            health, retained = await self._foreign.get()
-            if retained or health.status == "offline":
-                continue
-            mine = (self._service.health.now().uptime, self._service.health.instance)
-            if (health.uptime, health.instance) <= mine:
-                self._health.publish_soon()
-                continue
-            answers = [await self._who_answers(connection) for _ in range(_PROOFS_OF_LIFE)]
-            if all(answer is not None and answer.instance == health.instance for answer in answers):
-                raise AnotherDaemon(health.instance)
-            _log.warning("foreign_health_unproven", instance=health.instance[:64])
-
     # Access
 
     async def _probe(self, connection: Connection) -> None:
@@ -513,15 +442,6 @@ class MqttSession:
         except OperationError as error:
             # What was confirmed is only published once more at the next start.
             _log.warning("confirmations_not_written", reason=error.message)
-
-
-def _parse_health(payload: bytes) -> _Health | None:
-    try:
-        message = decode(payload)
-        content = envelope.open_message(message).content if isinstance(message, dict) else {}
-        return msgspec.convert(content, _Health, strict=False)
-    except (OperationError, msgspec.ValidationError):
-        return None
 
 
 def _service_name(payload: bytes) -> str | None:
