@@ -1,7 +1,6 @@
 """The life of the daemon on the bus: connect, look, settle, serve; and again, for as long as it takes."""
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -18,12 +17,10 @@ from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, l
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.mqtt import devices, envelope, topics
+from aliciacfg.mqtt.access_probe import AccessProbe, FirstProbe
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.broker.access_list import probe_topic
 from aliciacfg.mqtt.connection import (
     Connection,
-    Denied,
-    accepts_without_proof,
     connect,
 )
 from aliciacfg.mqtt.health import HealthPublisher
@@ -42,7 +39,6 @@ _MAX_RETRY_SECONDS = 30.0
 _CANCELLATIONS = 20
 _CANCELLATION_SECONDS = 0.25
 _DRAIN_SECONDS = 10.0
-_PROBE_SECONDS = 30.0
 _MAX_TASKS = 2048
 _MAX_REFUSED = 1024
 _MAX_DISCOVERY_BYTES = 64 * 1024
@@ -91,6 +87,9 @@ class MqttSession:
             service, alerts=alerts, outgoing=self._outgoing, may_answer_on=requests.may_answer_on
         )
         self._markers = Markers(service.health.instance)
+        self._probe = AccessProbe(
+            service.authorizer, address=address, instance=service.health.instance, markers=self._markers
+        )
         self._peers = Peers(
             service.health.instance,
             uptime=lambda: service.health.now().uptime,
@@ -99,9 +98,6 @@ class MqttSession:
             publish_health=self._health.publish_soon,
         )
         self._retained = Retained(outbox, alerts, drift, markers=self._markers, on_confirmed=self._confirmed)
-        self._probe_topic = probe_topic(service.health.instance)
-        self._probe_delivered = False
-        self._probed = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._tasks = 0
         self._idle = asyncio.Event()
@@ -195,15 +191,14 @@ class MqttSession:
                 await connection.subscribe(
                     [f"{topics.CONFIG}#", topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER]
                 )
-                await self._probe(connection)
-                self._probed.set()
+                await self._probe.run(connection)
                 await self._outgoing.publish_optional(connection, topics.REGISTER, self._registration())
                 await self._retained.read_back(connection)
                 self._connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
                 group.create_task(self._health.publish_forever(connection), name="mqtt-health")
                 group.create_task(self._peers.watch(connection), name="mqtt-peers")
-                group.create_task(self._probe_forever(connection), name="mqtt-probe")
+                group.create_task(self._probe.run_forever(connection), name="mqtt-probe")
                 group.create_task(self._follow_devices(connection), name="mqtt-devices")
                 await self._wait_until_drained()
 
@@ -232,9 +227,7 @@ class MqttSession:
     def _lost(self) -> None:
         self._connection = None
         self._outgoing.detach()
-        self._probed.set()
-        self._probed = asyncio.Event()
-        self._service.authorizer.forget_bus()
+        self._probe.reset()
         self._service.health.bus_connected = False
         self._forget_devices()
 
@@ -248,8 +241,8 @@ class MqttSession:
             _log.exception("message_failed", topic=inbound.topic)
 
     def _receive(self, inbound: Inbound) -> None:
-        if inbound.topic == self._probe_topic:
-            self._probe_delivered = True
+        if inbound.topic == self._probe.topic:
+            self._probe.receive()
             return
         reply = None if inbound.retained else self._requests.answer_at_once(inbound)
         if reply is not None:
@@ -295,14 +288,12 @@ class MqttSession:
             if reply is not None:
                 self._outgoing.answer(reply)
             return
-        self._start(self._answer(inbound), name="mqtt-request")
+        self._start(self._answer(inbound, self._probe.first), name="mqtt-request")
 
-    async def _answer(self, inbound: Inbound) -> None:
-        # What the broker held for us comes at once, and before it is known whether it proves who asks. What another
-        # one proves later says nothing of this one.
-        connection = self._connection
-        await self._probed.wait()
-        if self._connection is not connection:
+    async def _answer(self, inbound: Inbound, probe: FirstProbe) -> None:
+        # What the broker held for us comes at once, before it is known whether the broker proves who asks. What
+        # another connection proves later says nothing of this request.
+        if not await probe.wait():
             return
         reply = await self._requests.answer(inbound)
         if reply is not None:
@@ -402,35 +393,6 @@ class MqttSession:
     def _forget_devices(self) -> None:
         self._devices.forget()
         self._service.health.devices = None
-
-    # Access
-
-    async def _probe(self, connection: Connection) -> None:
-        """Try whether the broker makes requesters prove who they are.
-
-        Under the access list nobody, this daemon included, can ask in the name of somebody else; and whoever
-        connects under a name has to prove it.
-
-        Raises:
-            BrokerUnavailable: The connection is gone.
-        """
-        if not self._service.authorizer.access.enforced:
-            self._service.authorizer.prove_bus(proves=False)
-            return
-        self._probe_delivered = False
-        with contextlib.suppress(Denied):
-            await connection.publish(self._probe_topic, b"")
-        await self._markers.wait(connection)
-        proves = not self._probe_delivered and not await accepts_without_proof(self._address)
-        if proves and not self._service.authorizer.bus_proves:
-            _log.info("access_list_in_force")
-        self._service.authorizer.prove_bus(proves=proves)
-
-    async def _probe_forever(self, connection: Connection) -> None:
-        """An access list may be loaded, or taken away, while the connection stands."""
-        while True:
-            await asyncio.sleep(_PROBE_SECONDS)
-            await self._probe(connection)
 
     def _confirmed(self) -> None:
         self._drained.set()

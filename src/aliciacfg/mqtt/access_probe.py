@@ -1,0 +1,105 @@
+"""Whether the broker enforces the access list, so that the requester named in a topic is who asks."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from aliciacfg.access.authorizer import Authorizer
+from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.broker.access_list import probe_topic
+from aliciacfg.mqtt.connection import Connection, Denied, accepts_without_proof
+from aliciacfg.mqtt.markers import Markers
+
+_log = structlog.get_logger(__name__)
+
+_INTERVAL_SECONDS = 30.0
+
+
+class FirstProbe:
+    """The first probe of one connection."""
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+        self._lost = False
+
+    def complete(self) -> None:
+        """End the waiting: it is known what the broker proves."""
+        self._ended.set()
+
+    def lose(self) -> None:
+        """End the waiting: the connection is gone."""
+        self._lost = True
+        self._ended.set()
+
+    async def wait(self) -> bool:
+        """Wait for the end; return whether the connection still stands."""
+        await self._ended.wait()
+        return not self._lost
+
+
+class AccessProbe:
+    """Tries, once at the start of each connection and then at intervals, whether the broker enforces the access list.
+
+    Attributes:
+        topic: The topic that the access list forbids; the daemon must not answer a message there.
+        first: The first probe of the present connection, or of the next one while there is none.
+    """
+
+    def __init__(self, authorizer: Authorizer, *, address: BrokerAddress, instance: str, markers: Markers) -> None:
+        """Make the probe of one daemon.
+
+        Args:
+            authorizer: Learns what the broker proves.
+            address: The broker, and how the daemon connects to it.
+            instance: Names this daemon's data directory.
+            markers: Tell when a message on ``topic`` would have come.
+        """
+        self._authorizer = authorizer
+        self._address = address
+        self._markers = markers
+        self._delivered = False
+        self.topic = probe_topic(instance)
+        self.first = FirstProbe()
+
+    def receive(self) -> None:
+        """Note that a message on ``topic`` was delivered."""
+        self._delivered = True
+
+    async def run(self, connection: Connection) -> None:
+        """Try whether the broker makes requesters prove who they are.
+
+        Under the access list no program, this daemon included, can ask in the name of another one; and whoever
+        connects under a name has to prove it.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        if self._authorizer.access.enforced:
+            self._delivered = False
+            with contextlib.suppress(Denied):
+                await connection.publish(self.topic, b"")
+            await self._markers.wait(connection)
+            proves = not self._delivered and not await accepts_without_proof(self._address)
+        else:
+            proves = False
+        if proves and not self._authorizer.bus_proves:
+            _log.info("access_list_in_force")
+        self._authorizer.prove_bus(proves=proves)
+        self.first.complete()
+
+    async def run_forever(self, connection: Connection) -> None:
+        """Repeat the probe: an access list may be loaded, or taken away, while the connection stands.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            await self.run(connection)
+
+    def reset(self) -> None:
+        """Forget what the broker proves: the connection is gone, and the next broker may be another one."""
+        self.first.lose()
+        self.first = FirstProbe()
+        self._authorizer.forget_bus()
