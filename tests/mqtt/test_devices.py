@@ -83,8 +83,13 @@ def receive(devices: DeviceRegistry, topic: str, payload: object, *, retained: b
     devices.receive(Inbound(topic, data, qos=1, retained=retained))
 
 
+def absent() -> DeviceRegistry:
+    counts: list[int | None] = []
+    return DeviceRegistry(send=lambda _topic, _payload: None, on_count=counts.append)
+
+
 def answered(*names: object) -> DeviceRegistry:
-    devices = DeviceRegistry()
+    devices = absent()
     receive(devices, ANSWER, twice({"devices": [{"device_id": name} for name in names], "count": 999}))
     return devices
 
@@ -93,7 +98,7 @@ def answered(*names: object) -> DeviceRegistry:
 @pytest.mark.parametrize("topic", [ANSWER, REGISTERED, DEREGISTERED])
 def test_no_message_raises(topic: str, payload: bytes):
     """Neither before the first answer nor after; what was known stays."""
-    before, after = DeviceRegistry(), answered("lamp")
+    before, after = absent(), answered("lamp")
     for devices in (before, after):
         receive(devices, topic, payload)
     assert (before.count, after.count) == (None, 1)
@@ -113,7 +118,7 @@ def test_answers_come_bare_or_wrapped(depth: int):
     message: dict[str, Any] = {"devices": [device("lamp")], "count": 1}
     for _ in range(depth):
         message = enveloped("device_registry", message)
-    devices = DeviceRegistry()
+    devices = absent()
     receive(devices, ANSWER, message)
     assert devices.count == 1
 
@@ -133,7 +138,7 @@ def test_thousands_of_devices_are_bounded():
 
 def test_what_somebody_retained_is_not_believed():
     """A kept answer is of another time."""
-    devices = DeviceRegistry()
+    devices = absent()
     receive(devices, ANSWER, twice({"devices": [device("lamp")]}), retained=True)
     assert devices.count is None
 

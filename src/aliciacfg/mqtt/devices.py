@@ -4,14 +4,16 @@ A soft dependency: nothing waits for it, and nothing fails without it. It is ask
 it announces itself, so it does not matter which of the two starts first; between, its announcements are followed.
 """
 
+from collections.abc import Callable
 from itertools import islice
 
 import structlog
 
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.documents import JsonObject, decode, encode, type_name
-from aliciacfg.errors import OperationError
+from aliciacfg.errors import BrokerUnavailable, OperationError
 from aliciacfg.mqtt import envelope, topics
+from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Inbound
 
 _log = structlog.get_logger(__name__)
@@ -29,15 +31,19 @@ class _Unusable(Exception):
     """A message that says nothing the daemon can use."""
 
 
-def question() -> bytes:
-    """What to publish to be told all devices."""
-    return envelope.wrap(encode({"requester": SOURCE}), kind="request", destination=REGISTRY)
-
-
 class DeviceRegistry:
-    """Follows the registry's messages, whatever is in them."""
+    """Asks the registry for its devices and follows its announcements, whatever is in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, send: Callable[[str, bytes], None], on_count: Callable[[int | None], None]) -> None:
+        """Begin with an absent registry.
+
+        Args:
+            send: Publishes a payload on a topic.
+            on_count: Called with how many devices the registry knows; None while it is absent.
+        """
+        self._send = send
+        self._on_count = on_count
+        # The ids of the devices; None while the registry has not answered.
         self._known: set[str] | None = None
         self._complained = False
 
@@ -46,24 +52,48 @@ class DeviceRegistry:
         """How many devices the registry knows; None while it has not answered."""
         return None if self._known is None else len(self._known)
 
+    async def follow(self, connection: Connection) -> None:
+        """Subscribe to the registry's messages and ask it; where the broker refuses that, the home does without."""
+        try:
+            await connection.subscribe(topics.DEVICE_REGISTRY)
+        except BrokerUnavailable as error:
+            _log.warning("device_registry_not_followed", reason=str(error))
+            return
+        # What a session held from before the connection is older than the answer to come.
+        self.forget()
+        self._ask()
+
+    def on_discovery(self, *, present: bool) -> None:
+        """Ask a registry that announced itself; forget one that unregistered."""
+        if present:
+            self._ask()
+        else:
+            self.forget()
+
     def forget(self) -> None:
-        """It is absent until it answers: nobody knows what happened meanwhile."""
+        """Count the registry as absent until it answers: what happened meanwhile is unknown."""
         self._known = None
         self._complained = False
+        self._on_count(None)
 
     def receive(self, inbound: Inbound) -> None:
-        """Take an answer or an announcement; what makes no sense changes nothing, and is logged once."""
+        """Apply an answer or an announcement; what cannot be used changes nothing, and is logged once."""
         if inbound.retained:
-            # The registry retains nothing: what somebody kept is of another time.
+            # The registry retains nothing: a retained message is of another time.
             return
         try:
-            self._take(inbound.topic, _content(inbound.payload))
+            self._apply(inbound.topic, _content(inbound.payload))
         except (OperationError, _Unusable) as error:
             if not self._complained:
                 _log.warning("device_registry_not_understood", topic=inbound.topic, reason=str(error)[:200])
             self._complained = True
+        else:
+            self._on_count(self.count)
 
-    def _take(self, topic: str, content: JsonObject) -> None:
+    def _ask(self) -> None:
+        self._send(topics.DEVICES, envelope.wrap(encode({"requester": SOURCE}), kind="request", destination=REGISTRY))
+
+    def _apply(self, topic: str, content: JsonObject) -> None:
         if topic == topics.DEVICES_ANSWER:
             devices = content.get("devices")
             if not isinstance(devices, list):
@@ -84,7 +114,7 @@ class DeviceRegistry:
 
 
 def _content(payload: bytes) -> JsonObject:
-    """What a message says, out of its envelopes.
+    """Return a message out of its envelopes.
 
     Raises:
         OperationError: It is not JSON.

@@ -5,29 +5,26 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import msgspec
 import structlog
 
-from aliciacfg import documents
-from aliciacfg.api.bus_messages import AppliedReport
-from aliciacfg.api.fields import SOURCE
 from aliciacfg.core.outbox import Outbox
-from aliciacfg.documents import decode
 from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
-from aliciacfg.mqtt import devices, envelope, topics
+from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.access_probe import AccessProbe, FirstProbe
 from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.connection import (
     Connection,
     connect,
 )
+from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.health import HealthPublisher
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound, Protocol
 from aliciacfg.mqtt.outgoing import Outgoing
 from aliciacfg.mqtt.peers import Peers
+from aliciacfg.mqtt.registration import Registration
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.operations.service import ConfigService
@@ -40,16 +37,6 @@ _CANCELLATIONS = 20
 _CANCELLATION_SECONDS = 0.25
 _DRAIN_SECONDS = 10.0
 _MAX_TASKS = 2048
-_MAX_REFUSED = 1024
-_MAX_DISCOVERY_BYTES = 64 * 1024
-
-_CAPABILITIES = [
-    "configuration_management",
-    "dynamic_updates",
-    "environment_handling",
-    "validation",
-    "service_discovery",
-]
 
 
 class MqttSession:
@@ -81,7 +68,6 @@ class MqttSession:
         self._write_confirmations = write_confirmations
         self._connection: Connection | None = None
         self._protocol: Protocol | None = None
-        self._devices = devices.DeviceRegistry()
         self._outgoing = Outgoing(alerts)
         self._health = HealthPublisher(
             service, alerts=alerts, outgoing=self._outgoing, may_answer_on=requests.may_answer_on
@@ -90,6 +76,8 @@ class MqttSession:
         self._probe = AccessProbe(
             service.authorizer, address=address, instance=service.health.instance, markers=self._markers
         )
+        self._devices = DeviceRegistry(send=self._outgoing.send, on_count=self._count_devices)
+        self._registration = Registration(service, alerts=alerts, device_registry=self._devices)
         self._peers = Peers(
             service.health.instance,
             uptime=lambda: service.health.now().uptime,
@@ -104,7 +92,6 @@ class MqttSession:
         self._idle.set()
         self._drained = asyncio.Event()
         self._stopping = False
-        self._refused: set[str] = set()
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -192,14 +179,14 @@ class MqttSession:
                     [f"{topics.CONFIG}#", topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER]
                 )
                 await self._probe.run(connection)
-                await self._outgoing.publish_optional(connection, topics.REGISTER, self._registration())
+                await self._outgoing.publish_optional(connection, topics.REGISTER, self._registration.announcement())
                 await self._retained.read_back(connection)
                 self._connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
                 group.create_task(self._health.publish_forever(connection), name="mqtt-health")
                 group.create_task(self._peers.watch(connection), name="mqtt-peers")
                 group.create_task(self._probe.run_forever(connection), name="mqtt-probe")
-                group.create_task(self._follow_devices(connection), name="mqtt-devices")
+                group.create_task(self._devices.follow(connection), name="mqtt-devices")
                 await self._wait_until_drained()
 
     async def _wait_until_drained(self) -> None:
@@ -229,7 +216,7 @@ class MqttSession:
         self._outgoing.detach()
         self._probe.reset()
         self._service.health.bus_connected = False
-        self._forget_devices()
+        self._devices.forget()
 
     # Receiving
 
@@ -258,7 +245,7 @@ class MqttSession:
         if topic.startswith(topics.UPDATE) or topic in {topics.ENVIRONMENT, topics.KEY}:
             self._retained.receive(topics.topic_subject(topic), inbound)
         elif topic.startswith(topics.APPLIED):
-            self._start(self._on_applied(inbound), name="mqtt-applied")
+            self._start(self._registration.on_applied(inbound), name="mqtt-applied")
         else:
             self._on_request(inbound)
 
@@ -271,10 +258,9 @@ class MqttSession:
         elif topic == topics.HEALTH_CHECK:
             self._health.answer_check(inbound)
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
-            self._start(self._on_discovery(inbound), name="mqtt-discovery")
+            self._start(self._registration.on_discovery(inbound), name="mqtt-discovery")
         elif topic in topics.DEVICE_REGISTRY:
             self._devices.receive(inbound)
-            self._service.health.devices = self._devices.count
 
     def _on_request(self, inbound: Inbound) -> None:
         if not self._requests.is_request(inbound):
@@ -317,83 +303,6 @@ class MqttSession:
         self._idle.clear()
         self._group.create_task(counted(), name=name)
 
-    # Registration
-
-    async def _on_discovery(self, inbound: Inbound) -> None:
-        name = _service_name(inbound.payload)
-        if name is None or name == SOURCE:
-            return
-        if name == devices.REGISTRY:
-            self._on_device_registry(here=inbound.topic == topics.REGISTER)
-        try:
-            if inbound.topic == topics.UNREGISTER:
-                await self._service.registrations.unregister(name)
-            else:
-                await self._service.registrations.register(name)
-        except OperationError as error:
-            if name[:80] in self._refused:
-                return
-            if len(self._refused) >= _MAX_REFUSED:
-                self._refused.clear()
-            self._refused.add(name[:80])
-            self._alerts.emit(
-                "validation_failed",
-                f"{name[:80]!r} announced itself, but gets no configuration: {error}. Define it in the environment "
-                "files, or set it.",
-                problems=error.problems,
-            )
-        except Exception:  # noqa: BLE001 - a boundary: no announcement may end the daemon
-            _log.exception("registration_failed", service=name)
-
-    async def _on_applied(self, inbound: Inbound) -> None:
-        """A copy of a service says what it runs; what is no such report is passed over, as everything is on a bus."""
-        if inbound.retained or len(inbound.payload) > _MAX_DISCOVERY_BYTES:
-            return
-        service = inbound.topic.removeprefix(topics.APPLIED)
-        try:
-            message = decode(inbound.payload)
-            content = envelope.open_message(message).content if isinstance(message, dict) else {}
-            await self._service.registrations.applied(service, msgspec.convert(content, AppliedReport))
-        except (OperationError, msgspec.ValidationError) as error:
-            _log.info("report_ignored", topic=inbound.topic[:200], reason=str(error))
-        except Exception:  # noqa: BLE001 - a boundary: no report may end the daemon
-            _log.exception("report_failed", service=service[:64])
-
-    def _registration(self) -> bytes:
-        payload = documents.encode(
-            {
-                "service_name": SOURCE,
-                "status": "online",
-                "timestamp": self._service.health.now().timestamp,
-                "capabilities": _CAPABILITIES,
-                "version": self._service.health.now().version,
-            }
-        )
-        return envelope.wrap(payload)
-
-    # Devices
-
-    async def _follow_devices(self, connection: Connection) -> None:
-        """Ask the device registry, and hear its announcements from now on; the home may do without it."""
-        try:
-            await connection.subscribe(topics.DEVICE_REGISTRY)
-        except BrokerUnavailable as error:
-            _log.warning("device_registry_not_followed", reason=str(error))
-            return
-        # What a session held from before the connection is older than the answer to come.
-        self._forget_devices()
-        self._on_device_registry(here=True)
-
-    def _on_device_registry(self, *, here: bool) -> None:
-        if not here:
-            self._forget_devices()
-        else:
-            self._outgoing.send(topics.DEVICES, devices.question())
-
-    def _forget_devices(self) -> None:
-        self._devices.forget()
-        self._service.health.devices = None
-
     def _confirmed(self) -> None:
         self._drained.set()
         self._start(self._persist_confirmations(), name="mqtt-confirm")
@@ -405,17 +314,8 @@ class MqttSession:
             # What was confirmed is only published once more at the next start.
             _log.warning("confirmations_not_written", reason=error.message)
 
-
-def _service_name(payload: bytes) -> str | None:
-    """The service that a discovery message is about; None for devices and whatever else is on the bus."""
-    if len(payload) > _MAX_DISCOVERY_BYTES:
-        return None
-    try:
-        message = decode(payload)
-    except OperationError:
-        return None
-    name = envelope.open_message(message).content.get("service_name") if isinstance(message, dict) else None
-    return name if isinstance(name, str) else None
+    def _count_devices(self, count: int | None) -> None:
+        self._service.health.devices = count
 
 
 def _reason(errors: BaseExceptionGroup[BaseException]) -> str:

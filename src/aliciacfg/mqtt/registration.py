@@ -1,0 +1,127 @@
+"""What services say about themselves: that they come and go, and which configuration they applied."""
+
+import msgspec
+import structlog
+
+from aliciacfg import documents
+from aliciacfg.api.bus_messages import AppliedReport
+from aliciacfg.api.fields import SOURCE
+from aliciacfg.documents import JsonObject, decode
+from aliciacfg.errors import OperationError
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.mqtt import devices, envelope, topics
+from aliciacfg.mqtt.devices import DeviceRegistry
+from aliciacfg.mqtt.messages import Inbound
+from aliciacfg.operations.service import ConfigService
+
+_log = structlog.get_logger(__name__)
+
+_MAX_MESSAGE_BYTES = 64 * 1024
+_MAX_SHOWN_NAME = 80
+_MAX_REFUSED = 1024
+
+_CAPABILITIES = [
+    "configuration_management",
+    "dynamic_updates",
+    "environment_handling",
+    "validation",
+    "service_discovery",
+]
+
+
+class Registration:
+    """Registers services, and makes the daemon's own registration."""
+
+    def __init__(self, service: ConfigService, *, alerts: Alerts, device_registry: DeviceRegistry) -> None:
+        """Make the registration of a daemon.
+
+        Args:
+            service: Registers, unregisters, and stores what was applied.
+            alerts: Raised once for each name that gets no configuration.
+            device_registry: Learns that the home's device registry came or went.
+        """
+        self._service = service
+        self._alerts = alerts
+        self._device_registry = device_registry
+        # Names that were alerted; forgotten all at once when they are many.
+        self._refused: set[str] = set()
+
+    def announcement(self) -> bytes:
+        """Return the daemon's own registration."""
+        health = self._service.health.now()
+        return envelope.wrap(
+            documents.encode(
+                {
+                    "service_name": SOURCE,
+                    "status": "online",
+                    "timestamp": health.timestamp,
+                    "capabilities": _CAPABILITIES,
+                    "version": health.version,
+                }
+            )
+        )
+
+    async def on_discovery(self, inbound: Inbound) -> None:
+        """Register or unregister the service that a discovery message is about; other messages are ignored."""
+        name = _service_name(inbound.payload)
+        if name is None or name == SOURCE:
+            return
+        registers = inbound.topic == topics.REGISTER
+        if name == devices.REGISTRY:
+            self._device_registry.on_discovery(present=registers)
+        try:
+            if registers:
+                await self._service.registrations.register(name)
+            else:
+                await self._service.registrations.unregister(name)
+        except OperationError as error:
+            self._alert_once(name[:_MAX_SHOWN_NAME], error)
+        except Exception:  # noqa: BLE001 - a boundary: no announcement may end the daemon
+            _log.exception("registration_failed", service=name)
+
+    async def on_applied(self, inbound: Inbound) -> None:
+        """Store what a copy of a service says it runs; anything else is logged and ignored."""
+        if inbound.retained or len(inbound.payload) > _MAX_MESSAGE_BYTES:
+            return
+        service = inbound.topic.removeprefix(topics.APPLIED)
+        try:
+            report = msgspec.convert(_content(inbound.payload), AppliedReport)
+            await self._service.registrations.applied(service, report)
+        except (OperationError, msgspec.ValidationError) as error:
+            _log.info("report_ignored", topic=inbound.topic[:200], reason=str(error))
+        except Exception:  # noqa: BLE001 - a boundary: no report may end the daemon
+            _log.exception("report_failed", service=service[:64])
+
+    def _alert_once(self, name: str, error: OperationError) -> None:
+        if name in self._refused:
+            return
+        if len(self._refused) >= _MAX_REFUSED:
+            self._refused.clear()
+        self._refused.add(name)
+        self._alerts.emit(
+            "validation_failed",
+            f"{name!r} announced itself, but gets no configuration: {error}. Define it in the environment files, or "
+            "set it.",
+            problems=error.problems,
+        )
+
+
+def _service_name(payload: bytes) -> str | None:
+    """Return the service that a discovery message is about; None for devices and whatever else is on the bus."""
+    if len(payload) > _MAX_MESSAGE_BYTES:
+        return None
+    try:
+        name = _content(payload).get("service_name")
+    except OperationError:
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _content(payload: bytes) -> JsonObject:
+    """Return a message out of its envelopes; empty if it is no object.
+
+    Raises:
+        OperationError: It is not JSON.
+    """
+    message = decode(payload)
+    return envelope.open_message(message).content if isinstance(message, dict) else {}
