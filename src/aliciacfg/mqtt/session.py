@@ -1,9 +1,8 @@
-"""The life of the daemon on the bus: connect, look, settle, serve; and again, for as long as it takes."""
+"""The life of the daemon on the bus: connect, make sure to be alone, serve; and again when the connection is lost."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -14,10 +13,8 @@ from aliciacfg.monitoring.drift import Drift
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.access_probe import AccessProbe, FirstProbe
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.connection import (
-    Connection,
-    connect,
-)
+from aliciacfg.mqtt.background import BackgroundTasks
+from aliciacfg.mqtt.connection import Connection, connect
 from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.health import HealthPublisher
 from aliciacfg.mqtt.markers import Markers
@@ -36,14 +33,13 @@ _MAX_RETRY_SECONDS = 30.0
 _CANCELLATIONS = 20
 _CANCELLATION_SECONDS = 0.25
 _DRAIN_SECONDS = 10.0
-_MAX_TASKS = 2048
 
 
 class MqttSession:
     """Serves the operations over MQTT.
 
     Attributes:
-        ready: Set once the broker holds everything it has to for the first time.
+        ready: Set when the broker holds every retained message for the first time, or has not after 10 s.
     """
 
     def __init__(
@@ -58,40 +54,46 @@ class MqttSession:
         drift: Drift,
         write_confirmations: Callable[[], Awaitable[None]],
     ) -> None:
+        """Make a session that has not begun.
+
+        Args:
+            address: The broker.
+            session_id: Names the persistent session at the broker. Secret, unlike the instance that health shows.
+            service: What is served.
+            requests: Answers requests.
+            outbox: The messages that the broker has to hold.
+            alerts: Published; raised about what the broker denies and what others write.
+            drift: Learns what others write on our topics.
+            write_confirmations: Stores what the broker was seen to hold.
+        """
         self._address = address
-        # Not the instance, which health tells everybody.
         self._client_id = f"config_service_{session_id}"
         self._service = service
         self._requests = requests
         self._outbox = outbox
-        self._alerts = alerts
         self._write_confirmations = write_confirmations
-        self._connection: Connection | None = None
-        self._protocol: Protocol | None = None
-        self._outgoing = Outgoing(alerts)
-        self._health = HealthPublisher(
-            service, alerts=alerts, outgoing=self._outgoing, may_answer_on=requests.may_answer_on
-        )
-        self._markers = Markers(service.health.instance)
+        self._background = BackgroundTasks()
+        self._outgoing = outgoing = Outgoing(alerts)
+        self._markers = markers = Markers(service.health.instance)
+        self._retained = Retained(outbox, alerts, drift, markers=markers, on_confirmed=self._on_confirmed)
         self._probe = AccessProbe(
-            service.authorizer, address=address, instance=service.health.instance, markers=self._markers
+            service.authorizer, address=address, instance=service.health.instance, markers=markers
         )
-        self._devices = DeviceRegistry(send=self._outgoing.send, on_count=self._count_devices)
-        self._registration = Registration(service, alerts=alerts, device_registry=self._devices)
+        self._health = HealthPublisher(service, alerts=alerts, outgoing=outgoing, may_answer_on=requests.may_answer_on)
         self._peers = Peers(
             service.health.instance,
             uptime=lambda: service.health.now().uptime,
-            markers=self._markers,
-            outgoing=self._outgoing,
+            markers=markers,
+            outgoing=outgoing,
             publish_health=self._health.publish_soon,
         )
-        self._retained = Retained(outbox, alerts, drift, markers=self._markers, on_confirmed=self._confirmed)
-        self._group: asyncio.TaskGroup | None = None
-        self._tasks = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._devices = DeviceRegistry(send=outgoing.send, on_count=self._count_devices)
+        self._registration = Registration(service, alerts=alerts, device_registry=self._devices)
+        self._connection: Connection | None = None
+        # The protocol that the broker is known to speak.
+        self._protocol: Protocol | None = None
+        # Set while the broker holds every retained message of the present connection.
         self._drained = asyncio.Event()
-        self._stopping = False
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -101,12 +103,11 @@ class MqttSession:
             AnotherDaemon: A daemon with another data directory is alive on this broker.
         """
         retry = _FIRST_RETRY_SECONDS
-        async with asyncio.TaskGroup() as group:
-            self._group = group
+        async with self._background.running():
             while True:
                 started = asyncio.get_running_loop().time()
                 reason = await self._connect_once()
-                self._lost()
+                self._on_lost()
                 if asyncio.get_running_loop().time() - started > _MAX_RETRY_SECONDS:
                     retry = _FIRST_RETRY_SECONDS
                 pause = retry * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
@@ -123,15 +124,15 @@ class MqttSession:
         """Answer the requests that were received, and publish that the daemon stops."""
         connection = self._connection
         if connection is not None:
-            await self._idle.wait()
-        self._stopping = True
+            await self._background.wait_idle()
+        self._background.close()
         try:
             await self._health.stop(connection)
         except BrokerUnavailable as error:
             _log.warning("offline_not_published", reason=str(error))
 
     async def _connect_once(self) -> str:
-        """Serve one connection; returns why it ended.
+        """Serve one connection; return why it ended.
 
         In a task of its own: before Python 3.13 a TaskGroup that fails drops a cancellation that comes at the same
         moment, and the daemon would go on connecting after SIGTERM. Here the waiting is cancelled.
@@ -158,12 +159,9 @@ class MqttSession:
         return "the connection ended"
 
     async def _serve_once(self) -> None:
-        """One connection, from connecting to its end."""
+        """Serve one connection, from connecting to its end."""
         async with connect(
-            self._address,
-            client_id=self._client_id,
-            will=self._health.will,
-            prefer=self._protocol,
+            self._address, client_id=self._client_id, will=self._health.will, prefer=self._protocol
         ) as connection:
             self._protocol = connection.protocol if connection.certain else None
             self._connection = connection
@@ -179,9 +177,10 @@ class MqttSession:
                     [f"{topics.CONFIG}#", topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER]
                 )
                 await self._probe.run(connection)
-                await self._outgoing.publish_optional(connection, topics.REGISTER, self._registration.announcement())
+                announcement = self._registration.announcement()
+                await self._outgoing.publish_optional(connection, topics.REGISTER, announcement)
                 await self._retained.read_back(connection)
-                self._connected(connection)
+                self._on_connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
                 group.create_task(self._health.publish_forever(connection), name="mqtt-health")
                 group.create_task(self._peers.watch(connection), name="mqtt-peers")
@@ -190,7 +189,7 @@ class MqttSession:
                 await self._wait_until_drained()
 
     async def _wait_until_drained(self) -> None:
-        """Wait until the broker holds everything, or long enough."""
+        """Wait until the broker holds every retained message, for a limited time."""
         if not self._outbox.pending:
             self._drained.set()
         try:
@@ -200,7 +199,7 @@ class MqttSession:
             _log.warning("outbox_not_drained", pending=self._outbox.pending)
         self.ready.set()
 
-    def _connected(self, connection: Connection) -> None:
+    def _on_connected(self, connection: Connection) -> None:
         self._service.health.bus_connected = True
         self._drained.clear()
         self._health.publish_soon()
@@ -211,23 +210,21 @@ class MqttSession:
         )
         self._outgoing.open()
 
-    def _lost(self) -> None:
+    def _on_lost(self) -> None:
         self._connection = None
         self._outgoing.detach()
         self._probe.reset()
         self._service.health.bus_connected = False
         self._devices.forget()
 
-    # Receiving
-
     def _on_message(self, inbound: Inbound) -> None:
-        """Called for every message; does not wait."""
+        """Handle a message, without waiting."""
         try:
-            self._receive(inbound)
+            self._dispatch(inbound)
         except Exception:  # noqa: BLE001 - a boundary: a message that ends the connection would come again on the next
             _log.exception("message_failed", topic=inbound.topic)
 
-    def _receive(self, inbound: Inbound) -> None:
+    def _dispatch(self, inbound: Inbound) -> None:
         if inbound.topic == self._probe.topic:
             self._probe.receive()
             return
@@ -235,21 +232,21 @@ class MqttSession:
         if reply is not None:
             self._outgoing.answer(reply)
         elif inbound.topic.startswith(topics.CONFIG):
-            self._on_config(inbound)
+            self._dispatch_config(inbound)
         else:
-            self._on_bus(inbound)
+            self._dispatch_other(inbound)
 
-    def _on_config(self, inbound: Inbound) -> None:
-        """What is said under ``alicia/config/``: our own retained messages, reports, requests, and other programs'."""
+    def _dispatch_config(self, inbound: Inbound) -> None:
+        """Handle what comes under ``alicia/config/``: our retained messages, reports, requests; others' messages."""
         topic = inbound.topic
         if topic.startswith(topics.UPDATE) or topic in {topics.ENVIRONMENT, topics.KEY}:
             self._retained.receive(topics.topic_subject(topic), inbound)
         elif topic.startswith(topics.APPLIED):
-            self._start(self._registration.on_applied(inbound), name="mqtt-applied")
+            self._background.start(self._registration.on_applied(inbound), name="mqtt-applied")
         else:
             self._on_request(inbound)
 
-    def _on_bus(self, inbound: Inbound) -> None:
+    def _dispatch_other(self, inbound: Inbound) -> None:
         topic = inbound.topic
         if topic.startswith(self._markers.prefix):
             self._markers.receive(topic)
@@ -258,7 +255,7 @@ class MqttSession:
         elif topic == topics.HEALTH_CHECK:
             self._health.answer_check(inbound)
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
-            self._start(self._registration.on_discovery(inbound), name="mqtt-discovery")
+            self._background.start(self._registration.on_discovery(inbound), name="mqtt-discovery")
         elif topic in topics.DEVICE_REGISTRY:
             self._devices.receive(inbound)
 
@@ -266,15 +263,15 @@ class MqttSession:
         if not self._requests.is_request(inbound):
             return
         if inbound.retained:
-            # Somebody kept a request by mistake: carrying it out at every connect would repeat it for ever.
+            # Retained by mistake: carrying it out at every connect would repeat it for ever.
             _log.warning("retained_request_ignored", topic=inbound.topic, remedy="publish requests without retain")
             return
-        if self._tasks >= _MAX_TASKS:
+        if self._background.full:
             reply = self._requests.refuse_busy(inbound)
             if reply is not None:
                 self._outgoing.answer(reply)
             return
-        self._start(self._answer(inbound, self._probe.first), name="mqtt-request")
+        self._background.start(self._answer(inbound, self._probe.first), name="mqtt-request")
 
     async def _answer(self, inbound: Inbound, probe: FirstProbe) -> None:
         # What the broker held for us comes at once, before it is known whether the broker proves who asks. What
@@ -285,29 +282,11 @@ class MqttSession:
         if reply is not None:
             self._outgoing.answer(reply)
 
-    def _start(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
-        """Run something that outlives this connection: a write goes on when the broker goes away."""
-        if self._group is None or self._stopping:
-            work.close()
-            return
-
-        async def counted() -> None:
-            try:
-                await work
-            finally:
-                self._tasks -= 1
-                if not self._tasks:
-                    self._idle.set()
-
-        self._tasks += 1
-        self._idle.clear()
-        self._group.create_task(counted(), name=name)
-
-    def _confirmed(self) -> None:
+    def _on_confirmed(self) -> None:
         self._drained.set()
-        self._start(self._persist_confirmations(), name="mqtt-confirm")
+        self._background.start(self._store_confirmations(), name="mqtt-confirm")
 
-    async def _persist_confirmations(self) -> None:
+    async def _store_confirmations(self) -> None:
         try:
             await self._write_confirmations()
         except OperationError as error:
@@ -319,10 +298,11 @@ class MqttSession:
 
 
 def _reason(errors: BaseExceptionGroup[BaseException]) -> str:
-    """Why the broker is gone, if that is all that happened; raises what else happened.
+    """Return why the broker is gone, if that is all that happened.
 
     Raises:
         AnotherDaemon: It is among the errors.
+        BaseExceptionGroup: Something else happened.
     """
     foreign = next((error for error in leaves(errors) if isinstance(error, AnotherDaemon)), None)
     if foreign is not None:
