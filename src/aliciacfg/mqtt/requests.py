@@ -1,5 +1,6 @@
 """Requests over MQTT: decode, call, answer; every error becomes an answer."""
 
+from dataclasses import dataclass
 from time import perf_counter
 
 import structlog
@@ -22,6 +23,7 @@ from aliciacfg.monitoring.metrics import Outcome
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.envelope import Opened
 from aliciacfg.mqtt.messages import Inbound, Reply
+from aliciacfg.mqtt.topics import RequestTopic
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import OPERATIONS, Operation, encode_answer
 
@@ -30,17 +32,44 @@ _log = structlog.get_logger(__name__)
 _GET = topics.CONFIG + "get/"
 # Health has a topic of its own.
 _OPERATIONS = {operation.name: operation for operation in OPERATIONS if operation.name != "health"}
-# Response topics that were found good; a client uses one or a few for all its requests.
+# The fields that each operation reads; others are ignored, since programs of the bus add their own.
+_FIELDS = {name: operation.fields - operation.http_only for name, operation in _OPERATIONS.items()}
+# A client uses one response topic, or a few, for all its requests.
 _MAX_KNOWN_TOPICS = 4096
 # What a request may hold besides a configuration of the largest size.
 _REQUEST_OVERHEAD_BYTES = 16 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class BusRequest:
+    """A request whose topic was parsed.
+
+    Attributes:
+        inbound: The message.
+        topic: The topic's levels.
+        operation: What is asked for; None if there is no such operation.
+        target: The service or environment that it is about; empty if it is about everything.
+        requester: Who asks, as the topic names it; None is anonymous.
+        problem: Why the topic names neither target nor requester well.
+    """
+
+    inbound: Inbound
+    topic: RequestTopic
+    operation: Operation | None
+    target: str = ""
+    requester: str | None = None
+    problem: InvalidRequest | None = None
+
+
 class Requests:
-    """Answers requests; knows no connection."""
+    """Answers requests; knows no connection.
+
+    A message is first offered to ``answer_at_once``; what that does not answer is parsed once, and then answered or
+    refused as busy.
+    """
 
     def __init__(self, service: ConfigService, *, reply_prefixes: tuple[str, ...], max_config_bytes: int) -> None:
-        """Take what it needs.
+        """Answer the requests to a service.
 
         Args:
             service: Carries the operations out.
@@ -50,11 +79,12 @@ class Requests:
         self._service = service
         self._prefixes = reply_prefixes
         self._max_bytes = max_config_bytes + _REQUEST_OVERHEAD_BYTES
+        # Response topics that were found allowed while there were no rules.
         self._known: set[str] = set()
         self._reads = service.health.metrics.meter("get", "mqtt")
 
     def answer_at_once(self, inbound: Inbound) -> Reply | None:
-        """The short path: a plain ``get`` of what is cached. None sends the request down the long one."""
+        """Answer a plain ``get`` of a cached configuration; None leaves the message to ``parse`` and ``answer``."""
         if inbound.payload or not inbound.topic.startswith(_GET):
             return None
         started = perf_counter()
@@ -80,98 +110,112 @@ class Requests:
         return Reply(topic, body, True, inbound.qos, inbound.correlation_data)
 
     def may_answer_on(self, topic: str) -> bool:
-        """Whether an answer to nobody in particular may go to a topic that somebody names."""
+        """Return whether an answer to an anonymous request may go to a topic that the request names."""
         return self._answer_topic_problem(topic, None) is None
 
+    def parse(self, inbound: Inbound) -> BusRequest | None:
+        """Return a message as a request, or None if its topic is not a request's."""
+        topic = topics.parse_request(inbound.topic)
+        if topic is None:
+            return None
+        operation = _OPERATIONS.get(topic.operation)
+        if operation is None:
+            return BusRequest(inbound, topic, None)
+        try:
+            target, requester = _target_and_requester(operation, topic.levels)
+        except InvalidRequest as error:
+            return BusRequest(inbound, topic, operation, problem=error)
+        return BusRequest(inbound, topic, operation, target, requester)
+
+    async def answer(self, request: BusRequest) -> Reply | None:
+        """Carry a request out; return the answer, or None where none is due."""
+        started = perf_counter()
+        opened, problem = self._open(request)
+        named = request.inbound.response_topic
+        if named is None and isinstance(reply_to := opened.content.get("reply_to"), str):
+            named = reply_to
+        topic, refusal = self._answer_topic(request, named)
+        if topic is None:
+            return None
+        if refusal is not None and problem is None:
+            # Checked before anything is carried out.
+            problem = Forbidden(f"The request names an answer topic that is not allowed: {refusal}. Nothing was done.")
+        body, outcome = await self._body(request, opened, problem or request.problem)
+        wrapped = envelope.wrap(body, kind="response", destination=opened.source, depth=opened.depth)
+        self._service.health.metrics.meter(request.topic.operation, "mqtt").answered(perf_counter() - started, outcome)
+        return _reply(request, topic, wrapped, success=outcome == "success")
+
+    def refuse_busy(self, request: BusRequest) -> Reply | None:
+        """Return the answer to a request for which there are too many others, or None where none is due.
+
+        The payload is not decoded, so an answer topic that is named there does not count.
+        """
+        topic, _ = self._answer_topic(request, request.inbound.response_topic)
+        if topic is None:
+            return None
+        body = encode_failure(Busy("Too many requests wait; try again in a second."), None)
+        self._service.health.metrics.meter(request.topic.operation, "mqtt").answered(0.0, "busy")
+        return _reply(request, topic, body, success=False)
+
+    def _answer_topic(self, request: BusRequest, named: str | None) -> tuple[str | None, str | None]:
+        """Return where to answer, and why not on the topic that the request names.
+
+        Args:
+            request: The request.
+            named: The answer topic that it names.
+
+        Returns:
+            No topic for other programs' messages: the bus carries more than requests under ``alicia/config/``. Under
+            rules a message that is no operation's is answered on an allowed topic only, since the default topic could
+            be that of a requester whom its words happen to name.
+        """
+        refusal = None if named is None else self._answer_topic_problem(named, request.requester)
+        if request.operation is None and (
+            named is None or (refusal is not None and self._service.authorizer.access.enforced)
+        ):
+            return None, None
+        if named is None or refusal is not None:
+            return request.topic.default_answer, refusal
+        return named, None
+
     def _answer_topic_problem(self, topic: str, requester: str | None) -> str | None:
-        """Why an answer cannot go to a topic that a requester names; once there are rules, only to its own."""
+        """Return why an answer cannot go to a topic that a request names; under rules, only to the requester's own."""
         if self._service.authorizer.access.enforced:
             return topics.own_answer_topic_problem(topic, requester)
         return topics.answer_topic_problem(topic, self._prefixes)
 
-    def is_request(self, inbound: Inbound) -> bool:
-        """Whether a message may have to be answered."""
-        return topics.parse_request(inbound.topic) is not None
-
-    async def answer(self, inbound: Inbound) -> Reply | None:
-        """The long path: any request. None where nothing has to be said."""
-        request = topics.parse_request(inbound.topic)
-        if request is None:
-            return None
-        started = perf_counter()
-        operation = _OPERATIONS.get(request.operation)
-        opened, problem = self._open(inbound.payload, operation)
-        named = inbound.response_topic
-        if named is None and isinstance(reply_to := opened.content.get("reply_to"), str):
-            named = reply_to
-        requester = _requester(operation, request.levels)
-        why = None if named is None else self._answer_topic_problem(named, requester)
-        if operation is None and (named is None or (why and self._service.authorizer.access.enforced)):
-            # Other programs' messages: the bus carries more than requests under alicia/config/. Under rules their
-            # answer could come to somebody whom their words name.
-            return None
-        topic = request.default_answer
-        if named is not None and why is None:
-            topic = named
-        elif why is not None and problem is None:
-            # Checked before anything is carried out.
-            problem = Forbidden(f"The request names an answer topic that is not allowed: {why}. Nothing was done.")
-        body, outcome = await self._body(inbound.topic, request, operation, opened, problem)
-        wrapped = envelope.wrap(body, kind="response", destination=opened.source, depth=opened.depth)
-        self._service.health.metrics.meter(request.operation, "mqtt").answered(perf_counter() - started, outcome)
-        return Reply(topic, wrapped, outcome == "success", inbound.qos, inbound.correlation_data)
-
-    async def _body(
-        self,
-        topic: str,
-        request: topics.RequestTopic,
-        operation: Operation | None,
-        opened: Opened,
-        problem: OperationError | None,
-    ) -> tuple[bytes, Outcome]:
-        """The encoded answer, and what came of it; carries the operation out unless there is a problem."""
+    async def _body(self, request: BusRequest, opened: Opened, problem: OperationError | None) -> tuple[bytes, Outcome]:
+        """Carry a request out unless there is a problem; return the encoded answer, and the outcome."""
+        operation, requester = request.operation, request.requester
         request_id = _request_id(opened)
-        caller = Caller(_requester(operation, request.levels), "mqtt")
+        proven = requester is not None and self._service.authorizer.bus_proves is True
+        caller = Caller(requester, "mqtt", proven=proven)
         try:
             if problem is not None:
                 raise problem
             if operation is None:
-                raise NotFound(f"There is no operation {request.operation!r}; there are: {', '.join(_OPERATIONS)}.")
-            name, requester = _levels(operation, request.levels)
-            proven = self._service.authorizer.bus_proves is True and requester is not None
-            caller = Caller(requester, "mqtt", proven=proven)
-            known = operation.fields - operation.http_only
+                name = request.topic.operation
+                raise NotFound(f"There is no operation {name!r}; there are: {', '.join(_OPERATIONS)}.")
+            known = _FIELDS[operation.name]
             fields = {key: value for key, value in opened.content.items() if key in known}
             if request_id is not None:
                 fields["request_id"] = request_id
-            answer = await operation.run(self._service, caller, name, fields)
+            answer = await operation.run(self._service, caller, request.target, fields)
             return encode_answer(operation, answer, request_id), "success"
         except OperationError as error:
+            topic = request.inbound.topic
             _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.message)
             if isinstance(error, Unauthorized | Forbidden):
-                target = request.levels[0] if request.levels else None
-                self._service.audit_log.refused(caller, request.operation, target, error)
+                levels = request.topic.levels
+                self._service.audit_log.refused(caller, request.topic.operation, levels[0] if levels else None, error)
             return encode_failure(error, request_id), error.code
-        except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the requester is answered
-            _log.exception("failed", transport="mqtt", topic=topic)
+        except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the request is answered
+            _log.exception("failed", transport="mqtt", topic=request.inbound.topic)
             return encode_internal(request_id), "internal"
 
-    def refuse_busy(self, inbound: Inbound) -> Reply | None:
-        """The answer when too many requests wait already."""
-        request = topics.parse_request(inbound.topic)
-        if request is None:
-            return None
-        named = inbound.response_topic
-        topic = request.default_answer
-        requester = _requester(_OPERATIONS.get(request.operation), request.levels)
-        if named is not None and self._answer_topic_problem(named, requester) is None:
-            topic = named
-        body = encode_failure(Busy("Too many requests wait; try again in a second."), None)
-        self._service.health.metrics.meter(request.operation, "mqtt").answered(0.0, "busy")
-        return Reply(topic, body, False, inbound.qos, inbound.correlation_data)
-
-    def _open(self, payload: bytes, operation: Operation | None) -> tuple[Opened, OperationError | None]:
-        """The request out of its envelopes, or why it is none."""
+    def _open(self, request: BusRequest) -> tuple[Opened, OperationError | None]:
+        """Return the payload out of its envelopes, and why it is not a request's."""
+        payload, operation = request.inbound.payload, request.operation
         if not payload:
             return Opened({}), None
         limit = self._max_bytes
@@ -190,18 +234,25 @@ class Requests:
         return envelope.open_message(message), None
 
 
+def _reply(request: BusRequest, topic: str, payload: bytes, *, success: bool) -> Reply:
+    return Reply(topic, payload, success, request.inbound.qos, request.inbound.correlation_data)
+
+
 def _request_id(opened: Opened) -> str | None:
-    """The requester's own id as it can be echoed, else the envelope's."""
+    """Return the request's own id if it can be echoed, else the envelope's."""
     given = opened.content.get("request_id")
     if isinstance(given, str):
         return given if len(given.encode()) <= MAX_REQUEST_ID_BYTES else None
     return opened.message_id
 
 
-def _levels(operation: Operation, levels: tuple[str, ...]) -> tuple[str, str | None]:
-    """The name and the requester that a topic's levels say.
+def _target_and_requester(operation: Operation, levels: tuple[str, ...]) -> tuple[str, str | None]:
+    """Return the service or environment and the requester that a topic names.
 
     Without a requester, an operation on a service is that service's own; any other is anonymous.
+
+    Raises:
+        InvalidRequest: The number of levels is wrong, or a name is malformed or reserved.
     """
     expected = 0 if operation.target is None else 1
     if len(levels) not in {expected, expected + 1}:
@@ -210,18 +261,8 @@ def _levels(operation: Operation, levels: tuple[str, ...]) -> tuple[str, str | N
     requester = levels[expected] if len(levels) > expected else None
     if requester is not None and not names.is_requester(requester):
         raise InvalidRequest(f"{requester[:80]!r} cannot name a requester; use the name of a service or user.")
-    name = levels[0] if expected else ""
+    target = levels[0] if expected else ""
     if requester is None and operation.target == "service":
-        names.check_service(name)
-        requester = name
-    return name, requester
-
-
-def _requester(operation: Operation | None, levels: tuple[str, ...]) -> str | None:
-    """Who asks, as far as the topic says it well."""
-    if operation is None:
-        return None
-    try:
-        return _levels(operation, levels)[1]
-    except InvalidRequest:
-        return None
+        names.check_service(target)
+        requester = target
+    return target, requester

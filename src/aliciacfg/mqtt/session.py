@@ -22,7 +22,7 @@ from aliciacfg.mqtt.messages import Inbound, Protocol
 from aliciacfg.mqtt.outgoing import Outgoing
 from aliciacfg.mqtt.peers import Peers
 from aliciacfg.mqtt.registration import Registration
-from aliciacfg.mqtt.requests import Requests
+from aliciacfg.mqtt.requests import BusRequest, Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.operations.service import ConfigService
 
@@ -260,25 +260,26 @@ class MqttSession:
             self._devices.receive(inbound)
 
     def _on_request(self, inbound: Inbound) -> None:
-        if not self._requests.is_request(inbound):
+        request = self._requests.parse(inbound)
+        if request is None:
             return
         if inbound.retained:
             # Retained by mistake: carrying it out at every connect would repeat it for ever.
             _log.warning("retained_request_ignored", topic=inbound.topic, remedy="publish requests without retain")
             return
         if self._background.full:
-            reply = self._requests.refuse_busy(inbound)
+            reply = self._requests.refuse_busy(request)
             if reply is not None:
                 self._outgoing.answer(reply)
             return
-        self._background.start(self._answer(inbound, self._probe.first), name="mqtt-request")
+        self._background.start(self._answer(request, self._probe.first), name="mqtt-request")
 
-    async def _answer(self, inbound: Inbound, probe: FirstProbe) -> None:
+    async def _answer(self, request: BusRequest, probe: FirstProbe) -> None:
         # What the broker held for us comes at once, before it is known whether the broker proves who asks. What
         # another connection proves later says nothing of this request.
         if not await probe.wait():
             return
-        reply = await self._requests.answer(inbound)
+        reply = await self._requests.answer(request)
         if reply is not None:
             self._outgoing.answer(reply)
 
