@@ -1,0 +1,95 @@
+"""Whether the broker enforces the access list, and requests that wait to know it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aliciacfg.access.authorizer import Authorizer
+from aliciacfg.mqtt.access_probe import AccessProbe
+from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.markers import Markers
+from fakebus import FakeConnection
+from inprocess import WHOLE, core
+
+OPEN: Mapping[str, object] = {
+    "environments/base.yaml": {"defaults": WHOLE},
+    "environments/dev.yaml": {"services": {"bell": {}}},
+}
+RULES: Mapping[str, object] = {**OPEN, "environments/access.yaml": {"admins": ["operator"]}}
+
+
+@dataclass
+class Trial:
+    """A probe, and a broker that delivers what it does not deny."""
+
+    probe: AccessProbe
+    authorizer: Authorizer
+    connection: FakeConnection
+
+
+@asynccontextmanager
+async def trial(directory: Path, files: Mapping[str, object]) -> AsyncGenerator[Trial, None]:
+    """A probe of a broker that lets in no client without a password: nothing listens at its address."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = BrokerAddress("127.0.0.1", closed.getsockname()[1])
+        async with core(directory, files) as made:
+            authorizer, markers, connection = made.parts.service.authorizer, Markers("1111"), FakeConnection()
+            probe = AccessProbe(authorizer, address=address, instance="1111", markers=markers)
+
+            def deliver(topic: str) -> None:
+                if topic == probe.topic:
+                    probe.receive()
+                else:
+                    markers.receive(topic)
+
+            connection.deliver = deliver
+            yield Trial(probe, authorizer, connection)
+
+
+async def test_a_broker_that_denies_the_probe_proves_who_asks(tmp_path: Path):
+    """The daemon itself cannot ask in the name of another program."""
+    async with trial(tmp_path, RULES) as made:
+        made.connection.denied = {made.probe.topic}
+        await made.probe.run(made.connection)
+        assert made.authorizer.bus_proves is True
+
+
+async def test_a_broker_that_delivers_the_probe_proves_nothing(tmp_path: Path):
+    """As one without the list does; loaded later, the list is noticed, and so is its end."""
+    async with trial(tmp_path, RULES) as made:
+        for denied, proves in (((), False), ((made.probe.topic,), True), ((), False)):
+            made.connection.denied = denied
+            await made.probe.run(made.connection)
+            assert made.authorizer.bus_proves is proves
+
+
+async def test_without_rules_nothing_is_tried(tmp_path: Path):
+    """There is nothing to enforce."""
+    async with trial(tmp_path, OPEN) as made:
+        await made.probe.run(made.connection)
+        assert made.authorizer.bus_proves is False
+        assert made.connection.published == []
+
+
+async def test_requests_wait_for_the_first_probe_of_their_own_connection(tmp_path: Path):
+    """What the next connection proves says nothing of a request from before; what was proven is forgotten."""
+    async with trial(tmp_path, RULES) as made:
+        held = made.probe.first
+        waiting = asyncio.create_task(held.wait())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await made.probe.run(made.connection)
+        assert await waiting is True
+        assert await held.wait() is True
+        made.probe.reset()
+        assert made.authorizer.bus_proves is None
+        assert await held.wait() is False
+        early = made.probe.first
+        made.probe.reset()
+        await made.probe.run(made.connection)
+        assert await early.wait() is False
+        assert await made.probe.first.wait() is True
