@@ -17,7 +17,7 @@ from aliciacfg.errors import BrokerUnavailable, OperationError, SettingsError
 from aliciacfg.model import names
 
 if TYPE_CHECKING:
-    from aliciacfg.mqtt.client import Requester
+    from aliciacfg.mqtt.client import MqttClient
 
 T = TypeVar("T")
 
@@ -125,26 +125,26 @@ def published_key(target: Target) -> tuple[str, JsonObject]:
 
 
 @asynccontextmanager
-async def connected(target: Target) -> AsyncGenerator["Requester", None]:
+async def connected(target: Target) -> AsyncGenerator["MqttClient", None]:
     """Connect to the broker as the one who asks.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached.
     """
-    from aliciacfg.mqtt.client import open_requester  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.client import open_client  # noqa: PLC0415 - keeps the other commands quick
 
-    async with open_requester(_broker(target), target.requester) as requester:
-        yield requester
+    async with open_client(_broker(target), target.requester) as client:
+        yield client
 
 
 async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
-    async with connected(target) as requester:
-        return await requester.ask(operation, name, fields, timeout_seconds=target.timeout_seconds)
+    async with connected(target) as client:
+        return await client.ask(operation, name, fields, timeout_seconds=target.timeout_seconds)
 
 
 async def _published_key_mqtt(target: Target) -> JsonObject:
-    async with connected(target) as requester:
-        return await requester.published_key(timeout_seconds=target.timeout_seconds)
+    async with connected(target) as client:
+        return await client.published_key(timeout_seconds=target.timeout_seconds)
 
 
 def _name_problem(operation: str, name: str) -> str | None:

@@ -119,9 +119,9 @@ def watch(target: Target, service: str | None, count: int | None) -> None:
 
 
 async def _watch(target: Target, service: str | None, count: int | None) -> None:
-    async with connected(target) as requester:
+    async with connected(target) as client:
         seen = 0
-        async for update in requester.updates(service):
+        async for update in client.updates(service):
             if output.for_people():
                 output.lines([_update_line(update)])
             else:

@@ -1,4 +1,4 @@
-"""The other side of the bus: asking a daemon over MQTT, and listening to updates."""
+"""The MQTT client of the command line: sends requests to a daemon, and listens to updates."""
 
 import asyncio
 import uuid
@@ -14,13 +14,14 @@ from aliciacfg.mqtt.connection import Connection, connect
 from aliciacfg.mqtt.messages import Inbound
 
 
-class Requester:
-    """Sends requests and waits for their answers; made by ``open_requester``."""
+class MqttClient:
+    """Sends requests and waits for their answers; made by ``open_client``."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, requester: str) -> None:
         self._connection = connection
-        self._name = name
-        self._prefix = f"{topics.REPLY}{name}/{uuid.uuid4().hex[:12]}/"
+        self._requester = requester
+        self._prefix = f"{topics.REPLY}{requester}/{uuid.uuid4().hex[:12]}/"
+        # By topic: the answers, and the retained messages, that are waited for.
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._updates: asyncio.Queue[Inbound] = asyncio.Queue()
 
@@ -36,21 +37,19 @@ class Requester:
     async def ask(
         self, operation: str, target: str | None, fields: JsonObject, *, timeout_seconds: float
     ) -> JsonObject:
-        """Send one request.
+        """Send one request and return its answer, a success or a refusal.
 
         Args:
             operation: A name of the operations table.
-            target: The service or environment it is about.
-            fields: The request's fields.
+            target: The service or environment it is about; None for an operation about everything.
+            fields: The request's fields; None is left out.
             timeout_seconds: How long to wait for the answer.
-
-        Returns:
-            The answer, a success or a refusal.
 
         Raises:
             BrokerUnavailable: No answer came.
+            OperationError: The answer is not JSON.
         """
-        levels = [operation, *([target] if target is not None else []), self._name]
+        levels = [operation, *([target] if target is not None else []), self._requester]
         answer_topic = self._prefix + uuid.uuid4().hex
         future = self._waiting[answer_topic] = asyncio.get_running_loop().create_future()
         # On MQTT 3.1.1 there is no Response Topic; the payload names it instead.
@@ -67,17 +66,18 @@ class Requester:
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"no answer within {timeout_seconds:g} s: is the daemon running on this broker, "
-                f"and does the broker let {self._name} ask this? --http asks without it."
+                f"and does the broker let {self._requester} ask this? --http asks without it."
             ) from error
         finally:
             self._waiting.pop(answer_topic, None)
         return answer
 
     async def published_key(self, *, timeout_seconds: float) -> JsonObject:
-        """What is retained as the daemon's sealing key.
+        """Return the message that is retained with the daemon's sealing key.
 
         Raises:
-            BrokerUnavailable: Nothing is.
+            BrokerUnavailable: No such message is retained.
+            OperationError: The message is not JSON.
         """
         future = self._waiting[topics.KEY] = asyncio.get_running_loop().create_future()
         try:
@@ -95,6 +95,8 @@ class Requester:
     async def updates(self, service: str | None) -> AsyncIterator[JsonObject]:
         """Yield the retained configuration of a service (None: of all) and every change after it.
 
+        A configuration that is gone is yielded as ``{"service": …, "deleted": true}``.
+
         Raises:
             BrokerUnavailable: The broker is gone.
         """
@@ -107,16 +109,7 @@ class Requester:
                 if not update.done():
                     update.cancel()
                     await closed
-                message = await update
-                content = documents.decode(message.payload) if message.payload else None
-                yield (
-                    content
-                    if isinstance(content, dict)
-                    else {
-                        "service": message.topic.removeprefix(topics.UPDATE),
-                        "deleted": True,
-                    }
-                )
+                yield _update(await update)
         finally:
             closed.cancel()
 
@@ -129,18 +122,25 @@ class Requester:
             future.set_result(inbound.payload)
 
 
+def _update(message: Inbound) -> JsonObject:
+    content = documents.decode(message.payload) if message.payload else None
+    if isinstance(content, dict):
+        return content
+    return {"service": message.topic.removeprefix(topics.UPDATE), "deleted": True}
+
+
 @asynccontextmanager
-async def open_requester(address: BrokerAddress, name: str) -> AsyncGenerator[Requester, None]:
-    """Connect as a requester.
+async def open_client(address: BrokerAddress, requester: str) -> AsyncGenerator[MqttClient, None]:
+    """Connect a client.
 
     Args:
         address: The broker.
-        name: The last level of request topics: who asks.
+        requester: Who asks: the last level of request topics.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached.
     """
     async with connect(address, client_id=None) as connection:
-        requester = Requester(connection, name)
-        await requester.start()
-        yield requester
+        client = MqttClient(connection, requester)
+        await client.start()
+        yield client
