@@ -10,7 +10,7 @@ from itertools import islice
 import structlog
 
 from aliciacfg.api.fields import SOURCE
-from aliciacfg.documents import JsonObject, decode, encode, type_name
+from aliciacfg.documents import JsonObject, encode, type_name
 from aliciacfg.errors import BrokerUnavailable, OperationError
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Connection
@@ -117,15 +117,12 @@ def _content(payload: bytes) -> JsonObject:
     """Return a message out of its envelopes.
 
     Raises:
-        OperationError: It is not JSON.
-        _Unusable: It is too large, or no object.
+        OperationError: It is not a JSON object.
+        _Unusable: It is too large.
     """
     if len(payload) > _MAX_MESSAGE_BYTES:
         raise _Unusable(f"{len(payload)} bytes are more than {_MAX_MESSAGE_BYTES}")
-    message = decode(payload)
-    if not isinstance(message, dict):
-        raise _Unusable(f"the message is {type_name(message)}; expected an object")
-    return envelope.open_message(message).content
+    return envelope.open_payload(payload).content
 
 
 def _identifier(device: JsonObject) -> str | None:

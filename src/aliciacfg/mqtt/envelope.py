@@ -1,11 +1,11 @@
-"""The envelope in which the programs of the home wrap what they say."""
+"""The envelope in which the programs of the home wrap their messages."""
 
 import time
 import uuid
 from dataclasses import dataclass
 
 from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES, SOURCE
-from aliciacfg.documents import Json, JsonObject, encode
+from aliciacfg.documents import Json, JsonObject, decode_object, encode
 
 _TTL_SECONDS = 300
 _MAX_HOPS = 10
@@ -16,10 +16,10 @@ class Opened:
     """A message taken out of its envelopes.
 
     Attributes:
-        content: What was said.
-        depth: 0 bare, 1 or 2 wrapped once or twice.
-        message_id: Of the outermost envelope.
-        source: Who says to have sent it; never an identity.
+        content: The message inside.
+        depth: How many envelopes there were: 0 to 2.
+        message_id: The outermost envelope's id, if it can be echoed.
+        source: The sender that the outermost envelope names; never an identity.
     """
 
     content: JsonObject
@@ -28,8 +28,17 @@ class Opened:
     source: str = "broadcast"
 
 
+def open_payload(payload: bytes) -> Opened:
+    """Decode a message and take it out of its envelopes.
+
+    Raises:
+        OperationError: The payload is not a JSON object.
+    """
+    return open_message(decode_object(payload))
+
+
 def open_message(message: JsonObject) -> Opened:
-    """Take a message out of at most two envelopes: ``message_id`` beside an object ``payload``."""
+    """Take a message out of at most two envelopes; one is an object with ``message_id`` and an object ``payload``."""
     inner = message.get("payload")
     if "message_id" not in message or not isinstance(inner, dict):
         return Opened(message)
@@ -47,7 +56,14 @@ def open_message(message: JsonObject) -> Opened:
 
 
 def wrap(payload: bytes, *, kind: str = "event", destination: str = "broadcast", depth: int = 1) -> bytes:
-    """Put an encoded JSON object into ``depth`` envelopes."""
+    """Put an encoded JSON object into ``depth`` envelopes.
+
+    Args:
+        payload: The message, as JSON.
+        kind: ``event``, ``request`` or ``response``.
+        destination: The program that it is for; every program reads it.
+        depth: 0 leaves the message as it is.
+    """
     for _ in range(depth):
         head: dict[str, Json] = {
             "message_id": str(uuid.uuid4()),

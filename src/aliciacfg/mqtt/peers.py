@@ -6,7 +6,6 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from aliciacfg.documents import decode
 from aliciacfg.errors import AnotherDaemon, OperationError
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Connection
@@ -136,8 +135,6 @@ class Peers:
 def _parse_health(payload: bytes) -> _Health | None:
     """Return a health message out of its envelopes; None if it is none."""
     try:
-        message = decode(payload)
-        content = envelope.open_message(message).content if isinstance(message, dict) else {}
-        return msgspec.convert(content, _Health, strict=False)
+        return msgspec.convert(envelope.open_payload(payload).content, _Health, strict=False)
     except (OperationError, msgspec.ValidationError):
         return None

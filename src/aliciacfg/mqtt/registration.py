@@ -6,7 +6,6 @@ import structlog
 from aliciacfg import documents
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.api.fields import SOURCE
-from aliciacfg.documents import JsonObject, decode
 from aliciacfg.errors import OperationError
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.mqtt import devices, envelope, topics
@@ -85,7 +84,7 @@ class Registration:
             return
         service = inbound.topic.removeprefix(topics.APPLIED)
         try:
-            report = msgspec.convert(_content(inbound.payload), AppliedReport)
+            report = msgspec.convert(envelope.open_payload(inbound.payload).content, AppliedReport)
             await self._service.registrations.applied(service, report)
         except (OperationError, msgspec.ValidationError) as error:
             _log.info("report_ignored", topic=inbound.topic[:200], reason=str(error))
@@ -111,17 +110,7 @@ def _service_name(payload: bytes) -> str | None:
     if len(payload) > _MAX_MESSAGE_BYTES:
         return None
     try:
-        name = _content(payload).get("service_name")
+        name = envelope.open_payload(payload).content.get("service_name")
     except OperationError:
         return None
     return name if isinstance(name, str) else None
-
-
-def _content(payload: bytes) -> JsonObject:
-    """Return a message out of its envelopes; empty if it is no object.
-
-    Raises:
-        OperationError: It is not JSON.
-    """
-    message = decode(payload)
-    return envelope.open_message(message).content if isinstance(message, dict) else {}
