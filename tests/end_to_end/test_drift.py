@@ -84,7 +84,7 @@ async def test_whoever_keeps_tampering_is_drift_until_it_is_put_right(home: Daem
             while (await mqtt.until(f"{UPDATE}one")).payload != right:
                 pass
         await mqtt.publish(f"{UPDATE}one", b"{}", retain=True)
-        assert "right message is put back" in await appears(home, "retained", f"{UPDATE}one")
+        assert "right message is published again" in await appears(home, "retained", f"{UPDATE}one")
         while (message := await mqtt.next()).payload != right or message.topic == ALERT:
             if message.topic == ALERT:
                 assert message.json["service"] == "one"

@@ -1,4 +1,4 @@
-"""From the daemon's settings to its broker; apart, so that a requester need not import the whole daemon."""
+"""The address of the broker, its TLS settings, and the settings of the daemon that they come from."""
 
 import ssl
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from aliciacfg.settings import Settings
 
 
 class _Socket(ssl.SSLSocket):
-    """Closed when TLS is not agreed on; paho leaves that to the garbage collector."""
+    """A socket that is closed when the TLS handshake fails; paho leaves that to the garbage collector."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -22,10 +22,10 @@ class _Socket(ssl.SSLSocket):
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """Where the broker is and how to be let in.
+    """Where the broker is, and what proves to it who connects.
 
     Attributes:
-        host: Name or address.
+        host: A name or an IP address.
         tls_ca: A file of certificate authorities; turns TLS on.
         tls_cert: The client's certificate file.
         tls_key: Its key file.
@@ -41,17 +41,17 @@ class BrokerAddress:
 
     @property
     def url(self) -> str:
-        """For people."""
+        """The address as people read it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'mqtts' if self.has_tls else 'mqtt'}://{host}:{self.port}"
 
     @property
     def has_tls(self) -> bool:
-        """Whether TLS is spoken."""
+        """Whether the connection uses TLS."""
         return self.tls_ca is not None
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """The TLS settings; None without TLS. The files are read each time, as they may have been renewed.
+        """Return the TLS settings, or None without TLS. The files are read each time, as they may have been renewed.
 
         Raises:
             SettingsError: A file cannot be used.
@@ -73,7 +73,7 @@ class BrokerAddress:
 
 
 def broker_address(settings: Settings) -> BrokerAddress:
-    """The broker that the settings name.
+    """Return the broker that the settings name.
 
     Raises:
         SettingsError: The file that holds the password cannot be used.
@@ -90,7 +90,7 @@ def broker_address(settings: Settings) -> BrokerAddress:
 
 
 def broker_password(settings: Settings) -> str | None:
-    """The daemon's own password: ``MQTT_PASSWORD``, or what the first line of ``MQTT_PASSWORD_FILE`` says.
+    """Return the daemon's own password: ``MQTT_PASSWORD``, or the first line of ``MQTT_PASSWORD_FILE``.
 
     Raises:
         SettingsError: The file cannot be used.

@@ -1,4 +1,4 @@
-"""Retained messages: publish what the outbox has, believe only what comes back, repair the rest.
+"""Retained messages: publish the outbox, confirm what the broker delivers back, repair what others overwrite.
 
 A broker acknowledges a publication that an ACL denies as if it had been delivered (always on MQTT 3.1.1). So an
 announcement counts as held only when its own bytes have come back on the daemon's subscription.
@@ -38,7 +38,13 @@ _QUIET_SECONDS = 120.0
 
 
 class _Attempt:
-    """How often an announcement was published, and when last."""
+    """How often an announcement was published.
+
+    Attributes:
+        sequence: The announcement's.
+        count: How often.
+        at: When last, on the clock of ``Retained``.
+    """
 
     def __init__(self, sequence: int) -> None:
         self.sequence = sequence
@@ -46,12 +52,19 @@ class _Attempt:
         self.at = 0.0
 
     def due(self, now: float) -> bool:
+        """Return whether it has to be published: for the first time, or again because it has not come back."""
         wait = min(_ECHO_SECONDS * 2 ** max(0, self.count - 1), _MAX_RETRY_SECONDS)
         return self.count == 0 or now - self.at >= wait
 
 
 class _Repairs:
-    """Back-off of one topic that somebody keeps overwriting."""
+    """The back-off of one topic that another program keeps overwriting.
+
+    Attributes:
+        count: How many repairs there were since it was quiet.
+        at: When the last one began, on the clock of ``Retained``.
+        waiting: Whether a repair is under way.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -59,9 +72,10 @@ class _Repairs:
         self.waiting = False
 
     def delay(self, now: float) -> float:
-        """Seconds to wait before the next repair: none at first, then twice as long each time.
+        """Count a repair; return the seconds to wait before it: none at first, then twice as long each time.
 
-        Whoever publishes by hand is put right at once; a program that does it all the time is not fought at its speed.
+        A message that was published by hand is repaired at once; a program that publishes all the time is not fought
+        at its speed.
         """
         if now - self.at > _QUIET_SECONDS:
             self.count = 0
@@ -85,14 +99,14 @@ class Retained:
         on_confirmed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what it needs.
+        """Publish an outbox.
 
         Args:
-            outbox: What the broker has to hold.
-            alerts: Told of what cannot be delivered and of what others write.
-            drift: Told of what others wrote, until it is put right.
+            outbox: The messages that the broker has to hold.
+            alerts: Raised for what cannot be delivered and for what others write.
+            drift: Findings of what others wrote, until it is repaired.
             markers: Close each batch of the read-back.
-            on_confirmed: Called when the outbox was seen to be held as a whole.
+            on_confirmed: Called when the broker was seen to hold the whole outbox.
             clock: Seconds, monotonic.
         """
         self._outbox = outbox
@@ -101,20 +115,26 @@ class Retained:
         self._markers = markers
         self._on_confirmed = on_confirmed
         self._clock = clock
+        # By subject.
         self._attempts: dict[str, _Attempt] = {}
+        # By subject: digests of the payloads that were published last.
         self._sent: dict[str, deque[bytes]] = {}
+        # By topic.
         self._repairs: dict[str, _Repairs] = {}
-        self._strangers: set[str] = set()
+        # Topics of retained configurations whose service has none here.
+        self._unknown: set[str] = set()
+        # Subjects whose message came on this connection.
         self._seen: set[str] = set()
+        # Until the read-back ends, a message may be one that a session held, or that was retained.
         self._catching_up = True
 
-    def connecting(self) -> None:
-        """A connection begins: until the read-back, what comes may be what a session held, or what was retained."""
+    def begin(self) -> None:
+        """Begin a connection, before it delivers anything."""
         self._catching_up = True
         self._seen.clear()
 
     async def publish_forever(self, connection: Connection) -> None:
-        """Publish what is pending on one connection until it is gone.
+        """Publish the pending messages on one connection, until it is gone.
 
         Raises:
             BrokerUnavailable: The connection is gone.
@@ -126,7 +146,7 @@ class Retained:
             due = [item for item in self._outbox.due() if self._attempt(item).due(now)]
             for start in range(0, len(due), _WINDOW):
                 await asyncio.gather(*(self._publish(connection, item) for item in due[start : start + _WINDOW]))
-            await self._clear_strangers(connection)
+            await self._clear_unknown(connection)
             await self._wait()
 
     async def read_back(self, connection: Connection) -> None:
@@ -154,28 +174,28 @@ class Retained:
             _log.info("retained_missing", count=len(missing))
 
     def receive(self, subject: str | None, inbound: Inbound) -> None:
-        """Look at a message on a topic where only this daemon writes.
+        """Compare a message on a topic where only this daemon writes with what has to be there.
 
         Args:
-            subject: What the topic is about; None for a name that no service can have.
+            subject: The subject whose topic it is; None for a name that no service can have.
             inbound: The message.
         """
         current = None if subject is None else self._outbox.current.get(subject)
         if subject is None or current is None:
-            self._stranger(inbound)
+            self._on_unknown(inbound)
             return
         self._seen.add(subject)
         if inbound.payload == current.payload:
             self._confirm(current)
         elif _digest(inbound.payload) in self._sent.get(subject, ()):
-            # Our own, but not the newest: an echo that was overtaken, or else what somebody brought back.
+            # Our own, but not the newest: an echo that was overtaken, or a copy that another program published.
             if not self._outbox.is_pending(current):
                 self._outbox.repeat(subject)
         elif (inbound.retained or self._catching_up) and self._is_stale(subject, current, inbound.payload):
             _log.info("retained_stale", subject=subject)
             self._outbox.repeat(subject)
         else:
-            self._tampered(subject)
+            self._on_tampered(subject)
 
     def _attempt(self, item: Announcement) -> _Attempt:
         attempt = self._attempts.get(item.subject)
@@ -195,17 +215,17 @@ class Retained:
         except Denied as error:
             self._undelivered(item.subject, str(error))
 
-    async def _clear_strangers(self, connection: Connection) -> None:
-        """Take away retained configurations of services that have none here."""
-        strangers, self._strangers = self._strangers, set()
-        for topic in strangers:
+    async def _clear_unknown(self, connection: Connection) -> None:
+        """Clear retained configurations of services that have none here."""
+        unknown, self._unknown = self._unknown, set()
+        for topic in unknown:
             try:
                 await connection.publish(topic, b"", retain=True)
             except Denied as error:
-                _log.warning("stranger_not_cleared", topic=topic, reason=str(error))
+                _log.warning("unknown_retained_not_cleared", topic=topic, reason=str(error))
 
     async def _wait(self) -> None:
-        """Until the outbox changes, or something published has to be tried again."""
+        """Wait until the outbox changes, or a message may have to be published again."""
         try:
             async with asyncio.timeout(1.0 if self._outbox.pending else None):
                 await self._outbox.changed.wait()
@@ -221,7 +241,7 @@ class Retained:
             self._on_confirmed()
 
     def _is_stale(self, subject: str, current: Announcement, payload: bytes) -> bool:
-        """Whether the broker merely kept something older, from before a crash of either."""
+        """Return whether the broker merely kept an older message, from before a crash of either."""
         if self._outbox.is_pending(current):
             return True
         if outbox.subject_service(subject) is None:
@@ -233,33 +253,33 @@ class Retained:
             return False
         return (kept.epoch, kept.environment) != (newest.epoch, newest.environment) or kept.revision < newest.revision
 
-    def _tampered(self, subject: str) -> None:
+    def _on_tampered(self, subject: str) -> None:
         topic = topics.subject_topic(subject)
         self._repair(
             topic,
             lambda: self._outbox.repeat(subject),
-            f"Somebody else published on {topic}; the right message is put back. Only this daemon may write there: "
-            "see the broker's access rules.",
+            f"Another program published on {topic}; the right message is published again. Only this daemon may write "
+            "there: see the broker's access rules.",
             service=outbox.subject_service(subject),
         )
 
-    def _stranger(self, inbound: Inbound) -> None:
+    def _on_unknown(self, inbound: Inbound) -> None:
         if not inbound.payload:
             self._drift.mend("retained", inbound.topic[:_MAX_SUBJECT])
             return
         self._repair(
             inbound.topic,
             lambda: self._clear(inbound.topic),
-            f"Somebody else published on {inbound.topic[:_MAX_SUBJECT]!r}, a service without a configuration here; "
-            "it is taken away.",
+            f"Another program published on {inbound.topic[:_MAX_SUBJECT]!r}, a service without a configuration here; "
+            "the message is cleared.",
         )
 
     def _clear(self, topic: str) -> None:
-        self._strangers.add(topic)
+        self._unknown.add(topic)
         self._outbox.changed.set()
 
     def _repair(self, topic: str, repair: Callable[[], None], message: str, *, service: str | None = None) -> None:
-        """Alert and repair once; what comes while a repair waits is repaired with it."""
+        """Alert and repair once; messages that come while a repair waits are repaired with it."""
         if len(self._repairs) > _MAX_REPAIRS:
             self._repairs.clear()
         repairs = self._repairs.setdefault(topic, _Repairs())
@@ -284,4 +304,5 @@ class Retained:
 
 
 def _digest(payload: bytes) -> bytes:
+    """Return 16 bytes that tell payloads apart."""
     return hashlib.blake2b(payload, digest_size=16).digest()

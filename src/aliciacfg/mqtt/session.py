@@ -167,7 +167,7 @@ class MqttSession:
             self._connection = connection
             self._outgoing.attach(connection)
             self._peers.forget()
-            self._retained.connecting()
+            self._retained.begin()
             connection.receive(self._on_message)
             async with asyncio.TaskGroup() as group:
                 group.create_task(connection.wait_closed(), name="mqtt-closed")

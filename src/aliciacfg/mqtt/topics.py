@@ -1,4 +1,4 @@
-"""The topics of the bus, and which of them an answer may go to."""
+"""The topics of the bus, and those that an answer may go to."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ DEVICES_ANSWER = DEVICES + "/config_service"
 DEVICE_REGISTERED = "alicia/devices/registered"
 DEVICE_DEREGISTERED = "alicia/devices/deregistered"
 
-# What this program itself says under alicia/config/, beside the operations.
+# The levels after alicia/config/ on which the daemon publishes or services report; none is an operation.
 OWN = frozenset({"update", "alert", "applied", "environment", "key"})
 
 # Where the home's device registry answers and announces.
@@ -34,12 +34,12 @@ _MAX_LEVELS = 32
 
 @dataclass(frozen=True, slots=True)
 class RequestTopic:
-    """A request's topic, taken apart.
+    """The parts of a request's topic.
 
     Attributes:
         operation: The level after ``alicia/config/``.
-        levels: What follows it.
-        default_answer: Where the answer goes unless the request says otherwise.
+        levels: The levels after it.
+        default_answer: Where the answer goes unless the request names another topic.
     """
 
     operation: str
@@ -48,7 +48,7 @@ class RequestTopic:
 
 
 def parse_request(topic: str) -> RequestTopic | None:
-    """Take a topic apart; None if it is no request's."""
+    """Return the parts of a request's topic, or None for any other topic."""
     if not topic.startswith(CONFIG):
         return None
     rest = topic.removeprefix(CONFIG)
@@ -59,9 +59,9 @@ def parse_request(topic: str) -> RequestTopic | None:
 
 
 def answer_topic_problem(topic: str, prefixes: tuple[str, ...]) -> str | None:
-    """Why an answer cannot go to a topic that a request names, or None if it can.
+    """Return why an answer cannot go to a topic that a request names, or None if it can.
 
-    The daemon is no publish proxy: whoever may ask it must not make it publish elsewhere.
+    The daemon is no publish proxy: a program that may ask it must not make it publish elsewhere.
 
     Args:
         topic: From the Response Topic or ``reply_to``; anything at all.
@@ -74,7 +74,7 @@ def answer_topic_problem(topic: str, prefixes: tuple[str, ...]) -> str | None:
 
 
 def own_answer_topic_problem(topic: str, requester: str | None) -> str | None:
-    """The same where there are access rules: nobody makes the daemon answer among the answers to somebody else.
+    """Return the same where there are access rules: an answer must not go among another requester's answers.
 
     Args:
         topic: From the Response Topic or ``reply_to``; anything at all.
@@ -102,7 +102,7 @@ def _form_problem(topic: str) -> str | None:
 
 
 def subject_topic(subject: str) -> str:
-    """Where the retained message of a subject lives."""
+    """Return the topic of a subject's retained message."""
     service = outbox.subject_service(subject)
     if service is not None:
         return UPDATE + service
@@ -110,7 +110,7 @@ def subject_topic(subject: str) -> str:
 
 
 def topic_subject(topic: str) -> str | None:
-    """The subject whose retained message lives at a topic, if there is one."""
+    """Return the subject whose retained message has this topic; None if there is none."""
     if topic.startswith(UPDATE):
         service = topic.removeprefix(UPDATE)
         return None if names.service_problem(service) else outbox.service_subject(service)
