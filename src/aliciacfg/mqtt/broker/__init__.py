@@ -1,1 +1,1 @@
-"""The broker beside the daemon: its files, its access list, and the one for development."""
+"""The broker beside the daemon: its access list, its password file, and the broker of ``serve --dev``."""

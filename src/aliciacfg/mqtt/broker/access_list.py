@@ -1,14 +1,15 @@
-"""The access list that makes a Mosquitto prove who asks: what ``aliciacfg acl`` prints.
+"""The access list with which a Mosquitto proves who asks: the output of ``aliciacfg acl``.
 
 The last level of a request topic names the requester. Under this list each user of the broker may publish exactly the
-requests that ``Access.decide`` allows it, under its own name; it reads the answers to them and the configurations that
+requests that the rules allow it, under its own name; it reads the answers to them and the configurations that
 it may read. Everything outside ``alicia/config/``, ``alicia/reply/`` and the daemon's health stays as free as before:
 other programs of the home keep their topics.
 
-How Mosquitto reads such a file, 2.0 to 2.1: first the lines of the user, then the patterns, ``deny`` first in either;
-the first that matches counts; what none matches is denied. So a user's own lines beat the three denials, and these
-beat the pattern that opens the rest. A subscription is always granted, and each message checked when it is delivered.
-Lines with ``%u`` are not used for what a name proves: a user called ``voice_router/admin`` would prove to be ``admin``.
+Mosquitto 2.0 to 2.1 reads such a file in this order: first the lines of the user, then the patterns, ``deny`` first in
+either; the first line that matches counts, and a topic that no line matches is denied. So a user's own lines beat the
+three denials, and these beat the pattern that opens the rest. A subscription is always granted, and each message is
+checked when it is delivered. Names are proven without ``%u``: with it, a user called ``voice_router/admin`` would pass
+for ``admin``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,21 +30,21 @@ _HEAD = """\
 # mosquitto.conf: allow_anonymous false, password_file (`aliciacfg acl --passwords`), acl_file with this file.
 # Mosquitto warns of patterns without %u at the end of this file; that is as it should be.
 """
-# Older programs of the home tell each other of configurations here; neither word is an operation.
+# Older programs of the home exchange messages about configurations here; neither word is an operation.
 _OTHERS = (f"{topics.CONFIG}global/#", f"{topics.CONFIG}service/#")
-# Whole trees, not the operations there are: this list stays right when the daemon learns another.
+# Whole trees, not each operation: this list stays right when the daemon gets another operation.
 _PROTECTED = (f"{topics.CONFIG}#", f"{topics.REPLY}#", topics.HEALTH)
 
 
 def access_list(access: Access, *, daemon: str = SOURCE) -> str:
-    """The text of the access list; without any rules, what every service may do by itself.
+    """Return the text of the access list; without any rules, each service may do what it always may.
 
     Args:
         access: The rules.
         daemon: The broker's user that this daemon connects as.
 
     Raises:
-        InvalidRequest: The daemon cannot have that name.
+        InvalidRequest: The daemon's user cannot be a requester.
     """
     if problem := names.requester_problem(daemon):
         raise InvalidRequest(f"{problem}; set MQTT_USERNAME.")
@@ -54,13 +55,13 @@ def access_list(access: Access, *, daemon: str = SOURCE) -> str:
 
 
 def probe_topic(instance: str) -> str:
-    """Where the daemon publishes to find out whether the list is in force: delivered means that it is not.
+    """Return the topic on which the daemon tries whether the list is in force; if it is, no message there is delivered.
 
-    A request in the name of somebody else, which the list forbids the daemon as it does everybody. The daemon must
-    not answer it.
+    It is a request in the name of another requester, which the list forbids to every user. The daemon must not answer
+    it.
 
     Args:
-        instance: Of the daemon; makes the requester's name.
+        instance: Names the daemon's data directory, and with it the requester.
     """
     return f"{topics.CONFIG}get/{SOURCE}/probe_{instance}"
 
@@ -70,26 +71,26 @@ def _section(user: str, lines: Iterable[str]) -> str:
 
 
 def _bus_lines() -> Iterator[str]:
-    """What holds for every user, and for those the rules do not know."""
+    """Yield the lines for every user, also for those that the rules do not name."""
     for tree in _PROTECTED:
         yield f"pattern deny {tree}"
     yield "pattern readwrite #"
-    # "#" does not match it; what a broker tells about itself was open before.
+    # "#" does not match it; what a broker publishes about itself was open before.
     yield "pattern read $SYS/#"
 
 
 def _daemon_lines() -> Iterator[str]:
-    """What the daemon does besides asking like everybody."""
+    """Yield the lines for what the daemon does besides sending requests."""
     yield f"topic read {topics.CONFIG}#"
-    for said in (f"{topics.UPDATE}{_ANY}", topics.ENVIRONMENT, topics.KEY, f"{topics.ALERT}#"):
-        yield f"topic write {said}"
+    for published in (f"{topics.UPDATE}{_ANY}", topics.ENVIRONMENT, topics.KEY, f"{topics.ALERT}#"):
+        yield f"topic write {published}"
     yield f"topic write {topics.REPLY}#"
     yield f"topic read {topics.REPLY}{SOURCE}/#"
     yield f"topic readwrite {topics.HEALTH}"
 
 
 def _user_lines(access: Access, user: str) -> Iterator[str]:
-    """What one user may do."""
+    """Yield the lines for one user, also for the daemon's."""
     caller = Caller(user, "mqtt", proven=True)
     requests = list(_requests(access, caller))
     for request in requests:
@@ -99,8 +100,8 @@ def _user_lines(access: Access, user: str) -> Iterator[str]:
         yield f"topic read {topics.REPLY}{_default_answer(request)}"
     for service in _services(access, caller, "read"):
         yield f"topic read {topics.UPDATE}{service}"
-    for told in (topics.ENVIRONMENT, topics.KEY, topics.HEALTH):
-        yield f"topic read {told}"
+    for public in (topics.ENVIRONMENT, topics.KEY, topics.HEALTH):
+        yield f"topic read {public}"
     if user in access.services:
         yield f"topic write {topics.APPLIED}{user}"
     if access.administers(caller):
@@ -111,7 +112,7 @@ def _user_lines(access: Access, user: str) -> Iterator[str]:
 
 
 def _requests(access: Access, caller: Caller) -> Iterator[str]:
-    """Each request topic, after ``alicia/config/``, that a user may publish on."""
+    """Yield each request topic, after ``alicia/config/``, that a user may publish on."""
     for operation in OPERATIONS:
         for target in _targets(access, caller, operation):
             yield "/".join([operation.name, *target, str(caller.name)])
@@ -121,9 +122,13 @@ def _requests(access: Access, caller: Caller) -> Iterator[str]:
 
 
 def _targets(access: Access, caller: Caller, operation: Operation) -> list[list[str]]:
-    """What a user may name in an operation's topic: a service, any environment, or nothing; empty: it may not."""
+    """Return the targets that a user may name in an operation's topic, as lists of topic levels.
+
+    One level for each service, or for any environment; one empty list for an operation about everything; no list where
+    the user may not ask.
+    """
     if operation.name == "health":
-        # Its topic is outside.
+        # Its topic is not under alicia/config/.
         return []
     if operation.target == "service":
         return [[service] for service in _services(access, caller, operation.needs)]
@@ -133,7 +138,7 @@ def _targets(access: Access, caller: Caller, operation: Operation) -> list[list[
 
 
 def _services(access: Access, caller: Caller, need: Need) -> list[str]:
-    """The services on which a user may do what needs ``need``; a wildcard for administrators."""
+    """Return the services on which a user has what is needed; a wildcard for administrators."""
     allowed = [service for service in access.services if access.allows(caller, need, service)]
     if access.administers(caller):
         return [_ANY, *(service for service in allowed if service == caller.name)]
@@ -141,6 +146,6 @@ def _services(access: Access, caller: Caller, need: Need) -> list[str]:
 
 
 def _default_answer(request: str) -> str:
-    """Where the answer to a request goes that names no answer topic, after ``alicia/reply/``."""
+    """Return the default answer topic of a request, after ``alicia/reply/``, as a filter."""
     operation, *target, requester = request.split("/")
     return "/".join([operation, *(_ANY for _ in target), requester])

@@ -1,4 +1,4 @@
-"""A broker for ``serve --dev``, wherever one can be found on this machine.
+"""A broker for ``serve --dev``, found or started on this machine.
 
 In this order: one that was set explicitly, one that answers on loopback, ``mosquitto`` from the PATH, an embedded
 amqtt (an optional dependency; MQTT 3.1.1, and retained messages that end with the process). The only module that
@@ -25,14 +25,18 @@ _LOOPBACK = "127.0.0.1"
 _PROBE_SECONDS = 1.0
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
-# Debian puts daemons where an ordinary user's PATH does not look.
+# Debian installs daemons where the PATH of an ordinary user does not lead.
 _MORE_PATHS = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 _REPLACED = ("listener", "persistence_location", "allow_anonymous", "password_file", "acl_file", "user")
 
 
 @dataclass(frozen=True, slots=True)
 class DevBroker:
-    """Where the broker is, and one line on which it is."""
+    """The broker of this run.
+
+    Attributes:
+        description: One line on which broker it is.
+    """
 
     address: BrokerAddress
     description: str
@@ -43,9 +47,9 @@ async def dev_broker(wanted: BrokerAddress, *, explicit: bool, data_dir: Path) -
     """Find or start a broker; stop it at the end if it was started here.
 
     Args:
-        wanted: What the settings say.
-        explicit: ``MQTT_BROKER`` was set.
-        data_dir: Where a started Mosquitto keeps its retained messages.
+        wanted: The broker of the settings.
+        explicit: Whether ``MQTT_BROKER`` was set.
+        data_dir: Where a Mosquitto that is started keeps its retained messages.
 
     Raises:
         BrokerUnavailable: There is none, and none can be started.
@@ -73,7 +77,7 @@ async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = directory / "mosquitto.conf"
     config.write_text(dev_config(port, directory), "utf-8")
-    # In a session of its own: Ctrl-C is for the daemon, which still has to say goodbye through this broker.
+    # In a session of its own: Ctrl-C is for the daemon, which still has to publish through this broker that it stops.
     process = await asyncio.create_subprocess_exec(
         program, "-c", str(config), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
     )
@@ -91,13 +95,18 @@ async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[
 
 
 def dev_config(port: int, directory: Path) -> str:
-    """The project's ``mosquitto.conf`` with a loopback listener and a place of its own to persist."""
+    """Return the project's ``mosquitto.conf`` with a loopback listener and a persistence location of its own.
+
+    Args:
+        port: The listener's.
+        directory: Where it persists.
+    """
     kept = [
         line
         for line in files("aliciacfg.mqtt.broker").joinpath("mosquitto.conf").read_text("utf-8").splitlines()
         if not line.startswith(_REPLACED)
     ]
-    # As root Mosquitto would become the user "mosquitto", who cannot write here.
+    # As root Mosquitto would become the user "mosquitto", which cannot write here.
     own = [
         f"listener {port} {_LOOPBACK}",
         "allow_anonymous true",
@@ -120,7 +129,7 @@ async def _embedded(port: int) -> AsyncGenerator[None, None]:
         ) from error
     config = {
         "listeners": {"default": {"type": "tcp", "bind": f"{_LOOPBACK}:{port}", "max_connections": 1000}},
-        # Anonymous sessions never queue in amqtt, so a user name is asked for; any will do.
+        # Anonymous sessions never queue in amqtt, so a user name is required; any will do.
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": False}},
     }
     broker = Broker(config)
@@ -143,7 +152,7 @@ async def _wait_until_it_answers(address: BrokerAddress, process: asyncio.subpro
 
 
 async def _answers(address: BrokerAddress) -> bool:
-    """Whether an MQTT broker lets us in."""
+    """Return whether an MQTT broker accepts a connection there."""
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(address.host, address.port), _PROBE_SECONDS)
         writer.close()

@@ -1,6 +1,6 @@
-"""The two files by which a Mosquitto knows who asks, in a directory of their own.
+"""The two files from which a Mosquitto learns its users and their rights, in a directory of their own.
 
-Users whom somebody added with ``mosquitto_passwd``, and whom the access list does not name, keep their lines.
+Users that were added with ``mosquitto_passwd``, and that the access list does not name, keep their lines.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ from aliciacfg.mqtt.broker.passwords import password_file
 ACL = "acl"
 PASSWORDS = "passwords"
 
-# Of the broker's group, which is the directory's; what a password is made of is for nobody else.
+# Readable by the broker's group, which is the directory's; the digests of passwords are for no other user.
 _MODE = 0o640
 _DIRECTORY_MODE = 0o750
 _SECTION = b"user "
 
 
 def prepare_directory(directory: Path) -> None:
-    """Make the directory if it is not there, and make sure that files with its group can be put into it.
+    """Make the directory if it is missing, and check that files with its group can be written into it.
 
     Raises:
         OSError: They cannot.
@@ -35,37 +35,43 @@ def prepare_directory(directory: Path) -> None:
 
 
 def is_complete(directory: Path) -> bool:
-    """Whether both files are there."""
+    """Return whether both files exist."""
     return all((directory / name).is_file() for name in (ACL, PASSWORDS))
 
 
 def write_broker_files(directory: Path, *, access: str, passwords: Mapping[str, str]) -> None:
-    """Write both files anew; a running Mosquitto takes them at SIGHUP.
+    """Write both files; a running Mosquitto reads them again at SIGHUP.
 
-    They get the group of the directory, which has to be one that the broker is in.
+    They get the group of the directory, which has to be one of the broker's.
 
     Args:
-        directory: Where ``prepare_directory`` went well.
+        directory: A directory that ``prepare_directory`` has checked.
         access: The access list.
         passwords: By user.
 
     Raises:
-        InvalidRequest: There is no password file for these users.
-        OSError: A file cannot be read or written; what was not written before is as it was.
+        InvalidRequest: A user or a password cannot be in a password file.
+        OSError: A file cannot be read or written; a file that was not yet replaced is unchanged.
     """
     group = directory.stat().st_gid
     made = password_file(passwords).encode()
-    kept = b"".join(_strangers(directory, passwords.keys(), _users(access.encode())))
-    # First who may come in: one of before is refused, and one who is new is not without a list for long.
+    kept = b"".join(_lines_of_others(directory, passwords.keys(), _users(access.encode())))
+    # The passwords first: a user that is gone is refused at once, and a new one is without a list for a moment only.
     replace_file(directory / PASSWORDS, made + kept, mode=_MODE, group=group)
     replace_file(directory / ACL, access.encode(), mode=_MODE, group=group)
 
 
-def _strangers(directory: Path, given: Collection[str], named: Collection[bytes]) -> Iterator[bytes]:
-    """The lines of the password file of before that are not ours to change."""
+def _lines_of_others(directory: Path, given: Collection[str], named: Collection[bytes]) -> Iterator[bytes]:
+    """Yield the lines of the present password file that are not ours to change.
+
+    Args:
+        directory: The directory of the files.
+        given: The users that get a line now.
+        named: The users of the new access list; one that only the present list names is ours, and gone.
+    """
     gone = _users(_read(directory / ACL)) - set(named)
     known = {user.encode() for user in given}
-    # Bytes, and by newlines alone: nobody says that others write UTF-8.
+    # Bytes, and split at newlines alone: other programs need not write UTF-8.
     for line in _read(directory / PASSWORDS).split(b"\n"):
         user = line.partition(b":")[0].strip()
         if line and user not in known and user not in gone:
@@ -73,6 +79,7 @@ def _strangers(directory: Path, given: Collection[str], named: Collection[bytes]
 
 
 def _users(access: bytes) -> set[bytes]:
+    """Return the users that an access list has a section for."""
     return {line.removeprefix(_SECTION).rstrip() for line in access.split(b"\n") if line.startswith(_SECTION)}
 
 

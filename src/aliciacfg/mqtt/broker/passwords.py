@@ -1,4 +1,4 @@
-"""A password file for Mosquitto, so that the broker knows each service by its name.
+"""A password file for Mosquitto, so that each service proves its name to the broker.
 
 A line is ``user:$7$<iterations>$<salt>$<key>``: PBKDF2-HMAC-SHA512, salt and key in standard base64.
 """
@@ -12,7 +12,7 @@ from aliciacfg.errors import InvalidRequest, Problem
 from aliciacfg.model import names
 
 # Mosquitto derives the key in its only thread, at every connect: some 5 ms on a desktop, 50 ms on a small board, for
-# each of a home's programs after a power cut. Its own tool takes 101.
+# each of a home's programs after a power cut. Its own tool uses 101 iterations.
 ITERATIONS = 10_000
 
 _SALT_BYTES = 12
@@ -20,14 +20,15 @@ _MAX_BYTES = 65_535
 
 
 def password_file(passwords: Mapping[str, str], *, iterations: int = ITERATIONS) -> str:
-    """The text of a password file; every call salts anew.
+    """Return the text of a password file; every call uses fresh salts.
 
     Args:
         passwords: By user name.
         iterations: Rounds of key derivation.
 
     Raises:
-        InvalidRequest: A name can be no requester, or a password can be none; says whose, not what it is.
+        InvalidRequest: A name cannot be a requester's, or a password cannot be used; names the user, never the
+            password.
     """
     problems = [problem for user, password in passwords.items() for problem in _problems(user, password)]
     if problems:
