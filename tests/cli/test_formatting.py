@@ -20,14 +20,14 @@ from aliciacfg.api.answers import (
     Sides,
 )
 from aliciacfg.cli import (
-    comparing,
-    drifting,
+    diff,
+    drift,
     environments,
-    explaining,
+    explain,
     formatting,
     history,
     output,
-    writing,
+    writes,
 )
 from aliciacfg.cli.output import Branch, Line
 from aliciacfg.errors import Problem
@@ -183,7 +183,7 @@ def explained(value: Any, layer: str, line: int | None = None, **more: Any) -> E
 
 def test_an_explanation_is_a_tree_of_the_document():
     """Neighbours are in line; each leaf has its origin, what it replaced below it, and removed places are there."""
-    root = explaining._Place()
+    root = explain._Place()
     dev = "environments/dev.yaml#services"
     base = Overridden(layer="environments/base.yaml#defaults", line=4, value=50)
     said = {
@@ -193,8 +193,8 @@ def test_an_explanation_is_a_tree_of_the_document():
         "/a~1b": explained({}, "schema"),
     }
     for pointer, one in said.items():
-        explaining._put(root, pointer, one)
-    assert flat(Branch("voice_router", branches=explaining._branches(root, 10))) == [
+        explain._put(root, pointer, one)
+    assert flat(Branch("voice_router", branches=explain._branches(root, 10))) == [
         "voice_router",
         "  limits",
         "    long  60          ← overlay, revision 7",
@@ -219,7 +219,7 @@ def test_an_explanation_is_a_tree_of_the_document():
 )
 def test_a_pointer_picks_what_is_there_below_or_around(place: str, pointer: str, expected: bool):
     """Whole names only; a place in an array is explained by the array."""
-    assert explaining._concerns(place, pointer) is expected
+    assert explain._concerns(place, pointer) is expected
 
 
 def test_a_comparison_is_told_place_by_place():
@@ -230,7 +230,7 @@ def test_a_comparison_is_told_place_by_place():
         only_in_env1={"/c": 5}, only_in_env2={"/d": {"e": {}, "f/g": [1]}},
         secrets=["/mqtt_config/password"],
     )  # fmt: skip
-    lines = [plain(line) for line in comparing._lines(answer)]
+    lines = [plain(line) for line in diff._lines(answer)]
     assert lines[:2] == ["--- one in dev, revision 7", "+++ one in prod, revision 3"]
     assert lines[2] == "~ /a"
     assert re.fullmatch(r'  - "(long )+lo?n?…', lines[3])
@@ -250,9 +250,7 @@ def test_equal_sides_are_told_in_a_sentence():
         service="one", env1="dev", env2="dev", rev1=1, rev2=3, equal=True,
         changed={}, only_in_env1={}, only_in_env2={}, secrets=[],
     )  # fmt: skip
-    assert [plain(line) for line in comparing._lines(answer)] == [
-        "one is equal in dev, revision 1 and dev, revision 3."
-    ]
+    assert [plain(line) for line in diff._lines(answer)] == ["one is equal in dev, revision 1 and dev, revision 3."]
 
 
 def test_a_migration_tells_its_fate():
@@ -283,7 +281,7 @@ def test_an_old_or_rejected_revision_of_an_instance_is_seen():
         instance="kitchen", revision=3, checksum="", status="rejected", since=NOW - 60, last_seen=NOW,
         current=False, error="port in use",
     )  # fmt: skip
-    row = [plain(cell) for cell in drifting._row(item, NOW)]
+    row = [plain(cell) for cell in drift._row(item, NOW)]
     assert row == ["kitchen", "3 (old)", "rejected", "1 min ago", "just now", "port in use"]
 
 
@@ -302,7 +300,7 @@ def test_an_old_or_rejected_revision_of_an_instance_is_seen():
 def test_a_batch_file_of_another_form_is_refused(document: Any, why: str, capsys: pytest.CaptureFixture[str]):
     """With what was found and how to write it; nothing is sent."""
     with pytest.raises(SystemExit) as ended:
-        writing._updates(document)
+        writes._updates(document)
     assert ended.value.code == 4
     told = capsys.readouterr().err
     assert why in told

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aliciacfg.cli import inputs, options, output
-from aliciacfg.cli.administering import ask_daemon
 from aliciacfg.cli.client import refusal_ends
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
+from aliciacfg.cli.tokens import ask_daemon
 from aliciacfg.errors import AliciacfgError, DataDirectoryInUse, SettingsError
 from aliciacfg.sealing.boxes import PrivateKey, key_ids
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
