@@ -10,6 +10,8 @@ import click
 
 from aliciacfg import __version__
 from aliciacfg.cli import (
+    acl,
+    audit,
     check,
     diff,
     drift,
@@ -19,6 +21,7 @@ from aliciacfg.cli import (
     history,
     keys,
     reads,
+    recipients,
     seal,
     serve,
     setup,
@@ -82,9 +85,9 @@ for _command in (
     check.check,
     files.file,
     tokens.token,
-    tokens.recipient,
-    tokens.audit,
-    tokens.acl,
+    recipients.recipient,
+    audit.audit,
+    acl.acl,
     setup.setup,
     keys.keys,
     seal.seal,

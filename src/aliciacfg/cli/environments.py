@@ -10,8 +10,8 @@ from aliciacfg.api.fields import Difference
 from aliciacfg.cli import formatting, options, output
 from aliciacfg.cli.client import Target, ask, typed
 from aliciacfg.cli.exits import EXIT_CODES
+from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.output import Line
-from aliciacfg.cli.tokens import administer
 
 
 @click.command()

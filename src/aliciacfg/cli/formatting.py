@@ -3,8 +3,10 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from aliciacfg.cli.output import Line
+from aliciacfg.documents import Json
 
 _VALUE_WIDTH = 60
 _POINTER_WIDTH = 30
@@ -38,6 +40,13 @@ def pointers(listed: Sequence[str], most: int = _MAX_POINTERS) -> str:
 def moment(timestamp: float) -> str:
     """A time in this machine's zone, to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
+
+
+def when(timestamp: Json) -> str:
+    """Return a time of an answer in this machine's zone; ``unknown`` for anything else."""
+    if not isinstance(timestamp, int | float):
+        return "unknown"
+    return datetime.fromtimestamp(timestamp).astimezone().isoformat(" ", "seconds")
 
 
 def ago(timestamp: float, *, now: float) -> str:

@@ -17,7 +17,7 @@ import click
 from aliciacfg.cli import inputs, options, output
 from aliciacfg.cli.client import refusal_ends
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
-from aliciacfg.cli.tokens import ask_daemon
+from aliciacfg.cli.local_client import ask_daemon
 from aliciacfg.errors import AliciacfgError, DataDirectoryInUse, SettingsError
 from aliciacfg.sealing.boxes import PrivateKey, key_ids
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from aliciacfg.documents import JsonObject
     from aliciacfg.settings import Settings
 
-_data_dir = click.option("--data-dir", metavar="DIR", help="The daemon's; default: ALICIACFG_DATA_DIR, else data.")
-
 
 @click.group()
 def keys() -> None:
@@ -36,7 +34,7 @@ def keys() -> None:
 
 
 @keys.command()
-@_data_dir
+@options.data_dir
 def show(data_dir: str | None) -> None:
     """Print every key's id, public key, date, and which one seals; nothing of the private keys.
 
@@ -62,7 +60,7 @@ def show(data_dir: str | None) -> None:
 
 
 @keys.command()
-@_data_dir
+@options.data_dir
 def new(data_dir: str | None) -> None:
     """Make a fresh key that seals from now on; what is sealed already stays as it is, and opens.
 
@@ -75,7 +73,7 @@ def new(data_dir: str | None) -> None:
 
 
 @keys.command()
-@_data_dir
+@options.data_dir
 def rotate(data_dir: str | None) -> None:
     """Make a fresh key, and seal everything stored anew with it, the history too.
 
@@ -95,7 +93,7 @@ def rotate(data_dir: str | None) -> None:
 
 @keys.command()
 @click.option("--from", "backup", metavar="FILE", type=click.Path(path_type=Path), help="All keys of another key file.")
-@_data_dir
+@options.data_dir
 def add(backup: Path | None, data_dir: str | None) -> None:
     """Take a private key for opening, such as one that was lost: from a key file, or base64 on standard input."""
     try:
@@ -112,7 +110,7 @@ def add(backup: Path | None, data_dir: str | None) -> None:
 
 @keys.command()
 @click.argument("key_id")
-@_data_dir
+@options.data_dir
 @click.option("--environments-dir", metavar="DIR", help="Whose files may need the key; default: as for the daemon.")
 def remove(key_id: str, data_dir: str | None, environments_dir: str | None) -> None:
     """Forget the key KEY_ID for ever; refused while it seals, or while anything is sealed with it."""

@@ -17,6 +17,7 @@ expected = click.option(
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
 comment = click.option("-m", "--comment", metavar="TEXT", help="Goes into the history.")
 allow_breaking = click.option("--allow-breaking", is_flag=True, help="Let keys disappear or change their type.")
+data_dir = click.option("--data-dir", metavar="DIR", help="The daemon's; default: ALICIACFG_DATA_DIR, else data.")
 
 
 def write(command: Any) -> Any:

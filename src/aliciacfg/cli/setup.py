@@ -11,10 +11,11 @@ import click
 from aliciacfg.api.answers import EnvironmentsAnswer, PasswordsAnswer
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.cli import inputs, options, output
+from aliciacfg.cli.acl import access_list_of
 from aliciacfg.cli.client import refusal_ends, typed
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail, failing
+from aliciacfg.cli.local_client import administer_by, ask_daemon, daemon_is_silent
 from aliciacfg.cli.loop import run
-from aliciacfg.cli.tokens import access_list_of, administer_by, ask_daemon, daemon_is_silent
 from aliciacfg.errors import DataDirectoryInUse, SettingsError, SourceError
 from aliciacfg.model import names
 
