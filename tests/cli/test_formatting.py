@@ -29,7 +29,7 @@ from aliciacfg.cli import (
     output,
     writes,
 )
-from aliciacfg.cli.output import Branch, Line
+from aliciacfg.cli.output import Branch, Line, Table
 from aliciacfg.errors import Problem
 
 NOW = 1_700_000_000.0
@@ -125,8 +125,8 @@ def test_what_could_drive_a_terminal_is_escaped(char: str):
 
 def test_printed_lines_and_tables_take_text_for_text(capsys: pytest.CaptureFixture[str]):
     """Square brackets are no markup, numbers no reason for colours, escapes are visible."""
-    output.lines(["[bold]x[/bold] 5", [("\x1b[31m", "red"), "y"]])
-    output.table(["what"], [["[link=a]b"], [[("z\n", "")]]])
+    table = Table(["what"], [["[link=a]b"], [[("z\n", "")]]])
+    output.print_blocks(["[bold]x[/bold] 5", [("\x1b[31m", "red"), "y"], table])
     printed = capsys.readouterr().out
     assert "[bold]x[/bold] 5\n" in printed
     assert "\\u001b[31my" in printed
@@ -183,7 +183,7 @@ def explained(value: Any, layer: str, line: int | None = None, **more: Any) -> E
 
 def test_an_explanation_is_a_tree_of_the_document():
     """Neighbours are in line; each leaf has its origin, what it replaced below it, and removed places are there."""
-    root = explain._Place()
+    root = explain._Node()
     dev = "environments/dev.yaml#services"
     base = Overridden(layer="environments/base.yaml#defaults", line=4, value=50)
     said = {
@@ -193,7 +193,7 @@ def test_an_explanation_is_a_tree_of_the_document():
         "/a~1b": explained({}, "schema"),
     }
     for pointer, one in said.items():
-        explain._put(root, pointer, one)
+        explain._insert(root, pointer, one)
     assert flat(Branch("voice_router", branches=explain._branches(root, 10))) == [
         "voice_router",
         "  limits",
@@ -219,7 +219,7 @@ def test_an_explanation_is_a_tree_of_the_document():
 )
 def test_a_pointer_picks_what_is_there_below_or_around(place: str, pointer: str, expected: bool):
     """Whole names only; a place in an array is explained by the array."""
-    assert explain._concerns(place, pointer) is expected
+    assert explain._matches(place, pointer) is expected
 
 
 def test_a_comparison_is_told_place_by_place():

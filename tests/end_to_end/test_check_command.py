@@ -36,9 +36,9 @@ def test_every_problem_is_told_with_its_line(make_daemon: Callable[..., Daemon])
     seen = on_terminal(home, "check")
     assert seen.returncode == 4
     assert re.search(r"environments/base\.yaml:\d+: /mqtt_config/password: is missing", seen.text)
-    assert "spoils voice_router in prod, voice_router in staging" in seen.text
-    assert re.search(r"files: \d+ to mend, 22 configurations are valid", seen.text)
-    assert "store: nothing is recorded in data yet" in seen.text
+    assert "affects voice_router in prod, voice_router in staging" in seen.text
+    assert re.search(r"files: \d+ problems; 22 configurations are valid", seen.text)
+    assert "store: data has no database yet" in seen.text
     assert not home.data.exists()
     nowhere = aliciacfg(home, "check", "-e", "nowhere")
     assert (nowhere.returncode, "there are: dev, prod, staging" in nowhere.stderr) == (3, True)

@@ -62,7 +62,7 @@ def test_history_goes_in_pages_or_all_at_once(shared: Daemon):
     everything = json.loads(aliciacfg(shared, "history", "paged", "--all").stdout)
     assert [item["revision"] for item in everything["revisions"]] == list(range(1101, 0, -1))
     assert everything["next"] is None
-    assert "There are older ones: --before 1082, or --all." in on_terminal(shared, "history", "paged").text
+    assert "For older revisions add --before 1082 or --all." in on_terminal(shared, "history", "paged").text
 
 
 @pytest.mark.parametrize("columns", [80, 140])
@@ -227,7 +227,7 @@ def test_a_migration_is_seen_tried_and_made(daemon: Daemon):
     text = schema.read_text().replace("max_sessions", "most_sessions")
     schema.write_text(re.sub(r"^version: .*$", "version: 2.0.0", text, flags=re.MULTILINE))
     waiting = on_terminal(daemon, "reload").text
-    assert "Migrations wait for voice_router; see: aliciacfg migrate --dry-run" in waiting
+    assert "Migrations pending for voice_router; run: aliciacfg migrate --dry-run" in waiting
     tried = on_terminal(daemon, "migrate", "--dry-run")
     assert tried.returncode == 0
     assert "voice_router  1.0.0 → 2.0.0  would be migrated" in tried.text
@@ -239,7 +239,7 @@ def test_a_migration_is_seen_tried_and_made(daemon: Daemon):
     assert daemon.config("voice_router")["config"]["settings"]["most_sessions"] == 12
     newest = json.loads(aliciacfg(daemon, "history", "voice_router", "--limit", "1").stdout)["revisions"][0]
     assert newest["cause"] == "migration"
-    assert on_terminal(daemon, "migrate").text == "There is nothing to migrate.\n"
+    assert on_terminal(daemon, "migrate").text == "No migrations are pending.\n"
 
 
 def test_a_migration_while_no_daemon_runs(daemon: Daemon):
@@ -281,7 +281,7 @@ def test_a_migration_that_makes_nothing_valid_is_4(daemon: Daemon):
 async def test_drift_and_instances_tell_what_runs(daemon: Daemon):
     """What a copy of a service reports, and that it runs an old revision; --exit-code for scripts."""
     nothing = on_terminal(daemon, "drift", "--exit-code")
-    assert (nothing.returncode, nothing.text) == (0, "Nothing drifts.\n")
+    assert (nothing.returncode, nothing.text) == (0, "No drift.\n")
     assert "No instance has reported" in on_terminal(daemon, "instances", "voice_router").text
     file = daemon.environments / "base.yaml"
     file.write_text(file.read_text().replace("defaults:", "defaults: [", 1))

@@ -150,7 +150,7 @@ def test_a_changed_key_is_refused_until_it_is_accepted(person: Person, http: boo
     current = published(person.daemon)["key_id"]
     seal = ["seal", "--service", "a"]
     first = person.run(*seal, stdin="x", http=http)
-    assert f"{current}, which is pinned" in first.stderr
+    assert f"{current}; it is pinned now" in first.stderr
     assert person.run(*seal, stdin="x", http=http).stderr == ""
     (line,) = person.pins.read_text().splitlines()
     address = person.daemon.url if http else f"mqtt://127.0.0.1:{person.daemon.broker_port}"
@@ -229,7 +229,7 @@ def test_sealing_a_file_says_what_it_left_alone(person: Person, tmp_path: Path):
     seen = person.type("seal-file", str(path), "--key-file", str(file), "--schemas-dir", str(ROOT / "schemas"))
     assert "sealed /services/x/password" in seen
     assert f"{path}:3: /services/x/token holds ${{…}}" in " ".join(seen.split())
-    assert "1 sealed now, 0 before" in seen
+    assert "1 sealed, 0 were sealed before" in seen
     assert SECRET not in seen
 
 
@@ -325,7 +325,7 @@ def test_a_private_key_is_added_from_standard_input_a_terminal_or_a_backup(stopp
     assert typed.reveal() not in seen
     backup = KeyFile.create(tmp_path / "backup.json", now=5.0)
     assert stopped.run("keys", "add", "--from", str(backup.path)).returncode == 0
-    assert "here already" in stopped.type("keys", "add", "--from", str(backup.path))
+    assert "there already" in stopped.type("keys", "add", "--from", str(backup.path))
     expected = [current, piped.public.key_id, typed.public.key_id, backup.keyring.current]
     assert [key["key_id"] for key in keys(stopped)] == expected
     assert [key["seals"] for key in keys(stopped)] == [True, False, False, False]
@@ -425,7 +425,7 @@ async def test_what_a_rotation_cannot_open_stays_and_is_told(daemon: Daemon, tmp
     await asyncio.to_thread(person.run, "keys", "new")
     rotated = await asyncio.to_thread(person.run, "keys", "rotate")
     assert rotated.returncode == 0
-    assert "does not open, and stays as it is: ai_service in dev: /mqtt_config/password" in rotated.stderr
+    assert "cannot be opened, left as it is: ai_service in dev: /mqtt_config/password" in rotated.stderr
     await asyncio.to_thread(person.run, "keys", "add", "--from", str(tmp_path / "lost.json"))
     again = await asyncio.to_thread(person.run, "keys", "rotate")
     assert (again.returncode, again.stderr) == (0, "")

@@ -186,7 +186,7 @@ async def test_a_person_types_the_password_unseen(home: Daemon, locked: Broker):
         typing, home, "setup", ACCESS, "--user", "operator", keys="typed unseen\ntyped unseen\n"
     )
     assert "typed unseen" not in seen
-    assert f"{ACCESS} holds the access list and the passwords of {len(FEW) + 1} users in dev" in seen
+    assert f"{ACCESS} has the access list and the passwords of {len(FEW) + 1} users in dev" in seen
     locked.reload()
     end = time.monotonic() + SECONDS
     while not await lets_in(locked, "operator", "typed unseen"):
@@ -236,7 +236,8 @@ def test_what_cannot_be_written_is_told_with_what_to_do(home: Daemon):
     (home.directory / ACCESS / "acl").mkdir(parents=True)
     refused = setup(home)
     assert refused.returncode == 1
-    assert f"cannot be kept in {ACCESS}: Is a directory ({ACCESS}/acl); this user (id {os.geteuid()})" in refused.stderr
+    assert f"{ACCESS} cannot hold the broker's files: Is a directory ({ACCESS}/acl)" in refused.stderr
+    assert f"let this user (id {os.geteuid()}) read and write there" in refused.stderr
     assert not (home.environments / "dev-secrets.yaml").exists()
     assert not (home.data / "mqtt.password").exists()
 
@@ -251,7 +252,7 @@ def test_files_that_became_invalid_change_nothing(home: Daemon, locked: Broker):
         refused = setup(home, *keeps)
         assert refused.returncode == code
         assert "bell /mqtt_config/port: found 'x'" in refused.stderr
-        assert ("stay as they are" in refused.stderr) is bool(keeps)
+        assert ("kept as they are" in refused.stderr) is bool(keeps)
         assert {path: path.read_bytes() for path in (home.directory / ACCESS).iterdir()} == files
     # The daemon starts on what it recorded, and its broker lets it in.
     home.start()
@@ -315,7 +316,7 @@ def test_a_service_with_the_default_for_all_is_not_let_in(home: Daemon):
     text = "services:\n  tts_service:\n    mqtt_config: {password: alicia-dev-only}\n"
     (home.environments / "dev-secrets.yaml").write_text(text)
     done = setup(home)
-    assert (done.returncode, "tts_service: not let in with the password that is a default" in done.stderr) == (0, True)
+    assert (done.returncode, "tts_service: no account, because the password is a default" in done.stderr) == (0, True)
     assert "tts_service" not in json.loads(done.stdout)["users"]
 
 
@@ -337,7 +338,7 @@ def test_a_service_that_only_the_secrets_file_names_is_told(home: Daemon):
     done = aliciacfg(home, "file", "unset", "environments/base.yaml", "/services/multi_language")
     assert done.returncode == 0
     done = setup(home)
-    assert "multi_language: named in dev-secrets.yaml alone" in done.stderr
+    assert "multi_language: only dev-secrets.yaml names it" in done.stderr
 
 
 def test_a_password_of_the_daemon_that_nobody_can_know_is_told(home: Daemon):
@@ -365,7 +366,7 @@ def test_users_with_one_password_are_named(home: Daemon):
     home.environ["MQTT_PASSWORD"] = "of the daemon"
     done = setup(home)
     assert done.returncode == 0
-    assert "ai_service, grok_integration, multi_language and 2 more: one password" in done.stderr
+    assert "ai_service, grok_integration, multi_language and 2 more: the same password" in done.stderr
     assert len(json.loads(done.stdout)["shared"][0]) == len(FEW) - 1
 
 

@@ -1,7 +1,13 @@
 """The command line: the daemon, and its operations over MQTT or HTTP.
 
-Exit codes, for scripts: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 invalid; 5 conflict; 6 not allowed;
-7 no answer (broker or daemon away, or too busy); 8 the daemon cannot start; 9 another daemon is alive.
+Each module holds the commands of its name. Commands import what only they need when they run, so that the others start
+quickly. Several modules are not commands:
+
+    client, local_client   how a command reaches the daemon: over the network, or in its data directory
+    answers, exits         what a command does with an answer, and the exit codes
+    options, inputs        what a command reads
+    output, formatting     what a command prints
+    loop                   runs a coroutine
 """
 
 import os
@@ -28,21 +34,29 @@ from aliciacfg.cli import (
     tokens,
     writes,
 )
-from aliciacfg.cli.client import Target, user
+from aliciacfg.cli.client import Target, current_user
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.model import names
 
 __all__ = ["EXIT_CODES", "main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="aliciacfg")
-@click.option("--http", metavar="URL", help="Ask over HTTP instead of MQTT, for example http://127.0.0.1:8026.")
-@click.option("--broker", metavar="HOST[:PORT]", help="The broker; default: MQTT_BROKER, else 127.0.0.1.")
-@click.option(
-    "--ca", metavar="FILE", help="Certificate authorities to believe; default: the system's for HTTPS, MQTT_TLS_CA."
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=(
+        "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not found, 4 invalid, 5 conflict, 6 not allowed, "
+        "7 no answer or too busy, 8 cannot start, 9 another daemon runs."
+    ),
 )
-@click.option("--as", "requester", metavar="NAME", help="Who asks; default: your user name.")
+@click.version_option(__version__, prog_name="aliciacfg")
+@click.option("--http", metavar="URL", help="Send requests over HTTP instead of MQTT, to http://127.0.0.1:8026 or so.")
+@click.option("--broker", metavar="HOST[:PORT]", help="Broker; default: MQTT_BROKER, else 127.0.0.1.")
+@click.option(
+    "--ca",
+    metavar="FILE",
+    help="Trusted certificate authorities; default: the system's for HTTPS, MQTT_TLS_CA for MQTT.",
+)
+@click.option("--as", "caller", metavar="NAME", help="Name of the caller; default: your user name.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for an answer.")
 @click.pass_context
 def main(
@@ -50,13 +64,17 @@ def main(
     http: str | None,
     broker: str | None,
     ca: str | None,
-    requester: str | None,
+    caller: str | None,
     timeout: float,
 ) -> None:
-    """Configurations for services on MQTT: the daemon, and everything it can be asked."""
-    if requester is not None and not names.is_requester(requester):
-        raise click.UsageError(f"--as {requester!r} cannot name a requester; use letters, digits, '_', '.' and '-'")
-    context.obj = Target(http, broker, requester or user(), timeout, os.environ.get("ALICIACFG_TOKEN") or None, ca)
+    """Config service for the services on an MQTT bus.
+
+    `serve` runs the daemon. The other commands send requests to it, or work on its files.
+    """
+    if caller is not None and not names.is_requester(caller):
+        raise click.UsageError(f"--as {caller!r}: expected letters, digits, '_', '.' and '-'")
+    token = os.environ.get("ALICIACFG_TOKEN") or None
+    context.obj = Target(http, broker, caller or current_user(), timeout, token, ca)
 
 
 for _command in (

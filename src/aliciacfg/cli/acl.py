@@ -1,4 +1,4 @@
-"""The ``acl`` command: what makes a broker prove who asks."""
+"""The ``acl`` command: the access list and the password file of Mosquitto."""
 
 from typing import TYPE_CHECKING
 
@@ -6,11 +6,9 @@ import click
 
 from aliciacfg.api.answers import PasswordsAnswer
 from aliciacfg.cli import options
-from aliciacfg.cli.client import typed
-from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail, failing
+from aliciacfg.cli.answers import parse
+from aliciacfg.cli.exits import EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.local_client import administer
-from aliciacfg.cli.options import data_dir
-from aliciacfg.errors import OperationError
 
 if TYPE_CHECKING:
     from aliciacfg.settings import Settings
@@ -18,38 +16,38 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--passwords", is_flag=True, help="Print the password file instead: a line for each service.")
-@click.option("-e", "--environment", metavar="NAME", help="Whose passwords; default: the active one's.")
-@click.option("--environments-dir", metavar="DIR", help="Default: as for the daemon.")
-@click.option("--schemas-dir", metavar="DIR", help="Default: as for the daemon.")
-@data_dir
+@click.option("-e", "--environment", metavar="NAME", help="Environment of the passwords; default: the active one.")
+@click.option("--environments-dir", metavar="DIR", help="Directory of environment files; default: as for the daemon.")
+@click.option("--schemas-dir", metavar="DIR", help="Directory of schema files; default: as for the daemon.")
+@options.data_dir
 def acl(
     passwords: bool, environment: str | None, environments_dir: str | None, schemas_dir: str | None,
     data_dir: str | None,
 ) -> None:  # fmt: skip
-    """Print the access list that makes Mosquitto prove who asks, from environments/access.yaml.
+    """Print Mosquitto's access list or its password file.
 
-    With --passwords: a password file in Mosquitto's own format, from the passwords in the services' configurations.
-    Administrators and other users get theirs with mosquitto_passwd. `aliciacfg setup` writes both files, and keeps
-    those users.
+    With the access list, made from environments/access.yaml, Mosquitto authenticates the callers of requests. The
+    password file, in Mosquitto's format, has the passwords of the services' configurations; administrators and other
+    users are not in it: add them with mosquitto_passwd. `aliciacfg setup` writes both files and keeps those users.
     """
     if passwords:
         click.echo(_password_file(environment, data_dir), nl=False)
         return
     flags = {"environments_dir": environments_dir, "schemas_dir": schemas_dir, "data_dir": data_dir}
-    with failing():
-        click.echo(access_list_of(options.settle(flags).settings), nl=False)
+    with exit_on_error():
+        click.echo(access_list_of(options.daemon_settings(flags).settings), nl=False)
 
 
 def access_list_of(settings: "Settings") -> str:
-    """The broker's access list, from the rules as the files have them now.
+    """Return the broker's access list, from the rules in the files.
 
     Raises:
         SourceError: The files are not valid.
         InvalidRequest: The daemon's user name cannot be one.
     """
-    from aliciacfg.access.rules import without_rules  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.mqtt.broker.access_list import access_list  # noqa: PLC0415
-    from aliciacfg.sources.source_files import SourceFiles  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.access.rules import without_rules
+    from aliciacfg.mqtt.broker.access_list import access_list
+    from aliciacfg.sources.source_files import SourceFiles
 
     sources = SourceFiles(settings).load()
     services = {name for found in sources.environments.values() for name in found.services}
@@ -58,17 +56,15 @@ def access_list_of(settings: "Settings") -> str:
 
 
 def _password_file(environment: str | None, data_dir: str | None) -> str:
-    from aliciacfg.mqtt.broker.passwords import password_file  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.broker.passwords import password_file
 
     answer = administer("broker_passwords", None, {"environment": environment}, data_dir=data_dir)
-    found = typed(answer, PasswordsAnswer).passwords
+    found = parse(answer, PasswordsAnswer).passwords
     if not found:
         fail(
-            "nothing is recorded yet, so there are no passwords; start the daemon once, or let `aliciacfg setup` write "
-            "the broker's files",
+            "the store has no configurations yet, so there are no passwords; start the daemon once, or run "
+            "`aliciacfg setup` to write the broker's files",
             EXIT_FAILED,
         )
-    try:
+    with exit_on_error():
         return password_file(found)
-    except OperationError as error:
-        fail(str(error), EXIT_CODES["invalid_request"])

@@ -1,4 +1,4 @@
-"""``check``: everything that is wrong with files and store, whether or not a daemon runs; reads only."""
+"""The ``check`` command: everything that is wrong with files and store, with or without a daemon. Reads only."""
 
 import sys
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from aliciacfg.cli import options, output
-from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
-from aliciacfg.errors import AliciacfgError, NotFound, SettingsError, Unavailable
+from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
+from aliciacfg.errors import Unavailable
 from aliciacfg.settings import variables
 from aliciacfg.storage.data_directory import KEY_FILE
 
@@ -28,7 +28,14 @@ _MAX_NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class _StoreReport:
-    """What a comparison of the store with its chain found; ``problem`` says why there was none."""
+    """The result of verifying the store.
+
+    Attributes:
+        confirmed: Number of rows that the keyed hash chain confirms.
+        unreadable: Number of rows whose content was not compared, because their key is missing.
+        broken: Rows that the chain does not confirm.
+        problem: Why the store could not be verified at all.
+    """
 
     confirmed: int = 0
     unreadable: int = 0
@@ -41,33 +48,28 @@ class _StoreReport:
 
 
 @click.command()
-@click.option("-e", "--environment", metavar="NAME", help="Only this one's files; default: all.")
+@click.option("-e", "--environment", metavar="NAME", help="Check only the files of this environment; default: all.")
 @options.settings("data_dir", "environments_dir", "schemas_dir")
 def check(environment: str | None, **flags: str | None) -> None:
     """Check files and store, with or without a daemon.
 
-    Composes every configuration that the files define as the daemon would; with what was changed at run time on top,
-    `reload --dry-run` does. Compares every recorded row with the keyed chain that confirms it. Exit code 1 if one is
-    not confirmed, else 4 if files are invalid.
+    Composes every configuration of the files as the daemon does, without run-time changes (`reload --dry-run` includes
+    them). Verifies every stored row against the keyed hash chain. Exit code 1 if a row is not confirmed, else 4 if a
+    file is invalid.
     """
+    settings = options.daemon_settings(flags).settings
+    data = Path(settings.data_dir)
     try:
-        settings = options.settle(flags).settings
-        data = Path(settings.data_dir)
-        keyring = _keyring(data)
-        files = _check_files(settings, keyring, environment)
-        store = _check_store(data, keyring)
-    except SettingsError as error:
-        fail(str(error), EXIT_USAGE)
-    except NotFound as error:
-        fail(error.message, EXIT_CODES["not_found"])
-    except AliciacfgError as error:
-        fail(str(error), EXIT_FAILED)
+        with exit_on_error():
+            keyring = _keyring(data)
+            files = _check_files(settings, keyring, environment)
+            store = _check_store(data, keyring)
     except OSError as error:
         fail(f"{error.filename} cannot be read: {error.strerror}", EXIT_FAILED)
-    if output.for_people():
-        output.lines([*_files_lines(files), *_store_lines(store, data)])
-    else:
-        output.print_json({"files": msgspec.to_builtins(files), "store": msgspec.to_builtins(store)})
+    output.print_result(
+        {"files": msgspec.to_builtins(files), "store": msgspec.to_builtins(store)},
+        lambda: [*_files_lines(files), *_store_lines(store, data)],
+    )
     if store is not None and not store.sound:
         sys.exit(EXIT_FAILED)
     if files.problems:
@@ -75,23 +77,23 @@ def check(environment: str | None, **flags: str | None) -> None:
 
 
 def _keyring(data: Path) -> "Keyring | None":
-    """The keys of a data directory; None where there are none, since only a daemon makes them."""
-    from aliciacfg.sealing.key_file import KeyFile  # noqa: PLC0415 - keeps the other commands quick
+    """Return the keys of a data directory; None if it has none, because only the daemon makes them."""
+    from aliciacfg.sealing.key_file import KeyFile
 
     path = data / KEY_FILE
     return KeyFile.load(path).keyring if path.exists() else None
 
 
 def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
-    """What the chain says of the rows; None where nothing was recorded yet."""
-    from aliciacfg.storage.backend import database_in  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.storage.hash_chain import Chain  # noqa: PLC0415
+    """Verify the rows of the database; return None if there is no database."""
+    from aliciacfg.storage.backend import database_in
+    from aliciacfg.storage.hash_chain import Chain
 
     database = database_in(data)
     if not database.exists():
         return None
     if keyring is None:
-        return _StoreReport(problem=f"{data / KEY_FILE} is missing, and only with it can rows be confirmed; restore it")
+        return _StoreReport(problem=f"{data / KEY_FILE} is missing, and rows are verified with its keys; restore it")
     try:
         found = database.verify(Chain(keyring))
     except Unavailable as error:
@@ -100,8 +102,8 @@ def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
 
 
 def _check_files(settings: "Settings", keyring: "Keyring | None", environment: str | None) -> "FileFindings":
-    from aliciacfg.core.file_check import check_files  # noqa: PLC0415
-    from aliciacfg.sources import loader  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.core.file_check import check_files
+    from aliciacfg.sources import loader
 
     load = partial(
         loader.load,
@@ -113,46 +115,45 @@ def _check_files(settings: "Settings", keyring: "Keyring | None", environment: s
 
 
 def _files_lines(files: "FileFindings") -> "list[Line]":
-    found: list[Line] = []
+    lines: list[Line] = []
     for problem in files.problems:
-        found += _problem_lines(problem)
+        lines += _problem_lines(problem)
     if files.unopened:
-        named = _named(files.unopened)
-        found.append([("not checked: ", "yellow"), f"{named}: they hold sealed values, and there is no key file here"])
+        named = formatting.some_of(files.unopened, _MAX_NAMED)
+        lines.append([("not checked: ", "yellow"), f"{named}: sealed values, and the data directory has no key file"])
     if files.problems:
-        found.append([(f"files: {len(files.problems)} to mend, {files.valid} configurations are valid", "bold red")])
+        problems = _count(len(files.problems), "problem")
+        lines.append([(f"files: {problems}; {files.valid} configurations are valid", "bold red")])
     else:
-        found.append([("files: ", "green"), f"{files.valid} configurations are valid"])
-    return found
+        lines.append([("files: ", "green"), f"{files.valid} configurations are valid"])
+    return lines
 
 
 def _problem_lines(problem: "FileProblem") -> "list[Line]":
     place = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
     pointer = f"{problem.pointer}: " if problem.pointer and problem.configurations else ""
-    found: list[Line] = [[(place, "bold"), f": {pointer}{problem.message}"]]
+    lines: list[Line] = [[(place, "bold"), f": {pointer}{problem.message}"]]
     if problem.configurations:
-        found.append([(f"    spoils {_named(problem.configurations)}", "dim")])
-    return found
-
-
-def _named(configurations: list[str]) -> str:
-    more = len(configurations) - _MAX_NAMED
-    return ", ".join(configurations[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+        lines.append([(f"    affects {formatting.some_of(problem.configurations, _MAX_NAMED)}", "dim")])
+    return lines
 
 
 def _store_lines(store: _StoreReport | None, data: Path) -> "list[Line]":
     if store is None:
-        return [f"store: nothing is recorded in {data} yet"]
+        return [f"store: {data} has no database yet"]
     if store.problem is not None:
         return [[("store: ", "bold red"), store.problem]]
-    found: list[Line] = [[(broken.subject, "bold"), f": {broken.message}"] for broken in store.broken]
+    lines: list[Line] = [[(broken.subject, "bold"), f": {broken.message}"] for broken in store.broken]
     if store.unreadable:
-        hidden = f"{store.unreadable} rows hold secrets whose key is not here, so their content was not compared"
-        found.append([("not checked: ", "yellow"), hidden])
+        hidden = f"the content of {_count(store.unreadable, 'row')} with secrets whose key is missing"
+        lines.append([("not checked: ", "yellow"), hidden])
     if store.broken:
-        found.append(
-            [(f"store: not what was written: {len(store.broken)}; {store.confirmed} rows are confirmed", "bold red")]
-        )
+        broken = _count(len(store.broken), "row")
+        lines.append([(f"store: {broken} not confirmed; {store.confirmed} rows are confirmed", "bold red")])
     else:
-        found.append([("store: ", "green"), f"{store.confirmed} rows are confirmed"])
-    return found
+        lines.append([("store: ", "green"), f"{store.confirmed} rows are confirmed"])
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

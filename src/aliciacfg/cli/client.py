@@ -1,50 +1,47 @@
-"""Asking a daemon, over MQTT or HTTP."""
+"""How a command reaches the daemon over the network: MQTT, or HTTP with ``--http``."""
 
 import getpass
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from aliciacfg.cli import options, output
-from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_USAGE, fail
+from aliciacfg.cli import options
+from aliciacfg.cli.answers import exit_if_refused
+from aliciacfg.cli.exits import EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.loop import run
-from aliciacfg.documents import Json, JsonObject
-from aliciacfg.errors import BrokerUnavailable, OperationError, SettingsError
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import OperationError
 from aliciacfg.model import names
 
 if TYPE_CHECKING:
+    from aliciacfg.mqtt.address import BrokerAddress
     from aliciacfg.mqtt.client import MqttClient
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go.
+    """Where requests go, and in whose name.
 
     Attributes:
-        http: The daemon's URL; None sends over MQTT.
-        broker: ``HOST`` or ``HOST:PORT``; None takes the settings.
-        requester: Who asks.
-        timeout_seconds: How long to wait.
-        token: Proves over HTTP who asks.
-        ca: A file of certificate authorities to believe; None takes the system's for HTTP, the settings for MQTT.
+        http: The daemon's URL; None sends requests over MQTT.
+        broker: ``HOST`` or ``HOST:PORT``; None uses the settings.
+        caller: The name of the caller.
+        timeout_seconds: How long to wait for an answer.
+        token: Bearer token, which authenticates the caller over HTTP.
+        ca: File of trusted certificate authorities; None uses the system's for HTTPS and the setting for MQTT.
     """
 
     http: str | None
     broker: str | None
-    requester: str
+    caller: str
     timeout_seconds: float
     token: str | None = None
     ca: str | None = None
 
 
-def user() -> str:
-    """Who asks if nobody says so: the user of this machine."""
+def current_user() -> str:
+    """Return the user name on this machine, or ``cli`` if that cannot be the name of a caller."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
@@ -53,13 +50,22 @@ def user() -> str:
 
 
 def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
-    """Ask, and end the program with the right exit code if the answer is a refusal."""
-    try:
-        if name is not None and (problem := _name_problem(operation, name)):
-            # Asked here: such a name would lead to another topic or path.
-            answer: JsonObject = {"status": "error", "code": "invalid_request", "message": problem, "problems": []}
-        elif target.http is not None:
-            from aliciacfg.http import client  # noqa: PLC0415 - keeps the other commands quick
+    """Send a request and return its answer. A refusal, or no answer, ends the program with its exit code.
+
+    Args:
+        target: Where to send it.
+        operation: A name of the operations table.
+        name: The service or environment that it concerns.
+        fields: The request's fields.
+    """
+    if name is not None and (problem := _name_problem(operation, name)):
+        # Refused here, because the name would change the topic or the path.
+        return exit_if_refused({"status": "error", "code": "invalid_request", "message": problem, "problems": []})
+    with _exit_without_answer():
+        if target.http is None:
+            answer = run(_ask_mqtt(target, operation, name, fields))
+        else:
+            from aliciacfg.http import client
 
             answer = run(
                 client.ask(
@@ -72,69 +78,45 @@ def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]
                     ca=target.ca,
                 )
             )
-        else:
-            answer = run(_ask_mqtt(target, operation, name, fields))
-    except BrokerUnavailable as error:
-        fail(str(error), EXIT_NO_ANSWER)
-    except SettingsError as error:
-        fail(str(error), EXIT_USAGE)
-    except OperationError as error:
-        fail(f"The answer is not what a daemon sends: {error}", EXIT_FAILED)
-    return refusal_ends(answer)
-
-
-def refusal_ends(answer: JsonObject) -> JsonObject:
-    """The answer, unless it is a refusal, which ends the program with its exit code."""
-    if answer.get("status") != "error":
-        return answer
-    if not output.for_people():
-        output.print_json(answer)
-    output.complain(f"{answer.get('code')}: {answer.get('message')}")
-    output.problems(answer)
-    sys.exit(refusal_code(answer))
-
-
-def refusal_code(answer: JsonObject) -> int:
-    """The exit code of a refusal."""
-    return EXIT_CODES.get(str(answer.get("code")), EXIT_FAILED)
-
-
-def typed(value: Json, kind: type[T]) -> T:
-    """An answer, or a part of one, as what it has to be; ends the program if it is not."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        fail(f"The answer is not what a daemon of this version sends: {error}", EXIT_FAILED)
+    return exit_if_refused(answer)
 
 
 def published_key(target: Target) -> tuple[str, JsonObject]:
-    """What a daemon says its sealing key is, and the address under which its key is pinned."""
-    try:
-        if target.http is not None:
-            from aliciacfg.http import client  # noqa: PLC0415 - keeps the other commands quick
+    """Return the daemon's address, under which its key is pinned, and the sealing key that it publishes.
 
-            answer = run(client.published_key(target.http, timeout_seconds=target.timeout_seconds, ca=target.ca))
-            return target.http, refusal_ends(answer)
-        return _broker(target).url, run(_published_key_mqtt(target))
-    except BrokerUnavailable as error:
-        fail(str(error), EXIT_NO_ANSWER)
-    except SettingsError as error:
-        fail(str(error), EXIT_USAGE)
-    except OperationError as error:
-        fail(f"The answer is not what a daemon sends: {error}", EXIT_FAILED)
+    A refusal, or no answer, ends the program with its exit code.
+    """
+    with _exit_without_answer():
+        if target.http is None:
+            return _broker(target).url, run(_published_key_mqtt(target))
+        from aliciacfg.http import client
+
+        answer = run(client.published_key(target.http, timeout_seconds=target.timeout_seconds, ca=target.ca))
+        return target.http, exit_if_refused(answer)
 
 
 @asynccontextmanager
 async def connected(target: Target) -> AsyncGenerator["MqttClient", None]:
-    """Connect to the broker as the one who asks.
+    """Connect to the broker.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached.
+        SettingsError: The settings name no usable broker.
     """
-    from aliciacfg.mqtt.client import open_client  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.client import open_client
 
-    async with open_client(_broker(target), target.requester) as client:
+    async with open_client(_broker(target), target.caller) as client:
         yield client
+
+
+@contextmanager
+def _exit_without_answer() -> Generator[None]:
+    """End the program if no answer comes, or one that is not JSON."""
+    with exit_on_error():
+        try:
+            yield
+        except OperationError as error:
+            fail(f"The answer does not come from a daemon: {error}", EXIT_FAILED)
 
 
 async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
@@ -151,19 +133,15 @@ def _name_problem(operation: str, name: str) -> str | None:
     return names.environment_problem(name) if operation == "activate" else names.service_problem(name)
 
 
-def _broker(target: Target) -> Any:
-    from aliciacfg.mqtt.address import broker_address  # noqa: PLC0415 - keeps the other commands quick
+def _broker(target: Target) -> "BrokerAddress":
+    from aliciacfg.mqtt.address import broker_address
 
-    flags: dict[str, str | None] = {}
+    flags: dict[str, str | None] = {"mqtt_tls_ca": target.ca}
     if target.broker is not None:
         host, _, port = target.broker.rpartition(":") if ":" in target.broker else (target.broker, "", "")
-        flags = {"mqtt_broker": host, "mqtt_port": port or None}
-    flags["mqtt_tls_ca"] = target.ca
-    try:
-        resolved = options.settle(flags)
-        if not resolved.explicit("mqtt_broker"):
-            # The home's broker has its name only inside the home's network; a person sits beside the daemon.
-            resolved = options.settle({**flags, "mqtt_broker": "127.0.0.1"})
-        return broker_address(resolved.settings)
-    except SettingsError as error:
-        fail(str(error), EXIT_USAGE)
+        flags |= {"mqtt_broker": host, "mqtt_port": port or None}
+    resolved = options.daemon_settings(flags)
+    if not resolved.explicit("mqtt_broker"):
+        # The default names the broker inside the home's network; commands are run beside the daemon.
+        resolved = options.daemon_settings({**flags, "mqtt_broker": "127.0.0.1"})
+    return broker_address(resolved.settings)

@@ -1,4 +1,4 @@
-"""``diff``: what differs between two environments, or between two revisions."""
+"""The ``diff`` command: what differs between two environments, or between two revisions."""
 
 import sys
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from aliciacfg.api.answers import CompareAnswer
-from aliciacfg.cli import formatting, options, output
-from aliciacfg.cli.client import Target, ask, typed
+from aliciacfg.cli import formatting, options
+from aliciacfg.cli.answers import print_answer
+from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_FAILED
 from aliciacfg.cli.output import Line
 from aliciacfg.documents import Json, escape
@@ -27,7 +28,7 @@ _LINE_WIDTH = 72
     type=click.IntRange(min=1),
     multiple=True,
     metavar="REVISION",
-    help="An old one; once: compared to the current one, twice: to each other.",
+    help="Once: compare with the current revision; twice: compare these two.",
 )
 @options.environment
 @click.option("--exit-code", is_flag=True, help="Exit code 1 if they differ.")
@@ -43,30 +44,25 @@ def diff(
 ) -> None:
     """Compare environments or revisions of SERVICE.
 
-    Two environments: `diff voice_router dev prod`; an old revision and the current one: `diff voice_router --rev 3`;
-    two revisions: `diff voice_router --rev 3 --rev 5 -e prod`.
+    Two environments: `diff voice_router dev prod`. An old revision and the current one: `diff voice_router --rev 3`.
+    Two revisions: `diff voice_router --rev 3 --rev 5 -e prod`.
     """
-    fields = _sides(environments, revisions, environment)
-    found = ask(target, "compare", service, fields)
-    answer = typed(found, CompareAnswer)
-    if output.for_people():
-        output.lines(_lines(answer))
-    else:
-        output.print_json(found)
+    found = ask(target, "compare", service, _sides(environments, revisions, environment))
+    answer = print_answer(found, CompareAnswer, _lines)
     if exit_code and not answer.equal:
         sys.exit(EXIT_FAILED)
 
 
 def _sides(environments: tuple[str, ...], revisions: tuple[int, ...], environment: str | None) -> dict[str, Any]:
-    """The request's fields."""
+    """Return the fields of the request."""
     if len(environments) not in {0, _SIDES} or len(revisions) > _SIDES:
-        raise click.UsageError("diff takes two environments, or --rev once or twice")
+        raise click.UsageError("name two environments, or give --rev once or twice")
     if environments and environment is not None:
-        raise click.UsageError("two environments are named already; leave -e out")
+        raise click.UsageError("leave -e out: the two environments are named already")
     if not environments and not revisions:
-        raise click.UsageError("diff of what? Name two environments, or an old revision with --rev")
+        raise click.UsageError("name two environments, or an old revision with --rev")
     if environments and len(revisions) == 1:
-        raise click.UsageError("--rev of which environment? Give it twice, once for each, or not at all")
+        raise click.UsageError("with two environments give --rev twice, once for each, or not at all")
     first, second = environments or (environment, None)
     fields = {"env1": first, "env2": second}
     return fields | dict(zip(("rev1", "rev2"), revisions, strict=False))
@@ -74,7 +70,7 @@ def _sides(environments: tuple[str, ...], revisions: tuple[int, ...], environmen
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    """One leaf; what a side does not have is None."""
+    """One place with the value of each side, as text; None where a side has none."""
 
     pointer: str
     first: str | None
@@ -83,19 +79,19 @@ class _Difference:
 
 def _lines(answer: CompareAnswer) -> list[Line]:
     first, second = f"{answer.env1}, revision {answer.rev1}", f"{answer.env2}, revision {answer.rev2}"
-    found: list[Line]
+    lines: list[Line]
     if answer.equal:
-        found = [f"{answer.service} is equal in {first} and {second}."]
+        lines = [f"{answer.service} is equal in {first} and {second}."]
     else:
-        found = [
+        lines = [
             [(f"--- {answer.service} in {first}", "bold")],
             [(f"+++ {answer.service} in {second}", "bold")],
         ]
         for difference in sorted(_differences(answer), key=lambda difference: difference.pointer):
-            found += _difference_lines(difference)
+            lines += _difference_lines(difference)
     if answer.secrets:
-        found.append([(f"Secrets were not compared: {formatting.pointers(answer.secrets, most=8)}", "dim")])
-    return found
+        lines.append([(f"Secrets were not compared: {formatting.pointers(answer.secrets, most=8)}", "dim")])
+    return lines
 
 
 def _differences(answer: CompareAnswer) -> Iterator[_Difference]:

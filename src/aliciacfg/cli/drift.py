@@ -1,4 +1,4 @@
-"""``drift`` and ``instances``: whether what runs is what is stored."""
+"""The commands that compare what runs with what is stored: drift, instances."""
 
 import sys
 import time
@@ -6,39 +6,24 @@ import time
 import click
 
 from aliciacfg.api.answers import DriftAnswer, InstanceItem, InstancesAnswer
-from aliciacfg.cli import formatting, output
-from aliciacfg.cli.client import Target, ask, typed
+from aliciacfg.cli import formatting
+from aliciacfg.cli.answers import print_answer
+from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_FAILED
+from aliciacfg.cli.output import Block, Line, Table
 
 _STATUS_STYLE = {"applied": "green", "rejected": "red", "restart_pending": "yellow"}
 
 
 @click.command()
-@click.option("--exit-code", is_flag=True, help="Exit code 1 if anything drifts.")
+@click.option("--exit-code", is_flag=True, help="Exit code 1 if there is drift.")
 @click.pass_obj
 def drift(target: Target, *, exit_code: bool) -> None:
-    """List what is not as the store has it.
+    """List everything that differs from the store.
 
-    Retained messages, files on disk, rows of the store itself, running services.
+    Retained messages, files on disk, rows of the database, and running services.
     """
-    found = ask(target, "drift", None, {})
-    answer = typed(found, DriftAnswer)
-    if not output.for_people():
-        output.print_json(found)
-    elif answer.drift:
-        now = time.time()
-        output.table(
-            ["kind", "what", "since", "message"],
-            [
-                [[(item.kind, "bold")], item.subject, formatting.ago(item.since, now=now), item.message]
-                for item in answer.drift
-            ],
-        )
-    else:
-        output.lines([[("Nothing drifts.", "green")]])
-    if output.for_people() and (counted := {kind: count for kind, count in answer.found.items() if count}):
-        listed = ", ".join(f"{kind} {count}" for kind, count in counted.items())
-        output.lines([[(f"Found since the daemon started: {listed}.", "dim")]])
+    answer = print_answer(ask(target, "drift", None, {}), DriftAnswer, _drift_blocks)
     if exit_code and answer.drift:
         sys.exit(EXIT_FAILED)
 
@@ -47,27 +32,40 @@ def drift(target: Target, *, exit_code: bool) -> None:
 @click.argument("service")
 @click.pass_obj
 def instances(target: Target, service: str) -> None:
-    """List the running copies of SERVICE.
+    """List the running instances of SERVICE.
 
-    Which revision each says that it runs, and since when.
+    With the revision that each one reports, and since when.
     """
-    found = ask(target, "instances", service, {})
-    if not output.for_people():
-        output.print_json(found)
-        return
-    answer = typed(found, InstancesAnswer)
-    output.lines([f"{answer.service} in {answer.environment} is at revision {answer.revision}."])
-    if answer.instances:
+    print_answer(ask(target, "instances", service, {}), InstancesAnswer, _instances_blocks)
+
+
+def _drift_blocks(answer: DriftAnswer) -> list[Block]:
+    blocks: list[Block] = []
+    if answer.drift:
         now = time.time()
-        output.table(
-            ["instance", "revision", "status", "since", "last seen", "error"],
-            [_row(item, now) for item in answer.instances],
-        )
+        rows: list[list[Line]] = [
+            [[(item.kind, "bold")], item.subject, formatting.ago(item.since, now=now), item.message]
+            for item in answer.drift
+        ]
+        blocks.append(Table(["kind", "what", "since", "message"], rows))
     else:
-        output.lines([[("No instance has reported what it runs.", "dim")]])
+        blocks.append([("No drift.", "green")])
+    counted = ", ".join(f"{kind} {count}" for kind, count in answer.found.items() if count)
+    if counted:
+        blocks.append([(f"Found since the daemon started: {counted}.", "dim")])
+    return blocks
 
 
-def _row(item: InstanceItem, now: float) -> list[output.Line]:
+def _instances_blocks(answer: InstancesAnswer) -> list[Block]:
+    heading = f"{answer.service} in {answer.environment} is at revision {answer.revision}."
+    if not answer.instances:
+        return [heading, [("No instance has reported its revision.", "dim")]]
+    now = time.time()
+    columns = ["instance", "revision", "status", "since", "last seen", "error"]
+    return [heading, Table(columns, [_row(item, now) for item in answer.instances])]
+
+
+def _row(item: InstanceItem, now: float) -> list[Line]:
     return [
         item.instance,
         [(str(item.revision), "green" if item.current else "red"), "" if item.current else " (old)"],

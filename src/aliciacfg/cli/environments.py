@@ -1,44 +1,24 @@
-"""Commands about whole environments and their files."""
+"""The commands about whole environments and their files: environments, activate, reload, migrate."""
 
 import sys
 
 import click
 from msgspec import UnsetType
 
-from aliciacfg.api.answers import ActivateAnswer, EnvironmentsAnswer, Migration, ReloadAnswer
-from aliciacfg.api.fields import Difference
+from aliciacfg.api.answers import ActivateAnswer, EnvironmentItem, EnvironmentsAnswer, Migration, ReloadAnswer
 from aliciacfg.cli import formatting, options, output
-from aliciacfg.cli.client import Target, ask, typed
+from aliciacfg.cli.answers import print_answer
+from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.cli.local_client import administer
-from aliciacfg.cli.output import Line
+from aliciacfg.cli.output import Block, Line, Table
 
 
 @click.command()
 @click.pass_obj
 def environments(target: Target) -> None:
-    """List the environments and what is wrong with them."""
-    found = ask(target, "environments", None, {})
-    if not output.for_people():
-        output.print_json(found)
-        return
-    answer = typed(found, EnvironmentsAnswer)
-    output.table(
-        ["name", "active", "protected", "services", "problems"],
-        [
-            [
-                item.name,
-                "yes" if item.name == answer.active else "",
-                "yes" if item.protected else "",
-                str(len(item.services)),
-                [(str(len(item.problems)), "red" if item.problems else "")],
-            ]
-            for item in answer.environments
-        ],
-    )
-    for item in answer.environments:
-        for problem in item.problems:
-            output.complain(f"  {problem.pointer or '(document)'}: {problem.message}")
+    """List the environments and their problems."""
+    print_answer(ask(target, "environments", None, {}), EnvironmentsAnswer, _environments_blocks)
 
 
 @click.command()
@@ -49,90 +29,109 @@ def environments(target: Target) -> None:
 def activate(target: Target, environment: str, *, dry_run: bool, comment: str | None) -> None:
     """Make ENVIRONMENT the active one.
 
-    Every service gets the configuration that it has there; nothing changes if one of them would be invalid.
+    Every service gets its configuration of that environment. If one of them is invalid, nothing changes.
     """
-    found = ask(target, "activate", environment, options.given({"dry_run": dry_run, "comment": comment}))
-    if not output.for_people():
-        output.print_json(found)
-        return
-    answer = typed(found, ActivateAnswer)
-    output.lines([answer.message, *_services_lines(answer.changed, answer.restart_required, answer.difference)])
+    found = ask(target, "activate", environment, options.request_fields({"dry_run": dry_run, "comment": comment}))
+    print_answer(found, ActivateAnswer, _services_lines)
 
 
 @click.command()
 @options.dry_run
 @click.pass_obj
 def reload(target: Target, *, dry_run: bool) -> None:
-    """Make the daemon read its files now.
+    """Make the daemon load its files now.
 
-    Prints what changed, or everything that is wrong.
+    Prints what changed, or every problem of the files.
     """
-    found = ask(target, "reload", None, options.given({"dry_run": dry_run}))
-    if not output.for_people():
-        output.print_json(found)
-        return
-    answer = typed(found, ReloadAnswer)
-    output.lines([answer.message, *_services_lines(answer.changed, answer.restart_required, answer.difference)])
-    if answer.migrations:
-        waiting = ", ".join(migration.service for migration in answer.migrations)
-        output.lines([[("Migrations wait", "yellow"), f" for {waiting}; see: aliciacfg migrate --dry-run"]])
+    found = ask(target, "reload", None, options.request_fields({"dry_run": dry_run}))
+    print_answer(found, ReloadAnswer, _reload_lines)
 
 
 @click.command()
 @options.dry_run
-@click.option("--data-dir", metavar="DIR", help="Migrate here, through the daemon of DIR or alone if none runs.")
+@click.option("--data-dir", metavar="DIR", help="Migrate in this data directory, with or without a running daemon.")
 @click.pass_obj
 def migrate(target: Target, *, dry_run: bool, data_dir: str | None) -> None:
-    """Carry out the schema migrations that wait.
+    """Run the pending schema migrations.
 
-    What was changed at run time follows its schema to a new major version, each service all or nothing. Exit code 4
-    if one cannot be migrated.
+    Run-time changes move to the new major version of their schema, all changes of a service or none. Exit code 4 if a
+    service cannot be migrated.
     """
-    fields = options.given({"migrate": True, "dry_run": dry_run})
+    fields = options.request_fields({"migrate": True, "dry_run": dry_run})
     if data_dir is None:
         found = ask(target, "reload", None, fields)
     else:
         found = administer("reload", None, fields, data_dir=data_dir)
-    answer = typed(found, ReloadAnswer)
-    if not output.for_people():
-        output.print_json(found)
-    elif answer.migrations:
-        for migration in answer.migrations:
-            output.lines(_migration_lines(migration, dry_run=answer.dry_run))
-    else:
-        output.lines(["There is nothing to migrate."])
+    answer = print_answer(found, ReloadAnswer, _migrations_lines)
     if any(migration.problems for migration in answer.migrations):
         sys.exit(EXIT_CODES["validation_failed"])
 
 
-def _services_lines(changed: list[str], restart_required: list[str], difference: Difference | UnsetType) -> list[Line]:
-    """What happens, or would happen, to the services of an environment."""
-    found: list[Line] = []
-    if isinstance(difference, UnsetType):
-        found += [["  ", (service, "bold")] for service in changed]
+def _environments_blocks(answer: EnvironmentsAnswer) -> list[Block]:
+    rows: list[list[Line]] = [
+        [
+            item.name,
+            "yes" if item.name == answer.active else "",
+            "yes" if item.protected else "",
+            str(len(item.services)),
+            [(str(len(item.problems)), "red" if item.problems else "")],
+        ]
+        for item in answer.environments
+    ]
+    blocks: list[Block] = [Table(["name", "active", "protected", "services", "problems"], rows)]
+    for item in answer.environments:
+        blocks += _problems_lines(item)
+    return blocks
+
+
+def _problems_lines(item: EnvironmentItem) -> list[Line]:
+    if not item.problems:
+        return []
+    # Each message names file, line and place itself.
+    return [[(f"{item.name} cannot be activated:", "bold")], *(f"  {problem.message}" for problem in item.problems)]
+
+
+def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:
+    """Return what happens, or would happen, to the services of an environment."""
+    lines: list[Line] = [answer.message]
+    if isinstance(answer.difference, UnsetType):
+        lines += [["  ", (service, "bold")] for service in answer.changed]
     else:
-        found += formatting.difference_lines(difference, "  ")
-    if restart_required:
-        found.append([("restart required: ", "yellow"), ", ".join(restart_required)])
-    return found
+        lines += formatting.difference_lines(answer.difference, "  ")
+    if answer.restart_required:
+        lines.append([("restart required: ", "yellow"), ", ".join(answer.restart_required)])
+    return lines
+
+
+def _reload_lines(answer: ReloadAnswer) -> list[Line]:
+    lines = _services_lines(answer)
+    if answer.migrations:
+        pending = ", ".join(migration.service for migration in answer.migrations)
+        lines.append([("Migrations pending", "yellow"), f" for {pending}; run: aliciacfg migrate --dry-run"])
+    return lines
+
+
+def _migrations_lines(answer: ReloadAnswer) -> list[Line]:
+    lines: list[Line] = []
+    for migration in answer.migrations:
+        lines += _migration_lines(migration, dry_run=answer.dry_run)
+    return lines or ["No migrations are pending."]
 
 
 def _migration_lines(migration: Migration, *, dry_run: bool) -> list[Line]:
     if migration.problems:
-        fate, style = "cannot be migrated", "red"
+        state, style = "cannot be migrated", "red"
     elif migration.done:
-        fate, style = "migrated", "green"
+        state, style = "migrated", "green"
     else:
-        fate, style = "would be migrated" if dry_run else "not migrated", "yellow"
+        state, style = "would be migrated" if dry_run else "not migrated", "yellow"
     versions = f"{migration.from_version} → {migration.to_version}"
-    found: list[Line] = [[(migration.service, "bold"), f"  {versions}  ", (fate, style)]]
+    lines: list[Line] = [[(migration.service, "bold"), f"  {versions}  ", (state, style)]]
     if migration.files:
-        found.append(f"  by {', '.join(migration.files)}")
+        lines.append(f"  by {', '.join(migration.files)}")
     if migration.environments:
-        found.append(f"  run-time changes in {', '.join(migration.environments)}")
-    found += [
-        [("  ✗ ", "red"), f"{problem.pointer or '(document)'}: {problem.message}"] for problem in migration.problems
-    ]
+        lines.append(f"  run-time changes in {', '.join(migration.environments)}")
+    lines += [[("  ✗ ", "red"), line] for line in output.problem_lines(migration.problems, "")]
     if not isinstance(migration.difference, UnsetType):
-        found += formatting.difference_lines(migration.difference, "  ")
-    return found
+        lines += formatting.difference_lines(migration.difference, "  ")
+    return lines

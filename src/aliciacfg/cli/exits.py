@@ -1,4 +1,4 @@
-"""What a command's exit code says; ``aliciacfg.cli`` lists them for people."""
+"""Exit codes, and how a command ends with one. ``aliciacfg --help`` lists them."""
 
 import sys
 from collections.abc import Generator
@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError
+from aliciacfg.errors import AliciacfgError, BrokerUnavailable, OperationError, SettingsError, SourceError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -27,21 +27,24 @@ EXIT_CODES = {
     "unavailable": EXIT_NO_ANSWER,
     "internal": EXIT_FAILED,
 }
+"""Exit code by error code."""
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """End the program: the reason on standard error, the kind of reason as exit code."""
+    """Print a message on standard error and end the program."""
     click.echo(f"aliciacfg: {message}", err=True)
     sys.exit(code)
 
 
 @contextmanager
-def failing() -> Generator[None]:
-    """End the program with the right code if settings, files or anything else of ours is wrong inside."""
+def exit_on_error() -> Generator[None]:
+    """End the program with the message and the exit code of an error that is raised inside."""
     try:
         yield
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
+    except BrokerUnavailable as error:
+        fail(str(error), EXIT_NO_ANSWER)
     except SourceError as error:
         fail(f"the files are not valid:\n{error}", EXIT_CODES["validation_failed"])
     except OperationError as error:

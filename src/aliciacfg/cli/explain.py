@@ -1,4 +1,4 @@
-"""``explain``: where each value of a configuration comes from."""
+"""The ``explain`` command: where each value of a configuration comes from."""
 
 from dataclasses import dataclass, field
 
@@ -7,24 +7,25 @@ import msgspec
 
 from aliciacfg.api.answers import ExplainAnswer, Explained, Overridden, Removed
 from aliciacfg.cli import formatting, options, output
-from aliciacfg.cli.client import Target, ask, typed
+from aliciacfg.cli.answers import parse
+from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, fail
 from aliciacfg.cli.output import Branch, Line
 from aliciacfg.documents import equal, parse_pointer
 from aliciacfg.errors import InvalidRequest
 
-# What a line needs beside the value: guides, a name, an arrow, and where the value comes from.
+# Columns of a line that the value cannot use: guides, name, arrow and origin.
 _BESIDE_WIDTH = 76
-_LEAST_VALUE_WIDTH, _MOST_VALUE_WIDTH = 16, 48
-_MOST_NAME_WIDTH = 28
+_MIN_VALUE_WIDTH, _MAX_VALUE_WIDTH = 16, 48
+_MAX_NAME_WIDTH = 28
 
 
 @dataclass
-class _Place:
-    """A place of the document: what is said about it, and the places below."""
+class _Node:
+    """A place of the document: what is explained there, and the places below it by name."""
 
-    said: Explained | Removed | None = None
-    below: dict[str, "_Place"] = field(default_factory=dict[str, "_Place"])
+    explained: Explained | Removed | None = None
+    below: dict[str, "_Node"] = field(default_factory=dict[str, "_Node"])
 
 
 @click.command()
@@ -33,76 +34,80 @@ class _Place:
 @options.environment
 @click.pass_obj
 def explain(target: Target, service: str, pointer: str, environment: str | None) -> None:
-    """Show where the values of SERVICE come from.
+    """Show where each value of SERVICE comes from.
 
-    File and line, or the revision that changed it at run time, and what it took the place of. With POINTER (/limits/x)
-    only what is there and below.
+    File and line, or the revision that changed the value at run time, and the values that it overrides. With POINTER
+    (/limits/x), only the values there and below.
     """
     try:
         parse_pointer(pointer)
     except InvalidRequest as error:
         fail(error.message, EXIT_USAGE)
     found = ask(target, "explain", service, {"environment": environment})
-    answer = typed(found, ExplainAnswer)
-    values = {place: said for place, said in answer.values.items() if _concerns(place, pointer)}
-    removed = {place: said for place, said in answer.removed.items() if _concerns(place, pointer)}
+    answer = parse(found, ExplainAnswer)
+    values = {place: explained for place, explained in answer.values.items() if _matches(place, pointer)}
+    removed = {place: explained for place, explained in answer.removed.items() if _matches(place, pointer)}
     if pointer and not values and not removed:
         fail(f"There is nothing at {pointer} of {service} in {answer.environment}.", EXIT_CODES["not_found"])
-    if not output.for_people():
-        output.print_json({**found, "values": msgspec.to_builtins(values), "removed": msgspec.to_builtins(removed)})
-        return
-    root = _Place()
-    for place, said in [*values.items(), *removed.items()]:
-        _put(root, place, said)
-    value_width = max(_LEAST_VALUE_WIDTH, min(_MOST_VALUE_WIDTH, output.width() - _BESIDE_WIDTH))
+    part = {**found, "values": msgspec.to_builtins(values), "removed": msgspec.to_builtins(removed)}
     heading = f"{answer.service} in {answer.environment}, revision {answer.revision}"
-    output.tree(Branch([(heading, "bold")], branches=_branches(root, value_width)))
+    output.print_result(part, lambda: [_tree(heading, {**values, **removed})])
 
 
-def _concerns(place: str, pointer: str) -> bool:
-    """Whether a place is at a pointer, below it, or a value that it leads into."""
+def _matches(place: str, pointer: str) -> bool:
+    """Return whether a place is at a pointer, below it, or an array or value that the pointer leads into."""
     return f"{place}/".startswith(f"{pointer}/") or f"{pointer}/".startswith(f"{place}/")
 
 
-def _put(root: _Place, pointer: str, said: Explained | Removed) -> None:
-    here = root
+def _tree(heading: str, places: dict[str, Explained | Removed]) -> Branch:
+    root = _Node()
+    for place, explained in places.items():
+        _insert(root, place, explained)
+    value_width = max(_MIN_VALUE_WIDTH, min(_MAX_VALUE_WIDTH, output.width() - _BESIDE_WIDTH))
+    return Branch([(heading, "bold")], branches=_branches(root, value_width))
+
+
+def _insert(root: _Node, pointer: str, explained: Explained | Removed) -> None:
+    node = root
     for token in parse_pointer(pointer):
-        here = here.below.setdefault(token, _Place())
-    here.said = said
+        node = node.below.setdefault(token, _Node())
+    node.explained = explained
 
 
-def _branches(place: _Place, value_width: int) -> list[Branch]:
-    """The places below one, the values of neighbours and their arrows in line."""
-    leaves = {name: _value(below.said, value_width) for name, below in place.below.items() if below.said is not None}
-    longest_name = min(max(map(len, leaves), default=0), _MOST_NAME_WIDTH)
+def _branches(node: _Node, value_width: int) -> list[Branch]:
+    """Return the branches below a node, with values and arrows aligned among neighbours."""
+    leaves = {
+        name: _value(below.explained, value_width) for name, below in node.below.items() if below.explained is not None
+    }
+    longest_name = min(max(map(len, leaves), default=0), _MAX_NAME_WIDTH)
     longest_value = max(map(len, leaves.values()), default=0)
-    found: list[Branch] = []
-    for name, below in place.below.items():
-        branches = _branches(below, value_width)
-        if below.said is None:
-            found.append(Branch([(name, "bold")], branches=branches))
+    branches: list[Branch] = []
+    for name, below in node.below.items():
+        further = _branches(below, value_width)
+        if below.explained is None:
+            branches.append(Branch([(name, "bold")], branches=further))
         else:
-            line = _line(name, leaves[name].ljust(longest_value), below.said, name_width=longest_name)
-            notes = [_instead(below.said, other, value_width) for other in below.said.overridden]
-            found.append(Branch(line, notes, branches))
-    return found
+            line = _line(name, leaves[name].ljust(longest_value), below.explained, name_width=longest_name)
+            notes = [_overridden_line(below.explained, other, value_width) for other in below.explained.overridden]
+            branches.append(Branch(line, notes, further))
+    return branches
 
 
-def _value(said: Explained | Removed, width: int) -> str:
-    return formatting.short(said.value, width) if isinstance(said, Explained) else "removed"
+def _value(explained: Explained | Removed, width: int) -> str:
+    return formatting.short(explained.value, width) if isinstance(explained, Explained) else "removed"
 
 
-def _line(name: str, value: str, said: Explained | Removed, *, name_width: int) -> Line:
-    origin = formatting.origin(said.layer, said.line, said.revision)
+def _line(name: str, value: str, explained: Explained | Removed, *, name_width: int) -> Line:
+    origin = formatting.origin(explained.layer, explained.line, explained.revision)
     blank = " " * (name_width - len(name) + 2)
-    if isinstance(said, Removed):
+    if isinstance(explained, Removed):
         return [(name, "strike dim"), (f"{blank}{value}  ← {origin}", "dim")]
-    # What was changed at run time is what nobody finds in the files.
-    style = "yellow" if said.layer == "overlay" else ""
+    # Run-time changes stand out, because the files do not have them.
+    style = "yellow" if explained.layer == "overlay" else ""
     return [f"{name}{blank}", (value, "cyan"), ("  ← ", "dim"), (origin, style)]
 
 
-def _instead(said: Explained | Removed, other: Overridden, value_width: int) -> Line:
-    same = isinstance(said, Explained) and equal(said.value, other.value)
+def _overridden_line(explained: Explained | Removed, other: Overridden, value_width: int) -> Line:
+    same = isinstance(explained, Explained) and equal(explained.value, other.value)
     value = "the same" if same else f"instead of {formatting.short(other.value, value_width)}"
     return [(f"  {value}  ← {formatting.origin(other.layer, other.line, None)}", "dim")]

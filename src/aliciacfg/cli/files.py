@@ -1,6 +1,7 @@
 """The ``file`` commands: one value of an environment file, without a daemon."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def file() -> None:
     """Change one value of an environment file.
 
-    Comments, order and everything else stay.
+    Comments, order and all other values stay.
     """
 
 
@@ -27,27 +28,31 @@ def file() -> None:
 @click.argument("pointer")
 @click.argument("value")
 def file_set(path: Path, pointer: str, value: str) -> None:
-    """Set POINTER (/services/voice_router/limits/x) of the file PATH to VALUE: JSON, or else a string."""
-    from aliciacfg.documents import yaml_editor  # noqa: PLC0415 - keeps the other commands quick
+    """Set the value at POINTER in the file PATH to VALUE.
+
+    POINTER is, for example, /services/voice_router/limits/x. VALUE is JSON; anything else is taken as a string.
+    """
+    from aliciacfg.documents import yaml_editor
 
     try:
         parsed: Json = json.loads(value)
     except ValueError:
         parsed = value
-    try:
-        rewrite_text(path, yaml_editor.replace(read_text(path), pointer, parsed, file=str(path)))
-    except AliciacfgError as error:
-        fail(str(error), EXIT_FAILED)
+    _edit(path, lambda text: yaml_editor.replace(text, pointer, parsed, file=str(path)))
 
 
 @file.command("unset")
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("pointer")
 def file_unset(path: Path, pointer: str) -> None:
-    """Remove POINTER from the file PATH."""
-    from aliciacfg.documents import yaml_editor  # noqa: PLC0415 - keeps the other commands quick
+    """Remove the value at POINTER from the file PATH."""
+    from aliciacfg.documents import yaml_editor
 
+    _edit(path, lambda text: yaml_editor.remove(text, pointer, file=str(path)))
+
+
+def _edit(path: Path, edit: Callable[[str], str]) -> None:
     try:
-        rewrite_text(path, yaml_editor.remove(read_text(path), pointer, file=str(path)))
+        rewrite_text(path, edit(read_text(path)))
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)

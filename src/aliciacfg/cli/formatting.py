@@ -1,12 +1,10 @@
-"""How values, places, times and differences are put for people."""
+"""How values, places, times and differences are written for people."""
 
 import json
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from aliciacfg.cli.output import Line
-from aliciacfg.documents import Json
 
 _VALUE_WIDTH = 60
 _POINTER_WIDTH = 30
@@ -18,7 +16,7 @@ REMOVED, ADDED, CHANGED = "red", "green", "yellow"
 
 
 def elided(text: str, width: int) -> str:
-    """Text cut in its middle to a width: the end of a pointer tells as much as its beginning."""
+    """Return text cut in the middle to a width, because the end of a pointer says as much as its beginning."""
     if len(text) <= width:
         return text
     head = (width - 1) // 2
@@ -26,31 +24,29 @@ def elided(text: str, width: int) -> str:
 
 
 def short(value: object, width: int = _VALUE_WIDTH) -> str:
-    """A JSON value on one line of at most a width."""
+    """Return a value as JSON on one line, cut at a width."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
+def some_of(listed: Sequence[str], most: int) -> str:
+    """Return the first items of a list and the number of the others: ``a, b and 7 more``."""
+    named = ", ".join(listed[:most])
+    return f"{named} and {len(listed) - most} more" if len(listed) > most else named
+
+
 def pointers(listed: Sequence[str], most: int = _MAX_POINTERS) -> str:
-    """The first few of a list of pointers, and how many more there are."""
-    shown = ", ".join(elided(pointer or "(document)", _POINTER_WIDTH) for pointer in listed[:most])
-    return f"{shown} and {len(listed) - most} more" if len(listed) > most else shown
+    """Return the first JSON Pointers of a list, long ones cut, and the number of the others."""
+    return some_of([elided(pointer or "(document)", _POINTER_WIDTH) for pointer in listed], most)
 
 
-def moment(timestamp: float) -> str:
-    """A time in this machine's zone, to the second."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
-
-
-def when(timestamp: Json) -> str:
-    """Return a time of an answer in this machine's zone; ``unknown`` for anything else."""
-    if not isinstance(timestamp, int | float):
-        return "unknown"
-    return datetime.fromtimestamp(timestamp).astimezone().isoformat(" ", "seconds")
+def moment(timestamp: float | None) -> str:
+    """Return a time in this machine's zone, to the second; ``unknown`` for None."""
+    return "unknown" if timestamp is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
 
 
 def ago(timestamp: float, *, now: float) -> str:
-    """How long ago a time is, in its largest unit."""
+    """Return how long ago a time was, in its largest unit."""
     seconds = now - timestamp
     if abs(seconds) < _JUST_NOW_SECONDS:
         return "just now"
@@ -64,7 +60,7 @@ def ago(timestamp: float, *, now: float) -> str:
 
 
 def origin(layer: str, line: int | None, revision: int | None) -> str:
-    """Where a value comes from: ``environments/dev.yaml:12 (services)``, ``overlay, revision 7``, ``schema``."""
+    """Return where a value comes from: ``environments/dev.yaml:12 (services)``, ``overlay, revision 7``, ``schema``."""
     file, _, section = layer.partition("#")
     place = file if line is None else f"{file}:{line}"
     if revision is not None:
@@ -73,12 +69,12 @@ def origin(layer: str, line: int | None, revision: int | None) -> str:
 
 
 def patch_lines(patch: Sequence[Mapping[str, object]], indent: str = "") -> list[Line]:
-    """A JSON Patch (RFC 6902), a line for each operation."""
+    """Return a JSON Patch (RFC 6902) with a line for each operation."""
     return [_patch_line(operation, indent) for operation in patch] or [[(f"{indent}nothing", "dim")]]
 
 
 def difference_lines(difference: Mapping[str, Sequence[Mapping[str, object]]], indent: str = "") -> list[Line]:
-    """The difference of a dry run: what it would do to each service, or in each environment."""
+    """Return the difference of a dry run: a JSON Patch for each service or environment."""
     found: list[Line] = []
     for name, patch in difference.items():
         found.append([indent, (name, "bold")])

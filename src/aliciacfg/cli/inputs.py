@@ -1,4 +1,4 @@
-"""What commands are given: documents in files, on standard input, or as the argument itself; and files rewritten."""
+"""What commands read: documents and secrets, from files, standard input, an argument or a terminal."""
 
 import sys
 from pathlib import Path
@@ -12,47 +12,48 @@ from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import OperationError, SourceError
 
 
-def read_object(file: str) -> JsonObject:
-    """A JSON or YAML object, from where ``read_document`` has it; ends the program if it is none."""
-    value = read_document(file)
+def read_object(source: str) -> JsonObject:
+    """Return a JSON or YAML object from a source as for ``read_document``; end the program if it is not an object."""
+    value = read_document(source)
     if not isinstance(value, dict):
         fail(
-            f"{_label(file)}: found {documents.type_name(value)}; expected a JSON or YAML object",
+            f"{_label(source)}: found {documents.type_name(value)}; expected a JSON or YAML object",
             EXIT_CODES["invalid_request"],
         )
     return value
 
 
-def read_document(file: str) -> Json:
-    """JSON or YAML from a file, from standard input (``-``), or from the argument itself where it begins like JSON.
+def read_document(source: str) -> Json:
+    """Return a document; end the program if the source is neither JSON nor YAML.
 
-    Ends the program if it is neither.
+    Args:
+        source: The path of a file, ``-`` for standard input, or the document itself if it begins with ``{`` or ``[``.
     """
-    from aliciacfg.documents import yaml_reader  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.documents import yaml_reader
 
-    data = _data(file)
+    data = _read(source)
     try:
-        # JSON first: a few things that JSON writers write, libyaml does not read.
+        # JSON first: libyaml rejects some valid JSON.
         return documents.decode(data)
     except OperationError:
         try:
-            return yaml_reader.load(data.decode(), file=_label(file)).value
+            return yaml_reader.load(data.decode(), file=_label(source)).value
         except UnicodeDecodeError as error:
-            fail(f"{_label(file)} is not UTF-8: byte {error.start} is invalid", EXIT_CODES["invalid_request"])
+            fail(f"{_label(source)} is not UTF-8: byte {error.start} is invalid", EXIT_CODES["invalid_request"])
         except SourceError as error:
             fail(str(error), EXIT_CODES["invalid_request"])
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; ends the program if there is none."""
+    """Return the text of a file; end the program if it cannot be read or is not UTF-8."""
     try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        fail(f"{path} cannot be read: {error}", EXIT_FAILED)
+        return _read_file(path).decode()
+    except UnicodeDecodeError as error:
+        fail(f"{path} is not UTF-8: byte {error.start} is invalid", EXIT_FAILED)
 
 
 def read_stdin() -> str:
-    """All of standard input, exactly; ends the program if it is no text. What is read may be a secret."""
+    """Return standard input unchanged; end the program, without quoting it, if it is not UTF-8."""
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
@@ -60,11 +61,13 @@ def read_stdin() -> str:
 
 
 def read_secret(label: str, *, keep_newline: bool = False) -> str:
-    """A secret, typed twice or from standard input; never an argument, which the process list would show.
+    """Return a secret that was typed twice, or is on standard input.
+
+    A secret is never an argument, because the process list shows arguments.
 
     Args:
-        label: What is asked for, in words for people.
-        keep_newline: Do not drop the newline at the end of standard input.
+        label: What to ask for.
+        keep_newline: Keep the newline at the end of standard input.
     """
     if sys.stdin.isatty():
         return click.prompt(label, hide_input=True, confirmation_prompt=True, err=True)
@@ -77,28 +80,32 @@ def read_secret(label: str, *, keep_newline: bool = False) -> str:
 
 
 def rewrite_text(path: Path, text: str) -> None:
-    """Give a file another text at once, with its mode as it was; ends the program if that cannot be."""
+    """Replace the content of a file atomically and keep its mode; end the program if that fails."""
     try:
         replace_file(path, text.encode())
     except OSError as error:
         fail(f"{path} cannot be written: {error.strerror}", EXIT_FAILED)
 
 
-def _is_inline(file: str) -> bool:
-    return file.lstrip().startswith(("{", "["))
+def _is_inline(source: str) -> bool:
+    return source.lstrip().startswith(("{", "["))
 
 
-def _label(file: str) -> str:
-    return "the argument" if _is_inline(file) else "standard input" if file == "-" else file
+def _label(source: str) -> str:
+    return "the argument" if _is_inline(source) else "standard input" if source == "-" else source
 
 
-def _data(file: str) -> bytes:
-    if _is_inline(file):
-        # Arguments that are not UTF-8 reach Python as surrogates.
-        return file.encode(errors="surrogateescape")
-    if file == "-":
+def _read(source: str) -> bytes:
+    if _is_inline(source):
+        # Python hands over arguments that are not UTF-8 as surrogates.
+        return source.encode(errors="surrogateescape")
+    if source == "-":
         return sys.stdin.buffer.read()
+    return _read_file(Path(source))
+
+
+def _read_file(path: Path) -> bytes:
     try:
-        return Path(file).read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        fail(f"{file} cannot be read: {error}", EXIT_FAILED)
+        fail(f"{path} cannot be read: {error.strerror}", EXIT_FAILED)

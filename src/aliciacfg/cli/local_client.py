@@ -1,24 +1,19 @@
-"""Reaching the daemon of a data directory: through its socket there, or in its place while none runs.
+"""How an administrator's command reaches the daemon of a data directory: through the socket ``admin.sock`` there.
 
-Whoever may write that directory administers.
+Write access to the data directory is what authorises the caller. While no daemon runs, the operation itself is carried
+out here, under the directory's lock.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aliciacfg.cli import options
-from aliciacfg.cli.client import refusal_ends, user
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
+from aliciacfg.cli.answers import exit_if_refused
+from aliciacfg.cli.client import current_user
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.documents import JsonObject, decode_object
-from aliciacfg.errors import (
-    AliciacfgError,
-    BrokerUnavailable,
-    DataDirectoryInUse,
-    OperationError,
-    SettingsError,
-    SourceError,
-)
+from aliciacfg.errors import BrokerUnavailable, DataDirectoryInUse, OperationError
 from aliciacfg.storage.data_directory import SOCKET
 
 if TYPE_CHECKING:
@@ -28,25 +23,31 @@ _TIMEOUT_SECONDS = 120.0
 
 
 def administer(operation: str, target: str | None, fields: dict[str, Any], *, data_dir: str | None) -> JsonObject:
-    """Ask the daemon of a data directory, or do it alone if none runs; a refusal ends the program."""
-    try:
-        settings = options.settle({"data_dir": data_dir}).settings
-    except SettingsError as error:
-        fail(str(error), EXIT_USAGE)
-    return administer_by(settings, operation, target, fields)
+    """Carry out an operation on a data directory, and return its answer; a refusal ends the program."""
+    return administer_with(options.daemon_settings({"data_dir": data_dir}).settings, operation, target, fields)
 
 
-def administer_by(
-    settings: "Settings", operation: str, target: str | None, fields: dict[str, Any], *, starting: bool = False
+def administer_with(
+    settings: "Settings", operation: str, target: str | None, fields: dict[str, Any], *, load_files: bool = False
 ) -> JsonObject:
-    """``administer`` with settings that are settled; ``starting`` takes the files over first where no daemon runs."""
+    """Carry out an operation on the data directory of the settings; a refusal ends the program.
+
+    Args:
+        settings: The daemon's.
+        operation: A name of the operations table.
+        target: The service or environment that it concerns.
+        fields: The request's fields.
+        load_files: Where no daemon runs, load the files before, as the next start would.
+    """
     answer = ask_daemon(settings, operation, target, fields)
-    return refusal_ends(_alone(settings, operation, target, fields, starting=starting) if answer is None else answer)
+    if answer is None:
+        answer = _run_offline(settings, operation, target, fields, load_files=load_files)
+    return exit_if_refused(answer)
 
 
 def ask_daemon(settings: "Settings", operation: str, target: str | None, fields: dict[str, Any]) -> JsonObject | None:
-    """Ask the daemon of a data directory through its socket there; None if none listens."""
-    from aliciacfg.http import client  # noqa: PLC0415 - keeps the other commands quick
+    """Send a request to the running daemon; return its answer, a refusal too, or None if no daemon listens."""
+    from aliciacfg.http import client
 
     socket = Path(settings.data_dir) / SOCKET
     try:
@@ -57,31 +58,28 @@ def ask_daemon(settings: "Settings", operation: str, target: str | None, fields:
         return None
 
 
-def _alone(
-    settings: "Settings", operation: str, target: str | None, fields: dict[str, Any], *, starting: bool
-) -> JsonObject:
-    from aliciacfg import logs  # noqa: PLC0415 - keeps the other commands quick
-    from aliciacfg.api.encoding import encode_failure  # noqa: PLC0415
-    from aliciacfg.offline import run_offline  # noqa: PLC0415
-
-    logs.configure(level="error", form="auto")
-    try:
-        body = run(run_offline(settings, operation, target or "", fields, user=user(), starting=starting))
-    except DataDirectoryInUse:
-        daemon_is_silent(settings)
-    except OperationError as error:
-        body = encode_failure(error, None)
-    except SourceError as error:
-        fail(f"the files are not valid:\n{error}", EXIT_CODES["validation_failed"])
-    except AliciacfgError as error:
-        fail(str(error), EXIT_FAILED)
-    return decode_object(body)
-
-
-def daemon_is_silent(settings: "Settings") -> NoReturn:
-    """End the program: nothing listens on the socket, and yet the directory is locked."""
+def exit_locked(settings: "Settings") -> NoReturn:
+    """End the program: the data directory is locked, but no daemon listens on its socket."""
     fail(
-        f"a daemon holds {settings.data_dir} and does not answer on {SOCKET} there; is it starting, or of another "
-        "version?",
+        f"{settings.data_dir} is locked, but no daemon answers on {SOCKET} there; wait if it is starting, and run the "
+        "same version of aliciacfg as the daemon",
         EXIT_ANOTHER_DAEMON,
     )
+
+
+def _run_offline(
+    settings: "Settings", operation: str, target: str | None, fields: dict[str, Any], *, load_files: bool
+) -> JsonObject:
+    from aliciacfg import logs
+    from aliciacfg.api.encoding import encode_failure
+    from aliciacfg.offline import run_offline
+
+    logs.configure(level="error", form="auto")
+    with exit_on_error():
+        try:
+            body = run(run_offline(settings, operation, target or "", fields, user=current_user(), starting=load_files))
+        except DataDirectoryInUse:
+            exit_locked(settings)
+        except OperationError as error:
+            body = encode_failure(error, None)
+        return decode_object(body)

@@ -1,4 +1,4 @@
-"""Running a coroutine to its end; the only module that imports uvloop."""
+"""Running a coroutine from a command. The only module that imports uvloop."""
 
 import asyncio
 import os
@@ -9,17 +9,17 @@ T = TypeVar("T")
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run it on a fresh event loop, and return what it returns."""
+    """Run a coroutine on a new event loop and return its result."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(coroutine)
 
 
 def _loop_factory() -> Any:
-    """Prefer uvloop; asyncio's own loop where it is missing, or asked to watch for blocking calls."""
+    """Return uvloop's factory; None, for asyncio's own loop, if uvloop is missing or asyncio's debug mode is on."""
     if os.environ.get("PYTHONASYNCIODEBUG"):
         return None
     try:
-        import uvloop  # noqa: PLC0415 - an optional dependency
+        import uvloop
     except ImportError:
         return None
     return uvloop.new_event_loop

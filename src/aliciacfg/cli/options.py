@@ -1,39 +1,43 @@
-"""Options that several commands take."""
+"""Options that several commands share, and the daemon's settings that come from them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from aliciacfg.cli.exits import EXIT_USAGE, fail
+from aliciacfg.errors import SettingsError
 from aliciacfg.settings import SETTINGS, Resolved, read_dotenv, resolve
 
-environment = click.option("-e", "--environment", metavar="NAME", help="Default: the active one.")
-answer = click.option("--answer", is_flag=True, help="Print the whole answer instead of the configuration.")
+environment = click.option("-e", "--environment", metavar="NAME", help="Environment; default: the active one.")
+answer = click.option("--answer", is_flag=True, help="Print the whole answer, not only the configuration.")
 expected = click.option(
-    "--expected-revision", type=int, metavar="N", help="Refuse if it is at another revision; 0: must not exist."
+    "--expected-revision", type=int, metavar="N", help="Refuse unless N is the current revision; 0: must not exist yet."
 )
-dry_run = click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
-comment = click.option("-m", "--comment", metavar="TEXT", help="Goes into the history.")
-allow_breaking = click.option("--allow-breaking", is_flag=True, help="Let keys disappear or change their type.")
-data_dir = click.option("--data-dir", metavar="DIR", help="The daemon's; default: ALICIACFG_DATA_DIR, else data.")
+dry_run = click.option("--dry-run", is_flag=True, help="Print what would change; change nothing.")
+comment = click.option("-m", "--comment", metavar="TEXT", help="Comment for the history.")
+allow_breaking = click.option("--allow-breaking", is_flag=True, help="Allow keys to disappear or to change their type.")
+data_dir = click.option(
+    "--data-dir", metavar="DIR", help="The daemon's data directory; default: ALICIACFG_DATA_DIR, else data."
+)
 
 
 def write(command: Any) -> Any:
-    """What every write of one configuration takes."""
+    """Add the options of every command that writes one configuration."""
     for option in (answer, comment, allow_breaking, dry_run, expected, environment):
         command = option(command)
     return command
 
 
-def given(fields: dict[str, Any]) -> dict[str, Any]:
-    """A request's fields without those that nobody gave; a flag that is not set is the default."""
-    return {name: value for name, value in fields.items() if value is not None and value is not False}
+def request_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as fields of a request, without those that were not used: None, and flags that are off."""
+    return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def settings(*fields: str) -> Callable[[Any], Any]:
-    """A flag for each of these settings of the daemon; for all of them where none is named."""
+    """Add an option for each of these settings of the daemon; for all settings if none is named."""
 
     def decorate(command: Any) -> Any:
         for setting in reversed([row for row in SETTINGS if row.field in fields or not fields]):
@@ -47,11 +51,17 @@ def settings(*fields: str) -> Callable[[Any], Any]:
     return decorate
 
 
-def settle(flags: dict[str, str | None]) -> Resolved:
-    """The daemon's settings, from these flags, the environment and ``.env``.
+def daemon_settings(flags: Mapping[str, str | None], *, code: int = EXIT_USAGE) -> Resolved:
+    """Return the daemon's settings, from flags, the environment and ``.env``.
 
-    Raises:
-        SettingsError: Values that cannot be.
+    Invalid values end the program.
+
+    Args:
+        flags: Values by field of ``Settings``; None where the option was not used.
+        code: The exit code for invalid values.
     """
-    given = {field: value for field, value in flags.items() if value is not None}
-    return resolve(given, environ=os.environ, dotenv_values=read_dotenv(Path.cwd()))
+    used = {field: value for field, value in flags.items() if value is not None}
+    try:
+        return resolve(used, environ=os.environ, dotenv_values=read_dotenv(Path.cwd()))
+    except SettingsError as error:
+        fail(str(error), code)

@@ -1,51 +1,74 @@
-"""What commands print: JSON for programs, tables, trees and colours for people; the only module that imports rich.
+"""What commands print: JSON for programs; tables, trees and colours for people. The only module that imports rich.
 
-Standard output is for people when it is a terminal, for programs otherwise. What others wrote (names, comments,
-values) reaches a terminal with its control characters escaped: it must not drive the terminal.
+Output is for people if standard output is a terminal. Names, comments and values come from other people, so control
+characters in them are escaped: they could otherwise send commands to the terminal.
 """
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
-
-from aliciacfg.documents import JsonObject
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
 
+    from aliciacfg.errors import Problem
+
 Line: TypeAlias = str | list[str | tuple[str, str]]
-"""One line: text, or parts that are text or (text, style). A style is words: ``dim``, ``bold red``."""
+"""One line: text, or parts that are text or (text, style). A style is in rich's words: ``dim``, ``bold red``."""
+
+_UNCUT_COLUMNS = 4096
 
 
-_UNCUT = 4096
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; cells that are too wide are folded."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Line]]
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A place in a tree: its line, more lines about it, and what is below."""
+    """A tree, or a branch of one: its own line, notes below it, and its branches."""
 
     line: Line
     notes: list[Line] = field(default_factory=list[Line])
     branches: list["Branch"] = field(default_factory=list["Branch"])
 
 
+Block: TypeAlias = Line | Table | Branch
+
+
 def for_people() -> bool:
-    """Whether a person reads what is printed."""
+    """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
-def show(value: object) -> None:
-    """Print JSON: coloured for people, indented the same otherwise."""
+def print_result(value: object, render: Callable[[], Iterable[Block]]) -> None:
+    """Print a result.
+
+    Args:
+        value: What programs get, as JSON.
+        render: Makes what people get; called only for them.
+    """
+    if for_people():
+        print_blocks(render())
+    else:
+        print_json(value)
+
+
+def print_document(value: object) -> None:
+    """Print JSON, with colours for people."""
     if not for_people():
         print_json(value)
         return
-    from rich.highlighter import JSONHighlighter  # noqa: PLC0415 - keeps the other commands quick
+    from rich.highlighter import JSONHighlighter
 
     text = printable(json.dumps(value, ensure_ascii=False, indent=2), keep="\n")
     _console().print(JSONHighlighter()(text), soft_wrap=True)
@@ -57,10 +80,10 @@ def print_json(value: object) -> None:
 
 
 def write(line: bytes) -> None:
-    """Write a line for programs, all of it.
+    """Write a line to standard output, completely.
 
-    Unbuffered, as ``PYTHONUNBUFFERED`` has it in containers, Python drops without a word what a pipe does not take at
-    once.
+    With ``PYTHONUNBUFFERED``, which is common in containers, Python's ``write`` silently drops what a pipe does not
+    accept at once.
     """
     sys.stdout.flush()
     left = memoryview(line + b"\n")
@@ -69,59 +92,41 @@ def write(line: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def lines(printed: Iterable[Line]) -> None:
-    """Print lines for people, however long."""
+def print_blocks(blocks: Iterable[Block]) -> None:
+    """Print lines (of any length), tables and trees for people."""
     console = _console()
-    for line in printed:
-        console.print(_text(line), soft_wrap=True)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[Line]]) -> None:
-    """Print a table for people; what is too wide is folded."""
-    from rich.table import Table  # noqa: PLC0415 - keeps the other commands quick
-
-    made = Table(box=None, header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    for row in rows:
-        made.add_row(*(_text(cell) for cell in row))
-    _console().print(made)
-
-
-def tree(root: Branch) -> None:
-    """Print a tree for people."""
-    from rich.tree import Tree  # noqa: PLC0415 - keeps the other commands quick
-
-    def grow(into: "Tree", branch: Branch) -> None:
-        for below in branch.branches:
-            grow(into.add(_label(below)), below)
-
-    made = Tree(_label(root), guide_style="dim")
-    grow(made, root)
-    # A line is cut at the edge of the console, and with it where a value comes from; a terminal folds it.
-    _console(_UNCUT).print(made, soft_wrap=True)
+    for block in blocks:
+        if isinstance(block, Table):
+            _print_table(console, block)
+        elif isinstance(block, Branch):
+            _print_tree(block)
+        else:
+            console.print(_text(block), soft_wrap=True)
 
 
 def width() -> int:
-    """How many columns the terminal has."""
+    """Return the width of the terminal in columns."""
     return _console().width
 
 
-def problems(answer: JsonObject) -> None:
-    """Print the ``problems`` of an answer, a line each, on standard error."""
-    listed = answer.get("problems")
-    for problem in listed if isinstance(listed, list) else []:
-        if isinstance(problem, dict):
-            complain(f"  {problem.get('pointer') or '(document)'}: {problem.get('message')}")
+def problem_lines(problems: Iterable["Problem"], indent: str = "  ") -> list[str]:
+    """Return a line for each problem of a document: place and message."""
+    return [f"{indent}{problem.pointer or '(document)'}: {problem.message}" for problem in problems]
 
 
-def complain(text: str) -> None:
-    """Print a line on standard error."""
-    click.echo(printable(text, keep="\n"), err=True)
+def print_error(*lines: str) -> None:
+    """Print lines on standard error."""
+    for line in lines:
+        click.echo(printable(line, keep="\n"), err=True)
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """Text in which whatever could drive a terminal or reorder a line is escaped as JSON does, ``keep`` apart."""
+    """Return text with every character escaped, as in JSON, that could control a terminal or reorder a line.
+
+    Args:
+        text: Any text, lone surrogates included.
+        keep: Characters that stay as they are.
+    """
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
@@ -132,14 +137,38 @@ def _escaped(char: str) -> str:
     return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
+def _print_table(console: "Console", table: Table) -> None:
+    from rich.table import Table as RichTable
+
+    made = RichTable(box=None, header_style="bold")
+    for column in table.columns:
+        made.add_column(column, overflow="fold")
+    for row in table.rows:
+        made.add_row(*(_text(cell) for cell in row))
+    console.print(made)
+
+
+def _print_tree(root: Branch) -> None:
+    from rich.tree import Tree
+
+    def grow(into: "Tree", branch: Branch) -> None:
+        for below in branch.branches:
+            grow(into.add(_label(below)), below)
+
+    made = Tree(_label(root), guide_style="dim")
+    grow(made, root)
+    # rich cuts a tree's lines at the console's width, which would hide where a value comes from; a terminal folds them.
+    _console(_UNCUT_COLUMNS).print(made, soft_wrap=True)
+
+
 def _label(branch: Branch) -> "Text":
-    from rich.text import Text  # noqa: PLC0415 - keeps the other commands quick
+    from rich.text import Text
 
     return Text("\n").join(_text(line) for line in [branch.line, *branch.notes])
 
 
 def _text(line: Line) -> "Text":
-    from rich.text import Text  # noqa: PLC0415 - keeps the other commands quick
+    from rich.text import Text
 
     parts = [line] if isinstance(line, str) else line
     return Text.assemble(
@@ -147,7 +176,7 @@ def _text(line: Line) -> "Text":
     )
 
 
-def _console(width: int | None = None) -> "Console":
-    from rich.console import Console  # noqa: PLC0415 - keeps the other commands quick
+def _console(columns: int | None = None) -> "Console":
+    from rich.console import Console
 
-    return Console(highlight=False, width=width)
+    return Console(highlight=False, width=columns)

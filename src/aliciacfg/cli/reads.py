@@ -1,37 +1,50 @@
-"""Commands that read, check and follow configurations."""
+"""The commands that read and check configurations: get, validate, schema, list, watch."""
 
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from aliciacfg import documents
-from aliciacfg.cli import options, output
+from aliciacfg.api.answers import ListItem, ValidateAnswer
+from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.client import Target, ask, connected
-from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_NO_ANSWER, fail
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.inputs import read_object
 from aliciacfg.cli.loop import run
+from aliciacfg.cli.output import Line, Table
 from aliciacfg.documents import Json, JsonObject
-from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.model import names
 
 _MAX_LISTED = 8
+_PAGE = 1000
+_CHECKSUM_WIDTH = 12
+
+
+class _Page(msgspec.Struct):
+    """A page of ``list``; the items stay as they are, for the output to programs."""
+
+    configs: list[dict[str, Any]]
+    next: str | None
 
 
 @click.command()
 @click.argument("service")
 @options.environment
-@click.option("--revision", type=int, metavar="N", help="An old one.")
+@click.option("--revision", type=int, metavar="N", help="An old revision; default: the current one.")
 @options.answer
 @click.pass_obj
 def get(target: Target, service: str, environment: str | None, revision: int | None, *, answer: bool) -> None:
-    """Print the configuration of SERVICE, secrets as ***.
+    """Print the configuration of SERVICE, with secrets as ***.
 
-    Edit what it prints and give it to `set`: a *** that you leave alone keeps the secret.
+    Edit the output and pass it to `set`: a *** that stays in its place keeps the secret.
     """
     found = ask(target, "get", service, {"environment": environment, "revision": revision})
-    output.show(found if answer else found.get("config"))
+    output.print_document(found if answer else found.get("config"))
 
 
 @click.command()
@@ -40,18 +53,16 @@ def get(target: Target, service: str, environment: str | None, revision: int | N
 @options.environment
 @click.pass_obj
 def validate(target: Target, service: str, file: str, environment: str | None) -> None:
-    """Check FILE as a configuration of SERVICE.
+    """Check whether FILE is a valid configuration of SERVICE.
 
-    Lists everything that is wrong with it. Exit code 4 if it is invalid.
+    FILE is JSON or YAML, - for standard input, or the JSON itself. Lists every problem. Exit code 4 if it is invalid.
     """
     found = ask(target, "validate", service, {"config": read_object(file), "environment": environment})
-    if not output.for_people():
-        output.show(found)
-    elif found.get("valid"):
-        click.echo(f"{service}: valid")
-    else:
-        output.problems(found)
-    if not found.get("valid"):
+
+    def render(answer: ValidateAnswer) -> list[str]:
+        return [f"{service}: {'valid' if answer.valid else 'invalid'}", *output.problem_lines(answer.problems)]
+
+    if not print_answer(found, ValidateAnswer, render).valid:
         sys.exit(EXIT_CODES["validation_failed"])
 
 
@@ -63,38 +74,29 @@ def validate(target: Target, service: str, file: str, environment: str | None) -
 def schema(target: Target, service: str, struct: str | None, environment: str | None) -> None:
     """Print the JSON Schema of SERVICE, base contract included.
 
-    `aliciacfg schema export package.module:Struct` writes one from a msgspec Struct instead.
+    `aliciacfg schema export package.module:Struct` prints one for a msgspec Struct instead.
     """
     if struct is None:
-        output.show(ask(target, "schema", service, {"environment": environment}).get("schema"))
+        output.print_document(ask(target, "schema", service, {"environment": environment}).get("schema"))
     elif service == "export":
-        output.show(_export(struct))
+        output.print_document(_export(struct))
     else:
         raise click.UsageError("schema takes one SERVICE, or: schema export package.module:Struct")
 
 
 @click.command("list")
 @options.environment
-@click.option("--prefix", metavar="TEXT", help="Only services whose name begins so.")
+@click.option("--prefix", metavar="TEXT", help="Only services whose names begin with TEXT.")
 @click.pass_obj
 def list_(target: Target, environment: str | None, prefix: str | None) -> None:
     """List the configurations."""
-    items: list[JsonObject] = []
-    after: Json = None
-    while True:
-        page = ask(target, "list", None, {"environment": environment, "prefix": prefix, "after": after, "limit": 1000})
-        configs = page.get("configs")
-        items += [item for item in configs if isinstance(item, dict)] if isinstance(configs, list) else []
-        after = page.get("next")
-        if after is None:
-            break
-    if not output.for_people():
-        output.print_json(list(items))
-        return
-    columns = ["service", "environment", "revision", "version", "checksum"]
-    output.table(
-        columns, [[str(item.get(name, ""))[: 12 if name == "checksum" else 64] for name in columns] for item in items]
-    )
+    fields: dict[str, Json] = {"environment": environment, "prefix": prefix, "limit": _PAGE}
+    page = parse(ask(target, "list", None, fields), _Page)
+    configs = page.configs
+    while page.next is not None:
+        page = parse(ask(target, "list", None, {**fields, "after": page.next}), _Page)
+        configs += page.configs
+    output.print_result(configs, lambda: [_table(parse(configs, list[ListItem]))])
 
 
 @click.command()
@@ -102,18 +104,17 @@ def list_(target: Target, environment: str | None, prefix: str | None) -> None:
 @click.option("--count", type=int, metavar="N", help="Stop after N messages.")
 @click.pass_obj
 def watch(target: Target, service: str | None, count: int | None) -> None:
-    """Follow the configuration of SERVICE.
+    """Print the configuration of SERVICE and follow its changes.
 
-    Prints the current one (default: of all services) and every change after it, over MQTT.
+    Without SERVICE, those of all services. Works over MQTT only.
     """
     if target.http is not None:
-        raise click.UsageError("watch listens over MQTT; leave --http out")
+        raise click.UsageError("watch works over MQTT only; leave --http out")
     if service is not None and (problem := names.service_problem(service)):
         raise click.UsageError(problem)
     try:
-        run(_watch(target, service, count))
-    except BrokerUnavailable as error:
-        fail(str(error), EXIT_NO_ANSWER)
+        with exit_on_error():
+            run(_watch(target, service, count))
     except KeyboardInterrupt:
         sys.exit(0)
 
@@ -123,7 +124,7 @@ async def _watch(target: Target, service: str | None, count: int | None) -> None
         seen = 0
         async for update in client.updates(service):
             if output.for_people():
-                output.lines([_update_line(update)])
+                output.print_blocks([_update_line(update)])
             else:
                 output.write(documents.encode(update))
             seen += 1
@@ -131,22 +132,29 @@ async def _watch(target: Target, service: str | None, count: int | None) -> None
                 return
 
 
+def _table(items: list[ListItem]) -> Table:
+    rows: list[list[Line]] = [
+        [item.service, item.environment, str(item.revision), item.version, item.checksum[:_CHECKSUM_WIDTH]]
+        for item in items
+    ]
+    return Table(["service", "environment", "revision", "version", "checksum"], rows)
+
+
 def _update_line(update: JsonObject) -> str:
     if update.get("deleted"):
         return f"{update['service']}  deleted"
     changed = update.get("changed")
-    listed = ", ".join(str(pointer) for pointer in changed[:_MAX_LISTED]) if isinstance(changed, list) else ""
-    more = f" and {len(changed) - _MAX_LISTED} more" if isinstance(changed, list) and len(changed) > _MAX_LISTED else ""
+    listed = formatting.some_of([str(pointer) for pointer in changed], _MAX_LISTED) if isinstance(changed, list) else ""
     restart = "  (restart required)" if update.get("restart_required") else ""
     return (
         f"{update.get('service')}  {update.get('environment')}  revision {update.get('revision')}  "
-        f"version {update.get('version')}  changed {listed}{more}{restart}"
+        f"version {update.get('version')}  changed {listed}{restart}"
     )
 
 
 def _export(struct: str) -> JsonObject:
-    """A schema file from a msgspec Struct, named ``package.module:Struct``."""
-    from aliciacfg.schemas.base_contract import struct_schema  # noqa: PLC0415 - keeps the other commands quick
+    """Return the schema file for a msgspec Struct, named ``package.module:Struct``."""
+    from aliciacfg.schemas.base_contract import struct_schema
 
     module, _, name = struct.partition(":")
     sys.path.insert(0, str(Path.cwd()))

@@ -1,38 +1,38 @@
-"""The ``recipient`` commands: to whose key the secrets of a service are sealed."""
+"""The ``recipient`` commands: the public keys that services' secrets are sealed to."""
 
 import click
 
-from aliciacfg.cli import inputs, output
+from aliciacfg.api.answers import RecipientAnswer
+from aliciacfg.cli import inputs, options
+from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.local_client import administer
-from aliciacfg.cli.options import data_dir
-from aliciacfg.documents import JsonObject
 
 
 @click.group()
 def recipient() -> None:
-    """Say to whose key the secrets of a service are sealed."""
+    """Set the public key that a service's secrets are sealed to."""
 
 
 @recipient.command("set")
 @click.argument("service")
 @click.argument("public_key")
-@data_dir
+@options.data_dir
 def recipient_set(service: str, public_key: str, data_dir: str | None) -> None:
-    """Seal the secrets of SERVICE to PUBLIC_KEY: X25519 in base64, - for standard input."""
-    key = inputs.read_stdin() if public_key == "-" else public_key
-    _show_recipient(administer("recipient", service, {"public_key": key}, data_dir=data_dir))
+    """Seal the secrets of SERVICE to PUBLIC_KEY.
+
+    PUBLIC_KEY is an X25519 key in base64, or - for standard input.
+    """
+    _set_key(service, inputs.read_stdin() if public_key == "-" else public_key, data_dir)
 
 
 @recipient.command("unset")
 @click.argument("service")
-@data_dir
+@options.data_dir
 def recipient_unset(service: str, data_dir: str | None) -> None:
-    """Show the secrets of SERVICE as *** again."""
-    _show_recipient(administer("recipient", service, {"public_key": None}, data_dir=data_dir))
+    """Remove the key of SERVICE; its secrets appear as *** again."""
+    _set_key(service, None, data_dir)
 
 
-def _show_recipient(answer: JsonObject) -> None:
-    if output.for_people():
-        click.echo(str(answer.get("message")))
-    else:
-        output.print_json(answer)
+def _set_key(service: str, public_key: str | None, data_dir: str | None) -> None:
+    answer = administer("recipient", service, {"public_key": public_key}, data_dir=data_dir)
+    print_answer(answer, RecipientAnswer, lambda answer: [answer.message])

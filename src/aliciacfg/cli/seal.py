@@ -1,8 +1,8 @@
-"""The commands that seal for the daemon with its public key: one value, or the secrets of a file."""
+"""The commands that seal with the daemon's public key: ``seal`` for one value, ``seal-file`` for a file's secrets."""
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,26 +15,29 @@ from aliciacfg.model import names
 from aliciacfg.sealing.boxes import PublicKey, UnusableKey, seal_for
 from aliciacfg.sealing.known_keys import KeyChanged, KeyPins, PinsUnusable, daemon_name, pin_file
 
+if TYPE_CHECKING:
+    from aliciacfg.sources.seal_file import SealedFile
+
 
 def _key_options(command: Any) -> Any:
-    """Which key is sealed for."""
+    """Add the options that choose the public key."""
     accept = click.option(
-        "--accept-new-key", "accept", metavar="ID", help="The id that the daemon's key has, whatever was pinned before."
+        "--accept-new-key", "accept", metavar="ID", help="Trust the daemon's key with this id and pin it anew."
     )
     key_file = click.option(
         "--key-file",
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help="The public key, as GET /keys/current or `aliciacfg keys show` prints it, instead of asking the daemon.",
+        help="File with the public key, as GET /keys/current or `aliciacfg keys show` prints it; no daemon is asked.",
     )
     return key_file(accept(command))
 
 
 @click.command()
-@click.option("--service", required=True, metavar="NAME", help="Opens in this service only; *: in files' defaults.")
-@click.option("-e", "--environment", metavar="NAME", help="Opens in this environment only; default: in any.")
-@click.option("--pointer", metavar="POINTER", help="Opens at this place only, such as /settings/api_key; default: any.")
-@click.option("--keep-newline", is_flag=True, help="Do not drop the newline at the end of standard input.")
+@click.option("--service", required=True, metavar="NAME", help="Service that may use the value; *: defaults of files.")
+@click.option("-e", "--environment", metavar="NAME", help="Environment that may use the value; default: any.")
+@click.option("--pointer", metavar="POINTER", help="Place that may hold the value, as /settings/api_key; default: any.")
+@click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of standard input.")
 @_key_options
 @click.pass_obj
 def seal(
@@ -47,10 +50,11 @@ def seal(
     key_file: Path | None,
     accept: str | None,
 ) -> None:
-    """Seal a secret for the daemon, to be put into an environment file or a write.
+    """Seal a secret for an environment file or a write.
 
-    The secret comes from standard input, or is typed without being shown; the sealed value goes to standard output.
-    The daemon's key is pinned when it is first seen, and another one is refused, as ssh does with hosts.
+    The secret comes from standard input; on a terminal the command asks for it and does not show it. The sealed value
+    goes to standard output. The daemon's key is pinned at first use; later another key is refused, as ssh does with
+    host keys.
     """
     _check_place(service, environment, pointer)
     key = _public_key(target, key_file, accept)
@@ -60,21 +64,22 @@ def seal(
 
 @click.command("seal-file")
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--schemas-dir", metavar="DIR", help="Says what is a secret; default: as for the daemon.")
+@click.option("--schemas-dir", metavar="DIR", help="Schemas, which say what is secret; default: as for the daemon.")
 @_key_options
 @click.pass_obj
 def seal_file(
     target: Target, path: Path, schemas_dir: str | None, *, key_file: Path | None, accept: str | None
 ) -> None:
-    """Seal every secret of the environment file PATH in place; comments, order and everything else stay.
+    """Seal every secret of the environment file PATH in place.
 
-    What is sealed already stays, and so does what holds ${NAME}. Prints the places, never the values.
+    Comments, order and everything else stay, and so do values that are sealed already or contain ${NAME}. Prints the
+    places, never the values.
     """
-    from aliciacfg.sources import layers, loader, seal_file  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sources import layers, loader, seal_file
 
     try:
         seal_file.file_environment(path)
-        directory = Path(options.settle({"schemas_dir": schemas_dir}).settings.schemas_dir)
+        directory = Path(options.daemon_settings({"schemas_dir": schemas_dir}).settings.schemas_dir)
         sources = layers.Sources({}, loader.load_schemas(directory))
         text = inputs.read_text(path)
         key = _public_key(target, key_file, accept)
@@ -87,16 +92,19 @@ def seal_file(
         inputs.rewrite_text(path, result.text)
     for note in result.notes:
         click.echo(f"left alone: {note}", err=True)
-    if not output.for_people():
-        output.print_json({"path": str(path), "key_id": key.key_id, "sealed": result.sealed, "kept": result.kept})
-        return
-    for place in result.sealed:
-        click.echo(f"sealed {place}")
-    click.echo(f"{path}: {len(result.sealed)} sealed now, {len(result.kept)} before")
+    output.print_result(
+        {"path": str(path), "key_id": key.key_id, "sealed": result.sealed, "kept": result.kept},
+        lambda: _sealed_lines(path, result),
+    )
+
+
+def _sealed_lines(path: Path, result: "SealedFile") -> list[str]:
+    summary = f"{path}: {len(result.sealed)} sealed, {len(result.kept)} were sealed before"
+    return [*(f"sealed {place}" for place in result.sealed), summary]
 
 
 def _check_place(service: str, environment: str | None, pointer: str | None) -> None:
-    """Refuse a binding that nothing can meet."""
+    """Raise a usage error if no configuration can have such a place."""
     try:
         if service != "*":
             names.check_service(service)
@@ -108,16 +116,16 @@ def _check_place(service: str, environment: str | None, pointer: str | None) -> 
 
 
 def _public_key(target: Target, key_file: Path | None, accept: str | None) -> PublicKey:
-    """The key of a file, which the user vouches for; else the daemon's, if it is the one that is pinned."""
+    """Return the key of a file, which the user trusts, or the daemon's if it is the pinned one."""
     try:
         if key_file is not None:
             if accept is not None:
-                raise click.UsageError("--key-file is believed as it is; leave --accept-new-key out")
+                raise click.UsageError("--key-file needs no --accept-new-key: a key in a file is trusted")
             return PublicKey.from_published(inputs.read_object(str(key_file)))
         url, content = published_key(target)
         daemon, key = daemon_name(url), PublicKey.from_published(content)
         if KeyPins(pin_file(os.environ)).check(daemon, key, accept=accept) == "pinned":
-            click.echo(f"aliciacfg: {daemon} has key {key.key_id}, which is pinned from now on", err=True)
+            click.echo(f"aliciacfg: the key of {daemon} is {key.key_id}; it is pinned now", err=True)
     except UnusableKey as error:
         fail(f"The public key cannot be used: {error}", EXIT_CODES["invalid_request"])
     except KeyChanged as error:

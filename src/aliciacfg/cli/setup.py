@@ -1,4 +1,4 @@
-"""``setup``: what a broker and its daemon need to trust each other, made where it is missing."""
+"""The ``setup`` command: the access list and the passwords with which broker, daemon and services trust each other."""
 
 import os
 import stat
@@ -10,11 +10,11 @@ import click
 
 from aliciacfg.api.answers import EnvironmentsAnswer, PasswordsAnswer
 from aliciacfg.atomic_files import replace_file
-from aliciacfg.cli import inputs, options, output
+from aliciacfg.cli import formatting, inputs, options, output
 from aliciacfg.cli.acl import access_list_of
-from aliciacfg.cli.client import refusal_ends, typed
-from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail, failing
-from aliciacfg.cli.local_client import administer_by, ask_daemon, daemon_is_silent
+from aliciacfg.cli.answers import exit_if_refused, parse
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
+from aliciacfg.cli.local_client import administer_with, ask_daemon, exit_locked
 from aliciacfg.cli.loop import run
 from aliciacfg.errors import DataDirectoryInUse, SettingsError, SourceError
 from aliciacfg.model import names
@@ -28,35 +28,36 @@ _MAX_NAMED = 3
 
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--user", metavar="NAME", help="A user who is no service, with a password from standard input.")
+@click.option("--user", metavar="NAME", help="Add a user that is not a service; the password is on standard input.")
 @click.option(
-    "--or-keep", is_flag=True, help="If the files are not valid, keep what DIRECTORY has; no failure, if it has both."
+    "--or-keep", is_flag=True, help="If the environment files are invalid, keep the files in DIRECTORY and succeed."
 )
 @options.settings(
     "mqtt_username", "mqtt_password_file", "environment", "data_dir", "environments_dir", "schemas_dir"
 )  # fmt: skip
 def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | None) -> None:
-    """Write the access list and the password file of a Mosquitto into DIRECTORY, and make the passwords for it.
+    """Write Mosquitto's access list and password file.
 
-    A service that has no password, one that others have too, or one that is a default for all, gets one of its own in
-    environments/<environment>-secrets.yaml; the daemon gets its own in MQTT_PASSWORD_FILE. Passwords that are there
-    stay, and so do users added with --user or mosquitto_passwd. Do it again when rules, services or passwords change,
-    and send Mosquitto SIGHUP. Run it as the daemon's user.
+    Both files go into DIRECTORY. A service gets a random password in environments/<environment>-secrets.yaml if it has
+    none, shares one with another service, or uses a default for all services; the daemon gets one in
+    MQTT_PASSWORD_FILE. Other passwords stay, and so do users added with --user or mosquitto_passwd. Run it as the
+    daemon's user, again after every change of rules, services or passwords, and then send SIGHUP to Mosquitto.
     """
-    from aliciacfg.mqtt.broker.files import is_complete  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.broker.files import is_complete
 
     try:
-        with failing():
-            _set_up(options.settle(flags).settings, directory, user)
+        with exit_on_error():
+            _set_up(options.daemon_settings(flags).settings, directory, user)
     except SystemExit as end:
+        # Without both files the broker cannot start, so there is nothing to keep.
         if not or_keep or end.code != EXIT_CODES["validation_failed"] or not is_complete(directory):
             raise
-        click.echo(f"aliciacfg: until that is mended, the broker's files in {directory} stay as they are", err=True)
+        _print_note(f"the broker's files in {directory} are kept as they are until this is corrected")
 
 
 def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
-    """First everything that can fail, then what cannot be taken back: passwords."""
-    from aliciacfg.sources import broker_accounts  # noqa: PLC0415 - keeps the other commands quick
+    """Write the files; first come the steps that can fail, last those that cannot be undone: passwords."""
+    from aliciacfg.sources import broker_accounts
 
     _check_directory(directory)
     environment = _environment(settings)
@@ -66,53 +67,59 @@ def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
     own = _own_password(settings)
     _make_service_passwords(settings, found, own, _recorded_passwords(settings, environment))
     passwords = _passwords(settings)
-    # What was recorded may have come from a line that somebody has taken out of a file since.
+    # A recorded password may come from a line that has been removed from a file since.
     if _make_service_passwords(settings, _files_of(settings, environment), own, passwords):
         passwords = _passwords(settings)
-    # Whoever reads the files could log in with it, though one service alone may have it.
+    # A default password is known to everyone who can read the files, so no account gets it.
     outside = broker_accounts.with_default_password(found, passwords)
     passwords = {name: password for name, password in passwords.items() if name not in outside}
     passwords |= further | ({} if own is None else {settings.mqtt_username: own})
     _write(directory, access_list_of(settings), passwords)
-    _warn(outside, "not let in with the password that is a default for all; name it under services in a file")
+    _warn(outside, "no account, because the password is a default for all services; set another one under services")
     left = broker_accounts.only_in_secrets(found)
-    _warn(left, f"named in {environment}{names.SECRETS_SUFFIX}.yaml alone; if it is gone, take it out there too")
+    _warn(left, f"only {environment}{names.SECRETS_SUFFIX}.yaml names it; remove a service that is gone there too")
     if own is None:
-        _note(
-            f"nothing says with which password {settings.mqtt_username} connects; set MQTT_PASSWORD_FILE, unless a "
-            "certificate proves who it is"
+        _print_note(
+            f"no setting has the password of {settings.mqtt_username}; set MQTT_PASSWORD_FILE, unless a certificate "
+            "authenticates it"
         )
-    _say(directory, environment, passwords)
+    shared = broker_accounts.shared_passwords(passwords)
+    for users in shared:
+        _warn(users, "the same password, so each can log in as the others; give each one its own")
+    output.print_result(
+        {"directory": str(directory), "environment": environment, "users": sorted(passwords), "shared": shared},
+        lambda: [f"{directory} has the access list and the passwords of {len(passwords)} users in {environment}"],
+    )
 
 
 def _check_directory(directory: Path) -> None:
-    from aliciacfg.mqtt.broker.files import prepare_directory  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.broker.files import prepare_directory
 
     try:
         prepare_directory(directory)
     except OSError as error:
         fail(
-            f"the broker's files cannot be kept in {directory}: {error.strerror} ({error.filename or directory}); this "
-            f"user (id {os.geteuid()}) has to be able to read and write there, and to be in the directory's group",
+            f"{directory} cannot hold the broker's files: {error.strerror} ({error.filename or directory}); let this "
+            f"user (id {os.geteuid()}) read and write there, and put it into the directory's group",
             EXIT_FAILED,
         )
 
 
 def _environment(settings: "Settings") -> str:
-    """The environment whose passwords the broker has to know."""
-    from aliciacfg.offline import next_environment  # noqa: PLC0415 - keeps the other commands quick
+    """Return the environment that is active, or that the next start activates."""
+    from aliciacfg.offline import next_environment
 
     answer = ask_daemon(settings, "environments", None, {})
     if answer is not None:
-        return typed(refusal_ends(answer), EnvironmentsAnswer).active
+        return parse(exit_if_refused(answer), EnvironmentsAnswer).active
     try:
         return run(next_environment(settings))
     except DataDirectoryInUse:
-        daemon_is_silent(settings)
+        exit_locked(settings)
 
 
 def _files_of(settings: "Settings", environment: str) -> "Environment":
-    from aliciacfg.sources.source_files import SourceFiles  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.sources.source_files import SourceFiles
 
     found = SourceFiles(settings).load().environments.get(environment)
     if found is None:
@@ -131,16 +138,16 @@ def _further_user(user: str, found: "Environment") -> dict[str, str]:
 
 
 def _own_password(settings: "Settings") -> str | None:
-    """The daemon's password, made if its file is missing; None where nothing says it."""
-    from aliciacfg.mqtt.address import broker_password  # noqa: PLC0415
-    from aliciacfg.sources import broker_accounts  # noqa: PLC0415 - keeps the other commands quick
+    """Return the daemon's password, made now if its file is missing; None if no setting has one."""
+    from aliciacfg.mqtt.address import broker_password
+    from aliciacfg.sources import broker_accounts
 
     file = settings.mqtt_password_file
     try:
         if settings.mqtt_password is None and file is not None and not Path(file).exists():
             password = broker_accounts.generate()
             replace_file(Path(file), f"{password}\n".encode(), mode=0o600)
-            _note(f"made a password in {file}")
+            _print_note(f"made a password in {file}")
             return password
     except OSError as error:
         raise SettingsError([f"MQTT_PASSWORD_FILE: {file} cannot be written: {error.strerror}"]) from error
@@ -150,8 +157,18 @@ def _own_password(settings: "Settings") -> str | None:
 def _make_service_passwords(
     settings: "Settings", found: "Environment", own: str | None, recorded: Mapping[str, str]
 ) -> bool:
-    """Give each service without a password of its own one, in the environment's secrets file; False for none."""
-    from aliciacfg.sources import broker_accounts  # noqa: PLC0415 - keeps the other commands quick
+    """Make a password in the environment's secrets file for each service that has none of its own.
+
+    Args:
+        settings: The daemon's.
+        found: The environment's files.
+        own: The daemon's password.
+        recorded: The passwords in the store, by service.
+
+    Returns:
+        Whether any password was made.
+    """
+    from aliciacfg.sources import broker_accounts
 
     passwords = {service: broker_accounts.generate() for service in broker_accounts.without_password(found, recorded)}
     if own is not None and settings.mqtt_username in passwords:
@@ -160,7 +177,7 @@ def _make_service_passwords(
         return False
     path = broker_accounts.secrets_file(Path(settings.environments_dir), found.name)
     text = inputs.read_text(path) if path.exists() else ""
-    # Whoever could read it before had nothing to find in it.
+    # The file may have been readable by everyone, because it had no passwords until now.
     mode = stat.S_IMODE(path.stat().st_mode) & ~stat.S_IRWXO if path.exists() else 0o600
     content = broker_accounts.add_passwords(text, passwords, file=str(path)).encode()
     try:
@@ -171,29 +188,29 @@ def _make_service_passwords(
             f"give every service a password of its own in {path.name}",
             EXIT_FAILED,
         )
-    _note(f"made passwords in {path}")
+    _print_note(f"made passwords in {path}")
     return True
 
 
 def _recorded_passwords(settings: "Settings", environment: str) -> dict[str, str]:
-    """The passwords that were recorded last, with what was changed at run time; none before the first start.
+    """Return the passwords in the store, run-time changes included; none before the first start.
 
-    The files may lack what is only to be made, so that they cannot be taken over yet.
+    Files that still lack passwords cannot be loaded, so they are not asked here.
     """
-    answer = typed(administer_by(settings, "broker_passwords", None, {}), PasswordsAnswer)
+    answer = parse(administer_with(settings, "broker_passwords", None, {}), PasswordsAnswer)
     return answer.passwords if answer.environment == environment else {}
 
 
 def _passwords(settings: "Settings") -> dict[str, str]:
-    """Every password that the broker has to know, as the files say now."""
+    """Load the files and return the password of every user that the broker has to know."""
     answer = ask_daemon(settings, "reload", None, {})
     if answer is not None:
-        refusal_ends(answer)
-    return typed(administer_by(settings, "broker_passwords", None, {}, starting=True), PasswordsAnswer).passwords
+        exit_if_refused(answer)
+    return parse(administer_with(settings, "broker_passwords", None, {}, load_files=True), PasswordsAnswer).passwords
 
 
 def _write(directory: Path, access: str, passwords: Mapping[str, str]) -> None:
-    from aliciacfg.mqtt.broker.files import write_broker_files  # noqa: PLC0415 - keeps the other commands quick
+    from aliciacfg.mqtt.broker.files import write_broker_files
 
     try:
         write_broker_files(directory, access=access, passwords=passwords)
@@ -201,26 +218,11 @@ def _write(directory: Path, access: str, passwords: Mapping[str, str]) -> None:
         fail(f"the broker's files in {directory} cannot be written: {error.strerror}; try again", EXIT_FAILED)
 
 
-def _note(text: str) -> None:
-    # At once: what comes later may fail, and then nothing else would tell of it.
+def _print_note(text: str) -> None:
+    # Printed at once, because a later step may fail.
     click.echo(f"aliciacfg: {text}", err=True)
 
 
 def _warn(users: Sequence[str], what: str) -> None:
     if users:
-        more = f" and {len(users) - _MAX_NAMED} more" if len(users) > _MAX_NAMED else ""
-        _note(f"{', '.join(users[:_MAX_NAMED])}{more}: {what}")
-
-
-def _say(directory: Path, environment: str, passwords: Mapping[str, str]) -> None:
-    from aliciacfg.sources import broker_accounts  # noqa: PLC0415 - keeps the other commands quick
-
-    shared = broker_accounts.shared_passwords(passwords)
-    for users in shared:
-        _warn(users, "one password for all of them, so that each can be any other; give each one of its own")
-    if output.for_people():
-        click.echo(f"{directory} holds the access list and the passwords of {len(passwords)} users in {environment}")
-    else:
-        output.print_json(
-            {"directory": str(directory), "environment": environment, "users": sorted(passwords), "shared": shared}
-        )
+        _print_note(f"{formatting.some_of(users, _MAX_NAMED)}: {what}")

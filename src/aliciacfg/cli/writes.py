@@ -1,16 +1,43 @@
-"""Commands that change configurations, and what they tell of the change."""
+"""The commands that change configurations: set, patch, unset, delete, rollback, batch."""
 
 import sys
 from typing import Any, NoReturn
 
 import click
+import msgspec
+from msgspec import UNSET, UnsetType
 
+from aliciacfg.api.fields import Difference
 from aliciacfg.cli import formatting, inputs, options, output
-from aliciacfg.cli.client import Target, ask, refusal_code, typed
+from aliciacfg.cli.answers import parse, print_answer, refusal_code
+from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, fail
 from aliciacfg.cli.inputs import read_object
+from aliciacfg.cli.output import Line
 from aliciacfg.documents import Json, JsonObject, type_name
 from aliciacfg.errors import Problem
+
+
+class _Result(msgspec.Struct):
+    """The result of one write: the members that commands print, of a success or a refusal."""
+
+    message: str
+    status: str = "success"
+    code: str | None = None
+    problems: list[Problem] = []
+    unchanged: bool = False
+    changed: list[str] = []
+    restart_required: list[str] = []
+    warnings: list[str] = []
+    difference: Difference | UnsetType = UNSET
+
+
+class _BatchResult(msgspec.Struct):
+    """The results of a batch, in the order of its updates."""
+
+    results: list[_Result]
+    applied: int
+    failed: int
 
 
 @click.command("set")
@@ -19,11 +46,11 @@ from aliciacfg.errors import Problem
 @options.write
 @click.pass_obj
 def set_(target: Target, service: str, file: str, *, answer: bool, **fields: Any) -> None:
-    """Make FILE the configuration of SERVICE.
+    """Replace the configuration of SERVICE with FILE.
 
     FILE is JSON or YAML, - for standard input, or the JSON itself.
     """
-    write(target, "set", service, {"config": read_object(file), **fields}, answer=answer)
+    _write(target, "set", service, {"config": read_object(file), **fields}, answer=answer)
 
 
 @click.command()
@@ -36,7 +63,7 @@ def patch(target: Target, service: str, file: str, *, answer: bool, **fields: An
 
     FILE is JSON or YAML, - for standard input, or the JSON itself, for example '{"limits": {"x": 5}}'.
     """
-    write(target, "patch", service, {"patch": read_object(file), **fields}, answer=answer)
+    _write(target, "patch", service, {"patch": read_object(file), **fields}, answer=answer)
 
 
 @click.command()
@@ -45,11 +72,11 @@ def patch(target: Target, service: str, file: str, *, answer: bool, **fields: An
 @options.write
 @click.pass_obj
 def unset(target: Target, service: str, pointer: str, *, answer: bool, **fields: Any) -> None:
-    """Drop what was changed at POINTER of SERVICE.
+    """Remove the run-time change at POINTER of SERVICE.
 
-    POINTER is, for example, /limits/x; the files' value shows again.
+    POINTER is, for example, /limits/x. The value from the files applies again.
     """
-    write(target, "unset", service, {"pointer": pointer, **fields}, answer=answer)
+    _write(target, "unset", service, {"pointer": pointer, **fields}, answer=answer)
 
 
 @click.command()
@@ -57,11 +84,11 @@ def unset(target: Target, service: str, pointer: str, *, answer: bool, **fields:
 @options.write
 @click.pass_obj
 def delete(target: Target, service: str, *, answer: bool, **fields: Any) -> None:
-    """Drop all that was changed of SERVICE.
+    """Remove all run-time changes of SERVICE.
 
-    Without a file that defines SERVICE, its configuration ends.
+    If the files define SERVICE, their configuration applies again. Otherwise SERVICE has no configuration afterwards.
     """
-    write(target, "delete", service, fields, answer=answer)
+    _write(target, "delete", service, fields, answer=answer)
 
 
 @click.command()
@@ -70,84 +97,84 @@ def delete(target: Target, service: str, *, answer: bool, **fields: Any) -> None
 @options.write
 @click.pass_obj
 def rollback(target: Target, service: str, revision: int, *, answer: bool, **fields: Any) -> None:
-    """Bring an old REVISION of SERVICE back.
+    """Restore an old REVISION of SERVICE.
 
-    A new revision with the content of the old one, checked like any write; `history` lists them.
+    The restored content becomes a new revision and is validated like any write. `history` lists the revisions.
     """
-    write(target, "rollback", service, {"revision": revision, **fields}, answer=answer)
+    _write(target, "rollback", service, {"revision": revision, **fields}, answer=answer)
 
 
 @click.command()
 @click.argument("file")
-@click.option("--atomic", is_flag=True, help="All or none; otherwise all that is valid.")
+@click.option("--atomic", is_flag=True, help="Apply all updates or none; default: all valid ones.")
 @options.environment
 @options.dry_run
 @options.comment
 @options.allow_breaking
 @click.pass_obj
 def batch(target: Target, file: str, *, atomic: bool, **fields: Any) -> None:
-    """Carry out several writes in one transaction.
+    """Apply several writes in one transaction.
 
-    FILE is JSON or YAML, - for standard input, or the JSON itself: a list of updates, each with `service` and either
-    `config` as for `set` or `patch` as for `patch`, and `expected_revision` if it matters; or an object with such a
-    list as `updates`. The exit code is the highest of those that the updates have by themselves.
+    FILE is JSON or YAML, - for standard input, or the JSON itself: a list of updates, or an object with such a list
+    as `updates`. An update names its `service` and has either `config`, as for `set`, or `patch`, as for `patch`; it
+    may have `expected_revision`. The exit code is the highest one among the updates.
     """
     updates, atomic_in_file = _updates(inputs.read_document(file))
     request = {"updates": updates, "atomic": atomic or atomic_in_file, **fields}
-    found = ask(target, "batch", None, options.given(request))
-    listed = found.get("results")
-    results = [result for result in listed if isinstance(result, dict)] if isinstance(listed, list) else []
-    if output.for_people():
-        for update, result in zip(updates, results, strict=False):
-            output.lines(_result_lines(str(update.get("service")), result))
-        verb = "would be applied" if fields.get("dry_run") else "applied"
-        output.lines([f"{found.get('applied')} {verb}, {found.get('failed')} refused"])
+    found = ask(target, "batch", None, options.request_fields(request))
+    verb = "would be applied" if fields.get("dry_run") else "applied"
+
+    def render(batch: _BatchResult) -> list[Line]:
+        lines: list[Line] = []
+        for update, result in zip(updates, batch.results, strict=False):
+            lines += _result_lines(str(update.get("service")), result)
+        return [*lines, f"{batch.applied} {verb}, {batch.failed} refused"]
+
+    results = print_answer(found, _BatchResult, render).results
+    sys.exit(max((refusal_code(result.code) for result in results if result.status == "error"), default=0))
+
+
+def _write(target: Target, operation: str, service: str, fields: dict[str, Any], *, answer: bool) -> None:
+    """Send a write and print its result: the message and the changes for people, the whole answer with ``answer``."""
+    found = ask(target, operation, service, options.request_fields(fields))
+    if answer:
+        output.print_document(found)
     else:
-        output.show(found)
-    sys.exit(max((refusal_code(result) for result in results if result.get("status") == "error"), default=0))
+        output.print_result(found, lambda: _success_lines(parse(found, _Result)))
 
 
-def write(target: Target, operation: str, service: str, fields: dict[str, Any], *, answer: bool) -> None:
-    """Ask for a write, and print what it did; for people a sentence and what changed."""
-    found = ask(target, operation, service, options.given(fields))
-    if answer or not output.for_people():
-        output.show(found)
-    else:
-        output.lines([str(found.get("message")), *_effect_lines(found)])
+def _success_lines(result: _Result) -> list[Line]:
+    return [result.message, *_effect_lines(result)]
 
 
-def _effect_lines(answer: JsonObject, indent: str = "") -> list[output.Line]:
-    """What a write changed, or what it would change."""
-    if answer.get("unchanged"):
-        found: list[output.Line] = []
-    elif "difference" in answer:
-        difference = typed(answer["difference"], dict[str, list[dict[str, Any]]])
-        found = [f"{indent}would change:", *formatting.difference_lines(difference, f"{indent}  ")]
-    else:
-        found = _listed_lines(answer, "changed", indent)
-    return [*found, *_listed_lines(answer, "restart_required", indent), *_listed_lines(answer, "warnings", indent)]
+def _effect_lines(result: _Result, indent: str = "") -> list[Line]:
+    """Return what a write changed, or would change, with a line for each place."""
+    lines: list[Line] = []
+    if not result.unchanged:
+        if isinstance(result.difference, UnsetType):
+            lines += _listed_lines("changed", result.changed, indent)
+        else:
+            lines += [f"{indent}would change:", *formatting.difference_lines(result.difference, f"{indent}  ")]
+    lines += _listed_lines("restart required", result.restart_required, indent)
+    return lines + _listed_lines("warnings", result.warnings, indent)
 
 
-def _listed_lines(answer: JsonObject, key: str, indent: str) -> list[output.Line]:
-    listed = answer.get(key)
-    if not isinstance(listed, list) or not listed:
-        return []
-    return [f"{indent}{key.replace('_', ' ')}:", *(f"{indent}  {item or '(document)'}" for item in listed)]
+def _listed_lines(heading: str, listed: list[str], indent: str) -> list[str]:
+    return [f"{indent}{heading}:", *(f"{indent}  {item or '(document)'}" for item in listed)] if listed else []
 
 
-def _result_lines(service: str, result: JsonObject) -> list[output.Line]:
-    """One update of a batch."""
-    if result.get("status") != "error":
-        return [[("ok       ", "green"), str(result.get("message"))], *_effect_lines(result, " " * 11)]
-    problems = typed(result.get("problems") or [], list[Problem])
+def _result_lines(service: str, result: _Result) -> list[Line]:
+    """Return the lines for one update of a batch."""
+    if result.status != "error":
+        return [[("ok       ", "green"), result.message], *_effect_lines(result, " " * 11)]
     return [
-        [("refused  ", "red"), f"{service}: {result.get('code')}: {result.get('message')}"],
-        *(f"{' ' * 11}{problem.pointer or '(document)'}: {problem.message}" for problem in problems),
+        [("refused  ", "red"), f"{service}: {result.code}: {result.message}"],
+        *output.problem_lines(result.problems, " " * 11),
     ]
 
 
 def _updates(document: Json) -> tuple[list[JsonObject], bool]:
-    """The updates of a batch file, and whether it asks for all or none."""
+    """Return the updates of a batch file, and whether it asks for all or none; end the program if it has no updates."""
     atomic: Json = False
     if isinstance(document, dict):
         unknown = sorted(document.keys() - {"updates", "atomic"})
@@ -167,9 +194,9 @@ def _updates(document: Json) -> tuple[list[JsonObject], bool]:
     return updates, atomic
 
 
-def _refuse(what: str) -> NoReturn:
+def _refuse(found: str) -> NoReturn:
     fail(
-        f'the batch: {what}. Write a list of updates, [{{"service": …, "patch": …}}, …], or an object with it as '
-        "updates",
+        f'the batch: {found}. Write a list of updates, [{{"service": …, "patch": …}}, …], or an object with such a '
+        "list as updates",
         EXIT_CODES["invalid_request"],
     )

@@ -1,0 +1,61 @@
+"""What a command does with an answer: a refusal ends the program, anything else is printed."""
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from aliciacfg.cli import output
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
+from aliciacfg.cli.output import Block
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import Problem
+
+T = TypeVar("T")
+
+
+class _Refusal(msgspec.Struct):
+    code: str
+    message: str
+    problems: list[Problem] = []
+
+
+def exit_if_refused(answer: JsonObject) -> JsonObject:
+    """Return an answer; a refusal is printed instead and ends the program with its exit code."""
+    if answer.get("status") != "error":
+        return answer
+    if not output.for_people():
+        output.print_json(answer)
+    refusal = parse(answer, _Refusal)
+    output.print_error(f"{refusal.code}: {refusal.message}", *output.problem_lines(refusal.problems))
+    sys.exit(refusal_code(refusal.code))
+
+
+def refusal_code(code: str | None) -> int:
+    """Return the exit code for an error code; ``EXIT_FAILED`` for an unknown one."""
+    return EXIT_CODES.get(code or "", EXIT_FAILED)
+
+
+def parse(value: object, kind: type[T]) -> T:
+    """Return an answer, or a part of one, as a type; end the program if it is of another form."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        fail(f"The answer has another form than expected; does the daemon have this version? {error}", EXIT_FAILED)
+
+
+def print_answer(answer: JsonObject, kind: type[T], render: Callable[[T], Iterable[Block]]) -> T:
+    """Print an answer, as JSON for programs and rendered for people.
+
+    Args:
+        answer: The answer, as decoded from JSON.
+        kind: Its type.
+        render: Makes of it what people read.
+
+    Returns:
+        The answer as ``kind``.
+    """
+    parsed = parse(answer, kind)
+    output.print_result(answer, lambda: render(parsed))
+    return parsed
