@@ -1,4 +1,4 @@
-"""Every snippet of the README, run in order as it stands there."""
+"""Every snippet of the README, run in order and unchanged."""
 
 import json
 import os
@@ -11,16 +11,16 @@ from support import PATH, ROOT, Daemon, on_terminal, wait_until
 
 README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-# How many of them change something, and how many after these look and go back.
+# How many of them change something, and how many after these inspect and undo.
 CHANGING, LOOKING = 11, 5
 
 
 def run(daemon: Daemon, snippet: str) -> subprocess.CompletedProcess[str]:
-    """Run a snippet in the daemon's directory; only ports and the way to the program are the test's own."""
+    """Run a snippet in the daemon's directory; only ports and the path of the program are replaced."""
     script = snippet.replace("http://127.0.0.1:8026", daemon.url)
     script = re.sub(r"\b(mosquitto_rr|mosquitto_sub)\b", rf"\1 -W 10 -p {daemon.broker_port}", script)
     script = script.replace(".venv/bin/aliciacfg", f"{sys.executable} -m aliciacfg")
-    # What is pinned at first use is not to be pinned for whoever runs the tests.
+    # `seal` pins the daemon's key at first use; the pin must not go into the home directory of the tests' user.
     home = {"XDG_CONFIG_HOME": str(daemon.directory / "config")}
     environment = {**daemon.environment(), **home, "PATH": PATH + os.pathsep + os.environ.get("PATH", "")}
     return subprocess.run(
@@ -70,7 +70,7 @@ def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daem
 
 
 def look_and_go_back(daemon: Daemon) -> None:
-    """The section that looks at what the ones before have done, and takes it back."""
+    """The snippets of the section that inspects the changes made before, and undoes them."""
     block = README.partition("<!-- explain:")[2].partition("<!-- /explain -->")[0]
     tree = [line.removeprefix("    ") for line in block.splitlines()[1:]]
     told = ["explain", "voice_router", "/limits/max_queued_requests"]

@@ -67,8 +67,8 @@ def test_links_lead_somewhere():
 
 
 def test_the_readme_begins_with_the_two_commands():
-    """Whoever opens it sees at once how to start and how to test."""
+    """The commands to start and to test come first."""
     text = (ROOT / "README.md").read_text()
-    assert text.index("make run") < text.index("make test") < text.index("## Three ways in")
+    assert text.index("make run") < text.index("make test") < text.index("**Over MQTT.**")
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert {"run", "test", "test-unit", "lint", "bench", "soak"} <= set(targets)
