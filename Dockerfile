@@ -1,4 +1,4 @@
-# The daemon with what requirements/run.txt locks, run by a user of its own. compose.yaml starts it beside a broker.
+# The daemon with the dependencies of requirements/run.txt, run by an unprivileged user. compose.yaml adds a broker.
 
 FROM python:3.11-slim-bookworm AS build
 
@@ -7,9 +7,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 WORKDIR /build
 RUN python -m venv /opt/aliciacfg
 
-# Before the sources, so that a change of them does not install everything anew.
+# Copied before the sources, so that a change of the sources does not reinstall the dependencies.
 COPY requirements/run.txt requirements/
-# Wheels only: there is no compiler here, and a missing wheel should say so at once.
+# Only wheels: the image has no compiler, and a missing wheel should fail at once.
 RUN /opt/aliciacfg/bin/pip install --only-binary :all: --require-hashes -r requirements/run.txt
 
 COPY pyproject.toml README.md LICENSE ./
@@ -20,11 +20,11 @@ RUN /opt/aliciacfg/bin/pip wheel --no-deps --wheel-dir dist . \
 
 FROM python:3.11-slim-bookworm
 
-# 1000 is the first user of most machines, so that mounted files have the same owner inside and outside. 1883 is the
-# group of the broker in its image: it reads what `aliciacfg setup /access` writes.
+# 1000 is the first user of most machines, so mounted files have the same owner inside and outside. 1883 is the broker's
+# group in its image: it reads the files that `aliciacfg setup /access` writes.
 ARG UID=1000
 ARG GID=1000
-# Not unique: the ids of whoever owns the mounted files may be ones that Debian has already.
+# --non-unique, because Debian may already use the ids of the mounted files' owner.
 RUN groupadd --non-unique --gid "$GID" aliciacfg \
     && useradd --non-unique --uid "$UID" --gid "$GID" --home-dir /app --no-create-home --shell /usr/sbin/nologin aliciacfg \
     && install --directory --owner "$UID" --group "$GID" --mode 0700 /data \
@@ -33,7 +33,7 @@ RUN groupadd --non-unique --gid "$GID" aliciacfg \
 
 WORKDIR /app
 COPY --from=build /opt/aliciacfg /opt/aliciacfg
-# .dockerignore keeps *-secrets.yaml out.
+# .dockerignore excludes *-secrets.yaml.
 COPY --chown=$UID:$GID environments environments
 COPY schemas schemas
 
@@ -47,7 +47,7 @@ USER $UID:$GID
 EXPOSE 8026
 STOPSIGNAL SIGTERM
 
-# The slim image has no curl. No proxy: a container may inherit one that cannot reach its loopback.
+# Python, because the slim image has no curl. No proxy, because a proxy cannot reach the container's loopback.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=15s --retries=3 \
     CMD ["python", "-c", "import os, ssl, urllib.request as u; u.build_opener(u.ProxyHandler({}), u.HTTPSHandler(context=ssl._create_unverified_context())).open('http' + 's' * bool(os.environ.get('ALICIACFG_TLS_CERT')) + '://127.0.0.1:' + os.environ.get('ALICIACFG_HTTP_PORT', '8026') + '/health', timeout=4)"]
 

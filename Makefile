@@ -1,22 +1,22 @@
-# Two commands for a fresh machine: `make run` and `make test`.
+# On a new machine start with `make run` or `make test`.
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit lint format bench soak docs lock clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests wait for brokers and daemons as much as they compute, so more processes than two cores pay off.
+# Tests often wait for brokers and daemons, so more processes than cores are faster.
 PYTEST = PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
-# Hundreds of short processes: each would compile the program anew.
+# Hundreds of short processes would otherwise each compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-help:  ## Show the targets
+help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/installed-run  ## Install what is needed and start everything on this machine
+run: $(VENV)/installed-run  ## Install the dependencies and start everything on this machine
 	@$(BIN)/aliciacfg serve --dev
 
-test: $(VENV)/installed-javascript programs  ## Install what the tests need and run all of them
+test: $(VENV)/installed-javascript programs  ## Install the test tools and run all tests
 	$(PYTEST)
 
 test-unit: $(VENV)/installed-dev  ## Run the tests that need neither a broker nor a daemon
@@ -27,30 +27,30 @@ lint: $(VENV)/installed-dev  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-format: $(VENV)/installed-dev  ## Put the code into form
+format: $(VENV)/installed-dev  ## Fix style and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed-dev programs  ## Measure the daemon beside bare responders in the same run
+bench: $(VENV)/installed-dev programs  ## Measure the daemon beside minimal responders in the same run
 	$(BIN)/python benchmarks/bench.py
 
-soak: $(VENV)/installed-javascript programs  ## The longer trials: kill -9 under load, again and again
+soak: $(VENV)/installed-javascript programs  ## Run the long tests: kill -9 under load, repeatedly
 	$(BIN)/python -m pytest -m soak --timeout 1800
 
 docs: $(VENV)/installed-dev programs  ## Record examples and write docs/openapi.json and docs/asyncapi.json
 	$(BIN)/python scripts/write_docs.py
 
-lock: $(VENV)/installed-dev  ## Settle the versions of all dependencies anew
+lock: $(VENV)/installed-dev  ## Update the locked versions of all dependencies
 	cd requirements && for what in run dev; do \
 	  extras="--extra embedded"; [ $$what = run ] || extras="$$extras --extra dev"; \
 	  ../$(BIN)/uv pip compile ../pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --no-header --upgrade --quiet --output-file $$what.txt || exit 1; \
 	done
 
-clean:  ## Remove what was installed and made here; data/ stays
+clean:  ## Remove everything that make installed or built; data/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage dist
 
-# The stamps say which lock file is installed; a venv that has "dev" has "run" too.
+# A stamp records which lock file is installed; "dev" includes "run".
 $(VENV)/installed-run: requirements/run.txt pyproject.toml
 	@test -e $(VENV)/installed-dev || sh scripts/make-venv $(VENV) requirements/run.txt
 	@touch $@
@@ -59,7 +59,7 @@ $(VENV)/installed-dev: requirements/dev.txt pyproject.toml
 	@sh scripts/make-venv $(VENV) requirements/dev.txt
 	@touch $@
 
-# The other side of tests/end_to_end/test_libsodium.py, with the npm that comes with pyright[nodejs].
+# libsodium for JavaScript, for the interoperability tests, with the npm of pyright[nodejs].
 $(VENV)/installed-javascript: $(VENV)/installed-dev tests/data/libsodium/package-lock.json
 	@mkdir -p $(VENV)/javascript
 	@cp tests/data/libsodium/package.json tests/data/libsodium/package-lock.json $(VENV)/javascript

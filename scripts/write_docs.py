@@ -1,4 +1,4 @@
-"""Write the API documents: record what a real daemon answers, then generate both from the operations table."""
+"""Write the API documents: record the answers of a real daemon, then generate both from the operations table."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Write the recorded examples beside the modules that show them, and the documents."""
+    """Write the recorded examples beside the modules that use them, and the documents."""
     sys.path.insert(0, str(ROOT / "tests" / "support"))
     import recording  # noqa: PLC0415 - the tests are no package
 
