@@ -11,6 +11,8 @@ import pytest
 
 from aliciacfg.api.answers import (
     CompareAnswer,
+    EnvironmentItem,
+    EnvironmentsAnswer,
     Explained,
     HistoryItem,
     InstanceItem,
@@ -18,6 +20,7 @@ from aliciacfg.api.answers import (
     Overridden,
     Removed,
     Sides,
+    TokenItem,
 )
 from aliciacfg.cli import (
     diff,
@@ -27,6 +30,7 @@ from aliciacfg.cli import (
     formatting,
     history,
     output,
+    tokens,
     writes,
 )
 from aliciacfg.cli.output import Branch, Line, Table
@@ -305,3 +309,43 @@ def test_a_batch_file_of_another_form_is_refused(document: Any, why: str, capsys
     told = capsys.readouterr().err
     assert why in told
     assert '[{"service": …, "patch": …}, …]' in told
+
+
+def test_problems_are_listed_below_their_environment():
+    """The messages name file and line, so no pointer is printed before them; a valid environment has no heading."""
+    problems = [Problem("/services/one/x", "environments/prod.yaml:3: one /x: found 1; expected a string")]
+    answer = EnvironmentsAnswer(
+        active="dev",
+        environments=[
+            EnvironmentItem(name="dev", protected=False, files=[], services=["one"], problems=[]),
+            EnvironmentItem(name="prod", protected=True, files=[], services=["one"], problems=problems),
+        ],
+    )
+    table, *lines = environments._environments_blocks(answer)
+    assert isinstance(table, Table)
+    assert [[plain(cell) for cell in row] for row in table.rows] == [
+        ["dev", "yes", "", "1", "0"],
+        ["prod", "", "yes", "1", "1"],
+    ]
+    assert [plain(line) for line in lines if not isinstance(line, Table | Branch)] == [
+        "prod cannot be activated:",
+        "  environments/prod.yaml:3: one /x: found 1; expected a string",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "never expires"),
+        ({"expires": NOW}, f"expires {formatting.moment(NOW)}"),
+        ({"expires": NOW, "revoked": NOW}, f"revoked {formatting.moment(NOW)}"),
+        ({"confirmed": False}, "invalid: changed in the database"),
+    ],
+)
+def test_the_state_of_a_token_is_one_phrase(fields: dict[str, Any], expected: str):
+    """Revocation counts more than expiry."""
+    known: dict[str, Any] = {
+        "token_id": "1", "name": "me", "role": "admin", "created": NOW, "expires": None, "revoked": None,
+        "confirmed": True,
+    }  # fmt: skip
+    assert tokens._state(TokenItem(**known | fields)) == expected
