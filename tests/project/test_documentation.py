@@ -59,11 +59,17 @@ def test_every_field_error_code_and_command_is_documented():
 
 
 def test_links_lead_somewhere():
-    """Relative links of all documents name files that are there."""
+    """Relative links of all documents name existing files and headings."""
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "schemas" / "README.md"]:
-        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
-            if not link.startswith("http"):
-                assert (document.parent / link).exists(), (document.name, link)
+        for link in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+            if link.startswith("http"):
+                continue
+            name, _, anchor = link.partition("#")
+            target = document.parent / name if name else document
+            assert target.exists(), (document.name, link)
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
+            slugs = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert not anchor or anchor in slugs, (document.name, link)
 
 
 def test_the_readme_begins_with_the_two_commands():

@@ -1,7 +1,7 @@
 """The command line: the daemon, and its operations over MQTT or HTTP.
 
-Each module holds the commands of its name. Commands import what only they need when they run, so that the others start
-quickly. Several modules are not commands:
+A module holds one command, or the commands of one kind. A command imports what only it needs when it runs, so that the
+others start quickly. These modules are not commands:
 
     client, local_client   how a command reaches the daemon: over the network, or in its data directory
     answers, exits         what a command does with an answer, and the exit codes
