@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def _key_options(command: Any) -> Any:
     """Add the options that choose the public key."""
     accept = click.option(
-        "--accept-new-key", "accept", metavar="ID", help="Trust the key with this id, and pin it in place of the old one."
+        "--accept-new-key", "accept", metavar="ID", help="Trust and pin the key with this id, in place of the old one."
     )
     key_file = click.option(
         "--key-file",
