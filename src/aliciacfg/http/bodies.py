@@ -13,7 +13,7 @@ from aliciacfg import documents
 from aliciacfg.api.requests import Request
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import InvalidRequest, Problem, TooLarge
-from aliciacfg.http.connection_limits import Limits, Room
+from aliciacfg.http.connection_limits import Limits, Slots
 from aliciacfg.http.refusals import BodyTimeout, UnsupportedMediaType
 from aliciacfg.http.responses import JSON, MERGE_PATCH
 from aliciacfg.operations.table import Operation
@@ -31,7 +31,7 @@ class FieldReader:
     def __init__(self, limits: Limits, *, max_config_bytes: int) -> None:
         self._limits = limits
         self._max_config_bytes = max_config_bytes
-        self._room = Room(limits.waiting, "wait for the rest of their body")
+        self._slots = Slots(limits.waiting, "wait for the rest of their body")
 
     async def read(self, operation: Operation, request: web.Request) -> JsonObject:
         """Return the fields of a request, those of the query converted from text, those of the body as they are.
@@ -66,11 +66,11 @@ class FieldReader:
         length = request.content_length or 0
         seconds = self._limits.body_seconds
         data = bytearray()
-        # A body that arrived together with its headers waits for nothing, and takes no place of those that wait.
-        room = contextlib.nullcontext() if request.content.is_eof() else self._room.taken()
+        # A body that arrived together with its headers waits for nothing, and needs no slot.
+        slot = contextlib.nullcontext() if request.content.is_eof() else self._slots.use()
         try:
             async with asyncio.timeout(seconds):
-                with room:
+                with slot:
                     while length <= limit and len(data) <= limit and (chunk := await request.content.readany()):
                         data += chunk
         except TimeoutError as error:

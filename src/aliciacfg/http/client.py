@@ -1,4 +1,4 @@
-"""Asking a daemon over HTTP; the only module that imports aiohttp's client."""
+"""The HTTP client of the command line: sends requests to a daemon, over the network or its Unix socket."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,23 +22,21 @@ async def ask(
     socket: Path | None = None,
     ca: str | None = None,
 ) -> JsonObject:
-    """Send one request.
+    """Send one request and return its answer, a success or a refusal.
 
     Args:
-        url: Where the daemon listens, ``http://127.0.0.1:8026``.
+        url: Where the daemon listens, as in ``http://127.0.0.1:8026``.
         operation: A name of the operations table.
-        target: The service or environment it is about.
-        fields: The request's fields; those that are None are left out.
+        target: The service or environment that the operation concerns.
+        fields: The request's fields. Those that are None are left out unless the operation requires them.
         timeout_seconds: How long to wait for the answer.
-        token: Proves who asks.
-        socket: The daemon's Unix socket, to be used instead of the network.
-        ca: A file of certificate authorities to believe over HTTPS; None takes the system's.
-
-    Returns:
-        The answer, a success or a refusal.
+        token: Bearer token of the sender.
+        socket: The daemon's Unix socket, used instead of the network.
+        ca: A PEM file of trusted certificate authorities for HTTPS; None for those of the system.
 
     Raises:
-        BrokerUnavailable: No answer came.
+        BrokerUnavailable: There was no answer.
+        OperationError: The answer is not a JSON object.
         SettingsError: ``ca`` cannot be used.
     """
     row = BY_NAME[operation]
@@ -50,7 +48,7 @@ async def ask(
         in_path = "{target}" in row.path or target is None
         body, content = (content if in_path else {**content, "service": target}), {}
     query = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in content.items()}
-    return await _answer(
+    return await _send(
         row.method,
         url.rstrip("/") + row.path.replace("{target}", target or ""),
         query,
@@ -63,16 +61,17 @@ async def ask(
 
 
 async def published_key(url: str, *, timeout_seconds: float, ca: str | None = None) -> JsonObject:
-    """What a daemon says its sealing key is, or its refusal.
+    """Return the public sealing key of a daemon, or its refusal; arguments as for ``ask``.
 
     Raises:
-        BrokerUnavailable: No answer came.
+        BrokerUnavailable: There was no answer.
+        OperationError: The answer is not a JSON object.
         SettingsError: ``ca`` cannot be used.
     """
-    return await _answer("GET", url.rstrip("/") + "/keys/current", {}, None, timeout_seconds=timeout_seconds, ca=ca)
+    return await _send("GET", url.rstrip("/") + "/keys/current", {}, None, timeout_seconds=timeout_seconds, ca=ca)
 
 
-async def _answer(
+async def _send(
     method: str,
     url: str,
     query: dict[str, str],
@@ -94,22 +93,21 @@ async def _answer(
             aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
             session.request(method, url, params=query, data=body, headers=headers, ssl=context) as response,
         ):
-            answer = documents.decode_object(await response.read())
+            return documents.decode_object(await response.read())
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise BrokerUnavailable(f"no answer from {url}: {_why(error, url)}") from error
-    return answer
+        raise BrokerUnavailable(f"no answer from {url}: {_reason(error, url)}") from error
 
 
 def _is_https(url: str) -> bool:
     return urlsplit(url).scheme.lower() == "https"
 
 
-def _why(error: Exception, url: str) -> str:
-    """What went wrong, and what to do."""
+def _reason(error: Exception, url: str) -> str:
+    """Return why there was no answer, and what to do."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if _is_https(url):
-        if told := tls.explain(cause, ca_setting="--ca"):
-            return told
+        if explanation := tls.explain(cause, ca_setting="--ca"):
+            return explanation
     elif isinstance(error, aiohttp.ServerDisconnectedError):
-        return "it ended the connection; if it serves HTTPS, ask https://…"
+        return "the server closed the connection; if it serves HTTPS, use https://…"
     return f"{cause or 'timeout'}; is the daemon running?"

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from aliciacfg import documents
 from aliciacfg.api.requests import GetRequest, Request, WriteRequest
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.http.connection_limits import Limits, Room
+from aliciacfg.http.connection_limits import Limits, Slots
 from aliciacfg.http.refusals import PreconditionFailed
 from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.table import Operation
@@ -81,7 +81,7 @@ class LongPolls:
 
     def __init__(self, reads: ReadOperations, limits: Limits) -> None:
         self._reads = reads
-        self._room = Room(limits.waiting, "wait for a change")
+        self._slots = Slots(limits.waiting, "wait for a change")
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class LongPolls:
         )
         closing = asyncio.ensure_future(self._closing.wait())
         try:
-            with self._room.taken():
+            with self._slots.use():
                 await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 waiting.result()

@@ -1,7 +1,7 @@
-"""The connections of the HTTP server: how long a client may take over each step, and how many there may be.
+"""Limits of the HTTP server's connections: how long a client may take for each step, and how many there may be.
 
-aiohttp waits for as long as a client likes, so the bounds stand between it and the transport, where everything is
-asyncio's public interface. Only a request's body is bounded by whoever reads it.
+aiohttp waits for a client without a limit, so this module stands between its protocol and the transport, and uses
+only asyncio's public interface. The time for a request's body is limited where the body is read.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ class Limits:
     """How long a client may take, and how many connections there may be.
 
     Attributes:
-        handshake_seconds: For agreeing on TLS.
-        idle_seconds: Without a request at work. The headers of the next one have to be there by then, and the answer
-            to the last one has to be taken.
-        closing_seconds: For taking what is left when the connection is being closed.
+        handshake_seconds: For the TLS handshake.
+        idle_seconds: Without a request in progress. Within this time the headers of the next request must arrive
+            completely, and the client must have received the last response.
+        closing_seconds: For receiving the rest of a response while the connection is closed.
         body_seconds: For the body of a request.
-        linger_seconds: For the rest of a body that nobody reads any more.
-        connections: Open at the same time.
-        waiting: Requests that wait for the rest of their body, and as many that wait for a change: together fewer than
-            ``connections``, so that whoever just asks is served.
+        linger_seconds: For the rest of a body that is not read any more.
+        connections: Open connections.
+        waiting: Requests that wait for the rest of their body, and as many that wait for a change. Together they must
+            be fewer than ``connections``, so that other requests can still connect.
     """
 
     handshake_seconds: float = 10.0
@@ -44,62 +44,67 @@ class Limits:
     waiting: int = 200
 
 
-class Room:
-    """How many requests may do something at the same time, so that it does not take every connection."""
+class Slots:
+    """A number of slots for requests that wait, so that they do not use up the connections."""
 
-    def __init__(self, size: int, what: str) -> None:
+    def __init__(self, size: int, purpose: str) -> None:
+        """Create free slots.
+
+        Args:
+            size: How many.
+            purpose: What requests do in them, as in "200 requests already …".
+        """
         self._size = size
-        self._what = what
-        self._taken = 0
+        self._purpose = purpose
+        self._used = 0
 
     @contextmanager
-    def taken(self) -> Generator[None]:
-        """Take a place for as long as it lasts.
+    def use(self) -> Generator[None]:
+        """Occupy a slot inside the context.
 
         Raises:
-            Busy: There is none.
+            Busy: All are in use.
         """
-        if self._taken >= self._size:
-            raise Busy(f"{self._size} requests {self._what} already; try again in a second.")
-        self._taken += 1
+        if self._used >= self._size:
+            raise Busy(f"{self._size} requests already {self._purpose}; try again in a second.")
+        self._used += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._used -= 1
 
 
 class Listener:
-    """Listens, and ends connections that exceed their limits.
+    """Listens on a TCP port and closes connections that exceed their limits.
 
-    A connection is idle from its start, and from the end of one request to the beginning of the next. Whoever handles
-    requests says so with ``begin`` and ``end``.
+    A connection is idle from its start to its first request, and from the end of one request to the beginning of the
+    next. The handler of a request reports both with ``mark_busy`` and ``mark_idle``.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Transport] = set()
-        # Since when; the longest idle one first.
+        # The idle connections with the time.monotonic() since when, the longest idle one first.
         self._idle: dict[asyncio.Transport, float] = {}
-        self._look: asyncio.TimerHandle | None = None
-        self._told_full = False
+        # Runs when the longest idle connection reaches its limit.
+        self._timer: asyncio.TimerHandle | None = None
+        # Whether the warning about the limit was logged; reset when half of the connections are free again.
+        self._warned = False
 
     async def start(
         self, handler: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext | None
     ) -> int:
-        """Listen.
+        """Listen and return the port.
 
         Args:
-            handler: Makes the protocol that handles the requests of a connection.
-            host: The address.
-            port: 0 takes a free one.
-            tls: None for none.
-
-        Returns:
-            The port.
+            handler: Returns the protocol that handles the requests of a new connection.
+            host: The address to listen on.
+            port: 0 chooses a free one.
+            tls: The TLS context; None for plain TCP.
 
         Raises:
-            OSError: The address is taken or not ours.
+            OSError: The address is in use or does not belong to this machine.
         """
         self._server = await asyncio.get_running_loop().create_server(
             lambda: _Connection(self, handler),
@@ -112,86 +117,90 @@ class Listener:
         return cast("int", self._server.sockets[0].getsockname()[1])
 
     def close(self) -> None:
-        """Stop listening; open connections stay. Safe to call twice."""
+        """Stop listening; open connections stay open. Safe to call twice."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
-    def begin(self, transport: asyncio.Transport | None) -> None:
-        """A request has come whole, but for its body: it takes as long as it takes."""
+    def mark_busy(self, transport: asyncio.Transport | None) -> None:
+        """Stop the idle time of a connection: the headers of a request have arrived."""
         if transport is not None:
             self._idle.pop(transport, None)
 
-    def end(self, transport: asyncio.Transport | None) -> None:
-        """It is answered."""
+    def mark_idle(self, transport: asyncio.Transport | None) -> None:
+        """Start the idle time of a connection anew: a request is answered."""
         if transport in self._open:
-            self._rest(transport)
+            self._start_idle(transport)
 
     def admit(self, transport: asyncio.Transport) -> bool:
-        """Take in a new connection; at the limit in the place of the one that is idle for longest."""
+        """Register a new connection; return whether there is room for it.
+
+        At the limit the longest idle connection is closed for it. Connections with a request in progress are not.
+        """
         if len(self._open) >= self._limits.connections:
-            self._tell_full()
+            self._warn_full()
             if not self._idle:
                 return False
-            longest = next(iter(self._idle))
-            self.forget(longest)
-            longest.abort()
+            longest_idle = next(iter(self._idle))
+            self.remove(longest_idle)
+            longest_idle.abort()
         self._open.add(transport)
-        self._rest(transport)
+        self._start_idle(transport)
         return True
 
-    def forget(self, transport: asyncio.Transport) -> None:
-        """A connection is gone. Safe to call twice."""
+    def remove(self, transport: asyncio.Transport) -> None:
+        """Forget a connection that is closed. Safe to call twice."""
         self._open.discard(transport)
         self._idle.pop(transport, None)
         if len(self._open) <= self._limits.connections // 2:
-            self._told_full = False
+            self._warned = False
 
-    def _rest(self, transport: asyncio.Transport) -> None:
+    def _start_idle(self, transport: asyncio.Transport) -> None:
+        # Removed first, so that it moves to the end of the dictionary.
         self._idle.pop(transport, None)
         self._idle[transport] = time.monotonic()
-        if self._look is None:
-            self._look_in(self._limits.idle_seconds)
+        if self._timer is None:
+            self._start_timer(self._limits.idle_seconds)
 
-    def _look_in(self, seconds: float) -> None:
-        self._look = asyncio.get_running_loop().call_later(seconds, self._end_idle)
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._close_idle)
 
-    def _end_idle(self) -> None:
-        """Close what has been idle for too long, and look again when the next one will have been."""
-        self._look = None
+    def _close_idle(self) -> None:
+        """Close the connections that were idle for too long; start the timer for the next one."""
+        self._timer = None
         now = time.monotonic()
         while self._idle:
             transport, since = next(iter(self._idle.items()))
             left = since + self._limits.idle_seconds - now
             if left > 0:
-                self._look_in(left)
+                self._start_timer(left)
                 return
             del self._idle[transport]
             transport.close()
-            # A close waits for as long as the client takes nothing.
-            asyncio.get_running_loop().call_later(self._limits.closing_seconds, self._make_sure_it_ends, transport)
+            # close() waits until the client has received everything, which may be never.
+            asyncio.get_running_loop().call_later(self._limits.closing_seconds, self._abort, transport)
 
-    def _make_sure_it_ends(self, transport: asyncio.Transport) -> None:
+    def _abort(self, transport: asyncio.Transport) -> None:
         if transport in self._open:
             transport.abort()
 
-    def _tell_full(self) -> None:
-        if not self._told_full:
-            self._told_full = True
+    def _warn_full(self) -> None:
+        if not self._warned:
+            self._warned = True
             _log.warning(
                 "connections_full",
                 open=len(self._open),
-                remedy="idle ones make room; if there are none, clients have to come again",
+                remedy="none needed while idle connections can be closed; otherwise new clients must try again",
             )
 
 
 class _Connection(asyncio.Protocol):
-    """Hands everything on to the protocol that handles requests, and says when it begins and ends."""
+    """Forwards every event to the protocol that handles the requests, and reports to the listener."""
 
     def __init__(self, listener: Listener, handler: Callable[[], asyncio.Protocol]) -> None:
         self._listener = listener
-        self._make_handler = handler
-        # Until the connection is taken in, and if it is not, one that does nothing.
+        self._create_handler = handler
+        # A protocol that does nothing, until the connection is admitted.
         self._handler = asyncio.Protocol()
         self._transport: asyncio.Transport | None = None
 
@@ -200,7 +209,7 @@ class _Connection(asyncio.Protocol):
         if not self._listener.admit(self._transport):
             self._transport.abort()
             return
-        self._handler = self._make_handler()
+        self._handler = self._create_handler()
         self._handler.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -217,5 +226,5 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
-            self._listener.forget(self._transport)
+            self._listener.remove(self._transport)
         self._handler.connection_lost(exc)

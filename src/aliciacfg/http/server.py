@@ -216,7 +216,7 @@ class HttpServer:
                 or (cached := self._service.reads.cached_get(request.match_info["name"])) is None
             ):
                 return await full(request)
-            self._listener.end(request.transport)
+            self._listener.mark_idle(request.transport)
             ready = self._ready_responses.get(cached.etag)
             if ready is None:
                 if len(self._ready_responses) >= _MAX_READY_RESPONSES:
@@ -238,11 +238,11 @@ class HttpServer:
 
         async def handle(request: web.Request) -> web.Response:
             transport = request.transport
-            self._listener.begin(transport)
+            self._listener.mark_busy(transport)
             try:
                 return await self._boundary(request, handler, meter)
             finally:
-                self._listener.end(transport)
+                self._listener.mark_idle(transport)
 
         return handle
 
