@@ -44,12 +44,12 @@ def files(tmp_path: Path, authority: Authority) -> dict[str, str]:
     [
         ("missing", "key", "missing", "CERT: {} cannot be read: No such file"),
         ("cert", "missing", "missing", "KEY: {} cannot be read: No such file"),
-        ("nothing", "key", "nothing", "CERT: {} holds no certificate"),
+        ("nothing", "key", "nothing", "CERT: {} contains no certificate"),
         ("damaged", "key", "damaged", "CERT: {} is damaged"),
-        ("cert", "nothing", "nothing", "KEY: {} holds no private key"),
+        ("cert", "nothing", "nothing", "KEY: {} contains no private key"),
         ("cert", "other", "other", "KEY: {} is not the key of the certificate"),
         ("cert", "encrypted", "encrypted", "KEY: the key in {} is encrypted"),
-        ("cert", "", "cert", "CERT: {} holds no private key"),
+        ("cert", "", "cert", "CERT: {} contains no private key"),
     ],
 )
 def test_a_certificate_that_cannot_be_used_is_refused(

@@ -84,13 +84,13 @@ class Case:
 @pytest.mark.parametrize(
     "case",
     [
-        Case("good", False, "stranger", None, "signed by nobody trusted here"),
-        Case("good", False, "stranger", None, "name its authority's file with MQTT_TLS_CA"),
+        Case("good", False, "stranger", None, "not signed by a trusted authority"),
+        Case("good", False, "stranger", None, "set MQTT_TLS_CA to the authority's file"),
         Case("for another name", False, "authority", None, "for another name"),
-        Case("for another name", False, "authority", None, "connect by one that it holds"),
+        Case("for another name", False, "authority", None, "connect by a name in it"),
         Case("expired", False, "authority", None, "expired; renew it"),
         Case("good", True, "authority", None, "set MQTT_TLS_CERT and its key"),
-        Case("good", True, "authority", "of a stranger", "does not trust the authority of MQTT_TLS_CERT"),
+        Case("good", True, "authority", "of a stranger", "does not trust the certificate of MQTT_TLS_CERT"),
         Case("good", True, "authority", "expired, ours", "certificate of MQTT_TLS_CERT has expired; renew it"),
         Case("good", False, None, None, "if it speaks TLS on this port, set MQTT_TLS_CA"),
     ],
@@ -128,7 +128,7 @@ async def test_a_broker_without_tls_on_this_port_is_told(make_broker: Callable[.
     """The port is a likely mistake."""
     broker = await asyncio.to_thread(make_broker)
     address = BrokerAddress("127.0.0.1", broker.broker.port, tls_ca=str(authority.file))
-    with pytest.raises(BrokerUnavailable, match="look whether it is spoken on this port"):
+    with pytest.raises(BrokerUnavailable, match="check whether this port serves TLS"):
         async with connect(address, client_id=None, timeout_seconds=NEVER_SECONDS):
             pass
 
@@ -221,8 +221,8 @@ async def test_the_daemon_is_who_its_certificate_says(
 @pytest.mark.parametrize(
     ("shown", "config", "why"),
     [
-        ("of a stranger", "", "name its authority's file with MQTT_TLS_CA"),
-        ("for another name", "", "connect by one that it holds"),
+        ("of a stranger", "", "set MQTT_TLS_CA to the authority's file"),
+        ("for another name", "", "connect by a name in it"),
         ("expired", "", "renew it"),
         ("good", NAMED, "set MQTT_TLS_CERT"),
     ],
@@ -340,4 +340,4 @@ def test_the_commands_ask_over_tls(
     assert json.loads(get(authority.file).stdout)["service_name"] == "voice_router"
     refused = get(Authority(tmp_path).file)
     assert refused.returncode == 7
-    assert "name its authority's file with MQTT_TLS_CA" in refused.stderr
+    assert "set MQTT_TLS_CA to the authority's file" in refused.stderr

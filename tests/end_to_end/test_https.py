@@ -124,7 +124,7 @@ def test_without_its_authority_nobody_believes_it(secure: Daemon):
 @pytest.mark.parametrize(
     ("cert", "told"),
     [
-        ("damaged", "ALICIACFG_TLS_CERT: damaged.pem holds no certificate"),
+        ("damaged", "ALICIACFG_TLS_CERT: damaged.pem contains no certificate"),
         ("", "ALICIACFG_TLS_KEY is set without ALICIACFG_TLS_CERT"),
     ],
 )
@@ -181,11 +181,11 @@ def test_the_commands_believe_whom_they_are_told_to(secure: Daemon, authority: A
 @pytest.mark.parametrize(
     ("url", "ca", "code", "why"),
     [
-        ("https://127.0.0.1:{port}", None, 7, "signed by nobody trusted here"),
-        ("https://127.0.0.1:{port}", "stranger", 7, "name its authority's file with --ca"),
+        ("https://127.0.0.1:{port}", None, 7, "not signed by a trusted authority"),
+        ("https://127.0.0.1:{port}", "stranger", 7, "set --ca to the authority's file"),
         ("https://[::ffff:127.0.0.1]:{port}", "authority", 7, "for another name"),
-        ("http://127.0.0.1:{port}", None, 7, "if it serves HTTPS, ask https://"),
-        ("https://127.0.0.1:{mqtt}", "authority", 7, "look whether it is spoken on this port"),
+        ("http://127.0.0.1:{port}", None, 7, "if it serves HTTPS, use https://"),
+        ("https://127.0.0.1:{mqtt}", "authority", 7, "check whether this port serves TLS"),
         ("https://127.0.0.1:{nobody}", "authority", 7, "is the daemon running?"),
         ("https://127.0.0.1:{port}", "missing", 2, "--ca: missing.pem cannot be read"),
     ],
