@@ -1,4 +1,4 @@
-"""Files replaced whole: whoever reads one meanwhile sees the old content or the new, never half of it."""
+"""Atomic replacement of files: a reader sees either the old content or the new content, never a part of it."""
 
 import contextlib
 import glob
@@ -8,28 +8,28 @@ import tempfile
 from pathlib import Path
 
 SUFFIX = ".new"
-"""How the names of temporary files end; they begin with a dot."""
+"""The suffix of temporary files, whose names begin with a dot."""
 
 
 def replace_file(path: Path, content: bytes, *, mode: int | None = None, group: int | None = None) -> None:
     """Write a file durably: temporary file beside it, fsync, rename, fsync of the directory.
 
-    A file that is there keeps its mode, and its owner as far as this process may say so (root writing for
-    the daemon's user must not lock it out). Where ``path`` is a symbolic link, the file behind it is replaced.
-    Until the rename nobody but the owner can read what is written, whatever the mode becomes.
+    An existing file keeps its mode, and its owner if this process may set it, so that root writing for the daemon's
+    user does not lock the daemon out. If ``path`` is a symbolic link, its target is replaced. The temporary file is
+    readable for its owner only until the content is complete.
 
     Args:
         path: The file.
-        content: All of it.
-        mode: Its permissions; None keeps those of the file that is there (0600 if there is none).
-        group: The id of the group that it gets; None keeps that of the file that is there.
+        content: The whole content.
+        mode: The permissions; None keeps those of the existing file (0600 if there is none).
+        group: The id of the group; None keeps that of the existing file.
 
     Raises:
-        OSError: It cannot be written; the file is as it was.
+        OSError: The file cannot be written; it has its old content.
     """
     target = path.resolve()
     before = _status(target)
-    # A name of its own: two writers must not rename each other's half.
+    # The name is unique, so that two writers never rename each other's unfinished file.
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=SUFFIX, dir=target.parent)
     temporary = Path(name)
     try:
@@ -53,10 +53,12 @@ def replace_file(path: Path, content: bytes, *, mode: int | None = None, group: 
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what a crash left beside a file that nobody else writes now; it may hold secrets.
+    """Remove temporary files that a crash left beside a file; they may contain secrets.
+
+    Call it only while no other process writes the file.
 
     Raises:
-        OSError: It cannot be removed.
+        OSError: A temporary file cannot be removed.
     """
     target = path.resolve()
     for left in target.parent.glob(f".{glob.escape(target.name)}.*{SUFFIX}"):

@@ -1,13 +1,13 @@
-"""Everything that can go wrong, as types that carry fields.
+"""The errors that the package raises on purpose, as types with fields.
 
     AliciacfgError
-    ├── SourceError            environment or schema files that cannot be used; lists every problem
-    ├── KeyFileError           the file of sealing keys cannot be used
-    ├── DataDirectoryInUse     another daemon holds the lock on the data directory
-    ├── AnotherDaemon          another daemon answers for this service on the bus
+    ├── SourceError            environment or schema files are not usable; lists every problem
+    ├── KeyFileError           the file of sealing keys is not usable
+    ├── DataDirectoryInUse     another process holds the lock on the data directory
+    ├── AnotherDaemon          another daemon is active on the bus
     ├── SettingsError          a setting of the daemon itself is wrong
     ├── BrokerUnavailable      the broker did not accept a connection or a message
-    └── OperationError         an operation was refused; each subclass has a ``code``
+    └── OperationError         an operation is refused; each subclass has a ``code``
         ├── InvalidRequest     invalid_request
         ├── Unauthorized       unauthorized
         ├── Forbidden          forbidden
@@ -16,13 +16,13 @@
         ├── Incompatible       incompatible
         ├── TooLarge           too_large
         ├── ValidationFailed   validation_failed
-        ├── NotApplied         that of another write of an atomic batch
-        ├── BatchRefused       that of the first write of an atomic batch that was refused
+        ├── NotApplied         the code of the first refused update of the same atomic batch
+        ├── BatchRefused       the code of the first refused update
         ├── Busy               busy
         └── Unavailable        unavailable
 
-An adapter maps ``OperationError.code`` to its own status in exactly one place. Any other exception that
-reaches an adapter is ``internal``: logged whole, told nothing.
+Each adapter maps ``OperationError.code`` to its own status in exactly one place. It answers any other exception with
+the code ``internal`` and no details, and logs the traceback.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,11 +46,11 @@ ErrorCode = Literal[
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing wrong with a document.
+    """A problem in a document.
 
     Attributes:
-        pointer: RFC 6901 JSON Pointer of the place; ``""`` is the whole document.
-        message: What was found and what was expected. Never holds a sensitive value.
+        pointer: JSON Pointer (RFC 6901) of the place; empty for the whole document.
+        message: What was found and what was expected, never with a sensitive value.
     """
 
     pointer: str
@@ -58,13 +58,13 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class SourceProblem(msgspec.Struct, frozen=True):
-    """One thing wrong with a file that people edit.
+    """A problem in a file that people edit.
 
     Attributes:
-        file: The file as its operator names it, ``environments/dev.yaml``; empty where the message says it.
-        line: 1-based line, or None where the whole file is meant.
+        file: The file's name relative to the home, such as ``environments/dev.yaml``; empty if the message has it.
+        line: 1-based line; None for the whole file.
         message: What was found and what to do.
-        pointer: RFC 6901 JSON Pointer of the place inside the file's document.
+        pointer: JSON Pointer (RFC 6901) of the place in the file's document.
     """
 
     file: str
@@ -78,15 +78,16 @@ class SourceProblem(msgspec.Struct, frozen=True):
 
 
 class AliciacfgError(Exception):
-    """The base of every error this package raises on purpose."""
+    """The base class of all errors that this package raises on purpose."""
 
 
 class SourceError(AliciacfgError):
-    """Files that cannot be used, with every problem found in them.
+    """Environment or schema files that are not usable.
 
     Attributes:
-        problems: All of them.
-        services: The services whose configuration would be invalid: changing it may mend what is wrong, too.
+        problems: Every problem found in them.
+        services: The services whose configuration would be invalid; a change of the configuration may solve the
+            problem, too.
     """
 
     def __init__(self, problems: Iterable[SourceProblem], *, services: Iterable[str] = ()) -> None:
@@ -99,7 +100,7 @@ class SourceError(AliciacfgError):
 
 
 def leaves(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Yield the exceptions of a group, whatever the groups within it."""
+    """Yield the exceptions of a group and of the groups nested in it."""
     for error in errors.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(cast("BaseExceptionGroup[BaseException]", error))
@@ -108,7 +109,7 @@ def leaves(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 class KeyFileError(AliciacfgError):
-    """The file of sealing keys cannot be used as it is."""
+    """The file of sealing keys cannot be read or written, or is not valid."""
 
 
 class DataDirectoryInUse(AliciacfgError):
@@ -116,7 +117,11 @@ class DataDirectoryInUse(AliciacfgError):
 
 
 class AnotherDaemon(AliciacfgError):
-    """Another daemon with a data directory of its own is alive on the bus."""
+    """Another daemon, with a data directory of its own, is active on the bus.
+
+    Attributes:
+        instance: The id of the other daemon's data directory.
+    """
 
     def __init__(self, instance: str) -> None:
         self.instance = instance
@@ -130,7 +135,11 @@ class AnotherDaemon(AliciacfgError):
 
 
 class SettingsError(AliciacfgError):
-    """Settings of the daemon itself that cannot be used, one message each."""
+    """Settings of the daemon itself that are not usable.
+
+    Attributes:
+        messages: One message for each of them.
+    """
 
     def __init__(self, messages: Iterable[str]) -> None:
         self.messages = tuple(messages)
@@ -145,12 +154,12 @@ class BrokerUnavailable(AliciacfgError):
 
 
 class OperationError(AliciacfgError):
-    """An operation was refused; nothing changed.
+    """An operation is refused and changed nothing.
 
     Attributes:
         code: The public error code.
-        message: What was wrong and what to do, for the requester.
-        problems: Every problem with the requester's document.
+        message: What is wrong and what to do; shown to the client.
+        problems: Every problem in the document that the client sent.
     """
 
     code: ErrorCode
@@ -168,19 +177,19 @@ class OperationError(AliciacfgError):
 
 
 class InvalidRequest(OperationError):
-    """The request itself is malformed: not JSON, wrong fields, a bad name."""
+    """The request is malformed: it is not JSON, or has wrong fields or an invalid name."""
 
     code = "invalid_request"
 
 
 class Unauthorized(OperationError):
-    """The requester did not say who it is, or is not known."""
+    """The caller is anonymous, or nothing proves its name."""
 
     code = "unauthorized"
 
 
 class Forbidden(OperationError):
-    """The requester is known and may not do this."""
+    """The caller is known, but not allowed to do this."""
 
     code = "forbidden"
 
@@ -208,25 +217,29 @@ class Conflict(OperationError):
 
 
 class Incompatible(OperationError):
-    """A breaking change without ``allow_breaking``."""
+    """The change would break readers, and the request does not have ``allow_breaking``."""
 
     code = "incompatible"
 
 
 class TooLarge(OperationError):
-    """Over a limit of size, depth or number."""
+    """A limit on size, depth or number is exceeded."""
 
     code = "too_large"
 
 
 class ValidationFailed(OperationError):
-    """The resulting configuration is invalid; ``problems`` lists everything."""
+    """The configuration would be invalid; ``problems`` lists everything."""
 
     code = "validation_failed"
 
 
 class NotApplied(OperationError):
-    """A write was in order, but another one of its atomic batch was refused; ``code`` is that one's."""
+    """A valid write is not applied because another update of the same atomic batch was refused.
+
+    Attributes:
+        code: The code of the first refused update.
+    """
 
     def __init__(self, message: str, *, code: ErrorCode) -> None:
         super().__init__(message)
@@ -234,11 +247,11 @@ class NotApplied(OperationError):
 
 
 class BatchRefused(OperationError):
-    """An atomic batch of which an update was refused; nothing was applied.
+    """An update of an atomic batch was refused, so nothing was applied.
 
     Attributes:
-        code: That of the first refused update.
-        results: The encoded answer to each update, in order; JSON objects.
+        code: The code of the first refused update.
+        results: The answer to each update, in order, as encoded JSON objects.
     """
 
     def __init__(self, message: str, *, code: ErrorCode, problems: Iterable[Problem], results: Iterable[bytes]) -> None:
@@ -248,12 +261,12 @@ class BatchRefused(OperationError):
 
 
 class Busy(OperationError):
-    """Too many writes are waiting; try again."""
+    """Too many writes are waiting for the disk; try again later."""
 
     code = "busy"
 
 
 class Unavailable(OperationError):
-    """The store cannot answer now."""
+    """The store, or another part that the operation needs, is not usable now."""
 
     code = "unavailable"

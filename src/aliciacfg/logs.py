@@ -1,7 +1,6 @@
-"""Structured logs on standard error: one line an event, for people on a terminal and JSON otherwise.
+"""Structured logs on standard error: one line per event, readable on a terminal and JSON otherwise.
 
-The only module that configures structlog and the standard library's logging, through which aiohttp, asyncio and
-paho speak.
+The only module that configures structlog and the standard library's logging, which aiohttp, asyncio and paho use.
 """
 
 import logging
@@ -13,7 +12,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from aliciacfg.documents import encode
 
-# aiohttp.server logs a traceback for every client that sends rubbish; what fails in us is logged by the adapter.
+# aiohttp.server logs a traceback for every malformed request; the adapter logs the daemon's own failures.
 _NOISY = {
     "asyncio": logging.WARNING,
     "aiohttp.server": logging.CRITICAL,
@@ -23,11 +22,11 @@ _NOISY = {
 
 
 def configure(*, level: str, form: str) -> None:
-    """Set logging up for this process.
+    """Configure logging for this process.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
-        form: ``console``, ``json``, or ``auto`` to choose by what standard error is.
+        form: ``console``, ``json``, or ``auto`` for ``console`` if standard error is a terminal, else ``json``.
     """
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Any] = [

@@ -1,4 +1,4 @@
-"""The daemon's own settings: one table for environment variables, ``.env``, flags and documentation."""
+"""The daemon's own settings: one table for environment variables, ``.env``, flags and the documentation."""
 
 import math
 import os
@@ -28,10 +28,10 @@ class Setting:
     Attributes:
         name: The environment variable.
         field: The attribute of ``Settings``, and the flag: ``http_port`` is ``--http-port``.
-        type: What the text must be.
-        default: The text that counts when nothing says otherwise; None for no value.
-        help: One line.
-        secret: Never printed.
+        type: The type that the text is converted to.
+        default: The value as text if nothing sets it; None for no value.
+        help: A description in one line.
+        secret: The value is never printed.
     """
 
     name: str
@@ -54,43 +54,61 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MQTT_PASSWORD", "mqtt_password", str, None, "Password at the broker.", secret=True),
     Setting(
         "MQTT_PASSWORD_FILE", "mqtt_password_file", str, None,
-        "File of that password, where MQTT_PASSWORD is not set.",
+        "File of the password; used if MQTT_PASSWORD is not set.",
     ),
     Setting("MQTT_TLS_CA", "mqtt_tls_ca", str, None, "File of certificate authorities; turns TLS on."),
     Setting("MQTT_TLS_CERT", "mqtt_tls_cert", str, None, "File of the client's certificate."),
     Setting("MQTT_TLS_KEY", "mqtt_tls_key", str, None, "File of the certificate's key."),
-    Setting("ENVIRONMENT", "environment", str, "dev", "A value other than at the previous start is activated."),
+    Setting(
+        "ENVIRONMENT", "environment", str, "dev",
+        "Activated at a start if it differs from the value at the previous start.",
+    ),
     Setting("ALICIACFG_HTTP_HOST", "http_host", str, "127.0.0.1", "Address that HTTP listens on."),
     Setting("ALICIACFG_HTTP_PORT", "http_port", _ListenPort, "8026", "Port that HTTP listens on; 0 takes a free one."),
     Setting("ALICIACFG_TLS_CERT", "tls_cert", str, None, "File of the certificate for HTTPS; turns it on."),
-    Setting("ALICIACFG_TLS_KEY", "tls_key", str, None, "File of its key, if that is not in the same."),
-    Setting("ALICIACFG_HTTP_ALLOWED_HOSTS", "http_allowed_hosts", str, "", "More names of this host, comma-separated."),
-    Setting("ALICIACFG_DATA_DIR", "data_dir", str, "data", "Directory of database and keys."),
+    Setting(
+        "ALICIACFG_TLS_KEY", "tls_key", str, None,
+        "File of the certificate's key, if the key is not in the same file.",
+    ),
+    Setting(
+        "ALICIACFG_HTTP_ALLOWED_HOSTS", "http_allowed_hosts", str, "",
+        "Further names of this host, comma-separated.",
+    ),
+    Setting("ALICIACFG_DATA_DIR", "data_dir", str, "data", "Directory of the database and the keys."),
     Setting("ALICIACFG_ENVIRONMENTS_DIR", "environments_dir", str, "environments", "Directory of environment files."),
     Setting("ALICIACFG_SCHEMAS_DIR", "schemas_dir", str, "schemas", "Directory of schema files."),
-    Setting("ALICIACFG_CACHE_TTL_SECONDS", "cache_ttl_seconds", float, "300", "How long a cached answer serves."),
-    Setting("ALICIACFG_MAX_CONFIG_BYTES", "max_config_bytes", _Positive, "262144", "Largest configuration as JSON."),
-    Setting("ALICIACFG_MAX_SERVICES", "max_services", _Positive, "1000", "Most services in an environment."),
-    Setting("ALICIACFG_REPLY_PREFIXES", "reply_prefixes", str, "", "Topics beside alicia/reply/, comma-separated."),
+    Setting("ALICIACFG_CACHE_TTL_SECONDS", "cache_ttl_seconds", float, "300", "How long a cached answer is used."),
+    Setting(
+        "ALICIACFG_MAX_CONFIG_BYTES", "max_config_bytes", _Positive, "262144",
+        "Largest size of a configuration as JSON.",
+    ),
+    Setting(
+        "ALICIACFG_MAX_SERVICES", "max_services", _Positive, "1000",
+        "Largest number of services in an environment.",
+    ),
+    Setting(
+        "ALICIACFG_REPLY_PREFIXES", "reply_prefixes", str, "",
+        "Prefixes of answer topics besides alicia/reply/, comma-separated.",
+    ),
     Setting(
         "ALICIACFG_APPLY_GRACE_SECONDS", "apply_grace_seconds", float, "30",
         "How long a service may take to apply a revision before it counts as drift.",
     ),
     Setting(
         "ALICIACFG_ADMIN_TOKEN_FILE", "admin_token_file", str, None,
-        "File of an administrator's token; made at the first start.",
+        "File of an administrator's token; created at the first start.",
     ),
     Setting(
         "ALICIACFG_PROTECTED_MODE", "protected_mode", Literal["on", "off"], "on",
-        "off: serve others than this machine without any access rule or token.",
+        "off: answer other machines even without access rules and tokens.",
     ),
     Setting(
         "ALICIACFG_LOG_LEVEL", "log_level", Literal["debug", "info", "warning", "error"], "info",
-        "Least severity logged.",
+        "Lowest severity that is logged.",
     ),
     Setting(
         "ALICIACFG_LOG_FORMAT", "log_format", Literal["auto", "console", "json"], "auto",
-        "auto: for people on a terminal, JSON otherwise.",
+        "auto: console on a terminal, JSON otherwise.",
     ),
 )  # fmt: skip
 
@@ -98,7 +116,7 @@ _BY_FIELD = {setting.field: setting for setting in SETTINGS}
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The values; see ``SETTINGS`` for what they mean. Paths are as given, relative to the working directory."""
+    """The values of the settings; ``SETTINGS`` describes them. Relative paths count from the working directory."""
 
     mqtt_broker: str
     mqtt_port: int
@@ -129,32 +147,37 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def reply_prefix_list(self) -> tuple[str, ...]:
-        """``reply_prefixes`` apart."""
+        """The prefixes of ``reply_prefixes``."""
         return split_list(self.reply_prefixes)
 
     @property
     def allowed_host_list(self) -> tuple[str, ...]:
-        """``http_allowed_hosts`` apart."""
+        """The names of ``http_allowed_hosts``."""
         return split_list(self.http_allowed_hosts)
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Settings together with where each came from."""
+    """Settings, and the origin of each.
+
+    Attributes:
+        settings: The values.
+        origins: Where each value comes from, by field.
+    """
 
     settings: Settings
     origins: Mapping[str, Origin]
 
     def explicit(self, field: str) -> bool:
-        """Whether somebody set it."""
+        """Return whether a field was set, by a flag, a variable or ``.env``."""
         return self.origins[field] != "default"
 
 
 def read_dotenv(directory: Path) -> dict[str, str]:
-    """The variables of a ``.env`` file; empty if there is none. ``${…}`` in it stays literal.
+    """Return the variables of the ``.env`` file of a directory; none if there is no file. ``${…}`` is not replaced.
 
     Raises:
-        SettingsError: It cannot be read.
+        SettingsError: The file cannot be read.
     """
     file = directory / ".env"
     if not file.is_file():
@@ -167,15 +190,15 @@ def read_dotenv(directory: Path) -> dict[str, str]:
 
 
 def resolve(flags: Mapping[str, str], *, environ: Mapping[str, str], dotenv_values: Mapping[str, str]) -> Resolved:
-    """Settle every setting: a flag beats the environment, which beats ``.env``, which beats the default.
+    """Resolve every setting: a flag has priority over the environment, then ``.env``, then the default.
 
     Args:
-        flags: Values by field; fields without a flag are absent.
-        environ: The process environment. An empty variable counts as not set.
-        dotenv_values: What ``.env`` says.
+        flags: The text of flags by field.
+        environ: The environment of the process. An empty variable counts as not set.
+        dotenv_values: The variables of ``.env``.
 
     Raises:
-        SettingsError: Values that cannot be, each with its name, what was found and what is expected.
+        SettingsError: Values are invalid; each with its name, what was found and what was expected.
     """
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
@@ -203,7 +226,7 @@ def resolve(flags: Mapping[str, str], *, environ: Mapping[str, str], dotenv_valu
 
 
 def describe(resolved: Resolved) -> list[dict[str, str | None]]:
-    """Every setting with value, default and origin; secrets redacted."""
+    """Return a row for each setting with its value, default and origin; secrets are redacted."""
     rows: list[dict[str, str | None]] = []
     for setting in SETTINGS:
         value = getattr(resolved.settings, setting.field)
@@ -222,12 +245,12 @@ def describe(resolved: Resolved) -> list[dict[str, str | None]]:
 
 
 def replace(resolved: Resolved, **changes: object) -> Resolved:
-    """Settings with some fields decided by the program itself, as ``--dev`` does."""
+    """Return settings in which the program itself sets some fields, as ``--dev`` does."""
     return Resolved(msgspec.structs.replace(resolved.settings, **changes), resolved.origins)
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """The items of a comma-separated list, blanks dropped."""
+    """Return the items of a comma-separated list without surrounding spaces; empty items are dropped."""
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
@@ -252,7 +275,7 @@ def _expectation(setting: Setting, error: msgspec.ValidationError) -> str:
 
 
 def variables(directory: Path) -> dict[str, str]:
-    """What ``${NAME}`` in environment files stands for: ``.env``, then the process environment above it.
+    """Return the values of ``${NAME}`` in environment files: ``.env``, overridden by the process environment.
 
     Raises:
         SettingsError: ``.env`` cannot be read.

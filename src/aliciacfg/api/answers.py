@@ -1,8 +1,6 @@
-"""What requesters send and what they are answered: the fields of every operation.
+"""The fields of every operation's answer, as Structs.
 
-Request structs describe the JSON object of a request over MQTT; over HTTP the same fields come from body and
-query. ``dict[str, Any]`` stands for a JSON object whose members the operation looks at itself: msgspec cannot
-express the recursive type of a JSON value.
+``dict[str, Any]`` stands for a JSON object, because msgspec cannot express the recursive type of a JSON value.
 """
 
 from typing import Annotated, Any, Literal
@@ -16,7 +14,7 @@ from aliciacfg.model.records import AppliedStatus, Audited, Cause, DriftKind, Ro
 
 
 class ConfigAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration as one reader may see it."""
+    """A configuration as its reader is allowed to see it."""
 
     service: str
     config: dict[str, Any] | msgspec.Raw
@@ -35,7 +33,7 @@ class PickedAnswer(ConfigAnswer, frozen=True, kw_only=True):
 
 
 class UnchangedAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``get`` with an ``if_checksum`` that is still right."""
+    """``get`` with the ``if_checksum`` of the current revision."""
 
     revision: Revision
     checksum: str
@@ -63,7 +61,7 @@ class DeletedAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     revision: Revision
     epoch: int
     message: str
-    remains: Annotated[bool | None, Meta(description="False: nothing is left of it.")] = None
+    remains: Annotated[bool | None, Meta(description="False: the configuration no longer exists.")] = None
     dry_run: bool = False
     difference: Difference | UnsetType = UNSET
 
@@ -103,7 +101,7 @@ class ListAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One environment; ``problems`` say why it cannot be activated."""
+    """One environment; ``problems`` are the reasons why it cannot be activated."""
 
     name: str
     protected: bool
@@ -120,17 +118,17 @@ class EnvironmentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A schema's move to another major version, and what it makes of the run-time changes stored under the old one.
+    """The migration of a service's stored run-time changes to another major version of its schema.
 
     Attributes:
-        service: Whose schema.
-        from_version: The schema that serves.
-        to_version: The schema on disk.
+        service: The service.
+        from_version: The version of the schema in use.
+        to_version: The version of the schema on disk.
         files: The migration files, in the order in which they are applied.
-        environments: Where run-time changes are stored.
-        problems: Why it cannot be carried out; each names environment and place.
-        done: It was carried out.
-        difference: By environment, for a dry run.
+        environments: The environments in which run-time changes are stored.
+        problems: Reasons why the migration cannot be carried out; each names the environment and the place.
+        done: Whether the migration was carried out.
+        difference: By environment; for a dry run only.
     """
 
     service: str
@@ -146,7 +144,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``reload``: the services of the active environment whose configuration changed.
 
-    ``migrations`` are the schemas that wait for one, or had one.
+    ``migrations`` are those that wait and those that were carried out.
     """
 
     environment: str
@@ -159,7 +157,7 @@ class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class HistoryItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One revision; ``deleted`` where the configuration ended with it."""
+    """One revision; ``deleted`` if it ended the configuration."""
 
     revision: Revision
     version: str
@@ -184,7 +182,7 @@ class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``batch``: one answer for each update, in order: a write's, or an error object."""
+    """``batch``: the answer to each update, in order: that of a write, or an error object."""
 
     results: list[msgspec.Raw]
     applied: int
@@ -192,7 +190,7 @@ class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overridden(msgspec.Struct, frozen=True, kw_only=True):
-    """What a lower layer says; see ``Explained``."""
+    """The value of a lower layer; see ``Explained``."""
 
     layer: str
     line: int | None
@@ -200,15 +198,15 @@ class Overridden(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where one value comes from.
+    """The origin of one value.
 
     Attributes:
         value: The value; a secret is ``***``.
         layer: ``schema``, ``environments/<file>#defaults``, ``environments/<file>#services``, ``overlay``, or
-            ``daemon`` for the ``version``, which no layer holds.
-        line: 1-based line of the file; null where the layer is no file.
-        revision: Of an ``overlay``: the revision that brought the value.
-        overridden: What lower layers say, highest first; a value they have around or below this place too.
+            ``daemon`` for the ``version``, which is in no layer.
+        line: 1-based line of the file; null if the layer is not a file.
+        revision: For an ``overlay``, the revision that set the value.
+        overridden: The values of lower layers, highest first, including values around and below this place.
     """
 
     value: Any
@@ -238,21 +236,21 @@ class ExplainAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sides(msgspec.Struct, frozen=True, kw_only=True):
-    """One place as the two sides have it."""
+    """The values of both sides at one place."""
 
     env1: Any
     env2: Any
 
 
 class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``compare``: what turns the first side into the second.
+    """``compare``: the differences between two sides.
 
     Attributes:
-        equal: Nothing differs, secrets left out unless the reader may know.
-        changed: Places that both have, with different values, by JSON Pointer.
-        only_in_env1: Members that only the first side has; the whole member where it is an object.
-        only_in_env2: The same of the second side.
-        secrets: Secrets that both have; whether they are equal is not told.
+        equal: Whether nothing differs; secrets count only for administrators.
+        changed: The places with different values on both sides, by JSON Pointer.
+        only_in_env1: Members that only the first side has, by JSON Pointer; an object as a whole.
+        only_in_env2: Members that only the second side has.
+        secrets: Secrets of both sides that were not compared.
     """
 
     service: str
@@ -268,7 +266,7 @@ class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActivateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``activate``: ``changed`` services get another configuration, ``restart_required`` take it at a restart."""
+    """``activate``: the services whose configuration changed, and those that have to restart to apply it."""
 
     environment: str
     previous: str
@@ -280,17 +278,17 @@ class ActivateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class InstanceItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one running copy of a service says of itself.
+    """The last report of a running copy of a service.
 
     Attributes:
-        instance: Its own name.
-        revision: The revision it runs.
-        checksum: Of what it runs.
-        status: As it reported.
-        since: When it first reported this revision and status.
-        last_seen: When it reported last.
-        current: It runs the current revision of the active environment.
-        error: Why it rejected a revision.
+        instance: The name of the copy.
+        revision: The revision that it runs.
+        checksum: The checksum of the configuration that it runs.
+        status: The status that it reported.
+        since: The time of the first report of this revision and status.
+        last_seen: The time of the last report.
+        current: Whether it runs the current revision of the active environment.
+        error: The reason why it rejected a revision.
     """
 
     instance: str
@@ -304,7 +302,7 @@ class InstanceItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class InstancesAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``instances``: by name."""
+    """``instances``: the running copies of a service, by name."""
 
     service: str
     environment: str
@@ -313,14 +311,14 @@ class InstancesAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DriftItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that is not as the store has it.
+    """A difference from the state in the store.
 
     Attributes:
         kind: ``retained``, ``file``, ``row`` or ``instance``.
-        subject: Which one: a topic, a file, a row, ``<service>/<instance>``.
+        subject: The topic, file, row, or ``<service>/<instance>`` that differs.
         message: What was found and what to do.
-        since: When it was found.
-        service: The service concerned, if it is one.
+        since: The time when it was found.
+        service: The service concerned, if there is one.
     """
 
     kind: DriftKind
@@ -331,7 +329,7 @@ class DriftItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DriftAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``drift``: what drifts now, and how often each kind was found since the start."""
+    """``drift``: the differences now, and the number of each kind found since the start."""
 
     drift: list[DriftItem]
     found: dict[str, int]
@@ -353,7 +351,7 @@ class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``token_create``; ``token`` is told this once and kept nowhere."""
+    """``token_create``; ``token`` is shown only here and not stored."""
 
     token: str
     token_id: str
@@ -363,7 +361,7 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One token, without what proves it; one that is not ``confirmed`` somebody put into the database."""
+    """One token without its secret; if ``confirmed`` is false, its row in the database is not what the daemon wrote."""
 
     token_id: str
     name: str
@@ -381,7 +379,7 @@ class TokensAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One sealing key; ``in_use``: something in the store or the files is sealed with it."""
+    """One sealing key; ``in_use`` if a value in the store or the files is sealed with it."""
 
     key_id: str
     public_key: str
@@ -391,21 +389,21 @@ class KeyItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeysAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``keys_show`` and what changes keys."""
+    """``keys_show``, ``keys_rotate``, ``keys_add`` and ``keys_remove``: the keys afterwards."""
 
     keys: list[KeyItem]
     message: str
 
 
 class PasswordsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``broker_passwords``: by user name."""
+    """``broker_passwords``: the passwords by user name."""
 
     environment: str
     passwords: dict[str, str]
 
 
 class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``health``; ``status`` is the daemon's own, not that of the answer."""
+    """``health``; ``status`` is the status of the daemon, not of the answer."""
 
     service: str
     status: Literal["healthy", "degraded", "unhealthy"]

@@ -1,4 +1,4 @@
-"""Messages on the bus that are neither request nor answer."""
+"""Messages on the bus that are neither requests nor answers."""
 
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from aliciacfg.model.records import AppliedStatus
 
 
 class AppliedReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service publishes after it took, or refused, a configuration."""
+    """The report of a service after it applied or rejected a configuration."""
 
     instance: Annotated[str, Meta(min_length=1, max_length=128)]
     revision: Revision
@@ -20,7 +20,7 @@ class AppliedReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service finds retained at its start, and receives after every change."""
+    """The retained message with a service's configuration, published after every change."""
 
     message_id: str
     timestamp: Timestamp

@@ -1,4 +1,4 @@
-"""Answers and failures as they leave the daemon."""
+"""Encoded answers and error objects."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -16,10 +16,10 @@ class Answer:
     """An operation's encoded answer.
 
     Attributes:
-        body: A JSON object without ``status`` and ``request_id``; in another ``form`` the whole answer.
-        etag: Opaque; of answers that show one configuration.
-        created: The configuration did not exist before.
-        form: What ``body`` is.
+        body: A JSON object without ``status`` and ``request_id``; if ``form`` is not ``json``, the whole answer.
+        etag: An opaque tag; None if the answer does not show one configuration.
+        created: Whether the configuration did not exist before.
+        form: The format of ``body``.
     """
 
     body: bytes
@@ -29,15 +29,12 @@ class Answer:
 
     @classmethod
     def of(cls, fields: msgspec.Struct) -> "Answer":
-        """An answer that has no etag: the fields as JSON."""
+        """Return an answer without an etag: the fields as JSON."""
         return cls(encode(fields))
 
 
-Results = Annotated[list[msgspec.Raw], Meta(description="Of an atomic batch: the answer to each update, in order.")]
-
-
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Every refusal, over every transport."""
+    """The error object of a refused request, for every transport."""
 
     status: Literal["error"]
     code: ErrorCode
@@ -47,18 +44,19 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     revision: int | UnsetType = UNSET
     checksum: str | UnsetType = UNSET
     results: (
-        Annotated[list[msgspec.Raw], Meta(description="Of an atomic batch: one answer for each update.")] | UnsetType
+        Annotated[list[msgspec.Raw], Meta(description="For an atomic batch: the answer to each update, in order.")]
+        | UnsetType
     ) = UNSET
     applied: int | UnsetType = UNSET
     failed: int | UnsetType = UNSET
 
 
 def encode_success(body: bytes, request_id: str | None) -> bytes:
-    """Put ``status`` and ``request_id`` in front of an encoded answer.
+    """Add ``status`` and ``request_id`` to an encoded answer.
 
     Args:
         body: A JSON object without these two members.
-        request_id: Echoed.
+        request_id: The request's id, or None.
     """
     head = _SUCCESS if request_id is None else b'{"status":"success","request_id":' + encode(request_id)
     return head + (b"}" if body == b"{}" else b"," + body[1:])
@@ -68,7 +66,7 @@ _SUCCESS = b'{"status":"success","request_id":null'
 
 
 def encode_failure(error: OperationError, request_id: str | None) -> bytes:
-    """The error object of a refusal."""
+    """Encode the error object of a refused request."""
     failure = Failure(
         status="error", code=error.code, message=error.message, problems=list(error.problems), request_id=request_id
     )
@@ -81,6 +79,6 @@ def encode_failure(error: OperationError, request_id: str | None) -> bytes:
 
 
 def encode_internal(request_id: str | None) -> bytes:
-    """The error object of a failure nobody foresaw: tells nothing."""
+    """Encode the error object of an unexpected failure, which reveals no details."""
     message = "The daemon failed on this request; its log says why."
     return encode(Failure(status="error", code="internal", message=message, problems=[], request_id=request_id))

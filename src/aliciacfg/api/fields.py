@@ -1,4 +1,4 @@
-"""Fields that requests, answers and messages on the bus share."""
+"""Types of fields that requests, answers and messages on the bus share."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,8 +12,8 @@ Revision = Annotated[int, Meta(ge=1, le=2**63 - 1, description="1, 2, 3 … per 
 Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]
 Form = Literal["json", "yaml", "env"]
 Timestamp = Annotated[float, Meta(description="Unix seconds.")]
-DryRun = Annotated[bool, Meta(description="The whole pipeline without a change; answers the difference.")]
-Comment = Annotated[str, Meta(max_length=1024, description="Goes into the history.")]
+DryRun = Annotated[bool, Meta(description="Check everything and answer the difference, but change nothing.")]
+Comment = Annotated[str, Meta(max_length=1024, description="Kept in the history.")]
 AllowBreaking = Annotated[bool, Meta(description="Let keys disappear or change their JSON type.")]
 Difference = Annotated[
     dict[str, list[dict[str, Any]]],

@@ -1,4 +1,8 @@
-"""What is asked, as Structs."""
+"""The fields of every operation's request, as Structs.
+
+Over MQTT they are the members of the payload; over HTTP they come from the body and the query. ``dict[str, Any]``
+stands for a JSON object, because msgspec cannot express the recursive type of a JSON value.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -21,14 +25,14 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields that every operation takes."""
+    """Fields of every request."""
 
     request_id: RequestId | None = None
     environment: Annotated[str, Meta(description="Default: the active environment.")] | None = None
 
 
 class WriteRequest(Request, frozen=True, kw_only=True):
-    """Fields that every write takes."""
+    """Fields of every request that writes a configuration."""
 
     expected_revision: Annotated[int, Meta(ge=0, le=2**63 - 1, description="0: must not exist yet.")] | None = None
     dry_run: DryRun = False
@@ -37,11 +41,11 @@ class WriteRequest(Request, frozen=True, kw_only=True):
 
 
 class GetRequest(Request, frozen=True, kw_only=True):
-    """``get``: the effective configuration, or an old revision of it.
+    """``get``: reads the effective configuration, or an old revision of it.
 
     Attributes:
-        if_checksum: Answers only ``unchanged`` if it is still right.
-        revision: An old one instead of the newest.
+        if_checksum: If it is the checksum of the current revision, the answer is only ``unchanged``.
+        revision: An old revision instead of the newest one.
     """
 
     if_checksum: str | None = None
@@ -50,22 +54,26 @@ class GetRequest(Request, frozen=True, kw_only=True):
     format: Annotated[Form, Meta(description="yaml and env answer the bare configuration as text.")] = "json"
     wait_seconds: Annotated[
         float,
-        Meta(ge=0, le=MAX_WAIT_SECONDS, description="With If-None-Match: answer when its ETag is no longer current."),
+        Meta(
+            ge=0,
+            le=MAX_WAIT_SECONDS,
+            description="With If-None-Match: wait for a configuration with another ETag.",
+        ),
     ] = 0
 
 
 class SetRequest(WriteRequest, frozen=True, kw_only=True):
-    """``set``: what is stored is the smallest overlay that yields ``config``.
+    """``set``: replaces the configuration; the smallest overlay that yields ``config`` is stored.
 
     Attributes:
-        config: The whole wanted configuration; a secret that stays may be ``***``.
+        config: The whole configuration; ``***`` keeps a secret.
     """
 
     config: dict[str, Any]
 
 
 class PatchRequest(WriteRequest, frozen=True, kw_only=True):
-    """``patch``: changes what it names, ``null`` removes, and leaves the rest to the files.
+    """``patch``: changes the members that it names; ``null`` removes a member.
 
     Attributes:
         patch: A merge patch (RFC 7396) on the effective configuration.
@@ -75,17 +83,17 @@ class PatchRequest(WriteRequest, frozen=True, kw_only=True):
 
 
 class UnsetRequest(WriteRequest, frozen=True, kw_only=True):
-    """``unset``: drops one place from the overlay, so that what the files say shows again.
+    """``unset``: removes a place from the overlay, so that the value of the files applies again.
 
     Attributes:
-        pointer: A JSON Pointer (RFC 6901); the empty one drops the whole overlay.
+        pointer: A JSON Pointer (RFC 6901); an empty one removes the whole overlay.
     """
 
     pointer: str
 
 
 class ValidateRequest(Request, frozen=True, kw_only=True):
-    """``validate``: says whether ``set`` would take a configuration, and everything that is wrong with it.
+    """``validate``: checks whether ``set`` would accept a configuration, and lists all problems.
 
     Attributes:
         config: The whole configuration.
@@ -104,45 +112,47 @@ class BatchUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchRequest(Request, frozen=True, kw_only=True):
-    """``batch``: writes that go into one transaction; later ones build on earlier ones.
+    """``batch``: several writes in one transaction; each builds on those before it.
 
     Attributes:
-        updates: In their order; answered in the same.
+        updates: The writes; their results are in the same order.
     """
 
     # Not max_length: a batch over the limit is too_large, not malformed.
     updates: Annotated[list[BatchUpdate], Meta(min_length=1, extra_json_schema={"maxItems": MAX_BATCH_UPDATES})]
-    atomic: Annotated[bool, Meta(description="All or none; otherwise all that is valid.")] = False
+    atomic: Annotated[bool, Meta(description="Apply all updates or none; otherwise the valid ones are applied.")] = (
+        False
+    )
     dry_run: DryRun = False
     comment: Comment | None = None
     allow_breaking: AllowBreaking = False
 
 
 class HistoryRequest(Request, frozen=True, kw_only=True):
-    """``history``: the revisions of one configuration, newest first.
+    """``history``: lists the revisions of one configuration, newest first.
 
     Attributes:
-        limit: The size of a page.
+        limit: The largest number of items in the answer.
     """
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    before: (
-        Annotated[Revision, Meta(description="Only revisions below this one: the ``next`` of the page before.")] | None
-    ) = None
+    before: Annotated[Revision, Meta(description="Only older revisions: the ``next`` of the previous page.")] | None = (
+        None
+    )
 
 
 class RollbackRequest(WriteRequest, frozen=True, kw_only=True):
-    """``rollback``: a new revision with the content of an old one.
+    """``rollback``: makes a new revision with the content of an old one.
 
     Attributes:
-        revision: The old one.
+        revision: The old revision.
     """
 
     revision: Revision
 
 
 class CompareRequest(Request, frozen=True, kw_only=True):
-    """``compare``: two environments, or two revisions.
+    """``compare``: compares two environments or two revisions of a service.
 
     The first side is ``rev1`` (default: the newest) of ``env1`` (default: ``environment``), the second ``rev2`` of
     ``env2`` (default: ``env1``).
@@ -161,43 +171,43 @@ class CompareRequest(Request, frozen=True, kw_only=True):
 
 
 class ActivateRequest(Request, frozen=True, kw_only=True):
-    """``activate``: every service is checked first, and nothing changes if one would be invalid."""
+    """``activate``: makes an environment the active one, unless a service would be invalid in it."""
 
     dry_run: DryRun = False
     comment: Comment | None = None
 
 
 class ReloadRequest(Request, frozen=True, kw_only=True):
-    """``reload``: read the files now; ``environment`` is ignored, all are read."""
+    """``reload``: reads the files of all environments now; ``environment`` is ignored."""
 
     dry_run: DryRun = False
-    migrate: Annotated[bool, Meta(description="Carry out the schema migrations that wait.")] = False
+    migrate: Annotated[bool, Meta(description="Carry out the waiting schema migrations.")] = False
 
 
 class RecipientRequest(Request, frozen=True, kw_only=True):
-    """``recipient``: the key that a service's secrets are sealed to."""
+    """``recipient``: sets the key to which a service's secrets are sealed."""
 
     public_key: Annotated[
-        str | None, Meta(description="X25519, base64; null takes it back, and secrets show as *** again.")
+        str | None, Meta(description="X25519, base64; null removes the key, and secrets show as *** again.")
     ]
 
 
 class AuditRequest(Request, frozen=True, kw_only=True):
-    """``audit``: what was done and refused, newest first.
+    """``audit``: lists changes and refused requests, newest first.
 
     Attributes:
-        limit: The size of a page.
+        limit: The largest number of items in the answer.
     """
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    before: (
-        Annotated[Revision, Meta(description="Only entries below this one: the ``next`` of the page before.")] | None
-    ) = None
-    service: Annotated[str, Meta(description="Only what is about this service.")] | None = None
+    before: Annotated[Revision, Meta(description="Only older entries: the ``next`` of the previous page.")] | None = (
+        None
+    )
+    service: Annotated[str, Meta(description="Only entries about this service.")] | None = None
 
 
 class TokenCreateRequest(Request, frozen=True, kw_only=True):
-    """``token_create``: a bearer token for HTTP."""
+    """``token_create``: makes a bearer token for HTTP."""
 
     name: str
     role: Role = "service"
@@ -205,31 +215,31 @@ class TokenCreateRequest(Request, frozen=True, kw_only=True):
 
 
 class TokenRevokeRequest(Request, frozen=True, kw_only=True):
-    """``token_revoke``"""
+    """``token_revoke``: revokes a token."""
 
     token_id: str
 
 
 class KeyAddRequest(Request, frozen=True, kw_only=True):
-    """``keys_add``: a key that opens what was sealed with it elsewhere; it does not seal."""
+    """``keys_add``: adds a private key that opens values sealed with it; it does not seal."""
 
     private_key: Annotated[str, Meta(description="X25519, base64.")]
 
 
 class KeyRemoveRequest(Request, frozen=True, kw_only=True):
-    """``keys_remove``: a key that nothing is sealed with any more."""
+    """``keys_remove``: removes a key with which no value is sealed any more."""
 
     key_id: str
 
 
 class ListRequest(Request, frozen=True, kw_only=True):
-    """``list``: the configurations of one environment, by name.
+    """``list``: lists the configurations of one environment by name.
 
     Attributes:
-        prefix: Only names that begin so.
-        limit: The size of a page.
-        after: Only names after this one: the ``next`` of the page before.
-        include: ``config`` has each configuration with it.
+        prefix: Only names with this prefix.
+        limit: The largest number of items in the answer.
+        after: Only names after this one: the ``next`` of the previous page.
+        include: ``config`` adds each configuration to the answer.
     """
 
     prefix: str = ""
