@@ -4,12 +4,13 @@ from itertools import product
 
 import pytest
 
+from access_rules import EXAMPLE
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import METRICS_NEED, Access, Decision, Need, Role, without_rules
 from aliciacfg.access.rules_file import load
 from aliciacfg.errors import Forbidden, Unauthorized
 from aliciacfg.operations.table import BY_NAME, OPERATIONS, Operation
-from support import ROOT, SERVICES
+from support import SERVICES
 
 HOME = ("bell", "door", "lamp", "siren")
 RULES = """\
@@ -25,7 +26,6 @@ admins: [operator]
 users: [dashboard, visitor]
 """
 NEEDS: dict[str, Need] = {**{name: row.needs for name, row in BY_NAME.items()}, "metrics": METRICS_NEED}
-EXAMPLE = (ROOT / "environments" / "access.yaml.example").read_text()
 
 
 @pytest.fixture

@@ -2,14 +2,14 @@
 
 import pytest
 
+from access_rules import EXAMPLE
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Role
 from aliciacfg.access.rules_file import load
 from aliciacfg.errors import SourceError
-from support import ROOT, SERVICES
+from support import SERVICES
 
 HOME = ("bell", "door", "lamp", "siren")
-EXAMPLE = (ROOT / "environments" / "access.yaml.example").read_text()
 
 
 def proven(name: str, role: Role = "service") -> Caller:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import re
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -13,14 +12,14 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from aliciacfg.access import rules_file
+from access_rules import EXAMPLE, dense_rules, load
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Access
 from aliciacfg.mqtt.broker.access_list import access_list, probe_topic
 from aliciacfg.mqtt.broker.passwords import password_file
 from aliciacfg.operations.table import BY_NAME, OPERATIONS
 from aliciacfg.sealing.boxes import PrivateKey
-from callers import bearing, default_answer, own_password, token
+from callers import RULES, bearing, default_answer, own_password, token
 from support import ROOT, SERVICES, Broker, Client, Daemon, Message, aliciacfg, client, free_port, wait_until
 
 DAEMON = "config_service"
@@ -29,7 +28,6 @@ STRANGER = "stranger"
 OBSERVER = "observer"
 # Outside of what the list protects, so everybody may write and read it.
 MARKERS = "alicia/events/marker/"
-EXAMPLE = (ROOT / "environments" / "access.yaml.example").read_text()
 # How the programs of the home talk to each other, one topic of each kind.
 HOME_TOPICS = [
     "alicia/voice/stt/request", "alicia/devices/lamp_1/command", "alicia/devices/discovery/config_service",
@@ -46,32 +44,11 @@ HOME_TOPICS = [
 # Other programs speak under alicia/config/ too.
 OTHERS_CONFIG = ["alicia/config/global/updated", "alicia/config/service/stt_service/updated"]
 
-RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
 PASSWORD = "/mqtt_config/password"
 # Longer than the daemon waits between two looks at whether the access list is in force.
 PROBE_SECONDS = 45.0
 
 OPERATION = (ROOT / "docs" / "operation.md").read_text()
-
-
-def load(text: str) -> Access:
-    return rules_file.load(text, services=SERVICES)
-
-
-def dense_rules() -> str:
-    """Rules of every kind for every service, the same at each run."""
-    pick = random.Random(5)
-    names = [*SERVICES, "dashboard", "visitor"]
-    groups = "".join(f"  g{number}: {pick.sample(names, 4)}\n" for number in range(4))
-    rules = "".join(
-        f"  {service}:\n"
-        f"    read: {{allowed_services: {pick.sample(names, 3)}, allowed_groups: [g{pick.randrange(4)}]}}\n"
-        f"    write: {{allowed_services: {pick.sample(names, 2)}, allowed_groups: [g{pick.randrange(4)}]}}\n"
-        for service in SERVICES
-    )
-    # An administrator that is a service as well, and one that is none.
-    others = "admins: [operator, health_monitor]\nusers: [dashboard, visitor, onlooker]\n"
-    return f"groups:\n{groups}services:\n{rules}{others}"
 
 
 class Guarded:

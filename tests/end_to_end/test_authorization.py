@@ -6,10 +6,8 @@ SECURITY.md says what is protected against whom.
 import socket
 from collections.abc import Callable
 
-from callers import bearing, token
+from callers import RULES, bearing, token
 from support import SECONDS, Daemon, aliciacfg
-
-RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
 
 
 def test_no_writer_makes_himself_a_person_of_the_rules(make_daemon: Callable[..., Daemon]):

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -340,19 +339,11 @@ async def test_a_daemon_takes_a_refused_schema_by_itself_once_the_configuration_
     assert daemon.http("PATCH", "/config/tts_service", {"limits": {"voices": 5}}).status == 422
 
 
-def hang_up(daemon: Daemon, event: str) -> None:
-    """Send SIGHUP and wait for what is logged of it."""
-    before = len(daemon.logged(event))
-    assert daemon.process is not None
-    daemon.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: len(daemon.logged(event)) > before, why=event)
-
-
 def test_sighup_reads_the_environment_files_again(daemon: Daemon):
     """Without a certificate too; what is wrong with them is told once more."""
-    hang_up(daemon, "files_loaded")
+    daemon.hang_up("files_loaded")
     (daemon.environments / "dev.yaml").write_text("services: [\n")
-    hang_up(daemon, "files_refused")
+    daemon.hang_up("files_refused")
     assert daemon.config("voice_router")["revision"] == 1
 
 

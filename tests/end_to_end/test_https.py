@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -138,14 +137,6 @@ def test_a_certificate_that_cannot_be_used_ends_the_start(make_daemon: Callable[
     assert "Traceback" not in daemon.log.read_text()
 
 
-def hang_up(daemon: Daemon, event: str) -> None:
-    """Send SIGHUP and wait for what is logged of it."""
-    before = len(daemon.logged(event))
-    assert daemon.process is not None
-    daemon.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: len(daemon.logged(event)) > before, why=event)
-
-
 def test_sighup_renews_the_certificate(make_daemon: Callable[..., Daemon], authority: Authority):
     """New connections see the new one, open ones go on; a broken one is refused and the old one still shown."""
     pair = authority.issue("renewed", "127.0.0.1", "localhost", common_name="first")
@@ -156,11 +147,11 @@ def test_sighup_renews_the_certificate(make_daemon: Callable[..., Daemon], autho
     ):
         assert shown_by(daemon, authority) == "first"
         authority.issue("next", "127.0.0.1", "localhost", common_name="second").copy_to(pair)
-        hang_up(daemon, "certificate_taken")
+        daemon.hang_up("certificate_taken")
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             assert shown_by(daemon, authority, version=version) == "second"
         pair.cert.write_bytes(authority.issue("stranger").cert.read_bytes())
-        hang_up(daemon, "certificate_refused")
+        daemon.hang_up("certificate_refused")
         (refused,) = daemon.logged("certificate_refused")
         assert refused["level"] == "error"
         assert str(pair.key) in refused["reason"]

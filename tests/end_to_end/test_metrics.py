@@ -3,35 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families as parse_text
-
 from aliciacfg.monitoring.metrics import OTHER
 from aliciacfg.operations.health import VERSION
+from exposition import REQUESTS, Series, series, value
 from support import SERVICES, Broker, Daemon, client, wait_until
 
-REQUESTS = "aliciacfg_requests_total"
 DURATIONS = "aliciacfg_request_duration_seconds_count"
-
-Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def series(text: bytes) -> Series:
-    """Every sample by its name and labels."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in parse_text(text.decode())
-        for sample in family.samples
-    }
 
 
 def scrape(daemon: Daemon) -> Series:
     answer = daemon.http("GET", "/metrics")
     assert answer.status == 200
     return series(answer.body)
-
-
-def value(found: Series, name: str, **labels: str) -> float:
-    return found.get((name, frozenset(labels.items())), 0.0)
 
 
 class Watch:

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
+from callers import RULES
 from support import SERVICES, Broker, Daemon, client, free_port
 
 BASE_CONTRACT = {"service_name", "version", "environment", "mqtt_config", "api_config", "features", "limits"}
-
-RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
 
 
 def envelope(payload: dict[str, Any], message_id: str = "m-1") -> dict[str, Any]:

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 
 from aliciacfg.sealing.boxes import PrivateKey
-from callers import bearing, token
+from callers import RULES, bearing, token
 from support import Client, Daemon, aliciacfg, client, wait_until
-
-RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
 
 
 def announcement(name: object, depth: int) -> dict[str, Any]:

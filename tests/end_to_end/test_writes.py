@@ -1,6 +1,5 @@
 """What writes do to a configuration: overlays, versions, conditions, trial runs."""
 
-import re
 from typing import Any
 
 import hypothesis
@@ -10,23 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aliciacfg.documents import (
-    canonical,
     normalise,
 )
+from any_configuration import WANTED, hidden
 from support import Daemon
+from yaml_readers import same
 
 BREAKING = "?allow_breaking=true"
-
-NAMES = st.sampled_from(["a", "b", "c", "a/b", "~", "", "é", "token", "keys", "yes", "1"])
-LEAVES = st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 2.0, "", "x", "yes", "1", "null", "a: b"])
-ITEMS = LEAVES | st.none()
-VALUES: st.SearchStrategy[Any] = st.recursive(
-    LEAVES | st.lists(ITEMS, max_size=2),
-    lambda inner: st.dictionaries(NAMES, inner, max_size=3) | st.lists(inner, max_size=2),
-    max_leaves=6,
-)
-WANTED = st.dictionaries(NAMES, VALUES, max_size=4)
-SENSITIVE = re.compile(r"password|secret|key|token", re.IGNORECASE)
 
 
 @pytest.fixture
@@ -167,19 +156,6 @@ def test_a_service_and_its_revisions_survive_deletion_and_return(daemon: Daemon)
     document["mqtt_config"]["password"] = "visitor-password"
     assert daemon.http("PUT", "/config/visitor", document).json["revision"] == 3
     assert daemon.config("visitor", "?revision=1")["revision"] == 1
-
-
-def hidden(value: Any, mark: str, *, named: bool = False) -> Any:
-    """As a reader may see it: strings under a sensitive name are replaced. By other means than the code under test."""
-    if isinstance(value, dict):
-        return {key: hidden(inner, mark, named=named or bool(SENSITIVE.search(key))) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [hidden(item, mark, named=named) for item in value]
-    return mark if named and isinstance(value, str) else value
-
-
-def same(left: object, right: object) -> bool:
-    return canonical(left) == canonical(right)  # pyright: ignore[reportArgumentType]
 
 
 @hypothesis.settings(max_examples=25, deadline=None)

@@ -5,23 +5,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from aliciacfg.monitoring.metrics import FAMILIES, OTHER, Metrics, Readings
+from exposition import REQUESTS, series, value
 
-REQUESTS = "aliciacfg_requests_total"
 NOTHING = Readings(revisions={}, drift={}, alerts={})
-Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def series(text: bytes) -> Series:
-    """Every sample by its name and labels."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in parse_text(text.decode())
-        for sample in family.samples
-    }
-
-
-def value(found: Series, name: str, **labels: str) -> float:
-    return found.get((name, frozenset(labels.items())), 0.0)
 
 
 def made() -> Metrics:

@@ -11,11 +11,12 @@ from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.mqtt.access_probe import AccessProbe
 from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.markers import Markers
+from builders import environment_file
 from fakebus import FakeConnection
-from inprocess import WHOLE, core
+from inprocess import core
 
 OPEN: Mapping[str, object] = {
-    "environments/base.yaml": {"defaults": WHOLE},
+    "environments/base.yaml": environment_file(),
     "environments/dev.yaml": {"services": {"bell": {}}},
 }
 RULES: Mapping[str, object] = {**OPEN, "environments/access.yaml": {"admins": ["operator"]}}

@@ -1,21 +1,12 @@
 """The address of the broker and the account there, out of settings."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from aliciacfg.errors import SettingsError
 from aliciacfg.mqtt.address import broker_address
 from aliciacfg.settings import resolve
-from support import Daemon
-
-
-def password(daemon: Daemon, service: str) -> str:
-    """As whoever gives the services their passwords reads it."""
-    found: Any = YAML(typ="safe").load(daemon.environments / "dev-secrets.yaml")
-    return found["services"][service]["mqtt_config"]["password"]
 
 
 @pytest.mark.parametrize(

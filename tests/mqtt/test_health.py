@@ -14,12 +14,13 @@ from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.health import HealthPublisher
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.outgoing import Outgoing
+from builders import environment_file
 from fakebus import FakeConnection
-from inprocess import WHOLE, Core, core, eventually
+from inprocess import Core, core, eventually
 
 TOPIC = "alicia/system/health/config_service"
 CHECK = "alicia/system/health/check"
-FILES = {"environments/base.yaml": {"defaults": WHOLE}, "environments/dev.yaml": {"services": {"bell": {}}}}
+FILES = {"environments/base.yaml": environment_file(), "environments/dev.yaml": {"services": {"bell": {}}}}
 
 
 @dataclass

@@ -12,11 +12,12 @@ import pytest
 from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.registration import Registration
-from inprocess import WHOLE, Core, core
+from builders import environment_file
+from inprocess import Core, core
 
 REGISTER = "alicia/system/discovery/register"
 UNREGISTER = "alicia/system/discovery/unregister"
-FILES = {"environments/base.yaml": {"defaults": WHOLE}, "environments/dev.yaml": {"services": {"bell": {}}}}
+FILES = {"environments/base.yaml": environment_file(), "environments/dev.yaml": {"services": {"bell": {}}}}
 
 
 @dataclass
@@ -88,7 +89,7 @@ async def test_a_great_many_refused_names_are_not_remembered(tmp_path: Path):
 async def test_a_known_service_is_sent_its_configuration_again(tmp_path: Path):
     """It is online until it unregisters; an unknown one gets its default configuration."""
     async with bus(tmp_path) as made:
-        outbox = made.core.configurations.outbox
+        outbox = made.core.parts.outbox
         for item in outbox.due():
             outbox.confirm(item)
         await made.register("bell")
@@ -118,9 +119,9 @@ async def test_a_known_service_is_sent_its_configuration_again(tmp_path: Path):
 async def test_other_discovery_messages_are_ignored(tmp_path: Path, topic: str, message: object):
     """Devices announce themselves there too, and so does the daemon."""
     async with bus(tmp_path) as made:
-        before = made.core.configurations.outbox.pending
+        before = made.core.parts.outbox.pending
         await made.discover(topic, message)
-        assert (made.online, made.refused, made.core.configurations.outbox.pending) == (0, [], before)
+        assert (made.online, made.refused, made.core.parts.outbox.pending) == (0, [], before)
 
 
 async def test_the_device_registry_is_asked_when_it_announces_itself(tmp_path: Path):

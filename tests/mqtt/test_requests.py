@@ -11,10 +11,11 @@ import pytest
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.messages import Inbound, Reply
 from aliciacfg.mqtt.requests import BusRequest, Requests
-from inprocess import WHOLE, Core, core
+from builders import environment_file
+from inprocess import Core, core
 
 OPEN: Mapping[str, object] = {
-    "environments/base.yaml": {"defaults": WHOLE},
+    "environments/base.yaml": environment_file(),
     "environments/dev.yaml": {"services": {"bell": {}, "door": {}}},
 }
 RULES: Mapping[str, object] = {

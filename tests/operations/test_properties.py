@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from ruamel.yaml import YAML
 from aliciacfg.access.caller import Caller
 from aliciacfg.documents import (
     JsonObject,
-    canonical,
     escape,
     find,
     merge,
@@ -26,38 +24,21 @@ from aliciacfg.documents import (
     yaml_writer,
 )
 from aliciacfg.model.config_id import ConfigId
+from any_configuration import ITEMS, LEAVES, NAMES, SENSITIVE, WANTED, hidden
 from builders import valid_config
 from inprocess import Core, core
+from yaml_readers import same
 
-NAMES = st.sampled_from(["a", "b", "c", "a/b", "~", "", "é", "token", "keys", "yes", "1"])
-LEAVES = st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 2.0, "", "x", "yes", "1", "null", "a: b"])
-ITEMS = LEAVES | st.none()
-VALUES: st.SearchStrategy[Any] = st.recursive(
-    LEAVES | st.lists(ITEMS, max_size=2),
-    lambda inner: st.dictionaries(NAMES, inner, max_size=3) | st.lists(inner, max_size=2),
-    max_leaves=6,
-)
 PATCHES: st.SearchStrategy[Any] = st.recursive(
     LEAVES | st.none() | st.lists(ITEMS, max_size=2),
     lambda inner: st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=6,
 )
-WANTED = st.dictionaries(NAMES, VALUES, max_size=4)
 SAID = st.dictionaries(NAMES, PATCHES, max_size=3)
 FILES = ("base", "dev", "dev-secrets")
 SECTIONS = ("defaults", "services")
 BELL = Caller("bell", "test")
 LAYERS = st.lists(SAID, min_size=6, max_size=6)
-SENSITIVE = re.compile(r"password|secret|key|token", re.IGNORECASE)
-
-
-def hidden(value: Any, mark: str, *, named: bool = False) -> Any:
-    """As a reader may see it: strings under a sensitive name are replaced. By other means than the code under test."""
-    if isinstance(value, dict):
-        return {key: hidden(inner, mark, named=named or bool(SENSITIVE.search(key))) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [hidden(item, mark, named=named) for item in value]
-    return mark if named and isinstance(value, str) else value
 
 
 def masked(value: Any, *, named: bool = False) -> Any:
@@ -67,10 +48,6 @@ def masked(value: Any, *, named: bool = False) -> Any:
     if isinstance(value, list):
         return [masked(item, named=named) for item in value]
     return "" if named else value
-
-
-def same(left: object, right: object) -> bool:
-    return canonical(left) == canonical(right)  # pyright: ignore[reportArgumentType]
 
 
 def files(layers: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

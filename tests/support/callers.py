@@ -5,6 +5,9 @@ from typing import Any
 
 from support import Client, Daemon, HttpAnswer, aliciacfg
 
+# One administrator, and a service that another one may write.
+RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
+
 
 def token(daemon: Daemon, name: str, *arguments: str) -> str:
     done = aliciacfg(daemon, "token", "create", name, *arguments)

@@ -236,6 +236,13 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         return self.wait_exit()
 
+    def hang_up(self, event: str) -> None:
+        """Send SIGHUP and wait for an event in the log."""
+        before = len(self.logged(event))
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(self.logged(event)) > before, why=event)
+
     def events(self) -> list[dict[str, Any]]:
         """What it logged."""
         lines = self.log.read_text().splitlines()
