@@ -1,7 +1,7 @@
-"""The composition root: makes every part, starts them in order, stops them in reverse.
+"""The life cycle of the daemon: start, serve, stop.
 
-Start: lock, keys, database, files, HTTP, broker. The order of the end is the reverse: stop taking requests, say
-goodbye on the bus, let requests end, commit what waits, close, unlock.
+It starts in this order: lock, keys, database, files, HTTP, broker. It stops in reverse: no new requests, goodbye on
+the bus, pending requests end, pending writes are committed, the database closes, the lock is released.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import structlog
 from aliciacfg import documents
 from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
-from aliciacfg.bootstrap import open_core
+from aliciacfg.bootstrap import Core, open_core
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
 from aliciacfg.http import openapi
@@ -43,10 +43,10 @@ _STOP_SECONDS = 10.0
 
 
 def server_certificate(settings: Settings) -> ServerCertificate | None:
-    """What HTTP shows; None without TLS.
+    """Return the certificate of the HTTP server; None without TLS.
 
     Raises:
-        SettingsError: It cannot be used.
+        SettingsError: The certificate or its key cannot be used.
     """
     if settings.tls_cert is None:
         if settings.tls_key is not None:
@@ -61,56 +61,46 @@ def server_certificate(settings: Settings) -> ServerCertificate | None:
 
 
 def check_protected(settings: Settings, address: BrokerAddress) -> None:
-    """Protected mode, as in Redis: where there is neither a rule nor a token, everything is open, so on loopback only.
+    """Refuse to serve other machines while there is neither an access rule nor a token (protected mode, as in Redis).
 
     Args:
-        settings: What is asked for.
+        settings: The daemon's settings.
         address: The broker.
 
     Raises:
-        SettingsError: Others than this machine could reach the daemon.
+        SettingsError: Other machines could reach the daemon; lists which settings to change.
     """
     remedy = (
-        "or say who may do what: set ALICIACFG_ADMIN_TOKEN_FILE, make a token with `aliciacfg token create`, or write "
-        "environments/access.yaml; where the network around it is trusted, ALICIACFG_PROTECTED_MODE=off"
+        "or restrict access: set ALICIACFG_ADMIN_TOKEN_FILE, make a token with `aliciacfg token create`, or write "
+        "environments/access.yaml; if the network is trusted, set ALICIACFG_PROTECTED_MODE=off"
     )
     wrong: list[str] = []
     if not is_loopback(settings.http_host):
         wrong.append(
-            f"ALICIACFG_HTTP_HOST is {settings.http_host}, which others than this machine reach; set it to 127.0.0.1, "
+            f"ALICIACFG_HTTP_HOST is {settings.http_host}, which other machines can reach; set it to 127.0.0.1, "
             f"{remedy}"
         )
     if not is_loopback(address.host):
         wrong.append(
-            f"MQTT_BROKER is {address.host}, which others than this machine reach; set it to 127.0.0.1, "
-            f"start with --dev, {remedy}"
+            f"MQTT_BROKER is {address.host}, which other machines can reach; set it to 127.0.0.1, start with --dev, "
+            f"{remedy}"
         )
     if wrong:
         raise SettingsError(wrong)
 
 
 async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None]) -> None:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP makes it read its files again.
+    """Run the daemon until SIGTERM or SIGINT; at SIGHUP it reads its files again.
 
     Args:
         resolved: The settings.
-        dev: Find a broker on this machine.
+        dev: Find or start a broker on this machine.
         announce: Called with the lines for people: which broker, and READY.
 
     Raises:
-        AliciacfgError: It could not start, or another daemon is alive.
+        AliciacfgError: The daemon cannot start, or another daemon is alive.
     """
-    stop, hangup = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    terminals = _terminals()
-
-    def on_hangup() -> None:
-        # A terminal sends it as well when it is closed: then the daemon goes, as nobody is there to end it.
-        (hangup if _terminals() == terminals else stop).set()
-
-    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    signals = _Signals()
     settings = resolved.settings
     certificate = server_certificate(settings)
     async with AsyncExitStack() as stack:
@@ -123,13 +113,34 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
             )
             address = found.address
             announce(f"broker: {found.description}")
-        # At every connect the files are read again; what is wrong with them now is a wrong setting.
+        # The TLS files are read again at every connect; a fault that they have now is a wrong setting.
         address.tls_context()
-        await _run(settings, data, address, certificate, stop, hangup, announce)
+        await _run(settings, data, address, certificate, signals, announce)
+
+
+class _Signals:
+    """Turns the process's signals into events.
+
+    Attributes:
+        stop: The daemon is asked to stop.
+        hangup: The daemon is asked to read its files again.
+    """
+
+    def __init__(self) -> None:
+        self.stop, self.hangup = asyncio.Event(), asyncio.Event()
+        self._terminals = _terminals()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+
+    def _on_hangup(self) -> None:
+        # A terminal that is closed sends it as well; the daemon then stops, because no one could end it any more.
+        (self.hangup if _terminals() == self._terminals else self.stop).set()
 
 
 def _terminals() -> list[int]:
-    """Which of the standard streams are a terminal that is still there."""
+    """Return which of the standard streams are a terminal that is still there."""
     return [number for number in range(3) if os.isatty(number)]
 
 
@@ -138,63 +149,23 @@ async def _run(
     data: DataDirectory,
     address: BrokerAddress,
     certificate: ServerCertificate | None,
-    stop: asyncio.Event,
-    hangup: asyncio.Event,
+    signals: _Signals,
     announce: Callable[[str], None],
 ) -> None:
     started = time.monotonic()
     async with open_core(settings, data) as core:
-        # Looks before the first load, so that an edit in between is seen.
-        watcher = FileWatcher(
-            lambda: loader.stamp_files(core.source_files.paths()),
-            lambda: _reload(core.reloads),
-            on_settled=core.drift_checks.compare_files,
-            again=lambda: core.reloads.worth_retrying,
-        )
+        # The watcher notes the state of the files before they are loaded, so that it sees an edit in between.
+        watcher = _file_watcher(core)
         await core.start(settings.environment)
         if settings.admin_token_file is not None:
             await core.service.admin.admit(admin_token(Path(settings.admin_token_file)))
-        if not core.service.authorizer.access.enforced:
-            if settings.protected_mode != "off":
-                check_protected(settings, address)
-            else:
-                core.alerts.stand(
-                    "open_access",
-                    "ALICIACFG_PROTECTED_MODE is off and there are no access rules: whoever reaches the broker or the "
-                    "HTTP port may read and change every configuration.",
-                )
-        http = HttpServer(
-            core.service,
-            HttpSettings(
-                host=settings.http_host,
-                port=settings.http_port,
-                allowed_hosts=settings.allowed_host_list,
-                max_config_bytes=settings.max_config_bytes,
-                socket=data.socket,
-                tls=None if certificate is None else certificate.context,
-            ),
-            published_key=lambda: core.key_rotation.published,
-            pages=pages(
-                openapi=documents.encode(openapi.document(VERSION, openapi.recorded())),
-                asyncapi=documents.encode(asyncapi.document(VERSION, asyncapi.recorded())),
-            ),
-        )
-        mqtt = MqttSession(
-            address=address,
-            session_id=core.session,
-            service=core.service,
-            requests=Requests(
-                core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
-            ),
-            outbox=core.outbox,
-            alerts=core.alerts,
-            drift=core.drift,
-            write_confirmations=core.announcements.store_confirmations,
-        )
+        _apply_protected_mode(core, settings, address)
+        http = _http_server(core, settings, data, certificate)
+        mqtt = _mqtt_session(core, settings, address)
         url = await http.start()
         _log.info("listening", url=url, version=VERSION)
 
-        async def say_ready() -> None:
+        async def announce_ready() -> None:
             await mqtt.ready.wait()
             health = core.service.health.now()
             announce(
@@ -203,19 +174,82 @@ async def _run(
                 f"{time.monotonic() - started:.2f} s"
             )
 
-        others = [
+        tasks = [
             watcher.run(),
             core.drift_checks.run(),
             core.audit_log.run(),
-            say_ready(),
-            _reload_forever(hangup, certificate, core.reloads),
+            announce_ready(),
+            _reload_at_hangup(signals.hangup, certificate, core.reloads),
         ]
-        await _serve_until(stop, http, mqtt, others)
+        await _serve_until(signals.stop, http, mqtt, tasks)
     _log.info("stopped")
 
 
+def _file_watcher(core: Core) -> FileWatcher:
+    return FileWatcher(
+        lambda: loader.stamp_files(core.source_files.paths()),
+        lambda: _reload(core.reloads),
+        on_settled=core.drift_checks.compare_files,
+        again=lambda: core.reloads.worth_retrying,
+    )
+
+
+def _apply_protected_mode(core: Core, settings: Settings, address: BrokerAddress) -> None:
+    """Refuse to serve other machines without access rules, or raise an alert if the settings allow it.
+
+    Raises:
+        SettingsError: As ``check_protected``.
+    """
+    if core.service.authorizer.access.enforced:
+        return
+    if settings.protected_mode != "off":
+        check_protected(settings, address)
+        return
+    core.alerts.stand(
+        "open_access",
+        "ALICIACFG_PROTECTED_MODE is off and there are no access rules: everyone who reaches the broker or the HTTP "
+        "port may read and change every configuration.",
+    )
+
+
+def _http_server(
+    core: Core, settings: Settings, data: DataDirectory, certificate: ServerCertificate | None
+) -> HttpServer:
+    return HttpServer(
+        core.service,
+        HttpSettings(
+            host=settings.http_host,
+            port=settings.http_port,
+            allowed_hosts=settings.allowed_host_list,
+            max_config_bytes=settings.max_config_bytes,
+            socket=data.socket,
+            tls=None if certificate is None else certificate.context,
+        ),
+        published_key=lambda: core.key_rotation.published,
+        pages=pages(
+            openapi=documents.encode(openapi.document(VERSION, openapi.recorded())),
+            asyncapi=documents.encode(asyncapi.document(VERSION, asyncapi.recorded())),
+        ),
+    )
+
+
+def _mqtt_session(core: Core, settings: Settings, address: BrokerAddress) -> MqttSession:
+    return MqttSession(
+        address=address,
+        session_id=core.session,
+        service=core.service,
+        requests=Requests(
+            core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
+        ),
+        outbox=core.outbox,
+        alerts=core.alerts,
+        drift=core.drift,
+        write_confirmations=core.announcements.store_confirmations,
+    )
+
+
 def admin_token(path: Path) -> str:
-    """The token in a file; where there is no file, a fresh one, for its owner's eyes only.
+    """Return the token in a file; make the file, readable by its owner only, with a new token if there is none.
 
     Raises:
         SettingsError: The file cannot be read or written.
@@ -232,7 +266,7 @@ def admin_token(path: Path) -> str:
 
 
 async def _reload(reloads: Reloads) -> bool:
-    """After an edit: take the files over, or say everything that is wrong with them; False to try again."""
+    """Load the files after an edit and log the result; return False if the load is to be tried again."""
     try:
         result = await reloads.reload()
     except SourceError as error:
@@ -240,15 +274,15 @@ async def _reload(reloads: Reloads) -> bool:
     except OperationError as error:
         _log.error("files_not_loaded", reason=error.message, remedy="none needed; it is tried again")
         return False
-    except Exception:  # noqa: BLE001 - the supervisor of the watching: no file may end the daemon
+    except Exception:  # noqa: BLE001 - the supervisor of the watcher: no file may end the daemon
         _log.exception("files_failed")
     else:
         _log.info("files_loaded", changed=result.changed)
     return True
 
 
-async def _reload_forever(hangup: asyncio.Event, certificate: ServerCertificate | None, reloads: Reloads) -> None:
-    """At each SIGHUP read again what is read from files: the certificate, environments, schemas."""
+async def _reload_at_hangup(hangup: asyncio.Event, certificate: ServerCertificate | None, reloads: Reloads) -> None:
+    """Read certificate, environments and schemas again at each SIGHUP."""
     while True:
         await hangup.wait()
         hangup.clear()
@@ -264,19 +298,19 @@ def _renew(certificate: ServerCertificate) -> None:
         _log.error(
             "certificate_refused",
             reason=str(error),
-            remedy="mend it and send SIGHUP again; the certificate of before is still shown",
+            remedy="correct it and send SIGHUP again; the previous certificate stays in use",
         )
     else:
-        _log.info("certificate_taken")
+        _log.info("certificate_loaded")
 
 
 async def _serve_until(
     stop: asyncio.Event,
     http: HttpServer,
     mqtt: MqttSession,
-    others: Sequence[Coroutine[None, None, None]],
+    tasks: Sequence[Coroutine[None, None, None]],
 ) -> None:
-    """Serve; at ``stop`` end in order while the connections still stand."""
+    """Serve until ``stop`` is set; then stop in order: HTTP requests end, the bus session says goodbye."""
 
     async def stop_in_order() -> None:
         await stop.wait()
@@ -292,8 +326,8 @@ async def _serve_until(
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(mqtt.run(), name="mqtt")
-            for other in others:
-                group.create_task(other, name=other.__qualname__)
+            for task in tasks:
+                group.create_task(task, name=task.__qualname__)
             group.create_task(stop_in_order(), name="stop")
     except BaseExceptionGroup as errors:
         _reraise_own(errors)
@@ -306,7 +340,7 @@ class _Stopped(Exception):
 
 
 def _reraise_own(errors: BaseExceptionGroup[BaseException]) -> None:
-    """Swallow a stop that was asked for; raise what else ended the daemon, alone if it is one of ours."""
+    """Ignore a requested stop; raise any other error, and one of the project's own without the group around it."""
     _, rest = errors.split(_Stopped)
     if rest is None:
         return
@@ -317,6 +351,6 @@ def _reraise_own(errors: BaseExceptionGroup[BaseException]) -> None:
 
 
 def announce_line(line: str) -> None:
-    """Print one line on standard output at once: scripts wait for READY."""
+    """Print one line on standard output and flush it: scripts wait for READY."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

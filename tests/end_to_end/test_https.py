@@ -147,7 +147,7 @@ def test_sighup_renews_the_certificate(make_daemon: Callable[..., Daemon], autho
     ):
         assert shown_by(daemon, authority) == "first"
         authority.issue("next", "127.0.0.1", "localhost", common_name="second").copy_to(pair)
-        daemon.hang_up("certificate_taken")
+        daemon.hang_up("certificate_loaded")
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             assert shown_by(daemon, authority, version=version) == "second"
         pair.cert.write_bytes(authority.issue("stranger").cert.read_bytes())
