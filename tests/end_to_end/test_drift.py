@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import verify_file
 from aliciacfg.storage.verifier import Findings
 from builders import environment_file, valid_config
+from stored_rows import tamper
 from support import Broker, Client, Daemon, aliciacfg, client, wait_until
 
 UPDATE = "alicia/config/update/"
@@ -290,14 +290,8 @@ async def lists(daemon: Daemon, names: list[str]) -> None:
     await asyncio.to_thread(wait_until, listed, why=f"{names} are listed")
 
 
-def tamper(path: Path, statement: str) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(statement)
-        connection.commit()
-
-
-def test_a_running_daemon_survives_a_misshapen_row_and_tells_it(daemon: Daemon):
-    """It is drift at the next start's check; requests for the row are refused, everything else goes on."""
+def test_a_running_daemon_survives_a_row_that_cannot_be_parsed(daemon: Daemon):
+    """The next start reports it as drift; requests for the row are refused, everything else goes on."""
     aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 1}}')
     aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 2}}')
     daemon.stop()

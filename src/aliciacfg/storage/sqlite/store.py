@@ -157,8 +157,8 @@ class _Connection(aiosqlite.Connection):
         # aiosqlite has no public method for this.
         return await self._execute(lambda: function(connection))  # pyright: ignore[reportUnknownMemberType]
 
-    async def wait_closed(self) -> None:
-        """Wait until the thread has ended: it calls into the event loop, also after a connection that failed."""
+    async def wait_ended(self) -> None:
+        """Wait until the thread of a connection that failed has ended: it still calls into the event loop."""
         await asyncio.to_thread(self._thread.join)
 
 
@@ -172,7 +172,10 @@ async def _connected(path: Path) -> AsyncGenerator[_Connection]:
     connection = _Connection(lambda: connect(path), 64)
     try:
         await connection
+    except BaseException:
+        await connection.wait_ended()
+        raise
+    try:
         yield connection
     finally:
         await connection.close()
-        await connection.wait_closed()

@@ -1,0 +1,106 @@
+"""Databases of older versions are upgraded, and guarded from then on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg.model.records import Overlay, Record, Write
+from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.sqlite.maintenance import verify_file
+from aliciacfg.storage.sqlite.store import SqliteStore
+from aliciacfg.storage.store import StoreError
+from aliciacfg.storage.verifier import Findings
+from stored_rows import (
+    BEFORE_THE_CHAIN,
+    CHAIN,
+    KEY,
+    OLD_COLUMNS,
+    OTHER,
+    opened,
+    revision,
+    subjects,
+    tamper,
+    tombstone,
+    written,
+)
+
+
+def before_the_chain(path: Path, records: list[Record]) -> None:
+    names = OLD_COLUMNS
+    with opened(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(BEFORE_THE_CHAIN)
+        for record in records:
+            values = [getattr(record, name) for name in names]
+            row = [json.dumps(value).encode() if isinstance(value, list) else value for value in values]
+            connection.execute(
+                f"INSERT INTO revisions ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", row
+            )
+        connection.execute("INSERT INTO overlays VALUES ('dev', 'one', ?)", (b'{"size":3}',))
+        connection.execute("INSERT INTO meta VALUES ('active_environment', 'dev')")
+
+
+OLD_ROWS = [
+    revision("one", 1, {"size": 1}, secret="open-sesame"),
+    revision("two", 1, {"size": 1}),
+    revision("one", 2, {"size": 2}, secret="open-sesame", comment="why"),
+    tombstone("two", 2),
+]
+
+
+async def test_a_database_from_before_the_chain_is_taken_into_it(tmp_path: Path):
+    """Rows, overlays and history are what they were, everything is confirmed, and from then on guarded."""
+    path = tmp_path / "db"
+    before_the_chain(path, OLD_ROWS)
+    for _ in range(2):
+        async with SqliteStore.open(path, CHAIN, trust_old_rows=True) as opened_store:
+            state = await opened_store.load()
+            assert {(record.service, record.revision) for record in state.records} == {("one", 2), ("two", 2)}
+            assert state.overlays == [Overlay("dev", "one", b'{"size":3}')]
+            assert await opened_store.record("dev", "one", 1) == OLD_ROWS[0]
+            heads = await opened_store.history("dev", "one", before=None, limit=9)
+            assert [head.comment for head in heads] == ["why", None]
+            assert await opened_store.verify() == Findings(confirmed=6)
+    written(path, [Write(records=(revision("one", 3, {"size": 3}),))])
+    assert verify_file(path, CHAIN) == Findings(confirmed=7)
+    tamper(path, "UPDATE revisions SET comment = 'because' WHERE revision = 2 AND service = 'one'")
+    assert subjects(path) == ["dev/one/2"]
+
+
+async def test_what_was_changed_before_there_was_a_chain_is_told_where_its_checksum_says_so(tmp_path: Path):
+    """The chain cannot know better; a row that cannot be read at all stops the start with its name."""
+    before_the_chain(tmp_path / "db", OLD_ROWS)
+    tamper(
+        tmp_path / "db",
+        "UPDATE revisions SET config = CAST('{\"size\":7}' AS BLOB) WHERE service = 'two' AND revision = 1",
+    )
+    async with SqliteStore.open(tmp_path / "db", CHAIN, trust_old_rows=True):
+        pass
+    assert subjects(tmp_path / "db") == ["dev/two/1"]
+    before_the_chain(tmp_path / "damaged", OLD_ROWS)
+    tamper(tmp_path / "damaged", "UPDATE revisions SET config = x'ff' WHERE service = 'two' AND revision = 1")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="revision 1 of two in dev is damaged"):
+            async with SqliteStore.open(tmp_path / "damaged", CHAIN, trust_old_rows=True):
+                pass
+
+
+async def test_secrets_that_did_not_open_when_their_rows_were_taken_in_raise_no_alarm_later(tmp_path: Path):
+    """Taken in without their key, confirmed without their content, also once the key is back."""
+    path = tmp_path / "db"
+    before_the_chain(path, OLD_ROWS)
+    without = Chain(Keyring(current=OTHER.public.key_id, keys=[OTHER], digest_key=b"d" * 32))
+    async with SqliteStore.open(path, without, trust_old_rows=True):
+        pass
+    assert verify_file(path, without) == Findings(confirmed=6, unreadable=2)
+    both = Chain(Keyring(current=OTHER.public.key_id, keys=[OTHER, KEY], digest_key=b"d" * 32))
+    assert verify_file(path, both) == Findings(confirmed=6, unreadable=2)
+    assert [record.checksum != "" for record in (await loaded(path, both)).records] == [True, False]
+
+
+async def loaded(path: Path, chain: Chain) -> Any:
+    async with SqliteStore.open(path, chain) as opened_store:
+        return await opened_store.load()
