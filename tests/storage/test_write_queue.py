@@ -213,6 +213,18 @@ async def test_flush_waits_for_everything_before_and_writes_nothing(store: FakeS
     assert store.attempts == [["first"], ["second"]]
 
 
+async def test_a_write_of_nothing_only_takes_its_turn(store: FakeStore, queue: WriteQueue):
+    """Its callback runs behind those of the writes before, and the store is not asked."""
+    called: list[str] = []
+    await hold(store, queue)
+    queue.submit(named("second"), lambda: called.append("second"))
+    last = queue.submit(Write(), lambda: called.append("nothing"))
+    store.gate.set()
+    await last
+    assert called == ["second", "nothing"]
+    assert store.attempts == [["first"], ["second"]]
+
+
 async def test_flush_fails_with_what_it_waits_for(store: FakeStore, queue: WriteQueue):
     """A write that waited for the disk was not made."""
     first = await hold(store, queue)

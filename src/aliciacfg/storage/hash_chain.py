@@ -6,7 +6,7 @@ row and the row itself, so that the holder of the key detects every row that was
 All other rows are replaced when they change: overlays, tokens, recipients, schemas and the ``meta`` table. These
 *standing rows* have a MAC each, and the end of the chain, itself authenticated, holds the sum of those MACs.
 
-The MAC of a revision covers its content with all secrets in plain text. Sealing the content anew, with another key or
+The MAC of a revision covers its content with all secrets in plain text. Resealing the content, with another key or
 because a schema now marks more values as secret, changes no MAC.
 
 The chain cannot detect that the whole database was replaced by an older copy: restoring a backup looks the same.

@@ -10,7 +10,7 @@ from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.verifier import Findings
 
 Reseal = Callable[[bytes, str, str], bytes]
-"""Returns a document sealed anew, as JSON: from the stored one, its environment and its service.
+"""Returns a document with its secrets sealed again, as JSON: from the stored one, its environment and its service.
 
 Raises InvalidRequest if the stored document is not JSON.
 """
@@ -31,8 +31,9 @@ class Store(Protocol):
     """
 
     async def load(self) -> StoredState:
-        """Return what a start needs: the newest revision of each configuration, and everything that is replaced.
+        """Return the newest revision of each configuration, overlays, announcements, schemas and the ``meta`` table.
 
+        A deletion is a revision, too.
         A newest revision whose content is not what was written keeps its revision number; its ``checksum`` is empty,
         and its ``config`` is an empty object if the stored bytes are not a JSON object. An overlay that is not what
         was written has ``confirmed=False``.
@@ -46,10 +47,16 @@ class Store(Protocol):
     async def commit(self, writes: Sequence[Write]) -> None:
         """Apply writes, in order, in one transaction; when this returns they are durable.
 
-        A cancelled call may still commit.
+        Of each write, ``records`` and then ``audit`` are added to the chain. ``overlays``, ``announcements``,
+        ``schemas``, ``applied``, ``tokens``, ``recipients`` and ``meta`` replace the row with the same key, which
+        begins the struct; an overlay whose patch is None is deleted, and so are ``forgotten`` reports. An announcement
+        in ``confirmed`` is no longer ``pending`` if the stored one has the same sequence. ``resealed`` replaces config
+        and checksum of a revision that exists.
+
+        A call that is cancelled may still commit.
 
         Raises:
-            Unavailable: The database cannot be written; none of the writes was applied.
+            Unavailable: The database cannot be written, or a revision exists already; none of the writes was applied.
         """
         ...
 
@@ -125,7 +132,7 @@ class Store(Protocol):
         ...
 
     async def reseal(self, reseal: Reseal) -> None:
-        """Seal every stored configuration and overlay anew in one transaction.
+        """Reseal every stored configuration and overlay in one transaction.
 
         The MACs of revisions stay valid: they cover secrets in plain text. Overlays that are not confirmed and
         revisions that are not JSON stay as they are, so that a verification still reports them.
@@ -205,7 +212,7 @@ class Database(Protocol):
         ...
 
     def reseal(self, chain: Chain, reseal: Reseal, *, trust_old_rows: bool) -> None:
-        """Seal every stored configuration and overlay anew, as ``Store.reseal``; no daemon may be running.
+        """Reseal every stored configuration and overlay, as ``Store.reseal``; no daemon may be running.
 
         Raises:
             StoreError: The database cannot be read or written; nothing was changed.

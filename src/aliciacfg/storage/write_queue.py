@@ -141,7 +141,7 @@ class WriteQueue:
             self.healthy = await self._failure([_PROBE]) is None
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
-        writes = [item.write for item in batch if item.write is not _NOTHING]
+        writes = [item.write for item in batch if item.write != _NOTHING]
         if writes:
             error = await self._failure(writes)
             self.healthy = error is None
@@ -187,5 +187,5 @@ def _fail(items: Iterable[_Waiting], message: str) -> None:
     for item in items:
         if not item.done.done():
             item.done.set_exception(Unavailable(message))
-            # Marks the exception as retrieved: nobody may be waiting for it any more.
+            # Marks the exception as retrieved: the waiter may be gone.
             item.done.exception()

@@ -36,7 +36,7 @@ class SqliteDatabase:
         return verify_file(self._path, chain)
 
     def reseal(self, chain: Chain, reseal: Reseal, *, trust_old_rows: bool) -> None:
-        """Seal every stored configuration and overlay anew, in this thread."""
+        """Reseal every stored configuration and overlay, in this thread."""
         reseal_file(self._path, chain, reseal, trust_old_rows=trust_old_rows)
 
     def key_ids(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Work on a whole database file: connect, verify, seal anew, find key ids."""
+"""Work on a whole database file: connect, verify, reseal, find key ids."""
 
 import contextlib
 import heapq
@@ -77,7 +77,7 @@ def verify_file(path: Path, chain: Chain, *, between: Callable[[], object] = lam
 
 
 def reseal_file(path: Path, chain: Chain, reseal: Reseal, *, trust_old_rows: bool) -> None:
-    """Seal every stored configuration and overlay of a database anew, all or none; no daemon may be using it.
+    """Reseal every stored configuration and overlay of a database, all or none; no daemon may be using it.
 
     Raises:
         StoreError: The database cannot be read or written; nothing was changed.
@@ -87,7 +87,7 @@ def reseal_file(path: Path, chain: Chain, reseal: Reseal, *, trust_old_rows: boo
             migrate(connection, chain, trust_old_rows=trust_old_rows)
             reseal_rows(connection, chain, reseal)
     except sqlite3.Error as error:
-        raise StoreError(f"{path} cannot be sealed anew, and stays as it was: {error}") from error
+        raise StoreError(f"{path} cannot be resealed, and stays as it was: {error}") from error
 
 
 def key_ids_in_file(path: Path) -> set[str]:

@@ -1,6 +1,6 @@
 """Converts between rows of the database and the Structs of ``model.records``.
 
-Anyone who can write the file can put anything into a row, so that parsing never trusts a row's types.
+Rows may have been edited in the file, so that parsing never trusts the types of values.
 """
 
 import contextlib

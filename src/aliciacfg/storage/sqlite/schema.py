@@ -160,7 +160,7 @@ def migrate(connection: sqlite3.Connection, chain: Chain, *, trust_old_rows: boo
     if 0 < version < _ROW_MACS_ADDED and not trust_old_rows:
         raise StoreError(
             "the database has the format of an older aliciacfg, but a newer one has used keys.json: if a backup was "
-            "restored, restore its keys.json too; otherwise somebody replaced the database"
+            "restored, restore its keys.json too; otherwise the database was replaced"
         )
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number};")
@@ -175,7 +175,7 @@ def _chain_rows(connection: sqlite3.Connection, chain: Chain) -> None:
     """Link the revisions of a database from before there was a chain, and compute the MACs of its overlays.
 
     Runs only in the migration that creates the chain. If it ran whenever the end of the chain is missing, it would
-    confirm rows that somebody changed.
+    confirm rows that were edited.
 
     Raises:
         sqlite3.DatabaseError: A revision is damaged.

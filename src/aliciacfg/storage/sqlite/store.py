@@ -111,7 +111,7 @@ class SqliteStore:
         return await self._read(queries.applied)
 
     async def reseal(self, reseal: Reseal) -> None:
-        """Seal every stored configuration and overlay anew."""
+        """Reseal every stored configuration and overlay."""
         await self._write(lambda connection: reseal_rows(connection, self._chain, reseal))
 
     async def key_ids(self) -> set[str]:

@@ -31,7 +31,7 @@ REPLACE_OVERLAY = f"INSERT OR REPLACE INTO overlays ({OVERLAY_COLUMNS}) VALUES (
 
 _INSERT_RECORD = f"INSERT INTO revisions ({RECORD_COLUMNS}, sequence, mac) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _INSERT_AUDIT = f"INSERT INTO audit (sequence, mac, {AUDIT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
-# SQLite stores a text or a huge number in the place of a sequence, if somebody writes it there.
+# An edited row may hold a text or a huge number as its sequence: SQLite enforces no types.
 _MAX_SEQUENCE = 2**62
 _SELECT_LAST_SEQUENCE = f"""
     SELECT max(coalesce((SELECT max(sequence) FROM revisions WHERE sequence <= {_MAX_SEQUENCE}), 0),
@@ -66,7 +66,7 @@ class ChainTail:
             self._standing = sum_macs(START, *macs)
         else:
             sequence, self._mac, self._standing, _ = end
-            # Rows that somebody added behind the end already occupy their sequences.
+            # Rows that were added behind the end by hand already occupy their sequences.
             self._sequence = max(sequence, last)
 
     def append(self, row: Record | AuditEntry) -> None:
@@ -146,7 +146,7 @@ def apply(connection: sqlite3.Connection, chain: Chain, writes: Iterable[Write])
 
 
 def reseal_rows(connection: sqlite3.Connection, chain: Chain, reseal: Reseal) -> None:
-    """Seal every stored configuration and overlay anew in one transaction; see ``Store.reseal``.
+    """Reseal every stored configuration and overlay in one transaction; see ``Store.reseal``.
 
     Raises:
         sqlite3.Error: Nothing was changed.
@@ -154,13 +154,13 @@ def reseal_rows(connection: sqlite3.Connection, chain: Chain, reseal: Reseal) ->
     with transaction(connection):
         for number in [number for (number,) in connection.execute(_SELECT_SEALED)]:
             environment, service, config = connection.execute(_SELECT_CONFIG, (number,)).fetchone()
-            # A stored configuration that somebody turned into something else than JSON stays as it is.
+            # An edited configuration that is no longer JSON stays as it is.
             with contextlib.suppress(InvalidRequest):
                 connection.execute(_UPDATE_CONFIG, (reseal(config, environment, service), number))
         tail = ChainTail(connection, chain)
         for row in connection.execute(SELECT_OVERLAYS).fetchall():
             overlay = parse_stored_overlay(row, chain)
-            # A fresh MAC would hide that somebody changed the overlay.
+            # A fresh MAC would hide that the overlay was edited.
             if overlay.confirmed:
                 patch = reseal(overlay.patch or b"{}", overlay.environment, overlay.service)
                 tail.replace_overlay(msgspec.structs.replace(overlay, patch=patch))
