@@ -15,10 +15,7 @@ from builders import environment_file
 from fakebus import FakeConnection
 from inprocess import core
 
-OPEN: Mapping[str, object] = {
-    "environments/base.yaml": environment_file(),
-    "environments/dev.yaml": {"services": {"bell": {}}},
-}
+OPEN: Mapping[str, object] = {"environments/dev.yaml": environment_file({"bell": {}})}
 RULES: Mapping[str, object] = {**OPEN, "environments/access.yaml": {"admins": ["operator"]}}
 
 

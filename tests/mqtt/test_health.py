@@ -20,7 +20,7 @@ from inprocess import Core, core, eventually
 
 TOPIC = "alicia/system/health/config_service"
 CHECK = "alicia/system/health/check"
-FILES = {"environments/base.yaml": environment_file(), "environments/dev.yaml": {"services": {"bell": {}}}}
+FILES = {"environments/dev.yaml": environment_file({"bell": {}})}
 
 
 @dataclass

@@ -17,7 +17,7 @@ from inprocess import Core, core
 
 REGISTER = "alicia/system/discovery/register"
 UNREGISTER = "alicia/system/discovery/unregister"
-FILES = {"environments/base.yaml": environment_file(), "environments/dev.yaml": {"services": {"bell": {}}}}
+FILES = {"environments/dev.yaml": environment_file({"bell": {}})}
 
 
 @dataclass

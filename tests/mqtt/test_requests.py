@@ -14,10 +14,7 @@ from aliciacfg.mqtt.requests import BusRequest, Requests
 from builders import environment_file
 from inprocess import Core, core
 
-OPEN: Mapping[str, object] = {
-    "environments/base.yaml": environment_file(),
-    "environments/dev.yaml": {"services": {"bell": {}, "door": {}}},
-}
+OPEN: Mapping[str, object] = {"environments/dev.yaml": environment_file({"bell": {}, "door": {}})}
 RULES: Mapping[str, object] = {
     **OPEN,
     "environments/access.yaml": {"services": {"bell": {"read": {"allowed_services": ["door"]}}}},
