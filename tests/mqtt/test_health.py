@@ -51,7 +51,7 @@ async def bus(directory: Path) -> AsyncGenerator[Bus, None]:
         service.health.bus_connected = True
         outgoing.attach(connection)
         health = HealthPublisher(
-            service,
+            service.health,
             alerts=made.parts.alerts,
             outgoing=outgoing,
             may_answer_on=lambda topic: topic.startswith("alicia/reply/"),

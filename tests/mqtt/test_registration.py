@@ -54,7 +54,16 @@ async def bus(directory: Path, **settings: str) -> AsyncGenerator[Bus, None]:
     counts: list[int | None] = []
     async with core(directory, FILES, **settings) as made:
         registry = DeviceRegistry(send=lambda topic, _payload: questions.append(topic), on_count=counts.append)
-        yield Bus(made, Registration(made.parts.service, alerts=made.parts.alerts, device_registry=registry), questions)
+        yield Bus(
+            made,
+            Registration(
+                made.parts.service.registrations,
+                health=made.parts.service.health,
+                alerts=made.parts.alerts,
+                device_registry=registry,
+            ),
+            questions,
+        )
 
 
 async def test_a_name_that_gets_no_configuration_is_alerted_once(tmp_path: Path):

@@ -13,7 +13,7 @@ from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Inbound, Reply, Will
 from aliciacfg.mqtt.outgoing import Outgoing
-from aliciacfg.operations.service import ConfigService
+from aliciacfg.operations.health import Health
 
 _INTERVAL_SECONDS = 30.0
 _LOOK_SECONDS = 1.0
@@ -24,21 +24,21 @@ class HealthPublisher:
 
     def __init__(
         self,
-        service: ConfigService,
+        health: Health,
         *,
         alerts: Alerts,
         outgoing: Outgoing,
         may_answer_on: Callable[[str], bool],
     ) -> None:
-        """Publish the health of a service.
+        """Publish the health of a daemon.
 
         Args:
-            service: The daemon whose health it is.
+            health: How the daemon is.
             alerts: Each one changes the health.
             outgoing: Publishes.
             may_answer_on: Whether the answer to a health check may go to a topic.
         """
-        self._service = service
+        self._health = health
         self._outgoing = outgoing
         self._may_answer_on = may_answer_on
         self._changed = asyncio.Event()
@@ -63,7 +63,7 @@ class HealthPublisher:
         """
         while not self._stopped:
             self._changed.clear()
-            self._published = _essence(self._service.health.now())
+            self._published = _essence(self._health.now())
             await self._outgoing.publish_optional(connection, topics.HEALTH, self._payload(), retain=True)
             await self._wait_for_change()
 
@@ -83,9 +83,9 @@ class HealthPublisher:
         self.publish_soon()
         named = inbound.response_topic
         if named is not None and not inbound.retained and self._may_answer_on(named):
-            body = documents.encode(self._service.health.now())
+            body = documents.encode(self._health.now())
             self._outgoing.answer(Reply(named, body, True, inbound.qos, inbound.correlation_data))
-        self._service.health.metrics.meter("health", "mqtt").answered(perf_counter() - started)
+        self._health.metrics.meter("health", "mqtt").answered(perf_counter() - started)
 
     async def _wait_for_change(self) -> None:
         """Wait until health changed, was asked for, or the interval is over."""
@@ -94,12 +94,12 @@ class HealthPublisher:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._changed.wait()
             except TimeoutError:
-                if _essence(self._service.health.now()) == self._published:
+                if _essence(self._health.now()) == self._published:
                     continue
             return
 
     def _payload(self, *, status: str | None = None) -> bytes:
-        fields = msgspec.structs.asdict(self._service.health.now())
+        fields = msgspec.structs.asdict(self._health.now())
         if status is not None:
             fields["status"] = status
             fields["mqtt_connected"] = False

@@ -11,7 +11,8 @@ from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.mqtt import devices, envelope, topics
 from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.messages import Inbound
-from aliciacfg.operations.service import ConfigService
+from aliciacfg.operations.health import Health
+from aliciacfg.operations.registrations import Registrations
 
 _log = structlog.get_logger(__name__)
 
@@ -31,15 +32,19 @@ _CAPABILITIES = [
 class Registration:
     """Registers services, and makes the daemon's own registration."""
 
-    def __init__(self, service: ConfigService, *, alerts: Alerts, device_registry: DeviceRegistry) -> None:
+    def __init__(
+        self, registrations: Registrations, *, health: Health, alerts: Alerts, device_registry: DeviceRegistry
+    ) -> None:
         """Make the registration of a daemon.
 
         Args:
-            service: Registers, unregisters, and stores what was applied.
+            registrations: Registers, unregisters, and stores what was applied.
+            health: Tells the daemon's version and time.
             alerts: Raised once for each name that gets no configuration.
             device_registry: Learns that the home's device registry came or went.
         """
-        self._service = service
+        self._registrations = registrations
+        self._health = health
         self._alerts = alerts
         self._device_registry = device_registry
         # Names that were alerted; forgotten all at once when they are many.
@@ -47,7 +52,7 @@ class Registration:
 
     def announcement(self) -> bytes:
         """Return the daemon's own registration."""
-        health = self._service.health.now()
+        health = self._health.now()
         return envelope.wrap(
             documents.encode(
                 {
@@ -70,9 +75,9 @@ class Registration:
             self._device_registry.on_discovery(present=registers)
         try:
             if registers:
-                await self._service.registrations.register(name)
+                await self._registrations.register(name)
             else:
-                await self._service.registrations.unregister(name)
+                await self._registrations.unregister(name)
         except OperationError as error:
             self._alert_once(name[:_MAX_SHOWN_NAME], error)
         except Exception:  # noqa: BLE001 - a boundary: no announcement may end the daemon
@@ -85,7 +90,7 @@ class Registration:
         service = inbound.topic.removeprefix(topics.APPLIED)
         try:
             report = msgspec.convert(envelope.open_payload(inbound.payload).content, AppliedReport)
-            await self._service.registrations.applied(service, report)
+            await self._registrations.applied(service, report)
         except (OperationError, msgspec.ValidationError) as error:
             _log.info("report_ignored", topic=inbound.topic[:200], reason=str(error))
         except Exception:  # noqa: BLE001 - a boundary: no report may end the daemon

@@ -68,27 +68,29 @@ class MqttSession:
         """
         self._address = address
         self._client_id = f"config_service_{session_id}"
-        self._service = service
+        self._health = health = service.health
         self._requests = requests
         self._outbox = outbox
         self._write_confirmations = write_confirmations
         self._background = BackgroundTasks()
         self._outgoing = outgoing = Outgoing(alerts)
-        self._markers = markers = Markers(service.health.instance)
+        self._markers = markers = Markers(health.instance)
         self._retained = Retained(outbox, alerts, drift, markers=markers, on_confirmed=self._on_confirmed)
-        self._probe = AccessProbe(
-            service.authorizer, address=address, instance=service.health.instance, markers=markers
+        self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
+        self._health_publisher = HealthPublisher(
+            health, alerts=alerts, outgoing=outgoing, may_answer_on=requests.may_answer_on
         )
-        self._health = HealthPublisher(service, alerts=alerts, outgoing=outgoing, may_answer_on=requests.may_answer_on)
         self._peers = Peers(
-            service.health.instance,
-            uptime=lambda: service.health.now().uptime,
+            health.instance,
+            uptime=lambda: health.now().uptime,
             markers=markers,
             outgoing=outgoing,
-            publish_health=self._health.publish_soon,
+            publish_health=self._health_publisher.publish_soon,
         )
         self._devices = DeviceRegistry(send=outgoing.send, on_count=self._count_devices)
-        self._registration = Registration(service, alerts=alerts, device_registry=self._devices)
+        self._registration = Registration(
+            service.registrations, health=health, alerts=alerts, device_registry=self._devices
+        )
         self._connection: Connection | None = None
         # The protocol that the broker is known to speak.
         self._protocol: Protocol | None = None
@@ -127,7 +129,7 @@ class MqttSession:
             await self._background.wait_idle()
         self._background.close()
         try:
-            await self._health.stop(connection)
+            await self._health_publisher.stop(connection)
         except BrokerUnavailable as error:
             _log.warning("offline_not_published", reason=str(error))
 
@@ -161,7 +163,7 @@ class MqttSession:
     async def _serve_once(self) -> None:
         """Serve one connection, from connecting to its end."""
         async with connect(
-            self._address, client_id=self._client_id, will=self._health.will, prefer=self._protocol
+            self._address, client_id=self._client_id, will=self._health_publisher.will, prefer=self._protocol
         ) as connection:
             self._protocol = connection.protocol if connection.certain else None
             self._connection = connection
@@ -182,7 +184,7 @@ class MqttSession:
                 await self._retained.read_back(connection)
                 self._on_connected(connection)
                 group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
-                group.create_task(self._health.publish_forever(connection), name="mqtt-health")
+                group.create_task(self._health_publisher.publish_forever(connection), name="mqtt-health")
                 group.create_task(self._peers.watch(connection), name="mqtt-peers")
                 group.create_task(self._probe.run_forever(connection), name="mqtt-probe")
                 group.create_task(self._devices.follow(connection), name="mqtt-devices")
@@ -200,9 +202,9 @@ class MqttSession:
         self.ready.set()
 
     def _on_connected(self, connection: Connection) -> None:
-        self._service.health.bus_connected = True
+        self._health.bus_connected = True
         self._drained.clear()
-        self._health.publish_soon()
+        self._health_publisher.publish_soon()
         _log.info(
             "broker_connected",
             broker=f"{self._address.host}:{self._address.port}",
@@ -214,7 +216,7 @@ class MqttSession:
         self._connection = None
         self._outgoing.detach()
         self._probe.reset()
-        self._service.health.bus_connected = False
+        self._health.bus_connected = False
         self._devices.forget()
 
     def _on_message(self, inbound: Inbound) -> None:
@@ -253,7 +255,7 @@ class MqttSession:
         elif topic == topics.HEALTH:
             self._peers.receive(inbound)
         elif topic == topics.HEALTH_CHECK:
-            self._health.answer_check(inbound)
+            self._health_publisher.answer_check(inbound)
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
             self._background.start(self._registration.on_discovery(inbound), name="mqtt-discovery")
         elif topic in topics.DEVICE_REGISTRY:
@@ -295,7 +297,7 @@ class MqttSession:
             _log.warning("confirmations_not_written", reason=error.message)
 
     def _count_devices(self, count: int | None) -> None:
-        self._service.health.devices = count
+        self._health.devices = count
 
 
 def _reason(errors: BaseExceptionGroup[BaseException]) -> str:
