@@ -5,7 +5,6 @@ operation is written here.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any, cast
 
@@ -16,9 +15,9 @@ from aliciacfg.api.answers import HealthAnswer
 from aliciacfg.api.bus_messages import AppliedReport, UpdateMessage
 from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
-from aliciacfg.model import names
 from aliciacfg.monitoring.alerts import Alert
 from aliciacfg.mqtt import topics
+from aliciacfg.mqtt.asyncapi_topics import ENVELOPE, HEALTH_MESSAGE, PARAMETERS, TEXT, TOPICS, BusTopic
 from aliciacfg.operations import json_schemas
 from aliciacfg.operations.table import OPERATIONS, Operation
 
@@ -66,131 +65,7 @@ _ANSWER_ADDRESS = (
     "settings name."
 )
 _BINDING_VERSION = "0.2.0"
-_TEXT: JsonObject = {"type": "string"}
 _CORRELATION: JsonObject = {"description": "MQTT 5 Correlation Data: any bytes; echoed.", "type": "string"}
-_ENVELOPE: JsonObject = {
-    "title": "Envelope",
-    "description": "In what the programs of the home wrap what they say; `payload` may be an envelope's payload again.",
-    "type": "object",
-    "properties": {
-        "message_id": {"type": "string", "description": "A UUID; a request without `request_id` is known by it."},
-        "timestamp": {"type": "number", "description": "Unix seconds."},
-        "source": {"type": "string", "description": "Who says to have sent it; never an identity."},
-        "destination": {"type": "string", "description": "`broadcast`, or the source of the request."},
-        "message_type": {"type": "string", "description": "`event`, `request`, `response` …"},
-        "priority": _TEXT,
-        "ttl": {"type": "number", "description": "Seconds."},
-        "payload": {"type": "object"},
-        "routing": {"type": "object", "properties": {"hops": {"type": "integer"}, "max_hops": {"type": "integer"}}},
-    },
-    "required": ["message_id", "payload"],
-}
-_DISCOVERY: JsonObject = {
-    "type": "object",
-    "properties": {
-        "service_name": _TEXT,
-        "status": _TEXT,
-        "timestamp": {"type": "number"},
-        "capabilities": {"type": "array", "items": _TEXT},
-        "version": _TEXT,
-    },
-    "required": ["service_name"],
-}
-_DEVICE: JsonObject = {"type": "object", "properties": {"device_id": _TEXT}, "required": ["device_id"]}
-_ACTIVE: JsonObject = {
-    "type": "object",
-    "properties": {
-        "environment": {"type": "string", "description": "The active one."},
-        "epoch": {"type": "integer", "description": "Raised when a database is restored from a backup."},
-    },
-    "required": ["environment", "epoch"],
-}
-_KEY: JsonObject = {
-    "type": "object",
-    "properties": {
-        "key_id": {"type": "string", "description": "The first 16 hex digits of the key's SHA-256."},
-        "public_key": {"type": "string", "description": "X25519, standard base64; seal with it for the daemon."},
-    },
-    "required": ["key_id", "public_key"],
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Topic:
-    """A topic beside the requests.
-
-    Attributes:
-        payload: Schema of what is said there.
-        sent: The daemon publishes there.
-        received: The daemon listens there.
-        retained: The broker keeps the newest.
-        wrapped: It comes in the envelope.
-        answer: To the Response Topic, where there is one.
-    """
-
-    name: str
-    address: str
-    summary: str
-    payload: JsonObject
-    sent: bool = False
-    received: bool = False
-    retained: bool = False
-    wrapped: bool = False
-    answer: JsonObject | None = None
-    parameters: tuple[str, ...] = ()
-
-
-_HEALTH_MESSAGE = "HealthMessage"
-_TOPICS = (
-    _Topic(
-        "update", topics.UPDATE + "{service}",
-        "What a service finds at its start, and receives after every change. Apply it if its `environment` or `epoch` "
-        "differs from what you hold or its `revision` is higher. An empty payload: there is no configuration any more.",
-        json_schemas.one_of([UpdateMessage]), sent=True, retained=True, parameters=("service",),
-    ),
-    _Topic("environment", topics.ENVIRONMENT, "Which environment is active", _ACTIVE, sent=True, retained=True),
-    _Topic("key", topics.KEY, "What secrets for the daemon are sealed with", _KEY, sent=True, retained=True),
-    _Topic(
-        "applied", topics.APPLIED + "{service}", "What a service says after it took, or refused, an update",
-        json_schemas.one_of([AppliedReport]), received=True, parameters=("service",),
-    ),
-    _Topic(
-        "alert", topics.ALERT + "{kind}", "What an operator has to know", json_schemas.one_of([Alert]),
-        sent=True, parameters=("kind",),
-    ),
-    _Topic(
-        "health", topics.HEALTH, "How the daemon is; the last will says `offline`",
-        {"$ref": f"#/components/schemas/{_HEALTH_MESSAGE}"}, sent=True, retained=True, wrapped=True,
-    ),
-    _Topic(
-        "health_check", topics.HEALTH_CHECK, "Makes the daemon publish its health, and answer a Response Topic",
-        {"description": "Anything."}, received=True, answer=json_schemas.one_of([HealthAnswer]),
-    ),
-    _Topic(
-        "register", topics.REGISTER,
-        "A service announces itself: it gets its update published again, or its first configuration. The daemon says "
-        "it of itself, once per connection.",
-        _DISCOVERY, sent=True, received=True, wrapped=True,
-    ),
-    _Topic("unregister", topics.UNREGISTER, "A service says goodbye", _DISCOVERY, received=True, wrapped=True),
-    _Topic(
-        "devices", topics.DEVICES, "Asks the home's device registry, once per connection",
-        {"type": "object", "properties": {"requester": _TEXT}, "required": ["requester"]}, sent=True, wrapped=True,
-    ),
-    _Topic(
-        "devices_answer", topics.DEVICES_ANSWER, "The device registry's answer",
-        {"type": "object", "properties": {"devices": {"type": "array", "items": _DEVICE}}, "required": ["devices"]},
-        received=True, wrapped=True,
-    ),
-    _Topic("device_registered", topics.DEVICE_REGISTERED, "A new device", _DEVICE, received=True, wrapped=True),
-    _Topic("device_deregistered", topics.DEVICE_DEREGISTERED, "A device less", _DEVICE, received=True, wrapped=True),
-)  # fmt: skip
-_PARAMETERS: dict[str, JsonObject] = {
-    "service": {"description": f"The name of a service: `{names.PATTERN}`, and no operation's name."},
-    "environment": {"description": "The name of an environment."},
-    "requester": {"description": "Who asks: a service or a user, as the broker knows it."},
-    "kind": {"description": "`validation_failed`, `tamper`, `undelivered`, `drift` …"},
-}
 
 
 def recorded() -> list[Exchange]:
@@ -214,7 +89,7 @@ def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
         for name, requester in ((row.name, False), (f"{row.name}_as", True)):
             channels[name] = _request_channel(row, requester=requester)
             operations[name] = _request_operation(row, name, requester=requester)
-    for topic in _TOPICS:
+    for topic in TOPICS:
         channels[topic.name] = _channel(topic)
         operations |= _operations(topic)
     channels["replies"] = _replies(rows)
@@ -248,7 +123,7 @@ def _schemas(rows: Iterable[Operation]) -> JsonObject:
         schemas[row.request.__name__] = _with_properties(schemas[row.request.__name__], without=row.http_only)
     status: JsonObject = {"enum": ["healthy", "degraded", "unhealthy", "offline"]}
     health = _with_properties(schemas[HealthAnswer.__name__], status=status)
-    return {**schemas, "Envelope": _ENVELOPE, _HEALTH_MESSAGE: health}
+    return {**schemas, "Envelope": ENVELOPE, HEALTH_MESSAGE: health}
 
 
 def _with_properties(schema: JsonObject, *, without: Collection[str] = (), **others: JsonObject) -> JsonObject:
@@ -276,7 +151,7 @@ def _request_channel(row: Operation, *, requester: bool) -> JsonObject:
         "title": row.summary,
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
     }
-    return {**channel, "parameters": {level: _PARAMETERS[level] for level in levels}} if levels else channel
+    return {**channel, "parameters": {level: PARAMETERS[level] for level in levels}} if levels else channel
 
 
 def _request_operation(row: Operation, channel: str, *, requester: bool) -> JsonObject:
@@ -310,18 +185,18 @@ def _replies(rows: Iterable[Operation]) -> JsonObject:
     }
 
 
-def _channel(topic: _Topic) -> JsonObject:
+def _channel(topic: BusTopic) -> JsonObject:
     channel: JsonObject = {
         "address": topic.address,
         "description": topic.summary,
         "messages": {topic.name: {"$ref": f"#/components/messages/{topic.name}"}},
     }
     if topic.parameters:
-        channel["parameters"] = {name: _PARAMETERS[name] for name in topic.parameters}
+        channel["parameters"] = {name: PARAMETERS[name] for name in topic.parameters}
     return channel
 
 
-def _operations(topic: _Topic) -> JsonObject:
+def _operations(topic: BusTopic) -> JsonObject:
     found: JsonObject = {}
     for action, wanted in (("send", topic.sent), ("receive", topic.received)):
         if wanted:
@@ -356,13 +231,13 @@ def _messages(rows: Iterable[Operation], shown: list[Exchange]) -> JsonObject:
             _bare_or_wrapped(_request_schema(row)),
             _examples((one.name, one.summary, one.payload) for one in own if one.answer_status != "error"),
             headers={
-                "responseTopic": {**_TEXT, "description": "MQTT 5 Response Topic."},
+                "responseTopic": {**TEXT, "description": "MQTT 5 Response Topic."},
                 "correlationData": _CORRELATION,
             },
         )
         messages[f"{row.name}_answer"] = _answer(f"{row.name}_answer", json_schemas.one_of(row.answers), own, "success")
     messages["failure"] = _answer("failure", json_schemas.one_of([Failure]), shown, "error")
-    for topic in _TOPICS:
+    for topic in TOPICS:
         own = [one for one in shown if one.channel == topic.name]
         payload = _wrapped(topic.payload) if topic.wrapped else topic.payload
         examples = _examples((one.name, one.summary, one.payload) for one in own)
@@ -374,7 +249,7 @@ def _messages(rows: Iterable[Operation], shown: list[Exchange]) -> JsonObject:
 
 
 def _request_schema(row: Operation) -> JsonObject:
-    reply_to: JsonObject = {**_TEXT, "description": "Where the answer goes, for programs without MQTT 5."}
+    reply_to: JsonObject = {**TEXT, "description": "Where the answer goes, for programs without MQTT 5."}
     # Not beside the reference: AsyncAPI's own dialect is draft 7, where a reference hides what stands beside it.
     return {"allOf": [json_schemas.one_of([row.request]), {"properties": {"reply_to": reply_to}}]}
 
