@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document: every route of the HTTP adapter, its answers and its refusals.
+"""The OpenAPI 3.1 document: every route of the HTTP server, its answers and its refusals.
 
-Comes from the operations table, from the Structs in ``messages`` and from recorded exchanges; nothing about a single
-operation is written here.
+It is generated from the operations table, the Structs in ``api`` and recorded exchanges. Nothing here concerns a
+single operation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,8 +16,7 @@ from aliciacfg import http
 from aliciacfg.api.answers import ConfigAnswer, PickedAnswer
 from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
-from aliciacfg.errors import ErrorCode
-from aliciacfg.http.refusals import STATUS
+from aliciacfg.http.refusals import STATUS, STATUS_OF_TYPE
 from aliciacfg.http.responses import JSON, MEDIA_TYPES, MERGE_PATCH
 from aliciacfg.operations import json_schemas
 from aliciacfg.operations.json_schemas import Field
@@ -27,18 +26,20 @@ EXAMPLES = "examples.json"
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One request and its answer, as a real daemon gave it.
+    """One recorded request to a real daemon, and its answer.
 
     Attributes:
-        operation: Its name in the table; empty for a route outside of it.
-        name: Tells the exchanges of one operation apart.
-        summary: What it shows.
-        path: With the query.
-        headers: Those that matter.
-        body: JSON; absent where none was sent.
-        status: Of the answer.
-        answer: JSON or text; absent where it was empty.
-        answer_headers: Those that the document declares.
+        operation: The name of the operation; empty for a route that is not in the table.
+        name: Identifies the exchange among those of its operation.
+        summary: What the example shows.
+        method: The HTTP method.
+        path: The path with the query.
+        headers: The request headers that matter for the example.
+        body: The request's JSON body; unset where there was none.
+        status: The HTTP status of the answer.
+        content_type: The media type of the answer.
+        answer: JSON or text; unset where the answer was empty.
+        answer_headers: The answer's headers that the document declares.
     """
 
     operation: str
@@ -59,38 +60,45 @@ The single source of truth for the configuration of every service on the Alicia 
 
 * A success is `{"status": "success", "request_id": …, …}`.
 * A refusal is `{"status": "error", "code": …, "message": …, "problems": […], "request_id": …}`.
-* An unknown field in a query or a body is refused by name.
-* Secrets show as `***`; a `***` that stays where it was keeps the secret.
-* The same operations are there over MQTT: [asyncapi.json](/asyncapi.json).
+* An unknown field in a query or a body is refused; the message names it.
+* Secrets are shown as `***`. In a write, `***` in the same place keeps the secret.
+* The same operations are available over MQTT: [asyncapi.json](/asyncapi.json).
 """
 
-# By status: the name of the response, and what it says. Some stand for what no code says: headers, and time.
+# The name and the description of the response by status.
 _REFUSALS: Mapping[int, tuple[str, str]] = {
-    400: ("InvalidRequest", "Not JSON, wrong fields, a bad name."),
-    401: ("Unauthorized", "There are tokens or access rules, and the request's token is missing or not one of ours."),
-    403: ("Forbidden", "Not allowed; or the Host or Origin of another site."),
+    400: ("InvalidRequest", "Not JSON, wrong fields, or an invalid name."),
+    401: ("Unauthorized", "Tokens or access rules exist, and the request's token is missing or not valid."),
+    403: ("Forbidden", "Not allowed, or the Host or Origin is another site."),
     404: ("NotFound", "No such service, environment or revision."),
-    408: ("RequestTimeout", "The body did not come in time."),
-    409: ("Conflict", "Another revision than expected, or a breaking change without `allow_breaking`."),
-    412: ("PreconditionFailed", "A condition does not hold; tells the current revision and checksum."),
-    413: ("TooLarge", "Over a limit of size, depth or number."),
+    408: ("RequestTimeout", "The body did not arrive in time."),
+    409: ("Conflict", "The revision is not the expected one, or the change is breaking and lacks `allow_breaking`."),
+    412: ("PreconditionFailed", "A condition does not hold; the answer has the current revision and checksum."),
+    413: ("TooLarge", "A limit of size, depth or number is exceeded."),
     415: ("UnsupportedMediaType", "The body is not JSON."),
-    422: ("ValidationFailed", "Invalid; every problem is listed."),
-    500: ("Internal", "Logged whole, told nothing."),
-    503: ("Unavailable", "Too many writes wait, or the store cannot answer; try again."),
+    422: ("ValidationFailed", "The configuration is invalid; every problem is listed."),
+    500: ("Internal", "An unexpected error; only the daemon's log has the details."),
+    503: ("Unavailable", "Too many requests wait, or the store is not available; try again."),
 }
-_WITHOUT_A_CODE: Mapping[int, ErrorCode] = {408: "invalid_request", 412: "conflict", 415: "invalid_request"}
 
-_CONFIGURATIONS = ("Configurations", "What services run with.")
-_ENVIRONMENTS = ("Environments", "Which set of values is active.")
+_CONFIGURATIONS = ("Configurations", "The configurations of the services.")
+_ENVIRONMENTS = ("Environments", "The sets of values, one of which is active.")
 _DAEMON = ("Daemon", "The daemon itself.")
-# By the first part of a path; everything else is about the daemon.
+# By the first part of the path; every other path concerns the daemon.
 _TAGS = {"config": _CONFIGURATIONS, "configs": _CONFIGURATIONS, "environments": _ENVIRONMENTS}
 
 
 @dataclass(frozen=True, slots=True)
-class _Other:
-    """A GET outside of the table; ``content`` is by content type, ``statuses`` with what each means."""
+class _OtherRoute:
+    """A route for GET that is not in the table.
+
+    Attributes:
+        path: Without parameters.
+        name: The operation's id in the document.
+        summary: One line.
+        content: The schema of the answer by media type.
+        statuses: What each status means.
+    """
 
     path: str
     name: str
@@ -112,46 +120,47 @@ _KEY: JsonObject = {
     },
     "required": ["key_id", "public_key"],
 }
-_OTHERS = (
-    _Other(
+_OTHER_ROUTES = (
+    _OtherRoute(
         "/ready", "ready", "Whether store and broker are usable", {JSON: _READY},
-        {200: "They are.", 503: "One of them is not."},
+        {200: "Both are usable.", 503: "One of them is not."},
     ),
-    _Other(
+    _OtherRoute(
         "/metrics", "metrics", "Metrics for Prometheus",
         {"text/plain": {"type": "string"}, "application/openmetrics-text": {"type": "string"}},
-        {200: "As text, or as OpenMetrics if `Accept` has it."},
+        {200: "Plain text, or OpenMetrics if `Accept` allows it."},
     ),
-    _Other(
-        "/keys/current", "key", "The key to seal secrets for the daemon with", {JSON: _KEY}, {200: "The current one."}
+    _OtherRoute(
+        "/keys/current", "key", "The key that secrets for the daemon are sealed with", {JSON: _KEY},
+        {200: "The current key."},
     ),
-    _Other("/openapi.json", "openapi", "This document", {JSON: {"type": "object"}}, {200: "OpenAPI 3.1."}),
-    _Other("/asyncapi.json", "asyncapi", "The same over MQTT", {JSON: {"type": "object"}}, {200: "AsyncAPI 3.0."}),
-    _Other("/docs", "docs", "This document, to be read", {"text/html": {"type": "string"}}, {200: "A page."}),
+    _OtherRoute("/openapi.json", "openapi", "This document", {JSON: {"type": "object"}}, {200: "OpenAPI 3.1."}),
+    _OtherRoute("/asyncapi.json", "asyncapi", "The API over MQTT", {JSON: {"type": "object"}}, {200: "AsyncAPI 3.0."}),
+    _OtherRoute("/docs", "docs", "This document as a web page", {"text/html": {"type": "string"}}, {200: "A page."}),
 )  # fmt: skip
 _TEXTS: Mapping[str, JsonObject] = {
-    MEDIA_TYPES["yaml"]: {"description": "The configuration, or with `pointer` what is there; any value."},
+    MEDIA_TYPES["yaml"]: {"description": "The configuration, or the value at `pointer`."},
     MEDIA_TYPES["env"]: {"type": "string", "description": "`NAME=value` lines for a shell, Docker and systemd."},
 }
 _ETAG: JsonObject = {
-    "description": "Opaque; for `If-Match` and `If-None-Match` (RFC 9110).",
+    "description": "An opaque tag for `If-Match` and `If-None-Match` (RFC 9110).",
     "schema": {"type": "string"},
     "required": True,
 }
 
 
 def recorded() -> list[Exchange]:
-    """The exchanges that the document shows."""
+    """Return the recorded exchanges that the document shows as examples."""
     data = resources.files(http).joinpath(EXAMPLES).read_bytes()
     return msgspec.json.decode(data, type=list[Exchange])
 
 
 def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
-    """The whole document.
+    """Return the whole document.
 
     Args:
-        version: Of this package.
-        exchanges: What the examples come from.
+        version: The version of this package.
+        exchanges: The source of the examples.
     """
     shown = list(exchanges)
     paths: dict[str, JsonObject] = {}
@@ -159,8 +168,8 @@ def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
         paths.setdefault(path_of(row), {})[row.method.lower()] = _operation(
             row, [one for one in shown if one.operation == row.name]
         )
-    for other in _OTHERS:
-        paths[other.path] = {"get": _other(other, [one for one in shown if one.path == other.path])}
+    for other in _OTHER_ROUTES:
+        paths[other.path] = {"get": _other_operation(other, [one for one in shown if one.path == other.path])}
     structs = [struct for row in OPERATIONS for struct in _answer_structs(row)]
     structs += [row.items[1] for row in OPERATIONS if row.items is not None]
     return {
@@ -182,7 +191,7 @@ def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "From `aliciacfg token create`; needed once there are tokens or access rules.",
+                    "description": "Created with `aliciacfg token create`; required once tokens or access rules exist.",
                 }
             },
             "responses": {name: _refusal(status, shown) for status, (name, _) in _REFUSALS.items()},
@@ -191,7 +200,7 @@ def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
 
 
 def path_of(row: Operation) -> str:
-    """The path of an operation, with the name of its target."""
+    """Return the path of an operation, with its target as the parameter's name."""
     return row.path.replace("{target}", f"{{{row.target}}}")
 
 
@@ -231,7 +240,7 @@ def _path_parameters(row: Operation, shown: list[Exchange]) -> list[JsonObject]:
 
 
 def _query(row: Operation, fields: Mapping[str, Field]) -> list[JsonObject]:
-    """Fields that are not in the body are query parameters."""
+    """Return the query parameters: the fields that are not in the body."""
     if row.body == "fields":
         return []
     return [
@@ -253,14 +262,16 @@ def _described(field: Field, *, http_only: bool) -> JsonObject:
 
 
 def _headers(row: Operation) -> list[JsonObject]:
-    """Conditions (RFC 9110 §13.1)."""
+    """Return the condition headers (RFC 9110 §13.1)."""
     if not _has_etag(row):
         return []
     if not row.writes:
-        return [_header("If-None-Match", "An ETag that is at hand; while it is current the answer is 304.")]
-    found = [_header("If-Match", 'An ETag, `"<revision>"`, or `*`: must exist. Instead of `expected_revision`.')]
+        return [_header("If-None-Match", "The ETag that the client has; while it is current, the answer is 304.")]
+    found = [_header("If-Match", 'The expected ETag or `"<revision>"`, or `*` for any; replaces `expected_revision`.')]
     if row.creates:
-        found.append({**_header("If-None-Match", "`*`: must not exist yet."), "schema": {"const": "*"}})
+        found.append(
+            {**_header("If-None-Match", "`*`: the configuration must not exist yet."), "schema": {"const": "*"}}
+        )
     return found
 
 
@@ -307,9 +318,9 @@ def _requests(shown: list[Exchange]) -> JsonObject:
 def _responses(row: Operation, shown: list[Exchange]) -> JsonObject:
     responses: JsonObject = {"200": _success(row, "Done." if row.writes else "The answer.", 200, shown)}
     if row.creates:
-        responses["201"] = _success(row, "Done; it did not exist before.", 201, shown)
+        responses["201"] = _success(row, "Done; the configuration did not exist before.", 201, shown)
     if _has_etag(row) and not row.writes:
-        responses["304"] = {"description": "What the client has is current.", "headers": {"ETag": _ETAG}}
+        responses["304"] = {"description": "The client's copy is current.", "headers": {"ETag": _ETAG}}
     for status in _statuses(row):
         name, _ = _REFUSALS[status]
         responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
@@ -350,11 +361,8 @@ def _statuses(row: Operation) -> list[int]:
 
 def _refusal(status: int, shown: list[Exchange]) -> JsonObject:
     _, text = _REFUSALS[status]
-    codes = (
-        [_WITHOUT_A_CODE[status]]
-        if status in _WITHOUT_A_CODE
-        else [code for code, its in STATUS.items() if its == status]
-    )
+    codes = [error.code for error, its in STATUS_OF_TYPE.items() if its == status]
+    codes = codes or [code for code, its in STATUS.items() if its == status]
     schema: JsonObject = {**json_schemas.one_of([Failure]), "properties": {"code": {"enum": cast("list[Json]", codes)}}}
     response: JsonObject = {
         "description": text,
@@ -367,17 +375,17 @@ def _refusal(status: int, shown: list[Exchange]) -> JsonObject:
     return response
 
 
-def _other(other: _Other, shown: list[Exchange]) -> JsonObject:
+def _other_operation(route: _OtherRoute, shown: list[Exchange]) -> JsonObject:
     responses: JsonObject = {}
-    for status, text in other.statuses.items():
+    for status, text in route.statuses.items():
         examples = _answers(one for one in shown if one.status == status)
-        content: JsonObject = {kind: _media(schema, examples) for kind, schema in other.content.items()}
+        content: JsonObject = {kind: _media(schema, examples) for kind, schema in route.content.items()}
         responses[str(status)] = {"description": text, "content": content}
     responses[str(STATUS["forbidden"])] = {"$ref": f"#/components/responses/{_REFUSALS[STATUS['forbidden']][0]}"}
     return {
-        "operationId": other.name,
+        "operationId": route.name,
         "tags": [_DAEMON[0]],
-        "summary": other.summary,
+        "summary": route.summary,
         "security": [],
         "responses": responses,
     }

@@ -52,18 +52,18 @@ class PreconditionFailed(Conflict):
     """The condition in ``If-Match`` or ``If-None-Match`` of a write does not hold."""
 
 
-# What HTTP tells apart by status alone; the public error code is that of the base class.
-_HTTP_STATUS: Mapping[type[OperationError], int] = {
+STATUS_OF_TYPE: Mapping[type[OperationError], int] = {
     MethodNotAllowed: 405,
     BodyTimeout: 408,
     PreconditionFailed: 412,
     UnsupportedMediaType: 415,
 }
+"""The refusals that HTTP alone tells apart, by their status; the public error code is that of the base class."""
 
 
 def status_of(error: OperationError) -> int:
     """Return the HTTP status of a refusal."""
-    return _HTTP_STATUS.get(type(error)) or STATUS[error.code]
+    return STATUS_OF_TYPE.get(type(error)) or STATUS[error.code]
 
 
 def refusal(request: web.Request, error: OperationError) -> web.Response:
