@@ -151,6 +151,15 @@ def test_every_asyncapi_example_fits_its_schema():
     assert count >= len(OPERATIONS)
 
 
+def test_what_needs_a_token_once_there_are_rules_says_so():
+    """Every operation that can be refused for a missing one, and the metrics; nothing else."""
+    for path, item in OPENAPI["paths"].items():
+        for method, operation in item.items():
+            named = path in {"/health", "/ready", "/keys/current", "/openapi.json", "/asyncapi.json", "/docs"}
+            assert ("401" in operation["responses"]) is not named, (method, path)
+            assert (operation.get("security") == []) is named, (method, path)
+
+
 def test_every_recorded_status_is_declared():
     """Also that of an exchange whose answer is no example."""
     for one in openapi.recorded():

@@ -98,6 +98,7 @@ class _OtherRoute:
         summary: One line.
         content: The schema of the answer by media type.
         statuses: What each status means.
+        authorized: A token is required once tokens or access rules exist.
     """
 
     path: str
@@ -105,6 +106,7 @@ class _OtherRoute:
     summary: str
     content: Mapping[str, JsonObject]
     statuses: Mapping[int, str]
+    authorized: bool = False
 
 
 _READY: JsonObject = {
@@ -128,7 +130,7 @@ _OTHER_ROUTES = (
     _OtherRoute(
         "/metrics", "metrics", "Metrics for Prometheus",
         {"text/plain": {"type": "string"}, "application/openmetrics-text": {"type": "string"}},
-        {200: "Plain text, or OpenMetrics if `Accept` allows it."},
+        {200: "Plain text, or OpenMetrics if `Accept` allows it."}, authorized=True,
     ),
     _OtherRoute(
         "/keys/current", "key", "The key that secrets for the daemon are sealed with", {JSON: _KEY},
@@ -381,11 +383,13 @@ def _other_operation(route: _OtherRoute, shown: list[Exchange]) -> JsonObject:
         examples = _answers(one for one in shown if one.status == status)
         content: JsonObject = {kind: _media(schema, examples) for kind, schema in route.content.items()}
         responses[str(status)] = {"description": text, "content": content}
-    responses[str(STATUS["forbidden"])] = {"$ref": f"#/components/responses/{_REFUSALS[STATUS['forbidden']][0]}"}
+    refusals = [STATUS["unauthorized"]] if route.authorized else []
+    for status in (*refusals, STATUS["forbidden"]):
+        responses[str(status)] = {"$ref": f"#/components/responses/{_REFUSALS[status][0]}"}
     return {
         "operationId": route.name,
         "tags": [_DAEMON[0]],
         "summary": route.summary,
-        "security": [],
+        **({} if route.authorized else {"security": []}),
         "responses": responses,
     }
