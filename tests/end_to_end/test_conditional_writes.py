@@ -1,4 +1,4 @@
-"""Conditional writes: what a writer says it looked at is compared before anything is done."""
+"""Conditional writes: the expected revision is compared before anything is changed."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ NAMES = [name for name, _ in WRITES]
 
 @pytest.fixture
 def bell(shared: Daemon, request: pytest.FixtureRequest) -> str:
-    """A service of the test's own at its second revision."""
+    """A service that only this test uses, at its second revision."""
     name = "bell_" + "".join(c if c.isalnum() else "_" for c in request.node.name)[-50:]
     assert request_ok(shared, "set", name, config=CONFIG)["revision"] == 1
     assert request_ok(shared, "patch", name, patch={"settings": {"loud": True}})["revision"] == 2
@@ -39,7 +39,7 @@ def request_ok(daemon: Daemon, operation: str, name: str, **fields: Any) -> dict
 async def test_a_write_is_refused_unless_the_revision_is_the_expected_one(
     shared: Daemon, bell: str, transport: str, operation: str, fields: dict[str, Any]
 ):
-    """Below, above and 0 are conflicts that tell the current revision and checksum, and change nothing."""
+    """Lower, higher and 0 are conflicts with the current revision and checksum, and change nothing."""
     before = shared.config(bell)
     async with asking(shared, transport) as ask:
         for expected in (0, 1, 3, 2**63 - 1):
@@ -54,7 +54,7 @@ async def test_a_write_is_refused_unless_the_revision_is_the_expected_one(
 
 @pytest.mark.parametrize(("operation", "fields"), WRITES, ids=NAMES)
 def test_headers_are_conditions_of_every_write(shared: Daemon, bell: str, operation: str, fields: dict[str, Any]):
-    """If-Match passes with the ETag, the revision, a list of tags or *; with another it is 412 with what there is."""
+    """If-Match holds with the ETag, the revision, a list or *; otherwise it is 412 with the current revision."""
     current = shared.http("GET", f"/config/{bell}")
     etag = current.headers["ETag"]
     stale = ('"1"', '"3"', '"0"', '"nonsense"', f"W/{etag}", 'W/"2"', '"-1"', '"9999999999999999999999"', "")
@@ -79,15 +79,15 @@ def test_headers_are_conditions_of_every_write(shared: Daemon, bell: str, operat
     ],
     ids=str,
 )
-def test_conditions_that_mean_nothing_are_no_request(shared: Daemon, bell: str, headers: dict[str, str]):
-    """Two at once, or a tag that may not be there: 400, nothing is guessed."""
+def test_meaningless_conditions_are_refused(shared: Daemon, bell: str, headers: dict[str, str]):
+    """Two conditions, or a tag in If-None-Match, are 400."""
     refused = request(shared, "patch", bell, headers=headers, patch={"settings": {"volume": 9}})
     assert (refused.status, refused.json["code"]) == (400, "invalid_request")
     assert shared.config(bell)["revision"] == 2
 
 
-def test_a_condition_is_said_once(shared: Daemon, bell: str):
-    """As a field or as a header."""
+def test_a_field_and_a_header_exclude_each_other(shared: Daemon, bell: str):
+    """A condition is sent once."""
     refused = request(shared, "delete", bell, headers={"If-Match": '"2"'}, expected_revision=2)
     assert (refused.status, refused.json["code"]) == (400, "invalid_request")
 
@@ -98,10 +98,10 @@ def test_a_condition_is_said_once(shared: Daemon, bell: str):
     ids=["batch", "activate", "reload"],
 )
 @pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
-def test_what_is_about_many_takes_no_condition(
+def test_operations_on_several_configurations_take_no_condition(
     shared: Daemon, operation: str, name: str, fields: dict[str, Any], header: str
 ):
-    """A condition that nobody compares is refused, not passed over."""
+    """A condition that cannot be compared is refused, not ignored."""
     refused = request(shared, operation, name, headers={header: "*"}, **fields)
     assert (refused.status, refused.json["code"]) == (400, "invalid_request")
     assert "omit If-Match" in refused.json["message"]
@@ -118,8 +118,8 @@ def test_what_is_about_many_takes_no_condition(
         ("/config/voice_router?unknown=1", 400),
     ],
 )
-def test_what_would_be_refused_without_its_condition_is_refused_for_that(shared: Daemon, path: str, status: int):
-    """RFC 9110 §13.2.1: a condition hides no other mistake."""
+def test_every_other_mistake_is_reported_before_a_condition(shared: Daemon, path: str, status: int):
+    """RFC 9110 §13.2.1: with every condition the status is that of the request without one."""
     for headers in ({"If-Match": '"9"'}, {"If-None-Match": "*"}, {}):
         assert shared.http("PATCH", path, {"settings": {}}, headers=headers).status == status
 
@@ -141,8 +141,8 @@ def test_must_not_exist_yet(shared: Daemon):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_protected_environment_wants_to_know_what_is_expected(shared: Daemon, transport: str):
-    """Every write without a revision is a conflict that says how; reads and trials with one are as anywhere."""
+async def test_a_protected_environment_requires_the_expected_revision(shared: Daemon, transport: str):
+    """A write without it is a conflict that says what to send; reads, and dry runs with it, work as elsewhere."""
     name = "protected_bell_" + transport[-1]
     async with asking(shared, transport) as ask:
 
@@ -171,7 +171,7 @@ async def test_a_protected_environment_wants_to_know_what_is_expected(shared: Da
         assert (await prod("delete", expected_revision=3))["remains"] is False
 
 
-def test_a_header_is_enough_in_a_protected_environment(shared: Daemon):
+def test_a_condition_header_meets_a_protected_environment(shared: Daemon):
     """If-None-Match: * for the first revision, If-Match with the revision or * for the next."""
     name = "protected_bell_header"
 

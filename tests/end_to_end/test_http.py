@@ -12,8 +12,8 @@ from aliciacfg.sealing.boxes import PublicKey
 from support import SERVICES, Daemon, HttpAnswer
 
 
-def test_a_get_has_an_etag_that_saves_sending_it_again(shared: Daemon):
-    """If-None-Match with the current ETag answers 304 without a body; with another one the document."""
+def test_a_current_etag_is_answered_with_304(shared: Daemon):
+    """If-None-Match with the current ETag gives 304 without a body, with another one the document."""
     first = shared.http("GET", "/config/voice_router")
     etag = first.headers["ETag"]
     again = shared.http("GET", "/config/voice_router", headers={"If-None-Match": f'"other", W/{etag}'})
@@ -23,7 +23,7 @@ def test_a_get_has_an_etag_that_saves_sending_it_again(shared: Daemon):
 
 
 def test_the_etag_changes_with_the_revision(shared: Daemon):
-    """A write gives the ETag that the next get has."""
+    """A write returns the ETag of the next get."""
     before = shared.http("GET", "/config/discovery_service").headers["ETag"]
     written = shared.http("PATCH", "/config/discovery_service", {"settings": {"scan_timeout_seconds": 21}})
     assert written.status == 200
@@ -31,7 +31,7 @@ def test_the_etag_changes_with_the_revision(shared: Daemon):
 
 
 def test_if_match_guards_a_write(shared: Daemon):
-    """The current ETag, the current revision in quotes, or * let a write pass; anything else is 412."""
+    """A write succeeds with the current ETag, the current revision in quotes, or *; anything else is 412."""
     path = "/config/ha_bridge"
 
     def patch(seconds: int, if_match: str) -> HttpAnswer:
@@ -52,7 +52,7 @@ def test_if_match_guards_a_write(shared: Daemon):
 
 
 def test_if_none_match_star_means_must_not_exist(shared: Daemon):
-    """PUT with If-None-Match: * creates a new configuration once; * in If-Match needs one."""
+    """PUT with If-None-Match: * creates a configuration once; If-Match: * requires that it exists."""
     document = {**shared.config("voice_router")["config"]}
     document["service_name"] = "new_service"
     document["mqtt_config"] = {**document["mqtt_config"], "password": "fresh-password"}
@@ -67,7 +67,7 @@ def test_if_none_match_star_means_must_not_exist(shared: Daemon):
 
 
 def test_expected_revision_conflicts_with_409(shared: Daemon):
-    """As a query parameter the condition answers 409 and tells the current revision."""
+    """As a query parameter, a condition that fails is 409 with the current revision."""
     current = shared.config("sonos_service")
     answer = shared.http("PATCH", "/config/sonos_service?expected_revision=999", {"limits": {"x": 1}})
     assert answer.status == 409
@@ -105,7 +105,7 @@ def test_expected_revision_conflicts_with_409(shared: Daemon):
 def test_every_refusal_is_the_error_object_with_its_status(
     shared: Daemon, method: str, path: str, body: object, status: int, code: str
 ):
-    """Unknown routes and methods too: always JSON, always a code and a message."""
+    """For unknown routes and methods too: JSON with a code and a message."""
     answer = shared.http(method, path, body)
     assert (answer.status, answer.json["code"]) == (status, code)
     assert answer.json["status"] == "error"
@@ -114,7 +114,7 @@ def test_every_refusal_is_the_error_object_with_its_status(
 
 
 def test_an_unknown_key_in_a_body_is_refused_by_name(shared: Daemon):
-    """A typing mistake in a request's field is told, with its name and what there is."""
+    """The message has the misspelled name and the known ones."""
     answer = shared.http("POST", "/config/voice_router/unset", {"pointer": "/limits/x", "expected_revison": 1})
     assert "expected_revison" in answer.json["message"]
     assert "expected_revision" in answer.json["message"]
@@ -138,8 +138,8 @@ def test_bodies_are_json_of_a_limited_size(shared: Daemon, raw: bytes, content_t
     assert answer.status == status, answer.body
 
 
-def test_a_chunked_body_beyond_the_limit_is_refused_without_its_end(shared: Daemon):
-    """Without a Content-Length the limit still holds while reading."""
+def test_a_chunked_body_is_refused_at_its_limit(shared: Daemon):
+    """Without a Content-Length the limit is enforced while reading."""
     host, port = shared.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 10) as connection:
         connection.sendall(
@@ -170,20 +170,20 @@ def test_a_chunked_body_beyond_the_limit_is_refused_without_its_end(shared: Daem
     ],
 )
 def test_a_web_page_of_another_site_cannot_drive_the_daemon(shared: Daemon, headers: dict[str, str], status: int):
-    """A foreign Origin or a Host that is not ours (DNS rebinding) is 403; loopback names are ours."""
+    """Another Origin or an unknown Host (DNS rebinding) is 403; loopback names are accepted."""
     answer = shared.http("GET", "/config/voice_router", headers=headers)
     assert answer.status == status
     if status == 403:
         assert answer.json["code"] == "forbidden"
 
 
-def test_a_page_of_the_daemon_itself_may(shared: Daemon):
-    """The daemon's own origin is no foreign one."""
+def test_the_daemons_own_origin_is_accepted(shared: Daemon):
+    """So the page at /docs can send requests."""
     assert shared.http("GET", "/config/voice_router", headers={"Origin": shared.url}).status == 200
 
 
 def test_list_schema_validate_environments_and_ready_answer(shared: Daemon):
-    """The reading operations have the promised fields."""
+    """The operations that read have the documented fields."""
     configs = shared.http("GET", "/configs?limit=1000").json["configs"]
     assert [item["service"] for item in configs if item["service"] in SERVICES] == SERVICES
     schema = shared.http("GET", "/config/schema/voice_router").json
@@ -210,8 +210,8 @@ def test_list_schema_validate_environments_and_ready_answer(shared: Daemon):
     assert shared.http("GET", "/ready").json["ready"] is True
 
 
-def test_the_public_key_is_for_everybody(shared: Daemon):
-    """What is retained on the bus, over HTTP; the id is the key's own, and nothing private is there."""
+def test_the_public_key_is_published(shared: Daemon):
+    """The same key as on the bus, with its id, and nothing private."""
     answer = shared.http("GET", "/keys/current")
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith("application/json")
@@ -221,15 +221,15 @@ def test_the_public_key_is_for_everybody(shared: Daemon):
 
 
 def test_a_refusal_echoes_the_request_id_too(shared: Daemon):
-    """Out of the query or the body, whatever is wrong; one that is too long is not echoed."""
+    """From the query or the body; an id that is too long is not echoed."""
     for body in ({"pointer": 5, "request_id": "abc"}, {"pointer": "/a", "request_id": "abc"}):
         assert shared.http("POST", "/config/nobody/unset", body).json["request_id"] == "abc"
     assert shared.http("GET", "/config/nobody?request_id=" + "x" * 65).json["request_id"] is None
     assert shared.http("POST", "/config/nobody/unset", {"request_id": "x" * 65}).json["request_id"] is None
 
 
-def test_what_is_malformed_is_refused_for_that_whatever_its_conditions(shared: Daemon):
-    """RFC 9110 §13.2.1: a condition counts only for a request that would be carried out without it."""
+def test_a_malformed_request_is_refused_before_its_condition(shared: Daemon):
+    """RFC 9110 §13.2.1: a condition counts only where the request would succeed without it."""
     answer = shared.http("POST", "/config/voice_router/unset", {"pointer": 5}, {"If-Match": '"999"'})
     assert answer.status == 400
     assert shared.http("POST", "/config/voice_router/unset", {"pointer": "/a"}, {"If-Match": '"999"'}).status == 412
@@ -243,14 +243,14 @@ def test_the_longest_comment_fits_into_a_query(shared: Daemon):
 
 
 def test_request_id_is_echoed_and_limited(shared: Daemon):
-    """As a query parameter it comes back in success and error alike."""
+    """As a query parameter it is echoed in successes and errors."""
     assert shared.config("voice_router", "?request_id=abc")["request_id"] == "abc"
     assert shared.http("GET", "/config/nobody?request_id=abc").json["request_id"] == "abc"
     assert shared.http("GET", "/config/voice_router?request_id=" + "x" * 65).status == 400
 
 
 def test_an_old_revision_can_be_read(shared: Daemon):
-    """Get with revision answers what it was then."""
+    """With the content that it had then."""
     shared.http("PATCH", "/config/load_balancer", {"limits": {"old": 1}})
     shared.http("PATCH", "/config/load_balancer", {"limits": {"old": 2}})
     now = shared.config("load_balancer")
@@ -261,7 +261,7 @@ def test_an_old_revision_can_be_read(shared: Daemon):
 
 
 def test_if_checksum_saves_sending_the_document(shared: Daemon):
-    """A get with the current checksum answers only that nothing changed."""
+    """A get with the current checksum returns only that nothing changed."""
     now = shared.config("event_scheduler")
     same = shared.config("event_scheduler", f"?if_checksum={now['checksum']}")
     assert same["unchanged"] is True
@@ -269,8 +269,8 @@ def test_if_checksum_saves_sending_the_document(shared: Daemon):
     assert "config" in shared.config("event_scheduler", "?if_checksum=0")
 
 
-async def test_many_slow_clients_do_not_hold_up_others(shared: Daemon):
-    """Connections that never finish their request leave the daemon answering."""
+async def test_slow_clients_do_not_delay_others(shared: Daemon):
+    """Fifty connections with incomplete requests are open meanwhile."""
     host, port = shared.url.removeprefix("http://").split(":")
     slow = [await asyncio.open_connection(host, int(port)) for _ in range(50)]
     for _, writer in slow:

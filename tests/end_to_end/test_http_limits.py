@@ -1,4 +1,4 @@
-"""What no client sends in good faith, over HTTP with and without TLS: each is answered, and the daemon serves on."""
+"""Hostile requests over HTTP and HTTPS: each is refused, and the daemon continues to serve."""
 
 import gzip
 import json
@@ -21,7 +21,7 @@ SERVICE = "/config/metrics_collector"
 def rough(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, authority: Authority
 ) -> Iterator[Daemon]:
-    """A READY daemon, on which every test leaves everything as it was."""
+    """A READY daemon; no test changes its configurations."""
     directory = tmp_path_factory.mktemp("rough")
     broker = Broker(directory / "broker").start()
     made = Daemon(directory / "home", broker_port=broker.port)
@@ -38,7 +38,7 @@ def rough(
 
 
 def said(daemon: Daemon, request: bytes) -> bytes:
-    """What the daemon says to bytes that no HTTP library would send, until it ends the connection."""
+    """Send raw bytes and return what the daemon answers until it closes the connection."""
     plain = socket.create_connection(("127.0.0.1", int(daemon.url.rpartition(":")[2])), SECONDS)
     connection = plain if daemon.tls is None else daemon.tls.wrap_socket(plain, server_hostname="localhost")
     found = b""
@@ -77,8 +77,8 @@ def nested(levels: int) -> bytes:
     ],
     ids=lambda value: None if isinstance(value, int | str) else repr(value[:24]),
 )
-def test_a_document_that_cannot_be_one_is_refused(rough: Daemon, body: bytes, status: int, code: str):
-    """By the error that says why, as a set and as a patch."""
+def test_an_impossible_document_is_refused(rough: Daemon, body: bytes, status: int, code: str):
+    """With the error that says why, in a set and in a patch."""
     for method in ("PUT", "PATCH"):
         answer = rough.http(method, SERVICE, raw=body)
         assert (answer.status, answer.json["code"]) == (status, code), answer.body
@@ -86,22 +86,22 @@ def test_a_document_that_cannot_be_one_is_refused(rough: Daemon, body: bytes, st
 
 
 def test_a_batch_is_limited_as_a_whole(rough: Daemon):
-    """Many documents that are each small enough are too many together."""
+    """Documents that are each small enough can be too large together."""
     updates = [{"service": "metrics_collector", "patch": {"settings": {"a": "x" * 100_000}}}] * 60
     answer = rough.http("POST", "/configs/batch", {"updates": updates})
     assert (answer.status, answer.json["code"]) == (413, "too_large")
 
 
 def peak_kib(daemon: Daemon) -> int:
-    """The most memory that the daemon ever had."""
+    """Return the peak memory of the daemon so far."""
     assert daemon.process is not None
     text = Path(f"/proc/{daemon.process.pid}/status").read_text()
     return int(next(line for line in text.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_a_compressed_body_is_limited_by_what_it_becomes(rough: Daemon, coding: str):
-    """A quarter of a gigabyte is refused without being unpacked, and a small document is taken."""
+def test_a_compressed_body_is_limited_by_its_decompressed_size(rough: Daemon, coding: str):
+    """200 MiB are refused without being decompressed; a small document is accepted."""
     pack = gzip.compress if coding == "gzip" else zlib.compress
     small = pack(b'{"limits": {}}')
     assert rough.http("PATCH", SERVICE, raw=small, headers={"Content-Encoding": coding}).json["unchanged"] is True
@@ -130,8 +130,8 @@ def test_a_compressed_body_is_limited_by_what_it_becomes(rough: Daemon, coding: 
     ],
     ids=["path", "header", "headers", "nul", "smuggling", "negative", "noise", "handshake"],
 )
-def test_what_is_no_request_ends_its_connection(rough: Daemon, request_: bytes):
-    """400 and goodbye; others are served."""
+def test_malformed_http_closes_its_connection(rough: Daemon, request_: bytes):
+    """After the status 400; other clients are served."""
     answer = said(rough, request_)
     assert answer.split(b"\r\n")[0].split(b" ")[1:2] == [b"400"], answer
     assert rough.http("GET", "/health").status == 200
@@ -141,15 +141,15 @@ def test_what_is_no_request_ends_its_connection(rough: Daemon, request_: bytes):
     "path",
     ["/config/%ff%fe", "/config/voice_router?environment=%ff", "/config/%F0%9F%92%A9"],
 )
-def test_names_that_are_no_text_are_refused(rough: Daemon, path: str):
-    """Not UTF-8, or not a name: never a failure of the daemon's own."""
+def test_names_that_are_not_text_are_refused(rough: Daemon, path: str):
+    """Not UTF-8, or not a name: refused, never an internal error."""
     answer = rough.http("GET", path)
     assert answer.status in {400, 404}
     assert answer.json["code"] in {"invalid_request", "not_found"}
 
 
 def test_an_alias_bomb_in_a_file_is_refused_at_reload(rough: Daemon):
-    """The file is named, what served before serves on, and it does so within the usual memory."""
+    """The message names the file, the previous configuration stays, and memory does not grow."""
     file = rough.environments / "dev.yaml"
     good = file.read_text()
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"

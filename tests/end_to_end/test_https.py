@@ -1,4 +1,4 @@
-"""HTTPS: what the daemon shows, what it refuses at start and at SIGHUP, and what the commands believe."""
+"""HTTPS: the daemon's certificate at start and at SIGHUP, and which one the commands trust."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ ADDRESS = "10.77.0.1"
 
 
 def secured(daemon: Daemon, pair: Pair, authority: Authority) -> Daemon:
-    """Make a daemon that is not started yet serve HTTPS."""
+    """Configure a daemon that is not started yet for HTTPS."""
     daemon.environ |= {"ALICIACFG_TLS_CERT": str(pair.cert), "ALICIACFG_TLS_KEY": str(pair.key)}
     daemon.tls = authority.context()
     return daemon
@@ -31,7 +31,7 @@ def secured(daemon: Daemon, pair: Pair, authority: Authority) -> Daemon:
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Daemon]:
-    """A READY daemon that serves HTTPS, for tests that leave nothing behind."""
+    """A READY daemon that serves HTTPS, for tests that undo their changes."""
     directory = tmp_path_factory.mktemp("secure")
     broker = Broker(directory / "broker").start()
     made = Daemon(directory / "home", broker_port=broker.port)
@@ -46,7 +46,7 @@ def port_of(daemon: Daemon) -> int:
 
 
 def shown_by(daemon: Daemon, authority: Authority, *, version: ssl.TLSVersion | None = None) -> str:
-    """The common name of the certificate that a new connection sees."""
+    """Return the common name of the certificate that a new connection gets."""
     context = authority.context()
     if version is not None:
         context.minimum_version = context.maximum_version = version
@@ -61,7 +61,7 @@ def shown_by(daemon: Daemon, authority: Authority, *, version: ssl.TLSVersion | 
 
 
 def test_with_a_certificate_it_is_https(secure: Daemon):
-    """READY says so, and reads and writes work as they do without."""
+    """The READY line has the URL, and reads and writes work as without TLS."""
     assert secure.url.startswith("https://127.0.0.1:")
     first = secure.http("GET", "/config/ha_bridge")
     written = secure.http(
@@ -71,8 +71,8 @@ def test_with_a_certificate_it_is_https(secure: Daemon):
     assert secure.http("GET", "/config/ha_bridge").headers["ETag"] == written.headers["ETag"]
 
 
-def test_whoever_speaks_no_tls_learns_nothing(secure: Daemon):
-    """Plain HTTP on its port is ended without an answer; others are served on."""
+def test_plain_http_on_the_tls_port_is_not_answered(secure: Daemon):
+    """The connection is closed without an answer; other clients are served."""
     with socket.create_connection(("127.0.0.1", port_of(secure)), SECONDS) as plain:
         plain.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         found = b""
@@ -83,14 +83,14 @@ def test_whoever_speaks_no_tls_learns_nothing(secure: Daemon):
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_tls_1_2_and_1_3_are_spoken(secure: Daemon, authority: Authority, version: ssl.TLSVersion):
-    """Each agrees on what it is told to."""
+def test_tls_1_2_and_1_3_are_supported(secure: Daemon, authority: Authority, version: ssl.TLSVersion):
+    """Each with a client that offers only this version."""
     assert shown_by(secure, authority, version=version) == "secure"
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
-def test_tls_1_1_is_not_spoken(secure: Daemon, authority: Authority):
-    """Not even to a client that knows nothing newer."""
+def test_tls_1_1_is_not_supported(secure: Daemon, authority: Authority):
+    """Also with a client that offers nothing newer."""
     context = authority.context()
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -99,7 +99,7 @@ def test_tls_1_1_is_not_spoken(secure: Daemon, authority: Authority):
 
 
 def test_a_web_page_of_another_site_cannot_drive_it_either(secure: Daemon):
-    """Its own origin is the one with https; the same with http is another."""
+    """The daemon's own origin has the scheme https; with http it is another site."""
     path, own = "/config/voice_router", secure.url
     assert secure.http("GET", path, headers={"Origin": own}).status == 200
     for headers in (
@@ -110,8 +110,8 @@ def test_a_web_page_of_another_site_cannot_drive_it_either(secure: Daemon):
         assert secure.http("GET", path, headers=headers).status == 403
 
 
-def test_without_its_authority_nobody_believes_it(secure: Daemon):
-    """It is not the certificate of an authority that a machine believes anyway."""
+def test_clients_without_its_authority_do_not_trust_it(secure: Daemon):
+    """The test's authority is not one of the system's."""
     secure.tls, believed = None, secure.tls
     try:
         with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -138,7 +138,7 @@ def test_a_certificate_that_cannot_be_used_ends_the_start(make_daemon: Callable[
 
 
 def test_sighup_renews_the_certificate(make_daemon: Callable[..., Daemon], authority: Authority):
-    """New connections see the new one, open ones go on; a broken one is refused and the old one still shown."""
+    """New connections get the new certificate, open ones continue. A broken file is refused and the old one stays."""
     pair = authority.issue("renewed", "127.0.0.1", "localhost", common_name="first")
     daemon = secured(make_daemon(), pair, authority).start()
     with (
@@ -161,8 +161,8 @@ def test_sighup_renews_the_certificate(make_daemon: Callable[..., Daemon], autho
         assert kept.recv(1024).startswith(b"HTTP/1.1 200 ")
 
 
-def test_the_commands_believe_whom_they_are_told_to(secure: Daemon, authority: Authority):
-    """--ca, or SSL_CERT_FILE as everywhere."""
+def test_the_commands_trust_the_given_authorities(secure: Daemon, authority: Authority):
+    """From --ca, or from SSL_CERT_FILE."""
     told = aliciacfg(secure, "--ca", str(authority.file), "--http", secure.url, "get", "voice_router")
     assert told.returncode == 0, told.stderr
     usual = aliciacfg(secure, "--http", secure.url, "list", environ={"SSL_CERT_FILE": str(authority.file)})
@@ -181,10 +181,10 @@ def test_the_commands_believe_whom_they_are_told_to(secure: Daemon, authority: A
         ("https://127.0.0.1:{port}", "missing", 2, "--ca: missing.pem cannot be read"),
     ],
 )
-def test_the_commands_tell_why_there_is_no_answer(
+def test_the_commands_say_why_there_is_no_answer(
     secure: Daemon, authority: Authority, tmp_path: Path, url: str, ca: str | None, code: int, why: str
 ):
-    """Each with what to do."""
+    """Each message says what to do."""
     files = {"authority": authority.file, "stranger": Authority(tmp_path).file, "missing": "missing.pem"}
     options = ["--ca", str(files[ca])] if ca is not None else []
     named = url.format(port=port_of(secure), mqtt=secure.broker_port, nobody=free_port())
@@ -194,16 +194,16 @@ def test_the_commands_tell_why_there_is_no_answer(
     assert "Traceback" not in done.stderr
 
 
-def test_an_expired_certificate_is_told_to_whoever_asks(make_daemon: Callable[..., Daemon], authority: Authority):
-    """The command says that it has expired, not that the daemon is away."""
+def test_the_commands_report_an_expired_certificate(make_daemon: Callable[..., Daemon], authority: Authority):
+    """Instead of an unreachable daemon."""
     daemon = secured(make_daemon(), authority.issue("expired", expired=True), authority).start()
     done = aliciacfg(daemon, "--ca", str(authority.file), "--http", daemon.url, "get", "voice_router")
     assert done.returncode == 7
     assert "expired" in done.stderr
 
 
-def test_the_documented_commands_make_a_certificate_that_is_believed(make_daemon: Callable[..., Daemon]):
-    """As they stand in docs/operation.md, also by clients that hold certificates to RFC 5280."""
+def test_the_documented_commands_create_a_trusted_certificate(make_daemon: Callable[..., Daemon]):
+    """As written in docs/operation.md; clients that check strictly by RFC 5280 trust it too."""
     text = (ROOT / "docs" / "operation.md").read_text().partition("## TLS")[2]
     making, asking = (block.partition("```")[0] for block in text.split("```sh\n")[1:3])
     daemon = make_daemon()
@@ -232,7 +232,7 @@ def test_the_documented_commands_make_a_certificate_that_is_believed(make_daemon
 
 @pytest.fixture
 def namespace(tmp_path: Path) -> Iterator[list[str]]:
-    """A network of its own with an address beside loopback; what to put before a command that runs in it."""
+    """Yield the command prefix that runs a program in a network namespace with a second address."""
     script = f"ip link set lo up && ip address add {ADDRESS}/32 dev lo && echo ready && exec cat"
     path = "/usr/sbin:/sbin:/usr/bin:/bin"
     if missing := [name for name in ("unshare", "nsenter", "ip") if shutil.which(name, path=path) is None]:
@@ -261,7 +261,7 @@ def namespace(tmp_path: Path) -> Iterator[list[str]]:
 
 
 def fetch(namespace: list[str], url: str, bearer: str, *headers: str) -> dict[str, Any]:
-    """The answer to a get from inside the namespace, with a program of others."""
+    """Return the answer to a get with curl inside the namespace."""
     sent = [part for header in (f"Authorization: Bearer {bearer}", *headers) for part in ("--header", header)]
     done = subprocess.run(
         [*namespace, "curl", "--silent", "--insecure", "--noproxy", "*", *sent, f"{url}/config/tts_service"],
@@ -273,10 +273,10 @@ def fetch(namespace: list[str], url: str, bearer: str, *headers: str) -> dict[st
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_secrets_cross_a_network_in_the_open_only_inside_tls(
+def test_plaintext_secrets_are_delivered_over_a_network_only_with_tls(
     make_daemon: Callable[..., Daemon], namespace: list[str], authority: Authority, *, tls: bool
 ):
-    """From another address than loopback: *** over HTTP, though the rules say plaintext; over HTTPS as they are."""
+    """To an address beyond loopback: *** over HTTP although the rules say plaintext, the value over HTTPS."""
     secret = "planted-beyond-2e77"
     environ = {"ALICIACFG_HTTP_HOST": "0.0.0.0", "ALICIACFG_HTTP_ALLOWED_HOSTS": ADDRESS}
     if tls:

@@ -1,4 +1,4 @@
-"""Clients that are slow, or many: none holds a connection for long, and none holds up others."""
+"""Limits for slow and for many clients, over the real server: each connection ends in time, others are served."""
 
 import asyncio
 import contextlib
@@ -25,14 +25,14 @@ from support import ROOT, SECONDS, Daemon
 
 SHORT = 0.25
 LONG = 10 * SECONDS
-# For everything but what a test is about, clients have longer than the test.
+# Longer than a test may take, so that only the limit under test has an effect.
 PATIENT = Limits(handshake_seconds=LONG, idle_seconds=LONG, closing_seconds=LONG, body_seconds=LONG, linger_seconds=0.1)
 PACE_SECONDS = 0.02
 
 
 @dataclass
 class Client:
-    """A connection as its client sees it."""
+    """The client side of a connection."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -44,14 +44,14 @@ class Client:
         self.send("\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]))
 
     async def answer(self) -> tuple[int, Any]:
-        """Status and body of the next answer."""
+        """Return the status and the decoded body of the next response."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         length = [line.partition(":")[2] for line in head.split("\r\n") if line.lower().startswith("content-length:")]
         body = await self.reader.readexactly(int(length[0])) if length else b""
         return int(head.split()[1]), json.loads(body) if body else None
 
     async def ended(self) -> bytes:
-        """Wait until the server ends the connection; what came before."""
+        """Wait until the server closes the connection; return what was received until then."""
         found = b""
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             while part := await self.reader.read(65536):
@@ -67,7 +67,7 @@ class Client:
             await self.writer.drain()
 
     async def trickle(self, text: bytes) -> bytes:
-        """Send a byte at a time until the server has had enough; what it said."""
+        """Send a byte at a time until the server closes the connection; return what was received."""
         ended = asyncio.ensure_future(self.ended())
         for number in range(len(text) * 1000):
             with contextlib.suppress(ConnectionError):
@@ -84,7 +84,7 @@ async def connect(port: int, tls: ssl.SSLContext | None) -> Client:
 
 @pytest.fixture
 async def clients() -> AsyncGenerator[Callable[..., Any]]:
-    """Makes clients, and ends them."""
+    """Opens connections, and aborts them at the end of the test."""
     made: list[Client] = []
 
     async def make(port: int, tls: ssl.SSLContext | None = None) -> Client:
@@ -98,7 +98,7 @@ async def clients() -> AsyncGenerator[Callable[..., Any]]:
 
 @pytest.fixture
 def serving(tmp_path: Path, authority: Authority) -> Callable[..., Any]:
-    """Runs the real HTTP adapter over a real store, with limits of the test's own; gives its port."""
+    """Runs the HTTP server over a real store with the limits of the test; yields its port."""
 
     @asynccontextmanager
     async def serve(limits: Limits, *, tls: bool = False) -> AsyncGenerator[int]:
@@ -133,7 +133,7 @@ def server_context(authority: Authority) -> ssl.SSLContext:
 
 @pytest.fixture(autouse=True)
 async def bounded() -> AsyncGenerator[None]:
-    """Each test ends, whatever it waits for."""
+    """Limit the time of each test."""
     async with asyncio.timeout(2 * SECONDS):
         yield
 
@@ -142,10 +142,10 @@ async def bounded() -> AsyncGenerator[None]:
 @pytest.mark.parametrize(
     ("begin", "more"), [("", b"\r\n"), ("GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", b"x")]
 )
-async def test_headers_that_never_end_end_the_connection(
+async def test_headers_that_never_end_close_the_connection(
     serving: Any, clients: Any, authority: Authority, begin: str, more: bytes, tls: bool
 ):
-    """From the first byte or within the headers: trickled bytes buy no time, and others are answered meanwhile."""
+    """Before the first line and inside the headers: single bytes do not extend the time, and others are answered."""
     async with serving(replace(PATIENT, idle_seconds=SHORT), tls=tls) as port:
         context = authority.context() if tls else None
         slow = await clients(port, context)
@@ -159,7 +159,7 @@ async def test_headers_that_never_end_end_the_connection(
 
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_connection_without_a_request_is_closed(serving: Any, clients: Any, authority: Authority, tls: bool):
-    """Never used, or kept alive and used no more."""
+    """A new connection, and one that is kept alive after a request."""
     async with serving(replace(PATIENT, idle_seconds=SHORT), tls=tls) as port:
         context = authority.context() if tls else None
         unused, used = await clients(port, context), await clients(port, context)
@@ -170,7 +170,7 @@ async def test_a_connection_without_a_request_is_closed(serving: Any, clients: A
 
 @pytest.mark.parametrize("path", ["/health", "/config/voice_router"])
 async def test_a_connection_in_use_stays(serving: Any, clients: Any, path: str):
-    """Request after request for several times as long as it might be idle; also those that take the short way."""
+    """Requests keep it open for several times the idle time, also those on the short path."""
     async with serving(replace(PATIENT, idle_seconds=SHORT)) as port:
         client = await clients(port)
         end = asyncio.get_running_loop().time() + 4 * SHORT
@@ -182,7 +182,7 @@ async def test_a_connection_in_use_stays(serving: Any, clients: Any, path: str):
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("length", ["Content-Length: 5000", "Transfer-Encoding: chunked"])
 async def test_a_trickled_body_is_refused(serving: Any, clients: Any, authority: Authority, length: str, tls: bool):
-    """408 with the error object and the end of the connection; nothing is written."""
+    """The answer is 408 with the error object, the connection is closed, and nothing is written."""
     async with serving(replace(PATIENT, body_seconds=SHORT), tls=tls) as port:
         context = authority.context() if tls else None
         slow = await clients(port, context)
@@ -197,8 +197,8 @@ async def test_a_trickled_body_is_refused(serving: Any, clients: Any, authority:
         assert (await other.answer())[1]["revision"] == 1
 
 
-async def test_a_body_that_nobody_reads_is_not_waited_for(serving: Any, clients: Any):
-    """The answer does not depend on it, and its rest ends the connection."""
+async def test_a_body_that_is_not_read_is_not_waited_for(serving: Any, clients: Any):
+    """The response is sent without it, and the connection is closed while it still arrives."""
     async with serving(PATIENT) as port:
         slow = await clients(port)
         slow.send("POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n")
@@ -206,8 +206,10 @@ async def test_a_body_that_nobody_reads_is_not_waited_for(serving: Any, clients:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_client_that_takes_no_answers_is_aborted(serving: Any, clients: Any, authority: Authority, tls: bool):
-    """It asks and asks and reads nothing: the connection ends, and others are answered meanwhile."""
+async def test_a_client_that_reads_no_responses_is_disconnected(
+    serving: Any, clients: Any, authority: Authority, tls: bool
+):
+    """It sends requests and reads nothing; others are answered meanwhile."""
     async with serving(replace(PATIENT, idle_seconds=SHORT, closing_seconds=SHORT), tls=tls) as port:
         context = authority.context() if tls else None
         greedy = await clients(port, context)
@@ -223,7 +225,7 @@ async def test_a_client_that_takes_no_answers_is_aborted(serving: Any, clients: 
 
 
 async def test_a_long_poll_outlives_every_limit(serving: Any, clients: Any):
-    """wait_seconds beyond all of them: 304 at its end, and the connection serves on."""
+    """With wait_seconds beyond all limits the answer is 304 at its end, and the connection stays open."""
     short = Limits(SHORT, SHORT, SHORT, SHORT, SHORT, connections=1)
     async with serving(short) as port:
         client = await clients(port)
@@ -233,8 +235,8 @@ async def test_a_long_poll_outlives_every_limit(serving: Any, clients: Any):
         assert (await client.answer())[0] == 200
 
 
-async def test_those_that_wait_leave_room_for_those_that_ask(serving: Any, clients: Any):
-    """Bodies that do not come and polls without end are bounded; one too many is told to come again."""
+async def test_requests_that_wait_leave_connections_for_others(serving: Any, clients: Any):
+    """Incomplete bodies and long polls are limited in number; one more of each is answered with 503."""
     async with serving(replace(PATIENT, connections=8, waiting=2)) as port:
         held = [await clients(port) for _ in range(6)]
         for client in held[:3]:
@@ -249,7 +251,7 @@ async def test_those_that_wait_leave_room_for_those_that_ask(serving: Any, clien
             other = await clients(port)
             other.ask("/health")
             assert (await other.answer())[0] == 200
-        # A write whose body comes with its headers waits for nobody.
+        # A write whose body arrives together with its headers needs no slot.
         other = await clients(port)
         other.send("PATCH /config/voice_router HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
         other.send('Content-Length: 19\r\n\r\n{"limits":{"x": 1}}')
@@ -257,8 +259,8 @@ async def test_those_that_wait_leave_room_for_those_that_ask(serving: Any, clien
         held[3].writer.close()
 
 
-async def test_whoever_may_not_ask_need_not_send_a_body(serving: Any, clients: Any, tmp_path: Path):
-    """Where there are rules, a body that never comes holds up nobody who has no token."""
+async def test_an_anonymous_client_is_refused_before_its_body(serving: Any, clients: Any, tmp_path: Path):
+    """Where rules exist, a request without a token is answered although its body never arrives."""
     (tmp_path / "home" / "environments").mkdir(parents=True)
     shutil.copytree(ROOT / "environments", tmp_path / "home" / "environments", dirs_exist_ok=True)
     (tmp_path / "home" / "environments" / "access.yaml").write_text("admins: [operator]\n")
@@ -269,8 +271,8 @@ async def test_whoever_may_not_ask_need_not_send_a_body(serving: Any, clients: A
         assert (await client.answer())[0] == 401
 
 
-async def test_the_longest_idle_connection_makes_room(serving: Any, clients: Any):
-    """At the limit a new client is served, and of those that do nothing the first one is gone."""
+async def test_the_longest_idle_connection_is_closed_for_a_new_one(serving: Any, clients: Any):
+    """At the limit of connections a new client is served; the others stay connected."""
     async with serving(replace(PATIENT, connections=3)) as port:
         first, second, third = [await clients(port) for _ in range(3)]
         for client in (first, second, third, first):
@@ -285,8 +287,8 @@ async def test_the_longest_idle_connection_makes_room(serving: Any, clients: Any
             assert (await client.answer())[0] == 200
 
 
-async def test_connections_at_work_are_not_ended_for_new_ones(serving: Any, clients: Any):
-    """All wait for an answer: a new client is turned away, until one of them is done."""
+async def test_busy_connections_are_not_closed_for_a_new_one(serving: Any, clients: Any):
+    """While all wait for a response, a new client is disconnected."""
     async with serving(replace(PATIENT, connections=2)) as port:
         waiting = [await clients(port) for _ in range(2)]
         for client in waiting:
@@ -304,15 +306,15 @@ async def test_connections_at_work_are_not_ended_for_new_ones(serving: Any, clie
         assert (await new.answer())[0] == 200
 
 
-async def test_a_handshake_that_never_ends_ends_the_connection(serving: Any, clients: Any):
-    """TLS is asked for and not spoken."""
+async def test_a_handshake_that_never_ends_closes_the_connection(serving: Any, clients: Any):
+    """The client connects to the TLS port and sends nothing."""
     async with serving(replace(PATIENT, handshake_seconds=SHORT), tls=True) as port:
         client = await clients(port)
         assert await client.ended() == b""
 
 
 class Flood(asyncio.Protocol):
-    """Sends more than any buffer takes, and wants to be gone."""
+    """Sends more than every buffer holds, then closes."""
 
     SIZE = 32 * 1024 * 1024
 
@@ -333,10 +335,10 @@ class Flood(asyncio.Protocol):
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("closing", ["nobody", "server", "client"])
 @pytest.mark.parametrize("reads", [False, True])
-def test_what_a_client_does_not_take_is_dropped(
+def test_data_that_a_client_does_not_read_is_dropped(
     authority: Authority, loop_factory: Any, tls: bool, closing: str, reads: bool
 ):
-    """On either event loop, with and without TLS, whoever is closing the connection; who reads gets it all."""
+    """On both event loops, with and without TLS, whichever side closes. A client that reads receives everything."""
     seconds = LONG if reads else SHORT
 
     def client(port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Waiting over HTTP for a configuration that is not the one a client holds."""
+"""Long polls: a GET with ``wait_seconds`` waits until the client's copy is no longer current."""
 
 import asyncio
 import json
@@ -21,13 +21,13 @@ FILES: dict[str, object] = {
     "environments/dev.yaml": "",
     "environments/prod.yaml": {"services": {"bell": {"settings": {"volume": 9}}}},
 }
-# Longer than any of these tests may take: what ends a wait here is never its time.
+# Longer than a test may take, so no wait here ends by its own time.
 LONG = 120
 
 
 @dataclass
 class Home:
-    """A core with an HTTP face, and clients that wait."""
+    """A core with an HTTP server, and clients that wait."""
 
     made: Core
     url: str
@@ -46,11 +46,11 @@ class Home:
 
     @property
     def waiting(self) -> int:
-        """How many wait in the core."""
+        """How many requests wait in the core."""
         return sum(len(found) for found in self.made.parts.service.reads._parts.waiters._waiters.values())
 
     async def start(self, etag: str, query: str = "", count: int = 1) -> list[asyncio.Task[tuple[int, Any]]]:
-        """Clients that wait, once the core has them."""
+        """Start clients; return them when all of them wait in the core."""
         before = self.waiting
         asked = [
             asyncio.create_task(self.get(etag, f"?wait_seconds={LONG}{query and '&' + query}")) for _ in range(count)
@@ -70,8 +70,8 @@ async def home(tmp_path: Path) -> AsyncGenerator[Home, None]:
         assert made.parts.service.reads._parts.waiters._waiters == {}
 
 
-async def test_what_is_not_current_is_answered_at_once(home: Home):
-    """Another ETag, several others, or none at all."""
+async def test_a_copy_that_is_not_current_is_answered_at_once(home: Home):
+    """With another ETag, several others, or none at all."""
     other = await home.etag(service="lamp")
     for etag in ('"other"', other, f'"x", W/{other}', None):
         status, answer = await home.get(etag, f"?wait_seconds={LONG}")
@@ -79,7 +79,7 @@ async def test_what_is_not_current_is_answered_at_once(home: Home):
 
 
 async def test_a_change_ends_the_wait(home: Home):
-    """With the new configuration; a write that changes nothing, or another service, does not."""
+    """The answer is the new configuration. A write without a change and a write to another service do not end it."""
     (asked,) = await home.start(await home.etag())
     await home.made.ask("patch", "lamp", patch={"settings": {"x": 1}})
     await home.made.ask("patch", "bell", patch={"settings": {"volume": 1}})
@@ -92,7 +92,7 @@ async def test_a_change_ends_the_wait(home: Home):
 
 
 async def test_a_wait_ends_with_its_time(home: Home):
-    """304 without a body, when the client still holds what is current."""
+    """The answer is 304 without a body while the client's copy is still current."""
     etag = await home.etag()
     started = time.monotonic()
     assert await home.get(f'"x", {etag}', "?wait_seconds=0.2") == (304, "")
@@ -101,7 +101,7 @@ async def test_a_wait_ends_with_its_time(home: Home):
 
 
 async def test_a_deletion_ends_the_wait(home: Home):
-    """404, as any get of it from then on; who waits for that sends ``*``."""
+    """The answer is 404, also for a client that waits with ``If-None-Match: *``."""
     await home.made.ask("set", "visitor", config=valid_config())
     etag = await home.etag(service="visitor")
     asked = [asyncio.create_task(home.get(tag, f"?wait_seconds={LONG}", "visitor")) for tag in (etag, "*")]
@@ -111,8 +111,8 @@ async def test_a_deletion_ends_the_wait(home: Home):
     assert (await home.get("*", f"?wait_seconds={LONG}", "visitor"))[0] == 404
 
 
-async def test_an_activation_ends_the_wait_of_those_who_named_no_environment(home: Home):
-    """They get what is active now; who named an environment waits on."""
+async def test_an_activation_ends_a_wait_on_the_active_environment(home: Home):
+    """The answer is from the new active environment. A wait on a named environment goes on."""
     (active,) = await home.start(await home.etag())
     (named,) = await home.start(await home.etag("?environment=dev"), "environment=dev")
     await home.made.ask("activate", "prod")
@@ -125,8 +125,8 @@ async def test_an_activation_ends_the_wait_of_those_who_named_no_environment(hom
     assert (status, answer["environment"], answer["config"]["settings"]["volume"]) == (200, "dev", 3)
 
 
-async def test_what_the_files_bring_ends_the_wait(home: Home):
-    """Whatever causes the revision."""
+async def test_a_change_of_the_files_ends_the_wait(home: Home):
+    """As every revision does, whatever its cause."""
     (asked,) = await home.start(await home.etag())
     home.made.write("environments/dev.yaml", {"services": {"bell": {"settings": {"volume": 4}}}})
     await home.made.ask("reload")
@@ -134,8 +134,8 @@ async def test_what_the_files_bring_ends_the_wait(home: Home):
     assert (status, answer["config"]["settings"]["volume"]) == (200, 4)
 
 
-async def test_part_of_a_configuration_and_other_forms_are_waited_for_too(home: Home):
-    """The ETag is that of the whole; the answer has the form that was asked for."""
+async def test_a_part_and_another_format_can_be_waited_for(home: Home):
+    """The ETag is that of the whole configuration; the answer has the requested part and format."""
     etag = await home.etag()
     part = await home.start(etag, "pointer=/settings")
     form = await home.start(etag, "format=yaml&pointer=/settings")
@@ -145,8 +145,8 @@ async def test_part_of_a_configuration_and_other_forms_are_waited_for_too(home: 
     assert await form[0] == (200, "volume: 5\n")
 
 
-async def test_everybody_who_waits_is_woken(home: Home):
-    """A hundred clients of one configuration; none is forgotten and none waits on."""
+async def test_a_change_ends_every_wait(home: Home):
+    """A hundred clients of one configuration are all answered."""
     asked = await home.start(await home.etag(), count=100)
     await home.made.ask("patch", "bell", patch={"settings": {"volume": 6}})
     answers = await asyncio.gather(*asked)
@@ -154,8 +154,8 @@ async def test_everybody_who_waits_is_woken(home: Home):
     assert home.waiting == 0
 
 
-async def test_nobody_waits_for_a_client_that_is_gone(home: Home):
-    """The connections close, and what waited for them goes; those who are still there are answered."""
+async def test_a_wait_ends_when_its_client_disconnects(home: Home):
+    """Its waiter is removed from the core; the remaining clients are answered."""
     etag = await home.etag()
     gone = await home.start(etag, count=50)
     kept = await home.start(etag, count=2)
@@ -167,8 +167,8 @@ async def test_nobody_waits_for_a_client_that_is_gone(home: Home):
     assert [status for status, _ in await asyncio.gather(*kept)] == [200, 200]
 
 
-async def test_a_write_of_a_client_that_is_gone_comes_to_its_end(home: Home):
-    """Once it was read it is carried out whole, as a request over the bus is."""
+async def test_a_write_is_completed_after_its_client_disconnects(home: Home):
+    """Once its body was read, as for a request over MQTT."""
     body = json.dumps({"settings": {"volume": 8}}).encode()
     address = urlsplit(home.url)
     planning = home.made.parts.commits._planning
@@ -205,13 +205,13 @@ async def test_a_write_of_a_client_that_is_gone_comes_to_its_end(home: Home):
     ],
 )
 async def test_a_wrong_wait_is_refused_at_once(home: Home, query: str):
-    """Out of range, no number, for an old revision, or for a place that cannot be."""
+    """Out of range, not a number, for an old revision, or with a malformed pointer."""
     status, answer = await home.get(await home.etag(), f"?{query}")
     assert (status, answer["code"]) == (400, "invalid_request")
 
 
-async def test_what_is_not_there_is_not_waited_for(home: Home):
-    """404 at once for an unknown service or environment."""
+async def test_a_wait_for_an_unknown_configuration_is_refused(home: Home):
+    """The answer is 404 at once for an unknown service or environment."""
     for service, query in (("nobody", ""), ("bell", "&environment=moon")):
         status, answer = await home.get('"x"', f"?wait_seconds={LONG}{query}", service)
         assert (status, answer["code"]) == (404, "not_found")

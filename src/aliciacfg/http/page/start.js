@@ -1,4 +1,4 @@
-// Nothing here may reach beyond the daemon: no validator badge, no fonts, no proxies.
+// Everything comes from the daemon itself: no validator badge, no fonts, no proxies.
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#api",
