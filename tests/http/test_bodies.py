@@ -61,7 +61,7 @@ async def read(operation: str, made: web.Request) -> Any:
     ],
 )
 def test_the_query_is_converted_as_the_request_declares(operation: str, query: str, fields: dict[str, Any]):
-    """Numbers and booleans become what they are, texts stay texts, what is no field stays as it is."""
+    """Numbers and booleans are converted; text and unknown parameters stay text."""
     found = query_fields(BY_NAME[operation], request(query))
     assert found == fields
     assert [type(value) for value in found.values()] == [type(value) for value in fields.values()]
@@ -75,8 +75,8 @@ def test_the_query_is_converted_as_the_request_declares(operation: str, query: s
         ("get", "wait_seconds", ["null", "", "soon", "1_0", "1e400"], "a number"),
     ],
 )
-def test_text_that_is_no_value_of_its_field_is_refused(operation: str, parameter: str, texts: list[str], expected: str):
-    """By name, with the text and what was expected; null is no way to leave a revision unconditional."""
+def test_text_that_cannot_be_converted_is_refused(operation: str, parameter: str, texts: list[str], expected: str):
+    """The message has the name, the text and what was expected. ``null`` is not a value: it would drop a condition."""
     for text in texts:
         with pytest.raises(InvalidRequest) as caught:
             query_fields(BY_NAME[operation], request(f"{parameter}={text}"))
@@ -86,8 +86,8 @@ def test_text_that_is_no_value_of_its_field_is_refused(operation: str, parameter
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "Infinity"])
-def test_numbers_that_are_none_are_out_of_every_range(text: str):
-    """They are converted, and refused by the range that the request declares."""
+def test_not_a_number_and_infinity_are_out_of_range(text: str):
+    """They are converted, and then refused by the range that the request declares."""
     operation = BY_NAME["get"]
     with pytest.raises(InvalidRequest, match="wait_seconds"):
         operation.parse(query_fields(operation, request(f"wait_seconds={text}")))
@@ -100,7 +100,7 @@ def test_a_repeated_parameter_is_refused():
 
 
 async def test_query_and_body_make_the_fields():
-    """A document is one field; an object of fields joins those of the query, and their types are left alone."""
+    """A document is one field; an object of fields joins those of the query, its values unconverted."""
     assert await read("set", request("dry_run=1", b'{"a": 1}')) == {"dry_run": True, "config": {"a": 1}}
     assert await read("patch", request("", b"[]", {"Content-Type": "application/merge-patch+json"})) == {"patch": []}
     assert await read("unset", request("dry_run", b'{"pointer": 5}')) == {"dry_run": True, "pointer": 5}
@@ -125,7 +125,7 @@ async def test_query_and_body_make_the_fields():
 async def test_a_body_that_the_operation_does_not_take_is_refused(
     operation: str, body: bytes, media_type: str, error: type[Exception], text: str
 ):
-    """Each by the error that says what to send."""
+    """Each with the error that says what to send."""
     with pytest.raises(error, match=text):
         await read(operation, request("dry_run=1", body, {"Content-Type": media_type}))
 
@@ -146,7 +146,7 @@ async def test_a_body_is_limited_by_its_size(declared: bool):
 
 
 async def test_a_body_is_limited_by_time_and_number():
-    """One that never ends is refused after its time; of those that are waited for there are only so many."""
+    """An incomplete body is refused after its time; the number of requests that wait for theirs is limited."""
     slow = reader(body_seconds=0.01, waiting=1)
     with pytest.raises(BodyTimeout, match="completely within"):
         await slow.read(BY_NAME["set"], request("", b"{", ended=False))

@@ -114,8 +114,8 @@ def test_without_a_header_there_is_no_condition():
     assert not is_conditional(BY_NAME["get"], request(If_Match='"3"'))
 
 
-async def test_a_race_that_is_lost_after_the_look_is_412_too(tmp_path: Path):
-    """Both had the right ETag while another write was at work; the one that comes second is told 412, not 409."""
+async def test_a_write_that_loses_the_race_after_the_comparison_is_412(tmp_path: Path):
+    """Both have the current ETag while another write is in progress; the second one gets 412, not 409."""
     files = {"environments/base.yaml": environment_file({"bell": {}}), "environments/dev.yaml": ""}
     async with core(tmp_path, files) as made, listening(made) as url, aiohttp.ClientSession() as session:
 

@@ -1,1 +1,1 @@
-"""The HTTP face: the same operations for curl, browsers and health checks."""
+"""The HTTP server: the operations for curl, browsers and health checks; and the client of the command line."""
