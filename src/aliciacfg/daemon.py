@@ -205,7 +205,7 @@ def _apply_protected_mode(core: Core, settings: Settings, address: BrokerAddress
     if settings.protected_mode != "off":
         check_protected(settings, address)
         return
-    core.alerts.stand(
+    core.alerts.raise_(
         "open_access",
         "ALICIACFG_PROTECTED_MODE is off and there are no access rules: everyone who reaches the broker or the HTTP "
         "port may read and change every configuration.",

@@ -28,41 +28,41 @@ def test_an_event_is_told_to_every_listener_each_time(alerts: Alerts, heard: lis
     for _ in range(2):
         alerts.emit("tamper", "Somebody wrote.", service="bell", problems=[PROBLEM])
     assert heard == also == [Alert("tamper", "Somebody wrote.", 12.5, service="bell", problems=(PROBLEM,))] * 2
-    assert alerts.standing == {}
+    assert alerts.active == {}
 
 
 def test_a_condition_is_told_once_for_as_long_as_it_is_the_same(alerts: Alerts, heard: list[Alert]):
     """Another message or other problems are news."""
-    alerts.stand("undelivered", "It waits.")
-    alerts.stand("undelivered", "It waits.")
+    alerts.raise_("undelivered", "It waits.")
+    alerts.raise_("undelivered", "It waits.")
     assert len(heard) == 1
-    alerts.stand("undelivered", "It waits still.")
-    alerts.stand("undelivered", "It waits still.", problems=[PROBLEM])
-    alerts.stand("undelivered", "It waits still.", problems=[PROBLEM])
+    alerts.raise_("undelivered", "It waits still.")
+    alerts.raise_("undelivered", "It waits still.", problems=[PROBLEM])
+    alerts.raise_("undelivered", "It waits still.", problems=[PROBLEM])
     assert len(heard) == 3
-    assert alerts.standing == {"undelivered": "It waits still."}
-    assert alerts.standing_alerts == [heard[-1]]
+    assert alerts.active == {"undelivered": "It waits still."}
+    assert alerts.active_alerts == [heard[-1]]
 
 
 def test_a_condition_that_is_over_can_come_back(alerts: Alerts, heard: list[Alert]):
     """After it was cleared the same message is told again; clearing twice is no error."""
-    alerts.stand("store", "The disk is full.")
+    alerts.raise_("store", "The disk is full.")
     alerts.clear("store")
     alerts.clear("store")
-    assert alerts.standing == {}
-    alerts.stand("store", "The disk is full.")
+    assert alerts.active == {}
+    alerts.raise_("store", "The disk is full.")
     assert len(heard) == 2
 
 
 def test_conditions_of_one_kind_are_told_apart_by_what_they_are_of(alerts: Alerts, heard: list[Alert]):
     """Each stands, is repeated and is cleared on its own, under the one kind."""
-    alerts.stand("undecryptable", "Lost.", of="dev")
-    alerts.stand("undecryptable", "Lost.", of="prod")
+    alerts.raise_("undecryptable", "Lost.", of="dev")
+    alerts.raise_("undecryptable", "Lost.", of="prod")
     assert [alert.kind for alert in heard] == ["undecryptable"] * 2
     alerts.clear("undecryptable")
-    assert len(alerts.standing) == 2
+    assert len(alerts.active) == 2
     alerts.clear("undecryptable", of="dev")
-    assert list(alerts.standing.values()) == ["Lost."]
+    assert list(alerts.active.values()) == ["Lost."]
 
 
 def test_an_alert_as_json_leaves_out_what_it_does_not_say(alerts: Alerts):

@@ -16,14 +16,14 @@ def test_each_finding_is_told_once_for_as_long_as_it_lasts():
     drift = made(heard)
     for _ in range(3):
         drift.report("row", "a", "is wrong", service="one")
-    drift.settle("file", {"x": Finding("was changed"), "y": Finding("was changed")})
-    drift.settle("file", {"y": Finding("was changed again")})
+    drift.replace("file", {"x": Finding("was changed"), "y": Finding("was changed")})
+    drift.replace("file", {"y": Finding("was changed again")})
     assert [(item.kind, item.subject, item.message) for item in drift.items] == [
         ("row", "a", "is wrong"),
         ("file", "y", "was changed again"),
     ]
     assert drift.counts == {"retained": 0, "file": 1, "row": 1, "instance": 0}
-    drift.mend("row", "a")
+    drift.remove("row", "a")
     drift.report("row", "a", "is wrong")
     assert [alert.message for alert in heard] == ["is wrong", "was changed", "was changed", "is wrong"]
     assert drift.found == {"retained": 0, "file": 2, "row": 2, "instance": 0}
@@ -36,6 +36,6 @@ def test_there_is_a_bounded_amount_of_drift():
     for number in range(3000):
         drift.report("retained", f"topic {number}", "wrong")
     assert len(drift.items) == len(heard) == 1000
-    drift.mend("retained", "topic 0")
+    drift.remove("retained", "topic 0")
     drift.report("retained", "topic 2999", "wrong")
     assert len(drift.items) == 1000

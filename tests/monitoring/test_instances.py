@@ -44,7 +44,7 @@ class Home:
     def found(self, after: float = 0.0) -> dict[str, str]:
         """What a look finds so many seconds later."""
         self.now += after
-        self.instances.look()
+        self.instances.check()
         return {item.subject: item.message for item in self.drift.items}
 
 
@@ -95,7 +95,7 @@ def test_another_content_under_the_right_number_is_drift(home: Home):
     """The checksum says so."""
     home.report(checksum="something else")
     home.found()
-    assert "checksum is another one" in home.found(GRACE + 1)["one/first"]
+    assert "its checksum differs" in home.found(GRACE + 1)["one/first"]
 
 
 def test_an_activation_gives_every_copy_its_time(home: Home):

@@ -39,7 +39,7 @@ def test_standing_alerts_are_published_on_every_connection():
     """Once each, also those that were raised while the broker was away; what merely happened is not repeated."""
     alerts = Alerts(lambda: 0.0)
     outgoing = Outgoing(alerts)
-    alerts.stand("open_access", "standing")
+    alerts.raise_("open_access", "standing")
     alerts.emit("tamper", "happened")
     seen: list[list[str]] = []
     for _ in range(2):
@@ -83,8 +83,8 @@ async def test_a_denied_message_is_alerted_by_its_topic():
     for topic in ("a", "a", "b", "c"):
         await outgoing.publish_optional(connection, topic, b"x", retain=True)
     assert connection.published == [("c", b"x", True)]
-    assert sorted(alerts.standing) == ["undelivered:a", "undelivered:b"]
-    assert "Let config_service write there" in alerts.standing["undelivered:a"]
+    assert sorted(alerts.active) == ["undelivered:a", "undelivered:b"]
+    assert "Let config_service write there" in alerts.active["undelivered:a"]
     connection.gone = True
     with pytest.raises(BrokerUnavailable):
         await outgoing.publish_optional(connection, "c", b"x")

@@ -66,10 +66,10 @@ class Core:
     @property
     def standing(self) -> dict[str, str]:
         """The alerts that stand."""
-        return self.parts.alerts.standing
+        return self.parts.alerts.active
 
     def _alert(self, kind: str) -> Alert:
-        (alert,) = [alert for alert in self.parts.alerts.standing_alerts if alert.kind == kind]
+        (alert,) = [alert for alert in self.parts.alerts.active_alerts if alert.kind == kind]
         return alert
 
     def problems(self, kind: str) -> tuple[Problem, ...]:

@@ -123,7 +123,7 @@ class Authorizer:
 
     def _tell(self) -> None:
         if self.access.enforced and self.bus_proves is False:
-            self._alerts.stand(
+            self._alerts.raise_(
                 "acl_missing",
                 "There are access rules, but the broker does not enforce them: requests over MQTT read redacted and "
                 "change nothing. Load the list that `aliciacfg acl` prints into the broker (acl_file, with "

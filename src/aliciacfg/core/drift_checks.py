@@ -58,7 +58,7 @@ class DriftChecks:
             try:
                 if count % _VERIFY_EVERY == 0:
                     await self.verify()
-                self._instances.look()
+                self._instances.check()
             except Exception:  # noqa: BLE001 - the supervisor of all looking: whatever is found may not end the daemon
                 _log.exception("patrol_failed")
             count += 1
@@ -71,12 +71,12 @@ class DriftChecks:
         except Unavailable as error:
             _log.warning("store_not_verified", reason=error.message)
             return
-        self._drift.settle(
+        self._drift.replace(
             "row",
             {broken.subject: Finding(broken.message, broken.service or None) for broken in findings.broken[:_MAX_TOLD]},
         )
         if findings.unreadable:
-            self._alerts.stand(
+            self._alerts.raise_(
                 "undecryptable",
                 f"{findings.unreadable} revisions hold secrets whose key is not here, so nobody can tell whether they "
                 "are what was written. Restore the key file.",
@@ -92,13 +92,13 @@ class DriftChecks:
         """Compare the files there are with those that serve."""
         serving = self._files.stamps
         if serving is None:
-            self._drift.settle(
+            self._drift.replace(
                 "file", {"": Finding("The files on disk cannot be used; what was recorded last goes on serving.")}
             )
             return
         changed = [path for path in seen.keys() | serving.keys() if seen.get(path) != serving.get(path)]
         names = [*self._reloads.refused_schemas, *(label(path) for path in sorted(changed))]
-        self._drift.settle(
+        self._drift.replace(
             "file",
             {
                 name: Finding(f"{name} was changed, and what serves is the file of before.")

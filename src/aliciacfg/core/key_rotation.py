@@ -78,7 +78,7 @@ class KeyRotation:
 
     def apply(self, keyring: Keyring) -> None:
         """Use other keys from now on; stored values stay sealed as they are."""
-        self._keyring.take(keyring)
+        self._keyring.replace_with(keyring)
 
     async def rekey(self, context: ChangeContext, change: Callable[[], Keyring]) -> None:
         """Change the keys, and seal all stored values anew with the key that seals then.
@@ -93,7 +93,7 @@ class KeyRotation:
         """
         async with self._commits.change(context, exclusive=True) as plan:
             await self._commits.flush()
-            self._keyring.take(await asyncio.to_thread(change))
+            self._keyring.replace_with(await asyncio.to_thread(change))
             await self._store.reseal(self._resealed)
             await self._reload_stored()
             self._announcements.plan(plan)

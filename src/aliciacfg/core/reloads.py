@@ -299,7 +299,7 @@ class Reloads:
             self._alerts.clear("migration_pending")
             return
         named = ", ".join(f"{item.service} ({item.from_version} to {item.to_version})" for item in waiting)
-        self._alerts.stand(
+        self._alerts.raise_(
             "migration_pending",
             f"The schemas of {named} wait for their migrations; the old ones serve. Look with: aliciacfg migrate "
             "--dry-run; carry out with: aliciacfg migrate.",
@@ -309,7 +309,7 @@ class Reloads:
     def _report_undecryptable(self, undecryptable: dict[str, list[str]]) -> None:
         for environment, services in undecryptable.items():
             if services:
-                self._alerts.stand(
+                self._alerts.raise_(
                     "undecryptable",
                     f"Changes made at run time to {', '.join(services)} in {environment} do not open: their key is "
                     "not here, or somebody changed them in the database. Their last revisions go on serving. Restore "
@@ -324,7 +324,7 @@ class Reloads:
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         self.degraded = first
         self._in_the_way = error.services
-        self._alerts.stand(
+        self._alerts.raise_(
             "validation_failed",
             f"The files were not taken over, the configurations before them go on serving: {first}{more}",
             problems=as_problems(error),

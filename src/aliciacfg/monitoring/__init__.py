@@ -1,1 +1,1 @@
-"""What the daemon reports about itself and its home: alerts, drift, instances, metrics."""
+"""What the daemon reports about itself and about the services: alerts, drift, instances, metrics."""

@@ -1,4 +1,4 @@
-"""What an operator has to know: events, and conditions that stand until somebody mends them."""
+"""Alerts for the operator: single events, and conditions that stay active until they are over."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,14 +8,14 @@ from aliciacfg.errors import Problem
 
 
 class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One alert; holds no sensitive value.
+    """One alert; contains no sensitive value.
 
     Attributes:
-        kind: ``validation_failed``, ``tamper``, ``undecryptable``, ``undelivered``, ``open_access`` …
+        kind: ``validation_failed``, ``tamper``, ``undecryptable``, ``undelivered``, ``open_access`` and so on.
         message: What happened and what to do.
         timestamp: Unix seconds.
-        service: The service concerned, if it is one.
-        problems: Everything that is wrong.
+        service: The service concerned, if there is one.
+        problems: Details, each with its place.
     """
 
     kind: str
@@ -26,53 +26,57 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Alerts:
-    """Raises alerts to whoever listens, and remembers the standing ones."""
+    """Passes alerts to listeners and keeps the active conditions."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._listeners: list[Callable[[Alert], None]] = []
-        self._standing: dict[str, Alert] = {}
-        self._shown: dict[str, str] = {}
+        # By kind, with ":" and what distinguishes conditions of one kind.
+        self._active: dict[str, Alert] = {}
+        # The message for readers without special rights, by the same key.
+        self._public: dict[str, str] = {}
 
     @property
-    def standing(self) -> dict[str, str]:
-        """The conditions that stand, as everybody may see them: kind to message."""
-        return {kind: self._shown[kind] for kind in self._standing}
+    def active(self) -> dict[str, str]:
+        """The active conditions as every reader may see them: message by kind."""
+        return {name: self._public[name] for name in self._active}
 
     @property
-    def standing_alerts(self) -> list[Alert]:
-        """The standing alerts whole, for a listener that comes late."""
-        return list(self._standing.values())
+    def active_alerts(self) -> list[Alert]:
+        """The alerts of the active conditions, with all details."""
+        return list(self._active.values())
 
     def listen(self, listener: Callable[[Alert], None]) -> None:
         """Call ``listener`` with every alert from now on."""
         self._listeners.append(listener)
 
     def emit(self, kind: str, message: str, *, service: str | None = None, problems: Sequence[Problem] = ()) -> Alert:
-        """Raise an alert about something that happened."""
+        """Raise an alert about an event."""
         alert = Alert(kind, message, self._clock(), service=service, problems=tuple(problems))
         for listener in self._listeners:
             listener(alert)
         return alert
 
-    def stand(
+    def raise_(
         self, kind: str, message: str, *, of: str = "", problems: Sequence[Problem] = (), shown: str | None = None
     ) -> None:
-        """Raise an alert about a condition that lasts; said once for as long as its message stays the same.
+        """Raise an alert about a condition, which stays active until ``clear``.
+
+        Listeners are called again only if the message or the problems change.
 
         Args:
             kind: As in ``Alert``.
             message: As in ``Alert``.
-            of: Tells conditions of one kind apart.
+            of: Distinguishes several conditions of one kind.
             problems: As in ``Alert``.
-            shown: The message for everybody, where the other one is only for those whom alerts are for.
+            shown: The message for all readers of health, if ``message`` is for administrators only.
         """
         name = f"{kind}:{of}" if of else kind
-        known = self._standing.get(name)
+        known = self._active.get(name)
         if known is None or known.message != message or known.problems != tuple(problems):
-            self._shown[name] = message if shown is None else shown
-            self._standing[name] = self.emit(kind, message, problems=problems)
+            self._public[name] = message if shown is None else shown
+            self._active[name] = self.emit(kind, message, problems=problems)
 
     def clear(self, kind: str, *, of: str = "") -> None:
-        """The condition is over."""
-        self._standing.pop(f"{kind}:{of}" if of else kind, None)
+        """End a condition; arguments as for ``raise_``."""
+        self._active.pop(f"{kind}:{of}" if of else kind, None)

@@ -1,4 +1,4 @@
-"""Drift: what is not as the store has it, found by whoever looks, until it is mended."""
+"""Drift: differences from the state in the store, from their discovery until they are gone."""
 
 from collections.abc import Callable, Mapping
 from typing import get_args
@@ -14,19 +14,24 @@ _MAX_ITEMS = 1000
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What was found, and the service concerned, if it is one."""
+    """A difference that was found.
+
+    Attributes:
+        message: What was found and what to do.
+        service: The service concerned, if there is one.
+    """
 
     message: str
     service: str | None = None
 
 
 class Drift:
-    """What drifts now, by kind and subject; each new finding is alerted once.
+    """The current findings by kind and subject; raises one alert for each new finding.
 
-    Of very many at a time the rest is neither kept nor told: whoever mends those sees them then.
+    It keeps at most 1000 findings; further ones are dropped, without an alert, until others are removed.
 
     Attributes:
-        found: How often each kind was found since the start.
+        found: The number of findings of each kind since the start.
     """
 
     def __init__(self, alerts: Alerts, clock: Callable[[], float]) -> None:
@@ -37,16 +42,23 @@ class Drift:
 
     @property
     def items(self) -> list[DriftItem]:
-        """What drifts now, longest first."""
+        """The current findings, oldest first."""
         return sorted(self._items.values(), key=lambda item: item.since)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How much of each kind drifts now."""
+        """The number of current findings of each kind."""
         return {kind: sum(1 for known, _ in self._items if known == kind) for kind in KINDS}
 
     def report(self, kind: DriftKind, subject: str, message: str, *, service: str | None = None) -> None:
-        """Something drifts; said once for as long as it does."""
+        """Add a finding, or replace the message of a known one.
+
+        Args:
+            kind: The kind of drift.
+            subject: The topic, file, row or instance that differs.
+            message: What was found and what to do.
+            service: The service concerned, if there is one.
+        """
         key = (kind, subject)
         known = self._items.get(key)
         if known is not None:
@@ -58,14 +70,14 @@ class Drift:
         self.found[kind] += 1
         self._alerts.emit("drift", message, service=service)
 
-    def mend(self, kind: DriftKind, subject: str) -> None:
-        """It drifts no more."""
+    def remove(self, kind: DriftKind, subject: str) -> None:
+        """Remove a finding, if there is one."""
         self._items.pop((kind, subject), None)
 
-    def settle(self, kind: DriftKind, findings: Mapping[str, Finding]) -> None:
-        """All that drifts of one kind, by subject; what is not in it drifts no more."""
+    def replace(self, kind: DriftKind, findings: Mapping[str, Finding]) -> None:
+        """Replace all findings of one kind; ``findings`` are by subject."""
         for known, subject in list(self._items):
             if known == kind and subject not in findings:
-                self.mend(kind, subject)
+                self.remove(kind, subject)
         for subject, finding in findings.items():
             self.report(kind, subject, finding.message, service=finding.service)

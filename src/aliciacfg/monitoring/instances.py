@@ -1,6 +1,6 @@
-"""Running copies of services, as they report what they have applied.
+"""Running copies of services, and the revisions that they report to have applied.
 
-Reports are believed as they come: the bus adapter says whose they are.
+Reports are not verified here: the bus adapter determines the service from the topic.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,13 @@ _SAVE_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _Wanted:
-    """The revision that the copies of a service have to apply, and since when this is known."""
+    """The revision that the copies of a service have to apply.
+
+    Attributes:
+        environment: Its environment.
+        revision: Its number.
+        since: The time from which it has to be applied, in Unix seconds.
+    """
 
     environment: str
     revision: int
@@ -29,13 +35,21 @@ class _Wanted:
 
 @dataclass(slots=True)
 class _Known:
+    """The copies of one service.
+
+    Attributes:
+        by_name: The last report of each copy.
+        saved: The time at which the last report of each copy was written to the store, in Unix seconds.
+        wanted: The revision that the copies have to apply; None before the first check.
+    """
+
     by_name: dict[str, Applied] = field(default_factory=dict[str, Applied])
     saved: dict[str, float] = field(default_factory=dict[str, float])
     wanted: _Wanted | None = None
 
 
 class Instances:
-    """What every known copy of every service runs."""
+    """The last report of every running copy of every service."""
 
     def __init__(
         self,
@@ -46,14 +60,14 @@ class Instances:
         grace_seconds: float,
         clock: Callable[[], float],
     ) -> None:
-        """Take what is known.
+        """Restore the reports that are in the store.
 
         Args:
-            applied: What the store has.
-            current: The newest revision of a service in the active environment, if there is one.
-            drift: Told which copies lag behind.
-            grace_seconds: How long a copy may take to apply a revision.
-            clock: Unix seconds.
+            applied: The stored reports.
+            current: Returns the newest revision of a service in the active environment, or None.
+            drift: Receives the copies that do not run the current revision.
+            grace_seconds: The time that a copy may take to apply a revision.
+            clock: Returns Unix seconds.
         """
         self._services: dict[str, _Known] = {}
         self._current = current
@@ -66,7 +80,7 @@ class Instances:
             known.saved[item.instance] = item.last_seen
 
     def of(self, service: str, *, current: Record) -> list[InstanceItem]:
-        """The copies of a service by name, compared with a revision."""
+        """Return the copies of a service by name, compared with a revision."""
         known = self._services.get(service, _Known())
         return [
             InstanceItem(
@@ -83,9 +97,10 @@ class Instances:
         ]
 
     def report(self, service: str, report: AppliedReport) -> Write | None:
-        """Take a report; returns what has to be written, if anything has.
+        """Record a report, and return what has to be written to the store, if anything.
 
-        A service without a configuration has no copies. Of too many copies those seen least recently are forgotten.
+        Reports on a service without a configuration are ignored. At most 64 copies of a service are kept; the least
+        recently seen ones are forgotten.
         """
         current = self._current(service)
         if current is None:
@@ -109,7 +124,7 @@ class Instances:
             item = msgspec.structs.replace(item, since=before.since)
         known.by_name[report.instance] = item
         if same and now - known.saved[report.instance] < _SAVE_SECONDS:
-            # Copies that report all the time must not make the disk busy.
+            # Frequent reports without news are not worth a write.
             return None
         known.saved[report.instance] = now
         forgotten: list[Applied] = []
@@ -119,12 +134,12 @@ class Instances:
         return Write(applied=(item,), forgotten=tuple(forgotten))
 
     def forget(self, service: str) -> Write | None:
-        """The service said goodbye; returns what has to be written, if anything has."""
+        """Forget the copies of a service, and return what has to be written to the store, if anything."""
         known = self._services.pop(service, None)
         return Write(forgotten=tuple(known.by_name.values())) if known is not None and known.by_name else None
 
-    def look(self) -> None:
-        """Find the copies that have not applied the current revision within their time."""
+    def check(self) -> None:
+        """Report the copies as drift that did not apply the current revision within the grace period."""
         now = self._clock()
         findings: dict[str, Finding] = {}
         for service, known in self._services.items():
@@ -133,28 +148,28 @@ class Instances:
                 continue
             wanted = known.wanted
             if wanted is None or (wanted.environment, wanted.revision) != (current.environment, current.revision):
-                # Not when it was recorded: another environment's revision may be old, and is wanted only now.
+                # Not the time of the revision: after a switch of environments an old revision has to be applied.
                 wanted = known.wanted = _Wanted(current.environment, current.revision, now)
             for item in known.by_name.values():
-                message = self._lags(item, current, wanted, now)
+                message = self._lag(item, current, wanted, now)
                 if message is not None:
                     findings[f"{service}/{item.instance}"] = Finding(message, service)
-        self._drift.settle("instance", findings)
+        self._drift.replace("instance", findings)
 
-    def _lags(self, item: Applied, current: Record, wanted: _Wanted, now: float) -> str | None:
+    def _lag(self, item: Applied, current: Record, wanted: _Wanted, now: float) -> str | None:
         if _runs(item, current) or now - item.last_seen > FORGOTTEN_SECONDS:
             return None
         what = f"{item.service} {item.instance!r}"
         meant = item.environment == current.environment and item.revision == current.revision
         if item.status == "rejected" and meant:
-            return f"{what} rejected revision {current.revision}: {item.error or 'it does not say why'}"
-        # A copy that has just come may begin with what it remembers.
+            return f"{what} rejected revision {current.revision}: {item.error or 'without a reason'}"
+        # A copy that has just started may run the revision that it remembers.
         if now - max(wanted.since, item.since) < self._grace:
             return None
         if item.status == "restart_pending":
-            return f"{what} has to be restarted to take revision {current.revision}"
+            return f"{what} has to be restarted to apply revision {current.revision}"
         if meant:
-            return f"{what} runs something else than revision {current.revision}: its checksum is another one"
+            return f"{what} runs a configuration other than revision {current.revision}: its checksum differs"
         return f"{what} runs revision {item.revision}, not {current.revision}; is it alive, and does it read updates?"
 
 

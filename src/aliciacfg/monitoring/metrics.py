@@ -1,9 +1,9 @@
-"""What the daemon counts and measures of itself; the only module that imports prometheus_client.
+"""The daemon's metrics; the only module that imports prometheus_client.
 
-Requests are counted where they are answered, in plain numbers: the library's own counters, which lock for threads that
-are not here, cost four times as much, and some 3 % of a cached read over HTTP. They become series only when somebody
-asks for the metrics, and so does what other parts know anyway (``Readings``): nothing has to be kept in step. Whatever
-requesters send, the number of series is bounded: labels come from closed sets, or end at a limit.
+Adapters count requests in plain numbers. The library's own counters take a lock, which a single event loop does not
+need; they cost four times as much, about 3 % of a cached read over HTTP. Series are made from the numbers, and from the
+state of other parts (``Readings``), only when the metrics are read. The number of series is bounded whatever clients
+send: the values of labels come from closed sets or are limited in number.
 """
 
 from bisect import bisect_left
@@ -28,22 +28,22 @@ Transport = Literal["mqtt", "http"]
 Outcome = Literal["success"] | ErrorCode
 
 OTHER = "other"
-"""The label of whatever has none of its own."""
+"""The label that stands for all operations or services without a label of their own."""
 
 _OPENMETRICS = "application/openmetrics-text"
-# From a cached read to a write that waits for a slow disk.
+# From the time of a cached read to that of a write on a slow disk.
 _BOUNDS_SECONDS = (0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric as a scraper sees it.
+    """A metric family.
 
     Attributes:
-        name: In the Prometheus text format; OpenMetrics leaves ``_total`` and ``_info`` to the samples.
-        kind: Its type.
-        labels: Their names.
-        help: One line.
+        name: The name in the Prometheus text format; in OpenMetrics only the samples have ``_total`` and ``_info``.
+        kind: The type.
+        labels: The names of its labels.
+        help: A description in one line.
     """
 
     name: str
@@ -56,40 +56,40 @@ _REQUESTS = Family(
     "aliciacfg_requests_total", "counter", ("operation", "transport", "outcome"), "Requests that were answered."
 )
 _LATENCY = Family(
-    "aliciacfg_request_duration_seconds", "histogram", ("operation", "transport"), "From the request to its answer."
+    "aliciacfg_request_duration_seconds", "histogram", ("operation", "transport"), "Time from a request to its answer."
 )
 _ACCESSES = Family("aliciacfg_accesses_total", "counter", ("service",), "Configurations that were read.")
 _INVALID = Family("aliciacfg_validation_failures_total", "counter", (), "Writes refused because of their content.")
-_HITS = Family("aliciacfg_cache_hits_total", "counter", (), "Reads that an answer was ready for.")
-_MISSES = Family("aliciacfg_cache_misses_total", "counter", (), "Reads whose answer had to be made.")
+_HITS = Family("aliciacfg_cache_hits_total", "counter", (), "Reads that were answered from the cache.")
+_MISSES = Family("aliciacfg_cache_misses_total", "counter", (), "Reads that were not answered from the cache.")
 _REVISIONS = Family("aliciacfg_revisions_total", "counter", ("cause",), "Revisions that were committed.")
-_PENDING = Family("aliciacfg_outbox_pending", "gauge", (), "Retained messages that the broker is not seen to hold yet.")
-_OLDEST = Family("aliciacfg_outbox_oldest_seconds", "gauge", (), "How long what waits longest has been waiting.")
-_DRIFT = Family("aliciacfg_drift", "gauge", ("kind",), "What is not as it should be, now.")
-_ALERTS = Family("aliciacfg_alerts", "gauge", ("kind",), "Alerts that stand.")
+_PENDING = Family("aliciacfg_outbox_pending", "gauge", (), "Retained messages that the broker has not confirmed yet.")
+_OLDEST = Family("aliciacfg_outbox_oldest_seconds", "gauge", (), "Age of the oldest waiting message in seconds.")
+_DRIFT = Family("aliciacfg_drift", "gauge", ("kind",), "Current differences from the state in the store.")
+_ALERTS = Family("aliciacfg_alerts", "gauge", ("kind",), "Active alerts.")
 _BROKER = Family("aliciacfg_broker_connected", "gauge", (), "1 while the broker is connected.")
-_BUILD = Family("aliciacfg_build_info", "info", ("version",), "Which program this is.")
+_BUILD = Family("aliciacfg_build_info", "info", ("version",), "The version of the daemon.")
 
 FAMILIES = (
     _REQUESTS, _LATENCY, _ACCESSES, _INVALID, _HITS, _MISSES, _REVISIONS, _PENDING, _OLDEST, _DRIFT, _ALERTS, _BROKER,
     _BUILD,
 )  # fmt: skip
-"""Every metric but those of the process (``process_…``), which are the library's own."""
+"""Every metric except those of the process (``process_…``), which the library provides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """What other parts know, at one moment.
+    """The state of other parts at one moment.
 
     Attributes:
-        cache_hits: Since the start.
-        cache_misses: Since the start.
-        revisions: Committed since the start, by cause.
-        outbox_pending: Messages that the bus has not been seen to hold.
-        outbox_oldest_seconds: How long what waits longest has been waiting; 0 if nothing waits.
-        drift: What drifts now, by kind.
-        alerts: What stands now, by kind.
-        broker_connected: Whether the bus is there.
+        cache_hits: The number since the start.
+        cache_misses: The number since the start.
+        revisions: The number of revisions committed since the start, by cause.
+        outbox_pending: The number of retained messages that the broker has not confirmed yet.
+        outbox_oldest_seconds: The age of the oldest of them; 0 if there are none.
+        drift: The number of current findings by kind.
+        alerts: The number of active alerts by kind.
+        broker_connected: Whether the broker is connected.
     """
 
     cache_hits: int = 0
@@ -106,10 +106,9 @@ class Meter:
     """Counts and times the requests of one operation over one transport; made by ``Metrics.meter``.
 
     Attributes:
-        outcomes: How many requests were answered, by what came of them.
-        seconds: How long they took together.
-        buckets: How many took at most as long as the bound of the same index, and longer than the one before; the
-            last one has no bound.
+        outcomes: The number of answered requests by outcome.
+        seconds: Their total duration.
+        buckets: The number of requests for each interval between two bounds; the last interval has no upper bound.
     """
 
     __slots__ = ("buckets", "outcomes", "seconds")
@@ -120,26 +119,26 @@ class Meter:
         self.buckets = [0] * (len(_BOUNDS_SECONDS) + 1)
 
     def answered(self, seconds: float, outcome: Outcome = "success") -> None:
-        """A request was answered after ``seconds``."""
+        """Count a request that was answered after ``seconds``."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         self.seconds += seconds
         self.buckets[bisect_left(_BOUNDS_SECONDS, seconds)] += 1
 
 
 class Metrics:
-    """Everything that is counted as it happens.
+    """The counters of the daemon, and the text that scrapers read.
 
     Attributes:
-        validation_errors: Writes refused because of their content.
+        validation_errors: The number of writes refused because of their content.
     """
 
     def __init__(self, *, operations: Iterable[str], version: str, max_services: int = 1000) -> None:
-        """Begin at zero.
+        """Start all counters at zero.
 
         Args:
-            operations: The names that get a label of their own.
-            version: The daemon's.
-            max_services: The most services that get a label of their own.
+            operations: The operations that get a label of their own.
+            version: The version of the daemon.
+            max_services: The largest number of services that get a label of their own.
         """
         self._operations = frozenset(operations)
         self._version = version
@@ -151,34 +150,35 @@ class Metrics:
 
     @property
     def messages_processed(self) -> int:
-        """Requests answered since the start."""
+        """The number of requests answered since the start."""
         return sum(count for meter in self._meters.values() for count in meter.outcomes.values())
 
     @property
     def errors(self) -> int:
-        """Those of them that were refused or failed."""
+        """The number of requests refused or failed since the start."""
         return self.messages_processed - sum(meter.outcomes.get("success", 0) for meter in self._meters.values())
 
     def meter(self, operation: str, transport: Transport) -> Meter:
-        """What counts the requests of an operation; those of all that is none share one."""
+        """Return the meter of an operation; all unknown operations share one."""
         name = operation if operation in self._operations else OTHER
         return self._meters.setdefault((name, transport), Meter())
 
     def accessed(self, service: str) -> None:
-        """The configuration of a service was read; call it only for one that exists."""
+        """Count a read of the configuration of a service; call it only for a configuration that exists."""
         accesses = self._accesses
         if service not in accesses and len(accesses) >= self._max_services:
             service = OTHER
         accesses[service] = accesses.get(service, 0) + 1
 
     def exposition(self, accept: str, readings: Readings) -> tuple[bytes, str]:
-        """Everything as text, and its content type.
+        """Return all metrics as text, and the content type of the text.
 
         Args:
-            accept: The media types that the scraper takes: OpenMetrics if it is among them, else Prometheus' own.
-            readings: What other parts know.
+            accept: The scraper's ``Accept`` header; the format is OpenMetrics if the header has it, otherwise the
+                Prometheus text format.
+            readings: The state of other parts.
         """
-        # Not the header itself: the library stumbles over a version in it that is no number.
+        # The library raises an error for a malformed version in the header, so it does not get the header itself.
         encode, content_type = choose_encoder(_OPENMETRICS if _OPENMETRICS in accept else "")
         return encode(_Collected([*self._counted(), *_read(readings), *self._process.collect()])), content_type
 
@@ -197,7 +197,7 @@ class Metrics:
 
 
 class _Collected:
-    """What the library's encoders take."""
+    """Metrics in the form of a registry, which the library's encoders expect."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = metrics
@@ -218,7 +218,7 @@ def _read(readings: Readings) -> Iterator[Metric]:
 
 
 def _cumulative(buckets: Sequence[int]) -> list[tuple[str, float]]:
-    """Each bound with how many took at most as long."""
+    """Return each upper bound with the number of requests that took at most as long."""
     bounds = [*map(str, _BOUNDS_SECONDS), "+Inf"]
     return list(zip(bounds, accumulate(buckets), strict=True))
 

@@ -37,7 +37,7 @@ class Outgoing:
     def open(self) -> None:
         """Publish the alerts that waited and the standing ones, and from now on every alert at once."""
         self._opened = True
-        standing = self._alerts.standing_alerts
+        standing = self._alerts.active_alerts
         waited = [alert for alert in self._waiting if alert not in standing]
         self._waiting.clear()
         for alert in (*waited, *standing):
@@ -59,7 +59,7 @@ class Outgoing:
         try:
             await connection.publish(topic, payload, retain=retain)
         except Denied as error:
-            self._alerts.stand("undelivered", f"{error}. Let config_service write there.", of=topic)
+            self._alerts.raise_("undelivered", f"{error}. Let config_service write there.", of=topic)
 
     def answer(self, reply: Reply) -> None:
         """Publish an answer; without a connection it is lost, and whoever asked has to ask again."""

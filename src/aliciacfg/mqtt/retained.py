@@ -235,7 +235,7 @@ class Retained:
     def _confirm(self, current: Announcement) -> None:
         self._outbox.confirm(current)
         self._attempts.pop(current.subject, None)
-        self._drift.mend("retained", topics.subject_topic(current.subject))
+        self._drift.remove("retained", topics.subject_topic(current.subject))
         if not self._outbox.pending:
             self._alerts.clear("undelivered")
             self._on_confirmed()
@@ -265,7 +265,7 @@ class Retained:
 
     def _on_unknown(self, inbound: Inbound) -> None:
         if not inbound.payload:
-            self._drift.mend("retained", inbound.topic[:_MAX_SUBJECT])
+            self._drift.remove("retained", inbound.topic[:_MAX_SUBJECT])
             return
         self._repair(
             inbound.topic,
@@ -296,7 +296,7 @@ class Retained:
         asyncio.get_running_loop().call_later(repairs.delay(self._clock()), now)
 
     def _undelivered(self, subject: str, reason: str) -> None:
-        self._alerts.stand(
+        self._alerts.raise_(
             "undelivered",
             f"{topics.subject_topic(subject)} is not held by the broker: {reason}. Does its access list let "
             "config_service write and read there?",

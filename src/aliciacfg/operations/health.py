@@ -92,7 +92,7 @@ class Health:
             services_online=sum(self.services_online.values()),
             messages_processed=self.metrics.messages_processed,
             errors=self.metrics.errors,
-            alerts=self._alerts.standing,
+            alerts=self._alerts.active,
         )
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
@@ -108,7 +108,7 @@ class Health:
             outbox_pending=self._outbox.pending,
             outbox_oldest_seconds=self._outbox.oldest_seconds,
             drift=self._drift.counts,
-            alerts=Counter(alert.kind for alert in self._alerts.standing_alerts),
+            alerts=Counter(alert.kind for alert in self._alerts.active_alerts),
             broker_connected=self.bus_connected,
         )
         return self.metrics.exposition(accept, readings)

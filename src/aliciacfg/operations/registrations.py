@@ -67,7 +67,7 @@ class Registrations:
         if self._state.committed(self._configurations.config_id(service, None)).live is None:
             raise NotFound(f"There is no configuration of {service}.")
         await self._write(self._instances.report(service, report))
-        self._instances.look()
+        self._instances.check()
 
     async def _write(self, write: Write | None) -> None:
         if write is not None:

@@ -271,7 +271,7 @@ class Keyring:
         box = sender + public.Box(ephemeral, public.PublicKey(key.raw)).encrypt(plain, nonce).ciphertext
         return f"{PREFIX}{key.key_id}:{base64.urlsafe_b64encode(box).rstrip(b'=').decode()}"
 
-    def take(self, other: "Keyring") -> None:
+    def replace_with(self, other: "Keyring") -> None:
         """Become another keyring with the same digest key, wherever this one is in use."""
         self._keys = other._keys  # noqa: SLF001 - of its own kind
         self.current, self.public_key = other.current, other.public_key
