@@ -125,5 +125,5 @@ def test_a_revoked_token_is_refused():
 @pytest.mark.parametrize("name", ["", "a/b", "get", "a b", "x" * 65, "a\n", "+"])
 def test_a_token_is_for_a_name_that_can_ask(name: str):
     """The same names as over the bus, so that the rules mean the same."""
-    with pytest.raises(InvalidRequest, match="cannot name a requester"):
+    with pytest.raises(InvalidRequest, match="cannot name a caller"):
         tokens.token(tokens.generate(), name=name, role="service", now=NOW)

@@ -216,7 +216,7 @@ def test_an_environment_that_lacks_more_than_passwords_says_what(home: Daemon):
         ({"MQTT_PASSWORD_FILE": "nowhere/mqtt.password"}, 2, "MQTT_PASSWORD_FILE: nowhere/mqtt.password cannot be"),
         ({"MQTT_USERNAME": "a b"}, 4, "set MQTT_USERNAME"),
         ({"ALICIACFG_ENVIRONMENTS_DIR": "nowhere"}, 4, "directory nowhere cannot be read"),
-        ({"user": "a:b", "stdin": "x"}, 2, "'a:b' cannot name a requester"),
+        ({"user": "a:b", "stdin": "x"}, 2, "'a:b' cannot name a caller"),
         ({"user": "voice_router", "stdin": "x"}, 2, "voice_router is a service"),
         ({"user": "Operator", "stdin": "\n"}, 4, "standard input is empty; expected there: Password of Operator"),
     ],

@@ -22,7 +22,7 @@ def test_ordinary_names_are_taken(name: str):
     """Letters, digits, and _ . - after the first character, 64 in all; for services, environments and requesters."""
     names.check_service(name)
     names.check_environment(name)
-    assert names.is_requester(name)
+    assert names.is_caller_name(name)
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -32,7 +32,7 @@ def test_malformed_names_are_refused_for_everything(name: str):
         names.check_service(name)
     with pytest.raises(InvalidRequest, match="begins with a letter or digit"):
         names.check_environment(name)
-    assert not names.is_requester(name)
+    assert not names.is_caller_name(name)
 
 
 @pytest.mark.parametrize("name", [*OPERATIONS, "instances", "reply"])
@@ -43,7 +43,7 @@ def test_words_of_topics_and_paths_name_no_service(name: str):
     """
     with pytest.raises(InvalidRequest, match=name):
         names.check_service(name)
-    assert not names.is_requester(name)
+    assert not names.is_caller_name(name)
     names.check_environment(name)
 
 

@@ -103,7 +103,7 @@ class _Reader:
     def _requesters(self, value: Json, pointer: str) -> list[str]:
         found = self._strings(value, pointer)
         for place, name in found:
-            if problem := names.requester_problem(name):
+            if problem := names.caller_problem(name):
                 self._wrong(place, problem)
         return [name for _, name in found]
 

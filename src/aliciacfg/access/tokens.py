@@ -42,7 +42,7 @@ def token(text: str, *, name: str, role: Role, now: float, expires: float | None
     Raises:
         InvalidRequest: The text is no token, nobody can have that name, or it would be expired from the start.
     """
-    if problem := names.requester_problem(name):
+    if problem := names.caller_problem(name):
         raise InvalidRequest(f"{problem}.")
     if expires is not None and expires <= now:
         raise InvalidRequest("The token would be expired from the start; give it a later time, or none.")

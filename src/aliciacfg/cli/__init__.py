@@ -71,7 +71,7 @@ def main(
 
     `serve` runs the daemon. The other commands send requests to it, or work on its files.
     """
-    if caller is not None and not names.is_requester(caller):
+    if caller is not None and not names.is_caller_name(caller):
         raise click.UsageError(f"--as {caller!r}: expected letters, digits, '_', '.' and '-'")
     token = os.environ.get("ALICIACFG_TOKEN") or None
     context.obj = Target(http, broker, caller or current_user(), timeout, token, ca)

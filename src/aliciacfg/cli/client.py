@@ -46,7 +46,7 @@ def current_user() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):
         name = ""
-    return name if names.is_requester(name) else "cli"
+    return name if names.is_caller_name(name) else "cli"
 
 
 def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:

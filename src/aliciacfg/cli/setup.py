@@ -130,7 +130,7 @@ def _files_of(settings: "Settings", environment: str) -> "Environment":
 
 
 def _further_user(user: str, found: "Environment") -> dict[str, str]:
-    if problem := names.requester_problem(user):
+    if problem := names.caller_problem(user):
         fail(problem, EXIT_USAGE)
     if user in found.services:
         fail(f"{user} is a service: its password is in its configuration", EXIT_USAGE)

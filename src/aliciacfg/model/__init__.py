@@ -1,1 +1,1 @@
-"""Names, versions and the records that the other packages share."""
+"""Names, versions, and the records that the store keeps."""

@@ -1,4 +1,4 @@
-"""The names that services, environments and requesters may have."""
+"""Valid names of services, environments and callers, and the names of the operations."""
 
 import re
 from typing import Literal, get_args
@@ -14,40 +14,40 @@ OperationName = Literal[
     "get", "set", "patch", "unset", "delete", "validate", "schema", "list", "batch", "history", "rollback", "explain",
     "compare", "environments", "activate", "reload", "recipient", "health", "instances", "drift", "audit",
 ]  # fmt: skip
-"""An operation of the bus and of HTTP; each row of the operations table bears one of these names."""
+"""The name of an operation over MQTT and HTTP; types the rows of the operations table."""
 LocalOperationName = Literal[
     "token_create", "token_list", "token_revoke", "keys_show", "keys_rotate", "keys_add", "keys_remove",
     "broker_passwords",
 ]  # fmt: skip
-"""An operation of the socket in the data directory. Its name stands in no topic, so a service may have it."""
+"""The name of an operation of the socket in the data directory. No topic contains it, so a service may have it."""
 
 RESERVED_SERVICES: frozenset[str] = frozenset({*get_args(OperationName), "reply"})
-"""Words that stand in the same place of a topic or a path as the name of a service."""
+"""Words that stand in topics and paths where the name of a service or a caller may stand."""
 RESERVED_ENVIRONMENTS = frozenset({"base", "access"})
 
-_FORM = "a name begins with a letter or digit and goes on with at most 63 letters, digits, '_', '.' or '-'"
+_FORM = "a name begins with a letter or digit, followed by at most 63 letters, digits, '_', '.' or '-'"
 
 
 def service_problem(name: str) -> str | None:
-    """Why a service cannot have this name, or None if it can."""
+    """Return why a service cannot have this name, or None if it can."""
     if _NAME.fullmatch(name) is None:
         return f"{name[:80]!r} cannot name a service: {_FORM}"
     if name in RESERVED_SERVICES:
-        return f"{name!r} cannot name a service: the word is an operation or part of a path"
+        return f"{name!r} cannot name a service: the word is an operation or a part of a path"
     return None
 
 
 def environment_problem(name: str) -> str | None:
-    """Why an environment cannot have this name, or None if it can."""
+    """Return why an environment cannot have this name, or None if it can."""
     if _NAME.fullmatch(name) is None:
         return f"{name[:80]!r} cannot name an environment: {_FORM}"
     if name in RESERVED_ENVIRONMENTS or name.endswith(SECRETS_SUFFIX):
-        return f"{name!r} cannot name an environment: files of that name have another meaning"
+        return f"{name!r} cannot name an environment: files with that name have another meaning"
     return None
 
 
 def check_service(name: str) -> None:
-    """Refuse what cannot name a service.
+    """Raise an error if a service cannot have a name.
 
     Raises:
         InvalidRequest: The name is malformed or reserved.
@@ -57,7 +57,7 @@ def check_service(name: str) -> None:
 
 
 def check_environment(name: str) -> None:
-    """Refuse what cannot name an environment.
+    """Raise an error if an environment cannot have a name.
 
     Raises:
         InvalidRequest: The name is malformed or reserved.
@@ -66,18 +66,19 @@ def check_environment(name: str) -> None:
         raise InvalidRequest(f"{problem}.")
 
 
-def requester_problem(name: str) -> str | None:
-    """Why nobody can ask under this name, or None if somebody can.
+def caller_problem(name: str) -> str | None:
+    """Return why a caller cannot have this name, or None if it can.
 
-    Reserved words name no requester either: answers to a requester called ``get`` would lie among everybody's.
+    Reserved words are invalid here too: the answer topics of a caller named ``get`` would collide with those of other
+    callers.
     """
     if _NAME.fullmatch(name) is None:
-        return f"{name[:80]!r} cannot name a requester: {_FORM}"
+        return f"{name[:80]!r} cannot name a caller: {_FORM}"
     if name in RESERVED_SERVICES:
-        return f"{name!r} cannot name a requester: the word is an operation or part of a path"
+        return f"{name!r} cannot name a caller: the word is an operation or a part of a path"
     return None
 
 
-def is_requester(name: str) -> bool:
-    """Whether somebody can ask under this name."""
-    return requester_problem(name) is None
+def is_caller_name(name: str) -> bool:
+    """Return whether a caller can have this name."""
+    return caller_problem(name) is None

@@ -1,4 +1,4 @@
-"""What the store keeps: revisions, overlays, announcements."""
+"""The records that the store keeps: revisions, overlays, announcements, audit entries and others."""
 
 from typing import Literal
 
@@ -9,24 +9,28 @@ AppliedStatus = Literal["applied", "rejected", "restart_pending"]
 AuditOutcome = Literal["done", "refused", "secrets_delivered"]
 DriftKind = Literal["retained", "file", "row", "instance"]
 Role = Literal["service", "reader", "writer", "admin"]
-"""What a token adds to the rules: nothing, reading everything, writing everything, administration."""
+"""The rights that a token adds to the access rules: none, read all, read and write all, administer."""
 
 
 class RecordHead(msgspec.Struct, frozen=True, kw_only=True):
-    """One revision of one service in one environment without its content; written once, never changed.
+    """A revision of a configuration without its content; written once, never changed.
 
     Attributes:
-        revision: 1, 2, 3 … per environment and service, never reused.
-        version: The semantic version, which belongs to the daemon.
-        timestamp: Unix seconds.
-        author: The requester, or where the change came from.
-        checksum: As ``integrity.checksum`` has it; empty for a deletion.
-        digest: Keyed digest of the content with its secrets in the open, as ``integrity.Chain.digest`` has it; empty
-            where secrets did not open when the revision was taken into the chain.
-        changed: JSON Pointers that differ from the revision before.
-        restart_required: Those of ``changed`` that the service takes only at a restart.
-        breaking: A key disappeared or changed its JSON type.
-        deleted: The configuration ceased to exist with this revision.
+        environment: The environment of the configuration.
+        service: The service of the configuration.
+        revision: 1, 2, 3 and so on per configuration; never reused.
+        version: The semantic version, which the daemon assigns.
+        timestamp: The time of the change in Unix seconds.
+        author: The caller, or another source of the change such as ``files``.
+        cause: The kind of the change.
+        checksum: As ``sealed_documents.checksum`` computes it; empty for a deletion.
+        digest: The keyed digest of the content with its secrets in plain text (``hash_chain.Chain.digest``); empty if
+            secrets did not open when the revision was added to the chain.
+        changed: JSON Pointers of the places that differ from the revision before.
+        restart_required: The pointers of ``changed`` that the service applies only at a restart.
+        breaking: Whether a key disappeared or changed its JSON type.
+        comment: The writer's comment.
+        deleted: Whether this revision ended the configuration.
     """
 
     environment: str
@@ -46,26 +50,30 @@ class RecordHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(RecordHead, frozen=True, kw_only=True):
-    """One revision; ``config`` is the effective configuration as JSON, ``version`` included, every secret sealed."""
+    """A revision with its content.
+
+    Attributes:
+        config: The effective configuration as JSON, ``version`` included, every secret sealed; ``{}`` for a deletion.
+    """
 
     config: bytes
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was done or refused; written once, never changed.
+    """An entry of the audit log about something done or refused; written once, never changed.
 
     Attributes:
-        timestamp: Unix seconds.
-        who: The requester, or what else caused it.
-        where: Where it came in: ``mqtt``, ``http 127.0.0.1``, ``local`` (the data directory), ``files``.
-        operation: The operation's name, or what else it was.
-        environment: Where, if it is about one.
-        service: Whose, if it is about one.
-        outcome: What came of it.
-        before: The revision before, if there was one.
-        after: The revision that it made, if it made one.
-        detail: What else there is to know; never a secret.
-        count: How many times, where many of a kind are written as one.
+        timestamp: The time in Unix seconds.
+        who: The caller, or another cause.
+        where: The origin: ``mqtt``, ``http 127.0.0.1``, ``local`` (the socket in the data directory) or ``files``.
+        operation: The name of the operation, or of another event.
+        outcome: The result.
+        environment: The environment concerned, if there is one.
+        service: The service concerned, if there is one.
+        before: The revision before the change, if there was one.
+        after: The revision that the change made, if it made one.
+        detail: Further information; never a secret.
+        count: The number of events, if one entry summarises several.
     """
 
     timestamp: float
@@ -82,7 +90,13 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audited(AuditEntry, frozen=True, kw_only=True):
-    """An entry as it is read: with its place in the chain, and the checksums that its revisions have."""
+    """An entry of the audit log with its place in the hash chain.
+
+    Attributes:
+        sequence: The place, as ``ChainedRow`` has it.
+        before_checksum: The checksum of the revision ``before``.
+        after_checksum: The checksum of the revision ``after``.
+    """
 
     sequence: int
     before_checksum: str | None = None
@@ -90,12 +104,12 @@ class Audited(AuditEntry, frozen=True, kw_only=True):
 
 
 class ChainedRow(msgspec.Struct, frozen=True):
-    """A row as it stands in the keyed chain.
+    """A row of the keyed hash chain.
 
     Attributes:
-        sequence: Its place, 1, 2, 3 … over all rows of the database.
-        row: What was written.
-        mac: What links it to the one before.
+        sequence: The place in the chain: 1, 2, 3 and so on over all rows of the database.
+        row: The row.
+        mac: The code that links the row to the row before.
     """
 
     sequence: int
@@ -104,12 +118,14 @@ class ChainedRow(msgspec.Struct, frozen=True):
 
 
 class Overlay(msgspec.Struct, frozen=True):
-    """What was changed at run time.
+    """The changes of a configuration at run time.
 
     Attributes:
-        patch: A merge patch as JSON with secrets sealed; None if dropped.
-        origins: The revision that brought each leaf of the patch, by JSON Pointer.
-        confirmed: It is what was written; of one that is not, nothing may be believed.
+        environment: The environment of the configuration.
+        service: The service of the configuration.
+        patch: A merge patch (RFC 7396) on what the files yield, as JSON with secrets sealed; None if it was dropped.
+        origins: The revision that set each leaf of the patch, by JSON Pointer.
+        confirmed: Whether its code shows that the daemon wrote it; otherwise it must not be used.
     """
 
     environment: str
@@ -120,9 +136,10 @@ class Overlay(msgspec.Struct, frozen=True):
 
 
 class ServingSchema(msgspec.Struct, frozen=True):
-    """A schema file that serves: what stored configurations were last checked against.
+    """The schema in use for a service: stored configurations were last validated with it.
 
     Attributes:
+        service: The service.
         document: The service's own schema as JSON; None if its file is gone.
     """
 
@@ -131,7 +148,7 @@ class ServingSchema(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """What a running copy of a service last reported; see ``messages.InstanceItem``."""
+    """The last report of a running copy of a service; ``api.answers.InstanceItem`` describes the fields."""
 
     service: str
     instance: str
@@ -145,13 +162,13 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """A message that the bus has to hold for whoever comes later.
+    """A message that the broker has to retain.
 
     Attributes:
-        subject: What it is about; one announcement per subject, the newest counts.
-        sequence: Tells announcements of one subject apart; higher is newer.
-        payload: The exact bytes; empty takes it away.
-        pending: The bus has not been seen to hold it yet.
+        subject: The subject; there is one announcement per subject, and a newer one replaces it.
+        sequence: Rises with each announcement of a subject.
+        payload: The exact bytes; empty to remove the retained message.
+        pending: Whether the broker has not confirmed yet that it retains the message.
     """
 
     subject: str
@@ -161,17 +178,17 @@ class Announcement(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A bearer token as it is kept: nobody gets back from here to its text.
+    """A bearer token as it is stored; its text cannot be recovered from it.
 
     Attributes:
-        token_id: Its public part, by which it is found and revoked.
-        digest: SHA-256 of the whole text, in hexadecimal.
-        name: Who its bearer is.
-        role: What it adds to the rules for that name.
-        created: Unix seconds.
-        expires: Unix seconds from which it is no longer taken; None for never.
-        revoked: Unix seconds at which it was taken back.
-        confirmed: It is what was written; one that is not proves nothing.
+        token_id: The public part of the token, by which it is found and revoked.
+        digest: The SHA-256 of the whole text, in hexadecimal.
+        name: The name of its bearer.
+        role: The rights that it adds to the access rules for that name.
+        created: The time of its creation in Unix seconds.
+        expires: The time from which it is invalid in Unix seconds; None for never.
+        revoked: The time at which it was revoked in Unix seconds; None if it was not.
+        confirmed: Whether its code shows that the daemon wrote it; otherwise it proves nothing.
     """
 
     token_id: str
@@ -185,14 +202,34 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recipient(msgspec.Struct, frozen=True):
-    """The X25519 public key that a service's secrets are sealed to, in base64; None if it has none any more."""
+    """The key to which a service's secrets are sealed.
+
+    Attributes:
+        service: The service.
+        public_key: An X25519 public key in base64; None if the key was removed.
+    """
 
     service: str
     public_key: str | None
 
 
 class Write(msgspec.Struct, frozen=True):
-    """What goes into the store together or not at all."""
+    """The content of one transaction of the store.
+
+    Attributes:
+        records: New revisions.
+        overlays: New overlays; each replaces the one before.
+        announcements: New announcements; each replaces the one before of its subject.
+        confirmed: Announcements that the broker retains now.
+        schemas: Schemas that are in use from now on.
+        applied: New reports of running copies of services.
+        forgotten: Reports to delete.
+        audit: New entries of the audit log.
+        tokens: New or changed tokens.
+        resealed: Revisions to which only a new content and checksum is written, because more of them is sealed.
+        recipients: New recipients; each replaces the one before.
+        meta: Names with values, such as the active environment.
+    """
 
     records: tuple[Record, ...] = ()
     overlays: tuple[Overlay, ...] = ()
@@ -209,7 +246,15 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class StoredState(msgspec.Struct, frozen=True):
-    """What a start finds: the newest revision of each configuration, and everything else whole."""
+    """The content of the store at a start.
+
+    Attributes:
+        records: The newest revision of each configuration.
+        overlays: All overlays.
+        announcements: All announcements.
+        schemas: The schemas in use.
+        meta: Names with values, such as the active environment.
+    """
 
     records: list[Record]
     overlays: list[Overlay]

@@ -1,4 +1,4 @@
-"""Semantic versions of configurations, which belong to the daemon (semver.org 2.0.0)."""
+"""Semantic versions (semver.org 2.0.0), with which the daemon numbers configurations."""
 
 from collections.abc import Iterable
 
@@ -11,17 +11,17 @@ FIRST = "1.0.0"
 
 
 def is_version(text: str) -> bool:
-    """Whether a text is a semantic version."""
+    """Return whether a text is a semantic version."""
     return Version.is_valid(text)
 
 
 def major(text: str) -> int:
-    """The major version of a semantic version."""
+    """Return the major number of a semantic version."""
     return Version.parse(text).major
 
 
 def bump_for(changes: Iterable[Change]) -> Bump:
-    """The bump that a set of changes needs: the highest one of them."""
+    """Return the highest bump of some changes; ``patch`` if there are none."""
     bumps = {change.bump for change in changes}
     if "major" in bumps:
         return "major"
@@ -29,15 +29,15 @@ def bump_for(changes: Iterable[Change]) -> Bump:
 
 
 def next_version(current: str, bump: Bump, requested: str | None) -> tuple[str, Problem | None]:
-    """The version after a change.
+    """Compute the version after a change.
 
     Args:
-        current: The version before it.
-        bump: What the change needs.
-        requested: What the writer asks for, a semantic version; at or below ``current`` it means "left alone".
+        current: The version before the change.
+        bump: The bump that the change needs.
+        requested: The semantic version that the writer asks for; ignored if it is not above ``current``.
 
     Returns:
-        The version, and what is wrong with the request, if anything: then the version is what was needed.
+        The version, and a problem if the requested version is too low; then the version is the one needed.
     """
     before = Version.parse(current)
     needed = {"major": before.bump_major, "minor": before.bump_minor, "patch": before.bump_patch}[bump]()

@@ -259,7 +259,7 @@ def _target_and_requester(operation: Operation, levels: tuple[str, ...]) -> tupl
         form = f"alicia/config/{operation.name}" + (f"/<{operation.target}>" if operation.target else "")
         raise InvalidRequest(f"The topic has the wrong number of levels; expected {form} or {form}/<requester>.")
     requester = levels[expected] if len(levels) > expected else None
-    if requester is not None and not names.is_requester(requester):
+    if requester is not None and not names.is_caller_name(requester):
         raise InvalidRequest(f"{requester[:80]!r} cannot name a requester; use the name of a service or user.")
     target = levels[0] if expected else ""
     if requester is None and operation.target == "service":

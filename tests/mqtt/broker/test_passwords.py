@@ -29,8 +29,8 @@ def test_a_password_file_shows_no_password_and_salts_each():
 @pytest.mark.parametrize(
     ("user", "given", "words"),
     [
-        ("get", "p", "'get' cannot name a requester"), ("a:b", "p", "cannot name a requester"),
-        ("a\nb", "p", "cannot name a requester"), ("voice_router/admin", "p", "cannot name a requester"),
+        ("get", "p", "'get' cannot name a caller"), ("a:b", "p", "cannot name a requester"),
+        ("a\nb", "p", "cannot name a caller"), ("voice_router/admin", "p", "cannot name a requester"),
         ("bell", "", "the password of 'bell' cannot be one"), ("bell", "secret\0rest", "none of them zero"),
         ("bell", "secret" * 20_000, "1 to 65535 bytes"),
     ],

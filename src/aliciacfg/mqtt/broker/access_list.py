@@ -46,7 +46,7 @@ def access_list(access: Access, *, daemon: str = SOURCE) -> str:
     Raises:
         InvalidRequest: The daemon's user cannot be a requester.
     """
-    if problem := names.requester_problem(daemon):
+    if problem := names.caller_problem(daemon):
         raise InvalidRequest(f"{problem}; set MQTT_USERNAME.")
     access = structs.replace(access, enforced=True)
     sections = [_section(daemon, [*_daemon_lines(), *_user_lines(access, daemon)])]

@@ -38,7 +38,7 @@ def password_file(passwords: Mapping[str, str], *, iterations: int = ITERATIONS)
 
 def _problems(user: str, password: str) -> list[Problem]:
     found: list[Problem] = []
-    if problem := names.requester_problem(user):
+    if problem := names.caller_problem(user):
         found.append(Problem("", problem))
     if not password or "\0" in password or len(password.encode()) > _MAX_BYTES:
         expected = f"a password has 1 to {_MAX_BYTES} bytes, none of them zero"
