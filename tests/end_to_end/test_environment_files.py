@@ -125,7 +125,7 @@ def test_an_edit_reaches_every_key_that_nobody_overrode_at_run_time(home: Daemon
 def test_a_broken_edit_is_refused_whole_and_told_whole(mended: Daemon, file: str, text: str, told: str):
     """It reaches no service, names the file, and the old configuration serves on until it is mended."""
     before = mended.http("GET", "/configs?include=config").json
-    taken, refusals = (len(mended.logged(event)) for event in ("files_taken", "files_refused"))
+    taken, refusals = (len(mended.logged(event)) for event in ("files_loaded", "files_refused"))
     path = mended.environments / file
     kept = path.read_text()
     path.write_text(text)
