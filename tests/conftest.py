@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from brokers import Broker
 from certificates import Authority
-from support import Broker, Daemon, serving, tracebacks
+from daemons import Daemon, serving, tracebacks
 
 END_TO_END = Path(__file__).parent / "end_to_end"
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT
+from repository import ROOT
 
 PACKAGE = ROOT / "src" / "aliciacfg"
 

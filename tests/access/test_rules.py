@@ -10,7 +10,7 @@ from aliciacfg.access.rules import METRICS_NEED, Access, Decision, Need, Role, w
 from aliciacfg.access.rules_file import load
 from aliciacfg.errors import Forbidden, Unauthorized
 from aliciacfg.operations.table import BY_NAME, OPERATIONS, Operation
-from support import SERVICES
+from repository import SERVICES
 
 HOME = ("bell", "door", "lamp", "siren")
 RULES = """\

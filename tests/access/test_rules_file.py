@@ -7,7 +7,7 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Role
 from aliciacfg.access.rules_file import load
 from aliciacfg.errors import SourceError
-from support import SERVICES
+from repository import SERVICES
 
 HOME = ("bell", "door", "lamp", "siren")
 

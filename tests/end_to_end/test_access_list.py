@@ -19,8 +19,13 @@ from aliciacfg.mqtt.broker.access_list import access_list, probe_topic
 from aliciacfg.mqtt.broker.passwords import password_file
 from aliciacfg.operations.table import BY_NAME, OPERATIONS
 from aliciacfg.sealing.boxes import PrivateKey
+from brokers import Broker
 from callers import RULES, bearing, default_answer, own_password, token
-from support import ROOT, SERVICES, Broker, Client, Daemon, Message, aliciacfg, client, free_port, wait_until
+from commands import aliciacfg
+from daemons import Daemon
+from machine import free_port, wait_until
+from mqtt_clients import Client, Message, client
+from repository import ROOT, SERVICES
 
 DAEMON = "config_service"
 STRANGER = "stranger"

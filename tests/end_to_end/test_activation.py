@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from support import SERVICES, Broker, Client, Daemon, client, wait_until
+from brokers import Broker
+from daemons import Daemon
+from machine import wait_until
+from mqtt_clients import Client, client
+from repository import SERVICES
 
 UPDATES = "alicia/config/update/#"
 ENVIRONMENT = "alicia/config/environment"

@@ -14,7 +14,10 @@ import pytest
 from aliciacfg.access import tokens
 from aliciacfg.sealing.boxes import PrivateKey, seal_for
 from callers import bearing, token
-from support import Daemon, HttpAnswer, aliciacfg, client, files_under, wait_until
+from commands import aliciacfg
+from daemons import Daemon, HttpAnswer, files_under
+from machine import wait_until
+from mqtt_clients import client
 
 SECRET = "planted-administered-51d0"
 PASSWORD = "/mqtt_config/password"

@@ -8,7 +8,8 @@ import pytest
 import recording
 from aliciacfg.http import openapi
 from aliciacfg.mqtt import asyncapi
-from support import ROOT, Daemon
+from daemons import Daemon
+from repository import ROOT
 
 REMEDY = "run make docs"
 

@@ -7,7 +7,9 @@ import socket
 from collections.abc import Callable
 
 from callers import RULES, bearing, token
-from support import SECONDS, Daemon, aliciacfg
+from commands import aliciacfg
+from daemons import Daemon
+from machine import SECONDS
 
 
 def test_no_writer_makes_himself_a_person_of_the_rules(make_daemon: Callable[..., Daemon]):

@@ -16,8 +16,11 @@ from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.connection import accepts_without_proof, connect
 from aliciacfg.mqtt.messages import Inbound
+from brokers import Broker
 from certificates import Authority, Pair
-from support import SECONDS, Broker, Daemon, client, free_port, listens, wait_until
+from daemons import Daemon
+from machine import SECONDS, free_port, listens, wait_until
+from mqtt_clients import client
 
 NAMED = "require_certificate true\nuse_identity_as_username true\n"
 # Longer than any test: what is noticed only after it is not noticed.

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from support import Daemon, aliciacfg, on_terminal
+from commands import aliciacfg, on_terminal
+from daemons import Daemon
 
 
 def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from support import SERVICES, Broker, Daemon, aliciacfg, free_port, on_terminal
+from brokers import Broker
+from commands import aliciacfg, on_terminal
+from daemons import Daemon
+from machine import free_port
+from repository import SERVICES
 
 
 @pytest.mark.parametrize("http", [False, True])

@@ -11,7 +11,8 @@ from typing import Any
 
 import aiohttp
 
-from support import Client, Daemon, client
+from daemons import Daemon
+from mqtt_clients import Client, client
 
 WRITERS = 200
 ATTEMPTS = 5

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from builders import valid_config
-from support import Daemon, HttpAnswer
+from daemons import Daemon, HttpAnswer
 from transports import TRANSPORTS, asking, request
 
 CONFIG = valid_config(settings={"volume": 1})

@@ -17,9 +17,13 @@ import aiomqtt
 import pytest
 from ruamel.yaml import YAML
 
+from brokers import Broker
 from certificates import Authority
 from container_files import compose_file, dockerfile, of, settings_environment
-from support import ROOT, Broker, Daemon, client, free_port
+from daemons import Daemon
+from machine import free_port
+from mqtt_clients import client
+from repository import ROOT
 
 
 @pytest.fixture(scope="module")

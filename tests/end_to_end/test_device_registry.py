@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brokers import Broker
+from daemons import Daemon
 from device_messages import ANSWER, DEREGISTERED, QUESTION, REGISTERED, RUBBISH, device, enveloped, twice
-from support import Broker, Client, Daemon, client, wait_until
+from machine import wait_until
+from mqtt_clients import Client, client
 
 
 @dataclass

@@ -5,7 +5,7 @@ from pathlib import Path
 from aliciacfg.http.openapi import path_of
 from aliciacfg.operations.table import OPERATIONS
 from browser import Page, browser
-from support import Daemon
+from daemons import Daemon
 
 
 async def _open(page: Page, daemon: Daemon, fragment: str = "") -> None:

@@ -15,9 +15,13 @@ from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import verify_file
 from aliciacfg.storage.verifier import Findings
+from brokers import Broker
 from builders import environment_file, valid_config
+from commands import aliciacfg
+from daemons import Daemon
+from machine import wait_until
+from mqtt_clients import Client, client
 from stored_rows import tamper
-from support import Broker, Client, Daemon, aliciacfg, client, wait_until
 
 UPDATE = "alicia/config/update/"
 ALERT = "alicia/config/alert/drift"

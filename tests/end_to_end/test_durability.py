@@ -8,7 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from support import SERVICES, Broker, Daemon, client, wait_until
+from brokers import Broker
+from daemons import Daemon
+from machine import wait_until
+from mqtt_clients import client
+from repository import SERVICES
 
 WRITERS = ["voice_router", "stt_service", "tts_service", "ai_service"]
 

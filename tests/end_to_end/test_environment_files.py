@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from aliciacfg.documents import yaml_reader
-from support import Daemon, client, serving, wait_until
+from daemons import Daemon, serving
+from machine import wait_until
+from mqtt_clients import client
 
 
 def edit(path: Path, *replacements: tuple[str, str]) -> str:

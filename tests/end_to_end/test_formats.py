@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from builders import environment_file, valid_config
+from daemons import Daemon
 from inprocess import core
-from support import Daemon
 from yaml_readers import TEXTS, readers, same
 
 FILES: dict[str, object] = {

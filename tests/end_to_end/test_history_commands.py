@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from support import Daemon, aliciacfg, client, on_terminal, wait_until
+from commands import aliciacfg, on_terminal
+from daemons import Daemon
+from machine import wait_until
+from mqtt_clients import client
 
 
 def give(daemon: Daemon, service: str, **settings: Any) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from aliciacfg.sealing.boxes import PublicKey
-from support import SERVICES, Daemon, HttpAnswer
+from daemons import Daemon, HttpAnswer
+from repository import SERVICES
 
 
 def test_a_current_etag_is_answered_with_304(shared: Daemon):

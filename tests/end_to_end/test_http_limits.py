@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from brokers import Broker
 from certificates import Authority
-from support import SECONDS, Broker, Daemon
+from daemons import Daemon
+from machine import SECONDS
 
 MIB = 1024 * 1024
 SERVICE = "/config/metrics_collector"

@@ -15,9 +15,13 @@ from typing import Any, cast
 
 import pytest
 
+from brokers import Broker
 from callers import token
 from certificates import Authority, Pair
-from support import ROOT, SECONDS, Broker, Daemon, aliciacfg, free_port, wait_until
+from commands import aliciacfg
+from daemons import Daemon
+from machine import SECONDS, free_port, wait_until
+from repository import ROOT
 
 ADDRESS = "10.77.0.1"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT, files_under
+from daemons import files_under
+from repository import ROOT
 
 
 def build_wheel(directory: Path) -> Path:

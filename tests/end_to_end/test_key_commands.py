@@ -18,7 +18,12 @@ from aliciacfg.sealing.sealed_documents import reseal
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import key_ids_in_file, reseal_file, verify_file
 from aliciacfg.storage.store import StoreError
-from support import ROOT, Broker, Daemon, client, files_under, free_port, typing, wait_until
+from brokers import Broker
+from commands import typed
+from daemons import Daemon, files_under
+from machine import free_port, wait_until
+from mqtt_clients import client
+from repository import ROOT
 
 SECRET = "planted-by-hand-5e1f"
 
@@ -48,7 +53,7 @@ class Person:
 
     def type(self, *arguments: str, keys: str = "") -> str:
         """What a person sees who types ``keys``, the echo included."""
-        return typing(self.daemon, *arguments, keys=keys, environ=self.environ)
+        return typed(self.daemon, *arguments, keys=keys, environ=self.environ)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from aliciacfg.sealing.boxes import (
     seal_for,
     sealed_with,
 )
-from support import ROOT
+from repository import ROOT
 
 DATA = ROOT / "tests" / "data" / "libsodium"
 PACKAGES = Path(sys.prefix) / "javascript" / "node_modules"

@@ -5,8 +5,12 @@ from typing import Any
 
 from aliciacfg.monitoring.metrics import OTHER
 from aliciacfg.operations.health import VERSION
+from brokers import Broker
+from daemons import Daemon
 from exposition import REQUESTS, Series, series, value
-from support import SERVICES, Broker, Daemon, client, wait_until
+from machine import wait_until
+from mqtt_clients import client
+from repository import SERVICES
 
 DURATIONS = "aliciacfg_request_duration_seconds_count"
 

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 
-from support import Daemon, wait_until
+from daemons import Daemon
+from machine import wait_until
 
 
 async def test_kill_9_around_a_migration_leaves_the_old_or_the_new(daemon: Daemon):

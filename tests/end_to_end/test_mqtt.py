@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from brokers import Broker
 from callers import RULES
-from support import SERVICES, Broker, Daemon, client, free_port
+from daemons import Daemon
+from machine import free_port
+from mqtt_clients import client
+from repository import SERVICES
 
 BASE_CONTRACT = {"service_name", "version", "environment", "mqtt_config", "api_config", "features", "limits"}
 

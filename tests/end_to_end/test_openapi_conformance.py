@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from api_documents import OPENAPI, closed
-from support import Daemon
+from daemons import Daemon
 
 # What the document promises about each answer, and that what it forbids is refused.
 CHECKS = (

@@ -25,7 +25,10 @@ import pytest
 
 from aliciacfg.operations.table import OPERATIONS
 from aliciacfg.sealing.boxes import PrivateKey, PublicKey, seal_for
-from support import SECONDS, Broker, Client, Daemon, client, files_under
+from brokers import Broker
+from daemons import Daemon, files_under
+from machine import SECONDS
+from mqtt_clients import Client, client
 
 PLANTED = {
     name: f"planted-{name}-{digest}"

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from support import PATH, ROOT, Daemon, on_terminal, wait_until
+from commands import on_terminal
+from daemons import Daemon
+from machine import PATH, wait_until
+from repository import ROOT
 
 README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)

@@ -7,7 +7,8 @@ import pytest
 
 from aliciacfg.operations.table import BY_NAME, OPERATIONS
 from builders import valid_config
-from support import Daemon, client
+from daemons import Daemon
+from mqtt_clients import client
 from transports import TRANSPORTS, asking, request
 
 CONFIG = valid_config()

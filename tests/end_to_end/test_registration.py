@@ -8,7 +8,10 @@ import pytest
 
 from aliciacfg.sealing.boxes import PrivateKey
 from callers import RULES, bearing, token
-from support import Client, Daemon, aliciacfg, client, wait_until
+from commands import aliciacfg
+from daemons import Daemon
+from machine import wait_until
+from mqtt_clients import Client, client
 
 
 def announcement(name: object, depth: int) -> dict[str, Any]:

@@ -8,7 +8,11 @@ from itertools import product
 from pathlib import Path
 
 from aliciacfg.sealing.boxes import PrivateKey
-from support import SECONDS, SERVICES, Broker, Daemon, client, wait_until
+from brokers import Broker
+from daemons import Daemon
+from machine import SECONDS, wait_until
+from mqtt_clients import client
+from repository import SERVICES
 
 UPDATES = "alicia/config/update/#"
 

@@ -11,7 +11,10 @@ import pytest
 
 from aliciacfg.sealing.boxes import PublicKey, seal_for
 from callers import bearing, token
-from support import ROOT, Daemon, aliciacfg, client, files_under
+from commands import aliciacfg
+from daemons import Daemon, files_under
+from mqtt_clients import client
+from repository import ROOT
 
 
 @pytest.fixture

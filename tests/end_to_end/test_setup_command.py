@@ -16,7 +16,12 @@ import aiomqtt
 import pytest
 from ruamel.yaml import YAML
 
-from support import SECONDS, SERVICES, Broker, Client, Daemon, aliciacfg, client, free_port, typing
+from brokers import Broker
+from commands import aliciacfg, typed
+from daemons import Daemon
+from machine import SECONDS, free_port
+from mqtt_clients import Client, client
+from repository import SERVICES
 
 ACCESS = "access"
 # Enough of the home for most tests: a set-up takes time for each service.
@@ -183,7 +188,7 @@ async def test_a_person_is_a_user_too(home: Daemon, locked: Broker):
 async def test_a_person_types_the_password_unseen(home: Daemon, locked: Broker):
     """Twice; only what was done is shown, and it is the password."""
     seen = await asyncio.to_thread(
-        typing, home, "setup", ACCESS, "--user", "operator", keys="typed unseen\ntyped unseen\n"
+        typed, home, "setup", ACCESS, "--user", "operator", keys="typed unseen\ntyped unseen\n"
     )
     assert "typed unseen" not in seen
     assert f"{ACCESS} has the access list and the passwords of {len(FEW) + 1} users in dev" in seen

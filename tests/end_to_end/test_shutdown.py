@@ -18,8 +18,11 @@ from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import connect
 from aliciacfg.storage.sqlite.transaction import apply
+from brokers import Broker
+from daemons import Daemon
 from inprocess import eventually
-from support import Broker, Daemon, client, free_port, wait_until
+from machine import free_port, wait_until
+from mqtt_clients import client
 
 # Longer than any of these tests may take: what ends a wait here is never its time.
 LONG = 120

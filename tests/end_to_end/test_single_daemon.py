@@ -5,7 +5,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from support import Daemon, client, wait_until
+from daemons import Daemon
+from machine import wait_until
+from mqtt_clients import client
 
 
 async def test_a_second_daemon_on_the_same_data_directory_does_not_start(daemon: Daemon):

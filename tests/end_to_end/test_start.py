@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from support import Broker, Daemon, client, free_port, wait_until
+from brokers import Broker
+from daemons import Daemon
+from machine import free_port, wait_until
+from mqtt_clients import client
 
 
 def refused(daemon: Daemon, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,11 @@ import jsonpatch
 import pytest
 
 from aliciacfg.operations.table import BY_NAME
+from brokers import Broker
 from builders import valid_config
-from support import Broker, Daemon, client, wait_until
+from daemons import Daemon
+from machine import wait_until
+from mqtt_clients import client
 from transports import TRANSPORTS, Ask, asking, request
 
 NEW = valid_config(

@@ -12,7 +12,7 @@ from aliciacfg.documents import (
     normalise,
 )
 from any_configuration import WANTED, hidden
-from support import Daemon
+from daemons import Daemon
 from yaml_readers import same
 
 BREAKING = "?allow_breaking=true"

@@ -21,7 +21,9 @@ from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.settings import resolve
 from aliciacfg.storage.data_directory import DataDirectory
 from certificates import Authority
-from support import ROOT, SECONDS, Daemon
+from daemons import Daemon
+from machine import SECONDS
+from repository import ROOT
 
 SHORT = 0.25
 LONG = 10 * SECONDS

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from aliciacfg.http.pages import pages
-from support import ROOT
+from repository import ROOT
 
 SWAGGER_UI = ROOT / "src" / "aliciacfg" / "http" / "page" / "swagger-ui"
 

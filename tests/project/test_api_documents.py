@@ -17,7 +17,7 @@ from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.mqtt import asyncapi, topics
 from aliciacfg.operations.table import OPERATIONS
 from api_documents import OPENAPI, closed
-from support import ROOT
+from repository import ROOT
 
 ASYNCAPI = json.loads((ROOT / "docs" / "asyncapi.json").read_text())
 REMEDY = "run make docs"

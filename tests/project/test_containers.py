@@ -10,7 +10,7 @@ import pytest
 
 from aliciacfg.settings import SETTINGS, resolve
 from container_files import compose_file, dockerfile, environment_of, of, settings_environment
-from support import ROOT
+from repository import ROOT
 
 # Read by an environment file, not by the daemon.
 OTHER_VARIABLES = {"ALICIA_DEV_BROKER"}

@@ -7,7 +7,7 @@ from aliciacfg.errors import ErrorCode
 from aliciacfg.monitoring.metrics import FAMILIES
 from aliciacfg.operations.table import OPERATIONS
 from aliciacfg.settings import SETTINGS
-from support import ROOT
+from repository import ROOT
 
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()

@@ -14,7 +14,7 @@ from aliciacfg.errors import ValidationFailed
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.sources import loader
-from support import ROOT, SERVICES
+from repository import ROOT, SERVICES
 
 INVENTORY: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "tests" / "data" / "inventory.yaml")
 TYPES = {"str": "string", "path": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array"}

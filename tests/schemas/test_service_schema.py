@@ -7,8 +7,8 @@ import pytest
 
 from aliciacfg.schemas.schema_check import schema_problems
 from aliciacfg.schemas.service_schema import ServiceSchema
+from repository import ROOT, SERVICES
 from service_schemas import SECRET, VALID, compiled, document, found, settings
-from support import ROOT, SERVICES
 
 
 def secrets(schema: dict[str, Any] | None, **values: Any) -> set[str]:

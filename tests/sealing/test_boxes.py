@@ -21,7 +21,7 @@ from aliciacfg.sealing.boxes import (
     seal_for,
     sealed_with,
 )
-from support import ROOT
+from repository import ROOT
 
 SECRET = "planted-secret-61bd"
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev", "pointer": "/settings/pin"}

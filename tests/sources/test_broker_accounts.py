@@ -9,7 +9,7 @@ from aliciacfg.documents import find, yaml_reader
 from aliciacfg.errors import SourceError
 from aliciacfg.sources import broker_accounts, loader
 from aliciacfg.sources.layers import Environment
-from support import ROOT, SERVICES
+from repository import ROOT, SERVICES
 
 
 def environment(directory: Path, **files: str) -> Environment:

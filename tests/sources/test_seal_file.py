@@ -18,7 +18,7 @@ from aliciacfg.sealing.boxes import CannotOpen, Keyring, PrivateKey, seal_for
 from aliciacfg.sources import loader
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.seal_file import SealedFile, file_environment, seal_file
-from support import ROOT, SERVICES
+from repository import ROOT, SERVICES
 
 KEY = PrivateKey.generate()
 KEYRING = Keyring(current=KEY.public.key_id, keys=[KEY], digest_key=b"d" * 32)

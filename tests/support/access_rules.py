@@ -4,7 +4,7 @@ import random
 
 from aliciacfg.access import rules_file
 from aliciacfg.access.rules import Access
-from support import ROOT, SERVICES
+from repository import ROOT, SERVICES
 
 EXAMPLE = (ROOT / "environments" / "access.yaml.example").read_text()
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from support import ROOT
+from repository import ROOT
 
 OPENAPI = json.loads((ROOT / "docs" / "openapi.json").read_text())
 

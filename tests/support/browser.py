@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from support import PATH, SECONDS, wait_until
+from machine import PATH, SECONDS, wait_until
 
 PROGRAMS = (
     "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome",

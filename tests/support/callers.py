@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from support import Client, Daemon, HttpAnswer, aliciacfg
+from commands import aliciacfg
+from daemons import Daemon, HttpAnswer
+from mqtt_clients import Client
 
 # One administrator, and a service that another one may write.
 RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"

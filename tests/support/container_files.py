@@ -6,7 +6,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from support import ROOT
+from repository import ROOT
 
 
 def compose_file() -> dict[str, Any]:

@@ -17,7 +17,10 @@ from aliciacfg.http import openapi
 from aliciacfg.http.responses import JSON
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.operations.health import VERSION
-from support import Broker, Client, Daemon, HttpAnswer, client, wait_until
+from brokers import Broker
+from daemons import Daemon, HttpAnswer
+from machine import wait_until
+from mqtt_clients import Client, client
 
 FILES = {
     "environments/base.yaml": """\

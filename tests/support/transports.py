@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aliciacfg.operations.table import BY_NAME
-from support import Client, Daemon, HttpAnswer, client
+from daemons import Daemon, HttpAnswer
+from mqtt_clients import Client, client
 
 TRANSPORTS = ("http", "mqtt 5", "mqtt 3.1.1")
 

@@ -6,7 +6,7 @@ from access_rules import EXAMPLE, dense_rules, load
 from aliciacfg.access.rules import without_rules
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.mqtt.broker.access_list import access_list
-from support import SERVICES
+from repository import SERVICES
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\ntopic readwrite #", "get", "+", "#"])

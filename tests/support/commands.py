@@ -1,0 +1,87 @@
+"""Commands as processes: on pipes and on a terminal."""
+
+import contextlib
+import os
+import pty
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from daemons import Daemon
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a person sees of a command: with colours, and without."""
+
+    raw: str
+    returncode: int
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.raw).replace("\r\n", "\n")
+
+
+def aliciacfg(
+    daemon: Daemon, *arguments: str, stdin: str = "", http: bool = False, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What a script sees of a command."""
+    before = ["--http", daemon.url] if http else []
+    return subprocess.run(
+        [sys.executable, "-m", "aliciacfg", *before, *arguments],
+        cwd=daemon.directory,
+        env={**daemon.environment(), **(environ or {})},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+
+
+def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120) -> Seen:
+    """Run a command on a terminal of its own."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aliciacfg", *arguments],
+        cwd=daemon.directory,
+        env={**daemon.environment(), "TERM": "xterm", "COLUMNS": str(columns)},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    # Linux ends the reading side of a terminal with an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 65536):
+            seen += part
+    os.close(ours)
+    return Seen(seen.decode(), process.wait(20))
+
+
+def typed(daemon: Daemon, *arguments: str, keys: str, environ: dict[str, str] | None = None) -> str:
+    """What a person sees who types ``keys``, the echo included."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aliciacfg", *arguments],
+        cwd=daemon.directory,
+        env={**daemon.environment(), "TERM": "xterm", "COLUMNS": "160", **(environ or {})},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen, lines = b"", keys.splitlines(keepends=True)
+    # Linux ends the reading side of a terminal with an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 65536):
+            seen += part
+            # Only what asks is answered: before, the terminal would still echo.
+            if lines and seen.endswith(b": "):
+                os.write(ours, lines.pop(0).encode())
+    os.close(ours)
+    process.wait(20)
+    return seen.decode()

@@ -1,0 +1,244 @@
+"""A real daemon in a process and a directory of its own."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from brokers import Broker
+from machine import SECONDS, wait_until
+from repository import ROOT
+
+
+@dataclass
+class Daemon:
+    """A daemon in a process and a directory of its own, with copies of the repository's files."""
+
+    directory: Path
+    broker_port: int
+    environ: dict[str, str] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
+    # Whether it runs in asyncio's debug mode if the tests do: requests take three times as long.
+    asyncio_debug: bool = True
+    # Put before its command, to run it elsewhere.
+    before: list[str] = field(default_factory=list)
+    process: subprocess.Popen[str] | None = None
+    url: str = ""
+    # For clients of a daemon that serves HTTPS.
+    tls: ssl.SSLContext | None = None
+    ready_line: str = ""
+    output: list[str] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "daemon.log"
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def environments(self) -> Path:
+        return self.directory / "environments"
+
+    def prepare(self) -> "Daemon":
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for name in ("environments", "schemas"):
+            if not (self.directory / name).exists():
+                shutil.copytree(ROOT / name, self.directory / name)
+        return self
+
+    def keep_services(self, *names: str) -> "Daemon":
+        """Reduce its files to some services, before it starts: fewer to compose, to check and to make passwords for."""
+        self.prepare()
+        for schema in (self.directory / "schemas").glob("*.yaml"):
+            if schema.stem not in names:
+                schema.unlink()
+        for file in ("base.yaml", "dev.yaml", "staging.yaml", "prod.yaml"):
+            path = self.environments / file
+            head, _, services = path.read_text().partition("\nservices:\n")
+            kept = [
+                part
+                for part in re.split(r"^(?=  \w+:)", services, flags=re.MULTILINE)
+                if part[2:].split(":")[0] in names
+            ]
+            path.write_text(f"{head}\nservices:\n{''.join(kept)}" if kept else head)
+        return self
+
+    def environment(self) -> dict[str, str]:
+        # Asyncio's debug mode writes to standard error; it is for daemons, whose log takes it.
+        ours = ("MQTT_", "ALICIA", "ENVIRON", "PYTHONASYNCIODEBUG")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+        return {
+            **kept,
+            # Hundreds of processes would each read the system's authorities; none of ours is signed by one.
+            "SSL_CERT_FILE": os.devnull,
+            "MQTT_BROKER": "127.0.0.1",
+            "MQTT_PORT": str(self.broker_port),
+            "ALICIACFG_HTTP_PORT": "0",
+            **self.environ,
+        }
+
+    def spawn(self) -> "Daemon":
+        """Start the process without waiting for it."""
+        self.prepare()
+        self.output.clear()
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [*self.before, sys.executable, "-m", "aliciacfg", "serve", *self.arguments],
+                cwd=self.directory,
+                env=self._debugged(),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        return self
+
+    def _debugged(self) -> dict[str, str]:
+        debug = os.environ.get("PYTHONASYNCIODEBUG", "") if self.asyncio_debug else ""
+        given = {**self.environment(), "PYTHONASYNCIODEBUG": debug}
+        return {key: value for key, value in given.items() if value}
+
+    def start(self) -> "Daemon":
+        """Start and wait for READY."""
+        self.spawn()
+        self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line.rstrip("\n"))
+            if line.startswith("READY"):
+                self.ready_line = line.rstrip("\n")
+                found = re.search(r"https?://[^ ]+", line)
+                assert found is not None
+                self.url = found[0]
+                return
+        raise AssertionError(f"the daemon ended with {self.process.wait()}: {self.log.read_text()[-4000:]}")
+
+    def wait_exit(self, seconds: float = SECONDS) -> int:
+        assert self.process is not None
+        code = self.process.wait(seconds)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.process = None
+        return code
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.wait_exit()
+
+    def stop(self) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait_exit()
+
+    def hang_up(self, event: str) -> None:
+        """Send SIGHUP and wait for an event in the log."""
+        before = len(self.logged(event))
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(self.logged(event)) > before, why=event)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it logged."""
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [entry for entry in self.events() if entry.get("event") == event]
+
+    def http(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        raw: bytes | None = None,
+    ) -> "HttpAnswer":
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        sent = {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=sent)
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS, context=self.tls) as response:
+                return HttpAnswer(response.status, dict(response.headers), response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return HttpAnswer(error.code, dict(error.headers), error.read())
+
+    def local(self, operation: str, body: object = None) -> dict[str, Any]:
+        """The answer to what only whoever may write the data directory can ask for."""
+        connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(str(self.data / "admin.sock"))
+        with contextlib.closing(connection):
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", f"/local/{operation}", json.dumps(body or {}), headers)
+            answer = json.loads(connection.getresponse().read())
+        assert answer["status"] == "success", answer
+        return answer
+
+    def config(self, service: str, query: str = "") -> dict[str, Any]:
+        """The answer to a get over HTTP."""
+        answer = self.http("GET", f"/config/{service}{query}")
+        assert answer.status == 200, answer.body
+        return answer.json
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def tracebacks(daemon: Daemon) -> list[str]:
+    """Lines of a daemon's log with a traceback, which no test's daemon may write.
+
+    When a broker dies, aiomqtt may register a socket for writing that is closed already; asyncio logs that, and the
+    connection is made anew. In debug mode asyncio also logs every client that does not agree on TLS.
+    """
+    lines = [line for line in daemon.log.read_text().splitlines() if "Traceback" in line]
+    harmless = ("_add_writer", "Error on transport creation for incoming connection")
+    return [line for line in lines if not ('"logger":"asyncio"' in line and any(text in line for text in harmless))]
+
+
+@contextlib.contextmanager
+def serving(directory: Path, prepare: Callable[[Daemon], object] = Daemon.prepare) -> Iterator[Daemon]:
+    """A READY daemon on a broker of its own, whose files ``prepare`` wrote; it ends with 0 and logs no traceback."""
+    broker = Broker(directory / "broker").start()
+    made = Daemon(directory / "home", broker_port=broker.port)
+    prepare(made)
+    made.start()
+    yield made
+    code = made.stop()
+    broker.stop()
+    assert code == 0
+    assert not tracebacks(made), made.log.read_text()[-6000:]
+
+
+def files_under(directory: Path) -> Iterator[Path]:
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            yield path
