@@ -1,4 +1,4 @@
-"""What the command line makes of answers for people: words, lines, tables and trees, without a daemon."""
+"""How answers are rendered for people: words, lines, tables and trees, without a daemon."""
 
 import io
 import json
@@ -40,12 +40,12 @@ NOW = 1_700_000_000.0
 
 
 def plain(line: Line) -> str:
-    """A line without its styles."""
+    """Return a line without its styles."""
     return line if isinstance(line, str) else "".join(part if isinstance(part, str) else part[0] for part in line)
 
 
 def flat(branch: Branch, depth: int = 0) -> list[str]:
-    """A tree as indented lines."""
+    """Return a tree as indented lines."""
     own = ["  " * depth + plain(line).rstrip() for line in [branch.line, *branch.notes]]
     return own + [line for below in branch.branches for line in flat(below, depth + 1)]
 
@@ -65,13 +65,13 @@ def flat(branch: Branch, depth: int = 0) -> list[str]:
         (800 * 86400, "2 years ago"),
     ],
 )
-def test_times_are_told_in_their_largest_unit(seconds: float, expected: str):
-    """From seconds to years; a clock that is a little ahead is no reason to confuse anybody."""
+def test_times_are_in_their_largest_unit(seconds: float, expected: str):
+    """From seconds to years; a clock that is a few seconds ahead counts as now."""
     assert formatting.ago(NOW - seconds, now=NOW) == expected
 
 
-def test_moments_are_in_the_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch):
-    """What a clock on the wall showed."""
+def test_moments_are_in_the_time_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch):
+    """To the second, without the zone's name."""
     monkeypatch.setenv("TZ", "Europe/Rome")
     time.tzset()
     try:
@@ -81,7 +81,7 @@ def test_moments_are_in_the_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch
         time.tzset()
 
 
-def test_long_things_are_cut_where_it_hurts_least():
+def test_long_texts_are_cut_where_they_say_least():
     """A pointer keeps its end, a value its beginning, a list its number."""
     assert formatting.elided("/a/b", 10) == "/a/b"
     assert formatting.elided("/settings/deep/down/name", 11) == "/sett…/name"
@@ -102,12 +102,12 @@ def test_long_things_are_cut_where_it_hurts_least():
     ],
 )
 def test_origins_are_places_to_go_to(layer: str, line: int | None, revision: int | None, expected: str):
-    """``file:line``, which editors open, and what an overlay's change can be looked up by."""
+    """``file:line``, which editors open, and the revision of an overlay."""
     assert formatting.origin(layer, line, revision) == expected
 
 
 def test_a_json_patch_is_a_line_for_each_operation():
-    """Added, removed, changed; an empty one says so."""
+    """Added, removed, replaced or moved; an empty patch is "nothing"."""
     patch = [
         {"op": "add", "path": "/a", "value": 1},
         {"op": "remove", "path": "/b"},
@@ -119,16 +119,16 @@ def test_a_json_patch_is_a_line_for_each_operation():
 
 
 @pytest.mark.parametrize("char", ["\x1b", "\x9b", "\u202e", "\x07", "\n", "\U000e0001", "\udc80"])
-def test_what_could_drive_a_terminal_is_escaped(char: str):
-    """Escape sequences, reordering and lone surrogates are shown, not done; letters of any language stay."""
+def test_control_characters_are_escaped(char: str):
+    """Escape sequences, reordering characters and lone surrogates are visible; letters of any language stay."""
     shown = output.printable(f"ä日{char}[31m")
     assert shown.startswith("ä日\\u")
     assert shown.endswith("[31m")
     assert shown.isprintable()
 
 
-def test_printed_lines_and_tables_take_text_for_text(capsys: pytest.CaptureFixture[str]):
-    """Square brackets are no markup, numbers no reason for colours, escapes are visible."""
+def test_lines_and_tables_print_text_literally(capsys: pytest.CaptureFixture[str]):
+    """Square brackets are not markup, numbers have no colours, and escapes are visible."""
     table = Table(["what"], [["[link=a]b"], [[("z\n", "")]]])
     output.print_blocks(["[bold]x[/bold] 5", [("\x1b[31m", "red"), "y"], table])
     printed = capsys.readouterr().out
@@ -145,8 +145,8 @@ class Reluctant(io.BytesIO):
         return super().write(bytes(data[:5]))
 
 
-def test_a_pipe_that_takes_little_at_once_gets_all(monkeypatch: pytest.MonkeyPatch):
-    """Python's unbuffered output would drop the rest, and a script would read half a document."""
+def test_a_slow_pipe_gets_everything(monkeypatch: pytest.MonkeyPatch):
+    """Python's unbuffered output would drop the rest of a document."""
     pipe = Reluctant()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, write_through=True))
     output.print_json({"long": "ä" * 100})
@@ -161,23 +161,23 @@ def revision(**fields: Any) -> HistoryItem:
     return HistoryItem(**{**known, **fields})
 
 
-def told(item: HistoryItem) -> tuple[list[str], list[str]]:
+def cells(item: HistoryItem) -> tuple[list[str], list[str]]:
     first, second = history._rows(item, NOW)
     return [plain(cell) for cell in first], [plain(cell) for cell in second]
 
 
 def test_a_revision_is_two_rows():
     """Revision, time, author and comment; below, version, how long ago, cause and what changed."""
-    first, second = told(revision(comment="for tonight", breaking=True))
+    first, second = cells(revision(comment="for tonight", breaking=True))
     assert first == ["7", formatting.moment(NOW - 200), "mario", "for tonight"]
     assert second == ["1.2.0", "3 min ago", "api", "breaking /limits/x"]
 
 
-def test_what_changed_moves_up_where_there_is_no_comment():
-    """And an end of the configuration is what is seen first."""
-    assert told(revision())[0][3] == "/limits/x"
-    assert told(revision(changed=[]))[0][3] == "nothing changed"
-    first, second = told(revision(deleted=True, comment="gone"))
+def test_changes_move_up_if_there_is_no_comment():
+    """The end of a configuration comes first."""
+    assert cells(revision())[0][3] == "/limits/x"
+    assert cells(revision(changed=[]))[0][3] == "nothing changed"
+    first, second = cells(revision(deleted=True, comment="gone"))
     assert (first[3], second[3]) == ("deleted", "gone")
 
 
@@ -186,7 +186,7 @@ def explained(value: Any, layer: str, line: int | None = None, **more: Any) -> E
 
 
 def test_an_explanation_is_a_tree_of_the_document():
-    """Neighbours are in line; each leaf has its origin, what it replaced below it, and removed places are there."""
+    """Neighbours are aligned; each leaf has its origin and the values it overrides; removed places are listed."""
     root = explain._Node()
     dev = "environments/dev.yaml#services"
     base = Overridden(layer="environments/base.yaml#defaults", line=4, value=50)
@@ -221,13 +221,13 @@ def test_an_explanation_is_a_tree_of_the_document():
         ("/limits", "/limit", False),
     ],
 )
-def test_a_pointer_picks_what_is_there_below_or_around(place: str, pointer: str, expected: bool):
-    """Whole names only; a place in an array is explained by the array."""
+def test_a_pointer_matches_places_at_below_and_around_it(place: str, pointer: str, expected: bool):
+    """Only whole names match; the array explains a place inside it."""
     assert explain._matches(place, pointer) is expected
 
 
-def test_a_comparison_is_told_place_by_place():
-    """Sorted; whole members by their leaves; long values below each other; types are seen."""
+def test_a_comparison_is_printed_place_by_place():
+    """Sorted, with a line for each leaf; long values are below each other; types are visible."""
     answer = CompareAnswer(
         service="one", env1="dev", env2="prod", rev1=7, rev2=3, equal=False,
         changed={"/b": Sides(env1=1, env2="1"), "/a": Sides(env1="long " * 20, env2="short and sweet")},
@@ -248,8 +248,8 @@ def test_a_comparison_is_told_place_by_place():
     ]
 
 
-def test_equal_sides_are_told_in_a_sentence():
-    """With both revisions, so that it is clear what was compared."""
+def test_equal_sides_are_one_sentence():
+    """It names both revisions."""
     answer = CompareAnswer(
         service="one", env1="dev", env2="dev", rev1=1, rev2=3, equal=True,
         changed={}, only_in_env1={}, only_in_env2={}, secrets=[],
@@ -257,8 +257,8 @@ def test_equal_sides_are_told_in_a_sentence():
     assert [plain(line) for line in diff._lines(answer)] == ["one is equal in dev, revision 1 and dev, revision 3."]
 
 
-def test_a_migration_tells_its_fate():
-    """Would be, is, or cannot be; with files, environments, problems and difference."""
+def test_a_migration_has_its_state():
+    """It would be, is, or cannot be migrated; with files, environments, problems and difference."""
     common: dict[str, Any] = {
         "service": "one", "from_version": "1.4.0", "to_version": "2.0.0", "files": ["1-to-2.yaml"],
         "environments": ["dev"], "problems": [], "done": False,
@@ -279,8 +279,8 @@ def test_a_migration_tells_its_fate():
     assert "  ✗ /dev/x: found 1; expected a string" in lines
 
 
-def test_an_old_or_rejected_revision_of_an_instance_is_seen():
-    """It says so in words, not in colours alone."""
+def test_an_old_or_rejected_revision_of_an_instance_is_marked():
+    """In words, not only by colour."""
     item = InstanceItem(
         instance="kitchen", revision=3, checksum="", status="rejected", since=NOW - 60, last_seen=NOW,
         current=False, error="port in use",
@@ -302,13 +302,13 @@ def test_an_old_or_rejected_revision_of_an_instance_is_seen():
     ],
 )
 def test_a_batch_file_of_another_form_is_refused(document: Any, why: str, capsys: pytest.CaptureFixture[str]):
-    """With what was found and how to write it; nothing is sent."""
+    """The message has what was found and what is expected; no request is sent."""
     with pytest.raises(SystemExit) as ended:
         writes._updates(document)
     assert ended.value.code == 4
-    told = capsys.readouterr().err
-    assert why in told
-    assert '[{"service": …, "patch": …}, …]' in told
+    printed = capsys.readouterr().err
+    assert why in printed
+    assert '[{"service": …, "patch": …}, …]' in printed
 
 
 def test_problems_are_listed_below_their_environment():

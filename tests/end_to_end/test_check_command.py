@@ -12,18 +12,18 @@ from commands import aliciacfg, on_terminal
 from daemons import Daemon
 
 
-def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
 
 
 def test_files_and_store_are_checked_beside_a_daemon_and_without_one(daemon: Daemon):
-    """Every configuration of dev and every recorded row; nothing is written, nothing locked."""
+    """Checks every configuration of dev and every stored row; writes and locks nothing."""
     aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 1}}')
     beside = aliciacfg(daemon, "check", "-e", "dev")
     assert beside.returncode == 0, beside.stderr
-    assert told(beside)["files"] == {"valid": 22, "problems": [], "unopened": []}
-    assert (told(beside)["store"]["broken"], told(beside)["store"]["confirmed"] > 22) == ([], True)
+    assert report(beside)["files"] == {"valid": 22, "problems": [], "unopened": []}
+    assert (report(beside)["store"]["broken"], report(beside)["store"]["confirmed"] > 22) == ([], True)
     daemon.stop()
     alone = on_terminal(daemon, "check", "--environment", "dev")
     assert alone.returncode == 0
@@ -31,8 +31,8 @@ def test_files_and_store_are_checked_beside_a_daemon_and_without_one(daemon: Dae
     assert re.search(r"store: \d+ rows are confirmed", alone.text)
 
 
-def test_every_problem_is_told_with_its_line(make_daemon: Callable[..., Daemon]):
-    """All environments: what prod and staging lack is told, 4; a name that is none is 3. No daemon ever ran here."""
+def test_every_problem_has_its_line(make_daemon: Callable[..., Daemon]):
+    """Invalid files of all environments exit with 4, an unknown environment with 3. No daemon has run here."""
     home = make_daemon()
     seen = on_terminal(home, "check")
     assert seen.returncode == 4
@@ -44,11 +44,11 @@ def test_every_problem_is_told_with_its_line(make_daemon: Callable[..., Daemon])
     nowhere = aliciacfg(home, "check", "-e", "nowhere")
     assert (nowhere.returncode, "there are: dev, prod, staging" in nowhere.stderr) == (3, True)
     moved = aliciacfg(home, "check", "--schemas-dir", "nowhere")
-    assert (moved.returncode, told(moved)["files"]["problems"][0]["file"]) == (4, "nowhere/")
+    assert (moved.returncode, report(moved)["files"]["problems"][0]["file"]) == (4, "nowhere/")
 
 
-def test_a_row_that_somebody_changed_is_1(daemon: Daemon):
-    """Whatever the files are: the row is named, by eye and for scripts."""
+def test_a_changed_row_exits_with_1(daemon: Daemon):
+    """The row is named for people and for scripts, whether or not the files are valid."""
     daemon.stop()
     with closing(sqlite3.connect(daemon.data / "aliciacfg.db")) as database:
         database.execute("UPDATE revisions SET author = 'luigi' WHERE service = 'voice_router'")
@@ -57,27 +57,27 @@ def test_a_row_that_somebody_changed_is_1(daemon: Daemon):
     assert seen.returncode == 1
     assert "dev/voice_router/1: revision 1 of voice_router in dev is not confirmed" in seen.text
     done = aliciacfg(daemon, "check", "-e", "dev")
-    assert (done.returncode, [row["subject"] for row in told(done)["store"]["broken"]]) == (1, ["dev/voice_router/1"])
+    assert (done.returncode, [row["subject"] for row in report(done)["store"]["broken"]]) == (1, ["dev/voice_router/1"])
 
 
-def test_a_store_that_cannot_be_compared_is_1(daemon: Daemon):
-    """Without its keys nothing is confirmed, and no keys are made; what is no database is none."""
+def test_a_store_that_cannot_be_verified_exits_with_1(daemon: Daemon):
+    """Without keys no row is confirmed, and no keys are made; a file that is not a database is reported."""
     daemon.stop()
     keys = daemon.data / "keys.json"
     kept = keys.read_bytes()
     keys.unlink()
     done = aliciacfg(daemon, "check", "-e", "dev")
-    assert (done.returncode, "keys.json is missing" in told(done)["store"]["problem"]) == (1, True)
+    assert (done.returncode, "keys.json is missing" in report(done)["store"]["problem"]) == (1, True)
     assert not keys.exists()
     keys.write_bytes(kept)
     assert "chmod 600" in aliciacfg(daemon, "check", "-e", "dev").stderr
     keys.chmod(0o600)
     (daemon.data / "aliciacfg.db").write_bytes(b"no database" * 1000)
     done = aliciacfg(daemon, "check", "-e", "dev")
-    assert (done.returncode, "not a database" in told(done)["store"]["problem"]) == (1, True)
+    assert (done.returncode, "not a database" in report(done)["store"]["problem"]) == (1, True)
 
 
-def test_a_data_directory_that_cannot_be_looked_at_is_said_to_be(make_daemon: Callable[..., Daemon]):
-    """A closed one, or a name that is none: a sentence, no traceback."""
+def test_an_unreadable_data_directory_is_reported(make_daemon: Callable[..., Daemon]):
+    """The error is a sentence, not a traceback."""
     done = aliciacfg(make_daemon(), "check", "-e", "dev", "--data-dir", "x" * 300)
     assert (done.returncode, "cannot be read" in done.stderr, "Traceback" in done.stderr) == (1, True, False)

@@ -16,7 +16,7 @@ from repository import SERVICES
 
 @pytest.mark.parametrize("http", [False, True])
 def test_get_edit_set_and_unset_over_both_transports(shared: Daemon, http: bool):
-    """A document goes out, comes back changed in one key, and the change can be dropped."""
+    """A document is read, set with one changed key, and the change is removed."""
     service = "security_gateway" if http else "metrics_collector"
     document = json.loads(aliciacfg(shared, "get", service, http=http).stdout)
     document["limits"]["edited"] = 1
@@ -35,8 +35,8 @@ def test_get_edit_set_and_unset_over_both_transports(shared: Daemon, http: bool)
 
 
 @pytest.mark.parametrize("http", [False, True])
-def test_exit_codes_tell_scripts_what_happened(shared: Daemon, http: bool):
-    """Not found 3, invalid 4, conflict 5; the reason on standard error, the answer on the pipe."""
+def test_exit_codes_of_refusals(shared: Daemon, http: bool):
+    """Not found 3, invalid 4, conflict 5; the message is on standard error, the answer on standard output."""
     cases = [
         (("get", "nobody"), 3, "not_found"),
         (("get", "not a name"), 4, "invalid_request"),
@@ -51,8 +51,8 @@ def test_exit_codes_tell_scripts_what_happened(shared: Daemon, http: bool):
         assert json.loads(done.stdout)["code"] == name
 
 
-def test_wrong_usage_is_2_and_no_answer_is_7(shared: Daemon):
-    """A daemon that is not there is told with what to look at."""
+def test_wrong_usage_exits_with_2_and_no_answer_with_7(shared: Daemon):
+    """The message of a missing daemon says what to check."""
     assert aliciacfg(shared, "frobnicate").returncode == 2
     assert aliciacfg(shared, "patch", "voice_router").returncode == 2
     nobody = free_port()
@@ -64,8 +64,8 @@ def test_wrong_usage_is_2_and_no_answer_is_7(shared: Daemon):
     assert "is the daemon running" in gone.stderr
 
 
-def test_a_broker_without_a_daemon_is_told(shared: Daemon, broker: Broker):
-    """The broker answers, nobody else does: the message asks whether the daemon runs."""
+def test_a_broker_without_a_daemon_is_reported(shared: Daemon, broker: Broker):
+    """If only the broker answers, the message asks whether the daemon runs."""
     done = aliciacfg(shared, "--timeout", "0.5", "--broker", f"127.0.0.1:{broker.port}", "list")
     assert done.returncode == 7
     assert "is the daemon running" in done.stderr
@@ -73,7 +73,7 @@ def test_a_broker_without_a_daemon_is_told(shared: Daemon, broker: Broker):
 
 @pytest.mark.parametrize("http", [False, True])
 def test_list_validate_schema_environments_reload(shared: Daemon, http: bool, tmp_path: Path):
-    """The other reading commands, with files in YAML too."""
+    """The other commands that read, also with YAML files."""
     listed = json.loads(aliciacfg(shared, "list", http=http).stdout)
     assert [item["service"] for item in listed if item["service"] in SERVICES] == SERVICES
     file = tmp_path / "config.yaml"
@@ -88,7 +88,7 @@ def test_list_validate_schema_environments_reload(shared: Daemon, http: bool, tm
 
 
 def test_watch_prints_the_current_one_and_every_change(shared: Daemon):
-    """JSON lines on a pipe: first what is retained, then what changes."""
+    """A pipe gets JSON lines: first the retained message, then each change."""
     with subprocess.Popen(
         [sys.executable, "-m", "aliciacfg", "watch", "configuration_manager", "--count", "2"],
         cwd=shared.directory,
@@ -105,8 +105,8 @@ def test_watch_prints_the_current_one_and_every_change(shared: Daemon):
     assert second["changed"] == ["/limits/seen"]
 
 
-def test_bad_input_files_are_told_with_their_line(shared: Daemon, tmp_path: Path):
-    """What is no YAML, no object or not there is told before anything is asked."""
+def test_invalid_input_files_are_reported_with_their_line(shared: Daemon, tmp_path: Path):
+    """A file that is not YAML, not an object or missing is reported before a request is sent."""
     file = tmp_path / "bad.yaml"
     file.write_text("limits:\n  a: [1\n")
     broken = aliciacfg(shared, "set", "voice_router", str(file))
@@ -120,7 +120,7 @@ def test_bad_input_files_are_told_with_their_line(shared: Daemon, tmp_path: Path
 
 
 def test_file_set_and_unset_keep_comments(shared: Daemon, tmp_path: Path):
-    """One value changes; every comment and every other line stays."""
+    """One value changes; all comments and other lines stay."""
     file = tmp_path / "env.yaml"
     file.write_text("# top\nservices:\n  one:  # the first\n    limits:\n      x: 1  # few\n      y: 2\n")
     assert aliciacfg(shared, "file", "set", str(file), "/services/one/limits/x", "5").returncode == 0
@@ -145,7 +145,7 @@ def test_schema_export_writes_a_schema_from_a_struct(shared: Daemon):
 
 
 def test_settings_prints_origins_and_hides_secrets(shared: Daemon):
-    """Name, value, default and where it came from, without the password."""
+    """Each setting has name, value, default and origin; the password is not shown."""
     shared.environ["MQTT_PASSWORD"] = "never-shown"
     try:
         done = aliciacfg(shared, "settings", "--log-level", "debug")
@@ -160,7 +160,7 @@ def test_settings_prints_origins_and_hides_secrets(shared: Daemon):
 
 
 def test_on_a_terminal_people_get_tables_and_sentences(shared: Daemon):
-    """Tables for lists, sentences for writes, problems a line each; no JSON braces in the way."""
+    """Lists are tables, writes are sentences, and each problem is a line; nothing is JSON."""
     listed = on_terminal(shared, "list").text
     assert "voice_router" in listed
     assert '"service"' not in listed

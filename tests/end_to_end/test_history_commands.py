@@ -1,4 +1,4 @@
-"""The commands that look before, look back and go back, against a real daemon: on a pipe and on a terminal."""
+"""The commands that preview, inspect and undo changes, against a real daemon: on a pipe and on a terminal."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from machine import wait_until
 from mqtt_clients import client
 
 
-def give(daemon: Daemon, service: str, **settings: Any) -> None:
-    """Make a configuration of a service that no file names."""
+def create(daemon: Daemon, service: str, **settings: Any) -> None:
+    """Create a configuration for a service that no file names."""
     config = daemon.config("voice_router")["config"]
     del config["service_name"]
     config["settings"] = settings
@@ -31,9 +31,9 @@ def patch(daemon: Daemon, service: str, patch: dict[str, Any], *options: str) ->
 
 @pytest.mark.parametrize("http", [False, True])
 def test_a_change_is_found_in_the_history_and_undone(shared: Daemon, http: bool):
-    """Author, cause and comment of each revision; a rollback is tried, made, and is itself a revision."""
+    """Each revision has author, cause and comment; a rollback is tried, then made, and is itself a revision."""
     service = f"undone_{'http' if http else 'mqtt'}"
-    give(shared, service, size=1)
+    create(shared, service, size=1)
     patch(shared, service, {"settings": {"size": 2}}, "-m", "for the party")
     found = json.loads(aliciacfg(shared, "history", service, http=http).stdout)
     newest, oldest = found["revisions"]
@@ -52,9 +52,9 @@ def test_a_change_is_found_in_the_history_and_undone(shared: Daemon, http: bool)
     assert (never.returncode, json.loads(never.stdout)["code"]) == (3, "not_found")
 
 
-def test_history_goes_in_pages_or_all_at_once(shared: Daemon):
-    """A limit leaves a place to go on from; --all follows the pages, however many."""
-    give(shared, "paged", size=0)
+def test_history_comes_in_pages_or_whole(shared: Daemon):
+    """A page names the start of the next one; --all follows all pages."""
+    create(shared, "paged", size=0)
     for start in range(0, 1100, 100):
         updates = [{"service": "paged", "patch": {"settings": {"size": start + n + 1}}} for n in range(100)]
         assert shared.http("POST", "/configs/batch", {"updates": updates}).json["applied"] == 100
@@ -70,9 +70,9 @@ def test_history_goes_in_pages_or_all_at_once(shared: Daemon):
 
 @pytest.mark.parametrize("columns", [80, 140])
 def test_history_is_a_table_for_people(shared: Daemon, columns: int):
-    """Who, when, why and what, and what broke readers, within the terminal's width."""
+    """Author, time, comment, changes and breaking changes fit the terminal's width."""
     service = f"told_{columns}"
-    give(shared, service, size=1, gone=2)
+    create(shared, service, size=1, gone=2)
     patch(shared, service, {"settings": {"size": 2}}, "-m", "for the party \x1b[2J")
     refused = aliciacfg(shared, "patch", service, '{"settings": {"gone": null}}')
     assert (refused.returncode, "/settings/gone" in refused.stderr) == (5, True)
@@ -87,7 +87,7 @@ def test_history_is_a_table_for_people(shared: Daemon, columns: int):
 
 
 def test_explain_names_the_place_of_every_value(shared: Daemon):
-    """JSON with file and line, or the overlay's revision; put together it is the configuration."""
+    """The JSON has file and line, or the overlay's revision; a pointer selects a part."""
     patch(shared, "load_balancer", {"limits": {"max_queued_messages": 7}})
     found = json.loads(aliciacfg(shared, "explain", "load_balancer").stdout)
     value = found["values"]["/limits/max_queued_messages"]
@@ -99,7 +99,7 @@ def test_explain_names_the_place_of_every_value(shared: Daemon):
 
 
 def test_explain_is_a_tree_for_people(shared: Daemon):
-    """Values with their origins, what they took the place of, and what was removed; secrets stay hidden."""
+    """Values appear with their origins and the values they override, removed places too; secrets stay hidden."""
     before = shared.config("health_monitor")["config"]["limits"]["max_payload_bytes"]
     done = aliciacfg(
         shared, "patch", "health_monitor", "--allow-breaking",
@@ -119,24 +119,24 @@ def test_explain_is_a_tree_for_people(shared: Daemon):
 
 
 def test_no_line_of_a_tree_is_cut_on_a_narrow_terminal(shared: Daemon):
-    """What is longer than the terminal is wide is folded by it: where a value comes from can always be read."""
+    """The terminal folds long lines, so that the origin of a value is always readable."""
     lines = on_terminal(shared, "explain", "voice_router", columns=40).text.splitlines()
     assert any(len(line) > 40 for line in lines)
     assert not [line for line in lines if "environments/" in line and not line.endswith(")")]
 
 
 @pytest.mark.parametrize(
-    ("pointer", "code", "told"), [("/nowhere", 3, "There is nothing at /nowhere"), ("limits", 2, "does not begin")]
+    ("pointer", "code", "message"), [("/nowhere", 3, "There is nothing at /nowhere"), ("limits", 2, "does not begin")]
 )
-def test_explain_of_a_wrong_place(shared: Daemon, pointer: str, code: int, told: str):
-    """No such place is 3, no pointer is wrong usage."""
+def test_explain_at_a_place_that_does_not_exist(shared: Daemon, pointer: str, code: int, message: str):
+    """A missing place exits with 3, an invalid pointer with 2."""
     done = aliciacfg(shared, "explain", "voice_router", pointer)
-    assert (done.returncode, told in done.stderr, done.stdout) == (code, True, "")
+    assert (done.returncode, message in done.stderr, done.stdout) == (code, True, "")
 
 
 def test_diff_of_revisions(shared: Daemon):
-    """One against the current one, two against each other; secrets are named, not shown; --exit-code for scripts."""
-    give(shared, "compared", size=1, old=True)
+    """One revision is compared with the current one, two_environments with each other; secrets are named, not shown."""
+    create(shared, "compared", size=1, old=True)
     patch(shared, "compared", {"settings": {"size": 2, "new": {"deep": [1]}}})
     patch(shared, "compared", {"settings": {"old": None}}, "--allow-breaking")
     found = json.loads(aliciacfg(shared, "diff", "compared", "--rev", "1", "--rev", "2", http=True).stdout)
@@ -176,15 +176,15 @@ def test_diff_of_revisions(shared: Daemon):
         ("--rev", "x"),
     ],
 )
-def test_diff_of_something_else_is_wrong_usage(shared: Daemon, arguments: tuple[str, ...]):
-    """Told before anything is asked."""
+def test_diff_of_anything_else_is_wrong_usage(shared: Daemon, arguments: tuple[str, ...]):
+    """It is refused before a request is sent."""
     done = aliciacfg(shared, "diff", "voice_router", *arguments)
     assert (done.returncode, "Usage" in done.stderr) == (2, True)
 
 
 @pytest.fixture
-def two(make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon with a second environment, ``lab``: that of ``dev`` with more messages queued."""
+def two_environments(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon with a second environment ``lab``, a copy of ``dev`` with another limit."""
     daemon = make_daemon()
     text = (daemon.environments / "dev.yaml").read_text()
     lab, count = re.subn(r"max_queued_messages: \d+", "max_queued_messages: 77", text)
@@ -193,35 +193,35 @@ def two(make_daemon: Callable[..., Daemon]) -> Daemon:
     return daemon.start()
 
 
-def test_environments_are_compared_tried_and_activated(two: Daemon):
-    """The difference first, then a trial that changes nothing, then the move; over both transports and by eye."""
-    lines = on_terminal(two, "diff", "voice_router", "dev", "lab").text.splitlines()
+def test_environments_are_compared_tried_and_activated(two_environments: Daemon):
+    """The difference, a dry run that changes nothing, and the activation, over both transports."""
+    lines = on_terminal(two_environments, "diff", "voice_router", "dev", "lab").text.splitlines()
     assert lines[:2] == ["--- voice_router in dev, revision 1", "+++ voice_router in lab, revision 1"]
     assert [line for line in lines[2:-1] if line[0] in "+-~"] == ["~ /limits/max_queued_messages  10000 → 77"]
-    tried = on_terminal(two, "activate", "lab", "--dry-run").text
+    tried = on_terminal(two_environments, "activate", "lab", "--dry-run").text
     assert "  voice_router\n" in tried
     assert "    ~ /limits/max_queued_messages  77\n" in tried
-    assert json.loads(aliciacfg(two, "environments").stdout)["active"] == "dev"
-    moved = json.loads(aliciacfg(two, "activate", "lab", "-m", "trial", http=True).stdout)
+    assert json.loads(aliciacfg(two_environments, "environments").stdout)["active"] == "dev"
+    moved = json.loads(aliciacfg(two_environments, "activate", "lab", "-m", "trial", http=True).stdout)
     assert (moved["environment"], moved["previous"], "voice_router" in moved["changed"]) == ("lab", "dev", True)
-    assert two.config("voice_router")["config"]["limits"]["max_queued_messages"] == 77
-    back = on_terminal(two, "activate", "dev")
+    assert two_environments.config("voice_router")["config"]["limits"]["max_queued_messages"] == 77
+    back = on_terminal(two_environments, "activate", "dev")
     assert (back.returncode, "dev is active (was lab)" in back.text) == (0, True)
 
 
-def test_an_environment_that_cannot_be_activated(two: Daemon):
-    """Unknown 3; a name that no environment can have 4; an invalid one 4 with every problem, and nothing moved."""
-    assert aliciacfg(two, "activate", "nowhere").returncode == 3
-    reserved = aliciacfg(two, "activate", "base")
+def test_an_environment_that_cannot_be_activated(two_environments: Daemon):
+    """An unknown one exits with 3, an impossible or invalid one with 4 and every problem; nothing changes."""
+    assert aliciacfg(two_environments, "activate", "nowhere").returncode == 3
+    reserved = aliciacfg(two_environments, "activate", "base")
     assert (reserved.returncode, "cannot name an environment" in reserved.stderr) == (4, True)
-    invalid = on_terminal(two, "activate", "prod")
+    invalid = on_terminal(two_environments, "activate", "prod")
     assert invalid.returncode == 4
     assert "/services/voice_router/mqtt_config/password" in invalid.text
-    assert json.loads(aliciacfg(two, "environments").stdout)["active"] == "dev"
+    assert json.loads(aliciacfg(two_environments, "environments").stdout)["active"] == "dev"
 
 
-def test_a_migration_is_seen_tried_and_made(daemon: Daemon):
-    """A schema of a new major version waits; the trial shows what it makes of a run-time change; then it is made."""
+def test_a_migration_is_listed_tried_and_run(daemon: Daemon):
+    """A schema with a new major version waits; the dry run shows the changed run-time change; then it is applied."""
     patch(daemon, "voice_router", {"settings": {"max_sessions": 12}})
     schema = daemon.directory / "schemas" / "voice_router.yaml"
     steps = daemon.directory / "schemas" / "voice_router" / "migrations" / "1-to-2.yaml"
@@ -246,7 +246,7 @@ def test_a_migration_is_seen_tried_and_made(daemon: Daemon):
 
 
 def test_a_migration_while_no_daemon_runs(daemon: Daemon):
-    """With the data directory named it is made there, told to the bus by the next start; a running daemon is asked."""
+    """With --data-dir it runs there, and the next start publishes it; a running daemon is asked instead."""
     patch(daemon, "voice_router", {"settings": {"max_sessions": 12}})
     asked = json.loads(aliciacfg(daemon, "migrate", "--data-dir", "data").stdout)
     assert asked["migrations"] == []
@@ -265,8 +265,8 @@ def test_a_migration_while_no_daemon_runs(daemon: Daemon):
     assert (seen["revision"], seen["config"]["settings"]["most_sessions"]) == (3, 12)
 
 
-def test_a_migration_that_makes_nothing_valid_is_4(daemon: Daemon):
-    """Each problem with its environment and place; the configuration stays."""
+def test_a_migration_with_an_invalid_result_exits_with_4(daemon: Daemon):
+    """Each problem has environment and place; the configuration stays."""
     patch(daemon, "voice_router", {"settings": {"max_sessions": 12}})
     schema = daemon.directory / "schemas" / "voice_router.yaml"
     steps = daemon.directory / "schemas" / "voice_router" / "migrations" / "1-to-2.yaml"
@@ -281,8 +281,8 @@ def test_a_migration_that_makes_nothing_valid_is_4(daemon: Daemon):
     assert daemon.config("voice_router")["config"]["settings"]["max_sessions"] == 12
 
 
-async def test_drift_and_instances_tell_what_runs(daemon: Daemon):
-    """What a copy of a service reports, and that it runs an old revision; --exit-code for scripts."""
+async def test_drift_and_instances_show_what_runs(daemon: Daemon):
+    """The report of an instance, and drift of a file, with --exit-code for scripts."""
     nothing = on_terminal(daemon, "drift", "--exit-code")
     assert (nothing.returncode, nothing.text) == (0, "No drift.\n")
     assert "No instance has reported" in on_terminal(daemon, "instances", "voice_router").text
@@ -316,8 +316,8 @@ updates:
 """
 
 
-def test_a_batch_tells_each_result(daemon: Daemon):
-    """What is valid is done, the rest refused with its reasons; the exit code is the highest one."""
+def test_a_batch_prints_each_result(daemon: Daemon):
+    """Valid updates are applied, others refused with reasons; the exit code is the highest one."""
     file = daemon.directory / "batch.yaml"
     file.write_text(BATCH)
     tried = on_terminal(daemon, "batch", "batch.yaml", "--dry-run")
@@ -340,10 +340,10 @@ def test_a_batch_tells_each_result(daemon: Daemon):
 
 
 @pytest.mark.parametrize("http", [False, True])
-def test_a_batch_is_a_list_too(shared: Daemon, http: bool):
-    """JSON on standard input, or as the argument; the answer on the pipe; 0 when all are applied."""
+def test_a_batch_may_be_a_list(shared: Daemon, http: bool):
+    """It is read from standard input or the argument; the exit code is 0 if all are applied."""
     service = f"listed_{'http' if http else 'mqtt'}"
-    give(shared, service, size=1)
+    create(shared, service, size=1)
     updates = json.dumps([{"service": service, "patch": {"settings": {"size": n}}} for n in (2, 3)])
     done = aliciacfg(shared, "batch", "-", stdin=updates, http=http)
     assert done.returncode == 0, done.stderr
@@ -353,7 +353,7 @@ def test_a_batch_is_a_list_too(shared: Daemon, http: bool):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("voice_router: {limits: {}}\n", "found an object with 'voice_router'"),
         ("updates: {}\n", "found object"),
@@ -363,12 +363,12 @@ def test_a_batch_is_a_list_too(shared: Daemon, http: bool):
         ("[", ":1"),
     ],
 )
-def test_a_batch_of_another_form_is_4(shared: Daemon, text: str, told: str):
-    """Whether the command line finds it or the daemon: with what was found, and nothing done."""
+def test_a_batch_of_another_form_exits_with_4(shared: Daemon, text: str, message: str):
+    """Command line or daemon report what was found; nothing changes."""
     file = shared.directory / "other.yaml"
     file.write_text(text)
     done = aliciacfg(shared, "batch", "other.yaml")
-    assert (done.returncode, told in done.stderr) == (4, True), done.stderr
+    assert (done.returncode, message in done.stderr) == (4, True), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -383,8 +383,8 @@ def test_a_batch_of_another_form_is_4(shared: Daemon, text: str, told: str):
     ],
 )
 @pytest.mark.parametrize("http", [False, True])
-def test_names_that_nothing_can_have_are_4(shared: Daemon, arguments: tuple[str, ...], http: bool):
-    """They would lead to another topic or path, so they are not sent."""
+def test_impossible_names_exit_with_4(shared: Daemon, arguments: tuple[str, ...], http: bool):
+    """They would change the topic or the path, so they are not sent."""
     done = aliciacfg(shared, *arguments, http=http)
     assert (done.returncode, json.loads(done.stdout)["code"]) == (4, "invalid_request")
 
@@ -402,15 +402,15 @@ def test_names_that_nothing_can_have_are_4(shared: Daemon, arguments: tuple[str,
         ("batch",),
     ],
 )
-def test_wrong_usage_is_2(shared: Daemon, arguments: tuple[str, ...]):
-    """With how it is used."""
+def test_wrong_usage_exits_with_2(shared: Daemon, arguments: tuple[str, ...]):
+    """The message shows the usage."""
     done = aliciacfg(shared, *arguments)
     assert (done.returncode, "Usage" in done.stderr) == (2, True)
 
 
-def test_secrets_are_in_none_of_it(shared: Daemon):
-    """Neither value nor box of a secret is shown by any command that looks."""
-    give(shared, "discreet", size=1)
+def test_no_command_shows_a_secret(shared: Daemon):
+    """Neither the value nor the sealed box of a secret is printed."""
+    create(shared, "discreet", size=1)
     patch(shared, "discreet", {"mqtt_config": {"password": "planted-later"}})
     for arguments in (
         ("history", "discreet"),

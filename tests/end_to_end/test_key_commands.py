@@ -63,7 +63,7 @@ def person(shared: Daemon, tmp_path: Path) -> Person:
 
 @pytest.fixture
 def stopped(make_daemon: Callable[..., Daemon], tmp_path: Path) -> Person:
-    """Beside a data directory in which no daemon runs."""
+    """A person beside a data directory without a running daemon."""
     return Person(make_daemon(), tmp_path / "config")
 
 
@@ -73,7 +73,7 @@ def published(daemon: Daemon) -> dict[str, str]:
 
 @pytest.mark.parametrize("http", [False, True])
 def test_a_sealed_value_goes_into_a_write(person: Person, http: bool):
-    """Sealed with the daemon's key over both transports; it stands for what was on standard input."""
+    """The sealed value, made over both transports, has the same effect as the value on standard input."""
     service = "sonos_service" if http else "health_monitor"
     bound = ["--service", service, "-e", "dev", "--pointer", "/mqtt_config/password"]
     done = person.run("seal", *bound, stdin=f"{SECRET}\n", http=http)
@@ -90,7 +90,7 @@ def test_a_sealed_value_goes_into_a_write(person: Person, http: bool):
 
 
 def key_of(person: Person) -> tuple[PrivateKey, Path]:
-    """A key of the test's own, and a file with its public part."""
+    """Return a new key, and a file with its public part."""
     key = PrivateKey.generate()
     file = person.daemon.directory / "public.json"
     file.write_text(json.dumps({"key_id": key.public.key_id, "public_key": str(key.public)}))
@@ -107,7 +107,7 @@ def key_of(person: Person) -> tuple[PrivateKey, Path]:
 def test_what_is_sealed_is_standard_input_without_its_last_newline(
     person: Person, stdin: str, options: list[str], value: str
 ):
-    """As echo writes it and as printf does; a key that needs its newline keeps it. No daemon is asked."""
+    """The output of echo and of printf means the same; --keep-newline keeps the newline. No daemon is asked."""
     key, file = key_of(person)
     done = person.run(
         "--http", "http://127.0.0.1:1", "seal", "--service", "x", "--key-file", str(file), *options, stdin=stdin
@@ -117,7 +117,7 @@ def test_what_is_sealed_is_standard_input_without_its_last_newline(
 
 
 def test_a_secret_is_typed_twice_and_not_shown(person: Person):
-    """Nothing of it is on the terminal, and the box is."""
+    """The terminal shows the sealed box, and nothing of the secret."""
     key, file = key_of(person)
     seen = person.type("seal", "--service", "*", "--key-file", str(file), keys=f"{SECRET}\n{SECRET}\n")
     assert SECRET not in seen
@@ -141,8 +141,10 @@ def test_a_secret_is_typed_twice_and_not_shown(person: Person):
         (["--service", "a", "--key-file", "{}"], "x", 4, "as a daemon publishes it"),
     ],
 )
-def test_what_cannot_be_sealed_is_told(person: Person, arguments: list[str], stdin: str | bytes, code: int, words: str):
-    """With what to do, and without a value on standard output."""
+def test_what_cannot_be_sealed_is_refused(
+    person: Person, arguments: list[str], stdin: str | bytes, code: int, words: str
+):
+    """The message says what to do, and standard output stays empty."""
     _, file = key_of(person)
     done = person.run("seal", *(word.replace("{file}", str(file)) for word in arguments), stdin=stdin)
     assert (done.returncode, done.stdout) == (code, "")
@@ -151,7 +153,7 @@ def test_what_cannot_be_sealed_is_told(person: Person, arguments: list[str], std
 
 @pytest.mark.parametrize("http", [False, True])
 def test_a_changed_key_is_refused_until_it_is_accepted(person: Person, http: bool):
-    """The first key is pinned and said; a line with another one stands for a key that was replaced."""
+    """The first key is pinned and reported; a different pinned key simulates a replaced one."""
     current = published(person.daemon)["key_id"]
     seal = ["seal", "--service", "a"]
     first = person.run(*seal, stdin="x", http=http)
@@ -172,7 +174,7 @@ def test_a_changed_key_is_refused_until_it_is_accepted(person: Person, http: boo
 
 
 async def test_a_replaced_retained_key_is_not_sealed_for(daemon: Daemon, tmp_path: Path):
-    """Whoever may write to the broker could put a key of their own there; who has pinned notices."""
+    """An account that may write to the broker could publish its own key; a pinned key reveals that."""
     person = Person(daemon, tmp_path / "config")
     assert (await asyncio.to_thread(person.run, "seal", "--service", "a", stdin="x")).returncode == 0
     await asyncio.to_thread(daemon.kill)
@@ -193,7 +195,7 @@ def published_key_id(person: Person) -> str:
 
 
 def test_without_a_daemon_there_is_no_key(person: Person, broker: Broker):
-    """Neither on a broker that never had one, nor where nothing listens."""
+    """A broker without a key and a closed port both exit with 7."""
     arguments = ["--timeout", "0.5", "--broker", f"127.0.0.1:{broker.port}", "seal", "--service", "a"]
     nobody = person.run(*arguments, stdin="x")
     assert (nobody.returncode, nobody.stdout) == (7, "")
@@ -202,8 +204,8 @@ def test_without_a_daemon_there_is_no_key(person: Person, broker: Broker):
     assert (away.returncode, away.stdout) == (7, "")
 
 
-async def test_a_sealed_file_is_taken_over_as_it_was(daemon: Daemon, tmp_path: Path):
-    """Edited in place, with its mode; the daemon sees no difference, and the printed places hold no value."""
+async def test_a_sealed_file_means_the_same(daemon: Daemon, tmp_path: Path):
+    """The file is edited in place and keeps its mode; the daemon sees no change, and no value is printed."""
     person = Person(daemon, tmp_path / "config")
     path = daemon.environments / "dev-secrets.yaml"
     path.write_text(f"# mine\nservices:\n  ha_bridge:\n    settings: {{ha_token: {SECRET}}}  # theirs\n")
@@ -226,8 +228,8 @@ async def test_a_sealed_file_is_taken_over_as_it_was(daemon: Daemon, tmp_path: P
     assert (json.loads(again.stdout)["kept"], path.read_text()) == (printed["sealed"], text)
 
 
-def test_sealing_a_file_says_what_it_left_alone(person: Person, tmp_path: Path):
-    """Places on the terminal, notes with file and line, and never a value."""
+def test_sealing_a_file_reports_what_it_left_alone(person: Person, tmp_path: Path):
+    """It prints places and notes with file and line, never a value."""
     _, file = key_of(person)
     path = tmp_path / "prod-secrets.yaml"
     path.write_text(f'services:\n  x:\n    token: "${{TOKEN}}"\n    password: {SECRET}\n')
@@ -247,7 +249,7 @@ def test_sealing_a_file_says_what_it_left_alone(person: Person, tmp_path: Path):
     ],
 )
 def test_a_file_that_cannot_be_sealed_stays(person: Person, tmp_path: Path, name: str, text: str, words: str):
-    """All or nothing, with the line."""
+    """The file stays unchanged, and the message names the line."""
     _, file = key_of(person)
     path = tmp_path / name
     path.write_text(text)
@@ -265,7 +267,7 @@ def keys(person: Person) -> list[dict[str, Any]]:
 
 
 def test_keys_are_shown_while_the_daemon_runs(person: Person):
-    """Public parts only, in the form that seal takes."""
+    """Only public parts are printed, in the form that seal accepts."""
     shown = json.loads(person.run("keys", "show").stdout)
     assert {name: shown[name] for name in ("key_id", "public_key")} == published(person.daemon)
     private = json.loads((person.daemon.data / "keys.json").read_bytes())
@@ -279,7 +281,7 @@ def test_keys_are_shown_while_the_daemon_runs(person: Person):
 
 
 def test_a_running_daemon_changes_its_keys_itself(person: Person):
-    """Everything stored is sealed with the fresh key; a key is added, found in use, and removed once it is not."""
+    """Everything stored is resealed with the new key; unused keys can be removed, the current one cannot."""
     daemon = person.daemon
     old = published(daemon)["key_id"]
     daemon.http("PATCH", "/config/voice_router", {"mqtt_config": {"password": "of-the-router"}})
@@ -303,7 +305,7 @@ def test_a_running_daemon_changes_its_keys_itself(person: Person):
 
 
 def test_the_first_key_can_be_made_before_the_first_start(stopped: Person):
-    """`new` makes the data directory's keys, and then further ones; the daemon takes them as they are."""
+    """`new` makes the first key of a data directory, and further ones; the daemon uses them."""
     assert stopped.run("keys", "show").returncode == 1
     for arguments in (["rotate"], ["add"], ["remove", "0" * 16]):
         refused = stopped.run("keys", *arguments, stdin=PrivateKey.generate().reveal())
@@ -320,7 +322,7 @@ def test_the_first_key_can_be_made_before_the_first_start(stopped: Person):
 
 
 def test_a_private_key_is_added_from_standard_input_a_terminal_or_a_backup(stopped: Person, tmp_path: Path):
-    """It opens and does not seal; what is no key is refused without being quoted."""
+    """The key opens and does not seal; an invalid key is refused and not quoted."""
     stopped.run("keys", "new")
     current = keys(stopped)[0]["key_id"]
     piped, typed = PrivateKey.generate(), PrivateKey.generate()
@@ -343,8 +345,8 @@ def test_a_private_key_is_added_from_standard_input_a_terminal_or_a_backup(stopp
     assert "chmod 600" in stopped.run("keys", "add", "--from", str(backup.path)).stderr
 
 
-async def test_after_a_rotation_the_old_key_can_go(daemon: Daemon, tmp_path: Path):
-    """Overlay and history are sealed anew, a crash before the start matters not, and nothing else differs."""
+async def test_after_a_rotation_the_old_key_can_be_removed(daemon: Daemon, tmp_path: Path):
+    """Overlay and history are resealed, also after a crash of the daemon, and nothing else changes."""
     person = Person(daemon, tmp_path / "config")
     for value in (SECRET, f"{SECRET}-2"):
         daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": value}})
@@ -374,7 +376,7 @@ async def test_after_a_rotation_the_old_key_can_go(daemon: Daemon, tmp_path: Pat
 
 
 async def test_a_rotation_of_the_store_is_all_or_none(daemon: Daemon, tmp_path: Path):
-    """Ended in the middle, no row is sealed anew; done again, all are, and the chain confirms them as before."""
+    """Interrupted, it reseals no row; run again, it reseals all, and the chain still confirms them."""
     for value in ("1", "2", "3"):
         daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": value}})
     await asyncio.to_thread(daemon.stop)
@@ -404,7 +406,7 @@ async def test_a_rotation_of_the_store_is_all_or_none(daemon: Daemon, tmp_path: 
 
 
 async def test_a_key_that_a_file_is_sealed_with_is_kept(daemon: Daemon, tmp_path: Path):
-    """A rotation leaves files alone, so their key stays until they are sealed anew; which file is told."""
+    """A rotation does not change files, so their key stays until they are resealed; the refusal names the file."""
     person = Person(daemon, tmp_path / "config")
     path = daemon.environments / "dev-secrets.yaml"
     path.write_text(f"services: {{ha_bridge: {{settings: {{ha_token: {SECRET}}}}}}}\n")
@@ -420,8 +422,8 @@ async def test_a_key_that_a_file_is_sealed_with_is_kept(daemon: Daemon, tmp_path
     assert daemon.config("ha_bridge")["config"]["settings"]["ha_token"] == "***"
 
 
-async def test_what_a_rotation_cannot_open_stays_and_is_told(daemon: Daemon, tmp_path: Path):
-    """A lost key degrades what it sealed: the rest is sealed anew, and the lost key can be brought back later."""
+async def test_what_a_rotation_cannot_open_stays_and_is_reported(daemon: Daemon, tmp_path: Path):
+    """After a key is lost, everything else is resealed; the lost key can be added later."""
     person = Person(daemon, tmp_path / "config")
     daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": SECRET}})
     await asyncio.to_thread(daemon.stop)
@@ -441,7 +443,7 @@ async def test_what_a_rotation_cannot_open_stays_and_is_told(daemon: Daemon, tmp
 
 
 async def test_secrets_of_the_command_line_are_in_no_file(daemon: Daemon, tmp_path: Path):
-    """What was sealed, typed or rotated is in none of the files that all of this leaves."""
+    """No file contains a secret that was sealed, typed or resealed."""
     person = Person(daemon, tmp_path / "config")
     box = (await asyncio.to_thread(person.run, "seal", "--service", "ai_service", stdin=SECRET)).stdout.strip()
     daemon.http("PATCH", "/config/ai_service", {"settings": {"openai_api_key": box}})

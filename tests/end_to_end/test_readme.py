@@ -38,7 +38,7 @@ def run(daemon: Daemon, snippet: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daemon]):
-    """The three ways in answer the same document; changes, the refusal, file edit and sealing are as shown."""
+    """All interfaces answer the same document; changes, the refusal, file edit and sealing are as shown."""
     assert len(SNIPPETS) == CHANGING + LOOKING + 1
     daemon = make_daemon().start()
     done = [run(daemon, snippet) for snippet in SNIPPETS[:CHANGING]]
@@ -62,7 +62,7 @@ def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daem
     assert refused.returncode == 4
     shown = [line.removeprefix("# ") for line in SNIPPETS[CHANGING - 1].splitlines() if line.startswith("# ")]
     assert refused.stderr.splitlines() == shown
-    look_and_go_back(daemon)
+    inspect_and_undo(daemon)
     sealed = run(daemon, SNIPPETS[-1])
     assert sealed.returncode == 0, sealed.stderr
     assert sealed.stdout.splitlines()[-1].startswith("sealed:v1:")
@@ -72,14 +72,14 @@ def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daem
     assert daemon.config("ha_bridge")["config"]["settings"]["ha_token"] == "***"
 
 
-def look_and_go_back(daemon: Daemon) -> None:
+def inspect_and_undo(daemon: Daemon) -> None:
     """The snippets of the section that inspects the changes made before, and undoes them."""
     block = README.partition("<!-- explain:")[2].partition("<!-- /explain -->")[0]
     tree = [line.removeprefix("    ") for line in block.splitlines()[1:]]
-    told = ["explain", "voice_router", "/limits/max_queued_requests"]
+    arguments = ["explain", "voice_router", "/limits/max_queued_requests"]
     wait_until(
-        lambda: on_terminal(daemon, *told).text.splitlines() == tree,
-        why=f"it is explained as the README has it, not as {on_terminal(daemon, *told).text}",
+        lambda: on_terminal(daemon, *arguments).text.splitlines() == tree,
+        why=f"it is explained as the README has it, not as {on_terminal(daemon, *arguments).text}",
     )
     done = [run(daemon, snippet) for snippet in SNIPPETS[CHANGING : CHANGING + LOOKING]]
     assert [one.returncode for one in done] == [0] * LOOKING, [one.stderr for one in done]

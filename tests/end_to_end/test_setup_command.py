@@ -1,4 +1,4 @@
-"""``aliciacfg setup``: broker and daemon trust each other, and nobody else, from the first start on."""
+"""``aliciacfg setup``: broker, daemon and services authenticate each other from the first start on."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ FEW = ["ai_service", "config_service", "grok_integration", "multi_language", "tt
 
 
 def unlocked(make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon of a broker that will want passwords; neither was started yet."""
+    """A daemon for a broker that requires passwords; neither is started yet."""
     return make_daemon(environ={"MQTT_PASSWORD_FILE": "data/mqtt.password"}, broker_port=free_port())
 
 
@@ -41,7 +41,7 @@ def home(make_daemon: Callable[..., Daemon]) -> Daemon:
 
 @pytest.fixture
 def locked(home: Daemon) -> Iterator[Broker]:
-    """The broker of ``home``, after its first set-up."""
+    """The broker of ``home``, after the first run of setup."""
     with lock(home) as broker:
         yield broker
 
@@ -66,13 +66,13 @@ def setup(daemon: Daemon, *arguments: str, stdin: str = "") -> subprocess.Comple
 
 
 def untouched(daemon: Daemon) -> bool:
-    """No password was made, and nothing was written for the broker."""
+    """Return whether no password was made and no file was written for the broker."""
     secrets = daemon.environments / "dev-secrets.yaml"
     return not secrets.exists() and list((daemon.directory / ACCESS).glob("*")) == []
 
 
 def password(daemon: Daemon, service: str) -> str:
-    """As whoever gives the services their passwords reads it."""
+    """Return a service's password from the secrets file."""
     found: Any = YAML(typ="safe").load(daemon.environments / "dev-secrets.yaml")
     return found["services"][service]["mqtt_config"]["password"]
 
@@ -90,8 +90,8 @@ async def lets_in(broker: Broker, user: str | None, secret: str | None) -> bool:
     return False
 
 
-async def test_the_first_start_lets_in_the_services_and_nobody_else(make_daemon: Callable[..., Daemon]):
-    """The daemon delivers everything without an alert; each service has a password of its own, none is shared."""
+async def test_after_the_first_start_only_services_can_log_in(make_daemon: Callable[..., Daemon]):
+    """The daemon delivers everything without an alert, and each service has a password of its own."""
     home = unlocked(make_daemon)
     with lock(home) as locked:
         await check_first_start(home, locked)
@@ -113,8 +113,8 @@ async def check_first_start(home: Daemon, locked: Broker) -> None:
     assert (home.data / "mqtt.password").read_text().strip() == password(home, "config_service")
 
 
-def test_what_is_made_is_its_owners_alone(home: Daemon, locked: Broker):
-    """No password is readable by others, printed, logged, or in the open in what the daemon stores."""
+def test_made_passwords_are_readable_only_by_their_owner(home: Daemon, locked: Broker):
+    """No password is readable by others, printed, logged, or stored in the open."""
     files = home.directory / ACCESS
     secrets = home.environments / "dev-secrets.yaml"
     modes = {
@@ -131,8 +131,8 @@ def test_what_is_made_is_its_owners_alone(home: Daemon, locked: Broker):
     assert locked.process is not None
 
 
-def test_doing_it_again_changes_nobodys_password(home: Daemon, locked: Broker):
-    """Before the daemon runs and while it does; a restart finds everything as it was."""
+def test_a_second_run_changes_no_password(home: Daemon, locked: Broker):
+    """Neither before the daemon runs nor while it runs; a restart raises no alert."""
     secrets = (home.environments / "dev-secrets.yaml").read_bytes()
     own = (home.data / "mqtt.password").read_bytes()
     for running in (False, True):
@@ -141,8 +141,8 @@ def test_doing_it_again_changes_nobodys_password(home: Daemon, locked: Broker):
         done = setup(home)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
-        told = json.loads(done.stdout)
-        assert (told["environment"], told["users"], told["shared"]) == ("dev", FEW, [])
+        printed = json.loads(done.stdout)
+        assert (printed["environment"], printed["users"], printed["shared"]) == ("dev", FEW, [])
     locked.reload()
     home.stop()
     home.start()
@@ -151,8 +151,8 @@ def test_doing_it_again_changes_nobodys_password(home: Daemon, locked: Broker):
     assert home.http("GET", "/health").json["alerts"] == {}
 
 
-async def test_a_new_service_is_let_in_after_the_next_set_up(home: Daemon, locked: Broker):
-    """Its password is made beside the others, and the broker takes it at SIGHUP; a removed one is out."""
+async def test_a_new_service_can_log_in_after_the_next_run(home: Daemon, locked: Broker):
+    """Its password is made, and the broker loads it at SIGHUP; a removed service cannot log in."""
     await asyncio.to_thread(home.start)
     gone = password(home, "multi_language")
     for file in ("environments/dev-secrets.yaml", "environments/base.yaml"):
@@ -171,8 +171,8 @@ async def test_a_new_service_is_let_in_after_the_next_set_up(home: Daemon, locke
         assert list(await mqtt.retained("alicia/config/update/+")) == ["alicia/config/update/bell"]
 
 
-async def test_a_person_is_a_user_too(home: Daemon, locked: Broker):
-    """With a password that is typed once and kept by later set-ups; an administrator of the rules administers."""
+async def test_a_person_can_be_a_user(home: Daemon, locked: Broker):
+    """Later runs keep the password; an administrator named in the rules can write."""
     (home.environments / "access.yaml").write_text("admins: [operator]\n")
     assert (await asyncio.to_thread(setup, home, "--user", "operator", stdin="of the operator\n")).returncode == 0
     assert (await asyncio.to_thread(setup, home)).returncode == 0
@@ -186,7 +186,7 @@ async def test_a_person_is_a_user_too(home: Daemon, locked: Broker):
 
 
 async def test_a_person_types_the_password_unseen(home: Daemon, locked: Broker):
-    """Twice; only what was done is shown, and it is the password."""
+    """The terminal does not show it, and it works at the broker."""
     seen = await asyncio.to_thread(
         typed, home, "setup", ACCESS, "--user", "operator", keys="typed unseen\ntyped unseen\n"
     )
@@ -198,8 +198,8 @@ async def test_a_person_types_the_password_unseen(home: Daemon, locked: Broker):
         assert time.monotonic() < end
 
 
-def test_an_environment_that_lacks_more_than_passwords_says_what(home: Daemon):
-    """They are made all the same, so that only the rest is left to write; nothing was set up or recorded."""
+def test_an_environment_that_lacks_more_than_passwords_is_refused(home: Daemon):
+    """Its passwords are made nevertheless, so only the rest has to be written; the broker's files are not."""
     home.environ["ENVIRONMENT"] = "prod"
     refused = setup(home)
     assert refused.returncode == 4
@@ -226,8 +226,8 @@ def test_an_environment_that_lacks_more_than_passwords_says_what(home: Daemon):
         ({"user": "Operator", "stdin": "\n"}, 4, "standard input is empty; expected there: Password of Operator"),
     ],
 )
-def test_what_cannot_be_set_up_is_told(home: Daemon, environ: dict[str, str], code: int, words: str):
-    """With what to set; and before any password is made."""
+def test_what_cannot_be_set_up_is_refused(home: Daemon, environ: dict[str, str], code: int, words: str):
+    """The message says what to set, and no password is made."""
     given = {name: environ.pop(name) for name in ("user", "stdin") if name in environ}
     home.environ |= environ
     user = ("--user", given["user"]) if "user" in given else ()
@@ -236,8 +236,8 @@ def test_what_cannot_be_set_up_is_told(home: Daemon, environ: dict[str, str], co
     assert untouched(home)
 
 
-def test_what_cannot_be_written_is_told_with_what_to_do(home: Daemon):
-    """As in a container whose user does not own what is mounted: what, and who could not; before anything is made."""
+def test_an_unwritable_directory_is_reported_with_a_remedy(home: Daemon):
+    """As in a container whose user does not own the mounted directory; nothing is made before."""
     (home.directory / ACCESS / "acl").mkdir(parents=True)
     refused = setup(home)
     assert refused.returncode == 1
@@ -248,7 +248,7 @@ def test_what_cannot_be_written_is_told_with_what_to_do(home: Daemon):
 
 
 def test_files_that_became_invalid_change_nothing(home: Daemon, locked: Broker):
-    """They are told; what the broker knows and what is recorded stay as they fit together, with or without a daemon."""
+    """They are reported; the broker's files and the store stay, with and without a running daemon."""
     files = {path: path.read_bytes() for path in (home.directory / ACCESS).iterdir()}
     base = home.environments / "base.yaml"
     before = base.read_text()
@@ -271,8 +271,8 @@ def test_files_that_became_invalid_change_nothing(home: Daemon, locked: Broker):
     assert locked.process is not None
 
 
-def test_what_is_missing_later_is_made_too(home: Daemon):
-    """A new service where there is no default password, and another environment, after something was recorded."""
+def test_passwords_that_are_missing_later_are_made_too(home: Daemon):
+    """For a new service without a default password, and for another environment, after the first run."""
     dev = home.environments / "dev.yaml"
     dev.write_text("".join(line for line in dev.read_text().splitlines(True) if "ALICIA_DEV_MQTT_PASSWORD" not in line))
     assert setup(home).returncode == 0
@@ -293,13 +293,13 @@ def test_what_is_missing_later_is_made_too(home: Daemon):
 
 
 def test_at_the_first_start_there_is_nothing_to_keep(home: Daemon):
-    """Without both files the broker could not start."""
+    """Without both files the broker cannot start."""
     (home.environments / "dev.yaml").write_text("defaults: [")
     assert setup(home, "--or-keep").returncode == 4
 
 
-def test_a_service_that_registered_by_itself_is_not_let_in(make_daemon: Callable[..., Daemon]):
-    """Nor one that a writer made up: whoever is no service of the files has no account by being a configuration."""
+def test_a_service_that_only_registered_has_no_account(make_daemon: Callable[..., Daemon]):
+    """Nor has one that a writer created: only services of the files have accounts."""
     home = make_daemon(environ={"MQTT_PASSWORD_FILE": "data/mqtt.password"}).keep_services(*FEW)
     (home.directory / "data").mkdir()
     (home.directory / "data" / "mqtt.password").write_text("of the daemon\n")
@@ -316,8 +316,8 @@ def test_a_service_that_registered_by_itself_is_not_let_in(make_daemon: Callable
     assert "guest" in json.loads(setup(home).stdout)["users"]
 
 
-def test_a_service_with_the_default_for_all_is_not_let_in(home: Daemon):
-    """Where the secrets file says so, it is somebody's decision, and it is named; nobody else decides it."""
+def test_a_service_with_the_default_password_has_no_account(home: Daemon):
+    """If the secrets file itself sets that password, setup keeps it and names the service."""
     text = "services:\n  tts_service:\n    mqtt_config: {password: alicia-dev-only}\n"
     (home.environments / "dev-secrets.yaml").write_text(text)
     done = setup(home)
@@ -325,8 +325,8 @@ def test_a_service_with_the_default_for_all_is_not_let_in(home: Daemon):
     assert "tts_service" not in json.loads(done.stdout)["users"]
 
 
-def test_a_password_given_at_run_time_stays_the_services_own(make_daemon: Callable[..., Daemon]):
-    """No other is made for it, which nobody could log in with."""
+def test_a_password_set_at_run_time_stays(make_daemon: Callable[..., Daemon]):
+    """No other password is made for the service, because it would not know it."""
     home = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"}).keep_services(*FEW).start()
     assert home.http("PATCH", "/config/voice_router", {"mqtt_config": {"password": "its own"}}).status == 200
     done = setup(home)
@@ -337,8 +337,8 @@ def test_a_password_given_at_run_time_stays_the_services_own(make_daemon: Callab
     assert "voice_router" in json.loads(done.stdout)["users"]
 
 
-def test_a_service_that_only_the_secrets_file_names_is_told(home: Daemon):
-    """It was taken out of the other files, but is a service as long as one names it."""
+def test_a_service_that_only_the_secrets_file_names_is_reported(home: Daemon):
+    """A service exists as long as one file names it."""
     assert setup(home).returncode == 0
     done = aliciacfg(home, "file", "unset", "environments/base.yaml", "/services/multi_language")
     assert done.returncode == 0
@@ -346,8 +346,8 @@ def test_a_service_that_only_the_secrets_file_names_is_told(home: Daemon):
     assert "multi_language: only dev-secrets.yaml names it" in done.stderr
 
 
-def test_a_password_of_the_daemon_that_nobody_can_know_is_told(home: Daemon):
-    """Neither variable is set: a note, since a certificate may prove who it is."""
+def test_a_missing_password_of_the_daemon_is_reported(home: Daemon):
+    """If neither variable is set, a note follows, because a certificate may authenticate the daemon."""
     del home.environ["MQTT_PASSWORD_FILE"]
     done = setup(home)
     assert (done.returncode, "set MQTT_PASSWORD_FILE" in done.stderr) == (0, True)
@@ -356,8 +356,8 @@ def test_a_password_of_the_daemon_that_nobody_can_know_is_told(home: Daemon):
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_a_secrets_file_that_passwords_go_into_is_closed_to_others(home: Daemon):
-    """It had nothing to hide before; its group keeps what it had."""
+def test_a_secrets_file_with_new_passwords_becomes_unreadable_for_others(home: Daemon):
+    """Its group keeps its permissions."""
     secrets = home.environments / "dev-secrets.yaml"
     secrets.write_text("services:\n")
     secrets.chmod(0o644)
@@ -365,8 +365,8 @@ def test_a_secrets_file_that_passwords_go_into_is_closed_to_others(home: Daemon)
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o640
 
 
-def test_users_with_one_password_are_named(home: Daemon):
-    """Where somebody decided so in the secrets file, it stays, and is told."""
+def test_users_with_the_same_password_are_named(home: Daemon):
+    """A shared password in the secrets file stays, and is reported."""
     (home.environments / "dev-secrets.yaml").write_text("defaults:\n  mqtt_config: {password: everybodys}\n")
     home.environ["MQTT_PASSWORD"] = "of the daemon"
     done = setup(home)
@@ -376,7 +376,7 @@ def test_users_with_one_password_are_named(home: Daemon):
 
 
 def test_a_missing_password_file_says_how_to_make_it(home: Daemon):
-    """The daemon does not start, and a command does not ask, without it."""
+    """Without it the daemon does not start, and commands send no request."""
     assert home.spawn().wait_exit() == 8
     assert "`aliciacfg setup` makes it" in home.log.read_text()
     asked = aliciacfg(home, "get", "voice_router")
@@ -384,6 +384,6 @@ def test_a_missing_password_file_says_how_to_make_it(home: Daemon):
 
 
 def test_before_the_first_start_there_are_no_passwords_to_print(home: Daemon):
-    """An empty password file would keep everybody out."""
+    """An empty password file would lock out every user."""
     refused = aliciacfg(home, "acl", "--passwords")
     assert (refused.returncode, "aliciacfg setup" in refused.stderr, refused.stdout) == (1, True, "")

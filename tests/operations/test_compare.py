@@ -17,8 +17,8 @@ def side(document: dict[str, Any], **secrets: str) -> Side:
     return Side(document, {f"/{name}": value for name, value in secrets.items()})
 
 
-def test_a_difference_is_told_where_it_is():
-    """Objects are gone into, arrays are whole, a member that one side lacks stands there whole."""
+def test_a_difference_is_listed_at_its_place():
+    """Objects are compared member by member, arrays as a whole; a member that one side lacks is listed whole."""
     first = side({"same": 1, "a": {"x": 1, "gone": {"deep": [1]}}, "list": [1, 2], "type": 1})
     second = side({"same": 1, "a": {"x": 2, "a/b": {"~": 1}}, "list": [2, 1], "type": True})
     result = compare(first, second, tell_secrets=False)
@@ -33,13 +33,13 @@ def test_a_difference_is_told_where_it_is():
 
 
 def test_the_order_of_members_is_no_difference():
-    """As in the checksum."""
+    """As for the checksum."""
     result = compare(side({"a": {"x": 1, "y": 2}, "b": 1}), side({"b": 1, "a": {"y": 2, "x": 1}}), tell_secrets=False)
     assert result.equal
 
 
-def test_whether_two_secrets_are_equal_is_told_only_to_those_who_may_know():
-    """Neither side's value is ever told."""
+def test_only_privileged_callers_learn_whether_secrets_are_equal():
+    """No answer has the value of a secret."""
     first = side({"p": "one", "q": "both", "r": "alone"}, p="one", q="both", r="alone")
     second = side({"p": "two", "q": "both"}, p="two", q="both")
     outsider = compare(first, second, tell_secrets=False)
@@ -49,7 +49,7 @@ def test_whether_two_secrets_are_equal_is_told_only_to_those_who_may_know():
 
 
 def test_a_secret_in_an_array_is_hidden_and_makes_no_difference():
-    """An array is told whole, with its secrets replaced."""
+    """The answer has the whole array, with its secrets replaced."""
     first = Side({"doors": [{"code": "1"}, {"code": "2"}]}, {"/doors/0/code": "1", "/doors/1/code": "2"})
     second = Side({"doors": [{"code": "3"}]}, {"/doors/0/code": "3"})
     result = compare(first, second, tell_secrets=False)
@@ -69,8 +69,8 @@ FILES: dict[str, object] = {
 }
 
 
-async def test_two_environments_are_compared_as_they_are_now(tmp_path: Path):
-    """Who the document is for is no difference; run-time changes count; secrets are not told."""
+async def test_two_environments_are_compared_with_run_time_changes(tmp_path: Path):
+    """The document's environment is not a difference; run-time changes are; secrets are not shown."""
     async with core(tmp_path, FILES) as made:
         answer = await made.ask_as(BELL, "compare", "bell", env1="dev", env2="prod")
         assert answer == {
@@ -97,7 +97,7 @@ async def test_two_environments_are_compared_as_they_are_now(tmp_path: Path):
 
 
 async def test_revisions_are_compared_with_each_other_and_with_the_newest(tmp_path: Path):
-    """Without a second one the newest is meant; also across environments and of a deleted configuration."""
+    """The second revision defaults to the newest; works across environments and for a deleted configuration."""
     async with core(tmp_path, FILES) as made:
         for volume in (5, 6):
             await made.ask("patch", "bell", patch={"settings": {"volume": volume}})
@@ -124,7 +124,7 @@ async def test_revisions_are_compared_with_each_other_and_with_the_newest(tmp_pa
 
 
 async def test_a_comparison_names_what_it_compares(tmp_path: Path):
-    """Neither side is guessed: without any, or with what does not exist, it is refused."""
+    """A comparison without sides, or with sides that do not exist, is refused."""
     async with core(tmp_path, FILES) as made:
         for sides in ({}, {"environment": "prod"}, {"env1": ""}, {"env1": "dev", "env2": ""}, {"env2": "a b"}):
             with pytest.raises(InvalidRequest):
