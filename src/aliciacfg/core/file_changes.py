@@ -12,7 +12,7 @@ from aliciacfg import documents
 from aliciacfg.core.composer import Undecryptable
 from aliciacfg.core.plan import ChangeContext, Plan, Problems
 from aliciacfg.core.planner import Planner
-from aliciacfg.core.schema_changes import Waiting, remembered
+from aliciacfg.core.schema_changes import PendingMigration, schema_to_store
 from aliciacfg.core.state import Entry
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError, Problem, SourceError, SourceProblem, ValidationFailed
@@ -85,11 +85,11 @@ class FilePlanner:
                 if plan.announces(config_id):
                     self._planner.announce_again(plan, record)
 
-    def migrate(self, waiting: Waiting, context: ChangeContext) -> None:
+    def migrate(self, migration: PendingMigration, context: ChangeContext) -> None:
         """Use the migrated overlays of a schema instead of the stored ones."""
-        self._migrating[waiting.move.service] = context
-        for environment, overlay in waiting.overlays.items():
-            self._migrated[ConfigId(environment, waiting.move.service)] = overlay
+        self._migrating[migration.change.service] = context
+        for environment, overlay in migration.overlays.items():
+            self._migrated[ConfigId(environment, migration.change.service)] = overlay
 
     async def plan_all(self) -> None:
         """Plan every environment.
@@ -196,7 +196,7 @@ def serving_schemas(sources: Sources, before: Mapping[str, JsonObject | None]) -
         before: The documents in force before them; what is kept of a schema whose file is gone comes from there.
     """
     services = sorted({*before, *sources.schemas})
-    return {service: remembered(sources.schemas.get(service), before.get(service)) for service in services}
+    return {service: schema_to_store(sources.schemas.get(service), before.get(service)) for service in services}
 
 
 def changed_schemas(

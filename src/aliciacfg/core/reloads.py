@@ -23,7 +23,7 @@ from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import Planner, PlannerFactory
 from aliciacfg.core.restore import Restored, RulesMark
-from aliciacfg.core.schema_changes import Evolution, Evolver, Waiting
+from aliciacfg.core.schema_changes import PendingMigration, SchemaChanges, SchemaPlanner
 from aliciacfg.core.state import State
 from aliciacfg.core.views import difference
 from aliciacfg.documents import JsonObject
@@ -187,15 +187,16 @@ class Reloads:
     ) -> ReloadResult:
         # Exclusive: whatever is planned next builds on these files.
         async with self._commits.change(FILES, dry_run=dry_run, exclusive=True) as plan:
-            evolution = Evolver(self._planners.composer, self._state.all_heads()).evolve(sources, self._files.schemas)
-            if evolution.problems and not starting:
-                raise _refusal(evolution)
+            schema_planner = SchemaPlanner(self._planners.composer, self._state.all_heads())
+            schema_changes = schema_planner.plan(sources, self._files.schemas)
+            if schema_changes.problems and not starting:
+                raise _refusal(schema_changes)
             try:
                 file_planner, planner, migrations = await self._plan_files(
-                    plan, evolution, migrate=migrate, dry_run=dry_run
+                    plan, schema_changes, migrate=migrate, dry_run=dry_run
                 )
             except SourceError as error:
-                problems = [*evolution.problems, *error.problems, *_waiting_problems(evolution)]
+                problems = [*schema_changes.problems, *error.problems, *_waiting_problems(schema_changes)]
                 raise SourceError(problems, services=error.services) from error
             self._plan_names(plan, planner.composer.sources, meta or {})
             plan.on_commit.append(lambda: self._loaded(file_planner, planner))
@@ -204,26 +205,26 @@ class Reloads:
             if plan.resealed:
                 await self._store.scrub()
             self._report_undecryptable(file_planner.changes.undecryptable)
-            self._report_schemas(evolution, migrations)
+            self._report_schemas(schema_changes, migrations)
         return result
 
     async def _plan_files(
-        self, plan: Plan, evolution: Evolution, *, migrate: ChangeContext | None, dry_run: bool
+        self, plan: Plan, schema_changes: SchemaChanges, *, migrate: ChangeContext | None, dry_run: bool
     ) -> tuple[FilePlanner, Planner, list[Migration]]:
         """Plan what the files make of every environment, and the migrations that are wanted and possible."""
-        ready = [waiting for waiting in evolution.waiting if migrate is not None and not waiting.problems]
-        sources = evolution.without_refused.with_schemas({item.move.service: item.move.new for item in ready})
+        ready = [item for item in schema_changes.pending if migrate is not None and not item.problems]
+        sources = schema_changes.sources_without_refused.with_schemas(
+            {item.change.service: item.change.new for item in ready}
+        )
         planner = self._planners.planner(sources)
         file_planner = FilePlanner(planner, plan, active=self._state.active, defined=self._files.defined)
-        for waiting in ready:
+        for migration in ready:
             if migrate is not None:
-                file_planner.migrate(waiting, migrate)
+                file_planner.migrate(migration, migrate)
         plan.schemas += changed_schemas(self._files.schemas, serving_schemas(sources, self._files.schemas))
         file_planner.reseal(await self._newly_secret(plan, sources))
         await file_planner.plan_all()
-        migrations = [
-            _migration(waiting, plan, ready=waiting in ready, dry_run=dry_run) for waiting in evolution.waiting
-        ]
+        migrations = [_migration(item, plan, ready=item in ready, dry_run=dry_run) for item in schema_changes.pending]
         return file_planner, planner, migrations
 
     def _plan_names(self, plan: Plan, sources: Sources, meta: dict[str, str]) -> None:
@@ -288,11 +289,11 @@ class Reloads:
             migrations=migrations,
         )
 
-    def _report_schemas(self, evolution: Evolution, migrations: list[Migration]) -> None:
+    def _report_schemas(self, schema_changes: SchemaChanges, migrations: list[Migration]) -> None:
         """Raise alerts about schemas on disk that are not in force."""
-        if evolution.problems:
-            self._degrade(_refusal(evolution))
-            self.refused_schemas = [move.file for move in evolution.refused]
+        if schema_changes.problems:
+            self._degrade(_refusal(schema_changes))
+            self.refused_schemas = [change.file for change in schema_changes.refused]
         waiting = [item for item in migrations if not item.done]
         self._in_the_way |= {item.service for item in waiting if item.problems}
         if not waiting:
@@ -334,21 +335,21 @@ class Reloads:
         )
 
 
-def _refusal(evolution: Evolution) -> SchemaRefused:
-    return SchemaRefused(evolution.problems, services={move.service for move in evolution.refused})
+def _refusal(schema_changes: SchemaChanges) -> SchemaRefused:
+    return SchemaRefused(schema_changes.problems, services={change.service for change in schema_changes.refused})
 
 
-def _migration(waiting: Waiting, plan: Plan, *, ready: bool, dry_run: bool) -> Migration:
+def _migration(migration: PendingMigration, plan: Plan, *, ready: bool, dry_run: bool) -> Migration:
     """Return a move of a schema as callers see it."""
-    move = waiting.move
-    ids = [ConfigId(environment, move.service) for environment in sorted(waiting.overlays)]
+    change = migration.change
+    ids = [ConfigId(environment, change.service) for environment in sorted(migration.overlays)]
     return Migration(
-        service=move.service,
-        from_version=move.from_version,
-        to_version=move.to_version,
-        files=[step.file for step in move.steps or ()],
+        service=change.service,
+        from_version=change.from_version,
+        to_version=change.to_version,
+        files=[step.file for step in change.steps or ()],
         environments=[config_id.environment for config_id in ids],
-        problems=waiting.problems,
+        problems=migration.problems,
         done=ready and not dry_run,
         difference={
             config_id.environment: difference(plan.state.head(config_id), plan.head(config_id)) for config_id in ids
@@ -358,14 +359,14 @@ def _migration(waiting: Waiting, plan: Plan, *, ready: bool, dry_run: bool) -> M
     )
 
 
-def _waiting_problems(evolution: Evolution) -> list[SourceProblem]:
+def _waiting_problems(schema_changes: SchemaChanges) -> list[SourceProblem]:
     """Return what to add to the problems of files that were written for a schema which is not in force yet."""
     return [
         SourceProblem(
-            f"schemas/{waiting.move.service}.yaml",
+            f"schemas/{item.change.service}.yaml",
             None,
-            f"version {waiting.move.to_version} waits for its migration, so version {waiting.move.from_version} "
+            f"version {item.change.to_version} waits for its migration, so version {item.change.from_version} "
             "counts; if the files are written for the new one, run: aliciacfg migrate --dry-run",
         )
-        for waiting in evolution.waiting
+        for item in schema_changes.pending
     ]

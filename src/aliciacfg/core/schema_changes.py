@@ -25,7 +25,7 @@ Heads = Mapping[ConfigId, Entry]
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class SchemaChange:
     """A schema that differs from the one that serves.
 
     Attributes:
@@ -51,7 +51,7 @@ class Move:
         return self.from_version if self.new is None else self.new.version
 
     @property
-    def raised(self) -> bool:
+    def major_raised(self) -> bool:
         """Whether it is to a higher major version."""
         return versions.major(self.to_version) > versions.major(self.from_version)
 
@@ -62,43 +62,43 @@ class Move:
 
 
 @dataclass(slots=True)
-class Waiting:
-    """A move that needs its migrations.
+class PendingMigration:
+    """A change that needs its migrations.
 
     Attributes:
-        move: What moves.
+        change: What moves.
         overlays: The migrated overlays by environment, where they could be made.
         problems: Why it cannot be carried out.
     """
 
-    move: Move
+    change: SchemaChange
     overlays: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
     problems: list[Problem] = field(default_factory=list[Problem])
 
 
 @dataclass(slots=True)
-class Evolution:
+class SchemaChanges:
     """What the schemas on disk mean.
 
     Attributes:
         sources: What shall serve: with the old schema where a migration waits.
         problems: What stored configurations schemas would break, with the remedy.
         refused: These schemas.
-        waiting: The moves that need their migrations.
+        pending: The moves that need their migrations.
     """
 
     sources: Sources
     problems: list[SourceProblem] = field(default_factory=list[SourceProblem])
-    refused: list[Move] = field(default_factory=list[Move])
-    waiting: list[Waiting] = field(default_factory=list[Waiting])
+    refused: list[SchemaChange] = field(default_factory=list[SchemaChange])
+    pending: list[PendingMigration] = field(default_factory=list[PendingMigration])
 
     @property
-    def without_refused(self) -> Sources:
+    def sources_without_refused(self) -> Sources:
         """What serves where there are no files of before to fall back to: the old schemas for the refused ones."""
-        return self.sources.with_schemas({move.service: move.old for move in self.refused})
+        return self.sources.with_schemas({change.service: change.old for change in self.refused})
 
 
-class Evolver:
+class SchemaPlanner:
     """Looks at changed schemas; composes, and changes nothing."""
 
     def __init__(self, make_composer: Callable[[Sources], Composer], heads: Heads) -> None:
@@ -113,7 +113,7 @@ class Evolver:
         for (environment, service), entry in sorted(heads.items(), key=lambda item: item[0]):
             self._heads.setdefault(service, {})[environment] = entry
 
-    def evolve(self, sources: Sources, serving: Mapping[str, JsonObject | None]) -> Evolution:
+    def plan(self, sources: Sources, serving: Mapping[str, JsonObject | None]) -> SchemaChanges:
         """Look at every schema that differs from the one that serves.
 
         Args:
@@ -121,104 +121,109 @@ class Evolver:
             serving: The schemas that stored configurations were last checked against; a service that is not
                 there had none.
         """
-        result = Evolution(sources)
+        result = SchemaChanges(sources)
         for service in sorted({*serving, *sources.schemas}):
-            move = self._move(sources, serving, service)
-            if move is None:
+            change = self._change(sources, serving, service)
+            if change is None:
                 continue
-            if move.steps is not None and self._overlays(service):
-                result.waiting.append(self._tried(sources, move))
-            elif problems := list(self._broken(sources, move)):
+            if change.steps is not None and self._stored_overlays(service):
+                result.pending.append(self._try_migration(sources, change))
+            elif problems := list(self._broken_configurations(sources, change)):
                 result.problems += problems
-                result.refused.append(move)
-            elif move.raised and move.old is not None and self._overlays(service):
+                result.refused.append(change)
+            elif change.major_raised and change.old is not None and self._stored_overlays(service):
                 # Its migration may be saved a moment later: taken now, the schema would leave changes behind unseen.
-                result.waiting.append(Waiting(move, problems=[Problem("", self._missing(move))]))
-        result.sources = sources.with_schemas({waiting.move.service: waiting.move.old for waiting in result.waiting})
+                missing = Problem("", self._missing_migrations_message(change))
+                result.pending.append(PendingMigration(change, problems=[missing]))
+        result.sources = sources.with_schemas({item.change.service: item.change.old for item in result.pending})
         return result
 
-    def _move(self, sources: Sources, serving: Mapping[str, JsonObject | None], service: str) -> Move | None:
+    def _change(self, sources: Sources, serving: Mapping[str, JsonObject | None], service: str) -> SchemaChange | None:
         new = sources.schemas.get(service)
         old = serving.get(service)
-        if documents.equal(old, remembered(new, old)):
+        if documents.equal(old, schema_to_store(new, old)):
             return None
         before = None if old is None or schema_problems(old, title=service) else ServiceSchema(old, title=service)
-        move = Move(service, before, new, None)
-        if not move.raised:
-            return move
-        known = sources.migrations.get(service, ())
-        return Move(service, before, new, migrations.steps_between(known, move.from_version, move.to_version))
+        change = SchemaChange(service, before, new, None)
+        if not change.major_raised:
+            return change
+        files = sources.migrations.get(service, ())
+        steps = migrations.steps_between(files, change.from_version, change.to_version)
+        return SchemaChange(service, before, new, steps)
 
-    def _composers(self, sources: Sources, move: Move) -> tuple[Composer, Composer]:
+    def _composers(self, sources: Sources, change: SchemaChange) -> tuple[Composer, Composer]:
         """What composes with the schema that serves, and with the one on disk."""
-        return self._make_composer(sources.with_schemas({move.service: move.old})), self._make_composer(sources)
+        return self._make_composer(sources.with_schemas({change.service: change.old})), self._make_composer(sources)
 
-    def _missing(self, move: Move) -> str:
-        places = ", ".join(self._overlays(move.service))
+    def _missing_migrations_message(self, change: SchemaChange) -> str:
+        places = ", ".join(self._stored_overlays(change.service))
         return (
-            f"no migrations lead from version {move.from_version} to {move.to_version}. Write {_file_name(move)}; an "
-            f"empty list, [], if the changes made at run time in {places} stay as they are"
+            f"no migrations lead from version {change.from_version} to {change.to_version}. Write "
+            f"{_migration_file_name(change)}; an empty list, [], if the changes made at run time in {places} stay as "
+            "they are"
         )
 
-    def _overlays(self, service: str) -> dict[str, JsonObject]:
+    def _stored_overlays(self, service: str) -> dict[str, JsonObject]:
         return {name: entry.overlay for name, entry in self._heads.get(service, {}).items() if entry.overlay}
 
-    def _stored(self, service: str) -> dict[str, Entry]:
+    def _live_entries(self, service: str) -> dict[str, Entry]:
         return {name: entry for name, entry in self._heads.get(service, {}).items() if entry.live is not None}
 
-    def _tried(self, sources: Sources, move: Move) -> Waiting:
-        """The migrated overlays of a move, and whether every stored configuration would be valid with them."""
-        waiting = Waiting(move)
-        for environment, overlay in self._overlays(move.service).items():
-            problems = self._migrate(waiting, environment, overlay)
-            waiting.problems += [Problem(found.pointer, f"{environment}: {found.message}") for found in problems]
-        failed = self._overlays(move.service).keys() - waiting.overlays.keys()
-        before, after = self._composers(sources, move)
-        for environment, entry in self._stored(move.service).items():
+    def _try_migration(self, sources: Sources, change: SchemaChange) -> PendingMigration:
+        """The migrated overlays of a change, and whether every stored configuration would be valid with them."""
+        migration = PendingMigration(change)
+        for environment, overlay in self._stored_overlays(change.service).items():
+            problems = self._migrate_overlay(migration, environment, overlay)
+            migration.problems += [Problem(found.pointer, f"{environment}: {found.message}") for found in problems]
+        failed = self._stored_overlays(change.service).keys() - migration.overlays.keys()
+        before, after = self._composers(sources, change)
+        for environment, entry in self._live_entries(change.service).items():
             if environment in failed or environment not in sources.environments:
                 # Without its files nothing can be composed; its overlay moves along.
                 continue
-            overlay = waiting.overlays.get(environment, entry.overlay)
-            old = _composed(before, environment, move.service, entry.overlay)
-            new = _composed(after, environment, move.service, overlay, kept_values=_secrets(old, entry))
-            if isinstance(new, OperationError) and (isinstance(old, Effective) or environment in waiting.overlays):
-                waiting.problems += [
-                    Problem(problem.pointer, f"{environment}: {problem.message}") for problem in _problems(new)
+            overlay = migration.overlays.get(environment, entry.overlay)
+            old = _try_compose(before, environment, change.service, entry.overlay)
+            new = _try_compose(after, environment, change.service, overlay, kept_values=_known_secrets(old, entry))
+            if isinstance(new, OperationError) and (isinstance(old, Effective) or environment in migration.overlays):
+                migration.problems += [
+                    Problem(problem.pointer, f"{environment}: {problem.message}") for problem in _problems_of(new)
                 ]
-        return waiting
+        return migration
 
-    def _migrate(self, waiting: Waiting, environment: str, overlay: JsonObject) -> list[Problem]:
+    def _migrate_overlay(self, migration: PendingMigration, environment: str, overlay: JsonObject) -> list[Problem]:
         """Migrate one overlay, or say why it cannot be."""
-        move = waiting.move
-        if self._heads[move.service][environment].undecryptable:
+        change = migration.change
+        if self._heads[change.service][environment].undecryptable:
             message = "changes made at run time do not open; restore the key file, or set the service anew"
             return [Problem("", message)]
         try:
-            waiting.overlays[environment] = migrations.migrate(overlay, move.steps or [])
+            migration.overlays[environment] = migrations.migrate(overlay, change.steps or [])
         except InvalidRequest as error:
             return [Problem("", error.message)]
         return []
 
-    def _broken(self, sources: Sources, move: Move) -> Iterable[SourceProblem]:
+    def _broken_configurations(self, sources: Sources, change: SchemaChange) -> Iterable[SourceProblem]:
         """The stored configurations that the old schema takes and the new one does not."""
-        before, after = self._composers(sources, move)
-        for environment, entry in self._stored(move.service).items():
-            old = _composed(before, environment, move.service, entry.overlay)
-            new = _composed(after, environment, move.service, entry.overlay, kept_values=_secrets(old, entry))
+        before, after = self._composers(sources, change)
+        for environment, entry in self._live_entries(change.service).items():
+            old = _try_compose(before, environment, change.service, entry.overlay)
+            new = _try_compose(
+                after, environment, change.service, entry.overlay, kept_values=_known_secrets(old, entry)
+            )
             if isinstance(new, Effective) or not isinstance(old, Effective):
                 continue
-            for problem in _problems(new):
+            for problem in _problems_of(new):
                 yield SourceProblem(
-                    move.file,
+                    change.file,
                     None,
-                    f"would break the stored configuration of {move.service} in {environment}: "
-                    f"{problem.pointer or '(document)'}: {problem.message}. {_remedy(move, entry)}; until then the old "
-                    "schema serves",
+                    f"would break the stored configuration of {change.service} in {environment}: "
+                    f"{problem.pointer or '(document)'}: {problem.message}. {_remedy_message(change, entry)}; "
+                    "until then the old schema serves",
                     problem.pointer,
                 )
 
 
-def remembered(schema: ServiceSchema | None, before: JsonObject | None) -> JsonObject | None:
+def schema_to_store(schema: ServiceSchema | None, before: JsonObject | None) -> JsonObject | None:
     """What is kept of a schema that serves.
 
     Where its file is gone, a schema that asks for nothing, of the version that it had: changes made at run time are
@@ -233,26 +238,26 @@ def remembered(schema: ServiceSchema | None, before: JsonObject | None) -> JsonO
     return None if before is None else {name: value for name, value in before.items() if name == "version"}
 
 
-def _remedy(move: Move, entry: Entry) -> str:
+def _remedy_message(change: SchemaChange, entry: Entry) -> str:
     """What to do about a configuration that a schema would break."""
     if not entry.overlay:
         return "All of it comes from the environment files: mend those for the new schema"
-    if move.new is None:
+    if change.new is None:
         return "Mend the configuration first, or put the file back"
-    raised = "" if move.raised else f"raise the schema's version to {_next_major(move)}.0.0 and "
-    return f"Mend the configuration first, or {raised}write {_file_name(move)}"
+    raised = "" if change.major_raised else f"raise the schema's version to {_next_major(change)}.0.0 and "
+    return f"Mend the configuration first, or {raised}write {_migration_file_name(change)}"
 
 
-def _next_major(move: Move) -> int:
-    return versions.major(move.to_version if move.raised else move.from_version) + (not move.raised)
+def _next_major(change: SchemaChange) -> int:
+    return versions.major(change.to_version if change.major_raised else change.from_version) + (not change.major_raised)
 
 
-def _file_name(move: Move) -> str:
-    step = f"{versions.major(move.from_version)}-to-{_next_major(move)}"
-    return f"schemas/{move.service}/{migrations.DIRECTORY}/{step}.yaml"
+def _migration_file_name(change: SchemaChange) -> str:
+    step = f"{versions.major(change.from_version)}-to-{_next_major(change)}"
+    return f"schemas/{change.service}/{migrations.DIRECTORY}/{step}.yaml"
 
 
-def _composed(
+def _try_compose(
     composer: Composer,
     environment: str,
     service: str,
@@ -269,13 +274,13 @@ def _composed(
         return error
 
 
-def _secrets(old: Effective | OperationError, entry: Entry) -> Collection[str]:
+def _known_secrets(old: Effective | OperationError, entry: Entry) -> Collection[str]:
     """What was secret before a schema changed, which may no longer call it so."""
     known = old if isinstance(old, Effective) else entry.effective
     return frozenset() if known is None else frozenset(known.secrets.values())
 
 
-def _problems(error: Effective | OperationError) -> Sequence[Problem]:
+def _problems_of(error: Effective | OperationError) -> Sequence[Problem]:
     if isinstance(error, Effective):
         return ()
     return error.problems or (Problem("", error.message),)
