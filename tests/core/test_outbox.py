@@ -47,10 +47,10 @@ def test_a_confirmation_of_an_older_one_does_not_count_for_the_newer():
     outbox.add([old])
     outbox.add([new])
     outbox.confirm(old)
-    assert (outbox.pending, outbox.take_confirmed()) == (1, ())
+    assert (outbox.pending, outbox.drain_confirmed()) == (1, ())
     outbox.confirm(new)
     assert outbox.pending == 0
-    assert outbox.take_confirmed() == (new,)
+    assert outbox.drain_confirmed() == (new,)
 
 
 def test_confirmations_are_taken_once():
@@ -60,8 +60,8 @@ def test_confirmations_are_taken_once():
     outbox.add(items)
     for item in items:
         outbox.confirm(item)
-    assert set(outbox.take_confirmed()) == set(items)
-    assert outbox.take_confirmed() == ()
+    assert set(outbox.drain_confirmed()) == set(items)
+    assert outbox.drain_confirmed() == ()
 
 
 def test_what_was_confirmed_is_published_again_when_asked_for():
@@ -92,7 +92,7 @@ def test_strangers_cannot_be_confirmed():
     """A message on a subject that has none here changes nothing."""
     outbox = Outbox()
     outbox.confirm(Announcement("a", 1, b"x"))
-    assert (outbox.take_confirmed(), outbox.pending) == ((), 0)
+    assert (outbox.drain_confirmed(), outbox.pending) == ((), 0)
 
 
 def test_the_age_is_that_of_what_waits_longest():

@@ -82,7 +82,7 @@ class Announcements:
         Raises:
             Unavailable: The store cannot write.
         """
-        confirmed = self._outbox.take_confirmed()
+        confirmed = self._outbox.drain_confirmed()
         if confirmed:
             await self._queue.submit(Write(confirmed=confirmed))
 

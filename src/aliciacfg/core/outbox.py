@@ -105,7 +105,7 @@ class Outbox:
             self._pending.pop(announcement.subject, None)
             self._confirmed[announcement.subject] = announcement
 
-    def take_confirmed(self) -> tuple[Announcement, ...]:
+    def drain_confirmed(self) -> tuple[Announcement, ...]:
         """What was confirmed since the last call, to be written down with the next write."""
         taken = tuple(self._confirmed.values())
         self._confirmed.clear()
