@@ -100,7 +100,7 @@ async def test_a_schema_that_breaks_what_is_stored_is_refused_whole(home: Home, 
             "/settings/mode",
             "1-to-2.yaml",
             "raise the schema's version to 2.0.0",
-            "Mend the configuration",
+            "Correct the configuration",
         ):
             assert part in told
         assert len(core.problems("validation_failed")) == 2
@@ -159,7 +159,7 @@ async def test_what_is_to_be_done_depends_on_where_the_configuration_comes_from(
         home.write(FILE, {**schema("2.0.0", name={"type": "string"}), "required": ["name"]})
         home.write("schemas/one/migrations/1-to-2.yaml", [])
         told = await refused(core)
-        assert "mend those for the new schema" in told
+        assert "adapt those to the new schema" in told
         assert "1-to-2" not in told
         assert "dev" in told
         assert "prod" in told
@@ -238,7 +238,7 @@ async def test_an_edit_of_schema_and_files_in_one_go_is_judged_as_one(home: Home
     new = schema("2.0.0", timeout_seconds={"type": "integer"})
     async with home.core() as core:
         home.write(FILE, new)
-        assert "mend those for the new schema" in await refused(core)
+        assert "adapt those to the new schema" in await refused(core)
         home.write("environments/base.yaml", renamed)
         await core.ask("reload")
         assert await core.settings("one") == {"timeout_seconds": 5}

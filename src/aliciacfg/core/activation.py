@@ -104,12 +104,12 @@ class Activation:
             old = before.get(service, NOTHING)
             if entry.live is None:
                 continue
-            announced = planner.announce_switch(plan, entry.live, before=planner.document(old))
-            if announced.changed:
+            pointers = planner.announce_switch(plan, entry.live, before=planner.document(old))
+            if pointers.changed:
                 result.changed.append(service)
                 if dry_run:
                     result.difference[service] = await asyncio.to_thread(difference, old, entry)
-                if announced.restart_required:
+                if pointers.restart_required:
                     result.restart_required.append(service)
         for service in sorted(before.keys() - after.keys()):
             plan.announcements.append(self._outbox.create(service_subject(service), b""))

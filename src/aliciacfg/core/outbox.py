@@ -1,7 +1,7 @@
-"""What the bus has to hold, and whether it was seen to: commit first, then announce.
+"""The outbox: retained messages that the broker has to hold, and whether it is known to hold them.
 
-An announcement is committed together with the revision it is about. A bus adapter publishes what is pending
-and confirms it; a crash anywhere leaves it pending, and the next start publishes it again.
+An announcement is committed in the transaction of the revision that it announces. The bus adapter publishes pending
+announcements and confirms them; after a crash an announcement is still pending, and the next start publishes it again.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ _SERVICE = "service/"
 
 
 def service_subject(service: str) -> str:
-    """The subject of a service's configuration."""
+    """Return the subject of a service's configuration."""
     return _SERVICE + service
 
 
 def subject_service(subject: str) -> str | None:
-    """The service that a subject is about, if it is about one."""
+    """Return the service whose configuration a subject is; None for any other subject."""
     return subject.removeprefix(_SERVICE) if subject.startswith(_SERVICE) else None
 
 
@@ -37,16 +37,16 @@ class Outbox:
     def __init__(
         self, announcements: Iterable[Announcement] = (), *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Go on where the last run ended.
+        """Continue with the announcements of the previous run.
 
         Args:
-            announcements: What it left, pending or not.
-            clock: Seconds, monotonic.
+            announcements: The stored announcements, pending or not.
+            clock: Returns monotonic seconds.
         """
         self._clock = clock
         self._current = {item.subject: item for item in announcements}
         self._sequence = max((item.sequence for item in self._current.values()), default=0)
-        # Since when each has been waiting; a newer announcement waits since the first that it replaces.
+        # The time at which each subject became pending; a newer announcement keeps the time of the one it replaces.
         self._pending = {item.subject: clock() for item in self._current.values() if item.pending}
         self._confirmed: dict[str, Announcement] = {}
         self.changed = asyncio.Event()
@@ -60,80 +60,91 @@ class Outbox:
 
     @property
     def pending(self) -> int:
-        """How many subjects the bus has not been seen to hold."""
+        """The number of subjects with a pending announcement."""
         return len(self._pending)
 
     @property
     def oldest_seconds(self) -> float:
-        """How long what waits longest has been waiting, this start at most; 0 if nothing waits."""
-        # A subject keeps its place until it is confirmed, so the first waits longest.
+        """The seconds that the oldest announcement has been pending since the start; 0 if none is pending."""
+        # A subject keeps its place until it is confirmed, so the first one is the oldest.
         since = next(iter(self._pending.values()), None)
         return 0.0 if since is None else self._clock() - since
 
     def create(self, subject: str, payload: bytes) -> Announcement:
-        """An announcement to be committed and then ``add``-ed."""
+        """Return a new announcement, which has to be committed and then passed to ``add``."""
         self._sequence += 1
         return Announcement(subject, self._sequence, payload)
 
     def add(self, announcements: Iterable[Announcement]) -> None:
-        """These are committed now: publish them."""
+        """Make committed announcements pending, unless a newer one of the same subject was added before."""
         for item in announcements:
-            known = self._current.get(item.subject)
-            if known is None or known.sequence < item.sequence:
+            current = self._current.get(item.subject)
+            if current is None or current.sequence < item.sequence:
                 self._current[item.subject] = item
                 self._pending.setdefault(item.subject, self._clock())
         self.changed.set()
 
     def repeat(self, subject: str) -> None:
-        """Publish a subject's announcement again."""
+        """Make the newest announcement of a subject pending again."""
         if subject in self._current:
             self._pending.setdefault(subject, self._clock())
             self.changed.set()
 
     def due(self) -> list[Announcement]:
-        """The pending announcements, longest waiting first."""
+        """Return the pending announcements, oldest first."""
         return [self._current[subject] for subject in self._pending]
 
     def is_pending(self, announcement: Announcement) -> bool:
-        """Whether this very announcement still has to be published."""
+        """Return whether this announcement, not a newer one of its subject, is pending."""
         return announcement.subject in self._pending and self._current[announcement.subject] is announcement
 
     def confirm(self, announcement: Announcement) -> None:
-        """The bus was seen to hold it."""
+        """Note that the broker holds an announcement; ignored if a newer one replaced it."""
         current = self._current.get(announcement.subject)
         if current is not None and current.sequence == announcement.sequence:
             self._pending.pop(announcement.subject, None)
             self._confirmed[announcement.subject] = announcement
 
     def drain_confirmed(self) -> tuple[Announcement, ...]:
-        """What was confirmed since the last call, to be written down with the next write."""
-        taken = tuple(self._confirmed.values())
+        """Return the announcements confirmed since the last call, to be stored with the next write."""
+        drained = tuple(self._confirmed.values())
         self._confirmed.clear()
-        return taken
+        return drained
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
-    """What a service is told of a change: the pointers that differ, and those it takes only at a restart."""
+class ChangedPointers:
+    """The changed places of a configuration.
+
+    Attributes:
+        changed: JSON Pointers of all changed places.
+        restart_required: Those that the service applies only after a restart.
+    """
 
     changed: list[str]
     restart_required: list[str]
 
 
 def announce_record(
-    outbox: Outbox, record: Record, *, shown: JsonObject, epoch: int, now: float, announced: Announced | None = None
+    outbox: Outbox,
+    record: Record,
+    *,
+    shown: JsonObject,
+    epoch: int,
+    now: float,
+    pointers: ChangedPointers | None = None,
 ) -> Announcement:
-    """The message that tells a service its configuration; by default what changed with its own revision.
+    """Return an announcement of a configuration, with an ``UpdateMessage`` as its payload.
 
     Args:
-        outbox: Makes the announcement.
-        record: The configuration.
-        shown: Its document as every reader may see it.
-        epoch: Of the database.
+        outbox: Numbers the announcement.
+        record: The revision to announce.
+        shown: The document with its secrets redacted or sealed to the service's key.
+        epoch: The epoch of the database.
         now: Unix seconds.
-        announced: The pointers that differ; by default those of the record.
+        pointers: The changed places; None for those of the record.
     """
-    announced = announced or Announced(record.changed, record.restart_required)
+    pointers = pointers or ChangedPointers(record.changed, record.restart_required)
     message = UpdateMessage(
         message_id=str(uuid.uuid4()),
         timestamp=now,
@@ -145,7 +156,7 @@ def announce_record(
         epoch=epoch,
         checksum=record.checksum,
         config=shown,
-        changed=announced.changed,
-        restart_required=announced.restart_required,
+        changed=pointers.changed,
+        restart_required=pointers.restart_required,
     )
     return outbox.create(service_subject(record.service), documents.encode(message))

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from aliciacfg import documents
 from aliciacfg.core.composer import Composer, Effective
-from aliciacfg.core.outbox import Announced, Outbox, announce_record, service_subject
+from aliciacfg.core.outbox import ChangedPointers, Outbox, announce_record, service_subject
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import Entry
 from aliciacfg.core.views import Views
@@ -110,7 +110,7 @@ class Planner:
         """Add to a plan the announcement of a revision that readers see in another way than before."""
         self._announce(plan, record, self._views.public(record))
 
-    def announce_switch(self, plan: Plan, record: Record, *, before: JsonObject) -> Announced:
+    def announce_switch(self, plan: Plan, record: Record, *, before: JsonObject) -> ChangedPointers:
         """Add to a plan the announcement of a revision that a service gets after another configuration.
 
         Args:
@@ -121,9 +121,9 @@ class Planner:
         config_id = ConfigId(record.environment, record.service)
         after = self.document(plan.head(config_id))
         changed = [change.pointer for change in documents.changes(before, after)]
-        announced = Announced(changed, self._restart_required(record.service, changed) if before else [])
-        self._announce(plan, record, self._views.public(record), announced)
-        return announced
+        pointers = ChangedPointers(changed, self._restart_required(record.service, changed) if before else [])
+        self._announce(plan, record, self._views.public(record), pointers)
+        return pointers
 
     def secrets(self, entry: Entry) -> dict[str, str]:
         """Return the secrets of a configuration that open, by pointer, also those that the schema marks no longer."""
@@ -169,10 +169,10 @@ class Planner:
         plan.entries[config_id] = Entry(record)
         return plan.entries[config_id]
 
-    def _announce(self, plan: Plan, record: Record, shown: JsonObject, announced: Announced | None = None) -> None:
+    def _announce(self, plan: Plan, record: Record, shown: JsonObject, pointers: ChangedPointers | None = None) -> None:
         plan.announcements.append(
             announce_record(
-                self._outbox, record, shown=shown, epoch=plan.state.epoch, now=self._clock(), announced=announced
+                self._outbox, record, shown=shown, epoch=plan.state.epoch, now=self._clock(), pointers=pointers
             )
         )
 

@@ -1,8 +1,8 @@
-"""Schema evolution: what schema files that changed mean for the configurations stored under the old ones.
+"""Schema evolution: the effect of changed schema files on the stored configurations.
 
-A changed schema serves only when every stored configuration meets it. Where its major version rose and migrations
-lead there, it waits until they are carried out; the old one serves on. Where it would break a stored configuration
-otherwise, it is refused.
+A changed schema comes into force only if every stored configuration is valid under it. If its major version is higher
+and there are migrations to it, it is pending until they are carried out, and the old schema stays in force. Any other
+schema that would break a stored configuration is refused.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -26,13 +26,13 @@ Heads = Mapping[ConfigId, Entry]
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """A schema that differs from the one that serves.
+    """A schema on disk that differs from the schema in force.
 
     Attributes:
-        service: Whose.
-        old: The one that serves; None for the base contract alone.
-        new: The one on disk.
-        steps: The migrations between them; None where none are needed, or none lead there.
+        service: The service that the schema belongs to.
+        old: The schema in force; None for the base contract alone.
+        new: The schema on disk; None if its file was removed.
+        steps: The migrations from old to new, in order; None if none are needed, or if some are missing.
     """
 
     service: str
@@ -42,33 +42,33 @@ class SchemaChange:
 
     @property
     def from_version(self) -> str:
-        """The version that serves."""
+        """The version in force."""
         return versions.FIRST if self.old is None else self.old.version
 
     @property
     def to_version(self) -> str:
-        """The version on disk; the one that serves where the file is gone."""
+        """The version on disk; the version in force if the file was removed."""
         return self.from_version if self.new is None else self.new.version
 
     @property
     def major_raised(self) -> bool:
-        """Whether it is to a higher major version."""
+        """Whether the new major version is higher."""
         return versions.major(self.to_version) > versions.major(self.from_version)
 
     @property
     def file(self) -> str:
-        """The schema file as its operator names it."""
+        """The schema file's name relative to the home."""
         return (self.new.file if self.new else "") or f"schemas/{self.service}.yaml"
 
 
 @dataclass(slots=True)
 class PendingMigration:
-    """A change that needs its migrations.
+    """A schema change that needs migrations.
 
     Attributes:
-        change: What moves.
-        overlays: The migrated overlays by environment, where they could be made.
-        problems: Why it cannot be carried out.
+        change: The schema change.
+        overlays: The migrated overlays by environment, without those that cannot be migrated.
+        problems: The reasons why the migration cannot be carried out.
     """
 
     change: SchemaChange
@@ -78,13 +78,13 @@ class PendingMigration:
 
 @dataclass(slots=True)
 class SchemaChanges:
-    """What the schemas on disk mean.
+    """The changed schemas on disk, and what is to become of each.
 
     Attributes:
-        sources: What shall serve: with the old schema where a migration waits.
-        problems: What stored configurations schemas would break, with the remedy.
-        refused: These schemas.
-        pending: The moves that need their migrations.
+        sources: The files to put in force: with the old schema wherever a migration is pending.
+        problems: The stored configurations that refused schemas would break, each with what to do.
+        refused: The refused changes.
+        pending: The changes that need migrations.
     """
 
     sources: Sources
@@ -94,19 +94,19 @@ class SchemaChanges:
 
     @property
     def sources_without_refused(self) -> Sources:
-        """What serves where there are no files of before to fall back to: the old schemas for the refused ones."""
+        """The sources with the old schemas instead of the refused ones, for a start without earlier files."""
         return self.sources.with_schemas({change.service: change.old for change in self.refused})
 
 
 class SchemaPlanner:
-    """Looks at changed schemas; composes, and changes nothing."""
+    """Finds the changed schemas and tries them on the stored configurations; changes nothing."""
 
     def __init__(self, make_composer: Callable[[Sources], Composer], heads: Heads) -> None:
-        """Take what it needs.
+        """Group the stored configurations by service.
 
         Args:
-            make_composer: Composes from some files.
-            heads: Every configuration as it is stored.
+            make_composer: Returns a composer of the given files.
+            heads: Every stored configuration.
         """
         self._make_composer = make_composer
         self._heads: dict[str, dict[str, Entry]] = {}
@@ -114,12 +114,12 @@ class SchemaPlanner:
             self._heads.setdefault(service, {})[environment] = entry
 
     def plan(self, sources: Sources, serving: Mapping[str, JsonObject | None]) -> SchemaChanges:
-        """Look at every schema that differs from the one that serves.
+        """Decide about every schema that differs from the one in force.
 
         Args:
-            sources: What the files say.
-            serving: The schemas that stored configurations were last checked against; a service that is not
-                there had none.
+            sources: The files on disk.
+            serving: The schemas in force by service, as ``schema_to_store`` returns them; a service without a schema
+                is absent.
         """
         result = SchemaChanges(sources)
         for service in sorted({*serving, *sources.schemas}):
@@ -132,7 +132,8 @@ class SchemaPlanner:
                 result.problems += problems
                 result.refused.append(change)
             elif change.major_raised and change.old is not None and self._stored_overlays(service):
-                # Its migration may be saved a moment later: taken now, the schema would leave changes behind unseen.
+                # The migration file may be saved a moment after the schema. If the schema came into force at once,
+                # the stored overlays would never be migrated.
                 missing = Problem("", self._missing_migrations_message(change))
                 result.pending.append(PendingMigration(change, problems=[missing]))
         result.sources = sources.with_schemas({item.change.service: item.change.old for item in result.pending})
@@ -152,7 +153,7 @@ class SchemaPlanner:
         return SchemaChange(service, before, new, steps)
 
     def _composers(self, sources: Sources, change: SchemaChange) -> tuple[Composer, Composer]:
-        """What composes with the schema that serves, and with the one on disk."""
+        """Return composers with the old and with the new schema."""
         return self._make_composer(sources.with_schemas({change.service: change.old})), self._make_composer(sources)
 
     def _missing_migrations_message(self, change: SchemaChange) -> str:
@@ -170,7 +171,7 @@ class SchemaPlanner:
         return {name: entry for name, entry in self._heads.get(service, {}).items() if entry.live is not None}
 
     def _try_migration(self, sources: Sources, change: SchemaChange) -> PendingMigration:
-        """The migrated overlays of a change, and whether every stored configuration would be valid with them."""
+        """Migrate the overlays of a service, and check every stored configuration with the result."""
         migration = PendingMigration(change)
         for environment, overlay in self._stored_overlays(change.service).items():
             problems = self._migrate_overlay(migration, environment, overlay)
@@ -179,7 +180,7 @@ class SchemaPlanner:
         before, after = self._composers(sources, change)
         for environment, entry in self._live_entries(change.service).items():
             if environment in failed or environment not in sources.environments:
-                # Without its files nothing can be composed; its overlay moves along.
+                # Nothing can be composed without the environment's files; its overlay is migrated all the same.
                 continue
             overlay = migration.overlays.get(environment, entry.overlay)
             old = _try_compose(before, environment, change.service, entry.overlay)
@@ -191,10 +192,10 @@ class SchemaPlanner:
         return migration
 
     def _migrate_overlay(self, migration: PendingMigration, environment: str, overlay: JsonObject) -> list[Problem]:
-        """Migrate one overlay, or say why it cannot be."""
+        """Add one migrated overlay, or return the reasons why it cannot be migrated."""
         change = migration.change
         if self._heads[change.service][environment].undecryptable:
-            message = "changes made at run time do not open; restore the key file, or set the service anew"
+            message = "changes made at run time cannot be decrypted; restore the key file, or set the service again"
             return [Problem("", message)]
         try:
             migration.overlays[environment] = migrations.migrate(overlay, change.steps or [])
@@ -203,7 +204,7 @@ class SchemaPlanner:
         return []
 
     def _broken_configurations(self, sources: Sources, change: SchemaChange) -> Iterable[SourceProblem]:
-        """The stored configurations that the old schema takes and the new one does not."""
+        """Yield a problem for each place where a stored configuration is valid only under the old schema."""
         before, after = self._composers(sources, change)
         for environment, entry in self._live_entries(change.service).items():
             old = _try_compose(before, environment, change.service, entry.overlay)
@@ -218,20 +219,20 @@ class SchemaPlanner:
                     None,
                     f"would break the stored configuration of {change.service} in {environment}: "
                     f"{problem.pointer or '(document)'}: {problem.message}. {_remedy_message(change, entry)}; "
-                    "until then the old schema serves",
+                    "until then the old schema stays in force",
                     problem.pointer,
                 )
 
 
 def schema_to_store(schema: ServiceSchema | None, before: JsonObject | None) -> JsonObject | None:
-    """What is kept of a schema that serves.
+    """Return the form of a schema that is stored when it comes into force; None if there is none.
 
-    Where its file is gone, a schema that asks for nothing, of the version that it had: changes made at run time are
-    written for that one, and are not migrated to it once more when the file comes back.
+    After its file was removed, only the ``version`` is kept: the overlays were written for that version, and must not
+    be migrated to it again when the file is restored.
 
     Args:
-        schema: The one on disk.
-        before: What was kept so far.
+        schema: The schema on disk.
+        before: The form stored so far.
     """
     if schema is not None:
         return schema.own
@@ -239,13 +240,13 @@ def schema_to_store(schema: ServiceSchema | None, before: JsonObject | None) -> 
 
 
 def _remedy_message(change: SchemaChange, entry: Entry) -> str:
-    """What to do about a configuration that a schema would break."""
+    """Return what to do about a configuration that a schema would break."""
     if not entry.overlay:
-        return "All of it comes from the environment files: mend those for the new schema"
+        return "The whole configuration comes from the environment files: adapt those to the new schema"
     if change.new is None:
-        return "Mend the configuration first, or put the file back"
+        return "Correct the configuration first, or restore the schema file"
     raised = "" if change.major_raised else f"raise the schema's version to {_next_major(change)}.0.0 and "
-    return f"Mend the configuration first, or {raised}write {_migration_file_name(change)}"
+    return f"Correct the configuration first, or {raised}write {_migration_file_name(change)}"
 
 
 def _next_major(change: SchemaChange) -> int:
@@ -275,9 +276,9 @@ def _try_compose(
 
 
 def _known_secrets(old: Effective | OperationError, entry: Entry) -> Collection[str]:
-    """What was secret before a schema changed, which may no longer call it so."""
-    known = old if isinstance(old, Effective) else entry.effective
-    return frozenset() if known is None else frozenset(known.secrets.values())
+    """Return the values that were secret under the old schema; the new one may no longer mark them."""
+    effective = old if isinstance(old, Effective) else entry.effective
+    return frozenset() if effective is None else frozenset(effective.secrets.values())
 
 
 def _problems_of(error: Effective | OperationError) -> Sequence[Problem]:
