@@ -244,7 +244,7 @@ def test_the_checksum_does_not_let_secrets_be_guessed():
 
 
 def kept(wanted: dict[str, Any], current: dict[str, Any]) -> Any:
-    result, _ = composer().keep("bell", with_settings(wanted), with_settings(current))
+    result, _ = composer().restore_redacted("bell", with_settings(wanted), with_settings(current))
     return find(result, "/settings")
 
 
@@ -373,7 +373,7 @@ def test_a_sealed_value_may_be_taken_back_by_a_higher_layer():
 def test_of_a_damaged_configuration_what_still_opens_can_be_kept():
     """The files' own secrets, and those of the overlay that open; a box that does not is no secret to keep."""
     overlay: dict[str, Any] = {"settings": {"pin": "sealed:v1:lost", "token": "known"}}
-    current = composer().known("dev", "bell", None, overlay)
+    current = composer().current_document("dev", "bell", None, overlay)
     assert find(current, "/mqtt_config/password") == "from-the-files"
     assert find(current, "/settings/token") == "known"
     assert "sealed:v1:" not in json.dumps(current)

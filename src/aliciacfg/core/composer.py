@@ -23,7 +23,7 @@ from aliciacfg.sealing.sealed_documents import (
 )
 from aliciacfg.sources.layers import Environment, Sources
 
-MISPLACED_BOX = "found a sealed value; it may stand only where the schema has a secret, or it would be shown"
+MISPLACED_SEALED_VALUE = "found a sealed value; it may stand only where the schema has a secret, or it would be shown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Composer:
             result = documents.merge(result, opened.document)
         left = {pointer for pointer in boxes if isinstance(documents.find(result, pointer), str)}
         outside = left and left - self.sources.schema(service).secrets(result).keys()
-        problems += [Problem(pointer, MISPLACED_BOX) for pointer in sorted(outside)]
+        problems += [Problem(pointer, MISPLACED_SEALED_VALUE) for pointer in sorted(outside)]
         if problems:
             lost = all(isinstance(problem, MissingKey) for problem in problems)
             refused = Undecryptable if lost else ValidationFailed
@@ -153,7 +153,7 @@ class Composer:
         _check_shape(service, document)
         return self._checked(environment, service, document, boxes=boxes, kept=kept or {})
 
-    def written(
+    def check_written(
         self,
         environment: str,
         service: str,
@@ -181,8 +181,8 @@ class Composer:
         """
         _check_shape(service, document)
         opened = self.open(environment, service, document, what=f"The configuration of {service}")
-        known = self.known(environment, service, current, overlay)
-        whole, moved = self.keep(service, opened.document, known, kept)
+        known = self.current_document(environment, service, current, overlay)
+        whole, moved = self.restore_redacted(service, opened.document, known, kept)
         kept = {**kept, **moved, **(opened.secrets if stored else {})}
         return self._checked(environment, service, whole, boxes=() if stored else opened.secrets, kept=kept)
 
@@ -200,9 +200,9 @@ class Composer:
         version = filled.pop("version", None)
         secrets = self.sources.schema(service).secrets(filled)
         secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
-        whole: JsonObject = {"version": versions.FIRST, **filled, **_given(version)}
+        whole: JsonObject = {"version": versions.FIRST, **filled, **_version_member(version)}
         problems = self._problems(environment, service, whole, hidden={*boxes, *kept})
-        problems += [Problem(pointer, MISPLACED_BOX) for pointer in boxes if pointer not in secrets]
+        problems += [Problem(pointer, MISPLACED_SEALED_VALUE) for pointer in boxes if pointer not in secrets]
         self._check_size(service, filled)
         if problems:
             problems.sort(key=lambda problem: problem.pointer)
@@ -214,7 +214,7 @@ class Composer:
             version if isinstance(version, str) else None,
         )
 
-    def keep(
+    def restore_redacted(
         self, service: str, wanted: JsonObject, current: JsonObject, kept: Mapping[str, str] | None = None
     ) -> tuple[JsonObject, dict[str, str]]:
         """Put the current secrets where a writer left the redaction that it was given.
@@ -245,9 +245,9 @@ class Composer:
         problems: list[Problem] = []
         # Where no schema has a secret, *** is a text like any other, unless one was shown so.
         asked = {*schema.secrets(wanted), *kept}
-        arrays = _Arrays()
+        arrays = _ArrayIndex()
         for pointer in (pointer for pointer in asked if documents.find(wanted, pointer) == REDACTED):
-            source = _kept_from(pointer, wanted, shown, arrays)
+            source = _redacted_source(pointer, wanted, shown, arrays)
             if source is not None and source in known:
                 found[pointer] = known[source]
             else:
@@ -256,7 +256,7 @@ class Composer:
             raise ValidationFailed(f"The configuration of {service} is incomplete", problems)
         return documents.replace_strings(wanted, found), found
 
-    def known(
+    def current_document(
         self, environment: str, service: str, current: Effective | None, overlay: JsonObject | None
     ) -> JsonObject:
         """The document whose secrets a writer can keep: the current one, or what still opens of a damaged one."""
@@ -324,23 +324,23 @@ def _check_shape(service: str, document: JsonObject) -> None:
         raise ValidationFailed(f"The configuration of {service} is invalid", problems)
 
 
-class _Arrays:
+class _ArrayIndex:
     """Where items stand in arrays, looked up once for all of an array: there may be thousands of secrets in one."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[list[Json], dict[bytes, list[int]]]] = {}
+        self._indexed: dict[int, tuple[list[Json], dict[bytes, list[int]]]] = {}
 
-    def places(self, array: list[Json], item: Json) -> list[int]:
+    def indices(self, array: list[Json], item: Json) -> list[int]:
         """The indices of the items of an array that are equal to one."""
         # With the array itself, whose id is another's when it is gone.
-        _, index = self._known.get(id(array)) or self._look(array)
+        _, index = self._indexed.get(id(array)) or self._add(array)
         return index.get(_canonical(item), [])
 
-    def _look(self, array: list[Json]) -> tuple[list[Json], dict[bytes, list[int]]]:
+    def _add(self, array: list[Json]) -> tuple[list[Json], dict[bytes, list[int]]]:
         index: dict[bytes, list[int]] = {}
         for number, item in enumerate(array):
             index.setdefault(_canonical(item), []).append(number)
-        self._known[id(array)] = array, index
+        self._indexed[id(array)] = array, index
         return array, index
 
 
@@ -348,7 +348,7 @@ def _canonical(item: Json) -> bytes:
     return documents.canonical(documents.normalise(item))
 
 
-def _kept_from(pointer: str, wanted: JsonObject, shown: JsonObject, arrays: _Arrays) -> str | None:
+def _redacted_source(pointer: str, wanted: JsonObject, shown: JsonObject, arrays: _ArrayIndex) -> str | None:
     """The pointer, in the current document, of the secret that a redaction in the wanted one stands for.
 
     Args:
@@ -363,7 +363,7 @@ def _kept_from(pointer: str, wanted: JsonObject, shown: JsonObject, arrays: _Arr
         step = documents.escape(token)
         if isinstance(here, list):
             there = documents.find(shown, source)
-            found = _same_item(here, there, int(token), arrays) if isinstance(there, list) else None
+            found = _matching_index(here, there, int(token), arrays) if isinstance(there, list) else None
             if found is None:
                 return None
             step = str(found)
@@ -374,17 +374,17 @@ def _kept_from(pointer: str, wanted: JsonObject, shown: JsonObject, arrays: _Arr
     return source
 
 
-def _same_item(wanted: list[Json], shown: list[Json], index: int, arrays: _Arrays) -> int | None:
+def _matching_index(wanted: list[Json], shown: list[Json], index: int, arrays: _ArrayIndex) -> int | None:
     """Which old item a new one is: the equal one; else, if none was added or taken out, the one in its place."""
     same_length = len(wanted) == len(shown)
     if same_length and documents.equal(wanted[index], shown[index]):
         return index
-    matches = arrays.places(shown, wanted[index])
+    matches = arrays.indices(shown, wanted[index])
     if len(matches) == 1:
         return matches[0]
-    moved_away = bool(arrays.places(wanted, shown[index])) if index < len(shown) else True
+    moved_away = bool(arrays.indices(wanted, shown[index])) if index < len(shown) else True
     return index if same_length and not matches and not moved_away else None
 
 
-def _given(version: Json) -> JsonObject:
+def _version_member(version: Json) -> JsonObject:
     return {} if version is None else {"version": version}

@@ -147,7 +147,7 @@ class WritePlanner:
             ValidationFailed: It is invalid; lists everything.
             TooLarge: It is larger than allowed.
         """
-        return planner.composer.written(
+        return planner.composer.check_written(
             config_id.environment,
             config_id.service,
             self._views.kept(config, entry.live),
