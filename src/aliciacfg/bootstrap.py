@@ -42,7 +42,7 @@ from aliciacfg.operations.table import BY_NAME
 from aliciacfg.operations.write_answers import WriteAnswers
 from aliciacfg.operations.write_planner import WritePlanner
 from aliciacfg.operations.writes import WriteOperations
-from aliciacfg.sealing.boxes import PublicKey
+from aliciacfg.sealing.boxes import Keyring, PublicKey
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.settings import Settings
 from aliciacfg.sources.source_files import SourceFiles
@@ -124,14 +124,26 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
     alerts.listen(_log_alert)
     keys = KeyFile.load_or_create(data.key_file, now=time.time())
     async with AsyncExitStack() as stack:
-        chain = Chain(keys.keyring)
+        # One object, whose keys a rotation replaces in place: every part holds it.
+        keyring = keys.make_keyring()
+        chain = Chain(keyring)
         database = database_in(data.path)
         store = await stack.enter_async_context(database.open(chain, trust_old_rows=not keys.chained))
         _mark_chained(keys)
         queue = await stack.enter_async_context(WriteQueue(store))
         audit_log = AuditLog(queue, time.time)
         stack.callback(audit_log.flush)
-        yield await _core(settings, data, alerts, keys, chain, store, queue, audit_log)
+        yield await _core(
+            settings,
+            data,
+            alerts=alerts,
+            keys=keys,
+            keyring=keyring,
+            chain=chain,
+            store=store,
+            queue=queue,
+            audit_log=audit_log,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +155,7 @@ class _Ground:
     alerts: Alerts
     drift: Drift
     keys: KeyFile
+    keyring: Keyring
     chain: Chain
     store: Store
     queue: WriteQueue
@@ -162,23 +175,26 @@ class _Ground:
 async def _core(
     settings: Settings,
     data: DataDirectory,
+    *,
     alerts: Alerts,
     keys: KeyFile,
+    keyring: Keyring,
     chain: Chain,
     store: Store,
     queue: WriteQueue,
     audit_log: AuditLog,
 ) -> Core:
-    restored = await restore(store, keys.keyring, requested_environment=settings.environment)
+    restored = await restore(store, keyring, requested_environment=settings.environment)
     state = State(restored.entries, active=restored.active, epoch=restored.epoch)
     files = LoadedFiles(restored.defined, restored.schemas)
-    views = Views(keys.keyring, state, await _recipients(store))
+    views = Views(keyring, state, await _recipients(store))
     ground = _Ground(
         settings=settings,
         source_files=SourceFiles(settings),
         alerts=alerts,
         drift=Drift(alerts, time.time),
         keys=keys,
+        keyring=keyring,
         chain=chain,
         store=store,
         queue=queue,
@@ -196,7 +212,7 @@ async def _core(
             state=state,
             files=files,
             store=store,
-            keyring=keys.keyring,
+            keyring=keyring,
             chain=chain,
             max_services=settings.max_services,
         ),
@@ -240,7 +256,7 @@ def _assembled(ground: _Ground, data: DataDirectory, applied: Sequence[Applied])
         ),
         key_rotation=key_rotation,
         service=_service(ground, reloads, announcements, key_rotation, instances, data.instance),
-        session=ground.keys.keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex(),
+        session=ground.keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex(),
     )
 
 
@@ -262,7 +278,7 @@ def _reloads(ground: _Ground) -> Reloads:
     return Reloads(
         source_files=ground.source_files,
         planners=PlannerFactory(
-            keyring=ground.keys.keyring,
+            keyring=ground.keyring,
             chain=ground.chain,
             views=ground.views,
             outbox=ground.outbox,
@@ -287,7 +303,7 @@ def _announcements(ground: _Ground) -> Announcements:
         views=ground.views,
         commits=ground.commits,
         queue=ground.queue,
-        keyring=ground.keys.keyring,
+        keyring=ground.keyring,
         clock=time.time,
     )
 
@@ -301,7 +317,7 @@ def _key_rotation(ground: _Ground, reloads: Reloads, announcements: Announcement
         announcements=announcements,
         reloads=reloads,
         store=ground.store,
-        keyring=ground.keys.keyring,
+        keyring=ground.keyring,
         clock=time.time,
     )
 

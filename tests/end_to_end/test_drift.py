@@ -199,7 +199,7 @@ async def test_a_hard_life_is_no_tampering(home: Daemon):
 
 
 def checked(daemon: Daemon) -> Findings:
-    keyring = KeyFile.load(daemon.data / "keys.json").keyring
+    keyring = KeyFile.load(daemon.data / "keys.json").make_keyring()
     return verify_file(daemon.data / "aliciacfg.db", Chain(keyring))
 
 

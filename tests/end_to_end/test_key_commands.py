@@ -333,7 +333,7 @@ def test_a_private_key_is_added_from_standard_input_a_terminal_or_a_backup(stopp
     backup = KeyFile.create(tmp_path / "backup.json", now=5.0)
     assert stopped.run("keys", "add", "--from", str(backup.path)).returncode == 0
     assert "there already" in stopped.type("keys", "add", "--from", str(backup.path))
-    expected = [current, piped.public.key_id, typed.public.key_id, backup.keyring.current]
+    expected = [current, piped.public.key_id, typed.public.key_id, backup.make_keyring().current]
     assert [key["key_id"] for key in keys(stopped)] == expected
     assert [key["seals"] for key in keys(stopped)] == [True, False, False, False]
     assert keys(stopped)[3]["created"] == 5.0
@@ -381,8 +381,8 @@ async def test_a_rotation_of_the_store_is_all_or_none(daemon: Daemon, tmp_path: 
         daemon.http("PATCH", "/config/ai_service", {"mqtt_config": {"password": value}})
     await asyncio.to_thread(daemon.stop)
     file = KeyFile.load(daemon.data / "keys.json")
-    old, new = file.keyring.current, file.rotate(now=1.0)
-    database, chain = daemon.data / "aliciacfg.db", Chain(file.keyring)
+    old, new = file.make_keyring().current, file.rotate(now=1.0)
+    database, chain = daemon.data / "aliciacfg.db", Chain(file.make_keyring())
     done = 0
 
     def ends_in_the_middle(document: bytes, environment: str, service: str) -> bytes:
@@ -390,7 +390,7 @@ async def test_a_rotation_of_the_store_is_all_or_none(daemon: Daemon, tmp_path: 
         done += 1
         if done > 5:
             raise KeyboardInterrupt
-        return reseal(document, file.keyring, service=service, environment=environment).document
+        return reseal(document, file.make_keyring(), service=service, environment=environment).document
 
     with pytest.raises(KeyboardInterrupt):
         reseal_file(database, chain, ends_in_the_middle, trust_old_rows=False)

@@ -191,7 +191,7 @@ def test_a_long_check_holds_up_neither_reads_nor_the_end(home: Daemon):
 
 def fill(daemon: Daemon, rows: int) -> None:
     """Rows of the chain as a daemon writes them, many at once."""
-    chain = Chain(KeyFile.load(daemon.data / "keys.json").keyring)
+    chain = Chain(KeyFile.load(daemon.data / "keys.json").make_keyring())
     entry = AuditEntry(timestamp=1.0, who="x", where="mqtt", operation="set", outcome="refused", service="one")
     with closing(connect(daemon.data / "aliciacfg.db")) as database:
         apply(database, chain, [Write(audit=(entry,) * rows)])

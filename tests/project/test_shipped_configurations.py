@@ -40,7 +40,7 @@ def environments(tmp_path: Path) -> Path:
 
 def composer(environments: Path, variables: dict[str, str] | None = None) -> Composer:
     found = loader.load(environments_dir=environments, schemas_dir=ROOT / "schemas", variables=variables or {})
-    keyring = KeyFile.load_or_create(environments.parent / "keys.json", now=0.0).keyring
+    keyring = KeyFile.load_or_create(environments.parent / "keys.json", now=0.0).make_keyring()
     return Composer(found, keyring, max_bytes=262_144)
 
 

@@ -33,10 +33,10 @@ def ids(file: KeyFile) -> list[str]:
 
 def test_keys_are_made_once_and_then_kept(path: Path):
     """The first start makes the file; what it sealed and digested is the same after the next."""
-    first = KeyFile.load_or_create(path, now=NOW).keyring
+    first = KeyFile.load_or_create(path, now=NOW).make_keyring()
     content = path.read_bytes()
     sealed, digest = first.seal(SECRET, **HERE), first.digest(SECRET, service="s", pointer="/p")
-    second = KeyFile.load_or_create(path, now=NOW + 1).keyring
+    second = KeyFile.load_or_create(path, now=NOW + 1).make_keyring()
     assert path.read_bytes() == content
     assert second.open(sealed, **HERE) == SECRET
     assert second.digest(SECRET, service="s", pointer="/p") == digest
@@ -47,41 +47,41 @@ def test_what_is_shown_of_a_key_is_public(path: Path, file: KeyFile):
     """Id, public key, which one seals and since when; nothing of a private one."""
     (key,) = file.keys
     assert (key.seals, key.created) == (True, NOW)
-    assert key.key_id == file.keyring.current == key.public_key.key_id
+    assert key.key_id == file.make_keyring().current == key.public_key.key_id
     private = json.loads(path.read_bytes())["keys"][0]["private"]
-    assert private not in repr(file.keys) + repr(file.held) + repr(file.keyring.published)
+    assert private not in repr(file.keys) + repr(file.held) + repr(file.make_keyring().published)
 
 
 def test_a_fresh_key_seals_and_old_ones_go_on_opening(path: Path, file: KeyFile):
     """After each rotation, in the file and in memory; digests do not change with the keys."""
-    boxes = [file.keyring.seal(SECRET, **HERE)]
-    digest = file.keyring.digest(SECRET, service="s", pointer="/p")
+    boxes = [file.make_keyring().seal(SECRET, **HERE)]
+    digest = file.make_keyring().digest(SECRET, service="s", pointer="/p")
     for number in (1, 2):
         fresh = file.rotate(now=NOW + number)
-        assert file.keyring.current == fresh == ids(file)[-1]
-        boxes.append(file.keyring.seal(SECRET, **HERE))
+        assert file.make_keyring().current == fresh == ids(file)[-1]
+        boxes.append(file.make_keyring().seal(SECRET, **HERE))
     again = KeyFile.load(path)
     assert again.keys == file.keys
     assert [key.seals for key in again.keys] == [False, False, True]
     assert [key.created for key in again.keys] == [NOW, NOW + 1, NOW + 2]
-    assert [again.keyring.open(sealed, **HERE) for sealed in boxes] == [SECRET] * 3
-    assert again.keyring.digest(SECRET, service="s", pointer="/p") == digest
+    assert [again.make_keyring().open(sealed, **HERE) for sealed in boxes] == [SECRET] * 3
+    assert again.make_keyring().digest(SECRET, service="s", pointer="/p") == digest
 
 
 def test_an_imported_key_opens_and_does_not_seal(path: Path, file: KeyFile, tmp_path: Path):
     """A key of a backup brings back what it sealed; one that is here already is not added again."""
     lost = KeyFile.create(tmp_path / "backup.json", now=NOW - 9)
-    sealed = lost.keyring.seal(SECRET, **HERE)
+    sealed = lost.make_keyring().seal(SECRET, **HERE)
     with pytest.raises(CannotOpen):
-        file.keyring.open(sealed, **HERE)
-    current = file.keyring.current
-    assert file.add(lost.held) == [lost.keyring.current]
+        file.make_keyring().open(sealed, **HERE)
+    current = file.make_keyring().current
+    assert file.add(lost.held) == [lost.make_keyring().current]
     assert file.add(lost.held) == file.add(file.held) == []
     own = PrivateKey.generate()
     assert file.add([HeldKey(own)]) == [own.public.key_id]
     again = KeyFile.load(path)
-    assert again.keyring.open(sealed, **HERE) == SECRET
-    assert again.keyring.current == current
+    assert again.make_keyring().open(sealed, **HERE) == SECRET
+    assert again.make_keyring().current == current
     assert [(key.created, key.seals) for key in again.keys] == [(NOW, True), (NOW - 9, False), (None, False)]
 
 
@@ -97,7 +97,7 @@ def test_a_removed_key_is_gone(path: Path, file: KeyFile):
 
 def test_a_key_that_is_needed_is_not_removed(path: Path, file: KeyFile):
     """Neither the one that seals, nor one that something is sealed with, nor one that is not here."""
-    old = file.keyring.current
+    old = file.make_keyring().current
     with pytest.raises(KeyRefused, match="keys rotate"):
         file.remove(old, still_sealed=False)
     file.rotate(now=NOW)
@@ -116,14 +116,14 @@ def test_a_change_that_cannot_be_written_changes_nothing(path: Path, file: KeyFi
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    before, current = path.read_bytes(), file.keyring.current
+    before, current = path.read_bytes(), file.make_keyring().current
     with monkeypatch.context() as patched:
         patched.setattr("os.fsync", full)
         for change in (lambda: file.rotate(now=NOW), lambda: file.add([HeldKey(PrivateKey.generate())])):
             with pytest.raises(KeyFileError, match="No space left"):
                 change()
     assert path.read_bytes() == before
-    assert (file.keyring.current, ids(file)) == (current, [current])
+    assert (file.make_keyring().current, ids(file)) == (current, [current])
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -140,7 +140,7 @@ def test_what_a_crash_left_goes_with_the_next_change(path: Path):
     left = path.with_name(".keys.json.x1y2z3.new")
     left.write_text("half")
     left.chmod(0o644)
-    assert KeyFile.load_or_create(path, now=NOW).keyring.public_key
+    assert KeyFile.load_or_create(path, now=NOW).make_keyring().public_key
     assert list(path.parent.iterdir()) == [path]
 
 

@@ -81,7 +81,7 @@ def _keyring(data: Path) -> "Keyring | None":
     from aliciacfg.sealing.key_file import KeyFile
 
     path = data / KEY_FILE
-    return KeyFile.load(path).keyring if path.exists() else None
+    return KeyFile.load(path).make_keyring() if path.exists() else None
 
 
 def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:

@@ -49,7 +49,7 @@ def keys_show(data_dir: str | None) -> None:
         {"key_id": key.key_id, "public_key": str(key.public_key), "created": key.created, "seals": key.seals}
         for key in file.keys
     ]
-    output.print_result({**file.keyring.published, "keys": listed}, lambda: [_table(file)])
+    output.print_result({**file.make_keyring().published, "keys": listed}, lambda: [_table(file)])
 
 
 @keys.command("new")
@@ -63,7 +63,7 @@ def keys_new(data_dir: str | None) -> None:
     with _locked_key_file(_settings(data_dir), create=True) as (file, created):
         if not created:
             file.rotate(now=time.time())
-    _print_change(file, f"{file.keyring.current} seals from now on; the other keys open what they have sealed.")
+    _print_change(file, f"{file.make_keyring().current} seals from now on; the other keys open what they have sealed.")
 
 
 @keys.command("rotate")
@@ -83,7 +83,9 @@ def keys_rotate(data_dir: str | None) -> None:
         left = _reseal_stored(settings, file)
     for place in left:
         click.echo(f"cannot be opened, left as it is: {place}", err=True)
-    _print_change(file, f"{file.keyring.current} seals from now on; everything stored that opens is resealed with it.")
+    _print_change(
+        file, f"{file.make_keyring().current} seals from now on; everything stored that opens is resealed with it."
+    )
 
 
 @keys.command("add")
@@ -175,7 +177,7 @@ def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
 
     database = database_in(Path(settings.data_dir))
     left: dict[str, None] = {}
-    keyring = file.keyring
+    keyring = file.make_keyring()
 
     def resealed(document: bytes, environment: str, service: str) -> bytes:
         result = reseal(document, keyring, service=service, environment=environment)
@@ -214,7 +216,7 @@ def _settings(data_dir: str | None, environments_dir: str | None = None) -> "Set
 
 def _print_change(file: KeyFile, sentence: str) -> None:
     """Print a change of the key file: a sentence for people, the key that seals for programs."""
-    output.print_result({**file.keyring.published}, lambda: [sentence])
+    output.print_result({**file.make_keyring().published}, lambda: [sentence])
 
 
 def _table(file: KeyFile) -> Table:

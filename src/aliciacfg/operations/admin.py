@@ -150,7 +150,7 @@ class AdminOperations:
 
         def rotate() -> Keyring:
             self._keys.rotate(now=self._clock())
-            return self._keys.keyring
+            return self._keys.make_keyring()
 
         await self._change_keys(caller, "keys_rotate", rotate)
         current = self._key_rotation.published["key_id"]
@@ -166,7 +166,7 @@ class AdminOperations:
 
         def add() -> Keyring:
             self._keys.add([HeldKey(key, self._clock())])
-            return self._keys.keyring
+            return self._keys.make_keyring()
 
         await self._change_keys(caller, "keys_add", add)
         self._audit(caller, "keys_add", key.public.key_id)
@@ -179,7 +179,7 @@ class AdminOperations:
             await asyncio.to_thread(self._keys.remove, request.key_id, still_sealed=request.key_id in used)
         except KeyRefused as error:
             raise Conflict(f"{error}.", revision=0, checksum="") from error
-        self._key_rotation.apply(self._keys.keyring)
+        self._key_rotation.apply(self._keys.make_keyring())
         self._audit(caller, "keys_remove", request.key_id)
         return await self._keys_answer(f"{request.key_id} is forgotten")
 

@@ -138,9 +138,8 @@ class KeyFile:
         """
         return cls.load(path) if path.exists() else cls.create(path, now=now)
 
-    @property
-    def keyring(self) -> Keyring:
-        """The keys, ready for use."""
+    def make_keyring(self) -> Keyring:
+        """Return a new keyring with the keys that the file holds now; later changes of the file do not reach it."""
         return Keyring(
             current=self._current, keys=[item.key for item in self._held.values()], digest_key=self._digest_key
         )
