@@ -1,7 +1,7 @@
-"""The AsyncAPI 3.0 document: every topic of the bus that this program reads or writes, and what is said there.
+"""The AsyncAPI 3.0 document: every topic of the bus that the daemon reads or writes, and the messages there.
 
-Comes from the operations table, from the Structs in ``messages`` and from recorded messages; nothing about a single
-operation is written here.
+It is made of the operations table, the Structs in ``api``, the table of topics in ``asyncapi_topics``, and recorded
+messages; nothing about a single operation is written here.
 """
 
 from collections.abc import Collection, Iterable
@@ -25,17 +25,17 @@ EXAMPLES = "examples.json"
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One message as it was on a real bus; where it is a request, with its answer.
+    """A message that was recorded on a real bus; a request with its answer.
 
     Attributes:
-        channel: The operation's name in the table, or the channel's in this document.
+        channel: The name of the operation in the table, or of the channel in this document.
         name: Tells the messages of one channel apart.
-        summary: What it shows.
-        topic: Where it was published.
+        summary: What it is an example of.
+        topic: The topic that it was published on.
         payload: JSON; absent where it was empty.
-        answer: The answer's payload.
-        answer_topic: Where the answer went.
-        answer_status: The answer's user property.
+        answer: The answer's payload; absent where there was none.
+        answer_topic: The topic that the answer was published on.
+        answer_status: The answer's ``status`` user property.
     """
 
     channel: str
@@ -51,35 +51,35 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _INTRO = """\
 The single source of truth for the configuration of every service on the Alicia bus.
 
-A service subscribes `alicia/config/update/<service>`: its configuration is there retained, and every change comes
-after. Or it asks: publish to `alicia/config/get/<service>`, with a Response Topic and Correlation Data (MQTT 5) or a
-`reply_to` in the payload. Requests are not retained; an empty payload is an empty request. A further topic level
-names the requester, which is what a broker's access rules prove.
+A service subscribes to `alicia/config/update/<service>`: its configuration is retained there, and every change is
+published there. Or it asks: it publishes to `alicia/config/get/<service>`, with a Response Topic and Correlation Data
+(MQTT 5) or a `reply_to` in the payload. A request must not be retained; an empty payload is an empty request. A
+further topic level names the requester; a broker with access rules proves that name.
 
-A request may come bare, or in the bus's envelope (once or twice wrapped); its answer is wrapped as the request was.
-Secrets show as `***` or are sealed to the reader.
+A request may be bare or in one or two of the bus's envelopes; its answer has as many. Secrets show as `***` or are
+sealed to the reader.
 """
 _ANSWER_ADDRESS = (
     "The request's Response Topic (MQTT 5), else `reply_to` in its payload, else `alicia/reply/` followed by the "
-    "request topic after `alicia/config/`. It lies under `alicia/reply/`, or under a prefix that the daemon's "
-    "settings name."
+    "request topic after `alicia/config/`. It begins with `alicia/reply/`, or with a prefix that the daemon's "
+    "settings allow; with access rules, with `alicia/reply/<requester>/`."
 )
 _BINDING_VERSION = "0.2.0"
 _CORRELATION: JsonObject = {"description": "MQTT 5 Correlation Data: any bytes; echoed.", "type": "string"}
 
 
 def recorded() -> list[Exchange]:
-    """The messages that the document shows."""
+    """Return the messages that are the document's examples."""
     data = resources.files(mqtt).joinpath(EXAMPLES).read_bytes()
     return msgspec.json.decode(data, type=list[Exchange])
 
 
 def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
-    """The whole document.
+    """Return the whole document.
 
     Args:
-        version: Of this package.
-        exchanges: What the examples come from.
+        version: The package's.
+        exchanges: The examples.
     """
     shown = list(exchanges)
     rows = [row for row in OPERATIONS if row.name != "health"]
@@ -108,7 +108,9 @@ def document(version: str, exchanges: Iterable[Exchange]) -> JsonObject:
         "components": {
             "schemas": _schemas(rows),
             "messages": _messages(rows, shown),
-            "securitySchemes": {"broker": {"type": "userPassword", "description": "Names the service to the broker."}},
+            "securitySchemes": {
+                "broker": {"type": "userPassword", "description": "The service's name and password at the broker."}
+            },
         },
     }
 
@@ -127,7 +129,7 @@ def _schemas(rows: Iterable[Operation]) -> JsonObject:
 
 
 def _with_properties(schema: JsonObject, *, without: Collection[str] = (), **others: JsonObject) -> JsonObject:
-    """The schema of an object with other properties, or fewer."""
+    """Return the schema of an object with some properties replaced and others left out."""
     properties = {**cast("JsonObject", schema["properties"]), **others}
     return {**schema, "properties": {name: value for name, value in properties.items() if name not in without}}
 
@@ -244,12 +246,12 @@ def _messages(rows: Iterable[Operation], shown: list[Exchange]) -> JsonObject:
         messages[topic.name] = _message(topic.name, topic.summary, payload, examples)
         if topic.answer is not None:
             answers = _examples((one.name, one.summary, one.answer) for one in own)
-            messages["health_answer"] = _message("health_answer", "How the daemon is", topic.answer, answers)
+            messages["health_answer"] = _message("health_answer", "The health of the daemon", topic.answer, answers)
     return messages
 
 
 def _request_schema(row: Operation) -> JsonObject:
-    reply_to: JsonObject = {**TEXT, "description": "Where the answer goes, for programs without MQTT 5."}
+    reply_to: JsonObject = {**TEXT, "description": "The topic for the answer, for programs without MQTT 5."}
     # Not beside the reference: AsyncAPI's own dialect is draft 7, where a reference hides what stands beside it.
     return {"allOf": [json_schemas.one_of([row.request]), {"properties": {"reply_to": reply_to}}]}
 
@@ -290,5 +292,5 @@ def _bare_or_wrapped(schema: JsonObject) -> JsonObject:
 
 
 def _wrapped(schema: JsonObject) -> JsonObject:
-    """In the envelope, at least once."""
+    """Return the schema of a message in its envelope."""
     return {"allOf": [{"$ref": "#/components/schemas/Envelope"}, {"properties": {"payload": schema}}]}

@@ -13,12 +13,15 @@ from aliciacfg.operations import json_schemas
 TEXT: JsonObject = {"type": "string"}
 ENVELOPE: JsonObject = {
     "title": "Envelope",
-    "description": "In what the programs of the home wrap what they say; `payload` may be an envelope's payload again.",
+    "description": "How the programs of the home wrap their messages; `payload` may hold a `payload` again.",
     "type": "object",
     "properties": {
-        "message_id": {"type": "string", "description": "A UUID; a request without `request_id` is known by it."},
+        "message_id": {
+            "type": "string",
+            "description": "A UUID; the answer to a request without `request_id` has it as `request_id`.",
+        },
         "timestamp": {"type": "number", "description": "Unix seconds."},
-        "source": {"type": "string", "description": "Who says to have sent it; never an identity."},
+        "source": {"type": "string", "description": "The sender by its own account; never an identity."},
         "destination": {"type": "string", "description": "`broadcast`, or the source of the request."},
         "message_type": {"type": "string", "description": "`event`, `request`, `response` …"},
         "priority": TEXT,
@@ -43,8 +46,8 @@ _DEVICE: JsonObject = {"type": "object", "properties": {"device_id": TEXT}, "req
 _ACTIVE: JsonObject = {
     "type": "object",
     "properties": {
-        "environment": {"type": "string", "description": "The active one."},
-        "epoch": {"type": "integer", "description": "Raised when a database is restored from a backup."},
+        "environment": {"type": "string", "description": "The active environment."},
+        "epoch": {"type": "integer", "description": "Raised when the database is restored from a backup."},
     },
     "required": ["environment", "epoch"],
 }
@@ -52,7 +55,10 @@ _KEY: JsonObject = {
     "type": "object",
     "properties": {
         "key_id": {"type": "string", "description": "The first 16 hex digits of the key's SHA-256."},
-        "public_key": {"type": "string", "description": "X25519, standard base64; seal with it for the daemon."},
+        "public_key": {
+            "type": "string",
+            "description": "X25519, standard base64; the key to seal secrets for the daemon with.",
+        },
     },
     "required": ["key_id", "public_key"],
 }
@@ -60,15 +66,19 @@ _KEY: JsonObject = {
 
 @dataclass(frozen=True, slots=True)
 class BusTopic:
-    """A topic beside the requests.
+    """A topic besides those of requests.
 
     Attributes:
-        payload: Schema of what is said there.
-        sent: The daemon publishes there.
-        received: The daemon listens there.
-        retained: The broker keeps the newest.
-        wrapped: It comes in the envelope.
-        answer: To the Response Topic, where there is one.
+        name: The channel's name in the document.
+        address: The topic, with its parameters in braces.
+        summary: What is published there, and what it is for.
+        payload: The schema of the messages, without envelope.
+        sent: Whether the daemon publishes there.
+        received: Whether the daemon subscribes there.
+        retained: Whether messages are retained.
+        wrapped: Whether messages are in the envelope.
+        answer: The schema of the answer to the Response Topic; None where there is none.
+        parameters: Names of ``PARAMETERS``.
     """
 
     name: str
@@ -87,37 +97,44 @@ HEALTH_MESSAGE = "HealthMessage"
 TOPICS = (
     BusTopic(
         "update", topics.UPDATE + "{service}",
-        "What a service finds at its start, and receives after every change. Apply it if its `environment` or `epoch` "
-        "differs from what you hold or its `revision` is higher. An empty payload: there is no configuration any more.",
+        "The configuration of a service: retained, and published after every change. Apply it if its `environment` or "
+        "`epoch` differs from the one that you hold or its `revision` is higher. An empty payload means that there is "
+        "no configuration any more.",
         json_schemas.one_of([UpdateMessage]), sent=True, retained=True, parameters=("service",),
     ),
-    BusTopic("environment", topics.ENVIRONMENT, "Which environment is active", _ACTIVE, sent=True, retained=True),
-    BusTopic("key", topics.KEY, "What secrets for the daemon are sealed with", _KEY, sent=True, retained=True),
+    BusTopic("environment", topics.ENVIRONMENT, "The active environment", _ACTIVE, sent=True, retained=True),
+    BusTopic("key", topics.KEY, "The key that secrets for the daemon are sealed with", _KEY, sent=True, retained=True),
     BusTopic(
-        "applied", topics.APPLIED + "{service}", "What a service says after it took, or refused, an update",
+        "applied", topics.APPLIED + "{service}",
+        "The report of a service that applied or rejected an update",
         json_schemas.one_of([AppliedReport]), received=True, parameters=("service",),
     ),
     BusTopic(
-        "alert", topics.ALERT + "{kind}", "What an operator has to know", json_schemas.one_of([Alert]),
-        sent=True, parameters=("kind",),
+        "alert", topics.ALERT + "{kind}", "An event or a condition that an operator has to know",
+        json_schemas.one_of([Alert]), sent=True, parameters=("kind",),
     ),
     BusTopic(
-        "health", topics.HEALTH, "How the daemon is; the last will says `offline`",
+        "health", topics.HEALTH, "The health of the daemon; the last will sets it to `offline`",
         {"$ref": f"#/components/schemas/{HEALTH_MESSAGE}"}, sent=True, retained=True, wrapped=True,
     ),
     BusTopic(
-        "health_check", topics.HEALTH_CHECK, "Makes the daemon publish its health, and answer a Response Topic",
-        {"description": "Anything."}, received=True, answer=json_schemas.one_of([HealthAnswer]),
+        "health_check", topics.HEALTH_CHECK,
+        "Asks the daemon to publish its health, and to answer on the Response Topic if there is one",
+        {"description": "Any payload."}, received=True, answer=json_schemas.one_of([HealthAnswer]),
     ),
     BusTopic(
         "register", topics.REGISTER,
-        "A service announces itself: it gets its update published again, or its first configuration. The daemon says "
-        "it of itself, once per connection.",
+        "A service announces itself: its configuration is published again, or its first configuration is made. The "
+        "daemon announces itself too, once per connection.",
         _DISCOVERY, sent=True, received=True, wrapped=True,
     ),
-    BusTopic("unregister", topics.UNREGISTER, "A service says goodbye", _DISCOVERY, received=True, wrapped=True),
     BusTopic(
-        "devices", topics.DEVICES, "Asks the home's device registry, once per connection",
+        "unregister", topics.UNREGISTER, "A service announces that it stops", _DISCOVERY,
+        received=True, wrapped=True,
+    ),
+    BusTopic(
+        "devices", topics.DEVICES,
+        "Asks the home's device registry for its devices: once per connection, and when the registry announces itself",
         {"type": "object", "properties": {"requester": TEXT}, "required": ["requester"]}, sent=True, wrapped=True,
     ),
     BusTopic(
@@ -125,12 +142,18 @@ TOPICS = (
         {"type": "object", "properties": {"devices": {"type": "array", "items": _DEVICE}}, "required": ["devices"]},
         received=True, wrapped=True,
     ),
-    BusTopic("device_registered", topics.DEVICE_REGISTERED, "A new device", _DEVICE, received=True, wrapped=True),
-    BusTopic("device_deregistered", topics.DEVICE_DEREGISTERED, "A device less", _DEVICE, received=True, wrapped=True),
+    BusTopic(
+        "device_registered", topics.DEVICE_REGISTERED, "A device was registered", _DEVICE,
+        received=True, wrapped=True,
+    ),
+    BusTopic(
+        "device_deregistered", topics.DEVICE_DEREGISTERED, "A device was deregistered", _DEVICE,
+        received=True, wrapped=True,
+    ),
 )  # fmt: skip
 PARAMETERS: dict[str, JsonObject] = {
     "service": {"description": f"The name of a service: `{names.PATTERN}`, and no operation's name."},
     "environment": {"description": "The name of an environment."},
-    "requester": {"description": "Who asks: a service or a user, as the broker knows it."},
+    "requester": {"description": "The service or user that asks, by its name at the broker."},
     "kind": {"description": "`validation_failed`, `tamper`, `undelivered`, `drift` …"},
 }
