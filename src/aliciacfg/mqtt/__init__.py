@@ -1,1 +1,1 @@
-"""The MQTT face: requests and answers, retained messages, the manners of the home's bus."""
+"""The MQTT adapter: requests and answers, retained messages, and the conventions of the home's bus."""

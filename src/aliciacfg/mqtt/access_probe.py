@@ -53,7 +53,7 @@ class AccessProbe:
             authorizer: Learns what the broker proves.
             address: The broker, and how the daemon connects to it.
             instance: Names this daemon's data directory.
-            markers: Tell when a message on ``topic`` would have come.
+            markers: Show when a message on ``topic`` would have been received.
         """
         self._authorizer = authorizer
         self._address = address
@@ -69,7 +69,7 @@ class AccessProbe:
     async def run(self, connection: Connection) -> None:
         """Try whether the broker makes requesters prove who they are.
 
-        Under the access list no program, this daemon included, can ask in the name of another one; and whoever
+        Under the access list no program, this daemon included, can ask in the name of another one; and a program that
         connects under a name has to prove it.
 
         Raises:
@@ -89,7 +89,7 @@ class AccessProbe:
         self.first.complete()
 
     async def run_forever(self, connection: Connection) -> None:
-        """Repeat the probe: an access list may be loaded, or taken away, while the connection stands.
+        """Repeat the probe: an access list may be loaded, or removed, while the connection stands.
 
         Raises:
             BrokerUnavailable: The connection is gone.

@@ -1,4 +1,4 @@
-"""A live connection to the broker, and how one comes about: protocol, TLS, and why there is none.
+"""A live connection to the broker, and how it is made: which protocol, and why connecting failed.
 
 A connection is used once. Reconnecting makes a new one, so that nothing in flight is sent twice: the outbox
 publishes anew.
@@ -16,9 +16,9 @@ from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.messages import Inbound, Protocol, Reply, Will
 from aliciacfg.mqtt.paho_client import TIMEOUT_SECONDS, NotConnected, PahoClient
 
-# What a CONNACK says where the protocol is not supported: MQTT 5 §3.2.2.2, MQTT 3.1.1 §3.2.2.3.
+# Reason codes of a CONNACK where the protocol is not supported: MQTT 5 §3.2.2.2, MQTT 3.1.1 §3.2.2.3.
 _UNSUPPORTED_PROTOCOL = frozenset({132, 1})
-# Bad user name or password, not authorized: in the same places.
+# Bad user name or password, not authorized: in the same sections.
 _NOT_LET_IN = frozenset({134, 135, 4, 5})
 
 
@@ -92,8 +92,8 @@ class Connection:
         """Publish at QoS 1; returns when the broker has acknowledged.
 
         Raises:
-            Denied: The broker refused it and said so (MQTT 5 only; on 3.1.1 a refusal cannot be told from success).
-            BrokerUnavailable: It did not acknowledge in time, or is gone.
+            Denied: The broker refused it with a reason code (MQTT 5; on 3.1.1 a refusal looks like success).
+            BrokerUnavailable: The broker did not acknowledge in time, or is gone.
         """
         if self._gone is not None:
             raise BrokerUnavailable(str(self._gone))
@@ -218,8 +218,8 @@ async def _open(
 def _may_know_the_other(problem: NotConnected, address: BrokerAddress) -> bool:
     """Return whether the other protocol is worth a try.
 
-    A broker that speaks 3.1.1 only says so, does not answer, or ends the connection. What else a broker refuses it
-    refuses in either protocol.
+    A broker that speaks only one protocol refuses the other one, does not answer, or ends the connection. Anything
+    else it refuses in either protocol.
     """
     match problem.reason:
         case "refused":

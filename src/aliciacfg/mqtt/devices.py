@@ -21,18 +21,18 @@ _log = structlog.get_logger(__name__)
 REGISTRY = "device_registry"
 """The name under which the registry announces itself."""
 
-# Far beyond any home: the registry itself takes 1,000 devices unless it is told otherwise.
+# Far beyond any home: the registry itself accepts 1,000 devices by default.
 _MAX_DEVICES = 10_000
 _MAX_MESSAGE_BYTES = 1024 * 1024
 _MAX_ID_CHARACTERS = 256
 
 
 class _Unusable(Exception):
-    """A message that says nothing the daemon can use."""
+    """A message that the daemon cannot use."""
 
 
 class DeviceRegistry:
-    """Asks the registry for its devices and follows its announcements, whatever is in them."""
+    """Asks the registry for its devices and follows its announcements; a message of any content is survived."""
 
     def __init__(self, *, send: Callable[[str, bytes], None], on_count: Callable[[int | None], None]) -> None:
         """Begin with an absent registry.
@@ -105,7 +105,7 @@ class DeviceRegistry:
         if name is None:
             raise _Unusable("there is no usable device_id")
         if self._known is None:
-            # It will be in the answer.
+            # The answer to come will contain it.
             return
         if topic == topics.DEVICE_DEREGISTERED:
             self._known.discard(name)

@@ -13,7 +13,7 @@ _MAX_HOPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A message taken out of its envelopes.
+    """A message without its envelopes.
 
     Attributes:
         content: The message inside.
@@ -29,7 +29,7 @@ class Opened:
 
 
 def open_payload(payload: bytes) -> Opened:
-    """Decode a message and take it out of its envelopes.
+    """Decode a message and remove its envelopes.
 
     Raises:
         OperationError: The payload is not a JSON object.
@@ -38,7 +38,7 @@ def open_payload(payload: bytes) -> Opened:
 
 
 def open_message(message: JsonObject) -> Opened:
-    """Take a message out of at most two envelopes; one is an object with ``message_id`` and an object ``payload``."""
+    """Remove at most two envelopes; one is an object with ``message_id`` and an object ``payload``."""
     inner = message.get("payload")
     if "message_id" not in message or not isinstance(inner, dict):
         return Opened(message)

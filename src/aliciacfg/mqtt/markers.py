@@ -18,7 +18,7 @@ class Markers:
     """
 
     def __init__(self, instance: str) -> None:
-        """Make markers that no other daemon's markers are taken for.
+        """Make markers whose topics differ from those of other daemons.
 
         Args:
             instance: Names this daemon's data directory.

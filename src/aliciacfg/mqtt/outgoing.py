@@ -1,4 +1,4 @@
-"""What the daemon publishes besides the retained messages: answers, alerts, and messages that a broker may deny."""
+"""Messages of the daemon besides the retained ones: answers, alerts, and messages that a broker may deny."""
 
 from collections import deque
 
@@ -62,7 +62,7 @@ class Outgoing:
             self._alerts.raise_("undelivered", f"{error}. Let config_service write there.", of=topic)
 
     def answer(self, reply: Reply) -> None:
-        """Publish an answer; without a connection it is lost, and whoever asked has to ask again."""
+        """Publish an answer; without a connection it is lost, and the requester has to repeat the request."""
         if self._connection is None:
             _log.info("answer_lost", topic=reply.topic, reason="the broker is away; requesters repeat")
             return

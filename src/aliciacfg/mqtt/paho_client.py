@@ -1,14 +1,14 @@
 """One connection over aiomqtt and the paho client inside it; the only module that knows either library.
 
-aiomqtt connects, keeps the connection alive, subscribes, and feeds the socket to the event loop. The rest goes past it.
-Each of the following uses something that the libraries do not document, was last tried with aiomqtt 2.5.1 and
-paho-mqtt 2.2.0 on Python 3.11, and says when it can go. All but the last two go with aiomqtt 3, which no longer
-contains paho; but that speaks MQTT 5 only, so it has to wait until MQTT 3.1.1 is given up.
+aiomqtt connects, keeps the connection alive, subscribes, and feeds the socket to the event loop. The rest goes past
+it, and uses what the libraries do not document. The list below says for each such use why it is needed and when it can
+go; all were last tried with aiomqtt 2.5.1 and paho-mqtt 2.2.0 on Python 3.11. All of them can go with aiomqtt 3, which
+no longer contains paho. But that version speaks MQTT 5 only, so it has to wait until MQTT 3.1.1 is given up.
 
 ``aiomqtt.Client._client``, the paho client, whose callbacks are replaced:
     ``on_publish``, because aiomqtt drops the reason code of a PUBACK, so that a publication that an access list denies
     looks successful, and because its book-keeping is quadratic in concurrent publications. ``on_message``, because
-    aiomqtt passes messages through a queue with a task for each. Can go when aiomqtt's ``publish`` raises for a
+    aiomqtt passes each message through a queue and a task of its own. Can go when aiomqtt's ``publish`` raises for a
     negative PUBACK (its version 3 does) and messages can be received by callback.
 ``aiomqtt.Client._connected``, the future that waits for CONNACK, together with paho's ``on_disconnect`` and ``on_log``:
     When a broker ends the connection instead of answering, as one does that wants another client certificate, aiomqtt
@@ -16,8 +16,8 @@ contains paho; but that speaks MQTT 5 only, so it has to wait until MQTT 3.1.1 i
 The text ``Operation timed out`` and the ``__context__`` of ``aiomqtt.MqttError``:
     aiomqtt has no type for a timeout, and keeps of an OSError only its text. Can go when it chains its errors.
 ``_EncodedProperties`` in place of ``paho.mqtt.properties.Properties``:
-    Every answer carries the same few properties; encoding them by hand costs a tenth. It relies on paho calling
-    nothing but ``pack()``. Can go when ``Properties`` is as fast.
+    Every answer carries the same few properties; encoding them by hand takes 0.6 µs instead of 35 µs. It relies on
+    paho calling nothing but ``pack()``. Can go when ``Properties`` is about as fast.
 ``paho.mqtt.properties.readUTF``, replaced for the whole process:
     paho ends the connection over a U+FEFF in a property; see ``_read_string``. Can go when paho accepts U+FEFF, which
     its main branch of July 2026 did not.
@@ -47,7 +47,7 @@ from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.messages import Inbound, Protocol, Reply, Will
 
 TIMEOUT_SECONDS = 5.0
-"""How long a broker may take to acknowledge anything."""
+"""The time within which a broker has to acknowledge anything."""
 
 _KEEPALIVE_SECONDS = 30
 _SESSION_EXPIRY_SECONDS = 24 * 60 * 60

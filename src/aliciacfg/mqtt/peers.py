@@ -50,10 +50,10 @@ class Peers:
         Args:
             instance: Names this daemon's data directory.
             uptime: How long this daemon has been running, in seconds.
-            markers: Tell when every retained message has come.
+            markers: Show when every retained message has been received.
             outgoing: Publishes health checks.
             publish_health: Makes this daemon known to a younger one.
-            answer_seconds: How long another daemon may take to answer a health check.
+            answer_seconds: The time within which another daemon has to answer a health check.
         """
         self._instance = instance
         self._uptime = uptime

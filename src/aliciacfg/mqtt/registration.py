@@ -1,4 +1,4 @@
-"""What services say about themselves: that they come and go, and which configuration they applied."""
+"""Messages of services about themselves: that they start and stop, and which configuration they applied."""
 
 import msgspec
 import structlog
@@ -84,7 +84,7 @@ class Registration:
             _log.exception("registration_failed", service=name)
 
     async def on_applied(self, inbound: Inbound) -> None:
-        """Store what a copy of a service says it runs; anything else is logged and ignored."""
+        """Store the report of a running copy of a service; any other message is logged and ignored."""
         if inbound.retained or len(inbound.payload) > _MAX_MESSAGE_BYTES:
             return
         service = inbound.topic.removeprefix(topics.APPLIED)

@@ -145,7 +145,7 @@ async def _wait_until_it_answers(address: BrokerAddress, process: asyncio.subpro
     end = loop.time() + _START_SECONDS
     while not await _answers(address):
         if process.returncode is not None:
-            raise BrokerUnavailable(f"mosquitto ended with code {process.returncode}; what it printed says why")
+            raise BrokerUnavailable(f"mosquitto ended with code {process.returncode}; see what it printed")
         if loop.time() > end:
             raise BrokerUnavailable(f"mosquitto does not answer on {address.host}:{address.port}")
         await asyncio.sleep(0.02)
