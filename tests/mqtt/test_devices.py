@@ -38,7 +38,7 @@ def test_no_message_raises(topic: str, payload: bytes):
 
 
 def test_devices_are_counted_by_their_ids():
-    """Not by what the message says their number is: doubles, empty ones and other things are not counted."""
+    """The count that the message names is ignored; so are duplicates, empty ids, and ids that are no strings."""
     devices = answered("lamp", "lamp", 7, None, "", ["x"], {"a": 1}, True, "x" * 257, "door")
     assert devices.count == 2
     receive(devices, ANSWER, {"devices": ["lamp", None, 3, [], {}, device("bell")]})
@@ -47,7 +47,7 @@ def test_devices_are_counted_by_their_ids():
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_answers_come_bare_or_wrapped(depth: int):
-    """Once, as other programs of the home would say it, or twice."""
+    """Once, as by other programs of the home, or twice."""
     message: dict[str, Any] = {"devices": [device("lamp")], "count": 1}
     for _ in range(depth):
         message = enveloped("device_registry", message)
@@ -69,14 +69,14 @@ def test_thousands_of_devices_are_bounded():
     assert answered(*(f"d{number}" for number in range(20_000))).count == 10_000
 
 
-def test_what_somebody_retained_is_not_believed():
-    """A kept answer is of another time."""
+def test_a_retained_answer_is_ignored():
+    """A retained answer is of another time."""
     devices = absent()
     receive(devices, ANSWER, twice({"devices": [device("lamp")]}), retained=True)
     assert devices.count is None
 
 
 def test_the_topics_are_those_of_the_home():
-    """What the tests speak is what the daemon listens to."""
+    """The topics of the tests are those that the daemon subscribes to."""
     assert (ANSWER, REGISTERED, DEREGISTERED) == topics.DEVICE_REGISTRY
     assert topics.DEVICES == QUESTION

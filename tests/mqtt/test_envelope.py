@@ -12,7 +12,7 @@ CONTENT: dict[str, Any] = {"config": {"a": 1}, "request_id": "r"}
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_an_answer_is_wrapped_as_its_request_was(depth: int):
-    """Bare, once or twice: what was put in comes out, with the depth that an answer needs."""
+    """Bare, once or twice wrapped: the content comes out, with the depth that the answer needs."""
     wrapped = json.loads(envelope.wrap(json.dumps(CONTENT).encode(), kind="response", destination="bell", depth=depth))
     opened = envelope.open_message(wrapped)
     assert (opened.content, opened.depth) == (CONTENT, depth)
@@ -61,13 +61,13 @@ def test_an_envelope_tells_who_and_what():
 def test_odd_messages_are_opened_as_far_as_they_are_envelopes(
     message: dict[str, Any], content: dict[str, Any], depth: int, message_id: str | None
 ):
-    """message_id beside an object payload makes one; an id that could not be echoed is none."""
+    """An envelope has a message_id and an object payload; an id that cannot be echoed is ignored."""
     opened = envelope.open_message(message)
     assert (opened.content, opened.depth, opened.message_id) == (content, depth, message_id)
 
 
 @pytest.mark.parametrize("source", [None, 5, ["x"], {}])
-def test_an_odd_source_is_nobody(source: object):
-    """The answer then goes to everybody, as the bus has it."""
+def test_an_odd_source_is_ignored(source: object):
+    """The answer is then addressed to all programs, as is usual on the bus."""
     message: dict[str, Any] = {"message_id": "m", "source": source, "payload": {}}
     assert envelope.open_message(message).source == "broadcast"

@@ -35,11 +35,11 @@ def test_alerts_wait_until_the_connection_is_opened():
     ]
 
 
-def test_standing_alerts_are_published_on_every_connection():
+def test_active_alerts_are_published_on_every_connection():
     """Once each, also those that were raised while the broker was away; what merely happened is not repeated."""
     alerts = Alerts(lambda: 0.0)
     outgoing = Outgoing(alerts)
-    alerts.raise_("open_access", "standing")
+    alerts.raise_("open_access", "lasting")
     alerts.emit("tamper", "happened")
     seen: list[list[str]] = []
     for _ in range(2):
@@ -48,7 +48,7 @@ def test_standing_alerts_are_published_on_every_connection():
         outgoing.open()
         outgoing.detach()
         seen.append([message for _, message in alerted(connection)])
-    assert seen == [["happened", "standing"], ["standing"]]
+    assert seen == [["happened", "lasting"], ["lasting"]]
 
 
 def test_of_many_waiting_alerts_the_newest_are_kept():

@@ -29,7 +29,7 @@ def test_answers_may_go_below_the_reply_tree(topic: str):
     ],
 )  # fmt: skip
 def test_answers_go_nowhere_else(topic: str):
-    """The daemon is no publish proxy: neither its own tree nor anybody else's can be written through it."""
+    """The daemon is no publish proxy: it publishes no answer in its own tree, nor in another program's."""
     problem = topics.answer_topic_problem(topic, ())
     assert problem is not None
     assert "alicia/reply/" in problem
@@ -108,7 +108,7 @@ def test_a_default_answer_never_leaves_the_reply_tree():
 
 
 def test_subjects_and_retained_topics_lead_to_each_other():
-    """Both ways, for services and for what there is once."""
+    """In both directions, for services, the environment and the key."""
     for subject, topic in (
         (outbox.service_subject("bell"), "alicia/config/update/bell"),
         (outbox.service_subject("key"), "alicia/config/update/key"),
@@ -121,5 +121,5 @@ def test_subjects_and_retained_topics_lead_to_each_other():
 
 @pytest.mark.parametrize("name", ["", "a/b", "get", "#", "a b", "x" * 65])
 def test_a_name_that_no_service_can_have_is_no_subject(name: str):
-    """Somebody else's message under update/ does not become a service."""
+    """A message of another program under update/ does not make a service."""
     assert topics.topic_subject(f"alicia/config/update/{name}") is None

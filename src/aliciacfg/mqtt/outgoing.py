@@ -35,12 +35,12 @@ class Outgoing:
         self._connection = connection
 
     def open(self) -> None:
-        """Publish the alerts that waited and the standing ones, and from now on every alert at once."""
+        """Publish the alerts that waited and the active ones, and from now on every alert at once."""
         self._opened = True
-        standing = self._alerts.active_alerts
-        waited = [alert for alert in self._waiting if alert not in standing]
+        active = self._alerts.active_alerts
+        waited = [alert for alert in self._waiting if alert not in active]
         self._waiting.clear()
-        for alert in (*waited, *standing):
+        for alert in (*waited, *active):
             self._on_alert(alert)
 
     def detach(self) -> None:

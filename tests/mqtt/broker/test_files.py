@@ -1,4 +1,4 @@
-"""The files of the broker: whose lines are in them, and who may read them."""
+"""The files of the broker: their lines, and their permissions."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ def add(directory: Path, line: bytes) -> None:
 
 
 def test_both_files_are_for_the_broker_alone(tmp_path: Path):
-    """The directory is made; what is written has its group, and nobody else reads it."""
+    """The directory is made; the files have its group, and no other user can read them."""
     directory = tmp_path / "access"
     prepare_directory(directory)
     assert list(directory.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The password file that lets each service into the broker by its name."""
+"""The password file with which each service logs in to the broker by its name."""
 
 import base64
 import hashlib
@@ -29,14 +29,14 @@ def test_a_password_file_shows_no_password_and_salts_each():
 @pytest.mark.parametrize(
     ("user", "given", "words"),
     [
-        ("get", "p", "'get' cannot name a caller"), ("a:b", "p", "cannot name a requester"),
-        ("a\nb", "p", "cannot name a caller"), ("voice_router/admin", "p", "cannot name a requester"),
-        ("bell", "", "the password of 'bell' cannot be one"), ("bell", "secret\0rest", "none of them zero"),
+        ("get", "p", "'get' cannot name a caller"), ("a:b", "p", "cannot name a caller"),
+        ("a\nb", "p", "cannot name a caller"), ("voice_router/admin", "p", "cannot name a caller"),
+        ("bell", "", "the password of 'bell' cannot be used"), ("bell", "secret\0rest", "none of them zero"),
         ("bell", "secret" * 20_000, "1 to 65535 bytes"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_a_user_or_a_password_is_refused(user: str, given: str, words: str):
-    """Before the broker reads something else in it; the refusal never holds the password."""
+    """The broker would misread it; the refusal never contains the password."""
     with pytest.raises(InvalidRequest) as refused:
         password_file({"other": "p", user: given})
     (problem,) = refused.value.problems
@@ -45,7 +45,7 @@ def test_what_cannot_be_a_user_or_a_password_is_refused(user: str, given: str, w
 
 
 def test_passwords_come_from_the_configurations_of_the_services():
-    """Each under its own name; a service that connects as another is told, since the broker could not prove it."""
+    """Each under its own name; a service that connects as another one is reported: the broker cannot prove its name."""
 
     def of(username: object, password: object = "pw") -> dict[str, Any]:
         return {"mqtt_config": {"username": username, "password": password}}

@@ -42,7 +42,7 @@ def _problems(user: str, password: str) -> list[Problem]:
         found.append(Problem("", problem))
     if not password or "\0" in password or len(password.encode()) > _MAX_BYTES:
         expected = f"a password has 1 to {_MAX_BYTES} bytes, none of them zero"
-        found.append(Problem("", f"the password of {user[:80]!r} cannot be one: {expected}"))
+        found.append(Problem("", f"the password of {user[:80]!r} cannot be used: {expected}"))
     return found
 
 
