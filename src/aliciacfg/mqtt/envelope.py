@@ -2,7 +2,8 @@
 
 import time
 import uuid
-from dataclasses import dataclass
+
+import msgspec
 
 from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES, SOURCE
 from aliciacfg.documents import Json, JsonObject, decode_object, encode
@@ -11,8 +12,7 @@ _TTL_SECONDS = 300
 _MAX_HOPS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A message without its envelopes.
 
     Attributes:

@@ -1,14 +1,14 @@
 """The messages that pass between the daemon and the broker, apart from the library that carries them."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Protocol = Literal["5", "3.1.1"]
 """The versions of MQTT that the daemon speaks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(msgspec.Struct, frozen=True):
     """A message from the broker.
 
     Attributes:
@@ -25,16 +25,14 @@ class Inbound:
     correlation_data: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Will:
+class Will(msgspec.Struct, frozen=True):
     """The message that the broker publishes, retained, when a connection ends without a DISCONNECT."""
 
     topic: str
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer to publish.
 
     Attributes:

@@ -1,8 +1,8 @@
 """Requests over MQTT: decode, call, answer; every error becomes an answer."""
 
-from dataclasses import dataclass
 from time import perf_counter
 
+import msgspec
 import structlog
 
 from aliciacfg.access.caller import Caller
@@ -40,8 +40,7 @@ _MAX_KNOWN_TOPICS = 4096
 _REQUEST_OVERHEAD_BYTES = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class BusRequest:
+class BusRequest(msgspec.Struct, frozen=True):
     """A request whose topic was parsed.
 
     Attributes:

@@ -1,6 +1,6 @@
 """The topics of the bus, and those that an answer may go to."""
 
-from dataclasses import dataclass
+import msgspec
 
 from aliciacfg.core import outbox
 from aliciacfg.model import names
@@ -32,8 +32,7 @@ _MAX_TOPIC_BYTES = 1024
 _MAX_LEVELS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTopic:
+class RequestTopic(msgspec.Struct, frozen=True):
     """The parts of a request's topic.
 
     Attributes:
