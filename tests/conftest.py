@@ -35,7 +35,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long trials out unless they are asked for by their marker."""
+    """Deselect the long trials unless their marker is selected."""
     if "soak" in (config.option.markexpr or ""):
         return
     skipped = [item for item in items if item.get_closest_marker("soak")]
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Somebody who signs certificates."""
+    """An authority that signs certificates."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
@@ -59,7 +59,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def make_daemon(tmp_path: Path, broker: Broker) -> Iterator[Callable[..., Daemon]]:
-    """Makes daemons that are not started yet; ends them, and looks for what none may log."""
+    """Create daemons without starting them; stop them after the test, and fail if one logged a traceback."""
     made: list[Daemon] = []
 
     def make(name: str = "home", **options: Any) -> Daemon:
@@ -89,6 +89,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture(scope="module")
 def module_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A READY daemon for the tests of one file, each of which changes services that no other one there looks at."""
+    """A READY daemon for the tests of one file, each of which changes services that no other test there reads."""
     with serving(tmp_path_factory.mktemp("module")) as made:
         yield made

@@ -134,7 +134,7 @@ MODULES = {name: Module(name, path) for name, path in PATHS.items()}
 
 
 def test_every_package_has_its_row():
-    """A new package is put into the table above once, where it belongs; one that is gone leaves it."""
+    """The table above has each package exactly once, and no package that does not exist."""
     assert {found.package for found in MODULES.values()} - {"__init__"} == set(ROW)
 
 
@@ -169,7 +169,7 @@ def belongs(name: str, owner: str) -> bool:
 
 
 def test_every_library_has_an_owner_and_is_declared():
-    """What is imported is owned and a dependency; what is a dependency is imported."""
+    """Every imported library has an owner and is a declared dependency, and every dependency is imported."""
     imported = {library for found in MODULES.values() for library in found.libraries()}
     foreign = {library for library in imported if library not in sys.stdlib_module_names}
     assert foreign <= OWNERS.keys() | EVERYBODYS
@@ -182,7 +182,7 @@ def test_every_library_has_an_owner_and_is_declared():
 
 
 def test_logging_is_configured_in_one_place():
-    """Others ask for a logger and nothing more."""
+    """Other modules only get a logger."""
     for name, found in MODULES.items():
         used = {
             node.attr

@@ -1,4 +1,4 @@
-"""Files are replaced whole, keep their mode, and are nobody else's to read meanwhile."""
+"""Files are replaced atomically, keep their mode, and are not readable by other users meanwhile."""
 
 import os
 import stat

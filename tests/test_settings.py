@@ -1,4 +1,4 @@
-"""The daemon's own settings: where each comes from, what it may be, and what is said when it is not."""
+"""The daemon's own settings: their sources, their types, and the messages about wrong values."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def refused(environ: dict[str, str] | None = None, **flags: str) -> str:
 
 
 def test_with_nothing_said_the_defaults_are_those_promised():
-    """Every variable of the contract is there with its default, and each counts as nobody's choice."""
+    """Every variable of the contract has its default, which counts as unset."""
     found = resolved()
     assert PROMISED.keys() | NAMED <= BY_NAME.keys()
     assert {name: getattr(found.settings, BY_NAME[name].field) for name in PROMISED} == PROMISED
@@ -72,7 +72,7 @@ def test_a_flag_beats_the_environment_beats_dotenv_beats_the_default():
 
 
 def test_an_empty_variable_counts_as_not_set():
-    """As Compose passes what nobody set: the next source decides. An empty flag is somebody's choice."""
+    """Compose passes unset variables as empty ones: the next source decides. An empty flag is a choice."""
     found = resolve({}, environ={"MQTT_BROKER": "", "MQTT_PORT": ""}, dotenv_values={"MQTT_BROKER": "from-dotenv"})
     assert (found.settings.mqtt_broker, found.origins["mqtt_broker"]) == ("from-dotenv", ".env")
     assert (found.settings.mqtt_port, found.origins["mqtt_port"]) == (1883, "default")
@@ -120,7 +120,7 @@ def test_what_a_setting_cannot_be_is_refused_by_its_variable(name: str, text: st
 
 
 def test_a_choice_is_told_with_its_alternatives():
-    """Nobody has to look up what the levels are called."""
+    """The message lists the levels that exist."""
     told = refused({"ALICIACFG_LOG_LEVEL": "INFO"})
     assert all(level in told for level in ("debug", "info", "warning", "error"))
 
@@ -141,7 +141,7 @@ def test_what_is_wrong_is_told_of_every_setting_and_where_it_was_said():
 
 
 def test_a_wrong_secret_is_not_quoted(monkeypatch: pytest.MonkeyPatch):
-    """Whatever type a secret setting should ever have, the message tells only its name."""
+    """The message about a secret setting of any type holds only its name."""
     row = Setting("MQTT_PASSWORD", "mqtt_password", int, None, "Password at the broker.", secret=True)
     table = tuple(row if setting.name == row.name else setting for setting in SETTINGS)
     monkeypatch.setattr(settings, "SETTINGS", table)

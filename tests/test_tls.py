@@ -11,7 +11,7 @@ from certificates import Authority
 
 
 def test_key_and_certificate_may_share_a_file(authority: Authority, tmp_path: Path):
-    """Without a key of its own the certificate's file is looked at."""
+    """Without a key file the key is read from the certificate's file."""
     pair = authority.issue("shared")
     both = tmp_path / "both.pem"
     both.write_bytes(pair.cert.read_bytes() + pair.key.read_bytes())

@@ -119,7 +119,7 @@ async def said(speaker: Client, label: str, topics: Iterable[str], *, retain: bo
 
 
 async def heard(listener: Client, labels: set[str], *, retained: bool = False) -> list[Message]:
-    """What a client receives until the marker of everybody came: what is new, or what was retained before."""
+    """Return what a client receives until every speaker's marker arrived: new messages, or retained ones."""
     messages: list[Message] = []
     waiting = set(labels)
     while waiting:
@@ -213,7 +213,7 @@ async def test_broker_and_decision_agree_on_every_pair(guarded: Guarded, capsys:
 
 
 async def test_without_the_list_every_request_gets_through(broker: Broker):
-    """The control: such requests on a broker that takes any name all arrive, so the other trials can fail."""
+    """The control: without the list all these requests arrive, so the other trials can fail."""
     free = Guarded(load(EXAMPLE), broker)
     # A prime, so that every user and operation is among them.
     tried = [*trials(free), *forgeries(free)][::17]
@@ -228,7 +228,7 @@ async def test_nobody_asks_in_the_name_of_somebody_else(guarded: Guarded):
 
 
 def default_answers(guarded: Guarded) -> Iterator[tuple[str, str | None, bool]]:
-    """Default answer topics of every operation, for whom each is, and whether that one may ask at all."""
+    """Yield the default answer topic of every operation, its addressee, and whether that one may ask at all."""
     for operation in (operation for operation in OPERATIONS if operation.name != "health"):
         root, name = f"alicia/reply/{operation.name}", operation.name
         for user in guarded.rules.names:
@@ -255,7 +255,7 @@ def may_hear(guarded: Guarded, user: str | None, topic: str) -> bool:
 
 
 async def test_retained_updates_are_readable_by_those_who_may_read(guarded: Guarded):
-    """Exactly by them, whatever they subscribe to; environment and key by everybody the rules know."""
+    """Only they receive them, whatever others subscribe to; every user of the rules receives environment and key."""
     updates = [f"alicia/config/update/{service}" for service in SERVICES]
     shown = ["alicia/config/environment", "alicia/config/key", "alicia/system/health/config_service"]
     async with guarded.connect(DAEMON) as daemon, guarded.connect_all() as users:
@@ -332,7 +332,7 @@ async def test_a_last_will_is_no_way_around(guarded: Guarded):
 
 
 async def test_the_rest_of_the_bus_stays_free(guarded: Guarded):
-    """Whoever the broker lets in, known to the rules or not, speaks and is heard on every topic of the home."""
+    """Every user of the broker, in the rules or not, may publish and subscribe on every topic of the home."""
     async with guarded.connect_all() as users:
         for reader in users.values():
             await reader.subscribe("#")
@@ -350,7 +350,7 @@ async def test_the_rest_of_the_bus_stays_free(guarded: Guarded):
 
 
 async def test_other_programs_go_on_talking_about_configurations(guarded: Guarded):
-    """Services, under alicia/config/ too, where no operation is; what the broker tells of itself stays readable."""
+    """Services may use topics under alicia/config/ that are no operation, and read the broker's own."""
     async with guarded.connect("configuration_manager") as manager, guarded.connect("voice_router") as reader:
         await reader.subscribe("alicia/config/#", f"{MARKERS}#")
         await said(manager, "manager", OTHERS_CONFIG)
@@ -439,7 +439,7 @@ async def test_an_access_list_that_denies_side_messages_leaves_the_daemon_servin
 async def test_on_a_broker_without_the_list_nobody_is_believed(
     make_daemon: Callable[..., Daemon], broker: Broker, tmp_path: Path
 ):
-    """Once rules exist: no name writes or sees more than a stranger, an alert stands; with the list it all works."""
+    """With rules, a name alone gives no more than a stranger has, and an alert is raised; with the list it works."""
     files = tmp_path / "access"
     daemon = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"})
     (daemon.environments / "access.yaml").write_text(RULES)
@@ -483,7 +483,7 @@ async def test_on_a_broker_without_the_list_nobody_is_believed(
 
 
 async def test_requests_held_for_the_daemon_wait_until_the_broker_is_tried(make_daemon: Callable[..., Daemon]):
-    """A service's write from while nobody was here is carried out, not refused as one that nobody proved."""
+    """A write that a service sent while the daemon was down is carried out, not refused as unproven."""
     daemon = make_daemon(environ={"MQTT_PASSWORD": "of the daemon"}, broker_port=free_port())
     (daemon.environments / "access.yaml").write_text(RULES)
     done = await asyncio.to_thread(aliciacfg, daemon, "setup", "access")
@@ -508,7 +508,7 @@ async def test_requests_held_for_the_daemon_wait_until_the_broker_is_tried(make_
 
 
 async def test_the_password_file_lets_in_who_knows_the_password(tmp_path: Path):
-    """Users by their own passwords, of any script and length; no wrong one, no other user, nobody without."""
+    """Users log in with their own passwords of any script and length, and with no other or none."""
     passwords = {"bell": "p", "door": "päss:$7$ wörd\t", "lamp": "x" * 500, "siren": "pass\u2028word 🔑"}
     file = tmp_path / "passwords"
     file.write_text(password_file(passwords))

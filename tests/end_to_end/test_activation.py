@@ -18,7 +18,7 @@ ENVIRONMENT = "alicia/config/environment"
 
 
 async def retained(mqtt: Client) -> dict[str, Any]:
-    """What the broker keeps of every service, and which environment it says is active."""
+    """Return the retained update of every service."""
     updates = await mqtt.retained(UPDATES)
     return {topic.rpartition("/")[2]: message.json for topic, message in updates.items()}
 
@@ -94,7 +94,7 @@ async def test_kill_9_in_the_middle_of_activations_leaves_one_environment(two: D
 
 
 def move_to_and_fro(daemon: Daemon, moved: list[int]) -> None:
-    """Activate one and the other until the daemon is gone; note each time that it went well."""
+    """Activate two environments in turn until the daemon is killed; record each success."""
     for number in range(1000):
         try:
             if daemon.http("POST", f"/environments/{['staging', 'dev'][number % 2]}/activate").status == 200:
@@ -104,7 +104,7 @@ def move_to_and_fro(daemon: Daemon, moved: list[int]) -> None:
 
 
 async def test_an_invalid_environment_is_not_moved_to(daemon: Daemon):
-    """ENVIRONMENT names one with invalid services: the start fails, and what the bus holds stays."""
+    """ENVIRONMENT names an environment with invalid services: the start fails, and the retained messages stay."""
     (daemon.environments / "other.yaml").write_text(
         "defaults: {mqtt_config: {password: x}}\nservices: {voice_router: {api_config: 5}}\n"
     )

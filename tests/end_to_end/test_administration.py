@@ -36,7 +36,7 @@ def ask(daemon: Daemon, bearer: str | None, method: str, path: str, body: object
 
 
 def test_the_first_token_closes_the_house(daemon: Daemon):
-    """What was open needs a token or a rule from then on; what everybody may see stays open."""
+    """Operations that were open need a token or a rule afterwards; public pages stay open."""
     assert daemon.http("GET", "/config/tts_service").status == 200
     admin = token(daemon, "operator", "--role", "admin")
     for path in ("/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs", "/keys/current"):
@@ -79,7 +79,7 @@ def test_what_is_no_token_is_refused_and_not_read_out(shared: Daemon, presented:
 
 
 def test_a_token_ends_when_it_is_revoked_or_its_time_is_over(daemon: Daemon):
-    """At once, over restarts too; its text and digest are shown to nobody."""
+    """Immediately and over restarts; neither its text nor its digest is shown anywhere."""
     kept, gone = token(daemon, "panel", "--role", "reader"), token(daemon, "panel", "--role", "reader")
     short = token(daemon, "guest", "--role", "reader", "--expires", "1s")
     listed = json.loads(run(daemon, "token", "list").stdout)
@@ -155,7 +155,7 @@ async def test_a_service_gets_its_secrets_sealed_to_its_own_key(daemon: Daemon):
 
 @pytest.mark.parametrize("key", ["", "x", "AAAA", "A" * 43 + "=", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="])
 def test_what_is_no_public_key_is_refused(shared: Daemon, key: str):
-    """Too short, no base64, or a point that nobody owns."""
+    """Too short, no base64, or a point of small order."""
     done = run(shared, "recipient", "set", "tts_service", key)
     assert done.returncode == 4
     assert "public_key" in done.stderr
@@ -210,7 +210,7 @@ def test_the_audit_says_who_did_what_and_who_was_refused(daemon: Daemon):
 
 
 def test_a_tampered_audit_row_is_found(daemon: Daemon):
-    """Changed or taken out, while no daemon runs."""
+    """A row changed or deleted while no daemon runs."""
     daemon.http("PATCH", "/config/tts_service", {"limits": {"x": 1}})
     daemon.stop()
     with sqlite3.connect(daemon.data / "aliciacfg.db") as database:
@@ -322,7 +322,7 @@ def test_the_access_list_and_the_passwords_are_printed(daemon: Daemon):
 
 
 def test_a_token_put_into_the_database_opens_nothing(make_daemon: Callable[..., Daemon]):
-    """Nor does a right that somebody added to his own, or a recipient whose key he changed; all of it is told."""
+    """Nor does a token whose role was raised or a recipient whose key was replaced; each is reported as drift."""
     daemon = make_daemon().start()
     key, forged = PrivateKey.generate(), tokens.generate()
     own, revoked = token(daemon, "tts_service"), token(daemon, "operator", "--role", "admin")
@@ -363,14 +363,14 @@ def test_a_token_put_into_the_database_opens_nothing(make_daemon: Callable[..., 
 
 
 def test_the_daemons_own_key_is_nobodys_recipient(shared: Daemon):
-    """What was delivered once would open again as something that anybody sealed for the daemon."""
+    """A delivered secret would open again as a value that anyone sealed for the daemon."""
     own = shared.http("GET", "/keys/current").json["public_key"]
     refused = aliciacfg(shared, "recipient", "set", "tts_service", own)
     assert (refused.returncode, "the daemon's own" in refused.stderr) == (4, True)
 
 
 def test_nobody_hides_what_somebody_did(daemon: Daemon):
-    """Refusals of whoever does not say who he is fill neither the audit nor the room of those who do."""
+    """Refusals of anonymous callers neither fill the audit log nor displace those of identified callers."""
     admin, guest = (
         bearing(daemon, token(daemon, name, "--role", role)) for name, role in (("a", "admin"), ("b", "service"))
     )

@@ -1,4 +1,4 @@
-"""Authorization across the whole daemon: nobody gains rights, values or an account that the rules do not give.
+"""Authorization across the whole daemon: no caller gains rights, values or an account that the rules do not give.
 
 SECURITY.md says what is protected against whom.
 """
@@ -72,7 +72,7 @@ def test_a_writer_of_a_service_does_not_become_it(make_daemon: Callable[..., Dae
 
 
 def test_a_token_that_ends_while_it_waits_gets_nothing(make_daemon: Callable[..., Daemon]):
-    """Revoked during a long poll, it is refused when there is something to tell."""
+    """A token revoked during a long poll is refused when the configuration changes."""
     secret = "planted-after-revocation"
     daemon = make_daemon()
     (daemon.environments / "access.yaml").write_text(
@@ -101,7 +101,7 @@ def test_a_token_that_ends_while_it_waits_gets_nothing(make_daemon: Callable[...
 
 
 def test_health_tells_nobodys_values(daemon: Daemon):
-    """That something is wrong is for everybody; with whose value, for those who may read it."""
+    """Everyone may know that something is wrong; only those who may read a value see it."""
     place = "/services/tts_service/limits/requests_per_minute"
     assert aliciacfg(daemon, "file", "set", "environments/dev.yaml", place, '"private-value"').returncode == 0
     refused = daemon.http("POST", "/reload")

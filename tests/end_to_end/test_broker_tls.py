@@ -1,4 +1,4 @@
-"""TLS to the broker: a real Mosquitto that shows a certificate, and asks for one."""
+"""TLS to the broker: a real Mosquitto that has a certificate and asks for one."""
 
 import asyncio
 import json
@@ -75,7 +75,7 @@ def certificates(authority: Authority, tmp_path: Path) -> dict[str, Pair]:
 
 @dataclass(frozen=True)
 class Case:
-    """What a broker shows and asks for, whom we believe, what we show, and what we are told."""
+    """The broker's certificate and demand, our authority and certificate, and the error that we report."""
 
     shown: str
     asks: bool
@@ -175,7 +175,7 @@ async def test_messages_go_both_ways(
 async def test_a_broker_that_asks_for_certificates_does_not_accept_anybody(
     make_broker: Callable[..., TlsBroker], authority: Authority, certificates: dict[str, Pair]
 ):
-    """The certificate is the proof; one that takes everybody is found out over TLS too."""
+    """The certificate is the proof; a broker that accepts any client is detected over TLS too."""
     ours = certificates["config_service"]
     for config, accepts in ((NAMED, False), ("", True)):
         broker = await asyncio.to_thread(make_broker, None, config)
@@ -199,7 +199,7 @@ async def test_the_daemon_is_who_its_certificate_says(
     certificates: dict[str, Pair],
     tmp_path: Path,
 ):
-    """The access list goes by the common name: the daemon may publish, and a service is answered over TLS."""
+    """The access list uses the common name: the daemon may publish, and a service gets answers over TLS."""
     acl = tmp_path / "acl"
     acl.write_text(
         "user config_service\ntopic readwrite #\n\nuser voice_router\ntopic write alicia/config/get/voice_router\n"
@@ -239,7 +239,7 @@ def test_the_daemon_says_why_and_tries_on(
     config: str,
     why: str,
 ):
-    """Each attempt is logged with what to do; HTTP serves meanwhile, and what was mended is taken by itself."""
+    """Each attempt is logged with a remedy; HTTP serves meanwhile; the daemon connects once the cause is removed."""
     mended = authority.issue("mended")
     certificates[shown].copy_to(mended)
     broker = make_broker(mended, config)
@@ -299,7 +299,7 @@ def test_files_that_cannot_be_used_are_told_at_start(
 def test_files_that_vanish_later_end_no_daemon(
     make_broker: Callable[..., TlsBroker], make_daemon: Callable[..., Daemon], authority: Authority, tmp_path: Path
 ):
-    """They are read at each connect: what is wrong is told, and the daemon tries on until they are back."""
+    """The files are read at each connection: a problem is logged, and the daemon retries until they are back."""
     believed = tmp_path / "believed.pem"
     believed.write_bytes(authority.file.read_bytes())
     broker = make_broker()

@@ -1,4 +1,4 @@
-"""Many writers at once: one wins each revision, the others are told what there is."""
+"""Many writers at once: one wins each revision, the others receive the current one."""
 
 import asyncio
 import json
@@ -165,7 +165,7 @@ def whole_history(daemon: Daemon) -> dict[int, dict[str, Any]]:
 
 
 async def test_writers_of_the_same_content_make_one_revision(shared: Daemon):
-    """Unconditional and idempotent: one is the change, the others find nothing to change and say so."""
+    """Unconditional and idempotent: one write is the change, the others report that nothing changed."""
     service = "agreeing_bell"
     config = {**shared.config("voice_router")["config"], "service_name": service}
     config["mqtt_config"]["password"] = "p"
@@ -182,7 +182,7 @@ async def test_writers_of_the_same_content_make_one_revision(shared: Daemon):
 
 
 def test_concurrent_conditional_writers_win_one_revision_each(daemon: Daemon):
-    """Forty writers expecting the same revision: one wins, and the others learn the current one."""
+    """Of forty writers that expect the same revision one wins, and the others receive the current one."""
     results: list[int] = []
     lock = threading.Lock()
 

@@ -154,7 +154,7 @@ def test_compose_takes_a_password_from_outside(composed: Composed):
 
 
 def test_an_edit_that_is_wrong_does_not_keep_the_home_down(composed: Composed):
-    """At the next start the broker has what it had, and what is wrong is told."""
+    """At the next start the broker keeps its files, and the problem is reported."""
     assert composed.set_up().returncode == 0
     dev = composed.directory / "environments" / "dev.yaml"
     dev.write_text(f"{dev.read_text()}\n  - broken")
@@ -188,7 +188,7 @@ def test_the_health_check_tells_a_daemon_from_none(shared: Daemon):
 def test_the_health_check_asks_over_https_where_that_is_served(
     make_daemon: Callable[..., Daemon], authority: Authority
 ):
-    """Whoever signed the certificate, and whatever its name: it is the container's own."""
+    """The check accepts the container's own certificate, whatever its authority and name."""
     pair = authority.issue("container", "config.home.example")
     files = {"ALICIACFG_TLS_CERT": str(pair.cert), "ALICIACFG_TLS_KEY": str(pair.key)}
     daemon = make_daemon(environ=files).start()

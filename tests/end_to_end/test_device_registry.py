@@ -1,4 +1,4 @@
-"""The home's device registry: asked, followed, done without."""
+"""The home's device registry: its count is requested, kept up to date, and not required."""
 
 import asyncio
 import contextlib
@@ -78,7 +78,7 @@ def test_a_home_without_a_registry_is_well(shared: Daemon):
 
 
 async def test_the_registry_is_asked_once_and_its_announcements_are_followed(make_daemon: Callable[..., Daemon]):
-    """The question comes in the home's envelope; registered adds, deregistered takes away, twice is once."""
+    """The request is in the home's envelope; registrations and deregistrations change the count, each once."""
     daemon = make_daemon()
     async with registry(daemon.broker_port, ["lamp", "door"]) as there:
         await asyncio.to_thread(daemon.start)
@@ -98,7 +98,7 @@ async def test_the_registry_is_asked_once_and_its_announcements_are_followed(mak
 
 
 async def test_it_does_not_matter_who_starts_first(daemon: Daemon):
-    """A registry that comes later is asked when it announces itself; one that says goodbye is absent."""
+    """A registry that starts later is asked when it announces itself; one that signs off is absent."""
     assert known(daemon) == "absent"
     async with registry(daemon.broker_port, ["lamp"]) as there:
         # What is announced before the answer is in the answer, and counted once.
@@ -114,7 +114,7 @@ async def test_it_does_not_matter_who_starts_first(daemon: Daemon):
 
 
 async def test_after_the_broker_was_away_it_is_asked_anew(daemon: Daemon, broker: Broker):
-    """What was known is forgotten with the connection: what happened meanwhile nobody told."""
+    """The count is dropped with the connection, since events in between are missed."""
     async with registry(daemon.broker_port, ["lamp", "door"]) as there:
         await there.announce_itself()
         await until_known(daemon, 2)
@@ -138,7 +138,7 @@ async def test_what_the_session_held_does_not_bring_it_back(daemon: Daemon):
 
 
 async def test_health_on_the_bus_tells_it(daemon: Daemon):
-    """A change is published with the next health message, without anybody asking."""
+    """A change is published with the next health message, without a request."""
     async with client(daemon.broker_port) as mqtt, registry(daemon.broker_port, ["lamp", "door", "bell"]) as there:
         await mqtt.subscribe("alicia/system/health/config_service")
         await there.announce_itself()

@@ -1,4 +1,4 @@
-"""Drift: the four kinds appear in /drift, in health and as alerts on the bus, and go away when they are mended."""
+"""Drift: the four kinds appear in /drift, in health and as alerts on the bus, and disappear when they are repaired."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ ALERT = "alicia/config/alert/drift"
 
 @pytest.fixture
 def home(make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon on small files of the test's own, whose copies have a second to apply what is new."""
+    """A daemon on small files, whose service instances have a second to apply a new revision."""
     daemon = make_daemon(environ={"ALICIACFG_APPLY_GRACE_SECONDS": "1"})
     for directory in (daemon.environments, daemon.directory / "schemas"):
         for file in directory.iterdir():
@@ -79,7 +79,7 @@ async def test_a_tampered_message_is_right_again_within_a_second(home: Daemon, b
 
 
 async def test_whoever_keeps_tampering_is_drift_until_it_is_put_right(home: Daemon, broker: Broker):
-    """Ever later, so that two programs do not chase each other; told on the bus with its service."""
+    """Repairs have growing delays, so that two programs do not chase each other; the alert names the service."""
     await asyncio.to_thread(home.start)
     async with listening(broker, f"{UPDATE}one", ALERT) as mqtt:
         right = (await mqtt.next()).payload
@@ -119,7 +119,7 @@ async def until_cleared(mqtt: Client, topic: str) -> AsyncGenerator[Any, None]:
 
 
 async def test_a_file_that_is_changed_and_not_loaded_is_drift_until_it_is_mended(home: Daemon, broker: Broker):
-    """A refused edit, one that cannot be read, a new one; mended by an edit and by reload."""
+    """An edit that is refused, unreadable or not loaded yet is drift until an edit or a reload ends it."""
     await asyncio.to_thread(home.start)
     dev = home.environments / "dev.yaml"
     async with listening(broker, ALERT) as mqtt:
@@ -146,7 +146,7 @@ async def test_a_file_that_is_changed_and_not_loaded_is_drift_until_it_is_mended
 
 
 async def test_a_tampered_row_is_found_at_the_next_start(home: Daemon, broker: Broker):
-    """In /drift, in health, and as an alert for whoever listens on the bus, though the look is over before it is up."""
+    """It is in /drift, in health and an alert on the bus, although the check ends before the connection is up."""
     await asyncio.to_thread(home.start)
     for size in (5, 6):
         assert home.http("PATCH", "/config/one", {"settings": {"size": size}}).status == 200
@@ -209,7 +209,7 @@ def revision(daemon: Daemon, service: str) -> int:
 
 
 def write_until_it_dies(daemon: Daemon, service: str) -> None:
-    """Writes of all kinds, until the daemon is gone."""
+    """Send writes of all kinds until the daemon is killed."""
     for number in range(10_000):
         config = valid_config(limits={"n": number})
         try:
@@ -221,7 +221,7 @@ def write_until_it_dies(daemon: Daemon, service: str) -> None:
 
 
 async def test_copies_that_do_not_run_what_they_should_are_drift(home: Daemon, broker: Broker):
-    """Rejected, late, waiting for a restart; listed with what they run, over a restart too, and gone once they do."""
+    """Rejected, late or waiting for a restart: listed with the revision they run, until they apply the right one."""
     await asyncio.to_thread(home.start)
     checksum = home.config("one")["checksum"]
     async with listening(broker, ALERT) as mqtt:
@@ -255,7 +255,7 @@ async def report(mqtt: Client, instance: str, *, service: str = "one", retain: b
 
 
 async def test_rubbish_in_reports_is_passed_over(home: Daemon, broker: Broker):
-    """Whatever it is, retained ones too: the next good report is taken, and nothing else is kept."""
+    """Malformed reports, retained ones too, are ignored; the next valid one counts."""
     await asyncio.to_thread(home.start)
     async with client(broker.port) as mqtt:
         topic = "alicia/config/applied/one"

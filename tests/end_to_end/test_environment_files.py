@@ -1,4 +1,4 @@
-"""Environment and schema files: watched, taken over whole or not at all."""
+"""Environment and schema files: watched, and loaded as a whole or not at all."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def home(make_daemon: Callable[..., Daemon]) -> Daemon:
 
 @pytest.fixture(scope="module")
 def mended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon on these files for tests that put back what they edit."""
+    """A daemon on these files for tests that restore what they edit."""
     with serving(tmp_path_factory.mktemp("mended"), write_files) as made:
         yield made
 
@@ -81,7 +81,7 @@ def wait_refused(daemon: Daemon, times: int) -> None:
 
 
 async def test_an_edit_reaches_the_services_that_inherit_the_key_and_no_other(home: Daemon):
-    """A default changed in base.yaml reaches those that nobody overrode it for, over the bus too."""
+    """A default changed in base.yaml reaches the services that do not override it, over the bus too."""
     async with client(home.broker_port) as mqtt:
         await mqtt.retained("alicia/config/update/#")
         await mqtt.subscribe("alicia/config/update/#")
@@ -97,7 +97,7 @@ async def test_an_edit_reaches_the_services_that_inherit_the_key_and_no_other(ho
 
 
 def test_an_edit_reaches_every_key_that_nobody_overrode_at_run_time(home: Daemon):
-    """What was set at run time stays; everything else follows the files."""
+    """Values set at run time stay; all others follow the files."""
     document = home.config("one")["config"]
     document["settings"]["size"] = 99
     assert home.http("PUT", "/config/one", document).json["changed"] == ["/settings/size"]
@@ -168,7 +168,7 @@ def test_all_problems_of_an_edit_are_listed_with_file_and_line(home: Daemon):
 
 
 async def test_the_alert_of_a_refused_edit_names_every_problem(home: Daemon):
-    """The bus hears of it too, with all problems, and without the secret."""
+    """The alert on the bus has all problems, and no secret."""
     async with client(home.broker_port) as mqtt:
         await mqtt.subscribe("alicia/config/alert/#")
         edit(home.environments / "base.yaml", ("port: 1883", "port: 0"))
@@ -196,7 +196,7 @@ def test_a_broken_schema_is_refused_and_a_good_one_is_taken(home: Daemon):
 
 
 def test_a_service_added_to_and_removed_from_the_files_comes_and_goes(home: Daemon):
-    """Added: configured. Removed: gone, unless it has changes made at run time, which refuse the edit."""
+    """An added service is configured; a removed one is deleted, unless changes made at run time refuse the edit."""
     path = home.environments / "dev.yaml"
     append(path, "services:\n  four: {}\n")
     wait_taken(home, 1)
@@ -211,7 +211,7 @@ def test_a_service_added_to_and_removed_from_the_files_comes_and_goes(home: Daem
 
 
 def test_variables_come_from_the_environment_and_dotenv(make_daemon: Callable[..., Daemon]):
-    """The process environment beats .env; an edit of .env is taken over."""
+    """The process environment beats .env; an edit of .env is loaded."""
     daemon = make_daemon(environ={"FROM_PROCESS": "process"})
     dotenv = daemon.directory / ".env"
     dotenv.write_text("FROM_PROCESS=dotenv\nFROM_DOTENV=41\n")
@@ -234,7 +234,7 @@ def test_variables_come_from_the_environment_and_dotenv(make_daemon: Callable[..
 
 
 def test_reload_answers_what_changed_or_everything_that_is_wrong(home: Daemon):
-    """The operation does at once what the watcher does, and tells the requester."""
+    """The operation loads the files immediately, and answers with the changes or the problems."""
     assert home.http("POST", "/reload").json["changed"] == []
     path = home.environments / "dev.yaml"
     kept = path.read_text()
@@ -271,7 +271,7 @@ def test_a_first_start_with_invalid_files_prints_every_problem_and_fails(make_da
 
 
 def test_a_later_start_with_invalid_files_serves_the_last_revisions(home: Daemon):
-    """Degraded: reads and retained messages as before, no writes, and mended by mending the file."""
+    """The daemon is degraded: reads and retained messages as before, no writes; repairing the file ends it."""
     before = home.http("GET", "/configs?include=config").json
     home.stop()
     path = home.environments / "base.yaml"
@@ -287,7 +287,7 @@ def test_a_later_start_with_invalid_files_serves_the_last_revisions(home: Daemon
 
 
 async def test_another_environment_setting_activates_that_environment(home: Daemon):
-    """ENVIRONMENT that differs from the previous start's moves everybody; the same one stays what it was."""
+    """An ENVIRONMENT that differs from the previous start's is activated for every service."""
     (home.environments / "staging.yaml").write_text("defaults:\n  settings: {level: high}\n")
     await asyncio.to_thread(wait_taken, home, 1)
     await asyncio.to_thread(home.stop)
@@ -303,7 +303,7 @@ async def test_another_environment_setting_activates_that_environment(home: Daem
 
 
 def test_a_protected_environment_wants_the_expected_revision(home: Daemon):
-    """Without it a write is a conflict that tells the revision; with it the write passes."""
+    """Without it a write is a conflict that reports the revision; with it the write succeeds."""
     append(home.environments / "dev.yaml", "protected: true\n")
     wait_taken(home, 1)
     refused = home.http("PATCH", "/config/one", {"settings": {"x": 1}})
@@ -313,7 +313,7 @@ def test_a_protected_environment_wants_the_expected_revision(home: Daemon):
 
 
 async def test_a_daemon_takes_a_refused_schema_by_itself_once_the_configuration_fits(daemon: Daemon):
-    """It says on the bus what is wrong and that it is right again; nobody has to touch the file a second time."""
+    """Alerts report the problem and its end; the file need not be edited a second time."""
     file = daemon.directory / "schemas" / "tts_service.yaml"
     environment = daemon.environments / "prod.yaml"
     environment.write_text((daemon.environments / "dev.yaml").read_text())
@@ -342,7 +342,7 @@ async def test_a_daemon_takes_a_refused_schema_by_itself_once_the_configuration_
 
 
 def test_sighup_reads_the_environment_files_again(daemon: Daemon):
-    """Without a certificate too; what is wrong with them is told once more."""
+    """Without a certificate too; a failed reload is reported."""
     daemon.hang_up("files_loaded")
     (daemon.environments / "dev.yaml").write_text("services: [\n")
     daemon.hang_up("files_refused")
@@ -350,7 +350,7 @@ def test_sighup_reads_the_environment_files_again(daemon: Daemon):
 
 
 def test_no_schema_shows_what_is_elsewhere(daemon: Daemon):
-    """A link to the keys is refused, and so is what would block or fill the daemon; the others are served."""
+    """A link to the keys, a FIFO and a huge file are refused; the other schemas are served."""
 
     def large(path: Path) -> None:
         with path.open("wb") as file:

@@ -57,7 +57,7 @@ async def test_a_shell_reads_the_variables_back(tmp_path: Path):
 
 
 async def test_variables_have_the_names_that_programs_read(tmp_path: Path):
-    """``x-env`` where the schema has it, else the pointer in capitals; a secret is a comment, for it is not told."""
+    """``x-env`` where the schema has it, else the pointer in capitals; a secret is a comment without its value."""
     settings = {"broker": "b", "pin": "1234", "a.b-c": "x", "tokens": ["t"], "stars": "a ***b*** c", "empty": {}}
     async with core(tmp_path, FILES) as made:
         await made.ask("patch", "bell", patch={"settings": settings, "features": {"é": True}})
@@ -78,7 +78,7 @@ async def test_variables_have_the_names_that_programs_read(tmp_path: Path):
 
 
 async def test_two_values_of_one_name_are_told_not_guessed(tmp_path: Path):
-    """Neither is put under the name that both would have; a name of the schema's stands."""
+    """A name that two values would share is used for neither; a name from the schema is kept."""
     settings = {"a_b": 1, "a": {"b": 2}, "a/b": 3, "broker": "b", "nul": "x\0y", "line\nbreak=1; id": 4}
     async with core(tmp_path, FILES) as made:
         await made.ask("patch", "bell", patch={"settings": settings, "bell": {"broker": "c"}})

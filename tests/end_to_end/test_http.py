@@ -252,11 +252,11 @@ def test_request_id_is_echoed_and_limited(shared: Daemon):
 
 def test_an_old_revision_can_be_read(shared: Daemon):
     """With the content that it had then."""
-    shared.http("PATCH", "/config/load_balancer", {"limits": {"old": 1}})
-    shared.http("PATCH", "/config/load_balancer", {"limits": {"old": 2}})
-    now = shared.config("load_balancer")
+    shared.http("PATCH", "/config/discovery_service", {"limits": {"old": 1}})
+    shared.http("PATCH", "/config/discovery_service", {"limits": {"old": 2}})
+    now = shared.config("discovery_service")
     assert now["config"]["limits"]["old"] == 2
-    before = shared.config("load_balancer", f"?revision={now['revision'] - 1}")
+    before = shared.config("discovery_service", f"?revision={now['revision'] - 1}")
     assert before["config"]["limits"]["old"] == 1
     assert before["revision"] == now["revision"] - 1
 

@@ -82,7 +82,7 @@ def test_what_is_sealed_here_javascript_opens(javascript: JavaScript):
 
 
 def test_the_lock_has_the_integrity_of_every_package_and_no_address():
-    """What is installed is what was looked at, wherever it comes from."""
+    """The lock file pins what is installed by its hash, and names no download address."""
     lock = json.loads((DATA / "package-lock.json").read_text())
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert sorted(packages) == ["node_modules/libsodium", "node_modules/libsodium-wrappers"]

@@ -1,4 +1,4 @@
-"""What is counted: the right things, over both transports, in a bounded number of series."""
+"""Metrics: the right counts over both transports, in a bounded number of series."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def scrape(daemon: Daemon) -> Series:
 
 
 class Watch:
-    """What changed in a daemon's metrics since it began to look."""
+    """What changed in a daemon's metrics since this object was made."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
@@ -180,7 +180,7 @@ def test_the_outbox_shows_how_long_the_bus_is_behind(daemon: Daemon, broker: Bro
 
 
 def test_standing_alerts_and_drift_are_counted_by_kind(make_daemon: Callable[..., Daemon]):
-    """Their kind alone: what they are about may be any name."""
+    """Only their kind is a label: their subject may be any name."""
     daemon = make_daemon(environ={"ALICIACFG_PROTECTED_MODE": "off"}).start()
     found = scrape(daemon)
     assert {labels: count for (name, labels), count in found.items() if name == "aliciacfg_alerts"} == {

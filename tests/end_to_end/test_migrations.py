@@ -8,7 +8,7 @@ from machine import wait_until
 
 
 async def test_kill_9_around_a_migration_leaves_the_old_or_the_new(daemon: Daemon):
-    """Of each service everything in all environments, and the next try carries out what is left."""
+    """Each service is migrated in all environments or in none; the next attempt completes the rest."""
     names = ("tts_service", "stt_service", "ai_service")
     (daemon.environments / "prod.yaml").write_text((daemon.environments / "dev.yaml").read_text())
     await asyncio.to_thread(wait_until, lambda: daemon.logged("files_loaded"))

@@ -169,7 +169,7 @@ async def test_a_reply_to_that_would_make_the_broker_drop_us_is_refused(shared: 
     ],
 )
 async def test_a_malformed_request_is_answered_and_changes_nothing(shared: Daemon, payload: bytes, code: str):
-    """Whatever comes, the requester learns what is wrong with it, and the daemon stays up."""
+    """Each malformed request is answered with its problem, and the daemon keeps running."""
     before = shared.config("sonos_service")
     async with client(shared.broker_port) as mqtt:
         answer = (await mqtt.ask("alicia/config/set/sonos_service", payload)).json
@@ -211,7 +211,7 @@ async def test_other_programs_messages_under_our_tree_are_left_alone(shared: Dae
 
 
 async def test_a_retained_request_is_not_carried_out_at_every_connect(make_daemon: Callable[..., Daemon]):
-    """A set that somebody retained by mistake before the daemon starts is ignored and logged."""
+    """A set that was retained by mistake before the daemon starts is ignored and logged."""
     daemon = make_daemon()
     async with client(daemon.broker_port) as mqtt:
         request = {"patch": {"settings": {"cache_ttl_seconds": 11}}}
@@ -342,7 +342,7 @@ async def test_everything_works_on_a_broker_of_3_1_1_only(make_daemon: Callable[
 
 @contextlib.asynccontextmanager
 async def amqtt(port: int) -> AsyncGenerator[None, None]:
-    """The broker that `serve --dev` embeds, in a process of its own: it leaves sockets open at its end."""
+    """The broker that `serve --dev` embeds runs in its own process, since it leaves sockets open at its end."""
     script = (
         "import asyncio\n"
         "from aliciacfg.mqtt.broker import dev_broker\n"
@@ -376,7 +376,7 @@ async def test_a_property_with_a_byte_order_mark_does_not_end_the_connection(sha
 
 
 async def test_words_of_other_programs_bring_nobody_an_answer(make_daemon: Callable[..., Daemon]):
-    """Under rules: what is no operation is answered on no topic but one of the requester's own."""
+    """With rules, a topic that is no operation is answered only on a topic of the requester's own."""
     daemon = make_daemon()
     (daemon.environments / "access.yaml").write_text(RULES + "users: [service]\n")
     await asyncio.to_thread(daemon.start)

@@ -1,4 +1,4 @@
-"""Whatever the daemon is asked, it answers as docs/openapi.json says: schemathesis makes the requests."""
+"""Every answer is as docs/openapi.json says; schemathesis generates the requests."""
 
 import json
 import re

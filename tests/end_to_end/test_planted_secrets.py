@@ -47,7 +47,7 @@ OBSERVER = "observer"
 
 
 def forms(secret: str) -> dict[str, bytes]:
-    """A secret as it may look: in the open, encoded, or as a digest that anybody can compute to try a guess."""
+    """The forms of a secret: in the clear, encoded, or as a digest that anyone can compute to test a guess."""
     raw = secret.encode()
     found = {
         "open": raw,
@@ -73,7 +73,7 @@ FORMS = {name: forms(secret) for name, secret in PLANTED.items()}
 
 @dataclass
 class Lived:
-    """A home that was lived in.
+    """A home that every operation and command was tried on.
 
     Attributes:
         artefacts: What came out or was left behind, by kind and name.
@@ -212,7 +212,7 @@ READS: list[tuple[str, dict[str, Any]]] = [
 
 
 async def over_mqtt(lived: Lived, box: str) -> None:
-    """Everything that can be asked on the bus, and rubbish."""
+    """Send every operation over the bus, and malformed payloads."""
     async with client(lived.broker.port, username="operator", password=PLANTED["operator"]) as mqtt:
         await mqtt.subscribe("alicia/reply/operator/#", "alicia/reply/+/operator", "alicia/reply/+/+/operator")
 
@@ -308,7 +308,7 @@ def by_command(lived: Lived) -> None:
 
 
 async def live(lived: Lived) -> None:
-    """All of it, with somebody who hears everything on the bus."""
+    """Do all of it while an observer receives everything on the bus."""
     await asyncio.to_thread(prepare, lived)
     key = PublicKey.from_published(lived.daemon.http("GET", "/keys/current").json)
     box = seal_for(key, PLANTED["box"], service="ai_service", environment="dev", pointer="/settings/openai_api_key")
@@ -343,7 +343,7 @@ async def live(lived: Lived) -> None:
 
 
 async def hear(lived: Lived, observer: Client) -> None:
-    """Everything on the bus until the end; what was sent apart from what the daemon says."""
+    """Record everything on the bus until the end, requests apart from the daemon's messages."""
     while (message := await observer.next(10 * SECONDS)).topic != "alicia/events/end":
         if REQUESTS.match(message.topic) or message.topic.startswith("alicia/system/discovery/"):
             lived.sent.append(message.topic.encode() + b" " + message.payload)
@@ -424,7 +424,7 @@ def test_every_operation_was_asked_for(lived: Lived):
 
 
 def test_files_that_hold_secrets_are_their_owners_alone(lived: Lived):
-    """Keys and token; a secrets file that passwords were put into is closed to others."""
+    """Keys, token and a secrets file with generated passwords are readable by their owner alone."""
     data = lived.daemon.data
     for path in (data / "keys.json", data / "admin.token"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path

@@ -1,4 +1,4 @@
-"""What is asked for and is not there, is malformed or too large: answered exactly on every transport, nothing done."""
+"""Requests that are malformed, too large or for something unknown are refused alike on every transport."""
 
 import json
 from typing import Any

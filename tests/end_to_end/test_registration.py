@@ -59,7 +59,7 @@ async def test_an_unknown_service_gets_a_default_one_stored_and_published(shared
     ],
 )
 async def test_devices_and_rubbish_on_the_discovery_topics_are_passed_over(shared: Daemon, payload: bytes):
-    """Speakers and entities register there too; nothing is made of them."""
+    """Speakers and entities register there too; no configuration is created for them."""
     before = shared.http("GET", "/health").json
     async with client(shared.broker_port) as mqtt:
         for topic in ("register", "unregister"):
@@ -71,7 +71,7 @@ async def test_devices_and_rubbish_on_the_discovery_topics_are_passed_over(share
 
 
 async def test_a_registration_that_cannot_have_a_configuration_is_alerted(make_daemon: Callable[..., Daemon]):
-    """A bad name and one service too many are told on the alert topic."""
+    """A bad name and one service too many raise an alert on the alert topic."""
     daemon = make_daemon(environ={"ALICIACFG_MAX_SERVICES": "23"})
     await asyncio.to_thread(daemon.start)
     async with client(daemon.broker_port) as mqtt:
@@ -130,7 +130,7 @@ def test_a_service_that_registered_before_it_was_defined_can_leave_the_files_aga
 
 
 async def test_a_registration_brings_neither_key_nor_schema_nor_settings(shared: Daemon):
-    """Whatever else it says, in whatever envelope: no secret is sealed to its key, no mark taken away, nothing set."""
+    """A registration's further members have no effect, in any envelope: no recipient, no schema, no settings."""
     before = shared.config("tts_service")
     schema = shared.http("GET", "/config/schema/tts_service").json
     key = PrivateKey.generate()
@@ -180,7 +180,7 @@ async def heard_of(mqtt: Client, *services: str) -> None:
 
 
 async def test_under_rules_nobody_comes_to_be_by_registering(make_daemon: Callable[..., Daemon]):
-    """Neither an administrator, nor a user, nor anybody else whom no file names: no configuration, no account."""
+    """An administrator, a user or an unknown name gets neither a configuration nor an account by registering."""
     daemon = make_daemon()
     (daemon.environments / "access.yaml").write_text(RULES + "users: [dashboard]\n")
     await asyncio.to_thread(daemon.start)

@@ -1,4 +1,4 @@
-"""Retained messages: right at the start, right after every change, put right when others touch them."""
+"""Retained messages: correct at the start and after every change, and repaired when others overwrite them."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ async def test_a_write_that_changes_nothing_announces_nothing(shared: Daemon):
 
 
 async def test_a_deleted_services_retained_message_is_cleared(shared: Daemon):
-    """A service that no file defines goes from the broker too, and comes back with a higher revision."""
+    """The message of a deleted service that no file defines is cleared; the service returns with a higher revision."""
     document = shared.config("voice_router")["config"]
     document["service_name"] = "retained_guest"
     document["mqtt_config"]["password"] = "guest-password"
@@ -78,7 +78,7 @@ async def test_a_deleted_services_retained_message_is_cleared(shared: Daemon):
 
 
 async def test_a_tampered_message_is_told_and_put_right_within_a_second(daemon: Daemon):
-    """Whoever publishes on an update topic is overwritten, and an alert says so."""
+    """A foreign message on an update topic is overwritten and raises a tamper alert."""
     async with client(daemon.broker_port) as mqtt:
         right = (await mqtt.retained("alicia/config/update/ai_service"))["alicia/config/update/ai_service"]
         await mqtt.subscribe("alicia/config/update/ai_service", "alicia/config/alert/tamper")
@@ -150,7 +150,7 @@ async def test_what_somebody_wrote_while_the_daemon_was_away_is_put_right_at_its
 
 
 async def test_environment_and_key_are_retained(shared: Daemon):
-    """Whoever comes finds the active environment and the key to seal with."""
+    """A new subscriber receives the active environment and the key to seal with."""
     async with client(shared.broker_port) as mqtt:
         found = await mqtt.retained("alicia/config/+")
         assert found["alicia/config/environment"].json["environment"] == "dev"
@@ -189,7 +189,7 @@ def wait_nothing_pending(daemon: Daemon) -> None:
 
 
 async def test_what_the_daemon_says_about_itself_is_put_right(daemon: Daemon):
-    """A replaced sealing key or environment is told as tampering, and replaced again by the right one."""
+    """A replaced sealing key or environment raises a tamper alert, and the daemon publishes the right one again."""
     mallory = PrivateKey.generate().public
     forged = json.dumps({"key_id": mallory.key_id, "public_key": str(mallory), "environment": "attic"}).encode()
     async with client(daemon.broker_port) as mqtt:

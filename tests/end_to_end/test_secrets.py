@@ -19,7 +19,7 @@ from repository import ROOT
 
 @pytest.fixture
 def daemon(module_daemon: Daemon) -> Daemon:
-    """One daemon for these tests: each changes services that no other one looks at."""
+    """One daemon for these tests, each of which changes services that no other one reads."""
     return module_daemon
 
 
@@ -46,7 +46,7 @@ def test_where_there_is_nothing_to_keep_the_redaction_is_refused(daemon: Daemon)
 
 
 def test_a_changed_secret_is_a_change_and_the_same_secret_is_none(daemon: Daemon):
-    """Sealing the same value again is no difference; another value is, at its pointer, without being shown."""
+    """The same value sealed again is no change; another value is one at its pointer, without being shown."""
     first = daemon.http("PATCH", "/config/tts_service", {"mqtt_config": {"password": "one-password"}}).json
     again = daemon.http("PATCH", "/config/tts_service", {"mqtt_config": {"password": "one-password"}}).json
     other = daemon.http("PATCH", "/config/tts_service", {"mqtt_config": {"password": "other-password"}}).json
@@ -72,7 +72,7 @@ def sealed_for(daemon: Daemon, value: str, **bound: str) -> str:
 
 
 def test_what_anyone_sealed_is_taken_and_validated_like_the_value(daemon: Daemon):
-    """In its place it counts as what is in it: stored if it satisfies the schema, refused unseen if not."""
+    """A box in its place is validated as its value, and refused without showing it if the schema is not met."""
     bound = {"service": "security_gateway", "environment": "dev", "pointer": "/settings/jwt_secret"}
     good, short = "j" * 40, "planted-short"
     taken = daemon.http(
@@ -103,7 +103,7 @@ def test_what_anyone_sealed_is_taken_and_validated_like_the_value(daemon: Daemon
 def test_a_box_moved_to_another_service_environment_or_place_is_refused(
     shared: Daemon, elsewhere: str, patch: dict[str, dict[str, str]]
 ):
-    """Ciphertext cannot be carried where somebody else reads."""
+    """Ciphertext cannot be moved to a place that other callers may read."""
     secret = "planted-moved-8c1e"
     box = sealed_for(shared, secret, service="tts_service", environment="dev", pointer="/mqtt_config/password")
     moved = {section: dict.fromkeys(members, box) for section, members in patch.items()}
@@ -119,7 +119,7 @@ def test_a_box_moved_to_another_service_environment_or_place_is_refused(
 
 
 def mark(daemon: Daemon, text: str) -> None:
-    """Write the bell's schema, and have it taken over or refused."""
+    """Write the schema of bell."""
     (daemon.directory / "schemas" / "bell.yaml").write_text(
         f"properties:\n  settings:\n    properties:\n      pin: {text}\n"
     )
@@ -158,7 +158,7 @@ async def test_no_edit_of_a_schema_reads_a_stored_secret(make_daemon: Callable[.
 
 @pytest.mark.parametrize("place", ["log_level", "tts_engine", "max_tokens", "anything"])
 def test_validate_is_no_oracle_on_a_box(shared: Daemon, place: str):
-    """Carried to a place whose errors quote what is there, a box is refused and not read out."""
+    """A box moved to a place whose errors quote the value is refused without its content."""
     secret = "planted-oracle-77aa"
     box = sealed_for(shared, secret, service="tts_service")
     config = shared.config("tts_service")["config"]
@@ -210,7 +210,7 @@ async def test_a_lost_key_degrades_only_what_it_sealed(make_daemon: Callable[...
 
 
 async def test_a_key_file_that_others_can_read_is_refused(make_daemon: Callable[..., Daemon]):
-    """The start fails with the command that mends it."""
+    """The start fails with the command that repairs it."""
     daemon = await asyncio.to_thread(make_daemon().start)
     await asyncio.to_thread(daemon.stop)
     (daemon.data / "keys.json").chmod(0o644)
@@ -220,7 +220,7 @@ async def test_a_key_file_that_others_can_read_is_refused(make_daemon: Callable[
 
 
 def test_the_data_directory_is_private(daemon: Daemon):
-    """Nobody else may read database or keys."""
+    """Database and keys are readable by their owner alone."""
     assert daemon.data.stat().st_mode & 0o077 == 0
     assert (daemon.data / "keys.json").stat().st_mode & 0o777 == 0o600
 
@@ -254,7 +254,7 @@ def test_a_number_at_a_secrets_place_is_not_told(daemon: Daemon):
 
 
 def test_secrets_in_arrays_stay_with_their_items(daemon: Daemon):
-    """An item taken out or moved takes its secret along; where that cannot be known, the value is asked for."""
+    """A secret moves with its item or is removed with it; where that is ambiguous, the write is refused."""
 
     def put(accounts: list[dict[str, Any]]) -> Any:
         document = daemon.config("voice_router")["config"]
@@ -274,7 +274,7 @@ def test_secrets_in_arrays_stay_with_their_items(daemon: Daemon):
 
 
 async def test_guesses_in_one_environment_tell_nothing_of_anothers_secret(make_daemon: Callable[..., Daemon]):
-    """Whoever may write dev plants guesses there: compare, checksums and ETags look the same for right and wrong."""
+    """A writer of dev tests guesses there: compare, checksums and ETags look alike for right and wrong ones."""
     secret = "planted-prod-4c1d"
     daemon = make_daemon()
     example = (ROOT / "environments" / "staging-secrets.yaml.example").read_text()
@@ -367,7 +367,7 @@ def unmarked(daemon: Daemon, items: list[dict[str, str]]) -> None:
 
 
 def test_unmarked_secrets_stay_with_their_items(daemon: Daemon):
-    """Moved, or with others taken out: what was a secret shows as *** wherever it stands."""
+    """When items move or others are removed, a former secret is still shown as ***."""
     secrets = [f"planted-door-{number}" for number in range(3)]
     unmarked(daemon, [{"name": f"door {number}", "code": code} for number, code in enumerate(secrets)])
     doors = daemon.config("bell")["config"]["settings"]["doors"]
@@ -384,7 +384,7 @@ def test_unmarked_secrets_stay_with_their_items(daemon: Daemon):
 
 
 def test_explain_shows_no_secret_of_the_files(make_daemon: Callable[..., Daemon]):
-    """Overridden by an open value after its mark was taken away, it still stands in the file of secrets."""
+    """A value of the secrets file stays hidden although its mark was removed and an open value overrides it."""
     daemon = make_daemon()
     schema = daemon.directory / "schemas" / "bell.yaml"
     text = "properties:\n  settings:\n    properties:\n      pin: {type: string, x-sensitive: %s}\n"

@@ -58,7 +58,7 @@ async def waiting_clients(daemon: Daemon, count: int) -> AsyncGenerator[list[asy
 
 
 async def test_a_stop_does_not_wait_for_those_who_wait(make_daemon: Callable[..., Daemon]):
-    """SIGTERM with a hundred waiting clients: each is answered, and the daemon is gone in a moment."""
+    """At SIGTERM a hundred waiting clients are answered, and the daemon ends without waiting for their time."""
     daemon = await asyncio.to_thread(make_daemon().start)
     async with waiting_clients(daemon, 100) as asked:
         assert (await asyncio.to_thread(daemon.http, "GET", "/health")).status == 200
@@ -69,7 +69,7 @@ async def test_a_stop_does_not_wait_for_those_who_wait(make_daemon: Callable[...
 
 
 async def test_requests_under_way_at_sigterm_are_answered(daemon: Daemon):
-    """Writes that the daemon has taken are answered before it goes."""
+    """Writes that the daemon has accepted are answered before it ends."""
     async with client(daemon.broker_port) as mqtt:
         await mqtt.subscribe("alicia/reply/bye/#")
         for number in range(60):
@@ -130,7 +130,7 @@ def test_a_broker_that_goes_at_the_same_moment_does_not_hold_the_daemon(daemon: 
 
 
 def test_a_terminal_that_is_closed_ends_the_daemon(make_daemon: Callable[..., Daemon]):
-    """That SIGHUP asks for no reload: nobody is left to end it."""
+    """This SIGHUP does not mean a reload: no user is left at that terminal."""
     daemon = make_daemon()
     ours, theirs = pty.openpty()
 
@@ -155,7 +155,7 @@ def test_a_terminal_that_is_closed_ends_the_daemon(make_daemon: Callable[..., Da
 
 @pytest.fixture
 def home(make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon on small files of the test's own, whose copies have a second to apply what is new."""
+    """A daemon on small files, whose service instances have a second to apply a new revision."""
     daemon = make_daemon(environ={"ALICIACFG_APPLY_GRACE_SECONDS": "1"})
     for directory in (daemon.environments, daemon.directory / "schemas"):
         for file in directory.iterdir():

@@ -1,4 +1,4 @@
-"""One daemon for a data directory and for a broker: a second one does not start, and nobody takes its place."""
+"""One daemon for a data directory and for a broker: a second one does not start, and no client replaces it."""
 
 import asyncio
 import subprocess
@@ -28,7 +28,7 @@ async def test_a_second_daemon_on_the_same_data_directory_does_not_start(daemon:
 
 
 async def test_a_second_daemon_on_the_same_broker_does_not_start(daemon: Daemon, make_daemon: Callable[..., Daemon]):
-    """With a data directory of its own it finds the first one alive on the bus, and touches nothing."""
+    """With its own data directory it detects the running daemon on the bus, and changes nothing."""
     other = make_daemon("other").spawn()
     assert await asyncio.to_thread(other.wait_exit) == 9
     assert daemon.data.joinpath("instance").read_text() in other.log.read_text()
@@ -60,7 +60,7 @@ async def test_a_forged_health_message_does_not_end_the_daemon(daemon: Daemon):
 
 
 async def test_nobody_takes_the_daemons_place_at_the_broker(shared: Daemon):
-    """Its client id is not made of what everybody is told: another with such a name is another session."""
+    """Its client id is not derived from public values: a client with such a name is a session of its own."""
     before = [len(shared.logged(event)) for event in ("broker_lost", "broker_connected")]
     instance = shared.http("GET", "/health").json["instance"]
     for guess in (f"config_service_{instance}", instance, "config_service"):

@@ -32,7 +32,7 @@ def refused(daemon: Daemon, *arguments: str, **environ: str) -> subprocess.Compl
 
 
 def test_ready_is_one_line_that_names_the_addresses(daemon: Daemon):
-    """Whoever waits for it knows where HTTP and broker are."""
+    """The line names the addresses of HTTP and of the broker."""
     assert daemon.ready_line.startswith("READY ")
     assert daemon.url in daemon.ready_line
     assert f"mqtt://127.0.0.1:{daemon.broker_port}" in daemon.ready_line
@@ -40,7 +40,7 @@ def test_ready_is_one_line_that_names_the_addresses(daemon: Daemon):
 
 
 def test_every_wrong_setting_is_told_at_once(make_daemon: Callable[..., Daemon]):
-    """Names, what was found, what was expected; exit code 8."""
+    """The message has each name, what was found and what was expected; exit code 8."""
     done = refused(
         make_daemon(),
         "--http-port",
@@ -121,7 +121,7 @@ def test_prod_without_its_secrets_lists_everything_that_is_missing(make_daemon: 
 async def test_without_a_broker_http_serves_and_ready_comes_with_the_broker(
     make_daemon: Callable[..., Daemon], tmp_path: Path
 ):
-    """It waits for as long as it takes; /ready says no meanwhile."""
+    """The daemon waits without a limit; /ready answers 503 meanwhile."""
     port, http = free_port(), free_port()
     daemon = make_daemon(broker_port=port, environ={"ALICIACFG_HTTP_PORT": str(http)})
     daemon.spawn()
@@ -173,13 +173,13 @@ async def test_a_broker_that_wants_a_password_is_told_when_it_is_wrong(
 
 
 def test_dev_takes_a_broker_that_answers_on_loopback(make_daemon: Callable[..., Daemon], broker: Broker):
-    """Nothing is set, one answers: it is taken, and one line says so."""
+    """With no broker set, the one that answers on loopback is used, and one line says so."""
     daemon = make_daemon(arguments=["--dev"], environ={"MQTT_BROKER": ""}).start()
     assert daemon.output[0] == f"broker: the broker that answers on 127.0.0.1:{broker.port}"
 
 
 async def test_dev_starts_mosquitto_from_the_path_and_ends_it(make_daemon: Callable[..., Daemon]):
-    """None answers: Mosquitto with the project's own settings, gone with the daemon, its retained messages kept."""
+    """If no broker answers, --dev starts a Mosquitto that ends with the daemon and keeps its retained messages."""
     port = free_port()
     daemon = make_daemon(arguments=["--dev"], environ={"MQTT_BROKER": ""}, broker_port=port)
     await asyncio.to_thread(daemon.start)
@@ -205,7 +205,7 @@ def test_logs_are_json_on_a_pipe_and_readable_when_asked(make_daemon: Callable[.
 
 
 def test_a_damaged_instance_file_is_told(daemon: Daemon):
-    """It becomes part of topics and of the client id, so it is not taken as it comes."""
+    """It becomes part of topics and of the client id, so the daemon checks it."""
     daemon.stop()
     (daemon.data / "instance").write_bytes(b"x/#\xff")
     daemon.spawn()

@@ -239,7 +239,7 @@ async def test_a_trial_leaves_no_trace(trial_home: Daemon, transport: str):
 
 
 async def test_the_difference_of_an_activation_is_by_service(trial_home: Daemon):
-    """What each service would get instead of what it has; one that would have nothing any more is told as emptied."""
+    """The difference of each service to its present configuration; a service without one afterwards is emptied."""
     answer = request(trial_home, "activate", "staging", dry_run=True).json
     assert (answer["environment"], answer["previous"]) == ("staging", "dev")
     assert sorted(answer["changed"]) == sorted(answer["difference"])

@@ -20,7 +20,7 @@ BREAKING = "?allow_breaking=true"
 
 @pytest.fixture
 def daemon(module_daemon: Daemon) -> Daemon:
-    """One daemon for these tests: each changes services that no other one looks at."""
+    """One daemon for these tests, each of which changes services that no other one reads."""
     return module_daemon
 
 
@@ -31,7 +31,7 @@ def patch(daemon: Daemon, service: str, body: object, query: str = "") -> dict[s
 
 
 def test_a_patch_removes_with_null_and_merges_objects(daemon: Daemon):
-    """RFC 7396 on the effective configuration; what the files say can be taken away too."""
+    """RFC 7396 on the effective configuration; a value of the files can be removed too."""
     features = daemon.config("voice_router")["config"]["features"]
     name = next(iter(features))
     answer = patch(
@@ -103,7 +103,7 @@ def test_a_trial_run_tells_the_difference_and_changes_nothing(daemon: Daemon):
 
 
 def test_unknown_members_are_warned_about_and_kept(daemon: Daemon):
-    """The shipped schemas are open; a name that nobody described may be a mistake."""
+    """The shipped schemas are open; an undescribed name may be a mistake."""
     answer = patch(daemon, "ai_service", {"settings": {"temprature": 0.5}, "mqtt_config": {"prot": 1}})
     assert [warning.split()[0] for warning in answer["warnings"]] == ["/mqtt_config/prot", "/settings/temprature"]
     assert answer["config"]["settings"]["temprature"] == 0.5

@@ -31,7 +31,7 @@ def problems(schema: dict[str, Any], value: Any, document: dict[str, Any]) -> li
 
 
 def media(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every request body and answer of an OpenAPI document, with where it stands."""
+    """Yield every request body and answer of an OpenAPI document with its place."""
     found: dict[str, Any] = dict(document["components"]["responses"])
     for path, item in document["paths"].items():
         for method, operation in item.items():
@@ -73,7 +73,7 @@ def test_every_reference_leads_somewhere():
 
 
 def test_every_route_is_in_openapi():
-    """Whatever the adapter takes from the network, the assets of the page apart, with its method."""
+    """Every route and method of the HTTP server, except the assets of the page."""
     adapter = HttpServer(
         MagicMock(),
         HttpSettings("127.0.0.1", 0),

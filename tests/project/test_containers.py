@@ -105,7 +105,7 @@ def test_everything_is_published_on_loopback_only(compose, home):
 
 
 def test_every_variable_is_a_setting(home):
-    """No name is misspelt, and what is not the daemon's is read by an environment file."""
+    """No variable is misspelt; one that is not a setting is used in an environment file."""
     assert home["environment"].keys() <= KNOWN
     dev = (ROOT / "environments" / "dev.yaml").read_text()
     assert all("${" + name in dev for name in OTHER_VARIABLES)
@@ -154,7 +154,7 @@ def test_what_is_mounted_exists(compose, home):
 
 
 def test_the_broker_takes_the_projects_settings(compose):
-    """The mounted file listens on the published port, lets nobody in unnamed, and persists into the volume."""
+    """The mounted file listens on the published port, refuses anonymous clients, and persists into the volume."""
     broker = compose["services"]["alicia_bus_core"]
     (mount,) = bind_mounts(broker)
     assert mount == ("./src/aliciacfg/mqtt/broker/mosquitto.conf", "/mosquitto/config/mosquitto.conf", False)

@@ -184,7 +184,7 @@ def test_the_others_are_valid_with_their_example_secrets(environments: Path, env
 
 @pytest.mark.parametrize("environment", ["staging", "prod"])
 def test_the_others_say_what_is_missing_without_secrets(environments: Path, environment: str):
-    """Every service lacks its password and is told so; dev is none the worse."""
+    """Every service without its password is listed; dev is not affected."""
     made = composer(environments)
     for service in SERVICES:
         with pytest.raises(ValidationFailed) as refused:

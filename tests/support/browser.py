@@ -44,7 +44,7 @@ class Page:
     sent: int = 0
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and wait for its result; events that come before it are taken in."""
+        """Send a command and wait for its result; handle the events that arrive before it."""
         self.sent += 1
         number = self.sent
         message = {"id": number, "method": method, "params": parameters}

@@ -27,7 +27,7 @@ def bearing(daemon: Daemon, text: str) -> Callable[..., HttpAnswer]:
 
 
 async def default_answer(mqtt: Client, topic: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """What comes on the topic that nobody has to name."""
+    """Return the answer on the default topic, which the request does not name."""
     reply = f"alicia/reply/{topic}"
     await mqtt.subscribe(reply)
     await mqtt.publish(f"alicia/config/{topic}", payload)

@@ -184,7 +184,7 @@ class Daemon:
                 return HttpAnswer(error.code, dict(error.headers), error.read())
 
     def local(self, operation: str, body: object = None) -> dict[str, Any]:
-        """The answer to what only whoever may write the data directory can ask for."""
+        """Return the answer to an operation of the socket in the data directory."""
         connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(str(self.data / "admin.sock"))

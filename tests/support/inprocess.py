@@ -44,7 +44,7 @@ class Core:
         return await self.ask_as(CALLER, operation, name, **fields)
 
     async def ask_as(self, caller: Caller, operation: str, name: str = "", **fields: Any) -> Any:
-        """An operation's answer to somebody."""
+        """Return an operation's answer to a caller."""
         answer = await BY_NAME[operation].run(self.parts.service, caller, name, fields)
         return json.loads(answer.body)
 
@@ -65,7 +65,7 @@ class Core:
 
     @property
     def standing(self) -> dict[str, str]:
-        """The alerts that stand."""
+        """The alerts that are raised."""
         return self.parts.alerts.active
 
     def _alert(self, kind: str) -> Alert:

@@ -62,7 +62,7 @@ class Client:
         return Message(str(message.topic), message.payload, message.retain, message.qos, dict(properties))
 
     async def until(self, topic: str, *, seconds: float = SECONDS) -> Message:
-        """The next message on a topic; others are passed over."""
+        """Return the next message on a topic; skip other ones."""
         async with asyncio.timeout(seconds):
             while True:
                 message = await self.next(seconds)

@@ -386,7 +386,7 @@ REGISTRATION = Mqtt(
 
 
 def encoded(exchanges: list[openapi.Exchange] | list[asyncapi.Exchange]) -> bytes:
-    """What stands in the file beside the document's module."""
+    """Return what is in the file beside the document's module."""
     return msgspec.json.format(msgspec.json.encode(exchanges)) + b"\n"
 
 
@@ -449,7 +449,7 @@ def _content(answer: HttpAnswer) -> Any:
 
 
 async def _live(daemon: Daemon, bus: Client) -> AsyncIterator[asyncapi.Exchange]:
-    """What happens on a bus: a service registers and takes its configuration, and a stranger writes over it."""
+    """Events on the bus: a service registers and applies its configuration, and a stranger overwrites it."""
     await bus.publish(REGISTRATION.topic, json.dumps(REGISTRATION.payload))
     yield _message(REGISTRATION, REGISTRATION.payload)
     report = {**APPLIED.payload, "checksum": daemon.config("voice_router")["checksum"]}
@@ -497,7 +497,7 @@ def _message(step: Mqtt, payload: Any) -> asyncapi.Exchange:
 
 
 def documents() -> dict[str, bytes]:
-    """Both documents as they stand under ``docs/``, by file name."""
+    """Return both documents as they are under ``docs/``, by file name."""
     made = {
         "openapi.json": openapi.document(VERSION, openapi.recorded()),
         "asyncapi.json": asyncapi.document(VERSION, asyncapi.recorded()),

@@ -21,7 +21,7 @@ Ask = Callable[..., Awaitable[dict[str, Any]]]
 def request(
     daemon: Daemon, operation: str, name: str = "", headers: dict[str, str] | None = None, **fields: Any
 ) -> HttpAnswer:
-    """An operation over HTTP, as the table says: where its name stands, what is body and what is query."""
+    """Send an operation over HTTP as the table says: its path, its body and its query."""
     row = BY_NAME[operation]
     body: Any = None
     if row.body in {"config", "patch"}:

@@ -1,4 +1,4 @@
-"""Texts that YAML takes for something else, and parsers of YAML that are not the code under test."""
+"""Texts that YAML could read as another type, and parsers of YAML that are not the code under test."""
 
 from typing import Any
 
