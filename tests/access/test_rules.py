@@ -169,12 +169,12 @@ def test_nobody_may_only_ask_how_the_daemon_is(rules: Access):
 @pytest.mark.parametrize(
     ("operation", "service", "words"),
     [
-        ("get", "lamp", ["bell may not read lamp", "services.lamp.read in environments/access.yaml"]),
-        ("validate", "lamp", ["bell may not read lamp"]),
-        ("list", "lamp", ["bell may not read lamp"]),
-        ("patch", "lamp", ["bell may not write lamp", "services.lamp.write"]),
-        ("batch", "lamp", ["bell may not write lamp"]),
-        ("batch", None, ["a service that bell may write", "under admins", "role writer"]),
+        ("get", "lamp", ["bell is not allowed to read lamp", "services.lamp.read in environments/access.yaml"]),
+        ("validate", "lamp", ["bell is not allowed to read lamp"]),
+        ("list", "lamp", ["bell is not allowed to read lamp"]),
+        ("patch", "lamp", ["bell is not allowed to write lamp", "services.lamp.write"]),
+        ("batch", "lamp", ["bell is not allowed to write lamp"]),
+        ("batch", None, ["a service that bell is allowed to write", "under admins", "role writer"]),
         ("environments", None, ["environments needs", "under admins", "role reader"]),
         ("reload", None, ["reload needs", "under admins", "role admin"]),
         ("recipient", "lamp", ["recipient of lamp", "lamp itself"]),

@@ -1,1 +1,1 @@
-"""Who may do what: callers, rules, tokens, the decision, the audit log."""
+"""Access control: callers, rules, tokens, authorization and the audit log."""

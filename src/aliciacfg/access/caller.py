@@ -1,4 +1,4 @@
-"""Who asks, and how far that is proven."""
+"""The caller of an operation, and how far its name is proven."""
 
 import msgspec
 
@@ -6,15 +6,15 @@ from aliciacfg.model.records import Role
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks.
+    """The caller of an operation.
 
     Attributes:
-        name: What the transport proved or at least carried; None is anonymous.
-        transport: Where the request came in.
-        address: The peer's, where there is one.
-        private: Nobody but the peer reads along: TLS, or this machine alone.
-        proven: The name is proven: by a token, or by a broker whose access list is in force.
-        role: Of the token; over the bus there is none.
+        name: The name that the request carries, proven or not; None for an anonymous caller.
+        transport: The transport of the request: ``mqtt``, ``http``, ``local`` and so on.
+        proven: Whether the name is proven: by a token, or by a broker that enforces the access list.
+        role: The role of the token; over MQTT always ``service``.
+        address: The address of the peer, if the transport has one.
+        private: Whether only the peer can read the connection: it uses TLS, or does not leave this machine.
     """
 
     name: str | None
@@ -26,10 +26,10 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def where(self) -> str:
-        """How it is written into the audit where the request came in."""
+        """The origin of the request, as the audit log has it."""
         return self.transport if self.address is None else f"{self.transport} {self.address}"
 
     @property
     def author(self) -> str:
-        """How the caller is written into history."""
+        """The name of the caller, as the history has it."""
         return self.name or f"anonymous ({self.transport})"

@@ -1,4 +1,4 @@
-"""Who may do what: the rules of ``environments/access.yaml``, and the one decision that everything asks.
+"""Access rules, as ``environments/access.yaml`` defines them, and the decision that all transports use.
 
     groups:
       voice: [stt_service, tts_service]
@@ -10,11 +10,12 @@
     admins: [operator]
     users: [dashboard]
 
-A service may always read its own configuration, and whoever may write one may read it: the answer to a write shows
-it. ``secrets: plaintext`` gives a service its own secrets in the open, over HTTP where nobody reads along (TLS, or this
-machine); otherwise they are sealed to the service's key, or hidden. Administrators may do everything. ``users`` are
-names that ask and are no services of the environment files; what they may do is said by the other sections. Where
-there is neither a rule nor a token, everything is open; with either, what is not allowed is forbidden.
+A service is allowed to read its own configuration. Permission to write includes permission to read, because the answer
+to a write contains the configuration. With ``secrets: plaintext`` a service receives its own secrets in plain text over
+private HTTP connections (TLS, or from the same machine); otherwise they are sealed to the service's key, or redacted.
+Administrators are allowed to do everything. ``users`` are callers that are not services of the environment files; the
+other sections grant them permissions. Without rules and tokens everything is allowed; with rules or tokens, everything
+that is not allowed is forbidden.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,16 +30,18 @@ from aliciacfg.model.records import Role
 FILE = "environments/access.yaml"
 
 Need = Literal["nothing", "read", "write", "read_any", "write_any", "own", "admin"]
-"""What an operation asks of its caller.
+"""The permission that an operation needs.
 
-``read`` and ``write`` are about the service concerned; in an operation about everything, about all services.
-``read_any`` and ``write_any`` are for operations on several services: as a whole they are for whoever may read or
-write at least one, and each service they concern is decided by itself. ``own`` is for the service itself, once it has
-proven who it is, and for administrators.
+- ``nothing``: every caller is allowed.
+- ``read``, ``write``: permission for the service concerned; in an operation about everything, for all services.
+- ``read_any``, ``write_any``: permission for at least one service, in operations on several services; each service is
+  then decided on its own with ``read`` or ``write``.
+- ``own``: the caller is the service itself, proven, or an administrator.
+- ``admin``: the caller is an administrator.
 """
 
 METRICS_NEED: Need = "read"
-"""What a transport asks of a caller who reads the metrics, which are no operation; they are about all services."""
+"""The need for reading the metrics, which are not an operation; they concern all services."""
 
 _READS: frozenset[Need] = frozenset({"read", "read_any"})
 _READERS: frozenset[Role] = frozenset({"reader", "writer", "admin"})
@@ -46,13 +49,13 @@ _WRITERS: frozenset[Role] = frozenset({"writer", "admin"})
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Whether a caller may do something.
+    """The decision on a request.
 
     Attributes:
-        allowed: Go on.
-        secrets: The service's secrets may be delivered as its settings say; otherwise each shows as ``***``.
-        reason: Why not, and what to do; for the caller.
-        anonymous: It is refused because nobody, or nobody proven, asks.
+        allowed: Whether the caller is allowed to do it.
+        secrets: Whether the caller may receive the service's secrets in plain text, if the rules of the service say so.
+        reason: The reason of a refusal and what to do, for the caller.
+        anonymous: Whether it is refused because the caller is anonymous or its name is not proven.
     """
 
     allowed: bool
@@ -66,7 +69,12 @@ _ALLOWED = Decision(allowed=True)
 
 
 class Grants(msgspec.Struct, frozen=True):
-    """Who may read and who may write one service, besides itself and administrators; groups are resolved."""
+    """The permissions for one service, besides those of itself and of administrators; groups are resolved.
+
+    Attributes:
+        readers: The callers that are allowed to read it.
+        writers: The callers that are allowed to write it.
+    """
 
     readers: frozenset[str] = frozenset()
     writers: frozenset[str] = frozenset()
@@ -76,14 +84,14 @@ NOBODY = Grants()
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules as they are in force.
+    """The rules in force.
 
     Attributes:
-        services: Every service of the environment files.
-        admins: Names that may do everything.
-        users: Names that ask and are no services.
-        plaintext: Services that get their own secrets in the open, where nobody reads along.
-        enforced: There are rules or tokens; otherwise everything is open.
+        services: The permissions for each service of the environment files.
+        admins: The names of administrators.
+        users: The names of callers that are not services.
+        plaintext: The services that receive their own secrets in plain text over private connections.
+        enforced: Whether there are rules or tokens; without them everything is allowed.
     """
 
     services: Mapping[str, Grants]
@@ -94,7 +102,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> list[str]:
-        """Everybody the rules know, sorted."""
+        """All names in the rules, sorted."""
         return sorted({*self.services, *self.admins, *self.users})
 
     def decide(self, caller: Caller, need: Need, service: str | None = None, *, operation: str) -> Decision:
@@ -110,26 +118,26 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         if not self.enforced:
             if need == "own" and not caller.proven:
                 reason = (
-                    f"{operation} is for {service} itself and for administrators, and nothing proves who asks; make a "
-                    "token with `aliciacfg token create`, or use the command line where the daemon runs."
+                    f"{operation} is for {service} itself and for administrators, and nothing proves the caller's "
+                    "name; create a token with `aliciacfg token create`, or use the command line on the daemon's machine."
                 )
                 return Decision(allowed=False, reason=reason, anonymous=True)
             return _OPEN
         if need == "nothing":
             return _ALLOWED
         if caller.name is None:
-            reason = f"{operation} needs to know who asks: send a token, or ask under a name of your own."
+            reason = f"{operation} needs the caller's name: send a token, or use a name of your own."
             return Decision(allowed=False, reason=reason, anonymous=True)
         if not caller.proven and need not in _READS:
             return Decision(
                 allowed=False,
-                reason=f"Nothing proves that {caller.name} asks, so only reading is possible: let the broker enforce "
-                "the access list that `aliciacfg acl` prints, or send a token.",
+                reason=f"Nothing proves that the caller is {caller.name}, so only reading is allowed: let the broker "
+                "enforce the access list that `aliciacfg acl` prints, or send a token.",
                 anonymous=True,
             )
         if not self._satisfies(need, caller, service):
             return Decision(allowed=False, reason=_reason(need, caller.name, operation, service))
-        # Without a proof the name is a mere claim, so what is read shows no secret.
+        # A name that is not proven is a claim, which must not reveal secrets.
         return Decision(allowed=True, secrets=caller.proven and caller.name == service)
 
     def allows(self, caller: Caller, need: Need, service: str | None = None) -> bool:
@@ -149,15 +157,15 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         raise Unauthorized(decision.reason) if decision.anonymous else Forbidden(decision.reason)
 
     def speaks_for(self, caller: Caller, service: str) -> bool:
-        """Whether the caller may say as whom a service connects: whoever sets its password can log in as it."""
+        """Return whether the caller may change a service's broker account; with its password it can log in as it."""
         return not self.enforced or self.administers(caller) or (caller.proven and caller.name == service)
 
     def is_person(self, name: str) -> bool:
-        """Whether a name is one of those that ask and are no services, so that none may come to be under it."""
+        """Return whether a name is an administrator's or user's and not a service's, so no service may take it."""
         return self.enforced and name not in self.services and name in self.admins | self.users
 
     def administers(self, caller: Caller) -> bool:
-        """Whether the caller is a proven administrator; where everything is open, nobody is."""
+        """Return whether the caller is a proven administrator; without rules and tokens there are none."""
         return caller.proven and (caller.role == "admin" or caller.name in self.admins)
 
     def _satisfies(self, need: Need, caller: Caller, service: str | None) -> bool:
@@ -191,23 +199,23 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def without_rules(services: Iterable[str], *, tokens: bool) -> Access:
-    """What holds where there is no ``access.yaml``.
+    """Return the rules in force without ``access.yaml``.
 
     Args:
-        services: Those of the environment files.
-        tokens: There is at least one token, so that nothing is open any more.
+        services: The services of the environment files.
+        tokens: Whether there are tokens, so that everything is forbidden that is not allowed.
     """
     return Access(services=dict.fromkeys(services, NOBODY), enforced=tokens)
 
 
 def _reason(need: Need, name: str, operation: str, service: str | None) -> str:
-    """Why a known caller may not, and who can change that."""
+    """Return the reason why a known caller is refused, and who can change that."""
     right = need.removesuffix("_any")
     if need == "own":
         return f"{operation} of {service} is for {service} itself and for administrators."
     if need != "admin" and service is not None:
         where = f"services.{service}.{right} in {FILE}"
-        return f"{name} may not {right} {service}; an administrator can allow it under {where}."
+        return f"{name} is not allowed to {right} {service}; an administrator can allow it under {where}."
     role = {"read": "reader", "write": "writer"}.get(right, "admin")
-    some = f"a service that {name} may {right}, " if need.endswith("_any") else ""
+    some = f"a service that {name} is allowed to {right}, " if need.endswith("_any") else ""
     return f"{operation} needs {some}a name under admins in {FILE}, or a token with the role {role}."

@@ -1,4 +1,4 @@
-"""``environments/access.yaml``: read, checked, resolved."""
+"""The reader of ``environments/access.yaml``, which checks the rules and resolves groups."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -15,23 +15,23 @@ _ALLOWED_KEYS = ("allowed_services", "allowed_groups")
 
 
 def load(text: str, *, services: Collection[str], file: str = FILE) -> Access:
-    """Read the rules.
+    """Read access rules.
 
-    They are enforced whatever the file says, an empty one too: a file emptied by accident must not open the home.
+    Rules are enforced even if the file is empty: a file that was emptied by accident must not open the home.
 
     Args:
-        text: The file.
-        services: Every service of the environment files, in any environment.
-        file: Its name in problems.
+        text: The content of the file.
+        services: The services of the environment files of all environments.
+        file: The file's name in problems.
 
     Raises:
-        SourceError: With every problem, each with its line and what to do.
+        SourceError: The rules are invalid; with every problem, its line, and what to do.
     """
     return _Reader(yaml_reader.load(text, file=file), file, services).read()
 
 
 class _Reader:
-    """Reads one file and collects what is wrong with it."""
+    """Reads one file and collects its problems."""
 
     def __init__(self, document: yaml_reader.YamlDocument, file: str, services: Collection[str]) -> None:
         self._document = document
@@ -44,8 +44,8 @@ class _Reader:
 
     def read(self) -> Access:
         top = self._mapping(self._document.value, "", _TOP_KEYS)
-        admins = self._requesters(top.get("admins"), "/admins")
-        users = self._requesters(top.get("users"), "/users")
+        admins = self._callers(top.get("admins"), "/admins")
+        users = self._callers(top.get("users"), "/users")
         self._known = {*self._services, *admins, *users}
         for name, members in self._mapping(top.get("groups"), "/groups").items():
             self._groups[name] = frozenset(self._members(members, f"/groups/{escape(name)}"))
@@ -88,7 +88,7 @@ class _Reader:
     def _is_service(self, name: str) -> bool:
         if name in self._services:
             return True
-        remedy = _nearest(name, self._services, "define it there, or take it out here")
+        remedy = _nearest(name, self._services, "define it there, or remove it here")
         self._wrong(f"/services/{escape(name)}", f"no environment file has a service {name!r}; {remedy}")
         return False
 
@@ -97,10 +97,10 @@ class _Reader:
         for place, name in found:
             if name not in self._known:
                 remedy = _nearest(name, self._known, "correct it, or add it to users")
-                self._wrong(place, f"{name!r} is no service of the environment files and not under users; {remedy}")
+                self._wrong(place, f"{name!r} is neither a service of the environment files nor under users; {remedy}")
         return [name for _, name in found]
 
-    def _requesters(self, value: Json, pointer: str) -> list[str]:
+    def _callers(self, value: Json, pointer: str) -> list[str]:
         found = self._strings(value, pointer)
         for place, name in found:
             if problem := names.caller_problem(name):
@@ -108,7 +108,7 @@ class _Reader:
         return [name for _, name in found]
 
     def _strings(self, value: Json, pointer: str) -> list[tuple[str, str]]:
-        """The strings of a list, each with its place."""
+        """Return the strings of a list with the JSON Pointer of each."""
         if value is None:
             return []
         if not isinstance(value, list):
@@ -124,7 +124,7 @@ class _Reader:
         return found
 
     def _mapping(self, value: Json, pointer: str, keys: tuple[str, ...] = ()) -> JsonObject:
-        """A mapping; with ``keys``, one that has no others. What is left empty is null in YAML and says nothing."""
+        """Return a mapping, with only the keys ``keys`` if any are given; an empty section is null in YAML."""
         if value is None:
             return {}
         if not isinstance(value, dict):
@@ -140,7 +140,7 @@ class _Reader:
 
 
 def _nearest(name: str, candidates: Iterable[str], otherwise: str) -> str:
-    """What somebody who wrote ``name`` may have meant, or what else to do."""
-    # Long names are no typing errors, and comparing them takes quadratic time.
+    """Return a suggestion for an unknown name: a similar one, otherwise ``otherwise``."""
+    # Comparing takes quadratic time, so only the beginning of a long name is compared.
     near = get_close_matches(name[:80], candidates, n=1, cutoff=0.75)
     return f"did you mean {near[0]!r}?" if near else otherwise

@@ -1,7 +1,7 @@
 """Bearer tokens: ``acfg_<id>_<secret>``.
 
-The id is public and finds the stored token; the secret has 256 random bits. Only the SHA-256 of the whole text is
-kept. A slow password hash would protect guessable secrets; nobody guesses this one.
+The id is public and identifies the stored token; the secret has 256 random bits. Only the SHA-256 of the whole text is
+stored. A slow password hash is not needed, because it protects secrets that can be guessed.
 """
 
 import hashlib
@@ -19,64 +19,64 @@ PREFIX = "acfg_"
 _ID_BYTES = 6
 _SECRET_BYTES = 32
 _FORM = re.compile(r"acfg_([0-9a-f]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
-# Compared with where no token has the id, so that an unknown id takes as long as a wrong secret.
+# The digest to compare with if no token has the id, so that an unknown id takes as long as a wrong secret.
 _NO_DIGEST = "0" * 64
-_MAKE_ONE = "make one with `aliciacfg token create`"
+_CREATE_ONE = "create one with `aliciacfg token create`"
 
 
 def generate() -> str:
-    """The text of a new token; shown to its bearer once and kept nowhere."""
+    """Return the text of a new token; it is shown to its bearer once and not stored."""
     return f"{PREFIX}{secrets.token_hex(_ID_BYTES)}_{secrets.token_urlsafe(_SECRET_BYTES)}"
 
 
 def token(text: str, *, name: str, role: Role, now: float, expires: float | None = None) -> Token:
-    """What is kept of a token.
+    """Return the record to store of a token.
 
     Args:
-        text: As ``generate`` makes it.
-        name: Who its bearer is.
-        role: What it adds to the rules for that name.
-        now: Unix seconds.
-        expires: Unix seconds from which it is no longer taken.
+        text: The text, as ``generate`` returns it.
+        name: The name of its bearer.
+        role: The rights that it adds to the access rules for that name.
+        now: The current time in Unix seconds.
+        expires: The time from which it is invalid in Unix seconds; None for never.
 
     Raises:
-        InvalidRequest: The text is no token, nobody can have that name, or it would be expired from the start.
+        InvalidRequest: The text is not a token, the name is invalid, or the token would be expired already.
     """
     if problem := names.caller_problem(name):
         raise InvalidRequest(f"{problem}.")
     if expires is not None and expires <= now:
-        raise InvalidRequest("The token would be expired from the start; give it a later time, or none.")
+        raise InvalidRequest("The token would be expired already; give it a later time, or none.")
     form = _FORM.fullmatch(text)
     if form is None:
-        raise InvalidRequest(f"This is no token; {_MAKE_ONE}.")
+        raise InvalidRequest(f"This is not a token; {_CREATE_ONE}.")
     return Token(token_id=form[1], digest=_digest(text), name=name, role=role, created=now, expires=expires)
 
 
 def verify(text: str, known: Mapping[str, Token], *, now: float) -> Token:
-    """Find the token that somebody presents. Takes as long whatever the secret is.
+    """Return the stored token of a text, in a time that does not depend on the secret.
 
     Args:
-        text: What was presented; anything at all.
+        text: The text that the caller sent, which may be anything.
         known: Every stored token by its id.
-        now: Unix seconds.
+        now: The current time in Unix seconds.
 
     Raises:
-        Unauthorized: It is malformed, unknown, put into the database by somebody else, revoked or expired. Only its
-            bearer is told of the last three.
+        Unauthorized: The text is malformed or not that of a stored token; or the token was changed in the database, is
+            revoked or expired. These last three reasons are given only to a caller who has the right text.
     """
     form = _FORM.fullmatch(text)
     if form is None:
-        raise Unauthorized(f"This is no token, or not all of it: it begins with {PREFIX} and has 61 characters.")
+        raise Unauthorized(f"This is not a complete token: a token begins with {PREFIX} and has 61 characters.")
     found = known.get(form[1])
     right = hmac.compare_digest(_digest(text), _NO_DIGEST if found is None else found.digest)
     if found is None or not right:
-        raise Unauthorized(f"The token is not known; {_MAKE_ONE}.")
+        raise Unauthorized(f"The token is not known; {_CREATE_ONE}.")
     if not found.confirmed:
-        raise Unauthorized(f"The token {found.token_id} is not as it was written; revoke it and {_MAKE_ONE}.")
+        raise Unauthorized(f"The token {found.token_id} was changed in the database; revoke it and {_CREATE_ONE}.")
     if found.revoked is not None:
-        raise Unauthorized(f"The token {found.token_id} was revoked; {_MAKE_ONE}.")
+        raise Unauthorized(f"The token {found.token_id} was revoked; {_CREATE_ONE}.")
     if found.expires is not None and found.expires <= now:
-        raise Unauthorized(f"The token {found.token_id} is expired; {_MAKE_ONE}.")
+        raise Unauthorized(f"The token {found.token_id} is expired; {_CREATE_ONE}.")
     return found
 
 
