@@ -92,7 +92,7 @@ def test_an_operation_changes_what_an_overlay_says_and_nothing_else(operation: d
         ({"op": "add", "path": "/settings/list/7", "value": 1}, "operation 1 (add)"),
         ({"op": "add", "path": "/settings/timeout/x", "value": 1}, "operation 1 (add)"),
         ({"op": "move", "from": "/settings", "path": "/settings/x"}, "operation 1 (move)"),
-        ({"op": "replace", "path": "", "value": []}, "leave no object"),
+        ({"op": "replace", "path": "", "value": []}, "a value that is not an object"),
     ],
 )
 def test_an_operation_that_does_not_apply_is_named(operation: dict[str, Any], told: str):

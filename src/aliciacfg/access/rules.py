@@ -119,7 +119,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
             if need == "own" and not caller.proven:
                 reason = (
                     f"{operation} is for {service} itself and for administrators, and nothing proves the caller's "
-                    "name; create a token with `aliciacfg token create`, or use the command line on the daemon's machine."
+                    "name; create a token with `aliciacfg token create`, or use the command line on its machine."
                 )
                 return Decision(allowed=False, reason=reason, anonymous=True)
             return _OPEN

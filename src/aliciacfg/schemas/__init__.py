@@ -1,1 +1,1 @@
-"""The base contract, the JSON Schemas of services, and migrations between their versions."""
+"""The base contract, the JSON Schemas of services, and migrations between their major versions."""

@@ -1,4 +1,4 @@
-"""The base contract: what every effective configuration holds, whatever the service."""
+"""The base contract: the members that every effective configuration has."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Host = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class MqttConfig(msgspec.Struct, frozen=True):
-    """How the service reaches the broker; ``keepalive`` in seconds."""
+    """The service's connection to the broker; ``keepalive`` is in seconds."""
 
     host: Host
     port: Port
@@ -22,14 +22,14 @@ class MqttConfig(msgspec.Struct, frozen=True):
 
 
 class ApiConfig(msgspec.Struct, frozen=True):
-    """Where the service's own HTTP API listens."""
+    """The address on which the service's own HTTP API listens."""
 
     host: Host
     port: Port
 
 
 class BaseContract(msgspec.Struct, frozen=True):
-    """Met by every effective configuration; a service's own settings live under ``settings``."""
+    """The members of every effective configuration; a service's own settings are below ``settings``."""
 
     service_name: str
     version: str
@@ -41,16 +41,16 @@ class BaseContract(msgspec.Struct, frozen=True):
 
 
 def base_schema() -> JsonObject:
-    """The base contract as JSON Schema 2020-12, generated from the Structs.
+    """Return the base contract as JSON Schema 2020-12, generated from the Structs.
 
-    The Structs are its only source; the JSON Schema is what lists all problems of a document at once.
+    Documents are validated with the JSON Schema, because msgspec reports only the first problem.
     """
     (root,), components = msgspec.json.schema_components([BaseContract], ref_template="#/$defs/{name}")
     del root
     definitions: dict[str, Json] = dict(components)
     contract = definitions.pop("BaseContract")
     if not isinstance(contract, dict):
-        raise TypeError("msgspec described a Struct as something else than an object")
+        raise TypeError("msgspec did not describe a Struct as an object")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:aliciacfg:base-contract",
@@ -60,13 +60,13 @@ def base_schema() -> JsonObject:
 
 
 def struct_schema(struct: object) -> JsonObject:
-    """A schema file for a service whose settings are a msgspec Struct.
+    """Return the content of a schema file for a service whose settings are a msgspec Struct.
 
     Args:
-        struct: What stands under ``settings``.
+        struct: The Struct for the members of ``settings``.
 
     Raises:
-        TypeError: It is no Struct, or msgspec cannot describe one of its fields.
+        TypeError: It is not a Struct, or msgspec cannot describe one of its fields.
     """
     if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
         raise TypeError("it is not a msgspec Struct")

@@ -1,8 +1,8 @@
-"""Migrations: what becomes of run-time changes when a service's schema moves to another major version.
+"""Migrations of run-time changes (overlays) to another major version of a service's schema.
 
-A migration is a file ``schemas/<service>/migrations/<from>-to-<to>.yaml`` that holds a JSON Patch (RFC 6902). It is
-applied to overlays, which say something about a few places only, so an operation on a place of which an overlay says
-nothing leaves that overlay alone, and what an operation puts somewhere makes the objects around it.
+A migration is a file ``schemas/<service>/migrations/<from>-to-<to>.yaml`` with a JSON Patch (RFC 6902). An overlay
+contains only a few places of a configuration. Therefore an operation on a place that an overlay does not contain leaves
+that overlay unchanged, and an operation that adds a value also adds the objects around it.
 """
 
 import re
@@ -24,13 +24,13 @@ NAME_FORM = "files are named <from>-to-<to>.yaml here, as 1-to-2.yaml; rename it
 
 @dataclass(frozen=True, slots=True)
 class MigrationFile:
-    """One step.
+    """A migration between two major versions.
 
     Attributes:
-        file: The file as its operator names it.
-        from_major: The major version of the schema it starts from.
-        to_major: The one it leads to, higher.
-        operations: A JSON Patch.
+        file: The file's name relative to the home.
+        from_major: The major version of the schema before.
+        to_major: The major version of the schema afterwards, which is higher.
+        operations: The operations of the JSON Patch.
     """
 
     file: str
@@ -40,7 +40,7 @@ class MigrationFile:
 
 
 def majors(stem: str) -> tuple[int, int] | None:
-    """The major versions that a file's name says, or None if it is no migration's."""
+    """Return the major versions in the name of a migration file without its suffix; None for other names."""
     match = _NAME.fullmatch(stem)
     if match is None or int(match[1]) >= int(match[3]):
         return None
@@ -48,9 +48,10 @@ def majors(stem: str) -> tuple[int, int] | None:
 
 
 def steps_between(migrations: Iterable[MigrationFile], before: str, after: str) -> list[MigrationFile] | None:
-    """The migrations that lead from one schema version to another, in order; None if they do not lead there.
+    """Return the migrations from one schema version to another, in order; None if there is no such path.
 
-    Of several that start at a version the one that leads farthest is taken, as long as others lead on from there.
+    Of several migrations from the same version, the one to the highest version is preferred, if a path continues from
+    there.
     """
     known = sorted(migrations, key=lambda step: step.to_major, reverse=True)
     end = versions.major(after)
@@ -71,10 +72,10 @@ def steps_between(migrations: Iterable[MigrationFile], before: str, after: str) 
 
 
 def migrate(overlay: JsonObject, steps: Iterable[MigrationFile]) -> JsonObject:
-    """An overlay after some migrations.
+    """Return an overlay with some migrations applied.
 
     Raises:
-        InvalidRequest: An operation does not apply; names the file and the operation.
+        InvalidRequest: An operation does not apply; the message names the file and the operation.
     """
     result: Json = overlay
     for step in steps:
@@ -85,7 +86,7 @@ def migrate(overlay: JsonObject, steps: Iterable[MigrationFile]) -> JsonObject:
                 why = error.message.removeprefix("Operation 0 of the JSON Patch does not apply: ")
                 raise InvalidRequest(f"{step.file}: operation {number} ({operation['op']}): {why}") from error
     if not isinstance(result, dict):
-        raise InvalidRequest("The migrations leave no object; an operation may not replace the whole document.")
+        raise InvalidRequest("The migrations result in a value that is not an object; keep the whole document.")
     return result
 
 
@@ -104,7 +105,7 @@ def _apply(overlay: Json, operation: JsonObject) -> Json:
 
 
 def _without_empty(value: Json, tokens: tuple[str, ...]) -> Json:
-    """A copy without the objects on the way to a place that hold nothing any more: they would say nothing."""
+    """Return a copy without the objects on the way to a place that are empty now."""
     if not tokens or not isinstance(value, dict) or tokens[0] not in value:
         return value
     inner = _without_empty(value[tokens[0]], tokens[1:])
@@ -114,7 +115,7 @@ def _without_empty(value: Json, tokens: tuple[str, ...]) -> Json:
 
 
 def _with_parents(value: Json, tokens: tuple[str, ...]) -> Json:
-    """A copy in which objects lead to a place, where nothing did."""
+    """Return a copy in which missing objects on the way to a place are added."""
     if not tokens or not isinstance(value, dict):
         return value
     head, rest = tokens[0], tokens[1:]

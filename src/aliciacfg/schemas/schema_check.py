@@ -1,8 +1,8 @@
-"""Checks of a service's own schema, before anything is validated with it.
+"""Checks of a service's own schema.
 
-Annotations count in ``properties``, ``additionalProperties``, ``items`` and what a local ``$ref`` there leads
-to. Anywhere else they would silently not apply, and a secret would be stored in the open, so a schema that
-has one elsewhere is refused.
+Annotations such as ``x-sensitive`` apply in ``properties``, ``additionalProperties``, ``items``, and in the target of a
+local ``$ref`` there. Elsewhere they would be ignored without notice and a secret would be stored in plain text, so a
+schema with an annotation elsewhere is refused.
 """
 
 import re
@@ -29,7 +29,7 @@ ANNOTATIONS = frozenset({SENSITIVE, RESTART_REQUIRED, ENVIRONMENT_VARIABLE, "wri
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
-# Keywords whose value is one schema, a list of schemas, or schemas by name. What is not here holds no schema.
+# Keywords whose value is a schema, a list of schemas, or an object of schemas; no other keyword contains schemas.
 _ONE = frozenset(
     {"additionalProperties", "items", "not", "if", "then", "else", "contains", "propertyNames", "contentSchema"}
     | {"unevaluatedItems", "unevaluatedProperties"}
@@ -40,14 +40,18 @@ _ANNOTATED = frozenset({"properties", "additionalProperties", "items"})
 
 
 def schema_problems(schema: Json, *, title: str) -> list[Problem]:
-    """Everything wrong with a service's own schema; pointers are into the schema.
+    """Return all problems of a service's own schema; their pointers are into the schema.
 
-    Checks the 2020-12 meta-schema, that every ``$ref`` is local, that annotations are well-formed and stand
-    where they count, that ``version`` is semantic, and that defaults are valid values.
+    A schema has to be valid JSON Schema 2020-12 with local references only; annotations have to be well-formed and in
+    places where they apply; ``version`` has to be a semantic version; and each default has to be valid.
+
+    Args:
+        schema: The content of the schema file.
+        title: The name of the service.
     """
     if not isinstance(schema, dict):
-        return [Problem("", f"found {type_name(schema)}; a schema is an object")]
-    problems = [*_walk_schema(schema, schema, "", counted=True)]
+        return [Problem("", f"found {type_name(schema)}; expected an object")]
+    problems = [*_walk_schema(schema, schema, "", applies=True)]
     version = schema.get("version", "1.0.0")
     if not isinstance(version, str) or not versions.is_version(version):
         problems.append(Problem("/version", "expected a semantic version in quotes, such as 1.0.0"))
@@ -63,7 +67,7 @@ def schema_problems(schema: Json, *, title: str) -> list[Problem]:
 
 
 def _default_problems(compiled: ServiceSchema) -> list[Problem]:
-    """Defaults that their own schema refuses; which members there are is no fault of a default."""
+    """Return the problems of default values; missing and unknown members are not problems of a default."""
     return [
         Problem(problem.pointer, f"the default is invalid: {problem.message}")
         for problem in compiled.problems(compiled.defaults)
@@ -71,22 +75,22 @@ def _default_problems(compiled: ServiceSchema) -> list[Problem]:
     ]
 
 
-def _walk_schema(root: JsonObject, node: Json, pointer: str, *, counted: bool) -> Iterator[Problem]:
-    """Check one subschema and those below it; ``counted`` says whether annotations apply here."""
+def _walk_schema(root: JsonObject, node: Json, pointer: str, *, applies: bool) -> Iterator[Problem]:
+    """Yield the problems of a subschema and of those below it; ``applies`` if annotations apply here."""
     if not isinstance(node, dict):
         return
-    yield from _reference_problems(root, node, pointer, counted=counted)
+    yield from _reference_problems(root, node, pointer, applies=applies)
     for name in ANNOTATIONS & node.keys():
-        if problem := _annotation_problem(root, name, node, counted=counted):
+        if problem := _annotation_problem(root, name, node, applies=applies):
             yield Problem(f"{pointer}/{escape(name)}", problem)
     for keyword, place, inner in _subschemas(node):
-        # A definition counts where it is referred to; _reference_problems looks at that.
-        inside = keyword in {"$defs", "definitions"} or (counted and keyword in _ANNOTATED)
-        yield from _walk_schema(root, inner, pointer + place, counted=inside)
+        # Annotations of a definition apply where it is referred to; _reference_problems checks that.
+        inside = keyword in {"$defs", "definitions"} or (applies and keyword in _ANNOTATED)
+        yield from _walk_schema(root, inner, pointer + place, applies=inside)
 
 
 def _subschemas(node: JsonObject) -> Iterator[tuple[str, str, Json]]:
-    """Every schema directly below one: keyword, relative pointer, schema."""
+    """Yield each schema directly below one, with its keyword and relative pointer: keyword, pointer, schema."""
     for keyword, value in node.items():
         place = f"/{escape(keyword)}"
         if keyword in _ONE:
@@ -97,7 +101,7 @@ def _subschemas(node: JsonObject) -> Iterator[tuple[str, str, Json]]:
             yield from ((keyword, f"{place}/{escape(key)}", item) for key, item in value.items())
 
 
-def _reference_problems(root: JsonObject, node: JsonObject, pointer: str, *, counted: bool) -> Iterator[Problem]:
+def _reference_problems(root: JsonObject, node: JsonObject, pointer: str, *, applies: bool) -> Iterator[Problem]:
     for keyword in ("$dynamicRef", "$recursiveRef"):
         if keyword in node:
             yield Problem(f"{pointer}/{keyword}", "is not supported; write a local $ref such as #/$defs/name")
@@ -108,16 +112,16 @@ def _reference_problems(root: JsonObject, node: JsonObject, pointer: str, *, cou
     target = resolve(root, node["$ref"])
     if target is None:
         yield Problem(f"{pointer}/$ref", f"found {node['$ref']!r}; expected a local reference such as #/$defs/name")
-    elif not counted and _has_annotation(root, target, frozenset()):
+    elif not applies and _has_annotation(root, target, frozenset()):
         yield Problem(
             f"{pointer}/$ref",
-            "leads to an annotation that does not count here; refer to it from properties or items instead",
+            "leads to an annotation that does not apply here; refer to it from properties or items instead",
         )
 
 
-def _annotation_problem(root: JsonObject, name: str, node: JsonObject, *, counted: bool) -> str | None:
-    if not counted:
-        return "an annotation counts only in properties, additionalProperties, items and a local $ref; move it there"
+def _annotation_problem(root: JsonObject, name: str, node: JsonObject, *, applies: bool) -> str | None:
+    if not applies:
+        return "an annotation applies only in properties, additionalProperties, items and a local $ref; move it there"
     value = node[name]
     if name == ENVIRONMENT_VARIABLE:
         if not isinstance(value, str) or _VARIABLE_NAME.fullmatch(value) is None:
@@ -126,7 +130,7 @@ def _annotation_problem(root: JsonObject, name: str, node: JsonObject, *, counte
     if not isinstance(value, bool):
         return f"found {type_name(value)}; expected true or false"
     if name in {SENSITIVE, "writeOnly"} and all(part.get("type") != "string" for part in follow(root, node)):
-        return "only a string can be sensitive; put it beside 'type: string'"
+        return "only a string can be sensitive; put the annotation beside 'type: string'"
     return None
 
 

@@ -1,7 +1,7 @@
-"""JSON Schemas of services: validating with them, and what their annotations say.
+"""The JSON Schemas of services: validation, and the meaning of their annotations.
 
-A service's schema describes its whole document and stands beside the base contract; a service without a schema file
-has the base contract only.
+The only module that imports jsonschema_rs. A service's own schema describes its whole document, in addition to the base
+contract; a service without a schema file has the base contract only.
 """
 
 import re
@@ -25,10 +25,10 @@ _SENSITIVE_NAME = re.compile(r"password|secret|key|token", re.IGNORECASE)
 
 
 class NotASchema(AliciacfgError):
-    """A document that is no JSON Schema 2020-12.
+    """A document is not a JSON Schema 2020-12.
 
     Attributes:
-        problem: The first thing wrong with it; the pointer is into the schema.
+        problem: The first problem; its pointer is into the schema.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -37,13 +37,13 @@ class NotASchema(AliciacfgError):
 
 
 class Place:
-    """One node of a document together with every subschema that describes it.
+    """A node of a document, and the subschemas that describe it.
 
     Attributes:
         pointer: JSON Pointer of the node.
-        value: The node.
-        marks: The subschemas, local ``$ref`` followed.
-        named_sensitive: A name on the way here says password, secret, key or token.
+        value: The value of the node.
+        marks: The subschemas, including the targets of their local ``$ref``.
+        named_sensitive: Whether a name on the way to the node contains password, secret, key or token.
     """
 
     __slots__ = ("marks", "named_sensitive", "pointer", "value")
@@ -56,7 +56,7 @@ class Place:
 
     @property
     def sensitive(self) -> bool:
-        """Whether the node is a secret: the schema decides, names only where it is silent."""
+        """Whether the node is a secret; names decide only if the schema has no annotation."""
         if not isinstance(self.value, str):
             return False
         marked = self._marked
@@ -64,57 +64,59 @@ class Place:
 
     @property
     def hidden(self) -> bool:
-        """Whether a wrong value here must not be told.
+        """Whether no message may quote the value.
 
-        Every secret is hidden. So is what is no string where a secret belongs: it may have been meant as one.
+        That is the case for each secret, and for a value of another type in the place of a secret, since it may have
+        been meant as one.
         """
         marked = self._marked
         return self.sensitive or (self.named_sensitive and not self.numeric if marked is None else marked)
 
     @property
     def numeric(self) -> bool:
-        """Whether the schema wants a number or a boolean here, as in ``max_tokens``."""
+        """Whether the schema expects a number or a boolean, as for ``max_tokens``."""
         return any(mark.get("type") in ("integer", "number", "boolean") for mark in self.marks)
 
     @property
     def _marked(self) -> bool | None:
-        """What the schema says of the place; None if it is silent."""
+        """Whether the schema marks the node as sensitive; None if it has no annotation."""
         said = [bool(mark[SENSITIVE]) for mark in self.marks if SENSITIVE in mark]
         said += [True for mark in self.marks if mark.get("writeOnly") is True]
         return any(said) if said else None
 
     @property
     def restart_required(self) -> bool:
-        """Whether the service has to restart to take a change here."""
+        """Whether the service has to restart to apply a change of the node."""
         return any(mark.get(RESTART_REQUIRED) is True for mark in self.marks)
 
 
 class ServiceSchema:
-    """The base contract and, where there is one, a service's own schema, compiled.
+    """The compiled schema of a service: the base contract and, if it has one, the service's own schema.
 
     Attributes:
         version: The ``version`` of the service's own schema; ``1.0.0`` without one.
-        compatibility: Whether a write may let keys disappear or change their type without being told so.
-        own: The service's own schema as its file has it; None without a file.
-        file: The file as its operator names it; empty where none is at hand.
+        compatibility: ``backward`` if a write needs ``allow_breaking`` to remove a key or change its type.
+        own: The content of the service's schema file; None without a file.
+        file: The file's name relative to the home; empty if it is not known.
         document: The whole JSON Schema, base contract included.
+        defaults: The default values of all properties, as one document.
     """
 
     def __init__(self, own: JsonObject | None, *, title: str, file: str = "") -> None:
-        """Compile.
+        """Compile the schemas.
 
         Args:
-            own: The service's own schema, which ``schema_problems`` found nothing wrong with.
-            title: Names the schema where it has no ``$id``: the service's name.
-            file: Where ``own`` was read.
+            own: The service's own schema, in which ``schema_problems`` finds no problem; None without a file.
+            title: The name of the service, which identifies a schema without ``$id``.
+            file: The file from which ``own`` was read.
 
         Raises:
-            NotASchema: The schema is none.
+            NotASchema: ``own`` is not a JSON Schema 2020-12.
         """
         base = base_schema()
         parts: list[JsonObject] = [base]
         if own is not None:
-            # allOf needs an $id in each part, or '#/$defs' of one part resolves against the whole.
+            # Without an $id in each part of allOf, '#/$defs' would be resolved in the whole document.
             parts.append({"$id": f"urn:aliciacfg:service:{title}", **own})
         self.own = own
         self.file = file
@@ -129,16 +131,19 @@ class ServiceSchema:
         self.defaults = self._collect_defaults()
 
     def problems(self, document: JsonObject, *, hidden: Collection[str] = ()) -> list[Problem]:
-        """Everything the schemas find wrong with a document, in our own words.
+        """Return all problems of a document.
 
-        The text names types, limits and allowed values, never a value that the document holds at a sensitive
-        place, or at one of the pointers ``hidden``.
+        The messages name types, limits and allowed values. They never quote a value at a sensitive place.
+
+        Args:
+            document: The document.
+            hidden: JSON Pointers of further places whose values no message may quote.
         """
         errors = [error for validator in self._validators for error in validator.iter_errors(document)]
         if not errors:
             return []
         places = {place.pointer for place in self.places(document) if place.hidden}.union(hidden)
-        # With all around them: what is said of one of those would say it of them.
+        # The places around them as well, because a quoted object would contain the value.
         sensitive = {outer for pointer in places for outer in (*_upwards(pointer), "")}
         found: dict[tuple[str, str], Problem] = {}
         for error in errors:
@@ -147,12 +152,12 @@ class ServiceSchema:
         return sorted(found.values(), key=lambda problem: problem.pointer)
 
     def places(self, document: Json) -> Iterator[Place]:
-        """Every node of a document with the subschemas that describe it, parents first."""
+        """Yield every node of a document with the subschemas that describe it, parents first."""
         marks = [(root, target) for root, node in self._roots for target in follow(root, node)]
         yield from self._walk(document, "", marks, named_sensitive=False)
 
     def secrets(self, document: Json) -> dict[str, str]:
-        """The sensitive strings of a document by JSON Pointer."""
+        """Return the sensitive strings of a document by JSON Pointer."""
         return {
             place.pointer: place.value
             for place in self.places(document)
@@ -160,7 +165,7 @@ class ServiceSchema:
         }
 
     def unknown(self, document: Json) -> list[str]:
-        """Pointers of members that no schema describes, outermost first."""
+        """Return the JSON Pointers of members that no schema describes, outermost first."""
         known = {""}
         unknown: list[str] = []
         for place in self.places(document):
@@ -172,13 +177,13 @@ class ServiceSchema:
         return unknown
 
     def _closed_names(self, pointer: str, document: Json) -> bool:
-        """Whether the object at ``pointer`` has named properties, so that another name is worth a warning."""
+        """Return whether the schema names properties of the object at a pointer, so that other names are suspect."""
         if not isinstance(find(document, pointer), dict):
             return False
         return any("properties" in mark for mark in self.marks_at(pointer))
 
     def marks_at(self, pointer: str) -> list[JsonObject]:
-        """The subschemas that describe a place, whether a document has it or not."""
+        """Return the subschemas that describe a place, whether or not a document contains it."""
         marks = [(root, target) for root, node in self._roots for target in follow(root, node)]
         for raw in pointer.split("/")[1:]:
             token = raw.replace("~1", "/").replace("~0", "~")
@@ -186,13 +191,13 @@ class ServiceSchema:
         return [node for _, node in marks]
 
     def variable(self, pointer: str) -> str | None:
-        """The environment variable that a program reads a place from, as ``x-env`` says."""
+        """Return the environment variable of a place (``x-env``), or None."""
         return next(
             (str(mark[ENVIRONMENT_VARIABLE]) for mark in self.marks_at(pointer) if ENVIRONMENT_VARIABLE in mark), None
         )
 
     def restart_required(self, pointers: list[str]) -> list[str]:
-        """Those of ``pointers`` whose change asks for a restart of the service."""
+        """Return the pointers of ``pointers`` that the service applies only at a restart."""
         return [
             pointer
             for pointer in pointers
@@ -201,7 +206,7 @@ class ServiceSchema:
         ]
 
     def _items_require_restart(self, pointer: str) -> bool:
-        """Whether the items of an array, which changes as a whole, ask for a restart."""
+        """Return whether the items of an array need a restart; an array changes as a whole."""
         items = [mark.get("items") for mark in self.marks_at(pointer)]
         return any(isinstance(item, dict) and item.get(RESTART_REQUIRED) is True for item in items)
 
@@ -229,14 +234,14 @@ class ServiceSchema:
 
 
 def compatibility_of(schema: JsonObject) -> Compatibility | None:
-    """Return what a schema says about compatibility, ``backward`` if nothing; None if it is no such value."""
+    """Return the ``compatibility`` of a schema, by default ``backward``; None if the value is invalid."""
     found = schema.get(COMPATIBILITY, "backward")
     return found if found in ("backward", "none") else None
 
 
 def _compile(schema: JsonObject) -> jsonschema_rs.Draft202012Validator:
     try:
-        # Without offline a $ref to http:// or file:// would be fetched while compiling.
+        # Without offline, a $ref to http:// or file:// would be fetched here.
         return jsonschema_rs.Draft202012Validator(schema, validate_formats=True, offline=True)
     except jsonschema_rs.ValidationError as error:
         place = format_pointer(error.instance_path)
@@ -244,12 +249,12 @@ def _compile(schema: JsonObject) -> jsonschema_rs.Draft202012Validator:
 
 
 def _violation(error: jsonschema_rs.ValidationError) -> Violation:
-    # Not its message, which quotes the value.
+    # The message of the error is not used, because it quotes the value.
     return Violation(format_pointer(error.instance_path), error.kind.name, error.kind.value)
 
 
 def resolve(root: JsonObject, reference: Json) -> JsonObject | None:
-    """The subschema a local ``$ref`` (``#`` or ``#/a/b``) leads to."""
+    """Return the target of a local ``$ref`` (``#`` or ``#/a/b``); None if it is not a subschema."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return None
     if reference[1:] and not reference.startswith("#/"):
@@ -262,7 +267,7 @@ def resolve(root: JsonObject, reference: Json) -> JsonObject | None:
 
 
 def follow(root: JsonObject, node: Json) -> list[JsonObject]:
-    """A subschema and what its ``$ref`` leads to: siblings of ``$ref`` count too in 2020-12."""
+    """Return a subschema and the targets of its ``$ref``; in 2020-12 the siblings of a ``$ref`` apply, too."""
     found: list[JsonObject] = []
     while isinstance(node, dict) and all(node is not known for known in found):
         found.append(node)
@@ -291,7 +296,7 @@ def _only_items(marks: list[tuple[JsonObject, JsonObject]]) -> bool:
 
 
 def _defaults(root: JsonObject, node: Json, seen: frozenset[int]) -> Json:
-    """The defaults a subschema gives: its own ``default``, else those of its properties; None if none."""
+    """Return the default of a subschema: its own ``default``, otherwise those of its properties; None without any."""
     result: JsonObject = {}
     for target in follow(root, node):
         if "default" in target:
@@ -315,7 +320,7 @@ def _merge_defaults(base: JsonObject, own: JsonObject) -> JsonObject:
 
 
 def _upwards(pointer: str) -> Iterator[str]:
-    """A pointer and those of all places around it, the document left out."""
+    """Yield a pointer and those of the places around it, except for the whole document."""
     while pointer:
         yield pointer
         pointer = pointer.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""The wording of validation problems; no text quotes a value at a sensitive place."""
+"""The wording of validation problems, which never quotes a value at a sensitive place."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -12,9 +12,9 @@ class Violation(NamedTuple):
 
     Attributes:
         pointer: JSON Pointer of the place in the document.
-        keyword: The keyword of JSON Schema 2020-12 that is not met; ``falseSchema`` where the schema is ``false``.
-        expected: What the keyword asks for; for ``required``, ``additionalProperties`` and
-            ``unevaluatedProperties`` the names of members.
+        keyword: The broken keyword of JSON Schema 2020-12; ``falseSchema`` for the schema ``false``.
+        expected: The value of the keyword; for ``required`` the name of the missing member, for
+            ``additionalProperties`` and ``unevaluatedProperties`` the names of the unknown members.
     """
 
     pointer: str
@@ -90,9 +90,9 @@ def _found(value: object, *, hidden: bool, keyword: str, holds_more: bool) -> st
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     if hidden:
-        # A number that somebody quoted, as in `max_tokens: "4000"`, is told by its type.
+        # The type helps where a number was quoted, as in `max_tokens: "4000"`.
         return "a string" if keyword == "type" and isinstance(value, str) else "a secret"
-    # In the place of what has members it may be one of them, written a level too high: a password.
+    # A string in the place of an object may be a member written a level too high, such as a password.
     return "a string" if holds_more and isinstance(value, str) else _quote(value)
 
 

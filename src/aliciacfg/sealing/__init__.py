@@ -1,1 +1,1 @@
-"""Sealed boxes, their keys, and documents that hold them."""
+"""Sealed boxes, their keys, and the documents that contain sealed values."""

@@ -1,11 +1,11 @@
-"""Secrets in the open, and not: libsodium sealed boxes bound to their place, and keyed digests.
+"""Sealed values: libsodium sealed boxes that are bound to their place, and keyed digests of secrets.
 
-The only module that imports PyNaCl. A sealed value is a string ``sealed:v1:<key id>:<box>``: the box is an
-X25519 sealed box (libsodium ``crypto_box_seal``) in URL-safe base64 without padding, whose plaintext is the
-JSON object ``{"service": …, "environment"?: …, "pointer"?: …, "value": …}``. A box found anywhere else than
-where it is bound to does not open: ciphertext cannot be moved to another service to be read there.
+The only module that imports PyNaCl. A sealed value is a string ``sealed:v1:<key id>:<box>``. The box is an X25519
+sealed box (libsodium ``crypto_box_seal``) in URL-safe base64 without padding; its plaintext is the JSON object
+``{"service": …, "environment"?: …, "pointer"?: …, "value": …}``. A box opens only in the place to which it is bound, so
+that a writer cannot move it into a configuration that they are allowed to read.
 
-Whoever has a public key can seal for its owner: people and CI for the daemon, the daemon for a service.
+A public key is enough to seal a value for its owner: people and CI seal for the daemon, the daemon for a service.
 """
 
 import base64
@@ -33,15 +33,15 @@ _KEY_BYTES = 32
 
 
 class CannotOpen(AliciacfgError):
-    """A sealed value does not open here; the text says why and never what is inside."""
+    """A sealed value does not open here; the message says why and never contains the secret."""
 
 
 class UnknownKey(CannotOpen):
-    """A sealed value names a key that is not here."""
+    """A sealed value names a key that the keyring does not have."""
 
 
 class UnusableKey(AliciacfgError):
-    """A text or bytes are no key that can be used; the message says why and never quotes them."""
+    """A text or bytes are not a usable key; the message says why and never quotes them."""
 
 
 class _Sealed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -57,19 +57,19 @@ class _Published(msgspec.Struct, frozen=True):
 
 
 def is_sealed(value: str) -> bool:
-    """Whether a string claims to be a sealed value, well-formed or not."""
+    """Return whether a string begins like a sealed value, well-formed or not."""
     return value.startswith(PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """An X25519 public key (RFC 7748) that can be sealed for.
+    """An X25519 public key (RFC 7748), for whose owner values can be sealed.
 
     Attributes:
         raw: Its 32 bytes.
 
     Raises:
-        UnusableKey: Whatever was sealed for these bytes, nobody or everybody could open it.
+        UnusableKey: The bytes are not a public key, or one of a private key that everybody knows.
     """
 
     raw: bytes
@@ -78,11 +78,11 @@ class PublicKey:
         if len(self.raw) != _KEY_BYTES:
             raise UnusableKey(f"found {len(self.raw)} bytes; expected an X25519 public key of {_KEY_BYTES} bytes")
         try:
-            # libsodium refuses the points of low order, the all-zero key among them, only when it seals.
+            # libsodium rejects points of low order, such as the all-zero key, only when it seals.
             public.SealedBox(public.PublicKey(self.raw)).encrypt(b"")
         except CryptoError:
             raise UnusableKey(
-                "found a point of low order, which is nobody's public key; generate a new X25519 key pair"
+                "found a point of low order, which is not a public key; generate a new X25519 key pair"
             ) from None
 
     @classmethod
@@ -90,16 +90,16 @@ class PublicKey:
         """Read a public key from base64, standard or URL-safe, padded or not.
 
         Raises:
-            UnusableKey: It is no base64, or no public key that can be used.
+            UnusableKey: The text is not base64, or not a usable public key.
         """
         return cls(_key_bytes(text, "public"))
 
     @classmethod
     def from_published(cls, content: object) -> "PublicKey":
-        """Read what a daemon publishes: ``{"key_id": …, "public_key": …}``, decoded.
+        """Read a key that a daemon publishes: ``{"key_id": …, "public_key": …}``, decoded.
 
         Raises:
-            UnusableKey: It is something else, or the id is another key's.
+            UnusableKey: The content has another form, or the id is that of another key.
         """
         try:
             published = msgspec.convert(content, _Published)
@@ -107,28 +107,31 @@ class PublicKey:
             raise UnusableKey(f'expected {{"key_id": …, "public_key": …}} as a daemon publishes it: {error}') from error
         key = cls.parse(published.public_key)
         if key.key_id != published.key_id:
-            raise UnusableKey(f"the key id {published.key_id!r:.80} is not that of the public key, {key.key_id}")
+            raise UnusableKey(f"the key id {published.key_id!r:.80} is not the id of the public key, {key.key_id}")
         return key
 
     @property
     def key_id(self) -> str:
-        """Its name: the first 16 hex digits of its SHA-256."""
+        """The id of the key: the first 16 hex digits of its SHA-256."""
         return hashlib.sha256(self.raw).hexdigest()[:16]
 
     def __str__(self) -> str:
-        """Standard base64, as it is published."""
+        """Return the key in standard base64, as it is published."""
         return base64.b64encode(self.raw).decode()
 
 
 class PrivateKey:
-    """An X25519 private key: opens what was sealed for its public key.
+    """An X25519 private key, which opens values sealed for its public key.
 
     Attributes:
-        public: The public key that belongs to it.
+        public: The public key.
     """
 
     def __init__(self, raw: bytes) -> None:
-        """Take its 32 bytes.
+        """Check the bytes, and compute the public key.
+
+        Args:
+            raw: The 32 bytes of the key.
 
         Raises:
             UnusableKey: They are not 32 bytes, or all zero.
@@ -136,7 +139,7 @@ class PrivateKey:
         if len(raw) != _KEY_BYTES:
             raise UnusableKey(f"found {len(raw)} bytes; expected an X25519 private key of {_KEY_BYTES} bytes")
         if not any(raw):
-            raise UnusableKey("found zeros only, which everybody knows; generate a private key")
+            raise UnusableKey("found only zeros, which are not secret; generate a private key")
         key = public.PrivateKey(raw)
         self._box = public.SealedBox(key)
         self._raw = raw
@@ -144,7 +147,7 @@ class PrivateKey:
 
     @classmethod
     def generate(cls) -> "PrivateKey":
-        """Make a fresh one from the system's randomness."""
+        """Generate a key from the system's source of randomness."""
         return cls(bytes(public.PrivateKey.generate()))
 
     @classmethod
@@ -152,26 +155,26 @@ class PrivateKey:
         """Read a private key from base64, standard or URL-safe, padded or not.
 
         Raises:
-            UnusableKey: It is no base64, or no private key.
+            UnusableKey: The text is not base64, or not a private key.
         """
         return cls(_key_bytes(text, "private"))
 
     def reveal(self) -> str:
-        """The key itself in standard base64, for the file that keeps it."""
+        """Return the key itself in standard base64, for the key file."""
         return base64.b64encode(self._raw).decode()
 
     def open(self, sealed: str, *, service: str, environment: str, pointer: str, shared: bool = False) -> str:
-        """Open a sealed value where it was found.
+        """Open a sealed value.
 
         Args:
             sealed: The sealed value.
-            service: The service it was found in.
-            environment: The environment it was found in.
-            pointer: JSON Pointer of where it was found.
-            shared: It was found in a file's ``defaults``, where a box may be bound to every service (``*``).
+            service: The service in whose document it is.
+            environment: The environment of the document.
+            pointer: JSON Pointer of its place in the document.
+            shared: Whether it is in the ``defaults`` of a file, where a box may be bound to every service (``*``).
 
         Raises:
-            CannotOpen: It is malformed, sealed for another key, damaged, or bound to another place.
+            CannotOpen: The value is malformed, sealed for another key, damaged, or bound to another place.
         """
         name, text = _parsed(sealed)
         if name != self.public.key_id:
@@ -192,14 +195,14 @@ class PrivateKey:
 def seal_for(
     key: PublicKey, value: str, *, service: str, environment: str | None = None, pointer: str | None = None
 ) -> str:
-    """Seal a value for the daemon, as anyone may who has its public key.
+    """Seal a value for the owner of a public key.
 
     Args:
-        key: The daemon's public key.
+        key: The public key.
         value: The secret.
-        service: The only service in which it opens; ``*`` is any, and opens in the ``defaults`` of files only.
-        environment: The only environment in which it opens; None is any.
-        pointer: JSON Pointer of the only place in the service's document where it opens; None is any.
+        service: The only service in which it opens; ``*`` for every service, which opens in ``defaults`` only.
+        environment: The only environment in which it opens; None for every environment.
+        pointer: JSON Pointer of the only place in which it opens; None for every place.
     """
     plain = msgspec.json.encode(_Sealed(service, value, environment, pointer))
     box = public.SealedBox(public.PublicKey(key.raw)).encrypt(plain)
@@ -209,45 +212,45 @@ def seal_for(
 class Keyring:
     """The daemon's sealing keys and its digest key.
 
-    One key seals; all of them open. The digest key is never rotated, so re-sealing changes no checksum.
+    One key seals; all of them open. The digest key never changes, so a rotation of keys does not change checksums.
 
     Attributes:
         current: The id of the key that seals.
+        public_key: The public key of the key that seals, with which everybody can seal values for the daemon.
     """
 
     def __init__(self, *, current: str, keys: Iterable[PrivateKey], digest_key: bytes) -> None:
-        """Take the keys.
+        """Make a keyring.
 
         Raises:
-            KeyError: ``current`` names none of ``keys``.
+            KeyError: ``current`` is not the id of one of ``keys``.
         """
         self.current = current
         self._keys = {key.public.key_id: key for key in keys}
         self._digest_key = digest_key
         self.public_key = self._keys[current].public
-        """What anyone may seal for the daemon with."""
 
     @classmethod
     def ephemeral(cls) -> "Keyring":
-        """Fresh keys that are written down nowhere, for what nobody keeps."""
+        """Return a keyring of new keys that are stored nowhere, for values that are not kept."""
         key = PrivateKey.generate()
         return cls(current=key.public.key_id, keys=[key], digest_key=secrets.token_bytes(DIGEST_KEY_BYTES))
 
     @property
     def published(self) -> dict[str, str]:
-        """What anyone may know: the key id, and the public key in standard base64."""
+        """The public information: the key id, and the public key in standard base64."""
         return {"key_id": self.current, "public_key": str(self.public_key)}
 
     def seal(self, value: str, *, service: str, environment: str, pointer: str) -> str:
-        """Seal a value to its place with the current key."""
+        """Seal a value with the current key, bound to its place."""
         return seal_for(self.public_key, value, service=service, environment=environment, pointer=pointer)
 
     def open(self, sealed: str, *, service: str, environment: str, pointer: str, shared: bool = False) -> str:
-        """Open a sealed value where it was found; arguments as for ``PrivateKey.open``.
+        """Open a sealed value; arguments as for ``PrivateKey.open``.
 
         Raises:
-            CannotOpen: It is malformed, bound to another place or damaged.
-            KeyMissing: Its key is not here.
+            UnknownKey: The keyring does not have the key.
+            CannotOpen: The value is malformed, damaged, or bound to another place.
         """
         name, _ = _parsed(sealed)
         key = self._keys.get(name)
@@ -260,8 +263,8 @@ class Keyring:
     ) -> str:
         """Seal a value for the service that owns a key; the daemon itself cannot open it again.
 
-        The same text for the same arguments: the ephemeral key of the box, which ``crypto_box_seal`` takes from the
-        system's randomness, is derived from them and the digest key. It opens with ``crypto_box_seal_open``.
+        The same arguments give the same text, because the ephemeral key of the box is derived from them and from the
+        digest key; ``crypto_box_seal`` would take it from the system's randomness. ``crypto_box_seal_open`` opens it.
         """
         plain = msgspec.json.encode(_Sealed(service, value, environment, pointer))
         place = msgspec.json.encode([key.key_id, service, environment, pointer, revision, value])
@@ -272,35 +275,35 @@ class Keyring:
         return f"{PREFIX}{key.key_id}:{base64.urlsafe_b64encode(box).rstrip(b'=').decode()}"
 
     def replace_with(self, other: "Keyring") -> None:
-        """Become another keyring with the same digest key, wherever this one is in use."""
-        self._keys = other._keys  # noqa: SLF001 - of its own kind
+        """Replace the sealing keys by those of another keyring, for all users of this object."""
+        self._keys = other._keys  # noqa: SLF001 - another instance of this class
         self.current, self.public_key = other.current, other.public_key
 
     def has(self, key_id: str) -> bool:
-        """Whether a key is here."""
+        """Return whether the keyring has a key."""
         return key_id in self._keys
 
     def digest(self, value: str, *, service: str, pointer: str) -> str:
-        """A keyed digest (HMAC-SHA-256) that tells equal secrets of one place without telling the secret."""
+        """Compute a keyed digest (HMAC-SHA-256) of a secret, which is equal for equal secrets in one place only."""
         message = msgspec.json.encode([service, pointer, value])
         return hmac.new(self._digest_key, message, hashlib.sha256).hexdigest()
 
     def derive(self, purpose: bytes) -> bytes:
-        """A key of 32 bytes for another purpose, as lasting as the digest key."""
+        """Derive a key of 32 bytes for another purpose from the digest key."""
         return hmac.digest(self._digest_key, purpose, hashlib.sha256)
 
 
 def sealed_with(sealed: str) -> str:
-    """The id of the key that a sealed value names.
+    """Return the id of the key with which a value is sealed.
 
     Raises:
-        CannotOpen: It is malformed.
+        CannotOpen: The value is malformed.
     """
     return _parsed(sealed)[0]
 
 
 def key_ids(content: bytes) -> set[str]:
-    """The ids of the keys that sealed values name anywhere in a file or a row."""
+    """Return the ids of the keys of all sealed values in the bytes of a file or a row."""
     return {match[1].decode() for match in _NAMED.finditer(content)}
 
 
@@ -312,14 +315,14 @@ def _parsed(sealed: str) -> tuple[str, str]:
 
 
 def _key_bytes(text: str, kind: str) -> bytes:
-    # Both alphabets are around: libsodium's other bindings write the URL-safe one without padding.
+    # Both alphabets are in use: other bindings of libsodium write the URL-safe one without padding.
     try:
         return _unpadded(text.strip().rstrip("=").replace("+", "-").replace("/", "_"))
     except (binascii.Error, ValueError):
-        # The error's own text could hold a part of a key.
+        # The text of the error could contain a part of a key.
         raise UnusableKey(f"found no base64; expected an X25519 {kind} key in base64") from None
 
 
 def _unpadded(text: str) -> bytes:
-    # Without validate, Python drops foreign characters silently.
+    # Without validate, Python ignores invalid characters.
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

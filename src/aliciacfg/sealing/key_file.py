@@ -1,7 +1,8 @@
-"""The file of the daemon's sealing keys: read strictly, changed whole, never readable by others.
+"""The file of the daemon's sealing keys, which is replaced atomically and readable for its owner only.
 
-JSON, mode 0600: every private key with its id and when it was made, which of them seals, and the digest key.
-Who changes it while a daemon may run holds the lock on the data directory: a running daemon has read its keys.
+It is JSON with mode 0600: every private key with its id and the time of its creation, the id of the one that seals, and
+the digest key. A daemon reads the file at its start only, so a process must hold the lock on the data directory to
+change it.
 """
 
 import base64
@@ -23,7 +24,7 @@ _PRIVATE_MODE = 0o600
 
 
 class KeyRefused(AliciacfgError):
-    """A change of the keys that is not carried out; the file is as it was."""
+    """A change of the keys is refused; the file did not change."""
 
 
 class _Key(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,7 +34,7 @@ class _Key(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Content(msgspec.Struct, frozen=True):
-    """What the file holds; private keys and the digest key in standard base64."""
+    """The content of the file; private keys and the digest key are in standard base64."""
 
     current: str
     keys: list[_Key]
@@ -43,13 +44,13 @@ class _Content(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What may be shown of a key.
+    """The public information about a key.
 
     Attributes:
-        key_id: Its name.
-        public_key: What is sealed for.
-        created: When it was made, in Unix seconds; None if nobody wrote it down.
-        seals: Whether it is the one that seals; the others only open.
+        key_id: The id of the key.
+        public_key: The public key.
+        created: The time of its creation in Unix seconds; None if it is not known.
+        seals: Whether it is the key that seals; the others only open.
     """
 
     key_id: str
@@ -60,18 +61,24 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """A private key, and when it was made if somebody wrote it down."""
+    """A private key and the time of its creation.
+
+    Attributes:
+        key: The private key.
+        created: The time of its creation in Unix seconds; None if it is not known.
+    """
 
     key: PrivateKey
     created: float | None = None
 
 
 class KeyFile:
-    """The keys as the file has them; made by ``load``, ``create`` or ``load_or_create``.
+    """The keys of a key file; made by ``load``, ``create`` or ``load_or_create``.
 
     Attributes:
-        chained: They have written a database in which every row has its code. One from before that is not believed:
-            whoever put its rows into the old form could have them taken for confirmed.
+        path: The file.
+        chained: Whether the daemon has written, with these keys, a database in which every row has a code. A database
+            in an older form is refused then, because rows could be changed by putting it into that form.
     """
 
     def __init__(
@@ -88,7 +95,7 @@ class KeyFile:
         """Read and check the file.
 
         Raises:
-            KeyFileError: It is not there, others may read it, or it is not a key file.
+            KeyFileError: The file cannot be read, is readable for others, or is not a key file.
         """
         content = _read(path)
         try:
@@ -97,13 +104,13 @@ class KeyFile:
                 HeldKey(PrivateKey(base64.b64decode(key.private, validate=True)), key.created) for key in stored.keys
             ]
             digest_key = base64.b64decode(stored.digest_key, validate=True)
-            # A damaged private key would otherwise go on under the old name, and seal what nobody can open.
+            # A damaged private key would otherwise be used under its old id, and values sealed with it would be lost.
             if [key.key_id for key in stored.keys] != [item.key.public.key_id for item in held]:
                 raise ValueError
             if len(digest_key) != DIGEST_KEY_BYTES or stored.current not in {key.key_id for key in stored.keys}:
                 raise ValueError
         except (msgspec.MsgspecError, binascii.Error, UnusableKey, ValueError) as error:
-            # The error's own text could hold a part of a key.
+            # The text of the error could contain a part of a key.
             raise KeyFileError(
                 f"{path} is not a key file ({type(error).__name__}); restore it from a backup, or move it away "
                 "to start with a new key: values sealed with the old one are then lost"
@@ -112,10 +119,10 @@ class KeyFile:
 
     @classmethod
     def create(cls, path: Path, *, now: float) -> "KeyFile":
-        """Make the file with a fresh key.
+        """Create the file with a new key.
 
         Raises:
-            KeyFileError: It cannot be written.
+            KeyFileError: The file cannot be written.
         """
         key = PrivateKey.generate()
         file = cls(
@@ -123,7 +130,7 @@ class KeyFile:
             current=key.public.key_id,
             held=[HeldKey(key, now)],
             digest_key=secrets.token_bytes(DIGEST_KEY_BYTES),
-            # It has written nothing yet: the database may be one whose keys were lost.
+            # Nothing was written with this key yet; the keys of an existing database may have been lost.
             chained=False,
         )
         file._write()
@@ -131,7 +138,7 @@ class KeyFile:
 
     @classmethod
     def load_or_create(cls, path: Path, *, now: float) -> "KeyFile":
-        """Read the file, or make it where there is none.
+        """Read the file, or create it if there is none.
 
         Raises:
             KeyFileError: As for ``load`` and ``create``.
@@ -146,19 +153,19 @@ class KeyFile:
 
     @property
     def held(self) -> list[HeldKey]:
-        """The keys themselves, in the order in which they came."""
+        """The private keys, in the order of the file."""
         return list(self._held.values())
 
     @property
     def keys(self) -> list[KeyInfo]:
-        """What may be shown of them."""
+        """The public information about the keys."""
         return [
             KeyInfo(key_id, item.key.public, item.created, seals=key_id == self._current)
             for key_id, item in self._held.items()
         ]
 
     def mark_chained(self) -> None:
-        """Note that from now on the rows of the database have their codes.
+        """Record that the rows of the database have codes from now on; see ``chained``.
 
         Raises:
             KeyFileError: The file cannot be written.
@@ -168,7 +175,7 @@ class KeyFile:
             self._write()
 
     def rotate(self, *, now: float) -> str:
-        """Make a fresh key that seals from now on, keep the others for opening; returns its id.
+        """Add a new key that seals from now on, and return its id; the other keys only open.
 
         Raises:
             KeyFileError: The file cannot be written.
@@ -178,7 +185,7 @@ class KeyFile:
         return self._current
 
     def add(self, found: Iterable[HeldKey]) -> list[str]:
-        """Take more private keys for opening, such as those of a backup; returns the ids that are new here.
+        """Add private keys that only open, such as those of a backup, and return the ids of the new ones.
 
         Raises:
             KeyFileError: The file cannot be written.
@@ -189,26 +196,26 @@ class KeyFile:
         return list(fresh)
 
     def remove(self, key_id: str, *, still_sealed: bool) -> None:
-        """Forget a key for ever.
+        """Remove a key.
 
         Args:
-            key_id: Which.
-            still_sealed: Something is sealed with it that would be lost; the caller has looked.
+            key_id: The id of the key.
+            still_sealed: Whether values are sealed with it, which would be lost.
 
         Raises:
-            KeyRefused: It is not here, it seals, or something is still sealed with it.
+            KeyRefused: There is no such key, it is the one that seals, or values are still sealed with it.
             KeyFileError: The file cannot be written.
         """
         if key_id not in self._held:
             raise KeyRefused(f"there is no key {key_id!r:.80}; there are: {', '.join(self._held)}")
         if key_id == self._current:
-            raise KeyRefused(f"{key_id} is the key that seals; make another with `aliciacfg keys rotate` first")
+            raise KeyRefused(f"{key_id} is the key that seals; make a new one with `aliciacfg keys rotate` first")
         if still_sealed:
-            raise KeyRefused(f"values are still sealed with {key_id} and would be lost; seal them anew first")
+            raise KeyRefused(f"values are still sealed with {key_id} and would be lost; seal them again first")
         self._change(self._current, {name: item for name, item in self._held.items() if name != key_id})
 
     def _change(self, current: str, held: dict[str, HeldKey]) -> None:
-        """Write first, believe after: a failed write leaves file and memory as they were."""
+        """Change the keys and write the file; if that fails, the keys stay as they were."""
         before = self._current, self._held
         self._current, self._held = current, held
         try:
@@ -232,7 +239,7 @@ class KeyFile:
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of a file that nobody but its owner may touch."""
+    """Return the bytes of a file that only its owner is allowed to read and write."""
     try:
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
