@@ -1,0 +1,82 @@
+"""Redactions that a writer sends back: which secret of the current configuration each of them stands for."""
+
+from collections.abc import Iterable
+
+from msgspec import UnsetType
+
+from aliciacfg import documents
+from aliciacfg.documents import Json, JsonObject
+
+
+def redaction_sources(pointers: Iterable[str], wanted: JsonObject, shown: JsonObject) -> dict[str, str | None]:
+    """Return, for each redaction in a document, the pointer in the current document of the secret it stands for.
+
+    Args:
+        pointers: JSON Pointers of the redactions in ``wanted``.
+        wanted: The document that a writer sends.
+        shown: The current document, redacted as the writer has seen it.
+    """
+    arrays = _ArrayIndex()
+    return {pointer: _redacted_source(pointer, wanted, shown, arrays) for pointer in pointers}
+
+
+class _ArrayIndex:
+    """Where items stand in arrays, looked up once for all of an array: there may be thousands of secrets in one."""
+
+    def __init__(self) -> None:
+        self._indexed: dict[int, tuple[list[Json], dict[bytes, list[int]]]] = {}
+
+    def indices(self, array: list[Json], item: Json) -> list[int]:
+        """The indices of the items of an array that are equal to one."""
+        # With the array itself, whose id is another's when it is gone.
+        _, index = self._indexed.get(id(array)) or self._add(array)
+        return index.get(_canonical(item), [])
+
+    def _add(self, array: list[Json]) -> tuple[list[Json], dict[bytes, list[int]]]:
+        index: dict[bytes, list[int]] = {}
+        for number, item in enumerate(array):
+            index.setdefault(_canonical(item), []).append(number)
+        self._indexed[id(array)] = array, index
+        return array, index
+
+
+def _canonical(item: Json) -> bytes:
+    return documents.canonical(documents.normalise(item))
+
+
+def _redacted_source(pointer: str, wanted: JsonObject, shown: JsonObject, arrays: _ArrayIndex) -> str | None:
+    """The pointer, in the current document, of the secret that a redaction in the wanted one stands for.
+
+    Args:
+        pointer: Where the redaction stands.
+        wanted: What the writer sends.
+        shown: The current document as the writer was given it.
+        arrays: Looks items up in both.
+    """
+    here: Json | UnsetType = wanted
+    source = ""
+    for token in documents.parse_pointer(pointer):
+        step = documents.escape(token)
+        if isinstance(here, list):
+            there = documents.find(shown, source)
+            found = _matching_index(here, there, int(token), arrays) if isinstance(there, list) else None
+            if found is None:
+                return None
+            step = str(found)
+        if isinstance(here, UnsetType):
+            return None
+        here = documents.find(here, f"/{documents.escape(token)}")
+        source += f"/{step}"
+    return source
+
+
+def _matching_index(wanted: list[Json], shown: list[Json], index: int, arrays: _ArrayIndex) -> int | None:
+    """Which old item a new one is: the equal one; else, if none was added or taken out, the one in its place."""
+    same_length = len(wanted) == len(shown)
+    if same_length and documents.equal(wanted[index], shown[index]):
+        return index
+    matches = arrays.indices(shown, wanted[index])
+    if len(matches) == 1:
+        return matches[0]
+    moved_away = bool(arrays.indices(wanted, shown[index])) if index < len(shown) else True
+    return index if same_length and not matches and not moved_away else None
