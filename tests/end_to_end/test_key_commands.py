@@ -235,7 +235,7 @@ def test_sealing_a_file_reports_what_it_left_alone(person: Person, tmp_path: Pat
     path.write_text(f'services:\n  x:\n    token: "${{TOKEN}}"\n    password: {SECRET}\n')
     seen = person.type("seal-file", str(path), "--key-file", str(file), "--schemas-dir", str(ROOT / "schemas"))
     assert "sealed /services/x/password" in seen
-    assert f"{path}:3: /services/x/token holds ${{…}}" in " ".join(seen.split())
+    assert f"{path}:3: /services/x/token contains ${{…}}" in " ".join(seen.split())
     assert "1 sealed, 0 were sealed before" in seen
     assert SECRET not in seen
 

@@ -106,7 +106,7 @@ def test_an_operation_that_does_not_apply_is_named(operation: dict[str, Any], to
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("1-to-2.yaml", "op: remove\n", "1-to-2.yaml:1: found object; a migration is a list"),
+        ("1-to-2.yaml", "op: remove\n", "1-to-2.yaml:1: found object; expected a list"),
         ("1-to-2.yaml", " \n", "1-to-2.yaml: is empty"),
         ("1-to-2.yaml", "# soon\n", "1-to-2.yaml:1: found object"),
         (

@@ -170,10 +170,25 @@ def test_what_is_no_secret_string_is_left_alone_silently():
     assert sealed(whole) == SealedFile(whole, [], [], [])
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "services:\n", "[]\n", "defaults: [a]\nservices: x\n", "null\n"])
+@pytest.mark.parametrize("text", ["", "# nothing\n", "services:\n", "null\n", "protected: true\n"])
 def test_files_without_services_have_no_secrets(text: str):
-    """What is wrong with them the daemon says; here it is nothing to seal."""
+    """An empty section is null in YAML; there is nothing to seal."""
     assert sealed(text) == SealedFile(text, [], [], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]\n", "found array at the top; expected a mapping"),
+        ("protected: true\ndefaults: [a]\n", ":2: found array at /defaults; expected a mapping"),
+        ("services: x\n", ":1: found string at /services; expected a mapping"),
+    ],
+)
+def test_a_section_that_is_no_mapping_is_refused(text: str, words: str):
+    """It does not count as empty, which would leave its secrets in plain text without a word."""
+    with pytest.raises(SourceError) as refused:
+        sealed(text)
+    assert words in str(refused.value)
 
 
 def test_what_is_sealed_in_another_way_is_kept_with_a_note():

@@ -1,6 +1,6 @@
-"""From layers and an overlay to a validated configuration, and from a wanted one back to an overlay.
+"""Composes effective configurations from files and overlays, validates them, and derives overlays from them.
 
-Pure functions on a moment's files and keys; nothing here is stored or published.
+It uses the files and keys of one moment, and neither stores nor publishes anything.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,18 +22,20 @@ from aliciacfg.sealing.sealed_documents import (
 )
 from aliciacfg.sources.layers import Environment, Sources
 
-MISPLACED_SEALED_VALUE = "found a sealed value; it may stand only where the schema has a secret, or it would be shown"
+MISPLACED_SEALED_VALUE = (
+    "found a sealed value; it is allowed only where the schema has a secret, because it would be shown here"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """One service's valid configuration in one environment, with its secrets in the open.
+    """A valid effective configuration, with its secrets in plain text.
 
     Attributes:
-        document: The configuration without ``version``, which belongs to the daemon.
-        secrets: The sensitive strings of ``document`` by JSON Pointer.
-        checksum: SHA-256, as ``integrity.checksum`` has it.
-        requested_version: The ``version`` that the layers or the writer ask for, if any.
+        document: The configuration without ``version``, which the daemon assigns.
+        secrets: The secrets of ``document`` by JSON Pointer.
+        checksum: The checksum, as ``sealed_documents.checksum`` computes it.
+        requested_version: The ``version`` that the files or the writer ask for, if any.
     """
 
     document: JsonObject
@@ -43,31 +45,38 @@ class Effective:
 
 
 class Undecryptable(ValidationFailed):
-    """What files or changes hold is sealed with keys that are not here; restoring them mends it."""
+    """Files contain values sealed with keys that the keyring does not have; restoring the keys solves the problem."""
 
 
 class Composer:
-    """Composes and checks configurations from one moment's files."""
+    """Composes and validates configurations from the files of one moment.
+
+    Attributes:
+        sources: The parsed files.
+    """
 
     def __init__(self, sources: Sources, keyring: Keyring, *, max_bytes: int) -> None:
-        """Take what it composes from.
+        """Make a composer.
 
         Args:
             sources: The parsed files.
-            keyring: Opens sealed values, and keys the checksums.
-            max_bytes: The largest configuration, encoded as JSON.
+            keyring: Opens sealed values, and computes the digests in checksums.
+            max_bytes: The largest size of a configuration, encoded as JSON.
         """
         self.sources = sources
         self._keyring = keyring
         self._max_bytes = max_bytes
+        # By environment and service.
         self._bases: dict[tuple[str, str], JsonObject] = {}
 
     def base(self, environment: str, service: str) -> JsonObject:
-        """What the files alone make of a service, sealed values opened, not validated; not to be changed in place.
+        """Merge the files of a service, with sealed values opened and without validation.
+
+        The result is kept and must not be changed.
 
         Raises:
-            ValidationFailed: A sealed value in a file does not open.
-            Undecryptable: All that is wrong is that keys are not here.
+            ValidationFailed: A sealed value in a file does not open, or is in a place where it is not allowed.
+            Undecryptable: Sealed values do not open, all of them because their keys are missing.
         """
         key = (environment, service)
         if key not in self._bases:
@@ -95,7 +104,7 @@ class Composer:
         if problems:
             lost = all(isinstance(problem, MissingKey) for problem in problems)
             refused = Undecryptable if lost else ValidationFailed
-            raise refused(f"The files of {environment} hold sealed values that do not open", problems)
+            raise refused(f"The files of {environment} contain sealed values that do not open", problems)
         return result
 
     def compose(
@@ -134,20 +143,20 @@ class Composer:
         boxes: Collection[str] = (),
         kept: Mapping[str, str] | None = None,
     ) -> Effective:
-        """Check a whole configuration, and return what readers and checksums need of it.
+        """Validate a whole configuration.
 
         Args:
-            environment: The environment it is for.
-            service: The service it is for.
-            document: The configuration; ``service_name`` and ``environment`` may be left out.
-            boxes: Pointers of what was sealed where it came from. A box may leave its place for that of another
-                secret of the service, but not for an open one, and no problem quotes what was in it.
-            kept: What was a secret before, by pointer. It stays one for as long as its value does: a schema that
-                no longer marks it frees only what is written afterwards.
+            environment: The environment of the configuration.
+            service: The service of the configuration.
+            document: The configuration, secrets in plain text; ``service_name`` and ``environment`` may be left out.
+            boxes: JSON Pointers of the values that were sealed in the writer's document. They are allowed only in
+                places of secrets, and no message quotes them.
+            kept: Secrets of the configuration before, by JSON Pointer. Each stays a secret while its value stays the
+                same, even if the schema no longer marks it.
 
         Raises:
-            ValidationFailed: It is invalid; ``problems`` lists everything.
-            TooLarge: It is larger than allowed.
+            ValidationFailed: The configuration is invalid; ``problems`` lists everything.
+            TooLarge: The configuration is larger than allowed.
         """
         _check_shape(service, document)
         return self._checked(environment, service, document, boxes=boxes, kept=kept or {})
@@ -163,7 +172,7 @@ class Composer:
         kept: Mapping[str, str],
         stored: bool = False,
     ) -> Effective:
-        """Check a whole configuration that a writer sends: open sealed values, and fill in the secrets that stay.
+        """Validate a whole configuration that a writer sends, after opening its sealed values and restoring redactions.
 
         Args:
             environment: The environment of the configuration.
@@ -171,12 +180,13 @@ class Composer:
             document: The document that was sent.
             current: The effective configuration now; None if it cannot be composed.
             overlay: The overlay now.
-            kept: Secrets of the configuration now, by pointer; see ``effective``.
-            stored: The document comes from the store, where a sealed value is a secret whatever the schema says now.
+            kept: Secrets of the configuration now, by JSON Pointer; see ``effective``.
+            stored: Whether the document comes from the store, where each sealed value is a secret even if the schema
+                does not mark it now.
 
         Raises:
-            ValidationFailed: It is invalid; ``problems`` lists everything.
-            TooLarge: It is larger than allowed.
+            ValidationFailed: The configuration is invalid; ``problems`` lists everything.
+            TooLarge: The configuration is larger than allowed.
         """
         _check_shape(service, document)
         opened = self.open(environment, service, document, what=f"The configuration of {service}")
@@ -194,7 +204,7 @@ class Composer:
         boxes: Collection[str],
         kept: Mapping[str, str],
     ) -> Effective:
-        """Check a document whose shape was checked; arguments and errors as for ``effective``."""
+        """Validate a document whose shape was checked; arguments and errors as for ``effective``."""
         filled = documents.normalise({"service_name": service, "environment": environment, **document})
         version = filled.pop("version", None)
         secrets = self.sources.schema(service).secrets(filled)
@@ -216,23 +226,20 @@ class Composer:
     def restore_redacted(
         self, service: str, wanted: JsonObject, current: JsonObject, kept: Mapping[str, str] | None = None
     ) -> tuple[JsonObject, dict[str, str]]:
-        """Put the current secrets where a writer left the redaction that it was given.
-
-        Inside an array the position alone proves nothing once items were taken out or moved: there an item
-        keeps the secrets of the one old item that it is equal to, secrets apart.
+        """Replace the redactions in a document by the current secrets.
 
         Args:
-            service: Whose configuration it is.
-            wanted: What the writer sends.
-            current: What there is now, secrets in the open.
-            kept: What is a secret now though the schema does not say so, by pointer.
+            service: The service of the configuration.
+            wanted: The document that the writer sends.
+            current: The current configuration, secrets in plain text.
+            kept: Current secrets that the schema does not mark, by JSON Pointer.
 
         Returns:
-            The whole configuration; and the secrets that were put into it, by pointer. In an array they may have moved
-            from where a schema, or ``kept``, knows them.
+            The whole configuration; and the restored secrets by JSON Pointer, which may have moved with an item of an
+            array.
 
         Raises:
-            ValidationFailed: There is nothing to keep at one of the places.
+            ValidationFailed: There is no current secret for a redaction.
         """
         if all(value != REDACTED for _, value in documents.walk_strings(wanted)):
             return wanted, {}
@@ -242,7 +249,7 @@ class Composer:
         shown = redact(current, known)
         found: dict[str, str] = {}
         problems: list[Problem] = []
-        # Where no schema has a secret, *** is a text like any other, unless one was shown so.
+        # Elsewhere *** is an ordinary string.
         asked = {*schema.secrets(wanted), *kept}
         redacted = [pointer for pointer in asked if documents.find(wanted, pointer) == REDACTED]
         for pointer, source in redaction_sources(redacted, wanted, shown).items():
@@ -257,7 +264,11 @@ class Composer:
     def current_document(
         self, environment: str, service: str, current: Effective | None, overlay: JsonObject | None
     ) -> JsonObject:
-        """The document whose secrets a writer can keep: the current one, or what still opens of a damaged one."""
+        """Return the document whose secrets a writer can keep.
+
+        It is the effective configuration, or if that cannot be composed, the files with the overlay, where values that
+        do not open are empty.
+        """
         if current is not None:
             return current.document
         merged = self._merged(environment, service, overlay)
@@ -271,11 +282,11 @@ class Composer:
         """
         opened = open_document(document, self._keyring, service=service, environment=environment)
         if opened.problems:
-            raise ValidationFailed(f"{what} holds sealed values that do not open", opened.problems)
+            raise ValidationFailed(f"{what} contains sealed values that do not open", opened.problems)
         return opened
 
     def overlay(self, base: JsonObject, effective: Effective) -> JsonObject:
-        """The smallest overlay that turns ``base`` into a configuration, secrets in the open."""
+        """Return the smallest overlay that turns ``base`` into a configuration, secrets in plain text."""
         plain = {key: value for key, value in base.items() if key != "version"}
         return documents.difference(plain, effective.document)
 
@@ -312,10 +323,10 @@ class Composer:
 
 
 def _check_shape(service: str, document: JsonObject) -> None:
-    """Refuse what no configuration may hold.
+    """Raise an error if a document has a shape that no configuration may have.
 
     Raises:
-        ValidationFailed: With every place.
+        ValidationFailed: With every problem of ``documents.shape_problems``.
     """
     problems = list(documents.shape_problems(document))
     if problems:

@@ -21,14 +21,14 @@ def redaction_sources(pointers: Iterable[str], wanted: JsonObject, shown: JsonOb
 
 
 class _ArrayIndex:
-    """Where items stand in arrays, looked up once for all of an array: there may be thousands of secrets in one."""
+    """An index of the items of arrays, made once for each array because an array may contain thousands of secrets."""
 
     def __init__(self) -> None:
         self._indexed: dict[int, tuple[list[Json], dict[bytes, list[int]]]] = {}
 
     def indices(self, array: list[Json], item: Json) -> list[int]:
-        """The indices of the items of an array that are equal to one."""
-        # With the array itself, whose id is another's when it is gone.
+        """Return the indices of the items of an array that are equal to an item."""
+        # The index keeps a reference to the array, so that no other array gets its id.
         _, index = self._indexed.get(id(array)) or self._add(array)
         return index.get(_canonical(item), [])
 
@@ -45,13 +45,10 @@ def _canonical(item: Json) -> bytes:
 
 
 def _redacted_source(pointer: str, wanted: JsonObject, shown: JsonObject, arrays: _ArrayIndex) -> str | None:
-    """The pointer, in the current document, of the secret that a redaction in the wanted one stands for.
+    """Return the pointer of the secret for one redaction; arguments as for ``redaction_sources``.
 
-    Args:
-        pointer: Where the redaction stands.
-        wanted: What the writer sends.
-        shown: The current document as the writer was given it.
-        arrays: Looks items up in both.
+    In an array the index is not enough, because the writer may have added, removed or moved items. There a redaction
+    stands for the secret in the item of the current array that matches the whole item (see ``_matching_index``).
     """
     here: Json | UnsetType = wanted
     source = ""
@@ -71,7 +68,11 @@ def _redacted_source(pointer: str, wanted: JsonObject, shown: JsonObject, arrays
 
 
 def _matching_index(wanted: list[Json], shown: list[Json], index: int, arrays: _ArrayIndex) -> int | None:
-    """Which old item a new one is: the equal one; else, if none was added or taken out, the one in its place."""
+    """Return the index of the item of the shown array that an item of the wanted array was before; None if unclear.
+
+    It is the one equal item; otherwise, if no item was added or removed, the item at the same index, unless that item
+    was moved.
+    """
     same_length = len(wanted) == len(shown)
     if same_length and documents.equal(wanted[index], shown[index]):
         return index

@@ -1,1 +1,1 @@
-"""What people edit on disk: environment files, schema files, secrets."""
+"""The files that people edit: environment files, schema files, access rules and secrets."""

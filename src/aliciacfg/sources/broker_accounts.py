@@ -1,4 +1,4 @@
-"""The services' accounts at the broker: a password of its own for each that has none, in the secrets file."""
+"""The services' accounts at the broker: each service gets a password of its own, in the secrets file."""
 
 import secrets
 from collections import defaultdict
@@ -15,31 +15,32 @@ from aliciacfg.sources.layers import Environment, is_secrets_file
 _PASSWORD = "/mqtt_config/password"  # noqa: S105 - where one stands
 _PASSWORD_BYTES = 24
 _HEAD = """\
-# Passwords at the broker, made by `aliciacfg setup`: give each service the one below its name.
-# `aliciacfg seal-file` seals them here once that is done; nobody but the daemon reads them then.
+# Passwords at the broker, made by `aliciacfg setup`: give each service the password below its name.
+# Then seal them here with `aliciacfg seal-file`; after that only the daemon can read them.
 
 """
 
 
 def secrets_file(directory: Path, environment: str) -> Path:
-    """Where the secrets of an environment are written down."""
+    """Return the path of the secrets file of an environment."""
     return directory / f"{environment}{names.SECRETS_SUFFIX}.yaml"
 
 
 def generate() -> str:
-    """A new password: 192 random bits, in letters that no file and no shell needs quotes for."""
+    """Generate a password of 192 random bits, in characters that need no quotes in files and shells."""
     return secrets.token_urlsafe(_PASSWORD_BYTES)
 
 
 def without_password(environment: Environment, recorded: Mapping[str, str]) -> list[str]:
-    """The services that have no password of their own: none at all, one that others have too, or a default for all.
+    """Return the services without a password of their own: they have none, a shared one, or a default for all.
 
-    Not those of which the secrets file says what their password is: that is somebody's decision.
+    A service whose password is in the secrets file is not one of them, since an operator decided on it.
 
     Args:
-        environment: The files.
-        recorded: The passwords as they were recorded last, changes made at run time included, by service. What is not
-            here counts as the files have it; and where these have none at all, as that: they could not be taken over.
+        environment: The environment with its files.
+        recorded: The passwords of the last revisions by service, run-time changes included. A service without an
+            entry has the password of the files. If the files have none, the entry does not count, because such files
+            could not have been loaded.
     """
     found: dict[str, str | None] = {service: _password(environment, service) for service in environment.services}
     found.update({service: password for service, password in recorded.items() if _has_any(environment, service)})
@@ -51,27 +52,27 @@ def without_password(environment: Environment, recorded: Mapping[str, str]) -> l
 
 
 def with_default_password(environment: Environment, passwords: Mapping[str, str]) -> list[str]:
-    """The users whose password is a default in a file that holds no secrets: whoever reads it could be any of them."""
+    """Return the users whose password is a default in a file that is not a secrets file, so that others can read it."""
     defaults = [find(file.defaults, _PASSWORD) for file in environment.files if not is_secrets_file(file.file)]
     return sorted(user for user, password in passwords.items() if password in defaults)
 
 
 def only_in_secrets(environment: Environment) -> list[str]:
-    """The services that no file names but the one of secrets: most likely they were taken out of the others."""
+    """Return the services that only the secrets file names, probably since they were removed from the other files."""
     named = {service for file in environment.files if not is_secrets_file(file.file) for service in file.services}
     return sorted(environment.services - named)
 
 
 def add_passwords(text: str, passwords: Mapping[str, str], *, file: str) -> str:
-    """The text of a secrets file with passwords put in; comments, order and everything else stay.
+    """Return the text of a secrets file with passwords added; everything else stays, such as comments and order.
 
     Args:
-        text: What is there; empty where there is no file yet.
-        passwords: By service.
-        file: For messages.
+        text: The text of the file; empty if there is no file yet.
+        passwords: The passwords by service.
+        file: The file's name in problems.
 
     Raises:
-        SourceError: The file has a shape into which they do not go.
+        SourceError: The file is not valid, or passwords cannot be added to it.
     """
     text = text or _HEAD
     for service, password in passwords.items():
@@ -80,7 +81,7 @@ def add_passwords(text: str, passwords: Mapping[str, str], *, file: str) -> str:
 
 
 def shared_passwords(passwords: Mapping[str, str | None]) -> list[list[str]]:
-    """The users who could log in as each other, together with whom."""
+    """Return the groups of users that have the same password and could log in as each other."""
     users: defaultdict[str, list[str]] = defaultdict(list)
     for user, password in passwords.items():
         if password is not None:
@@ -89,14 +90,14 @@ def shared_passwords(passwords: Mapping[str, str | None]) -> list[list[str]]:
 
 
 def _has_any(environment: Environment, service: str) -> bool:
-    """Whether the files give a service any password, a default for all included."""
+    """Return whether the files set a password of a service, be it a default for all."""
     return any(isinstance(find(layer.patch, _PASSWORD), str) for layer in environment.layers(service))
 
 
 def _password(environment: Environment, service: str, *, only_secrets: bool = False) -> str | None:
-    """What the files say of this service's password, in the open or sealed; None where they say nothing of it.
+    """Return the password of a service in the files, in plain text or sealed; None if they set none.
 
-    A default counts where the secrets file has it.
+    A default counts only in the secrets file.
     """
     for layer in reversed(environment.layers(service)):
         counts = layer.secret or (layer.section == "services" and not only_secrets)
@@ -107,13 +108,13 @@ def _password(environment: Environment, service: str, *, only_secrets: bool = Fa
 
 
 def passwords_of(configurations: Mapping[str, JsonObject]) -> dict[str, str]:
-    """The passwords that services connect with.
+    """Return the passwords with which services connect to the broker.
 
     Args:
-        configurations: Effective configurations by service, secrets in the open.
+        configurations: Effective configurations by service, secrets in plain text.
 
     Raises:
-        InvalidRequest: A service does not connect under its own name, so that the broker could not prove it.
+        InvalidRequest: A service connects under a name other than its own, so the broker cannot prove its name.
     """
     problems: list[Problem] = []
     passwords: dict[str, str] = {}
@@ -125,11 +126,11 @@ def passwords_of(configurations: Mapping[str, JsonObject]) -> dict[str, str]:
                 Problem(
                     "/mqtt_config/username",
                     f"{service} connects as {str(user)[:80]!r}; the access list knows a service by its name: "
-                    f"make it {service!r}, or take the key out",
+                    f"set it to {service!r}, or remove the key",
                 )
             )
         elif isinstance(password, str):
             passwords[service] = password
     if problems:
-        raise InvalidRequest("Services connect under other names than their own", problems)
+        raise InvalidRequest("Services connect under names other than their own", problems)
     return passwords

@@ -1,12 +1,12 @@
-"""Environment and schema files as layers, lowest first.
+"""The layers of a configuration, lowest first, and the parsed files that they come from.
 
     schema defaults
     < base.yaml defaults     < <environment>.yaml defaults     < <environment>-secrets.yaml defaults
     < base.yaml services     < <environment>.yaml services     < <environment>-secrets.yaml services
-    < overlay (what was changed at run time; not a file)
+    < overlay (changes made at run time; not a file)
 
-Each layer is a merge patch (RFC 7396) on the running result, so what base says about one service beats what
-an environment says about all services. Spring Cloud Config and others do the reverse.
+Each layer is a merge patch (RFC 7396) on the result of those below. The ``services`` section of base.yaml therefore
+overrides the ``defaults`` section of an environment; in Spring Cloud Config and others it is the reverse.
 """
 
 from collections.abc import Mapping
@@ -26,20 +26,20 @@ ACCESS = "access"
 
 
 def is_secrets_file(file: str) -> bool:
-    """Whether an environment file, as its operator names it, is one of secrets."""
+    """Return whether an environment file is a secrets file, by its name."""
     return PurePath(file).stem.endswith(names.SECRETS_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one section of one environment file says about one service.
+    """The part of an environment file that applies to a service.
 
     Attributes:
-        file: The file as its operator names it.
-        section: The top-level key the patch stands under.
+        file: The file's name relative to the home.
+        section: The section of the file.
         patch: A merge patch.
-        prefix: JSON Pointer of the patch inside the file.
-        lines: 1-based lines of the file by JSON Pointer.
+        prefix: JSON Pointer of the patch in the file.
+        lines: The 1-based lines of the file by JSON Pointer.
     """
 
     file: str
@@ -50,23 +50,31 @@ class Layer:
 
     @property
     def secret(self) -> bool:
-        """Whether it is of a file of secrets."""
+        """Whether the file is a secrets file."""
         return is_secrets_file(self.file)
 
     @property
     def placed_lines(self) -> Mapping[str, int]:
-        """The lines by JSON Pointer of the service's document."""
+        """The lines by JSON Pointer in the service's document."""
         size = len(self.prefix)
         return {pointer[size:]: line for pointer, line in self.lines.items() if pointer.startswith(f"{self.prefix}/")}
 
     def line(self, pointer: str) -> int | None:
-        """The line that says something about ``pointer`` of the service's document, if this layer does."""
+        """Return the line of a place in the service's document; None if the layer does not contain it."""
         return self.lines.get(self.prefix + pointer)
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentFile:
-    """One parsed environment file."""
+    """A parsed environment file.
+
+    Attributes:
+        file: The file's name relative to the home.
+        defaults: The section ``defaults``, a merge patch for every service.
+        services: The section ``services``, a merge patch for each service.
+        protected: Whether writes in the environment must have ``expected_revision``.
+        lines: The 1-based lines of the file by JSON Pointer.
+    """
 
     file: str
     defaults: JsonObject
@@ -77,9 +85,12 @@ class EnvironmentFile:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One environment: its files, lowest first, and what is wrong with them.
+    """An environment.
 
-    With ``problems`` the files are not usable, and nothing may be composed from them.
+    Attributes:
+        name: Its name.
+        files: Its files, lowest first.
+        problems: The problems of its files; if there are any, nothing must be composed from them.
     """
 
     name: str
@@ -88,7 +99,7 @@ class Environment:
 
     @property
     def protected(self) -> bool:
-        """Whether a write must say which revision it expects."""
+        """Whether writes must have ``expected_revision``."""
         return any(file.protected for file in self.files)
 
     @property
@@ -97,7 +108,7 @@ class Environment:
         return frozenset(name for file in self.files for name in file.services)
 
     def layers(self, service: str) -> list[Layer]:
-        """The layers of one service, lowest first."""
+        """Return the layers of a service, lowest first."""
         defaults = [Layer(f.file, "defaults", f.defaults, "/defaults", f.lines) for f in self.files]
         own = [
             Layer(f.file, "services", f.services[service], f"/services/{escape(service)}", f.lines)
@@ -107,7 +118,7 @@ class Environment:
         return [layer for layer in [*defaults, *own] if layer.patch]
 
     def locate(self, service: str, pointer: str) -> tuple[str, int | None]:
-        """The file and line that decide a place of a service's document, or the nearest place around it."""
+        """Return the file and line that set a place of a service's document, or the nearest place around it."""
         layers = self.layers(service)
         while True:
             for layer in reversed(layers):
@@ -119,21 +130,21 @@ class Environment:
 
 
 Stamp = tuple[int, int, int]
-"""Modification time in nanoseconds, size in bytes and inode of a file."""
+"""Modification time in nanoseconds, size in bytes, and inode of a file."""
 Stamps = Mapping[str, Stamp]
 """Stamps by path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Everything read from files at one moment.
+    """The content of all files at one moment.
 
     Attributes:
-        environments: By name.
-        schemas: By service.
-        migrations: Steps between major versions of schemas, by service.
+        environments: The environments by name.
+        schemas: The schemas by service.
+        migrations: The migrations between major versions of a service's schema, by service.
         access: The access rules; None without a file.
-        stamps: The files as they were before they were read.
+        stamps: The stamps of the files before they were read, by path.
         fallback: The schema of a service without a schema file.
     """
 
@@ -145,19 +156,19 @@ class Sources:
     fallback: ServiceSchema = field(default_factory=lambda: ServiceSchema(None, title="base"))
 
     def schema(self, service: str) -> ServiceSchema:
-        """A service's schema; the base contract alone for a service without a schema file."""
+        """Return the schema of a service; for a service without a schema file, the base contract alone."""
         return self.schemas.get(service, self.fallback)
 
     def with_schemas(self, others: Mapping[str, ServiceSchema | None]) -> "Sources":
-        """A copy with other schemas for some services; None for the base contract alone."""
+        """Return a copy with other schemas for some services; None stands for the base contract alone."""
         kept = {service: schema for service, schema in self.schemas.items() if service not in others}
         return replace(self, schemas={**kept, **{name: found for name, found in others.items() if found is not None}})
 
     def defaults(self, environment: str, service: str) -> JsonObject:
-        """The lowest layer: who the document is for, then the defaults of contract and schema.
+        """Return the lowest layer: service, environment and user name, with the defaults of the schemas.
 
-        ``mqtt_config.username`` is the service's name unless something says otherwise: the home's broker
-        knows each service by its name.
+        ``mqtt_config.username`` is the service's name, by which the broker knows a service, unless a layer sets
+        another one.
         """
         identity: JsonObject = {
             "service_name": service,

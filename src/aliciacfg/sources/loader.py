@@ -1,4 +1,4 @@
-"""Reads environment and schema files into layers."""
+"""A loader for environment files, schema files, migrations and access rules."""
 
 import contextlib
 import stat
@@ -36,16 +36,17 @@ _FILE_KEYS = ("defaults", "services", "protected")
 
 
 def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, str]) -> Sources:
-    """Read every environment and schema file.
+    """Load all files.
 
     Args:
-        environments_dir: Holds ``base.yaml``, ``<environment>.yaml`` and ``<environment>-secrets.yaml``.
-        schemas_dir: Holds ``<service>.yaml`` or ``<service>.json``.
-        variables: What ``${NAME}`` in environment files stands for.
+        environments_dir: The directory of ``base.yaml``, ``<environment>.yaml``, ``<environment>-secrets.yaml`` and
+            ``access.yaml``.
+        schemas_dir: The directory of ``<service>.yaml`` or ``<service>.json``, and of migrations.
+        variables: The values of ``${NAME}`` in environment files.
 
     Raises:
-        SourceError: Something that concerns every environment is wrong: ``base.yaml``, ``access.yaml``, a schema,
-            a migration, a directory. What is wrong with one environment's own files is in its ``problems``.
+        SourceError: A problem concerns every environment: it is in ``base.yaml``, ``access.yaml``, a schema, a
+            migration or a directory. Problems in an environment's own files are in its ``problems``.
     """
     stamps = stamp_files(source_paths(environments_dir=environments_dir, schemas_dir=schemas_dir))
     problems: list[SourceProblem] = []
@@ -72,10 +73,10 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
 
 
 def load_schemas(directory: Path) -> dict[str, ServiceSchema]:
-    """Read every schema file alone, by service.
+    """Load only the schema files, by service.
 
     Raises:
-        SourceError: Something is wrong with one of them, or with the directory.
+        SourceError: There is a problem in a file or with the directory.
     """
     problems: list[SourceProblem] = []
     loaded = _load_schemas(directory, problems)
@@ -85,7 +86,7 @@ def load_schemas(directory: Path) -> dict[str, ServiceSchema]:
 
 
 def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
-    """The files that ``load`` would look at now; a directory that cannot be read has none."""
+    """Return the files that ``load`` would read now; none of a directory that cannot be read."""
     found: list[Path] = []
     for directory in (environments_dir, schemas_dir):
         with contextlib.suppress(OSError):
@@ -96,7 +97,7 @@ def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
 
 
 def stamp_files(paths: Iterable[Path]) -> Stamps:
-    """What tells a file from the same file after an edit; those that cannot be looked at are left out."""
+    """Return the stamps of files, which change with every edit; inaccessible files are left out."""
     found: dict[str, Stamp] = {}
     for path in paths:
         with contextlib.suppress(OSError):
@@ -128,7 +129,7 @@ def _environments(
 
 
 def _listing(directory: Path, suffixes: tuple[str, ...], problems: list[SourceProblem]) -> list[tuple[Path, str]]:
-    """The files of a directory with their names for people, by name; hidden ones left out."""
+    """Return the files of a directory with their names in problems, sorted by name; hidden files are left out."""
     label = directory.name
     try:
         paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
@@ -138,7 +139,7 @@ def _listing(directory: Path, suffixes: tuple[str, ...], problems: list[SourcePr
         return []
     endings = " or ".join(suffixes)
     problems += [
-        SourceProblem(f"{label}/{path.name}", None, f"files end in {endings} here; rename it")
+        SourceProblem(f"{label}/{path.name}", None, f"the names of files end in {endings} here; rename it")
         for path in paths
         if path.suffix == ".yml"
     ]
@@ -146,23 +147,23 @@ def _listing(directory: Path, suffixes: tuple[str, ...], problems: list[SourcePr
 
 
 def _read(path: Path, label: str, *, inside: bool = False) -> str:
-    """The text of a file.
+    """Read the text of a file.
 
     Args:
         path: The file.
-        label: Its name for people.
-        inside: A link may not lead out of the directory: what such a file says is shown to others, whoever may read
-            where the link leads.
+        label: The file's name in problems.
+        inside: Whether a link must not lead out of the directory. It is set for files whose content is shown to
+            callers, since the daemon may be able to read files that the callers are not.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise SourceError([SourceProblem(label, None, "is no regular file; put one there")])
+            raise SourceError([SourceProblem(label, None, "is not a regular file; replace it by one")])
         if status.st_size > _MAX_FILE_BYTES:
             message = f"has {status.st_size} bytes; at most {_MAX_FILE_BYTES} are allowed"
             raise SourceError([SourceProblem(label, None, message)])
         if inside and not path.resolve().is_relative_to(path.parent.resolve()):
-            message = "is a link that leads out of its directory; put the file itself there"
+            message = "is a link that leads out of its directory; replace it by the file itself"
             raise SourceError([SourceProblem(label, None, message)])
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -172,7 +173,7 @@ def _read(path: Path, label: str, *, inside: bool = False) -> str:
 
 
 def _read_something(path: Path, label: str) -> str:
-    """The text of a file that says something when it is empty only because it is being written."""
+    """Read the text of a file that must not be empty; it is empty while an editor is writing it."""
     text = _read(path, label, inside=True)
     if not text.strip():
         raise SourceError([SourceProblem(label, None, "is empty; finish writing it, or remove it")])
@@ -187,7 +188,7 @@ def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> E
         problems.append(SourceProblem(label, document.lines.get(pointer), message, pointer))
 
     def section(value: Json, pointer: str) -> JsonObject:
-        # An empty section, `services:` with nothing below, is null in YAML and says nothing.
+        # An empty section, such as `services:` with nothing below, is null in YAML.
         if value is None:
             return {}
         if not isinstance(value, dict):
@@ -200,7 +201,7 @@ def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> E
         wrong(f"/{escape(key)}", f"{key!r} is not known here; expected one of {', '.join(_FILE_KEYS)}")
     protected = top.get("protected", False)
     if not isinstance(protected, bool):
-        wrong("/protected", f"found {type_name(protected)}; 'protected' is true or false")
+        wrong("/protected", f"found {type_name(protected)}; expected true or false")
     services: dict[str, JsonObject] = {}
     for name, patch in section(top.get("services"), "/services").items():
         pointer = f"/services/{escape(name)}"
@@ -235,7 +236,7 @@ def _migration_directories(schemas_dir: Path) -> list[Path]:
 
 def _load_migrations(schemas_dir: Path, problems: list[SourceProblem]) -> dict[str, tuple[MigrationFile, ...]]:
     loaded: dict[str, tuple[MigrationFile, ...]] = {}
-    # A directory that cannot be read was told by the schemas.
+    # If the directory cannot be read, _load_schemas has reported that.
     with contextlib.suppress(OSError):
         for directory in _migration_directories(schemas_dir):
             service = directory.parent.name
@@ -251,7 +252,7 @@ def _load_migrations(schemas_dir: Path, problems: list[SourceProblem]) -> dict[s
 
 
 def _is_migration(path: Path) -> bool:
-    """Whether a file means to be a migration; what editors leave beside it, and notes for people, do not."""
+    """Return whether a file is meant as a migration, unlike temporary files of editors and notes."""
     return path.suffix in {".yaml", ".yml", ".json"} and not path.name.startswith(".")
 
 
@@ -262,7 +263,7 @@ def _migration_file(path: Path, label: str) -> MigrationFile:
     document = yaml_reader.load(_read_something(path, label), file=label)
     operations = document.value
     if not isinstance(operations, list):
-        message = f"found {type_name(operations)}; a migration is a list of JSON Patch operations (RFC 6902)"
+        message = f"found {type_name(operations)}; expected a list of JSON Patch operations (RFC 6902)"
         raise SourceError([SourceProblem(label, 1, message)])
     problems = [
         SourceProblem(label, document.lines.get(f"/{number}"), f"is not a JSON Patch operation (RFC 6902): {problem}")
@@ -286,7 +287,7 @@ def _access_file(
 
 
 def _schema_file(path: Path, label: str) -> ServiceSchema:
-    # JSON is read as YAML 1.2, of which it is a subset, so that both have lines and the same limits.
+    # JSON is a subset of YAML 1.2 and is read as such, so that it has lines and the same limits.
     document = yaml_reader.load(_read_something(path, label), file=label)
     problems = schema_problems(document.value, title=path.stem)
     if problems:

@@ -1,19 +1,19 @@
-"""Sealing the secrets of an environment file in place, as SOPS does; comments and order stay."""
+"""Seals the secrets of an environment file in place, as SOPS does; comments and order stay."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from aliciacfg.documents import Json, escape, yaml_editor, yaml_reader
+from aliciacfg.documents import Json, JsonObject, escape, type_name, yaml_editor, yaml_reader
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import CannotOpen, PublicKey, is_sealed, seal_for, sealed_with
 from aliciacfg.sources.layers import ACCESS, BASE, Sources
 
-_VARIABLE = "holds ${…}, which the daemon fills in: seal the value that the variable has, or leave it"
-_ELSEWHERE = "is a secret for some services only ({}): write it under services.<name> to have it sealed"
-_OTHER_KEY = "is sealed with key {}, not with {}: it stays, and opens as long as the daemon keeps that key"
+_VARIABLE = "contains ${…}, which the daemon replaces: seal the value of the variable, or leave it as it is"
+_ELSEWHERE = "is a secret for some services only ({}): write it under services.<name> to seal it"
+_OTHER_KEY = "is sealed with key {}, not with {}: it is left, and opens as long as the daemon keeps that key"
 _MAX_LISTED = 3
 
 
@@ -22,10 +22,10 @@ class SealedFile:
     """An environment file after its secrets were sealed.
 
     Attributes:
-        text: The file; the very same text where nothing had to be sealed.
-        sealed: JSON Pointers, into the file, of what was sealed now.
-        kept: Those of what was sealed before.
-        notes: What was left alone and why.
+        text: The text of the file; unchanged if nothing had to be sealed.
+        sealed: JSON Pointers in the file of the values that were sealed now.
+        kept: JSON Pointers in the file of the values that had been sealed before.
+        notes: The values that were not sealed, and why.
     """
 
     text: str
@@ -36,7 +36,14 @@ class SealedFile:
 
 @dataclass(frozen=True, slots=True)
 class _Secret:
-    """A secret of a file: ``prefix + pointer`` in the file, ``pointer`` in the document of the service."""
+    """A secret of a file.
+
+    Attributes:
+        service: Its service; ``*`` for a secret in ``defaults``.
+        prefix: JSON Pointer in the file of the service's section, or of ``defaults``.
+        pointer: JSON Pointer in the service's document.
+        value: The value in the file.
+    """
 
     service: str
     prefix: str
@@ -49,10 +56,10 @@ class _Secret:
 
 
 def file_environment(path: PurePath) -> str | None:
-    """The only environment that an environment file speaks of; None for ``base.yaml``, which speaks of all.
+    """Return the environment to which an environment file applies; None for ``base.yaml``, which applies to all.
 
     Raises:
-        SourceError: The name is not one of an environment file.
+        SourceError: The name is not that of an environment file.
     """
     stem = path.stem
     if path.suffix != ".yaml" or stem == ACCESS:
@@ -69,38 +76,39 @@ def file_environment(path: PurePath) -> str | None:
 def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) -> SealedFile:
     """Seal every secret of an environment file.
 
-    A secret under ``services.<name>`` opens in that service, in the file's environment (in any, for
-    ``base.yaml``), at its place only; one under ``defaults`` in every service. Left alone are values that are
-    sealed already, hold ``${…}`` or are empty, and in ``defaults`` what is not a secret for every service: in
-    the others the daemon would refuse it. Doing it again changes nothing.
+    A secret under ``services.<name>`` is bound to that service, to the file's environment (to none for ``base.yaml``)
+    and to its place; a secret under ``defaults`` is bound to its place, in every service. Values that are sealed
+    already, contain ``${…}`` or are empty are not sealed. In ``defaults`` only secrets of every service are sealed,
+    because the daemon refuses a sealed value where the schema has no secret. Sealing a file again changes nothing.
 
     Args:
-        text: The file.
-        path: Its name, which says the environment.
-        sources: Whose schemas say what is a secret; names where a schema is silent.
+        text: The text of the file.
+        path: The file, whose name contains the environment.
+        sources: The schemas, which define the secrets; the names of members do where a schema has no annotation.
         key: The daemon's public key.
 
     Raises:
-        SourceError: With every problem: it is not an environment file, it does not parse, or a secret shares
-            its text with others by an alias, which one sealed value cannot serve. Nothing was sealed then.
+        SourceError: The file is not an environment file or not valid, a section is not a mapping, or aliases repeat a
+            secret, which would need several sealed values. Nothing is sealed then.
     """
     environment = file_environment(path)
     document = yaml_reader.load(text, file=str(path))
+    defaults, services = _sections(document, str(path))
     result = SealedFile(text, [], [], [])
     boxes: dict[str, str] = {}
 
     def note(place: str, message: str) -> None:
         result.notes.append(SourceProblem(str(path), document.lines.get(place), f"{place} {message}", place))
 
-    for place, services in _uneven(document.value, sources):
-        listed = ", ".join(services[:_MAX_LISTED]) + (", …" if len(services) > _MAX_LISTED else "")
-        note(place, _ELSEWHERE.format(listed))
-    for secret in _secrets(document.value, sources):
+    shared = _by_service(defaults, sources)
+    for place, some in _uneven(shared):
+        note(place, _ELSEWHERE.format(", ".join(some[:_MAX_LISTED]) + (", …" if len(some) > _MAX_LISTED else "")))
+    for secret in _secrets(shared, services, sources):
         plain = yaml_reader.literal(secret.value)
         if is_sealed(secret.value):
             result.kept.append(secret.place)
-            if doubt := _doubt(secret.value, key):
-                note(secret.place, doubt)
+            if remark := _note_on_sealed(secret.value, key):
+                note(secret.place, remark)
         elif plain is None:
             note(secret.place, _VARIABLE)
         elif plain:
@@ -112,8 +120,8 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
     return SealedFile(yaml_editor.replace_strings(text, boxes, file=str(path)), list(boxes), result.kept, result.notes)
 
 
-def _doubt(value: str, key: PublicKey) -> str | None:
-    """What is to be said of a value that was sealed before, if anything."""
+def _note_on_sealed(value: str, key: PublicKey) -> str | None:
+    """Return a note on a value that was sealed before, or None."""
     try:
         name = sealed_with(value)
     except CannotOpen as error:
@@ -121,22 +129,20 @@ def _doubt(value: str, key: PublicKey) -> str | None:
     return None if name == key.key_id else _OTHER_KEY.format(name, key.key_id)
 
 
-def _secrets(document: Json, sources: Sources) -> Iterator[_Secret]:
-    """Every secret that can be sealed where it stands, ``defaults`` first."""
-    defaults = _by_service(document, sources)
-    for pointer in _everywhere(defaults):
-        yield _Secret("*", "/defaults", pointer, defaults[""][pointer])
-    for name, patch in _section(document, "services").items():
+def _secrets(shared: Mapping[str, Mapping[str, str]], services: JsonObject, sources: Sources) -> Iterator[_Secret]:
+    """Yield every secret that can be sealed in its place, those in ``defaults`` first."""
+    for pointer in _everywhere(shared):
+        yield _Secret("*", "/defaults", pointer, shared[""][pointer])
+    for name, patch in services.items():
         for pointer, value in _strings(sources.schema(name), patch).items():
             yield _Secret(name, f"/services/{escape(name)}", pointer, value)
 
 
-def _uneven(document: Json, sources: Sources) -> Iterator[tuple[str, list[str]]]:
-    """What stands open in ``defaults`` and is a secret for some services only: its place, and those services."""
-    defaults = _by_service(document, sources)
-    everywhere = _everywhere(defaults)
+def _uneven(shared: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the plain values in ``defaults`` that are secrets of some services only, with these services."""
+    everywhere = _everywhere(shared)
     services: dict[str, list[str]] = {}
-    for name, secrets in defaults.items():
+    for name, secrets in shared.items():
         for pointer, value in secrets.items():
             if pointer not in everywhere and yaml_reader.literal(value) and not is_sealed(value):
                 services.setdefault(pointer, []).append(name or "those without a schema")
@@ -144,19 +150,18 @@ def _uneven(document: Json, sources: Sources) -> Iterator[tuple[str, list[str]]]
         yield f"/defaults{pointer}", found
 
 
-def _by_service(document: Json, sources: Sources) -> dict[str, dict[str, str]]:
-    """The secrets of ``defaults`` as each service's schema sees them; under no name where there is none."""
-    defaults = _section(document, "defaults")
+def _by_service(defaults: JsonObject, sources: Sources) -> dict[str, dict[str, str]]:
+    """Return the secrets in ``defaults`` for each service's schema; the empty name is for services without a schema."""
     schemas = {"": sources.fallback, **sources.schemas}
     return {name: _strings(schema, defaults) for name, schema in schemas.items()}
 
 
-def _everywhere(defaults: dict[str, dict[str, str]]) -> list[str]:
-    return [pointer for pointer in defaults[""] if all(pointer in secrets for secrets in defaults.values())]
+def _everywhere(shared: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return [pointer for pointer in shared[""] if all(pointer in secrets for secrets in shared.values())]
 
 
 def _strings(schema: ServiceSchema, document: Json) -> dict[str, str]:
-    """The secrets of a document by pointer, but for strings where a number belongs, as in ``max_tokens``."""
+    """Return the secrets of a document by pointer, except for strings where the schema expects a number."""
     return {
         place.pointer: place.value
         for place in schema.places(document)
@@ -164,6 +169,20 @@ def _strings(schema: ServiceSchema, document: Json) -> dict[str, str]:
     }
 
 
-def _section(document: Json, name: str) -> dict[str, Json]:
-    section = document.get(name) if isinstance(document, dict) else None
-    return section if isinstance(section, dict) else {}
+def _sections(document: yaml_reader.YamlDocument, file: str) -> tuple[JsonObject, JsonObject]:
+    """Return the sections ``defaults`` and ``services``; an empty one is null in YAML.
+
+    Raises:
+        SourceError: The file or a section is not a mapping.
+    """
+
+    def mapping(value: Json, pointer: str) -> JsonObject:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            message = f"found {type_name(value)} at {pointer or 'the top'}; expected a mapping"
+            raise SourceError([SourceProblem(file, document.lines.get(pointer), message, pointer)])
+        return value
+
+    top = mapping(document.value, "")
+    return mapping(top.get("defaults"), "/defaults"), mapping(top.get("services"), "/services")

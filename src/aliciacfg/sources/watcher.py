@@ -1,7 +1,7 @@
-"""Watching the files that people edit.
+"""A watcher for changes of the files that people edit.
 
-By polling ``stat``, which follows symbolic links and sees replaced directories; inotify misses both, and shows
-half-written files. Some 20 files cost well under a millisecond.
+It polls ``stat``, which follows symbolic links and notices replaced directories. inotify does neither, and it reports
+files that are only half written. Polling 20 files takes less than a millisecond.
 """
 
 import asyncio
@@ -13,40 +13,42 @@ Snapshot = Mapping[str, tuple[int, int, int]]
 
 
 class FileWatcher:
-    """Calls back when files have changed and then stayed the same for two looks."""
+    """Calls back when files have changed, once two snapshots in a row are equal."""
 
     def __init__(
         self,
-        look: Callable[[], Snapshot],
+        take_snapshot: Callable[[], Snapshot],
         on_change: Callable[[], Awaitable[bool]],
         *,
         on_settled: Callable[[Snapshot], None] = lambda _seen: None,
         again: Callable[[], bool] = lambda: False,
         interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
-        """Take what to watch.
+        """Make a watcher; the files as they are now count as unchanged.
 
         Args:
-            look: The files there are now, by path, with what tells a file from itself after an edit.
-            on_change: Awaited after a change; must not raise. False makes it be called again at the next look.
-            on_settled: Called with every look that equals the one before, unless ``on_change`` has just taken it.
-            again: Whether ``on_change`` shall be called though no file has changed.
-            interval_seconds: Between two looks.
+            take_snapshot: Returns the stamps of the files by path; a stamp changes with every edit.
+            on_change: Is awaited after a change, and must not raise. If it returns False, it is called again after the
+                next snapshot.
+            on_settled: Is called with every snapshot that equals the one before, unless ``on_change`` returns True for
+                it.
+            again: Returns whether to call ``on_change`` although no file changed.
+            interval_seconds: The time between two snapshots.
         """
-        self._look = look
+        self._take_snapshot = take_snapshot
         self._on_change = on_change
         self._on_settled = on_settled
         self._again = again
         self._interval = interval_seconds
-        self._handled = look()
+        self._handled = take_snapshot()
 
     async def run(self) -> None:
         """Watch until cancelled."""
         previous = self._handled
         while True:
             await asyncio.sleep(self._interval)
-            seen = self._look()
-            # A file that is still being written differs between two looks.
+            seen = self._take_snapshot()
+            # A file that is still being written differs from one snapshot to the next.
             if seen == previous:
                 if seen == self._handled and not self._again():
                     self._on_settled(seen)
