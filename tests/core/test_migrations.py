@@ -341,7 +341,7 @@ async def test_changes_that_do_not_open_are_not_migrated(home: Home):
     async with home.core() as core:
         found = (await waiting(core, migrate=True))["one"]
         assert not found["done"]
-        assert "do not open" in found["problems"][0]["message"]
+        assert "cannot be decrypted" in found["problems"][0]["message"]
         assert await serving(core) == "1.0.0"
 
 

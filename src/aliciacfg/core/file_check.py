@@ -1,4 +1,4 @@
-"""What is wrong with environment and schema files, found without a daemon: the same as a daemon finds in them."""
+"""A check of environment and schema files without a daemon; it finds the same problems as the daemon."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,15 +12,15 @@ from aliciacfg.sources.layers import Environment, Sources
 
 
 class FileProblem(msgspec.Struct, frozen=True):
-    """One thing to mend in a file.
+    """A problem in a file.
 
     Attributes:
-        file: The file as its operator names it.
-        line: 1-based line; None where the whole file is meant.
-        pointer: JSON Pointer of the place: in the file, or in the configurations that it spoils.
+        file: The file's name relative to the home.
+        line: 1-based line; None for the whole file.
+        pointer: JSON Pointer of the place in the file, or in the configurations that it makes invalid.
         message: What was found and what to do.
-        configurations: What it spoils, each as ``<service> in <environment>``; empty where the file itself cannot be
-            used.
+        configurations: The configurations that it makes invalid, each as ``<service> in <environment>``; empty if
+            the file itself is not valid.
     """
 
     file: str
@@ -31,12 +31,12 @@ class FileProblem(msgspec.Struct, frozen=True):
 
 
 class FileFindings(msgspec.Struct, frozen=True):
-    """What a check of all files found.
+    """The result of a check of all files.
 
     Attributes:
-        valid: How many configurations the files make are valid.
-        problems: Everything to mend.
-        unopened: Configurations that were not composed, because they hold sealed values and there is no key.
+        valid: The number of valid configurations.
+        problems: All problems.
+        unopened: Configurations that were not checked, because they contain sealed values and there is no key.
     """
 
     valid: int
@@ -51,9 +51,9 @@ def check_files(
 
     Args:
         load: Reads the files.
-        keyring: Opens the sealed values in them; None leaves out what holds any.
-        max_bytes: The largest configuration, encoded as JSON.
-        environment: Only this one's, beside what concerns all.
+        keyring: Opens sealed values; if None, configurations with sealed values are not checked.
+        max_bytes: The largest size of a configuration, encoded as JSON.
+        environment: Check only this environment and the shared files.
 
     Raises:
         NotFound: There is no such environment.
@@ -61,28 +61,28 @@ def check_files(
     try:
         sources = load()
     except SourceError as error:
-        return FileFindings(0, _gathered((problem, None) for problem in error.problems), [])
+        return FileFindings(0, _merge_equal((problem, None) for problem in error.problems), [])
     if environment is not None and environment not in sources.environments:
         raise NotFound(f"There is no environment {environment!r}; there are: {', '.join(sources.environments)}.")
     composer = Composer(sources, keyring or Keyring.ephemeral(), max_bytes=max_bytes)
     valid = 0
     found: list[tuple[SourceProblem, str | None]] = []
     unopened: list[str] = []
-    for one in sources.environments.values() if environment is None else [sources.environments[environment]]:
-        found += [(problem, None) for problem in one.problems]
-        # Without its own files whole, what an environment makes of a service says nothing.
-        for service in sorted(one.services) if not one.problems else []:
-            name = f"{service} in {one.name}"
-            if keyring is None and _holds_sealed(one, service):
+    for item in sources.environments.values() if environment is None else [sources.environments[environment]]:
+        found += [(problem, None) for problem in item.problems]
+        # Without all of its files, problems in the configurations of an environment may be mere consequences.
+        for service in sorted(item.services) if not item.problems else []:
+            name = f"{service} in {item.name}"
+            if keyring is None and _has_sealed_values(item, service):
                 unopened.append(name)
                 continue
-            problems = _problems(composer, one, service)
+            problems = _problems(composer, item, service)
             valid += not problems
             found += [(problem, name) for problem in problems]
-    return FileFindings(valid, _gathered(found), unopened)
+    return FileFindings(valid, _merge_equal(found), unopened)
 
 
-def _holds_sealed(environment: Environment, service: str) -> bool:
+def _has_sealed_values(environment: Environment, service: str) -> bool:
     layers = environment.layers(service)
     return any(sealed_pointers(layer.patch) for layer in layers)
 
@@ -91,8 +91,8 @@ def _problems(composer: Composer, environment: Environment, service: str) -> lis
     try:
         composer.compose(environment.name, service)
     except OperationError as error:
-        listed = error.problems or (Problem("", error.message),)
-        return [_located(environment, service, problem) for problem in listed]
+        problems = error.problems or (Problem("", error.message),)
+        return [_located(environment, service, problem) for problem in problems]
     return []
 
 
@@ -101,12 +101,12 @@ def _located(environment: Environment, service: str, problem: Problem) -> Source
     return SourceProblem(file, line, problem.message, problem.pointer)
 
 
-def _gathered(found: Iterable[tuple[SourceProblem, str | None]]) -> list[FileProblem]:
-    """Each problem once: a line of ``base.yaml`` can spoil every configuration of the home."""
-    spoiled: dict[SourceProblem, list[str]] = {}
+def _merge_equal(found: Iterable[tuple[SourceProblem, str | None]]) -> list[FileProblem]:
+    """Return each problem once, with its configurations: a line of ``base.yaml`` may affect all of them."""
+    affected: dict[SourceProblem, list[str]] = {}
     for problem, name in found:
-        spoiled.setdefault(problem, []).extend([] if name is None else [name])
+        affected.setdefault(problem, []).extend([] if name is None else [name])
     return [
         FileProblem(problem.file, problem.line, problem.pointer, problem.message, names)
-        for problem, names in spoiled.items()
+        for problem, names in affected.items()
     ]
