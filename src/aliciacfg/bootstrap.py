@@ -263,7 +263,7 @@ def _assembled(ground: _Ground, data: DataDirectory, applied: Sequence[Applied])
 def _listen(ground: _Ground, reloads: Reloads) -> None:
     """Have each durable plan applied by all parts: first those that render, then those that are woken to read."""
     ground.commits.listen(
-        lambda plan: ground.authorizer.put(plan.tokens),
+        lambda plan: ground.authorizer.apply_tokens(plan.tokens),
         ground.files.on_commit,
         ground.views.on_commit,
         ground.cache.on_commit,

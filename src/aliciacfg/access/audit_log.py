@@ -34,7 +34,7 @@ class AuditLog:
         self._clock = clock
         self._counted: dict[_Kind, AuditEntry] = {}
 
-    def refused(self, caller: Caller, operation: str, service: str | None, error: OperationError) -> None:
+    def record_refusal(self, caller: Caller, operation: str, service: str | None, error: OperationError) -> None:
         """Somebody was refused access; the first of its kind is written at once, what follows is summed up."""
         entry = AuditEntry(
             timestamp=self._clock(),
@@ -63,7 +63,7 @@ class AuditLog:
                 common = msgspec.structs.replace(common, operation="many", service=None, detail=None, who=_NOBODY)
             self._counted[kind] = common
 
-    def delivered(self, caller: Caller, service: str, environment: str, revision: int) -> None:
+    def record_delivery(self, caller: Caller, service: str, environment: str, revision: int) -> None:
         """Secrets left the daemon in the open."""
         self.write(
             [

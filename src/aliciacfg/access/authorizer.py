@@ -43,7 +43,7 @@ class Authorizer:
         """Every token by its id, revoked and expired ones too."""
         return self._tokens
 
-    def adopt(self, rules: Access | None, services: Iterable[str]) -> None:
+    def apply_rules(self, rules: Access | None, services: Iterable[str]) -> None:
         """Files were taken over.
 
         Rules that are gone leave everything closed until the next start: a file removed by accident must not open
@@ -52,26 +52,26 @@ class Authorizer:
         self._rules = rules
         self._had_rules = self._had_rules or rules is not None
         self._services = sorted(services)
-        self._settle()
+        self._update_access()
 
     def close(self) -> None:
         """The files cannot be used and nobody knows what the rules are: what needs a rule is forbidden."""
         self._had_rules = True
-        self._settle()
+        self._update_access()
 
     @property
     def had_rules(self) -> bool:
         """Whether there were rules since the start, or it is unknown what they are."""
         return self._had_rules
 
-    def put(self, tokens: Iterable[Token]) -> None:
+    def apply_tokens(self, tokens: Iterable[Token]) -> None:
         """Apply tokens that are stored, new or changed."""
         changed = {token.token_id: token for token in tokens}
         if changed:
             self._tokens.update(changed)
-            self._settle()
+            self._update_access()
 
-    def find(self, token_id: str) -> Token:
+    def find_token(self, token_id: str) -> Token:
         """A token by its id.
 
         Raises:
@@ -82,7 +82,7 @@ class Authorizer:
             raise NotFound(f"There is no token {token_id[:80]!r}; `aliciacfg token list` has them all.")
         return found
 
-    def bearer(self, text: str) -> tuple[str, Role]:
+    def verify_token(self, text: str) -> tuple[str, Role]:
         """Who presents a token, and its role.
 
         Raises:
@@ -100,28 +100,28 @@ class Authorizer:
         """
         return self.access.check(caller, need, service, operation=operation)
 
-    def may(self, caller: Caller, need: Need, service: str) -> bool:
+    def allows(self, caller: Caller, need: Need, service: str) -> bool:
         """Whether a caller may do something on one service."""
         return self.access.allows(caller, need, service)
 
-    def prove_bus(self, *, proves: bool) -> None:
+    def set_bus_proves(self, *, proves: bool) -> None:
         """It was tried whether the broker enforces the access list."""
         self.bus_proves = proves
-        self._tell()
+        self._update_alert()
 
-    def forget_bus(self) -> None:
+    def reset_bus_proves(self) -> None:
         """The broker is gone; what it proved, another one need not prove."""
         self.bus_proves = None
 
-    def _settle(self) -> None:
+    def _update_access(self) -> None:
         if self._rules is not None:
             self.access = self._rules
         else:
             closed = bool(self._tokens) or self._had_rules
             self.access = without_rules(self._services, tokens=closed)
-        self._tell()
+        self._update_alert()
 
-    def _tell(self) -> None:
+    def _update_alert(self) -> None:
         if self.access.enforced and self.bus_proves is False:
             self._alerts.raise_(
                 "acl_missing",

@@ -272,7 +272,7 @@ class Reloads:
             defined=defined,
             schemas=serving_schemas(sources, self._files.schemas),
         )
-        self._authorizer.adopt(sources.access, {service for listed in defined.values() for service in listed})
+        self._authorizer.apply_rules(sources.access, {service for listed in defined.values() for service in listed})
 
     async def _result(self, plan: Plan, migrations: list[Migration], *, dry_run: bool) -> ReloadResult:
         active = self._state.active

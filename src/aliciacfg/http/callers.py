@@ -42,7 +42,7 @@ def identify(request: web.Request, authorizer: Authorizer) -> Caller:
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized("Send a token: Authorization: Bearer acfg_… (aliciacfg token create makes one).")
-    name, role = authorizer.bearer(token.strip())
+    name, role = authorizer.verify_token(token.strip())
     return Caller(name, "http", proven=True, role=role, address=peer, private=private)
 
 

@@ -284,7 +284,7 @@ class HttpServer:
         except Unauthorized:
             caller = Caller(None, "http", address=request.remote)
         operation = request.get(OPERATION) or f"{request.method} {request.path}"
-        self._service.audit_log.refused(caller, operation, request.match_info.get("name"), error)
+        self._service.audit_log.record_refusal(caller, operation, request.match_info.get("name"), error)
 
     async def _unmatched(self, request: web.Request) -> web.Response:
         """Raise 405 where the path exists with another method, otherwise 404."""

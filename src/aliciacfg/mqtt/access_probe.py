@@ -85,7 +85,7 @@ class AccessProbe:
             proves = False
         if proves and not self._authorizer.bus_proves:
             _log.info("access_list_in_force")
-        self._authorizer.prove_bus(proves=proves)
+        self._authorizer.set_bus_proves(proves=proves)
         self.first.complete()
 
     async def run_forever(self, connection: Connection) -> None:
@@ -102,4 +102,4 @@ class AccessProbe:
         """Forget what the broker proves: the connection is gone, and the next broker may be another one."""
         self.first.lose()
         self.first = FirstProbe()
-        self._authorizer.forget_bus()
+        self._authorizer.reset_bus_proves()

@@ -206,7 +206,9 @@ class Requests:
             _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.message)
             if isinstance(error, Unauthorized | Forbidden):
                 levels = request.topic.levels
-                self._service.audit_log.refused(caller, request.topic.operation, levels[0] if levels else None, error)
+                self._service.audit_log.record_refusal(
+                    caller, request.topic.operation, levels[0] if levels else None, error
+                )
             return encode_failure(error, request_id), error.code
         except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the request is answered
             _log.exception("failed", transport="mqtt", topic=request.inbound.topic)

@@ -122,7 +122,7 @@ class AdminOperations:
 
     async def token_revoke(self, caller: Caller, request: TokenRevokeRequest) -> Answer:
         """Take a token back; a second time nothing changes."""
-        token = self._authorizer.find(request.token_id)
+        token = self._authorizer.find_token(request.token_id)
         if token.revoked is None:
             token = msgspec.structs.replace(token, revoked=self._clock())
             await self._keep(token, caller, "token_revoke", f"{token.token_id} of {token.name}")
@@ -208,7 +208,7 @@ class AdminOperations:
             raise ValidationFailed("Some secrets do not open, so the passwords are not known", lost)
         found = passwords_of({service: found.document for service, found in opened.items()})
         for service in found:
-            self._audit_log.delivered(caller, service, environment, live[service].revision)
+            self._audit_log.record_delivery(caller, service, environment, live[service].revision)
         return Answer.of(PasswordsAnswer(environment=environment, passwords=found))
 
     async def _change_keys(self, caller: Caller, operation: str, change: Callable[[], Keyring]) -> None:

@@ -87,7 +87,7 @@ class BatchOperation:
             return self._planner.plan(plan, config_id, caller, write, wanted)
         except OperationError as error:
             if isinstance(error, Unauthorized | Forbidden):
-                self._audit_log.refused(caller, "batch", update.service, error)
+                self._audit_log.record_refusal(caller, "batch", update.service, error)
             return error
 
     async def _result(self, result: PlannedChange | OperationError, request: BatchRequest) -> Raw:

@@ -121,7 +121,7 @@ class ReadOperations:
                 return Answer(documents.encode(unchanged), cached.etag)
         if self._in_plain_text(caller, config_id.service):
             answer = parts.views.plaintext_answer(record)
-            parts.audit_log.delivered(caller, config_id.service, config_id.environment, record.revision)
+            parts.audit_log.record_delivery(caller, config_id.service, config_id.environment, record.revision)
         if request.pointer is None and request.format == "json":
             return answer
         return self._picked(answer, config_id.service, request)
@@ -171,7 +171,7 @@ class ReadOperations:
             for service, record in self._state.live(environment)
             if service.startswith(request.prefix)
             and service > request.after
-            and self._parts.authorizer.may(caller, "read", service)
+            and self._parts.authorizer.allows(caller, "read", service)
         ]
         page = found[: request.limit]
         items = [
