@@ -1,4 +1,4 @@
-"""What goes into the audit besides writes: refused access, and secrets that were delivered in the open."""
+"""Audit entries that do not belong to a write: refused access, and secrets delivered in plain text."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -13,29 +13,30 @@ from aliciacfg.storage.write_queue import WriteQueue
 
 _log = structlog.get_logger(__name__)
 
-_SUM_SECONDS = 60.0
-_MAX_KINDS = 512
-# Of those who do not say who they are; what they do must not hide what others do.
-_MAX_NOBODYS_KINDS = 32
+_SUMMARY_SECONDS = 60.0
+_MAX_GROUPS = 512
+# Unproven callers have a limit of their own, so that they cannot displace the groups of proven callers.
+_MAX_UNPROVEN_GROUPS = 32
 _MAX_TEXT = 200
-_NOBODY = "anonymous"
+_ANONYMOUS = "anonymous"
 
-_Kind = tuple[str, ...]
+_Group = tuple[str, ...]
 
 
 class AuditLog:
-    """Writes entries; many refusals of one kind become one entry a minute, so that nobody can fill the disk.
+    """Writes audit entries; further refusals of the same group become one entry a minute, so that the disk cannot fill.
 
-    Of somebody who proved a name, a kind is an operation on a service; of everybody else, where he came from.
+    Refusals of a proven caller are grouped by operation and service, those of other callers by origin.
     """
 
     def __init__(self, queue: WriteQueue, clock: Callable[[], float]) -> None:
         self._queue = queue
         self._clock = clock
-        self._counted: dict[_Kind, AuditEntry] = {}
+        # The entry of each group, with the number of refusals since the last one that was written.
+        self._groups: dict[_Group, AuditEntry] = {}
 
     def record_refusal(self, caller: Caller, operation: str, service: str | None, error: OperationError) -> None:
-        """Somebody was refused access; the first of its kind is written at once, what follows is summed up."""
+        """Record a refused request: write the first of a group at once, and count the others."""
         entry = AuditEntry(
             timestamp=self._clock(),
             who=caller.author[:_MAX_TEXT],
@@ -45,26 +46,26 @@ class AuditLog:
             service=service[:_MAX_TEXT] if service else None,
             detail=error.message[:_MAX_TEXT],
         )
-        kind, most = (error.code, entry.where), _MAX_NOBODYS_KINDS
+        group, limit = (error.code, entry.where), _MAX_UNPROVEN_GROUPS
         if caller.proven:
-            kind, most = (error.code, entry.where, entry.who, entry.operation, entry.service or ""), _MAX_KINDS
-        if kind not in self._counted and sum(len(other) == len(kind) for other in self._counted) >= most:
-            # The names of those who proved one are few.
-            kind = (error.code, entry.who if caller.proven else "", "many")
+            group, limit = (error.code, entry.where, entry.who, entry.operation, entry.service or ""), _MAX_GROUPS
+        if group not in self._groups and sum(len(other) == len(group) for other in self._groups) >= limit:
+            # Further groups share one for each proven name; these are few.
+            group = (error.code, entry.who if caller.proven else "", "many")
             entry = msgspec.structs.replace(entry, where="", operation="many", service=None, detail=None)
-        known = self._counted.get(kind)
-        if known is None:
-            self._counted[kind] = msgspec.structs.replace(entry, count=0)
+        first = self._groups.get(group)
+        if first is None:
+            self._groups[group] = msgspec.structs.replace(entry, count=0)
             self.write([entry])
         else:
-            # What is summed up is told by what it has in common.
-            common = msgspec.structs.replace(known, count=known.count + 1)
-            if (known.operation, known.service, known.who) != (entry.operation, entry.service, entry.who):
-                common = msgspec.structs.replace(common, operation="many", service=None, detail=None, who=_NOBODY)
-            self._counted[kind] = common
+            summary = msgspec.structs.replace(first, count=first.count + 1)
+            if (first.operation, first.service, first.who) != (entry.operation, entry.service, entry.who):
+                # The summary of different requests shows only what they have in common.
+                summary = msgspec.structs.replace(summary, operation="many", service=None, detail=None, who=_ANONYMOUS)
+            self._groups[group] = summary
 
     def record_delivery(self, caller: Caller, service: str, environment: str, revision: int) -> None:
-        """Secrets left the daemon in the open."""
+        """Record that secrets were delivered in plain text."""
         self.write(
             [
                 AuditEntry(
@@ -81,22 +82,22 @@ class AuditLog:
         )
 
     async def run(self) -> None:
-        """Write the sums once a minute, until cancelled."""
+        """Write the summaries once a minute, until cancelled."""
         while True:
-            await asyncio.sleep(_SUM_SECONDS)
+            await asyncio.sleep(_SUMMARY_SECONDS)
             self.flush()
 
     def flush(self) -> None:
-        """Write the sums now."""
-        sums = [
-            msgspec.structs.replace(entry, timestamp=self._clock()) for entry in self._counted.values() if entry.count
+        """Write the summaries now."""
+        summaries = [
+            msgspec.structs.replace(entry, timestamp=self._clock()) for entry in self._groups.values() if entry.count
         ]
-        self._counted.clear()
-        if sums:
-            self.write(sums)
+        self._groups.clear()
+        if summaries:
+            self.write(summaries)
 
     def write(self, entries: Iterable[AuditEntry]) -> None:
-        """Queue entries for the disk; what cannot be written is logged."""
+        """Pass entries to the write queue; log those that it does not accept."""
         written = tuple(entries)
         try:
             self._queue.submit(Write(audit=written))

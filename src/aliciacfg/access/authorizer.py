@@ -1,6 +1,6 @@
-"""Who may do what now: the rules of the files, the tokens of the store, and what the broker proves.
+"""Authorization: the rules of the files, the stored tokens, and whether the broker proves the names of its clients.
 
-Every decision of every transport is ``check``.
+Every transport asks ``Authorizer.check``.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,22 +14,23 @@ from aliciacfg.monitoring.alerts import Alerts
 
 
 class Authorizer:
-    """Decides, from what is in force at the moment.
+    """Decides whether a caller is allowed to do something, by the current rules and tokens.
 
     Attributes:
-        bus_proves: The broker was seen to enforce the access list, so that the requester in a topic is who asks.
-            None until it was tried.
+        access: The rules in force.
+        bus_proves: Whether the broker enforces the access list, so that the requester in a topic is proven. None
+            before the first check.
     """
 
-    def __init__(self, known: Iterable[Token], *, alerts: Alerts, clock: Callable[[], float]) -> None:
-        """Take what is stored.
+    def __init__(self, stored_tokens: Iterable[Token], *, alerts: Alerts, clock: Callable[[], float]) -> None:
+        """Start with the stored tokens and without rules.
 
         Args:
-            known: Every token.
-            alerts: Told while rules are not enforced by the broker.
-            clock: Unix seconds.
+            stored_tokens: All stored tokens.
+            alerts: Gets the alert ``acl_missing`` while the broker does not enforce the rules.
+            clock: Returns Unix seconds.
         """
-        self._tokens = {token.token_id: token for token in known}
+        self._tokens = {token.token_id: token for token in stored_tokens}
         self._alerts = alerts
         self._clock = clock
         self._rules: Access | None = None
@@ -40,14 +41,18 @@ class Authorizer:
 
     @property
     def tokens(self) -> Mapping[str, Token]:
-        """Every token by its id, revoked and expired ones too."""
+        """All tokens by id, including revoked and expired ones."""
         return self._tokens
 
     def apply_rules(self, rules: Access | None, services: Iterable[str]) -> None:
-        """Files were taken over.
+        """Apply the rules of files that came into force.
 
-        Rules that are gone leave everything closed until the next start: a file removed by accident must not open
-        the home.
+        If there were rules before, their removal leaves everything closed until the next start, so that a file
+        removed by accident does not open the home.
+
+        Args:
+            rules: The rules; None if there is no ``access.yaml``.
+            services: All services of the environment files.
         """
         self._rules = rules
         self._had_rules = self._had_rules or rules is not None
@@ -55,62 +60,62 @@ class Authorizer:
         self._update_access()
 
     def close(self) -> None:
-        """The files cannot be used and nobody knows what the rules are: what needs a rule is forbidden."""
+        """Forbid everything that needs a rule, because the files are not valid and the rules are unknown."""
         self._had_rules = True
         self._update_access()
 
     @property
     def had_rules(self) -> bool:
-        """Whether there were rules since the start, or it is unknown what they are."""
+        """Whether there have been rules since the start, or the rules are unknown."""
         return self._had_rules
 
     def apply_tokens(self, tokens: Iterable[Token]) -> None:
-        """Apply tokens that are stored, new or changed."""
+        """Apply new or changed tokens, which are stored by now."""
         changed = {token.token_id: token for token in tokens}
         if changed:
             self._tokens.update(changed)
             self._update_access()
 
     def find_token(self, token_id: str) -> Token:
-        """A token by its id.
+        """Return a token by its id.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such token.
         """
         found = self._tokens.get(token_id)
         if found is None:
-            raise NotFound(f"There is no token {token_id[:80]!r}; `aliciacfg token list` has them all.")
+            raise NotFound(f"There is no token {token_id[:80]!r}; `aliciacfg token list` lists all tokens.")
         return found
 
     def verify_token(self, text: str) -> tuple[str, Role]:
-        """Who presents a token, and its role.
+        """Return the name and the role of a token.
 
         Raises:
-            Unauthorized: It is not one of ours, or no longer.
+            Unauthorized: The token is unknown, expired or revoked.
         """
         token = tokens.verify(text, self._tokens, now=self._clock())
         return token.name, token.role
 
     def check(self, caller: Caller, need: Need, service: str | None = None, *, operation: str) -> Decision:
-        """Decide; arguments as for ``Access.decide``.
+        """Raise an error if a caller is not allowed to do something; arguments as for ``Access.decide``.
 
         Raises:
-            Unauthorized: Nobody, or nobody proven, asks.
-            Forbidden: The caller may not do this.
+            Unauthorized: The caller is anonymous, or its name is not proven.
+            Forbidden: The caller is not allowed to do this.
         """
         return self.access.check(caller, need, service, operation=operation)
 
     def allows(self, caller: Caller, need: Need, service: str) -> bool:
-        """Whether a caller may do something on one service."""
+        """Return whether a caller is allowed to do something with a service."""
         return self.access.allows(caller, need, service)
 
     def set_bus_proves(self, *, proves: bool) -> None:
-        """It was tried whether the broker enforces the access list."""
+        """Set whether the broker enforces the access list."""
         self.bus_proves = proves
         self._update_alert()
 
     def reset_bus_proves(self) -> None:
-        """The broker is gone; what it proved, another one need not prove."""
+        """Forget whether the broker enforces the access list; the next connection may lead to another broker."""
         self.bus_proves = None
 
     def _update_access(self) -> None:
@@ -125,9 +130,9 @@ class Authorizer:
         if self.access.enforced and self.bus_proves is False:
             self._alerts.raise_(
                 "acl_missing",
-                "There are access rules, but the broker does not enforce them: requests over MQTT read redacted and "
-                "change nothing. Load the list that `aliciacfg acl` prints into the broker (acl_file, with "
-                "allow_anonymous false); it is tried again within half a minute.",
+                "There are access rules, but the broker does not enforce them: requests over MQTT may only read, and "
+                "their answers show no secrets. Load the list that `aliciacfg acl` prints into the broker (acl_file, "
+                "with allow_anonymous false); the daemon checks again within half a minute.",
             )
         else:
             self._alerts.clear("acl_missing")
