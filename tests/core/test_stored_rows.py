@@ -247,7 +247,7 @@ async def test_a_revision_whose_key_is_gone_is_told_by_an_alert(home: Home):
     home.keys.write_text(json.dumps({**content, "current": OTHER.public.key_id}))
     async with home.core() as core:
         assert await rows(core) == []
-        assert "nobody can tell" in core.standing["undecryptable:history"]
+        assert "cannot be verified" in core.standing["undecryptable:history"]
 
 
 async def test_a_message_that_was_tampered_with_before_it_was_published_is_made_anew(home: Home):

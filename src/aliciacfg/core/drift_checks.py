@@ -1,4 +1,4 @@
-"""Looking for drift that nobody reports: rows, copies of services, files."""
+"""Periodic checks for drift: rows of the store, instances of services, files."""
 
 import asyncio
 
@@ -16,13 +16,13 @@ from aliciacfg.storage.store import Store
 
 _log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS = 1.0
-_VERIFY_EVERY = 600
-_MAX_TOLD = 100
+_CHECK_SECONDS = 1.0
+_CHECKS_PER_VERIFICATION = 600
+_MAX_FINDINGS = 100
 
 
 class DriftChecks:
-    """Looks now and then."""
+    """Checks for drift and replaces the findings."""
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class DriftChecks:
         drift: Drift,
         instances: Instances,
     ) -> None:
-        """Take what it looks at.
+        """Check the given parts.
 
         Args:
             files: The files in force.
-            reloads: Know which schema files were refused.
-            store: Holds the rows.
-            alerts: Told of rows that cannot be compared.
-            drift: Told what is found.
-            instances: The copies of services.
+            reloads: Has the names of refused schema files.
+            store: The store whose rows are verified.
+            alerts: Gets an alert about rows that cannot be verified.
+            drift: Gets the findings.
+            instances: The running instances of services.
         """
         self._files = files
         self._reloads = reloads
@@ -52,20 +52,20 @@ class DriftChecks:
         self._instances = instances
 
     async def run(self) -> None:
-        """Look until cancelled: at copies every second, at all rows at the start and every ten minutes."""
+        """Check the instances every second, and all rows at the start and every ten minutes, until cancelled."""
         count = 0
         while True:
             try:
-                if count % _VERIFY_EVERY == 0:
+                if count % _CHECKS_PER_VERIFICATION == 0:
                     await self.verify()
                 self._instances.check()
-            except Exception:  # noqa: BLE001 - the supervisor of all looking: whatever is found may not end the daemon
-                _log.exception("patrol_failed")
+            except Exception:  # noqa: BLE001 - the supervisor of the checks: a failed check must not end the daemon
+                _log.exception("drift_check_failed")
             count += 1
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
 
     async def verify(self) -> None:
-        """Compare every row of the store with the keyed chain."""
+        """Verify every row of the store with the keyed hash chain."""
         try:
             findings = await self._store.verify()
         except Unavailable as error:
@@ -73,13 +73,16 @@ class DriftChecks:
             return
         self._drift.replace(
             "row",
-            {broken.subject: Finding(broken.message, broken.service or None) for broken in findings.broken[:_MAX_TOLD]},
+            {
+                broken.subject: Finding(broken.message, broken.service or None)
+                for broken in findings.broken[:_MAX_FINDINGS]
+            },
         )
         if findings.unreadable:
             self._alerts.raise_(
                 "undecryptable",
-                f"{findings.unreadable} revisions hold secrets whose key is not here, so nobody can tell whether they "
-                "are what was written. Restore the key file.",
+                f"{findings.unreadable} revisions contain secrets whose key is missing, so they cannot be verified. "
+                "Restore the key file.",
                 of="history",
             )
         else:
@@ -89,19 +92,23 @@ class DriftChecks:
         )
 
     def compare_files(self, seen: Snapshot) -> None:
-        """Compare the files there are with those that serve."""
-        serving = self._files.stamps
-        if serving is None:
+        """Compare the files on disk with the files in force.
+
+        Args:
+            seen: The stamps of the files on disk.
+        """
+        in_force = self._files.stamps
+        if in_force is None:
             self._drift.replace(
-                "file", {"": Finding("The files on disk cannot be used; what was recorded last goes on serving.")}
+                "file", {"": Finding("The files on disk are not valid; the last stored configurations stay in force.")}
             )
             return
-        changed = [path for path in seen.keys() | serving.keys() if seen.get(path) != serving.get(path)]
+        changed = [path for path in seen.keys() | in_force.keys() if seen.get(path) != in_force.get(path)]
         names = [*self._reloads.refused_schemas, *(label(path) for path in sorted(changed))]
         self._drift.replace(
             "file",
             {
-                name: Finding(f"{name} was changed, and what serves is the file of before.")
-                for name in names[:_MAX_TOLD]
+                name: Finding(f"{name} was changed, but the version before the change is in force.")
+                for name in names[:_MAX_FINDINGS]
             },
         )
