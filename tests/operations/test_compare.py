@@ -21,7 +21,7 @@ def test_a_difference_is_listed_at_its_place():
     """Objects are compared member by member, arrays as a whole; a member that one side lacks is listed whole."""
     first = side({"same": 1, "a": {"x": 1, "gone": {"deep": [1]}}, "list": [1, 2], "type": 1})
     second = side({"same": 1, "a": {"x": 2, "a/b": {"~": 1}}, "list": [2, 1], "type": True})
-    result = compare(first, second, tell_secrets=False)
+    result = compare(first, second, compare_secrets=False)
     assert result.changed == {
         "/a/x": Sides(env1=1, env2=2),
         "/list": Sides(env1=[1, 2], env2=[2, 1]),
@@ -34,7 +34,9 @@ def test_a_difference_is_listed_at_its_place():
 
 def test_the_order_of_members_is_no_difference():
     """As for the checksum."""
-    result = compare(side({"a": {"x": 1, "y": 2}, "b": 1}), side({"b": 1, "a": {"y": 2, "x": 1}}), tell_secrets=False)
+    result = compare(
+        side({"a": {"x": 1, "y": 2}, "b": 1}), side({"b": 1, "a": {"y": 2, "x": 1}}), compare_secrets=False
+    )
     assert result.equal
 
 
@@ -42,9 +44,9 @@ def test_only_privileged_callers_learn_whether_secrets_are_equal():
     """No answer has the value of a secret."""
     first = side({"p": "one", "q": "both", "r": "alone"}, p="one", q="both", r="alone")
     second = side({"p": "two", "q": "both"}, p="two", q="both")
-    outsider = compare(first, second, tell_secrets=False)
+    outsider = compare(first, second, compare_secrets=False)
     assert (outsider.changed, outsider.secrets, outsider.only_in_first) == ({}, ["/p", "/q"], {"/r": "secret"})
-    insider = compare(first, second, tell_secrets=True)
+    insider = compare(first, second, compare_secrets=True)
     assert (insider.changed, insider.secrets) == ({"/p": Sides(env1="secret", env2="secret")}, [])
 
 
@@ -52,7 +54,7 @@ def test_a_secret_in_an_array_is_hidden_and_makes_no_difference():
     """The answer has the whole array, with its secrets replaced."""
     first = Side({"doors": [{"code": "1"}, {"code": "2"}]}, {"/doors/0/code": "1", "/doors/1/code": "2"})
     second = Side({"doors": [{"code": "3"}]}, {"/doors/0/code": "3"})
-    result = compare(first, second, tell_secrets=False)
+    result = compare(first, second, compare_secrets=False)
     assert result.changed == {"/doors": Sides(env1=[{"code": "secret"}] * 2, env2=[{"code": "secret"}])}
     assert result.secrets == ["/doors/0/code"]
 

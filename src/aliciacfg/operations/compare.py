@@ -1,4 +1,4 @@
-"""What differs between two configurations."""
+"""Comparison of two configurations."""
 
 from dataclasses import dataclass, field
 
@@ -6,30 +6,30 @@ from aliciacfg import documents
 from aliciacfg.api.answers import Sides
 from aliciacfg.documents import Json, JsonObject, escape
 
-SECRET = "secret"  # noqa: S105 - what stands in the place of one
+SECRET = "secret"  # noqa: S105 - a placeholder, not a password
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One configuration.
+    """One of the two configurations.
 
     Attributes:
-        document: With its secrets in the open.
-        secrets: These secrets by JSON Pointer.
+        document: The configuration, with secrets in plain text.
+        secrets: Its secrets by JSON Pointer.
     """
 
     document: JsonObject
     secrets: dict[str, str]
 
     @property
-    def shown(self) -> Json:
-        """With ``secret`` in the place of each secret."""
+    def redacted(self) -> Json:
+        """The document with ``secret`` in place of each secret."""
         return documents.replace_strings(self.document, dict.fromkeys(self.secrets, SECRET))
 
 
 @dataclass(slots=True)
 class Comparison:
-    """What turns the first side into the second; see ``messages.CompareAnswer``."""
+    """The differences between two configurations; see ``CompareAnswer``."""
 
     changed: dict[str, Sides] = field(default_factory=dict[str, Sides])
     only_in_first: dict[str, Json] = field(default_factory=dict[str, Json])
@@ -38,23 +38,23 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Nothing differs that is told."""
+        """Whether there is no difference; secrets that were not compared do not count."""
         return not (self.changed or self.only_in_first or self.only_in_second)
 
 
-def compare(first: Side, second: Side, *, tell_secrets: bool) -> Comparison:
+def compare(first: Side, second: Side, *, compare_secrets: bool) -> Comparison:
     """Compare two configurations.
 
     Args:
-        first: The one.
-        second: The other.
-        tell_secrets: Say of each secret that both have whether it is the same; otherwise an outsider who may write
-            one side could guess the other's.
+        first: The first side.
+        second: The second side.
+        compare_secrets: Whether to compare the secrets that both sides have. For administrators only: a caller who
+            can write one side could use the answers to guess the secret of the other side.
     """
     result = Comparison()
-    _walk(first.shown, second.shown, "", result)
+    _walk(first.redacted, second.redacted, "", result)
     both = sorted(first.secrets.keys() & second.secrets.keys())
-    if not tell_secrets:
+    if not compare_secrets:
         result.secrets = both
         return result
     for pointer in both:

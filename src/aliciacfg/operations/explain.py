@@ -1,4 +1,4 @@
-"""Where each value of a configuration comes from, and what it overrode."""
+"""The origin of each value of a configuration, and the values that it overrides."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ DAEMON = "daemon"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """One layer as it is shown.
+class ExplainedLayer:
+    """A layer of a configuration.
 
     Attributes:
-        layer: Its name for people.
-        patch: A merge patch.
-        lines: 1-based lines of what it says, by JSON Pointer of the configuration.
-        revisions: The revisions that brought what it says, likewise.
-        secret: It is a file of secrets.
+        layer: The name that answers show.
+        patch: The content, a merge patch.
+        lines: 1-based lines of its values, by JSON Pointer of the configuration.
+        revisions: The revisions that set its values, by JSON Pointer of the configuration.
+        secret: Whether it comes from a file of secrets.
     """
 
     layer: str
@@ -35,10 +35,10 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What one layer says about a place, at the place itself or around it."""
+class _LayerValue:
+    """The value of a layer at a place, or at the nearest place around it."""
 
-    source: Source
+    source: ExplainedLayer
     pointer: str
     value: Json
 
@@ -51,7 +51,7 @@ class _Said:
         found = self.source.revisions.get(self.pointer)
         if found is not None:
             return found
-        # An object of which only the members have a revision: the newest of them.
+        # An object itself has no revision; use the newest one of its members.
         inside = [number for place, number in self.source.revisions.items() if place.startswith(f"{self.pointer}/")]
         return max(inside, default=None)
 
@@ -62,24 +62,24 @@ class Explainer:
     def __init__(
         self,
         document: JsonObject,
-        sources: Sequence[Source],
+        sources: Sequence[ExplainedLayer],
         schema: ServiceSchema,
         *,
         secrets: Mapping[str, str] | None = None,
     ) -> None:
-        """Take what is explained, and what says something.
+        """Find the secrets of the document and of all layers.
 
         Args:
-            document: What the layers make together.
+            document: The merged layers.
             sources: The layers, lowest first.
-            schema: Says what is secret.
-            secrets: What is one in the document, by pointer, though a schema may have ceased to say so.
+            schema: Marks the secrets.
+            secrets: Further secrets of the document, by JSON Pointer, which the schema no longer marks.
         """
         secrets = {**schema.secrets(document), **(secrets or {})}
         self._document = document
-        self._shown_document = redact(document, secrets)
+        self._redacted_document = redact(document, secrets)
         self._highest_first = list(reversed(sources))
-        # In a lower layer a secret may have been written as a number.
+        # A lower layer may have a number at the place of a secret.
         self._hidden = {
             place.pointer
             for source in sources
@@ -89,19 +89,21 @@ class Explainer:
         self._hidden |= secrets.keys()
 
     def values(self) -> dict[str, Explained]:
-        """Every leaf of the document by JSON Pointer; put together they are the document."""
-        return {pointer: self._explained(pointer, value) for pointer, value in documents.leaves(self._shown_document)}
+        """Return every leaf of the document by JSON Pointer; together they make up the document."""
+        return {
+            pointer: self._explained(pointer, value) for pointer, value in documents.leaves(self._redacted_document)
+        }
 
     def removed(self) -> dict[str, Removed]:
-        """The places that a layer removed with ``null`` from what lower ones say."""
+        """Return the values of lower layers that a layer removed with ``null``, by JSON Pointer."""
         found: dict[str, Removed] = {}
         for source in self._highest_first:
             for pointer, value in documents.leaves(source.patch):
                 if value is not None or pointer in found or documents.has(self._document, pointer):
                     continue
-                said = list(self._said(pointer))
-                by, lower = said[0], [item for item in said[1:] if item.value is not None]
-                # A higher layer may have replaced everything around the place.
+                values = list(self._layer_values(pointer))
+                by, lower = values[0], [item for item in values[1:] if item.value is not None]
+                # Without this check, a value would count as removed when a higher layer replaced the whole object.
                 if lower and by.value is None:
                     overridden = [self._overridden(item) for item in lower]
                     found[pointer] = Removed(
@@ -110,15 +112,17 @@ class Explainer:
         return found
 
     def _is_open(self, pointer: str) -> bool:
-        """Whether the document shows a number or a flag here, which no name makes a secret."""
+        """Return whether the document has a number or a boolean here, which is never secret by its name alone."""
         return isinstance(documents.find(self._document, pointer), bool | int | float)
 
     def _explained(self, pointer: str, value: Json) -> Explained:
-        said = list(self._said(pointer))
-        if not said or said[0].value is None:
-            # Filled in because no layer says it: who the document is for.
-            return Explained(value=value, layer=SCHEMA, line=None, overridden=[self._overridden(item) for item in said])
-        by, *lower = said
+        values = list(self._layer_values(pointer))
+        if not values or values[0].value is None:
+            # The daemon filled in the value: service_name or environment.
+            return Explained(
+                value=value, layer=SCHEMA, line=None, overridden=[self._overridden(item) for item in values]
+            )
+        by, *lower = values
         return Explained(
             value=value,
             layer=by.source.layer,
@@ -127,8 +131,8 @@ class Explainer:
             revision=by.revision,
         )
 
-    def _said(self, pointer: str) -> Iterator[_Said]:
-        """What the layers say about a place, highest first."""
+    def _layer_values(self, pointer: str) -> Iterator[_LayerValue]:
+        """Yield the values of the layers that determine a place, highest layer first."""
         for source in self._highest_first:
             here: Json = source.patch
             at = ""
@@ -141,21 +145,21 @@ class Explainer:
                 here = here[token]
                 at += f"/{documents.escape(token)}"
             if at:
-                yield _Said(source, at, here)
+                yield _LayerValue(source, at, here)
 
-    def _overridden(self, said: _Said) -> Overridden:
-        shown = self._shown(said.pointer, said.value, secret=said.source.secret)
-        return Overridden(layer=said.source.layer, line=said.line, value=shown)
+    def _overridden(self, item: _LayerValue) -> Overridden:
+        value = self._redacted(item.pointer, item.value, secret=item.source.secret)
+        return Overridden(layer=item.source.layer, line=item.line, value=value)
 
-    def _shown(self, pointer: str, value: Json, *, secret: bool) -> Json:
-        """A value as any reader may see it; of a file of secrets no text, whatever a schema says by now."""
+    def _redacted(self, pointer: str, value: Json, *, secret: bool) -> Json:
+        """Redact the secrets of a value; in a file of secrets, every string is one whatever the schema says."""
         if isinstance(value, dict):
             return {
-                key: self._shown(f"{pointer}/{documents.escape(key)}", inner, secret=secret)
+                key: self._redacted(f"{pointer}/{documents.escape(key)}", inner, secret=secret)
                 for key, inner in value.items()
             }
         if isinstance(value, list):
-            return [self._shown(f"{pointer}/{index}", item, secret=secret) for index, item in enumerate(value)]
+            return [self._redacted(f"{pointer}/{index}", item, secret=secret) for index, item in enumerate(value)]
         if value is None:
             return None
         hidden = isinstance(value, str) and (secret or is_sealed(value))

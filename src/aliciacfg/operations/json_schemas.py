@@ -1,7 +1,7 @@
-"""The Structs of requests and answers as JSON Schema 2020-12, which both API documents share.
+"""JSON Schemas (2020-12) of requests and answers, for both API documents.
 
-msgspec makes the schemas; here they get what it does not know: the members that stand in front of every success, the
-descriptions in a docstring's ``Attributes``, and what stands behind bytes that are encoded already.
+msgspec generates the schemas. This module adds the members that precede every successful answer, the descriptions in
+a docstring's ``Attributes``, and the types of members that are already encoded.
 """
 
 import inspect
@@ -36,30 +36,30 @@ TARGETS: Mapping[str, JsonObject] = {
         "not": {"enum": cast("list[Json]", sorted(names.RESERVED_ENVIRONMENTS))},
     },
 }
-"""What may stand in the place of an operation's target."""
+"""The schema of each kind of target."""
 
-_IN_FRONT: JsonObject = {
+_ENVELOPE: JsonObject = {
     "status": {"const": "success"},
-    "request_id": {"description": "As the request has it.", "anyOf": [{"type": "string"}, {"type": "null"}]},
+    "request_id": {"description": "The id of the request.", "anyOf": [{"type": "string"}, {"type": "null"}]},
 }
 _SUCCESSES = {answer.__name__ for row in OPERATIONS if not row.own_status for answer in row.answers} | {
     PickedAnswer.__name__
 }
-# What ``results``, which are encoded already, hold.
+# The items of ``results``, which msgspec does not know because they are encoded already.
 _RESULTS: Mapping[str, tuple[type[msgspec.Struct], ...]] = {
     BatchAnswer.__name__: (WriteAnswer, Failure),
     Failure.__name__: (Failure,),
 }
-_WHO: Mapping[Need, str] = {
-    "read": "whoever may read the service",
-    "write": "whoever may write the service",
-    "read_any": "whoever may read a service, of those",
-    "write_any": "whoever may write a service, of those",
-    "own": "the service itself, and administrators",
+_ALLOWED_CALLERS: Mapping[Need, str] = {
+    "read": "callers who may read the service",
+    "write": "callers who may write the service",
+    "read_any": "callers who may read at least one service, limited to those services",
+    "write_any": "callers who may write at least one service, limited to those services",
+    "own": "the service itself and administrators",
     "admin": "administrators",
 }
-# The same of an operation about everything.
-_WHO_ALL: Mapping[Need, str] = {"read": "whoever may read all services"}
+# For operations without a target.
+_ALLOWED_CALLERS_OF_ALL: Mapping[Need, str] = {"read": "callers who may read all services"}
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)
 
 
@@ -68,9 +68,9 @@ class Field:
     """One field of a request.
 
     Attributes:
-        schema: Of its value in an object, where null may stand for "not given".
-        given: Of its value where it is given.
-        description: Markdown; empty where the name says all.
+        schema: The schema of its value in a JSON object, where null may mean that it is absent.
+        given: The schema of its value without null.
+        description: Markdown; empty if there is none.
         required: Whether a request without it is refused.
     """
 
@@ -81,13 +81,13 @@ class Field:
 
 
 def one_of(structs: Iterable[type[msgspec.Struct]]) -> JsonObject:
-    """The schema of a value that is one of these."""
+    """Return the schema of a value of one of these types."""
     refs: list[Json] = [{"$ref": _REF.format(name=struct.__name__)} for struct in structs]
     return cast("JsonObject", refs[0]) if len(refs) == 1 else {"anyOf": refs}
 
 
 def schemas(structs: Iterable[type[msgspec.Struct]]) -> JsonObject:
-    """The components of these Structs and of all that they mention, by name."""
+    """Return the schemas of these Structs and of all Structs that they refer to, by name."""
     wanted = dict.fromkeys(structs)
     for struct in list(wanted):
         wanted |= dict.fromkeys(_RESULTS.get(struct.__name__, ()))
@@ -96,7 +96,7 @@ def schemas(structs: Iterable[type[msgspec.Struct]]) -> JsonObject:
 
 
 def fields(operation: Operation) -> dict[str, Field]:
-    """The fields of an operation's request, in the order of its Struct."""
+    """Return the fields of an operation's request by name, in the order of its Struct."""
     component = cast("JsonObject", schemas([operation.request])[operation.request.__name__])
     required = cast("list[str]", component.get("required", []))
     found: dict[str, Field] = {}
@@ -108,18 +108,22 @@ def fields(operation: Operation) -> dict[str, Field]:
 
 
 def description(operation: Operation) -> str:
-    """What an operation does, as Markdown: its request's docstring, or that of the method that carries it out."""
+    """Return the description of an operation as Markdown.
+
+    It is the docstring of its request if that begins with the name of the operation, otherwise the docstring of the
+    method that carries it out.
+    """
     own = operation.request.__doc__ or ""
     prefix = f"``{operation.name}``: "
     text, _ = _documented(own.removeprefix(prefix) if own.startswith(prefix) else operation.handler.description)
     need = operation.needs
-    who = _WHO_ALL.get(need) if operation.target is None else None
-    rules = f"\n\nWhere there are access rules: for {who or _WHO[need]}." if need != "nothing" else ""
+    callers = _ALLOWED_CALLERS_OF_ALL.get(need) if operation.target is None else None
+    rules = f"\n\nWith access rules: for {callers or _ALLOWED_CALLERS[need]}." if need != "nothing" else ""
     return text[:1].upper() + text[1:] + rules
 
 
 def refusals(operation: Operation) -> list[ErrorCode]:
-    """The codes with which an operation can be refused."""
+    """Return the codes with which an operation can be refused."""
     codes: list[ErrorCode] = ["invalid_request", "forbidden"]
     if operation.needs != "nothing":
         codes.append("unauthorized")
@@ -139,18 +143,19 @@ def refusals(operation: Operation) -> list[ErrorCode]:
 
 def _finished(name: str, component: Json) -> JsonObject:
     schema = dict(cast("JsonObject", component))
-    text, said = _documented(cast("str", schema.pop("description", "")))
+    text, descriptions = _documented(cast("str", schema.pop("description", "")))
     if text:
         schema["description"] = text
     if "properties" not in schema:
         return schema
     properties: JsonObject = {
-        key: _described(_tidy(value), said.get(key)) for key, value in cast("JsonObject", schema["properties"]).items()
+        key: _described(_tidy(value), descriptions.get(key))
+        for key, value in cast("JsonObject", schema["properties"]).items()
     }
     required = cast("list[Json]", schema.pop("required", []))
     if name in _SUCCESSES:
-        properties = {**_IN_FRONT, **properties}
-        required = [*_IN_FRONT, *required]
+        properties = {**_ENVELOPE, **properties}
+        required = [*_ENVELOPE, *required]
     if name in _RESULTS:
         properties["results"] = {**cast("JsonObject", properties["results"]), "items": one_of(_RESULTS[name])}
     schema["properties"] = properties
@@ -162,7 +167,7 @@ def _described(schema: JsonObject, text: str | None) -> JsonObject:
 
 
 def _tidy(schema: Json) -> JsonObject:
-    """Without what says nothing: a default of null, and the "anything" that bytes encoded already look like."""
+    """Remove a default of null, and the empty schema that msgspec generates for members that are encoded already."""
     tidied = dict(cast("JsonObject", schema))
     if tidied.get("default", ...) is None:
         del tidied["default"]
@@ -175,7 +180,7 @@ def _tidy(schema: Json) -> JsonObject:
 
 
 def _without_null(schema: JsonObject) -> JsonObject:
-    """The schema of a value that is given."""
+    """Return the schema of a value without null."""
     given = dict(schema)
     kinds = [kind for kind in cast("list[JsonObject]", given.pop("anyOf", [])) if kind != {"type": "null"}]
     if len(kinds) == 1:
@@ -184,10 +189,10 @@ def _without_null(schema: JsonObject) -> JsonObject:
 
 
 def _documented(docstring: str) -> tuple[str, dict[str, str]]:
-    """A docstring's text, and what its ``Attributes`` say by name, as Markdown."""
+    """Return a docstring's text and the descriptions of its ``Attributes`` by name, as Markdown."""
     text, _, attributes = inspect.cleandoc(docstring).partition("\n\nAttributes:\n")
     return _markdown(text.partition("\n\nRaises:\n")[0]), {
-        name: _markdown(said) for name, said in _ATTRIBUTE.findall(attributes)
+        name: _markdown(description) for name, description in _ATTRIBUTE.findall(attributes)
     }
 
 

@@ -1,4 +1,4 @@
-"""One operation: what it is called, what it needs, what carries it out."""
+"""An operation: its name, fields, authorization, handler, topic and route."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Part = TypeVar("Part")
 Fields = TypeVar("Fields", bound=Request)
 
 Body = Literal["none", "config", "patch", "fields"]
-"""What the body over HTTP is: nothing, the document or patch itself, or an object of the request's fields."""
+"""The content of an HTTP request's body: nothing, the configuration or patch itself, or an object of the fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +79,25 @@ def _typed(fields: Request, request: type[Fields]) -> Fields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One row.
+    """A row of the operations table.
 
     Attributes:
         name: The MQTT topic level after ``alicia/config/``.
         summary: One line for the API documents.
-        needs: What the operation asks of its caller.
-        handler: Carries it out.
-        answer: The answer's fields; a union where there are several kinds of answer.
-        method: HTTP method.
-        path: HTTP path; ``{target}`` is the name.
-        target: What a name in topic or path means; None for operations about everything.
-        body: What the HTTP body is.
+        needs: The permission that the caller needs.
+        handler: Carries the operation out.
+        answer: The type of the answer; a union if there are several.
+        method: The HTTP method.
+        path: The HTTP path; ``{target}`` is replaced by the target's name.
+        target: The kind of name in the topic or path; None for an operation without a target.
+        body: The content of the HTTP body.
         writes: Whether it changes anything.
-        creates: Whether it can bring a configuration into being.
-        own_status: The answer's ``status`` is its own, so none is put in front.
-        local: Only for whoever may write the data directory.
-        http_only: Fields that mean nothing over MQTT, and are ignored there.
-        items: The field that is a list of objects, and what these are.
-        max_bytes: The largest request; None for one that holds a configuration.
+        creates: Whether it can create a configuration.
+        own_status: Whether the answer has a ``status`` of its own, so that none is added.
+        local: Whether it is available only through the socket in the data directory.
+        http_only: Fields that are ignored over MQTT.
+        items: The field that is a list of objects, and the type of the objects.
+        max_bytes: The largest request; None for the limit of a request with a configuration.
     """
 
     name: OperationName | LocalOperationName
@@ -119,46 +119,46 @@ class Operation:
 
     @property
     def request(self) -> type[Request]:
-        """The request's fields."""
+        """The type of the request."""
         return self.handler.request
 
     async def call(self, service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
-        """Carry the operation out for a caller who may; arguments as for ``run``.
+        """Carry out the operation for an authorized caller; arguments as for ``run``.
 
         Raises:
-            OperationError: It was refused.
+            OperationError: The operation is refused.
         """
         return await self.handler.call(service, caller, name, request)
 
     async def run(self, service: ConfigService, caller: Caller, name: str, fields: JsonObject) -> Answer:
-        """Carry the operation out.
+        """Authorize the caller, check the fields and carry out the operation.
 
         Args:
-            service: What carries it out.
-            caller: Who asks.
-            name: The service or environment; empty for operations about everything.
+            service: The operations of the daemon.
+            caller: The caller.
+            name: The name of the target; empty for an operation without a target.
             fields: The request's fields as JSON; unknown ones are ignored.
 
         Raises:
-            OperationError: It was refused.
+            OperationError: The operation is refused.
         """
         self.authorize(service, caller, name)
         return await self.call(service, caller, name, self.parse(fields))
 
     def authorize(self, service: ConfigService, caller: Caller, name: str) -> None:
-        """Refuse who may not; ``run`` does it too.
+        """Raise an error if the caller is not allowed to carry out the operation; ``run`` does this too.
 
         Raises:
-            Unauthorized: Nobody, or nobody proven, asks.
-            Forbidden: The caller may not do this.
+            Unauthorized: The caller is anonymous, or its name is not proven.
+            Forbidden: The caller is not allowed to do this.
         """
         service.authorizer.check(caller, self.needs, name if self.target == "service" else None, operation=self.name)
 
     def parse(self, fields: Mapping[str, Json]) -> Request:
-        """Check a request's fields.
+        """Return the request with the given fields.
 
         Raises:
-            InvalidRequest: One is missing, or has the wrong type; names it.
+            InvalidRequest: A field is missing or has the wrong type; the message names it.
         """
         try:
             request = msgspec.convert(dict(fields), self.request)
@@ -170,7 +170,7 @@ class Operation:
         return request
 
     def unknown(self, fields: JsonObject) -> Iterator[tuple[str, Collection[str]]]:
-        """Yield the JSON Pointer of each member that is no field, with the names that are known there."""
+        """Yield the JSON Pointer of each unknown member, with the names of the fields known at its place."""
         for name in sorted(fields.keys() - self.fields):
             yield f"/{escape(name)}", self.fields
         if self.items is None:
@@ -184,12 +184,12 @@ class Operation:
 
     @property
     def answers(self) -> tuple[type[msgspec.Struct], ...]:
-        """The kinds of answer."""
+        """The types of the answer."""
         return (self.answer,) if isinstance(self.answer, type) else get_args(self.answer)
 
     @property
     def required(self) -> frozenset[str]:
-        """The names of the fields that have to be there, null or not."""
+        """The names of the required fields, including those that may be null."""
         return frozenset(field.encode_name for field in msgspec.structs.fields(self.request) if field.required)
 
     @property
@@ -199,7 +199,7 @@ class Operation:
 
 
 def _as_problem(error: msgspec.ValidationError) -> Problem:
-    """A message of msgspec, with its path (``$.config``) as a JSON Pointer."""
+    """Return a message of msgspec with its path (``$.config``) as a JSON Pointer."""
     text, _, path = str(error).partition(" - at `$")
     pointer = "".join(f"/{escape(part)}" for part in path.rstrip("`").replace("[", ".").replace("]", "").split(".")[1:])
     return Problem(pointer, text[:1].lower() + text[1:] + (f" at {pointer}" if pointer else ""))

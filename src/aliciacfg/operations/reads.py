@@ -48,7 +48,7 @@ from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.compare import Side, compare
 from aliciacfg.operations.env_export import as_variables
-from aliciacfg.operations.explain import DAEMON, OVERLAY, SCHEMA, Explainer, Source
+from aliciacfg.operations.explain import DAEMON, OVERLAY, SCHEMA, ExplainedLayer, Explainer
 from aliciacfg.sealing.boxes import REDACTED
 
 
@@ -214,7 +214,7 @@ class ReadOperations:
             )
         explainer = Explainer(
             entry.effective.document,
-            _explain_sources(composer, config_id, entry),
+            _layers(composer, config_id, entry),
             composer.sources.schema(service),
             secrets=entry.effective.secrets,
         )
@@ -239,8 +239,8 @@ class ReadOperations:
         one = await self._revision_or_newest(ConfigId(first, service), request.rev1)
         two = await self._revision_or_newest(ConfigId(second, service), request.rev2)
         apart = {"version"} if first == second else {"version", "environment"}
-        tell_secrets = self._parts.authorizer.access.administers(caller)
-        result = compare(self._side(one, apart), self._side(two, apart), tell_secrets=tell_secrets)
+        compare_secrets = self._parts.authorizer.access.administers(caller)
+        result = compare(self._side(one, apart), self._side(two, apart), compare_secrets=compare_secrets)
         return Answer.of(
             CompareAnswer(
                 service=service,
@@ -332,18 +332,18 @@ class ReadOperations:
                 return Answer(text.encode(), answer.etag, form="env")
 
 
-def _explain_sources(composer: Composer, config_id: ConfigId, entry: Entry) -> list[Source]:
+def _layers(composer: Composer, config_id: ConfigId, entry: Entry) -> list[ExplainedLayer]:
     """Return the layers of a configuration, lowest first."""
     environment, service = config_id
     found = composer.sources.environments[environment]
-    sources = [Source(SCHEMA, composer.sources.defaults(environment, service))]
-    sources += [
-        Source(f"{layer.file}#{layer.section}", layer.patch, layer.placed_lines, secret=layer.secret)
+    layers = [ExplainedLayer(SCHEMA, composer.sources.defaults(environment, service))]
+    layers += [
+        ExplainedLayer(f"{layer.file}#{layer.section}", layer.patch, layer.placed_lines, secret=layer.secret)
         for layer in found.layers(service)
     ]
     if entry.overlay:
-        sources.append(Source(OVERLAY, entry.overlay, revisions=entry.origins))
-    return sources
+        layers.append(ExplainedLayer(OVERLAY, entry.overlay, revisions=entry.origins))
+    return layers
 
 
 def _yields(composer: Composer, config_id: ConfigId, entry: Entry) -> bool:

@@ -1,6 +1,6 @@
-"""The operations table: every operation once; topics, routes, access needs and API documents come from here.
+"""The operations table: one row per operation, the source of topics, routes, authorization and API documents.
 
-A new operation is a row here, its request and answer in ``api``, and the method that carries it out.
+A new operation needs a row here, its request and answer in ``api``, and a method that carries it out.
 """
 
 from collections.abc import Mapping
@@ -107,7 +107,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="unset",
-        summary="Drop one run-time change",
+        summary="Remove one run-time change",
         target="service",
         needs="write",
         handler=on_target(_writes, WriteOperations.unset, requests.UnsetRequest),
@@ -119,7 +119,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="delete",
-        summary="Drop all run-time changes",
+        summary="Remove all run-time changes",
         target="service",
         needs="write",
         handler=on_target(_writes, WriteOperations.delete, requests.WriteRequest),
@@ -183,7 +183,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="rollback",
-        summary="Go back to an old revision",
+        summary="Restore an old revision",
         target="service",
         needs="write",
         handler=on_target(_writes, WriteOperations.rollback, requests.RollbackRequest),
@@ -196,7 +196,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="explain",
-        summary="Say where each value comes from",
+        summary="Show the origin of each value",
         target="service",
         needs="read",
         handler=on_target(_reads, ReadOperations.explain, requests.Request),
@@ -225,7 +225,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="activate",
-        summary="Make an environment the active one",
+        summary="Activate an environment",
         target="environment",
         needs="admin",
         handler=on_target(_environments, EnvironmentOperations.activate, requests.ActivateRequest),
@@ -258,7 +258,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="drift",
-        summary="List what is not as it should be",
+        summary="List the differences from the state in the store",
         needs="admin",
         handler=on_all(_reads, ReadOperations.drift, requests.Request),
         answer=DriftAnswer,
@@ -279,7 +279,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="audit",
-        summary="List what was done and refused",
+        summary="List changes and refused requests",
         needs="admin",
         handler=on_all(_admin, AdminOperations.audit, requests.AuditRequest),
         answer=AuditAnswer,
@@ -288,7 +288,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="health",
-        summary="How the daemon is",
+        summary="Read the health of the daemon",
         needs="nothing",
         handler=on_all(_health, Health.health, requests.Request),
         answer=HealthAnswer,
@@ -301,7 +301,7 @@ OPERATIONS: tuple[Operation, ...] = (
 LOCAL_OPERATIONS: tuple[Operation, ...] = (
     Operation(
         name="token_create",
-        summary="Make a token",
+        summary="Create a token",
         needs="admin",
         handler=on_all(_admin, AdminOperations.token_create, requests.TokenCreateRequest),
         answer=TokenAnswer,
@@ -324,7 +324,7 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="token_revoke",
-        summary="Take a token back",
+        summary="Revoke a token",
         needs="admin",
         handler=on_all(_admin, AdminOperations.token_revoke, requests.TokenRevokeRequest),
         answer=TokensAnswer,
@@ -347,7 +347,7 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="keys_rotate",
-        summary="Seal everything with a fresh key",
+        summary="Seal all secrets with a new key",
         needs="admin",
         handler=on_all(_admin, AdminOperations.keys_rotate, requests.Request),
         answer=KeysAnswer,
@@ -359,7 +359,7 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="keys_add",
-        summary="Take a key for opening",
+        summary="Add a key that opens sealed values",
         needs="admin",
         handler=on_all(_admin, AdminOperations.keys_add, requests.KeyAddRequest),
         answer=KeysAnswer,
@@ -371,7 +371,7 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="keys_remove",
-        summary="Forget a key",
+        summary="Remove a key",
         needs="admin",
         handler=on_all(_admin, AdminOperations.keys_remove, requests.KeyRemoveRequest),
         answer=KeysAnswer,
@@ -383,7 +383,7 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         name="broker_passwords",
-        summary="Tell the passwords that services connect to the broker with",
+        summary="Read the passwords of services on the broker",
         needs="admin",
         handler=on_all(_admin, AdminOperations.broker_passwords, requests.Request),
         answer=PasswordsAnswer,
@@ -393,11 +393,11 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
         local=True,
     ),
 )
-"""What only whoever may write the data directory can ask for, through the daemon's socket there."""
+"""Operations of the daemon's socket in the data directory, for users who may write that directory."""
 
 BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in (*OPERATIONS, *LOCAL_OPERATIONS)}
 
 
 def encode_answer(operation: Operation, answer: Answer, request_id: str | None) -> bytes:
-    """The whole answer of an operation."""
+    """Return the encoded answer of an operation, with ``status`` and ``request_id`` unless it has its own status."""
     return answer.body if operation.own_status else encode_success(answer.body, request_id)
