@@ -94,14 +94,14 @@ class ReadOperations:
         self._count_read = parts.count_read
 
     def cached_get(self, service: str) -> CachedAnswer | None:
-        """Return the encoded answer to a plain ``get`` in the active environment; None if there is none to give."""
+        """Return the cached answer to a ``get`` without fields in the active environment; None if there is none."""
         found = self._cache.find(ConfigId(self._state.active, service))
         if found is not None:
             self._count_read(service)
         return found
 
     async def get(self, caller: Caller, service: str, request: GetRequest) -> Answer:
-        """One configuration."""
+        """Return one configuration."""
         answer = await self._get(caller, self._id(service, request), request)
         self._count_read(service)
         return answer
@@ -109,7 +109,7 @@ class ReadOperations:
     async def _get(self, caller: Caller, config_id: ConfigId, request: GetRequest) -> Answer:
         parts = self._parts
         if request.revision is not None and request.revision != self._state.committed(config_id).revision:
-            # An old revision of a configuration that was deleted can be read, too.
+            # Old revisions of a deleted configuration can be read, too.
             record = await self._configurations.revision(config_id, request.revision)
             answer = Answer(parts.views.encoded(record), parts.views.etag(record))
         else:
@@ -129,16 +129,16 @@ class ReadOperations:
     async def while_current(
         self, service: str, environment: str | None, is_current: Callable[[str], bool], seconds: float
     ) -> None:
-        """Wait until a configuration is no longer the one that a client holds, or the time is over.
+        """Wait until a configuration differs from the client's copy, at most ``seconds``.
 
         Args:
             service: The service.
-            environment: The environment; None is the active one, also if that changes meanwhile.
-            is_current: Returns whether an ETag is of what the client holds.
+            environment: The environment; None for the active one, even if that changes during the wait.
+            is_current: Returns whether an ETag is that of the client's copy.
             seconds: The longest wait.
 
         Raises:
-            NotFound: There is no such configuration, or no longer.
+            NotFound: The configuration does not exist, or no longer.
         """
         names.check_service(service)
         try:
@@ -153,7 +153,7 @@ class ReadOperations:
             return
 
     async def schema(self, _caller: Caller, service: str, request: Request) -> Answer:
-        """The whole JSON Schema of a service, base contract included."""
+        """Return the JSON Schema of a service, including the base contract."""
         config_id = self._id(service, request)
         sources = self._parts.files.sources
         if sources is None:
@@ -164,7 +164,7 @@ class ReadOperations:
         return Answer.of(SchemaAnswer(service=service, schema=schema.document, version=schema.version))
 
     async def list(self, caller: Caller, request: ListRequest) -> Answer:
-        """The configurations of one environment that the caller may read, by name."""
+        """Return the configurations of one environment that the caller may read, sorted by name."""
         environment = self._configurations.environment(request.environment)
         found = [
             (service, record)
@@ -189,7 +189,7 @@ class ReadOperations:
         return Answer.of(ListAnswer(configs=items, next=page[-1][0] if len(found) > len(page) else None))
 
     async def history(self, _caller: Caller, service: str, request: HistoryRequest) -> Answer:
-        """The revisions of one configuration, newest first; also of one that was deleted."""
+        """Return the revisions of one configuration, newest first, even if it was deleted."""
         config_id = self._id(service, request)
         found = await self._configurations.history(config_id, before=request.before, limit=request.limit + 1)
         page = found[: request.limit]
@@ -203,14 +203,15 @@ class ReadOperations:
         )
 
     async def explain(self, _caller: Caller, service: str, request: Request) -> Answer:
-        """Where each value comes from."""
+        """Return the origin of each value of a configuration, and the values that it overrides."""
         config_id = self._id(service, request)
         environment = config_id.environment
         entry, record = self._configurations.live_entry(config_id)
         composer = self._parts.files.planner(environment).composer
-        if entry.effective is None or not _yields(composer, config_id, entry):
+        if entry.effective is None or not _yield_stored(composer, config_id, entry):
             raise Unavailable(
-                f"What the files make of {service} in {environment} is not what is recorded; see its problems."
+                f"The files of {environment} do not yield the stored configuration of {service}; `environments` lists "
+                "their problems."
             )
         explainer = Explainer(
             entry.effective.document,
@@ -230,17 +231,17 @@ class ReadOperations:
         )
 
     async def compare(self, caller: Caller, service: str, request: CompareRequest) -> Answer:
-        """Two environments of one service, or two revisions."""
+        """Compare two environments or two revisions of a service."""
         names.check_service(service)
         if request.env1 is request.env2 is request.rev1 is request.rev2 is None:
-            raise InvalidRequest("Say what to compare: env1 and env2, or rev1 and rev2.")
+            raise InvalidRequest("There is nothing to compare: send env1 and env2, or rev1 and rev2.")
         first = self._configurations.environment(request.environment if request.env1 is None else request.env1)
         second = self._configurations.environment(first if request.env2 is None else request.env2)
         one = await self._revision_or_newest(ConfigId(first, service), request.rev1)
         two = await self._revision_or_newest(ConfigId(second, service), request.rev2)
-        apart = {"version"} if first == second else {"version", "environment"}
+        excluded = {"version"} if first == second else {"version", "environment"}
         compare_secrets = self._parts.authorizer.access.administers(caller)
-        result = compare(self._side(one, apart), self._side(two, apart), compare_secrets=compare_secrets)
+        result = compare(self._side(one, excluded), self._side(two, excluded), compare_secrets=compare_secrets)
         return Answer.of(
             CompareAnswer(
                 service=service,
@@ -257,7 +258,7 @@ class ReadOperations:
         )
 
     async def environments(self, _caller: Caller, _request: Request) -> Answer:
-        """Every environment with what is wrong with it."""
+        """Return every environment with its problems."""
         files = self._parts.files
         items = [
             EnvironmentItem(
@@ -272,7 +273,7 @@ class ReadOperations:
         return Answer.of(EnvironmentsAnswer(active=self._state.active, environments=items))
 
     async def instances(self, _caller: Caller, service: str, request: Request) -> Answer:
-        """Which copies of a service run which revision, since when."""
+        """Return the running copies of a service with the revision that each one runs."""
         config_id = self._id(service, request)
         record = self._configurations.live(config_id)
         return Answer.of(
@@ -285,7 +286,7 @@ class ReadOperations:
         )
 
     async def drift(self, _caller: Caller, _request: Request) -> Answer:
-        """What is not as the store has it."""
+        """Return the differences from the state in the store."""
         drift = self._parts.drift
         return Answer.of(DriftAnswer(drift=drift.items, found=dict(drift.found)))
 
@@ -293,7 +294,7 @@ class ReadOperations:
         return self._configurations.config_id(service, request.environment)
 
     def _in_plain_text(self, caller: Caller, service: str) -> bool:
-        """Return whether secrets leave in plain text: to the service itself, over a private way, if rules say so."""
+        """Return whether an answer has secrets in plain text: for the service itself, over a private connection."""
         access = self._parts.authorizer.access
         if not caller.private or service not in access.plaintext:
             return False
@@ -304,11 +305,11 @@ class ReadOperations:
             return self._configurations.live(config_id)
         return await self._configurations.revision(config_id, revision)
 
-    def _side(self, record: Record, apart: set[str]) -> Side:
-        """Return a revision for comparing, without the members in ``apart``."""
+    def _side(self, record: Record, excluded: set[str]) -> Side:
+        """Return a revision for comparing, without the members in ``excluded``."""
         opened = self._configurations.open_record(record)
         unopened = {problem.pointer: REDACTED for problem in opened.problems}
-        document = {key: value for key, value in opened.document.items() if key not in apart}
+        document = {key: value for key, value in opened.document.items() if key not in excluded}
         return Side(document, {**opened.secrets, **unopened})
 
     def _picked(self, answer: Answer, service: str, request: GetRequest) -> Answer:
@@ -346,8 +347,8 @@ def _layers(composer: Composer, config_id: ConfigId, entry: Entry) -> list[Expla
     return layers
 
 
-def _yields(composer: Composer, config_id: ConfigId, entry: Entry) -> bool:
-    """Return whether files and overlay yield what is recorded; after a refused edit of this service they do not."""
+def _yield_stored(composer: Composer, config_id: ConfigId, entry: Entry) -> bool:
+    """Return whether files and overlay yield the stored configuration; after a refused edit they do not."""
     environment, service = config_id
     try:
         kept = None if entry.effective is None else entry.effective.secrets

@@ -1,4 +1,4 @@
-"""The operations that write one configuration. Each gets the caller, the service and its request."""
+"""The operations that write one configuration."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ from aliciacfg.sealing.sealed_documents import sealed_document
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """A configuration as a conditional write finds it; the defaults are those of one that does not exist."""
+    """The current revision for a conditional write; the defaults mean that the configuration does not exist."""
 
     revision: int = 0
     checksum: str = ""
@@ -65,29 +65,30 @@ class WriteOperations:
         self._authorizer = authorizer
 
     def current(self, service: str, environment: str | None) -> Current:
-        """Return what a conditional write is compared with.
+        """Return the current revision, checksum and ETags of a configuration.
 
         Raises:
-            InvalidRequest: No service, or no environment, can have this name.
+            InvalidRequest: A name is not valid.
             NotFound: There is no such environment.
         """
         live = self._state.head(self._configurations.config_id(service, environment)).live
         return Current() if live is None else Current(live.revision, live.checksum, self._views.etags(live))
 
     async def set(self, caller: Caller, service: str, request: SetRequest) -> Answer:
-        """Make ``config`` the whole configuration, by the smallest overlay that yields it."""
+        """Replace the configuration, and store the smallest overlay that yields ``config``."""
         return await self._change(caller, self._id(service, request), request, "set", replaced(request.config))
 
     async def patch(self, caller: Caller, service: str, request: PatchRequest) -> Answer:
         """Apply a merge patch (RFC 7396) to the effective configuration.
 
-        Where the files define the service but what they make of it is invalid, to that: a patch may mend it.
+        If a configuration from the files is invalid and nothing is stored, the patch applies to the files' content,
+        so that it can correct that.
         """
         config_id = self._id(service, request)
         return await self._change(caller, config_id, request, "patch", self._planner.patched(config_id, request.patch))
 
     async def unset(self, caller: Caller, service: str, request: UnsetRequest) -> Answer:
-        """Drop one place from the overlay, so that what the files say shows again."""
+        """Remove one place from the overlay, so that the value of the files applies again."""
         tokens = documents.parse_pointer(request.pointer)
 
         def wanted(base: JsonObject, entry: Entry) -> JsonObject:
@@ -99,7 +100,7 @@ class WriteOperations:
         return await self._change(caller, config_id, request, "unset", wanted, refuse_breaking=False)
 
     async def delete(self, caller: Caller, service: str, request: WriteRequest) -> Answer:
-        """Drop the overlay; without a file that defines the service, the configuration ends."""
+        """Remove the overlay; if no file defines the service, delete the configuration."""
         config_id = self._id(service, request)
         planned: PlannedChange | None = None
         async with self._commits.change(_context(caller, request, "delete"), dry_run=request.dry_run) as plan:
@@ -130,18 +131,18 @@ class WriteOperations:
         )
 
     async def rollback(self, caller: Caller, service: str, request: RollbackRequest) -> Answer:
-        """A new revision with the content of an old one, checked like any write; also of a deleted configuration."""
+        """Make a new revision with the content of an old one, validated like any write, even after a deletion."""
         config_id = self._id(service, request)
         record = await self._configurations.revision(config_id, request.revision)
         problems = self._configurations.open_record(record).problems
         if problems:
             raise ValidationFailed(f"Revision {request.revision} of {service} holds secrets that do not open", problems)
-        # Sealed, so that what was a secret then is one again.
+        # The sealed document preserves which values were secret in the old revision.
         wanted = replaced(sealed_document(record))
         return await self._change(caller, config_id, request, "rollback", wanted, refuse_breaking=False)
 
     async def validate(self, _caller: Caller, service: str, request: ValidateRequest) -> Answer:
-        """Say whether ``set`` would take a configuration, and everything that is wrong with it."""
+        """Return whether ``set`` would accept a configuration, and all problems."""
         config_id = self._id(service, request)
         planner = self._files.planner(config_id.environment)
         problems: list[Problem] = []
@@ -152,24 +153,25 @@ class WriteOperations:
         return Answer.of(ValidateAnswer(valid=not problems, problems=problems))
 
     async def register(self, service: str) -> None:
-        """Give a service that has none its default configuration.
+        """Create the default configuration of a service that has none.
 
         Raises:
-            OperationError: It cannot have one: its name, the limit, or its default is not valid; or there are access
-                rules and no file names it, since a registration proves nothing.
+            OperationError: The name or the default configuration is not valid; or the limit on configurations is
+                reached; or there are access rules and no file names the service, because a registration does not
+                prove who sent it.
         """
         config_id = self._configurations.config_id(service, None)
         context = ChangeContext(service, "registration", operation="register", where="mqtt")
         async with self._commits.change(context) as plan:
-            # Another environment may have become active while this waited for its turn.
+            # Another environment may have become active while the change waited for the lock.
             config_id = self._configurations.config_id(service, None)
             if plan.head(config_id).live is not None:
                 return
             environment, defined = config_id.environment, self._files.defines(config_id)
             if self._authorizer.access.enforced and not defined:
                 raise Forbidden(
-                    f"No file of {environment} names {service}, so it does not come to be by registering; an "
-                    "administrator can write it under services."
+                    f"No file of {environment} names {service}, so it cannot register; an administrator can add it "
+                    "under services in a file of the environment."
                 )
             planner = self._files.planner(environment)
             self._configurations.check_room(config_id, plan)
