@@ -158,7 +158,7 @@ async def _run(
         watcher = _file_watcher(core)
         await core.start(settings.environment)
         if settings.admin_token_file is not None:
-            await core.service.admin.admit(admin_token(Path(settings.admin_token_file)))
+            await core.service.admin.store_admin_token(admin_token(Path(settings.admin_token_file)))
         _apply_protected_mode(core, settings, address)
         http = _http_server(core, settings, data, certificate)
         mqtt = _mqtt_session(core, settings, address)

@@ -1,1 +1,1 @@
-"""What is asked and answered, as Structs; the same over every transport."""
+"""Requests and answers of operations, and messages on the bus, as Structs."""

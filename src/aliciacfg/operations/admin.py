@@ -53,7 +53,7 @@ from aliciacfg.storage.store import Store
 
 
 class AdminOperations:
-    """The operations for administrators; whether the caller is one was decided before."""
+    """The operations for administrators; the caller is authorized before they are called."""
 
     def __init__(
         self,
@@ -88,65 +88,65 @@ class AdminOperations:
         except UnusableKey as error:
             raise InvalidRequest(f"public_key: {error}.") from error
         if key is not None and key.key_id in {known.key_id for known in self._keys.keys}:
-            # What was delivered once would open again as something written for the daemon.
-            raise InvalidRequest("public_key: found the daemon's own; expected one that the service made for itself.")
+            # Otherwise a caller could send secrets sealed for this service back to the daemon, which would open them.
+            raise InvalidRequest("public_key: found a key of the daemon; expected a key of the service.")
         await self._key_rotation.set_recipient(service, key, _context(caller, "recipient"))
         message = (
-            f"secrets of {service} show as *** from now on"
+            f"secrets of {service} are shown as *** from now on"
             if key is None
             else f"secrets of {service} are sealed to {key.key_id} from now on"
         )
         return Answer.of(RecipientAnswer(service=service, key_id=None if key is None else key.key_id, message=message))
 
     async def audit(self, _caller: Caller, request: AuditRequest) -> Answer:
-        """What was done and refused, newest first."""
+        """Return audit entries, newest first."""
         found = await self._store.audit(before=request.before, limit=request.limit + 1, service=request.service)
         page = found[: request.limit]
         return Answer.of(AuditAnswer(entries=page, next=page[-1].sequence if len(found) > len(page) else None))
 
     async def token_create(self, caller: Caller, request: TokenCreateRequest) -> Answer:
-        """Make a token; its text is told here and kept nowhere."""
+        """Create a token; only this answer contains its text, which is not stored."""
         text = tokens.generate()
         now = self._clock()
         expires = None if request.expires_in_seconds is None else now + request.expires_in_seconds
-        made = tokens.token(text, name=request.name, role=request.role, now=now, expires=expires)
-        await self._keep(made, caller, "token_create", f"{made.token_id} for {made.name}, role {made.role}")
+        token = tokens.token(text, name=request.name, role=request.role, now=now, expires=expires)
+        await self._store_token(token, caller, "token_create", f"{token.token_id} for {token.name}, role {token.role}")
         return Answer.of(
-            TokenAnswer(token=text, token_id=made.token_id, name=made.name, role=made.role, expires=made.expires)
+            TokenAnswer(token=text, token_id=token.token_id, name=token.name, role=token.role, expires=token.expires)
         )
 
     async def token_list(self, _caller: Caller, _request: Request) -> Answer:
-        """Every token, oldest first, without what proves it."""
+        """Return all tokens without their texts, oldest first."""
         listed = sorted(self._authorizer.tokens.values(), key=lambda token: token.created)
         return Answer.of(TokensAnswer(tokens=[_token_item(token) for token in listed]))
 
     async def token_revoke(self, caller: Caller, request: TokenRevokeRequest) -> Answer:
-        """Take a token back; a second time nothing changes."""
+        """Revoke a token; a revoked token stays as it is."""
         token = self._authorizer.find_token(request.token_id)
         if token.revoked is None:
             token = msgspec.structs.replace(token, revoked=self._clock())
-            await self._keep(token, caller, "token_revoke", f"{token.token_id} of {token.name}")
+            await self._store_token(token, caller, "token_revoke", f"{token.token_id} of {token.name}")
         return Answer.of(TokensAnswer(tokens=[_token_item(token)]))
 
-    async def admit(self, text: str) -> None:
-        """Take the token of the first administrator, unless it is known already and as it was written.
+    async def store_admin_token(self, text: str) -> None:
+        """Store the token of the first administrator, unless it is stored already and its row is unchanged.
 
         Raises:
-            InvalidRequest: The text is no token.
+            InvalidRequest: The text is not a valid token.
             Unavailable: The store cannot write.
         """
         token = tokens.token(text, name="admin", role="admin", now=self._clock())
         known = self._authorizer.tokens.get(token.token_id)
         if known is None or not known.confirmed:
             caller = Caller("admin", "local", proven=True, role="admin")
-            await self._keep(token, caller, "token_create", f"{token.token_id} for admin, role admin")
+            await self._store_token(token, caller, "token_create", f"{token.token_id} for admin, role admin")
 
     async def keys_show(self, _caller: Caller, _request: Request) -> Answer:
-        """Every sealing key that is here, without its private half."""
-        return await self._keys_answer("the key that is current seals; all open")
+        """Return the public halves of all sealing keys."""
+        return await self._keys_answer("the current key seals; all keys open")
 
     async def keys_rotate(self, caller: Caller, _request: Request) -> Answer:
-        """Make a fresh key, and seal everything that is stored anew with it; the old ones go on opening."""
+        """Create a new key and seal all stored secrets again with it; the old keys still open values."""
 
         def rotate() -> Keyring:
             self._keys.rotate(now=self._clock())
@@ -155,10 +155,10 @@ class AdminOperations:
         await self._change_keys(caller, "keys_rotate", rotate)
         current = self._key_rotation.published["key_id"]
         self._audit(caller, "keys_rotate", current)
-        return await self._keys_answer(f"{current} seals from now on; what is stored was sealed anew")
+        return await self._keys_answer(f"{current} seals from now on; all stored secrets were sealed with it")
 
     async def keys_add(self, caller: Caller, request: KeyAddRequest) -> Answer:
-        """Take a key that opens what was sealed with it elsewhere."""
+        """Add a key that opens values sealed with it elsewhere; it does not seal."""
         try:
             key = PrivateKey.parse(request.private_key)
         except UnusableKey as error:
@@ -173,7 +173,7 @@ class AdminOperations:
         return await self._keys_answer(f"{key.public.key_id} opens from now on")
 
     async def keys_remove(self, caller: Caller, request: KeyRemoveRequest) -> Answer:
-        """Forget a key with which nothing is sealed any more."""
+        """Remove a key with which no value is sealed any more."""
         used = await self._key_rotation.used()
         try:
             await asyncio.to_thread(self._keys.remove, request.key_id, still_sealed=request.key_id in used)
@@ -181,15 +181,15 @@ class AdminOperations:
             raise Conflict(f"{error}.", revision=0, checksum="") from error
         self._key_rotation.apply(self._keys.make_keyring())
         self._audit(caller, "keys_remove", request.key_id)
-        return await self._keys_answer(f"{request.key_id} is forgotten")
+        return await self._keys_answer(f"{request.key_id} is removed")
 
     async def broker_passwords(self, caller: Caller, request: Request) -> Answer:
-        """The passwords that services connect to the broker with, for the broker's password file.
+        """Return the broker passwords of services, for the broker's password file.
 
-        Of those that the files name: others have made themselves known, which proves nothing.
+        Only services that the files define are included, because a registration does not prove who sent it.
 
         Raises:
-            InvalidRequest: A service does not connect under its own name, so that no broker could prove it.
+            InvalidRequest: A service does not connect under its own name, so the broker cannot prove its name.
             ValidationFailed: A secret does not open.
         """
         environment = self._configurations.environment(request.environment)
@@ -199,13 +199,13 @@ class AdminOperations:
             if self._files.defines(ConfigId(environment, service))
         }
         opened = {service: self._configurations.open_record(record) for service, record in live.items()}
-        lost = [
+        problems = [
             Problem(f"/{service}{problem.pointer}", problem.message)
             for service, found in opened.items()
             for problem in found.problems
         ]
-        if lost:
-            raise ValidationFailed("Some secrets do not open, so the passwords are not known", lost)
+        if problems:
+            raise ValidationFailed("Some secrets do not open, so the passwords are unknown", problems)
         found = passwords_of({service: found.document for service, found in opened.items()})
         for service in found:
             self._audit_log.record_delivery(caller, service, environment, live[service].revision)
@@ -231,7 +231,7 @@ class AdminOperations:
         ]
         return Answer.of(KeysAnswer(keys=items, message=message))
 
-    async def _keep(self, token: Token, caller: Caller, operation: str, detail: str) -> None:
+    async def _store_token(self, token: Token, caller: Caller, operation: str, detail: str) -> None:
         async with self._commits.change(_context(caller, operation)) as plan:
             plan.tokens.append(token)
             plan.audit.append(plan.context.audit_entry(self._clock(), detail=detail))

@@ -49,14 +49,14 @@ class BatchOperation:
         self._audit_log = audit_log
 
     async def batch(self, caller: Caller, request: BatchRequest) -> Answer:
-        """Several writes in one transaction: all that are valid, or with ``atomic`` all or none."""
+        """Carry out several writes in one transaction: all that are valid, or with ``atomic`` all or none."""
         _check_size(request)
         environment = self._configurations.environment(request.environment)
         results: list[PlannedChange | OperationError] = []
         context = ChangeContext(caller.author, "api", request.comment, operation="batch", where=caller.where)
         async with self._commits.change(context, dry_run=request.dry_run) as plan:
             for update in request.updates:
-                # A long batch must not delay readers.
+                # A long batch must not block readers.
                 await asyncio.sleep(0)
                 results.append(self._planned(plan, environment, update, request, caller))
             if request.atomic:
@@ -83,7 +83,7 @@ class BatchOperation:
             elif not isinstance(update.patch, UnsetType) and isinstance(update.config, UnsetType):
                 wanted = self._planner.patched(config_id, update.patch)
             else:
-                raise InvalidRequest(f"The update of {update.service} has to hold either config or patch.")
+                raise InvalidRequest(f"The update of {update.service} has to contain either config or patch.")
             return self._planner.plan(plan, config_id, caller, write, wanted)
         except OperationError as error:
             if isinstance(error, Unauthorized | Forbidden):
@@ -91,7 +91,7 @@ class BatchOperation:
             return error
 
     async def _result(self, result: PlannedChange | OperationError, request: BatchRequest) -> Raw:
-        # A hundred long answers must not delay readers either.
+        # Encoding a hundred long answers must not block readers either.
         await asyncio.sleep(0)
         if isinstance(result, OperationError):
             return Raw(encode_failure(result, None))
@@ -113,7 +113,7 @@ def _refuse_if_any(request: BatchRequest, results: list[PlannedChange | Operatio
     """Refuse an atomic batch if one of its updates is refused.
 
     Raises:
-        BatchRefused: With the answers to all updates.
+        BatchRefused: An update is refused; ``results`` has the answers to all updates.
     """
     refused = [(number, error) for number, error in enumerate(results) if isinstance(error, OperationError)]
     if not refused:

@@ -24,7 +24,7 @@ class EnvironmentOperations:
         self._reloads = reloads
 
     async def activate(self, caller: Caller, environment: str, request: ActivateRequest) -> Answer:
-        """Make an environment the active one, if every service of it is valid."""
+        """Make an environment the active one, unless a service would be invalid in it."""
         names.check_environment(environment)
         context = ChangeContext(caller.author, "activation", request.comment, operation="activate", where=caller.where)
         result = await self._activation.activate(environment, context, dry_run=request.dry_run)
@@ -48,7 +48,7 @@ class EnvironmentOperations:
         )
 
     async def reload(self, caller: Caller, request: ReloadRequest) -> Answer:
-        """Read the files now, and carry out the migrations that schemas wait for if asked to."""
+        """Read the files and put them in force; with ``migrate``, carry out the pending schema migrations."""
         context = ChangeContext(caller.author, "migration", operation="reload", where=caller.where)
         try:
             result = await self._reloads.reload(dry_run=request.dry_run, migrate=context if request.migrate else None)

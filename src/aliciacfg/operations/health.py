@@ -1,4 +1,4 @@
-"""How the daemon is: health, readiness, metrics."""
+"""Health, readiness and metrics of the daemon."""
 
 import time
 from collections import Counter
@@ -25,7 +25,7 @@ VERSION = package_version("aliciacfg")
 
 
 class Health:
-    """How the daemon is.
+    """The health, readiness and metrics of the daemon.
 
     Attributes:
         instance: Names this daemon's data directory on the bus.
@@ -67,11 +67,11 @@ class Health:
         self.services_online: dict[str, bool] = {}
 
     async def health(self, _caller: Caller, _request: Request) -> Answer:
-        """How the daemon is."""
+        """Return the health of the daemon."""
         return Answer.of(self.now())
 
     def now(self) -> HealthAnswer:
-        """Return how the daemon is."""
+        """Return the current health."""
         return HealthAnswer(
             service=SOURCE,
             service_name=SOURCE,

@@ -15,7 +15,7 @@ from aliciacfg.operations.writes import WriteOperations
 
 @dataclass(frozen=True, slots=True)
 class ConfigService:
-    """What the operations table calls, and what the adapters need beside it.
+    """The methods that the operations table calls, and other parts that the adapters need.
 
     Attributes:
         authorizer: Decides who may do what.
@@ -25,8 +25,8 @@ class ConfigService:
         batches: Several writes in one transaction.
         environments: The operations that change every configuration of an environment.
         admin: The operations for administrators.
-        health: How the daemon is.
-        registrations: Handles what services say about themselves on the bus.
+        health: The health of the daemon.
+        registrations: Handles the registrations and reports of services.
     """
 
     authorizer: Authorizer

@@ -1,4 +1,4 @@
-"""From a caller's write to a planned change: conditions, secrets that stay, checks, and who may change what."""
+"""Planning of writes: conditions, redacted secrets, validation, and protection of broker logins."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from aliciacfg.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
 
-# A service connects to the broker with these members, and the broker proves by them who asks.
+# A service logs in to the broker with these members, and by its login the broker proves the name of a requester.
 _IDENTITY = tuple(f"/mqtt_config/{name}" for name in ("username", "password", "host", "port", "tls_enabled"))
 
 Wanted = Callable[[JsonObject, Entry], JsonObject]
-"""Returns the wanted configuration, from what the files alone yield and the entry that there is."""
+"""Returns the wanted configuration, from the merged layers of the files and the current entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class WritePlanner:
             caller: The author.
             request: Has the conditions.
             wanted: Returns the wanted configuration.
-            refuse_breaking: Hold the change to the service's compatibility, unless the request allows breaking.
+            refuse_breaking: Refuse a change that breaks readers, unless the request has ``allow_breaking``.
 
         Raises:
             OperationError: The write is refused.
@@ -112,10 +112,12 @@ class WritePlanner:
         return PlannedChange(planner, entry, after, effective, plan.redacted.get(config_id))
 
     def check_conditions(self, config_id: ConfigId, entry: Entry, expected_revision: int | None) -> None:
-        """Refuse a write that expects another revision, or expects none in a protected environment.
+        """Raise an error if a write does not expect the current revision.
+
+        Outside protected environments, ``expected_revision`` is optional.
 
         Raises:
-            Conflict: With the current revision and checksum.
+            Conflict: The expected revision is missing or not the current one.
         """
         environment, service = config_id
         sources = self._files.sources
@@ -123,8 +125,8 @@ class WritePlanner:
         if expected_revision == entry.revision or (expected_revision is None and not protected):
             return
         message = (
-            f"{environment} is protected: a write says which revision it expects. Send expected_revision "
-            f"{entry.revision} if that is the one you looked at."
+            f"{environment} is protected: a write needs expected_revision. Send expected_revision {entry.revision} if "
+            "you have seen that revision."
             if expected_revision is None
             else f"{service} in {environment} is at revision {entry.revision}, not {expected_revision}; "
             "get it again and redo the change."
@@ -181,7 +183,7 @@ class WritePlanner:
         dry_run: bool,
         stored: bool,
     ) -> Effective:
-        """Check a configuration that is to be written; a refusal is counted and alerted, unless it is a dry run."""
+        """Validate a configuration; count an invalid one and raise an alert, unless it is a dry run."""
         try:
             return self.compose(planner, config_id, entry, config, stored=stored)
         except ValidationFailed as error:
@@ -193,27 +195,28 @@ class WritePlanner:
             raise
 
     def _check_identity(self, caller: Caller, config_id: ConfigId, before: JsonObject, after: JsonObject) -> None:
-        """Refuse a change by which the caller could log in to the broker as another service.
+        """Raise an error if the caller could log in to the broker as another service after this change.
 
         Args:
             caller: The author.
             config_id: The configuration.
-            before: Its content; if there is none, what the files yield.
+            before: Its current content, or the content from the files.
             after: The wanted content.
 
         Raises:
-            Forbidden: It is one, and the caller is neither the service nor an administrator.
+            Forbidden: The change concerns the broker login, and the caller is neither the service nor an
+                administrator.
         """
         access, service = self._authorizer.access, config_id.service
         if access.is_person(service) and not self._files.defines(config_id):
-            raise Forbidden(f"{service} is a person in access.yaml and no service; choose another name.")
+            raise Forbidden(f"{service} is a user or administrator in access.yaml, not a service; choose another name.")
         if access.speaks_for(caller, service):
             return
         for pointer in _IDENTITY:
             if documents.find(before, pointer) != documents.find(after, pointer):
                 raise Forbidden(
-                    f"{pointer} of {service} would be another one, by which {caller.author} could log in as {service}; "
-                    f"only {service} itself and administrators may do that."
+                    f"{pointer} of {service} is part of its broker login; only {service} itself and administrators may "
+                    "change it."
                 )
 
 
