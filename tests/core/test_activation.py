@@ -31,7 +31,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def announced(core: Core) -> dict[str, Any]:
-    """What the bus has to hold, by subject; a cleared one is left out."""
+    """Return the pending payloads by subject, without empty ones."""
     import json
 
     return {subject: json.loads(item.payload) for subject, item in core.parts.outbox.current.items() if item.payload}
@@ -48,7 +48,7 @@ def on_the_bus(core: Core) -> dict[str, tuple[str, int]]:
 
 
 async def test_all_services_move_at_once_and_are_told_what_changes_for_them(home: Home):
-    """Those of both, those that come, those that go; with what needs a restart; written down with who did it."""
+    """The answer lists services of either environment and required restarts; the audit names the caller."""
     async with home.core() as core:
         await core.ask("patch", "one", patch={"settings": {"size": 3}}, environment="prod")
         answer = await core.ask("activate", "prod", comment="move in")
@@ -72,7 +72,7 @@ async def test_all_services_move_at_once_and_are_told_what_changes_for_them(home
 
 
 async def test_an_activation_outlives_restarts_until_the_setting_is_another_one(home: Home):
-    """The same ENVIRONMENT as at the start before changes nothing; another one is activated."""
+    """An unchanged ENVIRONMENT setting changes nothing at a start; a changed one activates that environment."""
     async with home.core() as core:
         await core.ask("activate", "prod")
     async with home.core() as core:
@@ -91,7 +91,7 @@ async def test_an_activation_outlives_restarts_until_the_setting_is_another_one(
 
 
 async def test_every_problem_of_every_service_is_named_and_nothing_moves(home: Home):
-    """Files, schemas, run-time changes: whatever would be invalid, with file and line where there is one."""
+    """All problems of files, schemas and overlays are listed, with file and line if there is one."""
     async with home.core() as core:
         await core.ask("patch", "two", patch={"limits": {"x": 1}}, environment="prod")
         home.write(
@@ -118,7 +118,7 @@ async def test_every_problem_of_every_service_is_named_and_nothing_moves(home: H
     ("name", "error"), [("nowhere", NotFound), ("base", InvalidRequest), ("a b", InvalidRequest), ("", InvalidRequest)]
 )
 async def test_what_is_no_environment_cannot_be_activated(home: Home, name: str, error: type[Exception]):
-    """Unknown, reserved or impossible names; nothing moves."""
+    """An unknown, reserved or invalid name is refused, and the active environment stays."""
     async with home.core() as core:
         with pytest.raises(error):
             await core.ask("activate", name)
@@ -126,7 +126,7 @@ async def test_what_is_no_environment_cannot_be_activated(home: Home, name: str,
 
 
 async def test_an_environment_without_a_service_cannot_be_activated(tmp_path: Path):
-    """It would clear the whole bus."""
+    """An environment without services is refused, because its activation would clear all retained messages."""
     home = Home(
         tmp_path,
         {"environments/dev.yaml": environment_file({"one": {}}), "environments/prod.yaml": {}},
@@ -138,7 +138,7 @@ async def test_an_environment_without_a_service_cannot_be_activated(tmp_path: Pa
 
 
 async def test_a_trial_run_says_what_would_change_and_leaves_no_trace(home: Home):
-    """The difference of each service to what it has now, also of those that come and go."""
+    """A dry run returns the difference of each service, including services that only one environment has."""
     async with home.core() as core:
         before = on_the_bus(core), home.stored
         answer = await core.ask("activate", "prod", dry_run=True)
@@ -151,7 +151,7 @@ async def test_a_trial_run_says_what_would_change_and_leaves_no_trace(home: Home
 
 
 async def test_files_that_changed_meanwhile_count_for_the_environment_that_is_active(home: Home):
-    """After an activation the other environment's files hurt nobody, and its own are announced."""
+    """After an activation, only edits of the newly active environment's files are announced."""
     async with home.core() as core:
         await core.ask("activate", "prod")
         home.write("environments/dev.yaml", {"services": {"one": {"settings": {"size": 10}}}})
@@ -165,7 +165,7 @@ async def test_files_that_changed_meanwhile_count_for_the_environment_that_is_ac
 
 
 async def test_a_disk_that_refuses_the_move_leaves_everything_where_it_was(home: Home, monkeypatch: pytest.MonkeyPatch):
-    """Nothing is active by half; the next try goes well."""
+    """A failed activation changes nothing, and the next attempt succeeds."""
     async with home.core() as core:
         before = on_the_bus(core)
         with monkeypatch.context() as patch:
@@ -183,7 +183,7 @@ async def refuse(_: object) -> None:
 
 
 async def test_writes_that_race_with_activations_end_up_announced_for_the_environment_they_are_in(home: Home):
-    """Whatever the order: afterwards the bus holds of every service what get answers, and of no other one."""
+    """After concurrent changes in any order, the announcements equal what ``get`` answers for every service."""
     async with home.core() as core:
 
         async def write(number: int) -> None:

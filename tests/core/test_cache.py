@@ -53,7 +53,7 @@ class Home:
 
 
 def test_an_answer_is_rendered_once_and_found_until_its_time_is_over():
-    """The same object a moment before the end; at the end it is rendered anew from memory."""
+    """An entry is reused until it expires, and then rendered again from memory."""
     home = Home()
     first = home.find()
     assert json.loads(first.body)["config"] == {"version": "1.0.0", "n": 1}
@@ -78,7 +78,7 @@ def test_a_commit_drops_what_it_changes_and_nothing_else():
 
 
 def test_a_deleted_configuration_has_no_answer():
-    """Neither one from before nor an empty one."""
+    """A deleted configuration has no cached answer."""
     home = Home()
     home.find()
     plan = home.plan()
@@ -89,7 +89,7 @@ def test_a_deleted_configuration_has_no_answer():
 
 
 def test_another_recipient_key_changes_the_etag_at_once():
-    """Secrets show in another way, though the revision is the same."""
+    """The change of a recipient key replaces the cached answer, although the revision stays."""
     home = Home()
     before, other = home.find(), home.find(SIREN)
     plan = home.plan()
@@ -100,7 +100,7 @@ def test_another_recipient_key_changes_the_etag_at_once():
 
 
 def test_without_a_time_to_live_nothing_is_kept():
-    """A time of 0 turns caching off; answers are rendered all the same."""
+    """A lifetime of 0 turns off the cache, and answers are still rendered."""
     home = Home(ttl_seconds=0)
     assert home.find() is not home.find()
     assert (home.cache.hits, home.cache.misses) == (0, 2)

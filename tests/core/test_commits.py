@@ -70,7 +70,7 @@ def add_revision(plan: Plan, config_id: ConfigId = BELL) -> int:
 
 
 async def turns() -> None:
-    """Let everything run that can."""
+    """Run the event loop until all tasks wait."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -89,7 +89,7 @@ async def home() -> AsyncGenerator[Home]:
 
 
 async def test_a_change_is_visible_to_readers_when_it_is_durable(home: Home):
-    """Before, only writers see it, as the head that they build on."""
+    """Readers see a write only after it is durable; the next plan builds on it at once."""
     home.store.gate.clear()
     change = home.begin()
     await turns()
@@ -112,7 +112,7 @@ async def test_changes_that_overlap_build_on_each_other(home: Home):
 
 
 async def test_an_exclusive_change_lets_none_begin_before_it_is_durable(home: Home):
-    """A change on files, keys or the active environment is not built on while it may fail."""
+    """No other change is planned while an exclusive one is pending."""
     home.store.gate.clear()
     first = home.begin(exclusive=True)
     await turns()
@@ -124,7 +124,7 @@ async def test_an_exclusive_change_lets_none_begin_before_it_is_durable(home: Ho
 
 
 async def test_a_block_that_raises_changes_nothing_and_lets_the_next_one_begin(home: Home):
-    """What it had planned is dropped, and the lock is free."""
+    """A failed change drops its plan and releases the lock."""
 
     async def refused() -> None:
         async with home.commits.change(CONTEXT) as plan:
@@ -149,7 +149,7 @@ async def test_a_dry_run_changes_nothing(home: Home):
 
 
 async def test_callbacks_and_listeners_run_before_the_change_goes_on(home: Home):
-    """In this order: state, the plan's own callbacks, listeners, whoever made the change."""
+    """After a commit, the state, the callbacks of the plan, the listeners and the author run in this order."""
     order: list[str] = []
     home.commits.listen(lambda _plan: order.append(f"listener sees {home.state.committed(BELL).revision}"))
     async with home.commits.change(CONTEXT) as plan:
@@ -177,7 +177,7 @@ async def test_a_failed_commit_drops_all_heads_and_is_alerted(home: Home):
 
 
 async def test_a_plan_that_outlived_a_failure_is_refused(home: Home):
-    """It was made on heads that never came to be."""
+    """A plan is refused if it was built on a head that failed to commit."""
     home.store.gate.clear()
     home.store.failure = Unavailable("The store cannot write: disk full.")
     failing = home.begin()
@@ -213,7 +213,7 @@ async def test_unchanged_is_said_only_when_what_made_it_so_is_durable(home: Home
 
 
 async def test_the_callbacks_of_an_empty_plan_run(home: Home):
-    """Files that change no configuration are put in force all the same."""
+    """A plan without revisions still runs its callbacks."""
     called: list[bool] = []
     async with home.commits.change(CONTEXT, exclusive=True) as plan:
         plan.on_commit.append(lambda: called.append(True))
@@ -234,7 +234,7 @@ async def test_a_change_whose_author_is_gone_is_committed_all_the_same(home: Hom
 
 
 async def test_flush_waits_for_everything_before(home: Home):
-    """Also for what was submitted by others."""
+    """``flush`` also waits for writes of other callers."""
     home.store.gate.clear()
     change = home.begin()
     await turns()

@@ -106,7 +106,7 @@ def with_settings(values: dict[str, Any]) -> dict[str, Any]:
 def test_an_overlay_on_the_files_gives_back_what_was_wanted(
     defaults: dict[str, Any], patches: list[dict[str, Any]], wanted: dict[str, Any]
 ):
-    """Whatever the layers say: the smallest overlay, merged onto them, is the wanted configuration again."""
+    """For any layers, merging the smallest overlay onto them yields the wanted configuration."""
     made = composer({**BASE, "settings": defaults}, *({"settings": patch} for patch in patches))
     base = made.base("dev", "bell")
     effective = made.effective("dev", "bell", with_settings(wanted))
@@ -119,14 +119,14 @@ def test_an_overlay_on_the_files_gives_back_what_was_wanted(
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(OPEN_NAMES, PATCHES, max_size=3), st.dictionaries(OPEN_NAMES, PATCHES, max_size=3))
 def test_what_the_files_say_needs_no_overlay(defaults: dict[str, Any], patch: dict[str, Any]):
-    """Nothing is stored that nobody wanted, so that a later edit of a file reaches every key."""
+    """A configuration equal to the files needs no overlay, so that later edits of files apply to every key."""
     made = composer({**BASE, "settings": as_read(defaults)}, {"settings": as_read(patch)})
     base = made.base("dev", "bell")
     assert made.overlay(base, made.effective("dev", "bell", base)) == {}
 
 
 def as_read(value: Any) -> Any:
-    """As the files have it after they were read: integral floats are integers."""
+    """Return a value as the file reader returns it: integral floats become integers."""
     if isinstance(value, dict):
         return {key: as_read(member) for key, member in value.items()}
     if isinstance(value, list):
@@ -135,7 +135,7 @@ def as_read(value: Any) -> Any:
 
 
 def test_one_changed_key_is_all_that_the_overlay_holds():
-    """Defaults of the schema, 1.0 among them, and what the file says stay where they are."""
+    """Schema defaults (1.0 among them) and values from files do not enter the overlay."""
     made = composer(BASE, {"settings": {"group": {"a": 1, "b": 2}, "version": "inner"}, "version": "1.5.0"})
     base = made.base("dev", "bell")
     document: Any = copy.deepcopy(base)
@@ -146,7 +146,7 @@ def test_one_changed_key_is_all_that_the_overlay_holds():
 
 
 def test_names_are_filled_in_and_the_version_is_taken_out():
-    """The version belongs to the daemon: a request for one is told apart from the document."""
+    """Names are filled in, and a requested version is separated from the document."""
     effective = composer().effective("dev", "bell", VALID)
     assert (effective.document["service_name"], effective.document["environment"]) == ("bell", "dev")
     assert effective.requested_version is None
@@ -157,7 +157,7 @@ def test_names_are_filled_in_and_the_version_is_taken_out():
 
 
 def test_every_problem_is_told_with_its_place():
-    """Names of somebody else, no semantic version, and all that the schemas find, in one refusal."""
+    """One error lists wrong names, an invalid version and all problems that the schemas find."""
     broken = {
         **BASE,
         "service_name": "other",
@@ -178,12 +178,12 @@ def test_every_problem_is_told_with_its_place():
 @pytest.mark.parametrize("field", ["service_name", "environment", "version"])
 @pytest.mark.parametrize("value", [5, ["bell"], {}, True])
 def test_names_and_versions_of_another_type_are_problems(field: str, value: object):
-    """Told by the schema, once."""
+    """A name or version of another type is reported once, by the schema."""
     assert list(invalid({**VALID, field: value})) == [f"/{field}"]
 
 
 def test_shapes_that_no_configuration_has_are_told_before_the_schema_looks():
-    """Null members and numbers beyond JSON's readers, with their places."""
+    """Null members and numbers that JSON readers cannot represent are refused with their places."""
     assert set(invalid({**VALID, "settings": {"a": None, "b": [2**64], "c": float("inf")}})) == {
         "/settings/a",
         "/settings/b/0",
@@ -192,7 +192,7 @@ def test_shapes_that_no_configuration_has_are_told_before_the_schema_looks():
 
 
 def test_a_configuration_over_the_limit_is_too_large():
-    """By its size as JSON in bytes, not in characters; exactly the limit is allowed."""
+    """The limit counts the bytes of the JSON encoding, and exactly the limit is allowed."""
     document = with_settings({"text": "é" * 100})
     whole = composer().effective("dev", "bell", document).document
     size = len(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode())
@@ -202,14 +202,14 @@ def test_a_configuration_over_the_limit_is_too_large():
 
 
 def test_a_service_without_files_is_composed_from_defaults():
-    """Of the contract alone, in any environment, also one that no file makes."""
+    """Without files, the base contract alone yields the configuration, even in an unknown environment."""
     base = composer().base("nowhere", "stranger")
     assert (base["service_name"], base["environment"]) == ("stranger", "nowhere")
     assert find(base, "/mqtt_config") == {"username": "stranger", "tls_enabled": False, "keepalive": 60}
 
 
 def test_the_checksum_is_of_content_alone():
-    """Not of the order of members, of a version asked for, of 1.0 or 1, or of names that were filled in."""
+    """The order of members, a requested version, 1.0 versus 1, and filled-in names do not change the checksum."""
     document = with_settings({"a": 1, "b": [1, {"c": "x"}], "pin": SECRET})
     first = checksum(document)
     turned = {key: document[key] for key in reversed(document)}
@@ -221,7 +221,7 @@ def test_the_checksum_is_of_content_alone():
 
 
 def test_the_checksum_outlives_sealing_and_follows_the_secret():
-    """The same after the value was sealed anew with another key; another for another secret or another place."""
+    """Sealing again with another key keeps the checksum; another secret or place changes it."""
     first = checksum(with_settings({"pin": SECRET}))
     other_key = made_keyring(private=b"q" * 32)
     sealed = seal_document(with_settings({"pin": SECRET}), {"/settings/pin": SECRET}, other_key, **HERE)
@@ -234,7 +234,7 @@ def test_the_checksum_outlives_sealing_and_follows_the_secret():
 
 
 def test_the_checksum_does_not_let_secrets_be_guessed():
-    """Without the digest key nobody can try candidates: it enters for each secret, and for nothing else."""
+    """The checksum depends on the digest key if and only if there are secrets."""
     other = made_keyring(digest_key=b"e" * 32)
     assert checksum(VALID, keyring=other) != checksum(VALID)
     bare = {key: value for key, value in VALID.items() if key != "mqtt_config"}
@@ -249,14 +249,14 @@ def kept(wanted: dict[str, Any], current: dict[str, Any]) -> Any:
 
 
 def test_a_redaction_keeps_what_is_there():
-    """Get, edit, put: each *** is the secret that was shown as one, at its own place, and the rest is as sent."""
+    """After get, edit and set, each ``***`` becomes the secret at its place, and all else is as sent."""
     current = {"pin": "1111", "tokens": {"a": "2222", "b": "3333"}, "count": 1}
     wanted = {"pin": "***", "tokens": {"a": "***", "b": "new"}, "count": 2, "note": "***"}
     assert kept(wanted, current) == {"pin": "1111", "tokens": {"a": "2222", "b": "new"}, "count": 2, "note": "***"}
 
 
 def test_where_there_is_nothing_to_keep_every_place_is_told():
-    """At a new place, and where there was no secret but something open."""
+    """A ``***`` at a new place, or in place of a value that was not secret, is refused."""
     with pytest.raises(ValidationFailed) as refused:
         kept({"pin": "***", "new_token": "***", "old_key": "***"}, {"pin": 5, "old_key": "1111"})
     assert {problem.pointer for problem in refused.value.problems} == {"/settings/pin", "/settings/new_token"}
@@ -280,7 +280,7 @@ SHOWN = [{**door, "code": "***"} for door in DOORS]
     ],
 )
 def test_in_an_array_an_item_keeps_its_own_secret_wherever_it_moved(wanted: list[Any], codes: list[str]):
-    """Items taken out, moved or put in do not get their neighbour's secret."""
+    """Removed, moved or added items never get the secret of a neighbour."""
     assert [door["code"] for door in kept({"doors": wanted}, {"doors": DOORS})["doors"]] == codes
 
 
@@ -294,13 +294,13 @@ def test_in_an_array_an_item_keeps_its_own_secret_wherever_it_moved(wanted: list
     ],
 )
 def test_in_an_array_no_secret_is_guessed(wanted: list[Any]):
-    """Where an item is not recognised the writer is asked, rather than given another item's secret."""
+    """An item that matches no current item is refused, and never gets another item's secret."""
     with pytest.raises(ValidationFailed):
         kept({"doors": wanted}, {"doors": DOORS})
 
 
 def test_each_secret_is_sealed_to_its_own_place():
-    """Nothing else is, the document keeps its form, and each box opens only where it stands."""
+    """Only secrets are sealed, and each sealed value opens only at its own place."""
     document = with_settings({"pin": SECRET, "plain": "open", "doors": [{"code": "1111"}]})
     effective = composer().effective("dev", "bell", document)
     sealed = seal_document(effective.document, effective.secrets, KEYRING, **HERE)
@@ -320,7 +320,7 @@ def test_each_secret_is_sealed_to_its_own_place():
 
 
 def test_an_overlay_is_sealed_where_it_has_the_secrets_of_the_whole():
-    """What the overlay does not say is not added to it, and a null stays a null."""
+    """Sealing adds nothing to an overlay, and a null stays a null."""
     overlay: dict[str, Any] = {"settings": {"pin": SECRET, "gone_key": None}}
     secrets = {"/settings/pin": SECRET, "/mqtt_config/password": "p", "/settings/gone_key": "old"}
     sealed: Any = seal_document(overlay, secrets, KEYRING, **HERE)
@@ -329,7 +329,7 @@ def test_an_overlay_is_sealed_where_it_has_the_secrets_of_the_whole():
 
 
 def test_sealed_values_in_files_are_opened():
-    """Bound to the service where it is named, to every service in defaults; a plain value in a higher layer wins."""
+    """Values sealed for the service, or in ``defaults`` for all services, open; a plain value above wins."""
     shared = box("everyones", service="*", pointer="/mqtt_config/password")
     own = box("its own", service="bell", environment="dev", pointer="/settings/pin")
     made = composer({**BASE, "mqtt_config": {"password": shared}}, {"settings": {"pin": own}})
@@ -340,7 +340,7 @@ def test_sealed_values_in_files_are_opened():
 
 
 def test_sealed_values_in_files_that_do_not_open_are_all_told():
-    """Bound elsewhere, damaged, or for every service where only one is meant; the text holds nothing of them."""
+    """Values that are damaged or sealed for another service or place are all listed, and none is quoted."""
     patch = {
         "settings": {"pin": box(service="lamp", value=SECRET), "token": "sealed:v1:nonsense"},
         "mqtt_config": {"password": box(service="*", value=SECRET)},
@@ -356,7 +356,7 @@ def test_sealed_values_in_files_that_do_not_open_are_all_told():
 
 
 def test_a_sealed_value_is_not_opened_into_the_open():
-    """Where the schema has no secret it would be stored, shown and published; it is refused instead."""
+    """A sealed value at a place that is not secret is refused, because its text would be stored and published."""
     made = composer(BASE, {"settings": {"note": box(service="bell", value=SECRET)}})
     with pytest.raises(ValidationFailed) as refused:
         made.base("dev", "bell")
@@ -371,7 +371,7 @@ def test_a_sealed_value_may_be_taken_back_by_a_higher_layer():
 
 
 def test_of_a_damaged_configuration_what_still_opens_can_be_kept():
-    """The files' own secrets, and those of the overlay that open; a box that does not is no secret to keep."""
+    """Secrets of the files and of the overlay can be kept if they open; other sealed values cannot."""
     overlay: dict[str, Any] = {"settings": {"pin": "sealed:v1:lost", "token": "known"}}
     current = composer().current_document("dev", "bell", None, overlay)
     assert find(current, "/mqtt_config/password") == "from-the-files"
@@ -380,7 +380,7 @@ def test_of_a_damaged_configuration_what_still_opens_can_be_kept():
 
 
 def test_redacting_hides_each_secret_and_nothing_else():
-    """By place, not by content: an open value that happens to equal a secret stays."""
+    """Secrets are redacted by place; a plain value that equals a secret stays."""
     document: dict[str, Any] = {"a": SECRET, "b": SECRET, "c": ["x", {"d": "y"}]}
     assert redact(document, ["/a", "/c/1/d"]) == {"a": "***", "b": SECRET, "c": ["x", {"d": "***"}]}
     assert document["a"] == SECRET
@@ -403,7 +403,7 @@ STRICT: dict[str, Any] = {
 
 
 def strict(files: dict[str, Any]) -> Composer:
-    """With rules on secrets and on others, and one file."""
+    """Return a composer with a schema that restricts secrets and other values, and with one file."""
     file = EnvironmentFile("environments/dev.yaml", BASE, {"bell": {"settings": files}}, protected=False, lines={})
     schemas = {"bell": ServiceSchema(STRICT, title="bell")}
     return Composer(Sources({"dev": Environment("dev", (file,))}, schemas), KEYRING, max_bytes=100_000)
@@ -414,7 +414,7 @@ def told(refused: ValidationFailed) -> dict[str, str]:
 
 
 def test_a_sealed_value_in_a_file_has_to_satisfy_its_schema():
-    """What is in the box is validated, not the box, and no problem says what is in it."""
+    """The opened value is validated, and no problem quotes it."""
     good = "a" * 32
     valid = strict({"jwt_secret": box(good, service="bell"), "pin": box("1111", service="bell")})
     document = valid.effective("dev", "bell", valid.base("dev", "bell")).document
@@ -454,7 +454,7 @@ def test_no_place_tells_what_was_in_a_box(pointer: str):
 
 
 def test_problems_and_misplaced_boxes_are_told_together():
-    """One refusal lists everything, by place."""
+    """One error lists all problems, sorted by place."""
     wanted = merge(VALID, {"settings": {"level": "loud", "new": "x", "size": "big"}})
     with pytest.raises(ValidationFailed) as refused:
         strict({}).effective("dev", "bell", wanted, boxes={"/settings/new"})
@@ -463,14 +463,14 @@ def test_problems_and_misplaced_boxes_are_told_together():
 
 
 def test_what_was_a_secret_is_not_quoted_after_the_schema_changed():
-    """An edit of the schema that takes a mark away, and forbids the value, must not make the refusal show it."""
+    """A value that was secret is not quoted after the schema stopped marking it and forbids it."""
     with pytest.raises(ValidationFailed) as refused:
         strict({}).compose("dev", "bell", {"settings": {"label": SECRET}}, kept_values={SECRET})
     assert told(refused.value) == {"/settings/label": "found a secret; expected at most 3 characters"}
 
 
 def test_a_configuration_is_composed_of_the_files_and_an_overlay():
-    """The overlay is a merge patch on the files; without one the files alone count."""
+    """The overlay is merged onto the files; without an overlay, the files alone yield the configuration."""
     made = composer(BASE, {"settings": {"pin": "1111", "note": "open"}})
     alone = made.compose("dev", "bell")
     assert alone == made.effective("dev", "bell", made.base("dev", "bell"))
@@ -480,7 +480,7 @@ def test_a_configuration_is_composed_of_the_files_and_an_overlay():
 
 
 def test_a_value_that_was_a_secret_stays_one_while_it_is_the_same():
-    """At its own place, or with ``kept_values`` wherever it stands; another value there is none."""
+    """An unchanged value stays secret at its place, or with ``kept_values`` anywhere; a new value does not."""
     made = composer(BASE, {"settings": {"note": SECRET, "other": SECRET}})
     at_its_place = made.compose("dev", "bell", kept={"/settings/note": SECRET, "/settings/other": "before"})
     assert at_its_place.secrets.keys() == {"/mqtt_config/password", "/settings/note"}

@@ -28,7 +28,7 @@ async def home(tmp_path: Path) -> Home:
 
 
 async def is_open(core: Core) -> bool:
-    """Whether an anonymous caller reads a configuration."""
+    """Return whether an anonymous caller may read a configuration."""
     try:
         await core.ask_as(ANONYMOUS, "get", "bell")
     except Unauthorized:
@@ -37,7 +37,7 @@ async def is_open(core: Core) -> bool:
 
 
 async def is_open_when_degraded(home: Home) -> bool:
-    """Whether an anonymous caller reads a configuration after a start on broken files."""
+    """Return whether an anonymous caller may read a configuration after a start with broken files."""
     home.write(DEV, "services: [")
     async with home.core() as core:
         assert core.standing.keys() >= {"validation_failed"}
@@ -45,13 +45,13 @@ async def is_open_when_degraded(home: Home) -> bool:
 
 
 async def test_a_home_that_never_had_rules_stays_open(home: Home):
-    """Broken files alone close nothing, at the first such start and at the next."""
+    """Broken files in a home without rules do not close it, at the first such start and at the next."""
     assert await is_open_when_degraded(home)
     assert await is_open_when_degraded(home)
 
 
 async def test_rules_that_a_dry_run_saw_first_are_remembered_by_the_reload_after_it(home: Home):
-    """The mark of the home is stored with the reload that brings the rules, whatever was tried before."""
+    """The reload that brings the rules stores that there are rules, regardless of dry runs and refused loads before."""
     async with home.core() as core:
         home.write(ACCESS, RULES)
         await core.ask("reload", dry_run=True)
@@ -63,7 +63,7 @@ async def test_rules_that_a_dry_run_saw_first_are_remembered_by_the_reload_after
 
 
 async def test_a_dry_run_alone_marks_nothing(home: Home):
-    """Rules that were only tried, and are gone again, leave the home as it was."""
+    """Rules of a dry run leave the home open."""
     async with home.core() as core:
         home.write(ACCESS, RULES)
         await core.ask("reload", dry_run=True)
@@ -96,21 +96,21 @@ async def test_a_reload_that_is_refused_marks_nothing(home: Home):
     ids=["valid", "broken", "empty", "not text", "a directory", "a dangling link", "a link to itself"],
 )
 async def test_any_rules_file_closes_the_home(home: Home, place: Callable[[Path], None]):
-    """Whether it can be read or not: somebody put it there to close the home."""
+    """An ``access.yaml`` closes the home whether it is readable or not."""
     place(home.directory / ACCESS)
     assert not await is_open_when_degraded(home)
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM meta WHERE name LIKE '%rules%'", "UPDATE meta SET value = 'maybe'"])
 async def test_a_store_that_does_not_say_that_there_never_were_rules_closes_the_home(home: Home, change: str):
-    """A row that is missing, or holds another word, is no statement."""
+    """A missing row or an unknown word in it means that the rules are unknown."""
     with closing(sqlite3.connect(home.database)) as database, database:
         database.execute(change + (" WHERE name LIKE '%rules%'" if change.startswith("UPDATE") else ""))
     assert not await is_open_when_degraded(home)
 
 
 async def test_mended_files_open_a_home_without_rules_again(home: Home):
-    """Closed is for the time without files only: after a reload the files say who may do what."""
+    """The home is closed only until a reload succeeds; then the rules of the files apply."""
     (home.directory / ACCESS).write_text("admins: [")
     home.write(DEV, "services: [")
     async with home.core() as core:

@@ -44,7 +44,7 @@ def test_valid_files_are_counted(home: Path):
 
 
 def test_each_problem_is_told_once_with_its_line_and_all_that_it_spoils(home: Path):
-    """A wrong value in base.yaml is one thing to mend, however many environments take it."""
+    """A wrong value in base.yaml is one problem, however many environments it affects."""
     (home / "environments/base.yaml").write_text(ONE % "p" + "    limits:\n      x: many\n")
     for name in ("dev", "prod"):
         (home / f"environments/{name}.yaml").write_text("defaults: {}\n")
@@ -72,7 +72,7 @@ def test_every_environment_is_looked_at_and_one_if_asked(home: Path):
 
 
 def test_schemas_that_cannot_be_used_are_all_told(home: Path):
-    """What concerns every environment is told without a configuration."""
+    """A problem of shared files is listed without a configuration."""
     (home / "environments/dev.yaml").write_text(ONE % "p")
     (home / "schemas/one.yaml").write_text("properties: 5\n")
     (home / "schemas/two.yml").write_text("{}\n")
@@ -82,7 +82,7 @@ def test_schemas_that_cannot_be_used_are_all_told(home: Path):
 
 
 def test_sealed_values_open_with_the_key_and_are_left_out_without_one(home: Path):
-    """With the key a box is checked; with another one it is a problem; with none it is said that nobody looked."""
+    """Sealed values are checked with the right key, are a problem with a wrong one, and are unchecked without a key."""
     right, wrong = Keyring.ephemeral(), Keyring.ephemeral()
     place = {"service": "one", "environment": "dev", "pointer": "/mqtt_config/password"}
     (home / "environments/dev.yaml").write_text(ONE % right.seal("p", **place))

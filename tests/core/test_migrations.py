@@ -61,7 +61,7 @@ async def serving(core: Core, service: str = "one") -> str:
 
 
 async def test_a_major_version_waits_while_the_old_schema_serves(home: Home):
-    """Writes are checked by the old one, other edits are taken, the alert says what to do; also over restarts."""
+    """The old schema validates writes, other edits come into force, the alert says what to do, also after restarts."""
     async with home.core() as core:
         await change(core, timeout=5)
         home.write(FILE, NEW)
@@ -84,7 +84,7 @@ async def test_a_major_version_waits_while_the_old_schema_serves(home: Home):
 
 
 async def test_a_trial_run_shows_the_result_and_leaves_no_trace(home: Home):
-    """The difference of every environment with overlays; afterwards everything is as it was."""
+    """A dry run returns the difference for every environment with overlays and changes nothing."""
     async with home.core() as core:
         await change(core, timeout=5)
         await change(core, "prod", door=SECRET)
@@ -106,7 +106,7 @@ async def test_a_trial_run_shows_the_result_and_leaves_no_trace(home: Home):
 
 
 async def test_a_migration_reaches_the_overlays_of_all_environments(home: Home):
-    """Revisions with that cause and author, history kept, nothing else touched, and the alert is gone."""
+    """A migration makes revisions with its cause and author, keeps the history and clears the alert."""
     async with home.core() as core:
         await change(core, timeout=5)
         await change(core, "prod", timeout=7)
@@ -135,7 +135,7 @@ async def test_a_migration_reaches_the_overlays_of_all_environments(home: Home):
 
 
 async def test_a_secret_that_is_moved_stays_sealed(home: Home):
-    """Bound to its new place, with the checksum of what it is, and shown to nobody."""
+    """A moved secret is sealed for its new place, keeps its checksum and is never shown."""
     async with home.core() as core:
         await change(core, door=SECRET)
         home.write(FILE, NEW)
@@ -157,7 +157,7 @@ async def test_a_secret_that_is_moved_stays_sealed(home: Home):
 
 
 async def test_a_secret_is_not_moved_into_the_open(home: Home):
-    """At a place that the new schema does not call secret it goes on being one."""
+    """A moved value stays secret even if the new schema does not mark its new place."""
     async with home.core() as core:
         await change(core, door=SECRET)
         home.write(FILE, schema("2.0.0", timeout=NUMBER, entry={"type": "string"}))
@@ -168,7 +168,7 @@ async def test_a_secret_is_not_moved_into_the_open(home: Home):
 
 
 async def test_each_service_is_migrated_whole_or_not_at_all(home: Home):
-    """One whose migration fails in one environment stays old in all; the others go through."""
+    """A service whose migration fails in one environment keeps its old schema in all; other services are migrated."""
     async with home.core() as core:
         for name in ("one", "two"):
             home.write(f"schemas/{name}.yaml", NEW)
@@ -193,7 +193,7 @@ async def test_each_service_is_migrated_whole_or_not_at_all(home: Home):
 
 
 async def test_a_migration_whose_result_is_invalid_is_not_carried_out(home: Home):
-    """Every problem of every environment is told, also where nothing was changed at run time."""
+    """All problems of all environments are listed, including environments without run-time changes."""
     async with home.core() as core:
         await change(core, timeout=5)
         home.write(FILE, {**schema("2.0.0", timeout={"type": "string"}), "required": ["owner"]})
@@ -206,7 +206,7 @@ async def test_a_migration_whose_result_is_invalid_is_not_carried_out(home: Home
 
 
 async def test_a_problem_of_a_waiting_migration_goes_away_with_the_configuration(home: Home):
-    """A write on the service is worth another look; then the migration is carried out."""
+    """A write on the service makes a reload worth retrying, which then carries out the migration."""
     async with home.core() as core:
         await change(core, timeout=5)
         home.write(FILE, schema("2.0.0", timeout={"type": "integer", "minimum": 10}))
@@ -220,7 +220,7 @@ async def test_a_problem_of_a_waiting_migration_goes_away_with_the_configuration
 
 
 async def test_several_steps_are_taken_in_one_go(home: Home):
-    """From 1 to 3 through 2, as one revision for each environment."""
+    """Migrations from version 1 over 2 to 3 make one revision for each environment."""
     async with home.core() as core:
         await change(core, timeout=5)
         home.write(STEP, MIGRATION)
@@ -238,7 +238,7 @@ async def test_several_steps_are_taken_in_one_go(home: Home):
 
 
 async def test_a_schema_saved_before_its_migration_leaves_nothing_behind(home: Home):
-    """An open schema that everything stored meets would lose the renamed key unseen: a major version waits."""
+    """A higher major version without migrations is pending even if all stored configurations are valid under it."""
 
     def of_version(number: str, name: str) -> dict[str, Any]:
         return {"version": number, "properties": {"settings": {"properties": {name: NUMBER}, "default": {}}}}
@@ -260,7 +260,7 @@ async def test_a_schema_saved_before_its_migration_leaves_nothing_behind(home: H
 
 
 async def test_a_major_version_without_changes_at_run_time_is_taken_at_once(home: Home):
-    """There is nothing to migrate, so nothing waits, with or without a migration file."""
+    """Without overlays nothing is pending, with or without a migration file."""
     async with home.core() as core:
         home.write(FILE, NEW)
         assert await waiting(core) == {}
@@ -275,7 +275,7 @@ async def test_a_major_version_without_changes_at_run_time_is_taken_at_once(home
 
 @pytest.mark.parametrize("overlay", [True, False])
 async def test_files_written_for_the_new_schema_come_with_it(home: Home, *, overlay: bool):
-    """A key renamed in base.yaml too: without run-time changes at once, with them together with the migration."""
+    """A key renamed in base.yaml too changes at once without overlays, otherwise together with the migration."""
     base = environment_file({"one": {"settings": {"timeout": 8}}, "two": {}})
     home.write("environments/base.yaml", base)
     async with home.core() as core:
@@ -301,7 +301,7 @@ async def test_files_written_for_the_new_schema_come_with_it(home: Home, *, over
 
 
 async def test_overlays_of_an_environment_whose_files_are_gone_move_along(home: Home):
-    """Nothing can be checked there, so nothing is in the way; whoever brings the files back finds the new form."""
+    """An environment without files does not block a migration, and its overlays are migrated too."""
     home.write("environments/staging.yaml", {})
     async with home.core() as core:
         await change(core, "staging", timeout=5, door=SECRET)
@@ -318,7 +318,7 @@ async def test_overlays_of_an_environment_whose_files_are_gone_move_along(home: 
 
 
 async def test_an_unusable_environment_keeps_its_overlays_from_being_migrated_unseen(home: Home):
-    """What cannot be composed cannot be checked: the problem says to mend the files first."""
+    """Invalid files of an environment block the migration, and the problem says to correct them first."""
     async with home.core() as core:
         await change(core, "prod", timeout=5)
         home.write("environments/prod.yaml", "services: [")
@@ -332,7 +332,7 @@ async def test_an_unusable_environment_keeps_its_overlays_from_being_migrated_un
 
 
 async def test_changes_that_do_not_open_are_not_migrated(home: Home):
-    """With another key file the sealed changes stay as they are, and the problem says why."""
+    """Overlays that cannot be decrypted are not migrated, and the problem says why."""
     async with home.core() as core:
         await change(core, door=SECRET)
     (home.keys).unlink()
@@ -346,7 +346,7 @@ async def test_changes_that_do_not_open_are_not_migrated(home: Home):
 
 
 async def test_a_migration_that_changes_no_configuration_changes_only_the_overlay(home: Home):
-    """A run-time change that the files say too, moved: no revision, and unset still finds nothing to drop."""
+    """A migrated overlay that equals the files makes no revision, and ``unset`` finds nothing to remove."""
     async with home.core() as core:
         await change(core, timeout=5)
         home.write(FILE, schema("2.0.0", timeout={"type": "integer", "default": 5}))

@@ -9,7 +9,7 @@ def due(outbox: Outbox) -> list[tuple[str, bytes]]:
 
 
 def test_subjects_of_services_are_told_from_others():
-    """A service may be called like another subject."""
+    """A service named like another subject does not collide with it."""
     assert subject_service(service_subject("bell")) == "bell"
     assert subject_service(service_subject("key")) == "key"
     assert service_subject("key") != "key"
@@ -17,7 +17,7 @@ def test_subjects_of_services_are_told_from_others():
 
 
 def test_what_is_created_is_due_once_it_was_added():
-    """Created is not committed: nothing is published before its revision is durable."""
+    """An announcement is pending only after ``add``, so nothing is published before its revision is durable."""
     outbox = Outbox()
     item = outbox.create("a", b"1")
     assert (outbox.pending, due(outbox), outbox.changed.is_set()) == (0, [], False)
@@ -27,7 +27,7 @@ def test_what_is_created_is_due_once_it_was_added():
 
 
 def test_only_the_newest_of_a_subject_is_published():
-    """Whatever the order in which commits are told; the subject keeps its place in the queue."""
+    """The newest announcement is kept in any order of commits, and the subject keeps its place in the queue."""
     outbox = Outbox()
     old, other, new = outbox.create("a", b"1"), outbox.create("b", b"2"), outbox.create("a", b"3")
     outbox.add([old])
@@ -41,7 +41,7 @@ def test_only_the_newest_of_a_subject_is_published():
 
 
 def test_a_confirmation_of_an_older_one_does_not_count_for_the_newer():
-    """An echo that was overtaken leaves the newest pending."""
+    """The confirmation of a replaced announcement leaves the newest one pending."""
     outbox = Outbox()
     old, new = outbox.create("a", b"1"), outbox.create("a", b"2")
     outbox.add([old])
@@ -54,7 +54,7 @@ def test_a_confirmation_of_an_older_one_does_not_count_for_the_newer():
 
 
 def test_confirmations_are_taken_once():
-    """Each is written down with one write."""
+    """Each confirmed announcement is returned for one write only."""
     outbox = Outbox()
     items = [outbox.create(name, b"") for name in "ab"]
     outbox.add(items)
@@ -65,7 +65,7 @@ def test_confirmations_are_taken_once():
 
 
 def test_what_was_confirmed_is_published_again_when_asked_for():
-    """A repaired message; what nobody knows cannot be repeated."""
+    """``repeat`` makes a known subject pending again and ignores an unknown one."""
     outbox = Outbox()
     item = outbox.create("a", b"1")
     outbox.add([item])
@@ -79,7 +79,7 @@ def test_what_was_confirmed_is_published_again_when_asked_for():
 
 
 def test_a_start_goes_on_where_the_last_run_ended():
-    """Pending rows are due at once, confirmed ones are held, and numbers go on rising."""
+    """After a restart, pending announcements are due, confirmed ones are not, and sequence numbers keep rising."""
     held, waiting = Announcement("a", 7, b"1", pending=False), Announcement("b", 9, b"2")
     outbox = Outbox([held, waiting])
     assert (outbox.due(), outbox.pending, outbox.changed.is_set()) == ([waiting], 1, True)
@@ -89,14 +89,14 @@ def test_a_start_goes_on_where_the_last_run_ended():
 
 
 def test_strangers_cannot_be_confirmed():
-    """A message on a subject that has none here changes nothing."""
+    """The confirmation of an unknown subject changes nothing."""
     outbox = Outbox()
     outbox.confirm(Announcement("a", 1, b"x"))
     assert (outbox.drain_confirmed(), outbox.pending) == ((), 0)
 
 
 def test_the_age_is_that_of_what_waits_longest():
-    """From when a subject fell behind until it was confirmed, however often it changed meanwhile."""
+    """The time counts from the first pending announcement of a subject, even if newer ones replace it."""
     now = 100.0
     outbox = Outbox([Announcement("a", 1, b"1")], clock=lambda: now)
     now += 2

@@ -23,7 +23,7 @@ CONTEXT = ChangeContext("tester", "api", "because", operation="set", where="http
 
 
 class CountingKeyring(Keyring):
-    """Counts how often it seals."""
+    """A keyring that counts how often it seals."""
 
     sealed = 0
 
@@ -89,7 +89,7 @@ def test_a_change_is_a_revision_an_overlay_an_announcement_and_an_audit_entry(ho
 
 
 def test_what_does_not_differ_is_no_write(home: Home):
-    """The entry keeps its record, and the plan writes nothing."""
+    """An unchanged configuration keeps its record, and the plan stays empty."""
     first = home.apply(size=1)
     plan = home.plan()
     after = home.change(plan, size=1)
@@ -132,7 +132,7 @@ def test_two_changes_in_one_plan_build_on_each_other(home: Home):
 
 
 def test_a_breaking_change_is_refused_whole(home: Home):
-    """Nothing of it is in the plan; the keys that would go are named."""
+    """A refused breaking change adds nothing to the plan, and the error names the removed keys."""
     home.apply(size=1, colour="red")
     plan = home.plan()
     with pytest.raises(Incompatible) as error:
@@ -145,7 +145,7 @@ def test_a_breaking_change_is_refused_whole(home: Home):
 
 
 def test_a_version_below_the_one_that_is_needed_is_refused(home: Home):
-    """A requested version is a promise to readers."""
+    """A requested version that is too low for the change is refused."""
     home.apply(size=1)
     plan = home.plan()
     effective = home.planner.composer.effective("dev", "bell", valid_config(settings={"more": 1}, version="1.0.1"))

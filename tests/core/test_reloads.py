@@ -11,7 +11,7 @@ from inprocess import core
 
 
 async def test_the_difference_of_a_reload_is_what_the_reload_makes(tmp_path: Path):
-    """Files that were edited and not taken over yet: the trial says by service what the reload then does."""
+    """The difference of a dry run equals the changes of the reload that follows."""
     services = {"bell": {"settings": {"a": 1, "token": "t"}}, "lamp": {"settings": {"a": 1}}}
     files = {"environments/base.yaml": environment_file(services), "environments/dev.yaml": ""}
     async with core(tmp_path, files) as made:
@@ -29,7 +29,7 @@ async def test_the_difference_of_a_reload_is_what_the_reload_makes(tmp_path: Pat
 
 
 async def test_a_trial_of_files_that_are_refused_is_refused_and_changes_nothing(tmp_path: Path):
-    """The problems are told; the daemon does not become degraded by looking."""
+    """A dry run of invalid files lists the problems and does not degrade the daemon."""
     files = {"environments/base.yaml": environment_file({"bell": {}}), "environments/dev.yaml": ""}
     async with core(tmp_path, files) as made:
         made.write("environments/dev.yaml", {"services": {"bell": {"limits": {"x": "many"}}}})

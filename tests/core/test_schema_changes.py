@@ -21,7 +21,7 @@ FILE = "schemas/one.yaml"
 
 
 def schema(version: str | None = "1.0.0", *, required: Iterable[str] = (), **settings: object) -> dict[str, Any]:
-    """A schema whose ``settings`` have these members and no others."""
+    """Return a schema that allows exactly these members of ``settings``."""
     described = {
         "type": "object",
         "additionalProperties": False,
@@ -55,19 +55,19 @@ async def change(core: Core, environment: str = "dev", service: str = "one", **s
 
 
 async def refused(core: Core) -> str:
-    """Everything that a reload which is refused says."""
+    """Return all problem messages of a refused reload."""
     with pytest.raises(ValidationFailed) as error:
         await core.ask("reload")
     return "\n".join(problem.message for problem in error.value.problems)
 
 
 async def version(core: Core, service: str = "one") -> str:
-    """The version of the schema that serves."""
+    """Return the version of the schema in force."""
     return (await core.ask("schema", service))["version"]
 
 
 async def test_a_schema_that_everything_stored_meets_is_taken(home: Home):
-    """Its defaults reach every environment as a revision caused by the file; overlays stay."""
+    """Its new defaults make a revision with the cause ``file`` in every environment; overlays stay."""
     async with home.core() as core:
         await change(core, timeout=5)
         home.write(
@@ -84,7 +84,7 @@ async def test_a_schema_that_everything_stored_meets_is_taken(home: Home):
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
 async def test_a_schema_that_breaks_what_is_stored_is_refused_whole(home: Home, environment: str):
-    """Also where only an inactive environment breaks: the old one serves, no other edit is taken, all is named."""
+    """Even if only an inactive environment breaks, the whole load is refused and every problem is listed."""
     async with home.core() as core:
         await change(core, environment, timeout=5, mode="fast")
         home.write(FILE, schema(timeout={"type": "integer", "minimum": 10}, mode={"enum": ["slow"], "type": "string"}))
@@ -113,7 +113,7 @@ async def test_a_schema_that_breaks_what_is_stored_is_refused_whole(home: Home, 
 
 
 async def test_a_refused_schema_is_refused_over_restarts_until_it_is_mended(home: Home):
-    """The daemon serves with the old schema, says degraded and drift, and takes the file once it fits."""
+    """After restarts the old schema stays in force, degraded and with drift, until the file is valid."""
     async with home.core() as core:
         await change(core, "prod", timeout=5)
         home.write(FILE, schema(timeout={"type": "integer", "minimum": 10}))
@@ -137,7 +137,7 @@ async def test_a_refused_schema_is_refused_over_restarts_until_it_is_mended(home
 
 
 async def test_mending_the_configuration_makes_the_schema_worth_another_try(home: Home):
-    """A write on the service that was in the way, and no other, says that a reload may go well now; it does."""
+    """Only a write on the service that blocked the load makes a reload worth retrying, and it succeeds."""
     async with home.core() as core:
         await change(core, "prod", timeout=5)
         home.write(FILE, schema(timeout={"type": "integer", "minimum": 10, "default": 30}, mode={"type": "string"}))
@@ -154,7 +154,7 @@ async def test_mending_the_configuration_makes_the_schema_worth_another_try(home
 
 
 async def test_what_is_to_be_done_depends_on_where_the_configuration_comes_from(home: Home):
-    """Of a configuration that nobody changed at run time no migration could mend anything: its files have to be."""
+    """A configuration without an overlay needs corrected files, so the problem does not suggest a migration."""
     async with home.core() as core:
         home.write(FILE, {**schema("2.0.0", name={"type": "string"}), "required": ["name"]})
         home.write("schemas/one/migrations/1-to-2.yaml", [])
@@ -166,7 +166,7 @@ async def test_what_is_to_be_done_depends_on_where_the_configuration_comes_from(
 
 
 async def test_a_removed_schema_file_is_taken_where_the_base_contract_is_met(home: Home):
-    """What the schema alone made valid is refused; otherwise the defaults of the schema go."""
+    """The removal is refused if a configuration needs the schema's defaults; otherwise these disappear."""
     async with home.core() as core:
         await change(core, mode="fast")
         home.remove(FILE)
@@ -187,7 +187,7 @@ async def test_a_removed_schema_file_is_taken_where_the_base_contract_is_met(hom
 
 
 async def test_a_schema_that_comes_back_does_not_migrate_what_is_migrated(home: Home):
-    """The version of a removed schema file is remembered, over restarts too."""
+    """The version of a removed schema file stays stored, also after restarts."""
     home.write(FILE, schema("2.0.0", timeout_seconds=NUMBER))
     home.write("schemas/one/migrations/1-to-2.yaml", [{"op": "add", "path": "/settings/timeout_seconds", "value": 1}])
     async with home.core() as core:
@@ -207,7 +207,7 @@ async def test_a_schema_that_comes_back_does_not_migrate_what_is_migrated(home: 
 
 @pytest.mark.parametrize("version_of_it", ["1.0.0", "0.3.0", "2.0.0"])
 async def test_the_first_schema_of_a_service_is_checked_like_any(home: Home, version_of_it: str):
-    """Whatever its version: what was stored without one either meets it, or it is refused."""
+    """The first schema of a service is refused if a stored configuration is invalid under it, whatever its version."""
     async with home.core() as core:
         await change(core, service="two", timeout=5)
         home.write("schemas/two.yaml", schema(version_of_it, timeout={"type": "string"}))
@@ -219,7 +219,7 @@ async def test_the_first_schema_of_a_service_is_checked_like_any(home: Home, ver
 
 
 async def test_an_unusable_inactive_environment_keeps_no_schema_from_serving(home: Home):
-    """Nothing can be composed from its files, so nothing of it is known to break."""
+    """An inactive environment with invalid files does not block a schema change."""
     async with home.core() as core:
         await change(core, "prod", mode="x")
         home.write("environments/prod.yaml", "services: [")
@@ -231,7 +231,7 @@ async def test_an_unusable_inactive_environment_keeps_no_schema_from_serving(hom
 
 
 async def test_an_edit_of_schema_and_files_in_one_go_is_judged_as_one(home: Home):
-    """A key renamed in both is no break; either edit alone is refused, in whatever order they are saved."""
+    """A key renamed in schema and files together comes into force; either edit alone is refused, in either order."""
     base = environment_file({"one": {"settings": {"timeout": 5}}})
     renamed = environment_file({"one": {"settings": {"timeout_seconds": 5}}})
     home.write("environments/base.yaml", base)
@@ -251,7 +251,7 @@ async def test_an_edit_of_schema_and_files_in_one_go_is_judged_as_one(home: Home
 
 
 async def test_a_start_with_schema_and_files_broken_names_both(home: Home):
-    """The last revisions serve, and the alert says of the files what is wrong under the schema that counts."""
+    """The last revisions stay in force, and the alert lists the problems of schema and files."""
     async with home.core() as core:
         await change(core, "prod", timeout=5)
     home.write(FILE, schema("1.1.0", timeout={"type": "integer", "minimum": 10}, port={"type": "integer"}))
@@ -264,7 +264,7 @@ async def test_a_start_with_schema_and_files_broken_names_both(home: Home):
 
 
 async def test_files_read_earlier_are_not_taken_over_after_those_read_later(home: Home):
-    """The watcher is slow with what was there before; whoever saved and reloaded meanwhile keeps the last word."""
+    """A slow load of old file contents does not replace the files of a load that was requested later."""
     async with home.core() as core:
         reloads = core.parts.reloads
         files = reloads._source_files
@@ -291,7 +291,7 @@ async def test_files_read_earlier_are_not_taken_over_after_those_read_later(home
 
 
 async def test_an_empty_schema_file_is_one_that_is_being_written(home: Home):
-    """It would ask for nothing, so it is refused by name; a schema that asks for nothing is written as {}."""
+    """An empty schema file is refused with its name; a schema without rules is written as ``{}``."""
     async with home.core() as core:
         home.write(FILE, "\n")
         assert "schemas/one.yaml: is empty" in await refused(core)

@@ -36,14 +36,14 @@ def state() -> State:
 
 
 def test_before_anything_there_is_nothing(state: State):
-    """No revision to expect, nothing live, nothing pending."""
+    """An unknown configuration has revision 0, nothing live and nothing pending."""
     assert state.committed(BELL) == state.head(BELL) == NOTHING
     assert (NOTHING.live, NOTHING.revision) == (None, 0)
     assert not state.is_pending(BELL)
 
 
 def test_a_deleted_configuration_does_not_exist_and_remembers_its_number():
-    """A conditional write expects 0, while the record keeps the counter."""
+    """A deleted configuration has revision 0 for conditional writes, and its record keeps the counter."""
     gone = entry(5, deleted=True)
     assert (gone.live, gone.revision) == (None, 0)
     assert gone.record is not None
@@ -74,7 +74,7 @@ def test_an_earlier_commit_leaves_a_later_plan_on_the_head(state: State):
 
 
 def test_an_aborted_plan_leaves_what_is_durable(state: State):
-    """All that waits is forgotten, whatever it was."""
+    """All pending plans are dropped."""
     state.commit({BELL: entry(1)})
     state.plan({BELL: entry(2), ConfigId("dev", "lamp"): entry(1, service="lamp")})
     state.abort()

@@ -66,5 +66,5 @@ def test_conditions_of_one_kind_are_told_apart_by_what_they_are_of(alerts: Alert
 
 
 def test_an_alert_as_json_leaves_out_what_it_does_not_say(alerts: Alerts):
-    """Kind, message and time always; service and problems only where there are any."""
+    """An alert always has kind, message and timestamp; service and problems only if there are any."""
     assert encode(alerts.emit("tamper", "x")) == b'{"kind":"tamper","message":"x","timestamp":12.5}'

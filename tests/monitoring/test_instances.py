@@ -99,7 +99,7 @@ def test_another_content_under_the_right_number_is_drift(home: Home):
 
 
 def test_an_activation_gives_every_copy_its_time(home: Home):
-    """Another environment's revision may have the same number, and have been recorded long ago."""
+    """The grace period starts when the environment changes, even if the other revision has the same number."""
     home.report(checksum="dev 1")
     assert home.found(1000) == {}
     home.record("one", 1, "prod", age=5000)
