@@ -93,7 +93,7 @@ def test_rules_say_who_reads_and_who_writes(rules: Access, name: str):
 
 @pytest.mark.parametrize("name", READABLE)
 def test_operations_about_everything_are_decided_as_a_whole(rules: Access, name: str):
-    """Listing is for whoever reads something, a batch for whoever writes something, the rest for administrators."""
+    """Listing needs read access to a service, a batch write access to one, and the rest an administrator."""
     for operation, need in NEEDS.items():
         expected = {
             "nothing": True,
@@ -148,7 +148,7 @@ def test_nobody_gets_more_by_proving_less():
 
 
 def test_a_mere_claim_reads_redacted_and_changes_nothing(rules: Access):
-    """Over a bus that proves nobody: the answer shows no secret, a write says what would prove the name."""
+    """With an unproven name, answers show no secrets, and a refused write says how to prove the name."""
     claim = Caller("lamp", "mqtt")
     assert check(rules, claim, "get", "lamp").secrets is False
     assert check(rules, proven("lamp"), "get", "lamp").secrets is True
@@ -183,7 +183,7 @@ def test_nobody_may_only_ask_how_the_daemon_is(rules: Access):
 def test_a_refusal_says_what_is_missing_and_who_can_give_it(
     rules: Access, operation: str, service: str | None, words: list[str]
 ):
-    """Who, what, and the place in the file."""
+    """The reason names the caller, the permission and the place in the file."""
     with pytest.raises(Forbidden) as refused:
         check(rules, proven("bell"), operation, service)
     for word in words:
@@ -191,7 +191,7 @@ def test_a_refusal_says_what_is_missing_and_who_can_give_it(
 
 
 def test_without_rules_and_tokens_everything_is_open_and_nobody_administers():
-    """As in Redis; but what only administrators are shown stays hidden, since anybody could claim to be one."""
+    """Without rules everything is allowed, except what only proven administrators are shown."""
     everything = without_rules(HOME, tokens=False)
     for operation, caller in product(NEEDS, (Caller(None, "http"), Caller("x", "mqtt"))):
         # Whose key a service's secrets are sealed to is no matter of claims.
@@ -210,7 +210,7 @@ def test_without_rules_and_tokens_everything_is_open_and_nobody_administers():
     ],
 )
 def test_one_token_or_an_empty_file_closes_everything(closed: Access):
-    """A service still reads its own; a file emptied by accident must not open the home."""
+    """An empty file gives a service only its own configuration; a file emptied by accident does not open the home."""
     assert closed.enforced
     for operation, service in product(NEEDS.keys() - {"health"}, HOME):
         need = NEEDS[operation]

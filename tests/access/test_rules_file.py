@@ -61,7 +61,7 @@ def test_what_cannot_be_meant_is_refused_with_its_line(text: str, line: int | No
 
 
 def test_all_problems_come_at_once_in_the_order_of_lines():
-    """One look at the file mends it."""
+    """One error lists all problems of the file."""
     text = (
         "services:\n  lamp:\n    read: {allowed_services: [nobody]}\n  zz: {}\n"
         "groups:\n  alarm: [bel, siren]\nadmins: [a b]\n"
@@ -84,7 +84,7 @@ def test_an_administrator_may_stand_among_the_allowed():
 
 
 def test_the_example_fits_the_services_of_the_home():
-    """Copied as it is, it loads; and it shows every key there is."""
+    """A copy of the example loads, and it shows every key."""
     rules = load(EXAMPLE, services=SERVICES)
     assert rules.enforced
     assert rules.allows(proven("stt_service"), "read", "voice_router")

@@ -21,7 +21,7 @@ def made(text: str, *, expires: float | None = None) -> dict[str, Token]:
 
 
 def test_a_token_is_found_again_with_its_name_and_role():
-    """Among others, by its text alone."""
+    """A token is found among others by its text alone."""
     text = tokens.generate()
     known = {**made(tokens.generate()), **made(text), **made(tokens.generate())}
     found = tokens.verify(text, known, now=NOW)
@@ -71,7 +71,7 @@ def test_what_has_not_the_form_of_a_token_is_told_so(text: str):
 
 
 def test_an_unknown_token_and_a_wrong_secret_cannot_be_told_apart():
-    """Same refusal, so that nobody learns which ids there are."""
+    """Both errors are equal, so that a caller does not learn which ids exist."""
     text = tokens.generate()
     wrong = text[:18] + tokens.generate()[18:]
     messages: set[str] = set()
@@ -101,7 +101,7 @@ def test_every_well_formed_token_is_compared_in_constant_time(monkeypatch: pytes
 
 
 def test_a_token_ends_when_it_expires():
-    """At that very second, and the refusal names which one."""
+    """A token expires at that second, and the error names it."""
     text = tokens.generate()
     known = made(text, expires=NOW + 10)
     assert tokens.verify(text, known, now=NOW + 9.9)
@@ -112,7 +112,7 @@ def test_a_token_ends_when_it_expires():
 
 
 def test_a_revoked_token_is_refused():
-    """Also one that is expired as well; whoever has not its secret is not told."""
+    """A revoked token is refused as revoked even if it is expired; a caller without its secret does not learn this."""
     text = tokens.generate()
     known = {key: structs.replace(token, revoked=NOW) for key, token in made(text, expires=NOW + 10).items()}
     for now in (NOW, NOW + 20):

@@ -33,7 +33,7 @@ async def change(core: Core, service: str = "one", environment: str = "dev", **s
 
 
 async def rows(core: Core) -> list[str]:
-    """The rows that a verification finds."""
+    """Return the drift items of a verification."""
     await core.parts.drift_checks.verify()
     return [item["subject"] for item in (await core.ask("drift"))["drift"] if item["kind"] == "row"]
 
@@ -55,7 +55,7 @@ FORGED = "UPDATE revisions SET config = CAST(replace(CAST(config AS TEXT), '\"si
     ],
 )
 async def test_a_newest_revision_that_was_tampered_with_is_not_served(home: Home, statement: str):
-    """What files and run-time changes say is served, from the next start on as a revision of its own; it is drift."""
+    """The configuration from files and overlay is served, from the next start as a new revision, and is drift."""
     async with home.core() as core:
         await change(core, size=4)
         await change(core, size=5)
@@ -93,7 +93,7 @@ async def test_an_old_revision_that_was_tampered_with_is_neither_shown_nor_broug
 
 
 async def test_a_damaged_revision_keeps_no_schema_from_calling_more_secret(home: Home):
-    """Every other one is sealed further; the damaged one stays found."""
+    """All other rows are sealed further, and the damaged row remains a finding."""
     async with home.core() as core:
         for door in ("first", "second", "third"):
             await change(core, door=f"{door} word")
@@ -126,7 +126,7 @@ async def test_a_running_daemon_does_not_read_back_what_was_tampered_with(home: 
                                        "UPDATE overlays SET patch = 7",
                                        "UPDATE overlays SET origins = CAST('[' AS BLOB)"])  # fmt: skip
 async def test_changes_that_were_tampered_with_are_not_used(home: Home, statement: str):
-    """The last revision goes on serving, an alert and drift say so; setting the service anew mends it."""
+    """The last revision stays in force with an alert and drift, until the service is set again."""
     async with home.core() as core:
         await change(core, size=5)
         before = await core.ask("get", "one")
@@ -151,7 +151,7 @@ async def test_changes_that_were_tampered_with_are_not_used(home: Home, statemen
 
 
 async def test_changes_that_were_taken_out_of_the_database_are_found(home: Home):
-    """The service falls back to its files, and drift says for good that something is missing."""
+    """The service falls back to its files, and drift reports the missing row permanently."""
     async with home.core() as core:
         await change(core, size=5)
         await change(core, "two", size=5)
@@ -207,7 +207,7 @@ async def test_a_normal_life_raises_no_alarm(home: Home):
 
 
 async def fail_once(core: Core) -> None:
-    """A write that the disk refuses, and one after it that it takes."""
+    """Refuse one write as if the disk was full, and accept the next one."""
     commit = core.parts.store.commit
 
     async def commit_what_is_there(writes: Sequence[Write]) -> None:
@@ -221,7 +221,7 @@ async def fail_once(core: Core) -> None:
 
 
 async def test_a_lost_key_file_keeps_nobody_from_what_is_no_secret(home: Home):
-    """Nothing of before is confirmed, which is drift; but plain changes and revisions are used and read on."""
+    """No earlier row is confirmed, which is drift; but overlays and revisions without secrets are still used."""
     async with home.core() as core:
         await change(core, size=5)
         await change(core, size=6)
@@ -239,7 +239,7 @@ async def test_a_lost_key_file_keeps_nobody_from_what_is_no_secret(home: Home):
 
 
 async def test_a_revision_whose_key_is_gone_is_told_by_an_alert(home: Home):
-    """It is no drift, as nothing says that it is wrong; but nothing says that it is right either."""
+    """Rows that cannot be verified are not drift, but raise an alert."""
     async with home.core() as core:
         assert await rows(core) == []
     content = json.loads(home.keys.read_text())
@@ -294,7 +294,7 @@ async def test_a_home_from_before_the_chain_goes_on_where_it_was(home: Home):
 
 
 async def test_an_old_database_whose_keys_are_lost_is_served(home: Home):
-    """Fresh keys have written nothing yet, so that they say nothing against it."""
+    """New keys have not written anything, so earlier rows do not count as changed."""
     async with home.core() as core:
         await change(core, size=5)
     back_to_before_the_chain(home.database)

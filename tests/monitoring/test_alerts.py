@@ -22,7 +22,7 @@ def alerts(heard: list[Alert]) -> Alerts:
 
 
 def test_an_event_is_told_to_every_listener_each_time(alerts: Alerts, heard: list[Alert]):
-    """With time, service and problems; it does not stand afterwards."""
+    """Every listener gets an event with time, service and problems, and it is not active afterwards."""
     also: list[Alert] = []
     alerts.listen(also.append)
     for _ in range(2):
@@ -32,7 +32,7 @@ def test_an_event_is_told_to_every_listener_each_time(alerts: Alerts, heard: lis
 
 
 def test_a_condition_is_told_once_for_as_long_as_it_is_the_same(alerts: Alerts, heard: list[Alert]):
-    """Another message or other problems are news."""
+    """A condition is reported again only if its message or its problems change."""
     alerts.raise_("undelivered", "It waits.")
     alerts.raise_("undelivered", "It waits.")
     assert len(heard) == 1
@@ -45,7 +45,7 @@ def test_a_condition_is_told_once_for_as_long_as_it_is_the_same(alerts: Alerts, 
 
 
 def test_a_condition_that_is_over_can_come_back(alerts: Alerts, heard: list[Alert]):
-    """After it was cleared the same message is told again; clearing twice is no error."""
+    """A cleared condition is reported again when it returns; clearing twice is no error."""
     alerts.raise_("store", "The disk is full.")
     alerts.clear("store")
     alerts.clear("store")
@@ -55,7 +55,7 @@ def test_a_condition_that_is_over_can_come_back(alerts: Alerts, heard: list[Aler
 
 
 def test_conditions_of_one_kind_are_told_apart_by_what_they_are_of(alerts: Alerts, heard: list[Alert]):
-    """Each stands, is repeated and is cleared on its own, under the one kind."""
+    """Conditions of one kind are raised and cleared separately."""
     alerts.raise_("undecryptable", "Lost.", of="dev")
     alerts.raise_("undecryptable", "Lost.", of="prod")
     assert [alert.kind for alert in heard] == ["undecryptable"] * 2

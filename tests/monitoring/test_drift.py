@@ -11,7 +11,7 @@ def made(heard: list[Alert]) -> Drift:
 
 
 def test_each_finding_is_told_once_for_as_long_as_it_lasts():
-    """Again when it comes again; what is settled is what there is."""
+    """A finding is reported once until it is removed, and ``replace`` removes those that are missing."""
     heard: list[Alert] = []
     drift = made(heard)
     for _ in range(3):
@@ -30,7 +30,7 @@ def test_each_finding_is_told_once_for_as_long_as_it_lasts():
 
 
 def test_there_is_a_bounded_amount_of_drift():
-    """Whoever makes a million of something neither fills the memory nor floods the bus."""
+    """A large number of findings neither fills the memory nor floods the bus."""
     heard: list[Alert] = []
     drift = made(heard)
     for number in range(3000):

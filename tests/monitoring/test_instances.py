@@ -56,7 +56,7 @@ def home() -> Home:
 
 
 def test_a_copy_that_lags_is_drift_after_its_grace_and_no_longer_once_it_caught_up(home: Home):
-    """Told once for as long as it lasts, with the service and what to look at."""
+    """A lagging instance is reported once, with its service and what to check."""
     home.report()
     assert home.found() == {}
     home.record("one", 2)
@@ -72,7 +72,7 @@ def test_a_copy_that_lags_is_drift_after_its_grace_and_no_longer_once_it_caught_
 
 
 def test_a_rejection_is_drift_at_once_and_says_why(home: Home):
-    """There is nothing to wait for; a newer revision gives the copy its time again."""
+    """A rejected revision is reported at once; a newer revision starts a new grace period."""
     home.record("one", 2)
     home.report(revision=2, status="rejected", error="port in use")
     assert home.found() == {"one/first": "one 'first' rejected revision 2: port in use"}
@@ -82,7 +82,7 @@ def test_a_rejection_is_drift_at_once_and_says_why(home: Home):
 
 
 def test_a_copy_that_waits_for_its_restart_is_drift_when_that_takes_long(home: Home):
-    """It has the revision and does not run it."""
+    """A copy that has to restart is reported after the grace period."""
     home.record("one", 2)
     home.report(revision=2, checksum="dev 2", status="restart_pending")
     assert home.found() == {}
@@ -92,7 +92,7 @@ def test_a_copy_that_waits_for_its_restart_is_drift_when_that_takes_long(home: H
 
 
 def test_another_content_under_the_right_number_is_drift(home: Home):
-    """The checksum says so."""
+    """A copy with the right revision but another checksum is reported."""
     home.report(checksum="something else")
     home.found()
     assert "its checksum differs" in home.found(GRACE + 1)["one/first"]
@@ -113,7 +113,7 @@ def test_an_activation_gives_every_copy_its_time(home: Home):
 
 
 def test_a_copy_without_checksums_has_to_report_again_after_an_activation(home: Home):
-    """The same report again is about the environment that is active now."""
+    """A repeated report counts for the environment that is active now."""
     home.report()
     home.found()
     home.record("one", 1, "prod")
@@ -132,7 +132,7 @@ def test_a_copy_that_has_just_come_begins_with_what_it_remembers(home: Home):
 
 
 def test_a_copy_not_heard_of_for_a_day_is_not_counted(home: Home):
-    """It is listed with when it was last seen, and is drift no more."""
+    """A copy that stopped reporting is listed with its last report, and is no longer drift."""
     home.report()
     home.record("one", 2)
     home.found()

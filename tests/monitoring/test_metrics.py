@@ -82,7 +82,7 @@ def test_operations_that_are_none_share_a_label():
 
 
 def test_services_beyond_the_limit_share_a_label():
-    """The first ones keep theirs."""
+    """The first services keep their labels."""
     metrics = made()
     for name in ["a", "b", "c", "d", "e", "a"]:
         metrics.accessed(name)

@@ -60,7 +60,7 @@ BAD_CODES = [
 
 
 async def test_all_that_is_valid_is_applied_in_order(tmp_path: Path):
-    """Each update has its own whole answer at its own place: a write's, or an error object."""
+    """Each update has a complete answer at its index: that of a write, or an error object."""
     good = [louder(name, index + 10) for index, name in enumerate(SERVICES)]
     mixed = [update for pair in zip(good, BAD, strict=False) for update in pair] + BAD[5:]
     async with core(tmp_path, FILES) as made:
@@ -85,7 +85,7 @@ async def test_all_that_is_valid_is_applied_in_order(tmp_path: Path):
 
 @pytest.mark.parametrize("place", range(len(BAD)), ids=BAD_CODES)
 async def test_an_atomic_batch_applies_all_or_none(tmp_path: Path, place: int):
-    """One bad update refuses it with that one's code; every update is answered, and the problems say which one."""
+    """One refused update refuses the batch with its code; every update has an answer, and problems name the update."""
     updates: list[dict[str, object]] = [louder(name, 20) for name in SERVICES]
     updates[2:2] = [BAD[place]]
     async with core(tmp_path, FILES) as made:
@@ -135,7 +135,7 @@ async def test_later_updates_of_a_service_build_on_earlier_ones(tmp_path: Path):
 
 
 async def test_a_batch_creates_and_says_so_only_once(tmp_path: Path):
-    """A service that is new is there for the updates behind it; 0 expects that it is not."""
+    """Later updates see a service that the batch creates; ``expected_revision`` 0 requires that it does not exist."""
     config = valid_config(settings={"x": 1})
     updates = [
         {"service": "visitor", "config": config, "expected_revision": 0},
@@ -194,7 +194,7 @@ async def test_a_protected_environment_wants_a_revision_of_every_update(tmp_path
 
 
 async def test_breaking_updates_need_leave(tmp_path: Path):
-    """``allow_breaking`` is said once for the batch."""
+    """``allow_breaking`` applies to the whole batch."""
     breaking = {"service": "bell_0", "patch": {"settings": {"mood": 5}}}
     async with core(tmp_path, FILES) as made:
         answer = await made.ask("batch", updates=[breaking])
@@ -237,7 +237,7 @@ async def test_a_batch_has_limits(tmp_path: Path):
     ids=str,
 )
 async def test_a_malformed_batch_is_refused_whole(tmp_path: Path, updates: object, pointer: str):
-    """What is no update at all is no request; the place is named."""
+    """A malformed update makes the request invalid, and the problem has its place."""
     async with core(tmp_path, FILES) as made:
         with pytest.raises(InvalidRequest) as refused:
             await made.ask("batch", updates=updates)

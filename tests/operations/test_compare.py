@@ -33,7 +33,7 @@ def test_a_difference_is_listed_at_its_place():
 
 
 def test_the_order_of_members_is_no_difference():
-    """As for the checksum."""
+    """The order of members makes no difference."""
     result = compare(
         side({"a": {"x": 1, "y": 2}, "b": 1}), side({"b": 1, "a": {"y": 2, "x": 1}}), compare_secrets=False
     )

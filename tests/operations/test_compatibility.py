@@ -52,7 +52,7 @@ def told(refused: pytest.ExceptionInfo[Incompatible]) -> dict[str, str]:
 async def test_a_breaking_change_is_refused_with_every_key_and_the_version_it_needs(
     tmp_path: Path, settings: dict[str, Any], problems: dict[str, str]
 ):
-    """By patch, by set, in a batch, in a trial; with leave it is the next major version, and recorded."""
+    """A breaking change is refused in every kind of write; with ``allow_breaking`` it makes a major version."""
     async with core(tmp_path, FILES) as made:
         patch = {"settings": settings}
         for trial in (True, False):
@@ -80,7 +80,7 @@ async def test_what_readers_survive_passes(tmp_path: Path, settings: dict[str, A
 
 
 async def test_a_version_that_is_asked_for_gives_no_leave(tmp_path: Path):
-    """It may be higher than needed, with leave; too low a one is a problem of the document."""
+    """A requested version may be higher than needed with ``allow_breaking``; one that is too low is a problem."""
     breaking = {"settings": {"mood": None}}
     async with core(tmp_path, FILES) as made:
         with pytest.raises(Incompatible, match=r"needs version 7\.0\.0"):
@@ -115,7 +115,7 @@ async def test_the_word_of_the_schema_that_serves_counts(tmp_path: Path):
 
 
 async def test_delete_is_refused_where_the_files_go_on_without_the_keys(tmp_path: Path):
-    """What falls back to the files loses what was added; what ends altogether needs no leave."""
+    """A breaking deletion is refused if the files still define the service; otherwise it is always allowed."""
     async with core(tmp_path, FILES) as made:
         await made.ask("patch", "bell", patch={"settings": {"new": {"x": 1}}})
         for trial in (True, False):
@@ -151,7 +151,7 @@ async def test_the_way_back_and_the_files_are_never_refused(tmp_path: Path):
 
 
 async def test_a_secret_is_named_and_not_told(tmp_path: Path):
-    """The refusal says what happens to the key, never what it holds."""
+    """The error names the key and the change, but never a value."""
     async with core(tmp_path, FILES) as made:
         await made.ask("patch", "bell", patch={"settings": {"token": "planted-secret-31af"}})
         for value in (5, None):

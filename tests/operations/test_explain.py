@@ -132,7 +132,7 @@ async def test_what_a_layer_took_away_is_told_with_its_line(tmp_path: Path):
 
 
 async def test_a_place_that_a_higher_layer_replaced_is_not_told_as_removed(tmp_path: Path):
-    """Only ``null`` removes: who put a number over an object is shown with the number."""
+    """Only ``null`` removes; an object replaced by a number is shown as overridden by it."""
     dev = {"services": {"bell": {"settings": {"lamp": {"on": None}}}}}
     async with core(tmp_path, house(**{"environments/dev.yaml": dev})) as made:
         await made.ask("patch", "bell", patch={"settings": {"lamp": 3}}, allow_breaking=True)
@@ -165,7 +165,7 @@ async def test_no_layer_shows_a_secret(tmp_path: Path):
 
 
 async def test_a_value_is_shown_as_get_shows_it(tmp_path: Path):
-    """A number or a flag is no secret whatever its name is, as in the configuration itself."""
+    """A number or a boolean is not secret by its name, as in the configuration itself."""
     settings = {"max_tokens": 4000, "keyed": True, "token": "t", "keys": [1, "k"], "tokens": {}, "empty": []}
     async with core(tmp_path, house()) as made:
         await made.ask("patch", "bell", patch={"settings": settings})

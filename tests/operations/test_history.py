@@ -97,7 +97,7 @@ async def test_history_comes_in_pages_without_gaps(tmp_path: Path):
     ids=str,
 )
 async def test_pages_have_bounds(tmp_path: Path, fields: dict[str, Any]):
-    """What is out of range is refused, not cut."""
+    """A limit out of range is refused."""
     async with core(tmp_path, FILES) as made:
         with pytest.raises(InvalidRequest) as refused:
             await made.ask("history", "bell", **fields)
@@ -125,7 +125,7 @@ async def test_a_rollback_brings_the_content_back_as_a_new_revision(tmp_path: Pa
 
 
 async def test_a_rollback_is_checked_by_the_present_schema(tmp_path: Path):
-    """What was valid once and is not now is refused with every problem, and nothing is half-done."""
+    """A revision that is no longer valid is refused with all problems, and nothing changes."""
     async with core(tmp_path, FILES) as made:
         await bell(made, {"volume": 60, "mood": "x"})
         await bell(made, {"volume": 6, "mood": "calm"})
@@ -145,7 +145,7 @@ async def test_a_rollback_is_checked_by_the_present_schema(tmp_path: Path):
 
 
 async def test_a_rollback_is_never_refused_as_breaking(tmp_path: Path):
-    """The way back is open; that it broke is recorded."""
+    """A rollback may break readers, and this is recorded."""
     async with core(tmp_path, FILES) as made:
         await bell(made, {"new": 1})
         back = await made.ask("rollback", "bell", revision=1)
@@ -153,7 +153,7 @@ async def test_a_rollback_is_never_refused_as_breaking(tmp_path: Path):
 
 
 async def test_a_deleted_configuration_keeps_its_history_and_can_come_back(tmp_path: Path):
-    """The deletion is a revision that cannot be gone back to; the ones before it can."""
+    """A deletion cannot be restored by a rollback; the revisions before it can."""
     config = valid_config(settings={"x": 1})
     async with core(tmp_path, FILES) as made:
         await made.ask("set", "visitor", config=config)
@@ -201,7 +201,7 @@ async def test_what_never_was_has_no_history(tmp_path: Path, operation: str):
 
 
 async def test_revisions_of_environments_are_counted_apart(tmp_path: Path):
-    """Each environment has a history of its own; a protected one wants to know which revision is expected."""
+    """Each environment has its own history, and a protected one needs ``expected_revision``."""
     async with core(tmp_path, FILES) as made:
         for volume in (6, 7):
             await bell(made, {"volume": volume})

@@ -24,7 +24,7 @@ FILES: dict[str, object] = {
 
 
 async def test_the_yaml_of_a_configuration_is_the_configuration(tmp_path: Path):
-    """With its version and its secrets redacted; a part too; of an old revision too."""
+    """YAML shows the version and redacts secrets, also for a part and for an old revision."""
     config = valid_config(settings={str(number): text for number, text in enumerate(TEXTS)})
     async with core(tmp_path, FILES) as made:
         await made.ask("set", "bell", config=config, allow_breaking=True)

@@ -67,12 +67,12 @@ WRITE = {"expected_revision", "dry_run", "comment", "allow_breaking"}
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_operation_is_where_the_contract_puts_it(operation: Any):
-    """Target, method and path are public and stay."""
+    """Target, method and path of every operation are public and do not change."""
     assert PROMISED[operation.name] == (operation.target, operation.method, operation.path)
 
 
 def test_no_two_operations_answer_at_one_place():
-    """Neither name nor route is taken twice; every way to read, write and look around is there."""
+    """No name or route occurs twice, and all operations are present."""
     assert len(BY_NAME) == len(OPERATIONS) + len(LOCAL_OPERATIONS)
     assert len({(operation.method, operation.path) for operation in OPERATIONS}) == len(OPERATIONS)
     assert {
@@ -90,7 +90,7 @@ def test_no_two_operations_answer_at_one_place():
 
 
 def test_no_service_can_be_called_like_an_operation():
-    """Nor like any word that stands in the place of a service in a path."""
+    """Neither the name of an operation nor another fixed word of a path is a valid service name."""
     assert {operation.name for operation in OPERATIONS} == set(get_args(names.OperationName))
     assert {operation.name for operation in LOCAL_OPERATIONS} == set(get_args(names.LocalOperationName))
     assert set(get_args(names.OperationName)) <= names.RESERVED_SERVICES
@@ -108,7 +108,7 @@ def test_every_operation_takes_the_fields_of_the_contract(name: str):
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_what_writes_says_so(operation: Any):
-    """Operations that only look can be called with GET, or are the check of a document."""
+    """Operations that change nothing use GET, except for the validation of a document."""
     assert operation.writes == (operation.method != "GET" and operation.name != "validate")
     if operation.target == "service" and operation.name != "recipient":
         assert issubclass(operation.request, WriteRequest) == operation.writes
@@ -149,7 +149,7 @@ def test_the_body_is_where_its_field_is(operation: Any):
     ],
 )
 def test_a_wrong_field_is_refused_by_its_pointer(name: str, fields: dict[str, Any], pointer: str):
-    """One problem, at the field; the message begins with the operation."""
+    """A wrong type makes one problem at the field, and the message begins with the operation."""
     with pytest.raises(InvalidRequest) as refused:
         BY_NAME[name].parse(fields)
     (problem,) = refused.value.problems
@@ -159,7 +159,7 @@ def test_a_wrong_field_is_refused_by_its_pointer(name: str, fields: dict[str, An
 
 @pytest.mark.parametrize(("name", "field"), [("set", "config"), ("patch", "patch"), ("unset", "pointer")])
 def test_a_missing_field_is_refused_by_name(name: str, field: str):
-    """What the operation cannot do without."""
+    """A request without a required field is refused."""
     with pytest.raises(InvalidRequest, match=f"required field `{field}`"):
         BY_NAME[name].parse({})
 
@@ -182,7 +182,7 @@ class _Updates(Request, frozen=True, kw_only=True):
     ],
 )
 def test_the_place_of_a_wrong_field_is_a_json_pointer_at_any_depth(updates: object, pointer: str):
-    """Through arrays, not in the notation of the library."""
+    """The place of a problem is a JSON Pointer, also inside arrays."""
     operation = dataclasses.replace(BY_NAME["list"], handler=Handler(_Updates, BY_NAME["list"].handler.call, ""))
     with pytest.raises(InvalidRequest) as refused:
         operation.parse({"updates": updates})  # pyright: ignore[reportArgumentType]
@@ -191,13 +191,13 @@ def test_the_place_of_a_wrong_field_is_a_json_pointer_at_any_depth(updates: obje
 
 
 def test_unknown_fields_are_ignored():
-    """The bus adds its own to every message."""
+    """Unknown fields are ignored, because messages on the bus have further members."""
     request = BY_NAME["get"].parse({"revision": 3, "timestamp": 1.5, "source": "x", "config": {}})
     assert request == BY_NAME["get"].parse({"revision": 3})
 
 
 def test_what_is_left_out_has_the_defaults_of_the_contract():
-    """No environment is the active one, no expectation is none, 100 per page."""
+    """Absent fields have their defaults."""
     assert BY_NAME["list"].parse({}) == BY_NAME["list"].request(limit=100, prefix="", after="")  # pyright: ignore[reportCallIssue]
     request = BY_NAME["delete"].parse({})
     assert isinstance(request, WriteRequest)
@@ -221,12 +221,12 @@ def test_a_request_id_has_at_most_64_bytes(text: str, taken: bool):
 
 @pytest.mark.parametrize("request_id", [None, "abc", '"quoted" é'])
 def test_every_answer_begins_with_its_status(request_id: str | None):
-    """And the request's id; also an answer that has nothing else."""
+    """``status`` and ``request_id`` are added to every answer, even an empty one."""
     for body in (b"{}", b'{"a":1}'):
         whole = json.loads(encode_answer(BY_NAME["get"], Answer(body), request_id))
         assert whole == {"status": "success", "request_id": request_id, **json.loads(body)}
 
 
 def test_health_has_a_status_of_its_own():
-    """It says how the daemon is, not how the answer went."""
+    """The answer to ``health`` keeps its own ``status``."""
     assert encode_answer(BY_NAME["health"], Answer(b'{"status":"degraded"}'), "id") == b'{"status":"degraded"}'
