@@ -1,4 +1,4 @@
-"""Services that announce themselves, and report which revision they run."""
+"""Registrations of services on the bus, and their reports of the revision that they run."""
 
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.core.configurations import Configurations
@@ -13,7 +13,7 @@ from aliciacfg.storage.write_queue import WriteQueue
 
 
 class Registrations:
-    """Handles what services say about themselves on the bus."""
+    """Handles registrations and reports of services."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class Registrations:
         self._writes = writes
 
     async def register(self, service: str) -> None:
-        """Give a service that announced itself its configuration, or publish it once more.
+        """Create the configuration of a service that registers, or publish the existing one again.
 
         Raises:
-            OperationError: It cannot have one: its name, the limit, or its default is not valid.
+            OperationError: The configuration cannot be created; see ``WriteOperations.register``.
         """
         if self._state.head(self._configurations.config_id(service, None)).live is not None:
             self._outbox.repeat(service_subject(service))
@@ -47,7 +47,7 @@ class Registrations:
         self._health.services_online[service] = True
 
     async def unregister(self, service: str) -> None:
-        """Note that a service has gone, and forget the reports of its instances.
+        """Record that a service has unregistered, and forget the reports of its instances.
 
         Raises:
             Unavailable: The store cannot write.
@@ -57,10 +57,10 @@ class Registrations:
         await self._write(self._instances.forget(service))
 
     async def applied(self, service: str, report: AppliedReport) -> None:
-        """Note which revision an instance of a service runs.
+        """Record the revision that an instance of a service runs.
 
         Raises:
-            InvalidRequest: No service can have this name.
+            InvalidRequest: The name is not a valid service name.
             NotFound: The service has no configuration.
             Unavailable: The store cannot write.
         """

@@ -160,7 +160,10 @@ class WritePlanner:
         )
 
     def patched(self, config_id: ConfigId, patch: JsonObject) -> Wanted:
-        """Return what applies a merge patch to the effective configuration, or to the files' one if that is invalid."""
+        """Return a function that applies a merge patch to the effective configuration.
+
+        If nothing is stored because the configuration from the files is invalid, it applies the patch to that.
+        """
 
         def wanted(base: JsonObject, entry: Entry) -> JsonObject:
             if entry.effective is not None:
@@ -221,5 +224,5 @@ class WritePlanner:
 
 
 def replaced(config: JsonObject) -> Wanted:
-    """Return what replaces the whole configuration."""
+    """Return a function that replaces the whole configuration."""
     return lambda _base, _entry: config
