@@ -8,6 +8,8 @@ there is none.
 import hashlib
 from collections.abc import Mapping
 
+import msgspec
+
 from aliciacfg import documents
 from aliciacfg.api.answers import ConfigAnswer
 from aliciacfg.api.encoding import Answer
@@ -53,7 +55,9 @@ class Views:
 
     def public_of(self, record: Record, redacted_document: JsonObject) -> JsonObject:
         """Return the same as ``public`` for a revision whose redacted document, without ``version``, is at hand."""
-        return self._sealed_to_service(record, {**redacted_document, "version": record.version})
+        # Members sorted, as in every other view: a person who compares two messages sees only what differs.
+        document = msgspec.json.decode(documents.canonical({**redacted_document, "version": record.version}))
+        return self._sealed_to_service(record, document)
 
     def plain(self, record: Record) -> JsonObject:
         """Return the document of a revision with its secrets in plain text, ``version`` included."""
