@@ -201,7 +201,7 @@ def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> E
         wrong(f"/{escape(key)}", f"{key!r} is not known here; expected one of {', '.join(_FILE_KEYS)}")
     protected = top.get("protected", False)
     if not isinstance(protected, bool):
-        wrong("/protected", f"found {type_name(protected)}; expected true or false")
+        wrong("/protected", f"found {type_name(protected)} at /protected; expected true or false")
     services: dict[str, JsonObject] = {}
     for name, patch in section(top.get("services"), "/services").items():
         pointer = f"/services/{escape(name)}"
