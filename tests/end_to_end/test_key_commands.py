@@ -280,9 +280,9 @@ def test_keys_are_shown_while_the_daemon_runs(person: Person):
     assert boxes.sealed_with(sealed.stdout.strip()) == shown["key_id"]
 
 
-def test_a_running_daemon_changes_its_keys_itself(person: Person):
+def test_a_running_daemon_changes_its_keys_itself(daemon: Daemon, tmp_path: Path):
     """Everything stored is resealed with the new key; unused keys can be removed, the current one cannot."""
-    daemon = person.daemon
+    person = Person(daemon, tmp_path)
     old = published(daemon)["key_id"]
     daemon.http("PATCH", "/config/voice_router", {"mqtt_config": {"password": "of-the-router"}})
     history = daemon.http("GET", "/config/voice_router/history").json["revisions"]
