@@ -116,12 +116,15 @@ class _Edit:
     """A change of one text at one pointer."""
 
     def __init__(self, text: str, pointer: str, file: str) -> None:
-        self._tokens = parse_pointer(pointer)
+        # The place of the change; replace_strings goes through several places.
+        self._pointer, self._tokens = pointer, parse_pointer(pointer)
+        self._file = file
         self._bom = BOM if text.startswith(BOM) else ""
+        # Without the byte order mark, as the positions of the nodes count.
         self._text = text.removeprefix(BOM)
-        self._file, self._pointer = file, pointer
         self._root, document = parse(self._text, file, None)
         self._value, self._lines = document.value, document.lines
+        # New lines are written with the newline and the indentation of the file.
         newline = NEWLINE.search(text)
         self._newline = newline[0] if newline else "\n"
         self._indent = self._usual_indent()

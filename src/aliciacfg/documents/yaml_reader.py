@@ -154,8 +154,10 @@ class _Values:
     def __init__(self, problems: Problems, variables: Mapping[str, str] | None) -> None:
         self.lines: dict[str, int] = {}
         self._problems = problems
+        # Start of the node and message of each problem.
         self._reported: set[tuple[int, str]] = set()
         self._variables = variables
+        # The number of values reached through aliases.
         self._aliased = 0
 
     def build(self, node: Node, pointer: str, depth: int, *, aliased: bool = False) -> Json:

@@ -205,7 +205,9 @@ class _Reader:
         self._problems = problems
         self._documents = 0
         self._root: Node | None = None
+        # The collections around the next event, outermost first.
         self._open: list[Collection] = []
+        # The last node with each anchor, by the anchor's name.
         self._anchors: dict[str, Node] = {}
 
     def read(self, text: str) -> Node | None:

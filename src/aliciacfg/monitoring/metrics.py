@@ -143,7 +143,9 @@ class Metrics:
         self._operations = frozenset(operations)
         self._version = version
         self._max_services = max_services
+        # By operation and transport.
         self._meters: dict[tuple[str, Transport], Meter] = {}
+        # The number of reads by service.
         self._accesses: dict[str, int] = {}
         self._process = ProcessCollector(registry=None)
         self.validation_errors = 0
