@@ -23,7 +23,7 @@ ELSEWHERE = "192.168.1.20"
 class Tokens:
     """Stands for the authorizer: knows one token."""
 
-    def bearer(self, text: str) -> tuple[str, str]:
+    def verify_token(self, text: str) -> tuple[str, str]:
         if text != "acfg_good":
             raise Unauthorized("The token is not known.")
         return "operator", "admin"

@@ -62,13 +62,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, counting)
 
-    count(Authorizer, "bearer")
+    count(Authorizer, "verify_token")
     count(Operation, "authorize")
     count(Operation, "parse")
     return counted
 
 
-ONCE = {"bearer": 1, "authorize": 1, "parse": 1}
+ONCE = {"verify_token": 1, "authorize": 1, "parse": 1}
 
 
 async def test_a_conditional_write_is_authorized_once_and_parsed_once(
@@ -114,9 +114,9 @@ async def test_a_long_poll_is_authorized_again_at_its_end(
 
     calls.clear()
     assert await poll(0.05) == 304
-    assert calls == {"bearer": 2, "authorize": 2, "parse": 1}
+    assert calls == {"verify_token": 2, "authorize": 2, "parse": 1}
     waiting = asyncio.create_task(poll(60))
-    await eventually(lambda: calls["bearer"] == 3)
+    await eventually(lambda: calls["verify_token"] == 3)
     (known,) = (await made.ask("token_list"))["tokens"]
     await made.ask("token_revoke", token_id=known["token_id"])
     await made.ask("patch", "bell", patch={"settings": {"volume": 9}})
