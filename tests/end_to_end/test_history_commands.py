@@ -371,43 +371,6 @@ def test_a_batch_of_another_form_exits_with_4(shared: Daemon, text: str, message
     assert (done.returncode, message in done.stderr) == (4, True), done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("history", "not a name"),
-        ("rollback", "not a name", "1"),
-        ("explain", "a/b"),
-        ("diff", "#", "dev", "prod"),
-        ("instances", "get"),
-        ("activate", "../dev"),
-    ],
-)
-@pytest.mark.parametrize("http", [False, True])
-def test_impossible_names_exit_with_4(shared: Daemon, arguments: tuple[str, ...], http: bool):
-    """They would change the topic or the path, so they are not sent."""
-    done = aliciacfg(shared, *arguments, http=http)
-    assert (done.returncode, json.loads(done.stdout)["code"]) == (4, "invalid_request")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("history", "voice_router", "--limit", "0"),
-        ("history", "voice_router", "--limit", "1001"),
-        ("history",),
-        ("rollback", "voice_router"),
-        ("rollback", "voice_router", "0"),
-        ("rollback", "voice_router", "newest"),
-        ("activate",),
-        ("batch",),
-    ],
-)
-def test_wrong_usage_exits_with_2(shared: Daemon, arguments: tuple[str, ...]):
-    """The message shows the usage."""
-    done = aliciacfg(shared, *arguments)
-    assert (done.returncode, "Usage" in done.stderr) == (2, True)
-
-
 def test_no_command_shows_a_secret(shared: Daemon):
     """Neither the value nor the sealed box of a secret is printed."""
     create(shared, "discreet", size=1)

@@ -97,25 +97,6 @@ def key_of(person: Person) -> tuple[PrivateKey, Path]:
     return key, file
 
 
-@pytest.mark.parametrize(
-    ("stdin", "options", "value"),
-    [
-        ("planted", [], "planted"), ("planted\n", [], "planted"), ("planted\r\n", [], "planted"),
-        ("a\n\n", [], "a\n"), ("ä€😀\n", [], "ä€😀"), ("planted\n", ["--keep-newline"], "planted\n"),
-    ],
-)  # fmt: skip
-def test_what_is_sealed_is_standard_input_without_its_last_newline(
-    person: Person, stdin: str, options: list[str], value: str
-):
-    """The output of echo and of printf means the same; --keep-newline keeps the newline. No daemon is asked."""
-    key, file = key_of(person)
-    done = person.run(
-        "--http", "http://127.0.0.1:1", "seal", "--service", "x", "--key-file", str(file), *options, stdin=stdin
-    )
-    assert key.open(done.stdout.strip(), service="x", environment="any", pointer="/any") == value
-    assert (done.stderr, person.pins.exists()) == ("", False)
-
-
 def test_a_secret_is_typed_twice_and_not_shown(person: Person):
     """The terminal shows the sealed box, and nothing of the secret."""
     key, file = key_of(person)
@@ -123,32 +104,6 @@ def test_a_secret_is_typed_twice_and_not_shown(person: Person):
     assert SECRET not in seen
     box = next(line for line in seen.splitlines() if is_sealed(line))
     assert key.open(box, service="x", environment="any", pointer="/any", shared=True) == SECRET
-
-
-@pytest.mark.parametrize(
-    ("arguments", "stdin", "code", "words"),
-    [
-        ([], "x", 2, "--service"),
-        (["--service", "not a name"], "x", 2, "cannot name a service"),
-        (["--service", "a", "-e", "base"], "x", 2, "cannot name an environment"),
-        (["--service", "a", "--pointer", "x"], "x", 2, "does not begin with"),
-        (["--service", "a", "--key-file", "{file}", "--accept-new-key", "0"], "x", 2, "--accept-new-key"),
-        (["--service", "a", "--key-file", "{file}", SECRET], "x", 2, "unexpected extra argument"),
-        (["--service", "a", "--key-file", "{file}"], "", 4, "standard input is empty"),
-        (["--service", "a", "--key-file", "{file}"], b"\xff", 4, "not UTF-8"),
-        (["--service", "a", "--key-file", "none.json"], "x", 1, "none.json"),
-        (["--service", "a", "--key-file", '{"key_id": "0", "public_key": "AAAA"}'], "x", 4, "cannot be used"),
-        (["--service", "a", "--key-file", "{}"], "x", 4, "as a daemon publishes it"),
-    ],
-)
-def test_what_cannot_be_sealed_is_refused(
-    person: Person, arguments: list[str], stdin: str | bytes, code: int, words: str
-):
-    """The message says what to do, and standard output stays empty."""
-    _, file = key_of(person)
-    done = person.run("seal", *(word.replace("{file}", str(file)) for word in arguments), stdin=stdin)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert words in done.stderr
 
 
 @pytest.mark.parametrize("http", [False, True])
