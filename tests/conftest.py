@@ -18,7 +18,7 @@ _processes = {"allowed": True}
 
 def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
     if event in STARTS_A_PROCESS and not _processes["allowed"]:
-        raise AssertionError(f"{event}: a test that starts a process belongs into tests/end_to_end")
+        raise AssertionError(f"{event}: a test that starts a process belongs in tests/end_to_end")
 
 
 sys.addaudithook(_refuse_processes)

@@ -36,17 +36,17 @@ ROWS = (
     ("__main__",),
 )
 ROW = {name: level for level, names in enumerate(ROWS) for name in names}
-# What knows no transport.
+# Packages that know no transport.
 CORE = {name for names in ROWS[: ROWS.index(("mqtt", "http"))] for name in names} - {"settings", "tls"}
 
-# Replacing a library touches its owner. msgspec and structlog's loggers are everybody's.
+# Replacing a library changes its owner alone.
 OWNERS = {
-    # Its requests and responses are what the adapter is about.
+    # The adapter handles its requests and responses.
     "aiohttp": {"http.*"},
     "aiomqtt": {"mqtt.paho_client"},
     "aiosqlite": {"storage.sqlite.store"},
     "amqtt": {"mqtt.broker.dev_broker"},
-    # Commands are written in it.
+    # Every command is declared with it.
     "click": {"cli.*"},
     "dotenv": {"settings"},
     "fcntl": {"storage.data_directory"},
@@ -61,8 +61,9 @@ OWNERS = {
     "sqlite3": {"storage.sqlite.*"},
     "uvloop": {"cli.loop"},
 }
-EVERYBODYS = {"msgspec", "structlog"}
-# How packages are called where they are installed from, where that is not what they are imported as.
+# Used in every package.
+SHARED = {"msgspec", "structlog"}
+# The names of distributions that differ from the imported names.
 DISTRIBUTIONS = {"paho": "paho-mqtt", "nacl": "pynacl", "dotenv": "python-dotenv", "ruamel": "ruamel.yaml"}
 
 
@@ -81,7 +82,7 @@ class Module:
 
     @cached_property
     def imported(self) -> frozenset[str]:
-        """Dotted names of everything imported anywhere in the module, names of the package's modules in full."""
+        """The dotted names of all imports anywhere in the module; modules of this project in full."""
         return frozenset(self._imports())
 
     def _imports(self) -> Iterator[str]:
@@ -96,12 +97,12 @@ class Module:
                     yield inner if inner.removeprefix("aliciacfg.") in PATHS else node.module
 
     def siblings(self) -> set[str]:
-        """The modules of the package that it imports."""
+        """The modules of this project that it imports."""
         names = {name.removeprefix("aliciacfg.") for name in self.imported if name.startswith("aliciacfg.")}
         return names - {self.name}
 
     def libraries(self) -> set[str]:
-        """The top-level names of everything else that it imports."""
+        """The top-level names of all other imports."""
         return {name.split(".")[0] for name in self.imported} - {"aliciacfg"}
 
     def literals(self) -> Iterator[str]:
@@ -139,7 +140,7 @@ def test_every_package_has_its_row():
 
 
 def test_imports_point_to_lower_rows():
-    """Never up, and never sideways into another package."""
+    """Not to a higher row, and not to another package of the same row."""
     wrong = {
         f"{name} imports {other}"
         for name, found in MODULES.items()
@@ -149,14 +150,14 @@ def test_imports_point_to_lower_rows():
     assert not wrong
 
 
-def test_imports_make_no_circle():
-    """Within a package too; graphlib raises CycleError with the modules of the circle."""
+def test_imports_have_no_cycle():
+    """Within a package too; graphlib raises CycleError with the modules of the cycle."""
     graph = {name: found.siblings() for name, found in MODULES.items()}
     assert len(list(TopologicalSorter(graph).static_order())) == len(graph)
 
 
 def test_each_library_is_used_by_its_owner_alone():
-    """And the owner does use it, so that the table says nothing that is no longer so."""
+    """And every owner uses its library, so that no row of the table is out of date."""
     for library, owners in OWNERS.items():
         users = {name for name, found in MODULES.items() if library in found.libraries()}
         assert all(any(belongs(name, owner) for owner in owners) for name in users), library
@@ -164,7 +165,7 @@ def test_each_library_is_used_by_its_owner_alone():
 
 
 def belongs(name: str, owner: str) -> bool:
-    """Whether a module is an owner, or in the package that ``package.*`` names."""
+    """Return whether a module is the owner, or in the package that ``package.*`` names."""
     return f"{name}.".startswith(owner[:-1]) if owner.endswith(".*") else name == owner
 
 
@@ -172,11 +173,11 @@ def test_every_library_has_an_owner_and_is_declared():
     """Every imported library has an owner and is a declared dependency, and every dependency is imported."""
     imported = {library for found in MODULES.values() for library in found.libraries()}
     foreign = {library for library in imported if library not in sys.stdlib_module_names}
-    assert foreign <= OWNERS.keys() | EVERYBODYS
+    assert foreign <= OWNERS.keys() | SHARED
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     listed = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
     declared = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower().replace("_", "-") for line in listed}
-    # The C part of ruamel.yaml, which it finds by itself.
+    # The C extension of ruamel.yaml, which ruamel.yaml imports itself.
     declared -= {"ruamel.yaml.clib"}
     assert {DISTRIBUTIONS.get(library, library).replace("_", "-") for library in foreign} == declared
 
@@ -197,7 +198,7 @@ def test_logging_is_configured_in_one_place():
 
 @pytest.mark.parametrize("package", sorted(CORE))
 def test_the_core_knows_no_transport(package: str):
-    """No topic, quality of service or socket below the adapters, and none of the libraries that bring them."""
+    """Below the adapters there is no topic, quality of service, socket or status code, and none of their libraries."""
     for found in (found for found in MODULES.values() if found.package == package):
         libraries = {"aiohttp", "aiomqtt", "paho", "amqtt", "socket", "ssl", "http", "uvloop"}
         assert not found.libraries() & libraries, found.name
