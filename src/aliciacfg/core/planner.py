@@ -20,7 +20,7 @@ from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import Keyring
-from aliciacfg.sealing.sealed_documents import open_record, redact, seal_further
+from aliciacfg.sealing.sealed_documents import open_record, redact, seal_further, seal_values
 from aliciacfg.sources.layers import Sources
 from aliciacfg.storage.hash_chain import Chain
 
@@ -247,13 +247,9 @@ class Planner:
         return Overlay(config_id.environment, config_id.service, documents.canonical(sealed), origins)
 
     def _boxes(self, config_id: ConfigId, secrets: Mapping[str, str]) -> dict[str, str]:
-        """Seal secrets to their places with the daemon's key."""
-        return {
-            pointer: self._keyring.seal(
-                value, service=config_id.service, environment=config_id.environment, pointer=pointer
-            )
-            for pointer, value in secrets.items()
-        }
+        """Seal secrets to their places."""
+        environment, service = config_id
+        return seal_values(secrets, self._keyring, service=service, environment=environment)
 
     def _restart_required(self, service: str, pointers: list[str]) -> list[str]:
         return self.composer.sources.schema(service).restart_required(pointers)

@@ -18,7 +18,7 @@ from aliciacfg.core.state import Entry, State
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import Record
 from aliciacfg.sealing.boxes import REDACTED, Keyring, PublicKey
-from aliciacfg.sealing.sealed_documents import open_record, redact, redact_record
+from aliciacfg.sealing.sealed_documents import open_record, redact, redact_record, seal_to_recipient
 
 
 class Views:
@@ -112,21 +112,9 @@ class Views:
         )
 
     def _boxes(self, record: Record) -> dict[str, str]:
-        """Seal each secret of a revision that opens to the service's key; JSON Pointers to boxes."""
+        """Return the secrets of a revision sealed to its service's key; empty if it has none."""
         key = self._recipients.get(record.service)
-        if key is None or record.deleted:
-            return {}
-        return {
-            pointer: self._keyring.seal_to_recipient(
-                key,
-                value,
-                service=record.service,
-                environment=record.environment,
-                pointer=pointer,
-                revision=record.revision,
-            )
-            for pointer, value in open_record(record, self._keyring).secrets.items()
-        }
+        return {} if key is None or record.deleted else seal_to_recipient(record, key, self._keyring)
 
 
 def difference(before: Entry, after: Entry) -> list[JsonObject]:

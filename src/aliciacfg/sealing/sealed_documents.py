@@ -11,7 +11,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
 from aliciacfg.model.records import Record
 from aliciacfg.schemas.service_schema import ServiceSchema
-from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, UnknownKey, is_sealed, sealed_with
+from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, PublicKey, UnknownKey, is_sealed, sealed_with
 
 
 class MissingKey(Problem, frozen=True):
@@ -88,6 +88,29 @@ def open_record(record: Record, keyring: Keyring) -> OpenedDocument:
     return open_document(sealed_document(record), keyring, service=record.service, environment=record.environment)
 
 
+def seal_values(values: Mapping[str, str], keyring: Keyring, *, service: str, environment: str) -> dict[str, str]:
+    """Return each value, by JSON Pointer, sealed to its place with the daemon's current key."""
+    return {
+        pointer: keyring.seal(value, service=service, environment=environment, pointer=pointer)
+        for pointer, value in values.items()
+    }
+
+
+def seal_to_recipient(record: Record, recipient: PublicKey, keyring: Keyring) -> dict[str, str]:
+    """Return each secret of a revision that opens, by JSON Pointer, sealed to the key of its service."""
+    return {
+        pointer: keyring.seal_to_recipient(
+            recipient,
+            value,
+            service=record.service,
+            environment=record.environment,
+            pointer=pointer,
+            revision=record.revision,
+        )
+        for pointer, value in open_record(record, keyring).secrets.items()
+    }
+
+
 def seal_document(
     document: JsonObject, secrets: Mapping[str, str], keyring: Keyring, *, service: str, environment: str
 ) -> JsonObject:
@@ -100,12 +123,8 @@ def seal_document(
         service: The only service in which the values open.
         environment: The only environment in which the values open.
     """
-    sealed = {
-        pointer: keyring.seal(value, service=service, environment=environment, pointer=pointer)
-        for pointer, value in secrets.items()
-        if documents.find(document, pointer) == value
-    }
-    return documents.replace_strings(document, sealed)
+    held = {pointer: value for pointer, value in secrets.items() if documents.find(document, pointer) == value}
+    return documents.replace_strings(document, seal_values(held, keyring, service=service, environment=environment))
 
 
 def redact(document: JsonObject, pointers: Iterable[str]) -> JsonObject:
@@ -148,11 +167,12 @@ def reseal(document: bytes, keyring: Keyring, *, service: str, environment: str)
     """
     content = documents.decode_object(document)
     opened = open_document(content, keyring, service=service, environment=environment)
-    sealed = {
-        pointer: keyring.seal(value, service=service, environment=environment, pointer=pointer)
+    old = {
+        pointer: value
         for pointer, value in opened.secrets.items()
         if sealed_with(str(documents.find(content, pointer))) != keyring.current
     }
+    sealed = seal_values(old, keyring, service=service, environment=environment)
     if not sealed:
         return ResealedDocument(document, [], opened.problems)
     return ResealedDocument(documents.encode(documents.replace_strings(content, sealed)), list(sealed), opened.problems)
