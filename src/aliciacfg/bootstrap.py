@@ -63,7 +63,7 @@ class Core:
 
     Attributes:
         alerts: Raised by all parts.
-        drift: What is not as the store has it.
+        drift: The findings about what differs from the store.
         restored: The content of the store at the start.
         state: The configurations in memory.
         source_files: Reads the files on disk.
@@ -79,8 +79,8 @@ class Core:
         drift_checks: Looks for drift.
         key_rotation: Changes keys.
         service: The operations.
-        session: Names this data directory to the broker, and is told to no one else: a client that connects under
-            the same id ends the daemon's connection, and gets what the broker holds for it.
+        session: The MQTT session id of this data directory; secret, because a client with the same id would end the
+            daemon's connection and get its messages.
     """
 
     alerts: Alerts
@@ -112,8 +112,8 @@ class Core:
 async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[Core, None]:
     """Put the core together over a data directory; at the end commit pending writes and close the store.
 
-    The files are not loaded yet: see ``Core.start``. The block is cancelled, and ends with the error, if a commit
-    fails in a way that leaves memory and database different.
+    The files are not loaded yet: see ``Core.start``. If a commit may have left memory and database different,
+    the block is cancelled and raises that error.
 
     Raises:
         KeyFileError: The sealing keys cannot be used.
@@ -147,8 +147,8 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ground:
-    """The parts that the others are made of."""
+class _Parts:
+    """The parts that are made first, from which the others are made."""
 
     settings: Settings
     source_files: SourceFiles
@@ -188,7 +188,7 @@ async def _core(
     state = State(restored.entries, active=restored.active, epoch=restored.epoch)
     files = LoadedFiles(restored.defined, restored.schemas)
     views = Views(keyring, state, await _recipients(store))
-    ground = _Ground(
+    ground = _Parts(
         settings=settings,
         source_files=SourceFiles(settings),
         alerts=alerts,
@@ -217,10 +217,10 @@ async def _core(
             max_services=settings.max_services,
         ),
     )
-    return _assembled(ground, data, await store.applied())
+    return _assemble(ground, data, await store.applied())
 
 
-def _assembled(ground: _Ground, data: DataDirectory, applied: Sequence[Applied]) -> Core:
+def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -> Core:
     reloads, announcements = _reloads(ground), _announcements(ground)
     _listen(ground, reloads)
     instances = Instances(
@@ -260,8 +260,8 @@ def _assembled(ground: _Ground, data: DataDirectory, applied: Sequence[Applied])
     )
 
 
-def _listen(ground: _Ground, reloads: Reloads) -> None:
-    """Have each durable plan applied by all parts: first those that render, then those that are woken to read."""
+def _listen(ground: _Parts, reloads: Reloads) -> None:
+    """Register what applies a durable plan; tokens, files, views and cache come before the waiters, who read them."""
     ground.commits.listen(
         lambda plan: ground.authorizer.apply_tokens(plan.tokens),
         ground.files.on_commit,
@@ -273,7 +273,7 @@ def _listen(ground: _Ground, reloads: Reloads) -> None:
     )
 
 
-def _reloads(ground: _Ground) -> Reloads:
+def _reloads(ground: _Parts) -> Reloads:
     settings = ground.settings
     return Reloads(
         source_files=ground.source_files,
@@ -296,7 +296,7 @@ def _reloads(ground: _Ground) -> Reloads:
     )
 
 
-def _announcements(ground: _Ground) -> Announcements:
+def _announcements(ground: _Parts) -> Announcements:
     return Announcements(
         state=ground.state,
         outbox=ground.outbox,
@@ -308,7 +308,7 @@ def _announcements(ground: _Ground) -> Announcements:
     )
 
 
-def _key_rotation(ground: _Ground, reloads: Reloads, announcements: Announcements) -> KeyRotation:
+def _key_rotation(ground: _Parts, reloads: Reloads, announcements: Announcements) -> KeyRotation:
     return KeyRotation(
         state=ground.state,
         files=ground.files,
@@ -323,7 +323,7 @@ def _key_rotation(ground: _Ground, reloads: Reloads, announcements: Announcement
 
 
 def _service(
-    ground: _Ground,
+    ground: _Parts,
     reloads: Reloads,
     announcements: Announcements,
     key_rotation: KeyRotation,
@@ -364,7 +364,7 @@ def _service(
     )
 
 
-def _health(ground: _Ground, reloads: Reloads, instance: str) -> Health:
+def _health(ground: _Parts, reloads: Reloads, instance: str) -> Health:
     return Health(
         state=ground.state,
         commits=ground.commits,
@@ -380,7 +380,7 @@ def _health(ground: _Ground, reloads: Reloads, instance: str) -> Health:
     )
 
 
-def _reads(ground: _Ground, instances: Instances, metrics: Metrics) -> ReadOperations:
+def _reads(ground: _Parts, instances: Instances, metrics: Metrics) -> ReadOperations:
     return ReadOperations(
         ReadParts(
             configurations=ground.configurations,
@@ -398,7 +398,7 @@ def _reads(ground: _Ground, instances: Instances, metrics: Metrics) -> ReadOpera
     )
 
 
-def _writes(ground: _Ground, planner: WritePlanner, answers: WriteAnswers) -> WriteOperations:
+def _writes(ground: _Parts, planner: WritePlanner, answers: WriteAnswers) -> WriteOperations:
     return WriteOperations(
         configurations=ground.configurations,
         state=ground.state,
@@ -411,7 +411,7 @@ def _writes(ground: _Ground, planner: WritePlanner, answers: WriteAnswers) -> Wr
     )
 
 
-def _batches(ground: _Ground, planner: WritePlanner, answers: WriteAnswers) -> BatchOperation:
+def _batches(ground: _Parts, planner: WritePlanner, answers: WriteAnswers) -> BatchOperation:
     return BatchOperation(
         configurations=ground.configurations,
         commits=ground.commits,
@@ -422,7 +422,7 @@ def _batches(ground: _Ground, planner: WritePlanner, answers: WriteAnswers) -> B
     )
 
 
-def _activation(ground: _Ground, announcements: Announcements) -> Activation:
+def _activation(ground: _Parts, announcements: Announcements) -> Activation:
     return Activation(
         state=ground.state,
         files=ground.files,
@@ -434,7 +434,7 @@ def _activation(ground: _Ground, announcements: Announcements) -> Activation:
     )
 
 
-def _admin(ground: _Ground, key_rotation: KeyRotation) -> AdminOperations:
+def _admin(ground: _Parts, key_rotation: KeyRotation) -> AdminOperations:
     return AdminOperations(
         configurations=ground.configurations,
         state=ground.state,

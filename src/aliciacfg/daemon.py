@@ -1,7 +1,8 @@
 """The life cycle of the daemon: start, serve, stop.
 
-It starts in this order: lock, keys, database, files, HTTP, broker. It stops in reverse: no new requests, goodbye on
-the bus, pending requests end, pending writes are committed, the database closes, the lock is released.
+It starts in this order: lock, keys, database, files, HTTP, broker. At a signal it stops: HTTP ends its requests; the
+bus session answers what it received and says goodbye; the background tasks end; pending writes are committed; the
+database closes; the lock is released.
 """
 
 import asyncio
@@ -100,6 +101,7 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
     Raises:
         AliciacfgError: The daemon cannot start, or another daemon is alive.
     """
+    # First, so that a signal during the start stops the daemon in order.
     signals = _Signals()
     settings = resolved.settings
     certificate = server_certificate(settings)
@@ -135,7 +137,7 @@ class _Signals:
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
 
     def _on_hangup(self) -> None:
-        # A terminal that is closed sends it as well; the daemon then stops, because no one could end it any more.
+        # A closing terminal sends SIGHUP too; then the daemon stops, because the terminal could no longer stop it.
         (self.hangup if _terminals() == self._terminals else self.stop).set()
 
 
@@ -154,7 +156,7 @@ async def _run(
 ) -> None:
     started = time.monotonic()
     async with open_core(settings, data) as core:
-        # The watcher notes the state of the files before they are loaded, so that it sees an edit in between.
+        # Before the files are loaded: an edit during the load counts as a change.
         watcher = _file_watcher(core)
         await core.start(settings.environment)
         if settings.admin_token_file is not None:

@@ -29,14 +29,14 @@ async def next_environment(settings: Settings) -> str:
 async def run_offline(
     settings: Settings, operation: str, target: str, fields: JsonObject, *, user: str, starting: bool = False
 ) -> bytes:
-    """Carry one operation out on the data directory while no daemon runs.
+    """Carry out one operation on the data directory while no daemon runs.
 
     Args:
         settings: The settings of the daemon.
         operation: A name of the operations table.
         target: The service or environment that it concerns; empty for none.
         fields: The request's fields.
-        user: The name of the caller, who may do everything, being able to write the data directory.
+        user: The name of the caller, an administrator because write access to the data directory allows everything.
         starting: Load the files first, as the daemon does at its start; otherwise the recorded revisions count.
 
     Returns:
@@ -55,6 +55,7 @@ async def run_offline(
                 await core.start(settings.environment, degraded=False)
             row = BY_NAME[operation]
             caller = Caller(user, "local", proven=True, role="admin", private=True)
+            # A null counts as absent, except for a required field that may be null.
             given = {name: value for name, value in fields.items() if value is not None or name in row.required}
             answer = await row.run(core.service, caller, target, given)
             return encode_answer(row, answer, None)

@@ -67,7 +67,7 @@ class Activation:
             Unavailable: Files or store cannot be used; nothing changed.
             ValidationFailed: A service of it would be invalid, or it has none; nothing changed.
         """
-        # Exclusive: what is written meanwhile would be announced for the wrong environment.
+        # Exclusive: a write planned during the switch would be announced for the old environment.
         async with self._commits.change(context, dry_run=dry_run, exclusive=True) as plan:
             self._configurations.environment(name)
             result = ActivationResult(self._state.active)
@@ -99,7 +99,7 @@ class Activation:
         if not after:
             raise ValidationFailed(f"{name} has no configuration of any service, so it cannot be activated")
         for service, entry in after.items():
-            # Hundreds of services take long enough for readers to notice.
+            # Let reads run in between: planning hundreds of services takes noticeable time.
             await asyncio.sleep(0)
             old = before.get(service, NOTHING)
             if entry.live is None:

@@ -1,4 +1,4 @@
-"""Encoded answers to a plain ``get``, so that the path of a read is: name, cached bytes, send."""
+"""Encoded answers to a plain ``get``, so that a read only looks up bytes and sends them."""
 
 import time
 from collections.abc import Callable
@@ -32,6 +32,10 @@ class CachedAnswer:
 
 class AnswerCache:
     """Holds the encoded answer of each configuration that is read; register ``on_commit`` with ``Commits``.
+
+    Attributes:
+        hits: Look-ups answered from an entry.
+        misses: Look-ups that had to render.
 
     An entry is made from the committed record in memory, in one step without a wait, and is dropped when a commit
     changes what readers see. So it never holds anything but the committed revision. The time to live only bounds how

@@ -13,6 +13,7 @@ from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.storage.write_queue import WriteQueue
 
 Listener = Callable[[Plan], None]
+"""Applies a durable plan to one part; must not raise."""
 
 
 class Commits:
@@ -30,6 +31,7 @@ class Commits:
         # Held from the first look at a head until the plan on it is submitted, so that two plans never build on the
         # same head.
         self._planning = asyncio.Lock()
+        # Called in this order for each durable plan.
         self._listeners: list[Listener] = []
         self.last_update: float | None = None
         self.revisions: Counter[Cause] = Counter()
@@ -38,7 +40,8 @@ class Commits:
     def listen(self, *listeners: Listener) -> None:
         """Register functions that are called in the event loop for each durable plan, in the order of registration.
 
-        They run before the change that made the plan goes on, so that whoever was answered finds their work done.
+        They run before the change that made the plan goes on, so that a caller who has the answer also sees its
+        effects. A plan that writes nothing calls no listener.
         """
         self._listeners += listeners
 
@@ -91,7 +94,7 @@ class Commits:
         return committed
 
     def _unchanged(self, plan: Plan) -> Awaitable[None]:
-        # "Unchanged" is true only once the write that made it so is on the disk.
+        # The answer "unchanged" is true only when the pending write before it is durable.
         if any(self._state.is_pending(config_id) for config_id in plan.entries):
             return self._queue.submit(Write(), lambda: self._call_back(plan))
         # The content of a record may be known only now, after a start with broken files.

@@ -41,18 +41,18 @@ class FileChanges:
 
 
 class FilePlanner:
-    """Plans what the files make of every environment; yields to the event loop so that reads go on.
+    """Plans the configurations that the files define, in every environment; lets reads run in between.
 
     Attributes:
         changes: The result so far.
     """
 
     def __init__(self, planner: Planner, plan: Plan, *, active: str, defined: Mapping[str, Sequence[str]]) -> None:
-        """Begin.
+        """Prepare an empty result.
 
         Args:
             planner: Plans on these files.
-            plan: Is added to.
+            plan: Receives the changes.
             active: The environment whose services have to be valid.
             defined: The services that the files in force name, by environment.
         """
@@ -61,9 +61,12 @@ class FilePlanner:
         self._plan = plan
         self._active = active
         self._defined = defined
+        # Overlays after their migration, in place of the stored ones.
         self._migrated: dict[ConfigId, JsonObject] = {}
+        # The reason for each service's migration.
         self._migrating: dict[str, ChangeContext] = {}
-        self._remarked: set[str] = set()
+        # Services of which more is secret than before; their overlays are written again.
+        self._newly_secret: set[str] = set()
 
     @property
     def _sources(self) -> Sources:
@@ -72,13 +75,13 @@ class FilePlanner:
     def reseal(self, records: Iterable[Record]) -> None:
         """Plan revisions of which more is sealed than before, because their schema marks more as secret.
 
-        Their retained messages are replaced too: those hold in plain text what is a secret by now.
+        Their retained messages are replaced too: they show in plain text a value that is now a secret.
         """
         plan = self._plan
         for record in records:
             config_id = ConfigId(record.environment, record.service)
             plan.resealed.append(record)
-            self._remarked.add(record.service)
+            self._newly_secret.add(record.service)
             entry = plan.head(config_id)
             if entry.live is not None and entry.live.revision == record.revision:
                 plan.entries[config_id] = replace(entry, record=record, effective=None)
@@ -102,7 +105,7 @@ class FilePlanner:
             self.changes.problems[name] = await self.plan_environment(environment)
         for config_id, overlay in self._migrated.items():
             if config_id.environment not in environments:
-                # When the environment's files come back, its overlays are as the new schema has them.
+                # When the environment's files come back, its overlays already fit the new schema.
                 self._planner.replace_overlay(self._plan, config_id, overlay)
         self._check_active()
 
@@ -115,7 +118,7 @@ class FilePlanner:
         heads = dict(self._plan.state.heads(environment.name))
         known = {service for service, entry in heads.items() if entry.live or entry.overlay is not None}
         for service in sorted(environment.services | known):
-            # Hundreds of services take long enough for readers to notice.
+            # Let reads run in between: planning hundreds of services takes noticeable time.
             await asyncio.sleep(0)
             if heads.get(service, Entry()).undecryptable:
                 undecryptable.append(service)
@@ -155,10 +158,11 @@ class FilePlanner:
         )
         # An empty overlay only says that a service exists that no file names.
         overlay = None if service in environment.services and not kept else kept
-        reseal = service in self._remarked
+        reseal = service in self._newly_secret
         planner.change(plan, config_id, effective=effective, overlay=overlay, context=context, reseal=reseal)
 
     def _check_active(self) -> None:
+        """Raise SourceError if the active environment is missing, empty or invalid."""
         active = self._active
         environment = self._sources.environments.get(active)
         if environment is None:

@@ -22,7 +22,7 @@ from aliciacfg.storage.store import Store
 
 
 class KeyRotation:
-    """Changes keys, and seals anew what is sealed with them."""
+    """Changes keys, and seals again the values sealed with them."""
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class KeyRotation:
         """Hold the parts.
 
         Args:
-            state: Has the configurations, whose sealed values may open or no longer open with other keys.
-            files: Hold sealed values too.
+            state: Has the configurations in memory, which are reloaded after a change of keys.
+            files: The files in force, which also contain sealed values.
             commits: Makes changes durable.
             views: Renders secrets for the services' keys.
             announcements: Replaces the retained messages that show secrets in another way.
@@ -81,7 +81,7 @@ class KeyRotation:
         self._keyring.replace_with(keyring)
 
     async def rekey(self, context: ChangeContext, change: Callable[[], Keyring]) -> None:
-        """Change the keys, and seal all stored values anew with the key that seals then.
+        """Change the keys, and seal all stored values again with the new current key.
 
         Args:
             context: The reason.
@@ -98,12 +98,12 @@ class KeyRotation:
             await self._reload_stored()
             self._announcements.plan(plan)
         await self._store.scrub()
-        # Problems with files are reported where files are; the keys have changed all the same.
+        # Reloads already raised an alert, and the keys have changed regardless.
         with contextlib.suppress(SourceError, OperationError):
             await self._reloads.reload()
 
     async def set_recipient(self, service: str, key: PublicKey | None, context: ChangeContext) -> None:
-        """Seal a service's secrets to another key from now on, or to none, and publish its configuration so.
+        """Set or remove the key that a service's secrets are sealed to, and publish its configuration again.
 
         Raises:
             NotFound: The service has no configuration anywhere.

@@ -15,7 +15,7 @@ _NO_FILES = "The environment files cannot be used, so nothing can be changed; se
 
 @dataclass(slots=True)
 class LoadedFiles:
-    """The files of the last load that was not refused; register ``on_commit`` with ``Commits``.
+    """The files in force, those of the last accepted load; register ``on_commit`` with ``Commits``.
 
     Attributes:
         defined: The services that the files name, by environment.

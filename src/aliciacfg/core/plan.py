@@ -73,13 +73,14 @@ class Plan:
     Attributes:
         state: The state that the plan builds on.
         context: The reason for it.
-        generation: The generation of ``state`` at the beginning of the plan; a plan that outlived it is refused.
+        generation: The generation of ``state`` at the beginning of the plan; if it has changed by the end of the plan,
+            the plan is refused.
         entries: The entries after the write.
         records: The revisions to append.
         redacted: The redacted document of each new revision, without ``version``: rendered once, for its announcement
             and for the answer to its author.
         overlays: The overlays to replace or drop.
-        announcements: The messages that the bus has to hold.
+        announcements: The messages that the broker must retain.
         schemas: The schemas that are in force from now on.
         resealed: Revisions of which more is sealed than before.
         recipients: The keys that services' secrets are sealed to from now on.

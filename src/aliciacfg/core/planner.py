@@ -1,4 +1,4 @@
-"""From a wanted change to what has to be written: revisions, overlays, announcements.
+"""Plans changes: which revisions, overlays and announcements a change writes.
 
 A planner waits for nothing and has no effect but on the plan; ``commits.Commits`` carries plans out.
 """
@@ -68,7 +68,7 @@ class Planner:
             effective: Its wanted content.
             overlay: The overlay that yields it, secrets in plain text; None for none.
             context: The reason, if it is another one than the plan's.
-            refuse_breaking: Hold the change to the service's ``compatibility``.
+            refuse_breaking: Refuse a breaking change if the service's ``compatibility`` forbids it.
             reseal: Write the overlay even if it is the same, because more of it is secret now.
 
         Returns:
@@ -140,7 +140,7 @@ class Planner:
         return {} if entry.live is None else open_record(entry.live, self._keyring).readable
 
     def tombstone(self, plan: Plan, config_id: ConfigId, *, context: ChangeContext | None = None) -> Entry:
-        """Add to a plan the end of a configuration: its revision counter stays, its retained message is cleared."""
+        """Add to a plan the deletion of a configuration; its revision counter goes on, its retained message goes."""
         environment, service = config_id
         context = context or plan.context
         entry = plan.head(config_id)

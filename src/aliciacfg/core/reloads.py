@@ -60,7 +60,8 @@ class Reloads:
     Attributes:
         degraded: The reason why the files on disk are not the ones in force; None if they are.
         refused_schemas: The schema files on disk in whose place older ones are in force since the start.
-        worth_retrying: A configuration that was in the way of a refused load has changed: another try may succeed.
+        worth_retrying: Whether a configuration that made the last load fail has changed since, so that another load may
+            succeed.
     """
 
     def __init__(
@@ -104,7 +105,8 @@ class Reloads:
         self._rules: RulesMark = rules
         # Loads run one after another: what was read first must not replace what was read later.
         self._reloading = asyncio.Lock()
-        self._in_the_way: frozenset[str] = frozenset()
+        # Services whose configurations made the last load or migration fail.
+        self._blocking: frozenset[str] = frozenset()
         self.degraded: str | None = None
         self.refused_schemas: list[str] = []
         self.worth_retrying = False
@@ -169,8 +171,8 @@ class Reloads:
             return result
 
     def on_commit(self, plan: Plan) -> None:
-        """Note that a configuration changed that was in the way of a refused load."""
-        if any(config_id.service in self._in_the_way for config_id in plan.entries):
+        """Note that a configuration changed that made the last load fail."""
+        if any(config_id.service in self._blocking for config_id in plan.entries):
             self.worth_retrying = True
 
     async def _read_files(self) -> Sources:
@@ -265,7 +267,7 @@ class Reloads:
         sources = planner.composer.sources
         defined = defined_services(sources)
         self._rules = self._rules_with(sources)
-        self._in_the_way = frozenset()
+        self._blocking = frozenset()
         self._files.replace(
             planner,
             problems=file_planner.changes.problems,
@@ -295,7 +297,7 @@ class Reloads:
             self._degrade(_refusal(schema_changes))
             self.refused_schemas = [change.file for change in schema_changes.refused]
         waiting = [item for item in migrations if not item.done]
-        self._in_the_way |= {item.service for item in waiting if item.problems}
+        self._blocking |= {item.service for item in waiting if item.problems}
         if not waiting:
             self._alerts.clear("migration_pending")
             return
@@ -324,12 +326,12 @@ class Reloads:
         first = str(error.problems[0]) if error.problems else "nothing is wrong"
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         self.degraded = first
-        self._in_the_way = error.services
+        self._blocking = error.services
         self._alerts.raise_(
             "validation_failed",
             f"The files were not taken over, the configurations before them go on serving: {first}{more}",
             problems=as_problems(error),
-            # Everybody may ask for health, and a problem may quote a value.
+            # Health needs no permission, and a problem may quote a value.
             shown="The files were not taken over, the configurations before them go on serving; `aliciacfg check` "
             f"lists what is wrong ({len(error.problems)})",
         )

@@ -1,4 +1,4 @@
-"""From what the store holds to the state in memory, at a start and after the keys changed."""
+"""Loads the content of the store into memory, at a start and after the keys changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ RULES = "access_rules"
 RulesMark = Literal["never", "since", "unknown"]
 """Whether a home has had access rules: never, at some time, or the store does not say."""
 
-# Stands for an overlay that was changed in the database: like one that does not open, it is not used.
+# Replaces an overlay whose row was changed in the database. Its value does not open, so the overlay is ignored.
 _TAMPERED: JsonObject = {"changed in the database": f"{PREFIX}?"}
 
 

@@ -53,16 +53,18 @@ class State:
 
     Attributes:
         active: The name of the active environment.
-        epoch: Raised when the database went back, for example to a backup.
-        generation: Raised when pending heads are given up: a plan that was made before builds on revisions that never
-            came to be.
+        epoch: Increased when an older database was restored.
+        generation: Increased when pending heads are dropped: a plan made before builds on revisions that were never
+            stored.
     """
 
     def __init__(self, committed: Mapping[ConfigId, Entry] | None = None, *, active: str = "", epoch: int = 1) -> None:
         self.active = active
         self.epoch = epoch
         self.generation = 0
+        # Durable entries; readers see only these.
         self._committed = dict(committed or {})
+        # Submitted, not yet durable entries; the next write builds on them.
         self._pending: dict[ConfigId, Entry] = {}
 
     def committed(self, config_id: ConfigId) -> Entry:

@@ -1,4 +1,4 @@
-"""Who sees what of a configuration: redacted, sealed to the service's key, or in plain text.
+"""Renders configurations for readers: secrets redacted, sealed to the service's key, or in plain text.
 
 Secrets are sealed to the key that the service registered, otherwise they show as ``***``. A sealed secret is the same
 text as long as revision and key stay, so that a writer can send it back to keep it, and a reader sees no change where
@@ -54,7 +54,7 @@ class Views:
         return self._sealed_to_service(record, redact_record(record))
 
     def public_of(self, record: Record, redacted_document: JsonObject) -> JsonObject:
-        """Return the same as ``public`` for a revision whose redacted document, without ``version``, is at hand."""
+        """Return the same as ``public``, from the redacted document of the revision without ``version``."""
         # Members sorted, as in every other view: a person who compares two messages sees only what differs.
         document = msgspec.json.decode(documents.canonical({**redacted_document, "version": record.version}))
         return self._sealed_to_service(record, document)
@@ -81,6 +81,7 @@ class Views:
     def etags(self, record: Record) -> tuple[str, str]:
         """Return the ETags of the public view of a revision and of the one in plain text."""
         etag = self.etag(record)
+        # "o" for open: the plain text must not share the tag of the public view.
         return etag, f"{etag}o"
 
     def kept(self, config: JsonObject, record: Record | None) -> JsonObject:

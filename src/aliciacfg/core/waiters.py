@@ -7,9 +7,10 @@ from aliciacfg.model.config_id import ConfigId
 
 
 class ChangeWaiters:
-    """Wakes those who wait for a change of one configuration; register ``on_commit`` with ``Commits``."""
+    """Wakes callers that wait for a change of one configuration; register ``on_commit`` with ``Commits``."""
 
     def __init__(self) -> None:
+        # Futures to complete at the next change, by configuration.
         self._waiters: dict[ConfigId, set[asyncio.Future[None]]] = {}
 
     async def change_of(self, config_id: ConfigId) -> None:
@@ -25,7 +26,7 @@ class ChangeWaiters:
                 self._waiters.pop(config_id, None)
 
     def on_commit(self, plan: Plan) -> None:
-        """Wake those whose configuration a plan changed."""
+        """Wake the callers whose configuration a plan changed."""
         if plan.activates is not None:
             changed = set(self._waiters)
         else:

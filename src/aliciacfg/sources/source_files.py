@@ -13,7 +13,7 @@ from aliciacfg.sources.layers import Sources
 
 
 class SourceFiles:
-    """Reads the files that the settings name; remembers nothing."""
+    """Reads the files that the settings name; keeps no state."""
 
     def __init__(self, settings: Settings) -> None:
         self._environments = Path(settings.environments_dir)
@@ -40,12 +40,12 @@ class SourceFiles:
         return [*found, _dotenv()]
 
     def has_access_rules(self) -> bool:
-        """Return whether there is a file of access rules, of any kind, whether or not it can be read."""
+        """Return whether there is a file of access rules, even if it is not a regular or readable file."""
         return os.path.lexists(self._environments / Path(FILE).name)
 
 
 def label(path: str) -> str:
-    """Return the name of a file for people: with its directory, or with the directories of a migration."""
+    """Return a short name of a file for messages: with its directory, or with the directories of a migration."""
     found = Path(path)
     names = found.parts[-4:] if found.parent.name == DIRECTORY else found.parts[-2:]
     return found.name if found.name == ".env" else "/".join(names)
