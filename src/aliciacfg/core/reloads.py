@@ -315,8 +315,8 @@ class Reloads:
                 self._alerts.raise_(
                     "undecryptable",
                     f"Changes made at run time to {', '.join(services)} in {environment} do not open: their key is "
-                    "not here, or somebody changed them in the database. Their last revisions go on serving. Restore "
-                    "the key file, or set these services anew.",
+                    "missing, or the rows were changed in the database. The last revisions stay in force. Restore the "
+                    "key file, or set these services again.",
                     of=environment,
                 )
             else:
@@ -329,10 +329,10 @@ class Reloads:
         self._blocking = error.services
         self._alerts.raise_(
             "validation_failed",
-            f"The files were not taken over, the configurations before them go on serving: {first}{more}",
+            f"The files were refused; the previous configurations stay in force: {first}{more}",
             problems=as_problems(error),
             # Health needs no permission, and a problem may quote a value.
-            shown="The files were not taken over, the configurations before them go on serving; `aliciacfg check` "
+            shown="The files were refused; the previous configurations stay in force; `aliciacfg check` "
             f"lists what is wrong ({len(error.problems)})",
         )
 

@@ -54,7 +54,7 @@ class EnvironmentOperations:
             result = await self._reloads.reload(dry_run=request.dry_run, migrate=context if request.migrate else None)
         except SourceError as error:
             raise ValidationFailed(
-                "The files were not taken over; the configurations before them go on serving", as_problems(error)
+                "The files were refused; the previous configurations stay in force", as_problems(error)
             ) from error
         active = self._state.active
         verb = "would change" if request.dry_run else "changed"
