@@ -29,7 +29,7 @@ SECRET = "planted-by-hand-5e1f"
 
 
 class Person:
-    """Somebody at the command line, with a configuration directory of their own."""
+    """A person at the command line, with a configuration directory of their own."""
 
     def __init__(self, daemon: Daemon, home: Path) -> None:
         self.daemon = daemon
@@ -74,7 +74,7 @@ def published(daemon: Daemon) -> dict[str, str]:
 @pytest.mark.parametrize("http", [False, True])
 def test_a_sealed_value_goes_into_a_write(person: Person, http: bool):
     """The sealed value, made over both transports, has the same effect as the value on standard input."""
-    service = "sonos_service" if http else "health_monitor"
+    service = "advanced_voice" if http else "service_orchestrator"
     bound = ["--service", service, "-e", "dev", "--pointer", "/mqtt_config/password"]
     done = person.run("seal", *bound, stdin=f"{SECRET}\n", http=http)
     assert done.returncode == 0, done.stderr
