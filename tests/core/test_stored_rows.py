@@ -134,7 +134,7 @@ async def test_changes_that_were_tampered_with_are_not_used(home: Home, statemen
     for _ in range(2):
         async with home.core() as core:
             assert await core.ask("get", "one") == before
-            assert "somebody changed them in the database" in core.told("undecryptable")
+            assert "the rows were changed in the database" in core.told("undecryptable")
             assert "one" in core.told("undecryptable")
             assert "dev/one/overlay" in await rows(core)
             home.write("environments/dev.yaml", {"defaults": {"settings": {"color": "red"}}})

@@ -100,8 +100,8 @@ class Configurations:
             )
         if not self._chain.confirms(record):
             raise Unavailable(
-                f"Revision {number} of {service} in {environment} differs from what was written: the database was changed "
-                "outside aliciacfg. Read another revision, or restore a backup."
+                f"Revision {number} of {service} in {environment} differs from what was written: the database was "
+                "changed outside aliciacfg. Read another revision, or restore a backup."
             )
         return record
 
