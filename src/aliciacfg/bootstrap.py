@@ -261,9 +261,8 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
 
 
 def _listen(ground: _Parts, reloads: Reloads) -> None:
-    """Register what applies a durable plan; tokens, files, views and cache come before the waiters, who read them."""
+    """Register what applies a durable plan; files, views and cache come before the waiters, who read them."""
     ground.commits.listen(
-        lambda plan: ground.authorizer.apply_tokens(plan.tokens),
         ground.files.on_commit,
         ground.views.on_commit,
         ground.cache.on_commit,
@@ -314,6 +313,7 @@ def _key_rotation(ground: _Parts, reloads: Reloads, announcements: Announcements
         files=ground.files,
         commits=ground.commits,
         views=ground.views,
+        cache=ground.cache,
         announcements=announcements,
         reloads=reloads,
         store=ground.store,
@@ -439,7 +439,7 @@ def _admin(ground: _Parts, key_rotation: KeyRotation) -> AdminOperations:
         configurations=ground.configurations,
         state=ground.state,
         files=ground.files,
-        commits=ground.commits,
+        queue=ground.queue,
         store=ground.store,
         authorizer=ground.authorizer,
         audit_log=ground.audit_log,

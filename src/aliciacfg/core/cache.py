@@ -84,6 +84,10 @@ class AnswerCache:
             return found
         return self._render(config_id, record)
 
+    def clear(self) -> None:
+        """Drop all answers: which secrets open, and so how they show, may be different now."""
+        self._entries.clear()
+
     def on_commit(self, plan: Plan) -> None:
         """Drop the answers that a plan makes obsolete."""
         for config_id in plan.entries:

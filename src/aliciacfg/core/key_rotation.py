@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from aliciacfg import documents
 from aliciacfg.core.announcements import Announcements
+from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import ChangeContext
@@ -31,6 +32,7 @@ class KeyRotation:
         files: LoadedFiles,
         commits: Commits,
         views: Views,
+        cache: AnswerCache,
         announcements: Announcements,
         reloads: Reloads,
         store: Store,
@@ -44,6 +46,7 @@ class KeyRotation:
             files: The files in force, which also contain sealed values.
             commits: Makes changes durable.
             views: Renders secrets for the services' keys.
+            cache: Has answers that were rendered with the old keys.
             announcements: Replaces the retained messages that show secrets in another way.
             reloads: Loads files whose sealed values may open now.
             store: Has the sealed values.
@@ -54,6 +57,7 @@ class KeyRotation:
         self._files = files
         self._commits = commits
         self._views = views
+        self._cache = cache
         self._announcements = announcements
         self._reloads = reloads
         self._store = store
@@ -96,6 +100,7 @@ class KeyRotation:
             self._keyring.replace_with(await asyncio.to_thread(change))
             await self._store.reseal(self._resealed)
             await self._reload_stored()
+            self._cache.clear()
             self._announcements.plan(plan)
         await self._store.scrub()
         # Reloads already raised an alert, and the keys have changed regardless.

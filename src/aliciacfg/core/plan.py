@@ -15,7 +15,6 @@ from aliciacfg.model.records import (
     Recipient,
     Record,
     ServingSchema,
-    Token,
     Write,
 )
 
@@ -84,7 +83,6 @@ class Plan:
         schemas: The schemas that are in force from now on.
         resealed: Revisions of which more is sealed than before.
         recipients: The keys that services' secrets are sealed to from now on.
-        tokens: Tokens that are new or changed.
         audit: The audit entries.
         meta: Names and values for the store's own table.
         activates: The environment that becomes the active one, if another one does.
@@ -102,7 +100,6 @@ class Plan:
     schemas: list[ServingSchema] = field(default_factory=list[ServingSchema])
     resealed: list[Record] = field(default_factory=list[Record])
     recipients: list[Recipient] = field(default_factory=list[Recipient])
-    tokens: list[Token] = field(default_factory=list[Token])
     audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
     meta: dict[str, str] = field(default_factory=dict[str, str])
     activates: str | None = None
@@ -129,7 +126,6 @@ class Plan:
             schemas=tuple(self.schemas),
             resealed=tuple(self.resealed),
             recipients=tuple(self.recipients),
-            tokens=tuple(self.tokens),
             audit=tuple(self.audit),
             meta=tuple(self.meta.items()),
         )

@@ -204,10 +204,10 @@ class Reloads:
             plan.on_commit.append(lambda: self._loaded(file_planner, planner))
             result = await self._result(plan, migrations, dry_run=dry_run)
         if not dry_run:
-            if plan.resealed:
-                await self._store.scrub()
             self._report_undecryptable(file_planner.changes.undecryptable)
             self._report_schemas(schema_changes, migrations)
+            if plan.resealed:
+                await self._store.scrub()
         return result
 
     async def _plan_files(

@@ -31,7 +31,9 @@ class ChangeWaiters:
             changed = set(self._waiters)
         else:
             services = {recipient.service for recipient in plan.recipients}
-            changed = {ConfigId(record.environment, record.service) for record in plan.records}
+            # A resealed revision shows a value as a secret that it showed in plain text before.
+            records = (*plan.records, *plan.resealed)
+            changed = {ConfigId(record.environment, record.service) for record in records}
             changed |= {waiting for waiting in self._waiters if waiting.service in services} if services else set()
         for config_id in changed:
             for waiter in self._waiters.pop(config_id, ()):

@@ -122,12 +122,15 @@ class LongPolls:
 def _holds(request: web.Request, current: Current) -> bool:
     """Return whether a write's condition holds: ``If-None-Match: *``, or ``If-Match`` by strong comparison.
 
-    ``If-Match`` accepts the revision in quotes as well as the entity tag.
+    ``If-Match`` accepts the revision, with or without quotes, as well as the entity tag.
     """
     if_match = request.headers.get(hdrs.IF_MATCH)
     if if_match is None:
         return current.revision == 0
     if if_match == _ANY:
         return current.revision != 0
+    if if_match.strip().isdecimal():
+        # No entity tag (RFC 9110 §8.8.3), but what a person types.
+        return int(if_match) == current.revision
     tags = {tag.value for tag in request.if_match or () if not tag.is_weak}
     return bool(tags & {str(current.revision), *current.etags})

@@ -28,8 +28,8 @@ OPERATION = web.RequestKey("operation", str)
 class OperationHandler:
     """Carries out the operations that HTTP requests ask for.
 
-    A request is identified once, authorized once before its body is read, and parsed once. Only a long poll is
-    identified and authorized again when its wait ends.
+    A request is identified once, authorized once before its body is read, and parsed once. Only if the daemon waited
+    for the rest of the body, or for a change in a long poll, it identifies and authorizes the client again.
     """
 
     def __init__(self, service: ConfigService, limits: Limits, *, max_config_bytes: int) -> None:
@@ -59,7 +59,7 @@ class OperationHandler:
         caller = self._identify(http_request)
         if operation.local and caller.transport != "local":
             raise web.HTTPNotFound
-        name, fields = await self._read(operation, caller, http_request)
+        caller, name, fields = await self._read(operation, caller, http_request)
         request = operation.parse(fields)
         conditional = is_conditional(operation, http_request)
         if conditional:
@@ -82,11 +82,15 @@ class OperationHandler:
         return _response(operation, http_request, answer, request.request_id)
 
     def _identify(self, http_request: web.Request) -> Caller:
+        # Of the first identification nothing stays: a token that has ended since names no one in the audit log.
+        http_request.pop(CALLER, None)
         caller = http_request[CALLER] = identify(http_request, self._service.authorizer)
         return caller
 
-    async def _read(self, operation: Operation, caller: Caller, http_request: web.Request) -> tuple[str, JsonObject]:
-        """Authorize the caller and read the request's fields; return the operation's target and the fields.
+    async def _read(
+        self, operation: Operation, caller: Caller, http_request: web.Request
+    ) -> tuple[Caller, str, JsonObject]:
+        """Authorize the caller and read the request's fields; return the caller, the operation's target and the fields.
 
         Authorization comes before the body, so that a refused client is not waited for. Where the body names the
         service, only an anonymous caller is refused before it.
@@ -95,14 +99,18 @@ class OperationHandler:
         in_body = service_is_in_body(operation)
         if caller.name is None or not in_body:
             operation.authorize(self._service, caller, name)
+        body_waits = not http_request.content.is_eof()
         fields = await self._fields.read(operation, http_request)
         http_request[REQUEST_ID] = fields.get("request_id")
         if in_body:
             name = pop_service(fields)
-            if caller.name is not None:
-                operation.authorize(self._service, caller, name)
+        if body_waits:
+            # The token may have expired or been revoked during the wait, and the rules may have changed.
+            caller = self._identify(http_request)
+        if body_waits or (in_body and caller.name is not None):
+            operation.authorize(self._service, caller, name)
         refuse_unknown(operation, fields)
-        return name, fields
+        return caller, name, fields
 
     async def _call(self, operation: Operation, caller: Caller, name: str, request: Request) -> Answer:
         """Return the operation's answer; a write is completed even if the client disconnects meanwhile."""

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import msgspec
+import structlog
 
 from aliciacfg.errors import Problem
+
+_log = structlog.get_logger(__name__)
 
 
 class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,7 +57,10 @@ class Alerts:
         """Raise an alert about an event."""
         alert = Alert(kind, message, self._clock(), service=service, problems=tuple(problems))
         for listener in self._listeners:
-            listener(alert)
+            try:
+                listener(alert)
+            except Exception:  # noqa: BLE001 - a boundary: alerts are raised where an error would end the daemon
+                _log.exception("alert_not_passed_on", kind=kind)
         return alert
 
     def raise_(

@@ -29,7 +29,6 @@ from aliciacfg.api.requests import (
     TokenCreateRequest,
     TokenRevokeRequest,
 )
-from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.loaded_files import LoadedFiles
@@ -45,11 +44,12 @@ from aliciacfg.errors import (
 )
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import AuditEntry, Token
+from aliciacfg.model.records import AuditEntry, Token, Write
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
 from aliciacfg.sources.broker_accounts import passwords_of
 from aliciacfg.storage.store import Store
+from aliciacfg.storage.write_queue import WriteQueue
 
 
 class AdminOperations:
@@ -61,7 +61,7 @@ class AdminOperations:
         configurations: Configurations,
         state: State,
         files: LoadedFiles,
-        commits: Commits,
+        queue: WriteQueue,
         store: Store,
         authorizer: Authorizer,
         audit_log: AuditLog,
@@ -72,7 +72,7 @@ class AdminOperations:
         self._configurations = configurations
         self._state = state
         self._files = files
-        self._commits = commits
+        self._queue = queue
         self._store = store
         self._authorizer = authorizer
         self._audit_log = audit_log
@@ -232,9 +232,9 @@ class AdminOperations:
         return Answer.of(KeysAnswer(keys=items, message=message))
 
     async def _store_token(self, token: Token, caller: Caller, operation: str, detail: str) -> None:
-        async with self._commits.change(_context(caller, operation)) as plan:
-            plan.tokens.append(token)
-            plan.audit.append(plan.context.audit_entry(self._clock(), detail=detail))
+        # Not as a change of configurations: to revoke a token must not wait for a reload or a long batch.
+        write = Write(tokens=(token,), audit=(self._entry(caller, operation, detail),))
+        await self._queue.submit(write, lambda: self._authorizer.apply_tokens([token]))
 
     def _audit(self, caller: Caller, operation: str, detail: str) -> None:
         self._audit_log.write([self._entry(caller, operation, detail)])
