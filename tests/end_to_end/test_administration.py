@@ -13,7 +13,7 @@ import pytest
 
 from aliciacfg.access import tokens
 from aliciacfg.sealing.boxes import PrivateKey, seal_for
-from callers import bearing, token
+from callers import bearing, token, token_by_command
 from commands import aliciacfg
 from daemons import Daemon, HttpAnswer, files_under
 from machine import wait_until
@@ -38,7 +38,7 @@ def ask(daemon: Daemon, bearer: str | None, method: str, path: str, body: object
 def test_the_first_token_closes_the_house(daemon: Daemon):
     """Operations that were open need a token or a rule afterwards; public pages stay open."""
     assert daemon.http("GET", "/config/tts_service").status == 200
-    admin = token(daemon, "operator", "--role", "admin")
+    admin = token_by_command(daemon, "operator", "--role", "admin")
     for path in ("/health", "/ready", "/openapi.json", "/asyncapi.json", "/docs", "/keys/current"):
         assert daemon.http("GET", path).status == 200, path
     for path in ("/config/tts_service", "/configs", "/audit", "/drift", "/metrics", "/environments"):
@@ -46,12 +46,12 @@ def test_the_first_token_closes_the_house(daemon: Daemon):
         assert (refused.status, refused.json["code"]) == (401, "unauthorized"), path
         assert refused.headers["WWW-Authenticate"].startswith("Bearer")
         assert ask(daemon, admin, "GET", path).status == 200, path
-    own = token(daemon, "tts_service")
+    own = token_by_command(daemon, "tts_service")
     assert ask(daemon, own, "GET", "/config/tts_service").status == 200
     assert ask(daemon, own, "GET", "/config/stt_service").status == 403
     assert ask(daemon, own, "PATCH", "/config/tts_service", {"limits": {"x": 1}}).status == 403
     assert [item["service"] for item in ask(daemon, own, "GET", "/configs").json["configs"]] == ["tts_service"]
-    writer = token(daemon, "panel", "--role", "writer")
+    writer = token_by_command(daemon, "panel", "--role", "writer")
     assert ask(daemon, writer, "PATCH", "/config/tts_service", {"limits": {"x": 1}}).status == 200
     assert ask(daemon, writer, "POST", "/reload", {}).status == 403
 
@@ -80,8 +80,8 @@ def test_what_is_no_token_is_refused_and_not_read_out(shared: Daemon, presented:
 
 def test_a_token_ends_when_it_is_revoked_or_its_time_is_over(daemon: Daemon):
     """Immediately and over restarts; neither its text nor its digest is shown anywhere."""
-    kept, gone = token(daemon, "panel", "--role", "reader"), token(daemon, "panel", "--role", "reader")
-    short = token(daemon, "guest", "--role", "reader", "--expires", "1s")
+    kept, gone = token(daemon, "panel", role="reader"), token(daemon, "panel", role="reader")
+    short = token_by_command(daemon, "guest", "--role", "reader", "--expires", "1s")
     listed = json.loads(run(daemon, "token", "list").stdout)
     assert {item["name"] for item in listed} == {"panel", "guest"}
     assert not {kept, gone, short} & set(json.dumps(listed).split('"'))
@@ -99,7 +99,7 @@ def test_a_token_ends_when_it_is_revoked_or_its_time_is_over(daemon: Daemon):
 def test_tokens_are_made_while_no_daemon_runs(make_daemon: Callable[..., Daemon]):
     """In a fresh data directory too, and without moving the active environment."""
     daemon = make_daemon(environ={"ENVIRONMENT": "dev"})
-    admin = token(daemon, "operator", "--role", "admin", "--expires", "90d")
+    admin = token_by_command(daemon, "operator", "--role", "admin", "--expires", "90d")
     daemon.start()
     assert daemon.http("GET", "/configs").status == 401
     assert ask(daemon, admin, "GET", "/configs").status == 200
@@ -110,7 +110,7 @@ def test_tokens_are_made_while_no_daemon_runs(make_daemon: Callable[..., Daemon]
 
 def test_local_operations_are_not_on_the_network(daemon: Daemon):
     """Neither open nor with an administrator's token: only through the socket in the data directory."""
-    admin = token(daemon, "operator", "--role", "admin")
+    admin = token(daemon, "operator", role="admin")
     for operation in ("token_create", "token_list", "keys_show", "keys_rotate", "broker_passwords"):
         for bearer in (None, admin):
             assert ask(daemon, bearer, "POST", f"/local/{operation}", {}).status == 404, operation
@@ -172,7 +172,7 @@ def test_secrets_leave_in_the_open_only_where_the_operator_says_so(daemon: Daemo
                .get("password") == SECRET, why="the rule is taken over")  # fmt: skip
     opened = ask(daemon, own, "GET", "/config/tts_service")
     assert ask(daemon, own, "GET", "/config/tts_service", **{"If-None-Match": opened.headers["ETag"]}).status == 304
-    for bearer in (boss, token(daemon, "x", "--role", "admin")):
+    for bearer in (boss, token(daemon, "x", role="admin")):
         assert ask(daemon, bearer, "GET", "/config/tts_service").json["config"]["mqtt_config"]["password"] == "***"
     rows = ask(daemon, boss, "GET", "/audit?service=tts_service").json["entries"]
     assert {row["who"] for row in rows if row["outcome"] == "secrets_delivered"} == {"tts_service"}
@@ -180,7 +180,7 @@ def test_secrets_leave_in_the_open_only_where_the_operator_says_so(daemon: Daemo
 
 def test_the_audit_says_who_did_what_and_who_was_refused(daemon: Daemon):
     """Writes with the checksums before and after, refusals summed up, tokens and keys; on the verified chain."""
-    admin, guest = token(daemon, "operator", "--role", "admin"), token(daemon, "guest")
+    admin, guest = token(daemon, "operator", role="admin"), token(daemon, "guest")
     before = ask(daemon, admin, "GET", "/config/tts_service").json["checksum"]
     written = ask(daemon, admin, "PATCH", "/config/tts_service", {"limits": {"x": 1}}).json
     for _ in range(50):
@@ -325,8 +325,8 @@ def test_a_token_put_into_the_database_opens_nothing(make_daemon: Callable[..., 
     """Nor does a token whose role was raised or a recipient whose key was replaced; each is reported as drift."""
     daemon = make_daemon().start()
     key, forged = PrivateKey.generate(), tokens.generate()
-    own, revoked = token(daemon, "tts_service"), token(daemon, "operator", "--role", "admin")
-    admin = token(daemon, "operator", "--role", "admin")
+    own, revoked = token(daemon, "tts_service"), token(daemon, "operator", role="admin")
+    admin = token(daemon, "operator", role="admin")
     done = aliciacfg(daemon, "recipient", "set", "stt_service", str(key.public))
     assert done.returncode == 0, done.stderr
     assert aliciacfg(daemon, "token", "revoke", revoked.split("_")[1]).returncode == 0
@@ -372,7 +372,7 @@ def test_the_daemons_own_key_is_nobodys_recipient(shared: Daemon):
 def test_nobody_hides_what_somebody_did(daemon: Daemon):
     """Refusals of anonymous callers neither fill the audit log nor displace those of identified callers."""
     admin, guest = (
-        bearing(daemon, token(daemon, name, "--role", role)) for name, role in (("a", "admin"), ("b", "service"))
+        bearing(daemon, token(daemon, name, role=role)) for name, role in (("a", "admin"), ("b", "service"))
     )
     for number in range(600):
         assert daemon.http("GET", f"/config/q{number}").status == 401

@@ -17,7 +17,7 @@ def test_no_writer_makes_himself_a_person_of_the_rules(make_daemon: Callable[...
     daemon = make_daemon()
     (daemon.environments / "access.yaml").write_text(RULES + "users: [dashboard]\n")
     daemon.start()
-    writer = bearing(daemon, token(daemon, "panel", "--role", "writer"))
+    writer = bearing(daemon, token(daemon, "panel", role="writer"))
     document = writer("GET", "/config/voice_router").json["config"]
     for name in ("operator", "dashboard"):
         mine = {**document, "service_name": name, "mqtt_config": {**document["mqtt_config"], "password": "chosen"}}

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from brokers import Broker
-from callers import token
+from callers import token_by_command
 from certificates import Authority, Pair
 from commands import aliciacfg
 from daemons import Daemon
@@ -291,7 +291,7 @@ def test_plaintext_secrets_are_delivered_over_a_network_only_with_tls(
     (daemon.environments / "dev-secrets.yaml").write_text(
         f"services:\n  tts_service:\n    mqtt_config: {{password: {secret}}}\n"
     )
-    bearer = token(daemon, "tts_service")
+    bearer = token_by_command(daemon, "tts_service")
     daemon.spawn()
     # There is no broker in that network, so it is not READY; HTTP serves all the same.
     (listening,) = wait_until(lambda: daemon.logged("listening"), why="it listens")

@@ -11,7 +11,13 @@ from mqtt_clients import Client
 RULES = "services:\n  tts_service:\n    write: {allowed_services: [voice_router]}\nadmins: [operator]\n"
 
 
-def token(daemon: Daemon, name: str, *arguments: str) -> str:
+def token(daemon: Daemon, name: str, *, role: str = "service") -> str:
+    """Create a token through the socket of a running daemon, without a command's process."""
+    return daemon.local("token_create", {"name": name, "role": role})["token"]
+
+
+def token_by_command(daemon: Daemon, name: str, *arguments: str) -> str:
+    """Create a token with ``aliciacfg token create``, whether a daemon runs or not."""
     done = aliciacfg(daemon, "token", "create", name, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
