@@ -81,9 +81,9 @@ async def test_an_old_revision_that_was_tampered_with_is_neither_shown_nor_broug
         await change(core, size=6)
         tamper(home.database, f"{FORGED} WHERE service = 'one' AND revision = 2")
         for operation in ("get", "rollback"):
-            with pytest.raises(Unavailable, match="not what was written"):
+            with pytest.raises(Unavailable, match="differs from what was written"):
                 await core.ask(operation, "one", revision=2)
-        with pytest.raises(Unavailable, match="not what was written"):
+        with pytest.raises(Unavailable, match="differs from what was written"):
             await core.ask("compare", "one", env1="dev", rev1=2)
         with pytest.raises(NotFound):
             await core.ask("rollback", "one", revision=9)

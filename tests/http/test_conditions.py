@@ -50,14 +50,14 @@ def applied(found: Current, made: WriteRequest | None = None, **headers: str) ->
     return done
 
 
-@pytest.mark.parametrize("tags", ['"abc"', '"def"', '"3"', "*", '"x", "abc"', '"3" , "9"', '"abc",,"x"'])
+@pytest.mark.parametrize("tags", ['"abc"', '"def"', '"3"', "*", '"x", "abc"', '"3" , "9"', '"abc",,"x"', "3", " 3 "])
 def test_if_match_with_what_is_current_sets_the_expected_revision(tags: str):
-    """An entity tag, the revision in quotes, the wildcard, or a list with one of them."""
+    """An entity tag, the revision with or without quotes, the wildcard, or a list with one of them."""
     assert applied(CURRENT, If_Match=tags) == PatchRequest(patch={}, environment="prod", expected_revision=3)
 
 
 @pytest.mark.parametrize(
-    "tags", ["", '""', '"2"', '"x"', "abc", "3", 'W/"abc"', 'W/"3"', '"*"', "W/*", '"abc" "x"', '"", "abc"', "*, *"]
+    "tags", ["", '""', '"2"', '"x"', "abc", "2", 'W/"abc"', 'W/"3"', '"*"', "W/*", '"abc" "x"', '"", "abc"', "*, *"]
 )
 def test_if_match_with_anything_else_fails(tags: str):
     """Other and weak tags, what is malformed, an empty header, and a tag that only looks like the wildcard."""

@@ -135,6 +135,23 @@ async def test_a_refused_client_need_not_send_its_body(made: Core, url: str, bea
     writer.transport.abort()
 
 
+async def test_a_client_that_holds_its_body_back_is_authorized_again(made: Core, url: str, calls: Counter[str]):
+    """A token that is revoked while the daemon waits for the rest of a write changes nothing any more."""
+    text = await token(made, "lamp")
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    body = b'{"settings": {"volume": 8}}'
+    head = f"PATCH /config/bell HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Bearer {text}\r\n"
+    writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body[:5])
+    await eventually(lambda: calls["authorize"] == 1)
+    for known in (await made.ask("token_list"))["tokens"]:
+        await made.ask("token_revoke", token_id=known["token_id"])
+    writer.write(body[5:])
+    assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+    writer.transport.abort()
+    assert (await made.settings("bell")) == {"volume": 1}
+
+
 @pytest.mark.parametrize(
     ("query", "body", "status"),
     [("", {"pointer": 5}, 400), ("?unknown=1", {"pointer": "/a"}, 400), ("?environment=moon", {"pointer": "/a"}, 404)],
