@@ -41,7 +41,9 @@ async def is_open_when_degraded(home: Home) -> bool:
     home.write(DEV, "services: [")
     async with home.core() as core:
         assert core.standing.keys() >= {"validation_failed"}
-        return await is_open(core)
+        found = await is_open(core)
+        assert ("access_closed" in core.standing) == (not found)
+        return found
 
 
 async def test_a_home_that_never_had_rules_stays_open(home: Home):

@@ -142,6 +142,11 @@ class Reloads:
                 raise
             if self._rules != "never" or await asyncio.to_thread(self._source_files.has_access_rules):
                 self._authorizer.close()
+                self._alerts.raise_(
+                    "access_closed",
+                    "The access rules are not known, so every request that needs one is refused. Correct the files; if "
+                    "there is no access.yaml, restart the daemon afterwards.",
+                )
             self._degrade(error)
 
     async def reload(self, *, dry_run: bool = False, migrate: ChangeContext | None = None) -> ReloadResult:
@@ -274,6 +279,8 @@ class Reloads:
             defined=defined,
             schemas=serving_schemas(sources, self._files.schemas),
         )
+        if sources.access is not None:
+            self._alerts.clear("access_closed")
         self._authorizer.apply_rules(sources.access, {service for listed in defined.values() for service in listed})
 
     async def _result(self, plan: Plan, migrations: list[Migration], *, dry_run: bool) -> ReloadResult:
