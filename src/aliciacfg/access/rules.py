@@ -80,7 +80,7 @@ class Grants(msgspec.Struct, frozen=True):
     writers: frozenset[str] = frozenset()
 
 
-NOBODY = Grants()
+NO_GRANTS = Grants()
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,10 +192,10 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
                 return True
 
     def _reads(self, name: str | None, service: str) -> bool:
-        return name == service or name in self.services.get(service, NOBODY).readers
+        return name == service or name in self.services.get(service, NO_GRANTS).readers
 
     def _writes(self, name: str | None, service: str) -> bool:
-        return name in self.services.get(service, NOBODY).writers
+        return name in self.services.get(service, NO_GRANTS).writers
 
 
 def without_rules(services: Iterable[str], *, tokens: bool) -> Access:
@@ -205,7 +205,7 @@ def without_rules(services: Iterable[str], *, tokens: bool) -> Access:
         services: The services of the environment files.
         tokens: Whether there are tokens, so that everything is forbidden that is not allowed.
     """
-    return Access(services=dict.fromkeys(services, NOBODY), enforced=tokens)
+    return Access(services=dict.fromkeys(services, NO_GRANTS), enforced=tokens)
 
 
 def _reason(need: Need, name: str, operation: str, service: str | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-from aliciacfg.access.rules import FILE, NOBODY, Access, Grants
+from aliciacfg.access.rules import FILE, NO_GRANTS, Access, Grants
 from aliciacfg.documents import Json, JsonObject, escape, type_name, yaml_reader
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
@@ -56,7 +56,7 @@ class _Reader:
         }
         if self._problems:
             raise SourceError(sorted(self._problems, key=lambda problem: problem.line or 0))
-        services = {name: granted.get(name, NOBODY) for name in sorted(self._services)}
+        services = {name: granted.get(name, NO_GRANTS) for name in sorted(self._services)}
         return Access(
             services=services,
             admins=frozenset(admins),
