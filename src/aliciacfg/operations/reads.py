@@ -95,7 +95,7 @@ class ReadOperations:
 
     def cached_get(self, service: str) -> CachedAnswer | None:
         """Return the cached answer to a ``get`` without fields in the active environment; None if there is none."""
-        found = self._cache.find(ConfigId(self._state.active, service))
+        found = self._cache.find((self._state.active, service))
         if found is not None:
             self._count_read(service)
         return found
