@@ -57,7 +57,7 @@ class AnswerCache:
         self._views = views
         self._ttl = ttl_seconds
         self._clock = clock
-        # By (environment, service): a plain tuple is found too, and costs the short path of a read 0.15 µs less to make.
+        # By (environment, service): a plain tuple is found too, and making one costs a read 0.15 µs less.
         self._entries: dict[tuple[str, str], CachedAnswer] = {}
         self.hits = 0
         self.misses = 0
