@@ -127,7 +127,7 @@ def parse_overlay(row: Row) -> Overlay:
             "environment": environment,
             "service": service,
             "patch": patch,
-            "origins": msgspec.json.decode(origins) if isinstance(origins, bytes | str) else {},
+            "origins": msgspec.json.decode(origins) if isinstance(origins, bytes | str) else origins,
         },
         Overlay,
     )
