@@ -159,11 +159,11 @@ def test_a_mere_claim_reads_redacted_and_changes_nothing(rules: Access):
 
 def test_nobody_may_only_ask_how_the_daemon_is(rules: Access):
     """Without a name everything but health is unauthorized, and the refusal says what to send."""
-    nobody = Caller(None, "http", proven=True, role="admin")
-    assert check(rules, nobody, "health").allowed
+    unnamed = Caller(None, "http", proven=True, role="admin")
+    assert check(rules, unnamed, "health").allowed
     for operation in NEEDS.keys() - {"health"}:
         with pytest.raises(Unauthorized, match="send a token"):
-            check(rules, nobody, operation, "lamp")
+            check(rules, unnamed, operation, "lamp")
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def test_many_strings_are_replaced_at_once(text: str, values: dict[str, str], ex
 
 
 def test_of_many_strings_all_or_none_are_replaced():
-    """Everything that stands in the way is told, with its line."""
+    """Everything that prevents the edit is reported with its line."""
     text = "a: x\nb: &y z\nc: *y\nd: 5\ne: &f\n  g: h\ni: *f\n"
     values = dict.fromkeys(["/a", "/b", "/c", "/d", "/e/g", "/i/g", "/new"], "1")
     with pytest.raises(SourceError) as refused:

@@ -172,7 +172,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_lines():
 
 
 def test_a_problem_that_aliases_repeat_is_told_once():
-    """It is told where it stands, also if only an alias of a key makes a value of it."""
+    """Its place is reported, also if only an alias of a key makes a value of it."""
     assert told("a: &x ['${NO}']\nb: [*x, *x]\n", NOWHERE).count("\n") == 0
     assert told("&k '${NO}': 1\nb: [*k, *k]\n", NOWHERE).startswith("dev.yaml:1: variable NO is not set")
 

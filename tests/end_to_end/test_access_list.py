@@ -306,7 +306,7 @@ async def test_only_the_daemon_writes_what_the_daemon_says(guarded: Guarded):
         assert {(message.payload.decode(), message.topic) for message in messages} == {
             (service, f"alicia/config/applied/{service}") for service in SERVICES if service != DAEMON
         }
-        # The daemon itself may, but for reports of others and for what is nobody's.
+        # The daemon itself may, but for reports of services and for topics outside the contract.
         await said(speakers[DAEMON], DAEMON, protected + reports)
         written = {message.topic for message in await heard(observer, {DAEMON})}
         nobodys = {"alicia/config", "alicia/config/update", "alicia/config/unheard/of", "alicia/config/command"}

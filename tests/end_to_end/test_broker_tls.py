@@ -240,16 +240,16 @@ def test_the_daemon_says_why_and_tries_on(
     why: str,
 ):
     """Each attempt is logged with a remedy; HTTP serves meanwhile; the daemon connects once the cause is removed."""
-    mended = authority.issue("mended")
-    certificates[shown].copy_to(mended)
-    broker = make_broker(mended, config)
+    corrected = authority.issue("corrected")
+    certificates[shown].copy_to(corrected)
+    broker = make_broker(corrected, config)
     daemon = over_tls(make_daemon(broker_port=broker.port), authority).spawn()
     wait_until(lambda: len(daemon.logged("broker_lost")) >= 3)
     assert all(why in entry["reason"] for entry in daemon.logged("broker_lost"))
     daemon.url = daemon.logged("listening")[0]["url"]
     assert daemon.config("voice_router")["revision"] == 1
     broker.stop()
-    authority.issue("good").copy_to(mended)
+    authority.issue("good").copy_to(corrected)
     broker.broker.config = broker.broker.config.replace(NAMED, "")
     broker.broker.start()
     daemon.wait_ready()

@@ -55,11 +55,11 @@ def test_wrong_usage_exits_with_2_and_no_answer_with_7(shared: Daemon):
     """The message of a missing daemon says what to check."""
     assert aliciacfg(shared, "frobnicate").returncode == 2
     assert aliciacfg(shared, "patch", "voice_router").returncode == 2
-    nobody = free_port()
-    away = aliciacfg(shared, "--broker", f"127.0.0.1:{nobody}", "get", "voice_router")
+    unused_port = free_port()
+    away = aliciacfg(shared, "--broker", f"127.0.0.1:{unused_port}", "get", "voice_router")
     assert away.returncode == 7
-    assert str(nobody) in away.stderr
-    gone = aliciacfg(shared, "--http", f"http://127.0.0.1:{nobody}", "get", "voice_router")
+    assert str(unused_port) in away.stderr
+    gone = aliciacfg(shared, "--http", f"http://127.0.0.1:{unused_port}", "get", "voice_router")
     assert gone.returncode == 7
     assert "is the daemon running" in gone.stderr
 

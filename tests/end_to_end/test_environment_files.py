@@ -62,9 +62,9 @@ def home(make_daemon: Callable[..., Daemon]) -> Daemon:
 
 
 @pytest.fixture(scope="module")
-def mended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def restored_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon on these files for tests that restore what they edit."""
-    with serving(tmp_path_factory.mktemp("mended"), write_files) as made:
+    with serving(tmp_path_factory.mktemp("restored_home"), write_files) as made:
         yield made
 
 
@@ -109,7 +109,7 @@ def test_an_edit_reaches_every_key_that_nobody_overrode_at_run_time(home: Daemon
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
+    ("file", "text", "reported"),
     [
         ("base.yaml", "services: [", "base.yaml"),
         ("dev.yaml", "defaults:\n  mqtt_config: {host: broker, port: 70000}\n", "/mqtt_config/port"),
@@ -124,26 +124,26 @@ def test_an_edit_reaches_every_key_that_nobody_overrode_at_run_time(home: Daemon
         ("dev.yaml", "services:\n  one: {version: one}\n", "/version"),
     ],
 )
-def test_a_broken_edit_is_refused_whole_and_told_whole(mended: Daemon, file: str, text: str, told: str):
-    """It reaches no service, names the file, and the old configuration serves on until it is mended."""
-    before = mended.http("GET", "/configs?include=config").json
-    taken, refusals = (len(mended.logged(event)) for event in ("files_loaded", "files_refused"))
-    path = mended.environments / file
+def test_a_broken_edit_is_refused_and_reported_whole(restored_home: Daemon, file: str, text: str, reported: str):
+    """It reaches no service, names the file, and the old configuration serves on until it is restored_home."""
+    before = restored_home.http("GET", "/configs?include=config").json
+    taken, refusals = (len(restored_home.logged(event)) for event in ("files_loaded", "files_refused"))
+    path = restored_home.environments / file
     kept = path.read_text()
     path.write_text(text)
     try:
-        wait_refused(mended, refusals + 1)
-        refused = " ".join(mended.logged("files_refused")[refusals]["problems"])
-        assert told in refused
+        wait_refused(restored_home, refusals + 1)
+        refused = " ".join(restored_home.logged("files_refused")[refusals]["problems"])
+        assert reported in refused
         assert file in refused or "services/" in refused
-        assert mended.http("GET", "/configs?include=config").json == before
-        health = mended.http("GET", "/health").json
+        assert restored_home.http("GET", "/configs?include=config").json == before
+        health = restored_home.http("GET", "/health").json
         assert health["status"] == "degraded"
         assert "validation_failed" in health["alerts"]
     finally:
         path.write_text(kept)
-        wait_taken(mended, taken + 1)
-    assert mended.http("GET", "/health").json["status"] == "healthy"
+        wait_taken(restored_home, taken + 1)
+    assert restored_home.http("GET", "/health").json["status"] == "healthy"
 
 
 def test_a_file_emptied_by_accident_does_not_end_every_configuration(home: Daemon):
@@ -159,12 +159,12 @@ def test_all_problems_of_an_edit_are_listed_with_file_and_line(home: Daemon):
     path = home.environments / "base.yaml"
     edit(path, ("settings: {size: 1}", "api_config: {port: x}"), ("three: {}", "three: {mqtt_config: {host: ''}}"))
     wait_refused(home, 1)
-    told = home.logged("files_refused")[0]["problems"]
+    reported = home.logged("files_refused")[0]["problems"]
     lines = path.read_text().splitlines()
     first = next(number for number, line in enumerate(lines, 1) if "port: x" in line)
     second = next(number for number, line in enumerate(lines, 1) if "host: ''" in line)
-    assert any(f"base.yaml:{first}" in text and "/api_config/port" in text for text in told)
-    assert any(f"base.yaml:{second}" in text and "/mqtt_config/host" in text for text in told)
+    assert any(f"base.yaml:{first}" in text and "/api_config/port" in text for text in reported)
+    assert any(f"base.yaml:{second}" in text and "/mqtt_config/host" in text for text in reported)
 
 
 async def test_the_alert_of_a_refused_edit_names_every_problem(home: Daemon):

@@ -152,9 +152,9 @@ def published_key_id(person: Person) -> str:
 def test_without_a_daemon_there_is_no_key(person: Person, broker: Broker):
     """A broker without a key and a closed port both exit with 7."""
     arguments = ["--timeout", "0.5", "--broker", f"127.0.0.1:{broker.port}", "seal", "--service", "a"]
-    nobody = person.run(*arguments, stdin="x")
-    assert (nobody.returncode, nobody.stdout) == (7, "")
-    assert "alicia/config/key" in nobody.stderr
+    unreachable = person.run(*arguments, stdin="x")
+    assert (unreachable.returncode, unreachable.stdout) == (7, "")
+    assert "alicia/config/key" in unreachable.stderr
     away = person.run("--http", f"http://127.0.0.1:{free_port()}", "seal", "--service", "a", stdin="x")
     assert (away.returncode, away.stdout) == (7, "")
 

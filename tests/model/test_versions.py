@@ -72,7 +72,7 @@ def test_the_version_after_a_change(current: str, bump: Bump, requested: str | N
     [("minor", "1.2.4", "1.3.0"), ("major", "1.9.9", "2.0.0"), ("major", "2.0.0-rc.1", "2.0.0")],
 )
 def test_a_request_below_what_the_change_needs_is_a_problem(bump: Bump, requested: str, needed: str):
-    """It is told at /version, with what was asked for and what is needed."""
+    """It is reported at /version, with what was asked for and what is needed."""
     version, problem = versions.next_version("1.2.3", bump, requested)
     assert version == needed
     assert problem is not None

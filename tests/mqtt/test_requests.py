@@ -165,7 +165,7 @@ async def test_a_request_too_many_is_refused_where_its_answer_would_go(
 async def test_other_programs_messages_are_not_answered(
     tmp_path: Path, files: Mapping[str, object], response_topic: str | None
 ):
-    """Neither under load; with rules not even where they name an answer topic, which nobody proves to be theirs."""
+    """Neither under load; with rules not even where they name an answer topic, which nothing proves to be theirs."""
     async with bus(tmp_path, files) as made:
         for topic in ("request", "stt_service/updated"):
             request = made.request(topic, {"reply_to": response_topic}, response_topic)

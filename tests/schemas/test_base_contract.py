@@ -42,7 +42,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_documents_that_meet_the_contract(path: str, value: object):
-    """The Structs and the JSON Schema made of them both take it; unknown members are nobody's business."""
+    """The Structs and the JSON Schema made of them both take it; unknown members are ignored."""
     document = normalise(changed(path, value))
     assert isinstance(document, dict)
     assert BASE.problems(document) == []

@@ -231,7 +231,7 @@ def test_defaults_need_not_be_a_whole_configuration(rule: dict[str, Any]):
 
 @pytest.mark.parametrize("reference", ["#/$defs/a~2b", "#/$defs/~"])
 def test_a_malformed_reference_is_a_problem_like_another(reference: str):
-    """It is told where it stands, and does not end the loading of all files."""
+    """Its place is reported, and it does not end the loading of all files."""
     assert list(found(settings(a={"$ref": reference}))) == ["/properties/settings/properties/a/$ref"]
 
 

@@ -153,7 +153,7 @@ def test_no_problem_quotes_what_holds_a_secret(rule: Any, value: object):
 
 @pytest.mark.parametrize("password", [31415926, 3.1415926])
 def test_no_problem_quotes_what_stands_in_the_place_of_a_secret(password: object):
-    """A password of digits that somebody forgot to quote is no string, and a secret all the same."""
+    """A password of digits without quotes is no string, and a secret all the same."""
     broken = {**VALID, "mqtt_config": {"host": "h", "port": 1, "username": "u", "password": password}}
     (problem,) = compiled(None).problems(broken)
     assert problem.pointer == "/mqtt_config/password"

@@ -120,7 +120,7 @@ def test_a_box_for_every_service_opens_in_shared_defaults_only(keyring: Keyring)
     ],
 )  # fmt: skip
 def test_a_box_whose_content_is_something_else_is_damaged(keyring: Keyring, plain: object):
-    """Not the JSON object agreed on, or with a member nobody knows, which might have been meant to bind it."""
+    """Not the JSON object agreed on, or with an unknown member, which might have been meant to bind it."""
     with pytest.raises(CannotOpen, match="damaged") as refused:
         keyring.open(box(keyring, plain), **HERE)
     assert SECRET not in str(refused.value)
@@ -197,7 +197,7 @@ def test_digests_tell_equal_secrets_of_one_place_only(keyring: Keyring):
 
 
 def test_what_is_published_is_the_public_key_and_its_name(keyring: Keyring):
-    """32 bytes in standard base64, named by the first 16 hex digits of their SHA-256; read back by whoever seals."""
+    """32 bytes in standard base64, named by the first 16 hex digits of their SHA-256; read back by those who seal."""
     raw = base64.b64decode(keyring.published["public_key"], validate=True)
     assert raw == keyring.public_key.raw
     assert len(raw) == 32

@@ -49,7 +49,7 @@ def test_another_key_is_refused_until_it_is_accepted_by_its_id(pins: KeyPins, pa
 
 
 def test_only_the_key_that_is_named_is_accepted(pins: KeyPins, path: Path):
-    """At first use too: whoever knows the id need not trust the network even once."""
+    """At first use too: a user who knows the id does not need to trust the network even once."""
     for accept in (SECOND.key_id, "", "nonsense"):
         with pytest.raises(KeyChanged, match=FIRST.key_id):
             pins.check(HERE, FIRST, accept=accept)

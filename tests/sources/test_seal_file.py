@@ -214,7 +214,7 @@ def test_in_defaults_only_what_is_a_secret_for_every_service_is_sealed():
 
 
 def test_a_secret_that_aliases_repeat_is_refused():
-    """One box cannot stand in two places; every such place is told, with its line, and nothing is sealed."""
+    """One box cannot stand in two places; every such place is reported with its line, and nothing is sealed."""
     text = "services:\n  bell:\n    token: &t shared\n  lamp:\n    token: *t\n    password: other\n"
     with pytest.raises(SourceError) as refused:
         sealed(text)

@@ -307,7 +307,7 @@ def test_an_end_that_was_tampered_with_is_found_whatever_comes_after(database: P
 
 
 def test_a_row_put_behind_the_end_is_not_in_the_way(database: Path):
-    """The next revision finds a place behind it, and what was moved is told."""
+    """The next revision finds a place behind it, and the moved row is reported."""
     tamper(
         database,
         "UPDATE revisions SET sequence = 7 WHERE revision = 2",
