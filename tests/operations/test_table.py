@@ -190,6 +190,21 @@ def test_the_place_of_a_wrong_field_is_a_json_pointer_at_any_depth(updates: obje
     assert "$" not in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("operation", "fields", "message"),
+    [
+        ("set", {"config": "no"}, "set: expected `object`, got `string` at /config."),
+        ("get", {"revision": "3"}, "get: expected `integer | null`, got `string` at /revision."),
+        ("set", {"config": {}, "dry_run": 1}, "set: expected `boolean`, got `integer` at /dry_run."),
+    ],
+)
+def test_types_have_the_names_of_json(operation: str, fields: dict[str, Any], message: str):
+    """A person who sends JSON need not know Python's names of types."""
+    with pytest.raises(InvalidRequest) as refused:
+        BY_NAME[operation].parse(fields)
+    assert refused.value.message == message
+
+
 def test_unknown_fields_are_ignored():
     """Unknown fields are ignored, because messages on the bus have further members."""
     request = BY_NAME["get"].parse({"revision": 3, "timestamp": 1.5, "source": "x", "config": {}})

@@ -1,5 +1,6 @@
 """An operation: its name, fields, authorization, handler, topic and route."""
 
+import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
@@ -198,8 +199,14 @@ class Operation:
         return frozenset(self.request.__struct_encode_fields__)
 
 
+# msgspec names some types as Python does; requests are JSON.
+_JSON_NAMES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+_PYTHON_NAME = re.compile(r"\b(?:str|int|float|bool)\b(?=[^`]*`)")
+
+
 def _as_problem(error: msgspec.ValidationError) -> Problem:
-    """Return a message of msgspec with its path (``$.config``) as a JSON Pointer."""
+    """Return a message of msgspec with the names of JSON's types, its path (``$.config``) as a JSON Pointer."""
     text, _, path = str(error).partition(" - at `$")
+    text = _PYTHON_NAME.sub(lambda found: _JSON_NAMES[found[0]], text)
     pointer = "".join(f"/{escape(part)}" for part in path.rstrip("`").replace("[", ".").replace("]", "").split(".")[1:])
     return Problem(pointer, text[:1].lower() + text[1:] + (f" at {pointer}" if pointer else ""))
