@@ -20,7 +20,7 @@ SUBJECTS = {
     "cli": {"usage"},
     "core": {"degraded_start", "migrations", "stale_reads", "stored_rows"},
     "http": {"waiting"},
-    "operations": {"compatibility", "history", "properties"},
+    "operations": {"compatibility", "history", "properties", "state_machine"},
 }
 PYTHON = [sys.executable, "-c", ""]
 
