@@ -31,6 +31,7 @@ from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.monitoring.metrics import Metrics
+from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
@@ -63,6 +64,7 @@ class Core:
 
     Attributes:
         alerts: Raised by all parts.
+        supervisor: Keeps the tasks of the daemon running.
         drift: The findings about what differs from the store.
         restored: The content of the store at the start.
         state: The configurations in memory.
@@ -84,6 +86,7 @@ class Core:
     """
 
     alerts: Alerts
+    supervisor: Supervisor
     drift: Drift
     restored: Restored
     state: State
@@ -233,6 +236,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
     key_rotation = _key_rotation(ground, reloads, announcements)
     return Core(
         alerts=ground.alerts,
+        supervisor=Supervisor(ground.alerts),
         drift=ground.drift,
         restored=ground.restored,
         state=ground.state,

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -21,11 +21,12 @@ from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import Core, open_core
 from aliciacfg.core.reloads import Reloads
-from aliciacfg.errors import AliciacfgError, OperationError, SettingsError, SourceError, leaves
+from aliciacfg.errors import AliciacfgError, AnotherDaemon, OperationError, SettingsError, SourceError, leaves
 from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import pages
 from aliciacfg.http.server import HttpServer, HttpSettings
+from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import BrokerAddress, broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
@@ -176,14 +177,15 @@ async def _run(
                 f"{time.monotonic() - started:.2f} s"
             )
 
-        tasks = [
-            watcher.run(),
-            core.drift_checks.run(),
-            core.audit_log.run(),
-            announce_ready(),
-            _reload_at_hangup(signals.hangup, certificate, core.reloads),
-        ]
-        await _serve_until(signals.stop, http, mqtt, tasks)
+        tasks: dict[str, Callable[[], Awaitable[None]]] = {
+            "file watcher": watcher.run,
+            "check of instances": core.drift_checks.check_instances_forever,
+            "verification of the store": core.drift_checks.verify_forever,
+            "audit log": core.audit_log.run,
+            "READY line": announce_ready,
+            "reload at SIGHUP": lambda: _reload_at_hangup(signals.hangup, certificate, core.reloads),
+        }
+        await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks)
     _log.info("stopped")
 
 
@@ -246,6 +248,7 @@ def _mqtt_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqt
         outbox=core.outbox,
         alerts=core.alerts,
         drift=core.drift,
+        supervisor=core.supervisor,
         write_confirmations=core.announcements.store_confirmations,
     )
 
@@ -276,8 +279,6 @@ async def _reload(reloads: Reloads) -> bool:
     except OperationError as error:
         _log.error("files_not_loaded", reason=error.message, remedy="none needed; it is tried again")
         return False
-    except Exception:  # noqa: BLE001 - the supervisor of the watcher: no file may end the daemon
-        _log.exception("files_failed")
     else:
         _log.info("files_loaded", changed=result.changed)
     return True
@@ -310,9 +311,18 @@ async def _serve_until(
     stop: asyncio.Event,
     http: HttpServer,
     mqtt: MqttSession,
-    tasks: Sequence[Coroutine[None, None, None]],
+    supervisor: Supervisor,
+    tasks: Mapping[str, Callable[[], Awaitable[None]]],
 ) -> None:
-    """Serve until ``stop`` is set; then stop in order: HTTP requests end, the bus session says goodbye."""
+    """Serve until ``stop`` is set; then stop in order: HTTP requests end, the bus session says goodbye.
+
+    Args:
+        stop: Set to stop.
+        http: Serves HTTP, and was started.
+        mqtt: Serves MQTT.
+        supervisor: Keeps the tasks running.
+        tasks: What else runs, by name.
+    """
 
     async def stop_in_order() -> None:
         await stop.wait()
@@ -327,9 +337,10 @@ async def _serve_until(
 
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(mqtt.run(), name="mqtt")
-            for task in tasks:
-                group.create_task(task, name=task.__qualname__)
+            bus = supervisor.keep_running("MQTT session", mqtt.run, fatal=(AnotherDaemon,))
+            group.create_task(bus, name="MQTT session")
+            for name, work in tasks.items():
+                group.create_task(supervisor.keep_running(name, work), name=name)
             group.create_task(stop_in_order(), name="stop")
     except BaseExceptionGroup as errors:
         _reraise_own(errors)

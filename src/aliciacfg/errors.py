@@ -99,13 +99,13 @@ class SourceError(AliciacfgError):
         return "\n".join(str(problem) for problem in self.problems)
 
 
-def leaves(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Yield the exceptions of a group and of the groups nested in it."""
-    for error in errors.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from leaves(cast("BaseExceptionGroup[BaseException]", error))
-        else:
-            yield error
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions of a group and of the groups nested in it; any other exception itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
 
 
 class KeyFileError(AliciacfgError):

@@ -17,7 +17,7 @@ from aliciacfg.storage.store import Store
 _log = structlog.get_logger(__name__)
 
 _CHECK_SECONDS = 1.0
-_CHECKS_PER_VERIFICATION = 600
+_VERIFICATION_SECONDS = 600.0
 _MAX_FINDINGS = 100
 
 
@@ -51,18 +51,17 @@ class DriftChecks:
         self._drift = drift
         self._instances = instances
 
-    async def run(self) -> None:
-        """Check the instances every second, and all rows at the start and every ten minutes, until cancelled."""
-        count = 0
+    async def check_instances_forever(self) -> None:
+        """Check the instances of services every second, until cancelled."""
         while True:
-            try:
-                if count % _CHECKS_PER_VERIFICATION == 0:
-                    await self.verify()
-                self._instances.check()
-            except Exception:  # noqa: BLE001 - the supervisor of the checks: a failed check must not end the daemon
-                _log.exception("drift_check_failed")
-            count += 1
+            self._instances.check()
             await asyncio.sleep(_CHECK_SECONDS)
+
+    async def verify_forever(self) -> None:
+        """Verify all rows at the start and every ten minutes, until cancelled."""
+        while True:
+            await self.verify()
+            await asyncio.sleep(_VERIFICATION_SECONDS)
 
     async def verify(self) -> None:
         """Verify every row of the store with the keyed hash chain."""

@@ -1,7 +1,7 @@
 """Work that outlives the connection on which it was asked for: a write goes on when the broker goes away."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,14 @@ _MAX_TASKS = 2048
 class BackgroundTasks:
     """Tasks of the session as a whole; none is started before ``running`` and after ``close``."""
 
-    def __init__(self, *, limit: int = _MAX_TASKS) -> None:
+    def __init__(self, report: Callable[[str, Exception], None], *, limit: int = _MAX_TASKS) -> None:
+        """Run no task yet.
+
+        Args:
+            report: Called with the name of a task and the error that it raised; everything else goes on.
+            limit: How many tasks may run at a time.
+        """
+        self._report = report
         self._limit = limit
         self._group: asyncio.TaskGroup | None = None
         self._count = 0
@@ -21,7 +28,7 @@ class BackgroundTasks:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
-        """Run tasks inside this context; a task that raises ends it."""
+        """Run tasks inside this context; it ends when the tasks have ended."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             yield
@@ -38,7 +45,7 @@ class BackgroundTasks:
             return
         self._count += 1
         self._idle.clear()
-        self._group.create_task(self._counted(work), name=name)
+        self._group.create_task(self._counted(work, name), name=name)
 
     async def wait_idle(self) -> None:
         """Wait until no task runs."""
@@ -48,9 +55,11 @@ class BackgroundTasks:
         """Start nothing any more; what runs goes on."""
         self._closed = True
 
-    async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _counted(self, work: Coroutine[Any, Any, None], name: str) -> None:
         try:
             await work
+        except Exception as error:  # noqa: BLE001 - the boundary of these tasks: none may end the session
+            self._report(name, error)
         finally:
             self._count -= 1
             if not self._count:

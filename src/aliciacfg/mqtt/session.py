@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
@@ -10,6 +11,7 @@ from aliciacfg.core.outbox import Outbox
 from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
+from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.access_probe import AccessProbe, FirstProbe
 from aliciacfg.mqtt.address import BrokerAddress
@@ -33,6 +35,8 @@ _MAX_RETRY_SECONDS = 30.0
 _CANCELLATIONS = 20
 _CANCELLATION_SECONDS = 0.25
 _DRAIN_SECONDS = 10.0
+# What ends a connection; any other error in one of its tasks is a fault of that task alone.
+_ENDINGS = (AnotherDaemon, BrokerUnavailable)
 
 
 class MqttSession:
@@ -52,6 +56,7 @@ class MqttSession:
         outbox: Outbox,
         alerts: Alerts,
         drift: Drift,
+        supervisor: Supervisor,
         write_confirmations: Callable[[], Awaitable[None]],
     ) -> None:
         """Make a session that has not begun.
@@ -64,6 +69,7 @@ class MqttSession:
             outbox: The messages that the broker has to hold.
             alerts: Published; raised about what the broker denies and what others write.
             drift: Learns what others write on our topics.
+            supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
             write_confirmations: Stores what the broker was seen to hold.
         """
         self._address = address
@@ -72,7 +78,8 @@ class MqttSession:
         self._requests = requests
         self._outbox = outbox
         self._write_confirmations = write_confirmations
-        self._background = BackgroundTasks()
+        self._supervisor = supervisor
+        self._background = BackgroundTasks(supervisor.report)
         self._outgoing = outgoing = Outgoing(alerts)
         self._markers = markers = Markers(health.instance)
         self._retained = Retained(outbox, alerts, drift, markers=markers, on_confirmed=self._on_confirmed)
@@ -154,10 +161,8 @@ class MqttSession:
             raise
         try:
             task.result()
-        except BrokerUnavailable as error:
-            return str(error)
-        except BaseExceptionGroup as errors:
-            return _reason(errors)
+        except Exception as error:  # noqa: BLE001 - the boundary of a connection: the next one may do better
+            return _expected_reason(error) or self._unexpected(error)
         return "the connection ended"
 
     async def _serve_once(self) -> None:
@@ -183,11 +188,15 @@ class MqttSession:
                 await self._outgoing.publish_optional(connection, topics.REGISTER, announcement)
                 await self._retained.read_back(connection)
                 self._on_connected(connection)
-                group.create_task(self._retained.publish_forever(connection), name="mqtt-publish")
-                group.create_task(self._health_publisher.publish_forever(connection), name="mqtt-health")
-                group.create_task(self._peers.watch(connection), name="mqtt-peers")
-                group.create_task(self._probe.run_forever(connection), name="mqtt-probe")
-                group.create_task(self._devices.follow(connection), name="mqtt-devices")
+                for name, work in {
+                    "publication of updates": self._retained.publish_forever,
+                    "publication of health": self._health_publisher.publish_forever,
+                    "watch for other daemons": self._peers.watch,
+                    "check of the broker's access list": self._probe.run_forever,
+                    "device registry": self._devices.follow,
+                }.items():
+                    supervised = self._supervisor.keep_running(name, partial(work, connection), fatal=_ENDINGS)
+                    group.create_task(supervised, name=name)
                 await self._wait_until_drained()
 
     async def _wait_until_drained(self) -> None:
@@ -223,8 +232,8 @@ class MqttSession:
         """Handle a message, without waiting."""
         try:
             self._dispatch(inbound)
-        except Exception:  # noqa: BLE001 - a boundary: a message that ends the connection would come again on the next
-            _log.exception("message_failed", topic=inbound.topic)
+        except Exception as error:  # noqa: BLE001 - a boundary: it would come again on the next connection
+            self._supervisor.report("handling of a message", error)
 
     def _dispatch(self, inbound: Inbound) -> None:
         if inbound.topic == self._probe.topic:
@@ -296,21 +305,23 @@ class MqttSession:
             # What was confirmed is only published once more at the next start.
             _log.warning("confirmations_not_written", reason=error.message)
 
+    def _unexpected(self, error: Exception) -> str:
+        self._supervisor.report("MQTT connection", error, consequence="it is made again")
+        return "an unexpected error, which was logged"
+
     def _count_devices(self, count: int | None) -> None:
         self._health.devices = count
 
 
-def _reason(errors: BaseExceptionGroup[BaseException]) -> str:
-    """Return why the broker is gone, if that is all that happened.
+def _expected_reason(error: Exception) -> str | None:
+    """Return why the broker is gone; None if something else happened.
 
     Raises:
         AnotherDaemon: It is among the errors.
-        BaseExceptionGroup: Something else happened.
     """
-    foreign = next((error for error in leaves(errors) if isinstance(error, AnotherDaemon)), None)
-    if foreign is not None:
-        raise AnotherDaemon(foreign.instance) from errors
-    _, rest = errors.split(BrokerUnavailable)
-    if rest is not None:
-        raise rest
-    return "; ".join(dict.fromkeys(str(error) for error in leaves(errors)))
+    found = list(leaves(error))
+    for foreign in found:
+        if isinstance(foreign, AnotherDaemon):
+            raise AnotherDaemon(foreign.instance) from error
+    reasons = dict.fromkeys(str(item) for item in found if isinstance(item, BrokerUnavailable))
+    return "; ".join(reasons) if all(isinstance(item, BrokerUnavailable) for item in found) else None
