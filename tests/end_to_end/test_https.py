@@ -304,7 +304,7 @@ def test_plaintext_secrets_are_delivered_over_a_network_only_with_tls(
     assert seen == {ADDRESS: secret if tls else "***", "127.0.0.1": secret}
     if not tls:
         # A proxy on this machine passes requests of any client on.
-        for header in ("X-Forwarded-For: 10.0.0.1", "Forwarded: for=10.0.0.1", "Via: 1.1 p", "X-Real-IP: 10.0.0.1"):
+        for header in ("X-Forwarded-Proto: https", "Forwarded: for=10.0.0.1", "Via: 1.1 p", "X-Real-IP: 10.0.0.1"):
             answer = fetch(namespace, f"{scheme}://127.0.0.1:{port}", bearer, header)
             assert answer["config"]["mqtt_config"]["password"] == "***", header
     entries = json.loads(aliciacfg(daemon, "audit", "--service", "tts_service").stdout)["entries"]

@@ -8,7 +8,7 @@ from typing import Any, cast
 from unittest import mock
 
 import pytest
-from aiohttp import web
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
 from aiohttp.test_utils import make_mocked_request
 
 from aliciacfg.access.caller import Caller
@@ -29,20 +29,33 @@ class Tokens:
         return "operator", "admin"
 
 
-def request(peer: str = LOOPBACK, headers: dict[str, str] | None = None, *, tls: bool = False) -> web.Request:
-    return _request({"peername": (peer, 50000), "sockname": (LOOPBACK, 8026)}, headers, tls=tls)
+def request(
+    peer: str = LOOPBACK,
+    headers: dict[str, str] | None = None,
+    *,
+    tls: bool = False,
+    version: HttpVersion = HttpVersion11,
+) -> web.Request:
+    return _request({"peername": (peer, 50000), "sockname": (LOOPBACK, 8026)}, headers, tls=tls, version=version)
 
 
 def local_request(connection: socket.socket, headers: dict[str, str]) -> web.Request:
     return _request({"peername": "", "sockname": "/data/aliciacfg.sock", "socket": connection}, headers)
 
 
-def _request(extra: dict[str, Any], headers: dict[str, str] | None, *, tls: bool = False) -> web.Request:
+def _request(
+    extra: dict[str, Any],
+    headers: dict[str, str] | None,
+    *,
+    tls: bool = False,
+    version: HttpVersion = HttpVersion11,
+) -> web.Request:
     transport = mock.Mock()
     transport.get_extra_info = lambda name, default=None: extra.get(name, default)
     return make_mocked_request(
         "GET",
         "/config/bell",
+        version=version,
         headers={"Host": "localhost", **(headers or {})},
         transport=transport,
         sslcontext=ssl.create_default_context() if tls else None,
@@ -83,13 +96,47 @@ def test_without_a_token_the_caller_is_anonymous():
         (LOOPBACK, False, {"Via": "1.1 proxy"}, False),
         (LOOPBACK, False, {"X-Forwarded-For": "192.168.1.20"}, False),
         (LOOPBACK, False, {"X-Real-IP": "192.168.1.20"}, False),
+        (LOOPBACK, False, {"Host": "[::1]:8026"}, True),
+        (LOOPBACK, False, {"Host": "127.0.0.1:8026"}, True),
+        (LOOPBACK, False, {"Host": "config.home"}, False),
+        (LOOPBACK, False, {"Host": ""}, False),
+        (ELSEWHERE, True, {"Host": "config.home"}, True),
     ],
 )
 def test_only_tls_and_a_direct_loopback_connection_are_private(
     peer: str, tls: bool, headers: dict[str, str], private: bool
 ):
-    """A proxy on this machine forwards what others send."""
+    """A proxy on this machine forwards what others send; one that adds nothing may still keep the Host."""
     assert caller(request(peer, headers, tls=tls)).private is private
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Forwarded-Proto", "x-forwarded-host", "X-Forwarded-Port", "X-Forwarded-Server", "X-Forwarded", "Forwarded",
+        "Forwarded-For", "X-Original-Forwarded-For", "X-Original-URL", "X-Client-IP", "Client-IP", "True-Client-IP",
+        "CF-Connecting-IP", "CF-Ray", "CDN-Loop", "Fastly-Client-IP", "Fly-Client-IP", "X-Cluster-Client-IP",
+        "X-Envoy-External-Address", "X-ProxyUser-Ip", "Proxy-Connection", "WL-Proxy-Client-IP", "X-Scheme", "Front-End-Https",
+        "X-Request-Id", "X-Amzn-Trace-Id", "Max-Forwards", "X-Some-Proxy-Of-Tomorrow",
+    ],
+)  # fmt: skip
+def test_any_header_that_clients_do_not_send_on_their_own_tells_of_a_proxy(header: str, tls: bool):
+    """Whatever the proxy calls it, and without a word about the client: the secrets stay redacted."""
+    assert caller(request(headers={header: "https"}, tls=tls)).private is False
+
+
+@pytest.mark.parametrize("version", [HttpVersion10, HttpVersion11])
+def test_a_request_in_http_1_0_is_taken_for_a_proxys(version: HttpVersion):
+    """nginx passes requests on like that, with its own Host and no header of a proxy."""
+    made = request(version=version)
+    assert caller(made).private is (version == HttpVersion11)
+
+
+def test_what_browsers_and_curl_send_is_private():
+    """Their own headers, in any case."""
+    sent = {"user-agent": "curl/8", "Accept": "*/*", "Accept-Encoding": "gzip", "Sec-Fetch-Mode": "cors", "dnt": "1"}
+    assert caller(request(headers=sent)).private is True
 
 
 def test_a_user_on_the_unix_socket_is_an_administrator():
@@ -167,6 +214,13 @@ def test_accepted_hosts_are_bounded(monkeypatch: pytest.MonkeyPatch):
     for number in range(50):
         guard.check(request(headers={"Host": f"host{number}"}))
     assert len(guard.accepted_hosts) == 40
+
+
+def test_a_host_of_any_length_is_not_kept():
+    """It is checked at every request instead."""
+    guard = BrowserGuard(listens_on="0.0.0.0", allowed_hosts=())
+    guard.check(request(headers={"Host": "h" * 8000}))
+    assert guard.accepted_hosts == set()
 
 
 def test_loopback_names_and_addresses():

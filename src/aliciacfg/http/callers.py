@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
@@ -15,19 +15,32 @@ from aliciacfg.errors import Forbidden, Unauthorized
 CALLER = web.RequestKey("caller", Caller)
 """Who sends a request, once that was determined."""
 
-# Headers that proxies add: RFC 7239, RFC 9110 §7.6.3, and their predecessors.
-_FORWARDING = (hdrs.FORWARDED, hdrs.VIA, hdrs.X_FORWARDED_FOR, "X-Real-IP")
+# The headers that clients send on their own. Proxies add others, under names without number (Forwarded, Via,
+# X-Forwarded-*, X-Real-IP, CF-Connecting-IP, …), so every header that is not listed counts as a proxy's.
+_OF_CLIENTS = frozenset(
+    name.lower()
+    for name in (
+        hdrs.ACCEPT, hdrs.ACCEPT_CHARSET, hdrs.ACCEPT_ENCODING, hdrs.ACCEPT_LANGUAGE, hdrs.AUTHORIZATION,
+        hdrs.CACHE_CONTROL, hdrs.CONNECTION, hdrs.CONTENT_ENCODING, hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE,
+        hdrs.COOKIE, hdrs.DATE, "DNT", hdrs.EXPECT, hdrs.HOST, hdrs.IF_MATCH, hdrs.IF_MODIFIED_SINCE,
+        hdrs.IF_NONE_MATCH, hdrs.IF_RANGE, hdrs.IF_UNMODIFIED_SINCE, hdrs.KEEP_ALIVE, hdrs.ORIGIN, hdrs.PRAGMA,
+        "Priority", hdrs.RANGE, hdrs.REFERER, "Sec-CH-UA", "Sec-CH-UA-Mobile", "Sec-CH-UA-Platform", "Sec-Fetch-Dest",
+        "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Sec-GPC", hdrs.TE, hdrs.TRANSFER_ENCODING,
+        hdrs.UPGRADE, "Upgrade-Insecure-Requests", hdrs.USER_AGENT,
+    )
+)  # fmt: skip
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-# A home uses a few; a client that invents Host headers must not fill the memory.
-_MAX_ACCEPTED_HOSTS = 4096
+# A home uses a few; a client that invents Host headers must not fill the memory. The longest name of DNS, and a port.
+_MAX_ACCEPTED_HOSTS = 256
+_MAX_HOST_LENGTH = 260
 
 
 def identify(request: web.Request, authorizer: Authorizer) -> Caller:
     """Return who sends a request.
 
     That is the user of this machine at the other end of the Unix socket, the bearer of a token (RFC 6750 §2.1), or
-    an anonymous caller. Only the Unix socket, TLS and a direct loopback connection are private: a proxy in between
-    could read along.
+    an anonymous caller. Only the Unix socket, and TLS or loopback without a sign of a proxy, are private: the way
+    from a proxy to its client is unknown.
 
     Raises:
         Unauthorized: The token is malformed, unknown, expired or revoked, or the scheme is not Bearer.
@@ -35,7 +48,7 @@ def identify(request: web.Request, authorizer: Authorizer) -> Caller:
     if _is_local(request):
         return Caller(_peer_user(request), "local", proven=True, role="admin", private=True)
     peer = request.remote
-    private = request.secure or (peer is not None and is_loopback(peer) and not _is_forwarded(request))
+    private = _is_private(request, peer)
     header = request.headers.get(hdrs.AUTHORIZATION)
     if header is None:
         return Caller(None, "http", address=peer, private=private)
@@ -51,7 +64,7 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 
@@ -63,7 +76,7 @@ class BrowserGuard:
     not be used against it: neither by a request to another origin, nor by DNS rebinding.
 
     Attributes:
-        accepted_hosts: ``Host`` headers that passed the check, each as it was sent.
+        accepted_hosts: ``Host`` headers that passed the check, each as it was sent; not all of them.
     """
 
     def __init__(self, *, listens_on: str, allowed_hosts: Iterable[str]) -> None:
@@ -80,14 +93,13 @@ class BrowserGuard:
         if _is_local(request):
             return
         host = request.headers.get(hdrs.HOST, "")
-        name, _, port = host.rpartition(":")
-        name = (name if port.isdigit() else host).lower()
+        name = _name_of(request)
         if name not in self._names and not self._is_safe(name):
             raise Forbidden(
                 f"The Host {host[:100]!r} is not a name of this daemon; use http://127.0.0.1, or list the name in "
                 "ALICIACFG_HTTP_ALLOWED_HOSTS."
             )
-        if len(self.accepted_hosts) < _MAX_ACCEPTED_HOSTS:
+        if len(self.accepted_hosts) < _MAX_ACCEPTED_HOSTS and len(host) <= _MAX_HOST_LENGTH:
             self.accepted_hosts.add(host)
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and origin.lower() != f"{request.scheme}://{host}".lower():
@@ -96,7 +108,7 @@ class BrowserGuard:
     def _is_safe(self, name: str) -> bool:
         """Return whether no attacker can have a name: an address, or, beyond loopback, a name without a dot."""
         if self._on_loopback:
-            return is_loopback(name.strip("[]"))
+            return is_loopback(name)
         if name and "." not in name and ":" not in name:
             return True
         try:
@@ -112,9 +124,22 @@ def _is_local(request: web.Request) -> bool:
     return transport is not None and isinstance(transport.get_extra_info("sockname"), str)
 
 
-def _is_forwarded(request: web.Request) -> bool:
-    """Return whether a proxy forwards a request, so that its peer is not its sender."""
-    return any(name in request.headers for name in _FORWARDING)
+def _is_private(request: web.Request, peer: str | None) -> bool:
+    """Return whether the sender is at the other end of a connection over TLS or loopback, as far as can be seen.
+
+    What could be a proxy is taken for one. HTTP/1.0 is what proxies without further settings speak, and a Host that
+    is no loopback name is what they keep from their client.
+    """
+    if any(name.lower() not in _OF_CLIENTS for name in request.headers) or request.version < HttpVersion11:
+        return False
+    return request.secure or (peer is not None and is_loopback(peer) and is_loopback(_name_of(request)))
+
+
+def _name_of(request: web.Request) -> str:
+    """Return the name or address in the Host of a request, in lower case, without the port."""
+    host = request.headers.get(hdrs.HOST, "")
+    name, _, port = host.rpartition(":")
+    return (name if port.isdigit() else host).lower()
 
 
 def _peer_user(request: web.Request) -> str:
