@@ -19,8 +19,8 @@ NO_PACKAGES = {"data", "end_to_end", "project", "support"}
 SUBJECTS = {
     "cli": {"usage"},
     "core": {"degraded_start", "migrations", "stale_reads", "stored_rows"},
-    "http": {"waiting"},
-    "operations": {"compatibility", "history", "properties", "state_machine"},
+    "http": {"malformed_requests", "memory", "waiting"},
+    "operations": {"compatibility", "history", "memory", "properties", "state_machine"},
 }
 PYTHON = [sys.executable, "-c", ""]
 

@@ -31,11 +31,11 @@ def record(config_id: ConfigId, revision: int = 1, *, deleted: bool = False) -> 
 class Home:
     """A state with two configurations, and a cache over it."""
 
-    def __init__(self, *, ttl_seconds: float = 300) -> None:
+    def __init__(self, *, ttl_seconds: float = 300, max_bytes: int = 10_000) -> None:
         self.clock = Clock()
         self.state = State({BELL: Entry(record(BELL)), SIREN: Entry(record(SIREN))}, active="dev")
         self.views = Views(Keyring.ephemeral(), self.state, {})
-        self.cache = AnswerCache(self.state, self.views, ttl_seconds=ttl_seconds, clock=self.clock)
+        self.cache = AnswerCache(self.state, self.views, ttl_seconds=ttl_seconds, max_bytes=max_bytes, clock=self.clock)
 
     def find(self, config_id: ConfigId = BELL) -> CachedAnswer:
         found = self.cache.find(config_id)
@@ -56,7 +56,9 @@ def test_an_answer_is_rendered_once_and_found_until_its_time_is_over():
     """An entry is reused until it expires, and then rendered again from memory."""
     home = Home()
     first = home.find()
-    assert json.loads(first.body)["config"] == {"version": "1.0.0", "n": 1}
+    fields = json.loads(first.body)
+    assert fields["config"] == {"version": "1.0.0", "n": 1}
+    assert json.loads(first.plain) == {"status": "success", "request_id": None, **fields}
     assert (first.revision, first.checksum) == (1, "c1")
     home.clock.now += 299.9
     assert home.find() is first
@@ -117,3 +119,45 @@ def test_the_hit_rate_counts_look_ups():
     home.clock.now += 10
     home.find()
     assert home.cache.hit_rate == 0.6
+
+
+def kept(home: Home, config_id: ConfigId) -> bool:
+    misses = home.cache.misses
+    home.find(config_id)
+    return home.cache.misses == misses
+
+
+def test_entries_are_bounded_in_bytes():
+    """The oldest one makes room; an answer larger than the whole budget is given, but not kept."""
+    size = len(Home().find(BELL).plain) + len(Home().find(SIREN).plain)
+    home = Home(max_bytes=size)
+    home.find(BELL), home.find(SIREN)
+    assert kept(home, BELL)
+    assert kept(home, SIREN)
+    home = Home(max_bytes=size - 1)
+    home.find(BELL), home.find(SIREN)
+    assert kept(home, SIREN)
+    assert not kept(home, BELL)
+    assert not kept(Home(max_bytes=1), BELL)
+
+
+def test_what_commits_drop_leaves_its_bytes_to_others():
+    """However often revisions follow one another, the current ones are kept."""
+    home = Home(max_bytes=3 * len(Home().find().plain))
+    for revision in range(2, 20):
+        home.find(BELL)
+        plan = home.plan()
+        plan.entries[BELL] = Entry(record(BELL, revision))
+        home.commit(plan)
+    home.find(BELL), home.find(SIREN)
+    assert kept(home, BELL)
+    assert kept(home, SIREN)
+
+
+def test_expired_entries_are_dropped_although_nobody_reads_them():
+    """At the next answer that is kept; until then they do not count as hits."""
+    home = Home(ttl_seconds=10)
+    home.find(BELL)
+    home.clock.now += 10
+    siren = home.find(SIREN)
+    assert home.cache.bytes == len(siren.plain)

@@ -117,8 +117,8 @@ def test_only_tls_and_a_direct_loopback_connection_are_private(
         "X-Forwarded-Proto", "x-forwarded-host", "X-Forwarded-Port", "X-Forwarded-Server", "X-Forwarded", "Forwarded",
         "Forwarded-For", "X-Original-Forwarded-For", "X-Original-URL", "X-Client-IP", "Client-IP", "True-Client-IP",
         "CF-Connecting-IP", "CF-Ray", "CDN-Loop", "Fastly-Client-IP", "Fly-Client-IP", "X-Cluster-Client-IP",
-        "X-Envoy-External-Address", "X-ProxyUser-Ip", "Proxy-Connection", "WL-Proxy-Client-IP", "X-Scheme", "Front-End-Https",
-        "X-Request-Id", "X-Amzn-Trace-Id", "Max-Forwards", "X-Some-Proxy-Of-Tomorrow",
+        "X-Envoy-External-Address", "X-ProxyUser-Ip", "Proxy-Connection", "WL-Proxy-Client-IP", "X-Scheme",
+        "Front-End-Https", "X-Request-Id", "X-Amzn-Trace-Id", "Max-Forwards", "X-Some-Proxy-Of-Tomorrow",
     ],
 )  # fmt: skip
 def test_any_header_that_clients_do_not_send_on_their_own_tells_of_a_proxy(header: str, tls: bool):
@@ -128,7 +128,7 @@ def test_any_header_that_clients_do_not_send_on_their_own_tells_of_a_proxy(heade
 
 @pytest.mark.parametrize("version", [HttpVersion10, HttpVersion11])
 def test_a_request_in_http_1_0_is_taken_for_a_proxys(version: HttpVersion):
-    """nginx passes requests on like that, with its own Host and no header of a proxy."""
+    """The proxy nginx passes requests on like that, with its own Host and no header of a proxy."""
     made = request(version=version)
     assert caller(made).private is (version == HttpVersion11)
 

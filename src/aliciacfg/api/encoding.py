@@ -62,6 +62,11 @@ def encode_success(body: bytes, request_id: str | None) -> bytes:
     return head + (b"}" if body == b"{}" else b"," + body[1:])
 
 
+def strip_success(answer: bytes) -> bytes:
+    """Return the body of which ``encode_success`` without a request's id made an answer."""
+    return b"{" + answer[len(_SUCCESS) :].removeprefix(b",")
+
+
 _SUCCESS = b'{"status":"success","request_id":null'
 
 

@@ -66,22 +66,27 @@ class Composer:
         self.sources = sources
         self._keyring = keyring
         self._max_bytes = max_bytes
-        # By environment and service.
+        # By environment and service; only of services that the files know, as callers may ask for any name.
         self._bases: dict[tuple[str, str], JsonObject] = {}
 
     def base(self, environment: str, service: str) -> JsonObject:
         """Merge the files of a service, with sealed values opened and without validation.
 
-        The result is kept and must not be changed.
+        The result may be kept, and must not be changed.
 
         Raises:
             ValidationFailed: A sealed value in a file does not open, or is in a place where it is not allowed.
             Undecryptable: Sealed values do not open, all of them because their keys are missing.
         """
         key = (environment, service)
-        if key not in self._bases:
-            self._bases[key] = self._base(environment, service)
-        return self._bases[key]
+        known = self._bases.get(key)
+        if known is not None:
+            return known
+        made = self._base(environment, service)
+        files = self._environment(environment).files
+        if service in self.sources.schemas or any(service in file.services for file in files):
+            self._bases[key] = made
+        return made
 
     def _base(self, environment: str, service: str) -> JsonObject:
         result = self.sources.defaults(environment, service)

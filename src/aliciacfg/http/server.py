@@ -20,7 +20,6 @@ from aiohttp import web
 from aliciacfg import documents
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import METRICS_NEED
-from aliciacfg.api.encoding import encode_success
 from aliciacfg.errors import AliciacfgError, Forbidden, OperationError, Unauthorized
 from aliciacfg.http.callers import CALLER, BrowserGuard, identify
 from aliciacfg.http.conditions import is_held
@@ -40,8 +39,7 @@ _log = structlog.get_logger(__name__)
 # The longest comment, each character four bytes and each byte "%xx", and as much again.
 _MAX_LINE_BYTES = 32 * 1024
 _ANY_PATH = "/{path:.*}"
-# Responses kept ready to send; a home has one per service.
-_MAX_READY_RESPONSES = 4096
+_JSON_HEADERS = {**HEADERS, "Content-Type": JSON}
 
 
 class ListenError(AliciacfgError):
@@ -102,8 +100,6 @@ class HttpServer:
         self._guard = BrowserGuard(listens_on=settings.host, allowed_hosts=settings.allowed_hosts)
         self._operations = OperationHandler(service, settings.limits, max_config_bytes=settings.max_config_bytes)
         self._listener = Listener(settings.limits)
-        # Body and headers of plain gets, by entity tag.
-        self._ready_responses: dict[str, tuple[bytes, dict[str, str]]] = {}
         self._app = web.Application()
         self._add_routes(pages)
         self._runner = web.AppRunner(
@@ -217,14 +213,9 @@ class HttpServer:
             ):
                 return await full(request)
             self._listener.mark_idle(request.transport)
-            ready = self._ready_responses.get(cached.etag)
-            if ready is None:
-                if len(self._ready_responses) >= _MAX_READY_RESPONSES:
-                    self._ready_responses.clear()
-                sent = {**HEADERS, "Content-Type": JSON, "ETag": f'"{cached.etag}"'}
-                ready = self._ready_responses[cached.etag] = encode_success(cached.body, None), sent
             meter.answered(perf_counter() - started)
-            return web.Response(body=ready[0], headers=ready[1])
+            sent = {**_JSON_HEADERS, "ETag": f'"{cached.etag}"'}
+            return web.Response(body=cached.plain, headers=sent)
 
         return handle
 

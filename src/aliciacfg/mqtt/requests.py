@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.encoding import encode_failure, encode_internal, encode_success
+from aliciacfg.api.encoding import encode_failure, encode_internal
 from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
 from aliciacfg.documents import decode, type_name
 from aliciacfg.errors import (
@@ -104,9 +104,8 @@ class Requests:
         cached = self._service.reads.cached_get(name)
         if cached is None:
             return None
-        body = encode_success(cached.body, None)
         self._reads.answered(perf_counter() - started)
-        return Reply(topic, body, True, inbound.qos, inbound.correlation_data)
+        return Reply(topic, cached.plain, True, inbound.qos, inbound.correlation_data)
 
     def may_answer_on(self, topic: str) -> bool:
         """Return whether an answer to an anonymous request may go to a topic that the request names."""
