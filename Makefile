@@ -34,8 +34,9 @@ format: $(VENV)/installed-dev  ## Fix style and format the code
 bench: $(VENV)/installed-dev programs  ## Measure the daemon beside minimal responders in the same run
 	$(BIN)/python benchmarks/bench.py
 
-soak: $(VENV)/installed-javascript programs  ## Run the long tests: kill -9 under load, repeatedly
+soak: $(VENV)/installed-javascript programs  ## Run the long tests: kill -9 under load, repeatedly; floods
 	$(BIN)/python -m pytest -m soak --timeout 1800
+	$(BIN)/python benchmarks/floods.py
 
 docs: $(VENV)/installed-dev programs  ## Record examples and write docs/openapi.json and docs/asyncapi.json
 	$(BIN)/python scripts/write_docs.py

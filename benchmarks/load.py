@@ -108,9 +108,11 @@ class MqttClient(asyncio.Protocol):
         on_ready: Callable[["MqttClient"], None],
         on_message: Callable[[bytes, bytes], None],
         on_lost: Callable[[str], None],
+        client_id: str = "",
     ) -> None:
         self.transport: asyncio.Transport
         self.output: list[bytes] = []
+        self._client_id = client_id or f"bench-{os.getpid()}"
         self._topic = topic
         self._on_ready = on_ready
         self._on_message = on_message
@@ -119,7 +121,7 @@ class MqttClient(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.write(wire.connect(f"bench-{os.getpid()}"))
+        self.transport.write(wire.connect(self._client_id))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost(f"the broker closed the connection: {exc}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -10,22 +11,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-
-from aliciacfg.mqtt.broker.dev_broker import dev_config
+from typing import IO, Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+SOURCE = ROOT / "src"
 # Debian puts daemons where an ordinary user's PATH does not look.
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 # What a run here must not inherit: another home's settings, and the mode in which the daemon leaves uvloop out.
-_NOT_INHERITED = ("MQTT_", "ALICIA", "ENVIRONMENT", "PYTHONASYNCIODEBUG")
+_NOT_INHERITED = ("MQTT_", "ALICIA", "ENVIRONMENT", "PYTHONASYNCIODEBUG", "PYTHONPATH")
+_BROKER_CONFIG = """\
+import sys
+from pathlib import Path
+from aliciacfg.mqtt.broker.dev_broker import dev_config
+print(dev_config(int(sys.argv[1]), Path(sys.argv[2])))
+"""
 
 
 class BenchmarkError(Exception):
@@ -80,9 +86,20 @@ def _ready_line(child: subprocess.Popen[str], log: Path) -> str:
     raise BenchmarkError(f"{child.args} ended with {child.wait()}: {log.read_text()[-2000:]}")
 
 
+def _broker_config(port: int, directory: Path, source: Path) -> str:
+    """The project's ``mosquitto.conf``, as the code in ``source`` makes it for a broker on this machine."""
+    return subprocess.run(
+        [sys.executable, "-c", _BROKER_CONFIG, str(port), str(directory)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**_environment(), "PYTHONPATH": str(source)},
+    ).stdout
+
+
 @contextmanager
-def mosquitto(directory: Path) -> Iterator[int]:
-    """A Mosquitto with the project's settings on a free port of loopback; gives the port."""
+def mosquitto(directory: Path, *, source: Path = SOURCE, without: str = "") -> Iterator[int]:
+    """A Mosquitto with the project's settings, but the one named ``without``, on a free port; gives the port."""
     program = shutil.which("mosquitto", path=PATH)
     if program is None:
         raise BenchmarkError("there is no mosquitto on the PATH; `make mosquitto` installs it")
@@ -91,7 +108,8 @@ def mosquitto(directory: Path) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     config, log = directory / "mosquitto.conf", directory / "mosquitto.log"
-    config.write_text(dev_config(port, directory))
+    lines = _broker_config(port, directory, source).splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if not (without and line.startswith(without))))
     with _process([program, "-c", str(config)], log) as child:
         end = time.monotonic() + START_SECONDS
         while True:
@@ -112,18 +130,35 @@ class Daemon:
     ready_line: str
     ready_seconds: float
 
-    def memory_mb(self) -> float | None:
-        """Resident memory (VmRSS) in MB of a million bytes; None where there is no /proc."""
+    def memory_mb(self, what: str = "VmRSS") -> float | None:
+        """Resident memory, or its peak (VmHWM), in MB of a million bytes; None without /proc, or once it has ended."""
         with contextlib.suppress(FileNotFoundError):
-            found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
+            found = re.search(rf"^{what}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
             if found is not None:
                 return int(found[1]) * 1024 / 1e6
         return None
 
+    def forget_peak(self) -> None:
+        """Begin VmHWM anew."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def processor_seconds(self) -> float:
+        """What it has used of the processors; NaN once it has ended."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            return math.nan
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
-def daemon(directory: Path, broker_port: int) -> Iterator[Daemon]:
-    """The real daemon with the repository's files; ``directory`` holds its data, and may hold an earlier run's."""
+def daemon(
+    directory: Path, broker_port: int, *, source: Path = SOURCE, settings: Mapping[str, str] | None = None
+) -> Iterator[Daemon]:
+    """The real daemon with the repository's files; ``directory`` holds its data, and may hold an earlier run's.
+
+    ``source`` is the directory of the package that is run, so that another version can be measured.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
         **_environment(),
@@ -134,6 +169,8 @@ def daemon(directory: Path, broker_port: int) -> Iterator[Daemon]:
         "ALICIACFG_DATA_DIR": str(directory / "data"),
         "ALICIACFG_ENVIRONMENTS_DIR": str(ROOT / "environments"),
         "ALICIACFG_SCHEMAS_DIR": str(ROOT / "schemas"),
+        "PYTHONPATH": str(source),
+        **(settings or {}),
     }
     log = directory / "daemon.log"
     begun = time.perf_counter()
@@ -142,7 +179,7 @@ def daemon(directory: Path, broker_port: int) -> Iterator[Daemon]:
     with _process(command, log, environment=environment, directory=directory) as child:
         line = _ready_line(child, log)
         seconds = time.perf_counter() - begun
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        found = re.search(r"https?://127\.0\.0\.1:(\d+)", line)
         if found is None:
             raise BenchmarkError(f"the READY line names no address: {line}")
         yield Daemon(child.pid, int(found[1]), line.strip(), seconds)
@@ -158,12 +195,17 @@ def responder(kind: str, log: Path, **options: object) -> Iterator[int]:
 
 def load(kind: str, **options: object) -> dict[str, float]:
     """Run a load generator to its end; gives what it measured."""
+    return run_json("load.py", kind, timeout_seconds=120, **options)
+
+
+def run_json(program: str, kind: str, *, timeout_seconds: float, **options: object) -> dict[str, Any]:
+    """Run one of the programs beside this one to its end; gives what it printed."""
     done = subprocess.run(
-        [sys.executable, str(HERE / "load.py"), kind, *_arguments(options)],
+        [sys.executable, str(HERE / program), kind, *_arguments(options)],
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout_seconds,
         env=_environment(),
     )
     if done.returncode != 0:

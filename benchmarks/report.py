@@ -86,12 +86,20 @@ class Row:
         }
 
 
+def wide_console() -> Console:
+    """Standard output, wide enough for the tables where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=150)
+
+
+def titled_table(title: str) -> Table:
+    """An empty table in the style of all of them."""
+    return Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+
+
 def show(rows: Sequence[Row], *, title: str) -> None:
     """Print the table, and which goals are met."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=150)
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    console, table = wide_console(), titled_table(title)
     for column in ("measured", "daemon", "p50 ms", "p99 ms", "beside it", "", "ratio", "its range", "goal", "met"):
         left = column in {"measured", "beside it", "goal"}
         table.add_column(column, justify="left" if left else "right", no_wrap=column != "measured")

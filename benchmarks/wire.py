@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 CONNACK = 0x20
 PUBLISH = 0x30
+PUBACK = 0x40
 SUBACK = 0x90
 
 _RESPONSE_TOPIC = 0x08
@@ -43,6 +44,20 @@ def subscribe(packet_id: int, topic: str, qos: int) -> bytes:
 def puback(packet_id: bytes) -> bytes:
     """§3.4"""
     return b"\x40\x02" + packet_id
+
+
+def publish_head(topic: str, packet_id: int, payload_size: int) -> bytes:
+    """All of a PUBLISH at QoS 1 but its payload (§3.3)."""
+    body = string(topic.encode()) + packet_id.to_bytes(2, "big") + b"\x00"
+    return bytes([PUBLISH | 0x02]) + variable_integer(len(body) + payload_size) + body
+
+
+def publish(topic: str, packet_id: int, payload: bytes, *, properties: bytes) -> bytes:
+    """A PUBLISH at QoS 1."""
+    body = (
+        string(topic.encode()) + packet_id.to_bytes(2, "big") + variable_integer(len(properties)) + properties + payload
+    )
+    return bytes([PUBLISH | 0x02]) + variable_integer(len(body)) + body
 
 
 class Request:
