@@ -19,8 +19,8 @@ PACKAGE = ROOT / "src" / "aliciacfg"
 # Lowest first. A module imports from its own package and from those of lower rows; never from one beside it.
 ROWS = (
     ("errors", "atomic_files"),
-    ("tls",),
-    ("documents",),
+    ("tls", "text_files"),
+    ("documents", "dotenv_file"),
     ("logs", "model"),
     ("settings", "schemas", "api"),
     ("sealing", "monitoring"),
@@ -48,7 +48,7 @@ OWNERS = {
     "amqtt": {"mqtt.broker.dev_broker"},
     # Every command is declared with it.
     "click": {"cli.*"},
-    "dotenv": {"settings"},
+    "dotenv": {"dotenv_file"},
     "fcntl": {"storage.data_directory"},
     "jsonpatch": {"documents.json_patch"},
     "jsonschema_rs": {"schemas.service_schema"},

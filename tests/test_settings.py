@@ -195,8 +195,8 @@ def test_the_program_may_decide_itself_without_pretending_that_somebody_did():
 
 
 def test_a_dotenv_file_is_read_literally(tmp_path: Path):
-    """Quotes and export are syntax, ${…} is not; a name without a value says nothing."""
-    (tmp_path / ".env").write_text("# c\nA=1\nexport B='x y'\nC=${A}\nD=\nE\nF=\"$A\"\n", "utf-8")
+    """Quotes and export are syntax, ${…} is not."""
+    (tmp_path / ".env").write_text("# c\nA=1\nexport B='x y'\nC=${A}\nD=\nF=\"$A\"\n", "utf-8")
     assert settings.read_dotenv(tmp_path) == {"A": "1", "B": "x y", "C": "${A}", "D": "", "F": "$A"}
 
 

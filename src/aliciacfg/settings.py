@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-import dotenv
 import msgspec
 from msgspec import Meta
 
-from aliciacfg.errors import SettingsError
+from aliciacfg import dotenv_file
+from aliciacfg.errors import SettingsError, SourceError
 from aliciacfg.model import names
 
 Origin = Literal["flag", "environment", ".env", "default"]
@@ -177,16 +177,12 @@ def read_dotenv(directory: Path) -> dict[str, str]:
     """Return the variables of the ``.env`` file of a directory; none if there is no file. ``${…}`` is not replaced.
 
     Raises:
-        SettingsError: The file cannot be read.
+        SettingsError: The file cannot be read, or lines of it; each with its line and without its value.
     """
-    file = directory / ".env"
-    if not file.is_file():
-        return {}
     try:
-        values = dotenv.dotenv_values(file, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f".env cannot be read: {error}"]) from error
-    return {name: value for name, value in values.items() if value is not None}
+        return dotenv_file.read(directory / dotenv_file.NAME)
+    except SourceError as error:
+        raise SettingsError(str(problem) for problem in error.problems) from error
 
 
 def resolve(flags: Mapping[str, str], *, environ: Mapping[str, str], dotenv_values: Mapping[str, str]) -> Resolved:
@@ -278,6 +274,6 @@ def variables(directory: Path) -> dict[str, str]:
     """Return the values of ``${NAME}`` in environment files: ``.env``, overridden by the process environment.
 
     Raises:
-        SettingsError: ``.env`` cannot be read.
+        SourceError: ``.env`` cannot be read, or lines of it.
     """
-    return {**read_dotenv(directory), **os.environ}
+    return {**dotenv_file.read(directory / dotenv_file.NAME), **os.environ}

@@ -1,13 +1,15 @@
 """Reloads of the files of environments and schemas, and trials of one."""
 
+import os
 from pathlib import Path
 
 import jsonpatch
 import pytest
 
+from aliciacfg.core.file_check import check_files
 from aliciacfg.errors import ValidationFailed
 from builders import environment_file
-from inprocess import core
+from inprocess import Home, core
 
 
 async def test_the_difference_of_a_reload_is_what_the_reload_makes(tmp_path: Path):
@@ -40,3 +42,61 @@ async def test_a_trial_of_files_that_are_refused_is_refused_and_changes_nothing(
         with pytest.raises(ValidationFailed):
             await made.ask("reload")
         assert [alert.kind for alert in made.heard] == ["validation_failed"]
+
+
+ONLY_FILE = {
+    "brace": ("services: {bell: {settings: {x: 1}\n", 1),
+    "tab": ("services:\n  bell:\n\tsettings: {}\n", 3),
+    "duplicate key": ("services:\n  bell: {}\n  bell: {}\n", 3),
+    "tag": ("services:\n  bell:\n    settings: {pin: !secret door}\n", 3),
+    "missing variable": ("services:\n  bell:\n    settings: {x: '${NOT_SET_ANYWHERE}'}\n", 3),
+    "not UTF-8": (b"services:\n  bell: {settings: {x: caf\xe9}}\n", 2),
+}
+
+
+@pytest.mark.parametrize("file", ["base", "dev", "dev-secrets"])
+@pytest.mark.parametrize("what", ONLY_FILE)
+async def test_the_problem_of_the_only_file_that_names_services_is_what_people_see(
+    tmp_path: Path, file: str, what: str
+):
+    """Not what follows from it, that services end or rules name none: in reload, environments, alert and check."""
+    name = f"environments/{file}.yaml"
+    defaults = "base" if file != "base" else "prod"
+    rules = {"services": {"bell": {"read": {"allowed_services": ["bell"]}}}}
+    files = {"environments/dev.yaml": "", name: environment_file({"bell": {}}), "environments/access.yaml": rules}
+    files[f"environments/{defaults}.yaml"] = environment_file()
+    text, line = ONLY_FILE[what]
+    async with core(tmp_path, files) as made:
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(ValidationFailed) as refused:
+            await made.ask("reload")
+        assert [problem.message.split(": ")[0] for problem in refused.value.problems] == [f"{name}:{line}"]
+        listed = {item["name"]: item["problems"] for item in (await made.ask("environments"))["environments"]}
+        assert [problem["message"] for problem in listed["dev"]] == [refused.value.problems[0].message]
+        assert f"{name}:{line}" in made.told("validation_failed")
+        assert (await made.ask("get", "bell"))["revision"] == 1
+        findings = check_files(made.parts.source_files.load, None, max_bytes=10**6)
+        assert [(problem.file, problem.line) for problem in findings.problems] == [(name, line)]
+        made.write(name, environment_file({"bell": {}}))
+        await made.ask("reload")
+        assert all(not item["problems"] for item in (await made.ask("environments"))["environments"])
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    async with Home(tmp_path).core() as made:
+        (active,) = [item for item in (await made.ask("environments"))["environments"] if item["name"] == "dev"]
+        assert [problem["message"].split(": ")[0] for problem in active["problems"]] == [f"{name}:{line}"]
+
+
+async def test_a_name_nobody_can_have_typed_is_told_while_the_rest_is_served(tmp_path: Path):
+    """At the start and at a reload; the alert ends when the file is gone."""
+    files = {"environments/base.yaml": environment_file({"bell": {}}), "environments/dev.yaml": ""}
+    bad = tmp_path / "environments" / os.fsdecode(b"\xff.yaml")
+    home = Home(tmp_path, files)
+    bad.write_text("services: {}")
+    async with home.core() as made:
+        assert r"environments/\xff.yaml" in made.standing["validation_failed:ignored"]
+        assert (await made.ask("get", "bell"))["revision"] == 1
+        findings = check_files(made.parts.source_files.load, None, max_bytes=10**6)
+        assert [problem.file for problem in findings.problems] == [r"environments/\xff.yaml"]
+        bad.unlink()
+        await made.ask("reload")
+        assert made.standing == {}

@@ -1,5 +1,8 @@
 """Environment and schema files as layers: their order, what is wrong with which, and where a value comes from."""
 
+import contextlib
+import os
+import socket
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -274,6 +277,87 @@ def test_files_that_cannot_be_read_are_problems_like_others(write: Write, kind: 
     environments = read(home).environments
     assert [problem.file for problem in environments["dev"].problems] == ["environments/dev.yaml"]
     assert environments["prod"].problems == ()
+
+
+UNTYPED = {"bytes": b"caf\xe9.yaml", "newline": b"a\nb.yaml", "escape": b"\x1b[2J.yaml", "end": b"dev.yaml\n"}
+PLACES = ("environments", "schemas", "schemas/bell/migrations")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", UNTYPED)
+@pytest.mark.parametrize("kind", ["file", "directory", "link to nothing", "pipe"])
+def test_files_whose_names_nobody_can_have_typed_are_set_aside(write: Write, place: str, name: str, kind: str):
+    """Whatever they are: each is named in a form that can be shown, and the rest is used."""
+    home = write({"environments/dev.yaml": "services: {bell: {}}"})
+    (home / place).mkdir(parents=True, exist_ok=True)
+    path = Path(os.fsdecode(os.fsencode(home / place) + b"/" + UNTYPED[name]))
+    if kind == "file":
+        path.write_text("services: {lamp: {}}")
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nowhere")
+    sources = read(home)
+    (problem,) = sources.set_aside
+    assert problem.file.startswith(f"{place}/")
+    assert problem.file.isprintable()
+    assert sources.environments.keys() == {"dev"}
+
+
+def test_migrations_of_a_service_nobody_can_have_typed_are_set_aside(write: Write):
+    """The directory is named."""
+    home = write({"environments/dev.yaml": ""})
+    Path(os.fsdecode(os.fsencode(home / "schemas") + b"/\xff/migrations")).mkdir(parents=True)
+    (problem,) = read(home).set_aside
+    assert problem.file == r"schemas/\xff/migrations/"
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "kind", ["directory", "link to nothing", "link to itself", "pipe", "socket", "huge", "latin-1"]
+)
+def test_whatever_is_in_the_place_of_a_file_is_a_problem_that_names_it(write: Write, place: str, kind: str):
+    """Nothing of it blocks the load or ends it with another error."""
+    home = write({"environments/dev.yaml": "services: {bell: {}}", "environments/prod.yaml": ""})
+    (home / place).mkdir(parents=True, exist_ok=True)
+    path = home / place / ("1-to-2.yaml" if "migrations" in place else "prod.yaml")
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(path.parent):
+        if kind == "directory":
+            path.mkdir()
+        elif kind.startswith("link"):
+            path.symlink_to(path.name if kind == "link to itself" else "nowhere")
+        elif kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "socket":
+            listener.bind(path.name)
+        elif kind == "huge":
+            with path.open("wb") as file:
+                file.truncate(300 * 1024 * 1024)
+        else:
+            path.write_bytes(b"a: caf\xe9\n")
+        found = read(home).environments["prod"].problems if place == "environments" else refused(home)
+    assert [problem.file for problem in found] == [f"{place}/{path.name}"]
+
+
+def test_names_in_the_access_rules_are_not_compared_with_files_that_cannot_be_read(write: Write):
+    """The service that the rules name may be in the broken file; its own problem is the only one."""
+    home = write(
+        {
+            "environments/base.yaml": "services: {bell: {}}",
+            "environments/prod.yaml": "services: {lamp: {}}",
+            "environments/access.yaml": "services: {lamp: {read: {allowed_services: [chime]}}}",
+        }
+    )
+    assert {problem.line for problem in refused(home)} == {1}
+    write({"environments/prod.yaml": "services: {lamp: [}"})
+    sources = read(home)
+    assert [problem.file for problem in sources.environments["prod"].problems] == ["environments/prod.yaml"]
+    assert sources.access is not None
+    write({"environments/base.yaml": "services: {bell: [}"})
+    assert {problem.file for problem in refused(home)} == {"environments/base.yaml"}
 
 
 def test_variables_are_replaced_in_environment_files_only(write: Write):

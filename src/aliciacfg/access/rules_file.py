@@ -14,7 +14,7 @@ _PLAINTEXT = "plaintext"
 _ALLOWED_KEYS = ("allowed_services", "allowed_groups")
 
 
-def load(text: str, *, services: Collection[str], file: str = FILE) -> Access:
+def load(text: str, *, services: Collection[str], all_known: bool = True, file: str = FILE) -> Access:
     """Read access rules.
 
     Rules are enforced even if the file is empty: a file that was emptied by accident must not open the home.
@@ -22,21 +22,26 @@ def load(text: str, *, services: Collection[str], file: str = FILE) -> Access:
     Args:
         text: The content of the file.
         services: The services of the environment files of all environments.
+        all_known: Whether these are all. While an environment file cannot be read, a name that the rules have and
+            ``services`` has not may be in that file, so it is no problem.
         file: The file's name in problems.
 
     Raises:
         SourceError: The rules are invalid; with every problem, its line, and what to do.
     """
-    return _Reader(yaml_reader.load(text, file=file), file, services).read()
+    return _Reader(yaml_reader.load(text, file=file), file, services, all_known=all_known).read()
 
 
 class _Reader:
     """Reads one file and collects its problems."""
 
-    def __init__(self, document: yaml_reader.YamlDocument, file: str, services: Collection[str]) -> None:
+    def __init__(
+        self, document: yaml_reader.YamlDocument, file: str, services: Collection[str], *, all_known: bool
+    ) -> None:
         self._document = document
         self._file = file
         self._services = services
+        self._all_known = all_known
         self._problems: list[SourceProblem] = []
         self._known: set[str] = set()
         self._groups: dict[str, frozenset[str]] = {}
@@ -56,7 +61,7 @@ class _Reader:
         }
         if self._problems:
             raise SourceError(sorted(self._problems, key=lambda problem: problem.line or 0))
-        services = {name: granted.get(name, NO_GRANTS) for name in sorted(self._services)}
+        services = {name: granted.get(name, NO_GRANTS) for name in sorted({*self._services, *granted})}
         return Access(
             services=services,
             admins=frozenset(admins),
@@ -86,7 +91,7 @@ class _Reader:
         return frozenset(allowed)
 
     def _is_service(self, name: str) -> bool:
-        if name in self._services:
+        if name in self._services or not self._all_known:
             return True
         remedy = _nearest(name, self._services, "define it there, or remove it here")
         self._wrong(f"/services/{escape(name)}", f"no environment file has a service {name!r}; {remedy}")
@@ -95,7 +100,7 @@ class _Reader:
     def _members(self, value: Json, pointer: str) -> list[str]:
         found = self._strings(value, pointer)
         for place, name in found:
-            if name not in self._known:
+            if self._all_known and name not in self._known:
                 remedy = _nearest(name, self._known, "correct it, or add it to users")
                 self._wrong(place, f"{name!r} is neither a service of the environment files nor under users; {remedy}")
         return [name for _, name in found]

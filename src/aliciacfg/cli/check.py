@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ import msgspec
 from aliciacfg.cli import formatting, options, output
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.errors import Unavailable
-from aliciacfg.settings import variables
 from aliciacfg.storage.data_directory import KEY_FILE
 
 if TYPE_CHECKING:
@@ -103,15 +101,11 @@ def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
 
 def _check_files(settings: "Settings", keyring: "Keyring | None", environment: str | None) -> "FileFindings":
     from aliciacfg.core.file_check import check_files
-    from aliciacfg.sources import loader
+    from aliciacfg.sources.source_files import SourceFiles
 
-    load = partial(
-        loader.load,
-        environments_dir=Path(settings.environments_dir),
-        schemas_dir=Path(settings.schemas_dir),
-        variables=variables(Path.cwd()),
+    return check_files(
+        SourceFiles(settings).load, keyring, max_bytes=settings.max_config_bytes, environment=environment
     )
-    return check_files(load, keyring, max_bytes=settings.max_config_bytes, environment=environment)
 
 
 def _files_lines(files: "FileFindings") -> "list[Line]":

@@ -62,6 +62,6 @@ def daemon_settings(flags: Mapping[str, str | None], *, code: int = EXIT_USAGE) 
     """
     used = {field: value for field, value in flags.items() if value is not None}
     try:
-        return resolve(used, environ=os.environ, dotenv_values=read_dotenv(Path.cwd()))
+        return resolve(used, environ=os.environ, dotenv_values=read_dotenv(Path()))
     except SettingsError as error:
         fail(str(error), code)

@@ -2,7 +2,6 @@
 
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
@@ -157,7 +156,7 @@ def _export(struct: str) -> JsonObject:
     from aliciacfg.schemas.base_contract import struct_schema
 
     module, _, name = struct.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path.insert(0, "")
     try:
         return struct_schema(getattr(import_module(module), name))
     except (ImportError, AttributeError, TypeError, ValueError) as error:

@@ -170,7 +170,7 @@ class FilePlanner:
             message = f"is missing, but {active!r} is active; create it, or set ENVIRONMENT to one of: {known}"
             raise SourceError([SourceProblem(f"environments/{active}.yaml", None, message)])
         before = self._defined.get(active)
-        if before and not environment.services:
+        if before and not environment.services and not environment.problems:
             # A file emptied by accident must not end every configuration of the home.
             message = (
                 f"no file of {active} names a service any more, though {len(before)} were defined; bring them "

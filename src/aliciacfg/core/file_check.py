@@ -66,7 +66,7 @@ def check_files(
         raise NotFound(f"There is no environment {environment!r}; there are: {', '.join(sources.environments)}.")
     composer = Composer(sources, keyring or Keyring.ephemeral(), max_bytes=max_bytes)
     valid = 0
-    found: list[tuple[SourceProblem, str | None]] = []
+    found: list[tuple[SourceProblem, str | None]] = [(problem, None) for problem in sources.set_aside]
     unopened: list[str] = []
     for item in sources.environments.values() if environment is None else [sources.environments[environment]]:
         found += [(problem, None) for problem in item.problems]

@@ -1,14 +1,16 @@
 """The environment and schema files that are in force, and what they define."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from aliciacfg.core.plan import Plan, Problems
 from aliciacfg.core.planner import Planner
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import Problem, Unavailable
+from aliciacfg.errors import Problem, SourceProblem, Unavailable
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.sources.layers import Sources, Stamps
+from aliciacfg.model.names import SECRETS_SUFFIX
+from aliciacfg.sources.layers import BASE, Sources, Stamps
 
 _NO_FILES = "The environment files cannot be used, so nothing can be changed; see the health alerts."
 
@@ -23,12 +25,14 @@ class LoadedFiles:
             service whose schema file is gone.
         current_planner: Plans on these files; None until a load succeeds.
         environment_problems: The problems of each environment.
+        refused: The problems of files on disk that were refused since; none if the files on disk are in force.
     """
 
     defined: Mapping[str, list[str]]
     schemas: Mapping[str, JsonObject | None]
     current_planner: Planner | None = None
     environment_problems: dict[str, Problems] = field(default_factory=dict[str, Problems])
+    refused: tuple[SourceProblem, ...] = ()
 
     def replace(
         self,
@@ -43,6 +47,7 @@ class LoadedFiles:
         self.environment_problems = problems
         self.defined = defined
         self.schemas = schemas
+        self.refused = ()
 
     def on_commit(self, plan: Plan) -> None:
         """Drop the problems of configurations that a plan made valid."""
@@ -62,6 +67,21 @@ class LoadedFiles:
     def problems(self, environment: str) -> list[Problem]:
         """Return the reasons why an environment cannot be activated."""
         return [problem for listed in self.environment_problems.get(environment, {}).values() for problem in listed]
+
+    def refused_by_environment(self, names: Collection[str], active: str) -> dict[str, list[Problem]]:
+        """Return the problems of refused files by the environment that they concern.
+
+        Args:
+            names: The environments.
+            active: The active environment; problems of files of no environment, such as schemas, are its own.
+        """
+        found: dict[str, list[Problem]] = {}
+        for problem in self.refused:
+            stem = PurePath(problem.file).stem
+            own = stem.removesuffix(SECRETS_SUFFIX)
+            for name in names if stem == BASE else [own if own in names else active]:
+                found.setdefault(name, []).append(Problem(problem.pointer, str(problem)))
+        return found
 
     def problem_of(self, config_id: ConfigId) -> Problem | None:
         """Return the first reason why the files yield no configuration of a service."""

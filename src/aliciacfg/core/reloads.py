@@ -14,6 +14,7 @@ from aliciacfg.core.file_changes import (
     FILES,
     FilePlanner,
     SchemaRefused,
+    as_problem,
     as_problems,
     changed_schemas,
     defined_services,
@@ -35,6 +36,8 @@ from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.store import Store
+
+_MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,7 @@ class Reloads:
         migrate: ChangeContext | None = None,
     ) -> ReloadResult:
         # Exclusive: whatever is planned next builds on these files.
+        _check_readable(sources, self._state.active)
         async with self._commits.change(FILES, dry_run=dry_run, exclusive=True) as plan:
             schema_planner = SchemaPlanner(self._planners.composer, self._state.all_heads())
             schema_changes = schema_planner.plan(sources, self._files.schemas)
@@ -211,6 +215,7 @@ class Reloads:
         if not dry_run:
             self._report_undecryptable(file_planner.changes.undecryptable)
             self._report_schemas(schema_changes, migrations)
+            self._report_set_aside(sources)
             if plan.resealed:
                 await self._store.scrub()
         return result
@@ -316,6 +321,19 @@ class Reloads:
             problems=[problem for item in waiting for problem in item.problems],
         )
 
+    def _report_set_aside(self, sources: Sources) -> None:
+        """Raise an alert about files that are ignored."""
+        if not sources.set_aside:
+            self._alerts.clear("validation_failed", of="ignored")
+            return
+        named = "; ".join(str(problem) for problem in sources.set_aside[:_MAX_NAMED])
+        self._alerts.raise_(
+            "validation_failed",
+            f"{len(sources.set_aside)} files are ignored, and everything else is served: {named}",
+            of="ignored",
+            problems=[as_problem(problem) for problem in sources.set_aside],
+        )
+
     def _report_undecryptable(self, undecryptable: dict[str, list[str]]) -> None:
         for environment, services in undecryptable.items():
             if services:
@@ -334,6 +352,7 @@ class Reloads:
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         self.degraded = first
         self._blocking = error.services
+        self._files.refused = error.problems
         self._alerts.raise_(
             "validation_failed",
             f"The files were refused; the previous configurations stay in force: {first}{more}",
@@ -342,6 +361,16 @@ class Reloads:
             shown="The files were refused; the previous configurations stay in force; `aliciacfg check` "
             f"lists what is wrong ({len(error.problems)})",
         )
+
+
+def _check_readable(sources: Sources, active: str) -> None:
+    """Raise SourceError if files of the active environment cannot be read.
+
+    Whatever else is wrong would only follow from that: services and values of these files are missing.
+    """
+    environment = sources.environments.get(active)
+    if environment is not None and environment.problems:
+        raise SourceError(environment.problems)
 
 
 def _refusal(schema_changes: SchemaChanges) -> SchemaRefused:

@@ -4,7 +4,7 @@ No read waits for a write, and only old revisions are read from the store.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ from aliciacfg.operations.compare import Side, compare
 from aliciacfg.operations.env_export import as_variables
 from aliciacfg.operations.explain import DAEMON, OVERLAY, SCHEMA, ExplainedLayer, Explainer
 from aliciacfg.sealing.boxes import REDACTED
+from aliciacfg.sources.layers import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,18 +260,25 @@ class ReadOperations:
 
     async def environments(self, _caller: Caller, _request: Request) -> Answer:
         """Return every environment with its problems."""
-        files = self._parts.files
-        items = [
-            EnvironmentItem(
-                name=name,
-                protected=environment.protected,
-                files=[file.file for file in environment.files],
-                services=sorted(environment.services),
-                problems=files.problems(name),
+        files, active = self._parts.files, self._state.active
+        environments: Mapping[str, Environment] = {} if files.sources is None else files.sources.environments
+        items: list[EnvironmentItem] = []
+        # Without files in force, the environments are those of the last ones that were.
+        names = list(environments) or sorted({*files.defined, active})
+        refused = files.refused_by_environment(names, active)
+        for name in names:
+            environment = environments.get(name) or Environment(name, ())
+            problems = [*refused.get(name, ()), *files.problems(name)]
+            items.append(
+                EnvironmentItem(
+                    name=name,
+                    protected=environment.protected,
+                    files=[file.file for file in environment.files],
+                    services=sorted(environment.services or files.defined.get(name, ())),
+                    problems=list(dict.fromkeys(problems)),
+                )
             )
-            for name, environment in (files.sources.environments.items() if files.sources is not None else ())
-        ]
-        return Answer.of(EnvironmentsAnswer(active=self._state.active, environments=items))
+        return Answer.of(EnvironmentsAnswer(active=active, environments=items))
 
     async def instances(self, _caller: Caller, service: str, request: Request) -> Answer:
         """Return the running copies of a service with the revision that each one runs."""

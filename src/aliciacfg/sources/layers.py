@@ -145,6 +145,8 @@ class Sources:
         migrations: The migrations between major versions of a service's schema, by service.
         access: The access rules; None without a file.
         stamps: The stamps of the files before they were read, by path.
+        files: Every file that was found, by its name relative to the home, and whether it contains anything.
+        set_aside: What is wrong with files that are ignored, because their names cannot be typed.
         fallback: The schema of a service without a schema file.
     """
 
@@ -153,6 +155,8 @@ class Sources:
     migrations: Mapping[str, tuple[MigrationFile, ...]] = field(default_factory=dict[str, tuple[MigrationFile, ...]])
     access: Access | None = None
     stamps: "Stamps" = field(default_factory=dict[str, "Stamp"])
+    files: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    set_aside: tuple[SourceProblem, ...] = ()
     fallback: ServiceSchema = field(default_factory=lambda: ServiceSchema(None, title="base"))
 
     def schema(self, service: str) -> ServiceSchema:

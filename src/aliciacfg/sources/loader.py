@@ -1,8 +1,8 @@
 """A loader for environment files, schema files, migrations and access rules."""
 
 import contextlib
-import stat
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aliciacfg.access import rules_file
@@ -30,13 +30,50 @@ from aliciacfg.sources.layers import (
     Stamp,
     Stamps,
 )
+from aliciacfg.text_files import printable, read_text
 
-_MAX_FILE_BYTES = 16 * 1024 * 1024
 _FILE_KEYS = ("defaults", "services", "protected")
+_ENDINGS = frozenset({".yaml", ".yml", ".json"})
+_UNTYPED = "its name is not UTF-8 or has characters that cannot be seen, so it is ignored; rename or remove it"
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a load finds out about the files.
+
+    Attributes:
+        problems: The problems that concern every environment.
+        set_aside: The problems of files that are ignored.
+        files: As ``Sources.files``.
+    """
+
+    problems: list[SourceProblem] = field(default_factory=list[SourceProblem])
+    set_aside: list[SourceProblem] = field(default_factory=list[SourceProblem])
+    files: dict[str, bool] = field(default_factory=dict[str, bool])
+
+    def wrong(self, label: str, message: str) -> None:
+        """Add a problem of a whole file that concerns every environment."""
+        self.problems.append(SourceProblem(label, None, message))
+
+    def read(self, path: Path, label: str, *, inside: bool = False) -> str:
+        """Read a file; arguments and errors as ``read_text``."""
+        self.files[label] = True
+        text = read_text(path, label, inside=inside)
+        self.files[label] = bool(text.strip())
+        return text
+
+    def read_something(self, path: Path, label: str) -> str:
+        """Read a file that must not be empty; it is empty while an editor is writing it."""
+        text = self.read(path, label, inside=True)
+        if not text.strip():
+            raise SourceError([SourceProblem(label, None, "is empty; finish writing it, or remove it")])
+        return text
 
 
 def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, str]) -> Sources:
     """Load all files.
+
+    A file whose name is not UTF-8 or has characters that cannot be seen is set aside: nobody can have meant it.
 
     Args:
         environments_dir: The directory of ``base.yaml``, ``<environment>.yaml``, ``<environment>-secrets.yaml`` and
@@ -49,27 +86,29 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
             migration or a directory. Problems in an environment's own files are in its ``problems``.
     """
     stamps = stamp_files(source_paths(environments_dir=environments_dir, schemas_dir=schemas_dir))
-    problems: list[SourceProblem] = []
+    found = _Found()
     files: dict[str, EnvironmentFile] = {}
     broken: dict[str, tuple[SourceProblem, ...]] = {}
     rules: tuple[Path, str] | None = None
-    for path, label in _listing(environments_dir, (".yaml",), problems):
+    for path, label in _listing(environments_dir, (".yaml",), found):
         name = path.stem
         if name == ACCESS:
             rules = (path, label)
             continue
         try:
-            files[name] = _environment_file(path, label, variables)
+            files[name] = _environment_file(found.read(path, label), label, variables)
         except SourceError as error:
             broken[name] = error.problems
-    problems += broken.pop(BASE, ())
-    loaded = _load_schemas(schemas_dir, problems)
-    migrations = _load_migrations(schemas_dir, problems)
-    environments = _environments(files, broken, problems)
-    access = None if rules is None else _access_file(*rules, environments, problems)
-    if problems:
-        raise SourceError(problems)
-    return Sources(environments, loaded, migrations, access, stamps)
+    found.problems += broken.get(BASE, ())
+    loaded = _load_schemas(schemas_dir, found)
+    migrations = _load_migrations(schemas_dir, found)
+    environments = _environments(files, broken, found)
+    access = None if rules is None else _access_file(*rules, environments, found, all_known=not broken)
+    if found.problems:
+        raise SourceError(found.problems)
+    return Sources(
+        environments, loaded, migrations, access, stamps, files=found.files, set_aside=tuple(found.set_aside)
+    )
 
 
 def load_schemas(directory: Path) -> dict[str, ServiceSchema]:
@@ -78,10 +117,10 @@ def load_schemas(directory: Path) -> dict[str, ServiceSchema]:
     Raises:
         SourceError: There is a problem in a file or with the directory.
     """
-    problems: list[SourceProblem] = []
-    loaded = _load_schemas(directory, problems)
-    if problems:
-        raise SourceError(problems)
+    found = _Found()
+    loaded = _load_schemas(directory, found)
+    if found.problems:
+        raise SourceError(found.problems)
     return loaded
 
 
@@ -90,9 +129,12 @@ def source_paths(*, environments_dir: Path, schemas_dir: Path) -> list[Path]:
     found: list[Path] = []
     for directory in (environments_dir, schemas_dir):
         with contextlib.suppress(OSError):
-            found += [path for path in directory.iterdir() if path.suffix in {".yaml", ".json", ".yml"}]
+            found += [path for path in directory.iterdir() if path.suffix in _ENDINGS]
     with contextlib.suppress(OSError):
-        found += [path for directory in _migration_directories(schemas_dir) for path in directory.iterdir()]
+        directories = list(_migration_directories(schemas_dir))
+        for directory in directories:
+            with contextlib.suppress(OSError):
+                found += directory.iterdir()
     return found
 
 
@@ -107,81 +149,64 @@ def stamp_files(paths: Iterable[Path]) -> Stamps:
 
 
 def _environments(
-    files: Mapping[str, EnvironmentFile],
-    broken: Mapping[str, tuple[SourceProblem, ...]],
-    problems: list[SourceProblem],
+    files: Mapping[str, EnvironmentFile], broken: Mapping[str, tuple[SourceProblem, ...]], found: _Found
 ) -> dict[str, Environment]:
     base = (files[BASE],) if BASE in files else ()
     environments: dict[str, Environment] = {}
-    found = sorted((files.keys() | broken.keys()) - {BASE})
-    for first in found:
+    stems = sorted((files.keys() | broken.keys()) - {BASE})
+    for first in stems:
         name = first.removesuffix(names.SECRETS_SUFFIX)
         if problem := names.environment_problem(name):
-            problems.append(SourceProblem(f"environments/{first}.yaml", None, f"{problem}; rename the file"))
+            found.wrong(f"environments/{first}.yaml", f"{problem}; rename the file")
             continue
-        stems = [stem for stem in (name, name + names.SECRETS_SUFFIX) if stem in found]
+        own = [stem for stem in (name, name + names.SECRETS_SUFFIX) if stem in stems]
         environments[name] = Environment(
             name,
-            (*base, *(files[stem] for stem in stems if stem in files)),
-            tuple(problem for stem in stems for problem in broken.get(stem, ())),
+            (*base, *(files[stem] for stem in own if stem in files)),
+            tuple(problem for stem in own for problem in broken.get(stem, ())),
         )
     return environments
 
 
-def _listing(directory: Path, suffixes: tuple[str, ...], problems: list[SourceProblem]) -> list[tuple[Path, str]]:
-    """Return the files of a directory with their names in problems, sorted by name; hidden files are left out."""
-    label = directory.name
+def _listing(
+    directory: Path, suffixes: tuple[str, ...], found: _Found, *, label: str | None = None
+) -> list[tuple[Path, str]]:
+    """Return the files of a directory with their names in problems, sorted by name; hidden files are left out.
+
+    Args:
+        directory: The directory.
+        suffixes: The endings of files that count.
+        found: Gets the problems.
+        label: The directory's name in problems, if it is not its own name.
+    """
+    label = label or printable(directory.name)
     try:
         paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
     except OSError as error:
         message = f"the directory {directory} cannot be read ({error.strerror}); create it or set its path"
-        problems.append(SourceProblem(f"{label}/", None, message))
+        found.wrong(f"{label}/", message)
         return []
+    listed: list[tuple[Path, str]] = []
     endings = " or ".join(suffixes)
-    problems += [
-        SourceProblem(f"{label}/{path.name}", None, f"the names of files end in {endings} here; rename it")
-        for path in paths
-        if path.suffix == ".yml"
-    ]
-    return [(path, f"{label}/{path.name}") for path in paths if path.suffix in suffixes]
+    for path in paths:
+        place = f"{label}/{printable(path.name)}"
+        if not _has_text_name(path):
+            if any(ending in path.name for ending in _ENDINGS):
+                found.set_aside.append(SourceProblem(place, None, _UNTYPED))
+        elif path.suffix in suffixes:
+            listed.append((path, place))
+        elif path.suffix == ".yml":
+            found.wrong(place, f"the names of files end in {endings} here; rename it")
+    return listed
 
 
-def _read(path: Path, label: str, *, inside: bool = False) -> str:
-    """Read the text of a file.
-
-    Args:
-        path: The file.
-        label: The file's name in problems.
-        inside: Whether a link must not lead out of the directory. It is set for files whose content is shown to
-            callers, since the daemon may be able to read files that the callers are not.
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise SourceError([SourceProblem(label, None, "is not a regular file; replace it by one")])
-        if status.st_size > _MAX_FILE_BYTES:
-            message = f"has {status.st_size} bytes; at most {_MAX_FILE_BYTES} are allowed"
-            raise SourceError([SourceProblem(label, None, message)])
-        if inside and not path.resolve().is_relative_to(path.parent.resolve()):
-            message = "is a link that leads out of its directory; replace it by the file itself"
-            raise SourceError([SourceProblem(label, None, message)])
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise SourceError([SourceProblem(label, None, f"is not UTF-8: byte {error.start} is invalid")]) from error
-    except OSError as error:
-        raise SourceError([SourceProblem(label, None, f"cannot be read: {error.strerror}")]) from error
+def _has_text_name(path: Path) -> bool:
+    """Return whether the name of a file is UTF-8 and can be seen."""
+    return printable(path.name) == path.name
 
 
-def _read_something(path: Path, label: str) -> str:
-    """Read the text of a file that must not be empty; it is empty while an editor is writing it."""
-    text = _read(path, label, inside=True)
-    if not text.strip():
-        raise SourceError([SourceProblem(label, None, "is empty; finish writing it, or remove it")])
-    return text
-
-
-def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> EnvironmentFile:
-    document = yaml_reader.load(_read(path, label), file=label, variables=variables)
+def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> EnvironmentFile:
+    document = yaml_reader.load(text, file=label, variables=variables)
     problems: list[SourceProblem] = []
 
     def wrong(pointer: str, message: str) -> None:
@@ -214,53 +239,67 @@ def _environment_file(path: Path, label: str, variables: Mapping[str, str]) -> E
     return EnvironmentFile(label, defaults, services, protected is True, document.lines)
 
 
-def _load_schemas(directory: Path, problems: list[SourceProblem]) -> dict[str, ServiceSchema]:
+def _load_schemas(directory: Path, found: _Found) -> dict[str, ServiceSchema]:
     loaded: dict[str, ServiceSchema] = {}
-    for path, label in _listing(directory, (".yaml", ".json"), problems):
+    for path, label in _listing(directory, (".yaml", ".json"), found):
         service = path.stem
         if problem := names.service_problem(service):
-            problems.append(SourceProblem(label, None, f"{problem}; rename the file"))
+            found.wrong(label, f"{problem}; rename the file")
         elif service in loaded:
-            problems.append(SourceProblem(label, None, f"{service} has a schema in .json and .yaml; remove one"))
+            found.wrong(label, f"{service} has a schema in .json and .yaml; remove one")
         else:
             try:
-                loaded[service] = _schema_file(path, label)
+                loaded[service] = _schema_file(found.read_something(path, label), label, service)
             except SourceError as error:
-                problems += error.problems
+                found.problems += error.problems
     return loaded
 
 
 def _migration_directories(schemas_dir: Path) -> list[Path]:
-    return sorted(path / DIRECTORY for path in schemas_dir.iterdir() if (path / DIRECTORY).is_dir())
+    """Return the directories of migrations, be they readable or not.
+
+    Raises:
+        OSError: ``schemas_dir`` cannot be read.
+    """
+    return sorted(path / DIRECTORY for path in schemas_dir.iterdir() if _may_be_directory(path / DIRECTORY))
 
 
-def _load_migrations(schemas_dir: Path, problems: list[SourceProblem]) -> dict[str, tuple[MigrationFile, ...]]:
+def _may_be_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
+
+
+def _load_migrations(schemas_dir: Path, found: _Found) -> dict[str, tuple[MigrationFile, ...]]:
     loaded: dict[str, tuple[MigrationFile, ...]] = {}
     # If the directory cannot be read, _load_schemas has reported that.
     with contextlib.suppress(OSError):
         for directory in _migration_directories(schemas_dir):
-            service = directory.parent.name
-            label = f"{schemas_dir.name}/{service}/{DIRECTORY}"
-            found: list[MigrationFile] = []
-            for path in sorted(path for path in directory.iterdir() if _is_migration(path)):
-                try:
-                    found.append(_migration_file(path, f"{label}/{path.name}"))
-                except SourceError as error:
-                    problems += error.problems
-            loaded[service] = tuple(found)
+            service = directory.parent
+            label = f"{schemas_dir.name}/{printable(service.name)}/{DIRECTORY}"
+            if _has_text_name(service):
+                loaded[service.name] = tuple(_migration_files(directory, label, found))
+            else:
+                found.set_aside.append(SourceProblem(f"{label}/", None, _UNTYPED))
     return loaded
 
 
-def _is_migration(path: Path) -> bool:
-    """Return whether a file is meant as a migration, unlike temporary files of editors and notes."""
-    return path.suffix in {".yaml", ".yml", ".json"} and not path.name.startswith(".")
+def _migration_files(directory: Path, label: str, found: _Found) -> Iterable[MigrationFile]:
+    # Other files are temporary files of editors, and notes.
+    for path, place in _listing(directory, (".yaml", ".yml", ".json"), found, label=label):
+        between = majors(path.stem) if path.suffix == ".yaml" else None
+        try:
+            if between is None:
+                found.wrong(place, NAME_FORM)
+            else:
+                yield _migration_file(found.read_something(path, place), place, between)
+        except SourceError as error:
+            found.problems += error.problems
 
 
-def _migration_file(path: Path, label: str) -> MigrationFile:
-    between = majors(path.stem) if path.suffix == ".yaml" else None
-    if between is None:
-        raise SourceError([SourceProblem(label, None, NAME_FORM)])
-    document = yaml_reader.load(_read_something(path, label), file=label)
+def _migration_file(text: str, label: str, between: tuple[int, int]) -> MigrationFile:
+    document = yaml_reader.load(text, file=label)
     operations = document.value
     if not isinstance(operations, list):
         message = f"found {type_name(operations)}; expected a list of JSON Patch operations (RFC 6902)"
@@ -276,20 +315,20 @@ def _migration_file(path: Path, label: str) -> MigrationFile:
 
 
 def _access_file(
-    path: Path, label: str, environments: Mapping[str, Environment], problems: list[SourceProblem]
+    path: Path, label: str, environments: Mapping[str, Environment], found: _Found, *, all_known: bool
 ) -> Access | None:
     services = {service for environment in environments.values() for service in environment.services}
     try:
-        return rules_file.load(_read(path, label), services=services, file=label)
+        return rules_file.load(found.read(path, label), services=services, all_known=all_known, file=label)
     except SourceError as error:
-        problems += error.problems
+        found.problems += error.problems
         return None
 
 
-def _schema_file(path: Path, label: str) -> ServiceSchema:
+def _schema_file(text: str, label: str, service: str) -> ServiceSchema:
     # JSON is a subset of YAML 1.2 and is read as such, so that it has lines and the same limits.
-    document = yaml_reader.load(_read_something(path, label), file=label)
-    problems = schema_problems(document.value, title=path.stem)
+    document = yaml_reader.load(text, file=label)
+    problems = schema_problems(document.value, title=service)
     if problems:
         raise SourceError(
             SourceProblem(
@@ -301,7 +340,7 @@ def _schema_file(path: Path, label: str) -> ServiceSchema:
             for problem in problems
         )
     value = document.value
-    return ServiceSchema(value if isinstance(value, dict) else None, title=path.stem, file=label)
+    return ServiceSchema(value if isinstance(value, dict) else None, title=service, file=label)
 
 
 def _nearest_line(lines: Mapping[str, int], pointer: str) -> int | None:

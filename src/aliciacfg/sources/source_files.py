@@ -4,12 +4,16 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from aliciacfg import dotenv_file
 from aliciacfg.access.rules import FILE
-from aliciacfg.errors import SettingsError, SourceError, SourceProblem
 from aliciacfg.schemas.migrations import DIRECTORY
 from aliciacfg.settings import Settings, variables
 from aliciacfg.sources import loader
 from aliciacfg.sources.layers import Sources
+from aliciacfg.text_files import printable
+
+# Relative, so that a working directory that was deleted is no error: it holds no file.
+_DOTENV = Path(dotenv_file.NAME)
 
 
 class SourceFiles:
@@ -25,19 +29,15 @@ class SourceFiles:
         Raises:
             SourceError: A file cannot be used; lists the problems.
         """
-        dotenv = _dotenv()
-        stamps = loader.stamp_files([dotenv])
-        try:
-            found = variables(dotenv.parent)
-        except SettingsError as error:
-            raise SourceError([SourceProblem(".env", None, str(error))]) from error
+        stamps = loader.stamp_files([_DOTENV])
+        found = variables(_DOTENV.parent)
         sources = loader.load(environments_dir=self._environments, schemas_dir=self._schemas, variables=found)
         return replace(sources, stamps={**sources.stamps, **stamps})
 
     def paths(self) -> list[Path]:
         """Return the files that ``load`` would read now."""
         found = loader.source_paths(environments_dir=self._environments, schemas_dir=self._schemas)
-        return [*found, _dotenv()]
+        return [*found, _DOTENV]
 
     def has_access_rules(self) -> bool:
         """Return whether there is a file of access rules, even if it is not a regular or readable file."""
@@ -48,8 +48,4 @@ def label(path: str) -> str:
     """Return a short name of a file for messages: with its directory, or with the directories of a migration."""
     found = Path(path)
     names = found.parts[-4:] if found.parent.name == DIRECTORY else found.parts[-2:]
-    return found.name if found.name == ".env" else "/".join(names)
-
-
-def _dotenv() -> Path:
-    return Path.cwd() / ".env"
+    return printable(found.name if found.name == dotenv_file.NAME else "/".join(names))
