@@ -20,7 +20,7 @@ test: $(VENV)/installed-javascript programs  ## Install the test tools and run a
 	$(PYTEST)
 
 test-unit: $(VENV)/installed-dev  ## Run the tests that need neither a broker nor a daemon
-	$(PYTEST) --ignore tests/end_to_end
+	$(PYTEST) --ignore tests/end_to_end --ignore tests/faults
 
 lint: $(VENV)/installed-dev  ## Check style and types
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Fixtures: a real broker, a real daemon, real files. Tests outside of end_to_end/ start no process."""
+"""Fixtures: a real broker, a real daemon, real files. Only tests in end_to_end/ and faults/ start processes."""
 
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -11,14 +11,14 @@ from brokers import Broker
 from certificates import Authority
 from daemons import Daemon, serving, tracebacks
 
-END_TO_END = Path(__file__).parent / "end_to_end"
+WITH_PROCESSES = [Path(__file__).parent / name for name in ("end_to_end", "faults")]
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
 _processes = {"allowed": True}
 
 
 def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
     if event in STARTS_A_PROCESS and not _processes["allowed"]:
-        raise AssertionError(f"{event}: a test that starts a process belongs in tests/end_to_end")
+        raise AssertionError(f"{event}: a test that starts a process belongs in tests/end_to_end or tests/faults")
 
 
 sys.addaudithook(_refuse_processes)
@@ -26,8 +26,8 @@ sys.addaudithook(_refuse_processes)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Refuse every process that a test outside of end_to_end/ starts, its fixtures included."""
-    _processes["allowed"] = item.path.is_relative_to(END_TO_END)
+    """Refuse every process that a test outside of end_to_end/ and faults/ starts, its fixtures included."""
+    _processes["allowed"] = any(item.path.is_relative_to(folder) for folder in WITH_PROCESSES)
     try:
         return (yield)
     finally:

@@ -1,6 +1,6 @@
-"""The layout of the tests: folders mirror the packages, and only end_to_end/ starts processes.
+"""The layout of the tests: folders mirror the packages, and only end_to_end/ and faults/ start processes.
 
-So ``make test-unit`` leaves out one folder, and needs neither a broker nor another program.
+So ``make test-unit`` leaves out two folders, and needs neither a broker nor another program.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import pytest
 from repository import ROOT
 
 TESTS = Path(__file__).parent
-NO_PACKAGES = {"data", "end_to_end", "project", "support"}
+NO_PACKAGES = {"data", "end_to_end", "faults", "project", "support"}
 # What several modules of a package do together.
 SUBJECTS = {
     "cli": {"usage"},
@@ -35,7 +35,7 @@ def test_the_folders_mirror_the_packages():
             assert module.exists() or name in SUBJECTS.get(str(folder), set()), file
 
 
-def test_only_end_to_end_tests_start_processes():
+def test_only_two_folders_start_processes():
     """A process that a test of another folder starts, in whatever way, fails that test."""
     starts = (
         lambda: subprocess.run(PYTHON, check=True),

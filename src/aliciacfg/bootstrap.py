@@ -31,6 +31,7 @@ from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.monitoring.metrics import Metrics
+from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
@@ -77,6 +78,7 @@ class Core:
         commits: The only way to change a configuration.
         reloads: Loads the files.
         store: The database.
+        queue: Writes to it.
         audit_log: Records refused access.
         drift_checks: Looks for drift.
         key_rotation: Changes keys.
@@ -99,6 +101,7 @@ class Core:
     commits: Commits
     reloads: Reloads
     store: Store
+    queue: WriteQueue
     audit_log: AuditLog
     drift_checks: DriftChecks
     key_rotation: KeyRotation
@@ -133,7 +136,9 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         database = database_in(data.path)
         store = await stack.enter_async_context(database.open(chain, trust_old_rows=not keys.chained))
         _mark_chained(keys)
-        queue = await stack.enter_async_context(WriteQueue(store))
+        condition = StoreCondition(alerts)
+        store.listen_reads(condition.on_read)
+        queue = await stack.enter_async_context(WriteQueue(store, condition))
         audit_log = AuditLog(queue, time.time)
         stack.callback(audit_log.flush)
         yield await _core(
@@ -144,6 +149,7 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
             keyring=keyring,
             chain=chain,
             store=store,
+            condition=condition,
             queue=queue,
             audit_log=audit_log,
         )
@@ -161,6 +167,7 @@ class _Parts:
     keyring: Keyring
     chain: Chain
     store: Store
+    condition: StoreCondition
     queue: WriteQueue
     audit_log: AuditLog
     authorizer: Authorizer
@@ -184,6 +191,7 @@ async def _core(
     keyring: Keyring,
     chain: Chain,
     store: Store,
+    condition: StoreCondition,
     queue: WriteQueue,
     audit_log: AuditLog,
 ) -> Core:
@@ -200,6 +208,7 @@ async def _core(
         keyring=keyring,
         chain=chain,
         store=store,
+        condition=condition,
         queue=queue,
         audit_log=audit_log,
         authorizer=Authorizer(await store.tokens(), alerts=alerts, clock=time.time),
@@ -210,7 +219,7 @@ async def _core(
         views=views,
         cache=AnswerCache(state, views, ttl_seconds=settings.cache_ttl_seconds),
         waiters=ChangeWaiters(),
-        commits=Commits(state=state, queue=queue, alerts=alerts),
+        commits=Commits(state=state, queue=queue),
         configurations=Configurations(
             state=state,
             files=files,
@@ -249,11 +258,13 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         commits=ground.commits,
         reloads=reloads,
         store=ground.store,
+        queue=ground.queue,
         audit_log=ground.audit_log,
         drift_checks=DriftChecks(
             files=ground.files,
             reloads=reloads,
             store=ground.store,
+            condition=ground.condition,
             alerts=ground.alerts,
             drift=ground.drift,
             instances=instances,
@@ -375,7 +386,7 @@ def _health(ground: _Parts, reloads: Reloads, instance: str) -> Health:
         reloads=reloads,
         cache=ground.cache,
         outbox=ground.outbox,
-        queue=ground.queue,
+        store=ground.condition,
         alerts=ground.alerts,
         drift=ground.drift,
         metrics=Metrics(operations=BY_NAME, version=VERSION),

@@ -2,17 +2,19 @@
 
 It starts in this order: lock, keys, database, files, HTTP, broker. At a signal it stops: HTTP ends its requests; the
 bus session answers what it received and says goodbye; the background tasks end; pending writes are committed; the
-database closes; the lock is released.
+database closes; the lock is released. If that takes too long, because a write hangs at the disk for example, the
+``StopDeadline`` ends the process; the log then says what was not stored.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import FrameType
 
 import structlog
 
@@ -36,12 +38,14 @@ from aliciacfg.operations.health import VERSION
 from aliciacfg.settings import Resolved, Settings
 from aliciacfg.sources import loader
 from aliciacfg.sources.watcher import FileWatcher
+from aliciacfg.stop_deadline import StopDeadline
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.tls import ServerCertificate
 
 _log = structlog.get_logger(__name__)
 
-_STOP_SECONDS = 10.0
+# Leaves time to commit what waits, before the deadline ends the process.
+_STOP_SECONDS = 6.0
 
 
 def server_certificate(settings: Settings) -> ServerCertificate | None:
@@ -91,19 +95,20 @@ def check_protected(settings: Settings, address: BrokerAddress) -> None:
         raise SettingsError(wrong)
 
 
-async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None]) -> None:
+async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None], deadline: StopDeadline) -> None:
     """Run the daemon until SIGTERM or SIGINT; at SIGHUP it reads its files again.
 
     Args:
         resolved: The settings.
         dev: Find or start a broker on this machine.
-        announce: Called with the lines for people: which broker, and READY.
+        announce: Called with the lines for people: which broker, and READY. Neither waits nor raises.
+        deadline: Begins when the daemon is asked to stop, or stops for another reason.
 
     Raises:
         AliciacfgError: The daemon cannot start, or another daemon is alive.
     """
     # First, so that a signal during the start stops the daemon in order.
-    signals = _Signals()
+    signals = _Signals(deadline)
     settings = resolved.settings
     certificate = server_certificate(settings)
     async with AsyncExitStack() as stack:
@@ -115,10 +120,13 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
                 dev_broker(address, explicit=resolved.explicit("mqtt_broker"), data_dir=data.path)
             )
             address = found.address
+            deadline.before_end(found.end_process)
             announce(f"broker: {found.description}")
         # The TLS files are read again at every connect; a fault that they have now is a wrong setting.
         address.tls_context()
-        await _run(settings, data, address, certificate, signals, announce)
+        # Whatever ends the daemon, from here on the time runs.
+        stack.callback(deadline.begin)
+        await _run(settings, data, address, certificate, signals, announce, deadline)
 
 
 class _Signals:
@@ -129,17 +137,29 @@ class _Signals:
         hangup: The daemon is asked to read its files again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: StopDeadline) -> None:
         self.stop, self.hangup = asyncio.Event(), asyncio.Event()
+        self._deadline = deadline
         self._terminals = _terminals()
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+            # Not a handler of the event loop: the deadline has to begin while the loop is held up, too.
+            signal.signal(number, self._on_stop)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._deadline.begin()
+        with contextlib.suppress(RuntimeError):
+            # Raised if the loop is closed already, at the very end.
+            self._loop.call_soon_threadsafe(self.stop.set)
 
     def _on_hangup(self) -> None:
         # A closing terminal sends SIGHUP too; then the daemon stops, because the terminal could no longer stop it.
-        (self.hangup if _terminals() == self._terminals else self.stop).set()
+        if _terminals() == self._terminals:
+            self.hangup.set()
+        else:
+            self._deadline.begin()
+            self.stop.set()
 
 
 def _terminals() -> list[int]:
@@ -154,9 +174,11 @@ async def _run(
     certificate: ServerCertificate | None,
     signals: _Signals,
     announce: Callable[[str], None],
+    deadline: StopDeadline,
 ) -> None:
     started = time.monotonic()
     async with open_core(settings, data) as core:
+        deadline.before_end(lambda: _log_unfinished(core))
         # Before the files are loaded: an edit during the load counts as a change.
         watcher = _file_watcher(core)
         await core.start(settings.environment)
@@ -180,6 +202,7 @@ async def _run(
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "file watcher": watcher.run,
             "check of instances": core.drift_checks.check_instances_forever,
+            "probe of the store": core.drift_checks.probe_forever,
             "verification of the store": core.drift_checks.verify_forever,
             "audit log": core.audit_log.run,
             "READY line": announce_ready,
@@ -363,7 +386,13 @@ def _reraise_own(errors: BaseExceptionGroup[BaseException]) -> None:
     raise rest
 
 
-def announce_line(line: str) -> None:
-    """Print one line on standard output and flush it: scripts wait for READY."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+def _log_unfinished(core: Core) -> None:
+    """Log what is not stored when the deadline ends the process."""
+    unfinished = core.queue.unfinished
+    _log.error(
+        "stop_forced",
+        writes_unknown=unfinished.unknown,
+        writes_lost=unfinished.lost,
+        reason="the daemon could not stop in order within its deadline; a write may hang at the disk",
+        remedy="writes_lost were not answered and are not stored; whether writes_unknown are, the next start shows",
+    )

@@ -20,6 +20,7 @@
         ├── BatchRefused       the code of the first refused update
         ├── Busy               busy
         └── Unavailable        unavailable
+            └── Unconfirmed    unavailable; whether a write was made is not known
 
 Each adapter maps ``OperationError.code`` to its own status in exactly one place. It answers any other exception with
 the code ``internal`` and no details, and logs the traceback.
@@ -270,3 +271,7 @@ class Unavailable(OperationError):
     """The store, or another part that the operation needs, is not usable now."""
 
     code = "unavailable"
+
+
+class Unconfirmed(Unavailable):
+    """The store failed while it committed: whether it made the write, it finds out when it works again."""

@@ -1,16 +1,20 @@
 """Structured logs on standard error: one line per event, readable on a terminal and JSON otherwise.
 
 The only module that configures structlog and the standard library's logging, which aiohttp, asyncio and paho use.
+Logging never waits for the reader of standard error: see ``line_writer``.
 """
 
+import atexit
 import logging
 import sys
+import time
 from typing import Any, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from aliciacfg.documents import encode
+from aliciacfg.line_writer import LineWriter
 
 # aiohttp.server logs a traceback for every malformed request; the adapter logs the daemon's own failures.
 _NOISY = {
@@ -20,22 +24,31 @@ _NOISY = {
     "transitions": logging.CRITICAL,
 }
 
+_FLUSH_SECONDS = 1.0
 
-def configure(*, level: str, form: str) -> None:
-    """Configure logging for this process.
+
+def configure(*, level: str, form: str) -> LineWriter:
+    """Configure logging for this process, and take over its standard error.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         form: ``console``, ``json``, or ``auto`` for ``console`` if standard error is a terminal, else ``json``.
+
+    Returns:
+        What writes the log. At the end of the process it has a second to write what waits.
     """
-    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    terminal = sys.stderr is not None and sys.stderr.isatty()  # pyright: ignore[reportUnnecessaryComparison] - None if it was closed
+    console = form == "console" or (form == "auto" and terminal)
+    writer = LineWriter.of(sys.stderr, on_dropped=_dropped_on_console if console else _dropped_as_json)
+    sys.stderr = writer.stream(terminal=terminal)
+    atexit.register(writer.flush, _FLUSH_SECONDS)
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _without_empty,
     ]
     rendering: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.EventRenamer("event"), _render_json]
     )
@@ -62,6 +75,16 @@ def configure(*, level: str, form: str) -> None:
         logging.getLogger(name).setLevel(max(least, root.level))
     # paho logs every packet, payload included, at debug level.
     logging.getLogger("aliciacfg.mqtt.paho").setLevel(max(logging.WARNING, root.level))
+    return writer
+
+
+def _dropped_as_json(count: int) -> str:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return encode({"event": "log_dropped", "lines": count, "level": "warning", "timestamp": now}).decode() + "\n"
+
+
+def _dropped_on_console(count: int) -> str:
+    return f"log_dropped lines={count}: nobody read standard error, or it could not be written\n"
 
 
 def _without_empty(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -14,6 +14,7 @@ from aliciacfg.errors import InvalidRequest, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record, Write
 from aliciacfg.monitoring.alerts import Alert, Alerts
+from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.write_queue import WriteQueue
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ async def turns() -> None:
 async def home() -> AsyncGenerator[Home]:
     store, state = FakeStore(), State(active="dev")
     alerts = Alerts(lambda: 0.0)
-    async with WriteQueue(cast("Store", store), probe_seconds=3600) as queue:
-        made = Home(store, state, Commits(state=state, queue=queue, alerts=alerts))
+    async with WriteQueue(cast("Store", store), StoreCondition(alerts), probe_seconds=3600) as queue:
+        made = Home(store, state, Commits(state=state, queue=queue))
         alerts.listen(made.alerts.append)
         made.commits.listen(made.heard.append)
         yield made

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from aliciacfg.errors import Busy, Unavailable
+from aliciacfg.errors import Busy, Unavailable, Unconfirmed
 from aliciacfg.model.records import Write
-from aliciacfg.storage.write_queue import WriteQueue
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.monitoring.store_condition import StoreCondition
+from aliciacfg.storage.write_queue import Unfinished, WriteQueue
+from inprocess import eventually
 
 if TYPE_CHECKING:
     from aliciacfg.storage.store import Store
@@ -25,6 +28,8 @@ class FakeStore:
         failure: What the next commits raise, once they are let.
         gate: Commits wait until it is set.
         entered: Set when a commit begins.
+        made: What ``settle`` returns, unless commits fail.
+        settled: How often it was asked.
     """
 
     def __init__(self) -> None:
@@ -34,6 +39,8 @@ class FakeStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
+        self.made = False
+        self.settled = 0
 
     async def commit(self, writes: Sequence[Write]) -> None:
         names = [name for write in writes for name, _ in write.meta]
@@ -44,9 +51,16 @@ class FakeStore:
             raise self.failure
         self.transactions.append(names)
 
+    async def settle(self) -> bool:
+        self.settled += 1
+        if self.failure is not None:
+            raise self.failure
+        return self.made
 
-def queue_over(store: FakeStore, *, probe_seconds: float = 3600) -> WriteQueue:
-    return WriteQueue(cast("Store", store), probe_seconds=probe_seconds)
+
+def queue_over(store: FakeStore, **seconds: float) -> WriteQueue:
+    condition = StoreCondition(Alerts(lambda: 0.0))
+    return WriteQueue(cast("Store", store), condition, **{"probe_seconds": 3600, **seconds})
 
 
 def named(name: str | int) -> Write:
@@ -134,8 +148,7 @@ async def test_a_failed_commit_fails_all_that_wait_behind_it(store: FakeStore, q
     """Later writes were planned on top of the failed one; listeners hear of it once, before the waiters."""
     heard: list[object] = []
     committed: list[str] = []
-    queue.listen_abort(heard.append)
-    queue.listen_abort(lambda _: heard.append([future.done() for future in futures]))
+    queue.listen_abort(lambda: heard.append([future.done() for future in futures]))
     futures = [await hold(store, queue)]
     futures += [queue.submit(named(name), lambda name=name: committed.append(name)) for name in ("a", "b")]
     store.failure = FULL
@@ -143,7 +156,7 @@ async def test_a_failed_commit_fails_all_that_wait_behind_it(store: FakeStore, q
     results = await asyncio.gather(*futures, return_exceptions=True)
     assert [str(result) for result in results] == ["The store cannot write: disk full. Nothing was changed."] * 3
     assert all(isinstance(result, Unavailable) for result in results)
-    assert heard == [FULL, [False, False, False]]
+    assert heard == [[False, False, False]]
     assert (store.attempts, store.transactions, committed, queue.waiting) == ([["first"]], [], [], 0)
     assert not queue.healthy
 
@@ -171,8 +184,8 @@ async def test_a_probe_finds_that_the_store_can_write_again(store: FakeStore):
     """While the queue is unhealthy, nobody has to submit anything for it to become healthy."""
     async with queue_over(store, probe_seconds=0) as queue:
         store.failure = FULL
-        heard: list[Unavailable] = []
-        queue.listen_abort(heard.append)
+        heard: list[str] = []
+        queue.listen_abort(lambda: heard.append("aborted"))
         with pytest.raises(Unavailable):
             await queue.submit(named("a"))
         while len(store.attempts) < 3:
@@ -497,3 +510,64 @@ async def test_a_queue_is_used_inside_its_block(store: FakeStore, method: Callab
         pass
     with pytest.raises(Unavailable):
         method(queue)
+
+
+LOST = Unconfirmed("The store failed while it wrote: disk I/O error.")
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_commit_of_unknown_result_is_told_as_such_and_found_out(store: FakeStore, made: bool):
+    """Its writers hear at once that nothing is known; memory follows only what the store turns out to hold."""
+    async with queue_over(store, probe_seconds=0) as queue:
+        called: list[str] = []
+        queue.listen_abort(lambda: called.append("dropped"))
+        store.gate.clear()
+        first = queue.submit(named("first"), lambda: called.append("first"))
+        await store.entered.wait()
+        behind = queue.submit(named("behind"), lambda: called.append("behind"))
+        store.failure, store.made = LOST, made
+        store.gate.set()
+        with pytest.raises(Unconfirmed, match="not known whether this was written"):
+            await first
+        with pytest.raises(Unavailable, match="Nothing was changed") as refused:
+            await behind
+        assert type(refused.value) is Unavailable
+        await eventually(lambda: store.settled >= 3)
+        with pytest.raises(Unavailable, match="finding out"):
+            queue.submit(named("more"))
+        assert (called, queue.healthy) == ([], False)
+        assert queue.unfinished == Unfinished(unknown=1, lost=0)
+        store.failure = None
+        await eventually(lambda: queue.healthy)
+        assert called == (["first", "dropped"] if made else ["dropped"])
+        await queue.submit(named("next"))
+    assert store.transactions == [["next"]]
+
+
+async def test_leaving_does_not_wait_for_what_is_unknown(store: FakeStore):
+    """The next start reads what the database holds."""
+    async with queue_over(store) as queue:
+        store.failure = LOST
+        with pytest.raises(Unconfirmed):
+            await queue.submit(named("a"))
+    assert store.transactions == []
+
+
+async def test_a_commit_that_hangs_is_degraded_then_unhealthy_and_refuses_more(store: FakeStore):
+    """First it is slow, then new writes are refused; when the disk goes on, so does everything else."""
+    condition = StoreCondition(alerts := Alerts(lambda: 0.0))
+    queue = WriteQueue(cast("Store", store), condition, slow_seconds=0, hung_seconds=0.05)
+    async with queue:
+        done = await hold(store, queue)
+        waiting = queue.submit(named("waiting"))
+        await eventually(lambda: condition.has("slow"))
+        assert (condition.level, condition.usable) == ("degraded", False)
+        await eventually(lambda: condition.has("hung"))
+        assert (condition.level, sorted(alerts.active)) == ("unhealthy", ["store:hung", "store:slow"])
+        with pytest.raises(Unavailable, match="hangs at the disk"):
+            queue.submit(named("more"))
+        assert queue.unfinished == Unfinished(unknown=1, lost=1)
+        store.gate.set()
+        await asyncio.gather(done, waiting)
+        assert (condition.level, alerts.active) == ("healthy", {})
+    assert store.transactions == [["first"], ["waiting"]]

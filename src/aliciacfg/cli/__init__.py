@@ -45,7 +45,7 @@ __all__ = ["EXIT_CODES", "main"]
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=(
         "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not found, 4 invalid, 5 conflict, 6 not allowed, "
-        "7 no answer or too busy, 8 cannot start, 9 another daemon runs."
+        "7 no answer or too busy, 8 cannot start, 9 another daemon runs, 10 the daemon could not stop in order."
     ),
 )
 @click.version_option(__version__, prog_name="aliciacfg")

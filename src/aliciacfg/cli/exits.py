@@ -14,6 +14,7 @@ EXIT_USAGE = 2
 EXIT_NO_ANSWER = 7
 EXIT_CANNOT_START = 8
 EXIT_ANOTHER_DAEMON = 9
+EXIT_CUT_SHORT = 10
 EXIT_CODES = {
     "not_found": 3,
     "validation_failed": 4,

@@ -1,14 +1,18 @@
 """The commands about the daemon's process: serve, settings."""
 
+import sys
+
 import click
 
 from aliciacfg.cli import options, output
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CANNOT_START, fail
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CANNOT_START, EXIT_CUT_SHORT, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.output import Table
 from aliciacfg.errors import AliciacfgError, AnotherDaemon, DataDirectoryInUse, SourceError
 from aliciacfg.settings import describe
 
+_STOP_SECONDS = 10.0
+_FLUSH_SECONDS = 1.0
 _COLUMNS = ["name", "value", "default", "from"]
 
 
@@ -18,20 +22,31 @@ _COLUMNS = ["name", "value", "default", "from"]
 def serve(dev: bool, **flags: str | None) -> None:
     """Run the daemon.
 
-    Prints one line that starts with READY when store, broker and HTTP are usable. SIGTERM and SIGINT stop it.
+    Prints one line that starts with READY when store, broker and HTTP are usable. SIGTERM and SIGINT stop it, within
+    ten seconds.
     """
     from aliciacfg import daemon, logs
+    from aliciacfg.line_writer import LineWriter, open_missing_streams
+    from aliciacfg.stop_deadline import StopDeadline
 
+    open_missing_streams()
     resolved = options.daemon_settings(flags, code=EXIT_CANNOT_START)
-    logs.configure(level=resolved.settings.log_level, form=resolved.settings.log_format)
+    log = logs.configure(level=resolved.settings.log_level, form=resolved.settings.log_format)
+    output = LineWriter.of(sys.stdout)
+    deadline = StopDeadline(_STOP_SECONDS, exit_code=EXIT_CUT_SHORT)
+    deadline.before_end(lambda: log.flush(_FLUSH_SECONDS))
     try:
-        run(daemon.serve(resolved, dev=dev, announce=daemon.announce_line))
+        run(
+            daemon.serve(resolved, dev=dev, announce=lambda line: output.write(f"{line}\n".encode()), deadline=deadline)
+        )
     except (AnotherDaemon, DataDirectoryInUse) as error:
         fail(str(error), EXIT_ANOTHER_DAEMON)
     except SourceError as error:
         fail(f"The daemon does not start, because the files are not valid:\n{error}", EXIT_CANNOT_START)
     except AliciacfgError as error:
         fail(str(error), EXIT_CANNOT_START)
+    finally:
+        output.flush(_FLUSH_SECONDS)
 
 
 @click.command()

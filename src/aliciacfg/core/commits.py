@@ -9,7 +9,6 @@ from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import State
 from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import Cause, Write
-from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.storage.write_queue import WriteQueue
 
 Listener = Callable[[Plan], None]
@@ -24,10 +23,9 @@ class Commits:
         revisions: Revisions that were committed since the start, by cause.
     """
 
-    def __init__(self, *, state: State, queue: WriteQueue, alerts: Alerts) -> None:
+    def __init__(self, *, state: State, queue: WriteQueue) -> None:
         self._state = state
         self._queue = queue
-        self._alerts = alerts
         # Held from the first look at a head until the plan on it is submitted, so that two plans never build on the
         # same head.
         self._planning = asyncio.Lock()
@@ -35,7 +33,7 @@ class Commits:
         self._listeners: list[Listener] = []
         self.last_update: float | None = None
         self.revisions: Counter[Cause] = Counter()
-        queue.listen_abort(self._aborted)
+        queue.listen_abort(state.abort)
 
     def listen(self, *listeners: Listener) -> None:
         """Register functions that are called in the event loop for each durable plan, in the order of registration.
@@ -61,9 +59,13 @@ class Commits:
 
         Raises:
             Busy: Too many writes wait; nothing was changed.
+            Unconfirmed: The store failed while it wrote; it is not known whether anything was changed.
             Unavailable: The store cannot write; nothing was changed.
         """
         async with self._planning:
+            if not dry_run:
+                # While it is not known whether a write was made, nothing can build on it.
+                self._queue.check_open()
             plan = Plan(self._state, context)
             yield plan
             if dry_run:
@@ -118,7 +120,3 @@ class Commits:
         self._call_back(plan)
         for listener in self._listeners:
             listener(plan)
-
-    def _aborted(self, error: Unavailable) -> None:
-        self._state.abort()
-        self._alerts.emit("store", f"{error.message} Nothing was changed. See whether its disk is full.")

@@ -1,4 +1,4 @@
-"""Periodic checks for drift: rows of the store, instances of services, files."""
+"""Periodic checks: whether the store can be read, and drift of its rows, of instances of services, of files."""
 
 import asyncio
 
@@ -10,6 +10,7 @@ from aliciacfg.errors import Unavailable
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift, Finding
 from aliciacfg.monitoring.instances import Instances
+from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.sources.source_files import label
 from aliciacfg.sources.watcher import Snapshot
 from aliciacfg.storage.store import Store
@@ -17,6 +18,7 @@ from aliciacfg.storage.store import Store
 _log = structlog.get_logger(__name__)
 
 _CHECK_SECONDS = 1.0
+_PROBE_SECONDS = 5.0
 _VERIFICATION_SECONDS = 600.0
 _MAX_FINDINGS = 100
 
@@ -30,6 +32,7 @@ class DriftChecks:
         files: LoadedFiles,
         reloads: Reloads,
         store: Store,
+        condition: StoreCondition,
         alerts: Alerts,
         drift: Drift,
         instances: Instances,
@@ -40,6 +43,7 @@ class DriftChecks:
             files: The files in force.
             reloads: Has the names of refused schema files.
             store: The store whose rows are verified.
+            condition: What is known to be wrong with it.
             alerts: Gets an alert about rows that cannot be verified.
             drift: Gets the findings.
             instances: The running instances of services.
@@ -47,6 +51,7 @@ class DriftChecks:
         self._files = files
         self._reloads = reloads
         self._store = store
+        self._condition = condition
         self._alerts = alerts
         self._drift = drift
         self._instances = instances
@@ -62,6 +67,19 @@ class DriftChecks:
         while True:
             await self.verify()
             await asyncio.sleep(_VERIFICATION_SECONDS)
+
+    async def probe_forever(self) -> None:
+        """See every five seconds, and every second while it cannot, whether the store can be read, until cancelled."""
+        while True:
+            await self.probe()
+            await asyncio.sleep(_CHECK_SECONDS if self._condition.has("read") else _PROBE_SECONDS)
+
+    async def probe(self) -> None:
+        """See whether the store can be read: without a reader, nobody else would notice that it cannot."""
+        try:
+            await self._store.probe()
+        except Unavailable as error:
+            _log.debug("store_not_read", reason=error.message)
 
     async def verify(self) -> None:
         """Verify every row of the store with the keyed hash chain."""

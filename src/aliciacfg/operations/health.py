@@ -19,7 +19,7 @@ from aliciacfg.core.state import State
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.metrics import Metrics, Readings
-from aliciacfg.storage.write_queue import WriteQueue
+from aliciacfg.monitoring.store_condition import StoreCondition
 
 VERSION = package_version("aliciacfg")
 
@@ -43,7 +43,7 @@ class Health:
         reloads: Reloads,
         cache: AnswerCache,
         outbox: Outbox,
-        queue: WriteQueue,
+        store: StoreCondition,
         alerts: Alerts,
         drift: Drift,
         metrics: Metrics,
@@ -55,7 +55,7 @@ class Health:
         self._reloads = reloads
         self._cache = cache
         self._outbox = outbox
-        self._queue = queue
+        self._store = store
         self._alerts = alerts
         self._drift = drift
         self._clock = clock
@@ -120,11 +120,9 @@ class Health:
     @property
     def ready(self) -> bool:
         """Whether store and bus are usable."""
-        return self._queue.healthy and self.bus_connected
+        return self._store.usable and self.bus_connected
 
     def _status(self) -> Literal["healthy", "degraded", "unhealthy"]:
-        if not self._queue.healthy:
-            return "unhealthy"
-        if self._reloads.degraded is not None or not self.bus_connected:
+        if self._store.level == "healthy" and (self._reloads.degraded is not None or not self.bus_connected):
             return "degraded"
-        return "healthy"
+        return self._store.level

@@ -30,6 +30,21 @@ class Store(Protocol):
     Writers do not call ``commit`` themselves: they submit to ``write_queue.WriteQueue``.
     """
 
+    def listen_reads(self, listener: Callable[[str | None], None]) -> None:
+        """Have a function called after every read of the database: with None if it succeeded, else with the reason.
+
+        A row that cannot be parsed is no failure of this kind.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Read a little from the disk, not from a cache of this process, so that listeners learn whether that works.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        ...
+
     async def load(self) -> StoredState:
         """Return the newest revision of each configuration, overlays, announcements, schemas and the ``meta`` table.
 
@@ -56,7 +71,18 @@ class Store(Protocol):
         A call that is cancelled may still commit.
 
         Raises:
+            Unconfirmed: The database failed while it committed; ``settle`` tells whether the writes were applied.
             Unavailable: The database cannot be written, or a revision exists already; none of the writes was applied.
+        """
+        ...
+
+    async def settle(self) -> bool:
+        """Return whether the writes of the last ``commit`` that failed with Unconfirmed were applied; final.
+
+        Only writes that add to the chain or replace overlays, schemas, tokens, recipients or ``meta`` count.
+
+        Raises:
+            Unavailable: It cannot be found out as long as the database cannot be written.
         """
         ...
 

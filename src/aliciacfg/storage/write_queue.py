@@ -1,15 +1,17 @@
 """Group commit: writes wait in a queue, and one task commits all that wait in one transaction."""
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Self
 
 import msgspec
 import structlog
 
-from aliciacfg.errors import Busy, Unavailable
+from aliciacfg.errors import Busy, Unavailable, Unconfirmed
 from aliciacfg.model.records import Write
+from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -17,8 +19,11 @@ _log = structlog.get_logger(__name__)
 _MAX_WAITING = 4096
 _MAX_BATCH = 256
 _PROBE_SECONDS = 1.0
+_SLOW_SECONDS = 2.0
+_HUNG_SECONDS = 10.0
 _PROBE = Write(meta=(("probe", ""),))
 _NOTHING = Write()
+_UNKNOWN = "It is not known whether this was written; read it before you send it again."
 
 
 class _Waiting(msgspec.Struct):
@@ -27,26 +32,64 @@ class _Waiting(msgspec.Struct):
     done: asyncio.Future[None]
 
 
+class Unfinished(msgspec.Struct, frozen=True):
+    """The writes that a process which ended now would leave behind, none of them answered.
+
+    Attributes:
+        unknown: Writes of a commit under way: the next start shows whether they were made.
+        lost: Writes that wait for the next commit.
+    """
+
+    unknown: int
+    lost: int
+
+
 class WriteQueue:
     """The only way to write to a store.
 
-    ``async with WriteQueue(store) as queue`` starts the task that commits. Leaving the block refuses new writes,
-    commits those that wait, and ends the task. If the task fails unexpectedly, for example because an ``on_commit``
-    callback raised, memory and database may differ: the block is cancelled and ends with that error.
+    ``async with WriteQueue(store, condition) as queue`` starts the task that commits. Leaving the block refuses new
+    writes, commits those that wait, and ends the task. If the task fails unexpectedly, for example because an
+    ``on_commit`` callback raised, memory and database may differ: the block is cancelled and ends with that error.
+
+    A commit may fail in such a way that nobody knows whether it was made: the disk took the bytes, but not the order to
+    keep them. Then its writes fail as unknown, further ones are refused, and the queue asks the store every second what
+    it holds, until it knows; only then memory follows, or does not.
 
     Attributes:
         healthy: False from a failed commit to the next successful one; a probe is written every second meanwhile.
     """
 
-    def __init__(self, store: Store, *, probe_seconds: float = _PROBE_SECONDS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        condition: StoreCondition,
+        *,
+        probe_seconds: float = _PROBE_SECONDS,
+        slow_seconds: float = _SLOW_SECONDS,
+        hung_seconds: float = _HUNG_SECONDS,
+    ) -> None:
+        """Make a queue that has not begun.
+
+        Args:
+            store: Where to write.
+            condition: Learns when commits fail, and when one takes long.
+            probe_seconds: The time between two probes.
+            slow_seconds: The time after which a commit under way counts as slow.
+            hung_seconds: The time after which a commit under way counts as hung; new writes are refused meanwhile.
+        """
         self.healthy = True
         self._store = store
+        self._condition = condition
         self._probe_seconds = probe_seconds
+        self._slow_seconds = slow_seconds
+        self._hung_seconds = hung_seconds
         self._queue: deque[_Waiting] = deque()
         self._committing: list[_Waiting] = []
+        # The writes of a commit of which it is not known whether it was made.
+        self._unknown: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._closing = False
-        self._abort_listeners: list[Callable[[Unavailable], None]] = []
+        self._abort_listeners: list[Callable[[], None]] = []
 
     async def __aenter__(self) -> Self:
         owner = asyncio.current_task()
@@ -79,9 +122,26 @@ class WriteQueue:
         """The number of writes that wait for the next transaction."""
         return len(self._queue)
 
-    def listen_abort(self, listener: Callable[[Unavailable], None]) -> None:
-        """Have a function called once for each failed commit, before the futures of the failed writes are done."""
+    @property
+    def unfinished(self) -> Unfinished:
+        """The writes that are not known to be durable."""
+        return Unfinished(len(self._committing) + len(self._unknown), len(self._queue))
+
+    def listen_abort(self, listener: Callable[[], None]) -> None:
+        """Have a function called whenever writes are dropped, before their futures are done.
+
+        After a commit whose result is unknown it is called when the result is known, whatever it is.
+        """
         self._abort_listeners.append(listener)
+
+    def check_open(self) -> None:
+        """Raise Unavailable if no write is accepted at present, however many wait."""
+        if self._closing:
+            raise Unavailable("The daemon is stopping; send the request again to the next one.")
+        if self._unknown:
+            raise Unavailable("The store is finding out whether it made the write before this one; try again later.")
+        if self._condition.has("hung"):
+            raise Unavailable("A write hangs at the disk; try again later.")
 
     def submit(self, write: Write, on_commit: Callable[[], None] | None = None) -> asyncio.Future[None]:
         """Queue a write.
@@ -95,15 +155,14 @@ class WriteQueue:
                 future was cancelled. Must not raise.
 
         Returns:
-            A future that is done when the write is durable, or fails with Unavailable. Cancelling it does not take
-            the write back.
+            A future that is done when the write is durable. It fails with Unavailable if nothing was written, with
+            Unconfirmed if that is not known. Cancelling it does not take the write back.
 
         Raises:
             Busy: 4096 writes wait.
-            Unavailable: The queue is closed.
+            Unavailable: The queue is closed, a commit hangs, or it is not known whether one was made.
         """
-        if self._closing:
-            raise Unavailable("The daemon is stopping; send the request again to the next one.")
+        self.check_open()
         if len(self._queue) >= _MAX_WAITING:
             raise Busy(f"{_MAX_WAITING} writes wait for the disk; try again in a second.")
         done = asyncio.get_running_loop().create_future()
@@ -137,17 +196,27 @@ class WriteQueue:
             async with asyncio.timeout(None if self.healthy else self._probe_seconds):
                 await self._wake.wait()
         except TimeoutError:
-            # A write of a user's reports that the disk is full; that there is room again must not need one.
-            self.healthy = await self._failure([_PROBE]) is None
+            if self._unknown:
+                await self._settle()
+            else:
+                # A write of a user's reports that the disk is full; that there is room again must not need one.
+                self._note(await self._failure([_PROBE]))
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         writes = [item.write for item in batch if item.write != _NOTHING]
         if writes:
             error = await self._failure(writes)
-            self.healthy = error is None
-            if error is not None:
-                self._abort(batch, error)
+            self._note(error)
+            if isinstance(error, Unconfirmed):
+                await self._doubt(batch, error)
                 return
+            if error is not None:
+                self._abort([*batch, *self._queue], error)
+                return
+        self._done(batch)
+
+    def _done(self, batch: Sequence[_Waiting]) -> None:
+        """Have memory follow writes that are durable."""
         for item in batch:
             if item.on_commit is not None:
                 item.on_commit()
@@ -157,7 +226,8 @@ class WriteQueue:
     async def _failure(self, writes: Sequence[Write]) -> Unavailable | None:
         """Commit, and return why that failed."""
         try:
-            await self._store.commit(writes)
+            with self._timed():
+                await self._store.commit(writes)
         except Unavailable as error:
             return error
         except Exception as error:  # noqa: BLE001 - the boundary of all writes: the store rolled back, the daemon goes on
@@ -165,12 +235,76 @@ class WriteQueue:
             return Unavailable(f"The store cannot write: {error}.")
         return None
 
-    def _abort(self, batch: Iterable[_Waiting], error: Unavailable) -> None:
-        failed = [*batch, *self._queue]
+    @contextlib.contextmanager
+    def _timed(self) -> Generator[None]:
+        """Tell the condition if the block takes long."""
+        loop = asyncio.get_running_loop()
+        timers = [
+            loop.call_later(
+                self._slow_seconds,
+                self._condition.report,
+                "slow",
+                f"A write has been waiting for the disk for more than {self._slow_seconds:g} s. See what holds it up; "
+                "reads go on.",
+            ),
+            loop.call_later(
+                self._hung_seconds,
+                self._condition.report,
+                "hung",
+                f"A write has been hanging at the disk for more than {self._hung_seconds:g} s, so further ones are "
+                "refused. See what holds it up; the daemon goes on by itself when the disk does.",
+            ),
+        ]
+        try:
+            yield
+        finally:
+            for timer in timers:
+                timer.cancel()
+            self._condition.clear("slow", "hung")
+
+    def _note(self, error: Unavailable | None) -> None:
+        """Note how the last commit went."""
+        self.healthy = error is None
+        if error is None:
+            self._condition.clear("write")
+        else:
+            self._condition.report(
+                "write",
+                f"{error.message} Writes are refused, reads go on. See whether its disk is full or failing; the daemon "
+                "goes on by itself when it can write.",
+            )
+
+    async def _doubt(self, batch: Sequence[_Waiting], error: Unconfirmed) -> None:
+        """Tell those who wait, and find out whether a commit was made."""
+        self._unknown, self._committing = list(batch), []
+        waiting = list(self._queue)
+        self._queue.clear()
+        _fail(batch, Unconfirmed(f"{error.message} {_UNKNOWN}"))
+        _fail(waiting, Unavailable(f"{error.message} Nothing was changed."))
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Ask the store whether the commit in doubt was made; if it knows, have memory follow."""
+        try:
+            with self._timed():
+                made = await self._store.settle()
+        except Unavailable as error:
+            self._note(error)
+            return
+        self._note(None)
+        _log.warning("write_settled", made=made, writes=len(self._unknown))
+        unknown, self._unknown = self._unknown, []
+        if made:
+            self._done(unknown)
+        # What was planned behind it was refused meanwhile.
+        for listener in self._abort_listeners:
+            listener()
+
+    def _abort(self, failed: Sequence[_Waiting], error: Unavailable) -> None:
         self._queue.clear()
         for listener in self._abort_listeners:
-            listener(error)
-        _fail(failed, f"{error.message} Nothing was changed.")
+            listener()
+        _fail(failed, Unavailable(f"{error.message} Nothing was changed."))
 
     def _writer_ended(self, _: asyncio.Task[None]) -> None:
         if not self._closing:
@@ -179,13 +313,16 @@ class WriteQueue:
             self._owner.cancel()
         _fail(
             [*self._committing, *self._queue],
-            "The daemon is stopping, and does not know whether this was written; read it from the next one.",
+            Unconfirmed(
+                "The daemon is stopping, and does not know whether this was written; read it from the next one."
+            ),
         )
 
 
-def _fail(items: Iterable[_Waiting], message: str) -> None:
+def _fail(items: Iterable[_Waiting], error: Unavailable) -> None:
     for item in items:
         if not item.done.done():
-            item.done.set_exception(Unavailable(message))
+            # One for each: a traceback is added to an exception wherever it is raised.
+            item.done.set_exception(type(error)(error.message))
             # Marks the exception as retrieved: the waiter may be gone.
             item.done.exception()

@@ -10,8 +10,9 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -36,10 +37,12 @@ class DevBroker:
 
     Attributes:
         description: One line on which broker it is.
+        end_process: Ends the broker that was started for this run, if one was; may be called in another thread.
     """
 
     address: BrokerAddress
     description: str
+    end_process: Callable[[], None] = lambda: None
 
 
 @asynccontextmanager
@@ -64,15 +67,15 @@ async def dev_broker(wanted: BrokerAddress, *, explicit: bool, data_dir: Path) -
     own = BrokerAddress(_LOOPBACK, _free_port(wanted.port), wanted.username, wanted.password)
     program = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), _MORE_PATHS]))
     if program is not None:
-        async with _mosquitto(program, own.port, data_dir):
-            yield DevBroker(own, f"{program} on {_LOOPBACK}:{own.port}, started for this run")
+        async with _mosquitto(program, own.port, data_dir) as end_process:
+            yield DevBroker(own, f"{program} on {_LOOPBACK}:{own.port}, started for this run", end_process)
         return
     async with _embedded(own.port):
         yield DevBroker(own, f"the embedded amqtt broker on {_LOOPBACK}:{own.port} (MQTT 3.1.1)")
 
 
 @asynccontextmanager
-async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[None, None]:
+async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[Callable[[], None], None]:
     directory = data_dir / "broker"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = directory / "mosquitto.conf"
@@ -83,7 +86,7 @@ async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[
     )
     try:
         await _wait_until_it_answers(BrokerAddress(_LOOPBACK, port), process)
-        yield
+        yield lambda: os.kill(process.pid, signal.SIGTERM)
     finally:
         if process.returncode is None:
             process.terminate()

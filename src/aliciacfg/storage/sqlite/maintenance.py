@@ -59,6 +59,16 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def probe_file(path: Path) -> None:
+    """Read the end of the chain, from the disk or the cache of the operating system.
+
+    Raises:
+        sqlite3.Error: The database cannot be read.
+    """
+    with contextlib.closing(_connect_to_read(path)) as connection:
+        connection.execute(SELECT_CHAIN_END).fetchone()
+
+
 def verify_file(path: Path, chain: Chain, *, between: Callable[[], object] = lambda: None) -> Findings:
     """Compare every row of a database with the keyed chain; a daemon may be writing meanwhile.
 
@@ -121,10 +131,15 @@ def _decode(text: bytes) -> str:
     return text.decode(errors="replace")
 
 
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a database file that exists, only for reading."""
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    connection.text_factory = _decode
+    return connection
+
+
 def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings:
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
-        connection.text_factory = _decode
+    with contextlib.closing(_connect_to_read(path)) as connection:
         check_version(connection)
         verifier = Verifier(chain)
         after = _MIN_SEQUENCE

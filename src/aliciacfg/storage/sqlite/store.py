@@ -15,13 +15,13 @@ from typing import TypeVar
 import aiosqlite
 import msgspec
 
-from aliciacfg.errors import Unavailable
+from aliciacfg.errors import Unavailable, Unconfirmed
 from aliciacfg.model.records import Applied, Audited, Recipient, Record, RecordHead, StoredState, Token, Write
-from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.hash_chain import Chain, End
 from aliciacfg.storage.sqlite import queries
-from aliciacfg.storage.sqlite.maintenance import connect, select_key_ids, verify_file
+from aliciacfg.storage.sqlite.maintenance import connect, probe_file, select_key_ids, verify_file
 from aliciacfg.storage.sqlite.schema import migrate
-from aliciacfg.storage.sqlite.transaction import apply, reseal_rows
+from aliciacfg.storage.sqlite.transaction import CommitInDoubt, apply, reseal_rows, settle
 from aliciacfg.storage.store import Reseal, StoreError
 from aliciacfg.storage.verifier import Findings
 
@@ -39,6 +39,9 @@ class SqliteStore:
         self._chain = chain
         self._writer = writer
         self._reader = reader
+        # The end of the chain that a commit of unknown result would have made.
+        self._in_doubt: End | None = None
+        self._read_listeners: list[Callable[[str | None], None]] = []
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -62,6 +65,18 @@ class SqliteStore:
                 raise StoreError(f"{path} cannot be used: {error}; restore it from a backup") from error
             yield cls(path, chain, writer, reader)
 
+    def listen_reads(self, listener: Callable[[str | None], None]) -> None:
+        """Have a function called after every read."""
+        self._read_listeners.append(listener)
+
+    async def probe(self) -> None:
+        """Read the end of the chain on a connection of its own, whose cache is empty."""
+        try:
+            await asyncio.to_thread(probe_file, self._path)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        self._tell_readers(None)
+
     async def load(self) -> StoredState:
         """Return what a start needs."""
         try:
@@ -77,6 +92,12 @@ class SqliteStore:
     async def commit(self, writes: Sequence[Write]) -> None:
         """Apply writes in one transaction: one call in the database's thread."""
         await self._write(lambda connection: apply(connection, self._chain, writes))
+
+    async def settle(self) -> bool:
+        """Return whether the last commit in doubt was made."""
+        made = await self._write(lambda connection: settle(connection, self._chain, self._in_doubt))
+        self._in_doubt = None
+        return made
 
     async def record(self, environment: str, service: str, revision: int) -> Record | None:
         """Return one revision, or None."""
@@ -138,13 +159,32 @@ class SqliteStore:
 
     async def _read(self, select: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return await self._reader.run(select)
-        except (sqlite3.Error, OverflowError, msgspec.MsgspecError) as error:
+            found = await self._reader.run(select)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        except (OverflowError, msgspec.MsgspecError) as error:
             raise Unavailable(f"The store cannot be read: {error}.") from error
+        self._tell_readers(None)
+        return found
 
-    async def _write(self, change: Callable[[sqlite3.Connection], object]) -> None:
+    def _unreadable(self, error: sqlite3.Error) -> Unavailable:
+        message = f"The store cannot be read: {error}."
+        self._tell_readers(message)
+        return Unavailable(message)
+
+    def _tell_readers(self, failure: str | None) -> None:
+        for listener in self._read_listeners:
+            listener(failure)
+
+    async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            await self._writer.run(change)
+            return await self._writer.run(change)
+        except CommitInDoubt as error:
+            if error.end is None:
+                # Nothing that memory follows; the next commit takes its place in any case.
+                raise Unavailable(f"The store cannot write: {error}.") from error
+            self._in_doubt = error.end
+            raise Unconfirmed(f"The store failed while it wrote: {error}.") from error
         except (sqlite3.Error, OverflowError) as error:
             raise Unavailable(f"The store cannot write: {error}.") from error
 

@@ -8,7 +8,7 @@ import msgspec
 
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.model.records import AuditEntry, Overlay, Record, Write
-from aliciacfg.storage.hash_chain import START, TORN, Chain, sum_macs
+from aliciacfg.storage.hash_chain import START, TORN, Chain, End, sum_macs
 from aliciacfg.storage.sqlite.rows import (
     APPLIED_COLUMNS,
     AUDIT_COLUMNS,
@@ -23,6 +23,9 @@ from aliciacfg.storage.sqlite.rows import (
     standing_rows,
 )
 from aliciacfg.storage.store import Reseal
+
+# When COMMIT fails with these, the frame that ends the transaction was not written.
+_NOTHING_COMMITTED = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY})
 
 SELECT_CHAIN_END = "SELECT sequence, mac, standing, sealed FROM chain"
 # Without the names of columns: the third one is renamed by a later migration than the one that first writes it.
@@ -49,13 +52,28 @@ _SELECT_CONFIG = "SELECT environment, service, config FROM revisions WHERE rowid
 _UPDATE_CONFIG = "UPDATE revisions SET config = ? WHERE rowid = ?"
 
 
+class CommitInDoubt(sqlite3.OperationalError):
+    """COMMIT failed after its bytes may have reached the disk: after a crash the transaction may be there.
+
+    Attributes:
+        end: The end of the chain with the transaction; None if the transaction did not change it.
+    """
+
+    end: End | None = None
+
+
 class ChainTail:
-    """The end of the chain during a transaction: adds and replaces rows with their MACs."""
+    """The end of the chain during a transaction: adds and replaces rows with their MACs.
+
+    Attributes:
+        written: The end of the chain that ``write_end`` wrote, if it did.
+    """
 
     def __init__(self, connection: sqlite3.Connection, chain: Chain) -> None:
         self._connection = connection
         self._chain = chain
         self._changed = False
+        self.written: End | None = None
         (last,) = connection.execute(_SELECT_LAST_SEQUENCE).fetchone()
         end = chain.confirmed_end(connection.execute(SELECT_CHAIN_END).fetchone())
         if end is None:
@@ -106,7 +124,8 @@ class ChainTail:
     def write_end(self) -> None:
         """Write the end of the chain if a row was added or replaced."""
         if self._changed:
-            self._connection.execute(REPLACE_CHAIN_END, self._chain.end(self._sequence, self._mac, self._standing))
+            self.written = self._chain.end(self._sequence, self._mac, self._standing)
+            self._connection.execute(REPLACE_CHAIN_END, self.written)
 
     def _select_macs(self, query: str, parameters: Row = ()) -> list[bytes]:
         return [mac for (mac,) in self._connection.execute(query, parameters) if isinstance(mac, bytes)]
@@ -114,35 +133,84 @@ class ChainTail:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """Commit what the block writes; undo all of it if the block or the commit fails."""
+    """Commit what the block writes; undo all of it if the block or the commit fails.
+
+    Raises:
+        CommitInDoubt: The commit failed, and what was undone here may be there after a crash. The next transaction
+            that is committed writes over it.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-        connection.execute("COMMIT")
     except BaseException:
-        # SQLite has rolled back already if the disk is full.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _undo(connection)
         raise
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        _undo(connection)
+        if error.sqlite_errorcode & 0xFF in _NOTHING_COMMITTED:
+            raise
+        raise CommitInDoubt(str(error)) from error
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    # SQLite has rolled back already if the disk is full.
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def settle(connection: sqlite3.Connection, chain: Chain, end: End | None) -> bool:
+    """Return whether a transaction in doubt was made, and see to it that this stays so over a crash.
+
+    A COMMIT that failed may have left its frames in the write-ahead log without being part of the database; a
+    transaction that follows takes their place.
+
+    Args:
+        connection: The connection on which the COMMIT failed, or a later one.
+        chain: Computes the MACs.
+        end: As in ``CommitInDoubt``.
+
+    Raises:
+        sqlite3.Error: It is still not known.
+    """
+    with transaction(connection):
+        tail = ChainTail(connection, chain)
+        found = connection.execute(SELECT_CHAIN_END).fetchone()
+        tail.replace_row("meta", ("probe", ""))
+        tail.write_end()
+    return end is not None and found == end
 
 
 def apply(connection: sqlite3.Connection, chain: Chain, writes: Iterable[Write]) -> None:
     """Apply writes in one transaction; see ``Store.commit``.
 
     Raises:
+        CommitInDoubt: It is not known whether anything was written.
         sqlite3.Error: Nothing was written.
     """
-    with transaction(connection):
-        tail = ChainTail(connection, chain)
-        for write in writes:
-            for row in (*write.records, *write.audit):
-                tail.append(row)
-            for overlay in write.overlays:
-                tail.replace_overlay(overlay)
-            for table, row in standing_rows(write):
-                tail.replace_row(table, row)
-            _apply_unchained(connection, write)
-        tail.write_end()
+    end: End | None = None
+    try:
+        with transaction(connection):
+            end = _apply_all(connection, chain, writes)
+    except CommitInDoubt as error:
+        error.end = end
+        raise
+
+
+def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Iterable[Write]) -> End | None:
+    """Apply writes in the present transaction; return the end of the chain if it changed."""
+    tail = ChainTail(connection, chain)
+    for write in writes:
+        for row in (*write.records, *write.audit):
+            tail.append(row)
+        for overlay in write.overlays:
+            tail.replace_overlay(overlay)
+        for table, row in standing_rows(write):
+            tail.replace_row(table, row)
+        _apply_unchained(connection, write)
+    tail.write_end()
+    return tail.written
 
 
 def reseal_rows(connection: sqlite3.Connection, chain: Chain, reseal: Reseal) -> None:

@@ -1,0 +1,151 @@
+"""A disk that hangs, cannot be read, is full, or loses what it was given to keep; and a database that is locked."""
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemons import Daemon, HttpAnswer
+from failing_disk import FailingDisk
+from machine import wait_until
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> FailingDisk:
+    """A disk that fails under the database of the daemon ``home``."""
+    return FailingDisk(tmp_path / "disk", "/home/data/")
+
+
+@pytest.fixture
+def home(make_daemon: Callable[..., Daemon], disk: FailingDisk) -> Daemon:
+    """A daemon with two services on that disk, not started."""
+    return make_daemon(environ=dict(disk.environ)).keep_services("voice_router", "stt_service")
+
+
+def patch(daemon: Daemon, number: int) -> HttpAnswer:
+    return daemon.http("PATCH", "/config/voice_router", {"limits": {"counter": number}})
+
+
+def counter(daemon: Daemon) -> object:
+    return daemon.config("voice_router")["config"].get("limits", {}).get("counter")
+
+
+def status(daemon: Daemon) -> str:
+    return daemon.http("GET", "/health").json["status"]
+
+
+def ready(daemon: Daemon) -> bool:
+    return daemon.http("GET", "/ready").status == 200
+
+
+def alerts(daemon: Daemon) -> list[str]:
+    return sorted(name for name in daemon.http("GET", "/health").json["alerts"] if name.startswith("store"))
+
+
+def test_a_sync_that_hangs_is_told_and_holds_up_nothing_but_writes(home: Daemon, disk: FailingDisk):
+    """Degraded and not ready after two seconds; all goes on when the disk does."""
+    home.start()
+    answers: list[int] = []
+    with disk.failing("sync_hangs"):
+        writer = threading.Thread(target=lambda: answers.append(patch(home, 1).status))
+        writer.start()
+        wait_until(lambda: status(home) == "degraded")
+        assert (ready(home), alerts(home)) == (False, ["store:slow"])
+        assert counter(home) is None
+        assert home.http("GET", "/config/voice_router/history").status == 200
+    writer.join()
+    assert answers == [200]
+    wait_until(lambda: ready(home))
+    assert (status(home), alerts(home), counter(home)) == ("healthy", [], 1)
+
+
+def test_a_stop_has_a_deadline_even_if_the_disk_hangs(home: Daemon, disk: FailingDisk):
+    """Within ten seconds the process ends with a code of its own, and the log says what is not stored."""
+    home.start()
+    assert patch(home, 1).status == 200
+    disk.set("sync_hangs")
+    writers = [threading.Thread(target=patch_until_it_ends, args=(home, number)) for number in (2, 3)]
+    for writer in writers:
+        writer.start()
+        wait_until(lambda: status(home) == "degraded")
+    assert home.process is not None
+    began = time.monotonic()
+    home.process.send_signal(signal.SIGTERM)
+    assert home.wait_exit() == 10
+    assert time.monotonic() - began < 12
+    (forced,) = home.logged("stop_forced")
+    assert min(forced["writes_unknown"], forced["writes_lost"]) >= 1
+    for writer in writers:
+        writer.join()
+    disk.set()
+    home.start()
+    assert counter(home) in {1, 2}
+
+
+def patch_until_it_ends(daemon: Daemon, number: int) -> None:
+    try:
+        patch(daemon, number)
+    except Exception:  # noqa: BLE001 - the connection ends in one of many ways
+        return
+
+
+async def test_a_commit_that_fails_in_its_sync_is_unknown(home: Daemon, disk: FailingDisk):
+    """The answer says so; the daemon finds out, and what it says then survives a kill."""
+    await asyncio.to_thread(home.start)
+    assert patch(home, 1).status == 200
+    with disk.failing("sync_fails"):
+        answer = patch(home, 2)
+        assert (answer.status, answer.json["code"]) == (503, "unavailable")
+        assert "not known whether this was written" in answer.json["message"]
+        refused = patch(home, 3)
+        assert (refused.status, "finding out" in refused.json["message"]) == (503, True)
+        assert (status(home), alerts(home), ready(home)) == ("unhealthy", ["store:write"], False)
+    await asyncio.to_thread(wait_until, lambda: ready(home))
+    told = home.config("voice_router")
+    home.kill()
+    await asyncio.to_thread(home.start)
+    assert home.config("voice_router") == told
+    assert patch(home, 4).status == 200
+    assert home.config("voice_router")["revision"] == told["revision"] + 1
+
+
+async def test_a_commit_that_failed_in_its_sync_is_whole_or_absent_after_a_kill(home: Daemon, disk: FailingDisk):
+    """Killed before it found out: the next start takes what the disk holds, and all parts agree on it."""
+    await asyncio.to_thread(home.start)
+    assert patch(home, 1).status == 200
+    disk.set("sync_fails")
+    assert patch(home, 2).status == 503
+    home.kill()
+    disk.set()
+    await asyncio.to_thread(home.start)
+    found = home.config("voice_router")
+    assert counter(home) in {1, 2}
+    history = home.http("GET", "/config/voice_router/history").json["revisions"]
+    assert [item["revision"] for item in history] == list(range(found["revision"], 0, -1))
+    assert home.http("GET", "/drift").json["drift"] == []
+
+
+def test_an_unreadable_disk_serves_what_is_in_memory(home: Daemon, disk: FailingDisk):
+    """Current configurations are answered, the history is not; health says so without anybody asking, until it ends."""
+    home.environ["ALICIACFG_CACHE_TTL_SECONDS"] = "0"
+    home.start()
+    assert patch(home, 1).status == 200
+    with disk.failing("read_fails"):
+        wait_until(lambda: status(home) == "unhealthy")
+        assert (alerts(home), ready(home), counter(home)) == (["store:read"], False, 1)
+        for path in (
+            "/config/voice_router?pointer=/version", "/config/schema/voice_router", "/configs?include=config",
+            "/config/voice_router/explain", "/config/compare/voice_router?env1=dev&env2=dev", "/environments",
+            "/config/voice_router/instances", "/drift", "/metrics", "/keys/current",
+        ):  # fmt: skip
+            assert home.http("GET", path).status == 200, path
+        assert home.http("POST", "/config/validate", {"service": "voice_router", "config": {}}).status == 200
+        old = home.http("GET", "/config/voice_router?revision=1")
+        assert (old.status, old.json.get("code")) == (503, "unavailable")
+    wait_until(lambda: ready(home))
+    assert (status(home), alerts(home)) == ("healthy", [])
+    assert home.http("GET", "/config/voice_router?revision=1").status == 200

@@ -1,0 +1,94 @@
+/* Loaded before libc (LD_PRELOAD), makes the calls of a process on some files fail or hang, as a bad disk would.
+ *
+ * FAILING_DISK_FILES: a piece of the paths of the files concerned.
+ * FAILING_DISK_FLAGS: a file of five bytes; a byte that is not 0 switches a fault on, at any time:
+ *   0 reads fail (EIO)   1 writes fail (EIO)   2 the disk is full (ENOSPC)   3 syncs fail (EIO)   4 syncs hang
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { READ_FAILS, WRITE_FAILS, FULL, SYNC_FAILS, SYNC_HANGS, COUNT };
+
+static volatile unsigned char *flags;
+static const char *files;
+
+__attribute__((constructor)) static void map_flags(void) {
+    const char *path = getenv("FAILING_DISK_FLAGS");
+    files = getenv("FAILING_DISK_FILES");
+    int fd = path && files ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    void *mapped = mmap(NULL, COUNT, PROT_READ, MAP_SHARED, fd, 0);
+    close(fd);
+    if (mapped != MAP_FAILED) flags = mapped;
+}
+
+static int any(void) {
+    if (!flags) return 0;
+    for (int i = 0; i < COUNT; i++) if (flags[i]) return 1;
+    return 0;
+}
+
+static int concerns(int fd) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return strstr(path, files) != NULL;
+}
+
+static int fails(int fd, int fault, int error) {
+    if (!any() || !flags[fault] || !concerns(fd)) return 0;
+    errno = error;
+    return 1;
+}
+
+#define NEXT(name) static __typeof__(name) *next; if (!next) next = dlsym(RTLD_NEXT, #name)
+#define READER(name, parameters, arguments) \
+    ssize_t name parameters { NEXT(name); return fails(fd, READ_FAILS, EIO) ? -1 : next arguments; }
+#define WRITER(name, parameters, arguments) \
+    ssize_t name parameters { \
+        NEXT(name); \
+        return fails(fd, WRITE_FAILS, EIO) || fails(fd, FULL, ENOSPC) ? -1 : next arguments; \
+    }
+#define SYNC(name) \
+    int name(int fd) { \
+        NEXT(name); \
+        while (any() && flags[SYNC_HANGS] && concerns(fd)) usleep(10000); \
+        return fails(fd, SYNC_FAILS, EIO) ? -1 : next(fd); \
+    }
+
+READER(read, (int fd, void *buffer, size_t size), (fd, buffer, size))
+READER(pread, (int fd, void *buffer, size_t size, off_t at), (fd, buffer, size, at))
+READER(pread64, (int fd, void *buffer, size_t size, off64_t at), (fd, buffer, size, at))
+WRITER(write, (int fd, const void *buffer, size_t size), (fd, buffer, size))
+WRITER(pwrite, (int fd, const void *buffer, size_t size, off_t at), (fd, buffer, size, at))
+WRITER(pwrite64, (int fd, const void *buffer, size_t size, off64_t at), (fd, buffer, size, at))
+SYNC(fsync)
+SYNC(fdatasync)
+
+/* A full disk has no room for a new file either. */
+static int no_room_for(const char *path, int how) {
+    if (!(how & O_CREAT) || !any() || !flags[FULL] || !strstr(path, files) || access(path, F_OK) == 0) return 0;
+    errno = ENOSPC;
+    return 1;
+}
+#define OPENER(name) \
+    int name(const char *path, int how, ...) { \
+        NEXT(name); \
+        va_list rest; \
+        va_start(rest, how); \
+        int mode = va_arg(rest, int); \
+        va_end(rest); \
+        return no_room_for(path, how) ? -1 : next(path, how, mode); \
+    }
+OPENER(open)
+OPENER(open64)

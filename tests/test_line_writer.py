@@ -1,0 +1,94 @@
+"""Lines are written by a thread of their own, dropped when nobody reads them, and counted."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from aliciacfg.line_writer import LineWriter
+
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(writer)
+
+
+def read_all(reader: int, until: bytes) -> bytes:
+    """Read until a text comes."""
+    found = b""
+    while until not in found:
+        found += os.read(reader, MEBIBYTE)
+    return found
+
+
+def test_texts_arrive_in_order(pipe: tuple[int, int]):
+    """Whatever was written before is there after a flush."""
+    reader, descriptor = pipe
+    writer = LineWriter(descriptor)
+    for number in range(100):
+        writer.write(b"%d\n" % number)
+    assert writer.flush(10)
+    assert os.read(reader, MEBIBYTE).split() == [str(number).encode() for number in range(100)]
+    os.close(reader)
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody(pipe: tuple[int, int]):
+    """What does not fit is dropped; a reader who comes back learns how much, and what follows arrives."""
+    reader, descriptor = pipe
+    writer = LineWriter(descriptor, on_dropped=lambda count: f"dropped {count}\n")
+    line = b"x" * 1023 + b"\n"
+    for _ in range(4096):
+        writer.write(line)
+    assert not writer.flush(0.01)
+    found = read_all(reader, b"dropped ")
+    kept = found.count(line)
+    assert 1024 <= kept < 1200
+    assert f"dropped {4096 - kept}\n".encode() in found
+    writer.write(b"again\n")
+    assert b"again\n" in read_all(reader, b"again\n")
+    os.close(reader)
+
+
+def test_a_reader_who_is_gone_raises_nothing(pipe: tuple[int, int]):
+    """The texts are lost, and nothing else happens."""
+    reader, descriptor = pipe
+    os.close(reader)
+    writer = LineWriter(descriptor)
+    for _ in range(3):
+        writer.write(b"lost\n")
+        assert writer.flush(10)
+
+
+def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]):
+    """Another process may have made it so; nothing is lost by that."""
+    reader, descriptor = pipe
+    os.set_blocking(descriptor, False)
+    writer = LineWriter(descriptor)
+    for _ in range(512):
+        writer.write(b"x" * 1023 + b"\n")
+    writer.write(b"end\n")
+    assert len(read_all(reader, b"end\n")) == 512 * 1024 + 4
+    os.close(reader)
+
+
+def test_no_stream_drops_everything():
+    """A descriptor that was closed before the start may belong to a file by now."""
+    writer = LineWriter.of(None)
+    writer.write(b"lost\n")
+    assert writer.flush(0)
+
+
+def test_what_stands_in_for_standard_error_writes_there(pipe: tuple[int, int]):
+    """Print goes the same way, with text that cannot be encoded escaped."""
+    reader, descriptor = pipe
+    writer = LineWriter(descriptor)
+    stream = writer.stream(terminal=False)
+    print("one", "\udc80", file=stream, flush=True)
+    assert writer.flush(10)
+    assert os.read(reader, 100) == b"one \\udc80\n"
+    assert (stream.isatty(), stream.writable()) == (False, True)
+    os.close(reader)
