@@ -292,18 +292,34 @@ async def silent_connections(target: Target) -> str:
 
 
 async def large_bodies(target: Target) -> str:
-    """220 clients without a token send a batch of 4 MiB, all but its last byte."""
-    size = 4 * MEBIBYTE
+    """220 clients without a token send a batch of 4 MiB, all but its last byte, whatever is answered."""
+    return await _unfinished_bodies(target)
+
+
+async def large_bodies_allowed(target: Target) -> str:
+    """The same in an open home, where everybody may send a batch."""
+    return await _unfinished_bodies(target)
+
+
+async def _unfinished_bodies(target: Target) -> str:
+    size, piece = 4 * MEBIBYTE, 65536
     head = target.request("POST", "/configs/batch", size=size)
+    end = time.monotonic() + target.seconds
 
     async def send() -> str:
         async with target.http() as (reader, writer):
             writer.write(head)
-            for _ in range(size // 65536 - 1):
-                writer.write(b" " * 65536)
-                await writer.drain()
-            writer.write(b" " * 65535)
-            return await _answer(reader, seconds=target.seconds)
+            answer = "none"
+            try:
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + end - time.monotonic()):
+                    for number in range(size // piece):
+                        writer.write(b" " * (piece - (number == size // piece - 1)))
+                        await writer.drain()
+                    answer = await _answer(reader)
+            except _CUT_OFF:
+                answer = await _answer(reader, seconds=0.1)
+            await asyncio.sleep(max(0.0, end - time.monotonic()))
+            return answer
 
     return _counted(Counter(await _all(_tolerant(send()) for _ in range(220))), "answers")
 
@@ -329,15 +345,24 @@ async def revisions(target: Target) -> str:
 
 
 async def names_over_http(target: Target) -> str:
-    """30,000 requests about as many services that do not exist, by every operation that reads."""
-    paths = ("{}", "{}/history", "{}/explain", "{}/instances", "schema/{}", "compare/{}?env1=dev&env2=staging")
+    """30,000 requests about as many services that do not exist, by every operation that does not write."""
+
+    def request(kind: int, name: str) -> bytes:
+        paths = ("{}", "{}/history", "{}/explain", "{}/instances", "schema/{}", "compare/{}?env1=dev&env2=staging")
+        if kind < len(paths):
+            return target.request("GET", f"/config/{paths[kind].format(name)}")
+        body = configuration({})
+        if kind == len(paths):
+            return target.request("PUT", f"/config/{name}?dry_run=true", body)
+        return target.request(
+            "POST", "/config/validate", b'{"service":"' + name.encode() + b'","config":' + body + b"}"
+        )
 
     async def ask(first: int) -> "Counter[str]":
         seen: Counter[str] = Counter()
         async with target.http() as (reader, writer):
             for number in range(first, 30_000, 20):
-                path = paths[number // 20 % len(paths)].format(f"never_{number}")
-                writer.write(target.request("GET", f"/config/{path}"))
+                writer.write(request(number // 20 % 8, f"never_{number}"))
                 seen[(await _whole_answer(reader))[0]] += 1
         return seen
 
@@ -350,7 +375,7 @@ async def secrets_document(target: Target) -> str:
     requests = (
         target.request("PUT", "/config/flood", body),
         target.request("POST", "/config/validate", b'{"service":"flood","config":' + body + b"}"),
-        target.request("GET", "/config/compare/flood?env1=dev&env2=staging"),
+        target.request("GET", "/config/compare/flood?rev1=1&rev2=1"),
     )
 
     async def ask() -> str:
@@ -458,6 +483,7 @@ FLOODS: dict[str, Callable[[Target], Coroutine[None, None, str]]] = {
         pipelined_slow_readers,
         silent_connections,
         large_bodies,
+        large_bodies_allowed,
         secrets_document,
         get_storm,
         get_overload,

@@ -68,6 +68,7 @@ FLOODS = (
     Flood("pipelined_slow_readers", protected=True),
     Flood("silent_connections", protected=True, tls=True),
     Flood("large_bodies", protected=True),
+    Flood("large_bodies_allowed"),
     Flood("secrets_document"),
     Flood("get_storm"),
     Flood("get_overload"),

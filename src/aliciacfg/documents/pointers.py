@@ -9,13 +9,21 @@ from msgspec import UNSET, UnsetType
 from aliciacfg.documents.values import Json, JsonObject
 from aliciacfg.errors import InvalidRequest
 
+_Container = dict[str, Json] | list[Json]
+
 # RFC 6901 §4 forbids leading zeros. Ten digits are enough for any array that fits into memory.
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 def escape(token: str) -> str:
     """Escape one reference token (RFC 6901 §3)."""
-    return token.replace("~", "~0").replace("/", "~1")
+    if "~" in token or "/" in token:
+        return token.replace("~", "~0").replace("/", "~1")
+    return token
+
+
+def _unescape(token: str) -> str:
+    return token.replace("~1", "/").replace("~0", "~") if "~" in token else token
 
 
 def parse_pointer(pointer: str) -> tuple[str, ...]:
@@ -31,11 +39,13 @@ def parse_pointer(pointer: str) -> tuple[str, ...]:
         raise InvalidRequest(
             f"The pointer {pointer!r} does not begin with '/'; write for example /limits/max_sessions."
         )
+    if "~" not in pointer:
+        return tuple(pointer[1:].split("/"))
     tokens: list[str] = []
     for raw in pointer[1:].split("/"):
         if "~" in raw.replace("~0", "").replace("~1", ""):
             raise InvalidRequest(f"The pointer {pointer!r} contains a '~' that is neither '~0' nor '~1'.")
-        tokens.append(raw.replace("~1", "/").replace("~0", "~"))
+        tokens.append(_unescape(raw))
     return tuple(tokens)
 
 
@@ -80,24 +90,60 @@ def walk_strings(value: Json, pointer: str = "") -> Iterator[tuple[str, str]]:
 
 
 @overload
-def replace_strings(value: JsonObject, replacements: Mapping[str, str], pointer: str = "") -> JsonObject: ...
+def replace_strings(value: JsonObject, replacements: Mapping[str, str]) -> JsonObject: ...
 @overload
-def replace_strings(value: Json, replacements: Mapping[str, str], pointer: str = "") -> Json: ...
-def replace_strings(value: Json, replacements: Mapping[str, str], pointer: str = "") -> Json:
-    """Return a copy of a value in which other strings stand at some pointers.
+def replace_strings(value: Json, replacements: Mapping[str, str]) -> Json: ...
+def replace_strings(value: Json, replacements: Mapping[str, str]) -> Json:
+    """Return a value in which other strings stand at some pointers; the parts without any are shared, not copied.
 
     Args:
         value: Any JSON value; an object stays an object.
         replacements: The new strings by JSON Pointer; a pointer at which no string stands is ignored.
-        pointer: The JSON Pointer of ``value`` itself, for calls on a part of a document.
     """
     if isinstance(value, str):
-        return replacements.get(pointer, value)
+        return replacements.get("", value)
+    # Copies of the objects and arrays on the way to a replacement, by pointer; None where neither stands.
+    copies: dict[str, _Container | None] = {"": _shallow_copy(value)}
+    for pointer, text in replacements.items():
+        parent, slash, token = pointer.rpartition("/")
+        container = _copy_at(parent, copies) if slash else None
+        if isinstance(_member(container, token), str):
+            _put(container, token, text)
+    found = copies[""]
+    return value if found is None else found
+
+
+def _copy_at(pointer: str, copies: dict[str, _Container | None]) -> _Container | None:
+    """Return the copy of the object or array at a pointer, made once, inside the copies around it."""
+    if pointer not in copies:
+        parent, _, token = pointer.rpartition("/")
+        container = _copy_at(parent, copies)
+        found = copies[pointer] = _shallow_copy(_member(container, token))
+        if found is not None:
+            _put(container, token, found)
+    return copies[pointer]
+
+
+def _shallow_copy(value: Json | UnsetType) -> _Container | None:
     if isinstance(value, dict):
-        return {key: replace_strings(member, replacements, f"{pointer}/{escape(key)}") for key, member in value.items()}
-    if isinstance(value, list):
-        return [replace_strings(item, replacements, f"{pointer}/{index}") for index, item in enumerate(value)]
-    return value
+        return dict(value)
+    return list(value) if isinstance(value, list) else None
+
+
+def _member(container: _Container | None, token: str) -> Json | UnsetType:
+    """Return the member of an object, or the item of an array, that an escaped token names."""
+    if isinstance(container, dict):
+        return container.get(_unescape(token), UNSET)
+    if isinstance(container, list) and _INDEX.fullmatch(token) and int(token) < len(container):
+        return container[int(token)]
+    return UNSET
+
+
+def _put(container: _Container | None, token: str, value: Json) -> None:
+    if isinstance(container, dict):
+        container[_unescape(token)] = value
+    elif container is not None:
+        container[int(token)] = value
 
 
 def leaves(value: Json, pointer: str = "") -> Iterator[tuple[str, Json]]:

@@ -62,11 +62,12 @@ def decode_object(data: bytes) -> JsonObject:
 
 
 def _deeper_than(value: Json, limit: int) -> bool:
-    if isinstance(value, dict):
-        return limit <= 0 or any(_deeper_than(member, limit - 1) for member in value.values())
-    if isinstance(value, list):
-        return limit <= 0 or any(_deeper_than(item, limit - 1) for item in value)
-    return False
+    if not isinstance(value, dict | list):
+        return False
+    if limit <= 0:
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return any(_deeper_than(item, limit - 1) for item in inner if isinstance(item, dict | list))
 
 
 def encode(value: object) -> bytes:
@@ -81,7 +82,11 @@ def canonical(value: Json) -> bytes:
 
 def equal(left: Json, right: Json) -> bool:
     """Return whether two values are equal as JSON: ``true`` is not ``1``, and the order of members does not count."""
-    return left is right or canonical(left) == canonical(right)
+    if left is right:
+        return True
+    if type(left) is type(right) and isinstance(left, str | int):
+        return left == right
+    return canonical(left) == canonical(right)
 
 
 def type_name(value: Json) -> str:

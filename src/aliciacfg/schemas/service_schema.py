@@ -6,6 +6,7 @@ contract; a service without a schema file has the base contract only.
 
 import re
 from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import Literal
 
 import jsonschema_rs
@@ -20,6 +21,11 @@ RESTART_REQUIRED = "x-restart-required"
 ENVIRONMENT_VARIABLE = "x-env"
 COMPATIBILITY = "compatibility"
 Compatibility = Literal["backward", "none"]
+# Nobody corrects more at once, and an answer with every problem of a hostile document would be many times its size.
+MAX_PROBLEMS = 1000
+
+_Marks = list[tuple[JsonObject, JsonObject]]
+"""The subschemas that describe a place, each with the schema in which its ``$ref`` is resolved."""
 
 _SENSITIVE_NAME = re.compile(r"password|secret|key|token", re.IGNORECASE)
 
@@ -131,7 +137,7 @@ class ServiceSchema:
         self.defaults = self._collect_defaults()
 
     def problems(self, document: JsonObject, *, hidden: Collection[str] = ()) -> list[Problem]:
-        """Return all problems of a document.
+        """Return the problems of a document: all, or of very many ``MAX_PROBLEMS`` and how many more there are.
 
         The messages name types, limits and allowed values. They never quote a value at a sensitive place.
 
@@ -146,8 +152,12 @@ class ServiceSchema:
         # The places around them as well, because a quoted object would contain the value.
         sensitive = {outer for pointer in places for outer in (*_upwards(pointer), "")}
         found: dict[tuple[str, str], Problem] = {}
-        for error in errors:
-            for problem in describe(_violation(error), document, sensitive):
+        for number, error in enumerate(errors):
+            if len(found) >= MAX_PROBLEMS:
+                more = Problem("", f"breaks the schema in {len(errors) - number} more ways; correct these first")
+                found[more.pointer, more.message] = more
+                break
+            for problem in islice(describe(_violation(error), document, sensitive), MAX_PROBLEMS):
                 found.setdefault((problem.pointer, problem.message), problem)
         return sorted(found.values(), key=lambda problem: problem.pointer)
 
@@ -168,27 +178,40 @@ class ServiceSchema:
         """Return the JSON Pointers of members that no schema describes, outermost first."""
         known = {""}
         unknown: list[str] = []
+        closed: dict[str, bool] = {}
+        marks: dict[str, _Marks] = {}
         for place in self.places(document):
             parent = place.pointer.rpartition("/")[0]
             if place.marks or not place.pointer:
                 known.add(place.pointer)
-            elif parent in known and self._closed_names(parent, document):
-                unknown.append(place.pointer)
+            elif parent in known:
+                if parent not in closed:
+                    closed[parent] = self._closed_names(parent, document, marks)
+                if closed[parent]:
+                    unknown.append(place.pointer)
         return unknown
 
-    def _closed_names(self, pointer: str, document: Json) -> bool:
+    def _closed_names(self, pointer: str, document: Json, marks: dict[str, _Marks]) -> bool:
         """Return whether the schema names properties of the object at a pointer, so that other names are suspect."""
         if not isinstance(find(document, pointer), dict):
             return False
-        return any("properties" in mark for mark in self.marks_at(pointer))
+        return any("properties" in mark for _, mark in self._marks_at(pointer, marks))
 
     def marks_at(self, pointer: str) -> list[JsonObject]:
         """Return the subschemas that describe a place, whether or not a document contains it."""
-        marks = [(root, target) for root, node in self._roots for target in follow(root, node)]
-        for raw in pointer.split("/")[1:]:
-            token = raw.replace("~1", "/").replace("~0", "~")
-            marks = _item_marks(marks) if token.isdigit() and _only_items(marks) else _member_marks(marks, token)
-        return [node for _, node in marks]
+        return [node for _, node in self._marks_at(pointer, {})]
+
+    def _marks_at(self, pointer: str, known: dict[str, _Marks]) -> _Marks:
+        """Return the subschemas of a place with their roots; ``known`` has those of other places of the same walk."""
+        if pointer not in known:
+            if not pointer:
+                known[pointer] = [(root, target) for root, node in self._roots for target in follow(root, node)]
+            else:
+                outer, _, raw = pointer.rpartition("/")
+                marks, token = self._marks_at(outer, known), raw.replace("~1", "/").replace("~0", "~")
+                in_array = token.isdigit() and _only_items(marks)
+                known[pointer] = _item_marks(marks) if in_array else _member_marks(marks, token)
+        return known[pointer]
 
     def variable(self, pointer: str) -> str | None:
         """Return the environment variable of a place (``x-env``), or None."""
@@ -198,21 +221,24 @@ class ServiceSchema:
 
     def restart_required(self, pointers: list[str]) -> list[str]:
         """Return the pointers of ``pointers`` that the service applies only at a restart."""
-        return [
-            pointer
-            for pointer in pointers
-            if any(mark.get(RESTART_REQUIRED) is True for place in _upwards(pointer) for mark in self.marks_at(place))
-            or self._items_require_restart(pointer)
-        ]
+        known: dict[str, _Marks] = {}
+        restarts: dict[str, bool] = {"": False}
 
-    def _items_require_restart(self, pointer: str) -> bool:
-        """Return whether the items of an array need a restart; an array changes as a whole."""
-        items = [mark.get("items") for mark in self.marks_at(pointer)]
-        return any(isinstance(item, dict) and item.get(RESTART_REQUIRED) is True for item in items)
+        def inside(pointer: str) -> bool:
+            """Return whether a place, or one around it, needs a restart."""
+            if pointer not in restarts:
+                own = any(mark.get(RESTART_REQUIRED) is True for _, mark in self._marks_at(pointer, known))
+                restarts[pointer] = own or inside(pointer.rpartition("/")[0])
+            return restarts[pointer]
 
-    def _walk(
-        self, value: Json, pointer: str, marks: list[tuple[JsonObject, JsonObject]], *, named_sensitive: bool
-    ) -> Iterator[Place]:
+        def items(pointer: str) -> bool:
+            """Return whether the items of an array need a restart; an array changes as a whole."""
+            found = [mark.get("items") for _, mark in self._marks_at(pointer, known)]
+            return any(isinstance(item, dict) and item.get(RESTART_REQUIRED) is True for item in found)
+
+        return [pointer for pointer in pointers if inside(pointer) or items(pointer)]
+
+    def _walk(self, value: Json, pointer: str, marks: _Marks, *, named_sensitive: bool) -> Iterator[Place]:
         yield Place(pointer, value, [node for _, node in marks], named_sensitive=named_sensitive)
         if isinstance(value, dict):
             for key, member in value.items():
@@ -275,8 +301,8 @@ def follow(root: JsonObject, node: Json) -> list[JsonObject]:
     return found
 
 
-def _member_marks(marks: list[tuple[JsonObject, JsonObject]], key: str) -> list[tuple[JsonObject, JsonObject]]:
-    result: list[tuple[JsonObject, JsonObject]] = []
+def _member_marks(marks: _Marks, key: str) -> _Marks:
+    result: _Marks = []
     for root, node in marks:
         properties = node.get("properties")
         if isinstance(properties, dict) and key in properties:
@@ -287,11 +313,11 @@ def _member_marks(marks: list[tuple[JsonObject, JsonObject]], key: str) -> list[
     return result
 
 
-def _item_marks(marks: list[tuple[JsonObject, JsonObject]]) -> list[tuple[JsonObject, JsonObject]]:
+def _item_marks(marks: _Marks) -> _Marks:
     return [(root, target) for root, node in marks for target in follow(root, node.get("items"))]
 
 
-def _only_items(marks: list[tuple[JsonObject, JsonObject]]) -> bool:
+def _only_items(marks: _Marks) -> bool:
     return bool(marks) and not any("properties" in node or "additionalProperties" in node for _, node in marks)
 
 

@@ -16,6 +16,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 from nacl import public
@@ -205,8 +206,14 @@ def seal_for(
         pointer: JSON Pointer of the only place in which it opens; None for every place.
     """
     plain = msgspec.json.encode(_Sealed(service, value, environment, pointer))
-    box = public.SealedBox(public.PublicKey(key.raw)).encrypt(plain)
+    box = _sealed_box(key.raw).encrypt(plain)
     return f"{PREFIX}{key.key_id}:{base64.urlsafe_b64encode(box).rstrip(b'=').decode()}"
+
+
+@lru_cache(maxsize=256)
+def _sealed_box(public_key: bytes) -> public.SealedBox:
+    """Return the box of a public key; making one takes a third of the time of sealing a value."""
+    return public.SealedBox(public.PublicKey(public_key))
 
 
 class Keyring:
