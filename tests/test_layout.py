@@ -20,7 +20,7 @@ SUBJECTS = {
     "cli": {"usage"},
     "core": {"degraded_start", "migrations", "stale_reads", "stored_rows"},
     "http": {"malformed_requests", "memory", "waiting"},
-    "operations": {"compatibility", "history", "memory", "properties", "state_machine"},
+    "operations": {"compatibility", "document_limits", "history", "memory", "properties", "state_machine"},
 }
 PYTHON = [sys.executable, "-c", ""]
 

@@ -297,7 +297,7 @@ def _reloads(ground: _Parts) -> Reloads:
             views=ground.views,
             outbox=ground.outbox,
             clock=time.time,
-            max_config_bytes=settings.max_config_bytes,
+            limits=settings.document_limits,
         ),
         files=ground.files,
         state=ground.state,

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from aliciacfg import dotenv_file
+from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import SettingsError, SourceError
 from aliciacfg.model import names
 
@@ -83,6 +84,11 @@ SETTINGS: tuple[Setting, ...] = (
         "Largest size of a configuration as JSON.",
     ),
     Setting(
+        "ALICIACFG_MAX_CONFIG_NODES", "max_config_nodes", _Positive, "10000",
+        "Largest number of members and items in a configuration, at all levels together.",
+    ),
+    Setting("ALICIACFG_MAX_SECRETS", "max_secrets", _Positive, "500", "Largest number of secrets in a configuration."),
+    Setting(
         "ALICIACFG_MAX_SERVICES", "max_services", _Positive, "1000",
         "Largest number of services in an environment.",
     ),
@@ -137,6 +143,8 @@ class Settings(msgspec.Struct, frozen=True):
     schemas_dir: str
     cache_ttl_seconds: float
     max_config_bytes: int
+    max_config_nodes: int
+    max_secrets: int
     max_services: int
     reply_prefixes: str
     apply_grace_seconds: float
@@ -144,6 +152,11 @@ class Settings(msgspec.Struct, frozen=True):
     protected_mode: str
     log_level: str
     log_format: str
+
+    @property
+    def document_limits(self) -> DocumentLimits:
+        """What a configuration may hold."""
+        return DocumentLimits(self.max_config_bytes, self.max_config_nodes, self.max_secrets)
 
     @property
     def reply_prefix_list(self) -> tuple[str, ...]:

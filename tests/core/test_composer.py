@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aliciacfg.core.composer import Composer
-from aliciacfg.documents import find, merge
+from aliciacfg.documents import DocumentLimits, find, merge
 from aliciacfg.errors import TooLarge, ValidationFailed
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing import sealed_documents
@@ -59,7 +59,9 @@ def composer(
         for number, (shared, patch) in enumerate(contents)
     )
     schemas = {"bell": ServiceSchema(SCHEMA, title="bell")}
-    return Composer(Sources({"dev": Environment("dev", files)}, schemas), keyring, max_bytes=max_bytes)
+    return Composer(
+        Sources({"dev": Environment("dev", files)}, schemas), keyring, limits=DocumentLimits(max_bytes=max_bytes)
+    )
 
 
 def box(value: str, **bound: Any) -> str:
@@ -406,7 +408,7 @@ def strict(files: dict[str, Any]) -> Composer:
     """Return a composer with a schema that restricts secrets and other values, and with one file."""
     file = EnvironmentFile("environments/dev.yaml", BASE, {"bell": {"settings": files}}, protected=False, lines={})
     schemas = {"bell": ServiceSchema(STRICT, title="bell")}
-    return Composer(Sources({"dev": Environment("dev", (file,))}, schemas), KEYRING, max_bytes=100_000)
+    return Composer(Sources({"dev": Environment("dev", (file,))}, schemas), KEYRING, limits=DocumentLimits())
 
 
 def told(refused: ValidationFailed) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from aliciacfg.core.file_check import FileFindings, check_files
+from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import NotFound
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sources import loader
@@ -32,7 +33,7 @@ def check(home: Path, keyring: Keyring | None = None, environment: str | None = 
         schemas_dir=home / "schemas",
         variables={},
     )
-    return check_files(load, keyring, max_bytes=100_000, environment=environment)
+    return check_files(load, keyring, limits=DocumentLimits(), environment=environment)
 
 
 def test_valid_files_are_counted(home: Path):

@@ -10,6 +10,7 @@ from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import Planner, PlannerFactory
 from aliciacfg.core.state import Entry, State
 from aliciacfg.core.views import Views
+from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import Incompatible, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.boxes import REDACTED, Keyring, is_sealed
@@ -46,7 +47,7 @@ class Home:
             views=Views(self.keyring, self.state, {}),
             outbox=self.outbox,
             clock=lambda: 1000.0,
-            max_config_bytes=256 * 1024,
+            limits=DocumentLimits(),
         ).planner(sources)
 
     def plan(self) -> Plan:

@@ -7,6 +7,7 @@ import jsonpatch
 import pytest
 
 from aliciacfg.core.file_check import check_files
+from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import ValidationFailed
 from builders import environment_file
 from inprocess import Home, core
@@ -75,7 +76,7 @@ async def test_the_problem_of_the_only_file_that_names_services_is_what_people_s
         assert [problem["message"] for problem in listed["dev"]] == [refused.value.problems[0].message]
         assert f"{name}:{line}" in made.told("validation_failed")
         assert (await made.ask("get", "bell"))["revision"] == 1
-        findings = check_files(made.parts.source_files.load, None, max_bytes=10**6)
+        findings = check_files(made.parts.source_files.load, None, limits=DocumentLimits())
         assert [(problem.file, problem.line) for problem in findings.problems] == [(name, line)]
         made.write(name, environment_file({"bell": {}}))
         await made.ask("reload")
@@ -95,7 +96,7 @@ async def test_a_name_nobody_can_have_typed_is_told_while_the_rest_is_served(tmp
     async with home.core() as made:
         assert r"environments/\xff.yaml" in made.standing["validation_failed:ignored"]
         assert (await made.ask("get", "bell"))["revision"] == 1
-        findings = check_files(made.parts.source_files.load, None, max_bytes=10**6)
+        findings = check_files(made.parts.source_files.load, None, limits=DocumentLimits())
         assert [problem.file for problem in findings.problems] == [r"environments/\xff.yaml"]
         bad.unlink()
         await made.ask("reload")

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from aliciacfg.core.composer import Composer
-from aliciacfg.documents import find
+from aliciacfg.documents import DocumentLimits, find
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.key_file import KeyFile
@@ -41,7 +41,7 @@ def environments(tmp_path: Path) -> Path:
 def composer(environments: Path, variables: dict[str, str] | None = None) -> Composer:
     found = loader.load(environments_dir=environments, schemas_dir=ROOT / "schemas", variables=variables or {})
     keyring = KeyFile.load_or_create(environments.parent / "keys.json", now=0.0).make_keyring()
-    return Composer(found, keyring, max_bytes=262_144)
+    return Composer(found, keyring, limits=DocumentLimits())
 
 
 def example(environments: Path, environment: str) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aliciacfg.core.composer import Composer
-from aliciacfg.documents import find
+from aliciacfg.documents import DocumentLimits, find
 from aliciacfg.documents.yaml_reader import load
 from aliciacfg.errors import SourceError, ValidationFailed
 from aliciacfg.schemas.service_schema import ServiceSchema
@@ -260,7 +260,7 @@ def home(tmp_path: Path) -> Path:
 def composed(home: Path) -> dict[str, Any]:
     """Documents and checksums of all services in production."""
     found = loader.load(environments_dir=home / "environments", schemas_dir=home / "schemas", variables={})
-    composer = Composer(found, KEYRING, max_bytes=262_144)
+    composer = Composer(found, KEYRING, limits=DocumentLimits())
     return {service: composer.effective("prod", service, composer.base("prod", service)) for service in SERVICES}
 
 
@@ -281,7 +281,7 @@ def test_the_sealed_files_of_the_home_mean_what_they_meant(home: Path):
     path.rename(path.with_name("staging-secrets.yaml"))
     found = loader.load(environments_dir=home / "environments", schemas_dir=home / "schemas", variables={})
     with pytest.raises(ValidationFailed, match="bound to another environment"):
-        Composer(found, KEYRING, max_bytes=262_144).base("staging", "ha_bridge")
+        Composer(found, KEYRING, limits=DocumentLimits()).base("staging", "ha_bridge")
 
 
 # How one value may be written, by the places around it; {} is where the scalar goes.

@@ -103,9 +103,7 @@ def _check_files(settings: "Settings", keyring: "Keyring | None", environment: s
     from aliciacfg.core.file_check import check_files
     from aliciacfg.sources.source_files import SourceFiles
 
-    return check_files(
-        SourceFiles(settings).load, keyring, max_bytes=settings.max_config_bytes, environment=environment
-    )
+    return check_files(SourceFiles(settings).load, keyring, limits=settings.document_limits, environment=environment)
 
 
 def _files_lines(files: "FileFindings") -> "list[Line]":

@@ -3,11 +3,12 @@
 It uses the files and keys of one moment, and neither stores nor publishes anything.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from aliciacfg import documents
-from aliciacfg.documents import Json, JsonObject
+from aliciacfg.documents import DocumentLimits, Json, JsonObject
 from aliciacfg.errors import Problem, TooLarge, ValidationFailed
 from aliciacfg.model import versions
 from aliciacfg.sealing.boxes import REDACTED, Keyring
@@ -55,17 +56,17 @@ class Composer:
         sources: The parsed files.
     """
 
-    def __init__(self, sources: Sources, keyring: Keyring, *, max_bytes: int) -> None:
+    def __init__(self, sources: Sources, keyring: Keyring, *, limits: DocumentLimits) -> None:
         """Make a composer.
 
         Args:
             sources: The parsed files.
             keyring: Opens sealed values, and computes the digests in checksums.
-            max_bytes: The largest size of a configuration, encoded as JSON.
+            limits: What a configuration may hold.
         """
         self.sources = sources
         self._keyring = keyring
-        self._max_bytes = max_bytes
+        self._limits = limits
         # By environment and service; only of services that the files know, as callers may ask for any name.
         self._bases: dict[tuple[str, str], JsonObject] = {}
 
@@ -77,6 +78,7 @@ class Composer:
         Raises:
             ValidationFailed: A sealed value in a file does not open, or is in a place where it is not allowed.
             Undecryptable: Sealed values do not open, all of them because their keys are missing.
+            TooLarge: The files give the service more nodes or secrets than a configuration may hold.
         """
         key = (environment, service)
         known = self._bases.get(key)
@@ -93,6 +95,7 @@ class Composer:
         problems: list[Problem] = []
         boxes: set[str] = set()
         for layer in self._environment(environment).layers(service):
+            self.check_count(service, layer.patch)
             opened = open_document(
                 layer.patch,
                 self._keyring,
@@ -110,6 +113,10 @@ class Composer:
             lost = all(isinstance(problem, MissingKey) for problem in problems)
             refused = Undecryptable if lost else ValidationFailed
             raise refused(f"The files of {environment} contain sealed values that do not open", problems)
+        # Not again with the overlay, which was within the limits when it was written: a limit that is lowered since
+        # takes no configuration away.
+        self.check_count(service, result)
+        self._check_secrets(service, self.sources.schema(service).secrets(result))
         return result
 
     def compose(
@@ -191,14 +198,16 @@ class Composer:
 
         Raises:
             ValidationFailed: The configuration is invalid; ``problems`` lists everything.
-            TooLarge: The configuration is larger than allowed.
+            TooLarge: The configuration is larger than allowed, or holds more nodes or secrets.
         """
+        self.check_count(service, document)
         _check_shape(service, document)
         opened = self.open(environment, service, document, what=f"The configuration of {service}")
         known = self.current_document(environment, service, current, overlay)
         whole, moved = self.restore_redacted(service, opened.document, known, kept)
         kept = {**kept, **moved, **(opened.secrets if stored else {})}
-        return self._checked(environment, service, whole, boxes=() if stored else opened.secrets, kept=kept)
+        boxes = () if stored else opened.secrets
+        return self._checked(environment, service, whole, boxes=boxes, kept=kept, limited=True)
 
     def _checked(
         self,
@@ -208,11 +217,17 @@ class Composer:
         *,
         boxes: Collection[str],
         kept: Mapping[str, str],
+        limited: bool = False,
     ) -> Effective:
-        """Validate a document whose shape was checked; arguments and errors as for ``effective``."""
+        """Validate a document whose shape was checked; arguments and errors as for ``effective``.
+
+        ``limited`` refuses too many secrets.
+        """
         filled = documents.normalise({"service_name": service, "environment": environment, **document})
         version = filled.pop("version", None)
         secrets = self.sources.schema(service).secrets(filled)
+        if limited:
+            self._check_secrets(service, secrets)
         secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
         whole: JsonObject = {"version": versions.FIRST, **filled, **_version_member(version)}
         problems = self._problems(environment, service, whole, hidden={*boxes, *kept})
@@ -318,13 +333,44 @@ class Composer:
             problems.append(Problem("/version", message))
         return problems
 
+    def check_count(self, service: str, document: JsonObject) -> None:
+        """Check the numbers of nodes and of sealed values, before anything walks or opens them.
+
+        Raises:
+            TooLarge: There are too many; the problem names the place.
+        """
+        allowed = self._limits.max_nodes
+        place = documents.excess_nodes(document, allowed)
+        if place is not None:
+            raise _too_many(service, place, "members and items", allowed, "ALICIACFG_MAX_CONFIG_NODES")
+        self._check_secrets(service, sealed_pointers(document))
+
+    def _check_secrets(self, service: str, pointers: Iterable[str]) -> None:
+        """Check the number of secrets; each is sealed by itself, again and again.
+
+        Raises:
+            TooLarge: There are too many; the problem names the place.
+        """
+        allowed = self._limits.max_secrets
+        beyond = next(islice(pointers, allowed, None), None)
+        if beyond is not None:
+            raise _too_many(service, beyond, "secrets", allowed, "ALICIACFG_MAX_SECRETS")
+
     def _check_size(self, service: str, document: JsonObject) -> None:
         size = len(documents.encode(document))
-        if size > self._max_bytes:
+        if size > self._limits.max_bytes:
             raise TooLarge(
-                f"The configuration of {service} is {size} bytes; at most {self._max_bytes} are allowed "
+                f"The configuration of {service} is {size} bytes; at most {self._limits.max_bytes} are allowed "
                 "(ALICIACFG_MAX_CONFIG_BYTES)."
             )
+
+
+def _too_many(service: str, pointer: str, what: str, allowed: int, setting: str) -> TooLarge:
+    message = f"has more than {allowed} {what} up to here; at most {allowed} are allowed ({setting})"
+    return TooLarge(
+        f"The configuration of {service} has too many {what}: at most {allowed} are allowed ({setting}).",
+        [Problem(pointer, message)],
+    )
 
 
 def _check_shape(service: str, document: JsonObject) -> None:

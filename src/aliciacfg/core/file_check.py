@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from aliciacfg.core.composer import Composer
+from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import NotFound, OperationError, Problem, SourceError, SourceProblem
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import sealed_pointers
@@ -45,14 +46,14 @@ class FileFindings(msgspec.Struct, frozen=True):
 
 
 def check_files(
-    load: Callable[[], Sources], keyring: Keyring | None, *, max_bytes: int, environment: str | None = None
+    load: Callable[[], Sources], keyring: Keyring | None, *, limits: DocumentLimits, environment: str | None = None
 ) -> FileFindings:
     """Compose every configuration that the files define.
 
     Args:
         load: Reads the files.
         keyring: Opens sealed values; if None, configurations with sealed values are not checked.
-        max_bytes: The largest size of a configuration, encoded as JSON.
+        limits: What a configuration may hold.
         environment: Check only this environment and the shared files.
 
     Raises:
@@ -64,7 +65,7 @@ def check_files(
         return FileFindings(0, _merge_equal((problem, None) for problem in error.problems), [])
     if environment is not None and environment not in sources.environments:
         raise NotFound(f"There is no environment {environment!r}; there are: {', '.join(sources.environments)}.")
-    composer = Composer(sources, keyring or Keyring.ephemeral(), max_bytes=max_bytes)
+    composer = Composer(sources, keyring or Keyring.ephemeral(), limits=limits)
     valid = 0
     found: list[tuple[SourceProblem, str | None]] = [(problem, None) for problem in sources.set_aside]
     unopened: list[str] = []

@@ -13,7 +13,7 @@ from aliciacfg.core.outbox import ChangedPointers, Outbox, announce_record, serv
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import Entry
 from aliciacfg.core.views import Views
-from aliciacfg.documents import Bump, Change, JsonObject
+from aliciacfg.documents import Bump, Change, DocumentLimits, JsonObject
 from aliciacfg.errors import Incompatible, Problem, ValidationFailed
 from aliciacfg.model import versions
 from aliciacfg.model.config_id import ConfigId
@@ -283,18 +283,18 @@ class PlannerFactory:
         views: Views,
         outbox: Outbox,
         clock: Callable[[], float],
-        max_config_bytes: int,
+        limits: DocumentLimits,
     ) -> None:
         self._keyring = keyring
         self._chain = chain
         self._views = views
         self._outbox = outbox
         self._clock = clock
-        self._max_config_bytes = max_config_bytes
+        self._limits = limits
 
     def composer(self, sources: Sources) -> Composer:
         """Return what composes configurations from files."""
-        return Composer(sources, self._keyring, max_bytes=self._max_config_bytes)
+        return Composer(sources, self._keyring, limits=self._limits)
 
     def planner(self, sources: Sources) -> Planner:
         """Return what plans changes on files."""

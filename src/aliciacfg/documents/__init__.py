@@ -6,7 +6,7 @@ arguments; a result may share structure with them. The YAML modules are imported
 
 from aliciacfg.documents.changes import Bump, Change, changes
 from aliciacfg.documents.json_patch import apply_json_patch, json_patch, json_patch_problem, operation_problem
-from aliciacfg.documents.limits import shape_problems
+from aliciacfg.documents.limits import DocumentLimits, excess_nodes, shape_problems
 from aliciacfg.documents.merge_patch import difference, merge, without
 from aliciacfg.documents.pointers import (
     escape,
@@ -35,6 +35,7 @@ __all__ = [
     "MAX_DEPTH",
     "Bump",
     "Change",
+    "DocumentLimits",
     "Json",
     "JsonObject",
     "apply_json_patch",
@@ -46,6 +47,7 @@ __all__ = [
     "encode",
     "equal",
     "escape",
+    "excess_nodes",
     "find",
     "format_pointer",
     "has",

@@ -1,7 +1,8 @@
-"""Limits on the shape of a configuration: depth, ``null`` members, numbers."""
+"""Limits on the shape of a configuration: size, number of nodes, depth, ``null`` members, numbers."""
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from aliciacfg.documents.pointers import escape
 from aliciacfg.documents.values import MAX_DEPTH, Json
@@ -9,6 +10,43 @@ from aliciacfg.errors import Problem
 
 _MAX_INTEGER = 2**64 - 1
 _MIN_INTEGER = -(2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLimits:
+    """What a configuration may hold at most. The work on a configuration is in proportion to its nodes and secrets.
+
+    Attributes:
+        max_bytes: Its size, encoded as JSON.
+        max_nodes: Its nodes: members of objects and items of arrays, at every level.
+        max_secrets: Its secrets.
+    """
+
+    max_bytes: int = 256 * 1024
+    max_nodes: int = 10_000
+    max_secrets: int = 500
+
+
+def excess_nodes(value: Json, max_nodes: int) -> str | None:
+    """Return the JSON Pointer of the object or array with which a document has too many nodes; None if it has not.
+
+    The walk ends there, so it takes no longer for a document that is far over the limit.
+    """
+    left = max_nodes
+    waiting: list[tuple[str, Json]] = [("", value)]
+    while waiting:
+        pointer, here = waiting.pop()
+        if isinstance(here, dict):
+            inner = [(f"{pointer}/{escape(key)}", item) for key, item in here.items() if isinstance(item, dict | list)]
+        elif isinstance(here, list):
+            inner = [(f"{pointer}/{index}", item) for index, item in enumerate(here) if isinstance(item, dict | list)]
+        else:
+            continue
+        left -= len(here)
+        if left < 0:
+            return pointer
+        waiting += reversed(inner)
+    return None
 
 
 def shape_problems(value: Json, pointer: str = "", depth: int = 1) -> Iterator[Problem]:

@@ -149,6 +149,8 @@ class WritePlanner:
             ValidationFailed: It is invalid; lists everything.
             TooLarge: It is larger than allowed.
         """
+        # Before anything walks the document.
+        planner.composer.check_count(config_id.service, config)
         return planner.composer.check_written(
             config_id.environment,
             config_id.service,

@@ -211,7 +211,7 @@ def seal_for(
 
 
 @lru_cache(maxsize=256)
-def _sealed_box(public_key: bytes) -> public.SealedBox:
+def _sealed_box(public_key: bytes) -> "public.SealedBox[public.PublicKey]":
     """Return the box of a public key; making one takes a third of the time of sealing a value."""
     return public.SealedBox(public.PublicKey(public_key))
 
