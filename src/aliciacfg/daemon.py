@@ -216,6 +216,7 @@ def _file_watcher(core: Core) -> FileWatcher:
     return FileWatcher(
         lambda: loader.stamp_files(core.source_files.paths()),
         lambda: _reload(core.reloads),
+        take_digest=core.source_files.digest,
         on_settled=core.drift_checks.compare_files,
         again=lambda: core.reloads.worth_retrying,
     )

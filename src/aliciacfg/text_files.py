@@ -32,7 +32,7 @@ def read_text(path: Path, label: str, *, inside: bool = False) -> str:
         SourceError: The file cannot be used; says why and what to do.
     """
     try:
-        content = _read(path, label, inside=inside)
+        content = read_bytes(path, label, inside=inside)
     except OSError as error:
         raise _unusable(label, _reason(error)) from error
     try:
@@ -43,7 +43,13 @@ def read_text(path: Path, label: str, *, inside: bool = False) -> str:
         raise SourceError([SourceProblem(label, line, message)]) from error
 
 
-def _read(path: Path, label: str, *, inside: bool) -> bytes:
+def read_bytes(path: Path, label: str, *, inside: bool = False) -> bytes:
+    """Read the content of a file; arguments as for ``read_text``.
+
+    Raises:
+        OSError: It cannot be read.
+        SourceError: It is not a regular file, leads out of its directory, or is too large.
+    """
     # Before it is opened: opening a device may have an effect.
     if not stat.S_ISREG(path.stat().st_mode):
         raise _unusable(label, "is not a regular file; replace it by one")

@@ -129,8 +129,11 @@ class Environment:
             pointer = pointer.rpartition("/")[0]
 
 
-Stamp = tuple[int, int, int]
-"""Modification time in nanoseconds, size in bytes, and inode of a file."""
+Stamp = tuple[int, ...]
+"""Modification and status time in nanoseconds, size in bytes, inode and device of a file.
+
+Programs set the modification time as they like, but not the status time, which changes with every write.
+"""
 Stamps = Mapping[str, Stamp]
 """Stamps by path."""
 

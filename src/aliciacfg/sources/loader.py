@@ -144,7 +144,8 @@ def stamp_files(paths: Iterable[Path]) -> Stamps:
     for path in paths:
         with contextlib.suppress(OSError):
             status = path.stat()
-            found[str(path)] = (status.st_mtime_ns, status.st_size, status.st_ino)
+            times = (status.st_mtime_ns, status.st_ctime_ns)
+            found[str(path)] = (*times, status.st_size, status.st_ino, status.st_dev)
     return found
 
 

@@ -1,16 +1,19 @@
 """The files that the settings name: environments, schemas, and ``.env`` for their variables."""
 
+import contextlib
 import os
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 from aliciacfg import dotenv_file
 from aliciacfg.access.rules import FILE
+from aliciacfg.errors import SourceError
 from aliciacfg.schemas.migrations import DIRECTORY
 from aliciacfg.settings import Settings, variables
 from aliciacfg.sources import loader
 from aliciacfg.sources.layers import Sources
-from aliciacfg.text_files import printable
+from aliciacfg.text_files import printable, read_bytes
 
 # Relative, so that a working directory that was deleted is no error: it holds no file.
 _DOTENV = Path(dotenv_file.NAME)
@@ -38,6 +41,16 @@ class SourceFiles:
         """Return the files that ``load`` would read now."""
         found = loader.source_paths(environments_dir=self._environments, schemas_dir=self._schemas)
         return [*found, _DOTENV]
+
+    def digest(self) -> bytes:
+        """Return a digest of the content of these files; files that cannot be read count as empty."""
+        found = blake2b()
+        for path in sorted(self.paths()):
+            content = b""
+            with contextlib.suppress(OSError, SourceError):
+                content = read_bytes(path, str(path))
+            found.update(b"%d %s" % (len(content), os.fsencode(path)) + content)
+        return found.digest()
 
     def has_access_rules(self) -> bool:
         """Return whether there is a file of access rules, even if it is not a regular or readable file."""
