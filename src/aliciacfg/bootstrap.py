@@ -1,5 +1,6 @@
 """The composition root: makes the parts that know no transport, over one data directory."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +11,7 @@ import structlog
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.core.activation import Activation
+from aliciacfg.core.adoption import adopt_rows
 from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
@@ -18,6 +20,7 @@ from aliciacfg.core.drift_checks import DriftChecks
 from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.outbox import Outbox
+from aliciacfg.core.plan import ChangeContext
 from aliciacfg.core.planner import PlannerFactory
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.restore import Restored, restore
@@ -26,7 +29,7 @@ from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
 from aliciacfg.errors import KeyFileError
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Applied
+from aliciacfg.model.records import Applied, Write
 from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
@@ -45,7 +48,7 @@ from aliciacfg.operations.write_answers import WriteAnswers
 from aliciacfg.operations.write_planner import WritePlanner
 from aliciacfg.operations.writes import WriteOperations
 from aliciacfg.sealing.boxes import Keyring, PublicKey
-from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sealing.key_file import AdoptionNote, KeyFile
 from aliciacfg.settings import Settings
 from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.backend import database_in
@@ -134,13 +137,15 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         keyring = keys.make_keyring()
         chain = Chain(keyring)
         database = database_in(data.path)
-        store = await stack.enter_async_context(database.open(chain, trust_old_rows=not keys.chained))
-        _mark_chained(keys)
+        adopted = await asyncio.to_thread(adopt_rows, database, keys, chain, now=time.time())
+        store = await stack.enter_async_context(database.open(chain))
         condition = StoreCondition(alerts)
         store.listen_reads(condition.on_read)
         queue = await stack.enter_async_context(WriteQueue(store, condition))
         audit_log = AuditLog(queue, time.time)
         stack.callback(audit_log.flush)
+        if adopted is not None:
+            await _tell_adopted(adopted, alerts, queue)
         yield await _core(
             settings,
             data,
@@ -196,7 +201,10 @@ async def _core(
     audit_log: AuditLog,
 ) -> Core:
     restored = await restore(store, keyring, requested_environment=settings.environment)
-    state = State(restored.entries, active=restored.active, epoch=restored.epoch)
+    tokens = await store.tokens()
+    if tokens:
+        _note_tokens(keys)
+    state = State(restored.entries, active=restored.active, epoch=restored.epoch, used_numbers=restored.used_numbers)
     files = LoadedFiles(restored.defined, restored.schemas)
     views = Views(keyring, state, await _recipients(store))
     ground = _Parts(
@@ -211,7 +219,7 @@ async def _core(
         condition=condition,
         queue=queue,
         audit_log=audit_log,
-        authorizer=Authorizer(await store.tokens(), alerts=alerts, clock=time.time),
+        authorizer=Authorizer(tokens, had_tokens=keys.had_tokens, alerts=alerts, clock=time.time),
         restored=restored,
         state=state,
         outbox=Outbox(restored.announcements),
@@ -225,7 +233,6 @@ async def _core(
             files=files,
             store=store,
             keyring=keyring,
-            chain=chain,
             max_services=settings.max_services,
         ),
     )
@@ -303,7 +310,6 @@ def _reloads(ground: _Parts) -> Reloads:
         state=ground.state,
         commits=ground.commits,
         store=ground.store,
-        chain=ground.chain,
         alerts=ground.alerts,
         authorizer=ground.authorizer,
         rules=ground.restored.rules,
@@ -464,12 +470,26 @@ def _admin(ground: _Parts, key_rotation: KeyRotation) -> AdminOperations:
     )
 
 
-def _mark_chained(keys: KeyFile) -> None:
-    """Note in the key file that the database is on the chain, so that an older one in its place is refused."""
+async def _tell_adopted(note: AdoptionNote, alerts: Alerts, queue: WriteQueue) -> None:
+    """Record in the audit log that rows were adopted; raise an alert if another key had written them."""
+    if note.key_name:
+        alerts.raise_(
+            "adopted",
+            f"keys.json was made anew, so the {note.rows} rows of the database were adopted as they were found. Make "
+            "tokens and recipient keys again. If nobody removed keys.json on purpose, restore it and the database from "
+            "a backup.",
+        )
+    context = ChangeContext("config_service", "restore", operation="adopt", where="local")
+    detail = f"{note.rows} rows of key {note.key_name or 'none'}"
+    await queue.submit(Write(audit=(context.audit_entry(note.at, detail=detail),)))
+
+
+def _note_tokens(keys: KeyFile) -> None:
+    """Note in the key file that there has been a token, so that access stays restricted whatever the database says."""
     try:
-        keys.mark_chained()
+        keys.mark_tokens()
     except KeyFileError as error:
-        _log.warning("key_file_not_marked", reason=str(error), remedy="none needed; it is tried at the next start")
+        _log.warning("key_file_not_marked", reason=str(error), remedy="none needed; the next start tries it again")
 
 
 async def _recipients(store: Store) -> dict[str, PublicKey]:

@@ -9,9 +9,10 @@ import pytest
 
 from aliciacfg.errors import NotFound, Unavailable
 from aliciacfg.model.records import Write
+from aliciacfg.operations.table import BY_NAME
 from aliciacfg.storage.store import StoreError
 from builders import environment_file, valid_config
-from inprocess import Core, Home
+from inprocess import CALLER, Core, Home
 from stored_rows import OTHER, back_to_before_the_chain, opened, revision, tamper
 
 
@@ -30,6 +31,12 @@ def home(tmp_path: Path) -> Home:
 
 async def change(core: Core, service: str = "one", environment: str = "dev", **settings: object) -> None:
     await core.ask("patch", service, patch={"settings": settings}, environment=environment)
+
+
+async def create_token(core: Core) -> str:
+    """Return the id of a new token."""
+    made = await BY_NAME["token_create"].run(core.parts.service, CALLER, "", {"name": "panel", "role": "reader"})
+    return json.loads(made.body)["token_id"]
 
 
 async def rows(core: Core) -> list[str]:
@@ -221,21 +228,29 @@ async def fail_once(core: Core) -> None:
 
 
 async def test_a_lost_key_file_keeps_nobody_from_what_is_no_secret(home: Home):
-    """No earlier row is confirmed, which is drift; but overlays and revisions without secrets are still used."""
+    """The new key file adopts all rows once, says so, and from then on they are guarded as before."""
     async with home.core() as core:
         await change(core, size=5)
         await change(core, size=6)
         await change(core, "two", key="secret")
-    (home.keys).unlink()
+        token = await create_token(core)
+    home.keys.unlink()
     for number in range(2):
         async with home.core() as core:
+            assert ("adopted" in core.standing) == (number == 0)
             assert await core.settings("one") == {"size": 6 + number}
             await change(core, size=7 + number)
             assert (await core.ask("get", "one", revision=2))["config"]["settings"] == {"size": 5}
             assert (await core.settings("two"))["key"] == "***"
             assert "two" in core.told("undecryptable")
-            assert "one" not in [item.service for item in core.parts.drift.items if item.subject == "dev/one/overlay"]
-            assert "dev/one/1" in await rows(core)
+            assert await rows(core) == [f"tokens/{token}"]
+            assert [entry["operation"] for entry in (await core.ask("audit"))["entries"]].count("adopt") == 1
+    (note,) = json.loads(home.keys.read_text())["adopted"]
+    assert note["rows"] > 10
+    tamper(home.database, "UPDATE overlays SET mac = x'00000000' WHERE service = 'one'")
+    async with home.core() as core:
+        assert await core.settings("one") == {"size": 8}
+        assert "dev/one/overlay" in await rows(core)
 
 
 async def test_a_revision_whose_key_is_gone_is_told_by_an_alert(home: Home):

@@ -295,7 +295,7 @@ async def lists(daemon: Daemon, names: list[str]) -> None:
 
 
 def test_a_running_daemon_survives_a_row_that_cannot_be_parsed(daemon: Daemon):
-    """The next start reports it as drift; requests for the row are refused, everything else goes on."""
+    """The next start reports it as drift; it is neither listed nor answered, everything else goes on."""
     aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 1}}')
     aliciacfg(daemon, "patch", "voice_router", '{"limits": {"x": 2}}')
     daemon.stop()
@@ -303,5 +303,7 @@ def test_a_running_daemon_survives_a_row_that_cannot_be_parsed(daemon: Daemon):
     daemon.start()
     (item,) = wait_until(lambda: daemon.http("GET", "/drift").json["drift"], why="the row is found")
     assert (item["kind"], item["subject"]) == ("row", "dev/voice_router/2")
-    assert daemon.http("GET", "/config/voice_router/history").status == 503
+    listed = daemon.http("GET", "/config/voice_router/history").json["revisions"]
+    assert [head["revision"] for head in listed] == [3, 1]
+    assert daemon.http("GET", "/config/voice_router?revision=2").status == 503
     assert daemon.config("voice_router")["config"]["limits"]["x"] == 2

@@ -348,10 +348,10 @@ async def test_a_rotation_of_the_store_is_all_or_none(daemon: Daemon, tmp_path: 
         return reseal(document, file.make_keyring(), service=service, environment=environment).document
 
     with pytest.raises(KeyboardInterrupt):
-        reseal_file(database, chain, ends_in_the_middle, trust_old_rows=False)
+        reseal_file(database, chain, ends_in_the_middle)
     assert key_ids_in_file(database) == {old}
     done = -100
-    reseal_file(database, chain, ends_in_the_middle, trust_old_rows=False)
+    reseal_file(database, chain, ends_in_the_middle)
     assert key_ids_in_file(database) == {new}
     findings = verify_file(database, chain)
     assert (findings.broken, findings.unreadable) == ([], 0)

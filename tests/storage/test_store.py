@@ -41,7 +41,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
 @pytest.fixture
 async def store(database: Database) -> AsyncGenerator[Store]:
     """An open store in which nothing was written yet."""
-    async with database.open(CHAIN, trust_old_rows=False) as made:
+    async with database.open(CHAIN) as made:
         yield made
 
 
@@ -56,8 +56,8 @@ EVERYTHING = Write(
     recipients=(Recipient("one", "a" * 43), Recipient("two", None)),
     meta=(("active_environment", "dev"),),
 )
-ROWS = 1 + 1 + 1 + 2 + 1 + 2 + 1
-"""Those of ``EVERYTHING`` that have a MAC."""
+ROWS = 1 + 1 + 1 + 2 + 2 + 1 + 1 + 2 + 1
+"""Those of ``EVERYTHING``."""
 
 
 async def everything(store: Store) -> list[str]:
@@ -85,7 +85,7 @@ async def test_a_database_exists_from_its_first_opening_on(database: Database):
     """Its name is for messages."""
     assert not database.exists()
     assert database.name
-    async with database.open(CHAIN, trust_old_rows=False):
+    async with database.open(CHAIN):
         assert database.exists()
     assert database.exists()
 
@@ -105,7 +105,7 @@ async def test_what_was_committed_is_read_back(database: Database, store: Store)
     assert sorted(await store.recipients(), key=lambda item: item.service) == list(EVERYTHING.recipients)
     assert await store.applied() == list(EVERYTHING.applied)
     before = await everything(store)
-    async with database.open(CHAIN, trust_old_rows=False) as again:
+    async with database.open(CHAIN) as again:
         assert await everything(again) == before
 
 
@@ -325,9 +325,9 @@ async def test_resealing_is_all_or_nothing(store: Store, after: int):
 
 async def test_a_closed_database_is_sealed_anew_as_an_open_one(database: Database):
     """For commands, while no daemon runs."""
-    async with database.open(CHAIN, trust_old_rows=False) as store:
+    async with database.open(CHAIN) as store:
         await write_secrets(store)
-    database.reseal(CHAIN, reseal, trust_old_rows=False)
+    database.reseal(CHAIN, reseal)
     assert database.key_ids() == {OTHER.public.key_id}
     assert database.verify(Chain(ROTATED)) == Findings(confirmed=5)
 
@@ -399,14 +399,14 @@ def spoil(path: Path) -> None:
 
 async def test_a_database_that_cannot_be_opened_says_so(database: Database):
     """In the words of the program, whatever the backend raises."""
-    async with database.open(CHAIN, trust_old_rows=False) as store:
+    async with database.open(CHAIN) as store:
         await store.commit([EVERYTHING])
     spoil(Path(database.name))
     with pytest.raises(StoreError):
-        async with database.open(CHAIN, trust_old_rows=False):
+        async with database.open(CHAIN):
             pass
     with pytest.raises(StoreError):
-        database.reseal(CHAIN, reseal, trust_old_rows=False)
+        database.reseal(CHAIN, reseal)
     with pytest.raises(StoreError):
         database.key_ids()
     with pytest.raises(Unavailable, match="cannot be read"):

@@ -69,7 +69,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 def written(path: Path, writes: list[Write], chain: Chain = CHAIN) -> Path:
     """A database as the daemon leaves it."""
     with contextlib.closing(connect(path)) as connection:
-        migrate(connection, chain, trust_old_rows=False)
+        migrate(connection, chain)
         for write in writes:
             apply(connection, chain, [write])
     return path
@@ -100,7 +100,7 @@ def back_to_before_the_chain(path: Path) -> None:
     with opened(path) as connection:
         tables = {
             "meta": connection.execute("SELECT name, value FROM meta").fetchall(),
-            "outbox": connection.execute("SELECT * FROM outbox").fetchall(),
+            "outbox": connection.execute("SELECT subject, sequence, payload, pending FROM outbox").fetchall(),
         }
         revisions = connection.execute(f"SELECT {', '.join(OLD_COLUMNS)} FROM revisions ORDER BY sequence").fetchall()
         overlays = connection.execute("SELECT environment, service, patch FROM overlays").fetchall()

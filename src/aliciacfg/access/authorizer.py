@@ -22,22 +22,26 @@ class Authorizer:
             before the first check.
     """
 
-    def __init__(self, stored_tokens: Iterable[Token], *, alerts: Alerts, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, stored_tokens: Iterable[Token], *, had_tokens: bool, alerts: Alerts, clock: Callable[[], float]
+    ) -> None:
         """Start with the stored tokens and without rules.
 
         Args:
             stored_tokens: All stored tokens.
+            had_tokens: Whether there has been a token, so that access is restricted though none may be stored.
             alerts: Gets the alert ``acl_missing`` while the broker does not enforce the rules.
             clock: Returns Unix seconds.
         """
         self._tokens = {token.token_id: token for token in stored_tokens}
+        self._had_tokens = had_tokens or bool(self._tokens)
         self._alerts = alerts
         self._clock = clock
         self._rules: Access | None = None
         self._had_rules = False
         self._services: list[str] = []
         self.bus_proves: bool | None = None
-        self.access = without_rules([], tokens=bool(self._tokens))
+        self.access = without_rules([], tokens=self._had_tokens)
 
     @property
     def tokens(self) -> Mapping[str, Token]:
@@ -74,6 +78,7 @@ class Authorizer:
         changed = {token.token_id: token for token in tokens}
         if changed:
             self._tokens.update(changed)
+            self._had_tokens = True
             self._update_access()
 
     def find_token(self, token_id: str) -> Token:
@@ -122,7 +127,7 @@ class Authorizer:
         if self._rules is not None:
             self.access = self._rules
         else:
-            closed = bool(self._tokens) or self._had_rules
+            closed = self._had_tokens or self._had_rules
             self.access = without_rules(self._services, tokens=closed)
         self._update_alert()
 

@@ -171,6 +171,7 @@ def _locked_key_file(settings: "Settings", *, create: bool = False) -> Generator
 
 def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
     """Seal every secret in the database with the current key; return the places that do not open."""
+    from aliciacfg.core.adoption import adopt_rows
     from aliciacfg.sealing.sealed_documents import reseal
     from aliciacfg.storage.backend import database_in
     from aliciacfg.storage.hash_chain import Chain
@@ -185,7 +186,9 @@ def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
         return result.document
 
     if database.exists():
-        database.reseal(Chain(keyring), resealed, trust_old_rows=not file.chained)
+        chain = Chain(keyring)
+        adopt_rows(database, file, chain, now=time.time())
+        database.reseal(chain, resealed)
     return list(left)
 
 

@@ -3,22 +3,19 @@
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import Plan
 from aliciacfg.core.state import Entry, State
-from aliciacfg.errors import NotFound, TooLarge, Unavailable
+from aliciacfg.errors import NotFound, TooLarge
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record, RecordHead
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import OpenedDocument, open_record
-from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.store import Store
 
 
 class Configurations:
     """All configurations as readers find them; changes nothing."""
 
-    def __init__(
-        self, *, state: State, files: LoadedFiles, store: Store, keyring: Keyring, chain: Chain, max_services: int
-    ) -> None:
+    def __init__(self, *, state: State, files: LoadedFiles, store: Store, keyring: Keyring, max_services: int) -> None:
         """Hold the parts.
 
         Args:
@@ -26,14 +23,12 @@ class Configurations:
             files: The files in force.
             store: Has old revisions.
             keyring: Opens their secrets.
-            chain: Confirms that a stored revision is the one that was written.
             max_services: The largest number of services that one environment may have.
         """
         self._state = state
         self._files = files
         self._store = store
         self._keyring = keyring
-        self._chain = chain
         self._max_services = max_services
 
     def config_id(self, service: str, environment: str | None) -> ConfigId:
@@ -97,11 +92,6 @@ class Configurations:
         if record.deleted:
             raise NotFound(
                 f"With revision {number} {service} was deleted in {environment}; its content is in the one before."
-            )
-        if not self._chain.confirms(record):
-            raise Unavailable(
-                f"Revision {number} of {service} in {environment} differs from what was written: the database was "
-                "changed outside aliciacfg. Read another revision, or restore a backup."
             )
         return record
 

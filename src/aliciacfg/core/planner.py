@@ -84,7 +84,8 @@ class Planner:
         boxes: dict[str, str] = {}
         if record is None or record.checksum != effective.checksum:
             boxes = self._boxes(config_id, effective.secrets)
-            record = self._record(config_id, entry, effective, boxes, context, refuse_breaking=refuse_breaking)
+            number = plan.state.next_revision(config_id, entry)
+            record = self._record(config_id, entry, number, effective, boxes, context, refuse_breaking=refuse_breaking)
             self._append(plan, entry, record, context)
             shown = plan.redacted[config_id] = redact(effective.document, effective.secrets)
             if plan.announces(config_id):
@@ -147,7 +148,7 @@ class Planner:
         record = Record(
             environment=environment,
             service=service,
-            revision=(entry.record.revision if entry.record else 0) + 1,
+            revision=plan.state.next_revision(config_id, entry),
             version=entry.record.version if entry.record else versions.FIRST,
             timestamp=self._clock(),
             author=context.author,
@@ -192,6 +193,7 @@ class Planner:
         self,
         config_id: ConfigId,
         entry: Entry,
+        number: int,
         effective: Effective,
         boxes: Mapping[str, str],
         context: ChangeContext,
@@ -215,7 +217,7 @@ class Planner:
         return Record(
             environment=environment,
             service=service,
-            revision=(previous.revision if previous else 0) + 1,
+            revision=number,
             version=version,
             timestamp=self._clock(),
             author=context.author,

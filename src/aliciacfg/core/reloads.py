@@ -34,7 +34,6 @@ from aliciacfg.model.records import Record
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import SourceFiles
-from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.store import Store
 
 _MAX_NAMED = 3
@@ -76,7 +75,6 @@ class Reloads:
         state: State,
         commits: Commits,
         store: Store,
-        chain: Chain,
         alerts: Alerts,
         authorizer: Authorizer,
         rules: RulesMark,
@@ -90,7 +88,6 @@ class Reloads:
             state: Has the configurations.
             commits: Makes the changes durable.
             store: Has the history that a newly secret value has to be sealed in.
-            chain: Confirms that a stored revision is the one that was written.
             alerts: Reports refused files.
             authorizer: Applies the access rules of the files.
             rules: Whether the store says that the home has had access rules.
@@ -101,7 +98,6 @@ class Reloads:
         self._state = state
         self._commits = commits
         self._store = store
-        self._chain = chain
         self._alerts = alerts
         self._authorizer = authorizer
         # As stored; changes only when a load is durable, never by a dry run or a refused one.
@@ -265,8 +261,6 @@ class Reloads:
             await self._commits.flush()
             for record in await self._store.revisions(changed.service):
                 await asyncio.sleep(0)
-                if not self._chain.confirms(record):
-                    continue
                 more = self._planners.seal_further(record, sources.schema(record.service))
                 if more is not None:
                     found.append(more)

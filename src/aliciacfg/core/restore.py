@@ -1,11 +1,13 @@
 """Loads the content of the store into memory, at a start and after the keys changed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+import structlog
 
+from aliciacfg.core.outbox import ENVIRONMENT
 from aliciacfg.core.state import Entry
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.config_id import ConfigId
@@ -13,6 +15,9 @@ from aliciacfg.model.records import Announcement, Overlay, StoredState
 from aliciacfg.sealing.boxes import PREFIX, Keyring
 from aliciacfg.sealing.sealed_documents import open_document
 from aliciacfg.storage.store import Store
+
+_log = structlog.get_logger(__name__)
+
 
 # Names in the store's table of names and values.
 EPOCH = "epoch"
@@ -24,6 +29,8 @@ RULES = "access_rules"
 RulesMark = Literal["never", "since", "unknown"]
 """Whether a home has had access rules: never, at some time, or the store does not say."""
 
+_MAX_NAMED = 20
+
 # Replaces an overlay whose row was changed in the database. Its value does not open, so the overlay is ignored.
 _TAMPERED: JsonObject = {"changed in the database": f"{PREFIX}?"}
 
@@ -34,17 +41,20 @@ class Restored:
 
     Attributes:
         entries: Every configuration; none is composed yet.
+        used_numbers: The last number that a revision may have had, where it is not that of the newest one.
         announcements: The newest message of each subject, confirmed or not.
         schemas: The schema documents that stored configurations were last checked against, by service; None for a
             service whose schema file is gone.
         defined: The services that the files named, by environment.
         active: The active environment.
-        requested: The ``ENVIRONMENT`` setting of the last start; None in a new store.
+        requested: The ``ENVIRONMENT`` setting of the last start; None in a new store. Where the store does not say
+            it any more, that of this start: a row that somebody changed moves no home.
         epoch: The epoch of the database.
         rules: Whether the home has had access rules.
     """
 
     entries: dict[ConfigId, Entry]
+    used_numbers: dict[ConfigId, int]
     announcements: list[Announcement]
     schemas: dict[str, JsonObject | None]
     defined: dict[str, list[str]]
@@ -67,21 +77,30 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
         requested_environment: The active environment of an empty store.
 
     Raises:
-        StoreError: The database holds rows that no aliciacfg wrote.
         Unavailable: The store cannot be read.
     """
     stored = await store.load()
+    if stored.dropped:
+        _log.warning(
+            "rows_dropped",
+            count=len(stored.dropped),
+            rows=stored.dropped[:_MAX_NAMED],
+            remedy="find out what wrote to the database; `aliciacfg check` says what to do about each row",
+        )
+    announced = _announced(stored.announcements)
+    active = stored.meta.get(ACTIVE) or announced.environment
     return Restored(
         entries=stored_entries(stored, keyring),
+        used_numbers={ConfigId(*place): number for place, number in stored.used_numbers.items()},
         announcements=stored.announcements,
         schemas={
             item.service: None if item.document is None else msgspec.json.decode(item.document)
             for item in stored.schemas
         },
         defined=msgspec.json.decode(stored.meta.get(DEFINED, "{}"), type=dict[str, list[str]]),
-        active=stored.meta.get(ACTIVE, requested_environment),
-        requested=stored.meta.get(REQUESTED),
-        epoch=int(stored.meta.get(EPOCH, "1")),
+        active=active or requested_environment,
+        requested=stored.meta.get(REQUESTED) or (requested_environment if active else None),
+        epoch=max(int(stored.meta.get(EPOCH, "1")), announced.epoch),
         rules=_rules_mark(stored.meta),
     )
 
@@ -96,6 +115,21 @@ def stored_entries(stored: StoredState, keyring: Keyring) -> dict[ConfigId, Entr
         patch = None if overlay is None else _open_overlay(overlay, keyring)
         entries[config_id] = Entry(records.get(config_id), patch, origins={} if overlay is None else overlay.origins)
     return entries
+
+
+class _Announced(msgspec.Struct, frozen=True):
+    """What the retained message about the active environment says."""
+
+    environment: str = ""
+    epoch: int = 1
+
+
+def _announced(announcements: Iterable[Announcement]) -> _Announced:
+    """Return what the bus was told last of the active environment, in case its own row is gone."""
+    for item in announcements:
+        if item.subject == ENVIRONMENT:
+            return msgspec.json.decode(item.payload, type=_Announced)
+    return _Announced()
 
 
 def _rules_mark(meta: Mapping[str, str]) -> RulesMark:

@@ -58,7 +58,14 @@ class State:
             stored.
     """
 
-    def __init__(self, committed: Mapping[ConfigId, Entry] | None = None, *, active: str = "", epoch: int = 1) -> None:
+    def __init__(
+        self,
+        committed: Mapping[ConfigId, Entry] | None = None,
+        *,
+        active: str = "",
+        epoch: int = 1,
+        used_numbers: Mapping[ConfigId, int] | None = None,
+    ) -> None:
         self.active = active
         self.epoch = epoch
         self.generation = 0
@@ -66,6 +73,8 @@ class State:
         self._committed = dict(committed or {})
         # Submitted, not yet durable entries; the next write builds on them.
         self._pending: dict[ConfigId, Entry] = {}
+        # The last number that a revision may have had, where it is higher than that of the newest one.
+        self._used_numbers = dict(used_numbers or {})
 
     def committed(self, config_id: ConfigId) -> Entry:
         """Return the durable entry of a configuration."""
@@ -74,6 +83,11 @@ class State:
     def head(self, config_id: ConfigId) -> Entry:
         """Return the entry that is durable once every pending write is."""
         return self._pending.get(config_id) or self._committed.get(config_id, NOTHING)
+
+    def next_revision(self, config_id: ConfigId, entry: Entry) -> int:
+        """Return the number of the revision that follows an entry."""
+        newest = 0 if entry.record is None else entry.record.revision
+        return max(newest, self._used_numbers.get(config_id, 0)) + 1
 
     def is_pending(self, config_id: ConfigId) -> bool:
         """Return whether a write on this configuration waits for the disk."""

@@ -110,11 +110,13 @@ class ChainedRow(msgspec.Struct, frozen=True):
         sequence: The place in the chain: 1, 2, 3 and so on over all rows of the database.
         row: The row.
         mac: The code that links the row to the row before.
+        code: The code of the row as it is stored.
     """
 
     sequence: int
     row: Record | AuditEntry
     mac: bytes
+    code: bytes
 
 
 class Overlay(msgspec.Struct, frozen=True):
@@ -246,18 +248,23 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class StoredState(msgspec.Struct, frozen=True):
-    """The content of the store at a start.
+    """The content of the store at a start, without rows that are not what was written.
 
     Attributes:
         records: The newest revision of each configuration.
-        overlays: All overlays.
+        overlays: All overlays, those that are not ``confirmed`` included.
         announcements: All announcements.
         schemas: The schemas in use.
         meta: Names with values, such as the active environment.
+        used_numbers: By environment and service: the last number that a revision may have had, where rows behind the
+            newest revision were changed.
+        dropped: The rows that are not what was written, named as in ``storage.verifier.Broken``.
     """
 
-    records: list[Record]
-    overlays: list[Overlay]
-    announcements: list[Announcement]
-    schemas: list[ServingSchema]
-    meta: dict[str, str]
+    records: list[Record] = []
+    overlays: list[Overlay] = []
+    announcements: list[Announcement] = []
+    schemas: list[ServingSchema] = []
+    meta: dict[str, str] = {}
+    used_numbers: dict[tuple[str, str], int] = {}
+    dropped: list[str] = []

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
+import structlog
 
 from aliciacfg.access import tokens
 from aliciacfg.access.audit_log import AuditLog
@@ -50,6 +51,8 @@ from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
 from aliciacfg.sources.broker_accounts import passwords_of
 from aliciacfg.storage.store import Store
 from aliciacfg.storage.write_queue import WriteQueue
+
+_log = structlog.get_logger(__name__)
 
 
 class AdminOperations:
@@ -235,6 +238,10 @@ class AdminOperations:
         # Not as a change of configurations: to revoke a token must not wait for a reload or a long batch.
         write = Write(tokens=(token,), audit=(self._entry(caller, operation, detail),))
         await self._queue.submit(write, lambda: self._authorizer.apply_tokens([token]))
+        try:
+            await asyncio.to_thread(self._keys.mark_tokens)
+        except KeyFileError as error:
+            _log.warning("key_file_not_marked", reason=str(error), remedy="none needed; the next start tries it again")
 
     def _audit(self, caller: Caller, operation: str, detail: str) -> None:
         self._audit_log.write([self._entry(caller, operation, detail)])

@@ -1,8 +1,9 @@
 """The file of the daemon's sealing keys, which is replaced atomically and readable for its owner only.
 
-It is JSON with mode 0600: every private key with its id and the time of its creation, the id of the one that seals, and
-the digest key. A daemon reads the file at its start only, so a process must hold the lock on the data directory to
-change it.
+It is JSON with mode 0600: every private key with its id and the time of its creation, the id of the one that seals, the
+digest key, and what a database must not be believed about: whether its rows have codes of these keys, which rows of
+other keys were adopted, and whether there have been tokens. A daemon reads the file at its start only, so a process
+must hold the lock on the data directory to change it.
 """
 
 import base64
@@ -10,6 +11,7 @@ import binascii
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +35,29 @@ class _Key(msgspec.Struct, frozen=True, omit_defaults=True):
     created: float | None = None
 
 
-class _Content(msgspec.Struct, frozen=True):
+class AdoptionNote(msgspec.Struct, frozen=True):
+    """A note that rows of another key were adopted.
+
+    Attributes:
+        at: The time in Unix seconds.
+        key_name: The short name of the key that wrote them; empty if they had no codes.
+        rows: How many they were.
+    """
+
+    at: float
+    key_name: str
+    rows: int
+
+
+class _Content(msgspec.Struct, frozen=True, omit_defaults=True):
     """The content of the file; private keys and the digest key are in standard base64."""
 
     current: str
     keys: list[_Key]
     digest_key: str
     chained: bool = False
+    had_tokens: bool = False
+    adopted: list[AdoptionNote] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +95,29 @@ class KeyFile:
 
     Attributes:
         path: The file.
-        chained: Whether the daemon has written, with these keys, a database in which every row has a code. A database
-            in an older form is refused then, because rows could be changed by putting it into that form.
+        chained: Whether the daemon has written, with these keys, a database in which every row has a code. From then
+            on no row without one is believed, and none of another key is adopted any more.
+        had_tokens: Whether there has been a token, so that access stays restricted without the rows of any.
+        adopted: The adoptions of rows of other keys.
     """
 
     def __init__(
-        self, path: Path, *, current: str, held: Iterable[HeldKey], digest_key: bytes, chained: bool = True
+        self,
+        path: Path,
+        *,
+        current: str,
+        held: Iterable[HeldKey],
+        digest_key: bytes,
+        chained: bool = True,
+        had_tokens: bool = False,
+        adopted: Iterable[AdoptionNote] = (),
     ) -> None:
         self.path = path
         self.chained = chained
+        self.had_tokens = had_tokens
+        self.adopted = list(adopted)
+        # Keys are changed in a thread, while the event loop may note a token.
+        self._writing = threading.Lock()
         self._current = current
         self._held = {item.key.public.key_id: item for item in held}
         self._digest_key = digest_key
@@ -115,7 +147,15 @@ class KeyFile:
                 f"{path} is not a key file ({type(error).__name__}); restore it from a backup, or move it away "
                 "to start with a new key: values sealed with the old one are then lost"
             ) from None
-        return cls(path, current=stored.current, held=held, digest_key=digest_key, chained=stored.chained)
+        return cls(
+            path,
+            current=stored.current,
+            held=held,
+            digest_key=digest_key,
+            chained=stored.chained,
+            had_tokens=stored.had_tokens,
+            adopted=stored.adopted,
+        )
 
     @classmethod
     def create(cls, path: Path, *, now: float) -> "KeyFile":
@@ -164,14 +204,36 @@ class KeyFile:
             for key_id, item in self._held.items()
         ]
 
-    def mark_chained(self) -> None:
+    def mark_chained(self, adopted: AdoptionNote | None = None) -> None:
         """Record that the rows of the database have codes from now on; see ``chained``.
+
+        Args:
+            adopted: The adoption by which they got them, if they are those of another key.
 
         Raises:
             KeyFileError: The file cannot be written.
         """
         if not self.chained:
             self.chained = True
+            self.adopted += [] if adopted is None else [adopted]
+            self._write()
+
+    def check_writable(self) -> None:
+        """Write the file as it is.
+
+        Raises:
+            KeyFileError: The file cannot be written.
+        """
+        self._write()
+
+    def mark_tokens(self) -> None:
+        """Record that there has been a token; see ``had_tokens``.
+
+        Raises:
+            KeyFileError: The file cannot be written.
+        """
+        if not self.had_tokens:
+            self.had_tokens = True
             self._write()
 
     def rotate(self, *, now: float) -> str:
@@ -225,17 +287,20 @@ class KeyFile:
             raise
 
     def _write(self) -> None:
-        content = _Content(
-            current=self._current,
-            keys=[_Key(name, item.key.reveal(), item.created) for name, item in self._held.items()],
-            digest_key=base64.b64encode(self._digest_key).decode(),
-            chained=self.chained,
-        )
-        try:
-            remove_leftovers(self.path)
-            replace_file(self.path, msgspec.json.encode(content), mode=_PRIVATE_MODE)
-        except OSError as error:
-            raise KeyFileError(f"{self.path} cannot be written: {error.strerror}") from error
+        with self._writing:
+            content = _Content(
+                current=self._current,
+                keys=[_Key(name, item.key.reveal(), item.created) for name, item in self._held.items()],
+                digest_key=base64.b64encode(self._digest_key).decode(),
+                chained=self.chained,
+                had_tokens=self.had_tokens,
+                adopted=self.adopted,
+            )
+            try:
+                remove_leftovers(self.path)
+                replace_file(self.path, msgspec.json.encode(content), mode=_PRIVATE_MODE)
+            except OSError as error:
+                raise KeyFileError(f"{self.path} cannot be written: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -1,15 +1,17 @@
-"""The keyed hash chain over everything that was ever recorded.
+"""The keyed hash chain over everything that was ever recorded, and the keyed codes of single rows.
 
-Revisions and audit entries are only ever added. Each has a MAC: HMAC-SHA-256 (RFC 2104) over the MAC of the previous
-row and the row itself, so that the holder of the key detects every row that was changed, added, removed or moved.
+Every row has a code: an HMAC-SHA-256 (RFC 2104) over all that is stored in it. A row whose code is not that of this
+key was not written by this daemon, and no read returns it. Only a verification tells of rows that are gone:
 
-All other rows are replaced when they change: overlays, tokens, recipients, schemas and the ``meta`` table. These
-*standing rows* have a MAC each, and the end of the chain, itself authenticated, holds the sum of those MACs.
+- Revisions and audit entries are only ever added. Each also has a MAC over the MAC of the previous row and itself, so
+  that the holder of the key detects every row that was changed, added, removed or moved. The MAC of a revision covers
+  its content with all secrets in plain text: sealing the content again changes its code, but not its MAC.
+- Overlays, tokens, recipients, schemas and the ``meta`` table are replaced when they change. The end of the chain,
+  itself authenticated, holds the sum of the codes of these *standing rows*.
+- Announcements and reports of instances may be missing: they are made again.
 
-The MAC of a revision covers its content with all secrets in plain text. Resealing the content, with another key or
-because a schema now marks more values as secret, changes no MAC.
-
-The chain cannot detect that the whole database was replaced by an older copy: restoring a backup looks the same.
+Neither detects that a row was replaced by an older one of the same place that this daemon wrote too, until the next
+verification; or ever, that the whole database was replaced by an older copy: restoring a backup looks the same.
 """
 
 import hashlib
@@ -21,7 +23,7 @@ import msgspec
 
 from aliciacfg import documents
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import InvalidRequest, OperationError
+from aliciacfg.errors import InvalidRequest
 from aliciacfg.model.records import AuditEntry, Overlay, Record, RecordHead
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import MissingKey, checksum, open_document
@@ -49,17 +51,19 @@ class MalformedRow:
 
 
 class Chain:
-    """Computes and compares MACs and digests; holds the key, but no rows.
+    """Computes and compares MACs, codes and digests; holds the key, but no rows.
 
-    Digests and the MACs of standing rows begin with a short name of the key that made them. The name proves nothing.
-    It tells rows of a key that is no longer here, because the key file was lost, from rows that were changed: reads of
-    revisions and overlays accept the former, a verification reports both.
+    Digests and codes begin with a short name of the key that made them. The name proves nothing, and nothing is
+    believed because of it: rows of another key count only once they were adopted (``Database.adopt``).
+
+    Attributes:
+        key_name: The short name of the key.
     """
 
     def __init__(self, keyring: Keyring) -> None:
         self._key = keyring.derive(b"aliciacfg chain v1")
         self._keyring = keyring
-        self._key_name = self._mac(b"name")[:_KEY_NAME_BYTES]
+        self.key_name = self._mac(b"name")[:_KEY_NAME_BYTES]
 
     def digest(self, document: JsonObject, *, service: str, environment: str) -> str:
         """Return the keyed digest of a configuration, ``version`` included, with its secrets in plain text.
@@ -68,19 +72,28 @@ class Chain:
             The name of the key and the MAC, both in hexadecimal, separated by a colon.
         """
         mac = self._mac(documents.canonical([environment, service, document]))
-        return f"{self._key_name.hex()}:{mac.hex()}"
+        return f"{self.key_name.hex()}:{mac.hex()}"
 
     def link(self, previous: bytes, row: RecordHead | AuditEntry) -> bytes:
         """Return the MAC of a row that follows the row whose MAC is ``previous``."""
         return self._mac(previous + msgspec.json.encode(_linked_fields(row)))
 
+    def record_code(self, record: Record, sequence: int) -> bytes:
+        """Return the code of a revision as it is stored, at its place in the chain."""
+        row = ["stored revision", sequence, *_linked_fields(record), record.checksum, record.config]
+        return self.key_name + self._mac(msgspec.json.encode(row))
+
+    def audit_code(self, entry: AuditEntry, sequence: int) -> bytes:
+        """Return the code of an audit entry, at its place in the chain."""
+        return self.key_name + self._mac(msgspec.json.encode(["stored audit", sequence, *_linked_fields(entry)]))
+
     def overlay_mac(self, overlay: Overlay) -> bytes:
-        """Return the MAC of an overlay as it is stored, with its secrets sealed."""
+        """Return the code of an overlay as it is stored, with its secrets sealed."""
         row = [overlay.environment, overlay.service, overlay.patch, overlay.origins]
-        return self._key_name + self._mac(msgspec.json.encode(row))
+        return self.key_name + self._mac(msgspec.json.encode(row))
 
     def row_mac(self, table: str, row: Sequence[object]) -> bytes:
-        """Return the MAC of a standing row that is no overlay.
+        """Return the code of a row that is neither in the chain nor an overlay.
 
         Args:
             table: Its table.
@@ -88,11 +101,11 @@ class Chain:
         """
         # A database may return a whole number of seconds as an integer or as a float.
         values = [float(value) if isinstance(value, int) else value for value in row]
-        return self._key_name + self._mac(msgspec.json.encode(["row", table, *values]))
+        return self.key_name + self._mac(msgspec.json.encode(["row", table, *values]))
 
     def confirms_row(self, table: str, row: Sequence[object], mac: object) -> bool:
-        """Return whether a standing row that is no overlay is what was written, with this key."""
-        return isinstance(mac, bytes) and hmac.compare_digest(self.row_mac(table, row), mac)
+        """Return whether a row that is neither in the chain nor an overlay is what was written, with this key."""
+        return equals(self.row_mac(table, row), mac)
 
     def end(self, sequence: int, mac: bytes, standing: bytes) -> End:
         """Return the authenticated end of the chain, without which the last rows could be removed unnoticed.
@@ -107,29 +120,15 @@ class Chain:
     def confirmed_end(self, stored: Sequence[object] | None) -> End | None:
         """Return the stored end of the chain, or None if it is missing or not what ``end`` returned."""
         match stored:
-            case [int(sequence), bytes(mac), bytes(standing), bytes(end_mac)]:
+            case [int(sequence), bytes(mac), bytes(standing), end_mac]:
                 end = self.end(sequence, mac, standing)
-                return end if hmac.compare_digest(end[-1], end_mac) else None
+                return end if equals(end[-1], end_mac) else None
             case _:
                 return None
 
-    def confirms(self, record: Record) -> bool:
-        """Return whether the content of a revision is what was written.
-
-        True also if that cannot be decided, because a secret or the digest needs a key that is not here.
-        """
-        try:
-            content = self.recompute(record)
-        except OperationError:
-            return False
-        foreign = not record.digest.startswith(f"{self._key_name.hex()}:")
-        return content is None or foreign or content == (record.digest, record.checksum)
-
     def confirms_overlay(self, overlay: Overlay, mac: object) -> bool:
-        """Return whether an overlay is what was written; True also if its MAC names a key that is not here."""
-        if not isinstance(mac, bytes):
-            return False
-        return not mac.startswith(self._key_name) or hmac.compare_digest(self.overlay_mac(overlay), mac)
+        """Return whether an overlay is what was written, with this key."""
+        return equals(self.overlay_mac(overlay), mac)
 
     def recompute(self, record: Record) -> tuple[str, str] | None:
         """Return digest and checksum of a revision's content; None if the key of a secret in it is not here.
@@ -171,6 +170,11 @@ def _linked_fields(row: RecordHead | AuditEntry) -> list[object]:
         "revision", row.environment, row.service, row.revision, row.version, row.timestamp, row.author, row.cause,
         row.digest, row.changed, row.restart_required, row.breaking, row.comment, row.deleted,
     ]  # fmt: skip
+
+
+def equals(code: bytes, stored: object) -> bool:
+    """Compare a code with a stored one, which may be of any type, in constant time."""
+    return isinstance(stored, bytes) and hmac.compare_digest(code, stored)
 
 
 def sum_macs(total: bytes, *macs: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from aliciacfg.errors import AliciacfgError
@@ -16,6 +17,19 @@ Raises InvalidRequest if the stored document is not JSON.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What an adoption changed.
+
+    Attributes:
+        key_name: The short name of the key that wrote the rows before; empty if they had no codes.
+        rows: The number of rows that have a code of the new key now.
+    """
+
+    key_name: str
+    rows: int
+
+
 class StoreError(AliciacfgError):
     """The database cannot be used as it is; the message names the remedy."""
 
@@ -23,9 +37,9 @@ class StoreError(AliciacfgError):
 class Store(Protocol):
     """Durable revisions, overlays, announcements, tokens and audit entries of one data directory.
 
-    Every revision, audit entry and standing row is written with a MAC of ``hash_chain.Chain``; each method says what it
-    does about a row that is not what was written. All methods may be called concurrently. A read sees every ``commit``
-    that returned before the read was called.
+    Every row is written with a code of ``hash_chain.Chain``. A row that is not what was written counts as absent,
+    unless a method says otherwise. All methods may be called concurrently. A read sees every ``commit`` that returned
+    before the read was called.
 
     Writers do not call ``commit`` themselves: they submit to ``write_queue.WriteQueue``.
     """
@@ -48,13 +62,9 @@ class Store(Protocol):
     async def load(self) -> StoredState:
         """Return the newest revision of each configuration, overlays, announcements, schemas and the ``meta`` table.
 
-        A deletion is a revision, too.
-        A newest revision whose content is not what was written keeps its revision number; its ``checksum`` is empty,
-        and its ``config`` is an empty object if the stored bytes are not a JSON object. An overlay that is not what
-        was written has ``confirmed=False``.
+        A deletion is a revision, too. An overlay that is not what was written has ``confirmed=False``.
 
         Raises:
-            StoreError: A row does not even name a configuration and a revision.
             Unavailable: The database cannot be read.
         """
         ...
@@ -66,7 +76,8 @@ class Store(Protocol):
         ``schemas``, ``applied``, ``tokens``, ``recipients`` and ``meta`` replace the row with the same key, which
         begins the struct; an overlay whose patch is None is deleted, and so are ``forgotten`` reports. An announcement
         in ``confirmed`` is no longer ``pending`` if the stored one has the same sequence. ``resealed`` replaces config
-        and checksum of a revision that exists.
+        and checksum of a revision that exists. A row that somebody put in the place of a new revision is moved
+        away.
 
         A call that is cancelled may still commit.
 
@@ -87,10 +98,10 @@ class Store(Protocol):
         ...
 
     async def record(self, environment: str, service: str, revision: int) -> Record | None:
-        """Return one revision as it is stored, or None if it does not exist; the caller confirms its content.
+        """Return one revision, or None if it does not exist.
 
         Raises:
-            Unavailable: The database or the row cannot be read.
+            Unavailable: The database cannot be read, or the row is not what was written.
         """
         ...
 
@@ -104,7 +115,7 @@ class Store(Protocol):
             limit: The largest number of revisions to return.
 
         Raises:
-            Unavailable: The database or a row cannot be read.
+            Unavailable: The database cannot be read.
         """
         ...
 
@@ -117,14 +128,12 @@ class Store(Protocol):
             service: Only entries about this service; None for all.
 
         Raises:
-            Unavailable: The database or a row cannot be read.
+            Unavailable: The database cannot be read.
         """
         ...
 
     async def revisions(self, service: str) -> list[Record]:
-        """Return every revision of a service in all environments, without rows that cannot be parsed.
-
-        The caller confirms the content of each.
+        """Return every revision of a service in all environments.
 
         Raises:
             Unavailable: The database cannot be read.
@@ -142,7 +151,7 @@ class Store(Protocol):
         ...
 
     async def recipients(self) -> list[Recipient]:
-        """Return the public keys that services registered; rows that were not written so are left out.
+        """Return the public keys that services registered.
 
         Raises:
             Unavailable: The database cannot be read.
@@ -153,7 +162,7 @@ class Store(Protocol):
         """Return what each running copy of a service last reported.
 
         Raises:
-            Unavailable: The database or a row cannot be read.
+            Unavailable: The database cannot be read.
         """
         ...
 
@@ -214,18 +223,27 @@ class Database(Protocol):
         """Return whether anything was ever recorded."""
         ...
 
-    def open(self, chain: Chain, *, trust_old_rows: bool) -> AbstractAsyncContextManager[Store]:
+    def adopt(self, chain: Chain) -> Adoption | None:
+        """Give every row a code of this key, all or none: the key that wrote them was lost, or they had no codes.
+
+        Tokens and recipients are not adopted. To be called only with a key that has written nothing yet; a database
+        whose end this key has written stays as it is, so that an adoption which was interrupted is repeated safely.
+
+        Returns:
+            What was adopted; None if there was nothing to adopt.
+
+        Raises:
+            StoreError: The database cannot be read or written; nothing was changed.
+        """
+        ...
+
+    def open(self, chain: Chain) -> AbstractAsyncContextManager[Store]:
         """Open the database, or create it, and bring its tables up to date; close it when the block is left.
 
         At most one store may be open at a time; ``DataDirectory`` holds the lock.
 
-        Args:
-            chain: Computes and compares MACs.
-            trust_old_rows: Accept a database from before rows had MACs, and compute MACs for its rows. Must be False
-                once the chain's key has written rows with MACs: such a database then took the place of a newer one.
-
         Raises:
-            StoreError: The database cannot be used.
+            StoreError: The database cannot be used, or its rows are from before there were codes: see ``adopt``.
         """
         ...
 
@@ -237,7 +255,7 @@ class Database(Protocol):
         """
         ...
 
-    def reseal(self, chain: Chain, reseal: Reseal, *, trust_old_rows: bool) -> None:
+    def reseal(self, chain: Chain, reseal: Reseal) -> None:
         """Reseal every stored configuration and overlay, as ``Store.reseal``; no daemon may be running.
 
         Raises:

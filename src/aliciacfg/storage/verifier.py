@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 
 from aliciacfg.errors import OperationError
 from aliciacfg.model.records import AuditEntry, ChainedRow, Overlay
-from aliciacfg.storage.hash_chain import START, Chain, MalformedRow, sum_macs
+from aliciacfg.storage.hash_chain import START, Chain, MalformedRow, equals, sum_macs
 
 _REMEDIES = {
     "tokens": " and is not accepted; revoke it and create another",
     "recipients": ", so nothing is sealed to its key; set it again",
+    "schemas": " and is not used; it is written again when the files are loaded",
+    "meta": " and is not used",
+    "outbox": " and is not published; the message is made again at the next start",
+    "applied": " and is not used; it is replaced by the next report",
 }
 
 
@@ -51,7 +55,7 @@ class Verifier:
     """Follows the chain from its start, and compares standing rows with their MACs.
 
     A store feeds all its rows in any number of pieces: ``check_chain`` in the order of the chain, ``check_overlays``
-    and ``check_rows`` for each table of standing rows, then ``finish``.
+    and ``check_rows`` for each other table, then ``finish``.
     """
 
     def __init__(self, chain: Chain) -> None:
@@ -91,10 +95,16 @@ class Verifier:
                 message = "its run-time changes were edited in the database; set the service again"
                 self.findings.broken.append(Broken(subject, message, overlay.environment, overlay.service))
 
-    def check_rows(self, table: str, rows: Iterable[tuple[Sequence[object], object]]) -> None:
-        """Compare each standing row of a table, its key first, with its MAC."""
+    def check_rows(self, table: str, rows: Iterable[tuple[Sequence[object], object]], *, counted: bool = True) -> None:
+        """Compare each row of a table, its key first, with its code.
+
+        Args:
+            table: The table.
+            rows: Its rows, each with its code of whatever type.
+            counted: Whether they are standing rows, so that the end of the chain says which there are.
+        """
         for row, mac in rows:
-            if isinstance(mac, bytes):
+            if counted and isinstance(mac, bytes):
                 self._standing = sum_macs(self._standing, mac)
             if self._chain.confirms_row(table, row, mac):
                 self.findings.confirmed += 1
@@ -129,7 +139,8 @@ class Verifier:
         if not hmac.compare_digest(self._chain.link(self._mac, row.row), row.mac):
             return "it, or the row before it, is not what was written"
         if isinstance(row.row, AuditEntry):
-            return None
+            intact = equals(self._chain.audit_code(row.row, row.sequence), row.code)
+            return None if intact else "its code is not the one that was written"
         try:
             content = self._chain.recompute(row.row)
         except OperationError:
@@ -138,6 +149,8 @@ class Verifier:
             self.findings.unreadable += 1
         elif content != (row.row.digest, row.row.checksum):
             return "its configuration or its checksum is not what was written"
+        if not equals(self._chain.record_code(row.row, row.sequence), row.code):
+            return "its configuration is not what was written"
         return None
 
     def _add_broken(self, chained: ChainedRow, reason: str) -> None:

@@ -42,21 +42,55 @@ async def test_an_edited_token_or_recipient_is_worth_nothing(database: Path):
 
 
 @pytest.mark.parametrize(
-    ("change", "kept"),
+    "change",
     [
-        ("cause = 'magic'", b"{}"),
-        ("config = x'ff'", b"{}"),
-        ("config = CAST('[]' AS BLOB)", b"{}"),
-        ("config = CAST('{\"size\":9}' AS BLOB)", b'{"size":9}'),
-        ("checksum = 'x'", b'{"size":3,"version":"1.0.0"}'),
+        "cause = 'magic'",
+        "config = x'ff'",
+        "config = CAST('[]' AS BLOB)",
+        "config = CAST('{\"size\":9}' AS BLOB)",
+        "checksum = 'x'",
+        "digest = '00000000:' || substr(digest, 10)",
+        "author = 'luigi'",
+        "deleted = 1",
+        "code = x'00000000'",
+        "sequence = 99",
+        "sequence = NULL",
+        "mac = 'x', author = 'luigi'",
     ],
 )
-async def test_of_an_edited_newest_revision_the_number_counts_alone(database: Path, change: str, kept: bytes):
-    """The checksum is empty, so that the core records anew what the files say; the content is an object at least."""
+async def test_an_edited_newest_revision_is_not_the_newest(database: Path, change: str):
+    """The one before counts; its number was used all the same."""
     tamper(database, f"UPDATE revisions SET {change} WHERE revision = 3")
     async with SqliteStore.open(database, CHAIN) as store:
-        (record,) = (await store.load()).records
-    assert (record.revision, record.checksum, record.config) == (3, "", kept)
+        state = await store.load()
+        with pytest.raises(Unavailable, match="differs from what was written"):
+            await store.record("dev", "one", 3)
+        assert [head.revision for head in await store.history("dev", "one", before=None, limit=9)] == [2, 1]
+    assert [record.revision for record in state.records] == [2]
+    assert state.used_numbers == {("dev", "one"): 3}
+    assert state.dropped == ["dev/one/3"]
+
+
+@pytest.mark.parametrize("number", ["5", "999999999", "9223372036854775807", "'x'", "-3", "4.5"])
+async def test_a_forged_revision_is_not_the_newest_and_burns_no_numbers(database: Path, number: str):
+    """Nor is it in the way when its number is reached; the rows that were written stay confirmed."""
+    tamper(
+        database,
+        "INSERT INTO revisions SELECT environment, service, "
+        f"{number}, version, timestamp, author, cause, checksum, config, changed, restart_required, breaking, comment,"
+        " deleted, sequence + 2, digest, mac, code FROM revisions WHERE revision = 3",
+    )
+    async with SqliteStore.open(database, CHAIN) as store:
+        state = await store.load()
+        assert [record.revision for record in state.records] == [3]
+        assert state.used_numbers in ({}, {("dev", "one"): 3})
+        await store.commit([Write(records=tuple(revision("one", place, {}) for place in (4, 5, 6)))])
+        assert [record.revision for record in (await store.load()).records] == [6]
+        found = {broken.subject for broken in (await store.verify()).broken}
+        assert not found & {"dev/one/4", "dev/one/5", "dev/one/6"}
+        # What this daemon wrote is never replaced.
+        with pytest.raises(Unavailable):
+            await store.commit([Write(records=(revision("one", 5, {}),))])
 
 
 @pytest.mark.parametrize("change", ["patch = CAST('{\"size\":9}' AS BLOB)", "patch = x'ff'", "patch = 7", "mac = 'x'"])
@@ -68,27 +102,30 @@ async def test_an_edited_overlay_is_not_confirmed(database: Path, change: str):
     assert (overlay.service, overlay.confirmed) == ("one", False)
 
 
-async def test_a_row_without_a_number_stops_the_start_and_says_what_to_do(database: Path):
-    """Which revision is the newest cannot be told, so that nothing may be written behind it."""
-    tamper(database, "UPDATE revisions SET revision = 'x' WHERE revision = 2")
+async def test_rows_that_cannot_be_parsed_are_left_out(database: Path):
+    """No read fails because of them; a revision that is asked for by its number is unavailable."""
+    tamper(
+        database,
+        "UPDATE revisions SET cause = 'magic' WHERE revision = 2",
+        "UPDATE revisions SET revision = 'x' WHERE revision = 1",
+        "UPDATE applied SET revision = 'x'",
+        "INSERT INTO revisions SELECT x'ff', 7, 'y', version, timestamp, author, cause, checksum, config, changed,"
+        " restart_required, breaking, comment, deleted, 98, digest, mac, code FROM revisions WHERE revision = 3",
+        "INSERT INTO meta VALUES (7, x'ff', 'x')",
+        "INSERT INTO schemas VALUES (7, 8, 9)",
+        "INSERT INTO outbox VALUES (7, 'x', 9, 'y', 'z')",
+    )
     async with SqliteStore.open(database, CHAIN) as store:
-        with pytest.raises(StoreError, match="aliciacfg check"):
-            await store.load()
-
-
-async def test_a_row_that_cannot_be_parsed_is_unavailable(database: Path):
-    """Only reads of the row itself fail."""
-    tamper(database, "UPDATE revisions SET cause = 'magic' WHERE revision = 2", "UPDATE applied SET revision = 'x'")
-    async with SqliteStore.open(database, CHAIN) as store:
-        for read in (
-            lambda: store.record("dev", "one", 2),
-            lambda: store.history("dev", "one", before=None, limit=9),
-            store.applied,
-        ):
-            with pytest.raises(Unavailable, match="cannot be read"):
-                await read()
-        assert [record.revision for record in await store.revisions("one")] == [1, 3]
-        assert [head.revision for head in await store.history("dev", "one", before=None, limit=1)] == [3]
+        state = await store.load()
+        assert [record.revision for record in state.records] == [3]
+        assert (state.meta, state.schemas, state.announcements) == ({}, [], [])
+        assert {"dev/one/x", "meta/7", "schemas/7", "outbox/7"} <= set(state.dropped)
+        assert await store.applied() == []
+        assert [record.revision for record in await store.revisions("one")] == [3]
+        assert [head.revision for head in await store.history("dev", "one", before=None, limit=9)] == [3]
+        with pytest.raises(Unavailable, match="differs from what was written"):
+            await store.record("dev", "one", 2)
+    assert {"dev/one/2", "dev/one/x", "applied/one", "meta/7", "schemas/7", "outbox/7"} <= set(subjects(database))
 
 
 async def test_a_file_that_is_no_database_is_said_to_be_so(tmp_path: Path):

@@ -9,7 +9,7 @@ import pytest
 from aliciacfg.model.records import Overlay, Record, Write
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.maintenance import verify_file
+from aliciacfg.storage.sqlite.maintenance import adopt_file, verify_file
 from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.verifier import Findings
@@ -55,8 +55,12 @@ async def test_a_database_from_before_the_chain_is_taken_into_it(tmp_path: Path)
     """Rows, overlays and history are what they were, everything is confirmed, and from then on guarded."""
     path = tmp_path / "db"
     before_the_chain(path, OLD_ROWS)
+    with pytest.raises(StoreError, match="format of an older aliciacfg"):
+        async with SqliteStore.open(path, CHAIN):
+            pass
+    adopt_file(path, CHAIN)
     for _ in range(2):
-        async with SqliteStore.open(path, CHAIN, trust_old_rows=True) as opened_store:
+        async with SqliteStore.open(path, CHAIN) as opened_store:
             state = await opened_store.load()
             assert {(record.service, record.revision) for record in state.records} == {("one", 2), ("two", 2)}
             assert state.overlays == [Overlay("dev", "one", b'{"size":3}')]
@@ -71,21 +75,18 @@ async def test_a_database_from_before_the_chain_is_taken_into_it(tmp_path: Path)
 
 
 async def test_what_was_changed_before_there_was_a_chain_is_told_where_its_checksum_says_so(tmp_path: Path):
-    """The chain cannot know better; a row that cannot be read at all stops the start with its name."""
+    """The chain cannot know better; a row that cannot be read at all is not used."""
     before_the_chain(tmp_path / "db", OLD_ROWS)
     tamper(
         tmp_path / "db",
         "UPDATE revisions SET config = CAST('{\"size\":7}' AS BLOB) WHERE service = 'two' AND revision = 1",
     )
-    async with SqliteStore.open(tmp_path / "db", CHAIN, trust_old_rows=True):
-        pass
+    adopt_file(tmp_path / "db", CHAIN)
     assert subjects(tmp_path / "db") == ["dev/two/1"]
     before_the_chain(tmp_path / "damaged", OLD_ROWS)
     tamper(tmp_path / "damaged", "UPDATE revisions SET config = x'ff' WHERE service = 'two' AND revision = 1")
-    for _ in range(2):
-        with pytest.raises(StoreError, match="revision 1 of two in dev is damaged"):
-            async with SqliteStore.open(tmp_path / "damaged", CHAIN, trust_old_rows=True):
-                pass
+    adopt_file(tmp_path / "damaged", CHAIN)
+    assert subjects(tmp_path / "damaged") == ["dev/two/1"]
 
 
 async def test_secrets_that_did_not_open_when_their_rows_were_taken_in_raise_no_alarm_later(tmp_path: Path):
@@ -93,8 +94,7 @@ async def test_secrets_that_did_not_open_when_their_rows_were_taken_in_raise_no_
     path = tmp_path / "db"
     before_the_chain(path, OLD_ROWS)
     without = Chain(Keyring(current=OTHER.public.key_id, keys=[OTHER], digest_key=b"d" * 32))
-    async with SqliteStore.open(path, without, trust_old_rows=True):
-        pass
+    adopt_file(path, without)
     assert verify_file(path, without) == Findings(confirmed=6, unreadable=2)
     both = Chain(Keyring(current=OTHER.public.key_id, keys=[OTHER, KEY], digest_key=b"d" * 32))
     assert verify_file(path, both) == Findings(confirmed=6, unreadable=2)

@@ -4,9 +4,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.maintenance import key_ids_in_file, reseal_file, verify_file
+from aliciacfg.storage.sqlite.maintenance import adopt_file, key_ids_in_file, reseal_file, verify_file
 from aliciacfg.storage.sqlite.store import SqliteStore
-from aliciacfg.storage.store import Reseal, Store
+from aliciacfg.storage.store import Adoption, Reseal, Store
 from aliciacfg.storage.verifier import Findings
 
 FILE_NAME = "aliciacfg.db"
@@ -27,17 +27,21 @@ class SqliteDatabase:
         """Return whether there is a file."""
         return self._path.exists()
 
-    def open(self, chain: Chain, *, trust_old_rows: bool) -> AbstractAsyncContextManager[Store]:
+    def adopt(self, chain: Chain) -> Adoption | None:
+        """Give every row a code of this key, in this thread."""
+        return adopt_file(self._path, chain)
+
+    def open(self, chain: Chain) -> AbstractAsyncContextManager[Store]:
         """Open or create the file."""
-        return SqliteStore.open(self._path, chain, trust_old_rows=trust_old_rows)
+        return SqliteStore.open(self._path, chain)
 
     def verify(self, chain: Chain) -> Findings:
         """Compare every row with the chain, in this thread."""
         return verify_file(self._path, chain)
 
-    def reseal(self, chain: Chain, reseal: Reseal, *, trust_old_rows: bool) -> None:
+    def reseal(self, chain: Chain, reseal: Reseal) -> None:
         """Reseal every stored configuration and overlay, in this thread."""
-        reseal_file(self._path, chain, reseal, trust_old_rows=trust_old_rows)
+        reseal_file(self._path, chain, reseal)
 
     def key_ids(self) -> set[str]:
         """Return the ids of the keys that any value is sealed with."""

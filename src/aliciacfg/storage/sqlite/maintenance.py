@@ -14,21 +14,24 @@ from aliciacfg.sealing.boxes import key_ids
 from aliciacfg.storage.hash_chain import Chain, MalformedRow
 from aliciacfg.storage.sqlite.rows import (
     AUDIT_COLUMNS,
-    SELECT_CHAIN,
+    RECORD_COLUMNS,
+    RENEWED_COLUMNS,
     SELECT_OVERLAYS,
     STANDING_COLUMNS,
     Row,
     parse_audit_entry,
     parse_overlay,
     parse_record,
-    select_standing,
+    record_subject,
+    select_coded,
 )
-from aliciacfg.storage.sqlite.schema import check_version, migrate
+from aliciacfg.storage.sqlite.schema import adopt_database, check_version, migrate
 from aliciacfg.storage.sqlite.transaction import SELECT_CHAIN_END, reseal_rows
-from aliciacfg.storage.store import Reseal, StoreError
+from aliciacfg.storage.store import Adoption, Reseal, StoreError
 from aliciacfg.storage.verifier import Findings, Verifier
 
-_SELECT_AUDIT_CHAIN = f"SELECT sequence, mac, {AUDIT_COLUMNS} FROM audit"
+_SELECT_CHAIN = f"SELECT sequence, mac, code, {RECORD_COLUMNS} FROM revisions"
+_SELECT_AUDIT_CHAIN = f"SELECT sequence, mac, code, {AUDIT_COLUMNS} FROM audit"
 # The sequence of the last row of the next piece; no row if fewer are left.
 _SELECT_PIECE_END = """
     SELECT sequence FROM revisions WHERE sequence > ? UNION ALL SELECT sequence FROM audit WHERE sequence > ?
@@ -86,7 +89,22 @@ def verify_file(path: Path, chain: Chain, *, between: Callable[[], object] = lam
         raise Unavailable(f"The store cannot be read: {error}.") from error
 
 
-def reseal_file(path: Path, chain: Chain, reseal: Reseal, *, trust_old_rows: bool) -> None:
+def adopt_file(path: Path, chain: Chain) -> Adoption | None:
+    """Give every row of a database a code of this key; see ``Database.adopt``.
+
+    Raises:
+        StoreError: The database cannot be read or written; nothing was changed.
+    """
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(connect(path)) as connection:
+            return adopt_database(connection, chain)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be used: {error}; restore it from a backup") from error
+
+
+def reseal_file(path: Path, chain: Chain, reseal: Reseal) -> None:
     """Reseal every stored configuration and overlay of a database, all or none; no daemon may be using it.
 
     Raises:
@@ -94,7 +112,7 @@ def reseal_file(path: Path, chain: Chain, reseal: Reseal, *, trust_old_rows: boo
     """
     try:
         with contextlib.closing(connect(path)) as connection:
-            migrate(connection, chain, trust_old_rows=trust_old_rows)
+            migrate(connection, chain)
             reseal_rows(connection, chain, reseal)
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be resealed, and stays as it was: {error}") from error
@@ -160,7 +178,9 @@ def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings
         verifier.check_chain(_select_chained(connection, verifier, "sequence IS NULL", ()))
         verifier.check_overlays(_parse_overlays(connection.execute(SELECT_OVERLAYS), verifier))
         for table in STANDING_COLUMNS:
-            verifier.check_rows(table, select_standing(connection, table))
+            verifier.check_rows(table, select_coded(connection, table))
+        for table in RENEWED_COLUMNS:
+            verifier.check_rows(table, select_coded(connection, table), counted=False)
         return verifier.finish(connection.execute(SELECT_CHAIN_END).fetchone())
 
 
@@ -168,7 +188,7 @@ def _select_chained(
     connection: sqlite3.Connection, verifier: Verifier, where: str, parameters: tuple[object, ...]
 ) -> Iterator[ChainedRow | MalformedRow]:
     """Yield the revisions and audit entries that a condition selects, in the order of the chain."""
-    revisions = connection.execute(f"{SELECT_CHAIN} WHERE {where} ORDER BY sequence", parameters)
+    revisions = connection.execute(f"{_SELECT_CHAIN} WHERE {where} ORDER BY sequence", parameters)
     audit = connection.execute(f"{_SELECT_AUDIT_CHAIN} WHERE {where} ORDER BY sequence", parameters)
     return heapq.merge(
         _parse_chained(revisions, parse_record, verifier),
@@ -181,16 +201,16 @@ def _parse_chained(
     rows: Iterable[Row], parse: Callable[[Row], Record | AuditEntry], verifier: Verifier
 ) -> Iterator[ChainedRow | MalformedRow]:
     """Yield rows that have a place in the chain; reject the others."""
-    for sequence, mac, *values in rows:
+    for sequence, mac, code, *values in rows:
         subject, environment, service = f"audit/{sequence}", "", ""
         if parse is parse_record:
-            environment, service, revision = map(str, values[:3])
-            subject = f"{environment}/{service}/{revision}"
+            environment, service, _ = map(str, values[:3])
+            subject = record_subject(tuple(values))
         if not isinstance(sequence, int) or not isinstance(mac, bytes):
             verifier.reject(subject, environment, service)
             continue
         try:
-            yield ChainedRow(sequence, parse(tuple(values)), mac)
+            yield ChainedRow(sequence, parse(tuple(values)), mac, code if isinstance(code, bytes) else b"")
         except msgspec.MsgspecError:
             yield MalformedRow(subject, environment, service, sequence, mac)
 

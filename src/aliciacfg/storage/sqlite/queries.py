@@ -1,123 +1,201 @@
 """The reads of ``Store``, each on a connection: what the methods of the same name return.
 
-Functions that return parsed rows raise MsgspecError if one cannot be parsed; all raise sqlite3.Error.
+All raise sqlite3.Error. A row that is not what was written is left out wherever another one can take its place.
 """
 
 import contextlib
 import sqlite3
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 
+from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import (
-    Announcement,
     Applied,
     Audited,
+    AuditEntry,
+    Overlay,
     Recipient,
     Record,
     RecordHead,
-    ServingSchema,
     StoredState,
     Token,
 )
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.rows import (
-    APPLIED_COLUMNS,
-    HEAD_COLUMNS,
-    RECORD_COLUMNS,
+    SELECT_AUDIT,
     SELECT_OVERLAYS,
+    SELECT_RECORDS,
+    Row,
+    confirmed_audit_entry,
+    confirmed_record,
+    parse_announcement,
     parse_applied,
-    parse_audited,
-    parse_head,
-    parse_newest,
+    parse_meta,
     parse_recipient,
-    parse_record,
-    parse_records,
+    parse_schema,
     parse_stored_overlay,
     parse_token,
-    select_standing,
+    record_subject,
+    select_coded,
 )
 
+T = TypeVar("T")
+
 _MAX_INTEGER = 2**63 - 1
-_SELECT_NEWEST = f"""
-    SELECT {RECORD_COLUMNS} FROM revisions JOIN (
-        SELECT environment AS e, service AS s, max(revision) AS r FROM revisions GROUP BY environment, service
-    ) ON environment = e AND service = s AND revision = r
-"""
-_SELECT_RECORD = f"SELECT {RECORD_COLUMNS} FROM revisions WHERE environment = ? AND service = ? AND revision = ?"
-_SELECT_REVISIONS = f"SELECT {RECORD_COLUMNS} FROM revisions WHERE service = ?"
-_SELECT_HISTORY = f"""
-    SELECT {HEAD_COLUMNS} FROM revisions WHERE environment = ? AND service = ? AND revision < ?
-    ORDER BY revision DESC LIMIT ?
-"""
-_SELECT_AUDIT = """
-    SELECT audit.*, b.checksum AS before_checksum, a.checksum AS after_checksum FROM audit
-    LEFT JOIN revisions b ON (b.environment, b.service, b.revision) = (audit.environment, audit.service, audit.before)
-    LEFT JOIN revisions a ON (a.environment, a.service, a.revision) = (audit.environment, audit.service, audit.after)
-    WHERE audit.sequence < ? AND (? IS NULL OR audit.service = ?) ORDER BY audit.sequence DESC LIMIT ?
-"""
+_SELECT_CONFIGURATIONS = "SELECT DISTINCT environment, service FROM revisions"
+_SELECT_NEWEST_FIRST = f"{SELECT_RECORDS} WHERE environment = ? AND service = ? ORDER BY revision DESC"
+_SELECT_RECORD = f"{SELECT_RECORDS} WHERE environment = ? AND service = ? AND revision = ?"
+_SELECT_REVISIONS = f"{SELECT_RECORDS} WHERE service = ?"
+_SELECT_HISTORY = f"{SELECT_RECORDS} WHERE environment = ? AND service = ? AND revision < ? ORDER BY revision DESC"
+_SELECT_AUDIT = f"{SELECT_AUDIT} WHERE sequence < ? AND (? IS NULL OR service = ?) ORDER BY sequence DESC"
 
 
 def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
     """Return what a start needs."""
-    announcements = connection.execute("SELECT subject, sequence, payload, pending FROM outbox")
-    return StoredState(
-        records=[parse_newest(row, chain) for row in connection.execute(_SELECT_NEWEST)],
-        overlays=[parse_stored_overlay(row, chain) for row in connection.execute(SELECT_OVERLAYS)],
-        announcements=[
-            Announcement(subject, sequence, payload, bool(pending))
-            for subject, sequence, payload, pending in announcements
-        ],
-        schemas=[ServingSchema(*row) for row in connection.execute("SELECT service, document FROM schemas")],
-        meta=dict(connection.execute("SELECT name, value FROM meta")),
-    )
+    state = StoredState()
+    for environment, service in connection.execute(_SELECT_CONFIGURATIONS).fetchall():
+        _load_newest(connection, chain, state, (environment, service))
+    state.overlays.extend(_overlays(connection, chain, state.dropped))
+    state.announcements.extend(_confirmed(connection, chain, "outbox", parse_announcement, state.dropped))
+    state.schemas.extend(_confirmed(connection, chain, "schemas", parse_schema, state.dropped))
+    state.meta.update(_confirmed(connection, chain, "meta", parse_meta, state.dropped))
+    return state
 
 
-def record(connection: sqlite3.Connection, environment: str, service: str, revision: int) -> Record | None:
-    """Return one revision, or None."""
+def record(
+    connection: sqlite3.Connection, chain: Chain, environment: str, service: str, revision: int
+) -> Record | None:
+    """Return one revision, or None.
+
+    Raises:
+        Unavailable: The row is not what was written.
+    """
     row = connection.execute(_SELECT_RECORD, (environment, service, revision)).fetchone()
-    return None if row is None else parse_record(row)
+    if row is None:
+        return None
+    found = confirmed_record(row, chain)
+    if found is None:
+        raise Unavailable(
+            f"Revision {revision} of {service} in {environment} differs from what was written: the database was "
+            "changed outside aliciacfg. Read another revision, or restore a backup."
+        )
+    return found
 
 
 def history(
-    connection: sqlite3.Connection, environment: str, service: str, *, before: int | None, limit: int
+    connection: sqlite3.Connection, chain: Chain, environment: str, service: str, *, before: int | None, limit: int
 ) -> list[RecordHead]:
     """Return revisions without their content, newest first."""
-    parameters = (environment, service, _MAX_INTEGER if before is None else before, limit)
-    return [parse_head(row) for row in connection.execute(_SELECT_HISTORY, parameters)]
+    found: list[RecordHead] = []
+    parameters = environment, service, _MAX_INTEGER if before is None else before
+    # Row by row: a page with the content of every revision does not fit into memory.
+    for row in connection.execute(_SELECT_HISTORY, parameters):
+        if len(found) == limit:
+            break
+        known = confirmed_record(row, chain)
+        if known is not None:
+            found.append(RecordHead(**{name: getattr(known, name) for name in RecordHead.__struct_fields__}))
+    return found
 
 
-def audit(connection: sqlite3.Connection, *, before: int | None, limit: int, service: str | None) -> list[Audited]:
+def audit(
+    connection: sqlite3.Connection, chain: Chain, *, before: int | None, limit: int, service: str | None
+) -> list[Audited]:
     """Return audit entries, newest first."""
-    parameters = (_MAX_INTEGER if before is None else before, service, service, limit)
-    rows = connection.execute(_SELECT_AUDIT, parameters)
-    names = [column[0] for column in rows.description]
-    return [parse_audited(names, row) for row in rows]
+    found: list[Audited] = []
+    for row in connection.execute(_SELECT_AUDIT, (_MAX_INTEGER if before is None else before, service, service)):
+        if len(found) == limit:
+            break
+        known = confirmed_audit_entry(row, chain)
+        if known is not None:
+            found.append(_audited(connection, chain, *known))
+    return found
 
 
-def revisions(connection: sqlite3.Connection, service: str) -> list[Record]:
-    """Return every revision of a service that can be parsed."""
-    return list(parse_records(connection.execute(_SELECT_REVISIONS, (service,))))
+def revisions(connection: sqlite3.Connection, chain: Chain, service: str) -> list[Record]:
+    """Return every revision of a service that is what was written."""
+    rows = connection.execute(_SELECT_REVISIONS, (service,))
+    return [found for row in rows if (found := confirmed_record(row, chain)) is not None]
 
 
 def tokens(connection: sqlite3.Connection, chain: Chain) -> list[Token]:
     """Return every token that can be parsed."""
     found: list[Token] = []
-    for row, mac in select_standing(connection, "tokens"):
+    for row, mac in select_coded(connection, "tokens"):
         with contextlib.suppress(msgspec.MsgspecError):
             found.append(parse_token(row, confirmed=chain.confirms_row("tokens", row, mac)))
     return found
 
 
 def recipients(connection: sqlite3.Connection, chain: Chain) -> list[Recipient]:
-    """Return the public keys that are confirmed."""
-    return [
-        parse_recipient(row)
-        for row, mac in select_standing(connection, "recipients")
-        if chain.confirms_row("recipients", row, mac)
-    ]
+    """Return the public keys that are what was written."""
+    return list(_confirmed(connection, chain, "recipients", parse_recipient, []))
 
 
-def applied(connection: sqlite3.Connection) -> list[Applied]:
-    """Return the last reports of running copies of services."""
-    rows = connection.execute(f"SELECT {APPLIED_COLUMNS} FROM applied")
-    return [parse_applied(row) for row in rows]
+def applied(connection: sqlite3.Connection, chain: Chain) -> list[Applied]:
+    """Return the last reports of running copies of services that are what was written."""
+    return list(_confirmed(connection, chain, "applied", parse_applied, []))
+
+
+def _load_newest(connection: sqlite3.Connection, chain: Chain, state: StoredState, configuration: Row) -> None:
+    """Load the newest revision of a configuration that is what was written, and the number of the last row after it."""
+    passed: set[object] = set()
+    number = 0
+    for row in connection.execute(_SELECT_NEWEST_FIRST, configuration):
+        found = confirmed_record(row, chain)
+        if found is not None:
+            state.records.append(found)
+            number = found.revision
+            break
+        passed.add(row[2])
+        state.dropped.append(record_subject(row))
+    # A number far above is forged; one that follows was perhaps used, by a row that was changed since.
+    while number + 1 in passed:
+        number += 1
+    if passed:
+        state.used_numbers[str(configuration[0]), str(configuration[1])] = number
+
+
+def _overlays(connection: sqlite3.Connection, chain: Chain, dropped: list[str]) -> Iterator[Overlay]:
+    for row in connection.execute(SELECT_OVERLAYS):
+        subject = f"{row[0]}/{row[1]}/overlay"
+        try:
+            overlay = parse_stored_overlay(row, chain)
+        except msgspec.MsgspecError:
+            dropped.append(subject)
+            continue
+        if not overlay.confirmed:
+            dropped.append(subject)
+        yield overlay
+
+
+def _confirmed(
+    connection: sqlite3.Connection, chain: Chain, table: str, parse: Callable[[Row], T], dropped: list[str]
+) -> Iterator[T]:
+    """Yield the rows of a table that are what was written; name the others in ``dropped``."""
+    for row, mac in select_coded(connection, table):
+        try:
+            if chain.confirms_row(table, row, mac):
+                yield parse(row)
+                continue
+        except msgspec.MsgspecError:
+            pass
+        dropped.append(f"{table}/{row[0]}")
+
+
+def _audited(connection: sqlite3.Connection, chain: Chain, sequence: int, entry: AuditEntry) -> Audited:
+    """Return an audit entry as readers get it."""
+
+    def checksum(revision: int | None) -> str | None:
+        row = connection.execute(_SELECT_RECORD, (entry.environment, entry.service, revision)).fetchone()
+        found = None if row is None else confirmed_record(row, chain)
+        return None if found is None else found.checksum
+
+    return Audited(
+        **msgspec.structs.asdict(entry),
+        sequence=sequence,
+        before_checksum=checksum(entry.before),
+        after_checksum=checksum(entry.after),
+    )

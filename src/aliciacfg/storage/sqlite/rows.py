@@ -1,30 +1,35 @@
 """Converts between rows of the database and the Structs of ``model.records``.
 
-Rows may have been edited in the file, so that parsing never trusts the types of values.
+Rows may have been edited in the file, so that parsing never trusts the types of values. The functions ``confirmed_…``
+return what a row holds only if its code is that of the chain's key.
 """
 
-import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
-from aliciacfg import documents
-from aliciacfg.errors import OperationError
-from aliciacfg.model import versions
-from aliciacfg.model.records import Applied, Audited, AuditEntry, Overlay, Recipient, Record, RecordHead, Token, Write
-from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.model.records import (
+    Announcement,
+    Applied,
+    AuditEntry,
+    Overlay,
+    Recipient,
+    Record,
+    ServingSchema,
+    Token,
+    Write,
+)
+from aliciacfg.storage.hash_chain import Chain, equals
 
 Row = tuple[str | int | float | bytes | None, ...]
 
-HEAD_COLUMNS = (
+RECORD_COLUMNS = (
     "environment, service, revision, version, timestamp, author, cause, checksum, digest, changed,"
-    " restart_required, breaking, comment, deleted"
+    " restart_required, breaking, comment, deleted, config"
 )
-RECORD_COLUMNS = f"{HEAD_COLUMNS}, config"
 AUDIT_COLUMNS = ", ".join(f'"{name}"' for name in AuditEntry.__struct_fields__)
 OVERLAY_COLUMNS = "environment, service, patch, origins, mac"
-APPLIED_COLUMNS = ", ".join(Applied.__struct_fields__)
 TOKEN_FIELDS = tuple(name for name in Token.__struct_fields__ if name != "confirmed")
 STANDING_COLUMNS = {
     "meta": ("name", "value"),
@@ -32,9 +37,15 @@ STANDING_COLUMNS = {
     "tokens": TOKEN_FIELDS,
     "recipients": ("service", "public_key"),
 }
-"""The tables of standing rows (see ``hash_chain``) but overlays, with their columns: the key first, no MAC."""
+"""The tables of standing rows (see ``hash_chain``) but overlays, with their columns: the key first, no code."""
+RENEWED_COLUMNS = {
+    "outbox": ("subject", "sequence", "payload", "pending"),
+    "applied": Applied.__struct_fields__,
+}
+"""The tables whose rows are made again when they are gone, with their columns: the key first, no code."""
 
-SELECT_CHAIN = f"SELECT sequence, mac, {RECORD_COLUMNS} FROM revisions"
+SELECT_RECORDS = f"SELECT {RECORD_COLUMNS}, sequence, code FROM revisions"
+SELECT_AUDIT = f"SELECT {AUDIT_COLUMNS}, sequence, code FROM audit"
 SELECT_OVERLAYS = f"SELECT {OVERLAY_COLUMNS} FROM overlays"
 
 _RECORD_FIELDS = tuple(name.strip() for name in RECORD_COLUMNS.split(","))
@@ -66,11 +77,45 @@ def standing_rows(write: Write) -> Iterator[tuple[str, Row]]:
         yield "meta", row
 
 
-def select_standing(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Row, object]]:
-    """Yield the rows of a table of ``STANDING_COLUMNS``, each with its MAC, which may be of any type."""
-    columns = ", ".join(STANDING_COLUMNS[table])
+def select_coded(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Row, object]]:
+    """Yield the rows of a table of ``STANDING_COLUMNS`` or ``RENEWED_COLUMNS``, each with its code of whatever type."""
+    columns = ", ".join((STANDING_COLUMNS | RENEWED_COLUMNS)[table])
     for *row, mac in connection.execute(f"SELECT {columns}, mac FROM {table}"):
         yield tuple(row), mac
+
+
+def announcement_row(item: Announcement) -> Row:
+    """Return the values of an announcement for ``RENEWED_COLUMNS``."""
+    return item.subject, item.sequence, item.payload, int(item.pending)
+
+
+def record_subject(row: Row) -> str:
+    """Return the name of a row of ``RECORD_COLUMNS`` in findings and logs."""
+    return "/".join(map(str, row[:3]))
+
+
+def confirmed_record(row: Row, chain: Chain) -> Record | None:
+    """Return the revision in a row of ``SELECT_RECORDS``; None if it is not what was written."""
+    *values, sequence, code = row
+    if not isinstance(sequence, int):
+        return None
+    try:
+        record = parse_record(tuple(values))
+    except msgspec.MsgspecError:
+        return None
+    return record if equals(chain.record_code(record, sequence), code) else None
+
+
+def confirmed_audit_entry(row: Row, chain: Chain) -> tuple[int, AuditEntry] | None:
+    """Return the entry in a row of ``SELECT_AUDIT`` with its place in the chain; None if it is not what was written."""
+    *values, sequence, code = row
+    if not isinstance(sequence, int):
+        return None
+    try:
+        entry = parse_audit_entry(tuple(values))
+    except msgspec.MsgspecError:
+        return None
+    return (sequence, entry) if equals(chain.audit_code(entry, sequence), code) else None
 
 
 def parse_record(row: Row) -> Record:
@@ -79,44 +124,13 @@ def parse_record(row: Row) -> Record:
     Raises:
         MsgspecError: The row cannot be parsed; so for every function ``parse_…``.
     """
-    return msgspec.convert(_record_values(row), Record)
-
-
-def parse_head(row: Row) -> RecordHead:
-    """Return the revision in a row of ``HEAD_COLUMNS``."""
-    return msgspec.convert(_record_values(row), RecordHead)
-
-
-def parse_records(rows: Iterable[Row]) -> Iterator[Record]:
-    """Yield the revisions in rows of ``RECORD_COLUMNS``; leave out rows that cannot be parsed."""
-    for row in rows:
-        with contextlib.suppress(msgspec.MsgspecError):
-            yield parse_record(row)
-
-
-def parse_newest(row: Row, chain: Chain) -> Record:
-    """Return the newest revision of a configuration, reduced to what can be trusted; see ``Store.load``.
-
-    Raises:
-        MsgspecError: Environment, service or revision cannot be parsed.
-    """
-    try:
-        record = parse_record(row)
-    except msgspec.MsgspecError:
-        environment, service, revision, *_ = row
-        return msgspec.convert(
-            {
-                "environment": environment, "service": service, "revision": revision, "version": versions.FIRST,
-                "timestamp": 0.0, "author": "", "cause": "file", "checksum": "", "digest": "", "changed": [],
-                "restart_required": [], "config": b"{}",
-            },
-            Record,
-        )  # fmt: skip
-    if not versions.is_version(record.version):
-        record = msgspec.structs.replace(record, version=versions.FIRST)
-    if chain.confirms(record):
-        return record
-    return msgspec.structs.replace(record, checksum="", config=record.config if _is_object(record.config) else b"{}")
+    values: dict[str, object] = {}
+    for name, value in zip(_RECORD_FIELDS, row, strict=True):
+        if isinstance(value, bytes) and name in _LISTS:
+            values[name] = msgspec.json.decode(value)
+        else:
+            values[name] = bool(value) if name in _FLAGS else value
+    return msgspec.convert(values, Record)
 
 
 def parse_overlay(row: Row) -> Overlay:
@@ -155,39 +169,33 @@ def parse_audit_entry(row: Row) -> AuditEntry:
     return msgspec.convert(dict(zip(AuditEntry.__struct_fields__, row, strict=True)), AuditEntry)
 
 
-def parse_audited(names: Iterable[str], row: Row) -> Audited:
-    """Return the entry in a row whose columns are called ``names``."""
-    return msgspec.convert(dict(zip(names, row, strict=True)), Audited)
-
-
 def parse_applied(row: Row) -> Applied:
-    """Return the report in a row of ``APPLIED_COLUMNS``."""
+    """Return the report in a row without its code."""
     return msgspec.convert(dict(zip(Applied.__struct_fields__, row, strict=True)), Applied)
 
 
+def parse_announcement(row: Row) -> Announcement:
+    """Return the announcement in a row without its code."""
+    subject, sequence, payload, pending = row
+    values = {"subject": subject, "sequence": sequence, "payload": payload, "pending": bool(pending)}
+    return msgspec.convert(values, Announcement)
+
+
+def parse_schema(row: Row) -> ServingSchema:
+    """Return the schema in a row without its code."""
+    return msgspec.convert(dict(zip(ServingSchema.__struct_fields__, row, strict=True)), ServingSchema)
+
+
+def parse_meta(row: Row) -> tuple[str, str]:
+    """Return name and value in a row without its code."""
+    return msgspec.convert(row, tuple[str, str])
+
+
 def parse_token(row: Row, *, confirmed: bool) -> Token:
-    """Return the token in a row without its MAC."""
+    """Return the token in a row without its code."""
     return msgspec.convert({**dict(zip(TOKEN_FIELDS, row, strict=True)), "confirmed": confirmed}, Token)
 
 
 def parse_recipient(row: Row) -> Recipient:
-    """Return the recipient in a row without its MAC."""
-    return msgspec.convert(dict(zip(STANDING_COLUMNS["recipients"], row, strict=True)), Recipient)
-
-
-def _record_values(row: Row) -> dict[str, object]:
-    """Return the values of a row of ``RECORD_COLUMNS`` or ``HEAD_COLUMNS`` by the names of the fields."""
-    values: dict[str, object] = {}
-    for name, value in zip(_RECORD_FIELDS, row, strict=False):
-        if isinstance(value, bytes) and name in _LISTS:
-            values[name] = msgspec.json.decode(value)
-        else:
-            values[name] = bool(value) if name in _FLAGS else value
-    return values
-
-
-def _is_object(config: bytes) -> bool:
-    try:
-        return isinstance(documents.decode(config), dict)
-    except OperationError:
-        return False
+    """Return the recipient in a row without its code."""
+    return msgspec.convert(dict(zip(Recipient.__struct_fields__, row, strict=True)), Recipient)

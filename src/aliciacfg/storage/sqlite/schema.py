@@ -2,21 +2,10 @@
 
 import sqlite3
 
-import msgspec
-
-from aliciacfg.errors import OperationError
-from aliciacfg.storage.hash_chain import START, Chain, sum_macs
-from aliciacfg.storage.sqlite.rows import (
-    SELECT_CHAIN,
-    SELECT_OVERLAYS,
-    STANDING_COLUMNS,
-    overlay_row,
-    parse_overlay,
-    parse_record,
-    select_standing,
-)
-from aliciacfg.storage.sqlite.transaction import REPLACE_CHAIN_END, REPLACE_OVERLAY, ChainTail
-from aliciacfg.storage.store import StoreError
+from aliciacfg.storage.hash_chain import START, Chain
+from aliciacfg.storage.sqlite.adoption import add_codes, adopt
+from aliciacfg.storage.sqlite.transaction import REPLACE_CHAIN_END
+from aliciacfg.storage.store import Adoption, StoreError
 
 # Applied in order; PRAGMA user_version is the number of those that were applied.
 MIGRATIONS = (
@@ -55,7 +44,6 @@ MIGRATIONS = (
         pending INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
-    # ``_chain_rows`` computes the MACs of revisions and overlays.
     """
     ALTER TABLE revisions ADD COLUMN sequence INTEGER;
     ALTER TABLE revisions ADD COLUMN digest TEXT NOT NULL DEFAULT '';
@@ -118,7 +106,6 @@ MIGRATIONS = (
         public_key TEXT
     ) WITHOUT ROWID;
     """,
-    # ``_add_row_macs`` computes the MACs of the rows of these tables.
     """
     ALTER TABLE meta ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
     ALTER TABLE schemas ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
@@ -126,9 +113,15 @@ MIGRATIONS = (
     ALTER TABLE recipients ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
     ALTER TABLE chain RENAME COLUMN overlays TO standing;
     """,
+    """
+    ALTER TABLE revisions ADD COLUMN code BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE audit ADD COLUMN code BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE outbox ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE applied ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
+    """,
 )
 
-# The numbers of the migrations after which rows get MACs: of revisions and overlays, of all other rows.
+# The numbers of the migrations after which there is a chain, and after which all standing rows have codes.
 _CHAIN_ADDED = 2
 _ROW_MACS_ADDED = 4
 
@@ -140,71 +133,46 @@ def check_version(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(f"its schema has version {version}; start this aliciacfg on it once")
 
 
-def migrate(connection: sqlite3.Connection, chain: Chain, *, trust_old_rows: bool) -> None:
+def migrate(connection: sqlite3.Connection, chain: Chain) -> None:
     """Create the tables in an empty database, or upgrade those of an older version.
 
-    Args:
-        connection: Not in a transaction.
-        chain: Computes the MACs of rows that have none yet.
-        trust_old_rows: As for ``Database.open``.
-
     Raises:
-        StoreError: The rows of an older version are not to be trusted.
+        StoreError: The rows of an older version have no codes, so they are not trusted.
         sqlite3.Error: The database is damaged, or was written by a newer version.
     """
+    version = _version(connection)
+    if 0 < version < _ROW_MACS_ADDED:
+        raise StoreError(
+            "the database has the format of an older aliciacfg, but a newer one has used keys.json: if a backup was "
+            "restored, restore its keys.json too; otherwise the database was replaced"
+        )
+    _upgrade_tables(connection, chain, version)
+
+
+def adopt_database(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
+    """Upgrade the tables of any version, and give every row a code of this key; see ``Database.adopt``.
+
+    Raises:
+        sqlite3.Error: The database is damaged, or was written by a newer version.
+    """
+    _upgrade_tables(connection, chain, _version(connection))
+    return adopt(connection, chain)
+
+
+def _version(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise sqlite3.DatabaseError(
             f"its schema has version {version}, this aliciacfg knows {len(MIGRATIONS)}: run the newer aliciacfg"
         )
-    if 0 < version < _ROW_MACS_ADDED and not trust_old_rows:
-        raise StoreError(
-            "the database has the format of an older aliciacfg, but a newer one has used keys.json: if a backup was "
-            "restored, restore its keys.json too; otherwise the database was replaced"
-        )
+    return version
+
+
+def _upgrade_tables(connection: sqlite3.Connection, chain: Chain, version: int) -> None:
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number};")
-        if number == _CHAIN_ADDED:
-            _chain_rows(connection, chain)
-        elif number == _ROW_MACS_ADDED:
-            _add_row_macs(connection, chain)
+        if version == 0 and number == _CHAIN_ADDED:
+            connection.execute(REPLACE_CHAIN_END, chain.end(0, START, START))
+        elif number == len(MIGRATIONS):
+            add_codes(connection, chain)
         connection.execute("COMMIT")
-
-
-def _chain_rows(connection: sqlite3.Connection, chain: Chain) -> None:
-    """Link the revisions of a database from before there was a chain, and compute the MACs of its overlays.
-
-    Runs only in the migration that creates the chain. If it ran whenever the end of the chain is missing, it would
-    confirm rows that were edited.
-
-    Raises:
-        sqlite3.DatabaseError: A revision is damaged.
-    """
-    mac = START
-    sequence = 0
-    update = "UPDATE revisions SET sequence = ?, digest = ?, mac = ? WHERE sequence = ?"
-    for place, _, *row in connection.execute(f"{SELECT_CHAIN} ORDER BY sequence").fetchall():
-        sequence += 1
-        try:
-            record = parse_record(tuple(row))
-            content = chain.recompute(record)
-        except (msgspec.MsgspecError, OperationError) as error:
-            raise sqlite3.DatabaseError(f"revision {row[2]} of {row[1]} in {row[0]} is damaged: {error}") from error
-        record = msgspec.structs.replace(record, digest="" if content is None else content[0])
-        mac = chain.link(mac, record)
-        connection.execute(update, (sequence, record.digest, mac, place))
-    overlays = START
-    for row in connection.execute(SELECT_OVERLAYS).fetchall():
-        overlay = parse_overlay(row)
-        overlays = sum_macs(overlays, chain.overlay_mac(overlay))
-        connection.execute(REPLACE_OVERLAY, overlay_row(overlay, chain))
-    connection.execute(REPLACE_CHAIN_END, chain.end(sequence, mac, overlays))
-
-
-def _add_row_macs(connection: sqlite3.Connection, chain: Chain) -> None:
-    """Compute the MACs of tokens, recipients, schemas and ``meta`` of a database in which they have none."""
-    tail = ChainTail(connection, chain)
-    for table in STANDING_COLUMNS:
-        for row, _ in list(select_standing(connection, table)):
-            tail.replace_row(table, row)
-    tail.write_end()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import aiosqlite
-import msgspec
 
 from aliciacfg.errors import Unavailable, Unconfirmed
 from aliciacfg.model.records import Applied, Audited, Recipient, Record, RecordHead, StoredState, Token, Write
@@ -45,13 +44,12 @@ class SqliteStore:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, path: Path, chain: Chain, *, trust_old_rows: bool = False) -> AsyncGenerator["SqliteStore"]:
+    async def open(cls, path: Path, chain: Chain) -> AsyncGenerator["SqliteStore"]:
         """Open or create a database file, and bring its tables up to date; close it when the block is left.
 
         Args:
             path: The database file.
             chain: Computes the MACs.
-            trust_old_rows: As for ``Database.open``.
 
         Raises:
             StoreError: The database is damaged, or was written by a newer aliciacfg, or its rows are not trusted.
@@ -59,7 +57,7 @@ class SqliteStore:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 writer = await stack.enter_async_context(_connected(path))
-                await writer.run(lambda connection: migrate(connection, chain, trust_old_rows=trust_old_rows))
+                await writer.run(lambda connection: migrate(connection, chain))
                 reader = await stack.enter_async_context(_connected(path))
             except sqlite3.DatabaseError as error:
                 raise StoreError(f"{path} cannot be used: {error}; restore it from a backup") from error
@@ -83,11 +81,6 @@ class SqliteStore:
             return await self._reader.run(lambda connection: queries.load(connection, self._chain))
         except sqlite3.Error as error:
             raise Unavailable(f"The store cannot be read: {error}.") from error
-        except msgspec.MsgspecError as error:
-            raise StoreError(
-                f"{self._path} holds a row that cannot be parsed ({error}); `aliciacfg check` names it: restore the "
-                "database from a backup"
-            ) from error
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Apply writes in one transaction: one call in the database's thread."""
@@ -101,23 +94,27 @@ class SqliteStore:
 
     async def record(self, environment: str, service: str, revision: int) -> Record | None:
         """Return one revision, or None."""
-        return await self._read(lambda connection: queries.record(connection, environment, service, revision))
+        return await self._read(
+            lambda connection: queries.record(connection, self._chain, environment, service, revision)
+        )
 
     async def history(self, environment: str, service: str, *, before: int | None, limit: int) -> list[RecordHead]:
         """Return revisions of one configuration without their content, newest first."""
         return await self._read(
-            lambda connection: queries.history(connection, environment, service, before=before, limit=limit)
+            lambda connection: queries.history(
+                connection, self._chain, environment, service, before=before, limit=limit
+            )
         )
 
     async def audit(self, *, before: int | None, limit: int, service: str | None) -> list[Audited]:
         """Return audit entries, newest first."""
         return await self._read(
-            lambda connection: queries.audit(connection, before=before, limit=limit, service=service)
+            lambda connection: queries.audit(connection, self._chain, before=before, limit=limit, service=service)
         )
 
     async def revisions(self, service: str) -> list[Record]:
         """Return every revision of a service."""
-        return await self._read(lambda connection: queries.revisions(connection, service))
+        return await self._read(lambda connection: queries.revisions(connection, self._chain, service))
 
     async def tokens(self) -> list[Token]:
         """Return every token."""
@@ -129,7 +126,7 @@ class SqliteStore:
 
     async def applied(self) -> list[Applied]:
         """Return the last reports of running copies of services."""
-        return await self._read(queries.applied)
+        return await self._read(lambda connection: queries.applied(connection, self._chain))
 
     async def reseal(self, reseal: Reseal) -> None:
         """Reseal every stored configuration and overlay."""
@@ -162,7 +159,7 @@ class SqliteStore:
             found = await self._reader.run(select)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
-        except (OverflowError, msgspec.MsgspecError) as error:
+        except OverflowError as error:
             raise Unavailable(f"The store cannot be read: {error}.") from error
         self._tell_readers(None)
         return found

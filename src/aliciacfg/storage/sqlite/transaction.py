@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 
 import msgspec
 
@@ -10,14 +10,18 @@ from aliciacfg.errors import InvalidRequest
 from aliciacfg.model.records import AuditEntry, Overlay, Record, Write
 from aliciacfg.storage.hash_chain import START, TORN, Chain, End, sum_macs
 from aliciacfg.storage.sqlite.rows import (
-    APPLIED_COLUMNS,
     AUDIT_COLUMNS,
     OVERLAY_COLUMNS,
     RECORD_COLUMNS,
+    RENEWED_COLUMNS,
     SELECT_OVERLAYS,
+    SELECT_RECORDS,
     STANDING_COLUMNS,
     Row,
+    announcement_row,
+    confirmed_record,
     overlay_row,
+    parse_record,
     parse_stored_overlay,
     record_row,
     standing_rows,
@@ -28,28 +32,30 @@ from aliciacfg.storage.store import Reseal
 _NOTHING_COMMITTED = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY})
 
 SELECT_CHAIN_END = "SELECT sequence, mac, standing, sealed FROM chain"
-# Without the names of columns: the third one is renamed by a later migration than the one that first writes it.
+# Without the names of columns: a migration that is later than the one that first writes it renames the third one.
 REPLACE_CHAIN_END = "INSERT OR REPLACE INTO chain VALUES (1,?,?,?,?)"
 REPLACE_OVERLAY = f"INSERT OR REPLACE INTO overlays ({OVERLAY_COLUMNS}) VALUES (?,?,?,?,?)"
 
-_INSERT_RECORD = f"INSERT INTO revisions ({RECORD_COLUMNS}, sequence, mac) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-_INSERT_AUDIT = f"INSERT INTO audit (sequence, mac, {AUDIT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_INSERT_RECORD = f"INSERT INTO revisions ({RECORD_COLUMNS}, sequence, mac, code) VALUES ({{}})"
+_INSERT_AUDIT = f"INSERT INTO audit ({AUDIT_COLUMNS}, sequence, mac, code) VALUES ({{}})"
 # An edited row may hold a text or a huge number as its sequence: SQLite enforces no types.
 _MAX_SEQUENCE = 2**62
 _SELECT_LAST_SEQUENCE = f"""
     SELECT max(coalesce((SELECT max(sequence) FROM revisions WHERE sequence <= {_MAX_SEQUENCE}), 0),
                coalesce((SELECT max(sequence) FROM audit WHERE sequence <= {_MAX_SEQUENCE}), 0))
 """
+_SELECT_BEHIND = "SELECT sequence, mac FROM {} WHERE sequence > ? ORDER BY sequence LIMIT 1000"
 _SELECT_OVERLAY_MAC = "SELECT mac FROM overlays WHERE environment = ? AND service = ?"
 _DELETE_OVERLAY = "DELETE FROM overlays WHERE environment = ? AND service = ?"
-_REPLACE_ANNOUNCEMENT = "INSERT OR REPLACE INTO outbox (subject, sequence, payload, pending) VALUES (?,?,?,?)"
-_CONFIRM_ANNOUNCEMENT = "UPDATE outbox SET pending = 0 WHERE subject = ? AND sequence = ?"
-_REPLACE_APPLIED = f"INSERT OR REPLACE INTO applied ({APPLIED_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"
+_CONFIRM_ANNOUNCEMENT = "UPDATE outbox SET pending = 0, mac = ? WHERE subject = ? AND sequence = ?"
 _DELETE_APPLIED = "DELETE FROM applied WHERE service = ? AND instance = ?"
-_UPDATE_RECORD = "UPDATE revisions SET config = ?, checksum = ? WHERE environment = ? AND service = ? AND revision = ?"
+_THIS_RECORD = "WHERE environment = ? AND service = ? AND revision = ?"
+_UPDATE_RECORD = f"UPDATE revisions SET config = ?, checksum = ?, code = ? {_THIS_RECORD}"
+# A number that is none: the row stays as evidence.
+_MOVE_RECORD = f"UPDATE revisions SET revision = revision || ' forged ' || hex(randomblob(4)) {_THIS_RECORD}"
 _SELECT_SEALED = "SELECT rowid FROM revisions WHERE instr(config, CAST('sealed:v1:' AS BLOB)) > 0"
-_SELECT_CONFIG = "SELECT environment, service, config FROM revisions WHERE rowid = ?"
-_UPDATE_CONFIG = "UPDATE revisions SET config = ? WHERE rowid = ?"
+_SELECT_BY_ROW = f"{SELECT_RECORDS} WHERE rowid = ?"
+_UPDATE_CONFIG = "UPDATE revisions SET config = ?, code = ? WHERE rowid = ?"
 
 
 class CommitInDoubt(sqlite3.OperationalError):
@@ -74,28 +80,57 @@ class ChainTail:
         self._chain = chain
         self._changed = False
         self.written: End | None = None
-        (last,) = connection.execute(_SELECT_LAST_SEQUENCE).fetchone()
         end = chain.confirmed_end(connection.execute(SELECT_CHAIN_END).fetchone())
         if end is None:
             # Rows may have been removed. A chain that simply went on would hide that from every later verification.
-            self._sequence, self._mac = last, TORN
+            (self._sequence,) = connection.execute(_SELECT_LAST_SEQUENCE).fetchone()
+            self._mac = TORN
             tables = ("overlays", *STANDING_COLUMNS)
             macs = [mac for table in tables for mac in self._select_macs(f"SELECT mac FROM {table}")]
             self._standing = sum_macs(START, *macs)
         else:
-            sequence, self._mac, self._standing, _ = end
-            # Rows that were added behind the end by hand already occupy their sequences.
-            self._sequence = max(sequence, last)
+            self._sequence, self._mac, self._standing, _ = end
+        # Rows that were added behind the end by hand already occupy their sequences.
+        self._behind = {
+            sequence: mac
+            for table in ("revisions", "audit")
+            for sequence, mac in connection.execute(_SELECT_BEHIND.format(table), (self._sequence,))
+        }
 
     def append(self, row: Record | AuditEntry) -> None:
-        """Add a row to the chain."""
+        """Add a row to the chain; a row that somebody put in its place is moved away."""
         self._changed = True
         self._sequence += 1
+        while self._sequence in self._behind:
+            # Goes on from what is stored, as a verification does: only the row that was put there is broken.
+            mac = self._behind[self._sequence]
+            self._mac = mac if isinstance(mac, bytes) else self._mac
+            self._sequence += 1
         self._mac = self._chain.link(self._mac, row)
         if isinstance(row, Record):
-            self._connection.execute(_INSERT_RECORD, (*record_row(row), self._sequence, self._mac))
+            self._insert_record(row)
         else:
-            self._connection.execute(_INSERT_AUDIT, (self._sequence, self._mac, *msgspec.structs.astuple(row)))
+            code = self._chain.audit_code(row, self._sequence)
+            values = (*msgspec.structs.astuple(row), self._sequence, self._mac, code)
+            self._connection.execute(_INSERT_AUDIT.format(_places(values)), values)
+
+    def _insert_record(self, record: Record) -> None:
+        """Insert a revision.
+
+        Raises:
+            sqlite3.IntegrityError: There is a revision of this number, and this daemon wrote it.
+        """
+        values = (*record_row(record), self._sequence, self._mac, self._chain.record_code(record, self._sequence))
+        insert = _INSERT_RECORD.format(_places(values))
+        try:
+            self._connection.execute(insert, values)
+        except sqlite3.IntegrityError:
+            place = record.environment, record.service, record.revision
+            found = self._connection.execute(f"{SELECT_RECORDS} {_THIS_RECORD}", place).fetchone()
+            if found is None or confirmed_record(found, self._chain) is not None:
+                raise
+            self._connection.execute(_MOVE_RECORD, place)
+            self._connection.execute(insert, values)
 
     def replace_overlay(self, overlay: Overlay) -> None:
         """Add or replace an overlay; delete it if its patch is None."""
@@ -111,15 +146,9 @@ class ChainTail:
     def replace_row(self, table: str, row: Row) -> None:
         """Add or replace a row of a table of ``STANDING_COLUMNS``."""
         self._changed = True
-        columns = STANDING_COLUMNS[table]
-        mac = self._chain.row_mac(table, row)
-        replaced = self._select_macs(f"SELECT mac FROM {table} WHERE {columns[0]} = ?", row[:1])
+        replaced = self._select_macs(f"SELECT mac FROM {table} WHERE {STANDING_COLUMNS[table][0]} = ?", row[:1])
+        mac = replace_coded(self._connection, self._chain, table, row)
         self._standing = sum_macs(self._standing, *replaced, mac)
-        places = ",".join("?" * (len(columns) + 1))
-        self._connection.execute(
-            f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}, mac) VALUES ({places})",
-            (*row, mac),
-        )
 
     def write_end(self) -> None:
         """Write the end of the chain if a row was added or replaced."""
@@ -129,6 +158,19 @@ class ChainTail:
 
     def _select_macs(self, query: str, parameters: Row = ()) -> list[bytes]:
         return [mac for (mac,) in self._connection.execute(query, parameters) if isinstance(mac, bytes)]
+
+
+def replace_coded(connection: sqlite3.Connection, chain: Chain, table: str, row: Row) -> bytes:
+    """Add or replace a row of a table of ``STANDING_COLUMNS`` or ``RENEWED_COLUMNS``, and return its code."""
+    columns = (STANDING_COLUMNS | RENEWED_COLUMNS)[table]
+    values = (*row, chain.row_mac(table, row))
+    insert = f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}, mac) VALUES ({_places(values)})"
+    connection.execute(insert, values)
+    return values[-1]
+
+
+def _places(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 @contextlib.contextmanager
@@ -208,7 +250,7 @@ def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Iterable[Wr
             tail.replace_overlay(overlay)
         for table, row in standing_rows(write):
             tail.replace_row(table, row)
-        _apply_unchained(connection, write)
+        _apply_unchained(connection, chain, write)
     tail.write_end()
     return tail.written
 
@@ -221,10 +263,10 @@ def reseal_rows(connection: sqlite3.Connection, chain: Chain, reseal: Reseal) ->
     """
     with transaction(connection):
         for number in [number for (number,) in connection.execute(_SELECT_SEALED)]:
-            environment, service, config = connection.execute(_SELECT_CONFIG, (number,)).fetchone()
-            # An edited configuration that is no longer JSON stays as it is.
-            with contextlib.suppress(InvalidRequest):
-                connection.execute(_UPDATE_CONFIG, (reseal(config, environment, service), number))
+            row = connection.execute(_SELECT_BY_ROW, (number,)).fetchone()
+            # A row that is not what was written stays as it is, also where it is no longer JSON.
+            with contextlib.suppress(InvalidRequest, msgspec.MsgspecError):
+                _reseal_record(connection, chain, number, row, reseal)
         tail = ChainTail(connection, chain)
         for row in connection.execute(SELECT_OVERLAYS).fetchall():
             overlay = parse_stored_overlay(row, chain)
@@ -235,16 +277,39 @@ def reseal_rows(connection: sqlite3.Connection, chain: Chain, reseal: Reseal) ->
         tail.write_end()
 
 
-def _apply_unchained(connection: sqlite3.Connection, write: Write) -> None:
-    """Apply the part of a write that has no MACs, or changes none."""
+def _reseal_record(connection: sqlite3.Connection, chain: Chain, number: int, row: Row, reseal: Reseal) -> None:
+    """Reseal a revision; what was not confirmed before is not confirmed afterwards.
+
+    Raises:
+        InvalidRequest: Its configuration is not JSON.
+        MsgspecError: It cannot be parsed.
+    """
+    *values, sequence, code = row
+    record = parse_record(tuple(values))
+    resealed = msgspec.structs.replace(record, config=reseal(record.config, record.environment, record.service))
+    if confirmed_record(row, chain) is not None and isinstance(sequence, int):
+        code = chain.record_code(resealed, sequence)
+    connection.execute(_UPDATE_CONFIG, (resealed.config, code, number))
+
+
+def _apply_unchained(connection: sqlite3.Connection, chain: Chain, write: Write) -> None:
+    """Apply the part of a write that does not change the chain or its end."""
     for item in write.announcements:
-        connection.execute(_REPLACE_ANNOUNCEMENT, (item.subject, item.sequence, item.payload, item.pending))
+        replace_coded(connection, chain, "outbox", announcement_row(item))
     for item in write.confirmed:
-        connection.execute(_CONFIRM_ANNOUNCEMENT, (item.subject, item.sequence))
+        mac = chain.row_mac("outbox", announcement_row(msgspec.structs.replace(item, pending=False)))
+        connection.execute(_CONFIRM_ANNOUNCEMENT, (mac, item.subject, item.sequence))
     for applied in write.applied:
-        connection.execute(_REPLACE_APPLIED, msgspec.structs.astuple(applied))
+        replace_coded(connection, chain, "applied", msgspec.structs.astuple(applied))
     for applied in write.forgotten:
         connection.execute(_DELETE_APPLIED, (applied.service, applied.instance))
     for record in write.resealed:
         place = record.environment, record.service, record.revision
-        connection.execute(_UPDATE_RECORD, (record.config, record.checksum, *place))
+        row = connection.execute(f"{SELECT_RECORDS} {_THIS_RECORD}", place).fetchone()
+        stored = None if row is None else confirmed_record(row, chain)
+        if row is None or stored is None:
+            # Somebody changed it since it was read.
+            continue
+        sealed = msgspec.structs.replace(stored, config=record.config, checksum=record.checksum)
+        code = chain.record_code(sealed, row[-2])
+        connection.execute(_UPDATE_RECORD, (sealed.config, sealed.checksum, code, *place))

@@ -1,0 +1,171 @@
+"""Codes for rows that have none of this key: of a database whose key file was lost, or of an older version."""
+
+import sqlite3
+from collections.abc import Iterator
+
+import msgspec
+
+from aliciacfg.errors import OperationError
+from aliciacfg.model.records import AuditEntry, Record
+from aliciacfg.storage.hash_chain import START, Chain, equals, sum_macs
+from aliciacfg.storage.sqlite.rows import (
+    AUDIT_COLUMNS,
+    RECORD_COLUMNS,
+    RENEWED_COLUMNS,
+    SELECT_OVERLAYS,
+    STANDING_COLUMNS,
+    overlay_row,
+    parse_audit_entry,
+    parse_overlay,
+    parse_record,
+    select_coded,
+)
+from aliciacfg.storage.sqlite.transaction import (
+    REPLACE_CHAIN_END,
+    REPLACE_OVERLAY,
+    SELECT_CHAIN_END,
+    replace_coded,
+    transaction,
+)
+from aliciacfg.storage.store import Adoption
+
+_SELECT_PLACES = """
+    SELECT sequence, 'revisions' FROM revisions WHERE typeof(sequence) = 'integer'
+    UNION ALL SELECT sequence, 'audit' FROM audit ORDER BY sequence
+"""
+_SELECT = {
+    "revisions": f"SELECT mac, {RECORD_COLUMNS} FROM revisions WHERE sequence = ?",
+    "audit": f"SELECT mac, {AUDIT_COLUMNS} FROM audit WHERE sequence = ?",
+}
+_UPDATE_RECORD = "UPDATE revisions SET digest = ?, checksum = ?, mac = ?, code = ? WHERE sequence = ?"
+_UPDATE_AUDIT = "UPDATE audit SET mac = ?, code = ? WHERE sequence = ?"
+_SEALED = b"sealed:v1:"
+# Whoever could make a key file disappear would otherwise make themselves an administrator.
+_NEVER_ADOPTED = ("tokens", "recipients")
+
+
+def adopt(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
+    """Give every row a code of this key, in one transaction; see ``Database.adopt``.
+
+    Raises:
+        sqlite3.Error: Nothing was changed.
+    """
+    with transaction(connection):
+        if chain.confirmed_end(connection.execute(SELECT_CHAIN_END).fetchone()) is not None:
+            return None
+        key_name = _key_name(connection)
+        sequence, mac, rows = _adopt_chain(connection, chain)
+        standing = START
+        for row in connection.execute(SELECT_OVERLAYS).fetchall():
+            try:
+                overlay = parse_overlay(row)
+            except msgspec.MsgspecError:
+                standing = _sum_stored(standing, row[-1])
+                continue
+            connection.execute(REPLACE_OVERLAY, overlay_row(overlay, chain))
+            standing = sum_macs(standing, chain.overlay_mac(overlay))
+            rows += 1
+        for table in STANDING_COLUMNS:
+            for row, stored in list(select_coded(connection, table)):
+                if table in _NEVER_ADOPTED:
+                    standing = _sum_stored(standing, stored)
+                else:
+                    standing = sum_macs(standing, replace_coded(connection, chain, table, row))
+                    rows += 1
+        _code_renewed(connection, chain)
+        connection.execute(REPLACE_CHAIN_END, chain.end(sequence, mac, standing))
+    return Adoption(key_name, rows) if rows else None
+
+
+def add_codes(connection: sqlite3.Connection, chain: Chain) -> None:
+    """Give each row of the chain that this key wrote, and that its MAC confirms, the code that it lacks.
+
+    A revision with a secret that does not open gets none: nothing shows that its content is what was written.
+    """
+    previous, before = START, 0
+    for sequence, stored, row in _chained(connection):
+        if row is not None and sequence == before + 1 and equals(chain.link(previous, row), stored):
+            if isinstance(row, AuditEntry):
+                code = chain.audit_code(row, sequence)
+                connection.execute(_UPDATE_AUDIT, (stored, code, sequence))
+            elif _content(row, chain) == (row.digest, row.checksum):
+                code = chain.record_code(row, sequence)
+                connection.execute(_UPDATE_RECORD, (row.digest, row.checksum, stored, code, sequence))
+        previous, before = stored if isinstance(stored, bytes) else previous, sequence
+    # Reports cannot be compared with anything; the instances report again.
+    connection.execute("DELETE FROM applied")
+    _code_renewed(connection, chain)
+
+
+def _adopt_chain(connection: sqlite3.Connection, chain: Chain) -> tuple[int, bytes, int]:
+    """Link all rows of the chain anew; return sequence and MAC of the last one, and how many were adopted.
+
+    Rows that cannot be parsed, and revisions that contradict their own checksum, stay as they are.
+    """
+    mac, last, count = START, 0, 0
+    for sequence, stored, found in _chained(connection):
+        last = sequence
+        row = _adoptable(found, chain) if isinstance(found, Record) else found
+        if row is None:
+            mac = stored if isinstance(stored, bytes) else mac
+            continue
+        mac = chain.link(mac, row)
+        count += 1
+        if isinstance(row, AuditEntry):
+            connection.execute(_UPDATE_AUDIT, (mac, chain.audit_code(row, sequence), sequence))
+        else:
+            code = chain.record_code(row, sequence)
+            connection.execute(_UPDATE_RECORD, (row.digest, row.checksum, mac, code, sequence))
+    return last, mac, count
+
+
+def _adoptable(record: Record, chain: Chain) -> Record | None:
+    """Return a revision with digest and checksum of this key; None if it is damaged."""
+    try:
+        content = chain.recompute(record)
+    except OperationError:
+        return None
+    if content is None:
+        return msgspec.structs.replace(record, digest="")
+    digest, checksum = content
+    # The checksum of a document with secrets depends on the key that was lost.
+    if checksum != record.checksum and _SEALED not in record.config:
+        return None
+    return msgspec.structs.replace(record, digest=digest, checksum=checksum)
+
+
+def _content(record: Record, chain: Chain) -> tuple[str, str] | None:
+    try:
+        return chain.recompute(record)
+    except OperationError:
+        return None
+
+
+def _chained(connection: sqlite3.Connection) -> Iterator[tuple[int, object, Record | AuditEntry | None]]:
+    """Yield sequence, MAC and content of the rows of the chain in their order; None for what cannot be parsed."""
+    for sequence, table in connection.execute(_SELECT_PLACES).fetchall():
+        mac, *values = connection.execute(_SELECT[table], (sequence,)).fetchone()
+        parse = parse_record if table == "revisions" else parse_audit_entry
+        try:
+            yield sequence, mac, parse(tuple(values))
+        except msgspec.MsgspecError:
+            yield sequence, mac, None
+
+
+def _code_renewed(connection: sqlite3.Connection, chain: Chain) -> None:
+    """Give every announcement and report a code; an announcement is compared with its revision before it is used."""
+    for table in RENEWED_COLUMNS:
+        for row, _ in list(select_coded(connection, table)):
+            replace_coded(connection, chain, table, row)
+
+
+def _key_name(connection: sqlite3.Connection) -> str:
+    """Return the name of the key that wrote the rows, in hexadecimal; empty if they have no codes."""
+    for _, mac in select_coded(connection, "meta"):
+        if isinstance(mac, bytes) and mac:
+            return mac[:4].hex()
+    return ""
+
+
+def _sum_stored(standing: bytes, stored: object) -> bytes:
+    return sum_macs(standing, stored) if isinstance(stored, bytes) else standing
