@@ -20,10 +20,12 @@ from aliciacfg.core.drift_checks import DriftChecks
 from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.outbox import Outbox
+from aliciacfg.core.plain_secrets import PlainSecrets
 from aliciacfg.core.plan import ChangeContext
 from aliciacfg.core.planner import PlannerFactory
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.restore import Restored, restore
+from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
@@ -80,6 +82,7 @@ class Core:
         configurations: The read side.
         commits: The only way to change a configuration.
         reloads: Loads the files.
+        scrubbing: Removes what was stored in plain text before.
         store: The database.
         queue: Writes to it.
         audit_log: Records refused access.
@@ -103,6 +106,7 @@ class Core:
     configurations: Configurations
     commits: Commits
     reloads: Reloads
+    scrubbing: Scrubbing
     store: Store
     queue: WriteQueue
     audit_log: AuditLog
@@ -115,6 +119,8 @@ class Core:
         """Load the files, and announce what the bus does not hold yet; arguments and errors as ``Reloads.start``."""
         await self.reloads.start(self.restored, requested_environment, degraded=degraded)
         await self.announcements.reconcile()
+        # The run before may have sealed something and ended before it removed the plain copies.
+        await self.scrubbing.scrub()
 
 
 @asynccontextmanager
@@ -185,6 +191,7 @@ class _Parts:
     waiters: ChangeWaiters
     commits: Commits
     configurations: Configurations
+    scrubbing: Scrubbing
 
 
 async def _core(
@@ -235,6 +242,7 @@ async def _core(
             keyring=keyring,
             max_services=settings.max_services,
         ),
+        scrubbing=Scrubbing(store, alerts),
     )
     return _assemble(ground, data, await store.applied())
 
@@ -264,6 +272,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         configurations=ground.configurations,
         commits=ground.commits,
         reloads=reloads,
+        scrubbing=ground.scrubbing,
         store=ground.store,
         queue=ground.queue,
         audit_log=ground.audit_log,
@@ -309,10 +318,12 @@ def _reloads(ground: _Parts) -> Reloads:
         files=ground.files,
         state=ground.state,
         commits=ground.commits,
-        store=ground.store,
+        plain_secrets=PlainSecrets(ground.store, ground.keyring),
+        scrubbing=ground.scrubbing,
         alerts=ground.alerts,
         authorizer=ground.authorizer,
         rules=ground.restored.rules,
+        history_sealed=ground.restored.history_sealed,
     )
 
 
@@ -338,6 +349,7 @@ def _key_rotation(ground: _Parts, reloads: Reloads, announcements: Announcements
         announcements=announcements,
         reloads=reloads,
         store=ground.store,
+        scrubbing=ground.scrubbing,
         keyring=ground.keyring,
         clock=time.time,
     )

@@ -204,6 +204,7 @@ async def _run(
             "check of instances": core.drift_checks.check_instances_forever,
             "probe of the store": core.drift_checks.probe_forever,
             "verification of the store": core.drift_checks.verify_forever,
+            "scrubbing of the store": core.scrubbing.run,
             "audit log": core.audit_log.run,
             "READY line": announce_ready,
             "reload at SIGHUP": lambda: _reload_at_hangup(signals.hangup, certificate, core.reloads),

@@ -17,7 +17,7 @@ from aliciacfg.core.state import Entry
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError, Problem, SourceError, SourceProblem, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Record, ServingSchema
+from aliciacfg.model.records import Overlay, Record, ServingSchema
 from aliciacfg.sources.layers import Environment, Sources
 
 FILES = ChangeContext("files", "file")
@@ -65,23 +65,22 @@ class FilePlanner:
         self._migrated: dict[ConfigId, JsonObject] = {}
         # The reason for each service's migration.
         self._migrating: dict[str, ChangeContext] = {}
-        # Services of which more is secret than before; their overlays are written again.
-        self._newly_secret: set[str] = set()
 
     @property
     def _sources(self) -> Sources:
         return self._planner.composer.sources
 
-    def reseal(self, records: Iterable[Record]) -> None:
-        """Plan revisions of which more is sealed than before, because their schema marks more as secret.
+    def reseal(self, records: Iterable[Record], overlays: Iterable[Overlay]) -> None:
+        """Plan revisions and overlays of which more is sealed than before, because their schema marks more as secret.
 
         Their retained messages are replaced too: they show in plain text a value that is now a secret.
         """
         plan = self._plan
+        # Before those of ``plan_all``, which seal as much, and replace these.
+        plan.overlays += overlays
         for record in records:
             config_id = ConfigId(record.environment, record.service)
             plan.resealed.append(record)
-            self._newly_secret.add(record.service)
             entry = plan.head(config_id)
             if entry.live is not None and entry.live.revision == record.revision:
                 plan.entries[config_id] = replace(entry, record=record, effective=None)
@@ -158,8 +157,7 @@ class FilePlanner:
         )
         # An empty overlay only says that a service exists that no file names.
         overlay = None if service in environment.services and not kept else kept
-        reseal = service in self._newly_secret
-        planner.change(plan, config_id, effective=effective, overlay=overlay, context=context, reseal=reseal)
+        planner.change(plan, config_id, effective=effective, overlay=overlay, context=context)
 
     def _check_active(self) -> None:
         """Raise SourceError if the active environment is missing, empty or invalid."""

@@ -13,6 +13,7 @@ from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import ChangeContext
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.restore import stored_entries
+from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
 from aliciacfg.errors import NotFound, OperationError, SourceError
@@ -36,6 +37,7 @@ class KeyRotation:
         announcements: Announcements,
         reloads: Reloads,
         store: Store,
+        scrubbing: Scrubbing,
         keyring: Keyring,
         clock: Callable[[], float],
     ) -> None:
@@ -50,6 +52,7 @@ class KeyRotation:
             announcements: Replaces the retained messages that show secrets in another way.
             reloads: Loads files whose sealed values may open now.
             store: Has the sealed values.
+            scrubbing: Removes the values sealed with old keys.
             keyring: Used by all parts; its keys are replaced in place.
             clock: Unix seconds.
         """
@@ -61,6 +64,7 @@ class KeyRotation:
         self._announcements = announcements
         self._reloads = reloads
         self._store = store
+        self._scrubbing = scrubbing
         self._keyring = keyring
         self._clock = clock
 
@@ -102,7 +106,7 @@ class KeyRotation:
             await self._reload_stored()
             self._cache.clear()
             self._announcements.plan(plan)
-        await self._store.scrub()
+        await self._scrubbing.scrub()
         # Reloads already raised an alert, and the keys have changed regardless.
         with contextlib.suppress(SourceError, OperationError):
             await self._reloads.reload()

@@ -18,9 +18,8 @@ from aliciacfg.errors import Incompatible, Problem, ValidationFailed
 from aliciacfg.model import versions
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record
-from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import Keyring
-from aliciacfg.sealing.sealed_documents import open_record, redact, seal_further, seal_values
+from aliciacfg.sealing.sealed_documents import open_record, redact, seal_values
 from aliciacfg.sources.layers import Sources
 from aliciacfg.storage.hash_chain import Chain
 
@@ -58,7 +57,6 @@ class Planner:
         overlay: JsonObject | None,
         context: ChangeContext | None = None,
         refuse_breaking: bool = False,
-        reseal: bool = False,
     ) -> Entry:
         """Add to a plan what makes ``effective`` the content of a configuration; add nothing if that is refused.
 
@@ -69,7 +67,6 @@ class Planner:
             overlay: The overlay that yields it, secrets in plain text; None for none.
             context: The reason, if it is another one than the plan's.
             refuse_breaking: Refuse a breaking change if the service's ``compatibility`` forbids it.
-            reseal: Write the overlay even if it is the same, because more of it is secret now.
 
         Returns:
             The entry after the plan; it has the same record where the effective configuration does not differ.
@@ -91,7 +88,7 @@ class Planner:
             if plan.announces(config_id):
                 self._announce(plan, record, self._views.public_of(record, shown))
         origins = _origins(entry, overlay, record.revision)
-        if not _same_overlay(entry.overlay, overlay) or (reseal and overlay is not None):
+        if not _same_overlay(entry.overlay, overlay):
             plan.overlays.append(self._overlay(config_id, overlay, origins, effective.secrets, boxes))
         after = plan.entries[config_id] = Entry(record, overlay, effective, origins)
         return after
@@ -308,10 +305,6 @@ class PlannerFactory:
             outbox=self._outbox,
             clock=self._clock,
         )
-
-    def seal_further(self, record: Record, schema: ServiceSchema) -> Record | None:
-        """Return a revision with all sealed that a schema marks as secret; None if it is so already."""
-        return seal_further(record, schema, self._keyring)
 
 
 def _breakage(old: JsonObject, new: JsonObject, pointer: str) -> str:

@@ -21,20 +21,20 @@ from aliciacfg.core.file_changes import (
     serving_schemas,
 )
 from aliciacfg.core.loaded_files import LoadedFiles
+from aliciacfg.core.plain_secrets import PlainSecrets
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import Planner, PlannerFactory
 from aliciacfg.core.restore import Restored, RulesMark
 from aliciacfg.core.schema_changes import PendingMigration, SchemaChanges, SchemaPlanner
+from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
 from aliciacfg.core.views import difference
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Record
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import SourceFiles
-from aliciacfg.storage.store import Store
 
 _MAX_NAMED = 3
 
@@ -74,10 +74,12 @@ class Reloads:
         files: LoadedFiles,
         state: State,
         commits: Commits,
-        store: Store,
+        plain_secrets: PlainSecrets,
+        scrubbing: Scrubbing,
         alerts: Alerts,
         authorizer: Authorizer,
         rules: RulesMark,
+        history_sealed: bool,
     ) -> None:
         """Hold the parts.
 
@@ -87,21 +89,25 @@ class Reloads:
             files: The files in force; replaced when a load is durable.
             state: Has the configurations.
             commits: Makes the changes durable.
-            store: Has the history that a newly secret value has to be sealed in.
+            plain_secrets: Finds what has to be sealed in the store because it is secret now.
+            scrubbing: Removes what was in plain text before.
             alerts: Reports refused files.
             authorizer: Applies the access rules of the files.
             rules: Whether the store says that the home has had access rules.
+            history_sealed: Whether the store says that its whole history was compared with the schemas in force.
         """
         self._source_files = source_files
         self._planners = planners
         self._files = files
         self._state = state
         self._commits = commits
-        self._store = store
+        self._plain_secrets = plain_secrets
+        self._scrubbing = scrubbing
         self._alerts = alerts
         self._authorizer = authorizer
         # As stored; changes only when a load is durable, never by a dry run or a refused one.
         self._rules: RulesMark = rules
+        self._history_sealed = history_sealed
         # Loads run one after another: what was read first must not replace what was read later.
         self._reloading = asyncio.Lock()
         # Services whose configurations made the last load or migration fail.
@@ -212,8 +218,8 @@ class Reloads:
             self._report_undecryptable(file_planner.changes.undecryptable)
             self._report_schemas(schema_changes, migrations)
             self._report_set_aside(sources)
-            if plan.resealed:
-                await self._store.scrub()
+            if plan.resealed or plan.overlays:
+                await self._scrubbing.scrub()
         return result
 
     async def _plan_files(
@@ -230,7 +236,7 @@ class Reloads:
             if migrate is not None:
                 file_planner.migrate(migration, migrate)
         plan.schemas += changed_schemas(self._files.schemas, serving_schemas(sources, self._files.schemas))
-        file_planner.reseal(await self._newly_secret(plan, sources))
+        await self._plan_sealing(plan, file_planner, sources)
         await file_planner.plan_all()
         migrations = [_migration(item, plan, ready=item in ready, dry_run=dry_run) for item in schema_changes.pending]
         return file_planner, planner, migrations
@@ -244,6 +250,8 @@ class Reloads:
         defined = defined_services(sources)
         if defined != self._files.defined:
             plan.meta[restore.DEFINED] = documents.encode(defined).decode()
+        if not self._history_sealed:
+            plan.meta[restore.HISTORY_SEALED] = restore.SEALED
 
     def _rules_with(self, sources: Sources) -> RulesMark:
         if sources.access is not None:
@@ -253,24 +261,25 @@ class Reloads:
             return "never"
         return self._rules
 
-    async def _newly_secret(self, plan: Plan, sources: Sources) -> list[Record]:
-        """Return every revision of which a changed schema marks more as secret than is sealed, with that sealed."""
-        found: list[Record] = []
-        for changed in plan.schemas:
-            # Pending writes were planned under the old schema.
-            await self._commits.flush()
-            for record in await self._store.revisions(changed.service):
-                await asyncio.sleep(0)
-                more = self._planners.seal_further(record, sources.schema(record.service))
-                if more is not None:
-                    found.append(more)
-        return found
+    async def _plan_sealing(self, plan: Plan, file_planner: FilePlanner, sources: Sources) -> None:
+        """Plan the sealing of whatever is stored in plain text though it is secret under these files.
+
+        Overlays are compared at every load, revisions where the schema changed, or no load has compared all of them.
+        """
+        # Pending writes were planned under the old schemas.
+        await self._commits.flush()
+        services = {changed.service for changed in plan.schemas}
+        if not self._history_sealed:
+            services |= {config_id.service for config_id in self._state.all_heads()}
+        revisions = await self._plain_secrets.revisions(sources, services)
+        file_planner.reseal(revisions, await self._plain_secrets.overlays(sources))
 
     def _loaded(self, file_planner: FilePlanner, planner: Planner) -> None:
         """Put the files in force: their plan is durable."""
         sources = planner.composer.sources
         defined = defined_services(sources)
         self._rules = self._rules_with(sources)
+        self._history_sealed = True
         self._blocking = frozenset()
         self._files.replace(
             planner,

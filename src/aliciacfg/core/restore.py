@@ -25,6 +25,9 @@ ACTIVE = "active_environment"
 REQUESTED = "requested_environment"
 DEFINED = "defined_services"
 RULES = "access_rules"
+HISTORY_SEALED = "history_sealed"
+SEALED = "1"
+"""The value of ``HISTORY_SEALED``; another one when more counts as secret than before without any change of files."""
 
 RulesMark = Literal["never", "since", "unknown"]
 """Whether a home has had access rules: never, at some time, or the store does not say."""
@@ -51,6 +54,8 @@ class Restored:
             it any more, that of this start: a row that somebody changed moves no home.
         epoch: The epoch of the database.
         rules: Whether the home has had access rules.
+        history_sealed: Whether the whole history was compared with the schemas in force, so that nothing which they
+            mark as secret is in plain text.
     """
 
     entries: dict[ConfigId, Entry]
@@ -62,6 +67,7 @@ class Restored:
     requested: str | None
     epoch: int
     rules: RulesMark
+    history_sealed: bool
 
     def moves_to(self, requested_environment: str) -> bool:
         """Return whether a start with this ``ENVIRONMENT`` setting makes it the active environment."""
@@ -102,6 +108,7 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
         requested=stored.meta.get(REQUESTED) or (requested_environment if active else None),
         epoch=max(int(stored.meta.get(EPOCH, "1")), announced.epoch),
         rules=_rules_mark(stored.meta),
+        history_sealed=stored.meta.get(HISTORY_SEALED) == SEALED,
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 from aliciacfg import documents
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
-from aliciacfg.model.records import Record
+from aliciacfg.model.records import Overlay, Record
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, PublicKey, UnknownKey, is_sealed, sealed_with
 
@@ -206,6 +206,18 @@ def seal_further(record: Record, schema: ServiceSchema, keyring: Keyring) -> Rec
         config=documents.canonical(stored),
         checksum=checksum(keyring, record.service, document, {**secrets, **opened.secrets, **lost}),
     )
+
+
+def seal_overlay_further(overlay: Overlay, schema: ServiceSchema, keyring: Keyring) -> Overlay | None:
+    """Seal the plain values of a stored overlay that a schema marks as secret; None where all are sealed already."""
+    if overlay.patch is None:
+        return None
+    document: JsonObject = msgspec.json.decode(overlay.patch)
+    fresh = {pointer: value for pointer, value in schema.secrets(document).items() if not is_sealed(value)}
+    if not fresh:
+        return None
+    sealed = seal_document(document, fresh, keyring, service=overlay.service, environment=overlay.environment)
+    return msgspec.structs.replace(overlay, patch=documents.canonical(sealed))
 
 
 def checksum(keyring: Keyring, service: str, document: JsonObject, secrets: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aliciacfg.errors import AliciacfgError
-from aliciacfg.model.records import Applied, Audited, Recipient, Record, RecordHead, StoredState, Token, Write
+from aliciacfg.model.records import Applied, Audited, Overlay, Recipient, Record, RecordHead, StoredState, Token, Write
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.verifier import Findings
 
@@ -140,6 +140,14 @@ class Store(Protocol):
         """
         ...
 
+    async def overlays(self) -> list[Overlay]:
+        """Return every overlay as it is stored.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        ...
+
     async def tokens(self) -> list[Token]:
         """Return every token, revoked and expired ones included; a row that was not written so is not ``confirmed``.
 
@@ -188,8 +196,11 @@ class Store(Protocol):
         """
         ...
 
-    async def scrub(self) -> None:
+    async def scrub(self) -> bool:
         """Remove what updates and deletions left readable in the database's files, such as a write-ahead log.
+
+        Returns:
+            False if that is not possible now, because another program reads the database.
 
         Raises:
             Unavailable: The database cannot be written.

@@ -39,6 +39,7 @@ _SELECT_PIECE_END = """
 """
 # Takes about two milliseconds, so that other threads get the interpreter in between.
 _ROWS_PER_PIECE = 20
+_BUSY_TIMEOUT = "PRAGMA busy_timeout=5000"
 _MIN_SEQUENCE = -(2**63)
 
 
@@ -55,7 +56,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         # A value that was stored in plain text before a schema marked it as secret must not stay in free pages.
         connection.execute("PRAGMA secure_delete=ON")
-        connection.execute("PRAGMA busy_timeout=5000")
+        connection.execute(_BUSY_TIMEOUT)
     except sqlite3.Error:
         connection.close()
         raise
@@ -70,6 +71,17 @@ def probe_file(path: Path) -> None:
     """
     with contextlib.closing(_connect_to_read(path)) as connection:
         connection.execute(SELECT_CHAIN_END).fetchone()
+
+
+def truncate_log(connection: sqlite3.Connection) -> bool:
+    """Copy the write-ahead log into the database and truncate it; return False while somebody reads an older state."""
+    # Without waiting: SQLite would keep the lock for writers while it waits for readers.
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(_BUSY_TIMEOUT)
+    return not busy
 
 
 def verify_file(path: Path, chain: Chain, *, between: Callable[[], object] = lambda: None) -> Findings:

@@ -120,6 +120,11 @@ def revisions(connection: sqlite3.Connection, chain: Chain, service: str) -> lis
     return [found for row in rows if (found := confirmed_record(row, chain)) is not None]
 
 
+def overlays(connection: sqlite3.Connection, chain: Chain) -> list[Overlay]:
+    """Return every overlay that is what was written."""
+    return [overlay for overlay in _overlays(connection, chain, []) if overlay.confirmed]
+
+
 def tokens(connection: sqlite3.Connection, chain: Chain) -> list[Token]:
     """Return every token that can be parsed."""
     found: list[Token] = []

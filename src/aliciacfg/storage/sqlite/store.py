@@ -15,10 +15,10 @@ from typing import TypeVar
 import aiosqlite
 
 from aliciacfg.errors import Unavailable, Unconfirmed
-from aliciacfg.model.records import Applied, Audited, Recipient, Record, RecordHead, StoredState, Token, Write
+from aliciacfg.model.records import Applied, Audited, Overlay, Recipient, Record, RecordHead, StoredState, Token, Write
 from aliciacfg.storage.hash_chain import Chain, End
 from aliciacfg.storage.sqlite import queries
-from aliciacfg.storage.sqlite.maintenance import connect, probe_file, select_key_ids, verify_file
+from aliciacfg.storage.sqlite.maintenance import connect, probe_file, select_key_ids, truncate_log, verify_file
 from aliciacfg.storage.sqlite.schema import migrate
 from aliciacfg.storage.sqlite.transaction import CommitInDoubt, apply, reseal_rows, settle
 from aliciacfg.storage.store import Reseal, StoreError
@@ -116,6 +116,10 @@ class SqliteStore:
         """Return every revision of a service."""
         return await self._read(lambda connection: queries.revisions(connection, self._chain, service))
 
+    async def overlays(self) -> list[Overlay]:
+        """Return every overlay as it is stored."""
+        return await self._read(lambda connection: queries.overlays(connection, self._chain))
+
     async def tokens(self) -> list[Token]:
         """Return every token."""
         return await self._read(lambda connection: queries.tokens(connection, self._chain))
@@ -136,9 +140,9 @@ class SqliteStore:
         """Return the ids of the keys that any value is sealed with."""
         return await self._read(select_key_ids)
 
-    async def scrub(self) -> None:
+    async def scrub(self) -> bool:
         """Truncate the write-ahead log, in which pages from before a change stay readable."""
-        await self._write(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+        return await self._write(truncate_log)
 
     async def verify(self) -> Findings:
         """Compare every row with the chain, on a connection and in a thread of its own."""
