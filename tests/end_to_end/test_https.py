@@ -1,6 +1,5 @@
 """HTTPS: the daemon's certificate at start and at SIGHUP, and which one the commands trust."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -75,14 +74,13 @@ def test_with_a_certificate_it_is_https(secure: Daemon):
     assert secure.http("GET", "/config/ha_bridge").headers["ETag"] == written.headers["ETag"]
 
 
-def test_plain_http_on_the_tls_port_is_not_answered(secure: Daemon):
-    """The connection is closed without an answer; other clients are served."""
+def test_plain_http_on_the_tls_port_is_told_so(secure: Daemon):
+    """The error object in plain text, and nothing else; other clients are served."""
     with socket.create_connection(("127.0.0.1", port_of(secure)), SECONDS) as plain:
         plain.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        found = b""
-        with contextlib.suppress(ConnectionResetError):
-            found = plain.recv(65536)
-    assert b"HTTP" not in found
+        head, _, body = plain.recv(65536).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert "use https://" in json.loads(body)["message"]
     assert secure.http("GET", "/health").status == 200
 
 
@@ -179,7 +177,7 @@ def test_the_commands_trust_the_given_authorities(secure: Daemon, authority: Aut
         ("https://127.0.0.1:{port}", None, 7, "not signed by a trusted authority"),
         ("https://127.0.0.1:{port}", "stranger", 7, "set --ca to the authority's file"),
         ("https://[::ffff:127.0.0.1]:{port}", "authority", 7, "for another name"),
-        ("http://127.0.0.1:{port}", None, 7, "if it serves HTTPS, use https://"),
+        ("http://127.0.0.1:{port}", None, 4, "use https:// instead of http://"),
         ("https://127.0.0.1:{mqtt}", "authority", 7, "check whether this port serves TLS"),
         ("https://127.0.0.1:{nobody}", "authority", 7, "is the daemon running?"),
         ("https://127.0.0.1:{port}", "missing", 2, "--ca: missing.pem cannot be read"),

@@ -236,8 +236,6 @@ def test_numbers_beyond_all_measure_are_refused(shared: Daemon):
     assert shared.http("GET", f"/config/stt_service?revision={10**20}").status == 400
     huge = shared.http("PATCH", "/config/stt_service", {"limits": {}}, headers={"If-Match": '"' + "9" * 5000 + '"'})
     assert huge.status == 412
-    junk = shared.http("PATCH", "/config/stt_service", raw=b"junk", headers={"Content-Encoding": "gzip"})
-    assert junk.status == 400
 
 
 @pytest.mark.parametrize("name", TRICKS)

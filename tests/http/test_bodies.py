@@ -38,8 +38,12 @@ def reader(**limits: Any) -> FieldReader:
     return FieldReader(Limits(**limits), max_config_bytes=MAX_CONFIG_BYTES)
 
 
+def take_nothing(size: int) -> None:
+    raise AssertionError(f"{size} bytes are not large")
+
+
 async def read(operation: str, made: web.Request) -> Any:
-    return await reader().read(BY_NAME[operation], made)
+    return await reader().read(BY_NAME[operation], made, take_nothing)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +153,14 @@ async def test_a_body_is_limited_by_time_and_number():
     """An incomplete body is refused after its time; the number of requests that wait for theirs is limited."""
     slow = reader(body_seconds=0.01, waiting=1)
     with pytest.raises(BodyTimeout, match="completely within"):
-        await slow.read(BY_NAME["set"], request("", b"{", ended=False))
+        await slow.read(BY_NAME["set"], request("", b"{", ended=False), take_nothing)
     patient = reader(waiting=1)
-    first = asyncio.create_task(patient.read(BY_NAME["set"], request("", b"{", ended=False)))
+    first = asyncio.create_task(patient.read(BY_NAME["set"], request("", b"{", ended=False), take_nothing))
     await asyncio.sleep(0)
     with pytest.raises(Busy):
-        await patient.read(BY_NAME["set"], request("", b"{", ended=False))
+        await patient.read(BY_NAME["set"], request("", b"{", ended=False), take_nothing)
     # A body that is complete already waits for nothing.
-    assert await patient.read(BY_NAME["set"], request("", b"{}")) == {"config": {}}
+    assert await patient.read(BY_NAME["set"], request("", b"{}"), take_nothing) == {"config": {}}
     first.cancel()
 
 

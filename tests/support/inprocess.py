@@ -13,6 +13,8 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.bootstrap import open_core
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.errors import Problem
+from aliciacfg.http.connection_limits import Limits
+from aliciacfg.http.pages import Page
 from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.monitoring.alerts import Alert
 from aliciacfg.operations.table import BY_NAME
@@ -153,13 +155,15 @@ async def core(directory: Path, files: Mapping[str, object], **settings: str) ->
 
 
 @contextlib.asynccontextmanager
-async def listening(made: Core) -> AsyncGenerator[str, None]:
+async def listening(
+    made: Core, limits: Limits | None = None, pages: Mapping[str, Page] | None = None
+) -> AsyncGenerator[str, None]:
     """The core's own HTTP face in the test's process; gives its URL."""
     adapter = HttpServer(
         made.parts.service,
-        HttpSettings(host="127.0.0.1", port=0),
+        HttpSettings(host="127.0.0.1", port=0, limits=limits or Limits()),
         published_key=lambda: made.parts.key_rotation.published,
-        pages={},
+        pages=pages or {},
     )
     try:
         yield await adapter.start()

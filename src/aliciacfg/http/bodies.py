@@ -3,49 +3,63 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import get_type_hints
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from aliciacfg import documents
 from aliciacfg.api.requests import Request
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import InvalidRequest, Problem, TooLarge
-from aliciacfg.http.connection_limits import Limits, Slots
-from aliciacfg.http.refusals import BodyTimeout, UnsupportedMediaType
+from aliciacfg.http.connection_limits import Budget, Limits, Slots
+from aliciacfg.http.refusals import BodyTimeout, MalformedBody, UnsupportedCoding, UnsupportedMediaType
 from aliciacfg.http.responses import JSON, MERGE_PATCH
 from aliciacfg.operations.table import Operation
 
 _JSON_TYPES = frozenset({JSON, MERGE_PATCH})
 # What a body may hold besides a configuration of the largest size.
 _BODY_OVERHEAD_BYTES = 16 * 1024
+# A body that never has to wait for room: there are fewer of these than connections.
+_SMALL_BYTES = 64 * 1024
 # What a query parameter's text is converted to, and how the type is named in a refusal.
 _FROM_TEXT: Mapping[type[bool | int | float], str] = {bool: "true or false", int: "an integer", float: "a number"}
 
 
 class FieldReader:
-    """Reads the fields of requests."""
+    """Reads the fields of requests.
+
+    Attributes:
+        budget: What large bodies may take together, until their requests are answered.
+    """
 
     def __init__(self, limits: Limits, *, max_config_bytes: int) -> None:
         self._limits = limits
         self._max_config_bytes = max_config_bytes
         self._slots = Slots(limits.waiting, "wait for the rest of their body")
+        self.budget = Budget(limits.body_bytes, "taken by the bodies of other requests")
 
-    async def read(self, operation: Operation, request: web.Request) -> JsonObject:
+    async def read(self, operation: Operation, request: web.Request, take: Callable[[int], None]) -> JsonObject:
         """Return the fields of a request, those of the query converted from text, those of the body as they are.
 
+        Args:
+            operation: What the request asks for.
+            request: The request.
+            take: Takes a number of bytes from ``budget``; called for a large body as it arrives.
+
         Raises:
-            Busy: Too many requests wait for the rest of their body.
+            Busy: Too many requests wait for the rest of their body, or their bodies take all the room.
             InvalidRequest: A parameter cannot be converted, or the body is not what the operation takes; subclasses
-                for a wrong media type (415) and for a body that does not arrive in time (408).
+                for a wrong media type or a content coding (415), and for a body that does not arrive in time (408).
             TooLarge: The body exceeds its limit.
         """
         fields = query_fields(operation, request)
         if operation.body == "none" and not request.body_exists:
             return fields
-        data = await self._read_body(request, (operation.max_bytes or self._max_config_bytes) + _BODY_OVERHEAD_BYTES)
+        _check_coding(request)
+        limit = (operation.max_bytes or self._max_config_bytes) + _BODY_OVERHEAD_BYTES
+        data = await self._read_body(request, limit, take)
         if operation.body == "none":
             if data:
                 raise InvalidRequest(f"{request.method} {request.path} takes no body; send query parameters.")
@@ -61,8 +75,8 @@ class FieldReader:
         fields[operation.body] = documents.decode(data)
         return fields
 
-    async def _read_body(self, request: web.Request, limit: int) -> bytes:
-        """Return the decompressed body, of at most ``limit`` bytes."""
+    async def _read_body(self, request: web.Request, limit: int, take: Callable[[int], None]) -> bytes:
+        """Return the body, of at most ``limit`` bytes."""
         length = request.content_length or 0
         seconds = self._limits.body_seconds
         data = bytearray()
@@ -71,19 +85,42 @@ class FieldReader:
         try:
             async with asyncio.timeout(seconds):
                 with slot:
+                    if length <= limit:
+                        await _let_continue(request)
                     while length <= limit and len(data) <= limit and (chunk := await request.content.readany()):
                         data += chunk
+                        if len(data) > _SMALL_BYTES:
+                            take(len(chunk))
         except TimeoutError as error:
             raise BodyTimeout(
                 f"The body did not arrive completely within {seconds:g} s; send the request again on a new connection."
             ) from error
         except web.RequestPayloadError as error:
-            raise InvalidRequest(
-                "The body does not match its headers: its Content-Encoding or its length is wrong."
+            raise MalformedBody(
+                "The body is not framed as its headers say: its chunks or its length are wrong."
             ) from error
         if max(length, len(data)) > limit:
             raise TooLarge(f"The body is larger than the allowed {limit} bytes.")
         return bytes(data)
+
+
+def _check_coding(request: web.Request) -> None:
+    """Refuse a body with a content coding: to decode one costs more than it saves.
+
+    Raises:
+        UnsupportedCoding: It is not ``identity``.
+    """
+    coding = ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
+    if coding.strip().lower() not in {"", "identity"}:
+        raise UnsupportedCoding(f"The content coding {coding[:40]!r} is not supported; send the body as it is.")
+
+
+async def _let_continue(request: web.Request) -> None:
+    """Tell a client that waits for it to send the body (RFC 9110 §10.1.1)."""
+    if hdrs.EXPECT in request.headers and request.version >= HttpVersion11 and not request.content.is_eof():
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # The response itself has not begun.
+        request.writer.output_size = 0
 
 
 def query_fields(operation: Operation, request: web.Request) -> JsonObject:

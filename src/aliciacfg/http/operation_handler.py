@@ -1,6 +1,7 @@
 """The way of one HTTP request through its operation: caller, authorization, fields, condition, call, response."""
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter
 
 from aiohttp import web
@@ -59,7 +60,13 @@ class OperationHandler:
         caller = self._identify(http_request)
         if operation.local and caller.transport != "local":
             raise web.HTTPNotFound
-        caller, name, fields = await self._read(operation, caller, http_request)
+        with self._fields.budget.share() as take:
+            return await self._handle(operation, caller, http_request, take)
+
+    async def _handle(
+        self, operation: Operation, caller: Caller, http_request: web.Request, take: Callable[[int], None]
+    ) -> web.Response:
+        caller, name, fields = await self._read(operation, caller, http_request, take)
         request = operation.parse(fields)
         conditional = is_conditional(operation, http_request)
         if conditional:
@@ -88,7 +95,7 @@ class OperationHandler:
         return caller
 
     async def _read(
-        self, operation: Operation, caller: Caller, http_request: web.Request
+        self, operation: Operation, caller: Caller, http_request: web.Request, take: Callable[[int], None]
     ) -> tuple[Caller, str, JsonObject]:
         """Authorize the caller and read the request's fields; return the caller, the operation's target and the fields.
 
@@ -100,7 +107,7 @@ class OperationHandler:
         if caller.name is None or not in_body:
             operation.authorize(self._service, caller, name)
         body_waits = not http_request.content.is_eof()
-        fields = await self._fields.read(operation, http_request)
+        fields = await self._fields.read(operation, http_request, take)
         http_request[REQUEST_ID] = fields.get("request_id")
         if in_body:
             name = pop_service(fields)

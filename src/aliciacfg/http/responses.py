@@ -1,10 +1,13 @@
-"""What all responses have in common: media types, headers, entity tags."""
+"""What all responses have in common: media types, headers, entity tags, and how large ones are sent."""
 
+import asyncio
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp import abc, payload, web
 
 from aliciacfg.api.fields import Form
+from aliciacfg.http.connection_limits import Budget, Limits
+from aliciacfg.http.connections import Connections
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -35,3 +38,93 @@ def not_modified(etag: str) -> web.Response:
 
 def _with_etag(etag: str | None) -> Mapping[str, str]:
     return HEADERS if etag is None else {**HEADERS, "ETag": f'"{etag}"'}
+
+
+# A smaller response is sent at once: a connection may hold as much anyway.
+_LARGE_BYTES = 64 * 1024
+_PART_BYTES = 32 * 1024
+
+
+class LargeResponses:
+    """Sends large responses part by part, as their clients receive them, and bounds what they take together.
+
+    A connection that is sent a response holds two parts at most. The body itself counts once, however many clients
+    receive it.
+    """
+
+    def __init__(self, limits: Limits, connections: Connections) -> None:
+        """Start without responses.
+
+        Args:
+            limits: How much all bodies may take together, and how long a client may take for a part.
+            connections: Told about each part that a client has received.
+        """
+        self._budget = Budget(limits.answer_bytes, "on their way to clients")
+        self._connections = connections
+        self._seconds = limits.send_seconds
+        # By id: each body with the number of connections that it is sent to.
+        self._bodies: dict[int, tuple[bytes, int]] = {}
+
+    def pace(self, request: web.Request, response: web.Response, *, optional: bool = True) -> None:
+        """Have a response sent in parts if it is large.
+
+        Args:
+            request: The request that is answered.
+            response: Not sent yet.
+            optional: Whether the client can ask again. The answer to a write must be sent.
+
+        Raises:
+            Busy: Other bodies that were not received yet take all the room.
+        """
+        body = response.body
+        if not isinstance(body, bytes) or len(body) <= _LARGE_BYTES or request.method == "HEAD":
+            return
+        _, clients = self._bodies.get(id(body), (body, 0))
+        if clients == 0:
+            self._budget.take(len(body), beyond=not optional)
+        self._bodies[id(body)] = body, clients + 1
+        response.body = _Parts(self, body, request.transport)
+
+    async def send(self, body: bytes, writer: abc.AbstractStreamWriter, transport: asyncio.Transport | None) -> None:
+        """Send a body that ``pace`` has accepted.
+
+        Raises:
+            ConnectionError: The client has disconnected, or received nothing for too long.
+        """
+        view = memoryview(body)
+        try:
+            for start in range(0, len(body), _PART_BYTES):
+                await writer.write(view[start : start + _PART_BYTES])
+                async with asyncio.timeout(self._seconds):
+                    await writer.drain()
+                self._connections.mark_idle(transport)
+        except TimeoutError as error:
+            if transport is not None:
+                transport.abort()
+            raise ConnectionAbortedError("the client receives nothing") from error
+        finally:
+            self._release(body)
+
+    def _release(self, body: bytes) -> None:
+        _, clients = self._bodies.pop(id(body))
+        if clients > 1:
+            self._bodies[id(body)] = body, clients - 1
+        else:
+            self._budget.give_back(len(body))
+
+
+class _Parts(payload.Payload):
+    """A body for aiohttp that is sent by ``LargeResponses``."""
+
+    def __init__(self, responses: LargeResponses, body: bytes, transport: asyncio.Transport | None) -> None:
+        super().__init__(body)
+        self._responses = responses
+        self._body = body
+        self._transport = transport
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._body.decode(encoding, errors)
+
+    async def write(self, writer: abc.AbstractStreamWriter) -> None:
+        await self._responses.send(self._body, writer, self._transport)

@@ -1,7 +1,7 @@
 """The HTTP server: routes from the operations table, start and stop, and the boundary of every request.
 
-Errors become the public error object in one place, also the 404, 405 and 413 that aiohttp itself raises. Only bytes
-that are not an HTTP request get aiohttp's own answer, in plain text.
+Errors become the public error object in one place, also the 404, 405 and 413 that aiohttp itself raises; ``protocol``
+does the same with what aiohttp refuses before there is a request.
 """
 
 import asyncio
@@ -15,19 +15,21 @@ from time import perf_counter
 from typing import cast
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from aliciacfg import documents
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import METRICS_NEED
-from aliciacfg.errors import AliciacfgError, Forbidden, OperationError, Unauthorized
+from aliciacfg.errors import AliciacfgError, Forbidden, InvalidRequest, OperationError, Unauthorized
 from aliciacfg.http.callers import CALLER, BrowserGuard, identify
 from aliciacfg.http.conditions import is_held
-from aliciacfg.http.connection_limits import Limits, Listener
+from aliciacfg.http.connection_limits import Limits
+from aliciacfg.http.listener import Listener
 from aliciacfg.http.operation_handler import OPERATION, STARTED, OperationHandler
 from aliciacfg.http.pages import Page
-from aliciacfg.http.refusals import from_aiohttp, internal_error, refusal
-from aliciacfg.http.responses import HEADERS, JSON, not_modified, respond
+from aliciacfg.http.protocol import RequestProtocol
+from aliciacfg.http.refusals import from_aiohttp, internal_error, plain_answer, refusal
+from aliciacfg.http.responses import HEADERS, JSON, LargeResponses, not_modified, respond
 from aliciacfg.monitoring.metrics import OTHER, Meter, Outcome
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import LOCAL_OPERATIONS, OPERATIONS, Operation
@@ -36,8 +38,8 @@ _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 _log = structlog.get_logger(__name__)
 
-# The longest comment, each character four bytes and each byte "%xx", and as much again.
-_MAX_LINE_BYTES = 32 * 1024
+_SPEAK_TLS = InvalidRequest("Plain HTTP was sent to a port that speaks TLS; use https:// instead of http://.")
+_SAFE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _ANY_PATH = "/{path:.*}"
 _JSON_HEADERS = {**HEADERS, "Content-Type": JSON}
 
@@ -76,6 +78,7 @@ class HttpServer:
 
     Attributes:
         url: Where the server listens, once it is started; otherwise empty.
+        connections: The TCP connections.
     """
 
     def __init__(
@@ -99,7 +102,11 @@ class HttpServer:
         self._published_key = published_key
         self._guard = BrowserGuard(listens_on=settings.host, allowed_hosts=settings.allowed_hosts)
         self._operations = OperationHandler(service, settings.limits, max_config_bytes=settings.max_config_bytes)
-        self._listener = Listener(settings.limits)
+        self._meter = service.health.metrics.meter(OTHER, "http")
+        self._listener = Listener(settings.limits, answer_to_plain=plain_answer(_SPEAK_TLS))
+        self.connections = self._listener.connections
+        self._large = LargeResponses(settings.limits, self.connections)
+        self._local: asyncio.Server | None = None
         self._app = web.Application()
         self._add_routes(pages)
         self._runner = web.AppRunner(
@@ -107,10 +114,8 @@ class HttpServer:
             handle_signals=False,
             access_log=None,
             shutdown_timeout=settings.shutdown_seconds,
-            max_line_size=_MAX_LINE_BYTES,
             # A request is cancelled when its client disconnects: a long poll must not wait on for it.
             handler_cancellation=True,
-            lingering_time=settings.limits.linger_seconds,
         )
         self.url = ""
 
@@ -121,15 +126,13 @@ class HttpServer:
             handler = self._operation_handler(operation)
             if operation.method == "GET":
                 # Adds HEAD as well.
-                router.add_get(path, handler)
+                router.add_get(path, handler, expect_handler=_check_expectation)
             else:
-                router.add_route(operation.method, path, handler)
-        router.add_get("/ready", self._bounded(self._ready))
-        router.add_get("/metrics", self._bounded(self._metrics))
-        router.add_get("/keys/current", self._bounded(self._current_key))
-        for path, page in pages.items():
-            router.add_get(path, self._bounded(self._page_handler(page)))
-        router.add_route("*", _ANY_PATH, self._bounded(self._unmatched))
+                router.add_route(operation.method, path, handler, expect_handler=_check_expectation)
+        others = {"/ready": self._ready, "/metrics": self._metrics, "/keys/current": self._current_key}
+        for path, answer in (others | {path: _page_handler(page) for path, page in pages.items()}).items():
+            router.add_get(path, self._bounded(answer), expect_handler=_check_expectation)
+        router.add_route("*", _ANY_PATH, self._bounded(self._unmatched), expect_handler=_check_expectation)
 
     @property
     def routes(self) -> set[tuple[str, str]]:
@@ -148,9 +151,8 @@ class HttpServer:
         """
         await self._runner.setup()
         settings = self._settings
-        server = cast("web.Server", self._runner.server)
         try:
-            port = await self._listener.start(server, settings.host, settings.port, settings.tls)
+            port = await self._listener.start(self._protocol, settings.host, settings.port, settings.tls)
         except OSError as error:
             await self._runner.cleanup()
             raise ListenError(
@@ -171,7 +173,7 @@ class HttpServer:
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
-            await web.UnixSite(self._runner, str(path)).start()
+            self._local = await asyncio.get_running_loop().create_unix_server(self._protocol, str(path))
         except OSError as error:
             _log.warning("no_local_socket", path=str(path), reason=str(error), remedy="choose a shorter data directory")
         finally:
@@ -181,8 +183,14 @@ class HttpServer:
         """Stop listening, wait for the requests under way, close the connections. Safe to call twice."""
         self._operations.end_polls()
         self._listener.close()
+        if self._local is not None:
+            self._local.close()
         await self._runner.cleanup()
         await self._operations.drain()
+
+    def _protocol(self) -> RequestProtocol:
+        """Return the protocol of a new connection."""
+        return RequestProtocol(cast("web.Server", self._runner.server), self._settings.limits, self._refuse_unparsed)
 
     def _operation_handler(self, operation: Operation) -> _Handler:
         async def handle(request: web.Request) -> web.Response:
@@ -212,10 +220,12 @@ class HttpServer:
                 or (cached := self._service.reads.cached_get(request.match_info["name"])) is None
             ):
                 return await full(request)
-            self._listener.mark_idle(request.transport)
+            self.connections.mark_idle(request.transport)
             meter.answered(perf_counter() - started)
             sent = {**_JSON_HEADERS, "ETag": f'"{cached.etag}"'}
-            return web.Response(body=cached.plain, headers=sent)
+            response = web.Response(body=cached.plain, headers=sent)
+            self._large.pace(request, response)
+            return response
 
         return handle
 
@@ -229,11 +239,11 @@ class HttpServer:
 
         async def handle(request: web.Request) -> web.Response:
             transport = request.transport
-            self._listener.mark_busy(transport)
+            self.connections.mark_busy(transport)
             try:
                 return await self._boundary(request, handler, meter)
             finally:
-                self._listener.mark_idle(transport)
+                self.connections.mark_idle(transport)
 
         return handle
 
@@ -244,6 +254,7 @@ class HttpServer:
         try:
             self._guard.check(request)
             response = await handler(request)
+            self._large.pace(request, response, optional=request.method in _SAFE)
         except OperationError as error:
             if isinstance(error, Unauthorized | Forbidden):
                 self._audit(request, error)
@@ -260,7 +271,12 @@ class HttpServer:
         meter.answered(perf_counter() - request[STARTED], outcome)
         return response
 
-    def _refuse(self, request: web.Request, error: OperationError) -> web.Response:
+    def _refuse_unparsed(self, request: web.BaseRequest, error: OperationError) -> web.Response:
+        """Return the response to a request that no handler has seen."""
+        self._meter.answered(0.0, error.code)
+        return self._refuse(request, error)
+
+    def _refuse(self, request: web.BaseRequest, error: OperationError) -> web.Response:
         response = refusal(request, error)
         _log.info(
             "refused", transport="http", method=request.method, path=request.path, status=response.status,
@@ -288,17 +304,6 @@ class HttpServer:
             raise web.HTTPMethodNotAllowed(request.method, allowed)
         raise web.HTTPNotFound
 
-    def _page_handler(self, page: Page) -> _Handler:
-        async def handle(request: web.Request) -> web.Response:
-            body = await asyncio.to_thread(page.read)
-            etag = hashlib.blake2b(body, digest_size=16).hexdigest()
-            if is_held(request, etag):
-                return not_modified(etag)
-            sent = {**HEADERS, **page.headers, "Content-Type": page.content_type, "ETag": f'"{etag}"'}
-            return web.Response(body=body, headers=sent)
-
-        return handle
-
     async def _ready(self, _request: web.Request) -> web.Response:
         ready = self._service.health.ready
         body = documents.encode({"ready": ready, "mqtt_connected": self._service.health.bus_connected})
@@ -311,3 +316,30 @@ class HttpServer:
 
     async def _current_key(self, _request: web.Request) -> web.Response:
         return respond(documents.encode(self._published_key()))
+
+
+async def _check_expectation(request: web.Request) -> None:
+    """Refuse an expectation that nobody can meet; a client that waits for 100 gets it when its body is read.
+
+    Raises:
+        web.HTTPExpectationFailed: It is not ``100-continue`` (RFC 9110 §10.1.1).
+    """
+    if request.headers[hdrs.EXPECT].lower() != "100-continue" and request.version >= HttpVersion11:
+        raise web.HTTPExpectationFailed
+
+
+def _page_handler(page: Page) -> _Handler:
+    """Return the handler of a page; its content is read once and shared by all responses."""
+    read: list[tuple[bytes, str]] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        if not read:
+            body = await asyncio.to_thread(page.read)
+            read.append((body, hashlib.blake2b(body, digest_size=16).hexdigest()))
+        body, etag = read[0]
+        if is_held(request, etag):
+            return not_modified(etag)
+        sent = {**HEADERS, **page.headers, "Content-Type": page.content_type, "ETag": f'"{etag}"'}
+        return web.Response(body=body, headers=sent)
+
+    return handle

@@ -16,12 +16,15 @@ import pytest
 import uvloop
 
 from aliciacfg.bootstrap import open_core
-from aliciacfg.http.connection_limits import Limits, Listener
+from aliciacfg.http.connection_limits import Limits
+from aliciacfg.http.connections import Connections
+from aliciacfg.http.listener import Listener
 from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.settings import resolve
 from aliciacfg.storage.data_directory import DataDirectory
 from certificates import Authority
 from daemons import Daemon
+from inprocess import eventually
 from machine import SECONDS
 from repository import ROOT
 
@@ -79,6 +82,12 @@ class Client:
         raise AssertionError("the server takes everything")
 
 
+class Port(int):
+    """The port of a server, and its connections."""
+
+    connections: Connections
+
+
 async def connect(port: int, tls: ssl.SSLContext | None) -> Client:
     named = "localhost" if tls is not None else None
     return Client(*await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=named))
@@ -103,7 +112,7 @@ def serving(tmp_path: Path, authority: Authority) -> Callable[..., Any]:
     """Runs the HTTP server over a real store with the limits of the test; yields its port."""
 
     @asynccontextmanager
-    async def serve(limits: Limits, *, tls: bool = False) -> AsyncGenerator[int]:
+    async def serve(limits: Limits, *, tls: bool = False) -> AsyncGenerator[Port]:
         home = Daemon(tmp_path / "home", broker_port=1).prepare()
         places = {"environments_dir": str(home.environments), "schemas_dir": str(home.directory / "schemas")}
         settings = resolve(places, environ=home.environment(), dotenv_values={}).settings
@@ -118,7 +127,9 @@ def serving(tmp_path: Path, authority: Authority) -> Callable[..., Any]:
             )
             url = await http.start()
             try:
-                yield int(url.rpartition(":")[2])
+                port = Port(url.rpartition(":")[2])
+                port.connections = http.connections
+                yield port
             finally:
                 await http.stop()
         data.release()
@@ -296,6 +307,7 @@ async def test_busy_connections_are_not_closed_for_a_new_one(serving: Any, clien
         for client in waiting:
             client.ask("/config/voice_router?wait_seconds=1", "If-None-Match: *")
             client.send("GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        await eventually(lambda: port.connections.busy == 2)
         turned_away = await clients(port)
         turned_away.ask("/health")
         assert await turned_away.ended() == b""

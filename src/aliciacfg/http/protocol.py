@@ -1,0 +1,249 @@
+"""The protocol of a connection: aiohttp's own, with bounds on what a client may send ahead and the public error object.
+
+What aiohttp refuses itself is answered like every other refusal: what is no HTTP/1.1, malformed, or too long.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from aiohttp import EMPTY_PAYLOAD, HttpVersion10, HttpVersion11, StreamReader, hdrs, web
+from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, LineTooLong
+
+from aliciacfg.errors import InvalidRequest, OperationError
+from aliciacfg.http.connection_limits import Limits
+from aliciacfg.http.refusals import (
+    HeadersTooLong,
+    MethodNotImplemented,
+    TargetTooLong,
+    VersionNotSupported,
+    from_aiohttp,
+)
+
+Refuse = Callable[[web.BaseRequest, OperationError], web.Response]
+"""Reports a refusal and returns the response to it."""
+
+# The longest comment, each character four bytes and each byte "%xx", and as much again.
+_MAX_LINE_BYTES = 32 * 1024
+_MAX_HEADER_BYTES = 8 * 1024
+_MAX_HEADERS = 100
+# Of the first line and the headers together, where they do not arrive at once.
+_MAX_HEAD_BYTES = 64 * 1024
+# Of a body, until the handler reads it.
+_MAX_UNREAD_BYTES = 32 * 1024
+# Requests that are parsed while the one before them is under way.
+_MAX_REQUESTS_AHEAD = 2
+# How long the end of a connection waits for the client to read the refusal of a malformed request.
+_LAST_WORDS_SECONDS = 1.0
+
+# What the parser says of these refusals; it has no types for them.
+_TOO_MANY_HEADERS = "Too many headers"
+_OTHER_VERSIONS = ("Invalid HTTP version", "Pause on PRI/Upgrade")
+_TLS = "HTTPS traffic"
+_REQUEST_LINE = re.compile(r"b'[!-~]+ [!-~]+ HTTP/1\.[01]'")
+
+_log = structlog.get_logger(__name__)
+
+
+class RequestProtocol(web.RequestHandler):
+    """Parses the requests of one connection, has the manager handle them one after the other, and sends the responses.
+
+    It uses protected members of aiohttp's class, which has no other way to bound what it parses ahead.
+    """
+
+    __slots__ = ("_discards", "_refuse")
+
+    def __init__(self, manager: web.Server, limits: Limits, refuse: Refuse) -> None:
+        """Make the protocol of a new connection.
+
+        Args:
+            manager: Handles the requests.
+            limits: How long the rest of a body is read that nobody wants.
+            refuse: Called with what this protocol refuses.
+        """
+        loop = asyncio.get_running_loop()
+        super().__init__(
+            manager,
+            loop=loop,
+            access_log=None,  # pyright: ignore[reportArgumentType] - aiohttp's runners pass it as well
+            lingering_time=limits.linger_seconds,
+        )
+        self._refuse = refuse
+        # Whether what still arrives is dropped, because the last response was sent.
+        self._discards = False
+        self._parser = _Parser(
+            self,
+            loop,
+            _MAX_UNREAD_BYTES,
+            max_line_size=_MAX_LINE_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
+            payload_exception=web.RequestPayloadError,
+            # A coding other than identity is refused, and nothing is decoded for that.
+            auto_decompress=False,
+            max_msg_queue_size=_MAX_REQUESTS_AHEAD,
+        )
+        self._max_msg_queue_size = _MAX_REQUESTS_AHEAD
+        self._msg_queue_resume_size = _MAX_REQUESTS_AHEAD // 2
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived."""
+        if not self._discards:
+            super().data_received(data)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the response to a request that could not be parsed; arguments as aiohttp's."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        refused = self._refuse(request, _refused(exc))
+        response = _LastResponse(self, status=refused.status, headers=refused.headers, body=refused.body)
+        response.force_close()
+        return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send a response; one of aiohttp's own becomes the public error object."""
+        if isinstance(resp, web.HTTPException):
+            resp = self._refuse(request, from_aiohttp(request, resp))
+        return await super().finish_response(request, resp, start_time)
+
+    async def let_client_read(self) -> None:
+        """Wait until the client disconnects, for a short time.
+
+        Closing at once would reset the connection while the client still sends, and it would not see the response.
+        """
+        self._discards = True
+        transport = self.transport
+        if transport is not None and transport.can_write_eof():
+            transport.write_eof()
+        # A disconnection cancels this task.
+        await asyncio.sleep(_LAST_WORDS_SECONDS)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log an error that ends the connection outside of a request's handler, such as a body cut short."""
+        _log.info("connection_failed", transport="http", reason=repr(kw.get("exc_info"))[:200], at=str(args[:1]))
+
+
+class _LastResponse(web.Response):
+    """The response to a malformed request; nothing that comes after it can be understood."""
+
+    def __init__(self, protocol: RequestProtocol, **content: Any) -> None:
+        super().__init__(**content)
+        self._protocol = protocol
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        await self._protocol.let_client_read()
+
+
+class _Refused(BadHttpMessage):
+    """A request that llhttp accepts and this server does not.
+
+    Attributes:
+        refusal: Why.
+    """
+
+    def __init__(self, refusal: OperationError) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class _Parser(HttpRequestParser):
+    """aiohttp's parser, which also bounds the size of a request's head and refuses what llhttp is lenient about."""
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        # The bytes of a head of which the end has not arrived.
+        self._head_bytes = 0
+        # The body of the last request.
+        self._body: StreamReader = EMPTY_PAYLOAD
+
+    def feed_data(self, *args: Any, **kw: Any) -> tuple[list[tuple[RawRequestMessage, StreamReader]], bool, bytes]:
+        """Parse data; return the requests whose heads are complete, whether the protocol changes, and what is left.
+
+        Raises:
+            HttpProcessingError: The data is not a request that this server understands.
+        """
+        body_ends = self._body.is_eof()
+        try:
+            found = super().feed_data(*args, **kw)
+        except HttpProcessingError:
+            if not body_ends:
+                # Who reads the body would otherwise wait for the rest of it.
+                self._body.set_exception(web.RequestPayloadError("malformed"))
+            raise
+        messages = found[0]
+        if messages:
+            for message, _ in messages:
+                _check(message)
+            self._body = messages[-1][1]
+            self._head_bytes = 0
+        elif body_ends:
+            self._head_bytes += len(args[0])
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                raise _Refused(_headers_too_long())
+        return found
+
+
+def _check(message: RawRequestMessage) -> None:
+    """Raise an error for a head that cannot be taken as it is.
+
+    Raises:
+        _Refused: Another version of HTTP, a method or a transfer coding that this server does not have, or a target
+            that names another server than the Host.
+    """
+    version, path = message.version, message.path
+    if version not in {HttpVersion11, HttpVersion10}:
+        raise _Refused(VersionNotSupported(f"HTTP/{version.major}.{version.minor} is not supported; send HTTP/1.1."))
+    if message.method == hdrs.METH_CONNECT:
+        raise _Refused(MethodNotImplemented("CONNECT is not supported: this server is no proxy."))
+    if message.chunked:
+        if message.headers[hdrs.TRANSFER_ENCODING].strip().lower() != "chunked":
+            raise _Refused(MethodNotImplemented("The only transfer coding that is supported is chunked."))
+        if version == HttpVersion10:
+            # RFC 9112 §6.1: the framing may be wrong.
+            raise _Refused(InvalidRequest("HTTP/1.0 has no transfer codings; send Content-Length, or HTTP/1.1."))
+    if not path.startswith("/") and path != "*":
+        authority = path.partition("://")[2].partition("/")[0].partition("?")[0]
+        if authority.lower() != message.headers.get(hdrs.HOST, "").lower():
+            raise _Refused(InvalidRequest("The target names another host than the header Host; send the path alone."))
+
+
+def _refused(error: HttpProcessingError) -> OperationError:
+    """Return the refusal for an error of the parser; it quotes nothing of what was sent."""
+    if isinstance(error, _Refused):
+        return error.refusal
+    said = error.message
+    if isinstance(error, LineTooLong):
+        # The parser does not say what was too long, but the limit that it exceeds.
+        if error.args[1] == _MAX_LINE_BYTES:
+            return TargetTooLong(f"The target of the request is longer than {_MAX_LINE_BYTES} bytes.")
+        return _headers_too_long()
+    if said.startswith(_TOO_MANY_HEADERS):
+        return _headers_too_long()
+    if any(text in said for text in _OTHER_VERSIONS):
+        return VersionNotSupported("This version of HTTP is not supported; send HTTP/1.1.")
+    if isinstance(error, BadHttpMethod) and _TLS in said:
+        return InvalidRequest("TLS was sent to a port that speaks plain HTTP; use http:// instead of https://.")
+    if isinstance(error, BadHttpMethod) and _REQUEST_LINE.search(said):
+        return MethodNotImplemented("The method is not supported; GET /openapi.json lists the operations.")
+    what = said.removeprefix("Bad status line:\n").strip().partition(":\n")[0].partition("\n")[0].rstrip(".")
+    described = f" ({what})" if re.fullmatch(r"[\w '`/-]{1,80}", what, re.ASCII) else ""
+    return InvalidRequest(f"The request is malformed{described}; send HTTP/1.1 as in RFC 9112.")
+
+
+def _headers_too_long() -> HeadersTooLong:
+    return HeadersTooLong(
+        f"The headers are too long: at most {_MAX_HEADERS} are allowed, each of {_MAX_HEADER_BYTES} bytes, and "
+        f"{_MAX_HEAD_BYTES} bytes together."
+    )
