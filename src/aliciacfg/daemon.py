@@ -275,6 +275,7 @@ def _mqtt_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqt
         drift=core.drift,
         supervisor=core.supervisor,
         write_confirmations=core.announcements.store_confirmations,
+        max_packet_bytes=settings.max_packet_bytes,
     )
 
 

@@ -19,6 +19,8 @@ Origin = Literal["flag", "environment", ".env", "default"]
 
 _Port = Annotated[int, Meta(ge=1, le=65535)]
 _ListenPort = Annotated[int, Meta(ge=0, le=65535)]
+# The protocol's largest packet; the smallest lets the daemon's own messages through.
+_PacketBytes = Annotated[int, Meta(ge=4096, le=268_435_460)]
 _Positive = Annotated[int, Meta(ge=1)]
 
 
@@ -89,6 +91,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("ALICIACFG_MAX_SECRETS", "max_secrets", _Positive, "500", "Largest number of secrets in a configuration."),
     Setting(
+        "ALICIACFG_MAX_PACKET_BYTES", "max_packet_bytes", _PacketBytes, "2097152",
+        "Largest MQTT packet that is sent or received.",
+    ),
+    Setting(
         "ALICIACFG_MAX_SERVICES", "max_services", _Positive, "1000",
         "Largest number of services in an environment.",
     ),
@@ -145,6 +151,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_config_bytes: int
     max_config_nodes: int
     max_secrets: int
+    max_packet_bytes: int
     max_services: int
     reply_prefixes: str
     apply_grace_seconds: float

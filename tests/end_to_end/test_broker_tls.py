@@ -1,6 +1,7 @@
 """TLS to the broker: a real Mosquitto that has a certificate and asks for one."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.connection import accepts_without_proof, connect
-from aliciacfg.mqtt.messages import Inbound
+from aliciacfg.mqtt.connecting import Dialer, Session, accepts_without_proof, connect_client
+from aliciacfg.mqtt.messages import Inbound, Will
+from aliciacfg.mqtt.packet_limit import PacketLimit
 from brokers import Broker
 from certificates import Authority, Pair
 from daemons import Daemon
@@ -99,14 +101,12 @@ class Case:
     ],
     ids=lambda case: case.why,
 )
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 async def test_why_there_is_no_connection_is_told_at_once(
     make_broker: Callable[..., TlsBroker],
     authority: Authority,
     certificates: dict[str, Pair],
     tmp_path: Path,
     case: Case,
-    protocol: Literal["5", "3.1.1"],
 ):
     """With what to do; not after a timeout, and not as one."""
     broker = await asyncio.to_thread(make_broker, certificates[case.shown], NAMED if case.asks else "")
@@ -121,7 +121,7 @@ async def test_why_there_is_no_connection_is_told_at_once(
     )
     async with asyncio.timeout(SECONDS):
         with pytest.raises(BrokerUnavailable) as caught:
-            async with connect(address, client_id=None, prefer=protocol, timeout_seconds=NEVER_SECONDS):
+            async with connect_client(address, timeout_seconds=NEVER_SECONDS):
                 pass
     assert case.why in str(caught.value)
     assert str(caught.value).startswith(f"127.0.0.1:{broker.port}: ")
@@ -132,7 +132,7 @@ async def test_a_broker_without_tls_on_this_port_is_told(make_broker: Callable[.
     broker = await asyncio.to_thread(make_broker)
     address = BrokerAddress("127.0.0.1", broker.broker.port, tls_ca=str(authority.file))
     with pytest.raises(BrokerUnavailable, match="check whether this port serves TLS"):
-        async with connect(address, client_id=None, timeout_seconds=NEVER_SECONDS):
+        async with connect_client(address, timeout_seconds=NEVER_SECONDS):
             pass
 
 
@@ -153,12 +153,15 @@ async def test_messages_go_both_ways(
     received: list[bytes] = []
     complete = asyncio.Event()
 
-    def receive(message: Inbound) -> None:
+    def receive(message: Inbound) -> bool:
         received.append(message.payload)
         if len(received) == len(sent):
             complete.set()
+        return True
 
-    async with connect(address, client_id="named", prefer=protocol) as connection:
+    session = Session("named", Will("gone", b""), 2**20)
+    connection = await Dialer(address, SECONDS).open(protocol, PacketLimit(2**20), session=session)
+    async with contextlib.aclosing(connection):
         assert connection.protocol == protocol
         connection.receive(receive)
         await connection.subscribe(["there"])

@@ -41,9 +41,11 @@ class Bus:
         answers: The next live answers to health checks; None where none comes.
         checks: How many health checks were published.
         shown: How often our own health was published for a younger daemon.
+        alerts: What is raised.
+        now: What the clock shows.
     """
 
-    def __init__(self, *, answer_seconds: float = ENOUGH_SECONDS) -> None:
+    def __init__(self, *, answer_seconds: float = ENOUGH_SECONDS, proven: bool = False) -> None:
         self.connection = FakeConnection()
         self.connection.deliver = self._deliver
         self.markers = Markers(OURS)
@@ -51,13 +53,19 @@ class Bus:
         self.answers: list[bytes | None] = []
         self.checks = 0
         self.shown = 0
+        self.now = 0.0
+        self.alerts = Alerts(lambda: 0.0)
         self.peers = Peers(
             OURS,
             uptime=lambda: UPTIME,
+            proven=lambda: proven,
             markers=self.markers,
-            outgoing=Outgoing(Alerts(lambda: 0.0)),
+            outgoing=Outgoing(self.alerts),
+            alerts=self.alerts,
             publish_health=self._show,
             answer_seconds=answer_seconds,
+            pause_seconds=SOON_SECONDS,
+            clock=lambda: self.now,
         )
 
     def receive(self, payload: bytes, *, retained: bool = False) -> None:
@@ -142,31 +150,89 @@ async def test_health_that_is_delivered_as_retained_is_no_answer():
     await bus.check_alone()
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [health(uptime=UPTIME - 1), health(uptime=UPTIME, instance="0000")],
-    ids=["younger", "of the same age, with a smaller name"],
-)
+YOUNGER = [health(uptime=UPTIME - 3), health(uptime=UPTIME + 1, instance="0000")]
+OLDER = [health(), health(uptime=UPTIME - 1)]
+
+
+@pytest.mark.parametrize("payload", YOUNGER, ids=["younger", "of the same age, with a smaller name"])
 async def test_a_younger_daemon_is_shown_that_there_is_an_older_one(payload: bytes):
     """It is the younger one that gives way; this one publishes its health and goes on."""
-    bus = Bus()
-    async with bus.watching() as task:
-        bus.receive(payload)
-        await eventually(lambda: bus.shown == 1)
-        assert not task.done()
-    assert bus.checks == 0
-
-
-@pytest.mark.parametrize("payload", [health(), health(uptime=UPTIME)], ids=["older", "of the same age"])
-async def test_this_daemon_gives_way_to_an_older_one(payload: bytes):
-    """After it has answered twice."""
     bus = Bus()
     bus.answers = [payload, payload]
     async with bus.watching() as task:
         bus.receive(payload)
+        await eventually(lambda: "another_daemon" in bus.alerts.active)
+        assert not task.done()
+    assert bus.shown == 1
+
+
+@pytest.mark.parametrize("payload", OLDER, ids=["older", "of the same age"])
+async def test_of_two_daemons_that_started_together_one_gives_way(payload: bytes):
+    """The younger one, after the other one has answered twice."""
+    bus = Bus()
+    bus.answers = [payload, payload]
+    async with bus.watching() as task:
+        bus.now = 14.0
+        bus.receive(payload)
         with pytest.raises(AnotherDaemon, match=THEIRS):
             await task
     assert bus.checks == 2
+
+
+async def test_a_daemon_that_serves_is_not_ended_by_whoever_answers():
+    """On an open bus any client can; the daemon goes on, says so, and notices when it is over."""
+    bus = Bus(answer_seconds=SOON_SECONDS)
+    bus.answers = [health(uptime=1e18)] * 20
+    async with bus.watching() as task:
+        await asyncio.sleep(0)
+        bus.now = 16.0
+        bus.receive(health(uptime=1e18))
+        await eventually(lambda: "another_daemon" in bus.alerts.active)
+        assert "aliciacfg acl" in bus.alerts.active["another_daemon"]
+        assert THEIRS not in bus.alerts.active["another_daemon"]
+        await eventually(lambda: "another_daemon" not in bus.alerts.active)
+        assert not task.done()
+
+
+async def test_under_an_access_list_the_younger_daemon_gives_way_at_any_time():
+    """Only a daemon can publish health there, so that the answers are proof."""
+    bus = Bus(proven=True)
+    bus.answers = [health(), health()]
+    async with bus.watching() as task:
+        await asyncio.sleep(0)
+        bus.now = 1e6
+        bus.receive(health())
+        with pytest.raises(AnotherDaemon, match=THEIRS):
+            await task
+
+
+@pytest.mark.parametrize("proven", [False, True])
+async def test_a_daemon_that_has_served_is_not_ended_at_the_next_connection(proven: bool):
+    """Retained health and an answer do not keep it from serving; under an access list the older daemon stays."""
+    bus = Bus(proven=proven)
+    async with bus.watching():
+        await asyncio.sleep(0)
+    bus.now = 100.0
+    bus.retained, bus.answers = [health()], [health()] * 3
+    await bus.check_alone()
+    async with bus.watching() as task:
+        if proven:
+            with pytest.raises(AnotherDaemon):
+                await task
+        else:
+            await eventually(lambda: "another_daemon" in bus.alerts.active)
+            assert not task.done()
+
+
+async def test_a_flood_of_claims_is_neither_kept_nor_answered_one_by_one():
+    """Each look asks the whole bus for health."""
+    bus = Bus(answer_seconds=SOON_SECONDS)
+    async with bus.watching() as task:
+        for _ in range(10_000):
+            bus.receive(health(uptime=1e18))
+        await eventually(lambda: bus.checks >= 2)
+        assert bus.checks == 2
+        assert not task.done()
 
 
 @pytest.mark.parametrize(
@@ -207,7 +273,8 @@ async def test_a_daemon_that_stops_is_no_peer(payload: bytes):
         bus.receive(health(uptime=1.0))
         await eventually(lambda: bus.shown == 1)
         assert not task.done()
-    assert bus.checks == 0
+    # Only the last of the three was looked into.
+    assert bus.checks == 1
 
 
 async def test_what_was_seen_on_one_connection_is_forgotten_on_the_next():

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.errors import Busy
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.messages import Inbound, Reply
 from aliciacfg.mqtt.requests import BusRequest, Requests
 from builders import environment_file
 from inprocess import Core, core
 
+BUSY = Busy("Later.")
 OPEN: Mapping[str, object] = {"environments/dev.yaml": environment_file({"bell": {}, "door": {}})}
 RULES: Mapping[str, object] = {
     **OPEN,
@@ -90,7 +92,7 @@ async def test_a_topic_is_parsed_once_for_a_request(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(topics, "parse_request", counted)
     async with bus(tmp_path) as made:
         await made.ask("get/bell/door", {"request_id": "r"})
-        assert made.requests.refuse_busy(made.request("get/bell/door")) is not None
+        assert made.requests.refuse(made.request("get/bell/door"), BUSY) is not None
     assert parsed == ["alicia/config/get/bell/door"] * 2
 
 
@@ -148,7 +150,7 @@ async def test_a_request_too_many_is_refused_where_its_answer_would_go(
 ):
     """And it is counted."""
     async with bus(tmp_path) as made:
-        reply = made.requests.refuse_busy(made.request(topic, {"reply_to": "alicia/reply/unread"}, response_topic))
+        reply = made.requests.refuse(made.request(topic, {"reply_to": "alicia/reply/unread"}, response_topic), BUSY)
         assert reply is not None
         assert (reply.topic, reply.success, reply.correlation_data) == (expected, False, b"c")
         assert json.loads(reply.payload)["code"] == "busy"
@@ -170,4 +172,4 @@ async def test_other_programs_messages_are_not_answered(
         for topic in ("request", "stt_service/updated"):
             request = made.request(topic, {"reply_to": response_topic}, response_topic)
             assert await made.requests.answer(request) is None
-            assert made.requests.refuse_busy(request) is None
+            assert made.requests.refuse(request, BUSY) is None

@@ -64,7 +64,14 @@ class Alerts:
         return alert
 
     def raise_(
-        self, kind: str, message: str, *, of: str = "", problems: Sequence[Problem] = (), shown: str | None = None
+        self,
+        kind: str,
+        message: str,
+        *,
+        of: str = "",
+        service: str | None = None,
+        problems: Sequence[Problem] = (),
+        shown: str | None = None,
     ) -> None:
         """Raise an alert about a condition, which stays active until ``clear``.
 
@@ -74,6 +81,7 @@ class Alerts:
             kind: As in ``Alert``.
             message: As in ``Alert``.
             of: Distinguishes several conditions of one kind.
+            service: As in ``Alert``.
             problems: As in ``Alert``.
             shown: The message for all readers of health, if ``message`` is for administrators only.
         """
@@ -81,7 +89,7 @@ class Alerts:
         known = self._active.get(name)
         if known is None or known.message != message or known.problems != tuple(problems):
             self._public[name] = message if shown is None else shown
-            self._active[name] = self.emit(kind, message, problems=problems)
+            self._active[name] = self.emit(kind, message, service=service, problems=problems)
 
     def clear(self, kind: str, *, of: str = "") -> None:
         """End a condition; arguments as for ``raise_``."""

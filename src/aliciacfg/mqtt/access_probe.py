@@ -8,7 +8,8 @@ import structlog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.broker.access_list import probe_topic
-from aliciacfg.mqtt.connection import Connection, Denied, accepts_without_proof
+from aliciacfg.mqtt.connecting import accepts_without_proof
+from aliciacfg.mqtt.connection import Connection, Denied
 from aliciacfg.mqtt.markers import Markers
 
 _log = structlog.get_logger(__name__)
@@ -16,34 +17,11 @@ _log = structlog.get_logger(__name__)
 _INTERVAL_SECONDS = 30.0
 
 
-class FirstProbe:
-    """The first probe of one connection."""
-
-    def __init__(self) -> None:
-        self._ended = asyncio.Event()
-        self._lost = False
-
-    def complete(self) -> None:
-        """End the waiting: it is known what the broker proves."""
-        self._ended.set()
-
-    def lose(self) -> None:
-        """End the waiting: the connection is gone."""
-        self._lost = True
-        self._ended.set()
-
-    async def wait(self) -> bool:
-        """Wait for the end; return whether the connection still stands."""
-        await self._ended.wait()
-        return not self._lost
-
-
 class AccessProbe:
     """Tries, once at the start of each connection and then at intervals, whether the broker enforces the access list.
 
     Attributes:
         topic: The topic that the access list forbids; the daemon must not answer a message there.
-        first: The first probe of the present connection, or of the next one while there is none.
     """
 
     def __init__(self, authorizer: Authorizer, *, address: BrokerAddress, instance: str, markers: Markers) -> None:
@@ -60,7 +38,6 @@ class AccessProbe:
         self._markers = markers
         self._delivered = False
         self.topic = probe_topic(instance)
-        self.first = FirstProbe()
 
     def receive(self) -> None:
         """Note that a message on ``topic`` was delivered."""
@@ -86,7 +63,6 @@ class AccessProbe:
         if proves and not self._authorizer.bus_proves:
             _log.info("access_list_in_force")
         self._authorizer.set_bus_proves(proves=proves)
-        self.first.complete()
 
     async def run_forever(self, connection: Connection) -> None:
         """Repeat the probe: an access list may be loaded, or removed, while the connection stands.
@@ -100,6 +76,4 @@ class AccessProbe:
 
     def reset(self) -> None:
         """Forget what the broker proves: the connection is gone, and the next broker may be another one."""
-        self.first.lose()
-        self.first = FirstProbe()
         self._authorizer.reset_bus_proves()

@@ -5,21 +5,17 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-_MAX_TASKS = 2048
-
 
 class BackgroundTasks:
     """Tasks of the session as a whole; none is started before ``running`` and after ``close``."""
 
-    def __init__(self, report: Callable[[str, Exception], None], *, limit: int = _MAX_TASKS) -> None:
+    def __init__(self, report: Callable[[str, Exception], None]) -> None:
         """Run no task yet.
 
         Args:
             report: Called with the name of a task and the error that it raised; everything else goes on.
-            limit: How many tasks may run at a time.
         """
         self._report = report
-        self._limit = limit
         self._group: asyncio.TaskGroup | None = None
         self._count = 0
         self._idle = asyncio.Event()
@@ -32,11 +28,6 @@ class BackgroundTasks:
         async with asyncio.TaskGroup() as group:
             self._group = group
             yield
-
-    @property
-    def full(self) -> bool:
-        """Whether as many tasks run as are allowed."""
-        return self._count >= self._limit
 
     def start(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Start a task."""

@@ -10,7 +10,8 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.connection import Connection, connect
+from aliciacfg.mqtt.connecting import connect_client
+from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Inbound
 
 
@@ -113,13 +114,14 @@ class MqttClient:
         finally:
             closed.cancel()
 
-    def _on_message(self, inbound: Inbound) -> None:
+    def _on_message(self, inbound: Inbound) -> bool:
         if inbound.topic.startswith(topics.UPDATE):
             self._updates.put_nowait(inbound)
-            return
+            return True
         future = self._waiting.get(inbound.topic)
         if future is not None and not future.done():
             future.set_result(inbound.payload)
+        return True
 
 
 def _update(message: Inbound) -> JsonObject:
@@ -140,7 +142,7 @@ async def open_client(address: BrokerAddress, requester: str) -> AsyncGenerator[
     Raises:
         BrokerUnavailable: The broker cannot be reached.
     """
-    async with connect(address, client_id=None) as connection:
+    async with connect_client(address) as connection:
         client = MqttClient(connection, requester)
         await client.start()
         yield client

@@ -1,59 +1,116 @@
-"""A live connection to the broker, and how it is made: which protocol, and why connecting failed.
+"""A live connection to the broker.
 
 A connection is used once. Reconnecting makes a new one, so that nothing in flight is sent twice: the outbox
 publishes anew.
 """
 
 import asyncio
-import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+import time
+from collections.abc import Callable, Sequence
 
-from aliciacfg import tls
-from aliciacfg.errors import BrokerUnavailable, SettingsError
-from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.messages import Inbound, Protocol, Reply, Will
-from aliciacfg.mqtt.paho_client import TIMEOUT_SECONDS, NotConnected, PahoClient
+from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.mqtt import packets
+from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Reply
+from aliciacfg.mqtt.packet_limit import PacketLimit
+from aliciacfg.mqtt.paho_client import PATIENCE_SECONDS, TIMEOUT_SECONDS, PahoClient, explain, is_failure
+from aliciacfg.mqtt.send_queue import Sending, SendQueue
 
-# Reason codes of a CONNACK where the protocol is not supported: MQTT 5 §3.2.2.2, MQTT 3.1.1 §3.2.2.3.
-_UNSUPPORTED_PROTOCOL = frozenset({132, 1})
-# Bad user name or password, not authorized: in the same sections.
-_NOT_LET_IN = frozenset({134, 135, 4, 5})
+_LOOK_SECONDS = 0.5
+# MQTT 5 §2.4.
+_PACKET_TOO_LARGE = 0x95
+_KEEP_ALIVE_TIMEOUT = 0x8D
 
 
 class Denied(BrokerUnavailable):
     """The broker refused a publication (MQTT 5 §3.4.2.1), as an ACL does."""
 
 
+class DoesNotFit(BrokerUnavailable):
+    """A publication is larger than the broker takes; it was not sent, or refused.
+
+    Attributes:
+        topic: The publication's.
+        size: Of its packet, in bytes.
+        limit: The largest packet that the broker takes.
+    """
+
+    def __init__(self, topic: str, *, size: int, limit: int) -> None:
+        super().__init__(
+            f"the message on {topic} is a packet of {size} bytes; at most {limit} are allowed. Raise the broker's "
+            "limit (max_packet_size of Mosquitto) and ALICIACFG_MAX_PACKET_BYTES"
+        )
+        self.topic = topic
+        self.size = size
+        self.limit = limit
+
+
 class Connection:
-    """A live connection; made by ``connect``.
+    """A live connection; made by ``aliciacfg.mqtt.connecting.connect``.
 
     Attributes:
         protocol: The version of MQTT that was agreed with the broker.
-        certain: Whether the broker accepted this version first or refused the other one. False after a mere timeout.
+        certain: Whether the broker is known to speak no newer version. False where it was silent at MQTT 5, or ended
+            the connection, which may have been a fault of the moment.
+        limit: The largest packet that may be sent.
+        delivered: How many messages were received.
+        on_relief: Called when the connection is no longer congested.
     """
 
-    def __init__(self, client: PahoClient, *, certain: bool) -> None:
+    def __init__(self, client: PahoClient, *, certain: bool, limit: PacketLimit) -> None:
         self._client = client
         self.protocol: Protocol = client.protocol
         self.certain = certain
-        # By packet identifier. Results, not exceptions: nothing retrieves one whose publisher was cancelled.
-        self._unacknowledged: dict[int, asyncio.Future[BrokerUnavailable | None]] = {}
+        self.limit = limit
+        # Results, not exceptions: nothing retrieves one whose publisher was cancelled.
+        self._waiting: set[asyncio.Future[int | str]] = set()
         self._gone: BrokerUnavailable | None = None
         # Messages that came before there was a receiver.
         self._early: list[Inbound] = []
+        self._queue = SendQueue(
+            client.publish,
+            queued_bytes=lambda: client.queued_bytes,
+            unwritten_bytes=lambda: client.queued_bytes - client.written_bytes,
+            on_relief=self._on_relief,
+        )
+        self._pumps = False
+        self._held = 0
+        self.delivered = 0
+        self.on_relief: Callable[[], None] = lambda: None
         client.on_message = self._early.append
         client.on_acknowledged = self._on_acknowledged
+        client.on_written = self._on_written
 
-    def receive(self, receiver: Callable[[Inbound], None]) -> None:
-        """Call ``receiver`` with every message, beginning with those that came before this call."""
-        self._client.on_message = receiver
+    def begin(self) -> None:
+        """Respect what the broker announced in its CONNACK."""
+        self.limit.begin(self.protocol, self._client.max_packet_bytes)
+        self._queue.receive_maximum = self._client.receive_maximum
+
+    def receive(self, receiver: Callable[[Inbound], bool]) -> None:
+        """Call ``receiver`` with every message, beginning with those that came before this call.
+
+        The message counts as received if it returns true; else ``acknowledge`` has to be called, and until then the
+        broker holds back as many others.
+        """
+
+        def receive(message: Inbound) -> None:
+            self.delivered += 1
+            if receiver(message):
+                self._client.acknowledge(message)
+            else:
+                self._held += 1
+
+        self._client.on_message = receive
         for message in self._early:
-            receiver(message)
+            receive(message)
         self._early.clear()
 
-    async def close(self) -> None:
+    def acknowledge(self, message: Inbound) -> None:
+        """Let the broker forget a message that was held, and deliver another one in its place."""
+        self._held -= 1
+        if self._gone is None:
+            self._client.acknowledge(message)
+
+    async def aclose(self) -> None:
         """Disconnect, if the broker has not gone first."""
         await self._client.disconnect()
 
@@ -67,18 +124,33 @@ class Connection:
             await self._client.wait_closed()
         except BrokerUnavailable as error:
             self._gone = error
-            for acknowledged in self._unacknowledged.values():
+            self._judge_end(self._client.end_code)
+            for acknowledged in self._waiting:
                 if not acknowledged.done():
-                    acknowledged.set_result(error)
+                    acknowledged.set_result(str(error))
             raise
 
-    async def subscribe(self, filters: Sequence[str]) -> None:
+    @property
+    def congested(self) -> bool:
+        """Whether so many answers wait to be sent that no further request should be begun."""
+        return self._queue.congested
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether messages wait for their acknowledgement, so that the broker may hold back all others."""
+        return self._held > 0
+
+    async def subscribe(self, filters: Sequence[str], *, retain_as_published: bool = False) -> None:
         """Subscribe to topic filters at QoS 1; returns when the broker has acknowledged.
+
+        Args:
+            filters: What to subscribe to.
+            retain_as_published: On MQTT 5, whether messages keep the retain flag that they were published with.
 
         Raises:
             BrokerUnavailable: The broker did not acknowledge, or refused a filter.
         """
-        await self._client.subscribe(filters)
+        await self._client.subscribe(filters, retain_as_published=retain_as_published)
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         """Unsubscribe from topic filters; returns when the broker has acknowledged.
@@ -88,166 +160,137 @@ class Connection:
         """
         await self._client.unsubscribe(filters)
 
+    def room(self, topic: str) -> int:
+        """Return how many bytes the payload of a publication on a topic may have, without properties."""
+        overhead = packets.packet_size(Publication(topic, b""), self.protocol)
+        # The remaining length of a large packet takes up to three bytes more.
+        return max(0, self.limit.bytes - overhead - 3)
+
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1; returns when the broker has acknowledged.
 
+        The broker has time from when the message left: messages that wait before it do not count.
+
         Raises:
             Denied: The broker refused it with a reason code (MQTT 5; on 3.1.1 a refusal looks like success).
+            DoesNotFit: It is larger than the broker takes.
             BrokerUnavailable: The broker did not acknowledge in time, or is gone.
         """
         if self._gone is not None:
             raise BrokerUnavailable(str(self._gone))
-        identifier = self._client.publish(topic, payload, retain=retain)
-        acknowledged = self._unacknowledged[identifier] = asyncio.get_running_loop().create_future()
+        publication = Publication(topic, payload, retain=retain)
+        size = self._checked_size(publication)
+        acknowledged: asyncio.Future[int | str] = asyncio.get_running_loop().create_future()
+        self._waiting.add(acknowledged)
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                failure = await acknowledged
-        except TimeoutError as error:
-            raise BrokerUnavailable(f"the broker did not acknowledge {topic}") from error
+            sending = self._queue.put(publication, size, answer=False, done=lambda code: _set(acknowledged, code))
+            await self._wait(acknowledged, sending)
         finally:
-            self._unacknowledged.pop(identifier, None)
-        if isinstance(failure, Denied):
-            raise Denied(f"the broker refused a publication on {topic}: {failure}")
-        if failure is not None:
-            raise BrokerUnavailable(str(failure))
+            self._waiting.discard(acknowledged)
+        outcome = acknowledged.result()
+        if isinstance(outcome, str):
+            raise BrokerUnavailable(outcome)
+        if outcome == _PACKET_TOO_LARGE:
+            raise DoesNotFit(topic, size=size, limit=self.limit.bytes)
+        if is_failure(outcome):
+            raise Denied(f"the broker refused a publication on {topic}: {explain(outcome)}")
 
     def send(self, topic: str, payload: bytes, *, qos: int = 1) -> None:
-        """Publish without waiting and without retaining: for messages whose arrival nothing depends on."""
-        self._client.send(topic, payload, qos=qos)
+        """Publish without waiting and without retaining: for messages whose arrival nothing depends on.
+
+        Raises:
+            DoesNotFit: It is larger than the broker takes.
+        """
+        publication = Publication(topic, payload, qos)
+        self._queue.put(publication, self._checked_size(publication), answer=False)
 
     def request(self, topic: str, payload: bytes, *, response_topic: str, correlation_data: bytes) -> None:
-        """Publish a request at QoS 1 that names where to answer (MQTT 5), without waiting."""
-        self._client.send_request(topic, payload, response_topic=response_topic, correlation_data=correlation_data)
+        """Publish a request at QoS 1 that names where to answer (MQTT 5), without waiting.
 
-    def answer(self, reply: Reply) -> None:
-        """Publish an answer without waiting."""
-        self._client.send_reply(reply)
+        Raises:
+            DoesNotFit: It is larger than the broker takes.
+        """
+        properties = packets.request_properties(response_topic=response_topic, correlation_data=correlation_data)
+        publication = Publication(topic, payload, properties=properties)
+        self._queue.put(publication, self._checked_size(publication), answer=False)
 
-    def _on_acknowledged(self, identifier: int, refusal: str | None) -> None:
-        acknowledged = self._unacknowledged.get(identifier)
-        if acknowledged is not None and not acknowledged.done():
-            acknowledged.set_result(None if refusal is None else Denied(refusal))
+    def answer(self, reply: Reply, *, on_too_large: Callable[[DoesNotFit], None]) -> None:
+        """Publish an answer without waiting; on MQTT 5 with its content type, ``status`` and Correlation Data.
 
+        Args:
+            reply: The answer.
+            on_too_large: Called, at once or later, if it is larger than the broker takes.
+        """
+        properties = packets.reply_properties(success=reply.success, correlation_data=reply.correlation_data)
+        publication = Publication(reply.topic, reply.payload, reply.qos, properties=properties)
+        try:
+            size = self._checked_size(publication)
+        except DoesNotFit as error:
+            on_too_large(error)
+            return
 
-@asynccontextmanager
-async def connect(
-    address: BrokerAddress,
-    *,
-    client_id: str | None,
-    will: Will | None = None,
-    prefer: Protocol | None = None,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-) -> AsyncGenerator[Connection, None]:
-    """Connect, and disconnect at the end.
+        def done(code: int) -> None:
+            if code == _PACKET_TOO_LARGE:
+                on_too_large(DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
 
-    Args:
-        address: The broker.
-        client_id: A fixed id makes a persistent session, in which the broker holds what arrives meanwhile;
-            None makes a session that ends with the connection.
-        will: Published, retained, when the connection dies without a disconnect.
-        prefer: Tried first, as it worked before; None finds out. The other one is tried when the broker refuses it.
-        timeout_seconds: How long the broker may take to answer.
+        self._queue.put(publication, size, answer=True, done=done)
 
-    Raises:
-        BrokerUnavailable: No connection, with a message that says why.
-    """
-    if prefer is None and will is not None:
-        prefer = await _find_protocol(address, timeout_seconds=timeout_seconds)
-    connection = await _open(address, prefer or "5", client_id=client_id, will=will, timeout_seconds=timeout_seconds)
-    try:
-        yield connection
-    finally:
-        await connection.close()
+    def _checked_size(self, publication: Publication) -> int:
+        size = packets.packet_size(publication, self.protocol)
+        if size > self.limit.bytes:
+            raise DoesNotFit(publication.topic, size=size, limit=self.limit.bytes)
+        return size
 
+    async def _wait(self, acknowledged: "asyncio.Future[int | str]", sending: Sending) -> None:
+        """Wait for an acknowledgement, as long as the broker can be expected to send one.
 
-async def accepts_without_proof(address: BrokerAddress) -> bool:
-    """Return whether the broker accepts the daemon's user name without its password and its certificate."""
-    unproven = replace(address, password=secrets.token_urlsafe(), tls_cert=None, tls_key=None)
-    try:
-        connection = await _open(unproven, "5", client_id=None, will=None, timeout_seconds=TIMEOUT_SECONDS)
-    except BrokerUnavailable:
-        return False
-    await connection.close()
-    return True
+        Raises:
+            BrokerUnavailable: It can no longer.
+        """
+        began = time.monotonic()
+        written: float | None = None
+        while not acknowledged.done():
+            await asyncio.wait({acknowledged}, timeout=_LOOK_SECONDS)
+            now = time.monotonic()
+            if written is None and sending.mark is not None and self._client.written_bytes >= sending.mark:
+                written = now
+            # While the message waits for the socket, what the socket takes is a sign of life, too.
+            alive = max(began, self._client.last_received, self._client.last_sent if written is None else written)
+            if now - alive > TIMEOUT_SECONDS or (written is not None and now - written > PATIENCE_SECONDS):
+                raise BrokerUnavailable(f"the broker did not acknowledge {sending.publication.topic}")
 
+    def _judge_end(self, code: int) -> None:
+        """Find out whether a packet that was too large ended the connection."""
+        under_way = self._queue.sizes_under_way
+        if code == _PACKET_TOO_LARGE and under_way:
+            self.limit.refused(max(under_way))
+        elif code != _KEEP_ALIVE_TIMEOUT:
+            self.limit.closed(under_way)
 
-async def _find_protocol(address: BrokerAddress, *, timeout_seconds: float) -> Protocol:
-    """Connect once with nothing but the version; return the version.
+    def _on_acknowledged(self, identifier: int, code: int) -> None:
+        size = self._queue.size_of(identifier)
+        if size is not None:
+            if code == _PACKET_TOO_LARGE:
+                self.limit.refused(size)
+            else:
+                self.limit.accepted(size)
+        self._queue.acknowledge(identifier, code)
 
-    A broker of 3.1.1 refuses that at once, but may wait for ever over properties or a will of MQTT 5.
-    """
-    connection = await _open(address, "5", client_id=None, will=None, timeout_seconds=timeout_seconds)
-    await connection.close()
-    return connection.protocol
+    def _on_written(self) -> None:
+        """Have the queue go on, after the library is done with what it does now."""
+        if not self._pumps and self._queue.waits:
+            self._pumps = True
+            asyncio.get_running_loop().call_soon(self._pump)
 
+    def _on_relief(self) -> None:
+        self.on_relief()
 
-async def _open(
-    address: BrokerAddress, prefer: Protocol, *, client_id: str | None, will: Will | None, timeout_seconds: float
-) -> Connection:
-    """Connect with the preferred protocol, or else with the other one.
-
-    Raises:
-        BrokerUnavailable: No connection, with a message that says why.
-    """
-    try:
-        context = address.tls_context()
-    except SettingsError as error:
-        raise BrokerUnavailable(str(error)) from error
-
-    async def attempt(protocol: Protocol, *, certain: bool) -> Connection:
-        client = PahoClient(
-            address, protocol, context=context, client_id=client_id, will=will, timeout_seconds=timeout_seconds
-        )
-        # Before connecting: what a persistent session held comes right behind the CONNACK.
-        connection = Connection(client, certain=certain)
-        await client.connect()
-        return connection
-
-    try:
-        return await attempt(prefer, certain=True)
-    except NotConnected as error:
-        if not _may_know_the_other(error, address):
-            raise _unavailable(error, address) from error
-        certain = error.reason == "refused"
-    try:
-        return await attempt("5" if prefer == "3.1.1" else "3.1.1", certain=certain)
-    except NotConnected as error:
-        raise _unavailable(error, address) from error
+    def _pump(self) -> None:
+        self._pumps = False
+        if self._gone is None:
+            self._queue.pump()
 
 
-def _may_know_the_other(problem: NotConnected, address: BrokerAddress) -> bool:
-    """Return whether the other protocol is worth a try.
-
-    A broker that speaks only one protocol refuses the other one, does not answer, or ends the connection. Anything
-    else it refuses in either protocol.
-    """
-    match problem.reason:
-        case "refused":
-            return problem.code in _UNSUPPORTED_PROTOCOL
-        case "ended":
-            return _tls_problem(problem, address) is None
-        case "timeout":
-            return True
-        case "failed":
-            return False
-
-
-def _unavailable(problem: NotConnected, address: BrokerAddress) -> BrokerUnavailable:
-    """Return the error that says why there is no connection, and what to do."""
-    if explained := _tls_problem(problem, address):
-        why = explained
-    elif problem.reason == "ended":
-        hint = "" if address.has_tls else "; if it speaks TLS on this port, set MQTT_TLS_CA"
-        why = f"the broker ended the connection without an answer{hint}"
-    elif problem.code in _NOT_LET_IN:
-        why = f"{problem}; check MQTT_USERNAME and MQTT_PASSWORD"
-    else:
-        why = str(problem)
-    return BrokerUnavailable(f"{address.host}:{address.port}: {why}")
-
-
-def _tls_problem(problem: NotConnected, address: BrokerAddress) -> str | None:
-    """Return what TLS has to do with the problem, and what to do; None if nothing."""
-    if not address.has_tls:
-        return None
-    return tls.explain(problem.cause, ca_setting="MQTT_TLS_CA", cert_setting="MQTT_TLS_CERT")
+def _set(future: "asyncio.Future[int | str]", code: int) -> None:
+    if not future.done():
+        future.set_result(code)

@@ -17,6 +17,10 @@ from aliciacfg.operations.health import Health
 
 _INTERVAL_SECONDS = 30.0
 _LOOK_SECONDS = 1.0
+# However often others ask for health or overwrite it.
+_MIN_PAUSE_SECONDS = 0.1
+# The will is part of CONNECT, before which the broker's limit is not known.
+_WILL_BYTES = 4096
 
 
 class HealthPublisher:
@@ -49,7 +53,7 @@ class HealthPublisher:
     @property
     def will(self) -> Will:
         """The message that the broker publishes when the daemon dies."""
-        return Will(topics.HEALTH, self._payload(status="offline"))
+        return Will(topics.HEALTH, self._payload(_WILL_BYTES, status="offline"))
 
     def publish_soon(self) -> None:
         """Publish health now, whether it changed or not."""
@@ -64,7 +68,9 @@ class HealthPublisher:
         while not self._stopped:
             self._changed.clear()
             self._published = _essence(self._health.now())
-            await self._outgoing.publish_optional(connection, topics.HEALTH, self._payload(), retain=True)
+            payload = self._payload(connection.room(topics.HEALTH))
+            await self._outgoing.publish_optional(connection, topics.HEALTH, payload, retain=True)
+            await asyncio.sleep(_MIN_PAUSE_SECONDS)
             await self._wait_for_change()
 
     async def stop(self, connection: Connection | None) -> None:
@@ -75,7 +81,8 @@ class HealthPublisher:
         """
         self._stopped = True
         if connection is not None:
-            await connection.publish(topics.HEALTH, self._payload(status="offline"), retain=True)
+            payload = self._payload(connection.room(topics.HEALTH), status="offline")
+            await connection.publish(topics.HEALTH, payload, retain=True)
 
     def answer_check(self, inbound: Inbound) -> None:
         """Publish health, and answer on the Response Topic if the health check names one that is allowed."""
@@ -98,12 +105,21 @@ class HealthPublisher:
                     continue
             return
 
-    def _payload(self, *, status: str | None = None) -> bytes:
-        fields = msgspec.structs.asdict(self._health.now())
+    def _payload(self, room: int, *, status: str | None = None) -> bytes:
+        """Return health in the envelope; the texts of alerts that do not fit are left out.
+
+        Args:
+            room: The largest payload.
+            status: Instead of the present status.
+        """
+        health = self._health.now()
         if status is not None:
-            fields["status"] = status
-            fields["mqtt_connected"] = False
-        return envelope.wrap(documents.encode(fields))
+            health = msgspec.structs.replace(health, status=status, mqtt_connected=False)
+        payload = envelope.wrap(documents.encode(health))
+        if len(payload) <= room:
+            return payload
+        left_out = f"{len(health.alerts)} alerts are active; /health has their texts."
+        return envelope.wrap(documents.encode(msgspec.structs.replace(health, alerts={"left_out": left_out})))
 
 
 def _essence(health: HealthAnswer) -> tuple[object, ...]:

@@ -12,9 +12,13 @@ class Inbound(msgspec.Struct, frozen=True):
     """A message from the broker.
 
     Attributes:
-        retained: The broker had kept it from before the subscription.
+        payload: Only the beginning of it if the message is ``oversized``.
+        retained: The retain flag: the broker had kept the message from before the subscription; under a subscription
+            with Retain As Published (MQTT 5 §3.8.3.1) also that it was published so.
         response_topic: MQTT 5 §3.3.2.3.5, as the broker passed it on; not checked.
         correlation_data: MQTT 5 §3.3.2.3.6.
+        identifier: The packet identifier to acknowledge it by; 0 at QoS 0.
+        oversized: The size of its packet in bytes, if that is more than the daemon reads; else 0.
     """
 
     topic: str
@@ -23,6 +27,8 @@ class Inbound(msgspec.Struct, frozen=True):
     retained: bool
     response_topic: str | None = None
     correlation_data: bytes | None = None
+    identifier: int = 0
+    oversized: int = 0
 
 
 class Will(msgspec.Struct, frozen=True):
@@ -30,6 +36,24 @@ class Will(msgspec.Struct, frozen=True):
 
     topic: str
     payload: bytes
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """A message to publish.
+
+    Attributes:
+        topic: Where it goes.
+        payload: What goes there.
+        qos: 0 or 1.
+        retain: Whether the broker keeps it.
+        properties: MQTT 5 §3.3.2.3, encoded by ``aliciacfg.mqtt.packets``; MQTT 3.1.1 leaves them out.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    properties: bytes = b""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -41,6 +65,9 @@ class Reply(msgspec.Struct, frozen=True):
         success: Sent as the ``status`` user property: ``success`` or ``error``.
         qos: As the request's.
         correlation_data: As the request's.
+        request_id: Of the request, which every answer to it repeats.
+        destination: To whom the envelope of the answer is addressed.
+        depth: In how many envelopes the request came.
     """
 
     topic: str
@@ -48,3 +75,6 @@ class Reply(msgspec.Struct, frozen=True):
     success: bool
     qos: int
     correlation_data: bytes | None
+    request_id: str | None = None
+    destination: str = "broadcast"
+    depth: int = 0

@@ -1,13 +1,15 @@
 """Messages of the daemon besides the retained ones: answers, alerts, and messages that a broker may deny."""
 
 from collections import deque
+from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from aliciacfg import documents
 from aliciacfg.monitoring.alerts import Alert, Alerts
-from aliciacfg.mqtt import topics
-from aliciacfg.mqtt.connection import Connection, Denied
+from aliciacfg.mqtt import replies, topics
+from aliciacfg.mqtt.connection import Connection, Denied, DoesNotFit
 from aliciacfg.mqtt.messages import Reply
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +32,11 @@ class Outgoing:
         self._waiting: deque[Alert] = deque(maxlen=_MAX_WAITING_ALERTS)
         alerts.listen(self._on_alert)
 
+    @property
+    def congested(self) -> bool:
+        """Whether so many answers wait to be sent that no further request should be begun."""
+        return self._connection is not None and self._connection.congested
+
     def attach(self, connection: Connection) -> None:
         """Publish answers on a new connection from now on."""
         self._connection = connection
@@ -51,7 +58,7 @@ class Outgoing:
     async def publish_optional(
         self, connection: Connection, topic: str, payload: bytes, *, retain: bool = False
     ) -> None:
-        """Publish a message that the daemon can do without; raise an alert where the broker denies it.
+        """Publish a message that the daemon can do without; raise an alert where the broker does not take it.
 
         Raises:
             BrokerUnavailable: The connection is gone.
@@ -60,21 +67,59 @@ class Outgoing:
             await connection.publish(topic, payload, retain=retain)
         except Denied as error:
             self._alerts.raise_("undelivered", f"{error}. Let config_service write there.", of=topic)
+        except DoesNotFit as error:
+            self._alerts.raise_("undelivered", f"Not published: {error}.", of=topic)
+        else:
+            self._alerts.clear("undelivered", of=topic)
 
     def answer(self, reply: Reply) -> None:
-        """Publish an answer; without a connection it is lost, and the requester has to repeat the request."""
-        if self._connection is None:
-            _log.info("answer_lost", topic=reply.topic, reason="the broker is away; requesters repeat")
-            return
-        self._connection.answer(reply)
+        """Publish an answer; without a connection it is lost, and the requester has to repeat the request.
+
+        In place of an answer that is larger than the broker takes, its size is answered.
+        """
+
+        def on_too_large(error: DoesNotFit) -> None:
+            _log.warning("answer_too_large", topic=reply.topic, bytes=error.size, limit=error.limit)
+            self._send(replies.too_large(reply, size=error.size, limit=error.limit), on_too_large=_give_up)
+
+        self._send(reply, on_too_large=on_too_large)
 
     def send(self, topic: str, payload: bytes) -> None:
         """Publish a message that nothing depends on; without a connection it is lost."""
         if self._connection is not None:
-            self._connection.send(topic, payload)
+            try:
+                self._connection.send(topic, payload)
+            except DoesNotFit as error:
+                _give_up(error)
+
+    def _send(self, reply: Reply, *, on_too_large: Callable[[DoesNotFit], None]) -> None:
+        if self._connection is None:
+            _log.info("answer_lost", topic=reply.topic, reason="the broker is away; requesters repeat")
+            return
+        self._connection.answer(reply, on_too_large=on_too_large)
 
     def _on_alert(self, alert: Alert) -> None:
         if self._connection is not None and self._opened:
-            self._connection.send(f"{topics.ALERT}{alert.kind}", documents.encode(alert))
+            topic = f"{topics.ALERT}{alert.kind}"
+            self.send(topic, _fitting(alert, self._connection.room(topic)))
         else:
             self._waiting.append(alert)
+
+
+def _give_up(error: DoesNotFit) -> None:
+    _log.error("message_not_sent", reason=str(error))
+
+
+def _fitting(alert: Alert, room: int) -> bytes:
+    """Return an alert as JSON, without as many of its problems as do not fit."""
+    encoded = documents.encode(alert)
+    problems = len(alert.problems)
+    while len(encoded) > room and problems:
+        problems //= 2
+        message = f"{alert.message} ({len(alert.problems) - problems} of {len(alert.problems)} problems are left out.)"
+        encoded = documents.encode(msgspec.structs.replace(alert, message=message, problems=alert.problems[:problems]))
+    if len(encoded) > room:
+        # Each character takes at most six bytes.
+        short = alert.message[: max(0, room - len(encoded) + len(documents.encode(alert.message))) // 6] + " …"
+        encoded = documents.encode(msgspec.structs.replace(alert, message=short, problems=()))
+    return encoded

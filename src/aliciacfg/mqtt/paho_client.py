@@ -10,11 +10,20 @@ no longer contains paho. But that version speaks MQTT 5 only, so it has to wait 
     looks successful, and because its book-keeping is quadratic in concurrent publications. ``on_message``, because
     aiomqtt passes each message through a queue and a task of its own. Can go when aiomqtt's ``publish`` raises for a
     negative PUBACK (its version 3 does) and messages can be received by callback.
+``paho.mqtt.client.Client._sock_close``:
+    When a broker does not answer CONNECT or DISCONNECT, aiomqtt leaves the socket open. Can go when it closes it.
 ``aiomqtt.Client._connected``, the future that waits for CONNACK, together with paho's ``on_disconnect`` and ``on_log``:
     When a broker ends the connection instead of answering, as one does that wants another client certificate, aiomqtt
     waits for its timeout, and the reason is only logged. Can go when ``aiomqtt.Client.__aenter__`` raises at once.
 The text ``Operation timed out`` and the ``__context__`` of ``aiomqtt.MqttError``:
     aiomqtt has no type for a timeout, and keeps of an OSError only its text. Can go when it chains its errors.
+``paho.mqtt.client.Client._sock_recv`` and ``_sock_send``, wrapped:
+    They show whether the broker still takes and sends anything, which is what timeouts are measured from. And what is
+    received of a packet that is too large is dropped as it comes: with MQTT 3.1.1 nothing keeps a client from getting
+    256 MB at once, which paho would collect in memory. ``_in_packet`` says how large the present packet is. Can go
+    when the client reads packets by callback, and refuses large ones by itself.
+``paho.mqtt.client.Client._packet_queue``, wrapped:
+    It counts the bytes that were handed to paho. Can go when paho shows how much it has not written yet.
 ``_EncodedProperties`` in place of ``paho.mqtt.properties.Properties``:
     Every answer carries the same few properties; encoding them by hand takes 0.6 µs instead of 35 µs. It relies on
     paho calling nothing but ``pack()``. Can go when ``Properties`` is about as fast.
@@ -28,8 +37,9 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal, TypeVar
 
 import aiomqtt
 from paho.mqtt import properties
@@ -44,25 +54,35 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.messages import Inbound, Protocol, Reply, Will
+from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Will
+from aliciacfg.mqtt.packets import variable_integer
 
 TIMEOUT_SECONDS = 5.0
-"""The time within which a broker has to acknowledge anything."""
+"""The time in which a broker that has to acknowledge something may be silent."""
+
+PATIENCE_SECONDS = 60.0
+"""The time after which a broker that does everything else but acknowledge counts as broken."""
+
+_Answer = TypeVar("_Answer")
 
 _KEEPALIVE_SECONDS = 30
 _SESSION_EXPIRY_SECONDS = 24 * 60 * 60
+# How many messages the broker may deliver before the daemon acknowledges one.
 _RECEIVE_MAXIMUM = 1000
-_MAX_INFLIGHT = 1000
+# MQTT 5 §3.2.2.3.3: what a broker takes that announces nothing.
+_DEFAULT_RECEIVE_MAXIMUM = 65_535
+# paho would search all of them at each acknowledgement; ``SendQueue`` limits how many are under way.
+_UNLIMITED = 0
 # Reason codes from here on are failures (MQTT 5 §2.4).
 _FAILURE = 0x80
 # Without it every answer waits for the delayed acknowledgement of the one before: 44 ms (Nagle's algorithm).
 _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-# MQTT 5 §2.2.2.2, property identifiers.
-_CONTENT_TYPE = b"\x03"
-_CORRELATION_DATA = b"\x09"
-_USER_PROPERTY = b"\x26"
 _LENGTH_BYTES = 2
+# What is kept of a packet that is too large: enough for its topic and the properties that say where to answer.
+_KEPT_BYTES = 256 * 1024
+_KEPT_PAYLOAD_BYTES = 1024
+_CHUNK_BYTES = 64 * 1024
 
 
 Reason = Literal["refused", "ended", "timeout", "failed"]
@@ -97,9 +117,17 @@ class PahoClient:
 
     Attributes:
         protocol: The version of MQTT that it speaks.
-        on_message: Called with every message, on the event loop.
-        on_acknowledged: Called with the packet identifier of a publication at QoS 1, and with the broker's reason
-            where it refused the publication.
+        max_packet_bytes: The Maximum Packet Size that the broker announced (MQTT 5 §3.2.2.3.6), or None.
+        receive_maximum: How many publications at QoS 1 the broker takes at a time.
+        last_received: When anything was received, on the monotonic clock.
+        last_sent: When the socket took anything.
+        queued_bytes: How many bytes were handed to the library.
+        written_bytes: How many of them the socket has taken.
+        end_code: After the end, the reason code (MQTT 5 §2.4) if there is one; else 0.
+        on_message: Called with every message, on the event loop. At QoS 1 the broker regards it as under way until
+            ``acknowledge`` is called.
+        on_acknowledged: Called with the packet identifier of a publication at QoS 1, and the broker's reason code.
+        on_written: Called when the socket has taken something.
     """
 
     def __init__(
@@ -110,19 +138,65 @@ class PahoClient:
         context: ssl.SSLContext | None,
         client_id: str | None,
         will: Will | None,
+        max_packet_bytes: int,
         timeout_seconds: float,
     ) -> None:
         self.protocol: Protocol = protocol
+        self.max_packet_bytes: int | None = None
+        self.receive_maximum = _DEFAULT_RECEIVE_MAXIMUM
+        self.last_received = self.last_sent = time.monotonic()
+        self.queued_bytes = self.written_bytes = 0
+        self.end_code = 0
         self.on_message: Callable[[Inbound], None] = lambda _message: None
-        self.on_acknowledged: Callable[[int, str | None], None] = lambda _identifier, _refusal: None
+        self.on_acknowledged: Callable[[int, int], None] = lambda _identifier, _code: None
+        self.on_written: Callable[[], None] = lambda: None
+        self._max_received_bytes = max_packet_bytes
         self._client = _aiomqtt_client(
-            address, protocol, context, client_id=client_id, will=will, timeout_seconds=timeout_seconds
+            address,
+            protocol,
+            context,
+            client_id=client_id,
+            will=will,
+            max_packet_bytes=max_packet_bytes,
+            timeout_seconds=timeout_seconds,
         )
         self._paho: PahoMqttClient = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._paho.connect_timeout = timeout_seconds
         # Before connecting: what a persistent session held comes right behind the CONNACK.
         self._paho.on_message = self._on_message
         self._paho.on_publish = self._on_publish
+        self._paho.manual_ack_set(True)
+        self._watch_socket()
+        self._aiomqtt_on_connect = self._paho.on_connect
+        self._paho.on_connect = self._on_connect
         self._last_error = ""
+
+    def _watch_socket(self) -> None:
+        """Have every use of the socket noted, and what is too large dropped."""
+        paho: Any = self._paho
+        receive, send, queue = paho._sock_recv, paho._sock_send, paho._packet_queue  # noqa: SLF001
+
+        def received(size: int) -> bytes:
+            packet = paho._in_packet  # noqa: SLF001
+            if packet["remaining_length"] > self._max_received_bytes and packet["have_remaining"]:
+                del packet["packet"][_KEPT_BYTES:]
+                size = min(size, _CHUNK_BYTES)
+            data: bytes = receive(size)
+            self.last_received = time.monotonic()
+            return data
+
+        def sent(data: bytes) -> int:
+            size: int = send(data)
+            self.written_bytes += size
+            self.last_sent = time.monotonic()
+            self.on_written()
+            return size
+
+        def queued(command: int, packet: bytes, *arguments: Any) -> MQTTErrorCode:
+            self.queued_bytes += len(packet)
+            return queue(command, packet, *arguments)
+
+        paho._sock_recv, paho._sock_send, paho._packet_queue = received, sent, queued  # noqa: SLF001
 
     async def connect(self) -> None:
         """Connect.
@@ -153,7 +227,11 @@ class PahoClient:
         try:
             await self._client.__aenter__()
         except aiomqtt.MqttError as error:
+            self._close_socket()
             raise _not_connected(error) from error
+        except asyncio.CancelledError:
+            self._close_socket()
+            raise
         self._paho.on_disconnect = aiomqtt_on_disconnect
         # paho would format every packet for it.
         self._paho.on_log = None
@@ -162,6 +240,11 @@ class PahoClient:
         """Disconnect, if the broker has not gone first."""
         with contextlib.suppress(aiomqtt.MqttError):
             await self._client.__aexit__(None, None, None)
+        self._close_socket()
+
+    def _close_socket(self) -> None:
+        """Close what aiomqtt leaves open when the broker does not answer: it would be read for another half minute."""
+        self._paho._sock_close()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone.
@@ -173,21 +256,24 @@ class PahoClient:
             async for _message in self._client.messages:
                 pass
         except aiomqtt.MqttError as error:
-            raise BrokerUnavailable(f"the broker is gone: {error}") from error
+            cause = error.__cause__
+            self.end_code = _code(cause.rc) if isinstance(cause, aiomqtt.MqttCodeError) else 0
+            raise BrokerUnavailable(f"the broker is gone: {cause or error}") from error
 
-    async def subscribe(self, filters: Sequence[str]) -> None:
+    async def subscribe(self, filters: Sequence[str], *, retain_as_published: bool = False) -> None:
         """Subscribe to topic filters at QoS 1; returns when the broker has acknowledged.
+
+        Args:
+            filters: What to subscribe to.
+            retain_as_published: On MQTT 5, whether messages keep the retain flag that they were published with.
 
         Raises:
             BrokerUnavailable: The broker did not acknowledge, or refused a filter.
         """
+        options = SubscribeOptions(qos=1, retainAsPublished=retain_as_published)
+        wanted: Any = [(topic, options if self.protocol == "5" else 1) for topic in filters]
         try:
-            if self.protocol == "5":
-                options = SubscribeOptions(qos=1)
-                wanted = [(topic, options) for topic in filters]
-                granted = await self._client.subscribe(wanted, timeout=TIMEOUT_SECONDS)
-            else:
-                granted = await self._client.subscribe([(topic, 1) for topic in filters], timeout=TIMEOUT_SECONDS)
+            granted = await self._while_alive(self._client.subscribe(wanted, timeout=PATIENCE_SECONDS))
         except aiomqtt.MqttError as error:
             raise BrokerUnavailable(f"subscribing failed: {error}") from error
         refused = [name for name, code in zip(filters, granted, strict=False) if _code(code) >= _FAILURE]
@@ -201,67 +287,77 @@ class PahoClient:
             BrokerUnavailable: The broker did not acknowledge.
         """
         try:
-            await self._client.unsubscribe(list(filters), timeout=TIMEOUT_SECONDS)
+            await self._while_alive(self._client.unsubscribe(list(filters), timeout=PATIENCE_SECONDS))
         except aiomqtt.MqttError as error:
             raise BrokerUnavailable(f"unsubscribing failed: {error}") from error
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
-        """Publish at QoS 1; return the packet identifier that ``on_acknowledged`` will be called with.
+    def publish(self, publication: Publication) -> int:
+        """Publish; return the packet identifier, with which ``on_acknowledged`` will be called at QoS 1."""
+        properties: Any = None
+        if self.protocol == "5" and publication.properties:
+            properties = _EncodedProperties(publication.properties)
+        topic, payload, qos = publication.topic, publication.payload, publication.qos
+        return self._paho.publish(topic, payload, qos, publication.retain, properties).mid
+
+    def acknowledge(self, message: Inbound) -> None:
+        """Let the broker forget a message, and deliver another one in its place."""
+        if message.identifier:
+            self._paho.ack(message.identifier, message.qos)
+
+    async def _while_alive(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
+        """Wait for an acknowledgement as long as the broker is not silent.
 
         Raises:
-            BrokerUnavailable: The publication cannot be sent.
+            BrokerUnavailable: Neither was anything received for ``TIMEOUT_SECONDS``, nor did the socket take anything.
         """
-        info = self._paho.publish(topic, payload, 1, retain)
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise BrokerUnavailable(f"publishing on {topic} failed: {info.rc.name}")
-        return info.mid
+        task = asyncio.ensure_future(work)
+        began = time.monotonic()
+        try:
+            while not task.done():
+                silent = time.monotonic() - max(began, self.last_received)
+                if silent >= TIMEOUT_SECONDS:
+                    raise BrokerUnavailable("the broker does not answer")
+                await asyncio.wait({task}, timeout=TIMEOUT_SECONDS - silent)
+            return task.result()
+        finally:
+            task.cancel()
 
-    def send(self, topic: str, payload: bytes, *, qos: int) -> None:
-        """Publish, without learning whether it arrives."""
-        self._paho.publish(topic, payload, qos, retain=False)
-
-    def send_request(self, topic: str, payload: bytes, *, response_topic: str, correlation_data: bytes) -> None:
-        """Publish at QoS 1 with a Response Topic and Correlation Data; MQTT 3.1.1 has neither."""
-        named = None
-        if self.protocol == "5":
-            named = Properties(PacketTypes.PUBLISH)
-            named.ResponseTopic = response_topic
-            named.CorrelationData = correlation_data
-        self._paho.publish(topic, payload, 1, retain=False, properties=named)
-
-    def send_reply(self, reply: Reply) -> None:
-        """Publish an answer; on MQTT 5 with its content type, ``status`` and Correlation Data."""
-        if self.protocol != "5":
-            self._paho.publish(reply.topic, reply.payload, reply.qos, retain=False)
-            return
-        encoded = _REPLY_HEADS[reply.success]
-        if reply.correlation_data is not None:
-            encoded += _CORRELATION_DATA + _string(reply.correlation_data)
-        packed: Any = _EncodedProperties(_variable_integer(len(encoded)) + encoded)
-        self._paho.publish(reply.topic, reply.payload, reply.qos, retain=False, properties=packed)
+    def _on_connect(
+        self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Properties | None = None
+    ) -> None:
+        self.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", _DEFAULT_RECEIVE_MAXIMUM)
+        on_connect: Any = self._aiomqtt_on_connect
+        on_connect(client, userdata, flags, reason, properties)
 
     def _on_message(self, _client: object, _userdata: object, message: MQTTMessage) -> None:
+        size = int(self._paho._in_packet["remaining_length"])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        oversized = size if size > self._max_received_bytes else 0
+        identifier = message.mid if message.qos else 0
         try:
             topic = message.topic
         except UnicodeDecodeError:
             # A broker has to refuse it (MQTT 5 §1.5.4); nothing of ours has such a topic.
+            self._paho.ack(identifier, message.qos)
             return
         sent = message.properties
         self.on_message(
             Inbound(
                 topic=topic,
-                payload=bytes(message.payload),
+                payload=bytes(message.payload[:_KEPT_PAYLOAD_BYTES] if oversized else message.payload),
                 qos=message.qos,
                 retained=message.retain,
                 response_topic=getattr(sent, "ResponseTopic", None),
                 correlation_data=getattr(sent, "CorrelationData", None),
+                identifier=identifier,
+                oversized=oversized,
             )
         )
 
     def _on_publish(
         self, _client: object, _userdata: object, identifier: int, reason: ReasonCode, _properties: object
     ) -> None:
-        self.on_acknowledged(identifier, str(reason) if _code(reason) >= _FAILURE else None)
+        self.on_acknowledged(identifier, _code(reason))
 
 
 class _EndedEarly(aiomqtt.MqttError):
@@ -286,6 +382,7 @@ def _aiomqtt_client(
     *,
     client_id: str | None,
     will: Will | None,
+    max_packet_bytes: int,
     timeout_seconds: float,
 ) -> aiomqtt.Client:
     persistent = client_id is not None
@@ -294,6 +391,7 @@ def _aiomqtt_client(
         session = Properties(PacketTypes.CONNECT)
         session.ReceiveMaximum = _RECEIVE_MAXIMUM
         session.SessionExpiryInterval = _SESSION_EXPIRY_SECONDS
+        session.MaximumPacketSize = max_packet_bytes
     return aiomqtt.Client(
         address.host,
         address.port,
@@ -308,11 +406,24 @@ def _aiomqtt_client(
         will=None if will is None else aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
         timeout=timeout_seconds,
         keepalive=_KEEPALIVE_SECONDS,
-        max_inflight_messages=_MAX_INFLIGHT,
+        max_inflight_messages=_UNLIMITED,
         tls_context=context,
         socket_options=[_NO_DELAY],
         logger=logging.getLogger("aliciacfg.mqtt.paho"),
     )
+
+
+def is_failure(code: int) -> bool:
+    """Return whether a reason code says that something was refused."""
+    return code >= _FAILURE
+
+
+def explain(code: int) -> str:
+    """Return the name of the reason code of a PUBACK."""
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
+    except KeyError:
+        return f"reason {code}"
 
 
 def _code(code: object) -> int:
@@ -327,33 +438,10 @@ class _EncodedProperties:
     __slots__ = ("_bytes",)
 
     def __init__(self, encoded: bytes) -> None:
-        self._bytes = encoded
+        self._bytes = variable_integer(len(encoded)) + encoded
 
     def pack(self) -> bytes:
         return self._bytes
-
-
-def _string(text: bytes) -> bytes:
-    """Encode a string or binary data (MQTT 5 §1.5.4, §1.5.6)."""
-    return len(text).to_bytes(_LENGTH_BYTES, "big") + text
-
-
-def _variable_integer(number: int) -> bytes:
-    """Encode a Variable Byte Integer (MQTT 5 §1.5.5)."""
-    encoded = bytearray()
-    while True:
-        number, byte = divmod(number, 128)
-        encoded.append(byte | 0x80 if number else byte)
-        if not number:
-            return bytes(encoded)
-
-
-def _reply_head(status: bytes) -> bytes:
-    """Encode the properties that every answer of one ``status`` has."""
-    return _CONTENT_TYPE + _string(b"application/json") + _USER_PROPERTY + _string(b"status") + _string(status)
-
-
-_REPLY_HEADS = {True: _reply_head(b"success"), False: _reply_head(b"error")}
 
 
 def _read_string(buffer: bytes, limit: int) -> tuple[str, int]:

@@ -1,14 +1,23 @@
-"""Other daemons on the same broker, found by the health that they publish on the topic that all daemons share."""
+"""Other daemons on the same broker, found by the health that they publish on the topic that all daemons share.
+
+Where the broker has no access list, every client can publish health and answer health checks under any name. So no
+message ends a daemon that serves: the one that comes later looks for another one before it serves anything, and gives
+way. Two that started at the same moment, and have served for a few seconds only, compare their ages. Under an access
+list that is known to be in force, only a daemon can publish health, and the younger of two gives way at any time.
+"""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import msgspec
 import structlog
 
 from aliciacfg.errors import AnotherDaemon, OperationError
+from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Connection
+from aliciacfg.mqtt.log_limit import LogLimit
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.outgoing import Outgoing
@@ -17,6 +26,12 @@ _log = structlog.get_logger(__name__)
 
 _ANSWER_SECONDS = 2.0
 _PROOFS_OF_LIFE = 2
+# Two daemons that start at the same moment have found each other by then.
+_UNSETTLED_SECONDS = 15.0
+# What others send must not make this daemon ask for health all the time.
+_PAUSE_SECONDS = 5.0
+_SAME_AGE_SECONDS = 2.0
+_MAX_SEEN = 64
 
 
 class _Health(msgspec.Struct):
@@ -40,34 +55,51 @@ class Peers:
         instance: str,
         *,
         uptime: Callable[[], float],
+        proven: Callable[[], bool],
         markers: Markers,
         outgoing: Outgoing,
+        alerts: Alerts,
         publish_health: Callable[[], None],
         answer_seconds: float = _ANSWER_SECONDS,
+        pause_seconds: float = _PAUSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make what looks for the peers of one daemon.
 
         Args:
             instance: Names this daemon's data directory.
             uptime: How long this daemon has been running, in seconds.
+            proven: Whether the broker lets only daemons publish health.
             markers: Show when every retained message has been received.
             outgoing: Publishes health checks.
+            alerts: Raised while another daemon seems to serve this broker, too.
             publish_health: Makes this daemon known to a younger one.
             answer_seconds: The time within which another daemon has to answer a health check.
+            pause_seconds: Between two looks at what others claim.
+            clock: Seconds, monotonic.
         """
         self._instance = instance
         self._uptime = uptime
+        self._proven = proven
         self._markers = markers
         self._outgoing = outgoing
+        self._alerts = alerts
         self._publish_health = publish_health
         self._answer_seconds = answer_seconds
+        self._pause_seconds = pause_seconds
+        self._clock = clock
         # Health of other daemons, and whether the broker had retained it.
-        self._seen: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue()
+        self._seen: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue(_MAX_SEEN)
+        # When this daemon began to serve; None before.
+        self._serving_since: float | None = None
+        # The instance that the alert is about.
+        self._alerted: str | None = None
+        self._log_limit = LogLimit()
 
     def receive(self, inbound: Inbound) -> None:
         """Note a health message if it is another daemon's."""
         health = _parse_health(inbound.payload)
-        if health is not None and health.instance and health.instance != self._instance:
+        if health is not None and health.instance and health.instance != self._instance and not self._seen.full():
             self._seen.put_nowait((health, inbound.retained))
 
     def forget(self) -> None:
@@ -81,7 +113,7 @@ class Peers:
         will, so it is asked whether it is alive.
 
         Raises:
-            AnotherDaemon: It is.
+            AnotherDaemon: It is, and this daemon has not served yet.
             BrokerUnavailable: The connection is gone.
         """
         await connection.subscribe([topics.HEALTH, f"{self._markers.prefix}#"])
@@ -89,31 +121,82 @@ class Peers:
         if all(health.status == "offline" for health, _ in self._take_seen()):
             return
         alive = await self._first_answer(connection)
-        if alive is not None:
+        if alive is None:
+            _log.warning("foreign_health_is_stale", remedy="none needed; the retained health message is replaced")
+        elif self._serving_since is None:
             raise AnotherDaemon(alive.instance)
-        _log.warning("foreign_health_is_stale", remedy="none needed; the retained health message is replaced")
+        elif not self._seen.full():
+            # Has it come while this daemon was disconnected, or does it only say so? The watch decides.
+            self._seen.put_nowait((alive, False))
 
     async def watch(self, connection: Connection) -> None:
         """Watch for other daemons for as long as the connection stands.
 
-        Of two daemons that started at the same moment the younger one gives way. One message is no proof of life,
-        since anyone may have sent it: the other daemon has to answer twice.
+        One message is no proof of life: the other daemon has to answer twice.
 
         Raises:
-            AnotherDaemon: An older one is alive.
+            AnotherDaemon: An older one is alive, and this one may give way.
             BrokerUnavailable: The connection is gone.
         """
+        if self._serving_since is None:
+            self._serving_since = self._clock()
         while True:
-            health, retained = await self._seen.get()
-            if retained or health.status == "offline":
-                continue
-            if (health.uptime, health.instance) <= (self._uptime(), self._instance):
+            claim = await self._next_claim()
+            if claim is not None:
                 self._publish_health()
-                continue
+            instance = self._alerted if claim is None else claim.instance
             answers = [await self._first_answer(connection) for _ in range(_PROOFS_OF_LIFE)]
-            if all(answer is not None and answer.instance == health.instance for answer in answers):
-                raise AnotherDaemon(health.instance)
-            _log.warning("foreign_health_unproven", instance=health.instance[:64])
+            rivals = [answer for answer in answers if answer is not None and answer.instance == instance]
+            if len(rivals) == _PROOFS_OF_LIFE:
+                self._on_rival(rivals[-1])
+            else:
+                self._on_none()
+            await asyncio.sleep(self._pause_seconds)
+
+    def _on_rival(self, rival: _Health) -> None:
+        """Give way, or go on with an alert.
+
+        Raises:
+            AnotherDaemon: This daemon gives way.
+        """
+        if self._may_give_way() and self._is_older(rival):
+            raise AnotherDaemon(rival.instance)
+        self._alerted = rival.instance
+        self._alerts.raise_(
+            "another_daemon",
+            "A client answers health checks as another config service of this home. If that is a second daemon, stop "
+            "one of the two: each overwrites what the other one publishes. If not, find the client, and let only "
+            f"config_service write to {topics.HEALTH}: `aliciacfg acl` prints the access list.",
+        )
+
+    def _on_none(self) -> None:
+        if self._alerted is not None:
+            self._alerted = None
+            self._alerts.clear("another_daemon")
+            self._publish_health()
+        elif self._log_limit.allows():
+            _log.warning("foreign_health_unproven", remedy="none needed; its sender does not answer")
+
+    def _may_give_way(self) -> bool:
+        since = self._clock() if self._serving_since is None else self._serving_since
+        return self._proven() or self._clock() - since < _UNSETTLED_SECONDS
+
+    def _is_older(self, rival: _Health) -> bool:
+        uptime = self._uptime()
+        if abs(rival.uptime - uptime) < _SAME_AGE_SECONDS:
+            return rival.instance > self._instance
+        return rival.uptime > uptime
+
+    async def _next_claim(self) -> _Health | None:
+        """Wait for the health of another daemon; None when it is time to look again at the one of the alert."""
+        try:
+            async with asyncio.timeout(None if self._alerted is None else self._pause_seconds):
+                while True:
+                    health, retained = await self._seen.get()
+                    if not retained and health.status != "offline":
+                        return health
+        except TimeoutError:
+            return None
 
     async def _first_answer(self, connection: Connection) -> _Health | None:
         """Ask for health; return the first live answer of another daemon, or None if there is none in time."""

@@ -10,7 +10,6 @@ from aliciacfg.api.encoding import encode_failure, encode_internal
 from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
 from aliciacfg.documents import decode, type_name
 from aliciacfg.errors import (
-    Busy,
     Forbidden,
     InvalidRequest,
     NotFound,
@@ -141,19 +140,29 @@ class Requests:
         body, outcome = await self._body(request, opened, problem or request.problem)
         wrapped = envelope.wrap(body, kind="response", destination=opened.source, depth=opened.depth)
         self._service.health.metrics.meter(request.topic.operation, "mqtt").answered(perf_counter() - started, outcome)
-        return _reply(request, topic, wrapped, success=outcome == "success")
+        inbound = request.inbound
+        return Reply(
+            topic,
+            wrapped,
+            outcome == "success",
+            inbound.qos,
+            inbound.correlation_data,
+            request_id=_request_id(opened),
+            destination=opened.source,
+            depth=opened.depth,
+        )
 
-    def refuse_busy(self, request: BusRequest) -> Reply | None:
-        """Return the answer to a request for which there are too many others, or None where none is due.
+    def refuse(self, request: BusRequest, error: OperationError) -> Reply | None:
+        """Return the answer to a request that is refused unread, or None where none is due.
 
         The payload is not decoded, so an answer topic that is named there does not count.
         """
         topic, _ = self._answer_topic(request, request.inbound.response_topic)
         if topic is None:
             return None
-        body = encode_failure(Busy("Too many requests wait; try again in a second."), None)
-        self._service.health.metrics.meter(request.topic.operation, "mqtt").answered(0.0, "busy")
-        return _reply(request, topic, body, success=False)
+        self._service.health.metrics.meter(request.topic.operation, "mqtt").answered(0.0, error.code)
+        inbound = request.inbound
+        return Reply(topic, encode_failure(error, None), False, inbound.qos, inbound.correlation_data)
 
     def _answer_topic(self, request: BusRequest, named: str | None) -> tuple[str | None, str | None]:
         """Return where to answer, and why not on the topic that the request names.
@@ -232,10 +241,6 @@ class Requests:
             problem = InvalidRequest(f"The payload is {type_name(message)}; send a JSON object, or nothing.")
             return Opened({}), problem
         return envelope.open_message(message), None
-
-
-def _reply(request: BusRequest, topic: str, payload: bytes, *, success: bool) -> Reply:
-    return Reply(topic, payload, success, request.inbound.qos, request.inbound.correlation_data)
 
 
 def _request_id(opened: Opened) -> str | None:

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
@@ -20,7 +20,7 @@ from aliciacfg.model.records import Announcement
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.mqtt import topics
-from aliciacfg.mqtt.connection import Connection, Denied
+from aliciacfg.mqtt.connection import Connection, Denied, DoesNotFit
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
 
@@ -44,17 +44,19 @@ class _Attempt:
         sequence: The announcement's.
         count: How often.
         at: When last, on the clock of ``Retained``.
+        missed: Whether it has not come back though everything has that was published after it.
     """
 
     def __init__(self, sequence: int) -> None:
         self.sequence = sequence
         self.count = 0
         self.at = 0.0
+        self.missed = False
 
     def due(self, now: float) -> bool:
         """Return whether it has to be published: for the first time, or again because it has not come back."""
         wait = min(_ECHO_SECONDS * 2 ** max(0, self.count - 1), _MAX_RETRY_SECONDS)
-        return self.count == 0 or now - self.at >= wait
+        return self.count == 0 or (self.missed and now - self.at >= wait)
 
 
 class _Repairs:
@@ -121,6 +123,10 @@ class Retained:
         self._sent: dict[str, deque[bytes]] = {}
         # By topic.
         self._repairs: dict[str, _Repairs] = {}
+        # Subjects whose message is larger than the broker takes.
+        self._aside: set[str] = set()
+        # Set when something was published.
+        self._published = asyncio.Event()
         # Topics of retained configurations whose service has none here.
         self._unknown: set[str] = set()
         # Subjects whose message came on this connection.
@@ -140,14 +146,71 @@ class Retained:
             BrokerUnavailable: The connection is gone.
         """
         self._attempts.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_for_missed_forever(connection), name="mqtt-missed")
+            self._settle()
+            while True:
+                self._outbox.changed.clear()
+                await self._publish_due(connection)
+                await self._clear_unknown(connection)
+                await self._wait()
+
+    async def _publish_due(self, connection: Connection) -> None:
+        """Publish what has to be; small messages first while it is unclear how large one may be."""
+        pending = self._outbox.due()
+        self._set_aside(connection, pending)
+        now = self._clock()
+        due = [item for item in pending if item.subject not in self._aside and self._attempt(item).due(now)]
+        window = _WINDOW
+        if connection.limit.careful:
+            window = 1
+            due.sort(key=lambda item: len(item.payload))
+        for start in range(0, len(due), window):
+            await asyncio.gather(*(self._publish(connection, item) for item in due[start : start + window]))
+
+    def _set_aside(self, connection: Connection, pending: Sequence[Announcement]) -> None:
+        """Alert what does not fit into a packet that the broker takes, and publish everything else."""
+        aside: set[str] = set()
+        for item in pending:
+            topic = topics.subject_topic(item.subject)
+            room = connection.room(topic)
+            if len(item.payload) <= room:
+                continue
+            aside.add(item.subject)
+            service = outbox.subject_service(item.subject)
+            self._alerts.raise_(
+                "undelivered",
+                f"{topic} is not published: the message has {len(item.payload)} bytes, and at most {room} are allowed. "
+                "Subscribers keep what they have; HTTP answers the present configuration. Make the configuration "
+                "smaller, or raise the broker's limit (max_packet_size of Mosquitto) and ALICIACFG_MAX_PACKET_BYTES.",
+                of=service or item.subject,
+                service=service,
+            )
+        for subject in self._aside - aside:
+            self._alerts.clear("undelivered", of=outbox.subject_service(subject) or subject)
+        if aside != self._aside:
+            self._aside = aside
+            self._settle()
+
+    async def _look_for_missed_forever(self, connection: Connection) -> None:
+        """Find out which messages the broker acknowledged and did not deliver back.
+
+        A marker proves it: the broker delivers in order, so a message that has not come before the marker behind it
+        does not come at all. Time proves nothing, since a flood of requests may be in front of both.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
         while True:
-            self._outbox.changed.clear()
-            now = self._clock()
-            due = [item for item in self._outbox.due() if self._attempt(item).due(now)]
-            for start in range(0, len(due), _WINDOW):
-                await asyncio.gather(*(self._publish(connection, item) for item in due[start : start + _WINDOW]))
-            await self._clear_unknown(connection)
-            await self._wait()
+            await self._published.wait()
+            await asyncio.sleep(_ECHO_SECONDS)
+            self._published.clear()
+            expected = [attempt for attempt in self._attempts.values() if attempt.count and not attempt.missed]
+            if expected:
+                await self._markers.wait(connection)
+            for attempt in expected:
+                # One that came back is no longer among the attempts.
+                attempt.missed = True
 
     async def read_back(self, connection: Connection) -> None:
         """Ask the broker for every retained message it should hold, and queue what is missing.
@@ -207,6 +270,7 @@ class Retained:
         attempt = self._attempt(item)
         attempt.count += 1
         attempt.at = self._clock()
+        attempt.missed = False
         if attempt.count > 1:
             self._undelivered(item.subject, "it was acknowledged but did not come back")
         self._sent.setdefault(item.subject, deque(maxlen=_REMEMBERED)).append(_digest(item.payload))
@@ -214,6 +278,10 @@ class Retained:
             await connection.publish(topics.subject_topic(item.subject), item.payload, retain=True)
         except Denied as error:
             self._undelivered(item.subject, str(error))
+        except DoesNotFit:
+            # The limit was learned from this refusal, so the message is set aside from now on.
+            self._outbox.changed.set()
+        self._published.set()
 
     async def _clear_unknown(self, connection: Connection) -> None:
         """Clear retained configurations of services that have none here."""
@@ -236,7 +304,11 @@ class Retained:
         self._outbox.confirm(current)
         self._attempts.pop(current.subject, None)
         self._drift.remove("retained", topics.subject_topic(current.subject))
-        if not self._outbox.pending:
+        self._settle()
+
+    def _settle(self) -> None:
+        """Call ``on_confirmed`` if the broker holds everything that it can hold."""
+        if self._outbox.pending <= len(self._aside):
             self._alerts.clear("undelivered")
             self._on_confirmed()
 

@@ -2,26 +2,40 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from typing import Any
 
+import msgspec
 import structlog
 
 from aliciacfg.core.outbox import Outbox
-from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, OperationError, leaves
+from aliciacfg.errors import (
+    AnotherDaemon,
+    BrokerUnavailable,
+    Busy,
+    InvalidRequest,
+    OperationError,
+    TooLarge,
+    leaves,
+)
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import topics
-from aliciacfg.mqtt.access_probe import AccessProbe, FirstProbe
+from aliciacfg.mqtt.access_probe import AccessProbe
 from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.admission import Admission, Job
 from aliciacfg.mqtt.background import BackgroundTasks
-from aliciacfg.mqtt.connection import Connection, connect
+from aliciacfg.mqtt.connecting import Session, answers_five, connect
+from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.health import HealthPublisher
+from aliciacfg.mqtt.log_limit import LogLimit
 from aliciacfg.mqtt.markers import Markers
-from aliciacfg.mqtt.messages import Inbound, Protocol
+from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.outgoing import Outgoing
+from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.peers import Peers
 from aliciacfg.mqtt.registration import Registration
 from aliciacfg.mqtt.requests import BusRequest, Requests
@@ -30,8 +44,11 @@ from aliciacfg.operations.service import ConfigService
 
 _log = structlog.get_logger(__name__)
 
-_FIRST_RETRY_SECONDS = 0.2
-_MAX_RETRY_SECONDS = 30.0
+# With the time that a hanging attempt to connect takes, the daemon is back five seconds after the broker at the latest.
+_FIRST_RETRY_SECONDS = 0.3
+_MAX_RETRY_SECONDS = 1.5
+_FIRST_QUESTION_SECONDS = 5.0
+_MAX_QUESTION_SECONDS = 60.0
 _CANCELLATIONS = 20
 _CANCELLATION_SECONDS = 0.25
 _DRAIN_SECONDS = 10.0
@@ -58,6 +75,7 @@ class MqttSession:
         drift: Drift,
         supervisor: Supervisor,
         write_confirmations: Callable[[], Awaitable[None]],
+        max_packet_bytes: int,
     ) -> None:
         """Make a session that has not begun.
 
@@ -71,6 +89,7 @@ class MqttSession:
             drift: Learns what others write on our topics.
             supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
             write_confirmations: Stores what the broker was seen to hold.
+            max_packet_bytes: The largest MQTT packet that is sent or received.
         """
         self._address = address
         self._client_id = f"config_service_{session_id}"
@@ -81,6 +100,9 @@ class MqttSession:
         self._supervisor = supervisor
         self._background = BackgroundTasks(supervisor.report)
         self._outgoing = outgoing = Outgoing(alerts)
+        self._admission = Admission(
+            self._background, acknowledge=self._acknowledge, congested=lambda: outgoing.congested
+        )
         self._markers = markers = Markers(health.instance)
         self._retained = Retained(outbox, alerts, drift, markers=markers, on_confirmed=self._on_confirmed)
         self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
@@ -90,8 +112,10 @@ class MqttSession:
         self._peers = Peers(
             health.instance,
             uptime=lambda: health.now().uptime,
+            proven=lambda: service.authorizer.bus_proves is True,
             markers=markers,
             outgoing=outgoing,
+            alerts=alerts,
             publish_health=self._health_publisher.publish_soon,
         )
         self._devices = DeviceRegistry(send=outgoing.send, on_count=self._count_devices)
@@ -99,8 +123,11 @@ class MqttSession:
             service.registrations, health=health, alerts=alerts, device_registry=self._devices
         )
         self._connection: Connection | None = None
-        # The protocol that the broker is known to speak.
-        self._protocol: Protocol | None = None
+        # Whether the broker spoke MQTT 5 at the previous connection.
+        self._speaks_five = False
+        self._limit = PacketLimit(max_packet_bytes)
+        self._max_packet_bytes = max_packet_bytes
+        self._retained_requests = LogLimit()
         # Set while the broker holds every retained message of the present connection.
         self._drained = asyncio.Event()
         self.ready = asyncio.Event()
@@ -114,12 +141,14 @@ class MqttSession:
         retry = _FIRST_RETRY_SECONDS
         async with self._background.running():
             while True:
-                started = asyncio.get_running_loop().time()
                 reason = await self._connect_once()
-                self._on_lost()
-                if asyncio.get_running_loop().time() - started > _MAX_RETRY_SECONDS:
+                if self._connection is None:
+                    # Elsewhere it may have come back with other settings.
+                    self._limit.forget()
+                elif self._health.bus_connected:
                     retry = _FIRST_RETRY_SECONDS
-                pause = retry * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
+                self._on_lost()
+                pause = retry * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
                 _log.warning(
                     "broker_lost",
                     broker=f"{self._address.host}:{self._address.port}",
@@ -133,6 +162,7 @@ class MqttSession:
         """Answer the requests that were received, and publish that the daemon stops."""
         connection = self._connection
         if connection is not None:
+            await self._admission.stop()
             await self._background.wait_idle()
         self._background.close()
         try:
@@ -167,11 +197,12 @@ class MqttSession:
 
     async def _serve_once(self) -> None:
         """Serve one connection, from connecting to its end."""
-        async with connect(
-            self._address, client_id=self._client_id, will=self._health_publisher.will, prefer=self._protocol
-        ) as connection:
-            self._protocol = connection.protocol if connection.certain else None
+        speaks_five, self._speaks_five = self._speaks_five, False
+        session = Session(self._client_id, self._health_publisher.will, self._max_packet_bytes)
+        async with connect(self._address, session, limit=self._limit, speaks_five=speaks_five) as connection:
+            self._speaks_five = connection.protocol == "5"
             self._connection = connection
+            connection.on_relief = self._admission.pump
             self._outgoing.attach(connection)
             self._peers.forget()
             self._retained.begin()
@@ -180,10 +211,11 @@ class MqttSession:
                 group.create_task(connection.wait_closed(), name="mqtt-closed")
                 # Nothing of the bus is touched before it is known that no other daemon serves it.
                 await self._peers.check_alone(connection)
-                await connection.subscribe(
-                    [f"{topics.CONFIG}#", topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER]
-                )
+                # A retained request shows its flag even when it comes live.
+                await connection.subscribe([f"{topics.CONFIG}#"], retain_as_published=True)
+                await connection.subscribe([topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER])
                 await self._probe.run(connection)
+                self._admission.open()
                 announcement = self._registration.announcement()
                 await self._outgoing.publish_optional(connection, topics.REGISTER, announcement)
                 await self._retained.read_back(connection)
@@ -197,7 +229,22 @@ class MqttSession:
                 }.items():
                     supervised = self._supervisor.keep_running(name, partial(work, connection), fatal=_ENDINGS)
                     group.create_task(supervised, name=name)
+                if not connection.certain:
+                    group.create_task(self._ask_for_five(), name="mqtt-version")
                 await self._wait_until_drained()
+
+    async def _ask_for_five(self) -> None:
+        """Ask the broker for MQTT 5 from time to time, after it was silent when it was asked at the connect.
+
+        Raises:
+            BrokerUnavailable: It answers; the next connection speaks MQTT 5.
+        """
+        pause = _FIRST_QUESTION_SECONDS
+        while True:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+            if await answers_five(self._address):
+                raise BrokerUnavailable("the broker answers MQTT 5 now; connecting with it")
+            pause = min(pause * 2, _MAX_QUESTION_SECONDS)
 
     async def _wait_until_drained(self) -> None:
         """Wait until the broker holds every retained message, for a limited time."""
@@ -223,73 +270,121 @@ class MqttSession:
 
     def _on_lost(self) -> None:
         self._connection = None
+        self._admission.close()
         self._outgoing.detach()
         self._probe.reset()
         self._health.bus_connected = False
         self._devices.forget()
 
-    def _on_message(self, inbound: Inbound) -> None:
-        """Handle a message, without waiting."""
+    def _acknowledge(self, inbound: Inbound) -> None:
+        if self._connection is not None:
+            self._connection.acknowledge(inbound)
+
+    def _on_message(self, inbound: Inbound) -> bool:
+        """Handle a message, without waiting; return whether the broker may forget it."""
         try:
-            self._dispatch(inbound)
+            return self._dispatch(inbound)
         except Exception as error:  # noqa: BLE001 - a boundary: it would come again on the next connection
             self._supervisor.report("handling of a message", error)
+            return True
 
-    def _dispatch(self, inbound: Inbound) -> None:
+    def _dispatch(self, inbound: Inbound) -> bool:
         if inbound.topic == self._probe.topic:
             self._probe.receive()
-            return
-        reply = None if inbound.retained else self._requests.answer_at_once(inbound)
-        if reply is not None:
-            self._outgoing.answer(reply)
-        elif inbound.topic.startswith(topics.CONFIG):
-            self._dispatch_config(inbound)
-        else:
-            self._dispatch_other(inbound)
+            return True
+        if not (inbound.retained or inbound.oversized) and self._admission.free:
+            reply = self._requests.answer_at_once(inbound)
+            if reply is not None:
+                self._outgoing.answer(reply)
+                return True
+        if inbound.topic.startswith(topics.CONFIG):
+            return self._dispatch_config(inbound)
+        return self._dispatch_other(inbound)
 
-    def _dispatch_config(self, inbound: Inbound) -> None:
+    def _dispatch_config(self, inbound: Inbound) -> bool:
         """Handle what comes under ``alicia/config/``: our retained messages, reports, requests; others' messages."""
         topic = inbound.topic
-        if topic.startswith(topics.UPDATE) or topic in {topics.ENVIRONMENT, topics.KEY}:
-            self._retained.receive(topics.topic_subject(topic), inbound)
-        elif topic.startswith(topics.APPLIED):
-            self._background.start(self._registration.on_applied(inbound), name="mqtt-applied")
-        else:
-            self._on_request(inbound)
+        retained = topic.startswith(topics.UPDATE) or topic in {topics.ENVIRONMENT, topics.KEY}
+        if not retained and not topic.startswith(topics.APPLIED):
+            return self._on_request(inbound)
+        if inbound.retained and self._admission.opened:
+            # It comes live: with Retain As Published the flag does not say that the broker had kept the message.
+            inbound = msgspec.structs.replace(inbound, retained=False)
+        if not retained:
+            return self._submit(inbound, self._registration.on_applied, name="mqtt-applied")
+        self._retained.receive(topics.topic_subject(topic), inbound)
+        return True
 
-    def _dispatch_other(self, inbound: Inbound) -> None:
+    def _dispatch_other(self, inbound: Inbound) -> bool:
         topic = inbound.topic
         if topic.startswith(self._markers.prefix):
             self._markers.receive(topic)
+        elif inbound.oversized:
+            _log.warning("message_too_large", topic=topic, bytes=inbound.oversized)
         elif topic == topics.HEALTH:
             self._peers.receive(inbound)
         elif topic == topics.HEALTH_CHECK:
             self._health_publisher.answer_check(inbound)
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
-            self._background.start(self._registration.on_discovery(inbound), name="mqtt-discovery")
+            return self._submit(inbound, self._registration.on_discovery, name="mqtt-discovery")
         elif topic in topics.DEVICE_REGISTRY:
             self._devices.receive(inbound)
+        return True
 
-    def _on_request(self, inbound: Inbound) -> None:
+    def _submit(self, inbound: Inbound, work: Callable[[Inbound], Coroutine[Any, Any, None]], *, name: str) -> bool:
+        """Have a message worked on that is answered by nothing; return whether the broker may forget it."""
+        if inbound.oversized:
+            _log.warning("message_too_large", topic=inbound.topic, bytes=inbound.oversized)
+            return True
+
+        def refuse(error: Busy) -> None:
+            _log.warning("message_dropped", topic=inbound.topic, reason=error.message)
+
+        return self._admission.submit(Job(inbound, lambda: work(inbound), refuse, writes=True, name=name))
+
+    def _on_request(self, inbound: Inbound) -> bool:
+        """Admit or refuse a request; return whether the broker may forget it."""
         request = self._requests.parse(inbound)
         if request is None:
-            return
+            return True
         if inbound.retained:
-            # Retained by mistake: carrying it out at every connect would repeat it for ever.
-            _log.warning("retained_request_ignored", topic=inbound.topic, remedy="publish requests without retain")
-            return
-        if self._background.full:
-            reply = self._requests.refuse_busy(request)
-            if reply is not None:
-                self._outgoing.answer(reply)
-            return
-        self._background.start(self._answer(request, self._probe.first), name="mqtt-request")
+            self._on_retained_request(request)
+            return True
+        if inbound.oversized:
+            size, limit = inbound.oversized, self._max_packet_bytes
+            self._refuse(request, TooLarge(f"The request is a packet of {size} bytes; at most {limit} are allowed."))
+            return True
+        writes = request.operation is not None and request.operation.writes
+        job = Job(
+            inbound,
+            lambda: self._answer(request),
+            lambda error: self._refuse(request, error),
+            writes=writes,
+            name="mqtt-request",
+        )
+        return self._admission.submit(job)
 
-    async def _answer(self, request: BusRequest, probe: FirstProbe) -> None:
-        # What the broker held for us comes at once, before it is known whether the broker proves who asks. What
-        # another connection proves later says nothing of this request.
-        if not await probe.wait():
-            return
+    def _on_retained_request(self, request: BusRequest) -> None:
+        """Ignore a request that was retained by mistake: the broker delivers it again at every connect.
+
+        One that comes live is refused, so that its sender learns why nothing happens.
+        """
+        inbound = request.inbound
+        if self._retained_requests.allows():
+            _log.warning("retained_request_ignored", topic=inbound.topic, remedy="publish requests without retain")
+        if self._admission.opened:
+            error = InvalidRequest(
+                "The request was published with the retain flag, so it is not carried out: the broker would deliver it "
+                "again at every connect. Publish it without, and clear the retained message by an empty retained one."
+            )
+            self._refuse(request, error)
+
+    def _refuse(self, request: BusRequest, error: OperationError) -> None:
+        reply = self._requests.refuse(request, error)
+        if reply is not None:
+            self._outgoing.answer(reply)
+
+    async def _answer(self, request: BusRequest) -> None:
         reply = await self._requests.answer(request)
         if reply is not None:
             self._outgoing.answer(reply)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.connection import connect
+from aliciacfg.mqtt.connecting import connect_client
 
 _LOOPBACK = "127.0.0.1"
 _PROBE_SECONDS = 1.0
@@ -161,7 +161,7 @@ async def _answers(address: BrokerAddress) -> bool:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-        async with connect(address, client_id=None, timeout_seconds=_PROBE_SECONDS):
+        async with connect_client(address, timeout_seconds=_PROBE_SECONDS):
             return True
     except (OSError, TimeoutError, BrokerUnavailable):
         return False

@@ -1,0 +1,177 @@
+"""Admission of what the bus asks for: what begins now, what waits, and what is refused before anything is done.
+
+What waits was not acknowledged, so that the broker holds back what comes after it. That bounds the waiting only at
+QoS 1, and only in number; a budget in bytes bounds the rest.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from aliciacfg.errors import Busy
+from aliciacfg.mqtt.background import BackgroundTasks
+from aliciacfg.mqtt.messages import Inbound
+
+MAX_BYTES = 32 * 1024 * 1024
+"""The budget for the payloads of all messages that wait or are being worked on."""
+
+_MAX_WRITES = 2048
+# Reads hardly ever wait; each may make an answer as large as a packet can be.
+_MAX_READS = 16
+_MAX_WAITING = 10_000
+
+
+class Job(msgspec.Struct, frozen=True, eq=False):
+    """A message that asks for something.
+
+    Attributes:
+        inbound: The message.
+        work: Makes the coroutine that does it.
+        refuse: Called instead if there is no room.
+        writes: Whether it may wait for the disk.
+        name: Of the task.
+    """
+
+    inbound: Inbound
+    work: Callable[[], Coroutine[Any, Any, None]]
+    refuse: Callable[[Busy], None]
+    writes: bool
+    name: str
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes from the budget."""
+        return len(self.inbound.topic) + len(self.inbound.payload)
+
+
+class _Lane:
+    """Jobs of one kind: they begin in the order in which they came.
+
+    Attributes:
+        limit: How many run at a time.
+        running: How many run.
+        waiting: The jobs that wait, and whether the broker holds back others for them.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.running = 0
+        self.waiting: deque[tuple[Job, bool]] = deque()
+
+
+class Admission:
+    """Begins jobs while there is room, reads apart from writes: a slow disk does not hold up reads."""
+
+    def __init__(
+        self,
+        background: BackgroundTasks,
+        *,
+        acknowledge: Callable[[Inbound], None],
+        congested: Callable[[], bool],
+        max_bytes: int = MAX_BYTES,
+        max_writes: int = _MAX_WRITES,
+    ) -> None:
+        """Admit nothing yet.
+
+        Args:
+            background: Runs the jobs.
+            acknowledge: Has the broker deliver another message in place of one that waited.
+            congested: Whether so many answers wait to be sent that nothing should begin.
+            max_bytes: The budget for payloads.
+            max_writes: How many jobs that may wait for the disk run at a time.
+        """
+        self._background = background
+        self._acknowledge = acknowledge
+        self._congested = congested
+        self._max_bytes = max_bytes
+        self._reads, self._writes = _Lane(_MAX_READS), _Lane(max_writes)
+        self._bytes = 0
+        self._open = False
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def opened(self) -> bool:
+        """Whether jobs begin: the present connection is ready for them."""
+        return self._open
+
+    @property
+    def free(self) -> bool:
+        """Whether a read may be answered at once, without overtaking others or adding to a congestion."""
+        return not self._reads.waiting and not self._congested()
+
+    def open(self) -> None:
+        """Begin what waits; from now on the broker holds back messages while others wait."""
+        self._open = True
+        self.pump()
+
+    def close(self) -> None:
+        """Drop what waits: the connection is gone. The broker delivers again what was not acknowledged."""
+        self._open = False
+        for lane in (self._reads, self._writes):
+            for job, _ in lane.waiting:
+                self._bytes -= job.size
+            lane.waiting.clear()
+        self._settle()
+
+    async def stop(self) -> None:
+        """Finish what was acknowledged; leave what the broker keeps, and what comes from now on, to the next daemon."""
+        self._stopping = True
+        for lane in (self._reads, self._writes):
+            kept = [item for item in lane.waiting if not item[1]]
+            self._bytes -= sum(job.size for job, held in lane.waiting if held)
+            lane.waiting = deque(kept)
+        self._settle()
+        await self._idle.wait()
+
+    def submit(self, job: Job) -> bool:
+        """Begin, keep or refuse a job; return whether its message is to be acknowledged now."""
+        if self._stopping:
+            return False
+        lane = self._writes if job.writes else self._reads
+        waiting = len(self._reads.waiting) + len(self._writes.waiting)
+        if self._bytes + job.size > self._max_bytes or waiting >= _MAX_WAITING:
+            job.refuse(Busy("Too many requests wait; try again in a second."))
+            return True
+        self._bytes += job.size
+        self._idle.clear()
+        if not lane.waiting and self._has_room(lane):
+            self._begin(lane, job)
+            return True
+        # Before the opening nothing may be held back: the messages that lead to it come behind.
+        held = self._open and job.inbound.identifier != 0
+        lane.waiting.append((job, held))
+        return not held
+
+    def pump(self) -> None:
+        """Begin what waits, as far as there is room."""
+        for lane in (self._reads, self._writes):
+            while lane.waiting and self._has_room(lane):
+                job, held = lane.waiting.popleft()
+                if held:
+                    self._acknowledge(job.inbound)
+                self._begin(lane, job)
+
+    def _has_room(self, lane: _Lane) -> bool:
+        return self._open and lane.running < lane.limit and not self._congested()
+
+    def _begin(self, lane: _Lane, job: Job) -> None:
+        lane.running += 1
+        self._background.start(self._run(lane, job), name=job.name)
+
+    async def _run(self, lane: _Lane, job: Job) -> None:
+        try:
+            await job.work()
+        finally:
+            lane.running -= 1
+            self._bytes -= job.size
+            self.pump()
+            self._settle()
+
+    def _settle(self) -> None:
+        if not any(lane.running or lane.waiting for lane in (self._reads, self._writes)):
+            self._idle.set()

@@ -1,0 +1,247 @@
+"""How a connection to the broker is made: which version of MQTT, and why there is none.
+
+Only a broker's own answer decides the version. A broker that hangs, starts or is overloaded answers nothing, or closes
+the connection, whatever it speaks; so silence leads to MQTT 3.1.1 only if 3.1.1 is answered and MQTT 5 then still is
+not. It is asked for MQTT 5 again at every connect.
+"""
+
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from aliciacfg import tls
+from aliciacfg.errors import BrokerUnavailable, SettingsError
+from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.connection import Connection
+from aliciacfg.mqtt.messages import Protocol, Will
+from aliciacfg.mqtt.packet_limit import PacketLimit
+from aliciacfg.mqtt.paho_client import NotConnected, PahoClient
+
+CONNECT_SECONDS = 3.0
+"""The time that a broker has for accepting a connection, and again for answering CONNECT."""
+
+# Reason codes of a CONNACK where the protocol is not supported: MQTT 5 §3.2.2.2, MQTT 3.1.1 §3.2.2.3.
+_UNSUPPORTED_PROTOCOL = frozenset({132, 1})
+# Bad user name or password, not authorized: in the same sections.
+_NOT_LET_IN = frozenset({134, 135, 4, 5})
+# The largest packet that a client of the command line sends and receives; the protocol allows 256 MB.
+_CLIENT_PACKET_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What makes a connection that of the daemon.
+
+    Attributes:
+        client_id: A fixed id makes a persistent session, in which the broker holds what arrives meanwhile.
+        will: Published, retained, when the connection dies without a disconnect.
+        max_packet_bytes: The largest packet that is received; announced to a broker of MQTT 5.
+    """
+
+    client_id: str
+    will: Will
+    max_packet_bytes: int
+
+
+@asynccontextmanager
+async def connect(
+    address: BrokerAddress,
+    session: Session,
+    *,
+    limit: PacketLimit,
+    speaks_five: bool = False,
+    timeout_seconds: float = CONNECT_SECONDS,
+) -> AsyncGenerator[Connection, None]:
+    """Connect the daemon, and disconnect at the end.
+
+    Args:
+        address: The broker.
+        session: Makes it the daemon's.
+        limit: Learns the largest packet that the broker takes.
+        speaks_five: Whether the broker spoke MQTT 5 at the previous connection, so that nothing has to be found out.
+        timeout_seconds: How long the broker may take to accept a connection, and to answer.
+
+    Raises:
+        BrokerUnavailable: No connection, with a message that says why.
+    """
+    dialer = Dialer(address, timeout_seconds)
+    try:
+        if speaks_five:
+            connection = await dialer.open("5", limit, session=session)
+        else:
+            protocol, certain = await dialer.find_protocol()
+            connection = await dialer.open(protocol, limit, session=session, certain=certain)
+    except NotConnected as error:
+        raise _unavailable(error, address) from error
+    try:
+        yield connection
+    finally:
+        await connection.aclose()
+
+
+@asynccontextmanager
+async def connect_client(
+    address: BrokerAddress, *, timeout_seconds: float = CONNECT_SECONDS
+) -> AsyncGenerator[Connection, None]:
+    """Connect a client whose session ends with the connection, and disconnect at the end.
+
+    Raises:
+        BrokerUnavailable: No connection, with a message that says why.
+    """
+    connection = await _open_client(address, timeout_seconds)
+    try:
+        yield connection
+    finally:
+        await connection.aclose()
+
+
+async def accepts_without_proof(address: BrokerAddress) -> bool:
+    """Return whether the broker accepts the daemon's user name without its password and its certificate.
+
+    Raises:
+        BrokerUnavailable: It did not answer, which proves nothing.
+    """
+    unproven = replace(address, password=secrets.token_urlsafe(), tls_cert=None, tls_key=None)
+    dialer = Dialer(unproven, CONNECT_SECONDS)
+    try:
+        protocol, _ = await dialer.find_protocol()
+        connection = await dialer.open(protocol)
+    except NotConnected as error:
+        if error.reason == "timeout":
+            raise _unavailable(error, address) from error
+        return False
+    await connection.aclose()
+    return True
+
+
+async def answers_five(address: BrokerAddress) -> bool:
+    """Return whether the broker accepts MQTT 5 now."""
+    try:
+        connection = await Dialer(address, CONNECT_SECONDS).open("5")
+    except (NotConnected, BrokerUnavailable):
+        return False
+    await connection.aclose()
+    return True
+
+
+async def _open_client(address: BrokerAddress, timeout_seconds: float) -> Connection:
+    dialer = Dialer(address, timeout_seconds)
+    try:
+        try:
+            return await dialer.open("5")
+        except NotConnected as error:
+            if not dialer.may_know_the_other(error):
+                raise
+        return await dialer.open("3.1.1", certain=False)
+    except NotConnected as error:
+        raise _unavailable(error, address) from error
+
+
+class Dialer:
+    """Makes connections to one broker."""
+
+    def __init__(self, address: BrokerAddress, timeout_seconds: float) -> None:
+        self._address = address
+        self._timeout_seconds = timeout_seconds
+        try:
+            self._context = address.tls_context()
+        except SettingsError as error:
+            raise BrokerUnavailable(str(error)) from error
+
+    async def find_protocol(self) -> tuple[Protocol, bool]:
+        """Return the version of MQTT to connect with, and whether the broker is known to speak no newer one.
+
+        Asks with a CONNECT that has nothing but the version: a broker of 3.1.1 refuses that at once, but may wait for
+        ever over properties or a will of MQTT 5.
+
+        Raises:
+            NotConnected: The broker answers neither version.
+        """
+        for _ in range(2):
+            problem = await self._problem("5")
+            if problem is None:
+                return "5", True
+            if problem.code in _UNSUPPORTED_PROTOCOL:
+                return "3.1.1", True
+            if not self.may_know_the_other(problem):
+                raise problem
+            # If it answers this, it no longer hangs, and is worth the other question once more.
+            problem = await self._problem("3.1.1")
+            if problem is not None:
+                raise problem
+        return "3.1.1", False
+
+    async def open(
+        self,
+        protocol: Protocol,
+        limit: PacketLimit | None = None,
+        *,
+        session: Session | None = None,
+        certain: bool = True,
+    ) -> Connection:
+        """Connect with one version.
+
+        Raises:
+            NotConnected: There is no connection.
+        """
+        client = PahoClient(
+            self._address,
+            protocol,
+            context=self._context,
+            client_id=None if session is None else session.client_id,
+            will=None if session is None else session.will,
+            max_packet_bytes=_CLIENT_PACKET_BYTES if session is None else session.max_packet_bytes,
+            timeout_seconds=self._timeout_seconds,
+        )
+        # Before connecting: what a persistent session held comes right behind the CONNACK.
+        connection = Connection(client, certain=certain, limit=limit or PacketLimit(_CLIENT_PACKET_BYTES))
+        await client.connect()
+        connection.begin()
+        return connection
+
+    def may_know_the_other(self, problem: NotConnected) -> bool:
+        """Return whether the other version is worth a try.
+
+        A broker that speaks only one version refuses the other one, does not answer, or ends the connection. Anything
+        else it refuses in either version.
+        """
+        match problem.reason:
+            case "refused":
+                return problem.code in _UNSUPPORTED_PROTOCOL
+            case "ended":
+                return _tls_problem(problem, self._address) is None
+            case "timeout":
+                return True
+            case "failed":
+                return False
+
+    async def _problem(self, protocol: Protocol) -> NotConnected | None:
+        """Return why the broker accepts no connection of a version; None if it does."""
+        try:
+            connection = await self.open(protocol)
+        except NotConnected as error:
+            return error
+        await connection.aclose()
+        return None
+
+
+def _unavailable(problem: NotConnected, address: BrokerAddress) -> BrokerUnavailable:
+    """Return the error that says why there is no connection, and what to do."""
+    if explained := _tls_problem(problem, address):
+        why = explained
+    elif problem.reason == "ended":
+        hint = "" if address.has_tls else "; if it speaks TLS on this port, set MQTT_TLS_CA"
+        why = f"the broker ended the connection without an answer{hint}"
+    elif problem.code in _NOT_LET_IN:
+        why = f"{problem}; check MQTT_USERNAME and MQTT_PASSWORD"
+    else:
+        why = str(problem)
+    return BrokerUnavailable(f"{address.host}:{address.port}: {why}")
+
+
+def _tls_problem(problem: NotConnected, address: BrokerAddress) -> str | None:
+    """Return what TLS has to do with the problem, and what to do; None if nothing."""
+    if not address.has_tls:
+        return None
+    return tls.explain(problem.cause, ca_setting="MQTT_TLS_CA", cert_setting="MQTT_TLS_CERT")

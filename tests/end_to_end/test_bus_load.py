@@ -1,0 +1,96 @@
+"""More requests at once than the daemon answers at once: each gets one answer, and the connection stays."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from daemons import Daemon
+from machine import wait_until
+
+TOPIC = "alicia/reply/flood"
+READS = 4_000
+# More than run at a time, and than the broker delivers before one is acknowledged.
+WRITES = 2_600
+
+
+class Flood:
+    """A client that sends all requests before it reads an answer.
+
+    Attributes:
+        answers: How often each request was answered, by its number.
+        statuses: How many answers had each status or code.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.answers: Counter[int] = Counter()
+        self.statuses: Counter[str] = Counter()
+        self._subscribed = threading.Event()
+        self.client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self.client.max_inflight_messages_set(0)
+        self.client.on_message = self._on_message
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        self.client.subscribe(TOPIC, qos=1)
+        assert self._subscribed.wait(10)
+
+    def _on_message(self, _client: object, _userdata: object, message: MQTTMessage) -> None:
+        sent: Any = message.properties
+        self.answers[int.from_bytes(sent.CorrelationData, "big")] += 1
+        code = "busy" if b'"code":"busy"' in message.payload else dict(sent.UserProperty)["status"]
+        self.statuses[code] += 1
+
+    def send(self, number: int, topic: str, payload: str = "", *, qos: int = 1) -> None:
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic = TOPIC
+        properties.CorrelationData = number.to_bytes(4, "big")
+        self.client.publish(topic, payload, qos, properties=properties)
+
+
+@contextmanager
+def flood(daemon: Daemon) -> Iterator[Flood]:
+    made = Flood(daemon.broker_port)
+    yield made
+    made.client.disconnect()
+    made.client.loop_stop()
+
+
+def watch(daemon: Daemon, stop: threading.Event, statuses: set[int]) -> threading.Thread:
+    def look() -> None:
+        while not stop.wait(0.2):
+            statuses.add(daemon.http("GET", "/ready").status)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    return thread
+
+
+def test_every_request_of_a_flood_is_answered_once(daemon: Daemon):
+    """Reads beyond what can be sent, and writes beyond what the disk takes: none is lost, refused or answered twice."""
+    stop, statuses = threading.Event(), set[int]()
+    thread = watch(daemon, stop, statuses)
+    with flood(daemon) as client:
+        for number in range(READS):
+            # Every other one is not answered at once from the cache.
+            client.send(number, "alicia/config/get/voice_router" + "/flood" * (number % 2))
+        wait_until(lambda: len(client.answers) == READS, seconds=50)
+        for number in range(READS, READS + WRITES):
+            patch = f'{{"patch": {{"settings": {{"max_sessions": {1 + number % 90}}}}}}}'
+            client.send(number, "alicia/config/patch/voice_router", patch)
+        wait_until(lambda: len(client.answers) == READS + WRITES, seconds=50)
+        assert set(client.answers.values()) == {1}
+        assert set(client.statuses) == {"success"}
+    stop.set()
+    thread.join()
+    assert statuses == {200}
+    assert daemon.logged("broker_lost") == []
+    assert daemon.config("voice_router")["revision"] == WRITES + 1
+    wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0)
+    assert daemon.http("GET", "/health").json["alerts"] == {}

@@ -1,0 +1,168 @@
+"""What begins, what waits while the broker holds others back, and what is refused before anything is done."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from aliciacfg.mqtt.admission import Admission, Job
+from aliciacfg.mqtt.background import BackgroundTasks
+from aliciacfg.mqtt.messages import Inbound
+from inprocess import eventually
+
+
+class Trial:
+    """Jobs that run until they are told to end.
+
+    Attributes:
+        begun: Their topics.
+        refused: The topics of those that were refused.
+        acknowledged: The topics of those that were acknowledged late.
+        congested: Whether answers pile up.
+    """
+
+    def __init__(self, *, max_bytes: int = 1000, max_writes: int = 2) -> None:
+        self.begun: list[str] = []
+        self.refused: list[str] = []
+        self.acknowledged: list[str] = []
+        self.congested = False
+        self._ends: dict[str, asyncio.Event] = {}
+        self.background = BackgroundTasks(self._unexpected)
+        self.admission = Admission(
+            self.background,
+            acknowledge=lambda inbound: self.acknowledged.append(inbound.topic),
+            congested=lambda: self.congested,
+            max_bytes=max_bytes,
+            max_writes=max_writes,
+        )
+
+    def _unexpected(self, name: str, error: Exception) -> None:
+        raise AssertionError(name) from error
+
+    def submit(self, topic: str, *, writes: bool = True, qos: int = 1, size: int = 0) -> bool:
+        end = self._ends[topic] = asyncio.Event()
+
+        async def work() -> None:
+            self.begun.append(topic)
+            await end.wait()
+
+        inbound = Inbound(topic, bytes(size), qos, False, identifier=qos)
+        return self.admission.submit(Job(inbound, work, lambda _: self.refused.append(topic), writes, "job"))
+
+    async def finish(self, *names: str) -> None:
+        for name in names:
+            self._ends[name].set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def trial(*, max_bytes: int = 1000, opened: bool = True) -> AsyncGenerator[Trial, None]:
+    made = Trial(max_bytes=max_bytes)
+    async with made.background.running():
+        if opened:
+            made.admission.open()
+        yield made
+        for end in made._ends.values():
+            end.set()
+
+
+async def test_beyond_the_writes_that_run_others_wait_and_the_broker_holds_back():
+    """In the order in which they came; none is refused. At QoS 0 there is nothing to hold back."""
+    async with trial() as made:
+        assert [made.submit(name) for name in "abcd"] == [True, True, False, False]
+        assert made.submit("e", qos=0) is True
+        await asyncio.sleep(0)
+        assert made.begun == ["a", "b"]
+        await made.finish("a")
+        assert (made.begun, made.acknowledged) == (["a", "b", "c"], ["c"])
+        await made.finish("b", "c")
+        assert (made.begun, made.acknowledged) == ([*"abcde"], ["c", "d"])
+        assert made.refused == []
+
+
+async def test_reads_go_on_while_writes_wait():
+    """A slow disk does not hold them up."""
+    async with trial() as made:
+        for name in "abcd":
+            made.submit(name)
+        assert made.submit("get", writes=False) is True
+        await asyncio.sleep(0)
+        assert made.begun == ["a", "b", "get"]
+        assert made.admission.free
+
+
+async def test_nothing_begins_while_answers_pile_up():
+    """Neither reads nor writes; afterwards both do."""
+    async with trial() as made:
+        made.congested = True
+        assert not made.admission.free
+        assert [made.submit("set"), made.submit("get", writes=False)] == [False, False]
+        made.congested = False
+        made.admission.pump()
+        await asyncio.sleep(0)
+        assert sorted(made.begun) == ["get", "set"]
+
+
+async def test_what_is_over_the_budget_is_refused_before_it_begins():
+    """In bytes, of what waits and of what runs; when some has ended there is room again."""
+    async with trial(max_bytes=100) as made:
+        assert made.submit("a", size=90) is True
+        assert made.submit("b", size=90) is True
+        assert made.refused == ["b"]
+        await made.finish("a")
+        made.submit("c", size=90)
+        await made.finish()
+        assert (made.begun, made.refused) == (["a", "c"], ["b"])
+
+
+async def test_before_the_connection_is_ready_nothing_begins_and_nothing_is_held_back():
+    """The messages that make it ready come behind."""
+    async with trial(opened=False) as made:
+        assert made.submit("a") is True
+        await asyncio.sleep(0)
+        assert made.begun == []
+        made.admission.open()
+        await asyncio.sleep(0)
+        assert (made.begun, made.acknowledged) == (["a"], [])
+
+
+async def test_what_waits_is_forgotten_with_the_connection():
+    """The broker delivers again what was not acknowledged; what runs goes on."""
+    async with trial(max_bytes=100) as made:
+        for name in "abc":
+            made.submit(name, size=30)
+        await asyncio.sleep(0)
+        made.admission.close()
+        await made.finish("a", "b")
+        made.admission.open()
+        assert made.begun == ["a", "b"]
+        assert made.submit("d", size=90) is True
+        assert made.refused == []
+
+
+async def test_a_stop_finishes_what_was_acknowledged_and_leaves_the_rest_to_the_broker():
+    """The next daemon gets it."""
+    async with trial() as made:
+        for name in "abc":
+            made.submit(name)
+        stopping = asyncio.create_task(made.admission.stop())
+        await asyncio.sleep(0)
+        assert made.submit("d") is False
+        assert not stopping.done()
+        await made.finish("a", "b")
+        await eventually(stopping.done)
+        assert (made.begun, made.acknowledged) == (["a", "b"], [])
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_too_many_are_refused(qos: int):
+    """Where a broker does not hold back."""
+    async with trial(max_bytes=10**9) as made:
+        for number in range(2 + 10_000):
+            made.submit(str(number), qos=qos)
+        assert made.refused == []
+        assert made.submit("more", qos=qos) is True
+        assert made.refused == ["more"]
+        made.admission.close()

@@ -1,0 +1,125 @@
+"""What waits to be sent: the daemon's own messages before answers, few under way, and a bound on the rest."""
+
+import itertools
+
+from aliciacfg.mqtt.messages import Publication
+from aliciacfg.mqtt.send_queue import SendQueue
+
+KB, MB = 1024, 1024 * 1024
+
+
+class Wire:
+    """A queue and what left it.
+
+    Attributes:
+        sent: The topics that were handed over, in order.
+        unwritten: Bytes that the socket has not taken.
+        reliefs: How often the queue was no longer congested.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.unwritten = self.reliefs = self._queued = 0
+        self._identifiers = itertools.count(1)
+        self.queue = SendQueue(
+            self._transmit,
+            queued_bytes=lambda: self._queued,
+            unwritten_bytes=lambda: self.unwritten,
+            on_relief=self._on_relief,
+        )
+
+    def _transmit(self, publication: Publication) -> int:
+        self.sent.append(publication.topic)
+        self._queued += len(publication.payload)
+        return next(self._identifiers)
+
+    def _on_relief(self) -> None:
+        self.reliefs += 1
+
+    def answer(self, topic: str, size: int = KB, *, qos: int = 1) -> None:
+        self.queue.put(Publication(topic, bytes(size), qos), size, answer=True)
+
+    def acknowledge(self, *identifiers: int) -> None:
+        for identifier in identifiers:
+            self.queue.acknowledge(identifier, 0)
+
+
+def test_an_announcement_goes_ahead_of_answers_that_wait():
+    """A thousand answers do not make the broker's acknowledgement of it late."""
+    wire = Wire()
+    for number in range(1000):
+        wire.answer(str(number))
+    assert len(wire.sent) == 256
+    wire.queue.put(Publication("health", b""), 10, answer=False)
+    wire.acknowledge(1)
+    assert wire.sent[256:] == ["health"]
+    wire.acknowledge(*range(2, 1002))
+    assert wire.sent[257:] == [str(number) for number in range(256, 1000)]
+
+
+def test_no_more_is_under_way_than_the_broker_takes():
+    """Its Receive Maximum; QoS 0 does not count."""
+    wire = Wire()
+    wire.queue.receive_maximum = 2
+    for number in range(4):
+        wire.answer(str(number))
+    wire.answer("zero", qos=0)
+    assert wire.sent == ["0", "1"]
+    wire.acknowledge(2, 1)
+    assert wire.sent == ["0", "1", "2", "3", "zero"]
+
+
+def test_large_answers_wait_for_each_other():
+    """Bounded in bytes, too: at the broker, and in front of a socket that takes nothing."""
+    wire = Wire()
+    for number in range(4):
+        wire.answer(str(number), 3 * MB)
+    assert wire.sent == ["0", "1"]
+    assert wire.queue.sizes_under_way == [3 * MB] * 2
+    wire.unwritten = 5 * MB
+    wire.acknowledge(1, 2)
+    assert wire.sent == ["0", "1"]
+    wire.unwritten = 0
+    wire.queue.pump()
+    assert wire.sent == ["0", "1", "2", "3"]
+
+
+def test_too_many_answers_are_a_congestion_until_half_of_them_are_sent():
+    """By number, and by bytes."""
+    for size, count in ((KB, 256 + 512), (MB, 5 + 8)):
+        wire = Wire()
+        for number in range(count - 1):
+            wire.answer(str(number), size)
+        assert not wire.queue.congested
+        wire.answer("last", size)
+        assert wire.queue.congested
+        acknowledged = 0
+        while wire.queue.congested:
+            acknowledged += 1
+            wire.acknowledge(acknowledged)
+        assert (acknowledged, wire.reliefs) == (256 if size == KB else 4, 1)
+
+
+def test_what_nobody_waits_for_is_dropped_beyond_a_bound():
+    """Refusals of a flood at QoS 0; what the daemon waits for is not."""
+    wire = Wire()
+    wire.unwritten = 5 * MB
+    for number in range(20_000):
+        wire.answer(str(number), qos=0)
+    wire.queue.put(Publication("update", b""), KB, answer=False, done=lambda _code: None)
+    wire.unwritten = 0
+    wire.queue.pump()
+    assert wire.sent[0] == "update"
+    assert len(wire.sent) == 1 + 8192
+
+
+def test_the_reason_of_an_acknowledgement_is_passed_on():
+    """Once; an acknowledgement of an unknown packet is ignored."""
+    wire = Wire()
+    codes: list[int] = []
+    wire.queue.put(Publication("update", b"x"), 9, answer=False, done=codes.append)
+    assert wire.queue.size_of(1) == 9
+    for _ in range(2):
+        wire.queue.acknowledge(1, 0x95)
+    assert codes == [0x95]
+    assert wire.queue.size_of(1) is None

@@ -1,0 +1,71 @@
+"""Proxies in front of a broker that behave as older, hanging or vanishing brokers do."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+# MQTT 5 §3.2.2.2: unsupported protocol version.
+REFUSAL = b"\x20\x03\x00\x84\x00"
+LEVEL_5 = 5
+
+
+class OlderBroker:
+    """A broker of MQTT 3.1.1 only, in front of a Mosquitto.
+
+    Attributes:
+        port: Where it listens.
+        speaks_five: Whether it has been upgraded.
+        connects: The protocol levels of the CONNECT packets that it got.
+    """
+
+    def __init__(self, broker_port: int) -> None:
+        self.port = 0
+        self.speaks_five = False
+        self.connects: list[int] = []
+        self._broker_port = broker_port
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Refuse a CONNECT of MQTT 5; pass on everything else."""
+        # asyncio complains of a cancelled handler.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            # Fixed header, remaining length, "MQTT", level.
+            head = await reader.readexactly(2)
+            while head[-1] & 0x80:
+                head += await reader.readexactly(1)
+            head += await reader.readexactly(7)
+            self.connects.append(head[-1])
+            if head[-1] == LEVEL_5 and not self.speaks_five:
+                writer.write(REFUSAL)
+                await writer.drain()
+            else:
+                await self._pass_on(head, reader, writer)
+        writer.close()
+
+    async def _pass_on(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection("127.0.0.1", self._broker_port)
+        ours.write(head)
+        tasks = [asyncio.create_task(_copy(reader, ours)), asyncio.create_task(_copy(theirs, writer))]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        ours.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def older_broker(broker_port: int) -> AsyncGenerator[OlderBroker, None]:
+    """A broker of MQTT 3.1.1 only."""
+    made = OlderBroker(broker_port)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    try:
+        yield made
+    finally:
+        server.close()
