@@ -27,6 +27,7 @@ from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.restore import Restored, restore
 from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
+from aliciacfg.core.vanished_files import VanishedFiles
 from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
 from aliciacfg.errors import KeyFileError
@@ -212,7 +213,7 @@ async def _core(
     if tokens:
         _note_tokens(keys)
     state = State(restored.entries, active=restored.active, epoch=restored.epoch, used_numbers=restored.used_numbers)
-    files = LoadedFiles(restored.defined, restored.schemas)
+    files = LoadedFiles(restored.defined, restored.schemas, found=restored.files)
     views = Views(keyring, state, await _recipients(store))
     ground = _Parts(
         settings=settings,
@@ -324,6 +325,7 @@ def _reloads(ground: _Parts) -> Reloads:
         authorizer=ground.authorizer,
         rules=ground.restored.rules,
         history_sealed=ground.restored.history_sealed,
+        vanished=VanishedFiles(seconds=settings.vanished_file_seconds),
     )
 
 

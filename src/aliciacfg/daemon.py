@@ -23,6 +23,7 @@ from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import Core, open_core
 from aliciacfg.core.reloads import Reloads
+from aliciacfg.core.vanished_files import FilesVanished
 from aliciacfg.errors import AliciacfgError, AnotherDaemon, OperationError, SettingsError, SourceError, leaves
 from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
@@ -193,9 +194,11 @@ async def _run(
         async def announce_ready() -> None:
             await mqtt.ready.wait()
             health = core.service.health.now()
+            missing = len(core.configurations.not_served())
+            not_served = f"{missing} not served, " if missing else ""
             announce(
                 f"READY aliciacfg {VERSION}: {url} and {address.url}, "
-                f"environment {health.environment}, {health.configs_managed} configurations, "
+                f"environment {health.environment}, {health.configs_managed} configurations, {not_served}"
                 f"{time.monotonic() - started:.2f} s"
             )
 
@@ -299,7 +302,9 @@ def admin_token(path: Path) -> str:
 async def _reload(reloads: Reloads) -> bool:
     """Load the files after an edit and log the result; return False if the load is to be tried again."""
     try:
-        result = await reloads.reload()
+        result = await reloads.reload(patience="all")
+    except FilesVanished as error:
+        _log.warning("files_vanished", problems=[str(problem) for problem in error.problems])
     except SourceError as error:
         _log.error("files_refused", problems=[str(problem) for problem in error.problems])
     except OperationError as error:

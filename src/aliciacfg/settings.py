@@ -107,6 +107,10 @@ SETTINGS: tuple[Setting, ...] = (
         "How long a service may take to apply a revision before it counts as drift.",
     ),
     Setting(
+        "ALICIACFG_VANISHED_FILE_SECONDS", "vanished_file_seconds", float, "10",
+        "How long a file has to be missing or empty until it counts as removed.",
+    ),
+    Setting(
         "ALICIACFG_ADMIN_TOKEN_FILE", "admin_token_file", str, None,
         "File of an administrator's token; created at the first start.",
     ),
@@ -155,6 +159,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_services: int
     reply_prefixes: str
     apply_grace_seconds: float
+    vanished_file_seconds: float
     admin_token_file: str | None
     protected_mode: str
     log_level: str

@@ -8,7 +8,8 @@ import pytest
 
 from aliciacfg.core.file_check import check_files
 from aliciacfg.documents import DocumentLimits
-from aliciacfg.errors import ValidationFailed
+from aliciacfg.errors import NotFound, ValidationFailed
+from aliciacfg.sealing.boxes import Keyring
 from builders import environment_file
 from inprocess import Home, core
 
@@ -101,3 +102,34 @@ async def test_a_name_nobody_can_have_typed_is_told_while_the_rest_is_served(tmp
         bad.unlink()
         await made.ask("reload")
         assert made.standing == {}
+
+
+async def test_a_value_sealed_with_a_lost_key_is_told_by_its_place_key_and_remedy(tmp_path: Path):
+    """At a start without a stored revision: not as a change made at run time, and as `check` says it."""
+    other = Keyring.ephemeral()
+    sealed = other.seal("planted", service="bell", environment="dev", pointer="/settings/pin_token")
+    services = {"bell": {"settings": {"pin_token": sealed}}, "lamp": {}}
+    files = {"environments/base.yaml": environment_file(), "environments/dev.yaml": {"services": services}}
+    async with core(tmp_path, files) as made:
+        key_id = sealed.split(":")[2]
+        (finding,) = [
+            found
+            for found in check_files(
+                made.parts.source_files.load, Keyring.ephemeral(), limits=DocumentLimits()
+            ).problems
+            if "bell in dev" in found.configurations
+        ]
+        told = made.told("undecryptable")
+        for part in ("environments/dev.yaml:1", "bell /settings/pin_token", finding.message, key_id, "keys add"):
+            assert part in told
+        assert "run time" not in told
+        assert made.parts.configurations.not_served() == ["bell"]
+        assert made.parts.service.health.now().configs_managed == 1
+        with pytest.raises(NotFound, match=key_id):
+            await made.ask("get", "bell")
+        (dev,) = [item for item in (await made.ask("environments"))["environments"] if item["name"] == "dev"]
+        assert [key_id in problem["message"] for problem in dev["problems"]] == [True]
+        services["bell"]["settings"] = {}
+        made.write("environments/dev.yaml", {"services": services})
+        await made.ask("reload")
+        assert made.parts.configurations.not_served() == []

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.sealing.boxes import Keyring
 from brokers import Broker
+from commands import aliciacfg
 from daemons import Daemon
 from machine import free_port, wait_until
 from mqtt_clients import client
@@ -37,6 +40,59 @@ def test_ready_is_one_line_that_names_the_addresses(daemon: Daemon):
     assert daemon.url in daemon.ready_line
     assert f"mqtt://127.0.0.1:{daemon.broker_port}" in daemon.ready_line
     assert "22 configurations" in daemon.ready_line
+
+
+def test_ready_counts_only_what_is_served(make_daemon: Callable[..., Daemon]):
+    """A secret sealed with a key that is lost: its place, the key and the remedy are told; the others are served.
+
+    A file whose name is not UTF-8 is told too, and ends nothing.
+    """
+    daemon = make_daemon().keep_services("bell_service", "tts_service", "stt_service")
+    sealed = Keyring.ephemeral().seal("lost", service="tts_service", environment="dev", pointer="/settings/token")
+    secrets = {"services": {"tts_service": {"settings": {"token": sealed}}}}
+    (daemon.environments / "dev-secrets.yaml").write_text(json.dumps(secrets))
+    for place in (daemon.environments, daemon.directory / "schemas"):
+        Path(os.fsdecode(os.fsencode(place) + b"/caf\xe9.yaml")).write_text("services: {}")
+    daemon.start()
+    try:
+        assert " 1 configurations, 1 not served, " in daemon.ready_line
+        alerts = daemon.http("GET", "/health").json["alerts"]
+        assert "environments/dev-secrets.yaml:1: tts_service /settings/token" in alerts["undecryptable:dev"]
+        assert r"environments/caf\xe9.yaml" in alerts["validation_failed:ignored"]
+        assert r"schemas/caf\xe9.yaml" in alerts["validation_failed:ignored"]
+        assert daemon.config("stt_service")["revision"] == 1
+        checked = aliciacfg(daemon, "check")
+        assert checked.returncode == 4
+        files = {problem["file"] for problem in json.loads(checked.stdout)["files"]["problems"]}
+        assert files >= {r"environments/caf\xe9.yaml", r"schemas/caf\xe9.yaml", "environments/dev-secrets.yaml"}
+    finally:
+        daemon.stop()
+
+
+def test_a_working_directory_that_was_deleted_is_no_error(make_daemon: Callable[..., Daemon], tmp_path: Path):
+    """With absolute paths the daemon starts; with relative ones it names what is missing."""
+    daemon = make_daemon().prepare()
+    places = {"ENVIRONMENTS": daemon.environments, "SCHEMAS": daemon.directory / "schemas", "DATA": daemon.data}
+    daemon.environ |= {f"ALICIACFG_{name}_DIR": str(place) for name, place in places.items()}
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    daemon.before = ["sh", "-c", f'cd {gone} && rmdir {gone} && exec "$@"', "sh"]
+    daemon.start()
+    assert daemon.config("tts_service")["revision"] == 1
+    assert daemon.stop() == 0
+    gone.mkdir()
+    relative = {"ALICIACFG_DATA_DIR": str(daemon.data), "ALICIACFG_SCHEMAS_DIR": "schemas"}
+    done = subprocess.run(
+        [*daemon.before, sys.executable, "-m", "aliciacfg", "check"],
+        env={**daemon.environment(), **relative},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert "the directory schemas cannot be read" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_every_wrong_setting_is_told_at_once(make_daemon: Callable[..., Daemon]):

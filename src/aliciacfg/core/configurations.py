@@ -78,6 +78,12 @@ class Configurations:
         why = f" What the files make of it is invalid: {problem.message}" if problem else ""
         raise NotFound(f"There is no configuration of {config_id.service} in {config_id.environment}.{why}")
 
+    def not_served(self) -> list[str]:
+        """Return the services that the files of the active environment name, and that have no configuration."""
+        active = self._state.active
+        defined = self._files.defined.get(active, ())
+        return [name for name in defined if self._state.committed(ConfigId(active, name)).live is None]
+
     async def revision(self, config_id: ConfigId, number: int) -> Record:
         """Return one revision.
 

@@ -34,10 +34,12 @@ class FileChanges:
     Attributes:
         problems: What is wrong, by environment.
         undecryptable: Services whose overlay does not open, by environment.
+        unopened: Services whose files contain values sealed with missing keys, by environment.
     """
 
     problems: dict[str, Problems] = field(default_factory=dict[str, Problems])
     undecryptable: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    unopened: dict[str, Problems] = field(default_factory=dict[str, Problems])
 
 
 class FilePlanner:
@@ -114,6 +116,7 @@ class FilePlanner:
             return {"": tuple(as_problem(problem) for problem in environment.problems)}
         problems: Problems = {}
         undecryptable = self.changes.undecryptable[environment.name] = []
+        unopened = self.changes.unopened[environment.name] = {}
         heads = dict(self._plan.state.heads(environment.name))
         known = {service for service, entry in heads.items() if entry.live or entry.overlay is not None}
         for service in sorted(environment.services | known):
@@ -124,11 +127,10 @@ class FilePlanner:
                 continue
             try:
                 self._plan_service(ConfigId(environment.name, service), environment)
-            except Undecryptable:
-                undecryptable.append(service)
             except OperationError as error:
                 listed = error.problems or (Problem("", error.message),)
-                problems[service] = tuple(_located(environment, service, problem) for problem in listed)
+                found = unopened if isinstance(error, Undecryptable) else problems
+                found[service] = tuple(_located(environment, service, problem) for problem in listed)
         return problems
 
     def _plan_service(self, config_id: ConfigId, environment: Environment) -> None:

@@ -23,15 +23,19 @@ class LoadedFiles:
         defined: The services that the files name, by environment.
         schemas: The schema documents that stored configurations were last checked against, by service; None for a
             service whose schema file is gone.
+        found: The names of the files that contain something.
         current_planner: Plans on these files; None until a load succeeds.
         environment_problems: The problems of each environment.
+        unopened: The services whose files contain values sealed with missing keys, by environment.
         refused: The problems of files on disk that were refused since; none if the files on disk are in force.
     """
 
     defined: Mapping[str, list[str]]
     schemas: Mapping[str, JsonObject | None]
+    found: Collection[str] = ()
     current_planner: Planner | None = None
     environment_problems: dict[str, Problems] = field(default_factory=dict[str, Problems])
+    unopened: dict[str, Problems] = field(default_factory=dict[str, Problems])
     refused: tuple[SourceProblem, ...] = ()
 
     def replace(
@@ -39,12 +43,15 @@ class LoadedFiles:
         planner: Planner,
         *,
         problems: dict[str, Problems],
+        unopened: dict[str, Problems],
         defined: Mapping[str, list[str]],
         schemas: Mapping[str, JsonObject | None],
     ) -> None:
         """Put other files in force; arguments as the attributes."""
         self.current_planner = planner
         self.environment_problems = problems
+        self.unopened = unopened
+        self.found = filled(planner.composer.sources)
         self.defined = defined
         self.schemas = schemas
         self.refused = ()
@@ -52,7 +59,8 @@ class LoadedFiles:
     def on_commit(self, plan: Plan) -> None:
         """Drop the problems of configurations that a plan made valid."""
         for config_id in plan.entries:
-            self.environment_problems.get(config_id.environment, {}).pop(config_id.service, None)
+            for problems in (self.environment_problems, self.unopened):
+                problems.get(config_id.environment, {}).pop(config_id.service, None)
 
     @property
     def sources(self) -> Sources | None:
@@ -83,10 +91,15 @@ class LoadedFiles:
                 found.setdefault(name, []).append(Problem(problem.pointer, str(problem)))
         return found
 
+    def unopened_in(self, environment: str) -> list[Problem]:
+        """Return the values in files that are sealed with missing keys."""
+        return [problem for listed in self.unopened.get(environment, {}).values() for problem in listed]
+
     def problem_of(self, config_id: ConfigId) -> Problem | None:
         """Return the first reason why the files yield no configuration of a service."""
-        listed = self.environment_problems.get(config_id.environment, {})
-        found = listed.get(config_id.service) or listed.get("")
+        environment, service = config_id
+        listed, unopened = self.environment_problems.get(environment, {}), self.unopened.get(environment, {})
+        found = listed.get(service) or listed.get("") or unopened.get(service)
         return found[0] if found else None
 
     def any_planner(self) -> Planner:
@@ -122,3 +135,8 @@ class LoadedFiles:
             return config_id.service in self.defined.get(config_id.environment, ())
         found = sources.environments.get(config_id.environment)
         return found is not None and config_id.service in found.services
+
+
+def filled(sources: Sources) -> list[str]:
+    """Return the names of the files that contain something."""
+    return sorted(name for name, contains in sources.files.items() if contains)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Literal
 
 from msgspec import UNSET
 
@@ -12,6 +13,7 @@ from aliciacfg.core import restore
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.file_changes import (
     FILES,
+    FileChanges,
     FilePlanner,
     SchemaRefused,
     as_problem,
@@ -20,14 +22,15 @@ from aliciacfg.core.file_changes import (
     defined_services,
     serving_schemas,
 )
-from aliciacfg.core.loaded_files import LoadedFiles
+from aliciacfg.core.loaded_files import LoadedFiles, filled
 from aliciacfg.core.plain_secrets import PlainSecrets
-from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.plan import ChangeContext, Plan, Problems
 from aliciacfg.core.planner import Planner, PlannerFactory
 from aliciacfg.core.restore import Restored, RulesMark
 from aliciacfg.core.schema_changes import PendingMigration, SchemaChanges, SchemaPlanner
 from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
+from aliciacfg.core.vanished_files import FilesVanished, VanishedFiles
 from aliciacfg.core.views import difference
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import SourceError, SourceProblem
@@ -37,6 +40,12 @@ from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import SourceFiles
 
 _MAX_NAMED = 3
+
+Patience = Literal["all", "endings", "none"]
+"""What is put off while a file in force is missing or empty: every change, only the end of configurations, or nothing.
+
+The file watcher puts off everything. Somebody who asks for a load means it, but hardly that services end.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +71,6 @@ class Reloads:
     Attributes:
         degraded: The reason why the files on disk are not the ones in force; None if they are.
         refused_schemas: The schema files on disk in whose place older ones are in force since the start.
-        worth_retrying: Whether a configuration that made the last load fail has changed since, so that another load may
-            succeed.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class Reloads:
         authorizer: Authorizer,
         rules: RulesMark,
         history_sealed: bool,
+        vanished: VanishedFiles,
     ) -> None:
         """Hold the parts.
 
@@ -95,6 +103,7 @@ class Reloads:
             authorizer: Applies the access rules of the files.
             rules: Whether the store says that the home has had access rules.
             history_sealed: Whether the store says that its whole history was compared with the schemas in force.
+            vanished: Puts off what would end because a file is missing.
         """
         self._source_files = source_files
         self._planners = planners
@@ -114,7 +123,13 @@ class Reloads:
         self._blocking: frozenset[str] = frozenset()
         self.degraded: str | None = None
         self.refused_schemas: list[str] = []
-        self.worth_retrying = False
+        self._vanished = vanished
+        self._unblocked = False
+
+    @property
+    def worth_retrying(self) -> bool:
+        """Whether another load may succeed, because a configuration that was in the way changed, or time is over."""
+        return self._unblocked or self._vanished.due
 
     async def start(self, restored: Restored, requested_environment: str, *, degraded: bool = True) -> None:
         """Load the files for the first time.
@@ -134,16 +149,18 @@ class Reloads:
         if moved:
             self._state.active = requested_environment
         active = self._state.active
+        # An environment that cannot be activated is not moved to: the bus keeps what it holds.
+        falls_back = degraded and not moved and any(True for _ in self._state.live(active))
         meta = {
             restore.ACTIVE: active,
             restore.REQUESTED: requested_environment,
             restore.EPOCH: str(self._state.epoch),
         }
         try:
-            await self._load(await self._read_files(), meta=meta, starting=True)
+            patience: Patience = "endings" if falls_back else "none"
+            await self._load(await self._read_files(), meta=meta, starting=True, patience=patience)
         except SourceError as error:
-            # An environment that cannot be activated is not moved to: the bus keeps what it holds.
-            if moved or not degraded or not any(True for _ in self._state.live(active)):
+            if not falls_back:
                 raise
             if self._rules != "never" or await asyncio.to_thread(self._source_files.has_access_rules):
                 self._authorizer.close()
@@ -154,14 +171,18 @@ class Reloads:
                 )
             self._degrade(error)
 
-    async def reload(self, *, dry_run: bool = False, migrate: ChangeContext | None = None) -> ReloadResult:
+    async def reload(
+        self, *, dry_run: bool = False, migrate: ChangeContext | None = None, patience: Patience = "endings"
+    ) -> ReloadResult:
         """Read the files again and put them in force, as a whole or not at all.
 
         Args:
             dry_run: Only return what would change.
             migrate: Carry out the migrations that schemas wait for, for this reason.
+            patience: What is put off while a file is missing.
 
         Raises:
+            FilesVanished: A file is missing and may come back; everything stays as it was.
             SourceError: The active environment would not be valid, or a schema would break a stored configuration;
                 everything stays as it was.
             Unavailable: The store cannot write; everything stays as it was.
@@ -169,21 +190,23 @@ class Reloads:
         async with self._reloading:
             if dry_run:
                 return await self._load(await self._read_files(), dry_run=True, migrate=migrate)
-            self.worth_retrying = False
+            self._unblocked = False
             try:
-                result = await self._load(await self._read_files(), migrate=migrate)
+                result = await self._load(await self._read_files(), migrate=migrate, patience=patience)
             except SourceError as error:
                 self._degrade(error)
                 raise
             self.degraded = None
             self.refused_schemas = []
             self._alerts.clear("validation_failed")
+            self._alerts.clear("file_vanished")
+            self._vanished.settle()
             return result
 
     def on_commit(self, plan: Plan) -> None:
         """Note that a configuration changed that made the last load fail."""
         if any(config_id.service in self._blocking for config_id in plan.entries):
-            self.worth_retrying = True
+            self._unblocked = True
 
     async def _read_files(self) -> Sources:
         return await asyncio.to_thread(self._source_files.load)
@@ -196,7 +219,9 @@ class Reloads:
         starting: bool = False,
         dry_run: bool = False,
         migrate: ChangeContext | None = None,
+        patience: Patience = "none",
     ) -> ReloadResult:
+        vanished = self._vanished.look(self._files.found, sources.files, dry_run=dry_run)
         # Exclusive: whatever is planned next builds on these files.
         _check_readable(sources, self._state.active)
         async with self._commits.change(FILES, dry_run=dry_run, exclusive=True) as plan:
@@ -209,13 +234,18 @@ class Reloads:
                     plan, schema_changes, migrate=migrate, dry_run=dry_run
                 )
             except SourceError as error:
-                problems = [*schema_changes.problems, *error.problems, *_waiting_problems(schema_changes)]
+                problems = [*vanished, *schema_changes.problems, *error.problems, *_waiting_problems(schema_changes)]
+                if patience == "all":
+                    # The others may be mere consequences, and be gone when the file is back.
+                    self._vanished.check(problems)
                 raise SourceError(problems, services=error.services) from error
+            if not dry_run and (patience == "all" or (patience == "endings" and _ends_any(plan))):
+                self._vanished.check(vanished)
             self._plan_names(plan, planner.composer.sources, meta or {})
             plan.on_commit.append(lambda: self._loaded(file_planner, planner))
             result = await self._result(plan, migrations, dry_run=dry_run)
         if not dry_run:
-            self._report_undecryptable(file_planner.changes.undecryptable)
+            self._report_undecryptable(file_planner.changes)
             self._report_schemas(schema_changes, migrations)
             self._report_set_aside(sources)
             if plan.resealed or plan.overlays:
@@ -252,6 +282,9 @@ class Reloads:
             plan.meta[restore.DEFINED] = documents.encode(defined).decode()
         if not self._history_sealed:
             plan.meta[restore.HISTORY_SEALED] = restore.SEALED
+        found = filled(sources)
+        if found != list(self._files.found):
+            plan.meta[restore.FILES] = documents.encode(found).decode()
 
     def _rules_with(self, sources: Sources) -> RulesMark:
         if sources.access is not None:
@@ -284,6 +317,7 @@ class Reloads:
         self._files.replace(
             planner,
             problems=file_planner.changes.problems,
+            unopened=file_planner.changes.unopened,
             defined=defined,
             schemas=serving_schemas(sources, self._files.schemas),
         )
@@ -337,20 +371,52 @@ class Reloads:
             problems=[as_problem(problem) for problem in sources.set_aside],
         )
 
-    def _report_undecryptable(self, undecryptable: dict[str, list[str]]) -> None:
-        for environment, services in undecryptable.items():
+    def _report_undecryptable(self, changes: FileChanges) -> None:
+        for environment, services in changes.undecryptable.items():
+            said: list[str] = []
             if services:
-                self._alerts.raise_(
-                    "undecryptable",
+                said.append(
                     f"Changes made at run time to {', '.join(services)} in {environment} do not open: their key is "
                     "missing, or the rows were changed in the database. The last revisions stay in force. Restore the "
-                    "key file, or set these services again.",
-                    of=environment,
+                    "key file, or set these services again."
                 )
+            unopened = changes.unopened[environment]
+            if unopened:
+                said.append(self._describe_unopened(environment, unopened))
+            if said:
+                problems = [problem for listed in unopened.values() for problem in listed]
+                self._alerts.raise_("undecryptable", " ".join(said), of=environment, problems=problems)
             else:
                 self._alerts.clear("undecryptable", of=environment)
 
+    def _describe_unopened(self, environment: str, unopened: Problems) -> str:
+        heads = {service: self._state.committed(ConfigId(environment, service)) for service in unopened}
+        missing = [service for service, entry in heads.items() if entry.live is None]
+        first = next(iter(unopened.values()))[0].message
+        served = f" There is no stored revision of {', '.join(missing)} to serve instead." if missing else ""
+        return (
+            f"The files of {environment} contain values for {', '.join(unopened)} that are sealed with keys that are "
+            f"missing, the first one in {first}.{served} Restore the key file, add the key (`aliciacfg keys add`), or "
+            "seal the values again."
+        )
+
+    def _put_off(self, error: FilesVanished) -> None:
+        """Tell that a load waits for files to come back."""
+        named = "; ".join(str(problem) for problem in error.problems[:_MAX_NAMED])
+        self.degraded = str(error.problems[0])
+        self._files.refused = error.problems
+        self._alerts.raise_(
+            "file_vanished",
+            f"Files in force are gone; the previous configurations stay in force for now. {named}",
+            problems=as_problems(error),
+        )
+
     def _degrade(self, error: SourceError) -> None:
+        if isinstance(error, FilesVanished):
+            self._put_off(error)
+            return
+        self._alerts.clear("file_vanished")
+        self._vanished.settle()
         first = str(error.problems[0]) if error.problems else "nothing is wrong"
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         self.degraded = first
@@ -364,6 +430,11 @@ class Reloads:
             shown="The files were refused; the previous configurations stay in force; `aliciacfg check` "
             f"lists what is wrong ({len(error.problems)})",
         )
+
+
+def _ends_any(plan: Plan) -> bool:
+    """Return whether a plan ends a configuration."""
+    return any(record.deleted for record in plan.records)
 
 
 def _check_readable(sources: Sources, active: str) -> None:

@@ -28,6 +28,7 @@ RULES = "access_rules"
 HISTORY_SEALED = "history_sealed"
 SEALED = "1"
 """The value of ``HISTORY_SEALED``; another one when more counts as secret than before without any change of files."""
+FILES = "source_files"
 
 RulesMark = Literal["never", "since", "unknown"]
 """Whether a home has had access rules: never, at some time, or the store does not say."""
@@ -56,6 +57,7 @@ class Restored:
         rules: Whether the home has had access rules.
         history_sealed: Whether the whole history was compared with the schemas in force, so that nothing which they
             mark as secret is in plain text.
+        files: The names of the files in force that contain something.
     """
 
     entries: dict[ConfigId, Entry]
@@ -68,6 +70,7 @@ class Restored:
     epoch: int
     rules: RulesMark
     history_sealed: bool
+    files: list[str]
 
     def moves_to(self, requested_environment: str) -> bool:
         """Return whether a start with this ``ENVIRONMENT`` setting makes it the active environment."""
@@ -109,6 +112,7 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
         epoch=max(int(stored.meta.get(EPOCH, "1")), announced.epoch),
         rules=_rules_mark(stored.meta),
         history_sealed=stored.meta.get(HISTORY_SEALED) == SEALED,
+        files=msgspec.json.decode(stored.meta.get(FILES, "[]"), type=list[str]),
     )
 
 

@@ -23,6 +23,7 @@ from aliciacfg.documents.values import MAX_DEPTH, Json
 from aliciacfg.documents.yaml_syntax import (
     BOM,
     SURROGATE,
+    TEMPLATES,
     TOO_DEEP,
     Alias,
     Collection,
@@ -213,10 +214,14 @@ class _Values:
     def _key(self, key: Node, pointer: str) -> str:
         message = None
         name = key.text if isinstance(key, Scalar) else f"(line {key.line})"
-        if not isinstance(key, Scalar):
+        if isinstance(key, Collection) and key.flow and key.mapping:
+            message = f"a key must be a string; {TEMPLATES}"
+        elif not isinstance(key, Scalar):
             message = "a key must be a string; write it out"
         elif not key.style and name == "<<":
-            message = "the merge key << is not supported: write its members out"
+            message = (
+                "the merge key << is not supported: write its members out, or put what services share under defaults:"
+            )
         elif not key.style and not is_plain_string(name):
             message = f'the key {name or "(empty)"} is not a string; quote it: "{name}"'
         if message is not None:
@@ -267,7 +272,8 @@ def _variable(match: re.Match[str], variables: Mapping[str, str]) -> str:
         return default
     if value is None:
         raise ValueError(
-            f"variable {name} is not set; set it in the environment or .env, or write ${{{name}:-default}}"
+            f"variable {name} is not set; set it in the environment or .env, or write ${{{name}:-default}}, or "
+            f"$${{{name}}} if the text itself is meant"
         )
     if SURROGATE.search(value):
         raise ValueError(f"variable {name} is not UTF-8; set it to text")

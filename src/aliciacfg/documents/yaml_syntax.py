@@ -38,9 +38,23 @@ _NO_DIRECTIVES = "directives such as %YAML are not supported: remove the line"
 # Only the beginning of a long line is searched for hints, because the patterns take quadratic time.
 _MAX_HINTED = 500
 # Hints on syntax errors. Each pattern is matched against two lines: the line of the error, and the parser's message.
+TEMPLATES = "templates such as {{ … }} are not filled in: write ${NAME}, or quote the text itself"
+_YAML_TAG = "tag:yaml.org,2002:"
+# What to write instead of the tags of programs that people come from, by the beginning of the tag.
+_TAG_HINTS = (
+    ("!secret", "write ${NAME} and set NAME in .env, or put the value into <environment>-secrets.yaml"),
+    ("!env", "write ${NAME} or ${NAME:-default}"),
+    ("!include", "write the content here; what services share goes under defaults: of base.yaml"),
+    ("!vault", "decrypt the value, and seal it with `aliciacfg seal` or write ${NAME}"),
+    ("!unsafe", "quote the text, and write $${ for a literal ${"),
+    ("!reset", "write null to remove a value"),
+    ("!override", "remove the tag: a list replaces the one below it"),
+    (_YAML_TAG, "remove the tag; quote a value to make it a string"),
+)
 _HINTS = (
     (re.compile(r"%"), _NO_DIRECTIVES),
     (re.compile(r" *\t"), "indent with spaces, not tabs"),
+    (re.compile(r"(?:.*[\s,:\[{])?[^\s\"'#]*\{\{"), TEMPLATES),
     (
         re.compile(r"(?:.*[\s,:\[{])?[^\s\"'#]*\$\{"),
         'inside { } and [ ], or with ": " in its default, ${NAME} must be quoted: "${NAME}"',
@@ -243,7 +257,7 @@ class _Reader:
 
     def _add(self, event: _Event, node: Node) -> None:
         if event.tag is not None:
-            self._problems.add(node.line, "tags are not supported: remove it, or quote a string with a !")
+            self._problems.add(node.line, _tag_message(event.tag))
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         self._place(node)
@@ -253,7 +267,11 @@ class _Reader:
         line = event.start_mark.line + 1
         if target is None:
             # The name is not shown: it may be a password that was not quoted.
-            self._problems.add(line, "an alias without an anchor above it; quote a string that begins with *")
+            message = (
+                "an alias without an anchor above it in this file; write the value out, or quote a string that begins "
+                "with *"
+            )
+            self._problems.add(line, message)
         elif any(target is collection for collection in self._open):
             self._problems.add(line, "an alias inside the value that it stands for; write the value out")
             target = None
@@ -264,6 +282,14 @@ class _Reader:
             self._open[-1].children.append(node)
         else:
             self._root = node
+
+
+def _tag_message(tag: str) -> str:
+    """Return what to do about a tag; an unknown one is not shown, because it may be a password that was not quoted."""
+    for begin, hint in _TAG_HINTS:
+        if str(tag).lower().startswith(begin):
+            return f"tags such as {begin.replace(_YAML_TAG, '!!')} are not supported: {hint}"
+    return "tags are not supported: remove it, or quote a string with a !"
 
 
 def _span(event: _Event) -> tuple[int, int, int]:

@@ -268,7 +268,7 @@ class ReadOperations:
         refused = files.refused_by_environment(names, active)
         for name in names:
             environment = environments.get(name) or Environment(name, ())
-            problems = [*refused.get(name, ()), *files.problems(name)]
+            problems = [*refused.get(name, ()), *files.problems(name), *files.unopened_in(name)]
             items.append(
                 EnvironmentItem(
                     name=name,

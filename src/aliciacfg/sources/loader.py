@@ -1,6 +1,7 @@
 """A loader for environment files, schema files, migrations and access rules."""
 
 import contextlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ from aliciacfg.sources.layers import (
 from aliciacfg.text_files import printable, read_text
 
 _FILE_KEYS = ("defaults", "services", "protected")
+# A line that is neither blank nor a comment nor the mark of a document.
+_CONTENT = re.compile(r"^(?!\ufeff?(?:---|\.\.\.)?[ \t\r]*(?:#|$))", re.MULTILINE)
 _ENDINGS = frozenset({".yaml", ".yml", ".json"})
 _UNTYPED = "its name is not UTF-8 or has characters that cannot be seen, so it is ignored; rename or remove it"
 
@@ -59,7 +62,7 @@ class _Found:
         """Read a file; arguments and errors as ``read_text``."""
         self.files[label] = True
         text = read_text(path, label, inside=inside)
-        self.files[label] = bool(text.strip())
+        self.files[label] = _CONTENT.search(text) is not None
         return text
 
     def read_something(self, path: Path, label: str) -> str:

@@ -35,7 +35,8 @@ class SourceFiles:
         stamps = loader.stamp_files([_DOTENV])
         found = variables(_DOTENV.parent)
         sources = loader.load(environments_dir=self._environments, schemas_dir=self._schemas, variables=found)
-        return replace(sources, stamps={**sources.stamps, **stamps})
+        files = {_DOTENV.name: bool(dotenv_file.read(_DOTENV))} if stamps else {}
+        return replace(sources, stamps={**sources.stamps, **stamps}, files={**sources.files, **files})
 
     def paths(self) -> list[Path]:
         """Return the files that ``load`` would read now."""
