@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 
 from aliciacfg import documents
-from aliciacfg.documents import Json, JsonObject
+from aliciacfg.documents import Json, JsonObject, decode
+from aliciacfg.documents.values import MAX_VALUES
 from aliciacfg.errors import InvalidRequest, TooLarge
 from json_values import OBJECTS, nested, same, thorough
 
@@ -126,3 +127,25 @@ def test_canonical_bytes_are_sorted_compact_utf_8():
 def test_type_names_are_those_of_json(value: Json, name: str):
     """A boolean is no number, though Python says so; integers are numbers like others."""
     assert documents.type_name(value) == name
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"[]," * MAX_VALUES + b"1]",
+        b"[" + b"1," * MAX_VALUES + b"1]",
+        b"[" + b'"",' * MAX_VALUES + b'""]',
+        b'{"a":[' + b'{"k\\"":"\\\\"},' * (MAX_VALUES // 3) + b"1]}",
+    ],
+    ids=["arrays", "numbers", "strings", "members"],
+)
+def test_a_body_of_very_many_values_is_refused_before_it_is_decoded(body: bytes):
+    """Making a million objects of a batch of 4 MiB would take a second."""
+    with pytest.raises(TooLarge, match="send it in parts"):
+        decode(body)
+
+
+@pytest.mark.parametrize("text", [b"," * (MAX_VALUES + 1), rb"\"," * MAX_VALUES + rb"\\", b"[{:" * MAX_VALUES])
+def test_what_stands_in_strings_is_no_value(text: bytes):
+    """Commas and brackets in strings do not count, whatever is escaped before them."""
+    assert decode(b'{"a":"' + text + b'","b":1}') == {"a": json.loads(b'"' + text + b'"'), "b": 1}

@@ -3,6 +3,7 @@
 A JSON value is a ``dict``, ``list``, ``str``, ``int``, ``float``, ``bool`` or ``None``.
 """
 
+import re
 from typing import TypeAlias, overload
 
 import msgspec
@@ -19,6 +20,10 @@ _TOO_DEEP = f"The body nests too deeply; a configuration has at most {MAX_DEPTH}
 # A double cannot represent every integer above this (RFC 8259 §6).
 _MAX_EXACT_INTEGER = 2**53
 
+# A batch of 4 MiB could hold a million arrays, which take a second to make.
+MAX_VALUES = 300_000
+_STRING = re.compile(rb'"[^"]*"')
+
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 _canonical_encoder = msgspec.json.Encoder(order="sorted")
@@ -32,8 +37,11 @@ def decode(data: bytes) -> Json:
 
     Raises:
         InvalidRequest: The bytes are not UTF-8 or not JSON, or contain NaN or infinity.
-        TooLarge: The value has more levels than a configuration in two envelopes may have.
+        TooLarge: The value has more levels than a configuration in two envelopes may have, or more values than
+            ``MAX_VALUES``.
     """
+    if _has_more_values_than(data, MAX_VALUES):
+        raise TooLarge(f"The body has more than {MAX_VALUES} values; send it in parts.")
     try:
         value = _decoder.decode(data)
     except msgspec.MsgspecError as error:
@@ -46,6 +54,19 @@ def decode(data: bytes) -> Json:
     if _deeper_than(value, MAX_DEPTH + _WRAPPING_DEPTH):
         raise TooLarge(_TOO_DEEP)
     return value
+
+
+def _has_more_values_than(data: bytes, limit: int) -> bool:
+    """Return whether JSON text has more keys and values than a limit; found without decoding it."""
+
+    def marks(text: bytes) -> int:
+        return sum(text.count(mark) for mark in (b",", b":", b"[", b"{"))
+
+    if marks(data) <= limit:
+        return False
+    # Strings may hold any number of these marks. Without escaped quotes, every second quote ends a string.
+    plain = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    return plain.count(b'"') > 2 * limit or marks(_STRING.sub(b"", plain)) > limit
 
 
 def decode_object(data: bytes) -> JsonObject:

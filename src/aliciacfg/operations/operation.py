@@ -124,12 +124,13 @@ class Operation:
         return self.handler.request
 
     async def call(self, service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
-        """Carry out the operation for an authorized caller; arguments as for ``run``.
+        """Carry out the operation for an authorized caller, within the caller's share; arguments as for ``run``.
 
         Raises:
+            Busy: Too much work of this caller waits.
             OperationError: The operation is refused.
         """
-        return await self.handler.call(service, caller, name, request)
+        return await service.workload.run(caller, self.name, lambda: self.handler.call(service, caller, name, request))
 
     async def run(self, service: ConfigService, caller: Caller, name: str, fields: JsonObject) -> Answer:
         """Authorize the caller, check the fields and carry out the operation.

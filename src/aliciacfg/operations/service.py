@@ -1,6 +1,6 @@
 """The operations of one daemon, whatever the transport."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
@@ -10,6 +10,7 @@ from aliciacfg.operations.environment_changes import EnvironmentOperations
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.registrations import Registrations
+from aliciacfg.operations.workload import Workload
 from aliciacfg.operations.writes import WriteOperations
 
 
@@ -27,6 +28,7 @@ class ConfigService:
         admin: The operations for administrators.
         health: The health of the daemon.
         registrations: Handles the registrations and reports of services.
+        workload: Gives each caller its share of the processor.
     """
 
     authorizer: Authorizer
@@ -38,3 +40,4 @@ class ConfigService:
     admin: AdminOperations
     health: Health
     registrations: Registrations
+    workload: Workload = field(default_factory=Workload)

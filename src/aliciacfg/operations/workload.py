@@ -1,0 +1,208 @@
+"""Fair shares of the processor: how much of one caller's work is under way at a time.
+
+Everything runs in one event loop, and each request holds it for as long as its steps take. A caller whose requests take
+long would hold up all others, and the write lock most of all. So only a tenth of a second of its work is under way at
+a time, as far as its earlier requests allow a forecast; the rest waits, and beyond a few seconds is refused.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass, field
+from time import thread_time
+from typing import Generic, TypeVar
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.errors import Busy
+from aliciacfg.model.names import LocalOperationName, OperationName
+
+Result = TypeVar("Result")
+_Name = OperationName | LocalOperationName
+
+# What is forecast of an operation that a caller has not asked for before.
+_FIRST_FORECAST_SECONDS = 0.02
+# A shorter request never waits: it holds up no one, and a client may share its address with one that floods.
+_SHORT_SECONDS = 0.005
+# How fast a forecast follows shorter requests; a longer one counts at once.
+_FADING = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much work of one caller there may be, in seconds of the processor.
+
+    Attributes:
+        running: Under way at a time; a single request may take longer.
+        waiting: Waiting for its turn.
+        callers: How many callers are remembered.
+    """
+
+    running: float = 0.1
+    waiting: float = 5.0
+    callers: int = 1000
+
+
+_Turn = tuple[float, "asyncio.Future[None]"]
+
+
+@dataclass(slots=True)
+class _Account:
+    """The requests of one caller; short ones do not count.
+
+    Attributes:
+        under_way: How many are under way.
+        running: The forecast of what is under way.
+        waiting: The forecast of what waits.
+        turns: What waits, first come first served: its forecast, and the future that gives the turn.
+        forecasts: What a request took lately, by operation.
+    """
+
+    under_way: int = 0
+    running: float = 0.0
+    waiting: float = 0.0
+    turns: "deque[_Turn]" = field(default_factory=deque[_Turn])
+    forecasts: dict[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the caller is under way or waits."""
+        return not self.under_way and not self.turns
+
+    def begin(self, forecast: float) -> None:
+        """Count a request that is under way from now on."""
+        self.under_way += 1
+        self.running += forecast
+
+    def end(self, forecast: float) -> None:
+        """Count a request no longer."""
+        self.under_way -= 1
+        # Not what rounding leaves of many sums.
+        self.running = self.running - forecast if self.under_way else 0.0
+
+
+class Workload:
+    """Carries out requests, each caller within its share."""
+
+    def __init__(self, shares: Shares | None = None, *, clock: Callable[[], float] = thread_time) -> None:
+        """Start with no caller.
+
+        Args:
+            shares: How much work of one caller there may be.
+            clock: Returns the seconds that this thread has used of the processor.
+        """
+        self._shares = shares or Shares()
+        self._clock = clock
+        # The least recently used one is the first.
+        self._accounts: dict[str, _Account] = {}
+
+    async def run(self, caller: Caller, operation: _Name, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Do the work of a request when it is the caller's turn.
+
+        Args:
+            caller: Whose share it counts for.
+            operation: What the forecast is made by.
+            work: Makes the awaitable that does it.
+
+        Raises:
+            Busy: Too much work of this caller waits already; the work was not begun.
+        """
+        account = self._account(caller)
+        forecast = account.forecasts.get(operation, _FIRST_FORECAST_SECONDS)
+        if forecast > _SHORT_SECONDS:
+            await self._turn(account, forecast)
+        metered = _Metered(work(), self._clock)
+        try:
+            return await metered
+        finally:
+            known, used = account.forecasts.get(operation, 0.0), metered.seconds
+            account.forecasts[operation] = used if used > known else known + (used - known) * _FADING
+            if forecast > _SHORT_SECONDS:
+                self._end(account, forecast)
+
+    def _account(self, caller: Caller) -> _Account:
+        name = caller.name or caller.where
+        account = self._accounts.pop(name, None) or _Account()
+        self._accounts[name] = account
+        if len(self._accounts) > self._shares.callers:
+            oldest = next(iter(self._accounts))
+            if self._accounts[oldest].idle:
+                del self._accounts[oldest]
+        return account
+
+    async def _turn(self, account: _Account, forecast: float) -> None:
+        """Wait until there is room for a request.
+
+        Raises:
+            Busy: Too much waits already.
+        """
+        if not account.turns and self._has_room(account, forecast):
+            account.begin(forecast)
+            await self._let_others_go_first(account, forecast)
+            return
+        if account.waiting + forecast > self._shares.waiting:
+            raise Busy("Requests of this caller that take long wait already; try again when they are answered.")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        account.turns.append((forecast, turn))
+        account.waiting += forecast
+        try:
+            await turn
+        except asyncio.CancelledError:
+            # A cancelled turn is skipped; one that was given at the same moment is given back.
+            if not turn.cancelled():
+                self._end(account, forecast)
+            raise
+
+    async def _let_others_go_first(self, account: _Account, forecast: float) -> None:
+        """Wait for a turn of the event loop, in which all else that is ready goes on.
+
+        Many requests that arrive together would otherwise each be carried out at once, before any other caller.
+        """
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._end(account, forecast)
+            raise
+
+    def _has_room(self, account: _Account, forecast: float) -> bool:
+        return not account.under_way or account.running + forecast <= self._shares.running
+
+    def _end(self, account: _Account, forecast: float) -> None:
+        """Take a request off the account, and let begin what waits and has room now."""
+        account.end(forecast)
+        while account.turns and self._has_room(account, account.turns[0][0]):
+            waited, turn = account.turns.popleft()
+            account.waiting -= waited
+            if not turn.done():
+                account.begin(waited)
+                turn.set_result(None)
+
+
+class _Metered(Generic[Result]):
+    """An awaitable that measures the steps of another one.
+
+    Attributes:
+        seconds: What its steps took of the processor so far; what it waited does not count.
+    """
+
+    def __init__(self, work: Awaitable[Result], clock: Callable[[], float]) -> None:
+        self._work = work
+        self._clock = clock
+        self.seconds = 0.0
+
+    def __await__(self) -> Generator[object, None, Result]:
+        steps = self._work.__await__()
+        error: BaseException | None = None
+        while True:
+            begun = self._clock()
+            try:
+                # PEP 380: what the event loop sends or throws is for the work.
+                waits_for = next(steps) if error is None else steps.throw(error)
+            except StopIteration as end:
+                return end.value
+            finally:
+                self.seconds += self._clock() - begun
+            error = None
+            try:
+                yield waits_for
+            except BaseException as thrown:  # noqa: BLE001 - a cancellation as well: the work has to end
+                error = thrown

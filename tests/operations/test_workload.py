@@ -1,0 +1,191 @@
+"""Fair shares: how much of one caller's work is under way at a time."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.errors import Busy
+from aliciacfg.operations.workload import Shares, Workload
+from builders import environment_file, valid_config
+from inprocess import core, eventually
+
+FLOODER, NEIGHBOUR = Caller("flooder", "mqtt"), Caller(None, "http", address="192.0.2.7")
+# A request takes 20 ms in these tests, of which at most 50 ms are under way at a time, and 100 ms wait.
+COST = 0.02
+SHARES = Shares(running=0.05, waiting=0.1)
+
+
+class Home:
+    """Requests that use the processor, and then wait until they are released."""
+
+    def __init__(self, shares: Shares = SHARES) -> None:
+        # What the requests used of the processor.
+        self.used = 0.0
+        self.workload = Workload(shares, clock=lambda: self.used)
+        self.begun: list[str] = []
+        self.release = asyncio.Event()
+
+    async def _work(self, name: str, cost: float) -> str:
+        self.begun.append(name)
+        self.used += cost
+        await self.release.wait()
+        return name
+
+    def ask(self, name: str, caller: Caller = FLOODER, cost: float = COST) -> asyncio.Task[str]:
+        return asyncio.create_task(self.workload.run(caller, "set", lambda: self._work(name, cost)))
+
+    async def learn(self, cost: float = COST, caller: Caller = FLOODER) -> None:
+        """Let the workload see what a request costs."""
+        self.release.set()
+        for _ in range(30):
+            await self.ask("learn", caller, cost)
+        self.release.clear()
+        self.begun.clear()
+
+
+async def settled(home: Home, count: int) -> list[str]:
+    """What has begun, after everything that can begin has."""
+    await eventually(lambda: len(home.begun) >= count)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return home.begun
+
+
+async def test_of_long_requests_a_few_are_under_way_and_the_others_take_turns():
+    """First come, first served; each answer lets the next one begin."""
+    home = Home(Shares(running=0.05, waiting=1.0))
+    await home.learn()
+    tasks = [home.ask(str(number)) for number in range(6)]
+    assert await settled(home, 2) == ["0", "1"]
+    home.release.set()
+    assert await asyncio.gather(*tasks) == [str(number) for number in range(6)]
+    assert home.begun == [str(number) for number in range(6)]
+
+
+async def test_the_work_of_one_caller_takes_no_turn_of_another_one():
+    """A neighbour's request begins at once, though the flooder's wait."""
+    home = Home(Shares(running=0.05, waiting=10.0))
+    await home.learn()
+    flood = [home.ask(f"flood {number}") for number in range(20)]
+    await settled(home, 2)
+    neighbour = home.ask("neighbour", NEIGHBOUR)
+    assert "neighbour" in await settled(home, 3)
+    home.release.set()
+    await asyncio.gather(neighbour, *flood)
+
+
+async def test_too_much_waiting_work_is_refused_as_busy():
+    """What is refused was not begun; afterwards there is room again."""
+    home = Home()
+    await home.learn()
+    tasks = [home.ask(str(number)) for number in range(20)]
+    await settled(home, 2)
+    home.release.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, Busy)]
+    assert len(refused) >= 10
+    assert len(home.begun) == 20 - len(refused)
+    assert await home.ask("later") == "later"
+
+
+async def test_short_requests_never_wait():
+    """Thousands may be under way: they hold up no one."""
+    home = Home()
+    await home.learn(cost=0.0)
+    tasks = [home.ask(str(number), cost=0.0) for number in range(3000)]
+    assert len(await settled(home, 3000)) == 3000
+    home.release.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_request_that_takes_longer_than_the_share_has_its_turn_alone():
+    """Each is admitted when nothing else is under way."""
+    home = Home(Shares(running=0.01, waiting=1.0))
+    await home.learn()
+    tasks = [home.ask(str(number)) for number in range(3)]
+    assert await settled(home, 1) == ["0"]
+    home.release.set()
+    assert await asyncio.gather(*tasks) == ["0", "1", "2"]
+
+
+async def test_a_caller_whose_requests_are_not_known_yet_begins_with_a_few():
+    """A flood of the first moment is bounded as well."""
+    home = Home(Shares(running=0.1, waiting=100.0))
+    tasks = [home.ask(str(number)) for number in range(50)]
+    assert len(await settled(home, 5)) == 5
+    home.release.set()
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("has_turn", [False, True])
+async def test_a_request_that_is_cancelled_while_it_waits_leaves_its_turn(has_turn: bool):
+    """Also when it is cancelled at the moment at which it would begin."""
+    home = Home(Shares(running=0.01, waiting=1.0))
+    await home.learn()
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+
+    async def last() -> None:
+        await end.wait()
+        if has_turn:
+            # Runs after this request gives its turn away, before the next one goes on with it.
+            loop.call_soon(waiting.cancel)
+
+    running = asyncio.create_task(home.workload.run(FLOODER, "set", last))
+    await asyncio.sleep(0)
+    waiting, after = home.ask("cancelled"), home.ask("after")
+    await asyncio.sleep(0)
+    if not has_turn:
+        waiting.cancel()
+    end.set()
+    await running
+    home.release.set()
+    assert await after == "after"
+    assert home.begun == ["after"]
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_what_ends_the_work_ends_the_request():
+    """Errors and cancellations pass through, and free the place."""
+    home = Home(Shares(running=0.01, waiting=1.0))
+
+    async def fail() -> str:
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no"):
+            await home.workload.run(FLOODER, "patch", fail)
+    task = home.ask("cancelled")
+    await settled(home, 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    home.release.set()
+    assert await home.ask("next") == "next"
+
+
+async def test_callers_are_forgotten_in_turn():
+    """Names that callers invent do not fill the memory."""
+    home = Home(Shares(callers=10))
+    home.release.set()
+    for number in range(100):
+        await home.ask("one", Caller(f"caller_{number}", "mqtt"), 0.0)
+    assert len(home.workload._accounts) == 10
+
+
+@pytest.mark.parametrize("operation", ["set", "validate", "compare", "explain"])
+async def test_operations_count_for_their_callers(tmp_path: Path, operation: str):
+    """Whatever the transport, an operation beyond a caller's share is refused as busy, and only that caller's."""
+    fields: dict[str, Any] = {"rev1": 1, "rev2": 1} if operation == "compare" else {}
+    if operation in {"set", "validate"}:
+        fields |= {"config": valid_config(), "allow_breaking": True}
+    async with core(tmp_path, {"environments/dev.yaml": environment_file({"bell": {}})}) as made:
+        made.parts.service.workload._shares = Shares(running=0.0, waiting=0.0)
+        callers = [FLOODER, FLOODER, Caller("neighbour", "mqtt")]
+        requests = [made.ask_as(caller, operation, "bell", **fields) for caller in callers]
+        results = await asyncio.gather(*requests, return_exceptions=True)
+        assert [isinstance(result, Busy) for result in results] == [False, True, False], results
