@@ -132,7 +132,7 @@ class HistoryRequest(Request, frozen=True, kw_only=True):
     """``history``: lists the revisions of one configuration, newest first.
 
     Attributes:
-        limit: The largest number of items in the answer.
+        limit: The largest number of items in the answer; a page of 1 MiB ends earlier, and ``next`` continues it.
     """
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
@@ -196,7 +196,7 @@ class AuditRequest(Request, frozen=True, kw_only=True):
     """``audit``: lists changes and refused requests, newest first.
 
     Attributes:
-        limit: The largest number of items in the answer.
+        limit: The largest number of items in the answer; a page of 1 MiB ends earlier, and ``next`` continues it.
     """
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
@@ -237,7 +237,7 @@ class ListRequest(Request, frozen=True, kw_only=True):
 
     Attributes:
         prefix: Only names with this prefix.
-        limit: The largest number of items in the answer.
+        limit: The largest number of items in the answer; a page of 1 MiB ends earlier, and ``next`` continues it.
         after: Only names after this one: the ``next`` of the previous page.
         include: ``config`` adds each configuration to the answer.
     """

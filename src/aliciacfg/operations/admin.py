@@ -45,7 +45,8 @@ from aliciacfg.errors import (
 )
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import AuditEntry, Token, Write
+from aliciacfg.model.records import Audited, AuditEntry, Token, Write
+from aliciacfg.operations.pages import Page
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
 from aliciacfg.sources.broker_accounts import passwords_of
@@ -104,8 +105,9 @@ class AdminOperations:
     async def audit(self, _caller: Caller, request: AuditRequest) -> Answer:
         """Return audit entries, newest first."""
         found = await self._store.audit(before=request.before, limit=request.limit + 1, service=request.service)
-        page = found[: request.limit]
-        return Answer.of(AuditAnswer(entries=page, next=page[-1].sequence if len(found) > len(page) else None))
+        page = Page[Audited](request.limit)
+        all(page.add(entry) for entry in found)
+        return Answer.of(AuditAnswer(entries=page.items, next=page.items[-1].sequence if page.more else None))
 
     async def token_create(self, caller: Caller, request: TokenCreateRequest) -> Answer:
         """Create a token; only this answer contains its text, which is not stored."""

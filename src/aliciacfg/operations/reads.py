@@ -49,8 +49,12 @@ from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.compare import Side, compare
 from aliciacfg.operations.env_export import as_variables
 from aliciacfg.operations.explain import DAEMON, OVERLAY, SCHEMA, ExplainedLayer, Explainer
+from aliciacfg.operations.pages import Page
 from aliciacfg.sealing.boxes import REDACTED
 from aliciacfg.sources.layers import Environment
+
+# Each of them lists every place that its revision changed.
+_HEADS_AT_ONCE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +171,13 @@ class ReadOperations:
     async def list(self, caller: Caller, request: ListRequest) -> Answer:
         """Return the configurations of one environment that the caller may read, sorted by name."""
         environment = self._configurations.environment(request.environment)
-        found = [
-            (service, record)
-            for service, record in self._state.live(environment)
-            if service.startswith(request.prefix)
-            and service > request.after
-            and self._parts.authorizer.allows(caller, "read", service)
-        ]
-        page = found[: request.limit]
-        items = [
-            ListItem(
+        page = Page[ListItem](request.limit)
+        for service, record in self._state.live(environment):
+            if not service.startswith(request.prefix) or service <= request.after:
+                continue
+            if not self._parts.authorizer.allows(caller, "read", service):
+                continue
+            item = ListItem(
                 service=service,
                 environment=environment,
                 version=record.version,
@@ -185,21 +186,28 @@ class ReadOperations:
                 last_updated=record.timestamp,
                 config=self._parts.views.public(record) if request.include == "config" else UNSET,
             )
-            for service, record in page
-        ]
-        return Answer.of(ListAnswer(configs=items, next=page[-1][0] if len(found) > len(page) else None))
+            if not page.add(item):
+                break
+        return Answer.of(ListAnswer(configs=page.items, next=page.items[-1].service if page.more else None))
 
     async def history(self, _caller: Caller, service: str, request: HistoryRequest) -> Answer:
         """Return the revisions of one configuration, newest first, even if it was deleted."""
         config_id = self._id(service, request)
-        found = await self._configurations.history(config_id, before=request.before, limit=request.limit + 1)
-        page = found[: request.limit]
+        page = Page[HistoryItem](request.limit)
+        before = request.before
+        while not page.more:
+            wanted = min(request.limit + 1 - len(page.items), _HEADS_AT_ONCE)
+            found = await self._configurations.history(config_id, before=before, limit=wanted)
+            all(page.add(_history_item(head)) for head in found)
+            if len(found) < wanted:
+                break
+            before = found[-1].revision
         return Answer.of(
             HistoryAnswer(
                 service=service,
                 environment=config_id.environment,
-                revisions=[_history_item(head) for head in page],
-                next=page[-1].revision if len(found) > len(page) else None,
+                revisions=page.items,
+                next=page.items[-1].revision if page.more else None,
             )
         )
 
