@@ -19,6 +19,8 @@ from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drift_checks import DriftChecks
 from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.loaded_files import LoadedFiles
+from aliciacfg.core.message_ids import MessageIds
+from aliciacfg.core.order import Order
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.core.plain_secrets import PlainSecrets
 from aliciacfg.core.plan import ChangeContext
@@ -79,6 +81,7 @@ class Core:
         files: The files in force.
         outbox: What the bus has to hold.
         announcements: Keeps the outbox in step with the state.
+        order: Keeps what readers are told in order when the database goes back.
         cache: Encoded answers.
         configurations: The read side.
         commits: The only way to change a configuration.
@@ -103,6 +106,7 @@ class Core:
     files: LoadedFiles
     outbox: Outbox
     announcements: Announcements
+    order: Order
     cache: AnswerCache
     configurations: Configurations
     commits: Commits
@@ -117,7 +121,11 @@ class Core:
     session: str
 
     async def start(self, requested_environment: str, *, degraded: bool = True) -> None:
-        """Load the files, and announce what the bus does not hold yet; arguments and errors as ``Reloads.start``."""
+        """Notice a database that went back, load the files, and announce what the bus does not hold yet.
+
+        Arguments and errors as for ``Reloads.start``.
+        """
+        await self.order.start(await self.store.witnessed())
         await self.reloads.start(self.restored, requested_environment, degraded=degraded)
         await self.announcements.reconcile()
         # The run before may have sealed something and ended before it removed the plain copies.
@@ -212,7 +220,9 @@ async def _core(
     tokens = await store.tokens()
     if tokens:
         _note_tokens(keys)
-    state = State(restored.entries, active=restored.active, epoch=restored.epoch, used_numbers=restored.used_numbers)
+    state = State(
+        restored.entries, active=restored.active, position=restored.position, used_numbers=restored.used_numbers
+    )
     files = LoadedFiles(restored.defined, restored.schemas, found=restored.files)
     views = Views(keyring, state, await _recipients(store))
     ground = _Parts(
@@ -230,7 +240,7 @@ async def _core(
         authorizer=Authorizer(tokens, had_tokens=keys.had_tokens, alerts=alerts, clock=time.time),
         restored=restored,
         state=state,
-        outbox=Outbox(restored.announcements),
+        outbox=Outbox(restored.announcements, message_ids=MessageIds(keyring)),
         files=files,
         views=views,
         cache=AnswerCache(state, views, ttl_seconds=settings.cache_ttl_seconds),
@@ -269,6 +279,15 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         files=ground.files,
         outbox=ground.outbox,
         announcements=announcements,
+        order=Order(
+            state=ground.state,
+            outbox=ground.outbox,
+            announcements=announcements,
+            commits=ground.commits,
+            chain=ground.chain,
+            alerts=ground.alerts,
+            clock=time.time,
+        ),
         cache=ground.cache,
         configurations=ground.configurations,
         commits=ground.commits,

@@ -277,6 +277,7 @@ def _mqtt_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqt
         alerts=core.alerts,
         drift=core.drift,
         supervisor=core.supervisor,
+        order=core.order,
         write_confirmations=core.announcements.store_confirmations,
         max_packet_bytes=settings.max_packet_bytes,
     )

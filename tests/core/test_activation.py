@@ -57,7 +57,7 @@ async def test_all_services_move_at_once_and_are_told_what_changes_for_them(home
         assert answer["restart_required"] == ["one"]
         assert on_the_bus(core) == {"one": ("prod", 2), "two": ("prod", 1), "new": ("prod", 1)}
         told = announced(core)
-        assert told["environment"] == {"environment": "prod", "epoch": 1}
+        assert (told["environment"]["environment"], told["environment"]["epoch"]) == ("prod", 1)
         assert told["service/one"]["config"]["settings"] == {"size": 3}
         assert set(told["service/one"]["changed"]) == {"/environment", "/settings/size"}
         assert told["service/one"]["restart_required"] == ["/settings/size"]

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from aliciacfg.core.message_ids import MessageIds
 from aliciacfg.core.outbox import Outbox, service_subject
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import Planner, PlannerFactory
@@ -13,6 +14,7 @@ from aliciacfg.core.views import Views
 from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import Incompatible, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import Position
 from aliciacfg.sealing.boxes import REDACTED, Keyring, is_sealed
 from aliciacfg.sources.layers import Environment, Sources
 from aliciacfg.storage.hash_chain import Chain
@@ -38,8 +40,8 @@ class Home:
 
     def __init__(self) -> None:
         self.keyring = cast("CountingKeyring", CountingKeyring.ephemeral())
-        self.state = State(active="dev", epoch=3)
-        self.outbox = Outbox()
+        self.state = State(active="dev", position=Position(3, 40))
+        self.outbox = Outbox(message_ids=MessageIds(self.keyring))
         sources = Sources({name: Environment(name, ()) for name in ("dev", "prod")}, {})
         self.planner: Planner = PlannerFactory(
             keyring=self.keyring,
@@ -85,6 +87,8 @@ def test_a_change_is_a_revision_an_overlay_an_announcement_and_an_audit_entry(ho
     assert announcement.subject == service_subject("bell")
     message = json.loads(announcement.payload)
     assert (message["revision"], message["epoch"], message["config"]["settings"]) == (2, 3, {"size": 2})
+    assert message["sequence"] == announcement.sequence == record.home_sequence == 42
+    assert plan.write.position == Position(3, 42)
     assert (entry.who, entry.operation, entry.where, entry.before, entry.after) == ("tester", "set", "http", 1, 2)
     assert plan.write.records == (record,)
 

@@ -26,7 +26,7 @@ def test_a_link_covers_the_row_before_and_every_field_but_the_content():
     replaced = {
         "environment": "prod", "service": "two", "revision": 2, "version": "2.0.0", "timestamp": 9.0,
         "author": "luigi", "cause": "file", "digest": "x", "changed": [], "restart_required": [], "breaking": True,
-        "comment": "why", "deleted": True,
+        "comment": "why", "deleted": True, "home_sequence": 9,
     }  # fmt: skip
     for field, value in replaced.items():
         assert CHAIN.link(START, msgspec.structs.replace(record, **{field: value})) != mac, field

@@ -10,15 +10,18 @@ import pytest
 from aliciacfg import documents
 from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import (
+    START,
     Announcement,
     Applied,
     AuditEntry,
     Overlay,
+    Position,
     Recipient,
     RecordHead,
     ServingSchema,
     StoredState,
     Token,
+    Told,
     Write,
 )
 from aliciacfg.sealing import sealed_documents
@@ -54,16 +57,18 @@ EVERYTHING = Write(
     applied=(Applied("one", "a", "dev", 1, "c", "rejected", "why", 1.5, 2.0),),
     tokens=(Token(token_id="0" * 12, digest="d", name="panel", role="reader", created=1, expires=2.5),),
     recipients=(Recipient("one", "a" * 43), Recipient("two", None)),
+    told=(Told("dev", "one", 7),),
     meta=(("active_environment", "dev"),),
+    position=Position(2, 8),
 )
-ROWS = 1 + 1 + 1 + 2 + 2 + 1 + 1 + 2 + 1
+ROWS = 1 + 1 + 1 + 2 + 2 + 1 + 1 + 2 + 1 + 1 + 2
 """Those of ``EVERYTHING``."""
 
 
 async def everything(store: Store) -> list[str]:
     """All that can be read."""
     state = await store.load()
-    lists = [state.records, state.overlays, state.announcements, state.schemas, list(state.meta.items())]
+    lists = [state.records, state.overlays, state.announcements, state.schemas, list(state.meta.items()), state.told]
     lists += [await store.tokens(), await store.recipients(), await store.applied()]
     lists.append(await store.audit(before=None, limit=9, service=None))
     return sorted(repr(item) for found in lists for item in found)
@@ -71,7 +76,7 @@ async def everything(store: Store) -> list[str]:
 
 async def test_an_empty_store_has_nothing(database: Database, store: Store):
     """Opening it makes the database; before, there was none."""
-    assert await store.load() == StoredState([], [], [], [], {})
+    assert await store.load() == StoredState([], [], [], [], [], {}, START)
     assert await store.record("dev", "one", 1) is None
     assert await store.history("dev", "one", before=None, limit=9) == []
     assert await store.audit(before=None, limit=9, service=None) == []
@@ -101,6 +106,8 @@ async def test_what_was_committed_is_read_back(database: Database, store: Store)
     )
     assert sorted(state.schemas, key=lambda item: item.service) == list(EVERYTHING.schemas)
     assert state.meta == {"active_environment": "dev"}
+    assert (state.told, state.position) == (list(EVERYTHING.told), Position(2, 8))
+    assert await store.witnessed() == Position(2, 8)
     assert await store.tokens() == list(EVERYTHING.tokens)
     assert sorted(await store.recipients(), key=lambda item: item.service) == list(EVERYTHING.recipients)
     assert await store.applied() == list(EVERYTHING.applied)

@@ -60,7 +60,8 @@ def test_what_was_written_is_confirmed(database: Path):
 
 COPY = (
     "INSERT INTO revisions SELECT environment, service, 9, version, timestamp, author, cause, checksum, config,"
-    " changed, restart_required, breaking, comment, deleted, %s, digest, mac, code FROM revisions WHERE revision = 2"
+    " changed, restart_required, breaking, comment, deleted, %s, digest, mac, code,"
+    " home_sequence FROM revisions WHERE revision = 2"
 )
 
 
@@ -83,6 +84,9 @@ COPY = (
         "UPDATE revisions SET sequence = -7 WHERE revision = 2",
         "UPDATE revisions SET sequence = 'x' WHERE revision = 2",
         "UPDATE revisions SET revision = 8 WHERE revision = 2",
+        "UPDATE revisions SET home_sequence = 9 WHERE revision = 2",
+        "UPDATE revisions SET home_sequence = 0 WHERE revision = 2",
+        "UPDATE revisions SET home_sequence = 'x' WHERE revision = 2",
         COPY % "NULL",
         COPY % "-1",
         COPY % "4",
@@ -117,6 +121,7 @@ COPY = (
         "UPDATE schemas SET document = NULL WHERE service = 'one'",
         "UPDATE schemas SET document = x'7b' WHERE service = 'two'",
         "DELETE FROM schemas",
+        "INSERT INTO told VALUES ('dev/one', 99, x'00')",
         "UPDATE meta SET value = 'prod'",
         "UPDATE meta SET name = 'x'",
         "DELETE FROM meta",

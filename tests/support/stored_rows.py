@@ -40,7 +40,8 @@ def revision(
         "environment": "dev", "service": service, "revision": number, "version": "1.0.0", "timestamp": 1.5 + number,
         "author": "mario", "cause": "api", "checksum": checksum(keyring, service, dict(plain), secrets),
         "digest": Chain(keyring).digest({**plain, "version": "1.0.0"}, service=service, environment="dev"),
-        "changed": ["/a", "/b"], "restart_required": ["/a"], "config": documents.canonical(sealed), **fields,
+        "changed": ["/a", "/b"], "restart_required": ["/a"], "config": documents.canonical(sealed),
+        "home_sequence": number, **fields,
     }  # fmt: skip
     return Record(**made)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from aliciacfg.api.fields import Difference, Pointers, Revision, Timestamp
+from aliciacfg.api.fields import Difference, Epoch, Pointers, Revision, Sequence, Timestamp
 from aliciacfg.errors import Problem
 from aliciacfg.model.records import AppliedStatus, Audited, Cause, DriftKind, Role
 
@@ -22,7 +22,8 @@ class ConfigAnswer(msgspec.Struct, frozen=True, kw_only=True):
     last_updated: Timestamp
     environment: str
     revision: Revision
-    epoch: Annotated[int, Meta(description="Raised when a database is restored from a backup.")]
+    sequence: Sequence
+    epoch: Epoch
     checksum: str
 
 
@@ -59,7 +60,8 @@ class DeletedAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     service: str
     environment: str
     revision: Revision
-    epoch: int
+    sequence: Sequence
+    epoch: Epoch
     message: str
     remains: Annotated[bool | None, Meta(description="False: the configuration no longer exists.")] = None
     dry_run: bool = False
@@ -160,6 +162,7 @@ class HistoryItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """One revision; ``deleted`` if it ended the configuration."""
 
     revision: Revision
+    sequence: Sequence
     version: str
     timestamp: Timestamp
     author: str

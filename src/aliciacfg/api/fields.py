@@ -8,7 +8,22 @@ MAX_REQUEST_ID_BYTES = 64
 SOURCE = "config_service"
 
 RequestId = Annotated[str, Meta(description=f"Echoed in the answer; at most {MAX_REQUEST_ID_BYTES} bytes.")]
+MAX_NUMBER = 2**53 - 1
+"""The largest ``epoch`` and ``sequence``: the largest integer that every JSON library reads exactly (RFC 8259 §6)."""
+
 Revision = Annotated[int, Meta(ge=1, le=2**63 - 1, description="1, 2, 3 … per environment and service, never reused.")]
+Epoch = Annotated[
+    int, Meta(ge=1, le=MAX_NUMBER, description="Raised whenever the database went back, as after a restore.")
+]
+Sequence = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=MAX_NUMBER,
+        description="Raised by every change that readers are told of, over the whole home; never reused. What has a "
+        "higher (epoch, sequence) is newer.",
+    ),
+]
 Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]
 Form = Literal["json", "yaml", "env"]
 Timestamp = Annotated[float, Meta(description="Unix seconds.")]

@@ -10,7 +10,7 @@ from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.file_changes import FilePlanner
 from aliciacfg.core.loaded_files import LoadedFiles
-from aliciacfg.core.outbox import ENVIRONMENT, Outbox, service_subject
+from aliciacfg.core.outbox import Outbox, service_subject
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import Planner
 from aliciacfg.core.state import NOTHING, State
@@ -112,11 +112,11 @@ class Activation:
                 if pointers.restart_required:
                     result.restart_required.append(service)
         for service in sorted(before.keys() - after.keys()):
-            plan.announcements.append(self._outbox.create(service_subject(service), b""))
+            plan.announcements.append(self._outbox.remove(service_subject(service), plan.next_sequence()))
             result.changed.append(service)
             if dry_run:
                 result.difference[service] = difference(before[service], NOTHING)
-        plan.announcements.append(self._outbox.create(ENVIRONMENT, self._announcements.environment_message(name)))
+        plan.announcements.append(self._announcements.environment(plan, name))
         plan.meta[restore.ACTIVE] = name
         plan.activates = name
         detail = f"was {self._state.active}"

@@ -1,17 +1,17 @@
 """Keeps the outbox in step with the active environment: what the bus has to hold, and what it was seen to hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from aliciacfg import documents
-from aliciacfg.api.bus_messages import UpdateMessage
+from aliciacfg.api.bus_messages import EnvironmentMessage, KeyMessage, RetainedMessage, UpdateMessage
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.outbox import ENVIRONMENT, KEY, Outbox, announce_record, service_subject, subject_service
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
-from aliciacfg.model.records import Record, Write
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import Announcement, Record, Write
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.write_queue import WriteQueue
 
@@ -46,7 +46,9 @@ class Announcements:
         Raises:
             Unavailable: The store cannot write.
         """
-        async with self._commits.change(_CONTEXT) as plan:
+        async with self._commits.change(_CONTEXT, exclusive=True) as plan:
+            # What is compared with the outbox is what is committed.
+            await self._commits.flush()
             self.plan(plan)
 
     def plan(self, plan: Plan, *, views: Views | None = None) -> None:
@@ -57,24 +59,54 @@ class Announcements:
             views: What readers will see once the plan is durable, if that differs from what they see now.
         """
         views = views or self._views
-        live = dict(self._state.live(self._state.active))
+        active = self._state.active
+        live = {service: entry.live for service, entry in plan.heads(active) if entry.live is not None}
+        planned = {item.subject for item in plan.announcements}
         for service, record in live.items():
-            known = self._outbox.current.get(service_subject(service))
-            shown = views.public(record)
-            if known is None or not self._announces(known.payload, record, shown):
-                plan.announcements.append(
-                    announce_record(self._outbox, record, shown=shown, epoch=self._state.epoch, now=self._clock())
-                )
+            if service_subject(service) not in planned:
+                self._plan_service(plan, record, views)
         for subject, item in self._outbox.current.items():
             service = subject_service(subject)
             if service is not None and service not in live and item.payload:
-                plan.announcements.append(self._outbox.create(subject, b""))
-        self._plan_subject(plan, ENVIRONMENT, self.environment_message(self._state.active))
-        self._plan_subject(plan, KEY, documents.encode(self._keyring.published))
+                plan.announcements.append(self._outbox.remove(subject, plan.next_sequence()))
+        if not self._holds(plan, ENVIRONMENT, EnvironmentMessage, {"environment": active}):
+            plan.announcements.append(self.environment(plan, active))
+        if not self._holds(plan, KEY, KeyMessage, self._keyring.published):
+            plan.announcements.append(self.key(plan))
 
-    def environment_message(self, name: str) -> bytes:
-        """Return the retained message that names the active environment."""
-        return documents.encode({"environment": name, "epoch": self._state.epoch})
+    def environment(self, plan: Plan, name: str) -> Announcement:
+        """Return the announcement that names the active environment."""
+        message = EnvironmentMessage(message_id="", epoch=plan.epoch, sequence=plan.next_sequence(), environment=name)
+        return self._outbox.announce(ENVIRONMENT, message)
+
+    def key(self, plan: Plan) -> Announcement:
+        """Return the announcement of the key that seals now."""
+        published = self._keyring.published
+        message = KeyMessage(message_id="", epoch=plan.epoch, sequence=plan.next_sequence(), **published)
+        return self._outbox.announce(KEY, message)
+
+    def renew(self, plan: Plan, subject: str) -> None:
+        """Add to a plan the announcement of a subject with a new place."""
+        service = subject_service(subject)
+        if service is not None:
+            self.tell_again(plan, ConfigId(self._state.active, service))
+        else:
+            plan.announcements.append(self.key(plan) if subject == KEY else self.environment(plan, self._state.active))
+
+    def tell_again(self, plan: Plan, config_id: ConfigId, *, views: Views | None = None) -> None:
+        """Add to a plan that readers see a configuration in another way than before.
+
+        Args:
+            plan: The plan.
+            config_id: The configuration; nothing is added if it does not exist.
+            views: As for ``plan``.
+        """
+        record = plan.tell_again(config_id)
+        if record is not None and plan.announces(config_id):
+            shown = (views or self._views).public(record)
+            plan.announcements.append(
+                announce_record(self._outbox, record, shown=shown, epoch=plan.epoch, now=self._clock())
+            )
 
     async def store_confirmations(self) -> None:
         """Store which messages the bus was seen to hold, so that the next start need not publish them again.
@@ -86,18 +118,25 @@ class Announcements:
         if confirmed:
             await self._queue.submit(Write(confirmed=confirmed))
 
-    def _plan_subject(self, plan: Plan, subject: str, payload: bytes) -> None:
-        known = self._outbox.current.get(subject)
-        if known is None or known.payload != payload:
-            plan.announcements.append(self._outbox.create(subject, payload))
+    def _plan_service(self, plan: Plan, record: Record, views: Views) -> None:
+        """Add the announcement of a configuration, if the outbox does not have it as readers see it now."""
+        shown = views.public(record)
+        told = {
+            "environment": record.environment, "revision": record.revision, "sequence": record.home_sequence,
+            "checksum": record.checksum, "config": shown,
+        }  # fmt: skip
+        if not self._holds(plan, service_subject(record.service), UpdateMessage, told):
+            # Another place: readers may hold something else of the old one.
+            self.tell_again(plan, ConfigId(record.environment, record.service), views=views)
 
-    def _announces(self, payload: bytes, record: Record, shown: documents.JsonObject) -> bool:
-        """Return whether a retained message holds a revision, as readers see it now."""
-        if not payload:
+    def _holds(self, plan: Plan, subject: str, form: type[RetainedMessage], told: Mapping[str, object]) -> bool:
+        """Return whether the outbox has a message of a subject with these fields, of the plan's epoch."""
+        known = self._outbox.current.get(subject)
+        if known is None or not known.payload:
             return False
         try:
-            message = msgspec.json.decode(payload, type=UpdateMessage)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            message = msgspec.json.decode(known.payload, type=form)
+        except msgspec.ValidationError:
+            # The form of another version.
             return False
-        held = (message.environment, message.revision, message.epoch, message.checksum, message.config)
-        return held == (record.environment, record.revision, self._state.epoch, record.checksum, shown)
+        return message.epoch == plan.epoch and all(getattr(message, name) == value for name, value in told.items())

@@ -114,6 +114,7 @@ class Commits:
         self._state.commit(plan.entries)
         if plan.activates is not None:
             self._state.active = plan.activates
+        self._state.epoch = max(self._state.epoch, plan.epoch)
         if plan.records:
             self.last_update = plan.records[-1].timestamp
             self.revisions.update(record.cause for record in plan.records)

@@ -86,8 +86,7 @@ class FilePlanner:
             entry = plan.head(config_id)
             if entry.live is not None and entry.live.revision == record.revision:
                 plan.entries[config_id] = replace(entry, record=record, effective=None)
-                if plan.announces(config_id):
-                    self._planner.announce_again(plan, record)
+                self._planner.announce_again(plan, record)
 
     def migrate(self, migration: PendingMigration, context: ChangeContext) -> None:
         """Use the migrated overlays of a schema instead of the stored ones."""

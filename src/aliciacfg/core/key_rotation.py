@@ -17,9 +17,10 @@ from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
 from aliciacfg.errors import NotFound, OperationError, SourceError
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Recipient
 from aliciacfg.sealing.boxes import Keyring, PublicKey, key_ids
-from aliciacfg.sealing.sealed_documents import reseal
+from aliciacfg.sealing.sealed_documents import open_record, reseal
 from aliciacfg.storage.store import Store
 
 
@@ -101,10 +102,14 @@ class KeyRotation:
         """
         async with self._commits.change(context, exclusive=True) as plan:
             await self._commits.flush()
+            before = self._opened()
             self._keyring.replace_with(await asyncio.to_thread(change))
             await self._store.reseal(self._resealed)
             await self._reload_stored()
             self._cache.clear()
+            for config_id, opened in self._opened().items():
+                if opened != before.get(config_id):
+                    self._announcements.tell_again(plan, config_id)
             self._announcements.plan(plan)
         await self._scrubbing.scrub()
         # Reloads already raised an alert, and the keys have changed regardless.
@@ -128,7 +133,10 @@ class KeyRotation:
             plan.recipients.append(Recipient(service, None if key is None else str(key)))
             detail = "none" if key is None else f"key {key.key_id}"
             plan.audit.append(context.audit_entry(self._clock(), service=service, detail=detail))
-            self._announcements.plan(plan, views=self._views.with_recipient(service, key))
+            views = self._views.with_recipient(service, key)
+            for config_id in heads:
+                if config_id.service == service:
+                    self._announcements.tell_again(plan, config_id, views=views)
 
     async def _reload_stored(self) -> None:
         """Reload the stored records after the keys changed; some sealed values may open now, others no longer.
@@ -145,6 +153,14 @@ class KeyRotation:
                 if config_id in heads
             }
         )
+
+    def _opened(self) -> dict[ConfigId, set[str]]:
+        """Return the places of the secrets that open, of every configuration that exists."""
+        return {
+            config_id: set(open_record(entry.live, self._keyring).secrets)
+            for config_id, entry in self._state.all_heads().items()
+            if entry.live is not None
+        }
 
     def _resealed(self, document: bytes, environment: str, service: str) -> bytes:
         return reseal(document, self._keyring, service=service, environment=environment).document

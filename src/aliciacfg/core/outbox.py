@@ -6,13 +6,12 @@ announcements and confirms them; after a crash an announcement is still pending,
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from aliciacfg import documents
-from aliciacfg.api.bus_messages import UpdateMessage
+from aliciacfg.api.bus_messages import RetainedMessage, UpdateMessage
 from aliciacfg.api.fields import SOURCE
+from aliciacfg.core.message_ids import MessageIds
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import Announcement, Record
 
@@ -35,17 +34,25 @@ class Outbox:
     """The newest announcement of each subject."""
 
     def __init__(
-        self, announcements: Iterable[Announcement] = (), *, clock: Callable[[], float] = time.monotonic
+        self,
+        announcements: Iterable[Announcement] = (),
+        *,
+        message_ids: MessageIds,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Continue with the announcements of the previous run.
 
         Args:
-            announcements: The stored announcements, pending or not.
+            announcements: The stored announcements, pending or not. One that is not what an outbox made is not used.
+            message_ids: Signs messages, and knows those that it signed.
             clock: Returns monotonic seconds.
         """
         self._clock = clock
-        self._current = {item.subject: item for item in announcements}
-        self._sequence = max((item.sequence for item in self._current.values()), default=0)
+        self._message_ids = message_ids
+        stored = list(announcements)
+        self._current = {item.subject: item for item in stored if self._is_stored_form(item)}
+        # What the broker may hold of a subject instead of a message that this program signed.
+        self._unsigned = {item.subject: item.payload for item in stored if not self._is_stored_form(item)}
         # The time at which each subject became pending; a newer announcement keeps the time of the one it replaces.
         self._pending = {item.subject: clock() for item in self._current.values() if item.pending}
         self._confirmed: dict[str, Announcement] = {}
@@ -70,10 +77,27 @@ class Outbox:
         since = next(iter(self._pending.values()), None)
         return 0.0 if since is None else self._clock() - since
 
-    def create(self, subject: str, payload: bytes) -> Announcement:
-        """Return a new announcement, which has to be committed and then passed to ``add``."""
-        self._sequence += 1
-        return Announcement(subject, self._sequence, payload)
+    def announce(self, subject: str, message: RetainedMessage) -> Announcement:
+        """Return an announcement of a message, which has to be committed and then passed to ``add``."""
+        return Announcement(subject, message.sequence, self._message_ids.sign(subject, message))
+
+    def remove(self, subject: str, sequence: int) -> Announcement:
+        """Return an announcement that a subject has no message any more, to be used as that of ``announce``."""
+        return Announcement(subject, sequence, b"")
+
+    def is_ours(self, subject: str, payload: bytes) -> bool:
+        """Return whether an outbox with the same keys made a message of a subject, at any time.
+
+        A removal has no content that could be signed: see ``Retained``.
+        """
+        return self._message_ids.signed(subject, payload)
+
+    def is_from_before_signing(self, subject: str, payload: bytes) -> bool:
+        """Return whether a message is the one that the store held in a form which is used no longer."""
+        return bool(payload) and self._unsigned.get(subject) == payload
+
+    def _is_stored_form(self, item: Announcement) -> bool:
+        return not item.payload or self._message_ids.signed(item.subject, item.payload)
 
     def add(self, announcements: Iterable[Announcement]) -> None:
         """Make committed announcements pending, unless a newer one of the same subject was added before."""
@@ -137,26 +161,27 @@ def announce_record(
     """Return an announcement of a configuration, with an ``UpdateMessage`` as its payload.
 
     Args:
-        outbox: Numbers the announcement.
+        outbox: Signs the announcement.
         record: The revision to announce.
         shown: The document with its secrets redacted or sealed to the service's key.
-        epoch: The epoch of the database.
+        epoch: The epoch of the home.
         now: Unix seconds.
         pointers: The changed places; None for those of the record.
     """
     pointers = pointers or ChangedPointers(record.changed, record.restart_required)
     message = UpdateMessage(
-        message_id=str(uuid.uuid4()),
+        message_id="",
+        epoch=epoch,
+        sequence=record.home_sequence,
         timestamp=now,
         source=SOURCE,
         service=record.service,
         environment=record.environment,
         version=record.version,
         revision=record.revision,
-        epoch=epoch,
         checksum=record.checksum,
         config=shown,
         changed=pointers.changed,
         restart_required=pointers.restart_required,
     )
-    return outbox.create(service_subject(record.service), documents.encode(message))
+    return outbox.announce(service_subject(record.service), message)

@@ -1,7 +1,9 @@
 """A planned write, and the reason for it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from aliciacfg.core.state import Entry, State
 from aliciacfg.documents import JsonObject
@@ -12,9 +14,11 @@ from aliciacfg.model.records import (
     AuditEntry,
     Cause,
     Overlay,
+    Position,
     Recipient,
     Record,
     ServingSchema,
+    Told,
     Write,
 )
 
@@ -72,6 +76,8 @@ class Plan:
     Attributes:
         state: The state that the plan builds on.
         context: The reason for it.
+        epoch: The epoch after the write.
+        sequence: The place of the last change in this plan that readers are told of; 0 if there is none.
         generation: The generation of ``state`` at the beginning of the plan; if it has changed by the end of the plan,
             the plan is refused.
         entries: The entries after the write.
@@ -83,6 +89,7 @@ class Plan:
         schemas: The schemas that are in force from now on.
         resealed: Revisions of which more is sealed than before.
         recipients: The keys that services' secrets are sealed to from now on.
+        told: The configurations of which readers are told something new without a revision.
         audit: The audit entries.
         meta: Names and values for the store's own table.
         activates: The environment that becomes the active one, if another one does.
@@ -91,6 +98,9 @@ class Plan:
 
     state: State
     context: ChangeContext
+    epoch: int = field(init=False)
+    sequence: int = field(init=False, default=0)
+    _epoch_before: int = field(init=False)
     generation: int = field(init=False)
     entries: dict[ConfigId, Entry] = field(default_factory=dict[ConfigId, Entry])
     records: list[Record] = field(default_factory=list[Record])
@@ -100,21 +110,67 @@ class Plan:
     schemas: list[ServingSchema] = field(default_factory=list[ServingSchema])
     resealed: list[Record] = field(default_factory=list[Record])
     recipients: list[Recipient] = field(default_factory=list[Recipient])
+    told: list[Told] = field(default_factory=list[Told])
     audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
     meta: dict[str, str] = field(default_factory=dict[str, str])
     activates: str | None = None
     on_commit: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
     def __post_init__(self) -> None:
+        self.epoch = self._epoch_before = self.state.epoch
         self.generation = self.state.generation
+
+    @property
+    def raises_epoch(self) -> bool:
+        """Whether everything that readers hold counts as older once the plan is durable."""
+        return self.epoch != self._epoch_before
+
+    def next_sequence(self) -> int:
+        """Give the next place to a change that readers are told of."""
+        self.sequence = self.state.next_sequence()
+        return self.sequence
+
+    def raise_epoch(self, beyond: Position) -> None:
+        """Make everything that readers hold older than what they are told from now on.
+
+        Args:
+            beyond: The highest position that any reader may hold.
+        """
+        self.epoch = max(self.epoch, beyond.epoch) + 1
+        self.advance(beyond)
+
+    def advance(self, beyond: Position) -> None:
+        """Give no place any more up to the one of a position."""
+        self.state.sequence = max(self.state.sequence, beyond.sequence)
+
+    def tell_again(self, config_id: ConfigId) -> Record | None:
+        """Give a configuration the next place, because readers see it in another way; return it, if it exists."""
+        entry = self.head(config_id)
+        if entry.live is None:
+            return None
+        record = msgspec.structs.replace(entry.live, home_sequence=self.next_sequence())
+        self.told.append(Told(config_id.environment, config_id.service, record.home_sequence))
+        self.entries[config_id] = replace(entry, record=record)
+        return record
 
     def head(self, config_id: ConfigId) -> Entry:
         """Return the entry that the next change of a configuration builds on: this plan's own, or else its head."""
         return self.entries.get(config_id) or self.state.head(config_id)
 
+    def heads(self, environment: str) -> Iterator[tuple[str, Entry]]:
+        """Yield every service of an environment with what ``head`` returns, by name."""
+        names = {service for service, _ in self.state.heads(environment)}
+        names |= {known.service for known in self.entries if known.environment == environment}
+        for service in sorted(names):
+            yield service, self.head(ConfigId(environment, service))
+
     def announces(self, config_id: ConfigId) -> bool:
         """Return whether the bus holds this configuration: its environment is the active one."""
         return config_id.environment == self.state.active
+
+    @property
+    def _moves(self) -> bool:
+        return self.sequence > 0 or self.raises_epoch
 
     @property
     def write(self) -> Write:
@@ -126,6 +182,8 @@ class Plan:
             schemas=tuple(self.schemas),
             resealed=tuple(self.resealed),
             recipients=tuple(self.recipients),
+            told=tuple(self.told),
             audit=tuple(self.audit),
             meta=tuple(self.meta.items()),
+            position=Position(self.epoch, self.sequence or self.state.sequence) if self._moves else None,
         )

@@ -5,6 +5,7 @@ A planner waits for nothing and has no effect but on the plan; ``commits.Commits
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 from msgspec import UNSET
 
 from aliciacfg import documents
@@ -81,8 +82,7 @@ class Planner:
         boxes: dict[str, str] = {}
         if record is None or record.checksum != effective.checksum:
             boxes = self._boxes(config_id, effective.secrets)
-            number = plan.state.next_revision(config_id, entry)
-            record = self._record(config_id, entry, number, effective, boxes, context, refuse_breaking=refuse_breaking)
+            record = self._record(plan, config_id, effective, boxes, context, refuse_breaking=refuse_breaking)
             self._append(plan, entry, record, context)
             shown = plan.redacted[config_id] = redact(effective.document, effective.secrets)
             if plan.announces(config_id):
@@ -105,22 +105,26 @@ class Planner:
         plan.entries[config_id] = Entry(entry.record, overlay, entry.effective, origins)
 
     def announce_again(self, plan: Plan, record: Record) -> None:
-        """Add to a plan the announcement of a revision that readers see in another way than before."""
-        self._announce(plan, record, self._views.public(record))
+        """Add to a plan that readers see a revision in another way than before."""
+        config_id = ConfigId(record.environment, record.service)
+        told = plan.tell_again(config_id)
+        if told is not None and plan.announces(config_id):
+            self._announce(plan, told, self._views.public(told))
 
     def announce_switch(self, plan: Plan, record: Record, *, before: JsonObject) -> ChangedPointers:
-        """Add to a plan the announcement of a revision that a service gets after another configuration.
+        """Add to a plan that a service gets a configuration after another one; the configuration has to exist.
 
         Args:
             plan: The plan.
-            record: The revision.
+            record: Its revision.
             before: The document that the service had, secrets in plain text; empty if it had none.
         """
         config_id = ConfigId(record.environment, record.service)
         after = self.document(plan.head(config_id))
         changed = [change.pointer for change in documents.changes(before, after)]
         pointers = ChangedPointers(changed, self._restart_required(record.service, changed) if before else [])
-        self._announce(plan, record, self._views.public(record), pointers)
+        told = plan.tell_again(config_id) or record
+        self._announce(plan, told, self._views.public(told), pointers)
         return pointers
 
     def secrets(self, entry: Entry) -> dict[str, str]:
@@ -142,36 +146,21 @@ class Planner:
         environment, service = config_id
         context = context or plan.context
         entry = plan.head(config_id)
-        record = Record(
-            environment=environment,
-            service=service,
-            revision=plan.state.next_revision(config_id, entry),
-            version=entry.record.version if entry.record else versions.FIRST,
-            timestamp=self._clock(),
-            author=context.author,
-            cause=context.cause,
-            checksum="",
-            digest=self._chain.digest({}, service=service, environment=environment),
-            config=b"{}",
-            changed=[""],
-            restart_required=[],
-            breaking=True,
-            comment=context.comment,
-            deleted=True,
+        record = deletion(config_id, self._chain, context, before=entry.record, now=self._clock())
+        record = msgspec.structs.replace(
+            record, revision=plan.state.next_revision(config_id, entry), home_sequence=plan.next_sequence()
         )
         self._append(plan, entry, record, context)
         if entry.overlay is not None:
             plan.overlays.append(Overlay(environment, service, None))
         if plan.announces(config_id):
-            plan.announcements.append(self._outbox.create(service_subject(service), b""))
+            plan.announcements.append(self._outbox.remove(service_subject(service), record.home_sequence))
         plan.entries[config_id] = Entry(record)
         return plan.entries[config_id]
 
     def _announce(self, plan: Plan, record: Record, shown: JsonObject, pointers: ChangedPointers | None = None) -> None:
         plan.announcements.append(
-            announce_record(
-                self._outbox, record, shown=shown, epoch=plan.state.epoch, now=self._clock(), pointers=pointers
-            )
+            announce_record(self._outbox, record, shown=shown, epoch=plan.epoch, now=self._clock(), pointers=pointers)
         )
 
     def _append(self, plan: Plan, before: Entry, record: Record, context: ChangeContext) -> None:
@@ -188,9 +177,8 @@ class Planner:
 
     def _record(
         self,
+        plan: Plan,
         config_id: ConfigId,
-        entry: Entry,
-        number: int,
         effective: Effective,
         boxes: Mapping[str, str],
         context: ChangeContext,
@@ -198,6 +186,7 @@ class Planner:
         refuse_breaking: bool,
     ) -> Record:
         environment, service = config_id
+        entry = plan.head(config_id)
         previous, live = entry.record, entry.live
         old = self.document(entry)
         changes = list(documents.changes(old, effective.document))
@@ -214,7 +203,7 @@ class Planner:
         return Record(
             environment=environment,
             service=service,
-            revision=number,
+            revision=plan.state.next_revision(config_id, entry),
             version=version,
             timestamp=self._clock(),
             author=context.author,
@@ -226,6 +215,7 @@ class Planner:
             restart_required=self._restart_required(service, changed) if live else [],
             breaking=live is not None and any(change.bump == "major" for change in changes),
             comment=context.comment,
+            home_sequence=plan.next_sequence(),
         )
 
     def _overlay(
@@ -305,6 +295,35 @@ class PlannerFactory:
             outbox=self._outbox,
             clock=self._clock,
         )
+
+
+def deletion(config_id: ConfigId, chain: Chain, context: ChangeContext, *, before: Record | None, now: float) -> Record:
+    """Return the revision that ends a configuration, without its place in the order of the home.
+
+    Args:
+        config_id: The configuration.
+        chain: Makes the digest.
+        context: The reason.
+        before: The newest revision; None if there is none.
+        now: Unix seconds.
+    """
+    return Record(
+        environment=config_id.environment,
+        service=config_id.service,
+        revision=(before.revision if before else 0) + 1,
+        version=before.version if before else versions.FIRST,
+        timestamp=now,
+        author=context.author,
+        cause=context.cause,
+        checksum="",
+        digest=chain.digest({}, service=config_id.service, environment=config_id.environment),
+        config=b"{}",
+        changed=[""],
+        restart_required=[],
+        breaking=True,
+        comment=context.comment,
+        deleted=True,
+    )
 
 
 def _breakage(old: JsonObject, new: JsonObject, pointer: str) -> str:

@@ -154,7 +154,6 @@ class Reloads:
         meta = {
             restore.ACTIVE: active,
             restore.REQUESTED: requested_environment,
-            restore.EPOCH: str(self._state.epoch),
         }
         try:
             patience: Patience = "endings" if falls_back else "none"

@@ -11,7 +11,7 @@ from aliciacfg.core.outbox import ENVIRONMENT
 from aliciacfg.core.state import Entry
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Announcement, Overlay, StoredState
+from aliciacfg.model.records import Announcement, Overlay, Position, Record, StoredState
 from aliciacfg.sealing.boxes import PREFIX, Keyring
 from aliciacfg.sealing.sealed_documents import open_document
 from aliciacfg.storage.store import Store
@@ -20,7 +20,6 @@ _log = structlog.get_logger(__name__)
 
 
 # Names in the store's table of names and values.
-EPOCH = "epoch"
 ACTIVE = "active_environment"
 REQUESTED = "requested_environment"
 DEFINED = "defined_services"
@@ -53,7 +52,7 @@ class Restored:
         active: The active environment.
         requested: The ``ENVIRONMENT`` setting of the last start; None in a new store. Where the store does not say
             it any more, that of this start: a row that somebody changed moves no home.
-        epoch: The epoch of the database.
+        position: The position of the home after the last write.
         rules: Whether the home has had access rules.
         history_sealed: Whether the whole history was compared with the schemas in force, so that nothing which they
             mark as secret is in plain text.
@@ -67,7 +66,7 @@ class Restored:
     defined: dict[str, list[str]]
     active: str
     requested: str | None
-    epoch: int
+    position: Position
     rules: RulesMark
     history_sealed: bool
     files: list[str]
@@ -109,7 +108,7 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
         defined=msgspec.json.decode(stored.meta.get(DEFINED, "{}"), type=dict[str, list[str]]),
         active=active or requested_environment,
         requested=stored.meta.get(REQUESTED) or (requested_environment if active else None),
-        epoch=max(int(stored.meta.get(EPOCH, "1")), announced.epoch),
+        position=Position(max(stored.position.epoch, announced.epoch), stored.position.sequence),
         rules=_rules_mark(stored.meta),
         history_sealed=stored.meta.get(HISTORY_SEALED) == SEALED,
         files=msgspec.json.decode(stored.meta.get(FILES, "[]"), type=list[str]),
@@ -118,7 +117,12 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
 
 def stored_entries(stored: StoredState, keyring: Keyring) -> dict[ConfigId, Entry]:
     """Return every stored configuration; ``effective`` is not composed yet."""
-    records = {ConfigId(record.environment, record.service): record for record in stored.records}
+    told = {ConfigId(item.environment, item.service): item.home_sequence for item in stored.told}
+    records: dict[ConfigId, Record] = {}
+    for record in stored.records:
+        config_id = ConfigId(record.environment, record.service)
+        place = max(record.home_sequence, told.get(config_id, 0))
+        records[config_id] = msgspec.structs.replace(record, home_sequence=place)
     overlays = {ConfigId(overlay.environment, overlay.service): overlay for overlay in stored.overlays}
     entries: dict[ConfigId, Entry] = {}
     for config_id in records.keys() | overlays.keys():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from aliciacfg.core.composer import Effective
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Record
+from aliciacfg.model.records import START, Position, Record
 from aliciacfg.sealing.sealed_documents import sealed_pointers
 
 
@@ -53,7 +53,9 @@ class State:
 
     Attributes:
         active: The name of the active environment.
-        epoch: Increased when an older database was restored.
+        epoch: Raised whenever the database went back.
+        sequence: The highest place that was given to a change which readers are told of; never falls, not even when the
+            change fails.
         generation: Increased when pending heads are dropped: a plan made before builds on revisions that were never
             stored.
     """
@@ -63,11 +65,12 @@ class State:
         committed: Mapping[ConfigId, Entry] | None = None,
         *,
         active: str = "",
-        epoch: int = 1,
+        position: Position = START,
         used_numbers: Mapping[ConfigId, int] | None = None,
     ) -> None:
         self.active = active
-        self.epoch = epoch
+        self.epoch = position.epoch
+        self.sequence = position.sequence
         self.generation = 0
         # Durable entries; readers see only these.
         self._committed = dict(committed or {})
@@ -75,6 +78,11 @@ class State:
         self._pending: dict[ConfigId, Entry] = {}
         # The last number that a revision may have had, where it is higher than that of the newest one.
         self._used_numbers = dict(used_numbers or {})
+
+    def next_sequence(self) -> int:
+        """Give the next place to a change; must be called in the order in which changes are committed."""
+        self.sequence += 1
+        return self.sequence
 
     def committed(self, config_id: ConfigId) -> Entry:
         """Return the durable entry of a configuration."""

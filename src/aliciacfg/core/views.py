@@ -17,7 +17,7 @@ from aliciacfg.core.plan import Plan
 from aliciacfg.core.state import Entry, State
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import Record
-from aliciacfg.sealing.boxes import REDACTED, Keyring, PublicKey
+from aliciacfg.sealing.boxes import REDACTED, Keyring, PublicKey, key_ids
 from aliciacfg.sealing.sealed_documents import open_record, redact, redact_record, seal_to_recipient
 
 # A secret takes 0.15 ms and 0.3 kB here.
@@ -77,11 +77,16 @@ class Views:
         return Answer(documents.encode(self._config_answer(record, self.plain(record))), self.etags(record)[1])
 
     def etag(self, record: Record) -> str:
-        """Return an opaque tag that covers environment, epoch, revision and how readers see the secrets."""
+        """Return an opaque tag that covers environment, epoch, sequence and how readers see the secrets."""
         key = self._recipients.get(record.service)
         reader = "redacted" if key is None else key.key_id
-        text = f"{record.environment}/{record.service}/{self._state.epoch}/{record.revision}/{record.checksum}/{reader}"
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
+        # A key that is added or lost while no daemon runs changes which secrets open.
+        closed = sorted(name for name in key_ids(record.config) if not self._keyring.has(name))
+        text = [
+            record.environment, record.service, self._state.epoch, record.home_sequence, record.revision,
+            record.checksum, reader, closed,
+        ]  # fmt: skip
+        return hashlib.sha256(documents.encode(text)).hexdigest()[:24]
 
     def etags(self, record: Record) -> tuple[str, str]:
         """Return the ETags of the public view of a revision and of the one in plain text."""
@@ -113,6 +118,7 @@ class Views:
             last_updated=record.timestamp,
             environment=record.environment,
             revision=record.revision,
+            sequence=record.home_sequence,
             epoch=self._state.epoch,
             checksum=record.checksum,
         )

@@ -27,12 +27,12 @@ class ChangeWaiters:
 
     def on_commit(self, plan: Plan) -> None:
         """Wake the callers whose configuration a plan changed."""
-        if plan.activates is not None:
+        if plan.activates is not None or plan.raises_epoch:
             changed = set(self._waiters)
         else:
             services = {recipient.service for recipient in plan.recipients}
             # A resealed revision shows a value as a secret that it showed in plain text before.
-            records = (*plan.records, *plan.resealed)
+            records = (*plan.records, *plan.resealed, *plan.told)
             changed = {ConfigId(record.environment, record.service) for record in records}
             changed |= {waiting for waiting in self._waiters if waiting.service in services} if services else set()
         for config_id in changed:

@@ -31,6 +31,8 @@ class RecordHead(msgspec.Struct, frozen=True, kw_only=True):
         breaking: Whether a key disappeared or changed its JSON type.
         comment: The writer's comment.
         deleted: Whether this revision ended the configuration.
+        home_sequence: The place of this revision among all changes of the home that readers were told of. In memory
+            that of the last such change of this configuration, which may be later: see ``Told``.
     """
 
     environment: str
@@ -47,6 +49,7 @@ class RecordHead(msgspec.Struct, frozen=True, kw_only=True):
     breaking: bool = False
     comment: str | None = None
     deleted: bool = False
+    home_sequence: int = 0
 
 
 class Record(RecordHead, frozen=True, kw_only=True):
@@ -163,12 +166,42 @@ class Applied(msgspec.Struct, frozen=True):
     last_seen: float
 
 
+class Position(msgspec.Struct, frozen=True, order=True):
+    """A place in the order of everything that readers are told; they apply what has a higher one than they hold.
+
+    Attributes:
+        epoch: Raised whenever the database went back.
+        sequence: Raised by every change that readers are told of, over the whole home; goes on in a new epoch.
+    """
+
+    epoch: int
+    sequence: int
+
+
+START = Position(1, 0)
+"""The position of a home of which nobody was told anything yet."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The last change of what readers are told of a configuration that made no revision, such as an activation.
+
+    Attributes:
+        environment: The environment of the configuration.
+        service: The service of the configuration.
+        home_sequence: The place of the change among all those of the home.
+    """
+
+    environment: str
+    service: str
+    home_sequence: int
+
+
 class Announcement(msgspec.Struct, frozen=True):
     """A message that the broker has to retain.
 
     Attributes:
         subject: The subject; there is one announcement per subject, and a newer one replaces it.
-        sequence: Rises with each announcement of a subject.
+        sequence: The place of what it tells among all changes of the home; rises with each announcement of a subject.
         payload: The exact bytes; empty to remove the retained message.
         pending: Whether the broker has not confirmed yet that it retains the message.
     """
@@ -230,7 +263,9 @@ class Write(msgspec.Struct, frozen=True):
         tokens: New or changed tokens.
         resealed: Revisions to which only a new content and checksum is written, because more of them is sealed.
         recipients: New recipients; each replaces the one before.
+        told: Changes of what readers are told that made no revision; each replaces the one before.
         meta: Names with values, such as the active environment.
+        position: The position of the home after this write, if that changes.
     """
 
     records: tuple[Record, ...] = ()
@@ -244,7 +279,9 @@ class Write(msgspec.Struct, frozen=True):
     tokens: tuple[Token, ...] = ()
     resealed: tuple[Record, ...] = ()
     recipients: tuple[Recipient, ...] = ()
+    told: tuple[Told, ...] = ()
     meta: tuple[tuple[str, str], ...] = ()
+    position: Position | None = None
 
 
 class StoredState(msgspec.Struct, frozen=True):
@@ -255,7 +292,9 @@ class StoredState(msgspec.Struct, frozen=True):
         overlays: All overlays, those that are not ``confirmed`` included.
         announcements: All announcements.
         schemas: The schemas in use.
+        told: Changes of what readers are told that made no revision, one for each configuration.
         meta: Names with values, such as the active environment.
+        position: The position of the home after the last write.
         used_numbers: By environment and service: the last number that a revision may have had, where rows behind the
             newest revision were changed.
         dropped: The rows that are not what was written, named as in ``storage.verifier.Broken``.
@@ -265,6 +304,8 @@ class StoredState(msgspec.Struct, frozen=True):
     overlays: list[Overlay] = []
     announcements: list[Announcement] = []
     schemas: list[ServingSchema] = []
+    told: list[Told] = []
     meta: dict[str, str] = {}
+    position: Position = START
     used_numbers: dict[tuple[str, str], int] = {}
     dropped: list[str] = []

@@ -12,7 +12,7 @@ import msgspec
 
 from aliciacfg import mqtt
 from aliciacfg.api.answers import HealthAnswer
-from aliciacfg.api.bus_messages import AppliedReport, UpdateMessage
+from aliciacfg.api.bus_messages import AppliedReport, EnvironmentMessage, KeyMessage, UpdateMessage
 from aliciacfg.api.encoding import Failure
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.monitoring.alerts import Alert
@@ -119,7 +119,9 @@ def _schemas(rows: Iterable[Operation]) -> JsonObject:
     structs = [struct for row in rows for struct in (row.request, *row.answers)]
     schemas = cast(
         "dict[str, JsonObject]",
-        json_schemas.schemas([*structs, Failure, UpdateMessage, AppliedReport, Alert, HealthAnswer]),
+        json_schemas.schemas(
+            [*structs, Failure, UpdateMessage, EnvironmentMessage, KeyMessage, AppliedReport, Alert, HealthAnswer]
+        ),
     )
     for row in rows:
         schemas[row.request.__name__] = _with_properties(schemas[row.request.__name__], without=row.http_only)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from aliciacfg.api.answers import HealthAnswer
-from aliciacfg.api.bus_messages import AppliedReport, UpdateMessage
+from aliciacfg.api.bus_messages import AppliedReport, EnvironmentMessage, KeyMessage, UpdateMessage
 from aliciacfg.documents import JsonObject
 from aliciacfg.model import names
 from aliciacfg.monitoring.alerts import Alert
@@ -43,25 +43,6 @@ _DISCOVERY: JsonObject = {
     "required": ["service_name"],
 }
 _DEVICE: JsonObject = {"type": "object", "properties": {"device_id": TEXT}, "required": ["device_id"]}
-_ACTIVE: JsonObject = {
-    "type": "object",
-    "properties": {
-        "environment": {"type": "string", "description": "The active environment."},
-        "epoch": {"type": "integer", "description": "Raised when the database is restored from a backup."},
-    },
-    "required": ["environment", "epoch"],
-}
-_KEY: JsonObject = {
-    "type": "object",
-    "properties": {
-        "key_id": {"type": "string", "description": "The first 16 hex digits of the key's SHA-256."},
-        "public_key": {
-            "type": "string",
-            "description": "X25519, standard base64; the key to seal secrets for the daemon with.",
-        },
-    },
-    "required": ["key_id", "public_key"],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +78,19 @@ HEALTH_MESSAGE = "HealthMessage"
 TOPICS = (
     BusTopic(
         "update", topics.UPDATE + "{service}",
-        "The configuration of a service: retained, and published after every change. Apply it if its `environment` or "
-        "`epoch` differs from the one that you hold or its `revision` is higher. An empty payload means that there is "
-        "no configuration any more.",
+        "The configuration of a service: retained, and published after every change. Apply it exactly if its `(epoch, "
+        "sequence)` is higher than the one that you hold, whatever environment or revision it names. An empty payload "
+        "means that there is no configuration any more: forget the one that you hold, and its numbers.",
         json_schemas.one_of([UpdateMessage]), sent=True, retained=True, parameters=("service",),
     ),
-    BusTopic("environment", topics.ENVIRONMENT, "The active environment", _ACTIVE, sent=True, retained=True),
-    BusTopic("key", topics.KEY, "The key that secrets for the daemon are sealed with", _KEY, sent=True, retained=True),
+    BusTopic(
+        "environment", topics.ENVIRONMENT, "The active environment",
+        json_schemas.one_of([EnvironmentMessage]), sent=True, retained=True,
+    ),
+    BusTopic(
+        "key", topics.KEY, "The key that secrets for the daemon are sealed with",
+        json_schemas.one_of([KeyMessage]), sent=True, retained=True,
+    ),
     BusTopic(
         "applied", topics.APPLIED + "{service}",
         "The report of a service that applied or rejected an update",

@@ -2,21 +2,26 @@
 
 A broker acknowledges a publication that an ACL denies as if it had been delivered (always on MQTT 3.1.1). So an
 announcement counts as held only when its own bytes have come back on the daemon's subscription.
+
+Any other message there is the daemon's own, by its id, or foreign. An older one of its own is what a broker brings
+back, or what comes late: it is overwritten. A newer one shows that the database went back: see ``core.order``. A
+foreign one is told and overwritten, so that readers who applied it apply the right one again.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import msgspec
 import structlog
 
-from aliciacfg.api.bus_messages import UpdateMessage
 from aliciacfg.core import outbox
+from aliciacfg.core.order import Order, claimed_position
 from aliciacfg.core.outbox import Outbox
-from aliciacfg.model.records import Announcement
+from aliciacfg.errors import OperationError
+from aliciacfg.model.records import Announcement, Position
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.mqtt import topics
@@ -35,6 +40,7 @@ _REPAIRED_AT_ONCE = 8
 _MAX_REPAIRS = 4096
 _MAX_SUBJECT = 200
 _QUIET_SECONDS = 120.0
+_ORDER_RETRY_SECONDS = 1.0
 
 
 class _Attempt:
@@ -97,6 +103,7 @@ class Retained:
         alerts: Alerts,
         drift: Drift,
         *,
+        order: Order,
         markers: Markers,
         on_confirmed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
@@ -107,6 +114,7 @@ class Retained:
             outbox: The messages that the broker has to hold.
             alerts: Raised for what cannot be delivered and for what others write.
             drift: Findings of what others wrote, until it is repaired.
+            order: Tells own messages from foreign ones, and keeps the right ones the newest.
             markers: Close each batch of the read-back.
             on_confirmed: Called when the broker was seen to hold the whole outbox.
             clock: Seconds, monotonic.
@@ -114,6 +122,7 @@ class Retained:
         self._outbox = outbox
         self._alerts = alerts
         self._drift = drift
+        self._order = order
         self._markers = markers
         self._on_confirmed = on_confirmed
         self._clock = clock
@@ -131,12 +140,13 @@ class Retained:
         self._unknown: set[str] = set()
         # Subjects whose message came on this connection.
         self._seen: set[str] = set()
-        # Until the read-back ends, a message may be one that a session held, or that was retained.
-        self._catching_up = True
+        # By subject: the highest position that foreign messages claimed which wait for their repair.
+        self._claimed: dict[str, Position | None] = {}
+        # Subjects whose foreign message is due for its repair.
+        self._forged: set[str] = set()
 
     def begin(self) -> None:
         """Begin a connection, before it delivers anything."""
-        self._catching_up = True
         self._seen.clear()
 
     async def publish_forever(self, connection: Connection) -> None:
@@ -151,7 +161,8 @@ class Retained:
             self._settle()
             while True:
                 self._outbox.changed.clear()
-                await self._publish_due(connection)
+                if await self._put_in_order(connection):
+                    await self._publish_due(connection)
                 await self._clear_unknown(connection)
                 await self._wait()
 
@@ -228,13 +239,13 @@ class Retained:
             await connection.subscribe(filters)
             await self._markers.wait(connection)
             await connection.unsubscribe(filters)
-        self._catching_up = False
         pending = {item.subject for item in self._outbox.due()}
         missing = [subject for subject in expected if subject not in self._seen and subject not in pending]
         for subject in missing:
             self._outbox.repeat(subject)
         if missing:
             _log.info("retained_missing", count=len(missing))
+        await self._put_in_order(connection)
 
     def receive(self, subject: str | None, inbound: Inbound) -> None:
         """Compare a message on a topic where only this daemon writes with what has to be there.
@@ -244,21 +255,48 @@ class Retained:
             inbound: The message.
         """
         current = None if subject is None else self._outbox.current.get(subject)
-        if subject is None or current is None:
+        if subject is None:
             self._on_unknown(inbound)
             return
         self._seen.add(subject)
-        if inbound.payload == current.payload:
+        if current is not None and inbound.payload == current.payload:
             self._confirm(current)
+        elif current is None and not inbound.payload:
+            # Our own, with which a foreign message was cleared.
+            self._drift.remove("retained", inbound.topic)
         elif _digest(inbound.payload) in self._sent.get(subject, ()):
-            # Our own, but not the newest: an echo that was overtaken, or a copy that another program published.
-            if not self._outbox.is_pending(current):
-                self._outbox.repeat(subject)
-        elif (inbound.retained or self._catching_up) and self._is_stale(subject, current, inbound.payload):
-            _log.info("retained_stale", subject=subject)
+            # An echo that was overtaken, or a copy that another program published.
+            self._on_own(subject, current)
+        elif not inbound.payload:
+            self._on_foreign(subject, current, self._order.removed(subject))
+        else:
+            self._on_other(subject, current, inbound.payload)
+
+    def _on_other(self, subject: str, current: Announcement | None, payload: bytes) -> None:
+        """Decide about a message that is neither the right one nor one of those that were published last."""
+        match self._order.origin(subject, payload):
+            case "own":
+                self._on_own(subject, current)
+            case "ahead":
+                # Everything is announced again before anything else is published.
+                self._outbox.changed.set()
+            case "foreign":
+                self._on_foreign(subject, current, claimed_position(payload))
+
+    def _on_own(self, subject: str, current: Announcement | None) -> None:
+        """Overwrite an older message of the daemon's own that another program or the broker brought back."""
+        if current is not None and self._outbox.is_pending(current):
+            return
+        topic = topics.subject_topic(subject)
+        _log.info("retained_stale", topic=topic)
+        self._repair(topic, lambda: self._restore(subject))
+
+    def _restore(self, subject: str) -> None:
+        """Publish the right message of a subject again; clear the topic if there is none."""
+        if subject in self._outbox.current:
             self._outbox.repeat(subject)
         else:
-            self._on_tampered(subject)
+            self._clear(topics.subject_topic(subject))
 
     def _attempt(self, item: Announcement) -> _Attempt:
         attempt = self._attempts.get(item.subject)
@@ -273,7 +311,7 @@ class Retained:
         attempt.missed = False
         if attempt.count > 1:
             self._undelivered(item.subject, "it was acknowledged but did not come back")
-        self._sent.setdefault(item.subject, deque(maxlen=_REMEMBERED)).append(_digest(item.payload))
+        self._remember(item.subject, item.payload)
         try:
             await connection.publish(topics.subject_topic(item.subject), item.payload, retain=True)
         except Denied as error:
@@ -282,6 +320,10 @@ class Retained:
             # The limit was learned from this refusal, so the message is set aside from now on.
             self._outbox.changed.set()
         self._published.set()
+
+    def _remember(self, subject: str, payload: bytes) -> None:
+        """Know a message again that is published now: an empty one has no id."""
+        self._sent.setdefault(subject, deque(maxlen=_REMEMBERED)).append(_digest(payload))
 
     async def _clear_unknown(self, connection: Connection) -> None:
         """Clear retained configurations of services that have none here."""
@@ -308,57 +350,94 @@ class Retained:
 
     def _settle(self) -> None:
         """Call ``on_confirmed`` if the broker holds everything that it can hold."""
-        if self._outbox.pending <= len(self._aside):
+        if self._outbox.pending <= len(self._aside) and not self._order.behind:
             self._alerts.clear("undelivered")
+            self._order.settled()
             self._on_confirmed()
 
-    def _is_stale(self, subject: str, current: Announcement, payload: bytes) -> bool:
-        """Return whether the broker merely kept an older message, from before a crash of either."""
-        if self._outbox.is_pending(current):
-            return True
-        if outbox.subject_service(subject) is None:
-            return False
-        try:
-            kept = msgspec.json.decode(payload, type=UpdateMessage)
-            newest = msgspec.json.decode(current.payload, type=UpdateMessage)
-        except msgspec.MsgspecError:
-            return False
-        return (kept.epoch, kept.environment) != (newest.epoch, newest.environment) or kept.revision < newest.revision
-
-    def _on_tampered(self, subject: str) -> None:
+    def _on_foreign(self, subject: str, current: Announcement | None, claimed: Position | None) -> None:
         topic = topics.subject_topic(subject)
-        self._repair(
-            topic,
-            lambda: self._outbox.repeat(subject),
-            f"Another program published on {topic}; the right message is published again. Only this daemon may write "
-            "there: see the broker's access rules.",
-            service=outbox.subject_service(subject),
-        )
+        before = self._claimed.get(subject)
+        self._claimed[subject] = max((item for item in (before, claimed) if item is not None), default=None)
+        if current is None or not current.payload:
+            message = f"Another program published on {topic}, a service without a configuration here; it is cleared."
+        else:
+            message = (
+                f"Another program published on {topic}; the right message is published again. Only this daemon may "
+                "write there: see the broker's access rules."
+            )
+        self._repair(topic, lambda: self._overtake(subject), message, service=outbox.subject_service(subject))
+
+    def _overtake(self, subject: str) -> None:
+        self._forged.add(subject)
+        self._outbox.changed.set()
+
+    async def _put_in_order(self, connection: Connection) -> bool:
+        """Have the right messages be the newest; return whether they may be published.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        try:
+            await self._order.catch_up()
+        except OperationError as error:
+            # What the broker holds shows that the database went back: it must not be overwritten before that is stored.
+            self._try_later(error)
+            return False
+        for subject in list(self._forged):
+            try:
+                overtaken = await self._order.overtake(subject, self._claimed.get(subject))
+            except OperationError as error:
+                self._try_later(error)
+            else:
+                self._forged.discard(subject)
+                self._claimed.pop(subject, None)
+                if not overtaken:
+                    await self._clear_first(connection, subject)
+            self._restore(subject)
+        return True
+
+    def _try_later(self, error: OperationError) -> None:
+        _log.warning("order_not_stored", reason=error.message, remedy="none needed; it is tried again")
+        asyncio.get_running_loop().call_later(_ORDER_RETRY_SECONDS, self._outbox.changed.set)
+
+    async def _clear_first(self, connection: Connection, subject: str) -> None:
+        """Make readers forget a message whose position nothing can exceed."""
+        self._remember(subject, b"")
+        with contextlib.suppress(Denied):
+            await connection.publish(topics.subject_topic(subject), b"", retain=True)
 
     def _on_unknown(self, inbound: Inbound) -> None:
+        """Clear a message on a topic that no service can have."""
         if not inbound.payload:
             self._drift.remove("retained", inbound.topic[:_MAX_SUBJECT])
             return
         self._repair(
             inbound.topic,
             lambda: self._clear(inbound.topic),
-            f"Another program published on {inbound.topic[:_MAX_SUBJECT]!r}, a service without a configuration here; "
-            "the message is cleared.",
+            f"Another program published on {inbound.topic[:_MAX_SUBJECT]!r}, which no service can have; the message is "
+            "cleared.",
         )
 
     def _clear(self, topic: str) -> None:
         self._unknown.add(topic)
         self._outbox.changed.set()
 
-    def _repair(self, topic: str, repair: Callable[[], None], message: str, *, service: str | None = None) -> None:
-        """Alert and repair once; messages that come while a repair waits are repaired with it."""
+    def _repair(
+        self, topic: str, repair: Callable[[], None], message: str | None = None, *, service: str | None = None
+    ) -> None:
+        """Repair a topic once, and raise an alert if a message is given.
+
+        Messages that come while a repair waits are repaired with it.
+        """
         if len(self._repairs) > _MAX_REPAIRS:
             self._repairs.clear()
         repairs = self._repairs.setdefault(topic, _Repairs())
         if repairs.waiting:
             return
-        self._alerts.emit("tamper", message, service=service)
-        self._drift.report("retained", topic[:_MAX_SUBJECT], message, service=service)
+        if message is not None:
+            self._alerts.emit("tamper", message, service=service)
+            self._drift.report("retained", topic[:_MAX_SUBJECT], message, service=service)
         repairs.waiting = True
 
         def now() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from aliciacfg.core.order import Order
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.errors import (
     AnotherDaemon,
@@ -74,6 +75,7 @@ class MqttSession:
         alerts: Alerts,
         drift: Drift,
         supervisor: Supervisor,
+        order: Order,
         write_confirmations: Callable[[], Awaitable[None]],
         max_packet_bytes: int,
     ) -> None:
@@ -88,6 +90,7 @@ class MqttSession:
             alerts: Published; raised about what the broker denies and what others write.
             drift: Learns what others write on our topics.
             supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
+            order: Tells our messages from those of others.
             write_confirmations: Stores what the broker was seen to hold.
             max_packet_bytes: The largest MQTT packet that is sent or received.
         """
@@ -104,7 +107,7 @@ class MqttSession:
             self._background, acknowledge=self._acknowledge, congested=lambda: outgoing.congested
         )
         self._markers = markers = Markers(health.instance)
-        self._retained = Retained(outbox, alerts, drift, markers=markers, on_confirmed=self._on_confirmed)
+        self._retained = Retained(outbox, alerts, drift, order=order, markers=markers, on_confirmed=self._on_confirmed)
         self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
         self._health_publisher = HealthPublisher(
             health, alerts=alerts, outgoing=outgoing, may_answer_on=requests.may_answer_on

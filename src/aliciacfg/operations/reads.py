@@ -377,6 +377,7 @@ def _yield_stored(composer: Composer, config_id: ConfigId, entry: Entry) -> bool
 def _history_item(head: RecordHead) -> HistoryItem:
     return HistoryItem(
         revision=head.revision,
+        sequence=head.home_sequence,
         version=head.version,
         timestamp=head.timestamp,
         author=head.author,

@@ -26,7 +26,7 @@ from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Forbidden, NotFound, Problem, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.operations.write_answers import WriteAnswers, entry_difference
+from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, told_sequence
 from aliciacfg.operations.write_planner import PlannedChange, Wanted, WritePlanner, replaced
 from aliciacfg.sealing.sealed_documents import sealed_document
 
@@ -122,6 +122,7 @@ class WriteOperations:
                 service=service,
                 environment=config_id.environment,
                 revision=after.record.revision if after.record else 1,
+                sequence=told_sequence(entry, after, dry_run=request.dry_run),
                 epoch=self._state.epoch,
                 message=f"{service} {verb} no configuration in {config_id.environment} any more",
                 remains=False,

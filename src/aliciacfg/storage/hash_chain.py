@@ -11,7 +11,8 @@ key was not written by this daemon, and no read returns it. Only a verification 
 - Announcements and reports of instances may be missing: they are made again.
 
 Neither detects that a row was replaced by an older one of the same place that this daemon wrote too, until the next
-verification; or ever, that the whole database was replaced by an older copy: restoring a backup looks the same.
+verification; or ever, that the whole database was replaced by an older copy: restoring a backup looks the same. What is
+kept outside of it shows that: see ``Store.witnessed`` and ``core.order``.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ import msgspec
 from aliciacfg import documents
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.model.records import AuditEntry, Overlay, Record, RecordHead
+from aliciacfg.model.records import AuditEntry, Overlay, Position, Record, RecordHead
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import MissingKey, checksum, open_document
 
@@ -126,6 +127,14 @@ class Chain:
             case _:
                 return None
 
+    def position_mac(self, position: Position) -> bytes:
+        """Return the MAC of a position of the home that is kept outside of the database."""
+        return self._mac(msgspec.json.encode(["position", position.epoch, position.sequence]))
+
+    def confirms_position(self, position: Position, mac: bytes) -> bool:
+        """Return whether ``position_mac`` made a MAC, with this key."""
+        return equals(self.position_mac(position), mac)
+
     def confirms_overlay(self, overlay: Overlay, mac: object) -> bool:
         """Return whether an overlay is what was written, with this key."""
         return equals(self.overlay_mac(overlay), mac)
@@ -166,10 +175,12 @@ def _linked_fields(row: RecordHead | AuditEntry) -> list[object]:
             "audit", row.timestamp, row.who, row.where, row.operation, row.outcome, row.environment, row.service,
             row.before, row.after, row.detail, row.count,
         ]  # fmt: skip
-    return [
+    fields: list[object] = [
         "revision", row.environment, row.service, row.revision, row.version, row.timestamp, row.author, row.cause,
         row.digest, row.changed, row.restart_required, row.breaking, row.comment, row.deleted,
     ]  # fmt: skip
+    # Revisions from before there was such a number have none.
+    return [*fields, row.home_sequence] if row.home_sequence else fields
 
 
 def equals(code: bytes, stored: object) -> bool:

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aliciacfg.errors import AliciacfgError
-from aliciacfg.model.records import Applied, Audited, Overlay, Recipient, Record, RecordHead, StoredState, Token, Write
+from aliciacfg.model.records import (
+    Applied,
+    Audited,
+    Overlay,
+    Position,
+    Recipient,
+    Record,
+    RecordHead,
+    StoredState,
+    Token,
+    Write,
+)
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.verifier import Findings
 
@@ -60,7 +71,7 @@ class Store(Protocol):
         ...
 
     async def load(self) -> StoredState:
-        """Return the newest revision of each configuration, overlays, announcements, schemas and the ``meta`` table.
+        """Return the newest revision of each configuration, everything that is not history, and the ``meta`` table.
 
         A deletion is a revision, too. An overlay that is not what was written has ``confirmed=False``.
 
@@ -73,17 +84,26 @@ class Store(Protocol):
         """Apply writes, in order, in one transaction; when this returns they are durable.
 
         Of each write, ``records`` and then ``audit`` are added to the chain. ``overlays``, ``announcements``,
-        ``schemas``, ``applied``, ``tokens``, ``recipients`` and ``meta`` replace the row with the same key, which
-        begins the struct; an overlay whose patch is None is deleted, and so are ``forgotten`` reports. An announcement
-        in ``confirmed`` is no longer ``pending`` if the stored one has the same sequence. ``resealed`` replaces config
-        and checksum of a revision that exists. A row that somebody put in the place of a new revision is moved
-        away.
+        ``schemas``, ``applied``, ``tokens``, ``recipients``, ``told`` and ``meta`` replace the row with the same key,
+        which begins the struct; an overlay whose patch is None is deleted, and so are ``forgotten`` reports. An
+        announcement in ``confirmed`` is no longer ``pending`` if the stored one has the same sequence. ``resealed``
+        replaces config and checksum of a revision that exists. ``position`` replaces the one before.
+        A row that somebody put in the place of a new revision is moved away.
 
         A call that is cancelled may still commit.
 
         Raises:
             Unconfirmed: The database failed while it committed; ``settle`` tells whether the writes were applied.
             Unavailable: The database cannot be written, or a revision exists already; none of the writes was applied.
+        """
+        ...
+
+    async def witnessed(self) -> Position | None:
+        """Return the position of the last write as it was noted outside of the database; None if it is not known.
+
+        A backend notes it after each commit in a place that a restore of the database does not replace. It survives
+        the end of the process; after a loss of power it may lag. It is higher than the position that ``load`` returns
+        if the database is older than it was.
         """
         ...
 

@@ -78,7 +78,7 @@ async def test_a_forged_revision_is_not_the_newest_and_burns_no_numbers(database
         database,
         "INSERT INTO revisions SELECT environment, service, "
         f"{number}, version, timestamp, author, cause, checksum, config, changed, restart_required, breaking, comment,"
-        " deleted, sequence + 2, digest, mac, code FROM revisions WHERE revision = 3",
+        " deleted, sequence + 2, digest, mac, code, home_sequence FROM revisions WHERE revision = 3",
     )
     async with SqliteStore.open(database, CHAIN) as store:
         state = await store.load()
@@ -110,7 +110,8 @@ async def test_rows_that_cannot_be_parsed_are_left_out(database: Path):
         "UPDATE revisions SET revision = 'x' WHERE revision = 1",
         "UPDATE applied SET revision = 'x'",
         "INSERT INTO revisions SELECT x'ff', 7, 'y', version, timestamp, author, cause, checksum, config, changed,"
-        " restart_required, breaking, comment, deleted, 98, digest, mac, code FROM revisions WHERE revision = 3",
+        " restart_required, breaking, comment, deleted, 98, digest, mac, code, home_sequence FROM revisions WHERE"
+        " revision = 3",
         "INSERT INTO meta VALUES (7, x'ff', 'x')",
         "INSERT INTO schemas VALUES (7, 8, 9)",
         "INSERT INTO outbox VALUES (7, 'x', 9, 'y', 'z')",

@@ -5,7 +5,7 @@ All raise sqlite3.Error. A row that is not what was written is left out wherever
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from aliciacfg.model.records import (
     Audited,
     AuditEntry,
     Overlay,
+    Position,
     Recipient,
     Record,
     RecordHead,
@@ -24,21 +25,24 @@ from aliciacfg.model.records import (
 )
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.rows import (
+    POSITION_NAMES,
     SELECT_AUDIT,
     SELECT_OVERLAYS,
     SELECT_RECORDS,
     Row,
     confirmed_audit_entry,
-    confirmed_record,
     parse_announcement,
     parse_applied,
     parse_meta,
+    parse_position,
     parse_recipient,
     parse_schema,
     parse_stored_overlay,
     parse_token,
+    parse_told,
     record_subject,
     select_coded,
+    told_record,
 )
 
 T = TypeVar("T")
@@ -60,8 +64,21 @@ def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
     state.overlays.extend(_overlays(connection, chain, state.dropped))
     state.announcements.extend(_confirmed(connection, chain, "outbox", parse_announcement, state.dropped))
     state.schemas.extend(_confirmed(connection, chain, "schemas", parse_schema, state.dropped))
-    state.meta.update(_confirmed(connection, chain, "meta", parse_meta, state.dropped))
-    return state
+    state.told.extend(_confirmed(connection, chain, "told", parse_told, state.dropped))
+    meta = dict(_confirmed(connection, chain, "meta", parse_meta, state.dropped))
+    state.meta.update({name: value for name, value in meta.items() if name not in POSITION_NAMES})
+    return msgspec.structs.replace(state, position=_position(meta, state))
+
+
+def _position(meta: Mapping[str, str], state: StoredState) -> Position:
+    """Return the position of the home; where the store does not say it, that of the last thing that was told."""
+    stored = parse_position(meta)
+    told = [
+        *(record.home_sequence for record in state.records),
+        *(item.home_sequence for item in state.told),
+        *(item.sequence for item in state.announcements),
+    ]
+    return Position(stored.epoch, max(stored.sequence, *told, 0))
 
 
 def record(
@@ -75,7 +92,7 @@ def record(
     row = connection.execute(_SELECT_RECORD, (environment, service, revision)).fetchone()
     if row is None:
         return None
-    found = confirmed_record(row, chain)
+    found = told_record(row, chain)
     if found is None:
         raise Unavailable(
             f"Revision {revision} of {service} in {environment} differs from what was written: the database was "
@@ -94,7 +111,7 @@ def history(
     for row in connection.execute(_SELECT_HISTORY, parameters):
         if len(found) == limit:
             break
-        known = confirmed_record(row, chain)
+        known = told_record(row, chain)
         if known is not None:
             found.append(RecordHead(**{name: getattr(known, name) for name in RecordHead.__struct_fields__}))
     return found
@@ -117,7 +134,7 @@ def audit(
 def revisions(connection: sqlite3.Connection, chain: Chain, service: str) -> list[Record]:
     """Return every revision of a service that is what was written."""
     rows = connection.execute(_SELECT_REVISIONS, (service,))
-    return [found for row in rows if (found := confirmed_record(row, chain)) is not None]
+    return [found for row in rows if (found := told_record(row, chain)) is not None]
 
 
 def overlays(connection: sqlite3.Connection, chain: Chain) -> list[Overlay]:
@@ -149,7 +166,7 @@ def _load_newest(connection: sqlite3.Connection, chain: Chain, state: StoredStat
     passed: set[object] = set()
     number = 0
     for row in connection.execute(_SELECT_NEWEST_FIRST, configuration):
-        found = confirmed_record(row, chain)
+        found = told_record(row, chain)
         if found is not None:
             state.records.append(found)
             number = found.revision
@@ -195,7 +212,7 @@ def _audited(connection: sqlite3.Connection, chain: Chain, sequence: int, entry:
 
     def checksum(revision: int | None) -> str | None:
         row = connection.execute(_SELECT_RECORD, (entry.environment, entry.service, revision)).fetchone()
-        found = None if row is None else confirmed_record(row, chain)
+        found = None if row is None else told_record(row, chain)
         return None if found is None else found.checksum
 
     return Audited(

@@ -5,19 +5,23 @@ return what a row holds only if its code is that of the chain's key.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from aliciacfg.api.fields import MAX_NUMBER
 from aliciacfg.model.records import (
+    START,
     Announcement,
     Applied,
     AuditEntry,
     Overlay,
+    Position,
     Recipient,
     Record,
     ServingSchema,
     Token,
+    Told,
     Write,
 )
 from aliciacfg.storage.hash_chain import Chain, equals
@@ -26,7 +30,7 @@ Row = tuple[str | int | float | bytes | None, ...]
 
 RECORD_COLUMNS = (
     "environment, service, revision, version, timestamp, author, cause, checksum, digest, changed,"
-    " restart_required, breaking, comment, deleted, config"
+    " restart_required, breaking, comment, deleted, config, home_sequence"
 )
 AUDIT_COLUMNS = ", ".join(f'"{name}"' for name in AuditEntry.__struct_fields__)
 OVERLAY_COLUMNS = "environment, service, patch, origins, mac"
@@ -36,6 +40,7 @@ STANDING_COLUMNS = {
     "schemas": ("service", "document"),
     "tokens": TOKEN_FIELDS,
     "recipients": ("service", "public_key"),
+    "told": ("configuration", "home_sequence"),
 }
 """The tables of standing rows (see ``hash_chain``) but overlays, with their columns: the key first, no code."""
 RENEWED_COLUMNS = {
@@ -47,6 +52,11 @@ RENEWED_COLUMNS = {
 SELECT_RECORDS = f"SELECT {RECORD_COLUMNS}, sequence, code FROM revisions"
 SELECT_AUDIT = f"SELECT {AUDIT_COLUMNS}, sequence, code FROM audit"
 SELECT_OVERLAYS = f"SELECT {OVERLAY_COLUMNS} FROM overlays"
+
+# Names in the table ``meta``.
+_EPOCH = "epoch"
+_SEQUENCE = "sequence"
+POSITION_NAMES = frozenset({_EPOCH, _SEQUENCE})
 
 _RECORD_FIELDS = tuple(name.strip() for name in RECORD_COLUMNS.split(","))
 _LISTS = frozenset({"changed", "restart_required"})
@@ -73,8 +83,13 @@ def standing_rows(write: Write) -> Iterator[tuple[str, Row]]:
         yield "tokens", tuple(getattr(token, name) for name in TOKEN_FIELDS)
     for recipient in write.recipients:
         yield "recipients", (recipient.service, recipient.public_key)
+    for told in write.told:
+        yield "told", (f"{told.environment}/{told.service}", told.home_sequence)
     for row in write.meta:
         yield "meta", row
+    if write.position is not None:
+        yield "meta", (_EPOCH, str(write.position.epoch))
+        yield "meta", (_SEQUENCE, str(write.position.sequence))
 
 
 def select_coded(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Row, object]]:
@@ -104,6 +119,18 @@ def confirmed_record(row: Row, chain: Chain) -> Record | None:
     except msgspec.MsgspecError:
         return None
     return record if equals(chain.record_code(record, sequence), code) else None
+
+
+def told_record(row: Row, chain: Chain) -> Record | None:
+    """Return the same as ``confirmed_record``, as readers are told of it.
+
+    ``home_sequence`` is a field of its own: ``sequence`` is the place in the chain. A revision from before there was a
+    ``home_sequence`` has 0 there, and is told of with its place in the chain.
+    """
+    record = confirmed_record(row, chain)
+    if record is None or record.home_sequence:
+        return record
+    return msgspec.structs.replace(record, home_sequence=row[-2])
 
 
 def confirmed_audit_entry(row: Row, chain: Chain) -> tuple[int, AuditEntry] | None:
@@ -184,6 +211,23 @@ def parse_announcement(row: Row) -> Announcement:
 def parse_schema(row: Row) -> ServingSchema:
     """Return the schema in a row without its code."""
     return msgspec.convert(dict(zip(ServingSchema.__struct_fields__, row, strict=True)), ServingSchema)
+
+
+def parse_told(row: Row) -> Told:
+    """Return what a row without its code says of a configuration."""
+    configuration, home_sequence = row
+    environment, _, service = str(configuration).partition("/")
+    values = {"environment": environment, "service": service, "home_sequence": home_sequence}
+    return msgspec.convert(values, Told)
+
+
+def parse_position(meta: Mapping[str, str]) -> Position:
+    """Return the position of the home in a table of names and values; the first one where it does not say."""
+    return Position(_number(meta.get(_EPOCH), START.epoch), _number(meta.get(_SEQUENCE), START.sequence))
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text is not None and text.isdecimal() and default <= int(text) <= MAX_NUMBER else default
 
 
 def parse_meta(row: Row) -> tuple[str, str]:

@@ -119,11 +119,21 @@ MIGRATIONS = (
     ALTER TABLE outbox ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
     ALTER TABLE applied ADD COLUMN mac BLOB NOT NULL DEFAULT x'';
     """,
+    """
+    ALTER TABLE revisions ADD COLUMN home_sequence INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE told (
+        configuration TEXT PRIMARY KEY,
+        home_sequence INTEGER NOT NULL,
+        mac BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
-# The numbers of the migrations after which there is a chain, and after which all standing rows have codes.
+# The numbers of the migrations after which there is a chain, after which all standing rows have codes, and after which
+# all rows have.
 _CHAIN_ADDED = 2
 _ROW_MACS_ADDED = 4
+_CODES_ADDED = 5
 
 
 def check_version(connection: sqlite3.Connection) -> None:
@@ -173,6 +183,7 @@ def _upgrade_tables(connection: sqlite3.Connection, chain: Chain, version: int) 
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number};")
         if version == 0 and number == _CHAIN_ADDED:
             connection.execute(REPLACE_CHAIN_END, chain.end(0, START, START))
-        elif number == len(MIGRATIONS):
+        elif number == len(MIGRATIONS) and version < _CODES_ADDED:
+            # When all columns are there that the codes cover.
             add_codes(connection, chain)
         connection.execute("COMMIT")

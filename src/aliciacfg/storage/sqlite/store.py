@@ -15,12 +15,24 @@ from typing import TypeVar
 import aiosqlite
 
 from aliciacfg.errors import Unavailable, Unconfirmed
-from aliciacfg.model.records import Applied, Audited, Overlay, Recipient, Record, RecordHead, StoredState, Token, Write
+from aliciacfg.model.records import (
+    Applied,
+    Audited,
+    Overlay,
+    Position,
+    Recipient,
+    Record,
+    RecordHead,
+    StoredState,
+    Token,
+    Write,
+)
 from aliciacfg.storage.hash_chain import Chain, End
 from aliciacfg.storage.sqlite import queries
 from aliciacfg.storage.sqlite.maintenance import connect, probe_file, select_key_ids, truncate_log, verify_file
 from aliciacfg.storage.sqlite.schema import migrate
 from aliciacfg.storage.sqlite.transaction import CommitInDoubt, apply, reseal_rows, settle
+from aliciacfg.storage.sqlite.witness import FILE_NAME, Witness
 from aliciacfg.storage.store import Reseal, StoreError
 from aliciacfg.storage.verifier import Findings
 
@@ -35,6 +47,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, chain: Chain, writer: "_Connection", reader: "_Connection") -> None:
         self._path = path
+        self._witness = Witness(path.with_name(FILE_NAME), chain)
         self._chain = chain
         self._writer = writer
         self._reader = reader
@@ -84,7 +97,18 @@ class SqliteStore:
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Apply writes in one transaction: one call in the database's thread."""
-        await self._write(lambda connection: apply(connection, self._chain, writes))
+        position = next((write.position for write in reversed(writes) if write.position is not None), None)
+
+        def commit(connection: sqlite3.Connection) -> None:
+            apply(connection, self._chain, writes)
+            if position is not None:
+                self._witness.write(position)
+
+        await self._write(commit)
+
+    async def witnessed(self) -> Position | None:
+        """Return the position in the witness file."""
+        return await asyncio.to_thread(self._witness.read)
 
     async def settle(self) -> bool:
         """Return whether the last commit in doubt was made."""

@@ -243,14 +243,17 @@ def apply(connection: sqlite3.Connection, chain: Chain, writes: Iterable[Write])
 def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Iterable[Write]) -> End | None:
     """Apply writes in the present transaction; return the end of the chain if it changed."""
     tail = ChainTail(connection, chain)
+    # The last one of a key counts: every write that readers are told of replaces the position of the home.
+    standing: dict[tuple[str, object], Row] = {}
     for write in writes:
         for row in (*write.records, *write.audit):
             tail.append(row)
         for overlay in write.overlays:
             tail.replace_overlay(overlay)
-        for table, row in standing_rows(write):
-            tail.replace_row(table, row)
+        standing.update({(table, row[0]): row for table, row in standing_rows(write)})
         _apply_unchained(connection, chain, write)
+    for (table, _), row in standing.items():
+        tail.replace_row(table, row)
     tail.write_end()
     return tail.written
 

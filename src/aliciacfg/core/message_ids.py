@@ -1,0 +1,51 @@
+"""Message ids that tell the daemon's own retained messages from all others.
+
+The id of a message is a code (HMAC-SHA-256, RFC 2104) over its subject and the rest of its bytes, in the form of a UUID
+(RFC 9562, version 8). Only the holder of ``keys.json`` can make it, so whatever a broker brings back, however old, is
+known to be the daemon's own or not, though nothing is remembered of it. A program that changes a single byte, or copies
+a message to another topic, makes a foreign one.
+"""
+
+import hashlib
+import hmac
+import uuid
+
+from aliciacfg import documents
+from aliciacfg.api.bus_messages import RetainedMessage
+from aliciacfg.sealing.boxes import Keyring
+
+_HEAD = b'{"message_id":"'
+_ID_BYTES = 36
+_VERSION = 8
+
+
+class MessageIds:
+    """Makes and compares message ids; holds the key, but no messages."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._key = keyring.derive(b"aliciacfg messages v1")
+
+    def sign(self, subject: str, message: RetainedMessage) -> bytes:
+        """Return an encoded message with its id.
+
+        Args:
+            subject: The subject whose message it is.
+            message: The message, with an empty ``message_id``.
+        """
+        rest = documents.encode(message)[len(_HEAD) :]
+        return _HEAD + self._id(subject, rest) + rest
+
+    def signed(self, subject: str, payload: bytes) -> bool:
+        """Return whether the bytes are what ``sign`` returned, now or in an earlier run, for the same subject."""
+        if not payload.startswith(_HEAD):
+            return False
+        found, rest = payload[len(_HEAD) : len(_HEAD) + _ID_BYTES], payload[len(_HEAD) + _ID_BYTES :]
+        return hmac.compare_digest(self._id(subject, rest), found)
+
+    def _id(self, subject: str, rest: bytes) -> bytes:
+        code = hmac.digest(self._key, subject.encode() + b"\0" + rest, hashlib.sha256)[:16]
+        number = int.from_bytes(code, "big")
+        # The bits that RFC 9562 §5.8 reserves for version and variant.
+        number = number & ~(0xF << 76) | _VERSION << 76
+        number = number & ~(0x3 << 62) | 0x2 << 62
+        return str(uuid.UUID(int=number)).encode()

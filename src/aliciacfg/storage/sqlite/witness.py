@@ -1,0 +1,87 @@
+"""A small file beside the database that remembers how far the database was: an older copy in its place is noticed.
+
+The file is written after each commit without being forced to the disk. It survives the end of the process, but after a
+loss of power it may be behind the database, which only means that nothing is noticed.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import structlog
+
+from aliciacfg.model.records import Position
+from aliciacfg.storage.hash_chain import Chain
+
+_log = structlog.get_logger(__name__)
+
+FILE_NAME = "witness"
+
+_FORM = re.compile(rb"([0-9]{16}) ([0-9]{16}) ([0-9a-f]{64})\n")
+_LENGTH = 16 + 1 + 16 + 1 + 64 + 1
+
+
+class Witness:
+    """The file; one program at a time writes it."""
+
+    def __init__(self, path: Path, chain: Chain) -> None:
+        self._path = path
+        self._chain = chain
+        self._failed = False
+
+    def read(self) -> Position | None:
+        """Return the position that was written last; None if there is none, or it was not written with these keys."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._ignore(f"it cannot be opened: {error.strerror}")
+            return None
+        try:
+            found = _FORM.fullmatch(os.read(descriptor, _LENGTH + 1))
+        except OSError as error:
+            self._ignore(f"it cannot be read: {error.strerror}")
+            return None
+        finally:
+            os.close(descriptor)
+        if found is None:
+            self._ignore("it is not what a daemon writes")
+            return None
+        position = Position(int(found[1]), int(found[2]))
+        if not self._chain.confirms_position(position, bytes.fromhex(found[3].decode())):
+            self._ignore("it was not written with this key file")
+            return None
+        return position
+
+    def write(self, position: Position) -> None:
+        """Replace the position; a failure is logged once."""
+        mac = self._chain.position_mac(position).hex()
+        line = f"{position.epoch:016d} {position.sequence:016d} {mac}\n".encode()
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                # All of it at once, and never shorter than before: no reader finds half of it after a crash.
+                os.pwrite(descriptor, line, 0)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not self._failed:
+                _log.warning(
+                    "witness_not_written",
+                    path=str(self._path),
+                    reason=error.strerror,
+                    remedy="make it writable; until then an older copy of the database is noticed at the broker only",
+                )
+            self._failed = True
+        else:
+            self._failed = False
+
+    def _ignore(self, reason: str) -> None:
+        _log.warning(
+            "witness_ignored",
+            path=str(self._path),
+            reason=reason,
+            remedy="none needed; whether the database is older than it was is noticed at the broker only",
+        )
