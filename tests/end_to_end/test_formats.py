@@ -1,5 +1,6 @@
 """Configurations as YAML and as variables of a shell, read by other programs, and parts of them over HTTP."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -75,6 +76,50 @@ async def test_variables_have_the_names_that_programs_read(tmp_path: Path):
         assert f"# {name} is a secret\n" in text
     assert "1234" not in text
     assert part == "BELL_BROKER=b\n"
+
+
+NAMES_THAT_TAKE_OVER = [
+    "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "PATH", "BASH_ENV", "ENV", "IFS", "PS4",
+    "PROMPT_COMMAND", "SHELLOPTS", "PYTHONPATH", "PYTHONSTARTUP", "PERL5OPT", "RUBYOPT", "NODE_OPTIONS", "CLASSPATH",
+    "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "GIT_SSH_COMMAND", "GCONV_PATH", "GLIBC_TUNABLES", "HOME", "EDITOR",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*NAMES_THAT_TAKE_OVER, "HTTP_PROXY", "SSL_CERT_FILE"])
+async def test_no_value_takes_over_the_process_that_reads_it(tmp_path: Path, name: str):
+    """A writer who names keys like variables of the loader, a shell or an interpreter sets none of them."""
+    keys = {name: "x", name.lower(): "y", name.replace("_", "-"): "z"}
+    async with core(tmp_path, FILES) as made:
+        for key in keys:
+            await made.ask("patch", "bell", patch={key: "x"})
+            text = await made.text("bell", format="env")
+            assert not [line for line in text.splitlines() if line.startswith(f"{name}=")], text
+            assert f"# {name} " in text
+            await made.ask("unset", "bell", pointer=f"/{key}")
+
+
+async def test_parts_of_a_configuration_take_over_nothing_either(tmp_path: Path):
+    """Nested keys make the same names."""
+    async with core(tmp_path, FILES) as made:
+        await made.ask(
+            "patch", "bell", patch={"ld": {"preload": "/evil.so", "library/path": "/evil"}, "git": {"ssh": "x"}}
+        )
+        for fields in ({}, {"pointer": "/ld"}, {"pointer": "/ld/preload"}):
+            text = await made.text("bell", format="env", **fields)
+            assert "/evil" not in text
+            assert "# LD_PRELOAD " in text
+
+
+async def test_a_value_stays_on_its_line(tmp_path: Path):
+    """Programs that read lines and know no quotes find no variable that a value made up."""
+    texts = {f"t{number}": f"a{end}LD_PRELOAD=/evil{end}" for number, end in enumerate("\n\r\v\f\x85\u2028\x1b")}
+    async with core(tmp_path, FILES) as made:
+        await made.ask("patch", "bell", patch={"settings": texts})
+        text = await made.text("bell", format="env")
+    assert not [line for line in text.splitlines() if not re.match(r"(#|[A-Z0-9_]+=)", line) or line.startswith("LD_")]
+    assert text.replace("\n", "").isprintable()
+    names = [f"SETTINGS_{name.upper()}" for name in texts]
+    assert sourced(tmp_path, text, names) == dict(zip(names, texts.values(), strict=True))
 
 
 async def test_two_values_of_one_name_are_told_not_guessed(tmp_path: Path):

@@ -102,6 +102,9 @@ def test_an_id_inside_a_schema_is_refused():
         ({"x-env": "A-B"}, "x-env"),
         ({"x-env": "A=B"}, "x-env"),
         ({"x-env": True}, "x-env"),
+        ({"x-env": "LD_PRELOAD"}, "x-env"),
+        ({"x-env": "PATH"}, "x-env"),
+        ({"x-env": "BASH_ENV"}, "x-env"),
     ],
 )
 def test_annotations_have_to_be_well_formed(annotations: dict[str, Any], name: str):

@@ -1,12 +1,21 @@
-"""A configuration as lines of variables that a shell reads."""
+"""A configuration as lines of variables, for ``sh`` and what reads the same quotes, as systemd's ``EnvironmentFile``.
 
+A value never reaches beyond its line, also for programs that read lines and know no quotes, such as ``docker run
+--env-file``. Variables with which a writer of the configuration would take over the reading process are left out.
+"""
+
+import re
 import shlex
 from collections import Counter
 
 from aliciacfg import documents
 from aliciacfg.documents import Json
+from aliciacfg.model import variables
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import REDACTED
+
+# All but the tab; what Unicode counts as a line break as well.
+_CONTROL = re.compile(r"[\x01-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def as_variables(config: Json, schema: ServiceSchema | None, pointer: str) -> str:
@@ -25,7 +34,7 @@ def as_variables(config: Json, schema: ServiceSchema | None, pointer: str) -> st
             named.setdefault(marked, _line(marked, value))
         else:
             name = _name(place)
-            made.append((name, _line(name, value)))
+            made.append((name, _derived_line(name, value)))
     uses = Counter([*named, *(name for name, _ in made)])
     lines = [
         line if uses[name] == 1 else f"# {name} could be several values; name them with x-env\n" for name, line in made
@@ -39,15 +48,42 @@ def _name(pointer: str) -> str:
     return f"_{name}" if not name or name[0].isdigit() else name
 
 
+def _derived_line(name: str, value: Json) -> str:
+    """Return the line of a variable that nobody chose: its name comes from whoever wrote the configuration."""
+    if variables.takes_over(name) or variables.redirects(name):
+        return f"# {name} would change more than this value; give it another name with x-env\n"
+    return _line(name, value)
+
+
 def _line(name: str, value: Json) -> str:
     if any(text == REDACTED for _, text in documents.walk_strings(value)):
         return f"# {name} is a secret\n"
+    if variables.takes_over(name):
+        # A schema that names it is refused; this one was stored before.
+        return f"# {name} would take over the process; give it another name with x-env\n"
     if isinstance(value, list):
         value = ",".join(_text(item) for item in value)
     text = _text(value)
     if "\0" in text:
         return f"# {name} holds a NUL, which no variable can\n"
+    if _CONTROL.search(text):
+        return _printed_line(name, text)
     return f"{name}={shlex.quote(text) if text else ''}\n"
+
+
+def _printed_line(name: str, text: str) -> str:
+    """Return one line for a text with line breaks or other control characters; only a shell restores them.
+
+    In quotes they would begin another line, which a program that reads lines takes for a variable of its own.
+    """
+    written = _CONTROL.sub(lambda found: "".join(f"\\{byte:03o}" for byte in found[0].encode()), _escaped(text))
+    # A command substitution drops line breaks at the end.
+    return f"{name}=$(printf {shlex.quote(f'{written}.')}); {name}=${{{name}%.}}\n"
+
+
+def _escaped(text: str) -> str:
+    """Return a text as a format of ``printf``."""
+    return text.replace("\\", "\\\\").replace("%", "%%")
 
 
 def _text(value: Json) -> str:

@@ -13,6 +13,7 @@ from msgspec import UnsetType
 from aliciacfg.documents import Json, JsonObject, escape, find, type_name
 from aliciacfg.errors import Problem
 from aliciacfg.model import versions
+from aliciacfg.model.variables import takes_over
 from aliciacfg.schemas.service_schema import (
     COMPATIBILITY,
     ENVIRONMENT_VARIABLE,
@@ -126,6 +127,8 @@ def _annotation_problem(root: JsonObject, name: str, node: JsonObject, *, applie
     if name == ENVIRONMENT_VARIABLE:
         if not isinstance(value, str) or _VARIABLE_NAME.fullmatch(value) is None:
             return "expected the name of an environment variable, such as LOG_LEVEL"
+        if takes_over(value):
+            return f"{value} makes programs run or load what it names; choose another variable, such as LOG_LEVEL"
         return None
     if not isinstance(value, bool):
         return f"found {type_name(value)}; expected true or false"
