@@ -41,7 +41,7 @@ class Flood:
         protected: With a token, so that the flooding clients, which have none, are strangers.
         tls: With HTTPS.
         stored: How many configurations of 100 kB there are.
-        broker_without: A setting of the broker that is left out, so that the daemon has to hold alone.
+        broker_without: Settings of the broker that are left out, so that the daemon has to hold alone.
         settings: Further settings of the daemon.
     """
 
@@ -49,7 +49,7 @@ class Flood:
     protected: bool = False
     tls: bool = False
     stored: int = 0
-    broker_without: str = ""
+    broker_without: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
@@ -59,9 +59,10 @@ class Flood:
         return doc.rstrip(".")
 
 
+PACKET_LIMITS = ("max_packet_size", "message_size_limit")
 FLOODS = (
-    Flood("giant_message", broker_without="message_size_limit"),
-    Flood("big_packets", broker_without="message_size_limit"),
+    Flood("giant_message", broker_without=PACKET_LIMITS),
+    Flood("big_packets", broker_without=PACKET_LIMITS),
     Flood("big_lists", stored=200),
     Flood("gzip_bombs", protected=True),
     Flood("slow_readers", protected=True),

@@ -98,8 +98,8 @@ def _broker_config(port: int, directory: Path, source: Path) -> str:
 
 
 @contextmanager
-def mosquitto(directory: Path, *, source: Path = SOURCE, without: str = "") -> Iterator[int]:
-    """A Mosquitto with the project's settings, but the one named ``without``, on a free port; gives the port."""
+def mosquitto(directory: Path, *, source: Path = SOURCE, without: tuple[str, ...] = ()) -> Iterator[int]:
+    """A Mosquitto with the project's settings, but those of ``without``, on a free port; gives the port."""
     program = shutil.which("mosquitto", path=PATH)
     if program is None:
         raise BenchmarkError("there is no mosquitto on the PATH; `make mosquitto` installs it")
@@ -109,7 +109,7 @@ def mosquitto(directory: Path, *, source: Path = SOURCE, without: str = "") -> I
         port = int(probe.getsockname()[1])
     config, log = directory / "mosquitto.conf", directory / "mosquitto.log"
     lines = _broker_config(port, directory, source).splitlines(keepends=True)
-    config.write_text("".join(line for line in lines if not (without and line.startswith(without))))
+    config.write_text("".join(line for line in lines if not line.startswith(without)))
     with _process([program, "-c", str(config)], log) as child:
         end = time.monotonic() + START_SECONDS
         while True:

@@ -23,7 +23,12 @@ class OlderBroker:
         self.speaks_five = False
         self.connects: list[int] = []
         self._broker_port = broker_port
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def cut(self) -> None:
+        """End every connection."""
+        for writer in self._open:
+            writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Refuse a CONNECT of MQTT 5; pass on everything else."""
@@ -45,11 +50,13 @@ class OlderBroker:
     async def _pass_on(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_connection("127.0.0.1", self._broker_port)
         ours.write(head)
+        self._open.add(writer)
         tasks = [asyncio.create_task(_copy(reader, ours)), asyncio.create_task(_copy(theirs, writer))]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
         ours.close()
+        self._open.discard(writer)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
