@@ -17,12 +17,23 @@ BIG = {"settings": {"greetings": "g" * 60_000}}
 FEW = ("voice_router", "stt_service", "tts_service")
 
 
+def running(directory: Path, config: str) -> Iterator[Broker]:
+    broker = Broker(directory, config=config).start()
+    yield broker
+    broker.stop()
+
+
 @pytest.fixture
 def small_broker(tmp_path: Path) -> Iterator[Broker]:
     """A Mosquitto that takes packets of at most 20,000 bytes."""
-    broker = Broker(tmp_path / "small", config="max_packet_size 20000\n").start()
-    yield broker
-    broker.stop()
+    yield from running(tmp_path / "small", "max_packet_size 20000\n")
+
+
+@pytest.fixture
+def unlimited_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A Mosquitto that takes whatever the protocol allows."""
+    limits = "max_packet_size 268435460\nmessage_size_limit 268435455\n"
+    yield from running(tmp_path / "unlimited", limits)
 
 
 def alerts(daemon: Daemon) -> dict[str, str]:
@@ -114,22 +125,54 @@ async def test_every_answer_over_the_limit_is_too_large_and_costs_no_connection(
 
 
 async def test_a_broker_of_3_1_1_that_cuts_the_connection_is_not_asked_again(
-    make_daemon: Callable[..., Daemon], tmp_path: Path
+    make_daemon: Callable[..., Daemon], small_broker: Broker
 ):
     """It cannot announce its limit: what was under way each time is found out, set aside and alerted."""
-    small = Broker(tmp_path / "small", config="max_packet_size 20000\n").start()
-    async with older_broker(small.port) as older:
+    async with older_broker(small_broker.port) as older:
         daemon = await asyncio.to_thread(make_daemon("home", broker_port=older.port).keep_services(*FEW).start)
         assert daemon.logged("broker_connected")[0]["protocol"] == "MQTT 3.1.1"
         assert (await asyncio.to_thread(daemon.http, "PATCH", "/config/voice_router", BIG)).status == 200
         await asyncio.to_thread(wait_until, lambda: "undelivered:voice_router" in alerts(daemon))
         await asyncio.to_thread(wait_until, lambda: daemon.http("GET", "/ready").status == 200)
         lost = len(daemon.logged("broker_lost"))
-        async with client(small.port, protocol=3) as mqtt:
+        async with client(small_broker.port, protocol=3) as mqtt:
             await mqtt.subscribe("alicia/reply/#")
             for name, code in (("voice_router", "too_large"), ("tts_service", None)):
                 await mqtt.publish(f"alicia/config/get/{name}")
                 assert (await mqtt.until(f"alicia/reply/get/{name}")).json.get("code") == code
         assert len(daemon.logged("broker_lost")) == lost <= 4
         await asyncio.to_thread(daemon.stop)
-    small.stop()
+
+
+def peak(daemon: Daemon) -> int:
+    """The most that a daemon has held in memory, in bytes."""
+    assert daemon.process is not None
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_giant_message_takes_no_memory_and_does_not_come_again(
+    make_daemon: Callable[..., Daemon], unlimited_broker: Broker, protocol: str
+):
+    """A broker of MQTT 5 keeps it from the daemon; with 3.1.1 it is dropped while it comes in, and refused."""
+    async with older_broker(unlimited_broker.port) as older:
+        older.speaks_five = protocol == "5"
+        daemon = await asyncio.to_thread(make_daemon("home", broker_port=older.port).keep_services(*FEW).start)
+        before = peak(daemon)
+        async with client(unlimited_broker.port, protocol=3) as mqtt:
+            await mqtt.subscribe("alicia/reply/set/tts_service", "alicia/reply/get/tts_service")
+            for topic in ("set/tts_service", "global/x", "update/tts_service", "applied/tts_service"):
+                await mqtt.publish(f"alicia/config/{topic}", bytes(40_000_000))
+            if protocol == "3.1.1":
+                answer = (await mqtt.until("alicia/reply/set/tts_service")).json
+                assert answer["code"] == "too_large"
+            await mqtt.publish("alicia/config/get/tts_service")
+            assert (await mqtt.until("alicia/reply/get/tts_service")).json["status"] == "success"
+            await asyncio.to_thread(daemon.stop)
+            await asyncio.to_thread(daemon.start)
+            assert await mqtt.silence(0.2) == []
+        assert peak(daemon) < before + 10_000_000
+        assert daemon.logged("broker_lost") == []
+        await asyncio.to_thread(daemon.stop)
