@@ -5,16 +5,19 @@ Logging never waits for the reader of standard error: see ``line_writer``.
 """
 
 import atexit
+import io
 import logging
 import sys
+import textwrap
 import time
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, WrappedLogger
 
 from aliciacfg.documents import encode
 from aliciacfg.line_writer import LineWriter
+from aliciacfg.terminal_text import printable
 
 # aiohttp.server logs a traceback for every malformed request; the adapter logs the daemon's own failures.
 _NOISY = {
@@ -48,7 +51,7 @@ def configure(*, level: str, form: str) -> LineWriter:
         _without_empty,
     ]
     rendering: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)]
+        [_printable, structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=_printable_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.EventRenamer("event"), _render_json]
     )
@@ -89,6 +92,27 @@ def _dropped_on_console(count: int) -> str:
 
 def _without_empty(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {key: value for key, value in event.items() if value is not None and value != []}
+
+
+def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape what others wrote: topics, paths and names could otherwise control the terminal or make up lines.
+
+    ``repr`` escapes the characters of a list's items; an exception is rendered by ``_printable_traceback``.
+    """
+    return {
+        printable(key): value if key in _RENDERED_LATER else printable(value if isinstance(value, str) else repr(value))
+        for key, value in event.items()
+    }
+
+
+_RENDERED_LATER = frozenset({"exc_info", "stack_info"})
+
+
+def _printable_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """Write a traceback, indented: its exceptions may quote what others wrote, also what looks like another event."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(textwrap.indent(printable(text.getvalue(), keep="\n"), "    "))
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from aliciacfg.errors import AliciacfgError, BrokerUnavailable, OperationError, SettingsError, SourceError
+from aliciacfg.terminal_text import printable
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -33,7 +34,7 @@ EXIT_CODES = {
 
 def fail(message: str, code: int) -> NoReturn:
     """Print a message on standard error and end the program."""
-    click.echo(f"aliciacfg: {message}", err=True)
+    click.echo(printable(f"aliciacfg: {message}", keep="\n"), err=True)
     sys.exit(code)
 
 

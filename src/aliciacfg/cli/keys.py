@@ -82,7 +82,7 @@ def keys_rotate(data_dir: str | None) -> None:
         file.rotate(now=time.time())
         left = _reseal_stored(settings, file)
     for place in left:
-        click.echo(f"cannot be opened, left as it is: {place}", err=True)
+        output.print_error(f"cannot be opened, left as it is: {place}")
     _print_change(
         file, f"{file.make_keyring().current} seals from now on; everything stored that opens is resealed with it."
     )

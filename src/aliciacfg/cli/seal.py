@@ -91,7 +91,7 @@ def seal_file(
     if result.sealed:
         inputs.rewrite_text(path, result.text)
     for note in result.notes:
-        click.echo(f"left alone: {note}", err=True)
+        output.print_error(f"left alone: {note}")
     output.print_result(
         {"path": str(path), "key_id": key.key_id, "sealed": result.sealed, "kept": result.kept},
         lambda: _sealed_lines(path, result),
@@ -125,7 +125,7 @@ def _public_key(target: Target, key_file: Path | None, accept: str | None) -> Pu
         url, content = published_key(target)
         daemon, key = daemon_name(url), PublicKey.from_published(content)
         if KeyPins(pin_file(os.environ)).check(daemon, key, accept=accept) == "pinned":
-            click.echo(f"aliciacfg: the key of {daemon} is {key.key_id}; it is pinned now", err=True)
+            output.print_error(f"aliciacfg: the key of {daemon} is {key.key_id}; it is pinned now")
     except UnusableKey as error:
         fail(f"The public key cannot be used: {error}", EXIT_CODES["invalid_request"])
     except KeyChanged as error:

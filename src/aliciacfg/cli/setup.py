@@ -220,7 +220,7 @@ def _write(directory: Path, access: str, passwords: Mapping[str, str]) -> None:
 
 def _print_note(text: str) -> None:
     # Printed at once, because a later step may fail.
-    click.echo(f"aliciacfg: {text}", err=True)
+    output.print_error(f"aliciacfg: {text}")
 
 
 def _warn(users: Sequence[str], what: str) -> None:

@@ -38,7 +38,7 @@ def token_create(name: str, role: str, expires: str | None, data_dir: str | None
     """
     fields = {"name": name, "role": role, "expires_in_seconds": None if expires is None else _seconds(expires)}
     made = parse(administer("token_create", None, fields, data_dir=data_dir), TokenAnswer)
-    click.echo(f"token {made.token_id} of {name}, role {role}, {_expiry(made.expires)}", err=True)
+    output.print_error(f"token {made.token_id} of {name}, role {role}, {_expiry(made.expires)}")
     click.echo(made.token)
 
 
