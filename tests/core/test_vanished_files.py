@@ -233,3 +233,17 @@ async def test_files_that_are_replaced_are_not_away(home: Home):
         await load(core)
         assert await core.settings("bell") == {"x": 3}
         assert core.standing == {}
+
+
+async def test_an_environment_without_any_service_is_refused_however_long_files_are_away(home: Home):
+    """The last file that names services: that is told first, with the file that is away."""
+    home.write(DEV, {"defaults": DEFAULTS})
+    async with home.core(**MOMENT) as core:
+        home.remove(BASE)
+        with pytest.raises(SourceError) as refused:
+            await load(core)
+        assert "2 were defined" in refused.value.problems[0].message
+        assert refused.value.problems[1].file == BASE
+        assert not isinstance(refused.value, FilesVanished)
+        assert not core.parts.reloads.worth_retrying
+        assert (await core.ask("get", "bell"))["revision"] == 1

@@ -378,3 +378,39 @@ def test_a_schema_may_be_a_link_inside_its_directory(daemon: Daemon):
     (schemas / "..data").symlink_to("..2026")
     (schemas / "tts_service.yaml").symlink_to("..data/tts_service.yaml")
     assert daemon.http("POST", "/reload").status == 200
+
+
+async def test_a_file_that_is_away_for_a_moment_ends_no_service(make_daemon: Callable[..., Daemon]):
+    """It is told at once; replaced files are not away; what stays away counts as removed after its time."""
+    home = make_daemon(environ={"ALICIACFG_VANISHED_FILE_SECONDS": "3600"})
+    write_files(home)
+    shared = "defaults:" + (home.environments / "base.yaml").read_text().split("defaults:")[1].split("services:")[0]
+    (home.environments / "dev.yaml").write_text(shared + "services: {four: {}}\n")
+    await asyncio.to_thread(home.start)
+    base = home.environments / "base.yaml"
+    text = base.read_text()
+
+    def alerts() -> dict[str, str]:
+        return home.http("GET", "/health").json["alerts"]
+
+    for empty in (False, True):
+        base.write_text("") if empty else base.unlink()
+        await asyncio.to_thread(wait_until, lambda: "file_vanished" in alerts())
+        assert "environments/base.yaml" in alerts()["file_vanished"]
+        assert home.http("POST", "/reload").status == 422
+        assert home.config("one")["revision"] == 1
+        base.write_text(text)
+        await asyncio.to_thread(wait_until, lambda: not alerts())
+    new = base.with_suffix(".new")
+    new.write_text(text.replace("size: 1", "size: 5"))
+    new.replace(base)
+    await asyncio.to_thread(wait_until, lambda: home.config("one")["config"]["settings"]["size"] == 5)
+    assert home.config("two")["revision"] == 1
+    assert home.stop() == 0
+    assert not [event for event in home.logged("alert") if event["kind"] not in {"file_vanished", "drift"}]
+    home.environ["ALICIACFG_VANISHED_FILE_SECONDS"] = "1"
+    await asyncio.to_thread(home.start)
+    base.unlink()
+    await asyncio.to_thread(wait_until, lambda: home.http("GET", "/config/one").status == 404)
+    assert home.config("four")["revision"] == 1
+    assert alerts() == {}

@@ -27,6 +27,10 @@ class SchemaRefused(SourceError):
     """A schema would break what is stored under the old one, which stays in force."""
 
 
+class NothingLeft(SourceError):
+    """The active environment would be missing or name no service; refused however long files are away."""
+
+
 @dataclass(slots=True)
 class FileChanges:
     """The result of planning what files change.
@@ -167,7 +171,7 @@ class FilePlanner:
         if environment is None:
             known = ", ".join(self._sources.environments) or "none"
             message = f"is missing, but {active!r} is active; create it, or set ENVIRONMENT to one of: {known}"
-            raise SourceError([SourceProblem(f"environments/{active}.yaml", None, message)])
+            raise NothingLeft([SourceProblem(f"environments/{active}.yaml", None, message)])
         before = self._defined.get(active)
         if before and not environment.services and not environment.problems:
             # A file emptied by accident must not end every configuration of the home.
@@ -175,7 +179,7 @@ class FilePlanner:
                 f"no file of {active} names a service any more, though {len(before)} were defined; bring them "
                 "back. To end configurations, remove them one after another"
             )
-            raise SourceError([SourceProblem(f"environments/{active}.yaml", None, message)])
+            raise NothingLeft([SourceProblem(f"environments/{active}.yaml", None, message)])
         problems = self.changes.problems[active]
         found = environment.problems or [
             SourceProblem("", None, problem.message, problem.pointer)

@@ -15,6 +15,7 @@ from aliciacfg.core.file_changes import (
     FILES,
     FileChanges,
     FilePlanner,
+    NothingLeft,
     SchemaRefused,
     as_problem,
     as_problems,
@@ -232,6 +233,8 @@ class Reloads:
                 file_planner, planner, migrations = await self._plan_files(
                     plan, schema_changes, migrate=migrate, dry_run=dry_run
                 )
+            except NothingLeft as error:
+                raise SourceError([*error.problems, *vanished]) from error
             except SourceError as error:
                 problems = [*vanished, *schema_changes.problems, *error.problems, *_waiting_problems(schema_changes)]
                 if patience == "all":

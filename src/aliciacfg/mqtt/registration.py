@@ -80,8 +80,6 @@ class Registration:
                 await self._registrations.unregister(name)
         except OperationError as error:
             self._alert_once(name[:_MAX_SHOWN_NAME], error)
-        except Exception:  # noqa: BLE001 - a boundary: no announcement may end the daemon
-            _log.exception("registration_failed", service=name)
 
     async def on_applied(self, inbound: Inbound) -> None:
         """Store the report of a running copy of a service; any other message is logged and ignored."""
@@ -93,8 +91,6 @@ class Registration:
             await self._registrations.applied(service, report)
         except (OperationError, msgspec.ValidationError) as error:
             _log.info("report_ignored", topic=inbound.topic[:200], reason=str(error))
-        except Exception:  # noqa: BLE001 - a boundary: no report may end the daemon
-            _log.exception("report_failed", service=service[:64])
 
     def _alert_once(self, name: str, error: OperationError) -> None:
         if name in self._refused:

@@ -314,7 +314,7 @@ class MqttSession:
             # It comes live: with Retain As Published the flag does not say that the broker had kept the message.
             inbound = msgspec.structs.replace(inbound, retained=False)
         if not retained:
-            return self._submit(inbound, self._registration.on_applied, name="mqtt-applied")
+            return self._submit(inbound, self._registration.on_applied, name="report of a service")
         self._retained.receive(topics.topic_subject(topic), inbound)
         return True
 
@@ -329,7 +329,7 @@ class MqttSession:
         elif topic == topics.HEALTH_CHECK:
             self._health_publisher.answer_check(inbound)
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
-            return self._submit(inbound, self._registration.on_discovery, name="mqtt-discovery")
+            return self._submit(inbound, self._registration.on_discovery, name="registration of a service")
         elif topic in topics.DEVICE_REGISTRY:
             self._devices.receive(inbound)
         return True
@@ -363,7 +363,7 @@ class MqttSession:
             lambda: self._answer(request),
             lambda error: self._refuse(request, error),
             writes=writes,
-            name="mqtt-request",
+            name="request over MQTT",
         )
         return self._admission.submit(job)
 
@@ -394,7 +394,7 @@ class MqttSession:
 
     def _on_confirmed(self) -> None:
         self._drained.set()
-        self._background.start(self._store_confirmations(), name="mqtt-confirm")
+        self._background.start(self._store_confirmations(), name="note of what the broker holds")
 
     async def _store_confirmations(self) -> None:
         try:
