@@ -304,6 +304,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
             alerts=ground.alerts,
             drift=ground.drift,
             instances=instances,
+            dropped=ground.restored.dropped,
         ),
         key_rotation=key_rotation,
         service=_service(ground, reloads, announcements, key_rotation, instances, data.instance),

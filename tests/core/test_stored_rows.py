@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.access.caller import Caller
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import NotFound, Unavailable
+from aliciacfg.errors import KeyFileError, NotFound, Unauthorized, Unavailable
 from aliciacfg.model.records import Write
 from aliciacfg.operations.table import BY_NAME
+from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.store import StoreError
 from builders import environment_file, valid_config
 from inprocess import CALLER, Core, Home
 from stored_rows import OTHER, back_to_before_the_chain, opened, revision, tamper
+
+ANONYMOUS = Caller(None, "http", address="127.0.0.1")
 
 
 @pytest.fixture
@@ -325,3 +329,99 @@ async def test_an_old_database_whose_keys_are_lost_is_served(home: Home):
     for _ in range(2):
         async with home.core() as core:
             assert await core.settings("one") == {"size": 5}
+
+
+async def test_a_revision_that_was_tampered_with_is_not_served_when_nothing_can_be_composed(home: Home):
+    """With broken files, or changes that were tampered with as well, the revision before it is served."""
+    async with home.core() as core:
+        await change(core, size=4)
+        await change(core, size=5)
+    tamper(
+        home.database,
+        f"{FORGED} WHERE service = 'one' AND revision = 3",
+        'UPDATE overlays SET patch = CAST(\'{"settings":{"size":9}}\' AS BLOB)',
+    )
+    async with home.core() as core:
+        assert await core.settings("one") == {"size": 4}
+        assert set(await rows(core)) == {"dev/one/3", "dev/one/overlay"}
+    home.write("environments/dev.yaml", "services: [")
+    async with home.core() as core:
+        assert await core.settings("one") == {"size": 4}
+        assert (await core.ask("get", "one"))["revision"] == 2
+
+
+async def test_a_home_whose_tokens_were_deleted_stays_closed(home: Home):
+    """The key file says that there have been tokens; a deleted key file says nothing, and neither do the rows."""
+    async with home.core() as core:
+        await core.ask_as(ANONYMOUS, "get", "one")
+        await create_token(core)
+        with pytest.raises(Unauthorized):
+            await core.ask_as(ANONYMOUS, "get", "one")
+    tamper(home.database, "DELETE FROM tokens")
+    for _ in range(2):
+        async with home.core() as core:
+            assert "standing" in await rows(core)
+            with pytest.raises(Unauthorized):
+                await core.ask_as(ANONYMOUS, "get", "one")
+
+
+async def test_a_row_put_into_a_running_daemons_database_is_not_in_its_way(home: Home):
+    """Somebody takes the next number of a service; the daemon writes its own revision and its own history."""
+    async with home.core() as core:
+        await change(core, size=5)
+        tamper(
+            home.database,
+            "INSERT INTO revisions (environment, service, revision, version, timestamp, author, cause, checksum,"
+            " config, changed, restart_required, breaking, comment, deleted, sequence, digest, mac, code)"
+            " SELECT environment, service, 3, version, timestamp, 'evil', cause, checksum, config, changed,"
+            " restart_required, breaking, comment, deleted, (SELECT max(sequence) FROM audit) + 1, digest, mac, code"
+            " FROM revisions WHERE service = 'one' AND environment = 'dev' AND revision = 2",
+        )
+        await change(core, size=6)
+        assert (await core.ask("get", "one"))["revision"] == 3
+        listed = (await core.ask("history", "one"))["revisions"]
+        assert [(head["revision"], head["author"] == "evil") for head in listed] == [(3, False), (2, False), (1, False)]
+        (found,) = await rows(core)
+        assert found.startswith("dev/one/3 forged ")
+    async with home.core() as core:
+        assert (await core.settings("one"))["size"] == 6
+
+
+async def test_an_adoption_that_was_interrupted_is_repeated_and_adopts_nothing_more(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    """The rows are adopted, but the key file does not say so yet; what is forged meanwhile is not adopted."""
+    async with home.core() as core:
+        await change(core, size=5)
+    home.keys.unlink()
+
+    def killed(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyFile, "mark_chained", killed)
+        with pytest.raises(ZeroDivisionError):
+            async with home.core():
+                pass
+    tamper(home.database, 'UPDATE overlays SET patch = CAST(\'{"settings":{"size":9}}\' AS BLOB)')
+    async with home.core() as core:
+        assert await core.settings("one") == {"size": 5}
+        assert await rows(core) == ["dev/one/overlay"]
+    assert b'"chained":true' in home.keys.read_bytes()
+
+
+async def test_a_key_file_that_cannot_be_written_adopts_nothing(home: Home, monkeypatch: pytest.MonkeyPatch):
+    """Otherwise whatever is in the database later would be adopted, at any start."""
+    async with home.core() as core:
+        await change(core, size=5)
+    home.keys.unlink()
+    KeyFile.create(home.keys, now=1)
+
+    def read_only(file: KeyFile) -> None:
+        raise KeyFileError(f"{file.path} cannot be written")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyFile, "_write", read_only)
+        async with home.core() as core:
+            assert await core.settings("one") == {"size": 1}
+            assert "dev/one/overlay" in await rows(core)

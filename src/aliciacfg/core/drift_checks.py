@@ -1,6 +1,7 @@
 """Periodic checks: whether the store can be read, and drift of its rows, of instances of services, of files."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -36,6 +37,7 @@ class DriftChecks:
         alerts: Alerts,
         drift: Drift,
         instances: Instances,
+        dropped: Sequence[str],
     ) -> None:
         """Check the given parts.
 
@@ -47,6 +49,7 @@ class DriftChecks:
             alerts: Gets an alert about rows that cannot be verified.
             drift: Gets the findings.
             instances: The running instances of services.
+            dropped: The rows that the start did not use; they stay findings after they were written again.
         """
         self._files = files
         self._reloads = reloads
@@ -55,6 +58,10 @@ class DriftChecks:
         self._alerts = alerts
         self._drift = drift
         self._instances = instances
+        self._dropped = {
+            subject: Finding(f"the row {subject} was not what was written; it was not used, and was written again")
+            for subject in dropped[:_MAX_FINDINGS]
+        }
 
     async def check_instances_forever(self) -> None:
         """Check the instances of services every second, until cancelled."""
@@ -90,7 +97,8 @@ class DriftChecks:
             return
         self._drift.replace(
             "row",
-            {
+            self._dropped
+            | {
                 broken.subject: Finding(broken.message, broken.service or None)
                 for broken in findings.broken[:_MAX_FINDINGS]
             },

@@ -57,6 +57,7 @@ class Restored:
         history_sealed: Whether the whole history was compared with the schemas in force, so that nothing which they
             mark as secret is in plain text.
         files: The names of the files in force that contain something.
+        dropped: The rows that are not what was written, named as in findings of drift.
     """
 
     entries: dict[ConfigId, Entry]
@@ -70,6 +71,7 @@ class Restored:
     rules: RulesMark
     history_sealed: bool
     files: list[str]
+    dropped: list[str]
 
     def moves_to(self, requested_environment: str) -> bool:
         """Return whether a start with this ``ENVIRONMENT`` setting makes it the active environment."""
@@ -112,18 +114,23 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
         rules=_rules_mark(stored.meta),
         history_sealed=stored.meta.get(HISTORY_SEALED) == SEALED,
         files=msgspec.json.decode(stored.meta.get(FILES, "[]"), type=list[str]),
+        dropped=stored.dropped,
     )
 
 
 def stored_entries(stored: StoredState, keyring: Keyring) -> dict[ConfigId, Entry]:
-    """Return every stored configuration; ``effective`` is not composed yet."""
+    """Return every stored configuration; ``effective`` is not composed yet.
+
+    Where no revision is left that could stay in force, an overlay that was tampered with counts as deleted.
+    """
     told = {ConfigId(item.environment, item.service): item.home_sequence for item in stored.told}
     records: dict[ConfigId, Record] = {}
     for record in stored.records:
         config_id = ConfigId(record.environment, record.service)
         place = max(record.home_sequence, told.get(config_id, 0))
         records[config_id] = msgspec.structs.replace(record, home_sequence=place)
-    overlays = {ConfigId(overlay.environment, overlay.service): overlay for overlay in stored.overlays}
+    named = {ConfigId(overlay.environment, overlay.service): overlay for overlay in stored.overlays}
+    overlays = {config_id: item for config_id, item in named.items() if item.confirmed or config_id in records}
     entries: dict[ConfigId, Entry] = {}
     for config_id in records.keys() | overlays.keys():
         overlay = overlays.get(config_id)
