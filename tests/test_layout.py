@@ -20,7 +20,16 @@ SUBJECTS = {
     "cli": {"usage"},
     "core": {"degraded_start", "migrations", "forged_rows", "stale_reads", "stored_rows"},
     "http": {"malformed_requests", "memory", "waiting"},
-    "operations": {"compatibility", "document_limits", "history", "memory", "properties", "state_machine"},
+    "operations": {
+        "compatibility",
+        "document_limits",
+        "guesses",
+        "history",
+        "memory",
+        "planted_values",
+        "properties",
+        "state_machine",
+    },
 }
 PYTHON = [sys.executable, "-c", ""]
 

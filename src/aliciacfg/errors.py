@@ -16,6 +16,7 @@
         ├── Incompatible       incompatible
         ├── TooLarge           too_large
         ├── ValidationFailed   validation_failed
+        │   └── InvalidDocument    a configuration breaks a rule; knows each place in full
         ├── NotApplied         the code of the first refused update of the same atomic batch
         ├── BatchRefused       the code of the first refused update
         ├── Busy               busy
@@ -27,7 +28,8 @@ the code ``internal`` and no details, and logs the traceback.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, cast
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
 
 import msgspec
 
@@ -47,7 +49,7 @@ ErrorCode = Literal[
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A problem in a document.
+    """A problem in a document, as answers and alerts show it.
 
     Attributes:
         pointer: JSON Pointer (RFC 6901) of the place; empty for the whole document.
@@ -58,20 +60,65 @@ class Problem(msgspec.Struct, frozen=True):
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem in a configuration before it is known who will read about it.
+
+    It holds no value of the configuration, so that no way to an alert, a log or another reader can show one. Whoever
+    sent the configuration sees the value in the answer, which takes it from the request
+    (``validation_messages.for_sender``).
+
+    Attributes:
+        pointer: JSON Pointer of the place, in full; a name that no schema declares may itself be confidential.
+        place: The pointer as everybody may see it: ``*`` stands for each name that no schema declares.
+        found: The type and length of what was found; empty if ``expected`` says everything.
+        expected: What was expected and what to do.
+        expected_in_full: The same with the values that the schema allows, for those who may read the schema.
+        quotable: Whether the sender may see what was found; false at the place of a secret.
+    """
+
+    pointer: str
+    place: str
+    found: str
+    expected: str
+    expected_in_full: str = ""
+    quotable: bool = False
+
+    @property
+    def shown(self) -> Problem:
+        """The problem as everybody may see it."""
+        return Problem(self.place, _sentence(self.found, self.expected))
+
+    @property
+    def in_full(self) -> Problem:
+        """The problem for those who may read configuration and schema: every name, but no value that was found."""
+        return self.with_found(self.found)
+
+    def with_found(self, found: str) -> Problem:
+        """Return the problem in full, with other words for what was found."""
+        return Problem(self.pointer, _sentence(found, self.expected_in_full or self.expected))
+
+
+def _sentence(found: str, expected: str) -> str:
+    return f"found {found}{expected}" if found else expected
+
+
 class SourceProblem(msgspec.Struct, frozen=True):
     """A problem in a file that people edit.
 
     Attributes:
         file: The file's name relative to the home, such as ``environments/dev.yaml``; empty if the message has it.
         line: 1-based line; None for the whole file.
-        message: What was found and what to do.
+        message: What was found and what to do, without any value or name that only the file holds: alerts show it.
         pointer: JSON Pointer (RFC 6901) of the place in the file's document.
+        in_full: The message with such names, for those who may read the file; empty if it has none.
     """
 
     file: str
     line: int | None
     message: str
     pointer: str = ""
+    in_full: str = ""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -161,14 +208,21 @@ class OperationError(AliciacfgError):
         code: The public error code.
         message: What is wrong and what to do; shown to the client.
         problems: Every problem in the document that the client sent.
+        quotes_request: Whether the message may quote what the client sent, so that only the client may read it.
     """
 
     code: ErrorCode
+    quotes_request: ClassVar[bool] = False
 
     def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:
         self.message = message
         self.problems = tuple(problems)
         super().__init__(message)
+
+    @property
+    def logged_message(self) -> str | None:
+        """The message for the log; None if it may quote the request."""
+        return None if self.quotes_request else self.message
 
     def __str__(self) -> str:
         if not self.problems:
@@ -181,6 +235,7 @@ class InvalidRequest(OperationError):
     """The request is malformed: it is not JSON, or has wrong fields or an invalid name."""
 
     code = "invalid_request"
+    quotes_request = True
 
 
 class Unauthorized(OperationError):
@@ -199,6 +254,7 @@ class NotFound(OperationError):
     """There is no such service, environment, revision or route."""
 
     code = "not_found"
+    quotes_request = True
 
 
 class Conflict(OperationError):
@@ -233,6 +289,18 @@ class ValidationFailed(OperationError):
     """The configuration would be invalid; ``problems`` lists everything."""
 
     code = "validation_failed"
+
+
+class InvalidDocument(ValidationFailed):
+    """A configuration breaks rules; ``problems`` shows the findings as everybody may see them.
+
+    Attributes:
+        findings: Every problem.
+    """
+
+    def __init__(self, message: str, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__(message, (finding.shown for finding in self.findings))
 
 
 class NotApplied(OperationError):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )  # fmt: skip
 
+_HOSTS = frozenset({"mqtt_broker", "http_host"})
+_NO_HOST = re.compile(r"[/@\s]")
+_HOST_EXPECTED = "expected a name or an IP address alone; port, user and password have settings of their own"
+
 _BY_FIELD = {setting.field: setting for setting in SETTINGS}
 
 
@@ -234,6 +239,10 @@ def resolve(flags: Mapping[str, str], *, environ: Mapping[str, str], dotenv_valu
             value = msgspec.convert(text, setting.type, strict=False)
             if isinstance(value, float) and not math.isfinite(value):
                 raise msgspec.ValidationError("Expected a finite number")
+            if setting.field in _HOSTS and _NO_HOST.search(text):
+                # Not shown: it may be an address that contains a password.
+                where = setting.flag if origin == "flag" else f"{setting.name} ({origin})"
+                messages.append(f"{where}: found no host; {_HOST_EXPECTED}")
             values[setting.field] = value
         except msgspec.ValidationError as error:
             shown = "a secret" if setting.secret else repr(text)

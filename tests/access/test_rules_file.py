@@ -51,12 +51,12 @@ def proven(name: str, role: Role = "service") -> Caller:
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused_with_its_line(text: str, line: int | None, words: str):
-    """Unknown keys, groups, services and names, wrong types; each says what to do."""
+    """Unknown keys, groups, services and names, wrong types; each says what to do to whoever may read the file."""
     with pytest.raises(SourceError) as refused:
         load(text, services=HOME)
     (problem,) = refused.value.problems
     assert problem.file == "environments/access.yaml"
-    assert words in problem.message
+    assert words in (problem.in_full or problem.message)
     assert line is None or problem.line == line
 
 

@@ -172,7 +172,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_lines():
         (2, "infinite", "/b/c"),
         (2, "infinite", "/b/d"),
         (2, "duplicate", "/b/c"),
-        (3, "the", ""),
+        (3, "a", ""),
         (3, "variable", "/2"),
         (4, "variable", "/d/0"),
         (6, "an", ""),

@@ -277,7 +277,7 @@ def test_a_migration_with_an_invalid_result_exits_with_4(daemon: Daemon):
         seen = on_terminal(daemon, *command)
         assert seen.returncode == 4, seen.text
         assert "cannot be migrated" in seen.text
-        assert "/settings/max_sessions: dev: found 'many'" in seen.text
+        assert "/settings/max_sessions: dev: found a string of 4 characters; expected an integer" in seen.text
     assert daemon.config("voice_router")["config"]["settings"]["max_sessions"] == 12
 
 

@@ -73,7 +73,7 @@ async def test_a_name_that_gets_no_configuration_is_alerted_once(tmp_path: Path)
             await made.register(name)
         first, second = made.refused
         assert first.startswith("'second' announced itself, but gets no configuration: ")
-        assert second.startswith("'no good name' announced itself")
+        assert second.startswith("A program announced itself under a name that no service can have: ")
         assert made.online == 0
 
 

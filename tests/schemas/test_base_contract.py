@@ -45,7 +45,7 @@ def test_documents_that_meet_the_contract(path: str, value: object):
     """The Structs and the JSON Schema made of them both take it; unknown members are ignored."""
     document = normalise(changed(path, value))
     assert isinstance(document, dict)
-    assert BASE.problems(document) == []
+    assert BASE.findings(document) == []
     msgspec.convert(document, BaseContract)
 
 
@@ -61,6 +61,7 @@ def test_documents_that_meet_the_contract(path: str, value: object):
         ("mqtt_config/password", 12345), ("mqtt_config/tls_enabled", "yes"), ("mqtt_config/tls_enabled", 1),
         ("mqtt_config/keepalive", -1), ("mqtt_config/keepalive", 65536), ("mqtt_config", []), ("api_config", "h"),
         ("features", {"a": 1}), ("features", ["a"]), ("limits", {"a": "1"}), ("limits", {"a": True}), ("limits", []),
+        ("settings", "x"), ("settings", [1]), ("settings", 5), ("settings", True),
         ("version", 1.5), ("environment", None),
     ],
 )  # fmt: skip
@@ -69,7 +70,7 @@ def test_documents_that_break_the_contract(path: str, value: object):
     document = changed(path, value)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(document, BaseContract)
-    (problem,) = BASE.problems(document)
+    (problem,) = BASE.findings(document)
     assert problem.pointer == f"/{path}" or problem.pointer.startswith(f"/{path}/")
 
 
@@ -99,11 +100,11 @@ def test_a_struct_becomes_a_schema_that_is_taken():
     assert schema_problems(exported, title="bell") == []
     schema = ServiceSchema(exported, title="bell")
     document = {**VALID, "settings": {"ring_seconds": 0, "tone": {"hertz": 5}, "pin": "0000"}}
-    assert [problem.pointer for problem in schema.problems(document)] == [
+    assert [problem.pointer for problem in schema.findings(document)] == [
         "/settings/ring_seconds",
         "/settings/tone/hertz",
     ]
-    assert [problem.pointer for problem in schema.problems(VALID)] == ["/settings"]
+    assert [problem.pointer for problem in schema.findings(VALID)] == ["/settings"]
     assert schema.defaults["settings"] == {"tone": {"hertz": 440}}
     assert schema.secrets(document) == {"/mqtt_config/password": "p", "/settings/pin": "0000"}
 

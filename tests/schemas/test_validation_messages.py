@@ -107,7 +107,7 @@ def test_a_refusal_lists_all_problems_of_both_schemas():
         },
     )
     broken = {"version": 1, "environment": "dev", "mqtt_config": {"port": 70000}, "settings": {"c": "x"}}
-    assert [problem.pointer for problem in schema.problems(broken)] == [
+    assert [problem.pointer for problem in schema.findings(broken)] == [
         "/api_config",
         "/mqtt_config/host",
         "/mqtt_config/password",
@@ -155,9 +155,9 @@ def test_no_problem_quotes_what_holds_a_secret(rule: Any, value: object):
 def test_no_problem_quotes_what_stands_in_the_place_of_a_secret(password: object):
     """A password of digits without quotes is no string, and a secret all the same."""
     broken = {**VALID, "mqtt_config": {"host": "h", "port": 1, "username": "u", "password": password}}
-    (problem,) = compiled(None).problems(broken)
+    (problem,) = compiled(None).findings(broken)
     assert problem.pointer == "/mqtt_config/password"
-    assert str(password).lower() not in problem.message
+    assert str(password).lower() not in problem.in_full.message
 
 
 def test_each_unknown_member_of_a_closed_object_is_a_problem_of_its_own():

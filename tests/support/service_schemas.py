@@ -4,6 +4,7 @@ from typing import Any
 
 from aliciacfg.schemas.schema_check import schema_problems
 from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.schemas.validation_messages import for_sender
 from builders import valid_config
 
 SECRET = "planted-secret-8f21"
@@ -34,5 +35,7 @@ def found(schema: Any) -> dict[str, str]:
 
 
 def problems(schema: dict[str, Any], **values: Any) -> dict[str, str]:
-    """What a schema finds wrong with settings: message by pointer."""
-    return {problem.pointer: problem.message for problem in compiled(schema).problems(document(**values))}
+    """What a schema finds wrong with settings, as their sender sees it: message by pointer."""
+    sent = document(**values)
+    told = [for_sender(finding, sent) for finding in compiled(schema).findings(sent)]
+    return {problem.pointer: problem.message for problem in told}

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aliciacfg.documents import Json
 from aliciacfg.documents.yaml_reader import load
@@ -33,9 +34,10 @@ def value(text: str, variables: dict[str, str] | None = None) -> Json:
 
 
 def told(text: str, variables: dict[str, str] | None = None) -> str:
+    """What whoever may read the file is told about it."""
     with pytest.raises(SourceError) as refused:
         load(text, file="dev.yaml", variables=variables)
-    return str(refused.value)
+    return "\n".join(str(replace(found, message=found.in_full or found.message)) for found in refused.value.problems)
 
 
 def same(left: Json, right: Json) -> bool:

@@ -87,14 +87,19 @@ class _Reader:
             if group in self._groups:
                 allowed |= self._groups[group]
             else:
-                self._wrong(place, f"there is no group {group!r}; {_nearest(group, self._groups, 'add it to groups')}")
+                remedy = _nearest(group, self._groups, "add it to groups")
+                self._wrong(place, f"there is no such group; {remedy}", f"there is no group {group!r}; {remedy}")
         return frozenset(allowed)
 
     def _is_service(self, name: str) -> bool:
         if name in self._services or not self._all_known:
             return True
         remedy = _nearest(name, self._services, "define it there, or remove it here")
-        self._wrong(f"/services/{escape(name)}", f"no environment file has a service {name!r}; {remedy}")
+        self._wrong(
+            f"/services/{escape(name)}",
+            f"no environment file has such a service; {remedy}",
+            f"no environment file has a service {name!r}; {remedy}",
+        )
         return False
 
     def _members(self, value: Json, pointer: str) -> list[str]:
@@ -102,14 +107,15 @@ class _Reader:
         for place, name in found:
             if self._all_known and name not in self._known:
                 remedy = _nearest(name, self._known, "correct it, or add it to users")
-                self._wrong(place, f"{name!r} is neither a service of the environment files nor under users; {remedy}")
+                wrong = f"is neither a service of the environment files nor under users; {remedy}"
+                self._wrong(place, f"this name {wrong}", f"{name!r} {wrong}")
         return [name for _, name in found]
 
     def _callers(self, value: Json, pointer: str) -> list[str]:
         found = self._strings(value, pointer)
         for place, name in found:
             if problem := names.caller_problem(name):
-                self._wrong(place, problem)
+                self._wrong(place, f"this name cannot name a caller: {names.SERVICE_FORM}", problem)
         return [name for _, name in found]
 
     def _strings(self, value: Json, pointer: str) -> list[tuple[str, str]]:
@@ -117,7 +123,11 @@ class _Reader:
         if value is None:
             return []
         if not isinstance(value, list):
-            self._wrong(pointer, f"found {type_name(value)} at {pointer}; expected a list of names")
+            self._wrong(
+                pointer,
+                f"found {type_name(value)}; expected a list of names",
+                f"found {type_name(value)} at {pointer}; expected a list of names",
+            )
             return []
         found: list[tuple[str, str]] = []
         for index, item in enumerate(value):
@@ -133,15 +143,21 @@ class _Reader:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self._wrong(pointer, f"found {type_name(value)} at {pointer or 'the top'}; expected a mapping")
+            self._wrong(
+                pointer,
+                f"found {type_name(value)}; expected a mapping",
+                f"found {type_name(value)} at {pointer or 'the top'}; expected a mapping",
+            )
             return {}
         for key in (key for key in value if keys and key not in keys):
             remedy = _nearest(key, keys, f"expected one of {', '.join(keys)}")
-            self._wrong(f"{pointer}/{escape(key)}", f"{key!r} is not known here; {remedy}")
+            unknown = f"is not known here; {remedy}"
+            self._wrong(f"{pointer}/{escape(key)}", f"this key {unknown}", f"{key!r} {unknown}")
         return value
 
-    def _wrong(self, pointer: str, message: str) -> None:
-        self._problems.append(SourceProblem(self._file, self._document.lines.get(pointer), message, pointer))
+    def _wrong(self, pointer: str, message: str, in_full: str = "") -> None:
+        line = self._document.lines.get(pointer)
+        self._problems.append(SourceProblem(self._file, line, message, pointer, in_full))
 
 
 def _nearest(name: str, candidates: Iterable[str], otherwise: str) -> str:

@@ -3,20 +3,22 @@
 It uses the files and keys of one moment, and neither stores nor publishes anything.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from aliciacfg import documents
 from aliciacfg.documents import DocumentLimits, Json, JsonObject
-from aliciacfg.errors import Problem, TooLarge, ValidationFailed
+from aliciacfg.errors import Finding, InvalidDocument, Problem, TooLarge
 from aliciacfg.model import versions
-from aliciacfg.sealing.boxes import REDACTED, Keyring
+from aliciacfg.schemas.validation_messages import kind
+from aliciacfg.sealing.boxes import REDACTED, Keyring, placeholder
 from aliciacfg.sealing.redactions import redaction_sources
 from aliciacfg.sealing.sealed_documents import (
     MissingKey,
     OpenedDocument,
     checksum,
+    form_problems,
     open_document,
     redact,
     sealed_pointers,
@@ -45,7 +47,7 @@ class Effective:
     requested_version: str | None
 
 
-class Undecryptable(ValidationFailed):
+class Undecryptable(InvalidDocument):
     """Files contain values sealed with keys that the keyring does not have; restoring the keys solves the problem."""
 
 
@@ -76,7 +78,7 @@ class Composer:
         The result may be kept, and must not be changed.
 
         Raises:
-            ValidationFailed: A sealed value in a file does not open, or is in a place where it is not allowed.
+            InvalidDocument: A sealed value in a file does not open, or is in a place where it is not allowed.
             Undecryptable: Sealed values do not open, all of them because their keys are missing.
             TooLarge: The files give the service more nodes or secrets than a configuration may hold.
         """
@@ -91,6 +93,7 @@ class Composer:
         return made
 
     def _base(self, environment: str, service: str) -> JsonObject:
+        schema = self.sources.schema(service)
         result = self.sources.defaults(environment, service)
         problems: list[Problem] = []
         boxes: set[str] = set()
@@ -104,19 +107,20 @@ class Composer:
                 shared=layer.section == "defaults",
             )
             boxes |= opened.secrets.keys()
-            problems += opened.problems
+            problems += [*opened.problems, *form_problems(layer.patch, opened, schema)]
             result = documents.merge(result, opened.document)
         left = {pointer for pointer in boxes if isinstance(documents.find(result, pointer), str)}
-        outside = left and left - self.sources.schema(service).secrets(result).keys()
+        outside = left and left - schema.secrets(result).keys()
         problems += [Problem(pointer, MISPLACED_SEALED_VALUE) for pointer in sorted(outside)]
         if problems:
             lost = all(isinstance(problem, MissingKey) for problem in problems)
-            refused = Undecryptable if lost else ValidationFailed
-            raise refused(f"The files of {environment} contain sealed values that do not open", problems)
+            refused = Undecryptable if lost else InvalidDocument
+            message = f"The files of {environment} contain sealed values that do not open"
+            raise refused(message, self._findings(service, problems))
         # Not again with the overlay, which was within the limits when it was written: a limit that is lowered since
         # takes no configuration away.
         self.check_count(service, result)
-        self._check_secrets(service, self.sources.schema(service).secrets(result))
+        self._check_secrets(service, schema.secrets(result))
         return result
 
     def compose(
@@ -138,7 +142,7 @@ class Composer:
             kept_values: Secrets of the configuration before, wherever their values stand now: a migration moves them.
 
         Raises:
-            ValidationFailed: The configuration is invalid, or a sealed value in a file does not open.
+            InvalidDocument: The configuration is invalid, or a sealed value in a file does not open.
             Undecryptable: Nothing is wrong except that sealed values in files need keys that are missing.
             TooLarge: The configuration is larger than allowed.
         """
@@ -167,10 +171,10 @@ class Composer:
                 same, even if the schema no longer marks it.
 
         Raises:
-            ValidationFailed: The configuration is invalid; ``problems`` lists everything.
+            InvalidDocument: The configuration is invalid; ``problems`` lists everything.
             TooLarge: The configuration is larger than allowed.
         """
-        _check_shape(service, document)
+        self._check_shape(service, document)
         return self._checked(environment, service, document, boxes=boxes, kept=kept or {})
 
     def check_written(
@@ -179,35 +183,54 @@ class Composer:
         service: str,
         document: JsonObject,
         *,
+        sent: OpenedDocument,
         current: Effective | None,
         overlay: JsonObject | None,
         kept: Mapping[str, str],
         stored: bool = False,
+        opaque: bool = False,
     ) -> Effective:
-        """Validate a whole configuration that a writer sends, after opening its sealed values and restoring redactions.
+        """Validate a whole configuration that results from what a writer sends.
 
         Args:
             environment: The environment of the configuration.
             service: The service of the configuration.
-            document: The document that was sent.
+            document: The configuration; redactions that were sent are still in it.
+            sent: The part of it that the writer sent, as ``open`` returned it. Only there does ``***`` stand for a
+                current secret.
             current: The effective configuration now; None if it cannot be composed.
             overlay: The overlay now.
             kept: Secrets of the configuration now, by JSON Pointer; see ``effective``.
-            stored: Whether the document comes from the store, where each sealed value is a secret even if the schema
-                does not mark it now.
+            stored: Whether ``sent`` comes from the store, where each sealed value is a secret even if the schema does
+                not mark it now, and no ``***`` stands for another value.
+            opaque: Whether the outcome must not depend on any secret that the writer may not know: those that it keeps
+                and those that it sends sealed. Each counts as a value that meets every rule.
 
         Raises:
-            ValidationFailed: The configuration is invalid; ``problems`` lists everything.
+            InvalidDocument: The configuration is invalid; ``findings`` lists everything.
             TooLarge: The configuration is larger than allowed, or holds more nodes or secrets.
         """
         self.check_count(service, document)
-        _check_shape(service, document)
-        opened = self.open(environment, service, document, what=f"The configuration of {service}")
+        self._check_shape(service, document)
         known = self.current_document(environment, service, current, overlay)
-        whole, moved = self.restore_redacted(service, opened.document, known, kept)
-        kept = {**kept, **moved, **(opened.secrets if stored else {})}
-        boxes = () if stored else opened.secrets
-        return self._checked(environment, service, whole, boxes=boxes, kept=kept, limited=True)
+        redacted = (
+            [] if stored else [place for place, text in documents.walk_strings(sent.document) if text == REDACTED]
+        )
+        whole, moved = self.restore_redacted(service, document, known, kept, redacted)
+        boxes = () if stored else sent.secrets
+        if not opaque:
+            kept = {**kept, **moved, **(sent.secrets if stored else {})}
+            return self._checked(environment, service, whole, boxes=boxes, kept=kept, limited=True)
+        unknown = {pointer: placeholder() for pointer in (*moved, *sent.secrets)}
+        return self._checked(
+            environment,
+            service,
+            documents.replace_strings(whole, unknown),
+            boxes=boxes,
+            kept={pointer: unknown.get(pointer, "") for pointer in (*kept, *moved)},
+            limited=True,
+            opaque=unknown,
+        )
 
     def _checked(
         self,
@@ -218,10 +241,11 @@ class Composer:
         boxes: Collection[str],
         kept: Mapping[str, str],
         limited: bool = False,
+        opaque: Collection[str] = (),
     ) -> Effective:
         """Validate a document whose shape was checked; arguments and errors as for ``effective``.
 
-        ``limited`` refuses too many secrets.
+        ``limited`` refuses too many secrets. The values at the JSON Pointers in ``opaque`` count as meeting every rule.
         """
         filled = documents.normalise({"service_name": service, "environment": environment, **document})
         version = filled.pop("version", None)
@@ -230,12 +254,15 @@ class Composer:
             self._check_secrets(service, secrets)
         secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
         whole: JsonObject = {"version": versions.FIRST, **filled, **_version_member(version)}
-        problems = self._problems(environment, service, whole, hidden={*boxes, *kept})
-        problems += [Problem(pointer, MISPLACED_SEALED_VALUE) for pointer in boxes if pointer not in secrets]
+        hidden = {*boxes, *kept}
+        findings = self.sources.schema(service).findings(whole, hidden=hidden, opaque=opaque)
+        findings += _identity_findings(environment, service, whole, hidden)
+        misplaced = (Problem(pointer, MISPLACED_SEALED_VALUE) for pointer in boxes if pointer not in secrets)
+        findings += self._findings(service, misplaced)
         self._check_size(service, filled)
-        if problems:
-            problems.sort(key=lambda problem: problem.pointer)
-            raise ValidationFailed(f"The configuration of {service} in {environment} is invalid", problems)
+        if findings:
+            findings.sort(key=lambda finding: finding.pointer)
+            raise InvalidDocument(f"The configuration of {service} in {environment} is invalid", findings)
         return Effective(
             filled,
             secrets,
@@ -244,7 +271,12 @@ class Composer:
         )
 
     def restore_redacted(
-        self, service: str, wanted: JsonObject, current: JsonObject, kept: Mapping[str, str] | None = None
+        self,
+        service: str,
+        wanted: JsonObject,
+        current: JsonObject,
+        kept: Mapping[str, str],
+        redacted: Collection[str],
     ) -> tuple[JsonObject, dict[str, str]]:
         """Replace the redactions in a document by the current secrets.
 
@@ -253,32 +285,32 @@ class Composer:
             wanted: The document that the writer sends.
             current: The current configuration, secrets in plain text.
             kept: Current secrets that the schema does not mark, by JSON Pointer.
+            redacted: JSON Pointers of the redactions that the writer sent.
 
         Returns:
             The whole configuration; and the restored secrets by JSON Pointer, which may have moved with an item of an
             array.
 
         Raises:
-            ValidationFailed: There is no current secret for a redaction.
+            InvalidDocument: There is no current secret for a redaction.
         """
-        if all(value != REDACTED for _, value in documents.walk_strings(wanted)):
+        if not redacted:
             return wanted, {}
         schema = self.sources.schema(service)
-        kept = kept or {}
         known = {**schema.secrets(current), **kept}
         shown = redact(current, known)
         found: dict[str, str] = {}
         problems: list[Problem] = []
         # Elsewhere *** is an ordinary string.
-        asked = {*schema.secrets(wanted), *kept}
-        redacted = [pointer for pointer in asked if documents.find(wanted, pointer) == REDACTED]
-        for pointer, source in redaction_sources(redacted, wanted, shown).items():
+        secret = {*schema.secrets(wanted), *kept}
+        asked = [pointer for pointer in redacted if pointer in secret]
+        for pointer, source in redaction_sources(asked, wanted, shown).items():
             if source is not None and source in known:
                 found[pointer] = known[source]
             else:
                 problems.append(Problem(pointer, f"found '{REDACTED}', but there is no value to keep; send one"))
         if problems:
-            raise ValidationFailed(f"The configuration of {service} is incomplete", problems)
+            raise InvalidDocument(f"The configuration of {service} is incomplete", self._findings(service, problems))
         return documents.replace_strings(wanted, found), found
 
     def current_document(
@@ -294,15 +326,17 @@ class Composer:
         merged = self._merged(environment, service, overlay)
         return documents.replace_strings(merged, dict.fromkeys(sealed_pointers(merged), ""))
 
-    def open(self, environment: str, service: str, document: JsonObject, *, what: str) -> OpenedDocument:
-        """Open every sealed value of a document that a writer sent.
+    def open(self, environment: str, service: str, document: JsonObject) -> OpenedDocument:
+        """Open every sealed value of a document, or of a patch, that a writer sent.
 
         Raises:
-            ValidationFailed: A value does not open; ``what`` begins the message.
+            InvalidDocument: A value does not open, or only resembles a sealed value.
         """
         opened = open_document(document, self._keyring, service=service, environment=environment)
-        if opened.problems:
-            raise ValidationFailed(f"{what} contains sealed values that do not open", opened.problems)
+        problems = [*opened.problems, *form_problems(document, opened, self.sources.schema(service))]
+        if problems:
+            message = f"The configuration of {service} contains sealed values that do not open"
+            raise InvalidDocument(message, self._findings(service, problems))
         return opened
 
     def overlay(self, base: JsonObject, effective: Effective) -> JsonObject:
@@ -316,22 +350,20 @@ class Composer:
     def _environment(self, name: str) -> Environment:
         return self.sources.environments.get(name) or Environment(name, ())
 
-    def _problems(
-        self, environment: str, service: str, document: JsonObject, *, hidden: Collection[str]
-    ) -> list[Problem]:
-        problems = self.sources.schema(service).problems(document, hidden=hidden)
+    def _findings(self, service: str, problems: Iterable[Problem]) -> list[Finding]:
+        """Return problems with places of a service's document as findings; their messages are for everybody."""
+        schema = self.sources.schema(service)
+        return [Finding(found.pointer, schema.place(found.pointer), "", found.message) for found in problems]
 
-        def found(key: str) -> str:
-            return "a secret" if f"/{key}" in hidden else f"{document[key]!r:.80}"
+    def _check_shape(self, service: str, document: JsonObject) -> None:
+        """Raise an error if a document has a shape that no configuration may have.
 
-        for key, expected in (("service_name", service), ("environment", environment)):
-            if isinstance(document[key], str) and document[key] != expected:
-                problems.append(Problem(f"/{key}", f"found {found(key)}; expected {expected!r}, or leave it out"))
-        version = document["version"]
-        if isinstance(version, str) and not versions.is_version(version):
-            message = f"found {found('version')}; expected a semantic version such as 1.2.3"
-            problems.append(Problem("/version", message))
-        return problems
+        Raises:
+            InvalidDocument: With every problem of ``documents.shape_problems``.
+        """
+        problems = list(documents.shape_problems(document))
+        if problems:
+            raise InvalidDocument(f"The configuration of {service} is invalid", self._findings(service, problems))
 
     def check_count(self, service: str, document: JsonObject) -> None:
         """Check the numbers of nodes and of sealed values, before anything walks or opens them.
@@ -373,15 +405,22 @@ def _too_many(service: str, pointer: str, what: str, allowed: int, setting: str)
     )
 
 
-def _check_shape(service: str, document: JsonObject) -> None:
-    """Raise an error if a document has a shape that no configuration may have.
+def _identity_findings(
+    environment: str, service: str, document: JsonObject, hidden: Collection[str]
+) -> Iterator[Finding]:
+    """Yield the problems of the members that the daemon fills in."""
 
-    Raises:
-        ValidationFailed: With every problem of ``documents.shape_problems``.
-    """
-    problems = list(documents.shape_problems(document))
-    if problems:
-        raise ValidationFailed(f"The configuration of {service} is invalid", problems)
+    def finding(key: str, expected: str) -> Finding:
+        secret = f"/{key}" in hidden
+        found = "a secret" if secret else kind(document[key])
+        return Finding(f"/{key}", f"/{key}", found, f"; expected {expected}", quotable=not secret)
+
+    for key, expected in (("service_name", service), ("environment", environment)):
+        if isinstance(document[key], str) and document[key] != expected:
+            yield finding(key, f"{expected!r}, or leave it out")
+    version = document["version"]
+    if isinstance(version, str) and not versions.is_version(version):
+        yield finding("version", "a semantic version such as 1.2.3")
 
 
 def _version_member(version: Json) -> JsonObject:

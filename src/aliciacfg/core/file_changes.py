@@ -15,7 +15,15 @@ from aliciacfg.core.planner import Planner
 from aliciacfg.core.schema_changes import PendingMigration, schema_to_store
 from aliciacfg.core.state import Entry
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import OperationError, Problem, SourceError, SourceProblem, ValidationFailed
+from aliciacfg.errors import (
+    Finding,
+    InvalidDocument,
+    OperationError,
+    Problem,
+    SourceError,
+    SourceProblem,
+    ValidationFailed,
+)
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record, ServingSchema
 from aliciacfg.sources.layers import Environment, Sources
@@ -131,10 +139,19 @@ class FilePlanner:
             try:
                 self._plan_service(ConfigId(environment.name, service), environment)
             except OperationError as error:
-                listed = error.problems or (Problem("", error.message),)
                 found = unopened if isinstance(error, Undecryptable) else problems
-                found[service] = tuple(_located(environment, service, problem) for problem in listed)
+                found[service] = tuple(
+                    _located(environment, service, finding) for finding in self._findings(service, error)
+                )
         return problems
+
+    def _findings(self, service: str, error: OperationError) -> Sequence[Finding]:
+        """Return what is wrong with a service's document, with places in it."""
+        if isinstance(error, InvalidDocument):
+            return error.findings
+        place = self._sources.schema(service).place
+        listed = error.problems or (Problem("", error.message),)
+        return [Finding(found.pointer, place(found.pointer), "", found.message) for found in listed]
 
     def _plan_service(self, config_id: ConfigId, environment: Environment) -> None:
         planner, plan, service = self._planner, self._plan, config_id.service
@@ -218,8 +235,11 @@ def changed_schemas(
 
 
 def as_problem(problem: SourceProblem) -> Problem:
-    """Return a problem with a file as one without, its place in the message."""
-    return Problem(problem.pointer, str(problem))
+    """Return a problem with a file as one without, its place in the message.
+
+    The pointer into a file is left out where there is a line: it may hold names that only the file has.
+    """
+    return Problem(problem.pointer if problem.line is None else "", str(problem))
 
 
 def as_problems(error: SourceError) -> list[Problem]:
@@ -227,10 +247,12 @@ def as_problems(error: SourceError) -> list[Problem]:
     return [as_problem(problem) for problem in error.problems]
 
 
-def _located(environment: Environment, service: str, problem: Problem) -> Problem:
-    file, line = environment.locate(service, problem.pointer)
+def _located(environment: Environment, service: str, finding: Finding) -> Problem:
+    """Return a problem of a service's document, as everybody may see it, with the file and line that caused it."""
+    file, line = environment.locate(service, finding.pointer)
     where = file if line is None else f"{file}:{line}"
+    shown = finding.shown
     return Problem(
-        f"/services/{documents.escape(service)}{problem.pointer}",
-        f"{where}: {service} {problem.pointer or '(document)'}: {problem.message}",
+        f"/services/{documents.escape(service)}{shown.pointer}",
+        f"{where}: {service} {shown.pointer or '(document)'}: {shown.message}",
     )

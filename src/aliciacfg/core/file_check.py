@@ -6,7 +6,7 @@ import msgspec
 
 from aliciacfg.core.composer import Composer
 from aliciacfg.documents import DocumentLimits
-from aliciacfg.errors import NotFound, OperationError, Problem, SourceError, SourceProblem
+from aliciacfg.errors import InvalidDocument, NotFound, OperationError, Problem, SourceError, SourceProblem
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import sealed_pointers
 from aliciacfg.sources.layers import Environment, Sources
@@ -91,6 +91,9 @@ def _has_sealed_values(environment: Environment, service: str) -> bool:
 def _problems(composer: Composer, environment: Environment, service: str) -> list[SourceProblem]:
     try:
         composer.compose(environment.name, service)
+    except InvalidDocument as error:
+        # Whoever checks the files may read them, but the report may go to others.
+        return [_located(environment, service, finding.in_full) for finding in error.findings]
     except OperationError as error:
         problems = error.problems or (Problem("", error.message),)
         return [_located(environment, service, problem) for problem in problems]
@@ -108,6 +111,6 @@ def _merge_equal(found: Iterable[tuple[SourceProblem, str | None]]) -> list[File
     for problem, name in found:
         affected.setdefault(problem, []).extend([] if name is None else [name])
     return [
-        FileProblem(problem.file, problem.line, problem.pointer, problem.message, names)
+        FileProblem(problem.file, problem.line, problem.pointer, problem.in_full or problem.message, names)
         for problem, names in affected.items()
     ]

@@ -15,7 +15,7 @@ from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import Entry
 from aliciacfg.core.views import Views
 from aliciacfg.documents import Bump, Change, DocumentLimits, JsonObject
-from aliciacfg.errors import Incompatible, Problem, ValidationFailed
+from aliciacfg.errors import Incompatible, InvalidDocument, Problem
 from aliciacfg.model import versions
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record
@@ -73,7 +73,7 @@ class Planner:
             The entry after the plan; it has the same record where the effective configuration does not differ.
 
         Raises:
-            ValidationFailed: The requested version is below the one that the change needs.
+            InvalidDocument: The requested version is below the one that the change needs.
             Incompatible: The change would break readers; lists each key.
         """
         context = context or plan.context
@@ -197,7 +197,7 @@ class Planner:
             if live is not None and bump == "major" and refuse_breaking:
                 self._check_compatible(service, old, effective.document, changes, version)
         if problem is not None:
-            raise ValidationFailed(f"The version asked for {service} is too low", [problem])
+            raise InvalidDocument(f"The version asked for {service} is too low", [problem])
         changed = [change.pointer for change in changes]
         content: JsonObject = {**effective.document, "version": version}
         return Record(

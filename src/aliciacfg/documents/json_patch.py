@@ -24,12 +24,19 @@ def json_patch_problem(operations: Json) -> str | None:
 
 
 def operation_problem(operation: Json) -> str | None:
-    """Return why a value is not an operation of a JSON Patch (RFC 6902 §4), or None if it is one."""
+    """Return why a value is not an operation of a JSON Patch (RFC 6902 §4), or None if it is one.
+
+    The text does not quote the value.
+    """
+    if not isinstance(operation, dict):
+        return f"found {type_name(operation)}; expected an object"
+    if operation.get("op") not in _OPERATIONS:
+        return f"'op' is none of {', '.join(_OPERATIONS)}"
     try:
-        # The library raises one of these errors for anything that is not an operation.
+        # The library raises one of these errors for anything that is not an operation. Their texts quote it.
         (known,) = jsonpatch.JsonPatch([cast("Any", operation)]).patch
-    except _JSON_PATCH_ERRORS as error:
-        return str(error)
+    except _JSON_PATCH_ERRORS:
+        return f"{operation['op']} has no 'path', a JSON Pointer"
     if known["op"] in _WITH_VALUE and "value" not in known:
         return f"{known['op']} has no value"
     if known["op"] not in _WITH_FROM:
@@ -55,10 +62,12 @@ def apply_json_patch(document: Json, operations: list[JsonObject]) -> Json:
     for number, operation in enumerate(operations):
         try:
             if operation["op"] == "test" and not _holds(document, operation):
-                raise jsonpatch.JsonPatchTestFailed("the value is different")
+                raise jsonpatch.JsonPatchTestFailed
             document = jsonpatch.apply_patch(document, [operation])
         except _JSON_PATCH_ERRORS as error:
-            raise InvalidRequest(f"Operation {number} of the JSON Patch does not apply: {error}.") from error
+            # The texts of the library quote the operation and the document.
+            why = "the value is different" if isinstance(error, AssertionError) else "its place does not exist"
+            raise InvalidRequest(f"Operation {number} of the JSON Patch does not apply: {why}.") from error
     return document
 
 
@@ -68,6 +77,7 @@ def _holds(document: Json, operation: JsonObject) -> bool:
     return isinstance(found, UnsetType) or equal(found, operation["value"])
 
 
+_OPERATIONS = ("add", "remove", "replace", "move", "copy", "test")
 _WITH_VALUE = frozenset({"add", "replace", "test"})
 _WITH_FROM = frozenset({"move", "copy"})
 _JSON_PATCH_ERRORS = (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError, ValueError)

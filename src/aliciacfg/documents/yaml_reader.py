@@ -184,11 +184,11 @@ class _Values:
         target = node.target if isinstance(node, Alias) else None
         return None if target is None else self.build(target, pointer, depth, aliased=True)
 
-    def _wrong(self, node: Node, message: str, pointer: str) -> None:
+    def _wrong(self, node: Node, message: str, pointer: str, *, in_full: str = "") -> None:
         # A problem in an anchored value is found again at each of its aliases.
         if (node.start, message) not in self._reported:
             self._reported.add((node.start, message))
-            self._problems.add(node.line, message, pointer)
+            self._problems.add(node.line, message, pointer, in_full=in_full)
 
     def _sequence(self, node: Collection, pointer: str, depth: int, *, aliased: bool) -> Json:
         items: list[Json] = []
@@ -204,15 +204,15 @@ class _Values:
             name = self._key(key, pointer)
             place = f"{pointer}/{escape(name)}"
             if name in members:
-                message = f'duplicate key "{name}", first on line {self.lines[place]}; remove one of them'
-                self._wrong(key, message, place)
+                first = f"first on line {self.lines[place]}; remove one of them"
+                self._wrong(key, f"duplicate key, {first}", place, in_full=f'duplicate key "{name}", {first}')
             else:
                 self.lines[place] = key.line
             members[name] = self.build(member, place, depth, aliased=aliased)
         return members
 
     def _key(self, key: Node, pointer: str) -> str:
-        message = None
+        message = in_full = ""
         name = key.text if isinstance(key, Scalar) else f"(line {key.line})"
         if isinstance(key, Collection) and key.flow and key.mapping:
             message = f"a key must be a string; {TEMPLATES}"
@@ -223,9 +223,10 @@ class _Values:
                 "the merge key << is not supported: write its members out, or put what services share under defaults:"
             )
         elif not key.style and not is_plain_string(name):
-            message = f'the key {name or "(empty)"} is not a string; quote it: "{name}"'
-        if message is not None:
-            self._wrong(key, message, pointer)
+            message = "a key is not a string; quote it"
+            in_full = f'the key {name or "(empty)"} is not a string; quote it: "{name}"'
+        if message:
+            self._wrong(key, message, pointer, in_full=in_full)
         return name
 
     def _scalar(self, node: Scalar, pointer: str) -> Json:

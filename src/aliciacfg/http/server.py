@@ -280,7 +280,7 @@ class HttpServer:
         response = refusal(request, error)
         _log.info(
             "refused", transport="http", method=request.method, path=request.path, status=response.status,
-            code=error.code, message=error.message,
+            code=error.code, message=error.logged_message,
         )  # fmt: skip
         return response
 

@@ -26,6 +26,8 @@ RESERVED_SERVICES: frozenset[str] = frozenset({*get_args(OperationName), "reply"
 RESERVED_ENVIRONMENTS = frozenset({"base", "access"})
 
 _FORM = "a name begins with a letter or digit, followed by at most 63 letters, digits, '_', '.' or '-'"
+SERVICE_FORM = f"{_FORM}, and is no operation or part of a path"
+"""What a service's name has to be, for messages that do not show the name."""
 
 
 def service_problem(name: str) -> str | None:

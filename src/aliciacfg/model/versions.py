@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from semver import Version
 
 from aliciacfg.documents import Bump, Change
-from aliciacfg.errors import Problem
+from aliciacfg.errors import Finding
 
 FIRST = "1.0.0"
 
@@ -28,7 +28,7 @@ def bump_for(changes: Iterable[Change]) -> Bump:
     return "minor" if "minor" in bumps else "patch"
 
 
-def next_version(current: str, bump: Bump, requested: str | None) -> tuple[str, Problem | None]:
+def next_version(current: str, bump: Bump, requested: str | None) -> tuple[str, Finding | None]:
     """Compute the version after a change.
 
     Args:
@@ -47,7 +47,6 @@ def next_version(current: str, bump: Bump, requested: str | None) -> tuple[str, 
     if wanted <= before:
         return str(needed), None
     if wanted < needed:
-        return str(needed), Problem(
-            "/version", f"found {wanted}; this change needs at least {needed}: leave version out"
-        )
+        expected = f"; this change needs at least {needed}: leave version out"
+        return str(needed), Finding("/version", "/version", "a lower version", expected, quotable=True)
     return str(wanted), None

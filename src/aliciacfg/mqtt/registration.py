@@ -7,6 +7,7 @@ from aliciacfg import documents
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.errors import OperationError
+from aliciacfg.model import names
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.mqtt import devices, envelope, topics
 from aliciacfg.mqtt.devices import DeviceRegistry
@@ -90,7 +91,7 @@ class Registration:
             report = msgspec.convert(envelope.open_payload(inbound.payload).content, AppliedReport)
             await self._registrations.applied(service, report)
         except (OperationError, msgspec.ValidationError) as error:
-            _log.info("report_ignored", topic=inbound.topic[:200], reason=str(error))
+            _log.info("report_ignored", topic=inbound.topic[:200], reason=_reason(error))
 
     def _alert_once(self, name: str, error: OperationError) -> None:
         if name in self._refused:
@@ -98,12 +99,21 @@ class Registration:
         if len(self._refused) >= _MAX_REFUSED:
             self._refused.clear()
         self._refused.add(name)
-        self._alerts.emit(
-            "validation_failed",
-            f"{name!r} announced itself, but gets no configuration: {error}. Define it in the environment files, or "
-            "set it.",
-            problems=error.problems,
+        message = (
+            f"A program announced itself under a name that no service can have: {names.SERVICE_FORM}."
+            if names.service_problem(name)
+            else f"{name!r} announced itself, but gets no configuration: {_reason(error).rstrip('.')}. Define it in "
+            "the environment files, or set it."
         )
+        self._alerts.emit("validation_failed", message, problems=error.problems)
+
+
+def _reason(error: OperationError | msgspec.ValidationError) -> str:
+    """Return why a message was not accepted, without any value in it."""
+    if isinstance(error, OperationError):
+        return error.logged_message or error.code
+    # msgspec quotes an unknown value of an enumeration.
+    return "its fields are not those of a report"
 
 
 def _service_name(payload: bytes) -> str | None:

@@ -211,7 +211,7 @@ class Requests:
             return encode_answer(operation, answer, request_id), "success"
         except OperationError as error:
             topic = request.inbound.topic
-            _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.message)
+            _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.logged_message)
             if isinstance(error, Unauthorized | Forbidden):
                 levels = request.topic.levels
                 self._service.audit_log.record_refusal(

@@ -15,15 +15,35 @@ from aliciacfg.core.planner import Planner
 from aliciacfg.core.state import Entry
 from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import Conflict, Forbidden, NotFound, ValidationFailed
+from aliciacfg.errors import Conflict, Forbidden, InvalidDocument, NotFound, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.schemas.validation_messages import for_sender
 
 # A service logs in to the broker with these members, and by its login the broker proves the name of a requester.
 _IDENTITY = tuple(f"/mqtt_config/{name}" for name in ("username", "password", "host", "port", "tls_enabled"))
 
-Wanted = Callable[[JsonObject, Entry], JsonObject]
-"""Returns the wanted configuration, from the merged layers of the files and the current entry."""
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A wanted configuration, and what the caller sent for it.
+
+    Attributes:
+        sent: A configuration or a merge patch; empty if the caller sent neither. ``***`` and sealed values have their
+            meaning only here: in what comes from files or the store they have none.
+        make: Returns the configuration, from the merged layers of the files, the current entry, and ``sent`` with its
+            sealed values opened.
+        stored: Whether ``sent`` comes from the store.
+    """
+
+    sent: JsonObject
+    make: Callable[[JsonObject, Entry, JsonObject], JsonObject]
+    stored: bool = False
+
+    def tell(self, error: InvalidDocument) -> ValidationFailed:
+        """Return a refusal for the caller: it quotes what the caller sent, and nothing else."""
+        sent: JsonObject = {} if self.stored else self.sent
+        return ValidationFailed(error.message, [for_sender(finding, sent) for finding in error.findings])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +102,7 @@ class WritePlanner:
             config_id: The configuration.
             caller: The author.
             request: Has the conditions.
-            wanted: Returns the wanted configuration.
+            wanted: What the caller wants.
             refuse_breaking: Refuse a change that breaks readers, unless the request has ``allow_breaking``.
 
         Raises:
@@ -94,21 +114,18 @@ class WritePlanner:
         self._configurations.check_room(config_id, plan)
         base = planner.composer.base(config_id.environment, config_id.service)
         base = {name: value for name, value in base.items() if name != "version"}
-        stored = plan.context.cause == "rollback"
-        effective = self._checked(
-            planner, config_id, entry, wanted(base, entry), dry_run=request.dry_run, stored=stored
-        )
+        effective = self._checked(planner, config_id, entry, base, wanted, dry_run=request.dry_run)
         self._check_identity(caller, config_id, planner.document(entry) or base, effective.document)
         overlay: JsonObject | None = planner.composer.overlay(base, effective)
         if not overlay and self._files.defines(config_id):
             overlay = None
-        after = planner.change(
-            plan,
-            config_id,
-            effective=effective,
-            overlay=overlay,
-            refuse_breaking=refuse_breaking and not request.allow_breaking,
-        )
+        refuse_breaking = refuse_breaking and not request.allow_breaking
+        try:
+            after = planner.change(
+                plan, config_id, effective=effective, overlay=overlay, refuse_breaking=refuse_breaking
+            )
+        except InvalidDocument as error:
+            raise wanted.tell(error) from error
         return PlannedChange(planner, entry, after, effective, plan.redacted.get(config_id))
 
     def check_conditions(self, config_id: ConfigId, entry: Entry, expected_revision: int | None) -> None:
@@ -134,70 +151,83 @@ class WritePlanner:
         raise Conflict(message, revision=entry.revision, checksum=entry.live.checksum if entry.live else "")
 
     def compose(
-        self, planner: Planner, config_id: ConfigId, entry: Entry, config: JsonObject, *, stored: bool = False
+        self,
+        planner: Planner,
+        config_id: ConfigId,
+        entry: Entry,
+        base: JsonObject,
+        wanted: Wanted,
+        *,
+        opaque: bool = False,
     ) -> Effective:
-        """Return the checked configuration that a caller sends, with sealed values opened and kept secrets filled in.
+        """Return the checked configuration that a caller wants, with sealed values opened and kept secrets filled in.
 
         Args:
             planner: Of the files in force.
             config_id: The configuration.
             entry: Its head.
-            config: The document that was sent.
-            stored: The document comes from the store, where a sealed value is a secret whatever the schema says now.
+            base: The merged layers of the files.
+            wanted: What the caller wants.
+            opaque: Whether the outcome must not depend on secrets that the caller does not send in plain text.
 
         Raises:
-            ValidationFailed: It is invalid; lists everything.
+            InvalidDocument: It is invalid; lists everything.
             TooLarge: It is larger than allowed.
         """
+        environment, service = config_id
+        composer = planner.composer
         # Before anything walks the document.
-        planner.composer.check_count(config_id.service, config)
-        return planner.composer.check_written(
-            config_id.environment,
-            config_id.service,
-            self._views.kept(config, entry.live),
+        composer.check_count(service, wanted.sent)
+        opened = composer.open(environment, service, self._views.kept(wanted.sent, entry.live))
+        return composer.check_written(
+            environment,
+            service,
+            wanted.make(base, entry, opened.document),
+            sent=opened,
             current=entry.effective,
             overlay=entry.overlay,
             kept=planner.secrets(entry),
-            stored=stored,
+            stored=wanted.stored,
+            opaque=opaque,
         )
 
     def patched(self, config_id: ConfigId, patch: JsonObject) -> Wanted:
-        """Return a function that applies a merge patch to the effective configuration.
+        """Return the effective configuration with a merge patch applied as what is wanted.
 
-        If nothing is stored because the configuration from the files is invalid, it applies the patch to that.
+        If nothing is stored because the configuration from the files is invalid, the patch applies to that.
         """
 
-        def wanted(base: JsonObject, entry: Entry) -> JsonObject:
+        def make(base: JsonObject, entry: Entry, sent: JsonObject) -> JsonObject:
             if entry.effective is not None:
-                return documents.merge(entry.effective.document, patch)
+                return documents.merge(entry.effective.document, sent)
             if entry.live is None and self._files.defines(config_id):
-                return documents.merge(base, patch)
+                return documents.merge(base, sent)
             raise NotFound(
                 f"There is no usable configuration of {config_id.service} to patch; send a whole one with set."
             )
 
-        return wanted
+        return Wanted(patch, make)
 
     def _checked(
         self,
         planner: Planner,
         config_id: ConfigId,
         entry: Entry,
-        config: JsonObject,
+        base: JsonObject,
+        wanted: Wanted,
         *,
         dry_run: bool,
-        stored: bool,
     ) -> Effective:
         """Validate a configuration; count an invalid one and raise an alert, unless it is a dry run."""
         try:
-            return self.compose(planner, config_id, entry, config, stored=stored)
-        except ValidationFailed as error:
+            return self.compose(planner, config_id, entry, base, wanted)
+        except InvalidDocument as error:
             if not dry_run:
                 self._count_invalid()
                 self._alerts.emit(
                     "validation_failed", error.message, service=config_id.service, problems=error.problems
                 )
-            raise
+            raise wanted.tell(error) from error
 
     def _check_identity(self, caller: Caller, config_id: ConfigId, before: JsonObject, after: JsonObject) -> None:
         """Raise an error if the caller could log in to the broker as another service after this change.
@@ -226,5 +256,15 @@ class WritePlanner:
 
 
 def replaced(config: JsonObject) -> Wanted:
-    """Return a function that replaces the whole configuration."""
-    return lambda _base, _entry: config
+    """Return a whole configuration that a caller sent as what is wanted."""
+    return Wanted(config, lambda _base, _entry, sent: sent)
+
+
+def restored(config: JsonObject) -> Wanted:
+    """Return a whole configuration from the store, its secrets sealed, as what is wanted."""
+    return Wanted(config, lambda _base, _entry, sent: sent, stored=True)
+
+
+def without_sending(make: Callable[[JsonObject, Entry], JsonObject]) -> Wanted:
+    """Return what is made of files and overlay alone as what is wanted."""
+    return Wanted({}, lambda base, entry, _sent: make(base, entry))

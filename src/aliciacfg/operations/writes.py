@@ -24,10 +24,10 @@ from aliciacfg.core.plan import ChangeContext
 from aliciacfg.core.state import Entry, State
 from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import Forbidden, NotFound, Problem, ValidationFailed
+from aliciacfg.errors import Forbidden, InvalidDocument, NotFound, Problem, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, told_sequence
-from aliciacfg.operations.write_planner import PlannedChange, Wanted, WritePlanner, replaced
+from aliciacfg.operations.write_planner import PlannedChange, Wanted, WritePlanner, replaced, restored, without_sending
 from aliciacfg.sealing.sealed_documents import sealed_document
 
 
@@ -97,7 +97,7 @@ class WriteOperations:
             return documents.merge(base, documents.without(entry.overlay or {}, tokens))
 
         config_id = self._id(service, request)
-        return await self._change(caller, config_id, request, "unset", wanted, refuse_breaking=False)
+        return await self._change(caller, config_id, request, "unset", without_sending(wanted), refuse_breaking=False)
 
     async def delete(self, caller: Caller, service: str, request: WriteRequest) -> Answer:
         """Remove the overlay; if no file defines the service, delete the configuration."""
@@ -109,7 +109,8 @@ class WriteOperations:
             if entry.live is None:
                 raise NotFound(f"There is no configuration of {service} in {config_id.environment}.")
             if self._files.defines(config_id):
-                planned = self._planner.plan(plan, config_id, caller, request, lambda base, _entry: base)
+                from_files = without_sending(lambda base, _entry: base)
+                planned = self._planner.plan(plan, config_id, caller, request, from_files)
             else:
                 self._planner.check_conditions(config_id, entry, request.expected_revision)
                 planner.tombstone(plan, config_id)
@@ -139,18 +140,23 @@ class WriteOperations:
         if problems:
             raise ValidationFailed(f"Revision {request.revision} of {service} holds secrets that do not open", problems)
         # The sealed document preserves which values were secret in the old revision.
-        wanted = replaced(sealed_document(record))
+        wanted = restored(sealed_document(record))
         return await self._change(caller, config_id, request, "rollback", wanted, refuse_breaking=False)
 
-    async def validate(self, _caller: Caller, service: str, request: ValidateRequest) -> Answer:
-        """Return whether ``set`` would accept a configuration, and all problems."""
+    async def validate(self, caller: Caller, service: str, request: ValidateRequest) -> Answer:
+        """Return whether ``set`` would accept a configuration, and all problems.
+
+        For a caller that may not write the service, secrets that it keeps (``***``) or sends sealed count as values
+        that meet every rule, so that the answer does not help to guess one.
+        """
         config_id = self._id(service, request)
-        planner = self._files.planner(config_id.environment)
+        planner, wanted = self._files.planner(config_id.environment), replaced(request.config)
+        opaque = not self._authorizer.allows(caller, "write", service)
         problems: list[Problem] = []
         try:
-            self._planner.compose(planner, config_id, self._state.head(config_id), request.config)
-        except ValidationFailed as error:
-            problems += error.problems or [Problem("", error.message)]
+            self._planner.compose(planner, config_id, self._state.head(config_id), {}, wanted, opaque=opaque)
+        except InvalidDocument as error:
+            problems += wanted.tell(error).problems
         return Answer.of(ValidateAnswer(valid=not problems, problems=problems))
 
     async def register(self, service: str) -> None:

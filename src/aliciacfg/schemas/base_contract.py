@@ -1,8 +1,9 @@
 """The base contract: the members that every effective configuration has."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from aliciacfg.documents import Json, JsonObject
 
@@ -29,7 +30,7 @@ class ApiConfig(msgspec.Struct, frozen=True):
 
 
 class BaseContract(msgspec.Struct, frozen=True):
-    """The members of every effective configuration; a service's own settings are below ``settings``."""
+    """The members of every effective configuration; ``settings``, if there are any, are the service's own."""
 
     service_name: str
     version: str
@@ -38,6 +39,7 @@ class BaseContract(msgspec.Struct, frozen=True):
     api_config: ApiConfig
     features: dict[str, bool] = {}
     limits: dict[str, float] = {}
+    settings: dict[str, Any] | UnsetType = UNSET
 
 
 def base_schema() -> JsonObject:

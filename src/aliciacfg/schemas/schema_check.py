@@ -70,9 +70,9 @@ def schema_problems(schema: Json, *, title: str) -> list[Problem]:
 def _default_problems(compiled: ServiceSchema) -> list[Problem]:
     """Return the problems of default values; missing and unknown members are not problems of a default."""
     return [
-        Problem(problem.pointer, f"the default is invalid: {problem.message}")
-        for problem in compiled.problems(compiled.defaults)
-        if not isinstance(find(compiled.defaults, problem.pointer), dict | UnsetType)
+        Problem(finding.pointer, f"the default is invalid: {finding.shown.message}")
+        for finding in compiled.findings(compiled.defaults)
+        if not isinstance(find(compiled.defaults, finding.pointer), dict | UnsetType)
     ]
 
 
@@ -112,7 +112,7 @@ def _reference_problems(root: JsonObject, node: JsonObject, pointer: str, *, app
         return
     target = resolve(root, node["$ref"])
     if target is None:
-        yield Problem(f"{pointer}/$ref", f"found {node['$ref']!r}; expected a local reference such as #/$defs/name")
+        yield Problem(f"{pointer}/$ref", "expected a local reference to a subschema, such as #/$defs/name")
     elif not applies and _has_annotation(root, target, frozenset()):
         yield Problem(
             f"{pointer}/$ref",

@@ -11,8 +11,8 @@ from typing import Literal
 
 import jsonschema_rs
 
-from aliciacfg.documents import Json, JsonObject, escape, find, format_pointer, normalise
-from aliciacfg.errors import AliciacfgError, InvalidRequest, Problem
+from aliciacfg.documents import Json, JsonObject, escape, find, format_pointer, normalise, parse_pointer
+from aliciacfg.errors import AliciacfgError, Finding, InvalidRequest, Problem
 from aliciacfg.schemas.base_contract import base_schema
 from aliciacfg.schemas.validation_messages import Violation, describe
 
@@ -27,6 +27,8 @@ MAX_PROBLEMS = 1000
 _Marks = list[tuple[JsonObject, JsonObject]]
 """The subschemas that describe a place, each with the schema in which its ``$ref`` is resolved."""
 
+# A value breaks such a rule, or does not, because of the strings inside it.
+_JUDGES_CONTENT = frozenset({"anyOf", "oneOf", "not", "contains", "enum", "const"})
 _SENSITIVE_NAME = re.compile(r"password|secret|key|token", re.IGNORECASE)
 
 
@@ -136,30 +138,51 @@ class ServiceSchema:
         self._validators = [_compile(part) for part in parts]
         self.defaults = self._collect_defaults()
 
-    def problems(self, document: JsonObject, *, hidden: Collection[str] = ()) -> list[Problem]:
+    def findings(
+        self, document: JsonObject, *, hidden: Collection[str] = (), opaque: Collection[str] = ()
+    ) -> list[Finding]:
         """Return the problems of a document: all, or of very many ``MAX_PROBLEMS`` and how many more there are.
-
-        The messages name types, limits and allowed values. They never quote a value at a sensitive place.
 
         Args:
             document: The document.
             hidden: JSON Pointers of further places whose values no message may quote.
+            opaque: JSON Pointers of stand-ins for values that are not to be judged: each counts as meeting every rule,
+                also a rule for a value around it.
         """
         errors = [error for validator in self._validators for error in validator.iter_errors(document)]
         if not errors:
             return []
+        around = {outer for pointer in opaque for outer in (*_upwards(pointer), "")}
         places = {place.pointer for place in self.places(document) if place.hidden}.union(hidden)
         # The places around them as well, because a quoted object would contain the value.
         sensitive = {outer for pointer in places for outer in (*_upwards(pointer), "")}
-        found: dict[tuple[str, str], Problem] = {}
-        for number, error in enumerate(errors):
+        found: dict[Finding, None] = {}
+        for number, violation in enumerate(map(_violation, errors)):
             if len(found) >= MAX_PROBLEMS:
-                more = Problem("", f"breaks the schema in {len(errors) - number} more ways; correct these first")
-                found[more.pointer, more.message] = more
+                more = f"breaks the schema in {len(errors) - number} more ways; correct these first"
+                found[Finding("", "", "", more)] = None
                 break
-            for problem in islice(describe(_violation(error), document, sensitive), MAX_PROBLEMS):
-                found.setdefault((problem.pointer, problem.message), problem)
-        return sorted(found.values(), key=lambda problem: problem.pointer)
+            if violation.pointer in opaque or (violation.keyword in _JUDGES_CONTENT and violation.pointer in around):
+                continue
+            described = describe(violation, document, sensitive, self.place)
+            found.update(dict.fromkeys(islice(described, MAX_PROBLEMS)))
+        return sorted(found, key=lambda finding: finding.pointer)
+
+    def place(self, pointer: str) -> str:
+        """Return a pointer as everybody may see it, with ``*`` for each name that the schema does not declare.
+
+        Such a name may be confidential, for example in a map from a person to a number.
+        """
+        marks = self._marks_at("", {})
+        place = ""
+        for token in parse_pointer(pointer):
+            if token.isdigit() and _only_items(marks):
+                declared, marks = True, _item_marks(marks)
+            else:
+                declared = any(token in properties for properties in _properties(marks))
+                marks = _member_marks(marks, token)
+            place += f"/{escape(token)}" if declared else "/*"
+        return place
 
     def places(self, document: Json) -> Iterator[Place]:
         """Yield every node of a document with the subschemas that describe it, parents first."""
@@ -270,8 +293,16 @@ def _compile(schema: JsonObject) -> jsonschema_rs.Draft202012Validator:
         # Without offline, a $ref to http:// or file:// would be fetched here.
         return jsonschema_rs.Draft202012Validator(schema, validate_formats=True, offline=True)
     except jsonschema_rs.ValidationError as error:
-        place = format_pointer(error.instance_path)
-        raise NotASchema(Problem(place, f"is not JSON Schema 2020-12: {error.message}")) from error
+        # The chained error would show the value, and the message of this library does.
+        raise NotASchema(_not_a_schema(schema, error)) from None
+
+
+def _not_a_schema(schema: JsonObject, error: jsonschema_rs.ValidationError) -> Problem:
+    violation = _violation(error)
+    finding = next(describe(violation, schema, (), str), None)
+    if finding is None:
+        return Problem(violation.pointer, "is not JSON Schema 2020-12")
+    return Problem(finding.pointer, f"is not JSON Schema 2020-12: {finding.shown.message}")
 
 
 def _violation(error: jsonschema_rs.ValidationError) -> Violation:
@@ -315,6 +346,13 @@ def _member_marks(marks: _Marks, key: str) -> _Marks:
 
 def _item_marks(marks: _Marks) -> _Marks:
     return [(root, target) for root, node in marks for target in follow(root, node.get("items"))]
+
+
+def _properties(marks: _Marks) -> Iterator[JsonObject]:
+    for _, node in marks:
+        properties = node.get("properties")
+        if isinstance(properties, dict):
+            yield properties
 
 
 def _only_items(marks: _Marks) -> bool:

@@ -1,10 +1,15 @@
-"""The wording of validation problems, which never quotes a value at a sensitive place."""
+"""The wording of validation problems: type and length for everybody, the value only for whoever sent it."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-from aliciacfg.documents import JsonObject, escape, find
-from aliciacfg.errors import Problem
+from msgspec import UnsetType
+
+from aliciacfg.documents import Json, JsonObject, escape, find, normalise
+from aliciacfg.errors import Finding, Problem
+
+Placing = Callable[[str], str]
+"""Returns the pointer of a place as everybody may see it."""
 
 
 class Violation(NamedTuple):
@@ -22,41 +27,74 @@ class Violation(NamedTuple):
     expected: Any
 
 
-def describe(violation: Violation, document: JsonObject, sensitive: Collection[str]) -> Iterator[Problem]:
-    """Yield problems that name what was found and what was expected.
+def describe(
+    violation: Violation, document: JsonObject, sensitive: Collection[str], placing: Placing
+) -> Iterator[Finding]:
+    """Yield findings that name what was found and what was expected.
 
     Args:
         violation: The rule that is broken.
         document: The document that breaks it.
         sensitive: JSON Pointers of the places whose values no text may quote.
+        placing: Of the schema.
     """
     pointer, keyword, expected = violation
     match keyword:
         case "required":
-            yield Problem(f"{pointer}/{escape(str(expected))}", "is missing; this member is required")
+            name = f"/{escape(str(expected))}"
+            # The schema itself says this name.
+            yield Finding(pointer + name, placing(pointer) + name, "", "is missing; this member is required")
         case "additionalProperties" | "unevaluatedProperties":
             for name in expected:
-                yield Problem(f"{pointer}/{escape(str(name))}", "is not a known member; remove it or correct the name")
+                place = f"{pointer}/{escape(str(name))}"
+                yield Finding(place, placing(place), "", "is not a known member; remove it or correct the name")
         case "falseSchema":
-            yield Problem(pointer, "must not be present")
+            yield Finding(pointer, placing(pointer), "", "must not be present")
         case _:
-            found = _found(
-                find(document, pointer),
-                hidden=pointer in sensitive,
-                keyword=keyword,
-                holds_more=keyword == "type" and bool(_CONTAINERS.intersection(_type_names(expected))),
+            value = find(document, pointer)
+            hidden = pointer in sensitive
+            # A string in the place of an object may be a member written a level too high, such as a password.
+            holds_more = keyword == "type" and bool(_CONTAINERS.intersection(_type_names(expected)))
+            yield Finding(
+                pointer,
+                placing(pointer),
+                found=_kind(value, hidden=hidden or (holds_more and isinstance(value, str)), keyword=keyword),
+                expected=_expectation(keyword, expected, in_full=False),
+                expected_in_full=_expectation(keyword, expected, in_full=True),
+                quotable=not hidden and not (holds_more and isinstance(value, str)),
             )
-            yield Problem(pointer, f"found {found}{_expectation(keyword, expected)}")
 
 
-def _expectation(keyword: str, value: Any) -> str:
+def for_sender(finding: Finding, sent: Json) -> Problem:
+    """Return a problem for the client that sent the document, or a part of it, in which the problem is.
+
+    The message quotes the value only if it stands at this place in what was sent: a document that was merged from it
+    also contains values of files and of the store.
+
+    Args:
+        finding: The problem.
+        sent: What the client sent, with the same pointers as the document.
+    """
+    value = find(sent, finding.pointer) if finding.quotable else None
+    if value is None or isinstance(value, UnsetType | dict | list):
+        return finding.in_full
+    return finding.with_found(_quote(normalise(value)))
+
+
+def _expectation(keyword: str, value: Any, *, in_full: bool) -> str:
     match keyword:
         case "type":
             return f"; expected {_types(value)}"
-        case "enum":
+        case "enum" if in_full:
             return f"; expected one of {', '.join(_quote(option) for option in value)}"
-        case "const":
+        case "enum":
+            return "; expected one of the values that the schema lists"
+        case "const" if in_full:
             return f"; expected {_quote(value)}"
+        case "const":
+            return "; expected the one value that the schema names"
+        case "pattern" if not in_full:
+            return "; expected a string that matches the schema's pattern"
         case _ if keyword in _EXPECTED:
             return f"; expected {_EXPECTED[keyword].format(value=value)}"
         case _:
@@ -86,14 +124,38 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 
-def _found(value: object, *, hidden: bool, keyword: str, holds_more: bool) -> str:
+def kind(value: Any) -> str:
+    """Return the type of a value, with the length of a string: what everybody may read about it."""
+    match value:
+        case str():
+            return f"a string of {_count(len(value), 'character')}"
+        case bool():
+            return "a boolean"
+        case int():
+            return "an integer"
+        case float():
+            return "a number"
+        case dict():
+            return "an object"
+        case list():
+            return "an array"
+        case _:
+            return "null"
+
+
+def _kind(value: Any, *, hidden: bool, keyword: str) -> str:
     if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "an array"
+        size = {"Items": "item", "Properties": "member"}.get(keyword[3:])
+        number = len(cast("Collection[object]", value))
+        return kind(value) if size is None else f"{kind(value)} of {_count(number, size)}"
     if hidden:
         # The type helps where a number was quoted, as in `max_tokens: "4000"`.
         return "a string" if keyword == "type" and isinstance(value, str) else "a secret"
-    # A string in the place of an object may be a member written a level too high, such as a password.
-    return "a string" if holds_more and isinstance(value, str) else _quote(value)
+    return kind(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _quote(value: object) -> str:

@@ -28,6 +28,8 @@ PREFIX = "sealed:v1:"
 REDACTED = "***"
 DIGEST_KEY_BYTES = 32
 
+# What begins like this was meant as a sealed value, whatever its version.
+_ANY_VERSION = re.compile(r"sealed:v[0-9]+:", re.ASCII)
 _FORM = re.compile(r"sealed:v1:([0-9a-f]{16}):([A-Za-z0-9_-]+)", re.ASCII)
 _NAMED = re.compile(rb"sealed:v1:([0-9a-f]{16}):")
 _KEY_BYTES = 32
@@ -60,6 +62,24 @@ class _Published(msgspec.Struct, frozen=True):
 def is_sealed(value: str) -> bool:
     """Return whether a string begins like a sealed value, well-formed or not."""
     return value.startswith(PREFIX)
+
+
+def resembles_sealed(value: str, *, at_secret: bool) -> bool:
+    """Return whether a string that is no sealed value was probably meant as one.
+
+    Args:
+        value: The string.
+        at_secret: Whether it is at the place of a secret, where anything that begins with ``sealed:`` counts, in upper
+            case or after spaces, too. Elsewhere ``sealed: with wax`` is an ordinary text.
+    """
+    if is_sealed(value):
+        return False
+    return bool(_ANY_VERSION.match(value)) or (at_secret and value.lstrip().lower().startswith("sealed:"))
+
+
+def placeholder() -> str:
+    """Return a string for the place of a secret that must not be judged; no two are equal, all have the same length."""
+    return secrets.token_hex(16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Documents that hold sealed values: the one place that opens, seals and redacts the secrets of a document."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -11,7 +11,16 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
 from aliciacfg.model.records import Overlay, Record
 from aliciacfg.schemas.service_schema import ServiceSchema
-from aliciacfg.sealing.boxes import REDACTED, CannotOpen, Keyring, PublicKey, UnknownKey, is_sealed, sealed_with
+from aliciacfg.sealing.boxes import (
+    REDACTED,
+    CannotOpen,
+    Keyring,
+    PublicKey,
+    UnknownKey,
+    is_sealed,
+    resembles_sealed,
+    sealed_with,
+)
 
 
 class MissingKey(Problem, frozen=True):
@@ -81,6 +90,27 @@ def open_document(
             problems.append(Problem(pointer, str(error)))
     opened = documents.replace_strings(document, secrets) if secrets else document
     return OpenedDocument(opened, secrets, problems)
+
+
+def form_problems(document: JsonObject, opened: OpenedDocument, schema: ServiceSchema) -> Iterator[Problem]:
+    """Yield a problem for each string that would become a secret although it only stands for one.
+
+    Args:
+        document: A document, or a part of it, as it came from a file or a writer.
+        opened: The same, opened.
+        schema: Marks the secrets.
+    """
+    secret = schema.secrets(document)
+    for pointer, value in documents.walk_strings(document):
+        if resembles_sealed(value, at_secret=pointer in secret):
+            yield Problem(
+                pointer,
+                "begins like a sealed value, but is none that this daemon can open (sealed:v1:<key id>:<base64url "
+                "without padding>); seal the value again",
+            )
+    for pointer, value in opened.secrets.items():
+        if value == REDACTED or is_sealed(value) or resembles_sealed(value, at_secret=True):
+            yield Problem(pointer, "is sealed, but what is inside is '***' or sealed once more; seal the secret itself")
 
 
 def open_record(record: Record, keyring: Keyring) -> OpenedDocument:

@@ -213,21 +213,24 @@ def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> En
     document = yaml_reader.load(text, file=label, variables=variables)
     problems: list[SourceProblem] = []
 
-    def wrong(pointer: str, message: str) -> None:
-        problems.append(SourceProblem(label, document.lines.get(pointer), message, pointer))
+    def wrong(pointer: str, message: str, in_full: str = "") -> None:
+        problems.append(SourceProblem(label, document.lines.get(pointer), message, pointer, in_full))
 
     def section(value: Json, pointer: str) -> JsonObject:
         # An empty section, such as `services:` with nothing below, is null in YAML.
         if value is None:
             return {}
         if not isinstance(value, dict):
-            wrong(pointer, f"found {type_name(value)} at {pointer or 'the top'}; expected a mapping")
+            found = f"found {type_name(value)}"
+            expected = "; expected a mapping"
+            wrong(pointer, found + expected, f"{found} at {pointer or 'the top'}{expected}")
             return {}
         return normalise(value)
 
     top = section(document.value, "")
     for key in (key for key in top if key not in _FILE_KEYS):
-        wrong(f"/{escape(key)}", f"{key!r} is not known here; expected one of {', '.join(_FILE_KEYS)}")
+        unknown = f"is not known here; expected one of {', '.join(_FILE_KEYS)}"
+        wrong(f"/{escape(key)}", f"this key {unknown}", f"{key!r} {unknown}")
     protected = top.get("protected", False)
     if not isinstance(protected, bool):
         wrong("/protected", f"found {type_name(protected)} at /protected; expected true or false")
@@ -235,7 +238,7 @@ def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> En
     for name, patch in section(top.get("services"), "/services").items():
         pointer = f"/services/{escape(name)}"
         if problem := names.service_problem(name):
-            wrong(pointer, problem)
+            wrong(pointer, f"this key cannot name a service: {names.SERVICE_FORM}", problem)
         services[name] = section(patch, pointer)
     defaults = section(top.get("defaults"), "/defaults")
     if problems:
