@@ -142,8 +142,13 @@ class Retained:
         self._seen: set[str] = set()
         # By subject: the highest position that foreign messages claimed which wait for their repair.
         self._claimed: dict[str, Position | None] = {}
-        # Subjects whose foreign message is due for its repair.
-        self._forged: set[str] = set()
+        # Subjects whose right message has to be published again, once it is the newest.
+        self._to_restore: set[str] = set()
+
+    @property
+    def repairing(self) -> bool:
+        """Whether a message of another program, or an old one, waits to be overwritten."""
+        return bool(self._to_restore or self._unknown) or any(repairs.waiting for repairs in self._repairs.values())
 
     def begin(self) -> None:
         """Begin a connection, before it delivers anything."""
@@ -278,8 +283,8 @@ class Retained:
             case "own":
                 self._on_own(subject, current)
             case "ahead":
-                # Everything is announced again before anything else is published.
-                self._outbox.changed.set()
+                # Everything is announced again before anything is published.
+                self._overtake(subject)
             case "foreign":
                 self._on_foreign(subject, current, claimed_position(payload))
 
@@ -369,7 +374,7 @@ class Retained:
         self._repair(topic, lambda: self._overtake(subject), message, service=outbox.subject_service(subject))
 
     def _overtake(self, subject: str) -> None:
-        self._forged.add(subject)
+        self._to_restore.add(subject)
         self._outbox.changed.set()
 
     async def _put_in_order(self, connection: Connection) -> bool:
@@ -384,13 +389,13 @@ class Retained:
             # What the broker holds shows that the database went back: it must not be overwritten before that is stored.
             self._try_later(error)
             return False
-        for subject in list(self._forged):
+        for subject in list(self._to_restore):
             try:
                 overtaken = await self._order.overtake(subject, self._claimed.get(subject))
             except OperationError as error:
                 self._try_later(error)
             else:
-                self._forged.discard(subject)
+                self._to_restore.discard(subject)
                 self._claimed.pop(subject, None)
                 if not overtaken:
                     await self._clear_first(connection, subject)

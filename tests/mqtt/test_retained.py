@@ -1,0 +1,452 @@
+"""What the broker holds is kept right, and whoever follows it ends with what ``get`` says, whatever happened before."""
+
+import contextlib
+import json
+import random
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg.errors import NotFound, OperationError, Unavailable
+from aliciacfg.mqtt import topics
+from aliciacfg.sealing.boxes import PrivateKey
+from builders import environment_file, valid_config
+from homebus import HomeBus
+from inprocess import Core, Home, eventually
+
+SERVICES = ("bell", "lamp")
+GUEST = "guest"
+"""A service that no file defines."""
+BELL = topics.UPDATE + "bell"
+MAX_NUMBER = 2**53 - 1
+
+
+def home_in(directory: Path) -> Home:
+    """Two environments with two services, each of which has a secret."""
+    files = {
+        f"environments/{name}.yaml": environment_file({service: {"settings": {"size": 1}} for service in SERVICES})
+        for name in ("dev", "prod")
+    }
+    return Home(directory, files)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return home_in(tmp_path)
+
+
+@pytest.fixture
+def bus() -> HomeBus:
+    return HomeBus()
+
+
+class Copy:
+    """A copy of a data directory while no daemon runs."""
+
+    def __init__(self, home: Home, directory: Path) -> None:
+        self._data = home.database.parent
+        self._directory = directory
+        shutil.copytree(self._data, directory, ignore=shutil.ignore_patterns("*.sock"))
+
+    def restore(self, *, everything: bool = False) -> None:
+        """Put it back: the database only, or all that is in the directory."""
+        for path in self._data.glob("*.db*" if not everything else "*"):
+            path.unlink()
+        for path in self._directory.glob("*.db*" if not everything else "*"):
+            shutil.copy(path, self._data)
+
+
+async def change(core: Core, size: int, service: str = "bell") -> Any:
+    return await core.ask("patch", service, patch={"settings": {"size": size}})
+
+
+async def set_guest(core: Core, size: int) -> Any:
+    return await core.ask("set", GUEST, config=valid_config(settings={"size": size}))
+
+
+async def told(core: Core, service: str = "bell") -> dict[str, Any]:
+    """The members of ``get`` that an update has too."""
+    found = await core.ask("get", service)
+    names = ("service", "environment", "version", "revision", "sequence", "epoch", "checksum", "config")
+    return {name: found[name] for name in names}
+
+
+async def check(core: Core, bus: HomeBus) -> None:
+    """Whoever follows the bus holds what ``get`` says, and so does the broker."""
+    for service in SERVICES:
+        right = await told(core, service)
+        for held in (bus.reader(service).held, bus.message(service)):
+            assert held is not None
+            assert {name: held[name] for name in right} == right
+    try:
+        right = await told(core, GUEST)
+    except NotFound:
+        assert topics.UPDATE + GUEST not in bus.kept
+        assert bus.reader(GUEST).held is None
+    else:
+        held = bus.reader(GUEST).held
+        assert held is not None
+        assert {name: held[name] for name in right} == right
+    for topic in (topics.ENVIRONMENT, topics.KEY):
+        assert bus.readers[topic].held == json.loads(bus.kept[topic])
+    assert bus.readers[topics.ENVIRONMENT].held["environment"] == core.parts.state.active  # pyright: ignore[reportOptionalSubscript]
+
+
+def alerts(core: Core, kind: str) -> int:
+    return sum(alert.kind == kind for alert in core.heard)
+
+
+async def test_a_restored_database_is_noticed_at_the_start_and_followed(home: Home, bus: HomeBus, tmp_path: Path):
+    """Readers at revision 6 follow the database that is at 3, told once, without a tamper alert; numbers go on."""
+    async with home.core() as core, bus.connected(core):
+        await change(core, 2)
+        await change(core, 3)
+    copy = Copy(home, tmp_path / "copy")
+    async with home.core() as core, bus.connected(core):
+        for size in (4, 5, 6):
+            await change(core, size)
+    assert bus.message("bell")["revision"] == 6
+    lost = bus.reader("bell").position
+    copy.restore()
+    async with home.core() as core:
+        assert alerts(core, "restored") == 1
+        async with bus.connected(core):
+            pass
+        await check(core, bus)
+        assert (bus.message("bell")["config"]["settings"]["size"], bus.message("bell")["epoch"]) == (3, 2)
+        assert bus.reader("bell").position > lost
+        assert (alerts(core, "restored"), alerts(core, "tamper"), core.standing) == (1, 0, {})
+        history = (await core.ask("history", "bell"))["revisions"]
+        assert [(item["revision"], item["cause"]) for item in history[:2]] == [(7, "restore"), (3, "api")]
+        assert [entry["detail"] for entry in (await core.ask("audit"))["entries"] if entry["operation"] == "restore"]
+        assert (await change(core, 9))["revision"] == 8
+    async with home.core() as core, bus.connected(core):
+        assert alerts(core, "restored") == 0
+        assert (await told(core))["epoch"] == 2
+
+
+async def test_a_restored_data_directory_is_noticed_at_the_connect(home: Home, bus: HomeBus, tmp_path: Path):
+    """The witness went back as well; what the broker holds shows it, also after writes that were made before."""
+    async with home.core() as core, bus.connected(core):
+        await change(core, 2)
+    copy = Copy(home, tmp_path / "copy")
+    for early in range(4):
+        async with home.core() as core, bus.connected(core):
+            for size in range(3):
+                await change(core, 10 * early + size)
+        before = bus.reader("bell").position[0]
+        copy.restore(everything=True)
+        async with home.core() as core:
+            assert alerts(core, "restored") == 0
+            for size in range(early):
+                await change(core, 100 + size)
+            async with bus.connected(core):
+                pass
+            await check(core, bus)
+            assert bus.reader("bell").position[0] > before
+            assert (alerts(core, "restored"), alerts(core, "tamper"), core.standing) == (1, 0, {})
+
+
+async def test_without_the_brokers_memory_the_witness_tells(home: Home, bus: HomeBus, tmp_path: Path):
+    """The broker was wiped, and the readers still hold what it had."""
+    async with home.core() as core, bus.connected(core):
+        pass
+    copy = Copy(home, tmp_path / "copy")
+    async with home.core() as core, bus.connected(core):
+        await change(core, 2)
+    copy.restore()
+    bus.kept.clear()
+    async with home.core() as core:
+        async with bus.connected(core):
+            pass
+        await check(core, bus)
+        assert alerts(core, "restored") == 1
+
+
+async def test_a_service_that_the_backup_does_not_know_is_cleared_and_its_numbers_are_not_used_again(
+    home: Home, bus: HomeBus, tmp_path: Path
+):
+    """What was published of it is ours, so it is no tampering; brought back, it goes on above its old revision."""
+    async with home.core() as core, bus.connected(core):
+        pass
+    copy = Copy(home, tmp_path / "copy")
+    async with home.core() as core, bus.connected(core):
+        for size in (1, 2, 3):
+            await set_guest(core, size)
+    lost = bus.reader("guest").position
+    copy.restore(everything=True)
+    async with home.core() as core, bus.connected(core):
+        await bus.settled(core)
+        assert topics.UPDATE + "guest" not in bus.kept
+        assert bus.reader("guest").held is None
+        assert (await set_guest(core, 4))["revision"] == 5
+        await bus.settled(core)
+        assert bus.reader("guest").position > lost
+        assert (alerts(core, "restored"), alerts(core, "tamper")) == (1, 0)
+
+
+async def test_an_old_message_that_the_broker_brings_back_is_overwritten_quietly(home: Home, bus: HomeBus):
+    """Ours is ours, however old, at a connect and live: of a service that exists, and of one that was deleted."""
+    async with home.core() as core, bus.connected(core):
+        await set_guest(core, 1)
+        await bus.settled(core)
+        old = dict(bus.kept)
+        await core.ask("delete", "guest")
+        await change(core, 2)
+        await core.ask("activate", "prod")
+        await core.ask("activate", "dev")
+    for away in (True, False):
+        async with home.core() as core:
+            if away:
+                bus.kept |= old
+            async with bus.connected(core):
+                await bus.settled(core)
+                for topic, payload in old.items() if not away else ():
+                    bus.publish(topic, payload)
+                await bus.settled(core)
+            await check(core, bus)
+            assert topics.UPDATE + "guest" not in bus.kept
+            assert (alerts(core, "restored"), alerts(core, "tamper")) == (0, 0)
+            assert await core.drift("retained") == []
+
+
+def forgeries(right: bytes) -> dict[str, bytes]:
+    """Messages of another program in the place of a right one, by what they try."""
+    message = json.loads(right)
+
+    def changed(**members: Any) -> bytes:
+        return json.dumps({**message, **members}).encode()
+
+    return {
+        "higher sequence": changed(sequence=message["sequence"] + 1),
+        "far higher sequence": changed(sequence=MAX_NUMBER),
+        "higher epoch": changed(epoch=message["epoch"] + 1, sequence=1),
+        "far higher epoch": changed(epoch=message["epoch"] + 10**6),
+        "the highest of all": changed(epoch=MAX_NUMBER, sequence=MAX_NUMBER),
+        "no valid number": changed(epoch=MAX_NUMBER + 1, sequence=2**63),
+        "the same place": changed(revision=99),
+        "lower": changed(sequence=0),
+        "a deep one": changed(config=None)[:-1] + b',"deep":' + b"[" * 2000 + b"]" * 2000 + b"}",
+        "a deep one with a higher epoch": b'{"epoch":%d,"sequence":1,"a":%s}' % (
+            message["epoch"] + 3, b"[" * 900 + b"]" * 900
+        ),
+        "twice": changed(epoch=message["epoch"] + 5)[:-1] + b',"epoch":1}',
+        "bad UTF-8": right.replace(b"bell", b"b\xffll", 1) if b"bell" in right else b'{"environment":"\xff"}',
+        "nothing": b"",
+        "no JSON": b"\x00\xff{",
+        "a number": b"7",
+        "no object": b"[1,2]",
+        "one byte more": right + b" ",
+        "another topic's": b"%s" % right.replace(b'"message_id":"', b'"message_id": "', 1),
+        "large": b'{"epoch":1,"sequence":1,"pad":"' + b"x" * 200_000 + b'"}',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*forgeries(b'{"epoch":1,"sequence":1,"config":{}}')])
+async def test_a_forged_message_is_told_and_readers_are_brought_back(home: Home, bus: HomeBus, kind: str):
+    """On every retained topic, live and while the daemon is away: readers end with the right one, drift ends."""
+    async with home.core() as core, bus.connected(core):
+        pass
+    for topic in (BELL, topics.ENVIRONMENT, topics.KEY):
+        for away in (False, True):
+            forged = forgeries(bus.kept[topic])[kind]
+            async with home.core() as core:
+                if away:
+                    bus.publish(topic, forged)
+                async with bus.connected(core):
+                    if not away:
+                        bus.publish(topic, forged)
+                    await bus.settled(core)
+                await check(core, bus)
+                if forged or not away:
+                    (alert,) = [alert for alert in core.heard if alert.kind == "tamper"]
+                    assert topic in alert.message
+                    assert any(kind == "retained" for kind, _ in core.parts.drift.found.items())
+                assert alerts(core, "restored") == 0
+                assert await core.drift("retained") == []
+
+
+async def test_a_forged_message_moves_the_numbers_by_a_bounded_step(home: Home, bus: HomeBus):
+    """No forger exhausts the epoch: 2^20 at a time at most, and beyond that readers are made to forget."""
+    async with home.core() as core, bus.connected(core):
+        await bus.settled(core)
+        for epoch in (2**20, 2**21, 2**40, MAX_NUMBER, MAX_NUMBER):
+            message = json.loads(bus.kept[BELL])
+            bus.publish(BELL, json.dumps({**message, "epoch": epoch, "config": {}}).encode())
+            assert bus.reader("bell").position[0] == epoch
+            await bus.settled(core)
+            await check(core, bus)
+        assert (await told(core))["epoch"] == 2**21 + 1
+
+
+async def test_a_recipients_key_that_is_set_later_reaches_whoever_follows(home: Home, bus: HomeBus):
+    """A subscriber that held ``***`` applies the sealed secret of the same revision, in either environment."""
+    async with home.core() as core, bus.connected(core):
+        await bus.settled(core)
+        before, other = await told(core), await core.ask("get", "bell", environment="prod")
+        assert before["config"]["mqtt_config"]["password"] == "***"
+        await core.ask("recipient", "bell", public_key=str(PrivateKey.generate().public))
+        await bus.settled(core)
+        await check(core, bus)
+        after = await told(core)
+        assert after["config"]["mqtt_config"]["password"].startswith("sealed:")
+        assert (after["revision"], after["epoch"]) == (before["revision"], before["epoch"])
+        assert after["sequence"] > before["sequence"]
+        assert (await core.ask("get", "bell", environment="prod"))["sequence"] > other["sequence"]
+        await core.ask("recipient", "bell", public_key=None)
+        await bus.settled(core)
+        await check(core, bus)
+        kept = await told(core)
+    async with home.core() as core, bus.connected(core):
+        await bus.settled(core)
+        assert await told(core) == kept
+
+
+async def test_every_service_of_an_environment_that_becomes_active_gets_a_new_sequence(home: Home, bus: HomeBus):
+    """There and back again: whoever follows a topic follows the home, with the revisions of either environment."""
+    async with home.core() as core, bus.connected(core):
+        await change(core, 7)
+        for name in ("prod", "dev", "prod"):
+            before = {service: await told(core, service) for service in SERVICES}
+            await core.ask("activate", name)
+            await bus.settled(core)
+            await check(core, bus)
+            for service in SERVICES:
+                assert (await told(core, service))["sequence"] > before[service]["sequence"]
+
+
+async def test_a_store_that_cannot_write_keeps_the_brokers_memory_until_it_can(
+    home: Home, bus: HomeBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What shows that the database went back is not overwritten before the new epoch is durable."""
+    async with home.core() as core, bus.connected(core):
+        pass
+    copy = Copy(home, tmp_path / "copy")
+    async with home.core() as core, bus.connected(core):
+        await change(core, 2)
+    kept = dict(bus.kept)
+    copy.restore(everything=True)
+    monkeypatch.setattr("aliciacfg.mqtt.retained._ORDER_RETRY_SECONDS", 0.01)
+    async with home.core() as core:
+        catch_up = core.parts.order.catch_up
+        refused = 0
+
+        async def full_disk() -> None:
+            nonlocal refused
+            refused += 1
+            assert bus.kept == kept
+            if refused < 4:
+                raise Unavailable("The disk is full.")
+            await catch_up()
+
+        monkeypatch.setattr(core.parts.order, "catch_up", full_disk)
+        async with bus.connected(core):
+            await eventually(lambda: refused >= 4)
+        await check(core, bus)
+
+
+def random_change(core: Core, dice: random.Random) -> Awaitable[Any]:
+    """Something that a caller or an operator does; it may be refused."""
+    service = dice.choice((*SERVICES, GUEST))
+    size = dice.randrange(4)
+    environment = dice.choice(("dev", "prod"))
+    key = str(PrivateKey.generate().public)
+
+    def edit() -> Awaitable[Any]:
+        core.write(
+            f"environments/{environment}.yaml",
+            environment_file({name: {"settings": {"size": size}} for name in SERVICES}),
+        )
+        return core.ask("reload")
+
+    choices: list[Callable[[], Awaitable[Any]]] = [
+        lambda: change(core, size, service),
+        lambda: core.ask("patch", service, patch={"settings": {"size": size}}, environment=environment),
+        lambda: core.ask("patch", service, patch={"mqtt_config": {"password": f"{size}"}}),
+        lambda: core.ask("batch", updates=[{"service": service, "patch": {"settings": {"n": n}}} for n in (1, size)]),
+        lambda: core.ask("activate", environment),
+        lambda: core.ask("recipient", service, public_key=dice.choice((key, None))),
+        lambda: core.ask("rollback", service, revision=1 + size),
+        lambda: core.ask("delete", service, allow_breaking=True),
+        lambda: core.ask("patch", service, patch={"settings": {"size": 9}}, dry_run=True),
+        lambda: set_guest(core, size),
+        lambda: core.parts.service.registrations.register(service),
+        edit,
+    ]
+    return dice.choice(choices)()
+
+
+class World:
+    """A home, its bus, copies of its data and of the broker's memory; what happens to them is left to chance."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.home, self.bus = home_in(directory / "home"), HomeBus()
+        self._directory = directory
+        self._dice = random.Random(seed)
+        self._copies: list[Copy] = []
+        self._memories: list[dict[str, bytes]] = []
+        # After all of a data directory went back, only the broker knows it.
+        self._unnoticed = False
+
+    async def live(self) -> None:
+        """A life of the daemon, mostly with a broker."""
+        async with self.home.core() as core:
+            await self._change(core, self._dice.randrange(4))
+            if self._dice.random() < 0.2:
+                return
+            async with self.bus.connected(core):
+                for _ in range(self._dice.randrange(4)):
+                    await self._change(core, self._dice.randrange(3))
+                    self._happen_on_the_bus()
+            await check(core, self.bus)
+            self._unnoticed = False
+            assert core.parts.drift.items == []
+
+    async def _change(self, core: Core, count: int) -> None:
+        for _ in range(count):
+            with contextlib.suppress(OperationError):
+                await random_change(core, self._dice)
+
+    def _happen_on_the_bus(self) -> None:
+        topic = self._dice.choice(list(self.bus.kept) or [BELL])
+        match self._dice.randrange(4):
+            case 0 if topic in self.bus.kept:
+                self.bus.publish(topic, self._dice.choice(list(forgeries(self.bus.kept[topic]).values())))
+            case 1 if self._memories:
+                self.bus.publish(topic, self._dice.choice(self._memories).get(topic, b""))
+            case 2:
+                self.bus.join(topic)
+            case _:
+                pass
+
+    def happen_meanwhile(self) -> None:
+        """What happens while no daemon runs."""
+        match self._dice.randrange(7):
+            case 0 | 1:
+                self._copies.append(Copy(self.home, self._directory / f"copy{len(self._copies)}"))
+                self._memories.append(dict(self.bus.kept))
+            case 2 if self._copies:
+                self._dice.choice(self._copies).restore()
+            case 3 if self._copies:
+                self._dice.choice(self._copies).restore(everything=True)
+                self._unnoticed = True
+            case 4 if not self._unnoticed:
+                self.bus.kept.clear()
+            case 5 if self._memories and not self._unnoticed:
+                self.bus.kept = dict(self._dice.choice(self._memories))
+            case 6 if not self._unnoticed:
+                self._happen_on_the_bus()
+            case _:
+                pass
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_happens_readers_end_with_what_get_says(tmp_path: Path, seed: int):
+    """Writes, activations, keys, deletions, forgeries, restarts, restored copies, brokers that forget or remember."""
+    world = World(tmp_path, seed)
+    for _ in range(10):
+        await world.live()
+        world.happen_meanwhile()
