@@ -8,14 +8,21 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from aliciacfg.errors import NotFound, OperationError, Unavailable
+from aliciacfg.model.records import Announcement, Write
 from aliciacfg.mqtt import topics
 from aliciacfg.sealing.boxes import PrivateKey
+from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.sqlite import queries
+from aliciacfg.storage.sqlite.maintenance import connect
 from builders import environment_file, valid_config
 from homebus import HomeBus
 from inprocess import Core, Home, eventually
+from stored_rows import tamper, written
 
 SERVICES = ("bell", "lamp")
 GUEST = "guest"
@@ -269,6 +276,38 @@ async def test_a_forged_message_is_told_and_readers_are_brought_back(home: Home,
                 assert await core.drift("retained") == []
 
 
+@pytest.mark.parametrize(
+    ("rest", "cleared"),
+    [
+        ("ghost", True),
+        ("no service can have this name", True),
+        ("#x", True),
+        ("a/b", True),
+        ("", True),
+        ("x" * 5000, True),
+        ("/".join("x" * 150), True),
+        ("/".join("x" * 2000), False),
+        ("bell\x07", False),
+        ("bell\ufffe", False),
+    ],
+)
+async def test_a_message_for_no_service_is_told_and_cleared(home: Home, bus: HomeBus, rest: str, cleared: bool):
+    """Retained while the daemon was away, or published live; a topic where brokers disconnect publishers is left."""
+    topic = topics.UPDATE + rest
+    for away in (True, False):
+        async with home.core() as core:
+            if away:
+                bus.publish(topic, b"\xff")
+            async with bus.connected(core):
+                if not away:
+                    bus.publish(topic, b"{}")
+                await bus.settled(core)
+            assert (topic in bus.kept) is not cleared
+            assert alerts(core, "tamper") == 1
+            assert len(await core.drift("retained")) == (not cleared)
+            bus.kept.pop(topic, None)
+
+
 async def test_a_forged_message_moves_the_numbers_by_a_bounded_step(home: Home, bus: HomeBus):
     """No forger exhausts the epoch: 2^20 at a time at most, and beyond that readers are made to forget."""
     async with home.core() as core, bus.connected(core):
@@ -346,6 +385,66 @@ async def test_a_store_that_cannot_write_keeps_the_brokers_memory_until_it_can(
         async with bus.connected(core):
             await eventually(lambda: refused >= 4)
         await check(core, bus)
+
+
+def as_before_positions(home: Home, kept: dict[str, bytes]) -> dict[str, bytes]:
+    """Give a database the form that it had before there were positions; return what its daemon left at the broker."""
+    chain = Chain(KeyFile.load(home.keys).make_keyring())
+    with contextlib.closing(connect(home.database)) as connection:
+        state = queries.load(connection, chain)
+        records = [record for service in SERVICES for record in queries.revisions(connection, chain, service)]
+    messages: dict[str, bytes] = {}
+    for topic, payload in kept.items():
+        fields = {name: value for name, value in json.loads(payload).items() if name not in {"message_id", "sequence"}}
+        if topic == topics.KEY:
+            del fields["epoch"]
+        messages[topic] = json.dumps(fields if topic != BELL else {"message_id": "b1", **fields}).encode()
+    for path in home.database.parent.glob("*.db*"):
+        path.unlink()
+    subjects = {topic: topics.topic_subject(topic) or "" for topic in messages}
+    write = Write(
+        records=tuple(msgspec.structs.replace(record, home_sequence=0) for record in records),
+        overlays=tuple(state.overlays),
+        announcements=tuple(
+            Announcement(subjects[topic], number, payload, pending=False)
+            for number, (topic, payload) in enumerate(messages.items(), start=40)
+        ),
+        schemas=tuple(state.schemas),
+        meta=(*state.meta.items(), ("epoch", "1")),
+    )
+    written(home.database, [write], chain)
+    tamper(home.database, "DROP TABLE told", "ALTER TABLE revisions DROP COLUMN home_sequence",
+           "PRAGMA user_version = 5")  # fmt: skip
+    (home.database.parent / "witness").unlink()
+    return messages
+
+
+async def test_a_home_of_the_version_before_goes_on(home: Home, bus: HomeBus):
+    """Everything gets a place and is published anew once; what the old daemon left is no tampering."""
+    async with home.core() as core, bus.connected(core):
+        await change(core, 2)
+        await core.ask("recipient", "lamp", public_key=None)
+        before = {service: await told(core, service) for service in SERVICES}
+    old = as_before_positions(home, bus.kept)
+    bus.kept = dict(old)
+    published = old
+    for life in range(3):
+        async with home.core() as core:
+            async with bus.connected(core):
+                pass
+            await check(core, bus)
+            assert (alerts(core, "tamper"), alerts(core, "restored"), core.standing) == (0, 0, {})
+            assert await core.drift("row") == await core.drift("retained") == []
+            for service in SERVICES:
+                now = await told(core, service)
+                assert now["revision"] == before[service]["revision"]
+                assert now["config"] == before[service]["config"]
+                assert now["sequence"] > 43
+            sequences = [item["sequence"] for item in (await core.ask("history", "bell"))["revisions"]]
+            assert sequences == sorted(sequences, reverse=True)
+            assert 0 not in sequences
+        assert (bus.kept == published) == (life > 0)
+        published = dict(bus.kept)
 
 
 def random_change(core: Core, dice: random.Random) -> Awaitable[Any]:

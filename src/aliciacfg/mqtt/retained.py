@@ -414,15 +414,18 @@ class Retained:
 
     def _on_unknown(self, inbound: Inbound) -> None:
         """Clear a message on a topic that no service can have."""
+        topic, shown = inbound.topic, inbound.topic[:_MAX_SUBJECT]
         if not inbound.payload:
-            self._drift.remove("retained", inbound.topic[:_MAX_SUBJECT])
-            return
-        self._repair(
-            inbound.topic,
-            lambda: self._clear(inbound.topic),
-            f"Another program published on {inbound.topic[:_MAX_SUBJECT]!r}, which no service can have; the message is "
-            "cleared.",
-        )
+            self._drift.remove("retained", shown)
+        elif topics.is_publishable(topic):
+            message = f"Another program published on {shown!r}, which no service can have; the message is cleared."
+            self._repair(topic, lambda: self._clear(topic), message)
+        else:
+            message = (
+                f"Another program published on {shown!r}, which no service can have. A broker may disconnect who "
+                "publishes there, so the daemon leaves the message: have its publisher or the broker remove it."
+            )
+            self._repair(topic, lambda: None, message)
 
     def _clear(self, topic: str) -> None:
         self._unknown.add(topic)

@@ -1,5 +1,7 @@
 """The topics of the bus, and those that an answer may go to."""
 
+import unicodedata
+
 import msgspec
 
 from aliciacfg.core import outbox
@@ -30,6 +32,7 @@ DEVICE_REGISTRY = (DEVICES_ANSWER, DEVICE_REGISTERED, DEVICE_DEREGISTERED)
 # MQTT allows 65,535 bytes; Mosquitto drops a *publisher* whose topic has some 200 levels or control characters.
 _MAX_TOPIC_BYTES = 1024
 _MAX_LEVELS = 32
+_MOSQUITTO_LEVELS = 200
 
 
 class RequestTopic(msgspec.Struct, frozen=True):
@@ -98,6 +101,12 @@ def _form_problem(topic: str) -> str | None:
     if size > _MAX_TOPIC_BYTES or topic.count("/") >= _MAX_LEVELS:
         return f"an answer topic has at most {_MAX_TOPIC_BYTES} bytes and {_MAX_LEVELS} levels"
     return None
+
+
+def is_publishable(topic: str) -> bool:
+    """Return whether a broker accepts a publication on a topic; Mosquitto disconnects who publishes on another one."""
+    controls = any(unicodedata.category(character) in {"Cc", "Cs", "Cn"} for character in topic)
+    return not controls and topic.count("/") < _MOSQUITTO_LEVELS
 
 
 def subject_topic(subject: str) -> str:
