@@ -8,7 +8,7 @@ import pytest
 
 from aliciacfg.core.file_check import check_files
 from aliciacfg.documents import DocumentLimits
-from aliciacfg.errors import NotFound, ValidationFailed
+from aliciacfg.errors import NotFound, SourceError, ValidationFailed
 from aliciacfg.sealing.boxes import Keyring
 from builders import environment_file
 from inprocess import Home, core
@@ -133,3 +133,39 @@ async def test_a_value_sealed_with_a_lost_key_is_told_by_its_place_key_and_remed
         made.write("environments/dev.yaml", {"services": services})
         await made.ask("reload")
         assert made.parts.configurations.not_served() == []
+
+
+async def test_a_service_that_is_not_there_because_its_file_is_broken_says_so(tmp_path: Path):
+    """Not only that there is no such service: with file and line, and nothing else of a file about others."""
+    files = {"environments/base.yaml": environment_file({"bell": {}}), "environments/dev.yaml": ""}
+    async with core(tmp_path, files) as made:
+        made.write("environments/dev.yaml", "services:\n  lamp: {\n")
+        with pytest.raises(ValidationFailed):
+            await made.ask("reload")
+        with pytest.raises(NotFound, match=r"There is no configuration of lamp.*environments/dev\.yaml:2"):
+            await made.ask("get", "lamp")
+
+
+@pytest.mark.parametrize("line", ["PIN: 1234", "PIN", 'PIN="1234'])
+async def test_a_line_of_dotenv_that_cannot_be_read_is_no_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+):
+    """At a reload and at a start; the value that it has is not shown."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIN", raising=False)
+    services = {"bell": {"settings": {"x": "${PIN:-none}"}}}
+    files = {"environments/base.yaml": environment_file(services), "environments/dev.yaml": "", ".env": "PIN=5678\n"}
+    async with core(tmp_path, files) as made:
+        made.write(".env", f"# a comment\n{line}\n")
+        with pytest.raises(ValidationFailed) as refused:
+            await made.ask("reload")
+        (problem,) = refused.value.problems
+        assert problem.message.startswith(".env:2: ")
+        assert "1234" not in made.told("validation_failed")
+        assert await made.settings("bell") == {"x": "5678"}
+    async with Home(tmp_path).core() as made:
+        assert ".env:2: " in made.told("validation_failed")
+        assert await made.settings("bell") == {"x": "5678"}
+    with pytest.raises(SourceError, match=r"^\.env:2: "):
+        async with core(tmp_path / "first", {**files, ".env": ""}):
+            pass

@@ -75,7 +75,13 @@ class Configurations:
         if record is not None:
             return entry, record
         problem = self._files.problem_of(config_id)
-        why = f" What the files make of it is invalid: {problem.message}" if problem else ""
+        place = self._files.refused_place
+        why = ""
+        if problem:
+            why = f" What the files make of it is invalid: {problem.message}"
+        elif place is not None:
+            # Without the problem, which may tell about other services.
+            why = f" The files on disk were refused for a problem in {place}; `aliciacfg environments` shows it."
         raise NotFound(f"There is no configuration of {config_id.service} in {config_id.environment}.{why}")
 
     def not_served(self) -> list[str]:

@@ -91,6 +91,14 @@ class LoadedFiles:
                 found.setdefault(name, []).append(Problem(problem.pointer, str(problem)))
         return found
 
+    @property
+    def refused_place(self) -> str | None:
+        """File and line of the first problem of refused files; None if no problem has a file."""
+        first = next((problem for problem in self.refused if problem.file), None)
+        if first is None:
+            return None
+        return first.file if first.line is None else f"{first.file}:{first.line}"
+
     def unopened_in(self, environment: str) -> list[Problem]:
         """Return the values in files that are sealed with missing keys."""
         return [problem for listed in self.unopened.get(environment, {}).values() for problem in listed]
