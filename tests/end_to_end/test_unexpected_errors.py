@@ -12,6 +12,7 @@ PLANTED = "planted-in-an-error"
 FAULTS = f"""
 from functools import wraps
 
+from aliciacfg import daemon
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.core.drift_checks import DriftChecks
 from aliciacfg.mqtt.devices import DeviceRegistry
@@ -37,6 +38,7 @@ fail_first(DriftChecks, "compare_files")
 fail_first(DriftChecks, "verify")
 fail_first(DeviceRegistry, "follow")
 fail_first(HealthPublisher, "publish_forever")
+fail_first(daemon, "_reload")
 """
 TASKS = {
     "audit log",
@@ -61,8 +63,11 @@ def test_an_unexpected_error_in_any_task_is_told_and_ends_nothing(make_daemon: C
 
     wait_until(lambda: told().keys() >= TASKS)
     assert all("ZeroDivisionError" in text and PLANTED not in text for text in told().values())
+    daemon.hang_up("task_failed")
+    wait_until(lambda: "reload at SIGHUP" in told())
+    daemon.hang_up("files_loaded")
     failed = {entry["task"]: entry for entry in daemon.logged("task_failed")}
-    assert failed.keys() == TASKS
+    assert failed.keys() == {*TASKS, "reload at SIGHUP"}
     assert all("Traceback" in entry["exception"] for entry in failed.values())
     dev = daemon.environments / "dev.yaml"
     dev.write_text(dev.read_text().replace("\ndefaults:\n", "\ndefaults:\n  note: loaded\n"))
