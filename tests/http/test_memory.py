@@ -1,11 +1,13 @@
-"""Answers with old revisions, over the real server: they are gone when nobody reads them any more."""
+"""What answers leave in memory, over the real server: no old revision, and one copy of each page."""
 
+import asyncio
 import gc
 import tracemalloc
 from pathlib import Path
 
 import aiohttp
 
+from aliciacfg.http.pages import Page
 from builders import valid_config
 from inprocess import Home, listening
 
@@ -35,3 +37,25 @@ async def test_old_revisions_that_were_read_do_not_stay_in_memory(tmp_path: Path
         finally:
             tracemalloc.stop()
     assert left < 10 * SIZE
+
+
+async def test_a_page_is_read_once_however_many_ask_for_it_at_the_start(tmp_path: Path):
+    """A hundred clients at the same time share one copy of its content."""
+    file = tmp_path / "page"
+    file.write_bytes(bytes(SIZE))
+    reads: list[Path] = []
+
+    class Counted(type(file)):
+        def read_bytes(self) -> bytes:
+            reads.append(self)
+            return super().read_bytes()
+
+    pages = {"/page": Page("text/plain", Counted(file))}
+    async with Home(tmp_path).core() as core, listening(core, pages=pages) as url, aiohttp.ClientSession(url) as client:
+
+        async def get() -> int:
+            async with client.get("/page") as answer:
+                return len(await answer.read())
+
+        assert await asyncio.gather(*(get() for _ in range(100))) == [SIZE] * 100
+    assert len(reads) == 1

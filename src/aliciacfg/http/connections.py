@@ -31,8 +31,8 @@ class Connections:
     """Counts connections and closes those that exceed their limits.
 
     A connection is idle from its start to its first request, and from the end of one request to the beginning of the
-    next. The handler of a request reports both with ``mark_busy`` and ``mark_idle``. While a client receives a large
-    response its connection is idle as well, and each part that the client takes starts its time anew.
+    next; its handler reports both with ``mark_busy`` and ``mark_idle``. While a client receives a large response its
+    connection may be closed for others too, and each part, reported with ``mark_sending``, starts its time anew.
     """
 
     def __init__(self, limits: Limits, *, most: int) -> None:
@@ -47,11 +47,17 @@ class Connections:
         self._open: set[Peer] = set()
         # Of the connections that are open for requests.
         self._peers: dict[asyncio.Transport, Peer] = {}
-        # The idle connections with the time.monotonic() since when, the longest idle one first: those that have not
-        # sent a request yet, and the others.
+        # Connections with the time.monotonic() since when nothing happened, the longest idle one first: those that
+        # have not sent a request yet, those between two requests, and those that are sent a large response.
         self._new: dict[Peer, float] = {}
         self._idle: dict[Peer, float] = {}
-        # Runs when the longest idle connection reaches its limit.
+        self._sending: dict[Peer, float] = {}
+        self._waiting = (
+            (self._new, limits.idle_seconds),
+            (self._idle, limits.idle_seconds),
+            (self._sending, limits.send_seconds),
+        )
+        # Runs when the first connection reaches its limit.
         self._timer: asyncio.TimerHandle | None = None
         # Whether the warning about the limit was logged; reset when half of the connections are free again.
         self._warned = False
@@ -72,12 +78,19 @@ class Connections:
             self._forget_idle(peer)
 
     def mark_idle(self, transport: asyncio.Transport | None) -> None:
-        """Start the idle time of a connection anew: a request is answered, or a part of the response received."""
+        """Start the idle time of a connection anew: a request is answered."""
+        self._wait(transport, self._idle, self._limits.idle_seconds)
+
+    def mark_sending(self, transport: asyncio.Transport | None) -> None:
+        """Start the time for receiving a part of a response: the part before was received."""
+        self._wait(transport, self._sending, self._limits.send_seconds)
+
+    def _wait(self, transport: asyncio.Transport | None, waiting: dict[Peer, float], seconds: float) -> None:
         if (peer := self._peers.get(transport)) is not None:  # pyright: ignore[reportArgumentType] - None is not found
             # Removed first, so that it moves to the end of the dictionary.
             self._forget_idle(peer)
-            self._idle[peer] = time.monotonic()
-            self._start_timer(self._limits.idle_seconds)
+            waiting[peer] = time.monotonic()
+            self._start_timer(seconds)
 
     def admit(self, peer: Peer) -> bool:
         """Register a new connection; return whether there is room for it.
@@ -116,33 +129,37 @@ class Connections:
     def _forget_idle(self, peer: Peer) -> None:
         self._idle.pop(peer, None)
         self._new.pop(peer, None)
+        self._sending.pop(peer, None)
 
     def _longest_idle(self) -> Peer | None:
         """Return the connection to close for a new one; None if all are busy."""
-        heads = [next(iter(idle.items())) for idle in (self._new, self._idle) if idle]
         if len(self._new) > self._most // 2:
-            return heads[0][0]
+            return next(iter(self._new))
+        heads = [next(iter(waiting.items())) for waiting, _ in self._waiting if waiting]
         return min(heads, key=lambda head: head[1])[0] if heads else None
 
     def _start_timer(self, seconds: float) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._close_idle)
+        """Have the time of the waiting connections looked at when the first one may be over."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._close_waiting)
 
-    def _close_idle(self) -> None:
-        """Close the connections that were idle for too long; start the timer for the next one."""
+    def _close_waiting(self) -> None:
+        """Close the connections whose time is over; start the timer for the next one."""
         self._timer = None
         now = time.monotonic()
-        for idle in (self._new, self._idle):
-            while idle:
-                peer, since = next(iter(idle.items()))
-                left = since + self._limits.idle_seconds - now
+        for waiting, seconds in self._waiting:
+            while waiting:
+                peer, since = next(iter(waiting.items()))
+                left = since + seconds - now
                 if left > 0:
+                    self._start_timer(left)
                     break
-                del idle[peer]
+                del waiting[peer]
                 self._close(peer)
-        since = [next(iter(idle.values())) for idle in (self._new, self._idle) if idle]
-        if since:
-            self._start_timer(min(since) + self._limits.idle_seconds - now)
 
     def _close(self, peer: Peer) -> None:
         if peer.get_write_buffer_size():

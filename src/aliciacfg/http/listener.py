@@ -29,7 +29,7 @@ _PAUSE_SECONDS = 0.5
 # For the database, files, the broker and the local socket.
 _RESERVED_DESCRIPTORS = 128
 # What is read from a connection at once.
-_READ_BYTES = 64 * 1024
+_READ_BYTES = 32 * 1024
 # What a transport holds before its writer has to wait.
 _WRITE_BUFFER_BYTES = 32 * 1024
 # The type of the record that begins a TLS connection (RFC 8446 §5.1).

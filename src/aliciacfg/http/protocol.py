@@ -30,11 +30,11 @@ Refuse = Callable[[web.BaseRequest, OperationError], web.Response]
 _MAX_LINE_BYTES = 32 * 1024
 _MAX_HEADER_BYTES = 8 * 1024
 _MAX_HEADERS = 100
-# Of the first line and the headers together, where they do not arrive at once.
-_MAX_HEAD_BYTES = 64 * 1024
+# Of the first line and the headers together.
+_MAX_HEAD_BYTES = 48 * 1024
 # Of a body, until the handler reads it.
 _MAX_UNREAD_BYTES = 32 * 1024
-# Requests that are parsed while the one before them is under way.
+# Requests that are parsed while the one before them is under way, each in a few times its size.
 _MAX_REQUESTS_AHEAD = 2
 # How long the end of a connection waits for the client to read the refusal of a malformed request.
 _LAST_WORDS_SECONDS = 1.0
@@ -87,12 +87,15 @@ class RequestProtocol(web.RequestHandler):
             max_msg_queue_size=_MAX_REQUESTS_AHEAD,
         )
         self._max_msg_queue_size = _MAX_REQUESTS_AHEAD
-        self._msg_queue_resume_size = _MAX_REQUESTS_AHEAD // 2
+        self._msg_queue_resume_size = 0
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived."""
-        if not self._discards:
-            super().data_received(data)
+        """Parse what has arrived; nothing more is read while requests wait for the one under way."""
+        if self._discards:
+            return
+        super().data_received(data)
+        if self._messages and self._waiter is None and not self._buffer_paused:
+            self._pause_reading_for_buffer()
 
     def handle_error(
         self,
@@ -186,6 +189,8 @@ class _Parser(HttpRequestParser):
         if messages:
             for message, _ in messages:
                 _check(message)
+                if self._head_bytes + len(args[0]) > _MAX_HEAD_BYTES and _head_bytes(message) > _MAX_HEAD_BYTES:
+                    raise _Refused(_headers_too_long())
             self._body = messages[-1][1]
             self._head_bytes = 0
         elif body_ends:
@@ -193,6 +198,10 @@ class _Parser(HttpRequestParser):
             if self._head_bytes > _MAX_HEAD_BYTES:
                 raise _Refused(_headers_too_long())
         return found
+
+
+def _head_bytes(message: RawRequestMessage) -> int:
+    return len(message.path) + sum(len(name) + len(value) for name, value in message.raw_headers)
 
 
 def _check(message: RawRequestMessage) -> None:

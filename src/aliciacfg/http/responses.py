@@ -56,12 +56,11 @@ class LargeResponses:
         """Start without responses.
 
         Args:
-            limits: How much all bodies may take together, and how long a client may take for a part.
-            connections: Told about each part that a client has received.
+            limits: How much all bodies may take together.
+            connections: Told about each part, and closes the connection of a client that does not receive it.
         """
         self._budget = Budget(limits.answer_bytes, "on their way to clients")
         self._connections = connections
-        self._seconds = limits.send_seconds
         # By id: each body with the number of connections that it is sent to.
         self._bodies: dict[int, tuple[bytes, int]] = {}
 
@@ -89,19 +88,15 @@ class LargeResponses:
         """Send a body that ``pace`` has accepted.
 
         Raises:
-            ConnectionError: The client has disconnected, or received nothing for too long.
+            ConnectionError: The client has disconnected.
         """
         view = memoryview(body)
         try:
             for start in range(0, len(body), _PART_BYTES):
+                self._connections.mark_sending(transport)
                 await writer.write(view[start : start + _PART_BYTES])
-                async with asyncio.timeout(self._seconds):
-                    await writer.drain()
-                self._connections.mark_idle(transport)
-        except TimeoutError as error:
-            if transport is not None:
-                transport.abort()
-            raise ConnectionAbortedError("the client receives nothing") from error
+                await writer.drain()
+            self._connections.mark_idle(transport)
         finally:
             self._release(body)
 

@@ -331,11 +331,13 @@ async def _check_expectation(request: web.Request) -> None:
 def _page_handler(page: Page) -> _Handler:
     """Return the handler of a page; its content is read once and shared by all responses."""
     read: list[tuple[bytes, str]] = []
+    reading = asyncio.Lock()
 
     async def handle(request: web.Request) -> web.Response:
-        if not read:
-            body = await asyncio.to_thread(page.read)
-            read.append((body, hashlib.blake2b(body, digest_size=16).hexdigest()))
+        async with reading:
+            if not read:
+                body = await asyncio.to_thread(page.read)
+                read.append((body, hashlib.blake2b(body, digest_size=16).hexdigest()))
         body, etag = read[0]
         if is_held(request, etag):
             return not_modified(etag)
