@@ -8,6 +8,7 @@ from sqlite3 import connect
 
 import pytest
 
+from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.core import scrubbing
 from aliciacfg.core.plain_secrets import PlainSecrets
 from aliciacfg.operations.table import BY_NAME
@@ -141,6 +142,34 @@ async def test_what_an_earlier_run_left_in_plain_text_is_sealed_at_the_next_star
         assert files_with_the_word(home)
     tamper(home.database, "DELETE FROM meta WHERE name = 'history_sealed'")
     async with home.core():
+        assert files_with_the_word(home) == []
+
+
+async def test_a_report_that_quotes_a_secret_is_stored_without_it(home: Home):
+    """Such as a service's error that names the password with which it could not log in."""
+    async with home.core() as core:
+        await core.ask("patch", "one", patch={"settings": {"token": WORD, "other_token": WORD[:4]}})
+        error = f"cannot log in with {WORD}, nor with {WORD[:4]}"
+        report = AppliedReport(instance="a", revision=2, checksum="", status="rejected", error=error)
+        await core.parts.service.registrations.applied("one", report)
+        (item,) = (await core.ask("instances", "one"))["instances"]
+        assert item["error"] == "cannot log in with ***, nor with ***"
+        assert files_with_the_word(home) == []
+        assert WORD not in repr(core.heard)
+
+
+async def test_what_was_sealed_stays_secret_without_the_schema_that_said_so(home: Home):
+    """Though somebody deletes the schema's row and every revision, and the schema waits for a migration."""
+    home.write("schemas/one.yaml", {**MARKED, "version": "1.0.0"})
+    async with home.core() as core:
+        await patch(core, "one", "dev", door=WORD)
+    home.write("schemas/one.yaml", {"version": "2.0.0", **MARKED})
+    home.write("schemas/one/migrations/1-to-2.yaml", [])
+    tamper(home.database, "DELETE FROM schemas", "DELETE FROM revisions")
+    async with home.core() as core:
+        assert "migration_pending" in core.standing
+        assert (await core.settings("one"))["door"] == "***"
+        assert WORD.encode() not in core.parts.outbox.current["service/one"].payload
         assert files_with_the_word(home) == []
 
 

@@ -131,9 +131,8 @@ class Planner:
         """Return the secrets of a configuration that open, by pointer, also those that the schema marks no longer."""
         if entry.effective is not None:
             return entry.effective.secrets
-        if entry.live is None:
-            return {}
-        return open_record(entry.live, self._keyring).secrets
+        recorded = {} if entry.live is None else open_record(entry.live, self._keyring).secrets
+        return {**recorded, **entry.sealed}
 
     def document(self, entry: Entry) -> JsonObject:
         """Return the content of a configuration without ``version``, secrets in plain text where they open."""

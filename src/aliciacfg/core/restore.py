@@ -134,8 +134,8 @@ def stored_entries(stored: StoredState, keyring: Keyring) -> dict[ConfigId, Entr
     entries: dict[ConfigId, Entry] = {}
     for config_id in records.keys() | overlays.keys():
         overlay = overlays.get(config_id)
-        patch = None if overlay is None else _open_overlay(overlay, keyring)
-        entries[config_id] = Entry(records.get(config_id), patch, origins={} if overlay is None else overlay.origins)
+        record = records.get(config_id)
+        entries[config_id] = Entry(record) if overlay is None else _entry(record, overlay, keyring)
     return entries
 
 
@@ -164,11 +164,12 @@ def _rules_mark(meta: Mapping[str, str]) -> RulesMark:
             return "unknown"
 
 
-def _open_overlay(stored: Overlay, keyring: Keyring) -> JsonObject | None:
-    """Return an overlay with its secrets in plain text; a value that does not open stays sealed."""
+def _entry(record: Record | None, stored: Overlay, keyring: Keyring) -> Entry:
+    """Return an entry with its overlay's secrets in plain text; a value that does not open stays sealed."""
     if stored.patch is None:
-        return None
+        return Entry(record, origins=stored.origins)
     if not stored.confirmed:
-        return dict(_TAMPERED)
+        return Entry(record, dict(_TAMPERED), origins=stored.origins)
     overlay: JsonObject = msgspec.json.decode(stored.patch)
-    return open_document(overlay, keyring, service=stored.service, environment=stored.environment).document
+    opened = open_document(overlay, keyring, service=stored.service, environment=stored.environment)
+    return Entry(record, opened.document, origins=stored.origins, sealed=opened.secrets)

@@ -20,12 +20,15 @@ class Entry:
         effective: The content of ``record`` as it was composed, secrets in plain text; None where the configuration is
             deleted or cannot be composed.
         origins: The revision that introduced each leaf of ``overlay``, by JSON Pointer.
+        sealed: The values of ``overlay`` that were sealed in the store, by JSON Pointer, as long as nothing is
+            composed: they stay secret though the schema that said so may be gone.
     """
 
     record: Record | None = None
     overlay: JsonObject | None = None
     effective: Effective | None = None
     origins: Mapping[str, int] = field(default_factory=dict[str, int])
+    sealed: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def live(self) -> Record | None:

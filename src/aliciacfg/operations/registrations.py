@@ -1,5 +1,7 @@
 """Registrations of services on the bus, and their reports of the revision that they run."""
 
+import msgspec
+
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.outbox import Outbox, service_subject
@@ -9,6 +11,7 @@ from aliciacfg.model.records import Write
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.writes import WriteOperations
+from aliciacfg.sealing.sealed_documents import without_secrets
 from aliciacfg.storage.write_queue import WriteQueue
 
 
@@ -64,8 +67,13 @@ class Registrations:
             NotFound: The service has no configuration.
             Unavailable: The store cannot write.
         """
-        if self._state.committed(self._configurations.config_id(service, None)).live is None:
+        record = self._state.committed(self._configurations.config_id(service, None)).live
+        if record is None:
             raise NotFound(f"There is no configuration of {service}.")
+        if report.error:
+            # A service may quote the password with which it could not log in; reports are stored, listed and alerted.
+            secrets = self._configurations.open_record(record).secrets.values()
+            report = msgspec.structs.replace(report, error=without_secrets(report.error, secrets))
         await self._write(self._instances.report(service, report))
         self._instances.check()
 
