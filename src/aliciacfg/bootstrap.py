@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import VanishedFiles
 from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
-from aliciacfg.errors import KeyFileError
+from aliciacfg.errors import KeyFileError, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Applied, Write
 from aliciacfg.monitoring.alerts import Alert, Alerts
@@ -120,16 +120,27 @@ class Core:
     service: ConfigService
     session: str
 
-    async def start(self, requested_environment: str, *, degraded: bool = True) -> None:
+    async def start(self, requested_environment: str, *, degraded: bool = True) -> bool:
         """Notice a database that went back, load the files, and announce what the bus does not hold yet.
 
-        Arguments and errors as for ``Reloads.start``.
+        Arguments, result and errors as for ``Reloads.start``.
         """
-        await self.order.start(await self.store.witnessed())
-        await self.reloads.start(self.restored, requested_environment, degraded=degraded)
-        await self.announcements.reconcile()
+        ordered = await self._stored(self.order.start(await self.store.witnessed()), degraded=degraded)
+        complete = await self.reloads.start(self.restored, requested_environment, degraded=degraded)
+        announced = await self._stored(self.announcements.reconcile(), degraded=degraded)
         # The run before may have sealed something and ended before it removed the plain copies.
         await self.scrubbing.scrub()
+        return ordered and complete and announced
+
+    async def _stored(self, step: Awaitable[None], *, degraded: bool) -> bool:
+        """Carry out a step of the start; return False if the store cannot write, and ``degraded`` allows that."""
+        try:
+            await step
+        except Unavailable:
+            if not degraded:
+                raise
+            return False
+        return True
 
 
 @asynccontextmanager
@@ -156,7 +167,10 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         store = await stack.enter_async_context(database.open(chain))
         condition = StoreCondition(alerts)
         store.listen_reads(condition.on_read)
-        queue = await stack.enter_async_context(WriteQueue(store, condition))
+        queue = WriteQueue(store, condition)
+        if store.unwritable is not None:
+            queue.begin_unwritable(store.unwritable)
+        await stack.enter_async_context(queue)
         audit_log = AuditLog(queue, time.time)
         stack.callback(audit_log.flush)
         if adopted is not None:

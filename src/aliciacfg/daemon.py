@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,15 @@ from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import Core, open_core
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.vanished_files import FilesVanished
-from aliciacfg.errors import AliciacfgError, AnotherDaemon, OperationError, SettingsError, SourceError, leaves
+from aliciacfg.errors import (
+    AliciacfgError,
+    AnotherDaemon,
+    OperationError,
+    SettingsError,
+    SourceError,
+    Unavailable,
+    leaves,
+)
 from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import pages
@@ -47,6 +55,7 @@ _log = structlog.get_logger(__name__)
 
 # Leaves time to commit what waits, before the deadline ends the process.
 _STOP_SECONDS = 6.0
+_RETRY_SECONDS = 1.0
 
 
 def server_certificate(settings: Settings) -> ServerCertificate | None:
@@ -127,7 +136,12 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
         address.tls_context()
         # Whatever ends the daemon, from here on the time runs.
         stack.callback(deadline.begin)
-        await _run(settings, data, address, certificate, signals, announce, deadline)
+        try:
+            await _run(settings, data, address, certificate, signals, announce, deadline)
+        except asyncio.CancelledError:
+            if not signals.stop.is_set():
+                raise
+        _log.info("stopped")
 
 
 class _Signals:
@@ -140,6 +154,7 @@ class _Signals:
 
     def __init__(self, deadline: StopDeadline) -> None:
         self.stop, self.hangup = asyncio.Event(), asyncio.Event()
+        self._starting: asyncio.Task[object] | None = None
         self._deadline = deadline
         self._terminals = _terminals()
         self._loop = asyncio.get_running_loop()
@@ -152,7 +167,7 @@ class _Signals:
         self._deadline.begin()
         with contextlib.suppress(RuntimeError):
             # Raised if the loop is closed already, at the very end.
-            self._loop.call_soon_threadsafe(self.stop.set)
+            self._loop.call_soon_threadsafe(self._stop)
 
     def _on_hangup(self) -> None:
         # A closing terminal sends SIGHUP too; then the daemon stops, because the terminal could no longer stop it.
@@ -160,7 +175,22 @@ class _Signals:
             self.hangup.set()
         else:
             self._deadline.begin()
-            self.stop.set()
+            self._stop()
+
+    def _stop(self) -> None:
+        self.stop.set()
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
+
+    @contextlib.contextmanager
+    def starting(self) -> Generator[None]:
+        """End the block with a cancellation at a signal to stop: the start may wait for a lock, or for files."""
+        self._starting = asyncio.current_task()
+        try:
+            yield
+        finally:
+            self._starting = None
 
 
 def _terminals() -> list[int]:
@@ -178,13 +208,13 @@ async def _run(
     deadline: StopDeadline,
 ) -> None:
     started = time.monotonic()
-    async with open_core(settings, data) as core:
-        deadline.before_end(lambda: _log_unfinished(core))
-        # Before the files are loaded: an edit during the load counts as a change.
-        watcher = _file_watcher(core)
-        await core.start(settings.environment)
-        if settings.admin_token_file is not None:
-            await core.service.admin.store_admin_token(admin_token(Path(settings.admin_token_file)))
+    async with AsyncExitStack() as stack:
+        with signals.starting():
+            core = await stack.enter_async_context(open_core(settings, data))
+            deadline.before_end(lambda: _log_unfinished(core))
+            # Before the files are loaded: an edit during the load counts as a change.
+            watcher = _file_watcher(core)
+            complete = await _start(core, settings)
         _apply_protected_mode(core, settings, address)
         http = _http_server(core, settings, data, certificate)
         mqtt = _mqtt_session(core, settings, address)
@@ -210,10 +240,33 @@ async def _run(
             "scrubbing of the store": core.scrubbing.run,
             "audit log": core.audit_log.run,
             "READY line": announce_ready,
+            "rest of the start": lambda: _finish_start(core, settings, complete=complete),
             "reload at SIGHUP": lambda: _reload_at_hangup(signals.hangup, certificate, core.reloads),
         }
         await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks)
-    _log.info("stopped")
+
+
+async def _start(core: Core, settings: Settings) -> bool:
+    """Load the files and store the administrator's token; return False if the store cannot write at present."""
+    complete = await core.start(settings.environment)
+    if settings.admin_token_file is not None:
+        try:
+            await core.service.admin.store_admin_token(admin_token(Path(settings.admin_token_file)))
+        except Unavailable:
+            return False
+    return complete
+
+
+async def _finish_start(core: Core, settings: Settings, *, complete: bool) -> None:
+    """Repeat a start that is not complete until the store can write what it changes."""
+    while not complete:
+        await asyncio.sleep(_RETRY_SECONDS)
+        if core.queue.healthy:
+            try:
+                complete = await _start(core, settings)
+            except SourceError as error:
+                _log.error("files_refused", problems=[str(problem) for problem in error.problems])
+                return
 
 
 def _file_watcher(core: Core) -> FileWatcher:

@@ -1,8 +1,9 @@
 /* Loaded before libc (LD_PRELOAD), makes the calls of a process on some files fail or hang, as a bad disk would.
  *
  * FAILING_DISK_FILES: a piece of the paths of the files concerned.
- * FAILING_DISK_FLAGS: a file of five bytes; a byte that is not 0 switches a fault on, at any time:
+ * FAILING_DISK_FLAGS: a file of six bytes; a byte that is not 0 switches a fault on, at any time:
  *   0 reads fail (EIO)   1 writes fail (EIO)   2 the disk is full (ENOSPC)   3 syncs fail (EIO)   4 syncs hang
+ *   5 the disk is mounted read-only (EROFS)
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { READ_FAILS, WRITE_FAILS, FULL, SYNC_FAILS, SYNC_HANGS, COUNT };
+enum { READ_FAILS, WRITE_FAILS, FULL, SYNC_FAILS, SYNC_HANGS, READ_ONLY, COUNT };
 
 static volatile unsigned char *flags;
 static const char *files;
@@ -57,7 +58,7 @@ static int fails(int fd, int fault, int error) {
 #define WRITER(name, parameters, arguments) \
     ssize_t name parameters { \
         NEXT(name); \
-        return fails(fd, WRITE_FAILS, EIO) || fails(fd, FULL, ENOSPC) ? -1 : next arguments; \
+        return fails(fd, WRITE_FAILS, EIO) || fails(fd, FULL, ENOSPC) || fails(fd, READ_ONLY, EROFS) ? -1 : next arguments; \
     }
 #define SYNC(name) \
     int name(int fd) { \
@@ -75,11 +76,22 @@ WRITER(pwrite64, (int fd, const void *buffer, size_t size, off64_t at), (fd, buf
 SYNC(fsync)
 SYNC(fdatasync)
 
-/* A full disk has no room for a new file either. */
-static int no_room_for(const char *path, int how) {
-    if (!(how & O_CREAT) || !any() || !flags[FULL] || !strstr(path, files) || access(path, F_OK) == 0) return 0;
-    errno = ENOSPC;
-    return 1;
+/* A full disk has no room for a new file either; on a read-only one no file can be opened for writing. */
+static int refused(const char *name, int how) {
+    char path[8192] = "";
+    if (!any()) return 0;
+    if (name[0] != '/' && getcwd(path, 4000)) strcat(path, "/");
+    strncat(path, name, 4000);
+    if (!strstr(path, files)) return 0;
+    if (flags[READ_ONLY] && (how & (O_WRONLY | O_RDWR))) {
+        errno = EROFS;
+        return 1;
+    }
+    if (flags[FULL] && (how & O_CREAT) && faccessat(AT_FDCWD, path, F_OK, 0) != 0) {
+        errno = ENOSPC;
+        return 1;
+    }
+    return 0;
 }
 #define OPENER(name) \
     int name(const char *path, int how, ...) { \
@@ -88,7 +100,11 @@ static int no_room_for(const char *path, int how) {
         va_start(rest, how); \
         int mode = va_arg(rest, int); \
         va_end(rest); \
-        return no_room_for(path, how) ? -1 : next(path, how, mode); \
+        return refused(path, how) ? -1 : next(path, how, mode); \
     }
+int access(const char *path, int how) {
+    NEXT(access);
+    return how & W_OK && refused(path, O_WRONLY) ? -1 : next(path, how);
+}
 OPENER(open)
 OPENER(open64)

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Literal
 
+import structlog
 from msgspec import UNSET
 
 from aliciacfg import documents
@@ -34,13 +35,17 @@ from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import FilesVanished, VanishedFiles
 from aliciacfg.core.views import difference
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.errors import SourceError, SourceProblem, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import SourceFiles
 
 _MAX_NAMED = 3
+
+_log = structlog.get_logger(__name__)
+
+_UNSTORED = "The store cannot write what the files changed."
 
 Patience = Literal["all", "endings", "none"]
 """What is put off while a file in force is missing or empty: every change, only the end of configurations, or nothing.
@@ -132,20 +137,29 @@ class Reloads:
         """Whether another load may succeed, because a configuration that was in the way changed, or time is over."""
         return self._unblocked or self._vanished.due
 
-    async def start(self, restored: Restored, requested_environment: str, *, degraded: bool = True) -> None:
+    async def start(self, restored: Restored, requested_environment: str, *, degraded: bool = True) -> bool:
         """Load the files for the first time.
 
         Args:
             restored: The content of the store.
             requested_environment: The ``ENVIRONMENT`` setting; if it differs from the previous start's, it becomes
                 the active environment.
-            degraded: If the files are not valid, serve what was recorded last.
+            degraded: If the files are not valid, or the store cannot write, serve what was recorded last.
+
+        Returns:
+            Whether the start is complete; if not, because the store cannot write what the files changed, it is to be
+            repeated when the store can.
 
         Raises:
             SourceError: The active environment is not valid, and there is nothing recorded to serve instead, or
                 ``ENVIRONMENT`` asks for another one than before.
-            Unavailable: The store cannot write.
+            Unavailable: The store cannot write, and there is nothing recorded to serve.
         """
+        async with self._reloading:
+            return await self._start(restored, requested_environment, degraded=degraded)
+
+    async def _start(self, restored: Restored, requested_environment: str, *, degraded: bool) -> bool:
+        before = self._state.active
         moved = restored.moves_to(requested_environment)
         if moved:
             self._state.active = requested_environment
@@ -156,20 +170,38 @@ class Reloads:
             restore.ACTIVE: active,
             restore.REQUESTED: requested_environment,
         }
+        if meta == restored.start_marks:
+            # A start that changes nothing needs no disk that can be written.
+            meta = {}
         try:
             patience: Patience = "endings" if falls_back else "none"
             await self._load(await self._read_files(), meta=meta, starting=True, patience=patience)
+        except Unavailable as error:
+            self._state.active = before
+            if not degraded or not any(True for _ in self._state.live(before)):
+                raise
+            self.degraded = _UNSTORED
+            await self._close_access()
+            _log.warning("start_not_stored", reason=error.message, remedy="none needed; it is tried again")
+            return False
         except SourceError as error:
             if not falls_back:
                 raise
-            if self._rules != "never" or await asyncio.to_thread(self._source_files.has_access_rules):
-                self._authorizer.close()
-                self._alerts.raise_(
-                    "access_closed",
-                    "The access rules are not known, so every request that needs one is refused. Correct the files; if "
-                    "there is no access.yaml, restart the daemon afterwards.",
-                )
+            await self._close_access()
             self._degrade(error)
+        else:
+            self.degraded = None if self.degraded == _UNSTORED else self.degraded
+        return True
+
+    async def _close_access(self) -> None:
+        """Refuse what needs a rule, unless it is certain that there are none: the files are not in force."""
+        if self._rules != "never" or await asyncio.to_thread(self._source_files.has_access_rules):
+            self._authorizer.close()
+            self._alerts.raise_(
+                "access_closed",
+                "The access rules are not known, so every request that needs one is refused. Correct the files; if "
+                "there is no access.yaml, restart the daemon afterwards.",
+            )
 
     async def reload(
         self, *, dry_run: bool = False, migrate: ChangeContext | None = None, patience: Patience = "endings"

@@ -169,13 +169,18 @@ class HttpServer:
         path = self._settings.socket
         if path is None:
             return
-        # This process holds the lock on the directory, so an existing socket belongs to a daemon that was killed.
-        path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
+            # This process holds the lock on the directory, so an existing socket belongs to a daemon that was killed.
+            path.unlink(missing_ok=True)
             self._local = await asyncio.get_running_loop().create_unix_server(self._protocol, str(path))
         except OSError as error:
-            _log.warning("no_local_socket", path=str(path), reason=str(error), remedy="choose a shorter data directory")
+            _log.warning(
+                "no_local_socket",
+                path=str(path),
+                reason=str(error),
+                remedy="choose a shorter data directory, or make it writable, and start again",
+            )
         finally:
             os.umask(before)
 

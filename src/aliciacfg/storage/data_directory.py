@@ -1,5 +1,6 @@
 """The data directory: a lock for one process at a time, and an identity that survives restarts."""
 
+import errno
 import fcntl
 import os
 import re
@@ -34,11 +35,9 @@ class DataDirectory:
         self.path = path
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = _open_lock(path / "lock")
         except OSError as error:
-            raise SettingsError(
-                [f"ALICIACFG_DATA_DIR: {path} cannot be written ({error.strerror}); choose a writable directory"]
-            ) from error
+            raise SettingsError([f"ALICIACFG_DATA_DIR: {path} cannot be used: {_reason(error)}"]) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -74,7 +73,30 @@ class DataDirectory:
                 temporary.write_text(found, "ascii")
                 temporary.replace(file)
         except OSError as error:
-            raise SettingsError([f"{file} cannot be used: {error.strerror}"]) from error
+            raise SettingsError([f"{file} cannot be used: {_reason(error)}"]) from error
         if _INSTANCE.fullmatch(found) is None:
             raise SettingsError([f"{file} does not hold 16 hex digits; remove it to get a new instance"])
         return found
+
+
+def _open_lock(path: Path) -> int:
+    """Open the lock file; only for reading if the home is there already and its disk is read-only now.
+
+    Raises:
+        OSError: It cannot be opened or created.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _reason(error: OSError) -> str:
+    """Return why a file cannot be written, and what to do."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"{error.strerror}; free some space"
+    if error.errno == errno.EROFS:
+        return f"{error.strerror}; mount it for writing"
+    return f"{error.strerror}; choose a directory that this user may write, with ALICIACFG_DATA_DIR"

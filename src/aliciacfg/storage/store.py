@@ -53,7 +53,13 @@ class Store(Protocol):
     before the read was called.
 
     Writers do not call ``commit`` themselves: they submit to ``write_queue.WriteQueue``.
+
+    Attributes:
+        unwritable: Why the database can only be read at present, as its disk is full or read-only for example; None if
+            it can be written as far as is known. Each ``commit`` tries anew.
     """
+
+    unwritable: str | None
 
     def listen_reads(self, listener: Callable[[str | None], None]) -> None:
         """Have a function called after every read of the database: with None if it succeeded, else with the reason.

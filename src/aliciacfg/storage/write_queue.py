@@ -122,6 +122,10 @@ class WriteQueue:
         """The number of writes that wait for the next transaction."""
         return len(self._queue)
 
+    def begin_unwritable(self, reason: str) -> None:
+        """Begin as after a failed commit: the store was opened only for reading."""
+        self._note(Unavailable(reason))
+
     @property
     def unfinished(self) -> Unfinished:
         """The writes that are not known to be durable."""

@@ -77,9 +77,14 @@ async def dev_broker(wanted: BrokerAddress, *, explicit: bool, data_dir: Path) -
 @asynccontextmanager
 async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[Callable[[], None], None]:
     directory = data_dir / "broker"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = directory / "mosquitto.conf"
-    config.write_text(dev_config(port, directory), "utf-8")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config.write_text(dev_config(port, directory), "utf-8")
+    except OSError as error:
+        raise BrokerUnavailable(
+            f"{config} cannot be written: {error.strerror}; set MQTT_BROKER, or mend that"
+        ) from error
     # In a session of its own: Ctrl-C is for the daemon, which still has to publish through this broker that it stops.
     process = await asyncio.create_subprocess_exec(
         program, "-c", str(config), stdin=asyncio.subprocess.DEVNULL, start_new_session=True

@@ -2,7 +2,10 @@
 
 import contextlib
 import heapq
+import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -39,28 +42,109 @@ _SELECT_PIECE_END = """
 """
 # Takes about two milliseconds, so that other threads get the interpreter in between.
 _ROWS_PER_PIECE = 20
-_BUSY_TIMEOUT = "PRAGMA busy_timeout=5000"
 _MIN_SEQUENCE = -(2**63)
+# How long another program's lock is waited for: a backup or a look at the database is over by then.
+_BUSY_SECONDS = 1.0
+_BUSY_TIMEOUT = f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000:.0f}"
+_MAY_PASS = frozenset(
+    {
+        sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL,
+    }
+)  # fmt: skip
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a database file, or create it, with the settings of every connection that may write.
 
     Raises:
-        sqlite3.Error: The file is not a database, or cannot be opened.
+        sqlite3.Error: The file is not a database, or cannot be opened for writing.
     """
-    connection = sqlite3.connect(path, isolation_level=None)
+    _check_permissions(path)
+    connection = sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None)
     connection.text_factory = _decode
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         # A value that was stored in plain text before a schema marked it as secret must not stay in free pages.
         connection.execute("PRAGMA secure_delete=ON")
-        connection.execute(_BUSY_TIMEOUT)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _check_permissions(path: Path) -> None:
+    """Raise sqlite3.OperationalError if this user cannot write the files, or their disk is read-only.
+
+    SQLite would open them for reading without saying so, and go on with that when they can be written again.
+    """
+    names = ("", "-wal", "-shm")
+    for file in (path.parent, *(path.with_name(path.name + name) for name in names)):
+        if file.exists() and not os.access(file, os.W_OK):
+            error = sqlite3.OperationalError(f"{file} is read-only, or this user may not write it")
+            error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+            raise error
+
+
+def connect_to_rest(path: Path) -> sqlite3.Connection:
+    """Open a database that cannot be written now, because its disk is full or read-only for example, for reading.
+
+    SQLite needs to write a little to read a database in WAL mode. Without a write-ahead log nothing can be missed by
+    reading the file as it is; otherwise file and log are copied to the directory for temporary files. The connection
+    shares nothing with those that are opened for writing later.
+
+    Raises:
+        sqlite3.Error: The database cannot be read either.
+        OSError: The same.
+    """
+    if not path.exists():
+        raise sqlite3.OperationalError("there is no database")
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or not log.stat().st_size:
+        return _connect_to_read(path, more="&immutable=1")
+    with tempfile.TemporaryDirectory(prefix="aliciacfg-") as directory:
+        for file in (path, log):
+            shutil.copyfile(file, Path(directory) / file.name)
+        # Removing the files does not disturb a connection that has them open.
+        return _connect_to_read(Path(directory) / path.name)
+
+
+def may_pass(error: sqlite3.Error) -> bool:
+    """Return whether an error tells of circumstances that may pass: a full, read-only or failing disk, a lock."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _MAY_PASS
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Return whether another program holds a lock on the database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether an error tells that the content of the file is not a sound database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def unusable(path: Path, error: sqlite3.Error) -> StoreError:
+    """Return the error that says why a database cannot be used at all, and what to do."""
+    if is_damage(error):
+        return StoreError(f"{path} cannot be used: {error}; restore it from a backup")
+    if not may_pass(error):
+        return StoreError(f"{path} cannot be used: {error}")
+    if not path.exists():
+        return not_created(path, error)
+    return StoreError(
+        f"{path} can neither be written nor read: {error}; see whether the disk is full or failing, and whether this "
+        "user may read and write there"
+    )
+
+
+def not_created(path: Path, error: sqlite3.Error) -> StoreError:
+    """Return the error that says why there is no database, and what to do."""
+    return StoreError(
+        f"{path} cannot be created: {error}; see whether the disk is full or read-only, and whether this user may "
+        "write there"
+    )
 
 
 def probe_file(path: Path) -> None:
@@ -70,7 +154,12 @@ def probe_file(path: Path) -> None:
         sqlite3.Error: The database cannot be read.
     """
     with contextlib.closing(_connect_to_read(path)) as connection:
-        connection.execute(SELECT_CHAIN_END).fetchone()
+        probe(connection)
+
+
+def probe(connection: sqlite3.Connection) -> None:
+    """Read the end of the chain."""
+    connection.execute(SELECT_CHAIN_END).fetchone()
 
 
 def truncate_log(connection: sqlite3.Connection) -> bool:
@@ -97,7 +186,7 @@ def verify_file(path: Path, chain: Chain, *, between: Callable[[], object] = lam
     """
     try:
         return _verify(path, chain, between)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise Unavailable(f"The store cannot be read: {error}.") from error
 
 
@@ -113,7 +202,7 @@ def adopt_file(path: Path, chain: Chain) -> Adoption | None:
         with contextlib.closing(connect(path)) as connection:
             return adopt_database(connection, chain)
     except sqlite3.Error as error:
-        raise StoreError(f"{path} cannot be used: {error}; restore it from a backup") from error
+        raise unusable(path, error) from error
 
 
 def reseal_file(path: Path, chain: Chain, reseal: Reseal) -> None:
@@ -161,15 +250,36 @@ def _decode(text: bytes) -> str:
     return text.decode(errors="replace")
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a database file that exists, only for reading."""
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+def _connect_to_read(path: Path, *, more: str = "") -> sqlite3.Connection:
+    """Open a database file that exists, only for reading; ``more`` is added to its URI.
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+    """
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro{more}", _BUSY_SECONDS, uri=True, isolation_level=None
+    )
     connection.text_factory = _decode
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
+def _connect_to_verify(path: Path) -> sqlite3.Connection:
+    """Open a database file for reading, whether its disk can be written or not."""
+    try:
+        return _connect_to_read(path)
+    except sqlite3.Error as error:
+        if is_locked(error) or not may_pass(error):
+            raise
+        return connect_to_rest(path)
+
+
 def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings:
-    with contextlib.closing(_connect_to_read(path)) as connection:
+    with contextlib.closing(_connect_to_verify(path)) as connection:
         check_version(connection)
         verifier = Verifier(chain)
         after = _MIN_SEQUENCE

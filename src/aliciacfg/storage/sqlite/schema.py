@@ -136,11 +136,19 @@ _ROW_MACS_ADDED = 4
 _CODES_ADDED = 5
 
 
+def version(connection: sqlite3.Connection) -> int:
+    """Return the number of migrations that were applied to the database; 0 if it is empty."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    return found
+
+
 def check_version(connection: sqlite3.Connection) -> None:
     """Raise sqlite3.DatabaseError if the database does not have the tables of this version."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != len(MIGRATIONS):
-        raise sqlite3.DatabaseError(f"its schema has version {version}; start this aliciacfg on it once")
+    found = version(connection)
+    if found != len(MIGRATIONS):
+        raise sqlite3.DatabaseError(
+            f"its schema has version {found}, this aliciacfg needs {len(MIGRATIONS)}: start it once where it can write"
+        )
 
 
 def migrate(connection: sqlite3.Connection, chain: Chain) -> None:
@@ -150,13 +158,13 @@ def migrate(connection: sqlite3.Connection, chain: Chain) -> None:
         StoreError: The rows of an older version have no codes, so they are not trusted.
         sqlite3.Error: The database is damaged, or was written by a newer version.
     """
-    version = _version(connection)
-    if 0 < version < _ROW_MACS_ADDED:
+    found = _known_version(connection)
+    if 0 < found < _ROW_MACS_ADDED:
         raise StoreError(
             "the database has the format of an older aliciacfg, but a newer one has used keys.json: if a backup was "
             "restored, restore its keys.json too; otherwise the database was replaced"
         )
-    _upgrade_tables(connection, chain, version)
+    _upgrade_tables(connection, chain, found)
 
 
 def adopt_database(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
@@ -165,25 +173,25 @@ def adopt_database(connection: sqlite3.Connection, chain: Chain) -> Adoption | N
     Raises:
         sqlite3.Error: The database is damaged, or was written by a newer version.
     """
-    _upgrade_tables(connection, chain, _version(connection))
+    _upgrade_tables(connection, chain, _known_version(connection))
     return adopt(connection, chain)
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
+def _known_version(connection: sqlite3.Connection) -> int:
+    found = version(connection)
+    if found > len(MIGRATIONS):
         raise sqlite3.DatabaseError(
-            f"its schema has version {version}, this aliciacfg knows {len(MIGRATIONS)}: run the newer aliciacfg"
+            f"its schema has version {found}, this aliciacfg knows {len(MIGRATIONS)}: run the newer aliciacfg"
         )
-    return version
+    return found
 
 
-def _upgrade_tables(connection: sqlite3.Connection, chain: Chain, version: int) -> None:
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+def _upgrade_tables(connection: sqlite3.Connection, chain: Chain, found: int) -> None:
+    for number, script in enumerate(MIGRATIONS[found:], start=found + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number};")
-        if version == 0 and number == _CHAIN_ADDED:
+        if found == 0 and number == _CHAIN_ADDED:
             connection.execute(REPLACE_CHAIN_END, chain.end(0, START, START))
-        elif number == len(MIGRATIONS) and version < _CODES_ADDED:
+        elif number == len(MIGRATIONS) and found < _CODES_ADDED:
             # When all columns are there that the codes cover.
             add_codes(connection, chain)
         connection.execute("COMMIT")

@@ -9,10 +9,12 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import aiosqlite
+import structlog
 
 from aliciacfg.errors import Unavailable, Unconfirmed
 from aliciacfg.model.records import (
@@ -29,14 +31,30 @@ from aliciacfg.model.records import (
 )
 from aliciacfg.storage.hash_chain import Chain, End
 from aliciacfg.storage.sqlite import queries
-from aliciacfg.storage.sqlite.maintenance import connect, probe_file, select_key_ids, truncate_log, verify_file
-from aliciacfg.storage.sqlite.schema import migrate
-from aliciacfg.storage.sqlite.transaction import CommitInDoubt, apply, reseal_rows, settle
+from aliciacfg.storage.sqlite.maintenance import (
+    connect,
+    connect_to_rest,
+    is_locked,
+    may_pass,
+    not_created,
+    probe,
+    probe_file,
+    select_key_ids,
+    truncate_log,
+    unusable,
+    verify_file,
+)
+from aliciacfg.storage.sqlite.schema import check_version, migrate, version
+from aliciacfg.storage.sqlite.transaction import CommitInDoubt, apply, check_writable, reseal_rows, settle
 from aliciacfg.storage.sqlite.witness import FILE_NAME, Witness
 from aliciacfg.storage.store import Reseal, StoreError
 from aliciacfg.storage.verifier import Findings
 
 T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+_LOCKED_SECONDS = 1.0
 
 # A verification rests for this long after each two milliseconds of work, so that requests hardly notice it.
 _PAUSE_SECONDS = 0.005
@@ -45,15 +63,19 @@ _PAUSE_SECONDS = 0.005
 class SqliteStore:
     """Implements ``storage.store.Store``, which says what each method promises."""
 
-    def __init__(self, path: Path, chain: Chain, writer: "_Connection", reader: "_Connection") -> None:
+    def __init__(self, path: Path, chain: Chain, connections: contextlib.AsyncExitStack) -> None:
         self._path = path
         self._witness = Witness(path.with_name(FILE_NAME), chain)
         self._chain = chain
-        self._writer = writer
-        self._reader = reader
+        # Closes the connections.
+        self._connections = connections
+        self._reader: _Connection
+        # None while the database can only be read.
+        self._writer: _Connection | None = None
         # The end of the chain that a commit of unknown result would have made.
         self._in_doubt: End | None = None
         self._read_listeners: list[Callable[[str | None], None]] = []
+        self.unwritable: str | None = None
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -65,16 +87,61 @@ class SqliteStore:
             chain: Computes the MACs.
 
         Raises:
-            StoreError: The database is damaged, or was written by a newer aliciacfg, or its rows are not trusted.
+            StoreError: The database cannot be read, or its rows are not trusted, or it was written by a newer
+                aliciacfg.
         """
-        async with contextlib.AsyncExitStack() as stack:
+        async with contextlib.AsyncExitStack() as connections:
+            store = cls(path, chain, connections)
             try:
-                writer = await stack.enter_async_context(_connected(path))
-                await writer.run(lambda connection: migrate(connection, chain))
-                reader = await stack.enter_async_context(_connected(path))
-            except sqlite3.DatabaseError as error:
-                raise StoreError(f"{path} cannot be used: {error}; restore it from a backup") from error
-            yield cls(path, chain, writer, reader)
+                await store._open_to_write()
+            except sqlite3.Error as error:
+                if not may_pass(error):
+                    raise unusable(path, error) from error
+                await store._open_to_read(error)
+            yield store
+
+    async def _open_to_write(self) -> None:
+        """Open both connections, in place of one that can only read if there is one.
+
+        Raises:
+            sqlite3.Error: The database cannot be written.
+            StoreError: Its rows are not trusted.
+        """
+        async with contextlib.AsyncExitStack() as opened:
+            writer = await opened.enter_async_context(_connected(lambda: connect(self._path)))
+            await writer.run(lambda connection: migrate(connection, self._chain))
+            await writer.run(check_writable)
+            reader = await opened.enter_async_context(_connected(lambda: connect(self._path)))
+            before = self._connections.pop_all()
+            self._connections.push_async_exit(opened.pop_all())
+        self._writer, self._reader, self.unwritable = writer, reader, None
+        await before.aclose()
+
+    async def _open_to_read(self, why: sqlite3.Error) -> None:
+        """Open a database that cannot be written now, for reading.
+
+        Raises:
+            StoreError: It cannot be read either, or there is none, or it is of an older version.
+        """
+        # With a lock on it, the file itself is read, or waited for.
+        open_reader = partial(connect if is_locked(why) else connect_to_rest, self._path)
+        while True:
+            try:
+                reader = await self._connections.enter_async_context(_connected(open_reader))
+                if await reader.run(version) == 0:
+                    raise not_created(self._path, why)
+                await reader.run(check_version)
+            except sqlite3.Error as error:
+                if not is_locked(error):
+                    raise unusable(self._path, why if may_pass(error) else error) from error
+                _log.warning("database_locked", path=str(self._path), remedy="end the program that has locked it")
+                await asyncio.sleep(_LOCKED_SECONDS)
+            except OSError as error:
+                raise StoreError(f"{self._path} cannot be read: {error}") from error
+            else:
+                break
+        self._reader = reader
+        self.unwritable = f"The store cannot write: {why}."
 
     def listen_reads(self, listener: Callable[[str | None], None]) -> None:
         """Have a function called after every read."""
@@ -83,7 +150,10 @@ class SqliteStore:
     async def probe(self) -> None:
         """Read the end of the chain on a connection of its own, whose cache is empty."""
         try:
-            await asyncio.to_thread(probe_file, self._path)
+            if self._writer is None:
+                await self._reader.run(probe)
+            else:
+                await asyncio.to_thread(probe_file, self._path)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
         self._tell_readers(None)
@@ -203,7 +273,12 @@ class SqliteStore:
 
     async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return await self._writer.run(change)
+            if self._writer is None:
+                await self._open_to_write()
+            writer = self._writer
+            if writer is None:
+                raise Unavailable("The store cannot write.")
+            return await writer.run(change)
         except CommitInDoubt as error:
             if error.end is None:
                 # Nothing that memory follows; the next commit takes its place in any case.
@@ -228,13 +303,14 @@ class _Connection(aiosqlite.Connection):
 
 
 @contextlib.asynccontextmanager
-async def _connected(path: Path) -> AsyncGenerator[_Connection]:
+async def _connected(connect: Callable[[], sqlite3.Connection]) -> AsyncGenerator[_Connection]:
     """Open a connection; close it when the block is left.
 
     Raises:
         sqlite3.Error: The file is not a database, or cannot be opened.
+        OSError: As ``connect``.
     """
-    connection = _Connection(lambda: connect(path), 64)
+    connection = _Connection(connect, 64)
     try:
         await connection
     except BaseException:

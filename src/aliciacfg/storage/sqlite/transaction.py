@@ -202,6 +202,16 @@ def _undo(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
+def check_writable(connection: sqlite3.Connection) -> None:
+    """Begin to write and write nothing: on a read-only disk, SQLite opens a file without saying so.
+
+    Raises:
+        sqlite3.Error: The database is read-only, or locked.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("ROLLBACK")
+
+
 def settle(connection: sqlite3.Connection, chain: Chain, end: End | None) -> bool:
     """Return whether a transaction in doubt was made, and see to it that this stays so over a crash.
 
