@@ -107,3 +107,25 @@ async def test_a_health_check_is_answered_where_that_is_allowed(tmp_path: Path):
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert made.core.parts.service.health.metrics.meter("health", "mqtt").outcomes == {"success": 5}
+
+
+async def test_what_others_publish_as_health_is_overwritten_at_once(tmp_path: Path):
+    """Whatever it is, and an old one of its own; its own newest ones that come back change nothing."""
+    async with bus(tmp_path) as made:
+
+        def bring(payload: bytes) -> None:
+            made.health.receive(Inbound(TOPIC, payload, 1, False))
+
+        async with asyncio.timeout(10):
+            task = asyncio.create_task(made.health.publish_forever(made.connection))
+            await eventually(lambda: len(made.connection.published) == 1)
+            first = made.connection.published[0][1]
+            bring(first)
+            for count, foreign in enumerate((made.health.will.payload, b"", b"\xff{", b"[" * 2000, first), start=2):
+                bring(foreign)
+                await eventually(lambda count=count: len(made.connection.published) == count)
+                bring(made.connection.published[-1][1])
+            assert made.statuses == ["healthy"] * 6
+            await made.health.stop(made.connection)
+            made.health.publish_soon()
+            await task

@@ -43,6 +43,10 @@ _CONTEXT = ChangeContext("config_service", "restore", operation="restore")
 _MAX_STEP = 2**20
 
 
+HIGHEST = Position(MAX_NUMBER, MAX_NUMBER)
+"""No message that a reader applies has a higher position."""
+
+
 class _Own(msgspec.Struct, frozen=True):
     """What the daemon's own messages say of their place; only updates name a service."""
 

@@ -1,6 +1,8 @@
 """The daemon's health on the bus: retained on its own topic, and as an answer to a health check."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 
@@ -13,12 +15,14 @@ from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Inbound, Reply, Will
 from aliciacfg.mqtt.outgoing import Outgoing
+from aliciacfg.mqtt.repairs import Repairs
 from aliciacfg.operations.health import Health
 
 _INTERVAL_SECONDS = 30.0
 _LOOK_SECONDS = 1.0
 # However often others ask for health or overwrite it.
 _MIN_PAUSE_SECONDS = 0.1
+_MAX_EXPECTED = 16
 # The will is part of CONNECT, before which the broker's limit is not known.
 _WILL_BYTES = 4096
 
@@ -33,6 +37,7 @@ class HealthPublisher:
         alerts: Alerts,
         outgoing: Outgoing,
         may_answer_on: Callable[[str], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish the health of a daemon.
 
@@ -41,12 +46,18 @@ class HealthPublisher:
             alerts: Each one changes the health.
             outgoing: Publishes.
             may_answer_on: Whether the answer to a health check may go to a topic.
+            clock: Seconds, monotonic.
         """
         self._health = health
         self._outgoing = outgoing
         self._may_answer_on = may_answer_on
+        self._clock = clock
         self._changed = asyncio.Event()
         self._published: tuple[object, ...] = ()
+        # What was published and has not come back yet, in order.
+        self._expected: deque[bytes] = deque(maxlen=_MAX_EXPECTED)
+        self._publishing = False
+        self._repairs = Repairs()
         self._stopped = False
         alerts.listen(lambda _alert: self.publish_soon())
 
@@ -65,13 +76,39 @@ class HealthPublisher:
         Raises:
             BrokerUnavailable: The connection is gone.
         """
+        self._expected.clear()
+        self._publishing = True
+        try:
+            await self._publish_until_stopped(connection)
+        finally:
+            self._publishing = False
+
+    async def _publish_until_stopped(self, connection: Connection) -> None:
         while not self._stopped:
             self._changed.clear()
             self._published = _essence(self._health.now())
             payload = self._payload(connection.room(topics.HEALTH))
+            self._expected.append(payload)
             await self._outgoing.publish_optional(connection, topics.HEALTH, payload, retain=True)
             await asyncio.sleep(_MIN_PAUSE_SECONDS)
             await self._wait_for_change()
+
+    def receive(self, inbound: Inbound) -> None:
+        """Have a message on the topic of health overwritten, if it is not the one that this daemon published last.
+
+        It may come from anyone; or be the last will of this daemon's connection before; or be of another daemon, which
+        does the same: so the second of many follows at once, and later ones more and more slowly.
+        """
+        if inbound.payload in self._expected:
+            while self._expected.popleft() != inbound.payload:
+                pass
+        elif self._publishing and not self._repairs.waiting:
+            self._repairs.waiting = True
+            asyncio.get_running_loop().call_later(self._repairs.delay(self._clock()), self._repair)
+
+    def _repair(self) -> None:
+        self._repairs.waiting = False
+        self.publish_soon()
 
     async def stop(self, connection: Connection | None) -> None:
         """Publish that the daemon stops, and nothing after it: a clean disconnect does not send the last will.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from aliciacfg.core import outbox
-from aliciacfg.core.order import Order, claimed_position
+from aliciacfg.core.order import HIGHEST, Order, claimed_position
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.errors import OperationError
 from aliciacfg.model.records import Announcement, Position
@@ -28,6 +28,7 @@ from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.connection import Connection, Denied, DoesNotFit
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
+from aliciacfg.mqtt.repairs import Repairs
 
 _log = structlog.get_logger(__name__)
 
@@ -36,10 +37,8 @@ _READ_BACK_BATCH = 500
 _ECHO_SECONDS = 5.0
 _MAX_RETRY_SECONDS = 60.0
 _REMEMBERED = 16
-_REPAIRED_AT_ONCE = 8
 _MAX_REPAIRS = 4096
 _MAX_SUBJECT = 200
-_QUIET_SECONDS = 120.0
 _ORDER_RETRY_SECONDS = 1.0
 
 
@@ -63,35 +62,6 @@ class _Attempt:
         """Return whether it has to be published: for the first time, or again because it has not come back."""
         wait = min(_ECHO_SECONDS * 2 ** max(0, self.count - 1), _MAX_RETRY_SECONDS)
         return self.count == 0 or (self.missed and now - self.at >= wait)
-
-
-class _Repairs:
-    """The back-off of one topic that another program keeps overwriting.
-
-    Attributes:
-        count: How many repairs there were since it was quiet.
-        at: When the last one began, on the clock of ``Retained``.
-        waiting: Whether a repair is under way.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.at = 0.0
-        self.waiting = False
-
-    def delay(self, now: float) -> float:
-        """Count a repair; return the seconds to wait before it: none at first, then twice as long each time.
-
-        A message that was published by hand is repaired at once; a program that publishes all the time is not fought
-        at its speed.
-        """
-        if now - self.at > _QUIET_SECONDS:
-            self.count = 0
-        self.count += 1
-        self.at = now
-        if self.count <= _REPAIRED_AT_ONCE:
-            return 0.0
-        return min(2.0 ** (self.count - _REPAIRED_AT_ONCE - 1), _MAX_RETRY_SECONDS)
 
 
 class Retained:
@@ -131,7 +101,7 @@ class Retained:
         # By subject: digests of the payloads that were published last.
         self._sent: dict[str, deque[bytes]] = {}
         # By topic.
-        self._repairs: dict[str, _Repairs] = {}
+        self._repairs: dict[str, Repairs] = {}
         # Subjects whose message is larger than the broker takes.
         self._aside: set[str] = set()
         # Set when something was published.
@@ -274,6 +244,9 @@ class Retained:
             self._on_own(subject, current)
         elif not inbound.payload:
             self._on_foreign(subject, current, self._order.removed(subject))
+        elif inbound.oversized:
+            # Whatever it says at its end.
+            self._on_foreign(subject, current, HIGHEST)
         else:
             self._on_other(subject, current, inbound.payload)
 
@@ -440,7 +413,7 @@ class Retained:
         """
         if len(self._repairs) > _MAX_REPAIRS:
             self._repairs.clear()
-        repairs = self._repairs.setdefault(topic, _Repairs())
+        repairs = self._repairs.setdefault(topic, Repairs())
         if repairs.waiting:
             return
         if message is not None:

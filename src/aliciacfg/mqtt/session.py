@@ -322,10 +322,12 @@ class MqttSession:
         topic = inbound.topic
         if topic.startswith(self._markers.prefix):
             self._markers.receive(topic)
+        elif topic == topics.HEALTH:
+            self._health_publisher.receive(inbound)
+            if not inbound.oversized:
+                self._peers.receive(inbound)
         elif inbound.oversized:
             _log.warning("message_too_large", topic=topic, bytes=inbound.oversized)
-        elif topic == topics.HEALTH:
-            self._peers.receive(inbound)
         elif topic == topics.HEALTH_CHECK:
             self._health_publisher.answer_check(inbound)
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
