@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from aliciacfg.model.records import Overlay, Record, Write
+from aliciacfg.model.records import Announcement, Applied, Overlay, Record, Token, Write
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import adopt_file, verify_file
@@ -19,6 +20,7 @@ from stored_rows import (
     KEY,
     OLD_COLUMNS,
     OTHER,
+    entry,
     opened,
     revision,
     subjects,
@@ -104,3 +106,60 @@ async def test_secrets_that_did_not_open_when_their_rows_were_taken_in_raise_no_
 async def loaded(path: Path, chain: Chain) -> Any:
     async with SqliteStore.open(path, chain) as opened_store:
         return await opened_store.load()
+
+
+def before_the_codes(path: Path) -> None:
+    """The same rows in a database of the version before every row had a code."""
+    tamper(
+        path,
+        "ALTER TABLE revisions DROP COLUMN code",
+        "ALTER TABLE revisions DROP COLUMN home_sequence",
+        "ALTER TABLE audit DROP COLUMN code",
+        "ALTER TABLE outbox DROP COLUMN mac",
+        "ALTER TABLE applied DROP COLUMN mac",
+        "DROP TABLE told",
+        "PRAGMA user_version = 4",
+    )
+
+
+async def test_rows_that_the_chain_confirms_get_their_codes(tmp_path: Path):
+    """Of a database from before there were codes; reports, which nothing confirms, are made again."""
+    path = tmp_path / "db"
+    report = Applied("one", "a", "dev", 1, "", "applied", None, 1, 2)
+    token = Token(token_id="0" * 12, digest="d", name="panel", role="reader", created=1)
+    first = revision("one", 1, {"size": 1}, secret="open-sesame", home_sequence=0)
+    last = msgspec.structs.replace(tombstone("one", 2), home_sequence=0)
+    write = Write(records=(first, last), audit=(entry("one", 1),), tokens=(token,), applied=(report,))
+    written(path, [write, Write(announcements=(Announcement("environment", 1, b"{}"),))])
+    before_the_codes(path)
+    async with SqliteStore.open(path, CHAIN) as opened_store:
+        assert [record.revision for record in (await opened_store.load()).records] == [2]
+        assert await opened_store.record("dev", "one", 1) is not None
+        assert [item.confirmed for item in await opened_store.tokens()] == [True]
+        assert await opened_store.applied() == []
+        assert await opened_store.verify() == Findings(confirmed=5)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'UPDATE revisions SET config = CAST(\'{"size":9,"version":"1.0.0"}\' AS BLOB) WHERE revision = 2',
+        # Which cannot be compared with what was written, because its key is not here.
+        'UPDATE revisions SET config = CAST(\'{"s":"sealed:v1:0000000000000000:AA"}\' AS BLOB) WHERE revision = 2',
+        "UPDATE revisions SET author = 'luigi' WHERE revision = 2",
+        "UPDATE audit SET who = 'luigi'",
+    ],
+)
+async def test_a_row_that_was_forged_in_the_older_form_gets_no_code(tmp_path: Path, statement: str):
+    """Putting a database into an older form makes nothing believed."""
+    path = tmp_path / "db"
+    records = tuple(revision("one", number, {"size": number}, home_sequence=0) for number in (1, 2))
+    written(path, [Write(records=records, audit=(entry("one", 2),))])
+    before_the_codes(path)
+    tamper(path, statement)
+    async with SqliteStore.open(path, CHAIN) as opened_store:
+        forged_revision = "revisions" in statement
+        state = await opened_store.load()
+        assert [record.revision for record in state.records] == [1 if forged_revision else 2]
+        assert len(await opened_store.audit(before=None, limit=9, service=None)) == (1 if forged_revision else 0)
+    assert subjects(path) == (["dev/one/2"] if forged_revision else ["audit/3"])
