@@ -160,9 +160,34 @@ async def test_a_stop_finishes_what_was_acknowledged_and_leaves_the_rest_to_the_
 async def test_too_many_are_refused(qos: int):
     """Where a broker does not hold back."""
     async with trial(max_bytes=10**9) as made:
-        for number in range(2 + 10_000):
+        for number in range(2 + 4_000):
             made.submit(str(number), qos=qos)
         assert made.refused == []
         assert made.submit("more", qos=qos) is True
         assert made.refused == ["more"]
         made.admission.close()
+
+
+async def test_jobs_that_wait_are_not_slower_than_those_that_come():
+    """One follows the other at once, not at the next turn of the loop; a job that fails stops none."""
+    reported: list[str] = []
+    background = BackgroundTasks(lambda name, error: reported.append(f"{name}: {error}"))
+    admission = Admission(background, acknowledge=lambda _: None, congested=lambda: False)
+    done: list[int] = []
+
+    def job(number: int) -> Job:
+        async def work() -> None:
+            done.append(number)
+            if number == 20:
+                raise RuntimeError("a fault")
+
+        inbound = Inbound(str(number), b"", 1, False, identifier=1)
+        return Job(inbound, work, lambda _: None, writes=False, name="job")
+
+    async with background.running():
+        for number in range(100):
+            admission.submit(job(number))
+        admission.open()
+        await admission.stop()
+    assert sorted(done) == list(range(100))
+    assert reported == ["job: a fault"]

@@ -1,7 +1,8 @@
 """Admission of what the bus asks for: what begins now, what waits, and what is refused before anything is done.
 
-What waits was not acknowledged, so that the broker holds back what comes after it. That bounds the waiting only at
-QoS 1, and only in number; a budget in bytes bounds the rest.
+What waits was not acknowledged, so that the broker holds back what comes after it, and delivers it again if the daemon
+does not live to see its turn. That is no bound: QoS 0 is not acknowledged, and Mosquitto 2.0 delivers up to
+``max_inflight_messages`` others for each acknowledgement. So there is a limit on number and bytes, too.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ MAX_BYTES = 32 * 1024 * 1024
 _MAX_WRITES = 2048
 # Reads hardly ever wait; each may make an answer as large as a packet can be.
 _MAX_READS = 16
-_MAX_WAITING = 10_000
+_MAX_WAITING = 4_000
+_TURN_SECONDS = 0.005
 
 
 class Job(msgspec.Struct, frozen=True, eq=False):
@@ -151,10 +153,13 @@ class Admission:
         """Begin what waits, as far as there is room."""
         for lane in (self._reads, self._writes):
             while lane.waiting and self._has_room(lane):
-                job, held = lane.waiting.popleft()
-                if held:
-                    self._acknowledge(job.inbound)
-                self._begin(lane, job)
+                self._begin(lane, self._next(lane))
+
+    def _next(self, lane: _Lane) -> Job:
+        job, held = lane.waiting.popleft()
+        if held:
+            self._acknowledge(job.inbound)
+        return job
 
     def _has_room(self, lane: _Lane) -> bool:
         return self._open and lane.running < lane.limit and not self._congested()
@@ -164,13 +169,23 @@ class Admission:
         self._background.start(self._run(lane, job), name=job.name)
 
     async def _run(self, lane: _Lane, job: Job) -> None:
+        """Do a job, and go on with others that wait: a job for each turn of the loop would be slower than they come."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + _TURN_SECONDS
+        try:
+            await self._do(job)
+            while lane.waiting and self._open and not self._congested() and clock() < end:
+                await self._do(self._next(lane))
+        finally:
+            lane.running -= 1
+            self.pump()
+            self._settle()
+
+    async def _do(self, job: Job) -> None:
         try:
             await job.work()
         finally:
-            lane.running -= 1
             self._bytes -= job.size
-            self.pump()
-            self._settle()
 
     def _settle(self) -> None:
         if not any(lane.running or lane.waiting for lane in (self._reads, self._writes)):
