@@ -11,13 +11,15 @@ from aliciacfg.cli.answers import parse
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, fail
 from aliciacfg.cli.output import Branch, Line
-from aliciacfg.documents import equal, parse_pointer
+from aliciacfg.documents import equal, parse_pointer, walk_strings
 from aliciacfg.errors import InvalidRequest
 
 # Columns of a line that the value cannot use: guides, name, arrow and origin.
 _BESIDE_WIDTH = 76
 _MIN_VALUE_WIDTH, _MAX_VALUE_WIDTH = 16, 48
 _MAX_NAME_WIDTH = 28
+# What answers show in place of a secret.
+_HIDDEN = "***"
 
 
 @dataclass
@@ -108,6 +110,8 @@ def _line(name: str, value: str, explained: Explained | Removed, *, name_width: 
 
 
 def _overridden_line(explained: Explained | Removed, other: Overridden, value_width: int) -> Line:
-    same = isinstance(explained, Explained) and equal(explained.value, other.value)
+    # Two secrets only look the same, because neither is shown.
+    hidden = any(text == _HIDDEN for _, text in walk_strings(other.value))
+    same = isinstance(explained, Explained) and equal(explained.value, other.value) and not hidden
     value = "the same" if same else f"instead of {formatting.short(other.value, value_width)}"
     return [(f"  {value}  ← {formatting.origin(other.layer, other.line, None)}", "dim")]

@@ -28,6 +28,8 @@ from aliciacfg.schemas.service_schema import (
 
 ANNOTATIONS = frozenset({SENSITIVE, RESTART_REQUIRED, ENVIRONMENT_VARIABLE, "writeOnly"})
 
+# What answers show in place of a secret.
+_REDACTED = "***"
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 # Keywords whose value is a schema, a list of schemas, or an object of schemas; no other keyword contains schemas.
@@ -69,7 +71,12 @@ def schema_problems(schema: Json, *, title: str) -> list[Problem]:
 
 def _default_problems(compiled: ServiceSchema) -> list[Problem]:
     """Return the problems of default values; missing and unknown members are not problems of a default."""
-    return [
+    placeholders = [
+        Problem(pointer, "a default cannot be a secret that is hidden or sealed; remove it")
+        for pointer, value in compiled.secrets(compiled.defaults).items()
+        if value.strip() == _REDACTED or value.lstrip().lower().startswith("sealed:")
+    ]
+    return placeholders + [
         Problem(finding.pointer, f"the default is invalid: {finding.shown.message}")
         for finding in compiled.findings(compiled.defaults)
         if not isinstance(find(compiled.defaults, finding.pointer), dict | UnsetType)

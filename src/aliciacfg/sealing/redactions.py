@@ -6,6 +6,17 @@ from msgspec import UnsetType
 
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
+from aliciacfg.sealing.boxes import REDACTED
+
+REDACTED_IN_FILE = (
+    f"found {REDACTED}, which stands for a secret in answers and is none itself; write the secret, or seal it with "
+    "`aliciacfg seal`, or remove the line"
+)
+
+
+def redacted_pointers(document: Json) -> list[str]:
+    """Return the JSON Pointers at which a document has ``***`` alone."""
+    return [pointer for pointer, value in documents.walk_strings(document) if value.strip() == REDACTED]
 
 
 def redaction_sources(pointers: Iterable[str], wanted: JsonObject, shown: JsonObject) -> dict[str, str | None]:

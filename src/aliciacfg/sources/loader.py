@@ -22,6 +22,7 @@ from aliciacfg.model import names
 from aliciacfg.schemas.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
 from aliciacfg.schemas.schema_check import schema_problems
 from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sealing.redactions import REDACTED_IN_FILE, redacted_pointers
 from aliciacfg.sources.layers import (
     ACCESS,
     BASE,
@@ -241,9 +242,17 @@ def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> En
             wrong(pointer, f"this key cannot name a service: {names.SERVICE_FORM}", problem)
         services[name] = section(patch, pointer)
     defaults = section(top.get("defaults"), "/defaults")
+    problems += _redactions(document, label)
     if problems:
         raise SourceError(problems)
     return EnvironmentFile(label, defaults, services, protected is True, document.lines)
+
+
+def _redactions(document: yaml_reader.YamlDocument, label: str) -> list[SourceProblem]:
+    return [
+        SourceProblem(label, document.lines.get(pointer), REDACTED_IN_FILE, pointer)
+        for pointer in redacted_pointers(document.value)
+    ]
 
 
 def _load_schemas(directory: Path, found: _Found) -> dict[str, ServiceSchema]:

@@ -8,10 +8,19 @@ from aliciacfg.documents import Json, JsonObject, escape, type_name, yaml_editor
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.service_schema import ServiceSchema
-from aliciacfg.sealing.boxes import CannotOpen, PublicKey, is_sealed, seal_for, sealed_with
+from aliciacfg.sealing.boxes import (
+    REDACTED,
+    CannotOpen,
+    PublicKey,
+    is_sealed,
+    resembles_sealed,
+    seal_for,
+    sealed_with,
+)
 from aliciacfg.sources.layers import ACCESS, BASE, Sources
 
 _VARIABLE = "contains ${…}, which the daemon replaces: seal the value of the variable, or leave it as it is"
+_STAND_IN = "only stands for a secret (*** or a damaged sealed value): write the secret itself"
 _ELSEWHERE = "is a secret for some services only ({}): write it under services.<name> to seal it"
 _OTHER_KEY = "is sealed with key {}, not with {}: it is left, and opens as long as the daemon keeps that key"
 _MAX_LISTED = 3
@@ -109,6 +118,8 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
             result.kept.append(secret.place)
             if remark := _note_on_sealed(secret.value, key):
                 note(secret.place, remark)
+        elif plain == REDACTED or resembles_sealed(secret.value, at_secret=True):
+            note(secret.place, _STAND_IN)
         elif plain is None:
             note(secret.place, _VARIABLE)
         elif plain:
