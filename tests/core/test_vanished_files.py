@@ -247,3 +247,26 @@ async def test_an_environment_without_any_service_is_refused_however_long_files_
         assert not isinstance(refused.value, FilesVanished)
         assert not core.parts.reloads.worth_retrying
         assert (await core.ask("get", "bell"))["revision"] == 1
+
+
+@pytest.mark.parametrize("directory", ["environments", "schemas"])
+@pytest.mark.parametrize("state", ["gone", "empty"])
+async def test_a_directory_that_is_unmounted_for_a_moment_ends_nothing(home: Home, directory: str, state: str):
+    """It is refused or put off, and everything is as before when it is back."""
+    home.write(SCHEMA, {"properties": {"settings": {"properties": {"y": {"default": 1}}}}})
+    async with home.core(**FOREVER) as core:
+        place, aside = home.directory / directory, home.directory / "aside"
+        place.rename(aside)
+        if state == "empty":
+            place.mkdir()
+        for _ in range(2):
+            with pytest.raises(SourceError):
+                await load(core)
+        assert core.standing
+        assert await core.settings("bell") == {"x": 1, "y": 1}
+        if state == "empty":
+            place.rmdir()
+        aside.rename(place)
+        await load(core)
+        assert core.standing == {}
+        assert [(await core.ask("get", name))["revision"] for name in ("bell", "lamp", "door")] == [1, 1, 1]

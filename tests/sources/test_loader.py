@@ -279,6 +279,21 @@ def test_files_that_cannot_be_read_are_problems_like_others(write: Write, kind: 
     assert environments["prod"].problems == ()
 
 
+def test_a_directory_may_have_any_name(tmp_path: Path):
+    """The home's directories, there or not: messages about them can be shown."""
+    odd = tmp_path / os.fsdecode(b"home\xff\n")
+    directories = {"environments_dir": odd / "environments", "schemas_dir": odd}
+    with pytest.raises(SourceError) as caught:
+        load(**directories, variables={})
+    assert all(str(problem).isprintable() for problem in caught.value.problems)
+    directories["environments_dir"].mkdir(parents=True)
+    (odd / "bell.yaml").write_text("[")
+    with pytest.raises(SourceError) as caught:
+        load(**directories, variables={})
+    (problem,) = caught.value.problems
+    assert problem.file == r"home\xff\n/bell.yaml"
+
+
 UNTYPED = {"bytes": b"caf\xe9.yaml", "newline": b"a\nb.yaml", "escape": b"\x1b[2J.yaml", "end": b"dev.yaml\n"}
 PLACES = ("environments", "schemas", "schemas/bell/migrations")
 

@@ -188,7 +188,8 @@ def _listing(
     try:
         paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        message = f"the directory {directory} cannot be read ({error.strerror}); create it or set its path"
+        shown = printable(str(directory))
+        message = f"the directory {shown} cannot be read ({error.strerror}); create it or set its path"
         found.wrong(f"{label}/", message)
         return []
     listed: list[tuple[Path, str]] = []
@@ -293,7 +294,7 @@ def _load_migrations(schemas_dir: Path, found: _Found) -> dict[str, tuple[Migrat
     with contextlib.suppress(OSError):
         for directory in _migration_directories(schemas_dir):
             service = directory.parent
-            label = f"{schemas_dir.name}/{printable(service.name)}/{DIRECTORY}"
+            label = f"{printable(schemas_dir.name)}/{printable(service.name)}/{DIRECTORY}"
             if _has_text_name(service):
                 loaded[service.name] = tuple(_migration_files(directory, label, found))
             else:
