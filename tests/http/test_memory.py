@@ -51,7 +51,8 @@ async def test_a_page_is_read_once_however_many_ask_for_it_at_the_start(tmp_path
             return super().read_bytes()
 
     pages = {"/page": Page("text/plain", Counted(file))}
-    async with Home(tmp_path).core() as core, listening(core, pages=pages) as url, aiohttp.ClientSession(url) as client:
+    home = Home(tmp_path, {"environments/dev.yaml": {"services": {"bell": valid_config()}}})
+    async with home.core() as core, listening(core, pages=pages) as url, aiohttp.ClientSession(url) as client:
 
         async def get() -> int:
             async with client.get("/page") as answer:

@@ -131,7 +131,7 @@ async def test_no_room_for_an_answer_is_busy(tmp_path: Path, path: str):
 
 async def test_large_bodies_have_a_budget_and_small_ones_pass(tmp_path: Path):
     """Each body counts as far as it has arrived, until its request is answered; one too many is 503."""
-    limits = Limits(body_bytes=400_000, body_seconds=10 * SECONDS, linger_seconds=0.05)
+    limits = Limits(body_bytes=200_000, body_seconds=10 * SECONDS, linger_seconds=0.05)
     async with serving(tmp_path, limits) as (_, client):
         release = asyncio.Event()
 
