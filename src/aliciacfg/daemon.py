@@ -37,6 +37,7 @@ from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import pages
 from aliciacfg.http.server import HttpServer, HttpSettings
+from aliciacfg.memory import give_back_forever
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import BrokerAddress, broker_address
@@ -239,6 +240,7 @@ async def _run(
             "verification of the store": core.drift_checks.verify_forever,
             "scrubbing of the store": core.scrubbing.run,
             "audit log": core.audit_log.run,
+            "freed memory": give_back_forever,
             "READY line": announce_ready,
             "rest of the start": lambda: _finish_start(core, settings, complete=complete),
             "reload at SIGHUP": lambda: _reload_at_hangup(signals.hangup, certificate, core.reloads),
