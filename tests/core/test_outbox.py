@@ -146,5 +146,4 @@ def test_a_stored_message_that_no_outbox_made_is_not_published():
     """A row that was edited, or comes from before messages had such ids, is left out and known as what was held."""
     outbox = Outbox([Announcement("a", 7, b"{}"), made("b", 8, OTHERS), made("c", 9)], message_ids=IDS)
     assert list(outbox.current) == ["c"]
-    assert outbox.is_from_before_signing("a", b"{}")
-    assert not outbox.is_from_before_signing("a", b"{} ")
+    assert (outbox.unsigned("a"), outbox.unsigned("c"), outbox.unsigned("d")) == (b"{}", b"", b"")

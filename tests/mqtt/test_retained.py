@@ -357,6 +357,24 @@ async def test_every_service_of_an_environment_that_becomes_active_gets_a_new_se
                 assert (await told(core, service))["sequence"] > before[service]["sequence"]
 
 
+async def test_readers_are_not_disturbed_when_the_keys_are_lost(home: Home, bus: HomeBus):
+    """What the daemon published with the lost keys is known by its bytes, and is signed again in its place."""
+    async with home.core() as core, bus.connected(core):
+        # So that it cannot be composed, and its revision stays, without its key.
+        await core.ask("patch", "bell", patch={"mqtt_config": {"password": "of-the-lost-key"}})
+        before, kept = await told(core), bus.kept[BELL]
+    applied = bus.reader("bell").applied
+    home.keys.unlink()
+    for _ in range(2):
+        async with home.core() as core:
+            async with bus.connected(core):
+                pass
+            assert (alerts(core, "tamper"), alerts(core, "restored")) == (0, 0)
+            assert await told(core) == before
+            assert bus.kept[BELL] != kept
+    assert bus.reader("bell").applied == applied
+
+
 async def test_a_store_that_cannot_write_keeps_the_brokers_memory_until_it_can(
     home: Home, bus: HomeBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

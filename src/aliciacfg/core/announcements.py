@@ -69,9 +69,9 @@ class Announcements:
             service = subject_service(subject)
             if service is not None and service not in live and item.payload:
                 plan.announcements.append(self._outbox.remove(subject, plan.next_sequence()))
-        if not self._holds(plan, ENVIRONMENT, EnvironmentMessage, {"environment": active}):
+        if not self._is_told(plan, ENVIRONMENT, EnvironmentMessage, {"environment": active}):
             plan.announcements.append(self.environment(plan, active))
-        if not self._holds(plan, KEY, KeyMessage, self._keyring.published):
+        if not self._is_told(plan, KEY, KeyMessage, self._keyring.published):
             plan.announcements.append(self.key(plan))
 
     def environment(self, plan: Plan, name: str) -> Announcement:
@@ -125,18 +125,27 @@ class Announcements:
             "environment": record.environment, "revision": record.revision, "sequence": record.home_sequence,
             "checksum": record.checksum, "config": shown,
         }  # fmt: skip
-        if not self._holds(plan, service_subject(record.service), UpdateMessage, told):
+        if not self._is_told(plan, service_subject(record.service), UpdateMessage, told):
             # Another place: readers may hold something else of the old one.
             self.tell_again(plan, ConfigId(record.environment, record.service), views=views)
 
-    def _holds(self, plan: Plan, subject: str, form: type[RetainedMessage], told: Mapping[str, object]) -> bool:
-        """Return whether the outbox has a message of a subject with these fields, of the plan's epoch."""
+    def _is_told(self, plan: Plan, subject: str, form: type[RetainedMessage], told: Mapping[str, object]) -> bool:
+        """Return whether the outbox has a message of a subject with these fields, of the plan's epoch.
+
+        A stored message that says this, and was signed with keys that are lost, is signed again: for readers nothing
+        changed.
+        """
         known = self._outbox.current.get(subject)
-        if known is None or not known.payload:
-            return False
+        unsigned = self._outbox.unsigned(subject) if known is None else b""
+        payload = unsigned if known is None else known.payload
         try:
-            message = msgspec.json.decode(known.payload, type=form)
-        except msgspec.ValidationError:
-            # The form of another version.
+            message = msgspec.json.decode(payload, type=form)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            # None, or the form of another version.
             return False
-        return message.epoch == plan.epoch and all(getattr(message, name) == value for name, value in told.items())
+        if message.epoch != plan.epoch or any(getattr(message, name) != value for name, value in told.items()):
+            return False
+        if unsigned:
+            again = msgspec.structs.replace(message, message_id="")
+            plan.announcements.append(self._outbox.announce(subject, again))
+        return True

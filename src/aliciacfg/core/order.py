@@ -19,7 +19,7 @@ from aliciacfg import documents
 from aliciacfg.api.fields import MAX_NUMBER
 from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.commits import Commits
-from aliciacfg.core.outbox import Outbox, subject_service
+from aliciacfg.core.outbox import Outbox
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import deletion
 from aliciacfg.core.state import State
@@ -126,7 +126,7 @@ class Order:
             subject: The subject on whose topic it is.
             payload: Its bytes; anything at all.
         """
-        if self._outbox.is_from_before_signing(subject, payload):
+        if payload == self._outbox.unsigned(subject):
             return "own"
         if not self._outbox.is_ours(subject, payload):
             return "foreign"
@@ -212,16 +212,6 @@ class Order:
                 detail = f"epoch {plan.epoch}: another program published as epoch {claimed.epoch}"
                 plan.audit.append(_CONTEXT.audit_entry(self._clock(), detail=detail))
         return True
-
-    def removed(self, subject: str) -> Position | None:
-        """Return the position that the removal of a service's message by another program counts as; None for others.
-
-        A reader may have dropped the configuration and still hold its position.
-        """
-        current = self._outbox.current.get(subject)
-        if current is None or subject_service(subject) is None:
-            return None
-        return Position(self._state.epoch, current.sequence)
 
     def settled(self) -> None:
         """Note that the broker holds everything as it has to be."""

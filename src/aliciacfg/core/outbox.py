@@ -92,9 +92,12 @@ class Outbox:
         """
         return self._message_ids.signed(subject, payload)
 
-    def is_from_before_signing(self, subject: str, payload: bytes) -> bool:
-        """Return whether a message is the one that the store held in a form which is used no longer."""
-        return bool(payload) and self._unsigned.get(subject) == payload
+    def unsigned(self, subject: str) -> bytes:
+        """Return the message that the store held of a subject if these keys did not sign it; empty if there is none.
+
+        It is from before messages were signed, or its keys were lost.
+        """
+        return self._unsigned.get(subject, b"")
 
     def _is_stored_form(self, item: Announcement) -> bool:
         return not item.payload or self._message_ids.signed(item.subject, item.payload)

@@ -243,7 +243,8 @@ class Retained:
             # An echo that was overtaken, or a copy that another program published.
             self._on_own(subject, current)
         elif not inbound.payload:
-            self._on_foreign(subject, current, self._order.removed(subject))
+            # Readers forgot what they held, and so apply the right one again.
+            self._on_foreign(subject, current, None)
         elif inbound.oversized:
             # Whatever it says at its end.
             self._on_foreign(subject, current, HIGHEST)
