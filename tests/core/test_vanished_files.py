@@ -270,3 +270,22 @@ async def test_a_directory_that_is_unmounted_for_a_moment_ends_nothing(home: Hom
         await load(core)
         assert core.standing == {}
         assert [(await core.ask("get", name))["revision"] for name in ("bell", "lamp", "door")] == [1, 1, 1]
+
+
+async def test_a_variable_that_is_missing_with_its_file_is_no_problem_of_its_own(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    """The file is told first; a reload is refused, and everything is as before when it is back."""
+    monkeypatch.chdir(home.directory)
+    monkeypatch.delenv("VARIABLE_OF_A_TEST", raising=False)
+    home.write(".env", "VARIABLE_OF_A_TEST=1")
+    home.write(BASE, "services:\n  bell:\n    settings: {x: '${VARIABLE_OF_A_TEST}'}\n")
+    async with home.core(**FOREVER) as core:
+        home.remove(".env")
+        with pytest.raises(SourceError) as refused:
+            await load(core)
+        assert [(problem.file, problem.line) for problem in refused.value.problems] == [(".env", None), (BASE, 3)]
+        home.write(".env", "VARIABLE_OF_A_TEST=1")
+        await load(core)
+        assert core.standing == {}
+        assert (await core.ask("get", "bell"))["revision"] == 1

@@ -39,7 +39,7 @@ from aliciacfg.errors import SourceError, SourceProblem, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.sources.layers import Sources
-from aliciacfg.sources.source_files import SourceFiles
+from aliciacfg.sources.source_files import VARIABLES, SourceFiles
 
 _MAX_NAMED = 3
 
@@ -241,7 +241,23 @@ class Reloads:
             self._unblocked = True
 
     async def _read_files(self) -> Sources:
-        return await asyncio.to_thread(self._source_files.load)
+        """Read the files.
+
+        Raises:
+            SourceError: Shared files, or files of the active environment, cannot be used. Whatever else is wrong would
+                only follow from that: services and values of these files are missing.
+        """
+        try:
+            sources = await asyncio.to_thread(self._source_files.load)
+            environment = sources.environments.get(self._state.active)
+            if environment is not None and environment.problems:
+                raise SourceError(environment.problems)
+        except SourceError as error:
+            if VARIABLES in self._files.found and not await asyncio.to_thread(self._source_files.has_variables):
+                message = "is missing or empty, but was in force; put it back, or set its variables elsewhere"
+                raise SourceError([SourceProblem(VARIABLES, None, message), *error.problems]) from error
+            raise
+        return sources
 
     async def _load(
         self,
@@ -255,7 +271,6 @@ class Reloads:
     ) -> ReloadResult:
         vanished = self._vanished.look(self._files.found, sources.files, dry_run=dry_run)
         # Exclusive: whatever is planned next builds on these files.
-        _check_readable(sources, self._state.active)
         async with self._commits.change(FILES, dry_run=dry_run, exclusive=True) as plan:
             schema_planner = SchemaPlanner(self._planners.composer, self._state.all_heads())
             schema_changes = schema_planner.plan(sources, self._files.schemas)
@@ -469,16 +484,6 @@ class Reloads:
 def _ends_any(plan: Plan) -> bool:
     """Return whether a plan ends a configuration."""
     return any(record.deleted for record in plan.records)
-
-
-def _check_readable(sources: Sources, active: str) -> None:
-    """Raise SourceError if files of the active environment cannot be read.
-
-    Whatever else is wrong would only follow from that: services and values of these files are missing.
-    """
-    environment = sources.environments.get(active)
-    if environment is not None and environment.problems:
-        raise SourceError(environment.problems)
 
 
 def _refusal(schema_changes: SchemaChanges) -> SchemaRefused:

@@ -17,6 +17,8 @@ from aliciacfg.text_files import printable, read_bytes
 
 # Relative, so that a working directory that was deleted is no error: it holds no file.
 _DOTENV = Path(dotenv_file.NAME)
+VARIABLES = dotenv_file.NAME
+"""The name of the file of variables, in problems and in ``Sources.files``."""
 
 
 class SourceFiles:
@@ -35,7 +37,7 @@ class SourceFiles:
         stamps = loader.stamp_files([_DOTENV])
         found = variables(_DOTENV.parent)
         sources = loader.load(environments_dir=self._environments, schemas_dir=self._schemas, variables=found)
-        files = {_DOTENV.name: bool(dotenv_file.read(_DOTENV))} if stamps else {}
+        files = {VARIABLES: bool(dotenv_file.read(_DOTENV))} if stamps else {}
         return replace(sources, stamps={**sources.stamps, **stamps}, files={**sources.files, **files})
 
     def paths(self) -> list[Path]:
@@ -52,6 +54,13 @@ class SourceFiles:
                 content = read_bytes(path, str(path))
             found.update(b"%d %s" % (len(content), os.fsencode(path)) + content)
         return found.digest()
+
+    def has_variables(self) -> bool:
+        """Return whether ``.env`` has any variable, or cannot be read."""
+        try:
+            return bool(dotenv_file.read(_DOTENV))
+        except SourceError:
+            return True
 
     def has_access_rules(self) -> bool:
         """Return whether there is a file of access rules, even if it is not a regular or readable file."""
