@@ -84,6 +84,12 @@ class Verifier:
         message = f"the row {subject} cannot be parsed, so it is not what was written"
         self.findings.broken.append(Broken(subject, message, environment, service))
 
+    def reject_program(self, kind: str, name: str) -> None:
+        """Record a program in the database, such as a trigger: no daemon makes one."""
+        subject = f"{kind}/{name}"
+        message = f"the database has the {subject}, which can undo what is written; the next start removes it"
+        self.findings.broken.append(Broken(subject, message, "", ""))
+
     def check_overlays(self, overlays: Iterable[tuple[Overlay, bytes]]) -> None:
         """Compare each overlay with its MAC."""
         for overlay, mac in overlays:

@@ -8,7 +8,7 @@ from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import Applied, Overlay, Recipient, Token, Write
 from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.store import StoreError
-from stored_rows import CHAIN, revision, subjects, tamper, written
+from stored_rows import CHAIN, entry, revision, subjects, tamper, written
 
 
 @pytest.fixture
@@ -143,3 +143,21 @@ async def test_a_database_of_a_newer_version_is_left_alone(database: Path):
     with pytest.raises(StoreError, match="run the newer aliciacfg"):
         async with SqliteStore.open(database, CHAIN):
             pass
+
+
+async def test_a_trigger_undoes_nothing(database: Path):
+    """It is a finding while the daemon runs, and gone after the next start."""
+    async with SqliteStore.open(database, CHAIN) as store:
+        tamper(
+            database,
+            "CREATE TRIGGER silent BEFORE INSERT ON audit BEGIN SELECT RAISE(IGNORE); END",
+            'CREATE TRIGGER "a ""b" AFTER INSERT ON revisions BEGIN DELETE FROM tokens; END',
+            "CREATE VIEW other AS SELECT * FROM meta",
+        )
+        found = {broken.subject for broken in (await store.verify()).broken}
+        assert found == {"trigger/silent", 'trigger/a "b', "view/other"}
+    async with SqliteStore.open(database, CHAIN) as store:
+        await store.commit([Write(records=(revision("one", 4, {}),), audit=(entry("one", 4),))])
+        assert len(await store.audit(before=None, limit=9, service=None)) == 1
+        assert len(await store.tokens()) == 1
+        assert (await store.verify()).broken == []

@@ -28,7 +28,7 @@ from aliciacfg.storage.sqlite.rows import (
     record_subject,
     select_coded,
 )
-from aliciacfg.storage.sqlite.schema import adopt_database, check_version, migrate
+from aliciacfg.storage.sqlite.schema import SELECT_PROGRAMS, adopt_database, check_version, migrate
 from aliciacfg.storage.sqlite.transaction import SELECT_CHAIN_END, reseal_rows
 from aliciacfg.storage.store import Adoption, Reseal, StoreError
 from aliciacfg.storage.verifier import Findings, Verifier
@@ -68,6 +68,8 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         # A value that was stored in plain text before a schema marked it as secret must not stay in free pages.
         connection.execute("PRAGMA secure_delete=ON")
+        # What somebody wrote into the schema of the file must not call functions that have effects.
+        connection.execute("PRAGMA trusted_schema=OFF")
     except sqlite3.Error:
         connection.close()
         raise
@@ -301,6 +303,8 @@ def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings
         verifier.check_overlays(_parse_overlays(connection.execute(SELECT_OVERLAYS), verifier))
         for table in STANDING_COLUMNS:
             verifier.check_rows(table, select_coded(connection, table))
+        for kind, name in connection.execute(SELECT_PROGRAMS):
+            verifier.reject_program(str(kind), str(name))
         for table in RENEWED_COLUMNS:
             verifier.check_rows(table, select_coded(connection, table), counted=False)
         return verifier.finish(connection.execute(SELECT_CHAIN_END).fetchone())

@@ -2,10 +2,14 @@
 
 import sqlite3
 
+import structlog
+
 from aliciacfg.storage.hash_chain import START, Chain
 from aliciacfg.storage.sqlite.adoption import add_codes, adopt
 from aliciacfg.storage.sqlite.transaction import REPLACE_CHAIN_END
 from aliciacfg.storage.store import Adoption, StoreError
+
+_log = structlog.get_logger(__name__)
 
 # Applied in order; PRAGMA user_version is the number of those that were applied.
 MIGRATIONS = (
@@ -129,6 +133,8 @@ MIGRATIONS = (
     """,
 )
 
+SELECT_PROGRAMS = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+
 # The numbers of the migrations after which there is a chain, after which all standing rows have codes, and after which
 # all rows have.
 _CHAIN_ADDED = 2
@@ -159,6 +165,7 @@ def migrate(connection: sqlite3.Connection, chain: Chain) -> None:
         sqlite3.Error: The database is damaged, or was written by a newer version.
     """
     found = _known_version(connection)
+    _drop_programs(connection)
     if 0 < found < _ROW_MACS_ADDED:
         raise StoreError(
             "the database has the format of an older aliciacfg, but a newer one has used keys.json: if a backup was "
@@ -173,8 +180,18 @@ def adopt_database(connection: sqlite3.Connection, chain: Chain) -> Adoption | N
     Raises:
         sqlite3.Error: The database is damaged, or was written by a newer version.
     """
-    _upgrade_tables(connection, chain, _known_version(connection))
+    found = _known_version(connection)
+    _drop_programs(connection)
+    _upgrade_tables(connection, chain, found)
     return adopt(connection, chain)
+
+
+def _drop_programs(connection: sqlite3.Connection) -> None:
+    """Remove triggers and views: with them, somebody who may write the file could undo what is written later."""
+    for kind, name in connection.execute(SELECT_PROGRAMS).fetchall():
+        quoted = str(name).replace('"', '""')
+        connection.execute(f'DROP {kind} IF EXISTS "{quoted}"')
+        _log.warning("program_dropped", kind=kind, name=name, remedy="find out what wrote to the database")
 
 
 def _known_version(connection: sqlite3.Connection) -> int:
