@@ -56,8 +56,8 @@ def read_stdin() -> str:
     """Return standard input unchanged; end the program, without quoting it, if it is not UTF-8."""
     try:
         return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError:
-        fail("standard input is not UTF-8", EXIT_CODES["invalid_request"])
+    except UnicodeDecodeError as error:
+        fail(f"standard input is not UTF-8: byte {error.start} is invalid", EXIT_CODES["invalid_request"])
 
 
 def read_secret(label: str, *, keep_newline: bool = False) -> str:

@@ -8,6 +8,7 @@ from typing import TypeAlias, overload
 
 import msgspec
 
+from aliciacfg.documents import json_syntax
 from aliciacfg.errors import InvalidRequest, TooLarge
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
@@ -44,10 +45,8 @@ def decode(data: bytes) -> Json:
         raise TooLarge(f"The body has more than {MAX_VALUES} values; send it in parts.")
     try:
         value = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
-        raise InvalidRequest(f"The body is not JSON: {error}. Send one JSON value encoded as UTF-8.") from error
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"The body is not UTF-8: byte {error.start} is invalid.") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The body {json_syntax.explain(data)}") from error
     except RecursionError as error:
         raise TooLarge(_TOO_DEEP) from error
     # Checked here once, so that later code can recurse into the value safely.

@@ -1,0 +1,49 @@
+"""``aliciacfg file set``: what VALUE means."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from aliciacfg.cli.files import file
+
+
+def set_value(directory: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, what the command said, and the file afterwards."""
+    path = directory / "dev.yaml"
+    path.write_text("services:\n  bell:\n    limits: {}\n")
+    done = CliRunner().invoke(file, ["set", str(path), "/services/bell/limits/x", *arguments])
+    return done.exit_code, done.output, path.read_text()
+
+
+@pytest.mark.parametrize(
+    "value", ['{"a":1,}', "{a: 1}", '["x"', '"open', ' {"a"', '{"a": NaN}', '"\\ud800"', "[1 2]", '"a" b']
+)
+def test_broken_json_is_refused(tmp_path: Path, value: str):
+    """It is not stored as a string; the message says where it breaks, and how to store one."""
+    code, said, text = set_value(tmp_path, value)
+    assert code == 2
+    assert "VALUE is not JSON: " in said
+    assert "--string" in said
+    assert "x:" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stored"),
+    [
+        (['{"a":1,}', "--string"], r'x: "{\"a\":1,}"'), (["5", "--string"], 'x: "5"'), (["5"], "x: 5"),
+        (['{"a": [1]}'], "a:"), (["open"], "x: open"), (["tru"], "x: tru"), (["--", "-x"], 'x: "-x"'),
+    ],
+)  # fmt: skip
+def test_json_is_json_and_other_text_is_a_string(tmp_path: Path, arguments: list[str], stored: str):
+    """With ``--string`` everything is."""
+    code, said, text = set_value(tmp_path, *arguments)
+    assert (code, said) == (0, "")
+    assert stored in text
+
+
+@pytest.mark.parametrize("value", ["***", '"***"', '["a", " *** "]'])
+def test_a_redaction_is_refused(tmp_path: Path, value: str):
+    """It would be the secret itself."""
+    code, said, text = set_value(tmp_path, value)
+    assert (code, "stands for a secret" in said, "x:" in text) == (2, True, False)
