@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.atomic_files import remove_leftovers, replace_file
+from aliciacfg.atomic_files import LinkRefused, remove_leftovers, replace_file
 
 
 def mode(path: Path) -> int:
@@ -81,3 +81,23 @@ def test_only_leftovers_of_this_very_file_are_removed(tmp_path: Path):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path / "a.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+
+
+@pytest.mark.parametrize("kind", ["file", "nothing", "directory"])
+def test_links_are_not_followed_where_others_may_write(tmp_path: Path, kind: str):
+    """What a link leads to stays as it is; without one the file is written."""
+    target, path = tmp_path / "target", tmp_path / "dir" / "file"
+    path.parent.mkdir()
+    if kind == "file":
+        target.write_text("old")
+    elif kind == "directory":
+        target.mkdir()
+    path.symlink_to(target)
+    with pytest.raises(LinkRefused, match="it is a link"):
+        replace_file(path, b"new", follow_links=False)
+    assert kind != "file" or target.read_text() == "old"
+    assert kind != "nothing" or not target.exists()
+    assert list(path.parent.iterdir()) == [path]
+    path.unlink()
+    replace_file(path, b"new", follow_links=False)
+    assert path.read_bytes() == b"new"

@@ -1,6 +1,7 @@
 """Atomic replacement of files: a reader sees either the old content or the new content, never a part of it."""
 
 import contextlib
+import errno
 import glob
 import os
 import stat
@@ -11,7 +12,13 @@ SUFFIX = ".new"
 """The suffix of temporary files, whose names begin with a dot."""
 
 
-def replace_file(path: Path, content: bytes, *, mode: int | None = None, group: int | None = None) -> None:
+class LinkRefused(OSError):
+    """A name that is to be a file of its own is a link, or a file that somebody else has put there."""
+
+
+def replace_file(
+    path: Path, content: bytes, *, mode: int | None = None, group: int | None = None, follow_links: bool = True
+) -> None:
     """Write a file durably: temporary file beside it, fsync, rename, fsync of the directory.
 
     An existing file keeps its mode, and its owner if this process may set it, so that root writing for the daemon's
@@ -23,11 +30,17 @@ def replace_file(path: Path, content: bytes, *, mode: int | None = None, group: 
         content: The whole content.
         mode: The permissions; None keeps those of the existing file (0600 if there is none).
         group: The id of the group; None keeps that of the existing file.
+        follow_links: False in a directory in which another user may write, and could lead the write elsewhere.
 
     Raises:
+        LinkRefused: ``path`` is a link, and links are not followed.
         OSError: The file cannot be written; it has its old content.
     """
-    target = path.resolve()
+    if follow_links:
+        target = path.resolve()
+    else:
+        target = path.parent.resolve() / path.name
+        check_own_file(target)
     before = _status(target)
     # The name is unique, so that two writers never rename each other's unfinished file.
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=SUFFIX, dir=target.parent)
@@ -50,6 +63,22 @@ def replace_file(path: Path, content: bytes, *, mode: int | None = None, group: 
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
+
+
+def check_own_file(path: Path) -> None:
+    """Check that a name in a directory in which another user may write does not lead out of it.
+
+    Raises:
+        LinkRefused: It is a symbolic link, a further name of a file elsewhere, or no file.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return
+    what = "a link" if stat.S_ISLNK(status.st_mode) or stat.S_ISREG(status.st_mode) else "not a file"
+    raise LinkRefused(errno.ELOOP, f"it is {what}; remove it", str(path))
 
 
 def remove_leftovers(path: Path) -> None:

@@ -45,6 +45,7 @@ from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import MqttSession
 from aliciacfg.operations.health import VERSION
+from aliciacfg.private_files import check_secret_file
 from aliciacfg.settings import Resolved, Settings
 from aliciacfg.sources import loader
 from aliciacfg.sources.watcher import FileWatcher
@@ -122,6 +123,7 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
     signals = _Signals(deadline)
     settings = resolved.settings
     certificate = server_certificate(settings)
+    _check_secret_files(settings)
     async with AsyncExitStack() as stack:
         data = DataDirectory(Path(settings.data_dir))
         stack.callback(data.release)
@@ -143,6 +145,23 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
             if not signals.stop.is_set():
                 raise
         _log.info("stopped")
+
+
+def _check_secret_files(settings: Settings) -> None:
+    """Check who else can read or change the files of secrets; one that cannot be read has an error of its own.
+
+    Raises:
+        SettingsError: Another user owns one, or can write it.
+    """
+    files = {
+        "MQTT_PASSWORD_FILE": settings.mqtt_password_file if settings.mqtt_password is None else None,
+        "MQTT_TLS_KEY": settings.mqtt_tls_key or settings.mqtt_tls_cert,
+        "ALICIACFG_TLS_KEY": settings.tls_key or settings.tls_cert,
+    }
+    for setting, file in files.items():
+        if file is not None:
+            with contextlib.suppress(OSError):
+                check_secret_file(Path(file), setting, strict=False)
 
 
 class _Signals:
@@ -342,13 +361,14 @@ def admin_token(path: Path) -> str:
     """Return the token in a file; make the file, readable by its owner only, with a new token if there is none.
 
     Raises:
-        SettingsError: The file cannot be read or written.
+        SettingsError: The file cannot be read or written; or another user made it, or can read or write it.
     """
     try:
         if path.exists():
+            check_secret_file(path, "ALICIACFG_ADMIN_TOKEN_FILE", strict=True)
             return path.read_text("ascii", "replace").strip()
         text = tokens.generate()
-        replace_file(path, f"{text}\n".encode(), mode=0o600)
+        replace_file(path, f"{text}\n".encode(), mode=0o600, follow_links=False)
     except OSError as error:
         raise SettingsError([f"ALICIACFG_ADMIN_TOKEN_FILE: {path} cannot be used: {error.strerror}"]) from error
     _log.info("admin_token_made", path=str(path))

@@ -4,12 +4,12 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from aliciacfg.api.answers import EnvironmentsAnswer, PasswordsAnswer
-from aliciacfg.atomic_files import replace_file
+from aliciacfg.atomic_files import LinkRefused, replace_file
 from aliciacfg.cli import formatting, inputs, options, output
 from aliciacfg.cli.acl import access_list_of
 from aliciacfg.cli.answers import exit_if_refused, parse
@@ -97,6 +97,8 @@ def _check_directory(directory: Path) -> None:
 
     try:
         prepare_directory(directory)
+    except LinkRefused as error:
+        _refuse_link(error)
     except OSError as error:
         fail(
             f"{directory} cannot hold the broker's files: {error.strerror} ({error.filename or directory}); let this "
@@ -146,7 +148,7 @@ def _own_password(settings: "Settings") -> str | None:
     try:
         if settings.mqtt_password is None and file is not None and not Path(file).exists():
             password = broker_accounts.generate()
-            replace_file(Path(file), f"{password}\n".encode(), mode=0o600)
+            replace_file(Path(file), f"{password}\n".encode(), mode=0o600, follow_links=False)
             _print_note(f"made a password in {file}")
             return password
     except OSError as error:
@@ -214,8 +216,14 @@ def _write(directory: Path, access: str, passwords: Mapping[str, str]) -> None:
 
     try:
         write_broker_files(directory, access=access, passwords=passwords)
+    except LinkRefused as error:
+        _refuse_link(error)
     except OSError as error:
         fail(f"the broker's files in {directory} cannot be written: {error.strerror}; try again", EXIT_FAILED)
+
+
+def _refuse_link(error: LinkRefused) -> NoReturn:
+    fail(f"{error.filename} would lead out of the broker's directory: {error.strerror}", EXIT_FAILED)
 
 
 def _print_note(text: str) -> None:

@@ -8,10 +8,13 @@ import secrets
 from pathlib import Path
 
 from aliciacfg.errors import DataDirectoryInUse, SettingsError
+from aliciacfg.private_files import check_directory, check_kept_file
 
 SOCKET = "admin.sock"
 KEY_FILE = "keys.json"
 
+_SETTING = "ALICIACFG_DATA_DIR"
+_DATABASE_FILES = "aliciacfg.*"
 _INSTANCE = re.compile(r"[0-9a-f]{16}")
 
 
@@ -30,11 +33,13 @@ class DataDirectory:
 
         Raises:
             DataDirectoryInUse: Another process holds the lock.
-            SettingsError: The directory cannot be created or written.
+            SettingsError: The directory cannot be created or written; or another user can write to it, or has put
+                a file there.
         """
         self.path = path
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_ownership(path)
             self._lock = _open_lock(path / "lock")
         except OSError as error:
             raise SettingsError([f"ALICIACFG_DATA_DIR: {path} cannot be used: {_reason(error)}"]) from error
@@ -86,7 +91,7 @@ def _open_lock(path: Path) -> int:
         OSError: It cannot be opened or created.
     """
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         if error.errno != errno.EROFS or not path.exists():
             raise
@@ -100,3 +105,17 @@ def _reason(error: OSError) -> str:
     if error.errno == errno.EROFS:
         return f"{error.strerror}; mount it for writing"
     return f"{error.strerror}; choose a directory that this user may write, with ALICIACFG_DATA_DIR"
+
+
+def _check_ownership(directory: Path) -> None:
+    """Check that no other user can write to a data directory, or has put keys or a database there.
+
+    Raises:
+        SettingsError: One can, or has.
+        OSError: It cannot be looked at.
+    """
+    check_directory(directory, _SETTING)
+    owner = directory.stat().st_uid
+    own = [directory / name for name in (KEY_FILE, "instance", "lock")]
+    for path in (*own, *directory.glob(_DATABASE_FILES)):
+        check_kept_file(path, _SETTING, directory_owner=owner)

@@ -8,6 +8,7 @@ import pytest
 
 from aliciacfg.access.rules import without_rules
 from aliciacfg.access.rules_file import load
+from aliciacfg.atomic_files import LinkRefused
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.mqtt.broker.access_list import access_list
 from aliciacfg.mqtt.broker.files import ACL, PASSWORDS, is_complete, prepare_directory, write_broker_files
@@ -106,3 +107,50 @@ def test_what_cannot_be_written_changes_nothing(tmp_path: Path):
     with pytest.raises(InvalidRequest, match="no password file"):
         write_broker_files(tmp_path, access=listing("b"), passwords={"b": ""})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", [ACL, PASSWORDS])
+@pytest.mark.parametrize("kind", ["symbolic", "dangling", "hard"])
+def test_a_link_that_the_broker_planted_is_not_followed(tmp_path: Path, name: str, kind: str):
+    """Neither to write what it leads to, nor to read it into a file that the broker can read."""
+    directory, target = tmp_path / "access", tmp_path / "secret"
+    prepare_directory(directory)
+    write_broker_files(directory, access=listing("a"), passwords={"a": "of-a"})
+    (directory / name).unlink()
+    if kind != "dangling":
+        target.write_text("hidden:line\n")
+    if kind == "hard":
+        (directory / name).hardlink_to(target)
+    else:
+        (directory / name).symlink_to(target)
+    before = target.read_bytes() if target.exists() else None
+    for attempt in (
+        lambda: prepare_directory(directory),
+        lambda: write_broker_files(directory, access=listing("a", "b"), passwords={"b": "of-b"}),
+    ):
+        with pytest.raises(LinkRefused, match="remove it") as refused:
+            attempt()
+        assert refused.value.filename == str(directory / name)
+    assert (target.read_bytes() if target.exists() else None) == before
+    other = directory / (ACL if name == PASSWORDS else PASSWORDS)
+    assert b"hidden" not in other.read_bytes()
+    if kind != "hard":
+        assert not is_complete(directory)
+
+
+def test_a_trial_leaves_nothing_and_writes_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The broker's user may replace what appears in the directory at any time."""
+    directory, elsewhere = tmp_path / "access", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    prepare_directory(directory)
+    real = os.fchown
+
+    def replaced(descriptor: int, *ids: int) -> None:
+        for path in directory.iterdir():
+            path.unlink()
+            path.symlink_to(elsewhere / "acl")
+        real(descriptor, *ids)
+
+    monkeypatch.setattr("os.fchown", replaced)
+    prepare_directory(directory)
+    assert list(elsewhere.iterdir()) == []

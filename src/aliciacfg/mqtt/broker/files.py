@@ -1,14 +1,16 @@
 """The two files from which a Mosquitto learns its users and their rights, in a directory of their own.
 
-Users that were added with ``mosquitto_passwd``, and that the access list does not name, keep their lines.
+Users that were added with ``mosquitto_passwd``, and that the access list does not name, keep their lines. The broker's
+own user may be able to write there, so no link is followed: neither to write nor to read.
 """
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from aliciacfg.atomic_files import replace_file
+from aliciacfg.atomic_files import check_own_file, replace_file
 from aliciacfg.mqtt.broker.passwords import password_file
 
 ACL = "acl"
@@ -24,19 +26,20 @@ def prepare_directory(directory: Path) -> None:
     """Make the directory if it is missing, and check that files with its group can be written into it.
 
     Raises:
+        LinkRefused: A link has the name of one of them.
         OSError: They cannot.
     """
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=_DIRECTORY_MODE)
-    with tempfile.TemporaryDirectory(prefix=".", dir=directory) as trial:
-        replace_file(Path(trial) / ACL, b"", mode=_MODE, group=directory.stat().st_gid)
+    with tempfile.NamedTemporaryFile(prefix=".", dir=directory) as trial:
+        os.fchown(trial.fileno(), -1, directory.stat().st_gid)
     for name in (ACL, PASSWORDS):
         _read(directory / name)
 
 
 def is_complete(directory: Path) -> bool:
     """Return whether both files exist."""
-    return all((directory / name).is_file() for name in (ACL, PASSWORDS))
+    return all((directory / name).is_file() and not (directory / name).is_symlink() for name in (ACL, PASSWORDS))
 
 
 def write_broker_files(directory: Path, *, access: str, passwords: Mapping[str, str]) -> None:
@@ -57,8 +60,8 @@ def write_broker_files(directory: Path, *, access: str, passwords: Mapping[str, 
     made = password_file(passwords).encode()
     kept = b"".join(_lines_of_others(directory, passwords.keys(), _users(access.encode())))
     # The passwords first: a user that is gone is refused at once, and a new one is without a list for a moment only.
-    replace_file(directory / PASSWORDS, made + kept, mode=_MODE, group=group)
-    replace_file(directory / ACL, access.encode(), mode=_MODE, group=group)
+    replace_file(directory / PASSWORDS, made + kept, mode=_MODE, group=group, follow_links=False)
+    replace_file(directory / ACL, access.encode(), mode=_MODE, group=group, follow_links=False)
 
 
 def _lines_of_others(directory: Path, given: Collection[str], named: Collection[bytes]) -> Iterator[bytes]:
@@ -84,7 +87,11 @@ def _users(access: bytes) -> set[bytes]:
 
 
 def _read(path: Path) -> bytes:
+    check_own_file(path)
     try:
-        return path.read_bytes()
+        # What is there may have become a link since.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return b""
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
