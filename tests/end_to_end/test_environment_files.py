@@ -380,6 +380,33 @@ def test_a_schema_may_be_a_link_inside_its_directory(daemon: Daemon):
     assert daemon.http("POST", "/reload").status == 200
 
 
+def test_an_edit_that_keeps_size_and_time_is_loaded(restored_home: Daemon):
+    """As rsync, git and some editors leave it; also with a time in the past, and through a link."""
+    path = restored_home.environments / "base.yaml"
+    before = path.read_text()
+    status = path.stat()
+
+    def size() -> int:
+        return restored_home.config("one")["config"]["settings"]["size"]
+
+    path.write_text(before.replace("size: 1", "size: 7"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    wait_until(lambda: size() == 7)
+    path.write_text(before.replace("size: 1", "size: 8"))
+    os.utime(path, ns=(1, 1))
+    wait_until(lambda: size() == 8)
+    other = path.with_name("base.other")
+    other.write_text(before.replace("size: 1", "size: 9"))
+    os.utime(other, ns=(1, 1))
+    link = path.with_name("base.link")
+    link.symlink_to(other.name)
+    link.rename(path)
+    wait_until(lambda: size() == 9)
+    other.rename(path)
+    path.write_text(before)
+    wait_until(lambda: size() == 1)
+
+
 async def test_a_file_that_is_away_for_a_moment_ends_no_service(make_daemon: Callable[..., Daemon]):
     """It is told at once; replaced files are not away; what stays away counts as removed after its time."""
     home = make_daemon(environ={"ALICIACFG_VANISHED_FILE_SECONDS": "3600"})
