@@ -44,6 +44,15 @@ def test_valid_files_are_counted(home: Path):
     assert check(home) == FileFindings(2, [], [])
 
 
+def test_a_null_that_removes_nothing_is_a_warning(home: Path):
+    """It does not make a file invalid."""
+    (home / "environments/base.yaml").write_text(ONE % "p" + "    limits:\n      x:\n")
+    (home / "environments/dev.yaml").write_text("defaults: {}\n")
+    found = check(home)
+    assert (found.valid, found.problems) == (1, [])
+    assert [(warning.file, warning.line) for warning in found.warnings] == [("environments/base.yaml", 6)]
+
+
 def test_each_problem_is_told_once_with_its_line_and_all_that_it_spoils(home: Path):
     """A wrong value in base.yaml is one problem, however many environments it affects."""
     (home / "environments/base.yaml").write_text(ONE % "p" + "    limits:\n      x: many\n")

@@ -110,6 +110,8 @@ def _files_lines(files: "FileFindings") -> "list[Line]":
     lines: list[Line] = []
     for problem in files.problems:
         lines += _problem_lines(problem)
+    for warning in files.warnings:
+        lines += [[("warning: ", "yellow"), *line] for line in _problem_lines(warning)]
     if files.unopened:
         named = formatting.some_of(files.unopened, _MAX_NAMED)
         lines.append([("not checked: ", "yellow"), f"{named}: sealed values, and the data directory has no key file"])

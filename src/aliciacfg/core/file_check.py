@@ -9,6 +9,7 @@ from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import InvalidDocument, NotFound, OperationError, Problem, SourceError, SourceProblem
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.sealed_documents import sealed_pointers
+from aliciacfg.sources.idle_nulls import idle_nulls
 from aliciacfg.sources.layers import Environment, Sources
 
 
@@ -38,11 +39,13 @@ class FileFindings(msgspec.Struct, frozen=True):
         valid: The number of valid configurations.
         problems: All problems.
         unopened: Configurations that were not checked, because they contain sealed values and there is no key.
+        warnings: Lines that are valid and probably not what was meant.
     """
 
     valid: int
     problems: list[FileProblem]
     unopened: list[str]
+    warnings: list[FileProblem] = []
 
 
 def check_files(
@@ -80,7 +83,8 @@ def check_files(
             problems = _problems(composer, item, service)
             valid += not problems
             found += [(problem, name) for problem in problems]
-    return FileFindings(valid, _merge_equal(found), unopened)
+    warnings = _merge_equal((warning, None) for warning in idle_nulls(sources, only=environment))
+    return FileFindings(valid, _merge_equal(found), unopened, warnings)
 
 
 def _has_sealed_values(environment: Environment, service: str) -> bool:

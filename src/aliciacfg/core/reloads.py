@@ -38,6 +38,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import SourceError, SourceProblem, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.sources.idle_nulls import idle_nulls
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import VARIABLES, SourceFiles
 
@@ -127,6 +128,8 @@ class Reloads:
         self._reloading = asyncio.Lock()
         # Services whose configurations made the last load or migration fail.
         self._blocking: frozenset[str] = frozenset()
+        # What the log has about them already.
+        self._idle_nulls: list[str] = []
         self.degraded: str | None = None
         self.refused_schemas: list[str] = []
         self._vanished = vanished
@@ -297,6 +300,7 @@ class Reloads:
             self._report_undecryptable(file_planner.changes)
             self._report_schemas(schema_changes, migrations)
             self._report_set_aside(sources)
+            await self._report_idle_nulls(sources)
             if plan.resealed or plan.overlays:
                 await self._scrubbing.scrub()
         return result
@@ -419,6 +423,14 @@ class Reloads:
             of="ignored",
             problems=[as_problem(problem) for problem in sources.set_aside],
         )
+
+    async def _report_idle_nulls(self, sources: Sources) -> None:
+        """Log each ``null`` of the files that removes nothing, once until it is corrected."""
+        found = [str(warning) for warning in await asyncio.to_thread(idle_nulls, sources)]
+        if found != self._idle_nulls:
+            self._idle_nulls = found
+            if found:
+                _log.warning("null_removes_nothing", places=found[:_MAX_NAMED], count=len(found))
 
     def _report_undecryptable(self, changes: FileChanges) -> None:
         for environment, services in changes.undecryptable.items():
