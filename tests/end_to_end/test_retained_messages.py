@@ -202,3 +202,63 @@ async def test_what_the_daemon_says_about_itself_is_put_right(daemon: Daemon):
             end = time.monotonic() + SECONDS
             while topic not in (found := await mqtt.retained(topic)) or found[topic].payload != right:
                 assert time.monotonic() < end
+
+
+async def test_subscribers_follow_a_database_that_was_restored_as_the_documentation_says(
+    make_daemon: Callable[..., Daemon], broker: Broker
+):
+    """The copy is put back beside the witness, the broker keeps its memory: one alert, no tampering, all follow."""
+    daemon = make_daemon()
+    await asyncio.to_thread(daemon.start)
+    set_sessions(daemon, 31)
+    await asyncio.to_thread(daemon.stop)
+    copy = (daemon.data / "aliciacfg.db").read_bytes()
+    await asyncio.to_thread(daemon.start)
+    for sessions in (32, 33, 34):
+        set_sessions(daemon, sessions)
+    await asyncio.to_thread(daemon.kill)
+    async with client(broker.port) as mqtt:
+        await mqtt.subscribe("alicia/config/update/voice_router", "alicia/config/alert/+")
+        held = (await mqtt.next()).json
+        assert held["revision"] == 5
+        for file in daemon.data.glob("aliciacfg.db-*"):
+            file.unlink()
+        (daemon.data / "aliciacfg.db").write_bytes(copy)
+        await asyncio.to_thread(daemon.start)
+        alerts: list[str] = []
+        while (message := await mqtt.next()).topic != "alicia/config/update/voice_router":
+            alerts.append(message.topic.rpartition("/")[2])
+        update = message.json
+        while update["revision"] != 6:
+            update = (await mqtt.until("alicia/config/update/voice_router")).json
+        assert (update["epoch"], update["sequence"]) > (held["epoch"], held["sequence"])
+        assert update["config"]["settings"]["max_sessions"] == 31
+        now = daemon.config("voice_router")
+        assert {name: now[name] for name in ("epoch", "sequence", "revision", "checksum")} == {
+            name: update[name] for name in ("epoch", "sequence", "revision", "checksum")
+        }
+        assert alerts == ["restored"]
+    assert daemon.http("GET", "/config/voice_router/history").json["revisions"][0]["cause"] == "restore"
+    await asyncio.to_thread(wait_nothing_pending, daemon)
+    assert daemon.http("GET", "/health").json["alerts"] == {}
+
+
+def set_sessions(daemon: Daemon, number: int) -> None:
+    assert daemon.http("PATCH", "/config/voice_router", {"settings": {"max_sessions": number}}).status == 200
+
+
+async def test_foreign_health_is_overwritten_at_once(daemon: Daemon):
+    """A retained "offline", something else, nothing: a new subscriber is not misled for longer than a moment."""
+    topic = "alicia/system/health/config_service"
+    async with client(daemon.broker_port) as mqtt:
+        right = (await mqtt.retained(topic))[topic].json
+        offline = {**right, "payload": {**right["payload"], "status": "offline"}}
+        await mqtt.subscribe(topic)
+        assert (await mqtt.next()).retained
+        for foreign in (json.dumps(offline).encode(), b"\xff", b""):
+            began = time.monotonic()
+            await mqtt.publish(topic, foreign, retain=True)
+            while (message := await mqtt.until(topic)).payload == foreign:
+                pass
+            assert message.json["payload"]["status"] != "offline"
+            assert time.monotonic() - began < 5.0
