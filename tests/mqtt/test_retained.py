@@ -14,6 +14,7 @@ import pytest
 from aliciacfg.errors import NotFound, OperationError, Unavailable
 from aliciacfg.model.records import Announcement, Write
 from aliciacfg.mqtt import topics
+from aliciacfg.offline import run_offline
 from aliciacfg.sealing.boxes import PrivateKey
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
@@ -171,6 +172,24 @@ async def test_without_the_brokers_memory_the_witness_tells(home: Home, bus: Hom
             pass
         await check(core, bus)
         assert alerts(core, "restored") == 1
+
+
+async def test_a_command_without_a_daemon_notices_the_restore_too(home: Home, bus: HomeBus, tmp_path: Path):
+    """What it writes would otherwise replace the witness."""
+    async with home.core() as core, bus.connected(core):
+        pass
+    copy = Copy(home, tmp_path / "copy")
+    async with home.core() as core, bus.connected(core):
+        await change(core, 2)
+    copy.restore()
+    bus.kept.clear()
+    for _ in range(3):
+        await run_offline(home.settings(), "recipient", "bell", {"public_key": None}, user="mario")
+    async with home.core() as core:
+        async with bus.connected(core):
+            pass
+        await check(core, bus)
+        assert (await told(core))["epoch"] == 2
 
 
 async def test_a_service_that_the_backup_does_not_know_is_cleared_and_its_numbers_are_not_used_again(

@@ -18,7 +18,7 @@ from aliciacfg.http.pages import Page
 from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.monitoring.alerts import Alert
 from aliciacfg.operations.table import BY_NAME
-from aliciacfg.settings import resolve
+from aliciacfg.settings import Settings, resolve
 from aliciacfg.sources import layers, loader
 from aliciacfg.storage.data_directory import DataDirectory
 
@@ -125,9 +125,8 @@ class Home:
             environments_dir=self.directory / "environments", schemas_dir=self.directory / "schemas", variables={}
         )
 
-    @contextlib.asynccontextmanager
-    async def core(self, environment: str = "dev", **settings: str) -> AsyncGenerator[Core, None]:
-        """A started core; a second one finds what the first one stored."""
+    def settings(self, environment: str = "dev", **settings: str) -> Settings:
+        """The settings of a daemon of this home."""
         flags = {
             "data_dir": str(self.database.parent),
             "environments_dir": str(self.directory / "environments"),
@@ -135,7 +134,12 @@ class Home:
             "environment": environment,
             **settings,
         }
-        made = resolve(flags, environ={}, dotenv_values={}).settings
+        return resolve(flags, environ={}, dotenv_values={}).settings
+
+    @contextlib.asynccontextmanager
+    async def core(self, environment: str = "dev", **settings: str) -> AsyncGenerator[Core, None]:
+        """A started core; a second one finds what the first one stored."""
+        made = self.settings(environment, **settings)
         data = DataDirectory(Path(made.data_dir))
         heard: list[Alert] = []
         try:

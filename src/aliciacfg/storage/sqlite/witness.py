@@ -28,9 +28,15 @@ class Witness:
         self._path = path
         self._chain = chain
         self._failed = False
+        # What was found in the file; a lower position does not replace it.
+        self._found: Position | None = None
 
     def read(self) -> Position | None:
         """Return the position that was written last; None if there is none, or it was not written with these keys."""
+        self._found = self._read()
+        return self._found
+
+    def _read(self) -> Position | None:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -55,7 +61,10 @@ class Witness:
         return position
 
     def write(self, position: Position) -> None:
-        """Replace the position; a failure is logged once."""
+        """Replace the position by a higher one; a failure is logged once."""
+        if self._found is not None and position < self._found:
+            # The database went back, and that is not put right yet.
+            return
         mac = self._chain.position_mac(position).hex()
         line = f"{position.epoch:016d} {position.sequence:016d} {mac}\n".encode()
         try:
@@ -64,6 +73,8 @@ class Witness:
             try:
                 # All of it at once, and never shorter than before: no reader finds half of it after a crash.
                 os.pwrite(descriptor, line, 0)
+                # After something else that is longer.
+                os.ftruncate(descriptor, len(line))
             finally:
                 os.close(descriptor)
         except OSError as error:
