@@ -116,6 +116,6 @@ def _check_ownership(directory: Path) -> None:
     """
     check_directory(directory, _SETTING)
     owner = directory.stat().st_uid
-    own = [directory / name for name in (KEY_FILE, "instance", "lock")]
+    own = [directory / name for name in (KEY_FILE, "instance", "lock", "witness")]
     for path in (*own, *directory.glob(_DATABASE_FILES)):
         check_kept_file(path, _SETTING, directory_owner=owner)
