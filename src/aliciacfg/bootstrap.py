@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from aliciacfg.access.audit_log import AuditLog
@@ -34,7 +35,7 @@ from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
 from aliciacfg.errors import KeyFileError, Unavailable
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Applied, Write
+from aliciacfg.model.records import Applied, Token, Write
 from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
@@ -231,9 +232,9 @@ async def _core(
     audit_log: AuditLog,
 ) -> Core:
     restored = await restore(store, keyring, requested_environment=settings.environment)
-    tokens = await store.tokens()
+    tokens = [_unless_revoked(token, keys) for token in await store.tokens()]
     if tokens:
-        _note_tokens(keys)
+        _note_tokens(keys, [token.token_id for token in tokens if token.confirmed and token.revoked is not None])
     state = State(
         restored.entries, active=restored.active, position=restored.position, used_numbers=restored.used_numbers
     )
@@ -532,10 +533,16 @@ async def _tell_adopted(note: AdoptionNote, alerts: Alerts, queue: WriteQueue) -
     await queue.submit(Write(audit=(context.audit_entry(note.at, detail=detail),)))
 
 
-def _note_tokens(keys: KeyFile) -> None:
-    """Note in the key file that there has been a token, so that access stays restricted whatever the database says."""
+def _unless_revoked(token: Token, keys: KeyFile) -> Token:
+    """Return a token; not confirmed if its row is one from before it was revoked."""
+    revived = token.revoked is None and token.token_id in keys.revoked
+    return msgspec.structs.replace(token, confirmed=False) if revived else token
+
+
+def _note_tokens(keys: KeyFile, revoked: Sequence[str]) -> None:
+    """Note in the key file what must hold of tokens whatever the database says later."""
     try:
-        keys.mark_tokens()
+        keys.note_tokens(revoked)
     except KeyFileError as error:
         _log.warning("key_file_not_marked", reason=str(error), remedy="none needed; the next start tries it again")
 

@@ -11,6 +11,7 @@ import pytest
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.core import scrubbing
 from aliciacfg.core.plain_secrets import PlainSecrets
+from aliciacfg.errors import Unavailable
 from aliciacfg.operations.table import BY_NAME
 from builders import environment_file, valid_config
 from inprocess import CALLER, Core, Home, eventually
@@ -208,3 +209,25 @@ async def test_plain_copies_that_a_reader_keeps_are_told_and_removed_when_it_end
             await eventually(lambda: scrubbing.ALERT not in core.standing)
             assert files_with_the_word(home) == []
             assert await core.settings("one") == {"size": 3, "door": "***"}
+
+
+async def test_a_store_that_cannot_be_written_is_scrubbed_when_it_can(home: Home, monkeypatch: pytest.MonkeyPatch):
+    """Without the alert about another program that reads it."""
+    monkeypatch.setattr(scrubbing, "_PAUSE_SECONDS", 0.01)
+    async with home.core() as core:
+        await patch(core, "one", "dev", door=WORD)
+        scrub, full = core.parts.store.scrub, [True]
+
+        async def scrub_if_there_is_room() -> bool:
+            if full:
+                raise Unavailable("The store cannot write: database or disk is full.")
+            return await scrub()
+
+        monkeypatch.setattr(core.parts.store, "scrub", scrub_if_there_is_room)
+        home.write("schemas/one.yaml", MARKED)
+        await core.ask("reload")
+        assert files_with_the_word(home)
+        assert scrubbing.ALERT not in core.standing
+        async with scrubbing_goes_on(core):
+            full.clear()
+            await eventually(lambda: files_with_the_word(home) == [])

@@ -365,6 +365,23 @@ async def test_a_home_whose_tokens_were_deleted_stays_closed(home: Home):
                 await core.ask_as(ANONYMOUS, "get", "one")
 
 
+async def test_a_revoked_token_is_not_revived_by_its_older_row(home: Home):
+    """The row is one that the daemon wrote, so its code is right; the key file knows better."""
+    async with home.core() as core:
+        token = await create_token(core)
+    with opened(home.database) as connection:
+        before = connection.execute("SELECT * FROM tokens").fetchone()
+    async with home.core() as core:
+        await core.ask("token_revoke", token_id=token)
+    with opened(home.database) as connection:
+        places = ", ".join("?" * len(before))
+        connection.execute(f"INSERT OR REPLACE INTO tokens VALUES ({places})", before)
+    async with home.core() as core:
+        (listed,) = (await core.ask("token_list"))["tokens"]
+        assert (listed["revoked"], listed["confirmed"]) == (None, False)
+        assert await rows(core) == ["standing"]
+
+
 async def test_a_row_put_into_a_running_daemons_database_is_not_in_its_way(home: Home):
     """Somebody takes the next number of a service; the daemon writes its own revision and its own history."""
     async with home.core() as core:

@@ -10,7 +10,7 @@ import pytest
 
 from aliciacfg.errors import KeyFileError
 from aliciacfg.sealing.boxes import CannotOpen, PrivateKey
-from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
+from aliciacfg.sealing.key_file import AdoptionNote, HeldKey, KeyFile, KeyRefused
 
 SECRET = "planted-secret-61bd"
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev", "pointer": "/settings/pin"}
@@ -236,3 +236,18 @@ def test_a_key_file_that_cannot_be_read_is_refused_as_one(path: Path):
     path.mkdir(mode=0o700)
     with pytest.raises(KeyFileError, match="cannot be read"):
         KeyFile.load_or_create(path, now=NOW)
+
+
+def test_what_must_not_be_believed_of_the_database_is_kept(path: Path):
+    """Over a rotation, too: whether rows have codes, what was adopted, and that there have been tokens."""
+    made = KeyFile.create(path, now=1)
+    assert (made.chained, made.had_tokens, made.adopted) == (False, False, [])
+    note = AdoptionNote(2.5, "0a1b2c3d", 7)
+    made.mark_chained(note)
+    made.mark_chained(AdoptionNote(3, "", 1))
+    made.note_tokens([])
+    made.note_tokens(["b"])
+    made.note_tokens(["a"])
+    made.rotate(now=4)
+    found = KeyFile.load(path)
+    assert (found.chained, found.had_tokens, found.revoked, found.adopted) == (True, True, {"a", "b"}, [note])

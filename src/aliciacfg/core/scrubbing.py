@@ -34,7 +34,7 @@ class Scrubbing:
         self._wanted.set()
         for pause in _FIRST_PAUSES:
             await asyncio.sleep(pause)
-            if await self._try():
+            if not await self._is_read():
                 return
         self._alerts.raise_(
             ALERT,
@@ -48,17 +48,18 @@ class Scrubbing:
         while True:
             await self._wanted.wait()
             await asyncio.sleep(_PAUSE_SECONDS)
-            if self._wanted.is_set():
-                await self._try()
+            if self._wanted.is_set() and await self._is_read():
+                await self.scrub()
 
-    async def _try(self) -> bool:
-        """Return whether the store is scrubbed."""
+    async def _is_read(self) -> bool:
+        """Scrub the store, and return whether another program kept that from being done."""
         try:
             done = await self._store.scrub()
         except Unavailable as error:
-            _log.warning("store_not_scrubbed", reason=error.message, remedy="none needed; it is tried again")
-            done = False
+            # There is an alert about the store, and it is tried again.
+            _log.debug("store_not_scrubbed", reason=error.message)
+            return False
         if done:
             self._wanted.clear()
             self._alerts.clear(ALERT)
-        return done
+        return not done

@@ -241,7 +241,8 @@ class AdminOperations:
         write = Write(tokens=(token,), audit=(self._entry(caller, operation, detail),))
         await self._queue.submit(write, lambda: self._authorizer.apply_tokens([token]))
         try:
-            await asyncio.to_thread(self._keys.mark_tokens)
+            revoked = [] if token.revoked is None else [token.token_id]
+            await asyncio.to_thread(self._keys.note_tokens, revoked)
         except KeyFileError as error:
             _log.warning("key_file_not_marked", reason=str(error), remedy="none needed; the next start tries it again")
 

@@ -57,6 +57,7 @@ class _Content(msgspec.Struct, frozen=True, omit_defaults=True):
     digest_key: str
     chained: bool = False
     had_tokens: bool = False
+    revoked: list[str] = []
     adopted: list[AdoptionNote] = []
 
 
@@ -98,6 +99,7 @@ class KeyFile:
         chained: Whether the daemon has written, with these keys, a database in which every row has a code. From then
             on no row without one is believed, and none of another key is adopted any more.
         had_tokens: Whether there has been a token, so that access stays restricted without the rows of any.
+        revoked: The ids of the revoked tokens: a row from before the revocation revives none.
         adopted: The adoptions of rows of other keys.
     """
 
@@ -110,11 +112,13 @@ class KeyFile:
         digest_key: bytes,
         chained: bool = True,
         had_tokens: bool = False,
+        revoked: Iterable[str] = (),
         adopted: Iterable[AdoptionNote] = (),
     ) -> None:
         self.path = path
         self.chained = chained
         self.had_tokens = had_tokens
+        self.revoked = set(revoked)
         self.adopted = list(adopted)
         # Keys are changed in a thread, while the event loop may note a token.
         self._writing = threading.Lock()
@@ -154,6 +158,7 @@ class KeyFile:
             digest_key=digest_key,
             chained=stored.chained,
             had_tokens=stored.had_tokens,
+            revoked=stored.revoked,
             adopted=stored.adopted,
         )
 
@@ -226,14 +231,16 @@ class KeyFile:
         """
         self._write()
 
-    def mark_tokens(self) -> None:
-        """Record that there has been a token; see ``had_tokens``.
+    def note_tokens(self, revoked: Iterable[str]) -> None:
+        """Record that there have been tokens, and which of them are revoked; see ``had_tokens`` and ``revoked``.
 
         Raises:
             KeyFileError: The file cannot be written.
         """
-        if not self.had_tokens:
+        known = self.revoked | set(revoked)
+        if not self.had_tokens or known != self.revoked:
             self.had_tokens = True
+            self.revoked = known
             self._write()
 
     def rotate(self, *, now: float) -> str:
@@ -294,6 +301,7 @@ class KeyFile:
                 digest_key=base64.b64encode(self._digest_key).decode(),
                 chained=self.chained,
                 had_tokens=self.had_tokens,
+                revoked=sorted(self.revoked),
                 adopted=self.adopted,
             )
             try:
