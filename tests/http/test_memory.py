@@ -1,6 +1,7 @@
 """What answers leave in memory, over the real server: no old revision, and one copy of each page."""
 
 import asyncio
+import contextlib
 import gc
 import tracemalloc
 from pathlib import Path
@@ -60,3 +61,27 @@ async def test_a_page_is_read_once_however_many_ask_for_it_at_the_start(tmp_path
 
         assert await asyncio.gather(*(get() for _ in range(100))) == [SIZE] * 100
     assert len(reads) == 1
+
+
+async def test_an_answer_that_was_received_is_not_kept_for_its_connection(tmp_path: Path):
+    """Ten connections stay open after an answer of 200 kB each."""
+    home = Home(tmp_path, {"environments/dev.yaml": {"services": {"bell": valid_config()}}})
+    async with home.core() as core, listening(core) as url:
+        await core.ask("patch", "bell", patch={"settings": {"text": "x" * 2 * SIZE}})
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(aiohttp.ClientSession(url)) for _ in range(10)]
+            for client in clients:
+                async with client.get("/health") as answer:
+                    assert answer.status == 200
+            gc.collect()
+            tracemalloc.start()
+            try:
+                for client in clients:
+                    async with client.get("/configs?include=config") as answer:
+                        assert len(await answer.read()) > 2 * SIZE
+                del answer
+                gc.collect()
+                left, _ = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+    assert left < 6 * SIZE

@@ -90,11 +90,11 @@ class LargeResponses:
         Raises:
             ConnectionError: The client has disconnected.
         """
-        view = memoryview(body)
         try:
             for start in range(0, len(body), _PART_BYTES):
                 self._connections.mark_sending(transport)
-                await writer.write(view[start : start + _PART_BYTES])
+                # A copy: the transport may hold the last parts for long, and a view would hold the whole body.
+                await writer.write(body[start : start + _PART_BYTES])
                 await writer.drain()
             self._connections.mark_idle(transport)
         finally:
@@ -112,7 +112,7 @@ class _Parts(payload.Payload):
     """A body for aiohttp that is sent by ``LargeResponses``."""
 
     def __init__(self, responses: LargeResponses, body: bytes, transport: asyncio.Transport | None) -> None:
-        super().__init__(body)
+        super().__init__(None)
         self._responses = responses
         self._body = body
         self._transport = transport
@@ -122,4 +122,6 @@ class _Parts(payload.Payload):
         return self._body.decode(encoding, errors)
 
     async def write(self, writer: abc.AbstractStreamWriter) -> None:
-        await self._responses.send(self._body, writer, self._transport)
+        # aiohttp keeps the last response of a connection until the next one.
+        body, self._body = self._body, b""
+        await self._responses.send(body, writer, self._transport)
