@@ -30,6 +30,7 @@ SUBJECTS = {
         "properties",
         "state_machine",
     },
+    "sources": {"any_files"},
 }
 PYTHON = [sys.executable, "-c", ""]
 
