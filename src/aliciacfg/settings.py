@@ -87,10 +87,10 @@ SETTINGS: tuple[Setting, ...] = (
         "Largest size of a configuration as JSON.",
     ),
     Setting(
-        "ALICIACFG_MAX_CONFIG_NODES", "max_config_nodes", _Positive, "10000",
+        "ALICIACFG_MAX_CONFIG_NODES", "max_config_nodes", _Positive, "5000",
         "Largest number of members and items in a configuration, at all levels together.",
     ),
-    Setting("ALICIACFG_MAX_SECRETS", "max_secrets", _Positive, "500", "Largest number of secrets in a configuration."),
+    Setting("ALICIACFG_MAX_SECRETS", "max_secrets", _Positive, "250", "Largest number of secrets in a configuration."),
     Setting(
         "ALICIACFG_MAX_PACKET_BYTES", "max_packet_bytes", _PacketBytes, "2097152",
         "Largest MQTT packet that is sent or received.",

@@ -23,8 +23,8 @@ class DocumentLimits:
     """
 
     max_bytes: int = 256 * 1024
-    max_nodes: int = 10_000
-    max_secrets: int = 500
+    max_nodes: int = 5_000
+    max_secrets: int = 250
 
 
 def excess_nodes(value: Json, max_nodes: int) -> str | None:
