@@ -67,3 +67,41 @@ async def test_nobody_takes_the_daemons_place_at_the_broker(shared: Daemon):
         async with client(shared.broker_port, identifier=guess) as mqtt:
             await mqtt.ask("alicia/config/list")
     assert [len(shared.logged(event)) for event in ("broker_lost", "broker_connected")] == before
+
+
+async def test_a_client_that_answers_as_another_daemon_does_not_end_the_daemon(daemon: Daemon):
+    """Live, at once, and to every health check: the daemon serves on and says so, also over the next connection."""
+    health = "alicia/system/health/config_service"
+    forged = {"instance": "feedfacefeedface", "uptime": 1e18, "status": "healthy"}
+    async with client(daemon.broker_port) as mallory, client(daemon.broker_port) as mqtt:
+        await mallory.subscribe("alicia/system/health/check")
+
+        async def answer() -> None:
+            while True:
+                await mallory.publish(health, forged, retain=True)
+                await mallory.next(60)
+
+        answering = asyncio.create_task(answer())
+        await mqtt.subscribe("alicia/config/alert/another_daemon")
+        assert "aliciacfg acl" in (await mqtt.until("alicia/config/alert/another_daemon")).json["message"]
+        assert (await mqtt.ask("alicia/config/get/voice_router")).json["status"] == "success"
+        answering.cancel()
+    assert daemon.http("GET", "/ready").status == 200
+
+
+async def test_of_two_daemons_that_start_at_the_same_moment_one_serves(make_daemon: Callable[..., Daemon]):
+    """With data directories of their own: the other one ends, whatever the order."""
+    both = [make_daemon(name).keep_services("voice_router") for name in ("one", "two")]
+    for daemon in both:
+        daemon.spawn()
+    processes = [daemon.process for daemon in both]
+
+    def ended() -> list[int | None]:
+        return [process.poll() for process in processes if process is not None]
+
+    await asyncio.to_thread(wait_until, lambda: any(code is not None for code in ended()))
+    assert sorted(str(code) for code in ended()) == ["9", "None"]
+    (served,) = [daemon for daemon, code in zip(both, ended(), strict=True) if code is None]
+    (gone,) = [daemon for daemon in both if daemon is not served]
+    await asyncio.to_thread(served.wait_ready)
+    assert gone.wait_exit() == 9

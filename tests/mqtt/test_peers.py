@@ -42,7 +42,7 @@ class Bus:
         checks: How many health checks were published.
         shown: How often our own health was published for a younger daemon.
         alerts: What is raised.
-        now: What the clock shows.
+        claims: Health of others that the broker delivers before and after this daemon's own claim.
     """
 
     def __init__(self, *, answer_seconds: float = ENOUGH_SECONDS, proven: bool = False) -> None:
@@ -53,19 +53,21 @@ class Bus:
         self.answers: list[bytes | None] = []
         self.checks = 0
         self.shown = 0
-        self.now = 0.0
+        self.claims: tuple[list[bytes], list[bytes]] = ([], [])
         self.alerts = Alerts(lambda: 0.0)
+        outgoing = Outgoing(self.alerts)
+        outgoing.attach(self.connection)
         self.peers = Peers(
             OURS,
             uptime=lambda: UPTIME,
             proven=lambda: proven,
             markers=self.markers,
-            outgoing=Outgoing(self.alerts),
+            outgoing=outgoing,
             alerts=self.alerts,
             publish_health=self._show,
             answer_seconds=answer_seconds,
+            health_payload=lambda: health(OURS),
             pause_seconds=SOON_SECONDS,
-            clock=lambda: self.now,
         )
 
     def receive(self, payload: bytes, *, retained: bool = False) -> None:
@@ -76,6 +78,10 @@ class Bus:
             for payload in self.retained:
                 self.receive(payload, retained=True)
             self.markers.receive(topic)
+            self.retained = []
+        if topic == HEALTH:
+            for payload in (*self.claims[0], health(OURS), *self.claims[1]):
+                self.receive(payload)
         if topic == HEALTH_CHECK:
             self.checks += 1
             answer = self.answers.pop(0) if self.answers else None
@@ -109,12 +115,43 @@ class Bus:
     ids=["nothing", "our own", "offline", "rubbish"],
 )
 async def test_a_daemon_is_alone_where_no_live_health_is_retained(retained: list[bytes]):
-    """It does not even ask."""
+    """It claims the broker, and asks everyone once without waiting."""
     bus = Bus()
     bus.retained = retained
     await bus.check_alone()
-    assert bus.checks == 0
+    await bus.peers.confirm_alone(bus.connection)
+    assert bus.checks == 1
     assert HEALTH in bus.connection.subscribed
+    assert (HEALTH, health(OURS), True) in bus.connection.published
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_of_two_daemons_that_start_together_the_second_one_gives_way(answers: bool):
+    """In the order in which the broker has their claims; the other one has to answer."""
+    starting = json.dumps({"instance": THEIRS, "status": "degraded", "mqtt_connected": False}).encode()
+    bus = Bus(answer_seconds=ENOUGH_SECONDS if answers else SOON_SECONDS)
+    bus.claims, bus.answers = ([starting], []), [None, starting if answers else None]
+    if answers:
+        with pytest.raises(AnotherDaemon, match=THEIRS):
+            await bus.check_alone()
+    else:
+        await bus.check_alone()
+    first = Bus()
+    first.claims = ([], [starting])
+    await first.check_alone()
+    await first.peers.confirm_alone(first.connection)
+    assert first.checks == 1
+    first.peers.answer_check()
+    assert first.connection.sent == [(HEALTH, health(OURS))]
+
+
+async def test_a_daemon_that_serves_and_is_not_retained_is_found_too():
+    """A broker that lost its retained messages; the other daemon answers while this one gets ready."""
+    bus = Bus()
+    bus.answers = [health(), health()]
+    await bus.check_alone()
+    with pytest.raises(AnotherDaemon, match=THEIRS):
+        await bus.peers.confirm_alone(bus.connection)
 
 
 async def test_a_daemon_that_answers_is_another_daemon():
@@ -131,7 +168,7 @@ async def test_retained_health_that_no_daemon_stands_by_is_stale(answer: bytes |
     bus = Bus(answer_seconds=SOON_SECONDS)
     bus.retained, bus.answers = [health()], [answer]
     await bus.check_alone()
-    assert bus.checks == 1
+    assert bus.checks == 2
 
 
 async def test_health_that_is_delivered_as_retained_is_no_answer():
@@ -151,13 +188,13 @@ async def test_health_that_is_delivered_as_retained_is_no_answer():
 
 
 YOUNGER = [health(uptime=UPTIME - 3), health(uptime=UPTIME + 1, instance="0000")]
-OLDER = [health(), health(uptime=UPTIME - 1)]
 
 
+@pytest.mark.parametrize("proven", [False, True])
 @pytest.mark.parametrize("payload", YOUNGER, ids=["younger", "of the same age, with a smaller name"])
-async def test_a_younger_daemon_is_shown_that_there_is_an_older_one(payload: bytes):
+async def test_a_younger_daemon_is_shown_that_there_is_an_older_one(payload: bytes, proven: bool):
     """It is the younger one that gives way; this one publishes its health and goes on."""
-    bus = Bus()
+    bus = Bus(proven=proven)
     bus.answers = [payload, payload]
     async with bus.watching() as task:
         bus.receive(payload)
@@ -166,26 +203,11 @@ async def test_a_younger_daemon_is_shown_that_there_is_an_older_one(payload: byt
     assert bus.shown == 1
 
 
-@pytest.mark.parametrize("payload", OLDER, ids=["older", "of the same age"])
-async def test_of_two_daemons_that_started_together_one_gives_way(payload: bytes):
-    """The younger one, after the other one has answered twice."""
-    bus = Bus()
-    bus.answers = [payload, payload]
-    async with bus.watching() as task:
-        bus.now = 14.0
-        bus.receive(payload)
-        with pytest.raises(AnotherDaemon, match=THEIRS):
-            await task
-    assert bus.checks == 2
-
-
 async def test_a_daemon_that_serves_is_not_ended_by_whoever_answers():
     """On an open bus any client can; the daemon goes on, says so, and notices when it is over."""
     bus = Bus(answer_seconds=SOON_SECONDS)
     bus.answers = [health(uptime=1e18)] * 20
     async with bus.watching() as task:
-        await asyncio.sleep(0)
-        bus.now = 16.0
         bus.receive(health(uptime=1e18))
         await eventually(lambda: "another_daemon" in bus.alerts.active)
         assert "aliciacfg acl" in bus.alerts.active["another_daemon"]
@@ -194,14 +216,13 @@ async def test_a_daemon_that_serves_is_not_ended_by_whoever_answers():
         assert not task.done()
 
 
-async def test_under_an_access_list_the_younger_daemon_gives_way_at_any_time():
+@pytest.mark.parametrize("payload", [health(), health(uptime=UPTIME - 1)], ids=["older", "of the same age"])
+async def test_under_an_access_list_the_younger_daemon_gives_way_at_any_time(payload: bytes):
     """Only a daemon can publish health there, so that the answers are proof."""
     bus = Bus(proven=True)
-    bus.answers = [health(), health()]
+    bus.answers = [payload, payload]
     async with bus.watching() as task:
-        await asyncio.sleep(0)
-        bus.now = 1e6
-        bus.receive(health())
+        bus.receive(payload)
         with pytest.raises(AnotherDaemon, match=THEIRS):
             await task
 
@@ -212,7 +233,6 @@ async def test_a_daemon_that_has_served_is_not_ended_at_the_next_connection(prov
     bus = Bus(proven=proven)
     async with bus.watching():
         await asyncio.sleep(0)
-    bus.now = 100.0
     bus.retained, bus.answers = [health()], [health()] * 3
     await bus.check_alone()
     async with bus.watching() as task:
@@ -283,4 +303,5 @@ async def test_what_was_seen_on_one_connection_is_forgotten_on_the_next():
     bus.receive(health())
     bus.peers.forget()
     await bus.check_alone()
-    assert bus.checks == 0
+    # Only the one that goes with the claim.
+    assert bus.checks == 1

@@ -66,6 +66,10 @@ class HealthPublisher:
         """The message that the broker publishes when the daemon dies."""
         return Will(topics.HEALTH, self._payload(_WILL_BYTES, status="offline"))
 
+    def payload(self) -> bytes:
+        """Return the present health as it is published, short enough for any broker."""
+        return self._payload(_WILL_BYTES)
+
     def publish_soon(self) -> None:
         """Publish health now, whether it changed or not."""
         self._changed.set()

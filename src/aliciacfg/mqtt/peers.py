@@ -2,12 +2,12 @@
 
 Where the broker has no access list, every client can publish health and answer health checks under any name. So no
 message ends a daemon that serves: the one that comes later looks for another one before it serves anything, and gives
-way. Two that started at the same moment, and have served for a few seconds only, compare their ages. Under an access
-list that is known to be in force, only a daemon can publish health, and the younger of two gives way at any time.
+way. Two that start at the same moment both publish health first; each sees both messages, in the order of the broker,
+and the second one gives way. Under an access list that is known to be in force, only a daemon can publish health, and
+the younger of two gives way at any time.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -26,8 +26,6 @@ _log = structlog.get_logger(__name__)
 
 _ANSWER_SECONDS = 2.0
 _PROOFS_OF_LIFE = 2
-# Two daemons that start at the same moment have found each other by then.
-_UNSETTLED_SECONDS = 15.0
 # What others send must not make this daemon ask for health all the time.
 _PAUSE_SECONDS = 5.0
 _SAME_AGE_SECONDS = 2.0
@@ -40,11 +38,32 @@ class _Health(msgspec.Struct):
     Attributes:
         instance: Names the data directory of the daemon that published it.
         uptime: Seconds since that daemon started.
+        mqtt_connected: Whether that daemon serves; false while it starts.
     """
 
     instance: str = ""
     status: str = ""
     uptime: float = 0.0
+    mqtt_connected: bool = True
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """The health of another daemon, as it came.
+
+    Attributes:
+        health: What it says.
+        retained: Whether the broker had kept it.
+        ahead: Whether it came before this daemon's own claim.
+    """
+
+    health: _Health
+    retained: bool
+    ahead: bool
+
+    @property
+    def live(self) -> bool:
+        """Whether a daemon has just published it."""
+        return not self.retained and self.health.status != "offline"
 
 
 class Peers:
@@ -60,9 +79,9 @@ class Peers:
         outgoing: Outgoing,
         alerts: Alerts,
         publish_health: Callable[[], None],
+        health_payload: Callable[[], bytes],
         answer_seconds: float = _ANSWER_SECONDS,
         pause_seconds: float = _PAUSE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make what looks for the peers of one daemon.
 
@@ -73,10 +92,10 @@ class Peers:
             markers: Show when every retained message has been received.
             outgoing: Publishes health checks.
             alerts: Raised while another daemon seems to serve this broker, too.
-            publish_health: Makes this daemon known to a younger one.
+            publish_health: Makes this daemon known to another one.
+            health_payload: Makes the message that claims the broker for this daemon.
             answer_seconds: The time within which another daemon has to answer a health check.
             pause_seconds: Between two looks at what others claim.
-            clock: Seconds, monotonic.
         """
         self._instance = instance
         self._uptime = uptime
@@ -87,20 +106,29 @@ class Peers:
         self._publish_health = publish_health
         self._answer_seconds = answer_seconds
         self._pause_seconds = pause_seconds
-        self._clock = clock
-        # Health of other daemons, and whether the broker had retained it.
-        self._seen: asyncio.Queue[tuple[_Health, bool]] = asyncio.Queue(_MAX_SEEN)
-        # When this daemon began to serve; None before.
-        self._serving_since: float | None = None
+        self._health_payload = health_payload
+        self._seen: asyncio.Queue[_Seen] = asyncio.Queue(_MAX_SEEN)
+        # Whether this daemon has served before.
+        self._served = False
+        # Whether this daemon's own claim has come back.
+        self._claimed = False
         # The instance that the alert is about.
         self._alerted: str | None = None
         self._log_limit = LogLimit()
 
     def receive(self, inbound: Inbound) -> None:
-        """Note a health message if it is another daemon's."""
+        """Note a health message of another daemon, or that this daemon's own has come back."""
         health = _parse_health(inbound.payload)
-        if health is not None and health.instance and health.instance != self._instance and not self._seen.full():
-            self._seen.put_nowait((health, inbound.retained))
+        if health is None or not health.instance:
+            return
+        if health.instance == self._instance:
+            self._claimed = True
+        elif not self._seen.full():
+            self._seen.put_nowait(_Seen(health, inbound.retained, not self._claimed))
+
+    def answer_check(self) -> None:
+        """Answer a health check of another daemon while this one starts."""
+        self._outgoing.send(topics.HEALTH, self._health_payload())
 
     def forget(self) -> None:
         """Forget what was seen: a new connection begins."""
@@ -116,18 +144,55 @@ class Peers:
             AnotherDaemon: It is, and this daemon has not served yet.
             BrokerUnavailable: The connection is gone.
         """
-        await connection.subscribe([topics.HEALTH, f"{self._markers.prefix}#"])
+        await connection.subscribe([topics.HEALTH, topics.HEALTH_CHECK, f"{self._markers.prefix}#"])
         await self._markers.wait(connection)
-        if all(health.status == "offline" for health, _ in self._take_seen()):
-            return
+        if any(seen.health.status != "offline" for seen in self._take_seen()):
+            await self._give_way_to_answer(connection)
+        if not self._served:
+            await self._claim(connection)
+
+    async def confirm_alone(self, connection: Connection) -> None:
+        """Make sure of it once more, before this daemon serves: others had time to answer its health check.
+
+        Raises:
+            AnotherDaemon: Another daemon serves, and this daemon has not served yet.
+            BrokerUnavailable: The connection is gone.
+        """
+        if not self._served and any(seen.live and seen.health.mqtt_connected for seen in self._take_seen()):
+            await self._give_way_to_answer(connection)
+
+    async def _claim(self, connection: Connection) -> None:
+        """Publish health, and see whether another daemon that starts was faster.
+
+        Raises:
+            AnotherDaemon: It was.
+            BrokerUnavailable: The connection is gone.
+        """
+        self._claimed = False
+        await self._outgoing.publish_optional(connection, topics.HEALTH, self._health_payload(), retain=True)
+        await self._outgoing.publish_optional(connection, topics.HEALTH_CHECK, b"{}")
+        await self._markers.wait(connection)
+        seen = self._take_seen()
+        if any(item.live and item.ahead for item in seen):
+            await self._give_way_to_answer(connection)
+        for item in seen[: _MAX_SEEN - self._seen.qsize()]:
+            self._seen.put_nowait(item)
+
+    async def _give_way_to_answer(self, connection: Connection) -> None:
+        """Give way if another daemon answers.
+
+        Raises:
+            AnotherDaemon: It does, and this daemon has not served yet.
+            BrokerUnavailable: The connection is gone.
+        """
         alive = await self._first_answer(connection)
         if alive is None:
             _log.warning("foreign_health_is_stale", remedy="none needed; the retained health message is replaced")
-        elif self._serving_since is None:
+        elif not self._served:
             raise AnotherDaemon(alive.instance)
         elif not self._seen.full():
             # Has it come while this daemon was disconnected, or does it only say so? The watch decides.
-            self._seen.put_nowait((alive, False))
+            self._seen.put_nowait(_Seen(alive, retained=False, ahead=False))
 
     async def watch(self, connection: Connection) -> None:
         """Watch for other daemons for as long as the connection stands.
@@ -138,8 +203,7 @@ class Peers:
             AnotherDaemon: An older one is alive, and this one may give way.
             BrokerUnavailable: The connection is gone.
         """
-        if self._serving_since is None:
-            self._serving_since = self._clock()
+        self._served = True
         while True:
             claim = await self._next_claim()
             if claim is not None:
@@ -159,7 +223,7 @@ class Peers:
         Raises:
             AnotherDaemon: This daemon gives way.
         """
-        if self._may_give_way() and self._is_older(rival):
+        if self._proven() and self._is_older(rival):
             raise AnotherDaemon(rival.instance)
         self._alerted = rival.instance
         self._alerts.raise_(
@@ -177,10 +241,6 @@ class Peers:
         elif self._log_limit.allows():
             _log.warning("foreign_health_unproven", remedy="none needed; its sender does not answer")
 
-    def _may_give_way(self) -> bool:
-        since = self._clock() if self._serving_since is None else self._serving_since
-        return self._proven() or self._clock() - since < _UNSETTLED_SECONDS
-
     def _is_older(self, rival: _Health) -> bool:
         uptime = self._uptime()
         if abs(rival.uptime - uptime) < _SAME_AGE_SECONDS:
@@ -191,10 +251,7 @@ class Peers:
         """Wait for the health of another daemon; None when it is time to look again at the one of the alert."""
         try:
             async with asyncio.timeout(None if self._alerted is None else self._pause_seconds):
-                while True:
-                    health, retained = await self._seen.get()
-                    if not retained and health.status != "offline":
-                        return health
+                return await self._next_live()
         except TimeoutError:
             return None
 
@@ -204,14 +261,17 @@ class Peers:
         await self._outgoing.publish_optional(connection, topics.HEALTH_CHECK, b"{}")
         try:
             async with asyncio.timeout(self._answer_seconds):
-                while True:
-                    health, retained = await self._seen.get()
-                    if not retained and health.status != "offline":
-                        return health
+                return await self._next_live()
         except TimeoutError:
             return None
 
-    def _take_seen(self) -> list[tuple[_Health, bool]]:
+    async def _next_live(self) -> _Health:
+        while True:
+            seen = await self._seen.get()
+            if seen.live:
+                return seen.health
+
+    def _take_seen(self) -> list[_Seen]:
         return [self._seen.get_nowait() for _ in range(self._seen.qsize())]
 
 

@@ -120,6 +120,7 @@ class MqttSession:
             outgoing=outgoing,
             alerts=alerts,
             publish_health=self._health_publisher.publish_soon,
+            health_payload=self._health_publisher.payload,
         )
         self._devices = DeviceRegistry(send=outgoing.send, on_count=self._count_devices)
         self._registration = Registration(
@@ -216,12 +217,13 @@ class MqttSession:
                 await self._peers.check_alone(connection)
                 # A retained request shows its flag even when it comes live.
                 await connection.subscribe([f"{topics.CONFIG}#"], retain_as_published=True)
-                await connection.subscribe([topics.HEALTH_CHECK, topics.REGISTER, topics.UNREGISTER])
+                await connection.subscribe([topics.REGISTER, topics.UNREGISTER])
                 await self._probe.run(connection)
+                await self._retained.read_back(connection)
+                await self._peers.confirm_alone(connection)
                 self._admission.open()
                 announcement = self._registration.announcement()
                 await self._outgoing.publish_optional(connection, topics.REGISTER, announcement)
-                await self._retained.read_back(connection)
                 self._on_connected(connection)
                 for name, work in {
                     "publication of updates": self._retained.publish_forever,
@@ -330,6 +332,8 @@ class MqttSession:
             _log.warning("message_too_large", topic=topic, bytes=inbound.oversized)
         elif topic == topics.HEALTH_CHECK:
             self._health_publisher.answer_check(inbound)
+            if not self._health.bus_connected:
+                self._peers.answer_check()
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
             return self._submit(inbound, self._registration.on_discovery, name="registration of a service")
         elif topic in topics.DEVICE_REGISTRY:
