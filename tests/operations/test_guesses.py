@@ -241,3 +241,16 @@ async def test_a_schema_has_no_hidden_default(tmp_path: Path, default: str):
         with pytest.raises(ValidationFailed) as refused:
             await made.ask("reload")
         assert "a default cannot be a secret that is hidden or sealed" in refused.value.problems[0].message
+
+
+@pytest.mark.parametrize("value", ["***", "sealed:v1:0123456789abcdef:AAAA", "sealed:v2:x", ["a", "***"]])
+async def test_a_migration_adds_no_stand_in(tmp_path: Path, value: object):
+    """What a migration adds is taken as it stands, so it would be the secret itself."""
+    made_home = home(tmp_path)
+    async with made_home.core() as made:
+        await made.ask("patch", "bell", patch={"settings": {"note": "x"}})
+        operations = [{"op": "add", "path": "/settings/pin", "value": value}]
+        made_home.write("schemas/bell/migrations/1-to-2.yaml", operations)
+        with pytest.raises(ValidationFailed) as refused:
+            await made.ask("reload")
+        assert "bell/migrations/1-to-2.yaml:1: found *** or a sealed value" in refused.value.problems[0].message

@@ -6,12 +6,26 @@ from msgspec import UnsetType
 
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
-from aliciacfg.sealing.boxes import REDACTED
+from aliciacfg.sealing.boxes import REDACTED, is_sealed, resembles_sealed
 
 REDACTED_IN_FILE = (
     f"found {REDACTED}, which stands for a secret in answers and is none itself; write the secret, or seal it with "
     "`aliciacfg seal`, or remove the line"
 )
+
+
+STAND_IN_IN_MIGRATION = (
+    f"found {REDACTED} or a sealed value, which a migration cannot add; leave the secret out, and set it afterwards"
+)
+
+
+def stand_ins(document: Json) -> list[str]:
+    """Return the JSON Pointers at which a document has ``***`` alone, or a value that is or resembles a sealed one."""
+    return [
+        pointer
+        for pointer, value in documents.walk_strings(document)
+        if value.strip() == REDACTED or is_sealed(value) or resembles_sealed(value, at_secret=True)
+    ]
 
 
 def redacted_pointers(document: Json) -> list[str]:

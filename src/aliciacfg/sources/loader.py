@@ -22,7 +22,7 @@ from aliciacfg.model import names
 from aliciacfg.schemas.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
 from aliciacfg.schemas.schema_check import schema_problems
 from aliciacfg.schemas.service_schema import ServiceSchema
-from aliciacfg.sealing.redactions import REDACTED_IN_FILE, redacted_pointers
+from aliciacfg.sealing.redactions import REDACTED_IN_FILE, STAND_IN_IN_MIGRATION, redacted_pointers, stand_ins
 from aliciacfg.sources.layers import (
     ACCESS,
     BASE,
@@ -325,6 +325,11 @@ def _migration_file(text: str, label: str, between: tuple[int, int]) -> Migratio
         SourceProblem(label, document.lines.get(f"/{number}"), f"is not a JSON Patch operation (RFC 6902): {problem}")
         for number, operation in enumerate(operations)
         if (problem := operation_problem(operation))
+    ]
+    # What a migration adds to an overlay is taken as it stands.
+    problems += [
+        SourceProblem(label, document.lines.get(pointer), STAND_IN_IN_MIGRATION, pointer)
+        for pointer in stand_ins(operations)
     ]
     if problems:
         raise SourceError(problems)
