@@ -168,10 +168,7 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         store = await stack.enter_async_context(database.open(chain))
         condition = StoreCondition(alerts)
         store.listen_reads(condition.on_read)
-        queue = WriteQueue(store, condition)
-        if store.unwritable is not None:
-            queue.begin_unwritable(store.unwritable)
-        await stack.enter_async_context(queue)
+        queue = await stack.enter_async_context(WriteQueue(store, condition))
         audit_log = AuditLog(queue, time.time)
         stack.callback(audit_log.flush)
         if adopted is not None:
@@ -270,7 +267,11 @@ async def _core(
         ),
         scrubbing=Scrubbing(store, alerts),
     )
-    return _assemble(ground, data, await store.applied())
+    applied = await store.applied()
+    if store.unwritable is not None:
+        # As found when it was opened, or when it was loaded.
+        queue.begin_unwritable(store.unwritable)
+    return _assemble(ground, data, applied)
 
 
 def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -> Core:

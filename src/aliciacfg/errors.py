@@ -21,6 +21,7 @@
         ├── BatchRefused       the code of the first refused update
         ├── Busy               busy
         └── Unavailable        unavailable
+            ├── Damaged        unavailable; the database is damaged
             └── Unconfirmed    unavailable; whether a write was made is not known
 
 Each adapter maps ``OperationError.code`` to its own status in exactly one place. It answers any other exception with
@@ -339,6 +340,10 @@ class Unavailable(OperationError):
     """The store, or another part that the operation needs, is not usable now."""
 
     code = "unavailable"
+
+
+class Damaged(Unavailable):
+    """The database is damaged, so that nothing is written to it; the message says what to do."""
 
 
 class Unconfirmed(Unavailable):

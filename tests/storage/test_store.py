@@ -416,5 +416,4 @@ async def test_a_database_that_cannot_be_opened_says_so(database: Database):
         database.reseal(CHAIN, reseal)
     with pytest.raises(StoreError):
         database.key_ids()
-    with pytest.raises(Unavailable, match="cannot be read"):
-        database.verify(CHAIN)
+    assert database.verify(CHAIN).damage

@@ -134,12 +134,26 @@ def test_no_change_of_a_row_goes_unseen(database: Path, statement: str):
     assert verify_file(database, CHAIN).broken
 
 
-@pytest.mark.parametrize("statement", ["DROP TABLE chain", "DROP TABLE tokens", "PRAGMA user_version = 1"])
-def test_a_database_that_is_none_of_ours_is_said_to_be_unreadable(database: Path, statement: str):
+def test_a_database_of_another_version_is_said_to_be_unreadable(database: Path):
     """Not confirmed, and no failure either."""
-    tamper(database, statement)
+    tamper(database, "PRAGMA user_version = 1")
     with pytest.raises(Unavailable, match="cannot be read"):
         verify_file(database, CHAIN)
+
+
+@pytest.mark.parametrize("statement", ["DROP TABLE chain", "DROP TABLE tokens"])
+def test_a_database_without_a_table_is_damaged(database: Path, statement: str):
+    """What is missing is named."""
+    tamper(database, statement)
+    assert "no such table" in verify_file(database, CHAIN).damage[-1]
+
+
+def test_a_damaged_page_is_found(database: Path):
+    """Even one that no row of the chain is on; the text names places in the file, and no value."""
+    content = bytearray(database.read_bytes())
+    content[-4096:] = bytes(4096)
+    database.write_bytes(content)
+    assert verify_file(database, CHAIN).damage
 
 
 DELETE_2 = "DELETE FROM revisions WHERE revision = 2"

@@ -96,7 +96,8 @@ def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
         found = database.verify(Chain(keyring))
     except Unavailable as error:
         return _StoreReport(problem=error.message)
-    return _StoreReport(found.confirmed, found.unreadable, found.broken)
+    problem = f"the database is damaged; restore it from a backup: {'; '.join(found.damage)}" if found.damage else None
+    return _StoreReport(found.confirmed, found.unreadable, found.broken, problem)
 
 
 def _check_files(settings: "Settings", keyring: "Keyring | None", environment: str | None) -> "FileFindings":

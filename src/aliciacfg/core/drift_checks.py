@@ -15,6 +15,7 @@ from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.sources.source_files import label
 from aliciacfg.sources.watcher import Snapshot
 from aliciacfg.storage.store import Store
+from aliciacfg.storage.verifier import Findings
 
 _log = structlog.get_logger(__name__)
 
@@ -95,9 +96,12 @@ class DriftChecks:
         except Unavailable as error:
             _log.warning("store_not_verified", reason=error.message)
             return
+        self._report_condition(findings)
+        damage = {"database": Finding(_damaged(findings.damage))} if findings.damage else {}
         self._drift.replace(
             "row",
             self._dropped
+            | damage
             | {
                 broken.subject: Finding(broken.message, broken.service or None)
                 for broken in findings.broken[:_MAX_FINDINGS]
@@ -113,8 +117,28 @@ class DriftChecks:
         else:
             self._alerts.clear("undecryptable", of="history")
         _log.info(
-            "store_verified", rows=findings.confirmed, broken=len(findings.broken), unreadable=findings.unreadable
+            "store_verified",
+            rows=findings.confirmed,
+            broken=len(findings.broken),
+            unreadable=findings.unreadable,
+            damage=findings.damage,
         )
+
+    def _report_condition(self, findings: Findings) -> None:
+        """Let health say that the database is damaged, or was changed from outside."""
+        if findings.damage:
+            self._condition.report("damage", _damaged(findings.damage))
+        else:
+            self._condition.clear("damage")
+        count = len(findings.broken) or len(self._dropped)
+        if count:
+            self._condition.report(
+                "rows",
+                f"{count} rows of the database are not what was written, or are missing. `aliciacfg drift` lists them "
+                "and says what to do about each.",
+            )
+        else:
+            self._condition.clear("rows")
 
     def compare_files(self, seen: Snapshot) -> None:
         """Compare the files on disk with the files in force.
@@ -137,3 +161,11 @@ class DriftChecks:
                 for name in names[:_MAX_FINDINGS]
             },
         )
+
+
+def _damaged(damage: Sequence[str]) -> str:
+    more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
+    return (
+        f"The database is damaged: {damage[0]}{more}. Stop the daemon, restore the database from a backup, and start "
+        "again; until then, what it holds may be missing or old."
+    )

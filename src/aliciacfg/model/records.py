@@ -298,6 +298,7 @@ class StoredState(msgspec.Struct, frozen=True):
         used_numbers: By environment and service: the last number that a revision may have had, where rows behind the
             newest revision were changed.
         dropped: The rows that are not what was written, named as in ``storage.verifier.Broken``.
+        damaged: The parts of the database that cannot be read, each with the reason; what they hold is missing here.
     """
 
     records: list[Record] = []
@@ -309,3 +310,4 @@ class StoredState(msgspec.Struct, frozen=True):
     position: Position = START
     used_numbers: dict[tuple[str, str], int] = {}
     dropped: list[str] = []
+    damaged: list[str] = []

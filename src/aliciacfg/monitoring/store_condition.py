@@ -5,8 +5,9 @@ from typing import Literal
 
 from aliciacfg.monitoring.alerts import Alerts
 
-Fault = Literal["write", "read", "slow", "hung", "damage"]
-"""The store cannot be written, cannot be read, a write takes long or very long, the database is damaged."""
+Fault = Literal["write", "read", "slow", "hung", "damage", "rows"]
+"""The store cannot be written, cannot be read, a write takes long or very long, the database is damaged, rows in it are
+not what was written."""
 
 Level = Literal["healthy", "degraded", "unhealthy"]
 
@@ -16,6 +17,7 @@ _LEVELS: Mapping[Fault, Level] = {
     "slow": "degraded",
     "hung": "unhealthy",
     "damage": "degraded",
+    "rows": "degraded",
 }
 
 
@@ -66,4 +68,4 @@ class StoreCondition:
     @property
     def usable(self) -> bool:
         """Whether writes are made at present, and made in time."""
-        return self._faults.keys() <= {"damage"}
+        return self._faults.keys() <= {"damage", "rows"}

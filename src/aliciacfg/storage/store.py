@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from aliciacfg.errors import AliciacfgError
+from aliciacfg.errors import AliciacfgError, Unavailable
 from aliciacfg.model.records import (
     Applied,
     Audited,
@@ -59,7 +59,7 @@ class Store(Protocol):
             it can be written as far as is known. Each ``commit`` tries anew.
     """
 
-    unwritable: str | None
+    unwritable: Unavailable | None
 
     def listen_reads(self, listener: Callable[[str | None], None]) -> None:
         """Have a function called after every read of the database: with None if it succeeded, else with the reason.

@@ -44,11 +44,13 @@ class Findings:
         confirmed: The number of rows that are as they were written.
         unreadable: How many of these hold secrets whose key is not here, so that their content was not compared.
         broken: All other rows.
+        damage: What is wrong with the database itself, so that rows may be missing or unreadable; no stored values.
     """
 
     confirmed: int = 0
     unreadable: int = 0
     broken: list[Broken] = field(default_factory=list[Broken])
+    damage: list[str] = field(default_factory=list[str])
 
 
 class Verifier:

@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 import structlog
 
-from aliciacfg.errors import Busy, Unavailable, Unconfirmed
+from aliciacfg.errors import Busy, Damaged, Unavailable, Unconfirmed
 from aliciacfg.model.records import Write
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.store import Store
@@ -122,9 +122,10 @@ class WriteQueue:
         """The number of writes that wait for the next transaction."""
         return len(self._queue)
 
-    def begin_unwritable(self, reason: str) -> None:
-        """Begin as after a failed commit: the store was opened only for reading."""
-        self._note(Unavailable(reason))
+    def begin_unwritable(self, reason: Unavailable) -> None:
+        """Behave as after a failed commit: the store can only be read at present."""
+        self._note(reason)
+        self._wake.set()
 
     @property
     def unfinished(self) -> Unfinished:
@@ -272,11 +273,9 @@ class WriteQueue:
         if error is None:
             self._condition.clear("write")
         else:
-            self._condition.report(
-                "write",
-                f"{error.message} Writes are refused, reads go on. See whether its disk is full or failing; the daemon "
-                "goes on by itself when it can write.",
-            )
+            remedy = "See whether its disk is full or failing; the daemon goes on by itself when it can write."
+            told = f"{error.message} Writes are refused, reads go on."
+            self._condition.report("write", told if isinstance(error, Damaged) else f"{told} {remedy}")
 
     async def _doubt(self, batch: Sequence[_Waiting], error: Unconfirmed) -> None:
         """Tell those who wait, and find out whether a commit was made."""

@@ -1,6 +1,7 @@
 """Work on a whole database file: connect, verify, reseal, find key ids."""
 
 import contextlib
+import dataclasses
 import heapq
 import os
 import shutil
@@ -15,6 +16,7 @@ from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import AuditEntry, ChainedRow, Overlay, Record
 from aliciacfg.sealing.boxes import key_ids
 from aliciacfg.storage.hash_chain import Chain, MalformedRow
+from aliciacfg.storage.sqlite.damage import is_damage, is_locked, may_pass, unusable
 from aliciacfg.storage.sqlite.rows import (
     AUDIT_COLUMNS,
     RECORD_COLUMNS,
@@ -42,16 +44,12 @@ _SELECT_PIECE_END = """
 """
 # Takes about two milliseconds, so that other threads get the interpreter in between.
 _ROWS_PER_PIECE = 20
+_MAX_DAMAGE = 20
+_STEPS_BETWEEN_LOOKS = 10_000
 _MIN_SEQUENCE = -(2**63)
 # How long another program's lock is waited for: a backup or a look at the database is over by then.
 _BUSY_SECONDS = 1.0
 _BUSY_TIMEOUT = f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000:.0f}"
-_MAY_PASS = frozenset(
-    {
-        sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL,
-    }
-)  # fmt: skip
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -112,43 +110,6 @@ def connect_to_rest(path: Path) -> sqlite3.Connection:
         return _connect_to_read(Path(directory) / path.name)
 
 
-def may_pass(error: sqlite3.Error) -> bool:
-    """Return whether an error tells of circumstances that may pass: a full, read-only or failing disk, a lock."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _MAY_PASS
-
-
-def is_locked(error: sqlite3.Error) -> bool:
-    """Return whether another program holds a lock on the database."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Return whether an error tells that the content of the file is not a sound database."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
-def unusable(path: Path, error: sqlite3.Error) -> StoreError:
-    """Return the error that says why a database cannot be used at all, and what to do."""
-    if is_damage(error):
-        return StoreError(f"{path} cannot be used: {error}; restore it from a backup")
-    if not may_pass(error):
-        return StoreError(f"{path} cannot be used: {error}")
-    if not path.exists():
-        return not_created(path, error)
-    return StoreError(
-        f"{path} can neither be written nor read: {error}; see whether the disk is full or failing, and whether this "
-        "user may read and write there"
-    )
-
-
-def not_created(path: Path, error: sqlite3.Error) -> StoreError:
-    """Return the error that says why there is no database, and what to do."""
-    return StoreError(
-        f"{path} cannot be created: {error}; see whether the disk is full or read-only, and whether this user may "
-        "write there"
-    )
-
-
 def probe_file(path: Path) -> None:
     """Read the end of the chain, from the disk or the cache of the operating system.
 
@@ -175,21 +136,48 @@ def truncate_log(connection: sqlite3.Connection) -> bool:
     return not busy
 
 
-def verify_file(path: Path, chain: Chain, *, between: Callable[[], object] = lambda: None) -> Findings:
-    """Compare every row of a database with the keyed chain; a daemon may be writing meanwhile.
+def verify_file(
+    path: Path,
+    chain: Chain,
+    *,
+    between: Callable[[], object] = lambda: None,
+    ended: Callable[[], bool] = lambda: False,
+) -> Findings:
+    """Compare every row of a database with the keyed chain, and check the file; a daemon may be writing meanwhile.
 
     Args:
         path: The database file; is only read.
         chain: Computes the MACs.
         between: Called after every few rows; may wait, or raise to end the verification.
+        ended: Called often; returns True to end the check of the file.
 
     Raises:
         Unavailable: The database cannot be read, or does not have the tables of this version.
     """
+    damage: list[str] = []
     try:
-        return _verify(path, chain, between)
+        with contextlib.closing(_connect_to_verify(path)) as connection:
+            damage += _check_file(connection, ended)
+            findings = _verify(connection, chain, between)
     except (sqlite3.Error, OSError) as error:
-        raise Unavailable(f"The store cannot be read: {error}.") from error
+        if not isinstance(error, sqlite3.Error) or not is_damage(error):
+            raise Unavailable(f"The store cannot be read: {error}.") from error
+        findings = Findings()
+        damage.append(str(error))
+    return dataclasses.replace(findings, damage=damage)
+
+
+def _check_file(connection: sqlite3.Connection, ended: Callable[[], bool]) -> list[str]:
+    """Return what is wrong with the pages of a database and its indexes; empty if nothing is."""
+    # Without a pause: a long transaction keeps the write-ahead log from being truncated.
+    connection.set_progress_handler(ended, _STEPS_BETWEEN_LOOKS)
+    try:
+        rows = connection.execute(f"PRAGMA integrity_check({_MAX_DAMAGE})").fetchall()
+    finally:
+        connection.set_progress_handler(None, 0)
+    lines = [line for (found,) in rows for line in str(found).splitlines()]
+    # The first line only names the database.
+    return [line for line in lines if line != "ok" and not line.startswith("***")][:_MAX_DAMAGE]
 
 
 def adopt_file(path: Path, chain: Chain) -> Adoption | None:
@@ -280,34 +268,33 @@ def _connect_to_verify(path: Path) -> sqlite3.Connection:
         return connect_to_rest(path)
 
 
-def _verify(path: Path, chain: Chain, between: Callable[[], object]) -> Findings:
-    with contextlib.closing(_connect_to_verify(path)) as connection:
-        check_version(connection)
-        verifier = Verifier(chain)
-        after = _MIN_SEQUENCE
-        # The chain only ever grows, so that pieces read at different moments fit together. One long transaction would
-        # keep SQLite from truncating the write-ahead log.
-        while True:
-            connection.execute("BEGIN")
-            last = connection.execute(_SELECT_PIECE_END, (after, after, _ROWS_PER_PIECE - 1)).fetchone()
-            if last is None:
-                break
-            piece = _select_chained(connection, verifier, "sequence > ? AND sequence <= ?", (after, last[0]))
-            verifier.check_chain(piece)
-            connection.execute("COMMIT")
-            after = last[0]
-            between()
-        # The last rows and everything else are read in the same transaction as the end of the chain.
-        verifier.check_chain(_select_chained(connection, verifier, "sequence > ?", (after,)))
-        verifier.check_chain(_select_chained(connection, verifier, "sequence IS NULL", ()))
-        verifier.check_overlays(_parse_overlays(connection.execute(SELECT_OVERLAYS), verifier))
-        for table in STANDING_COLUMNS:
-            verifier.check_rows(table, select_coded(connection, table))
-        for kind, name in connection.execute(SELECT_PROGRAMS):
-            verifier.reject_program(str(kind), str(name))
-        for table in RENEWED_COLUMNS:
-            verifier.check_rows(table, select_coded(connection, table), counted=False)
-        return verifier.finish(connection.execute(SELECT_CHAIN_END).fetchone())
+def _verify(connection: sqlite3.Connection, chain: Chain, between: Callable[[], object]) -> Findings:
+    check_version(connection)
+    verifier = Verifier(chain)
+    after = _MIN_SEQUENCE
+    # The chain only ever grows, so that pieces read at different moments fit together. One long transaction would
+    # keep SQLite from truncating the write-ahead log.
+    while True:
+        connection.execute("BEGIN")
+        last = connection.execute(_SELECT_PIECE_END, (after, after, _ROWS_PER_PIECE - 1)).fetchone()
+        if last is None:
+            break
+        piece = _select_chained(connection, verifier, "sequence > ? AND sequence <= ?", (after, last[0]))
+        verifier.check_chain(piece)
+        connection.execute("COMMIT")
+        after = last[0]
+        between()
+    # The last rows and everything else are read in the same transaction as the end of the chain.
+    verifier.check_chain(_select_chained(connection, verifier, "sequence > ?", (after,)))
+    verifier.check_chain(_select_chained(connection, verifier, "sequence IS NULL", ()))
+    verifier.check_overlays(_parse_overlays(connection.execute(SELECT_OVERLAYS), verifier))
+    for table in STANDING_COLUMNS:
+        verifier.check_rows(table, select_coded(connection, table))
+    for kind, name in connection.execute(SELECT_PROGRAMS):
+        verifier.reject_program(str(kind), str(name))
+    for table in RENEWED_COLUMNS:
+        verifier.check_rows(table, select_coded(connection, table), counted=False)
+    return verifier.finish(connection.execute(SELECT_CHAIN_END).fetchone())
 
 
 def _select_chained(

@@ -5,7 +5,7 @@ All raise sqlite3.Error. A row that is not what was written is left out wherever
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +24,7 @@ from aliciacfg.model.records import (
     Token,
 )
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.sqlite.damage import is_damage
 from aliciacfg.storage.sqlite.rows import (
     POSITION_NAMES,
     SELECT_AUDIT,
@@ -57,17 +58,47 @@ _SELECT_AUDIT = f"{SELECT_AUDIT} WHERE sequence < ? AND (? IS NULL OR service = 
 
 
 def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
-    """Return what a start needs."""
+    """Return what a start needs; what cannot be read because the database is damaged is named in ``damaged``."""
     state = StoredState()
-    for environment, service in connection.execute(_SELECT_CONFIGURATIONS).fetchall():
-        _load_newest(connection, chain, state, (environment, service))
-    state.overlays.extend(_overlays(connection, chain, state.dropped))
-    state.announcements.extend(_confirmed(connection, chain, "outbox", parse_announcement, state.dropped))
-    state.schemas.extend(_confirmed(connection, chain, "schemas", parse_schema, state.dropped))
-    state.told.extend(_confirmed(connection, chain, "told", parse_told, state.dropped))
-    meta = dict(_confirmed(connection, chain, "meta", parse_meta, state.dropped))
+    for environment, service in _configurations(connection, state):
+        with _noting_damage(state, f"the configuration of {service} in {environment}"):
+            _load_newest(connection, chain, state, (environment, service))
+    with _noting_damage(state, "run-time changes"):
+        state.overlays.extend(_overlays(connection, chain, state.dropped))
+    with _noting_damage(state, "announcements"):
+        state.announcements.extend(_confirmed(connection, chain, "outbox", parse_announcement, state.dropped))
+    with _noting_damage(state, "schemas"):
+        state.schemas.extend(_confirmed(connection, chain, "schemas", parse_schema, state.dropped))
+    with _noting_damage(state, "what readers were told"):
+        state.told.extend(_confirmed(connection, chain, "told", parse_told, state.dropped))
+    meta: dict[str, str] = {}
+    with _noting_damage(state, "names and values"):
+        meta.update(_confirmed(connection, chain, "meta", parse_meta, state.dropped))
     state.meta.update({name: value for name, value in meta.items() if name not in POSITION_NAMES})
     return msgspec.structs.replace(state, position=_position(meta, state))
+
+
+def _configurations(connection: sqlite3.Connection, state: StoredState) -> list[tuple[str, str]]:
+    """Return environment and service of every configuration: from the index, or from the table if it is damaged."""
+    found: dict[tuple[str, str], None] = {}
+    for query in (_SELECT_CONFIGURATIONS, f"{_SELECT_CONFIGURATIONS} NOT INDEXED"):
+        damage = len(state.damaged)
+        with _noting_damage(state, "the list of configurations"):
+            found.update(dict.fromkeys(connection.execute(query)))
+        if len(state.damaged) == damage:
+            break
+    return list(found)
+
+
+@contextlib.contextmanager
+def _noting_damage(state: StoredState, what: str) -> Generator[None]:
+    """Note in a state that something cannot be read, if the block finds the database damaged."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+        state.damaged.append(f"{what} ({error})")
 
 
 def _position(meta: Mapping[str, str], state: StoredState) -> Position:

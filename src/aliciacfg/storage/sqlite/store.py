@@ -16,7 +16,7 @@ from typing import TypeVar
 import aiosqlite
 import structlog
 
-from aliciacfg.errors import Unavailable, Unconfirmed
+from aliciacfg.errors import Damaged, Unavailable, Unconfirmed
 from aliciacfg.model.records import (
     Applied,
     Audited,
@@ -31,17 +31,14 @@ from aliciacfg.model.records import (
 )
 from aliciacfg.storage.hash_chain import Chain, End
 from aliciacfg.storage.sqlite import queries
+from aliciacfg.storage.sqlite.damage import RESTORE, is_damage, is_locked, may_pass, not_created, unusable
 from aliciacfg.storage.sqlite.maintenance import (
     connect,
     connect_to_rest,
-    is_locked,
-    may_pass,
-    not_created,
     probe,
     probe_file,
     select_key_ids,
     truncate_log,
-    unusable,
     verify_file,
 )
 from aliciacfg.storage.sqlite.schema import check_version, migrate, version
@@ -75,7 +72,9 @@ class SqliteStore:
         # The end of the chain that a commit of unknown result would have made.
         self._in_doubt: End | None = None
         self._read_listeners: list[Callable[[str | None], None]] = []
-        self.unwritable: str | None = None
+        self.unwritable: Unavailable | None = None
+        # Set if something could not be loaded, so that nothing may be written on top of it.
+        self._damaged: Damaged | None = None
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -141,7 +140,7 @@ class SqliteStore:
             else:
                 break
         self._reader = reader
-        self.unwritable = f"The store cannot write: {why}."
+        self.unwritable = Unavailable(f"The store cannot write: {why}.")
 
     def listen_reads(self, listener: Callable[[str | None], None]) -> None:
         """Have a function called after every read."""
@@ -161,9 +160,20 @@ class SqliteStore:
     async def load(self) -> StoredState:
         """Return what a start needs."""
         try:
-            return await self._reader.run(lambda connection: queries.load(connection, self._chain))
+            state = await self._reader.run(lambda connection: queries.load(connection, self._chain))
         except sqlite3.Error as error:
             raise Unavailable(f"The store cannot be read: {error}.") from error
+        if state.damaged:
+            self._note_damage(*state.damaged)
+        return state
+
+    def _note_damage(self, *what: str) -> None:
+        """Write nothing any more: a number that an unreadable revision has could be given again."""
+        self._damaged = Damaged(
+            f"The database is damaged, and this cannot be read: {'; '.join(what)}. To write, {RESTORE}."
+        )
+        self.unwritable = self._damaged
+        _log.error("database_damaged", path=str(self._path), unreadable=list(what), remedy=RESTORE)
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Apply writes in one transaction: one call in the database's thread."""
@@ -216,15 +226,19 @@ class SqliteStore:
 
     async def tokens(self) -> list[Token]:
         """Return every token."""
-        return await self._read(lambda connection: queries.tokens(connection, self._chain))
+        return await self._read_sound(lambda connection: queries.tokens(connection, self._chain), "tokens")
 
     async def recipients(self) -> list[Recipient]:
         """Return the public keys of services."""
-        return await self._read(lambda connection: queries.recipients(connection, self._chain))
+        return await self._read_sound(
+            lambda connection: queries.recipients(connection, self._chain), "recipients' keys"
+        )
 
     async def applied(self) -> list[Applied]:
         """Return the last reports of running copies of services."""
-        return await self._read(lambda connection: queries.applied(connection, self._chain))
+        return await self._read_sound(
+            lambda connection: queries.applied(connection, self._chain), "reports of services"
+        )
 
     async def reseal(self, reseal: Reseal) -> None:
         """Reseal every stored configuration and overlay."""
@@ -247,10 +261,20 @@ class SqliteStore:
                 raise Unavailable("The daemon is stopping.")
 
         try:
-            return await asyncio.to_thread(verify_file, self._path, self._chain, between=pause)
+            return await asyncio.to_thread(verify_file, self._path, self._chain, between=pause, ended=ended.is_set)
         finally:
             # After a cancellation the thread would go on, and keep the process from ending.
             ended.set()
+
+    async def _read_sound(self, select: Callable[[sqlite3.Connection], list[T]], what: str) -> list[T]:
+        """Read; return nothing, and note that, if a damaged database does not let these rows be read."""
+        try:
+            return await self._reader.run(select)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise self._unreadable(error) from error
+            self._note_damage(f"{what} ({error})")
+            return []
 
     async def _read(self, select: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -272,6 +296,8 @@ class SqliteStore:
             listener(failure)
 
     async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        if self._damaged is not None:
+            raise Damaged(self._damaged.message)
         try:
             if self._writer is None:
                 await self._open_to_write()
@@ -285,7 +311,11 @@ class SqliteStore:
                 raise Unavailable(f"The store cannot write: {error}.") from error
             self._in_doubt = error.end
             raise Unconfirmed(f"The store failed while it wrote: {error}.") from error
-        except (sqlite3.Error, OverflowError) as error:
+        except sqlite3.Error as error:
+            if is_damage(error):
+                raise Damaged(f"The database is damaged ({error}): {RESTORE}.") from error
+            raise Unavailable(f"The store cannot write: {error}.") from error
+        except OverflowError as error:
             raise Unavailable(f"The store cannot write: {error}.") from error
 
 

@@ -1,0 +1,65 @@
+"""What SQLite's errors mean: damage, or circumstances that may pass."""
+
+import sqlite3
+from pathlib import Path
+
+from aliciacfg.storage.store import StoreError
+
+RESTORE = "stop the daemon, restore it from a backup, and start again"
+
+_MAY_PASS = frozenset(
+    {
+        sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL,
+    }
+)  # fmt: skip
+_DAMAGE = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_FORMAT,
+    }
+)
+
+
+def may_pass(error: sqlite3.Error) -> bool:
+    """Return whether an error tells of circumstances that may pass: a full, read-only or failing disk, a lock."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _MAY_PASS
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Return whether another program holds a lock on the database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether an error tells that the content of the file is not a sound database.
+
+    A damaged page of the schema makes tables or columns unknown: SQLITE_ERROR.
+    """
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+
+
+def unusable(path: Path, error: sqlite3.Error) -> StoreError:
+    """Return the error that says why a database cannot be used at all, and what to do."""
+    if not hasattr(error, "sqlite_errorcode"):
+        # Not of SQLite: of another version.
+        return StoreError(f"{path} cannot be used: {error}")
+    if not may_pass(error):
+        return StoreError(f"{path} cannot be used: {error}; {RESTORE}")
+    if not path.exists():
+        return not_created(path, error)
+    return StoreError(
+        f"{path} can neither be written nor read: {error}; see whether the disk is full or failing, and whether this "
+        "user may read and write there"
+    )
+
+
+def not_created(path: Path, error: sqlite3.Error) -> StoreError:
+    """Return the error that says why there is no database, and what to do."""
+    return StoreError(
+        f"{path} cannot be created: {error}; see whether the disk is full or read-only, and whether this user may "
+        "write there"
+    )

@@ -1,0 +1,100 @@
+"""A damaged database: the start ends with a message, or health tells of it, or everything is answered rightly."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg.errors import AliciacfgError, OperationError
+from builders import environment_file
+from damage import damage
+from inprocess import Core, Home
+
+SERVICES = [f"service_{number}" for number in range(12)]
+Answers = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a home whose database has many pages."""
+    return tmp_path_factory.mktemp("sound")
+
+
+async def make(directory: Path) -> tuple[Home, Answers]:
+    """A home with a history, and what it answers."""
+    base = environment_file({name: {} for name in SERVICES}, settings={"size": 0})
+    files: dict[str, object] = {"environments/base.yaml": base, "environments/dev.yaml": {}}
+    home = Home(directory, files)
+    async with home.core() as core:
+        for number in range(8):
+            for name in SERVICES:
+                await core.ask("patch", name, patch={"settings": {"size": number, "text": f"{name}-{number} " * 20}})
+    async with home.core() as core:
+        return home, await answers(core)
+
+
+async def answers(core: Core) -> Answers:
+    """What a home answers, with the code where it answers nothing."""
+    found: Answers = {}
+    asked = [("list", "", {}), *(("get", name, {}) for name in SERVICES), *(("history", name, {}) for name in SERVICES)]
+    asked += [("get", name, {"revision": 3}) for name in SERVICES]
+    for operation, name, fields in asked:
+        try:
+            answer = await core.ask(operation, name, **fields)
+        except OperationError as error:
+            answer = error.code
+        found[f"{operation} {name} {fields}"] = answer
+    return found
+
+
+async def outcome(home: Home, right: Answers) -> str:
+    """Start on a database and judge what comes of it."""
+    try:
+        async with home.core() as core:
+            await core.parts.drift_checks.verify()
+            health = core.parts.service.health
+            health.bus_connected = True
+            now = health.now()
+            found = await answers(core)
+            if now.status == "healthy":
+                wrong = {name: (right[name], found[name]) for name in right if right[name] != found[name]}
+                assert not wrong, json.dumps(wrong)[:2000]
+                return "harmless"
+            assert core.standing, "not healthy without an alert"
+            return now.status
+    except AliciacfgError:
+        return "ends with exit code 8"
+
+
+async def try_seeds(directory: Path, sound: Path, seeds: range) -> Counter[str]:
+    home, right = await make(sound)
+    outcomes: Counter[str] = Counter()
+    for seed in seeds:
+        copy = directory / str(seed)
+        shutil.copytree(home.directory, copy)
+        way = damage(copy / "data" / "aliciacfg.db", seed)
+        try:
+            outcomes[await outcome(Home(copy), right)] += 1
+        except Exception as error:
+            error.add_note(f"seed {seed}: {way}")
+            raise
+        shutil.rmtree(copy)
+    return outcomes
+
+
+async def test_random_damage_is_never_healthy_with_wrong_answers(tmp_path: Path, sound: Path):
+    """Whatever the damage: a message, or a health that says so with an alert, or nothing that matters was hit."""
+    outcomes = await try_seeds(tmp_path, sound, range(24))
+    assert outcomes.total() == 24
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+async def test_random_damage_again_and_again(tmp_path: Path, sound: Path, record_property: Callable[..., None]):
+    """Five hundred seeds."""
+    for name, count in (await try_seeds(tmp_path, sound, range(1000, 1500))).items():
+        record_property(name, count)
