@@ -313,3 +313,12 @@ def test_all_but_the_secrets_stays_byte_for_byte(blocks: list[list[tuple[str, st
     result = sealed(text)
     assert BOX.sub("BOX", result.text) == wanted
     assert len(result.sealed) == wanted.count("BOX")
+
+
+@pytest.mark.parametrize("value", ["***", "sealed:v2:x", "sealed:v1"])
+def test_what_only_stands_for_a_secret_is_not_sealed(value: str):
+    """Sealed, it would be delivered as the secret itself; a note names its place."""
+    text = f'services:\n  bell:\n    mqtt_config: {{password: "{value}"}}\n'
+    sealed = seal_file(text, path=PurePath("environments/dev.yaml"), sources=Sources({}, {}), key=KEY.public)
+    assert (sealed.text, sealed.sealed) == (text, [])
+    assert "only stands for a secret" in sealed.notes[0].message

@@ -32,14 +32,14 @@ class FileProblem(msgspec.Struct, frozen=True):
     configurations: list[str]
 
 
-class FileFindings(msgspec.Struct, frozen=True):
+class FileFindings(msgspec.Struct, frozen=True, omit_defaults=True):
     """The result of a check of all files.
 
     Attributes:
         valid: The number of valid configurations.
         problems: All problems.
         unopened: Configurations that were not checked, because they contain sealed values and there is no key.
-        warnings: Lines that are valid and probably not what was meant.
+        warnings: Lines that are valid and probably not what was meant; left out of JSON if there are none.
     """
 
     valid: int
