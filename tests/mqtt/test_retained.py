@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -361,6 +362,69 @@ async def test_a_recipients_key_that_is_set_later_reaches_whoever_follows(home: 
     async with home.core() as core, bus.connected(core):
         await bus.settled(core)
         assert await told(core) == kept
+
+
+async def test_a_key_that_is_added_later_reaches_whoever_follows(home: Home, bus: HomeBus):
+    """Secrets that did not open are ``***``; when they open again, that is told with a new sequence."""
+    recipient = str(PrivateKey.generate().public)
+    async with home.core() as core, bus.connected(core):
+        await core.ask("recipient", "bell", public_key=recipient)
+        for environment in ("dev", "prod"):
+            patch = {"mqtt_config": {"password": "set-at-run-time"}}
+            await core.ask("patch", "bell", patch=patch, environment=environment)
+    file = KeyFile.load(home.keys)
+    (lost,) = file.held
+    file.rotate(now=1.0)
+    file.remove(lost.key.public.key_id, still_sealed=False)
+    async with home.core() as core, bus.connected(core):
+        await bus.settled(core)
+        await check(core, bus)
+        closed, other = await told(core), await core.ask("get", "bell", environment="prod")
+        assert closed["config"]["mqtt_config"]["password"] == "***"
+        await core.ask("keys_add", private_key=lost.key.reveal())
+        await bus.settled(core)
+        await check(core, bus)
+        opened, other_opened = await told(core), await core.ask("get", "bell", environment="prod")
+        assert opened["config"]["mqtt_config"]["password"].startswith("sealed:")
+        assert opened["sequence"] > closed["sequence"]
+        assert other_opened["sequence"] > other["sequence"]
+
+
+async def test_a_value_that_becomes_a_secret_is_told_with_a_new_sequence(home: Home, bus: HomeBus):
+    """A reader that holds it in plain text applies the message that shows ``***``, at the same revision."""
+    async with home.core() as core, bus.connected(core):
+        await core.ask("patch", "bell", patch={"settings": {"pin": "1234"}})
+        await bus.settled(core)
+        before = await told(core)
+        sensitive = {"properties": {"pin": {"type": "string", "x-sensitive": True}}}
+        core.write("schemas/bell.yaml", {"properties": {"settings": sensitive}})
+        await core.ask("reload")
+        await bus.settled(core)
+        await check(core, bus)
+        after = await told(core)
+        assert after["config"]["settings"]["pin"] == "***"
+        assert after["sequence"] > before["sequence"]
+
+
+async def test_no_sequence_is_given_twice(home: Home):
+    """Over restarts, dry runs, refused writes and failed commits; each change of the home has one of its own."""
+    seen: list[int] = []
+    for _ in range(2):
+        async with home.core() as core:
+            for size in (4, 5, 6):
+                present = (await told(core))["sequence"]
+                dry = await core.ask("patch", "bell", patch={"settings": {"size": 77}}, dry_run=True)
+                assert dry["sequence"] == present
+                answers = [await change(core, size), await change(core, size, "lamp")]
+                batch = [{"service": "bell", "patch": {"settings": {"n": size * n}}} for n in (10, 20)]
+                answers += (await core.ask("batch", updates=batch))["results"]
+                answers += [await core.ask("rollback", "bell", revision=1), await set_guest(core, size)]
+                answers.append(await core.ask("delete", GUEST))
+                numbers = [answer["sequence"] for answer in answers if not answer.get("unchanged")]
+                assert all(one < two for one, two in pairwise([present, *numbers]))
+                assert (await told(core))["sequence"] == answers[4]["sequence"]
+                seen += numbers
+    assert len(set(seen)) == len(seen)
 
 
 async def test_every_service_of_an_environment_that_becomes_active_gets_a_new_sequence(home: Home, bus: HomeBus):

@@ -112,7 +112,7 @@ class AnswerCache:
     def on_commit(self, plan: Plan) -> None:
         """Drop the answers that a plan makes obsolete."""
         if plan.raises_epoch:
-            self._entries.clear()
+            self.clear()
         for config_id in plan.entries:
             self._drop(config_id)
         services = {recipient.service for recipient in plan.recipients}

@@ -106,6 +106,7 @@ class KeyRotation:
             self._keyring.replace_with(await asyncio.to_thread(change))
             await self._store.reseal(self._resealed)
             await self._reload_stored()
+            self._views.forget()
             self._cache.clear()
             for config_id, opened in self._opened().items():
                 if opened != before.get(config_id):

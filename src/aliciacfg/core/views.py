@@ -49,6 +49,10 @@ class Views:
             else:
                 self._recipients[item.service] = PublicKey.parse(item.public_key)
 
+    def forget(self) -> None:
+        """Seal everything to recipients again when it is asked for: which secrets open may be different now."""
+        self._sealed.clear()
+
     def with_recipient(self, service: str, key: PublicKey | None) -> "Views":
         """Return views in which a service has another key, or none: for planning what is announced then."""
         recipients = {known: other for known, other in self._recipients.items() if known != service}

@@ -142,5 +142,5 @@ PARAMETERS: dict[str, JsonObject] = {
     "service": {"description": f"The name of a service: `{names.PATTERN}`, and no operation's name."},
     "environment": {"description": "The name of an environment."},
     "requester": {"description": "The service or user that asks, by its name at the broker."},
-    "kind": {"description": "`validation_failed`, `tamper`, `undelivered`, `drift` …"},
+    "kind": {"description": "`validation_failed`, `tamper`, `restored`, `undelivered`, `drift` …"},
 }
