@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,13 @@ def test_what_stands_in_for_standard_error_writes_there(pipe: tuple[int, int]):
     assert os.read(reader, 100) == b"one \\udc80\n"
     assert (stream.isatty(), stream.writable()) == (False, True)
     os.close(reader)
+
+
+def test_a_second_writer_takes_over_from_the_first(tmp_path: Path):
+    """Commands that look into a stopped home several times configure the log each time; no message is lost."""
+    with (tmp_path / "log").open("w") as file:
+        first = LineWriter.of(file)
+        second = LineWriter.of(first.stream(terminal=False))
+        second.stream(terminal=False).write("told\n")
+        second.flush(10.0)
+    assert (tmp_path / "log").read_text() == "told\n"

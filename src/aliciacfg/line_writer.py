@@ -1,6 +1,7 @@
 """Writes to standard output and standard error without ever waiting for whoever reads them."""
 
 import contextlib
+import errno
 import io
 import os
 import select
@@ -46,6 +47,16 @@ class LineWriter:
             with contextlib.suppress(OSError, ValueError):
                 descriptor = stream.fileno()
         return cls(descriptor, on_dropped=on_dropped)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is written to.
+
+        Raises:
+            OSError: There is none.
+        """
+        if self._descriptor is None:
+            raise OSError(errno.EBADF, "the stream was closed before the start")
+        return self._descriptor
 
     def stream(self, *, terminal: bool) -> TextIO:
         """Return a text stream that writes here, to take the place of ``sys.stderr``.
@@ -117,6 +128,10 @@ class _LineFile(io.RawIOBase):
 
     def isatty(self) -> bool:
         return self._terminal
+
+    def fileno(self) -> int:
+        """Return the descriptor, so that a second writer can take over from this one."""
+        return self._writer.fileno()
 
     def write(  # pyright: ignore[reportIncompatibleMethodOverride] - the type of all buffers has a name only in typeshed
         self, data: bytes | bytearray | memoryview, /
