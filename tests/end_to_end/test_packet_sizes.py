@@ -132,7 +132,7 @@ async def test_a_broker_of_3_1_1_that_cuts_the_connection_is_not_asked_again(
         daemon = await asyncio.to_thread(make_daemon("home", broker_port=older.port).keep_services(*FEW).start)
         assert daemon.logged("broker_connected")[0]["protocol"] == "MQTT 3.1.1"
         assert (await asyncio.to_thread(daemon.http, "PATCH", "/config/voice_router", BIG)).status == 200
-        await asyncio.to_thread(wait_until, lambda: "undelivered:voice_router" in alerts(daemon))
+        await asyncio.to_thread(wait_until, lambda: "undelivered:voice_router" in alerts(daemon), seconds=40)
         await asyncio.to_thread(wait_until, lambda: daemon.http("GET", "/ready").status == 200)
         lost = len(daemon.logged("broker_lost"))
         async with client(small_broker.port, protocol=3) as mqtt:

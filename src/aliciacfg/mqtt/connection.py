@@ -257,6 +257,8 @@ class Connection:
             # While the message waits for the socket, what the socket takes is a sign of life, too.
             alive = max(began, self._client.last_received, self._client.last_sent if written is None else written)
             if now - alive > TIMEOUT_SECONDS or (written is not None and now - written > PATIENCE_SECONDS):
+                # A connection that a broker closes may look like this, too.
+                self.limit.closed([sending.size])
                 raise BrokerUnavailable(f"the broker did not acknowledge {sending.publication.topic}")
 
     def _judge_end(self, code: int) -> None:
