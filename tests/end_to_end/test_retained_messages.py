@@ -216,6 +216,7 @@ async def test_subscribers_follow_a_database_that_was_restored_as_the_documentat
     await asyncio.to_thread(daemon.start)
     for sessions in (32, 33, 34):
         set_sessions(daemon, sessions)
+    await asyncio.to_thread(wait_nothing_pending, daemon)
     await asyncio.to_thread(daemon.kill)
     async with client(broker.port) as mqtt:
         await mqtt.subscribe("alicia/config/update/voice_router", "alicia/config/alert/+")
