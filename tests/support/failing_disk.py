@@ -16,16 +16,22 @@ FLAGS = ("read_fails", "write_fails", "full", "sync_fails", "sync_hangs", "read_
 Fault = Literal["read_fails", "write_fails", "full", "sync_fails", "sync_hangs", "read_only"]
 
 
+def preloaded(source: Path, directory: Path) -> Path:
+    """Compile a library for LD_PRELOAD; skip the test where that is not possible."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip(f"{source.name} needs a C compiler and Linux")
+    directory.mkdir(parents=True, exist_ok=True)
+    library = directory / f"{source.stem}.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
 class FailingDisk:
     """Faults of the files whose path contains a text, for processes with this environment."""
 
     def __init__(self, directory: Path, files: str) -> None:
-        compiler = shutil.which("cc")
-        if compiler is None or sys.platform != "linux":
-            pytest.skip("failing_disk.c needs a C compiler and Linux")
-        directory.mkdir(parents=True, exist_ok=True)
-        library = directory / "failing_disk.so"
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
+        library = preloaded(SOURCE, directory)
         self._flags = directory / "flags"
         self._flags.write_bytes(bytes(len(FLAGS)))
         self.environ = {
