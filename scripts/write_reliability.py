@@ -14,7 +14,7 @@ def main() -> None:
     lines.sort(key=lambda item: item["fault"])
     rows = [
         f"| {item['fault']} | {item['rounds']} | {item['writes']:,} | {item['lost']} "
-        f"| {item['median_seconds']:.1f} s | {item['longest_seconds']:.1f} s |\n"
+        f"| {item['median_seconds']:.2f} s | {item['longest_seconds']:.2f} s |\n"
         for item in lines
     ]
     head, _, rest = DOCUMENT.read_text("utf-8").partition(BEGIN)

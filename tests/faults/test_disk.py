@@ -156,6 +156,17 @@ def test_an_unreadable_disk_serves_what_is_in_memory(home: Daemon, disk: Failing
     assert home.http("GET", "/config/voice_router?revision=1").status == 200
 
 
+def test_a_read_that_hangs_is_told_and_holds_up_nothing_in_memory(home: Daemon, disk: FailingDisk):
+    """The daemon notices by itself, and that it is over, too."""
+    home.start()
+    assert patch(home, 1).status == 200
+    with disk.failing("read_hangs"):
+        wait_until(lambda: status(home) == "unhealthy")
+        assert (alerts(home), ready(home), counter(home)) == (["store:read"], False, 1)
+    wait_until(lambda: ready(home))
+    assert (status(home), alerts(home)) == ("healthy", [])
+
+
 @pytest.mark.parametrize("fault", ["full", "read_only"])
 def test_a_start_on_a_disk_that_cannot_be_written_serves_what_is_there(home: Daemon, disk: FailingDisk, fault: Fault):
     """After a clean stop: everything is answered, writes are not, and the daemon recovers alone."""

@@ -1,9 +1,9 @@
 /* Loaded before libc (LD_PRELOAD), makes the calls of a process on some files fail or hang, as a bad disk would.
  *
  * FAILING_DISK_FILES: a piece of the paths of the files concerned.
- * FAILING_DISK_FLAGS: a file of six bytes; a byte that is not 0 switches a fault on, at any time:
+ * FAILING_DISK_FLAGS: a file of seven bytes; a byte that is not 0 switches a fault on, at any time:
  *   0 reads fail (EIO)   1 writes fail (EIO)   2 the disk is full (ENOSPC)   3 syncs fail (EIO)   4 syncs hang
- *   5 the disk is mounted read-only (EROFS)
+ *   5 the disk is mounted read-only (EROFS)   6 reads hang
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { READ_FAILS, WRITE_FAILS, FULL, SYNC_FAILS, SYNC_HANGS, READ_ONLY, COUNT };
+enum { READ_FAILS, WRITE_FAILS, FULL, SYNC_FAILS, SYNC_HANGS, READ_ONLY, READ_HANGS, COUNT };
 
 static volatile unsigned char *flags;
 static const char *files;
@@ -54,7 +54,11 @@ static int fails(int fd, int fault, int error) {
 
 #define NEXT(name) static __typeof__(name) *next; if (!next) next = dlsym(RTLD_NEXT, #name)
 #define READER(name, parameters, arguments) \
-    ssize_t name parameters { NEXT(name); return fails(fd, READ_FAILS, EIO) ? -1 : next arguments; }
+    ssize_t name parameters { \
+        NEXT(name); \
+        while (any() && flags[READ_HANGS] && concerns(fd)) usleep(10000); \
+        return fails(fd, READ_FAILS, EIO) ? -1 : next arguments; \
+    }
 #define WRITER(name, parameters, arguments) \
     ssize_t name parameters { \
         NEXT(name); \

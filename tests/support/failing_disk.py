@@ -12,8 +12,8 @@ from typing import Literal
 import pytest
 
 SOURCE = Path(__file__).with_suffix(".c")
-FLAGS = ("read_fails", "write_fails", "full", "sync_fails", "sync_hangs", "read_only")
-Fault = Literal["read_fails", "write_fails", "full", "sync_fails", "sync_hangs", "read_only"]
+FLAGS = ("read_fails", "write_fails", "full", "sync_fails", "sync_hangs", "read_only", "read_hangs")
+Fault = Literal["read_fails", "write_fails", "full", "sync_fails", "sync_hangs", "read_only", "read_hangs"]
 
 
 def preloaded(source: Path, directory: Path) -> Path:

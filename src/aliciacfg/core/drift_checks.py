@@ -21,6 +21,7 @@ _log = structlog.get_logger(__name__)
 
 _CHECK_SECONDS = 1.0
 _PROBE_SECONDS = 5.0
+_HANGING_SECONDS = 3.0
 _VERIFICATION_SECONDS = 600.0
 _MAX_FINDINGS = 100
 
@@ -59,6 +60,8 @@ class DriftChecks:
         self._alerts = alerts
         self._drift = drift
         self._instances = instances
+        # A probe that hangs.
+        self._probing: asyncio.Task[None] | None = None
         self._dropped = {
             subject: Finding(f"the row {subject} was not what was written; it was not used, and was written again")
             for subject in dropped[:_MAX_FINDINGS]
@@ -84,8 +87,20 @@ class DriftChecks:
 
     async def probe(self) -> None:
         """See whether the store can be read: without a reader, nobody else would notice that it cannot."""
+        # One at a time: a read that hangs occupies a thread.
+        probing = self._probing or asyncio.create_task(self._store.probe(), name="probe")
+        self._probing = None
         try:
-            await self._store.probe()
+            await asyncio.wait({probing}, timeout=_HANGING_SECONDS)
+        except asyncio.CancelledError:
+            probing.cancel()
+            raise
+        if not probing.done():
+            self._probing = probing
+            self._condition.on_read("A read of the database hangs.")
+            return
+        try:
+            probing.result()
         except Unavailable as error:
             _log.debug("store_not_read", reason=error.message)
 
