@@ -12,7 +12,7 @@ from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import Entry, State
 from aliciacfg.errors import InvalidRequest, Unavailable
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Record, Write
+from aliciacfg.model.records import Position, Record, Write
 from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.write_queue import WriteQueue
@@ -122,6 +122,27 @@ async def test_an_exclusive_change_lets_none_begin_before_it_is_durable(home: Ho
     assert home.state.head(SIREN).revision == 0
     home.store.gate.set()
     assert await asyncio.gather(first, second) == [1, 1]
+
+
+async def test_an_exclusive_change_that_is_cancelled_still_lets_none_begin_before_it_is_durable(home: Home):
+    """A connection to the broker that breaks cancels the change that raises the epoch; a later plan has that epoch."""
+    home.store.gate.clear()
+
+    async def raise_epoch() -> None:
+        async with home.commits.change(CONTEXT, exclusive=True) as plan:
+            plan.raise_epoch(Position(4, 0))
+            plan.activates = "prod"
+
+    first = asyncio.create_task(raise_epoch())
+    await turns()
+    first.cancel()
+    second = home.begin(ConfigId("prod", "bell"))
+    await asyncio.wait({first})
+    await turns()
+    assert home.heard == []
+    home.store.gate.set()
+    assert await second == 1
+    assert [(plan.epoch, plan.announces(ConfigId("prod", "bell"))) for plan in home.heard] == [(5, True), (5, True)]
 
 
 async def test_a_block_that_raises_changes_nothing_and_lets_the_next_one_begin(home: Home):

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import State
@@ -54,15 +54,17 @@ class Commits:
         Args:
             context: The reason for the change.
             dry_run: Drop the plan at the end of the block.
-            exclusive: Let no other plan begin before this one is durable, because others build on more than its
-                entries: on the active environment, the files, or the keys.
+            exclusive: Let no other plan begin before this one is durable or has failed, even if the caller is
+                cancelled, because others build on more than its entries: on the active environment, the epoch, the
+                files, or the keys.
 
         Raises:
             Busy: Too many writes wait; nothing was changed.
             Unconfirmed: The store failed while it wrote; it is not known whether anything was changed.
             Unavailable: The store cannot write; nothing was changed.
         """
-        async with self._planning:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._planning)
             if not dry_run:
                 # While it is not known whether a write was made, nothing can build on it.
                 self._queue.check_open()
@@ -72,9 +74,10 @@ class Commits:
                 return
             durable = self._submit(plan)
             if exclusive:
-                await durable
-        if not exclusive:
-            await durable
+                stack.pop_all()
+                durable.add_done_callback(lambda _: self._planning.release())
+        # A cancellation ends the wait, but neither the write nor its hold on the lock.
+        await asyncio.shield(durable)
 
     async def flush(self) -> None:
         """Wait until every plan that was submitted before is durable.
@@ -84,7 +87,7 @@ class Commits:
         """
         await self._queue.flush()
 
-    def _submit(self, plan: Plan) -> Awaitable[None]:
+    def _submit(self, plan: Plan) -> asyncio.Future[None]:
         """Submit a plan; the result is done when it is durable."""
         if plan.generation != self._state.generation:
             raise Unavailable("The store could not write what this change builds on. Nothing was changed.")
@@ -95,7 +98,7 @@ class Commits:
         self._state.plan(plan.entries)
         return committed
 
-    def _unchanged(self, plan: Plan) -> Awaitable[None]:
+    def _unchanged(self, plan: Plan) -> asyncio.Future[None]:
         # The answer "unchanged" is true only when the pending write before it is durable.
         if any(self._state.is_pending(config_id) for config_id in plan.entries):
             return self._queue.submit(Write(), lambda: self._call_back(plan))
