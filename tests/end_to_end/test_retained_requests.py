@@ -30,13 +30,15 @@ async def test_a_retained_request_is_refused_while_the_daemon_is_connected(daemo
 
 
 async def test_a_retained_get_is_not_answered_from_the_cache_either(daemon: Daemon):
-    """The short path of a get is no exception."""
+    """The short path of a get is no exception. What other programs retain there is no request, and left alone."""
     async with client(daemon.broker_port) as mqtt:
         await mqtt.subscribe("alicia/reply/get/voice_router")
-        await mqtt.publish("alicia/config/get/voice_router", retain=True)
-        assert (await mqtt.until("alicia/reply/get/voice_router")).json["code"] == "invalid_request"
+        await mqtt.publish("alicia/config/theme/kitchen", retain=True)
         await mqtt.publish("alicia/config/get/voice_router")
         assert (await mqtt.until("alicia/reply/get/voice_router")).json["status"] == "success"
+        assert daemon.logged("retained_request_ignored") == []
+        await mqtt.publish("alicia/config/get/voice_router", retain=True)
+        assert (await mqtt.until("alicia/reply/get/voice_router")).json["code"] == "invalid_request"
 
 
 async def test_a_retained_request_from_before_is_neither_carried_out_nor_answered(daemon: Daemon):
@@ -54,3 +56,17 @@ async def test_a_retained_request_from_before_is_neither_carried_out_nor_answere
             assert answer.json["config"]["settings"]["max_sessions"] == before
             assert await asyncio.to_thread(daemon.stop) == 0
         assert await mqtt.silence(0.2) == []
+
+
+async def test_a_registration_is_not_repeated_because_the_broker_keeps_it(daemon: Daemon):
+    """Retained by mistake, it counts when it comes; at the next connect it does not bring back what was deleted."""
+    async with client(daemon.broker_port) as mqtt:
+        await mqtt.subscribe("alicia/config/update/guest", "alicia/reply/get/guest")
+        await mqtt.publish("alicia/system/discovery/register", {"service_name": "guest"}, retain=True)
+        assert (await mqtt.next()).json["service"] == "guest"
+        assert daemon.http("DELETE", "/config/guest").status == 200
+        assert (await mqtt.next()).payload == b""
+        assert await asyncio.to_thread(daemon.stop) == 0
+        await asyncio.to_thread(daemon.start)
+        await mqtt.publish("alicia/config/get/guest")
+        assert (await mqtt.next()).json["code"] == "not_found"

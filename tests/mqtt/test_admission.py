@@ -118,8 +118,9 @@ async def test_what_is_over_the_budget_is_refused_before_it_begins():
 
 
 async def test_before_the_connection_is_ready_nothing_begins_and_nothing_is_held_back():
-    """The messages that make it ready come behind."""
+    """The messages that make it ready come behind. Nor is a read answered at once: another daemon may serve there."""
     async with trial(opened=False) as made:
+        assert not made.admission.free
         assert made.submit("a") is True
         await asyncio.sleep(0)
         assert made.begun == []

@@ -37,7 +37,8 @@ class Wire:
         self.reliefs += 1
 
     def answer(self, topic: str, size: int = KB, *, qos: int = 1) -> None:
-        self.queue.put(Publication(topic, bytes(size), qos), size, answer=True)
+        # As the connection does, which has to know of an answer that the broker refuses as too large.
+        self.queue.put(Publication(topic, bytes(size), qos), size, answer=True, done=lambda _code: None)
 
     def acknowledge(self, *identifiers: int) -> None:
         for identifier in identifiers:

@@ -104,7 +104,7 @@ class Admission:
     @property
     def free(self) -> bool:
         """Whether a read may be answered at once, without overtaking others or adding to a congestion."""
-        return not self._reads.waiting and not self._congested()
+        return self._open and not self._reads.waiting and not self._congested()
 
     def open(self) -> None:
         """Begin what waits; from now on the broker holds back messages while others wait."""

@@ -22,8 +22,8 @@ _CONGESTED_COUNT = 512
 _CONGESTED_BYTES = 8 * 1024 * 1024
 _RECENT_SECONDS = 2.0
 _MAX_RECENT = 64
-# Beyond these the newest message is dropped. Only refusals of requests that the broker does not hold back (QoS 0), and
-# alerts, come in such numbers.
+# Beyond these the newest message is dropped, unless its publisher waits for the acknowledgement. Only refusals of
+# requests that the broker does not hold back (QoS 0), and alerts, come in such numbers.
 _MAX_WAITING = 8192
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 
@@ -117,10 +117,11 @@ class SendQueue:
             done: Called with the acknowledgement; never called at QoS 0.
         """
         sending = Sending(publication, size, done)
+        droppable = answer or done is None
         waiting = self._answers if answer else self._own
         if not waiting and self._has_room(publication.qos):
             self._send(sending)
-        elif done is None and (len(waiting) >= _MAX_WAITING or self._waiting_bytes + size > _MAX_WAITING_BYTES):
+        elif droppable and (len(waiting) >= _MAX_WAITING or self._waiting_bytes + size > _MAX_WAITING_BYTES):
             self._drop(publication.topic)
         else:
             waiting.append(sending)

@@ -335,6 +335,10 @@ class MqttSession:
             if not self._health.bus_connected:
                 self._peers.answer_check()
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
+            if inbound.retained:
+                # The broker kept it from before: the service may have come or gone since, and it would count again at
+                # every connect.
+                return True
             return self._submit(inbound, self._registration.on_discovery, name="registration of a service")
         elif topic in topics.DEVICE_REGISTRY:
             self._devices.receive(inbound)
@@ -379,7 +383,8 @@ class MqttSession:
         One that comes live is refused, so that its sender learns why nothing happens.
         """
         inbound = request.inbound
-        if self._retained_requests.allows():
+        # Another program's message is no request, and may well be retained.
+        if request.operation is not None and self._retained_requests.allows():
             _log.warning("retained_request_ignored", topic=inbound.topic, remedy="publish requests without retain")
         if self._admission.opened:
             error = InvalidRequest(
