@@ -120,9 +120,11 @@ async def test_no_room_for_an_answer_is_busy(tmp_path: Path, path: str):
     """503 with Retry-After and the error object."""
     async with serving(tmp_path, Limits(answer_bytes=100_000)) as (core, client):
         await core.ask("patch", "bell", patch={"settings": {"text": "x" * 200_000}})
-        async with client.get(path) as answer:
-            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-            assert (await answer.json())["code"] == "busy"
+        # The second time over the short path of a get, where there is one.
+        for _ in range(2):
+            async with client.get(path) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+                assert (await answer.json())["code"] == "busy"
         written = {"settings": {"other": 1}}
         async with client.patch("/config/bell", json=written) as answer:
             assert answer.status == 200

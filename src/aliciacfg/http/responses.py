@@ -40,8 +40,9 @@ def _with_etag(etag: str | None) -> Mapping[str, str]:
     return HEADERS if etag is None else {**HEADERS, "ETag": f'"{etag}"'}
 
 
-# A smaller response is sent at once: a connection may hold as much anyway.
-_LARGE_BYTES = 64 * 1024
+LARGE_BYTES = 64 * 1024
+"""The size of a body that is sent at once: a connection may hold as much anyway."""
+
 _PART_BYTES = 32 * 1024
 
 
@@ -76,7 +77,7 @@ class LargeResponses:
             Busy: Other bodies that were not received yet take all the room.
         """
         body = response.body
-        if not isinstance(body, bytes) or len(body) <= _LARGE_BYTES or request.method == "HEAD":
+        if not isinstance(body, bytes) or len(body) <= LARGE_BYTES or request.method == "HEAD":
             return
         _, clients = self._bodies.get(id(body), (body, 0))
         if clients == 0:

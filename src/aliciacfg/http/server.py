@@ -29,7 +29,7 @@ from aliciacfg.http.operation_handler import OPERATION, STARTED, OperationHandle
 from aliciacfg.http.pages import Page
 from aliciacfg.http.protocol import RequestProtocol
 from aliciacfg.http.refusals import from_aiohttp, internal_error, plain_answer, refusal
-from aliciacfg.http.responses import HEADERS, JSON, LargeResponses, not_modified, respond
+from aliciacfg.http.responses import HEADERS, JSON, LARGE_BYTES, LargeResponses, not_modified, respond
 from aliciacfg.monitoring.metrics import OTHER, Meter, Outcome
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import LOCAL_OPERATIONS, OPERATIONS, Operation
@@ -208,7 +208,7 @@ class HttpServer:
         """Return the handler of ``get``: a short path for plain reads of cached configurations, else ``full``.
 
         Nothing on the short path can be refused: everything is open, the Host is accepted, no header changes the
-        answer.
+        answer, and it is sent at once.
         """
         meter = self._service.health.metrics.meter("get", "http")
 
@@ -223,14 +223,13 @@ class HttpServer:
                 or "Origin" in headers
                 or "If-None-Match" in headers
                 or (cached := self._service.reads.cached_get(request.match_info["name"])) is None
+                or len(cached.plain) > LARGE_BYTES
             ):
                 return await full(request)
             self.connections.mark_idle(request.transport)
             meter.answered(perf_counter() - started)
             sent = {**_JSON_HEADERS, "ETag": f'"{cached.etag}"'}
-            response = web.Response(body=cached.plain, headers=sent)
-            self._large.pace(request, response)
-            return response
+            return web.Response(body=cached.plain, headers=sent)
 
         return handle
 
