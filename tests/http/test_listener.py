@@ -161,6 +161,22 @@ async def test_connections_that_end_by_themselves_leave_nothing(
             await eventually(lambda: listener.connections.count == 0)
 
 
+async def test_what_has_not_begun_ends_with_the_listener(authority: Authority, context: ssl.SSLContext):
+    """A handshake that ends later would open a connection that nothing serves; one that is open stays so."""
+    async with listening(LIMITS, context) as (listener, port):
+        reader, writer = await asyncio.open_connection("localhost", port, ssl=authority.context(), family=socket.AF_INET)
+        with silent(port, 2) as clients:
+            clients[0].sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+            await eventually(lambda: listener.connections.count == 3)
+            listener.close()
+            for client in clients:
+                assert await ended(client)
+        assert listener.connections.count == 1
+        writer.write(b"on")
+        assert await reader.readexactly(2) == b"on"
+        writer.close()
+
+
 async def test_connections_leave_descriptors_for_the_rest_of_the_daemon(monkeypatch: pytest.MonkeyPatch):
     """The limit of open files is the other limit of connections."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (140, 140))

@@ -117,6 +117,12 @@ class Connections:
         self._peers[transport] = peer
         return True
 
+    def abort_unattached(self) -> None:
+        """Close the connections whose transport is not there yet, such as those in a TLS handshake, at once."""
+        for peer in self._open.difference(self._peers.values()):
+            self.remove(peer)
+            peer.abort()
+
     def remove(self, peer: Peer, transport: asyncio.Transport | None = None) -> None:
         """Forget a connection that is closed, and its transport. Safe to call twice."""
         self._open.discard(peer)

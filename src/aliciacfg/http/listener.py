@@ -90,11 +90,12 @@ class Listener:
         return port
 
     def close(self) -> None:
-        """Stop listening; open connections stay open. Safe to call twice."""
+        """Stop listening, and close what is not open for requests yet; the rest stays open. Safe to call twice."""
         for listening in self.sockets:
             asyncio.get_running_loop().remove_reader(listening)
             listening.close()
         self.sockets.clear()
+        self.connections.abort_unattached()
 
     def _accept(self, listening: socket.socket, handler: Handler, tls: ssl.SSLContext | None) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
