@@ -164,7 +164,9 @@ async def test_connections_that_end_by_themselves_leave_nothing(
 async def test_what_has_not_begun_ends_with_the_listener(authority: Authority, context: ssl.SSLContext):
     """A handshake that ends later would open a connection that nothing serves; one that is open stays so."""
     async with listening(LIMITS, context) as (listener, port):
-        reader, writer = await asyncio.open_connection("localhost", port, ssl=authority.context(), family=socket.AF_INET)
+        reader, writer = await asyncio.open_connection(
+            "localhost", port, ssl=authority.context(), family=socket.AF_INET
+        )
         with silent(port, 2) as clients:
             clients[0].sendall(b"\x16\x03\x01\x02\x00\x01\x00")
             await eventually(lambda: listener.connections.count == 3)
