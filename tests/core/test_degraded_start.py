@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aliciacfg.access.caller import Caller
-from aliciacfg.errors import Unauthorized, ValidationFailed
+from aliciacfg.errors import SourceError, Unauthorized, Unavailable, ValidationFailed
 from builders import environment_file
 from inprocess import Core, Home
 
@@ -123,3 +123,23 @@ async def test_mended_files_open_a_home_without_rules_again(home: Home):
         assert not await is_open(core), "rules that are gone stay in force until the next start"
     async with home.core() as core:
         assert await is_open(core)
+
+
+async def test_a_start_that_is_repeated_and_refused_goes_on_with_the_environment_before(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    """ENVIRONMENT asks for another one, the disk is full, and when it has room again that environment is invalid."""
+    home.write("environments/prod.yaml", {"services": {"bell": {}}})
+    async with home.core() as core:
+
+        async def full(_writes: object) -> None:
+            raise Unavailable("The store cannot write: disk full.")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(core.parts.store, "commit", full)
+            assert not await core.parts.start("prod")
+        home.write("environments/prod.yaml", "services: [")
+        with pytest.raises(SourceError, match="prod"):
+            await core.parts.start("prod")
+        assert (await core.ask("environments"))["active"] == "dev"
+        assert "prod" in str(core.parts.reloads.degraded)

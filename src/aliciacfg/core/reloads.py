@@ -188,7 +188,11 @@ class Reloads:
             _log.warning("start_not_stored", reason=error.message, remedy="none needed; it is tried again")
             return False
         except SourceError as error:
+            self._state.active = before
             if not falls_back:
+                if self.degraded is not None:
+                    # This start is a repeated one: the environment before is served already, and goes on.
+                    self._degrade(error)
                 raise
             await self._close_access()
             self._degrade(error)
