@@ -6,14 +6,14 @@ import stat
 from pathlib import Path
 
 from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.terminal_text import printable
 
 MAX_BYTES = 16 * 1024 * 1024
 
 
-def printable(name: str) -> str:
-    r"""Return the name of a file as it may be shown: bytes that are not UTF-8 and control characters as ``\x…``."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode-escape").decode() for char in text)
+def printable_name(name: str) -> str:
+    r"""Return the name of a file as it may be shown: bytes that are not UTF-8 as ``\x…``."""
+    return printable(os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def read_text(path: Path, label: str, *, inside: bool = False) -> str:

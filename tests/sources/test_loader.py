@@ -291,7 +291,7 @@ def test_a_directory_may_have_any_name(tmp_path: Path):
     with pytest.raises(SourceError) as caught:
         load(**directories, variables={})
     (problem,) = caught.value.problems
-    assert problem.file == r"home\xff\n/bell.yaml"
+    assert problem.file == r"home\xff\u000a/bell.yaml"
 
 
 UNTYPED = {"bytes": b"caf\xe9.yaml", "newline": b"a\nb.yaml", "escape": b"\x1b[2J.yaml", "end": b"dev.yaml\n"}

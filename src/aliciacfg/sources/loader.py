@@ -32,7 +32,7 @@ from aliciacfg.sources.layers import (
     Stamp,
     Stamps,
 )
-from aliciacfg.text_files import printable, read_text
+from aliciacfg.text_files import printable_name, read_text
 
 _FILE_KEYS = ("defaults", "services", "protected")
 # A line that is neither blank nor a comment nor the mark of a document.
@@ -184,18 +184,18 @@ def _listing(
         found: Gets the problems.
         label: The directory's name in problems, if it is not its own name.
     """
-    label = label or printable(directory.name)
+    label = label or printable_name(directory.name)
     try:
         paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        shown = printable(str(directory))
+        shown = printable_name(str(directory))
         message = f"the directory {shown} cannot be read ({error.strerror}); create it or set its path"
         found.wrong(f"{label}/", message)
         return []
     listed: list[tuple[Path, str]] = []
     endings = " or ".join(suffixes)
     for path in paths:
-        place = f"{label}/{printable(path.name)}"
+        place = f"{label}/{printable_name(path.name)}"
         if not _has_text_name(path):
             if any(ending in path.name for ending in _ENDINGS):
                 found.set_aside.append(SourceProblem(place, None, _UNTYPED))
@@ -208,7 +208,7 @@ def _listing(
 
 def _has_text_name(path: Path) -> bool:
     """Return whether the name of a file is UTF-8 and can be seen."""
-    return printable(path.name) == path.name
+    return printable_name(path.name) == path.name
 
 
 def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> EnvironmentFile:
@@ -294,7 +294,7 @@ def _load_migrations(schemas_dir: Path, found: _Found) -> dict[str, tuple[Migrat
     with contextlib.suppress(OSError):
         for directory in _migration_directories(schemas_dir):
             service = directory.parent
-            label = f"{printable(schemas_dir.name)}/{printable(service.name)}/{DIRECTORY}"
+            label = f"{printable_name(schemas_dir.name)}/{printable_name(service.name)}/{DIRECTORY}"
             if _has_text_name(service):
                 loaded[service.name] = tuple(_migration_files(directory, label, found))
             else:

@@ -13,7 +13,7 @@ from aliciacfg.schemas.migrations import DIRECTORY
 from aliciacfg.settings import Settings, variables
 from aliciacfg.sources import loader
 from aliciacfg.sources.layers import Sources
-from aliciacfg.text_files import printable, read_bytes
+from aliciacfg.text_files import printable_name, read_bytes
 
 # Relative, so that a working directory that was deleted is no error: it holds no file.
 _DOTENV = Path(dotenv_file.NAME)
@@ -71,4 +71,4 @@ def label(path: str) -> str:
     """Return a short name of a file for messages: with its directory, or with the directories of a migration."""
     found = Path(path)
     names = found.parts[-4:] if found.parent.name == DIRECTORY else found.parts[-2:]
-    return printable(found.name if found.name == dotenv_file.NAME else "/".join(names))
+    return printable_name(found.name if found.name == dotenv_file.NAME else "/".join(names))
