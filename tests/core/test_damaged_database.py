@@ -13,6 +13,7 @@ from aliciacfg.errors import AliciacfgError, OperationError
 from builders import environment_file
 from damage import damage
 from inprocess import Core, Home
+from stored_rows import tamper
 
 SERVICES = [f"service_{number}" for number in range(12)]
 Answers = dict[str, Any]
@@ -98,3 +99,11 @@ async def test_random_damage_again_and_again(tmp_path: Path, sound: Path, record
     """Five hundred seeds."""
     for name, count in (await try_seeds(tmp_path, sound, range(1000, 1500))).items():
         record_property(name, count)
+
+
+async def test_the_keys_in_use_are_found_whatever_tables_somebody_added(tmp_path: Path):
+    """A table may have any name."""
+    home = Home(tmp_path, {"environments/dev.yaml": environment_file({"bell": {}})})
+    async with home.core() as core:
+        tamper(home.database, 'CREATE TABLE "a "" b" (x)')
+        assert await core.parts.store.key_ids() is not None

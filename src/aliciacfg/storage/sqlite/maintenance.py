@@ -30,7 +30,7 @@ from aliciacfg.storage.sqlite.rows import (
     record_subject,
     select_coded,
 )
-from aliciacfg.storage.sqlite.schema import SELECT_PROGRAMS, adopt_database, check_version, migrate
+from aliciacfg.storage.sqlite.schema import SELECT_PROGRAMS, adopt_database, check_version, migrate, quoted
 from aliciacfg.storage.sqlite.transaction import SELECT_CHAIN_END, reseal_rows
 from aliciacfg.storage.store import Adoption, Reseal, StoreError
 from aliciacfg.storage.verifier import Findings, Verifier
@@ -224,8 +224,8 @@ def key_ids_in_file(path: Path) -> set[str]:
 
 def select_key_ids(connection: sqlite3.Connection) -> set[str]:
     """Return the ids of the keys that any value in any table is sealed with."""
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    rows = (row for name in tables for row in connection.execute(f'SELECT * FROM "{name}"'))
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    rows = (row for (name,) in tables for row in connection.execute(f"SELECT * FROM {quoted(name)}"))
     return {
         key_id
         for row in rows

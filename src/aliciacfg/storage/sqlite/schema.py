@@ -189,9 +189,13 @@ def adopt_database(connection: sqlite3.Connection, chain: Chain) -> Adoption | N
 def _drop_programs(connection: sqlite3.Connection) -> None:
     """Remove triggers and views: with them, somebody who may write the file could undo what is written later."""
     for kind, name in connection.execute(SELECT_PROGRAMS).fetchall():
-        quoted = str(name).replace('"', '""')
-        connection.execute(f'DROP {kind} IF EXISTS "{quoted}"')
+        connection.execute(f"DROP {kind} IF EXISTS {quoted(name)}")
         _log.warning("program_dropped", kind=kind, name=name, remedy="find out what wrote to the database")
+
+
+def quoted(name: object) -> str:
+    """Return a name as an identifier in SQL."""
+    return '"' + str(name).replace('"', '""') + '"'
 
 
 def _known_version(connection: sqlite3.Connection) -> int:
