@@ -6,6 +6,7 @@ import pytest
 
 from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import Applied, Overlay, Recipient, Token, Write
+from aliciacfg.storage.sqlite.maintenance import verify_file
 from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.store import StoreError
 from stored_rows import CHAIN, entry, revision, subjects, tamper, written
@@ -135,6 +136,21 @@ async def test_a_file_that_is_no_database_is_said_to_be_so(tmp_path: Path):
     with pytest.raises(StoreError, match=r"db cannot be used: .*restore it from a backup"):
         async with SqliteStore.open(tmp_path / "db", CHAIN):
             pass
+
+
+def spoil_schema(database: Path) -> None:
+    content = database.read_bytes()
+    assert b"CREATE TABLE meta" in content
+    database.write_bytes(content.replace(b"CREATE TABLE meta", b"CREATE TABLX \xc6eta"))
+
+
+async def test_a_schema_that_is_no_text_is_damage(database: Path):
+    """Not even SQLite's own message about it can be decoded; what is said names file and remedy all the same."""
+    spoil_schema(database)
+    with pytest.raises(StoreError, match="restore it from a backup"):
+        async with SqliteStore.open(database, CHAIN):
+            pass
+    assert verify_file(database, CHAIN).damage
 
 
 async def test_a_database_of_a_newer_version_is_left_alone(database: Path):

@@ -1,6 +1,8 @@
 """What SQLite's errors mean: damage, or circumstances that may pass."""
 
+import contextlib
 import sqlite3
+from collections.abc import Generator
 from pathlib import Path
 
 from aliciacfg.storage.store import StoreError
@@ -22,6 +24,17 @@ _DAMAGE = frozenset(
         sqlite3.SQLITE_FORMAT,
     }
 )
+
+
+@contextlib.contextmanager
+def telling_damage() -> Generator[None]:
+    """Raise sqlite3.DatabaseError where the sqlite3 module cannot even decode SQLite's message about a damaged file."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        damaged = sqlite3.DatabaseError("malformed text, in the schema for example")
+        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damaged from error
 
 
 def may_pass(error: sqlite3.Error) -> bool:

@@ -16,7 +16,7 @@ from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import AuditEntry, ChainedRow, Overlay, Record
 from aliciacfg.sealing.boxes import key_ids
 from aliciacfg.storage.hash_chain import Chain, MalformedRow
-from aliciacfg.storage.sqlite.damage import is_damage, is_locked, may_pass, unusable
+from aliciacfg.storage.sqlite.damage import is_damage, is_locked, may_pass, telling_damage, unusable
 from aliciacfg.storage.sqlite.rows import (
     AUDIT_COLUMNS,
     RECORD_COLUMNS,
@@ -62,7 +62,8 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None)
     connection.text_factory = _decode
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        with telling_damage():
+            connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         # A value that was stored in plain text before a schema marked it as secret must not stay in free pages.
         connection.execute("PRAGMA secure_delete=ON")
@@ -156,7 +157,7 @@ def verify_file(
     """
     damage: list[str] = []
     try:
-        with contextlib.closing(_connect_to_verify(path)) as connection:
+        with contextlib.closing(_connect_to_verify(path)) as connection, telling_damage():
             damage += _check_file(connection, ended)
             findings = _verify(connection, chain, between)
     except (sqlite3.Error, OSError) as error:
@@ -251,7 +252,8 @@ def _connect_to_read(path: Path, *, more: str = "") -> sqlite3.Connection:
     )
     connection.text_factory = _decode
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        with telling_damage():
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:
         connection.close()
         raise

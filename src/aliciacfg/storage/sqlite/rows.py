@@ -154,10 +154,18 @@ def parse_record(row: Row) -> Record:
     values: dict[str, object] = {}
     for name, value in zip(_RECORD_FIELDS, row, strict=True):
         if isinstance(value, bytes) and name in _LISTS:
-            values[name] = msgspec.json.decode(value)
+            values[name] = _decode_json(value)
         else:
             values[name] = bool(value) if name in _FLAGS else value
     return msgspec.convert(values, Record)
+
+
+def _decode_json(value: bytes | str) -> object:
+    """Return the JSON value in a column; whatever keeps it from being read is a MsgspecError."""
+    try:
+        return msgspec.json.decode(value)
+    except (UnicodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def parse_overlay(row: Row) -> Overlay:
@@ -168,7 +176,7 @@ def parse_overlay(row: Row) -> Overlay:
             "environment": environment,
             "service": service,
             "patch": patch,
-            "origins": msgspec.json.decode(origins) if isinstance(origins, bytes | str) else origins,
+            "origins": _decode_json(origins) if isinstance(origins, bytes | str) else origins,
         },
         Overlay,
     )

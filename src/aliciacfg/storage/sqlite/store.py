@@ -31,7 +31,15 @@ from aliciacfg.model.records import (
 )
 from aliciacfg.storage.hash_chain import Chain, End
 from aliciacfg.storage.sqlite import queries
-from aliciacfg.storage.sqlite.damage import RESTORE, is_damage, is_locked, may_pass, not_created, unusable
+from aliciacfg.storage.sqlite.damage import (
+    RESTORE,
+    is_damage,
+    is_locked,
+    may_pass,
+    not_created,
+    telling_damage,
+    unusable,
+)
 from aliciacfg.storage.sqlite.maintenance import (
     connect,
     connect_to_rest,
@@ -324,8 +332,13 @@ class _Connection(aiosqlite.Connection):
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._conn
+
+        def call() -> T:
+            with telling_damage():
+                return function(connection)
+
         # aiosqlite has no public method for this.
-        return await self._execute(lambda: function(connection))  # pyright: ignore[reportUnknownMemberType]
+        return await self._execute(call)  # pyright: ignore[reportUnknownMemberType]
 
     async def wait_ended(self) -> None:
         """Wait until the thread of a connection that failed has ended: it still calls into the event loop."""
