@@ -1,7 +1,7 @@
 """What becomes a secret is sealed wherever it is stored: no byte of it is left in the data directory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from sqlite3 import connect
@@ -11,7 +11,8 @@ import pytest
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.core import scrubbing
 from aliciacfg.core.plain_secrets import PlainSecrets
-from aliciacfg.errors import Unavailable
+from aliciacfg.errors import Unavailable, Unconfirmed
+from aliciacfg.model.records import Write
 from aliciacfg.operations.table import BY_NAME
 from builders import environment_file, valid_config
 from inprocess import CALLER, Core, Home, eventually
@@ -231,3 +232,29 @@ async def test_a_store_that_cannot_be_written_is_scrubbed_when_it_can(home: Home
         async with scrubbing_goes_on(core):
             full.clear()
             await eventually(lambda: files_with_the_word(home) == [])
+
+
+async def test_plain_copies_are_removed_when_it_is_known_only_later_that_the_sealing_was_stored(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    """The disk fails while the values are sealed; that they are, the store finds out after the reload has failed."""
+    monkeypatch.setattr(scrubbing, "_PAUSE_SECONDS", 0.01)
+    async with home.core() as core, scrubbing_goes_on(core):
+        await patch(core, "one", "dev", door=WORD)
+        store = core.parts.store
+        commit = store.commit
+
+        async def commit_in_doubt(writes: Sequence[Write]) -> None:
+            await commit(writes)
+            raise Unconfirmed("The store failed while it wrote: disk I/O error.")
+
+        async def settle() -> bool:
+            return True
+
+        home.write("schemas/one.yaml", MARKED)
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "commit", commit_in_doubt)
+            patched.setattr(store, "settle", settle)
+            with pytest.raises(Unconfirmed):
+                await core.ask("reload")
+        await eventually(lambda: files_with_the_word(home) == [])

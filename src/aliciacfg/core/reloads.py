@@ -1,6 +1,7 @@
 """Loads environment and schema files, at the start and after every edit, as a whole or not at all."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -283,31 +284,53 @@ class Reloads:
             schema_changes = schema_planner.plan(sources, self._files.schemas)
             if schema_changes.problems and not starting:
                 raise _refusal(schema_changes)
-            try:
-                file_planner, planner, migrations = await self._plan_files(
-                    plan, schema_changes, migrate=migrate, dry_run=dry_run
-                )
-            except NothingLeft as error:
-                raise SourceError([*error.problems, *vanished]) from error
-            except SourceError as error:
-                problems = [*vanished, *schema_changes.problems, *error.problems, *_waiting_problems(schema_changes)]
-                if patience == "all":
-                    # The others may be mere consequences, and be gone when the file is back.
-                    self._vanished.check(problems)
-                raise SourceError(problems, services=error.services) from error
+            file_planner, planner, migrations = await self._plan_explained(
+                plan, schema_changes, vanished, migrate=migrate, dry_run=dry_run, patience=patience
+            )
             if not dry_run and (patience == "all" or (patience == "endings" and _ends_any(plan))):
                 self._vanished.check(vanished)
             self._plan_names(plan, planner.composer.sources, meta or {})
             plan.on_commit.append(lambda: self._loaded(file_planner, planner))
+            seals = bool(plan.resealed or plan.overlays)
+            if seals:
+                # Also if it is known only later that the plan is durable.
+                plan.on_commit.append(self._scrubbing.request)
             result = await self._result(plan, migrations, dry_run=dry_run)
         if not dry_run:
             self._report_undecryptable(file_planner.changes)
             self._report_schemas(schema_changes, migrations)
             self._report_set_aside(sources)
             await self._report_idle_nulls(sources)
-            if plan.resealed or plan.overlays:
+            if seals:
                 await self._scrubbing.scrub()
         return result
+
+    async def _plan_explained(
+        self,
+        plan: Plan,
+        schema_changes: SchemaChanges,
+        vanished: Sequence[SourceProblem],
+        *,
+        migrate: ChangeContext | None,
+        dry_run: bool,
+        patience: Patience,
+    ) -> tuple[FilePlanner, Planner, list[Migration]]:
+        """Plan as ``_plan_files``; in front of what is wrong comes what it may follow from.
+
+        Raises:
+            FilesVanished: A file is missing and may come back.
+            SourceError: The active environment would not be valid.
+        """
+        try:
+            return await self._plan_files(plan, schema_changes, migrate=migrate, dry_run=dry_run)
+        except NothingLeft as error:
+            raise SourceError([*error.problems, *vanished]) from error
+        except SourceError as error:
+            problems = [*vanished, *schema_changes.problems, *error.problems, *_waiting_problems(schema_changes)]
+            if patience == "all":
+                # The others may be mere consequences, and be gone when the file is back.
+                self._vanished.check(problems)
+            raise SourceError(problems, services=error.services) from error
 
     async def _plan_files(
         self, plan: Plan, schema_changes: SchemaChanges, *, migrate: ChangeContext | None, dry_run: bool

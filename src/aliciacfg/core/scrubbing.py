@@ -29,9 +29,13 @@ class Scrubbing:
         self._alerts = alerts
         self._wanted = asyncio.Event()
 
+    def request(self) -> None:
+        """Have ``run`` scrub the store soon."""
+        self._wanted.set()
+
     async def scrub(self) -> None:
         """Scrub the store now; if that is not possible yet, raise an alert until it is done."""
-        self._wanted.set()
+        self.request()
         for pause in _FIRST_PAUSES:
             await asyncio.sleep(pause)
             if not await self._is_read():

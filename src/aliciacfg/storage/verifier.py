@@ -13,6 +13,7 @@ _REMEDIES = {
     "recipients": ", so nothing is sealed to its key; set it again",
     "schemas": " and is not used; it is written again when the files are loaded",
     "meta": " and is not used",
+    "told": " and is not used; everything is published again, in another epoch, if services are ahead",
     "outbox": " and is not published; the message is made again at the next start",
     "applied": " and is not used; it is replaced by the next report",
 }
