@@ -169,12 +169,30 @@ async def test_what_ends_the_work_ends_the_request():
 
 
 async def test_callers_are_forgotten_in_turn():
-    """Names that callers invent do not fill the memory."""
+    """Names that callers invent do not fill the memory, also while a request of the first one hangs."""
     home = Home(Shares(callers=10))
+    end = asyncio.Event()
+    hanging = asyncio.create_task(home.workload.run(FLOODER, "set", end.wait))
+    await asyncio.sleep(0)
     home.release.set()
     for number in range(100):
         await home.ask("one", Caller(f"caller_{number}", "mqtt"), 0.0)
-    assert len(home.workload._accounts) == 10
+    end.set()
+    assert await hanging
+    assert len(home.workload._accounts) <= 11
+
+
+async def test_who_only_claims_a_name_takes_nothing_of_its_share():
+    """On a bus without an access list anyone can name anyone, for example the bearer of a token or a local user."""
+    home = Home(Shares(running=0.01, waiting=0.0))
+    claims = Caller("admin", "mqtt")
+    proves = [Caller("admin", transport, proven=True) for transport in ("http", "local", "mqtt")]
+    flood = [home.ask("flood", claims) for _ in range(3)]
+    others = [home.ask(caller.transport, caller) for caller in proves]
+    assert sorted(await settled(home, 4)) == ["flood", "http", "local", "mqtt"]
+    home.release.set()
+    assert await asyncio.gather(*others) == ["http", "local", "mqtt"]
+    assert sum(isinstance(result, Busy) for result in await asyncio.gather(*flood, return_exceptions=True)) == 2
 
 
 @pytest.mark.parametrize("operation", ["set", "validate", "compare", "explain"])

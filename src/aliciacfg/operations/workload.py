@@ -25,6 +25,8 @@ _FIRST_FORECAST_SECONDS = 0.02
 _SHORT_SECONDS = 0.005
 # How fast a forecast follows shorter requests; a longer one counts at once.
 _FADING = 0.2
+# How many of the oldest accounts are looked at for each request, until enough of them are forgotten.
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Shares:
 
 
 _Turn = tuple[float, "asyncio.Future[None]"]
+_Key = tuple[str, bool, str | None]
 
 
 @dataclass(slots=True)
@@ -92,8 +95,8 @@ class Workload:
         """
         self._shares = shares or Shares()
         self._clock = clock
-        # The least recently used one is the first.
-        self._accounts: dict[str, _Account] = {}
+        # By transport, whether the name is proven, and name or address; the least recently used one is the first.
+        self._accounts: dict[_Key, _Account] = {}
 
     async def run(self, caller: Caller, operation: _Name, work: Callable[[], Awaitable[Result]]) -> Result:
         """Do the work of a request when it is the caller's turn.
@@ -120,14 +123,21 @@ class Workload:
                 self._end(account, forecast)
 
     def _account(self, caller: Caller) -> _Account:
-        name = caller.name or caller.where
-        account = self._accounts.pop(name, None) or _Account()
-        self._accounts[name] = account
-        if len(self._accounts) > self._shares.callers:
-            oldest = next(iter(self._accounts))
-            if self._accounts[oldest].idle:
-                del self._accounts[oldest]
+        # A name that is only claimed must not use up the share of the caller whose name it is.
+        key = (caller.transport, caller.proven, caller.name or caller.address)
+        account = self._accounts[key] = self._accounts.pop(key, None) or _Account()
+        self._forget_oldest()
         return account
+
+    def _forget_oldest(self) -> None:
+        """Forget the accounts that were not used for longest and are too many, unless they have requests under way."""
+        for _ in range(_LOOKED_AT):
+            if len(self._accounts) <= self._shares.callers:
+                return
+            oldest = next(iter(self._accounts))
+            account = self._accounts.pop(oldest)
+            if not account.idle:
+                self._accounts[oldest] = account
 
     async def _turn(self, account: _Account, forecast: float) -> None:
         """Wait until there is room for a request.
