@@ -40,7 +40,7 @@ class Trial:
     def _unexpected(self, name: str, error: Exception) -> None:
         raise AssertionError(name) from error
 
-    def submit(self, topic: str, *, writes: bool = True, qos: int = 1, size: int = 0) -> bool:
+    def submit(self, topic: str, *, writes: bool = True, qos: int = 1, size: int = 0, sender: str = "") -> bool:
         end = self._ends[topic] = asyncio.Event()
 
         async def work() -> None:
@@ -48,7 +48,7 @@ class Trial:
             await end.wait()
 
         inbound = Inbound(topic, bytes(size), qos, False, identifier=qos)
-        return self.admission.submit(Job(inbound, work, lambda _: self.refused.append(topic), writes, "job"))
+        return self.admission.submit(Job(inbound, work, lambda _: self.refused.append(topic), writes, "job", sender))
 
     async def finish(self, *names: str) -> None:
         for name in names:
@@ -91,6 +91,21 @@ async def test_reads_go_on_while_writes_wait():
         await asyncio.sleep(0)
         assert made.begun == ["a", "b", "get"]
         assert made.admission.free
+
+
+async def test_senders_take_turns():
+    """Who sends hundreds of requests waits for them; a neighbour's single one is next."""
+    async with trial(max_bytes=10**6) as made:
+        flood = [f"flood {number}" for number in range(300)]
+        for name in flood:
+            made.submit(name, sender="flooder")
+        for name in ("one", "two"):
+            made.submit(name, sender="neighbour")
+        await asyncio.sleep(0)
+        for name in (*flood[:4], "one", "two"):
+            await made.finish(name)
+        assert made.begun[:7] == [*flood[:3], "one", flood[3], "two", flood[4]]
+        assert made.acknowledged == made.begun[2:]
 
 
 async def test_nothing_begins_while_answers_pile_up():

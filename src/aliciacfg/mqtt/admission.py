@@ -35,6 +35,7 @@ class Job(msgspec.Struct, frozen=True, eq=False):
         refuse: Called instead if there is no room.
         writes: Whether it may wait for the disk.
         name: Of the task.
+        sender: Who asks, as the topic names it; senders take turns.
     """
 
     inbound: Inbound
@@ -42,6 +43,7 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     refuse: Callable[[Busy], None]
     writes: bool
     name: str
+    sender: str = ""
 
     @property
     def size(self) -> int:
@@ -49,19 +51,53 @@ class Job(msgspec.Struct, frozen=True, eq=False):
         return len(self.inbound.topic) + len(self.inbound.payload)
 
 
+_Waiting = tuple[Job, bool]
+"""A job, and whether the broker holds back others for it."""
+
+
 class _Lane:
-    """Jobs of one kind: they begin in the order in which they came.
+    """Jobs of one kind. Those of a sender begin in the order in which they came; senders take turns.
 
     Attributes:
         limit: How many run at a time.
         running: How many run.
-        waiting: The jobs that wait, and whether the broker holds back others for them.
+        waiting: How many wait.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.running = 0
-        self.waiting: deque[tuple[Job, bool]] = deque()
+        self.waiting = 0
+        # By sender; the first one is next.
+        self._queues: dict[str, deque[_Waiting]] = {}
+
+    def add(self, job: Job, *, held: bool) -> None:
+        """Have a job wait."""
+        self._queues.setdefault(job.sender, deque()).append((job, held))
+        self.waiting += 1
+
+    def take(self) -> _Waiting:
+        """Remove the job that is next; there is one."""
+        sender = next(iter(self._queues))
+        queue = self._queues.pop(sender)
+        taken = queue.popleft()
+        if queue:
+            self._queues[sender] = queue
+        self.waiting -= 1
+        return taken
+
+    def drop(self, *, held_only: bool) -> int:
+        """Remove what waits, or only that for which the broker holds back others; return its bytes."""
+        waiting = [item for queue in self._queues.values() for item in queue]
+        self._queues.clear()
+        self.waiting = 0
+        dropped = 0
+        for job, held in waiting:
+            if held or not held_only:
+                dropped += job.size
+            else:
+                self.add(job, held=held)
+        return dropped
 
 
 class Admission:
@@ -115,18 +151,14 @@ class Admission:
         """Drop what waits: the connection is gone. The broker delivers again what was not acknowledged."""
         self._open = False
         for lane in (self._reads, self._writes):
-            for job, _ in lane.waiting:
-                self._bytes -= job.size
-            lane.waiting.clear()
+            self._bytes -= lane.drop(held_only=False)
         self._settle()
 
     async def stop(self) -> None:
         """Finish what was acknowledged; leave what the broker keeps, and what comes from now on, to the next daemon."""
         self._stopping = True
         for lane in (self._reads, self._writes):
-            kept = [item for item in lane.waiting if not item[1]]
-            self._bytes -= sum(job.size for job, held in lane.waiting if held)
-            lane.waiting = deque(kept)
+            self._bytes -= lane.drop(held_only=True)
         self._settle()
         await self._idle.wait()
 
@@ -135,7 +167,7 @@ class Admission:
         if self._stopping:
             return False
         lane = self._writes if job.writes else self._reads
-        waiting = len(self._reads.waiting) + len(self._writes.waiting)
+        waiting = self._reads.waiting + self._writes.waiting
         if self._bytes + job.size > self._max_bytes or waiting >= _MAX_WAITING:
             job.refuse(Busy("Too many requests wait; try again in a second."))
             return True
@@ -146,7 +178,7 @@ class Admission:
             return True
         # Before the opening nothing may be held back: the messages that lead to it come behind.
         held = self._open and job.inbound.identifier != 0
-        lane.waiting.append((job, held))
+        lane.add(job, held=held)
         return not held
 
     def pump(self) -> None:
@@ -156,7 +188,7 @@ class Admission:
                 self._begin(lane, self._next(lane))
 
     def _next(self, lane: _Lane) -> Job:
-        job, held = lane.waiting.popleft()
+        job, held = lane.take()
         if held:
             self._acknowledge(job.inbound)
         return job

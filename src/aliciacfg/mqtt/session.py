@@ -374,6 +374,7 @@ class MqttSession:
             lambda error: self._refuse(request, error),
             writes=writes,
             name="request over MQTT",
+            sender=request.requester or "",
         )
         return self._admission.submit(job)
 
