@@ -493,7 +493,9 @@ def as_before_positions(home: Home, kept: dict[str, bytes]) -> dict[str, bytes]:
     chain = Chain(KeyFile.load(home.keys).make_keyring())
     with contextlib.closing(connect(home.database)) as connection:
         state = queries.load(connection, chain)
-        records = [record for service in SERVICES for record in queries.revisions(connection, chain, service)]
+        rows = [row for service in SERVICES for row in queries.revision_rows(connection, service)]
+        found = [queries.revision_in(connection, chain=chain, row=row) for row in rows]
+    records = [record for record in found if record is not None]
     messages: dict[str, bytes] = {}
     for topic, payload in kept.items():
         fields = {name: value for name, value in json.loads(payload).items() if name not in {"message_id", "sequence"}}

@@ -81,7 +81,7 @@ async def test_an_empty_store_has_nothing(database: Database, store: Store):
     assert await store.history("dev", "one", before=None, limit=9) == []
     assert await store.audit(before=None, limit=9, service=None) == []
     assert (await store.tokens(), await store.recipients(), await store.applied()) == ([], [], [])
-    assert await store.revisions("one") == []
+    assert [record async for record in store.revisions("one")] == []
     assert await store.key_ids() == set()
     assert database.exists()
 
@@ -207,7 +207,7 @@ async def test_revisions_are_those_of_a_service_everywhere(store: Store):
     """All of them, with content."""
     records = (revision("one", 1, {}), revision("one", 2, {}), revision("one", 1, {}, environment="prod"))
     await store.commit([Write(records=(*records, revision("two", 1, {})))])
-    found = await store.revisions("one")
+    found = [record async for record in store.revisions("one")]
     assert sorted(map(repr, found)) == sorted(map(repr, records))
 
 

@@ -31,8 +31,7 @@ class PlainSecrets:
         """
         found: list[Record] = []
         for service in sorted(services):
-            for record in await self._store.revisions(service):
-                await asyncio.sleep(0)
+            async for record in self._store.revisions(service):
                 more = seal_further(record, sources.schema(service), self._keyring)
                 if more is not None:
                     found.append(more)

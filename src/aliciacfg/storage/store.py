@@ -1,6 +1,6 @@
 """The contract of a database backend: ``Store`` for the daemon, ``Database`` for what happens before and without it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -158,8 +158,8 @@ class Store(Protocol):
         """
         ...
 
-    async def revisions(self, service: str) -> list[Record]:
-        """Return every revision of a service in all environments.
+    def revisions(self, service: str) -> AsyncIterator[Record]:
+        """Yield every revision of a service in all environments, one after another: together they may be large.
 
         Raises:
             Unavailable: The database cannot be read.

@@ -123,7 +123,7 @@ async def test_rows_that_cannot_be_parsed_are_left_out(database: Path):
         assert (state.meta, state.schemas, state.announcements) == ({}, [], [])
         assert {"dev/one/x", "meta/7", "schemas/7", "outbox/7"} <= set(state.dropped)
         assert await store.applied() == []
-        assert [record.revision for record in await store.revisions("one")] == [3]
+        assert [record.revision async for record in store.revisions("one")] == [3]
         assert [head.revision for head in await store.history("dev", "one", before=None, limit=9)] == [3]
         with pytest.raises(Unavailable, match="differs from what was written"):
             await store.record("dev", "one", 2)

@@ -29,6 +29,7 @@ from aliciacfg.storage.sqlite.rows import (
     POSITION_NAMES,
     SELECT_AUDIT,
     SELECT_OVERLAYS,
+    SELECT_RECORD_BY_ROW,
     SELECT_RECORDS,
     Row,
     confirmed_audit_entry,
@@ -52,7 +53,7 @@ _MAX_INTEGER = 2**63 - 1
 _SELECT_CONFIGURATIONS = "SELECT DISTINCT environment, service FROM revisions"
 _SELECT_NEWEST_FIRST = f"{SELECT_RECORDS} WHERE environment = ? AND service = ? ORDER BY revision DESC"
 _SELECT_RECORD = f"{SELECT_RECORDS} WHERE environment = ? AND service = ? AND revision = ?"
-_SELECT_REVISIONS = f"{SELECT_RECORDS} WHERE service = ?"
+_SELECT_REVISION_ROWS = "SELECT rowid FROM revisions WHERE service = ?"
 _SELECT_HISTORY = f"{SELECT_RECORDS} WHERE environment = ? AND service = ? AND revision < ? ORDER BY revision DESC"
 _SELECT_AUDIT = f"{SELECT_AUDIT} WHERE sequence < ? AND (? IS NULL OR service = ?) ORDER BY sequence DESC"
 
@@ -162,10 +163,15 @@ def audit(
     return found
 
 
-def revisions(connection: sqlite3.Connection, chain: Chain, service: str) -> list[Record]:
-    """Return every revision of a service that is what was written."""
-    rows = connection.execute(_SELECT_REVISIONS, (service,))
-    return [found for row in rows if (found := told_record(row, chain)) is not None]
+def revision_rows(connection: sqlite3.Connection, service: str) -> list[int]:
+    """Return the ids of the rows of every revision of a service."""
+    return [row for (row,) in connection.execute(_SELECT_REVISION_ROWS, (service,))]
+
+
+def revision_in(connection: sqlite3.Connection, *, chain: Chain, row: int) -> Record | None:
+    """Return the revision in a row; None if there is none, or it is not what was written."""
+    found = connection.execute(SELECT_RECORD_BY_ROW, (row,)).fetchone()
+    return None if found is None else told_record(found, chain)
 
 
 def overlays(connection: sqlite3.Connection, chain: Chain) -> list[Overlay]:

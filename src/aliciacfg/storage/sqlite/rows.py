@@ -50,6 +50,7 @@ RENEWED_COLUMNS = {
 """The tables whose rows are made again when they are gone, with their columns: the key first, no code."""
 
 SELECT_RECORDS = f"SELECT {RECORD_COLUMNS}, sequence, code FROM revisions"
+SELECT_RECORD_BY_ROW = f"{SELECT_RECORDS} WHERE rowid = ?"
 SELECT_AUDIT = f"SELECT {AUDIT_COLUMNS}, sequence, code FROM audit"
 SELECT_OVERLAYS = f"SELECT {OVERLAY_COLUMNS} FROM overlays"
 

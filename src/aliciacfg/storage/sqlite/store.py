@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -224,9 +224,12 @@ class SqliteStore:
             lambda connection: queries.audit(connection, self._chain, before=before, limit=limit, service=service)
         )
 
-    async def revisions(self, service: str) -> list[Record]:
-        """Return every revision of a service."""
-        return await self._read(lambda connection: queries.revisions(connection, self._chain, service))
+    async def revisions(self, service: str) -> AsyncIterator[Record]:
+        """Yield every revision of a service."""
+        for row in await self._read(lambda connection: queries.revision_rows(connection, service)):
+            found = await self._read(partial(queries.revision_in, chain=self._chain, row=row))
+            if found is not None:
+                yield found
 
     async def overlays(self) -> list[Overlay]:
         """Return every overlay as it is stored."""

@@ -15,6 +15,7 @@ from aliciacfg.storage.sqlite.rows import (
     RECORD_COLUMNS,
     RENEWED_COLUMNS,
     SELECT_OVERLAYS,
+    SELECT_RECORD_BY_ROW,
     SELECT_RECORDS,
     STANDING_COLUMNS,
     Row,
@@ -54,7 +55,6 @@ _UPDATE_RECORD = f"UPDATE revisions SET config = ?, checksum = ?, code = ? {_THI
 # A number that is none: the row stays as evidence.
 _MOVE_RECORD = f"UPDATE revisions SET revision = revision || ' forged ' || hex(randomblob(4)) {_THIS_RECORD}"
 _SELECT_SEALED = "SELECT rowid FROM revisions WHERE instr(config, CAST('sealed:v1:' AS BLOB)) > 0"
-_SELECT_BY_ROW = f"{SELECT_RECORDS} WHERE rowid = ?"
 _UPDATE_CONFIG = "UPDATE revisions SET config = ?, code = ? WHERE rowid = ?"
 
 
@@ -276,7 +276,7 @@ def reseal_rows(connection: sqlite3.Connection, chain: Chain, reseal: Reseal) ->
     """
     with transaction(connection):
         for number in [number for (number,) in connection.execute(_SELECT_SEALED)]:
-            row = connection.execute(_SELECT_BY_ROW, (number,)).fetchone()
+            row = connection.execute(SELECT_RECORD_BY_ROW, (number,)).fetchone()
             # A row that is not what was written stays as it is, also where it is no longer JSON.
             with contextlib.suppress(InvalidRequest, msgspec.MsgspecError):
                 _reseal_record(connection, chain, number, row, reseal)
