@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from aliciacfg import documents
@@ -14,7 +14,7 @@ from aliciacfg.core.plan import ChangeContext
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.restore import stored_entries
 from aliciacfg.core.scrubbing import Scrubbing
-from aliciacfg.core.state import State
+from aliciacfg.core.state import Entry, State
 from aliciacfg.core.views import Views
 from aliciacfg.errors import NotFound, OperationError, SourceError
 from aliciacfg.model.config_id import ConfigId
@@ -102,13 +102,13 @@ class KeyRotation:
         """
         async with self._commits.change(context, exclusive=True) as plan:
             await self._commits.flush()
-            before = self._opened()
+            before = await self._opened()
             self._keyring.replace_with(await asyncio.to_thread(change))
             await self._store.reseal(self._resealed)
             await self._reload_stored()
             self._views.forget()
             self._cache.clear()
-            for config_id, opened in self._opened().items():
+            for config_id, opened in (await self._opened()).items():
                 if opened != before.get(config_id):
                     self._announcements.tell_again(plan, config_id)
             self._announcements.plan(plan)
@@ -146,7 +146,7 @@ class KeyRotation:
             Unavailable: The store cannot be read.
         """
         heads = self._state.all_heads()
-        stored = stored_entries(await self._store.load(), self._keyring)
+        stored = await asyncio.to_thread(stored_entries, await self._store.load(), self._keyring)
         self._state.commit(
             {
                 config_id: replace(entry, effective=heads[config_id].effective)
@@ -155,13 +155,17 @@ class KeyRotation:
             }
         )
 
-    def _opened(self) -> dict[ConfigId, set[str]]:
+    async def _opened(self) -> dict[ConfigId, set[str]]:
         """Return the places of the secrets that open, of every configuration that exists."""
-        return {
-            config_id: set(open_record(entry.live, self._keyring).secrets)
-            for config_id, entry in self._state.all_heads().items()
-            if entry.live is not None
-        }
+        return await asyncio.to_thread(_opened_pointers, self._state.all_heads(), self._keyring)
 
     def _resealed(self, document: bytes, environment: str, service: str) -> bytes:
         return reseal(document, self._keyring, service=service, environment=environment).document
+
+
+def _opened_pointers(heads: Mapping[ConfigId, Entry], keyring: Keyring) -> dict[ConfigId, set[str]]:
+    return {
+        config_id: set(open_record(entry.live, keyring).secrets)
+        for config_id, entry in heads.items()
+        if entry.live is not None
+    }
