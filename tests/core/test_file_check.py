@@ -100,3 +100,17 @@ def test_sealed_values_open_with_the_key_and_are_left_out_without_one(home: Path
     (problem,) = check(home, wrong).problems
     assert problem.pointer == "/mqtt_config/password"
     assert check(home, None) == FileFindings(0, [], ["one in dev"])
+
+
+@pytest.mark.parametrize(
+    "damaged", ["sealed:v1:abc", "sealed:v2:0123456789abcdef:AAAA", "sealed:v1:0123456789abcdef:A+A="]
+)
+def test_a_damaged_sealed_value_is_found_without_the_keys(home: Path, damaged: str):
+    """Whether it is well-formed needs no key; that another one of the service needs one hides nothing."""
+    (home / "environments/base.yaml").write_text(ONE % "sealed:v1:0123456789abcdef:AAAA")
+    (home / "environments/dev.yaml").write_text(
+        f"services:\n  one:\n    api_config:\n      password: {damaged}\n      token: 'sealed:v1:0123456789abcdef:AAAA'"
+    )
+    found = check(home, None)
+    assert [(problem.file, problem.line) for problem in found.problems] == [("environments/dev.yaml", 4)]
+    assert (found.valid, found.unopened) == (0, [])

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from aliciacfg.core.composer import Composer
-from aliciacfg.documents import DocumentLimits
+from aliciacfg.documents import DocumentLimits, walk_strings
 from aliciacfg.errors import InvalidDocument, NotFound, OperationError, Problem, SourceError, SourceProblem
-from aliciacfg.sealing.boxes import Keyring
-from aliciacfg.sealing.sealed_documents import sealed_pointers
+from aliciacfg.sealing.boxes import CannotOpen, Keyring, sealed_with
 from aliciacfg.sources.idle_nulls import idle_nulls
 from aliciacfg.sources.layers import Environment, Sources
 
@@ -77,19 +76,33 @@ def check_files(
         # Without all of its files, problems in the configurations of an environment may be mere consequences.
         for service in sorted(item.services) if not item.problems else []:
             name = f"{service} in {item.name}"
-            if keyring is None and _has_sealed_values(item, service):
+            unreadable = _boxes(item, service) if keyring is None else frozenset[str]()
+            problems = [found for found in _problems(composer, item, service) if found.pointer not in unreadable]
+            if unreadable and not problems:
                 unopened.append(name)
                 continue
-            problems = _problems(composer, item, service)
             valid += not problems
             found += [(problem, name) for problem in problems]
     warnings = _merge_equal((warning, None) for warning in idle_nulls(sources, only=environment))
     return FileFindings(valid, _merge_equal(found), unopened, warnings)
 
 
-def _has_sealed_values(environment: Environment, service: str) -> bool:
-    layers = environment.layers(service)
-    return any(sealed_pointers(layer.patch) for layer in layers)
+def _boxes(environment: Environment, service: str) -> frozenset[str]:
+    """Return the places of a service's document whose values are sealed and well-formed: only a key tells more."""
+    return frozenset(
+        pointer
+        for layer in environment.layers(service)
+        for pointer, value in walk_strings(layer.patch)
+        if _is_well_formed(value)
+    )
+
+
+def _is_well_formed(value: str) -> bool:
+    try:
+        sealed_with(value)
+    except CannotOpen:
+        return False
+    return True
 
 
 def _problems(composer: Composer, environment: Environment, service: str) -> list[SourceProblem]:
