@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from aliciacfg.errors import AliciacfgError, OperationError
+from aliciacfg.storage.backend import database_in
+from aliciacfg.storage.store import StoreError
 from builders import environment_file
 from damage import damage
 from inprocess import Core, Home
@@ -99,6 +101,38 @@ async def test_random_damage_again_and_again(tmp_path: Path, sound: Path, record
     """Five hundred seeds."""
     for name, count in (await try_seeds(tmp_path, sound, range(1000, 1500))).items():
         record_property(name, count)
+
+
+@pytest.mark.parametrize("value", [b'["\xf3"]', b"[" * 100_000], ids=["not UTF-8", "too deep"])
+async def test_a_list_in_a_row_that_cannot_be_decoded_is_dropped_and_told(tmp_path: Path, value: bytes):
+    """Whatever bytes stand where a row has JSON, the daemon starts without the row."""
+    home = Home(tmp_path, {"environments/dev.yaml": environment_file({"bell": {}, "siren": {}})})
+    async with home.core() as core:
+        await core.ask("patch", "siren", patch={"settings": {"size": 1}})
+    literal = f"x'{value.hex()}'"
+    tamper(
+        home.database,
+        f"UPDATE revisions SET changed = {literal} WHERE service = 'bell'",
+        f"UPDATE overlays SET origins = {literal} WHERE service = 'siren'",
+    )
+    async with home.core() as core:
+        await core.parts.drift_checks.verify()
+        assert {"dev/bell/1", "dev/siren/overlay"} <= set(await core.drift("row"))
+
+
+async def test_a_damaged_schema_whose_message_is_not_utf_8_ends_the_start_with_the_remedy(tmp_path: Path):
+    """The sqlite3 module cannot decode what SQLite says about it."""
+    home = Home(tmp_path, {"environments/dev.yaml": environment_file({"bell": {}})})
+    async with home.core():
+        pass
+    content = home.database.read_bytes()
+    assert content.count(b"CREATE TABLE revisions") == 1
+    home.database.write_bytes(content.replace(b"CREATE TABLE revisions", b"CREATE TABL\xf3 revisions"))
+    with pytest.raises(StoreError, match="restore it from a backup"):
+        async with home.core():
+            pass
+    with pytest.raises(StoreError, match="cannot be read"):
+        database_in(home.database.parent).key_ids()
 
 
 async def test_the_keys_in_use_are_found_whatever_tables_somebody_added(tmp_path: Path):
