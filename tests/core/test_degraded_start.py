@@ -1,14 +1,16 @@
 """Access at a start whose files cannot be used: open only where the store says that there never were access rules."""
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
 from aliciacfg.access.caller import Caller
+from aliciacfg.bootstrap import open_core
 from aliciacfg.errors import SourceError, Unauthorized, Unavailable, ValidationFailed
+from aliciacfg.storage.data_directory import DataDirectory
 from builders import environment_file
 from inprocess import Core, Home
 
@@ -125,21 +127,46 @@ async def test_mended_files_open_a_home_without_rules_again(home: Home):
         assert await is_open(core)
 
 
+@asynccontextmanager
+async def before_its_start(home: Home) -> AsyncGenerator[Core]:
+    """The core of a daemon that is asked to move to another environment, not started yet."""
+    settings = home.settings("prod")
+    data = DataDirectory(Path(settings.data_dir))
+    try:
+        async with open_core(settings, data) as parts:
+            yield Core(home, parts, [])
+    finally:
+        data.release()
+
+
+async def fail(*_: object) -> None:
+    """Fail as a store does whose disk is full."""
+    raise Unavailable("The store cannot write: disk full.")
+
+
 async def test_a_start_that_is_repeated_and_refused_goes_on_with_the_environment_before(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):
     """ENVIRONMENT asks for another one, the disk is full, and when it has room again that environment is invalid."""
     home.write("environments/prod.yaml", {"services": {"bell": {}}})
-    async with home.core() as core:
-
-        async def full(_writes: object) -> None:
-            raise Unavailable("The store cannot write: disk full.")
-
+    async with before_its_start(home) as core:
         with monkeypatch.context() as patched:
-            patched.setattr(core.parts.store, "commit", full)
+            patched.setattr(core.parts.store, "commit", fail)
             assert not await core.parts.start("prod")
         home.write("environments/prod.yaml", "services: [")
         with pytest.raises(SourceError, match="prod"):
             await core.parts.start("prod")
         assert (await core.ask("environments"))["active"] == "dev"
         assert "prod" in str(core.parts.reloads.degraded)
+
+
+async def test_a_start_that_is_repeated_moves_the_home_once(home: Home, monkeypatch: pytest.MonkeyPatch):
+    """ENVIRONMENT moved the home, an operator moved it back, and only then the store could write all of the start."""
+    home.write("environments/prod.yaml", {"services": {"bell": {}}})
+    async with before_its_start(home) as core:
+        with monkeypatch.context() as patched:
+            patched.setattr(core.parts.announcements, "reconcile", fail)
+            assert not await core.parts.start("prod")
+        assert (await core.ask("activate", "dev"))["previous"] == "prod"
+        assert await core.parts.start("prod")
+        assert (await core.ask("environments"))["active"] == "dev"

@@ -133,6 +133,7 @@ class Reloads:
         self._idle_nulls: list[str] = []
         self.degraded: str | None = None
         self.refused_schemas: list[str] = []
+        self._started = False
         self._vanished = vanished
         self._unblocked = False
 
@@ -152,7 +153,8 @@ class Reloads:
 
         Returns:
             Whether the start is complete; if not, because the store cannot write what the files changed, it is to be
-            repeated when the store can.
+            repeated when the store can. Repeating a complete one changes nothing: another environment may have been
+            activated since.
 
         Raises:
             SourceError: The active environment is not valid, and there is nothing recorded to serve instead, or
@@ -160,7 +162,9 @@ class Reloads:
             Unavailable: The store cannot write, and there is nothing recorded to serve.
         """
         async with self._reloading:
-            return await self._start(restored, requested_environment, degraded=degraded)
+            if not self._started:
+                self._started = await self._start(restored, requested_environment, degraded=degraded)
+            return self._started
 
     async def _start(self, restored: Restored, requested_environment: str, *, degraded: bool) -> bool:
         before = self._state.active

@@ -93,4 +93,6 @@ class Alerts:
 
     def clear(self, kind: str, *, of: str = "") -> None:
         """End a condition; arguments as for ``raise_``."""
-        self._active.pop(f"{kind}:{of}" if of else kind, None)
+        name = f"{kind}:{of}" if of else kind
+        self._active.pop(name, None)
+        self._public.pop(name, None)
