@@ -407,6 +407,7 @@ def _service(
         files=ground.files,
         views=ground.views,
         authorizer=ground.authorizer,
+        audit_log=ground.audit_log,
         alerts=ground.alerts,
         count_invalid=health.count_invalid,
     )

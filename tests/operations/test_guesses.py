@@ -8,6 +8,7 @@ import pytest
 
 from aliciacfg.access.caller import Caller
 from aliciacfg.errors import OperationError, ValidationFailed
+from aliciacfg.model.records import Write
 from aliciacfg.sealing.boxes import PublicKey, seal_for
 from builders import environment_file, valid_config
 from inprocess import Core, Home
@@ -125,6 +126,53 @@ async def test_too_large_does_not_tell_a_reader_how_long_a_secret_is(tmp_path: P
         with pytest.raises(OperationError) as refused:
             await made.ask_as(READER, "validate", "bell", config=config)
         assert refused.value.code == "too_large"
+
+
+async def trials(core: Core) -> list[tuple[str, str, int]]:
+    """The audit log's entries about secrets that were sent and not stored, oldest first; the summaries are written."""
+    core.parts.audit_log.flush()
+    # Behind them in the queue.
+    await core.parts.queue.submit(Write())
+    entries = (await core.ask("audit"))["entries"]
+    assert SECRET not in str(entries)
+    found = [(e["operation"], e["who"], e.get("count", 1)) for e in entries if e["outcome"] == "secrets_tried"]
+    return found[::-1]
+
+
+async def test_the_guesses_of_a_writer_are_in_the_audit_log(tmp_path: Path):
+    """Each way in which nothing is stored: the first at once, the others as a number, so that they cannot fill it."""
+    async with home(tmp_path).core() as made:
+        for pin in ("guess", SECRET):
+            patch = {"settings": {"pin": pin}}
+            config = await shown(made, WRITER)
+            config["settings"] = {**config["settings"], "pin": pin}
+            for _ in range(2):
+                await made.ask_as(WRITER, "validate", "bell", config=config)
+                await made.ask_as(WRITER, "patch", "bell", patch=patch, dry_run=True)
+        await made.ask_as(WRITER, "set", "bell", config=config)
+        updates = [{"service": "bell", "patch": {"settings": {"pin": await sealed(made, SECRET)}}}]
+        await made.ask_as(WRITER, "batch", updates=updates)
+        with pytest.raises(ValidationFailed):
+            await made.ask_as(WRITER, "set", "bell", config={**config, "limits": {"x": "many"}})
+        who = WRITER.author
+        assert await trials(made) == [
+            *[(operation, who, 1) for operation in ("validate", "patch", "set", "batch")],
+            ("validate", who, 3),
+            ("patch", who, 3),
+            ("set", who, 1),
+        ]
+
+
+async def test_what_is_no_guess_is_not_in_the_audit_log(tmp_path: Path):
+    """Secrets that are kept, that are stored, and those of a reader, whose answers do not depend on one."""
+    async with home(tmp_path).core() as made:
+        config = await shown(made, WRITER)
+        await made.ask_as(WRITER, "validate", "bell", config=config)
+        await made.ask_as(WRITER, "set", "bell", config=config)
+        await made.ask_as(WRITER, "patch", "bell", patch={"settings": {"note": "n"}}, dry_run=True)
+        await made.ask_as(WRITER, "patch", "bell", patch={"settings": {"pin": "another-pin"}})
+        await made.ask_as(READER, "validate", "bell", config={**config, "settings": {"pin": "guess"}})
+        assert await trials(made) == []
 
 
 FILES: dict[str, dict[str, Any]] = {

@@ -80,6 +80,9 @@ VOLATILE: dict[str, Any] = {
     "last_seen": _TIME,
     "uptime": 12.5,
     "messages_processed": 42,
+    # Retained health counts what had happened when it was published last.
+    "validation_errors": 4,
+    "errors": 18,
     "cache_hit_rate": 0.95,
     "outbox_pending": 0,
     "checksum": "5f0c1d2e" * 8,

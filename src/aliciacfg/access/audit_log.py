@@ -1,4 +1,4 @@
-"""Audit entries that do not belong to a write: refused access, and secrets delivered in plain text."""
+"""Audit entries that do not belong to a write: refused access, and secrets that were delivered or may be guessed."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ import structlog
 
 from aliciacfg.access.caller import Caller
 from aliciacfg.errors import Busy, OperationError, Unavailable
-from aliciacfg.model.records import AuditEntry, Write
+from aliciacfg.model.records import AuditEntry, AuditOutcome, Write
 from aliciacfg.storage.write_queue import WriteQueue
 
 _log = structlog.get_logger(__name__)
@@ -24,34 +24,47 @@ _Group = tuple[str, ...]
 
 
 class AuditLog:
-    """Writes audit entries; further refusals of the same group become one entry a minute, so that the disk cannot fill.
+    """Writes audit entries; further ones of the same group become one entry a minute, so that the disk cannot fill.
 
-    Refusals of a proven caller are grouped by operation and service, those of other callers by origin.
+    Those of a proven caller are grouped by operation and service, those of other callers by origin.
     """
 
     def __init__(self, queue: WriteQueue, clock: Callable[[], float]) -> None:
         self._queue = queue
         self._clock = clock
-        # The entry of each group, with the number of refusals since the last one that was written.
+        # The entry of each group, with the number of others since the last one that was written.
         self._groups: dict[_Group, AuditEntry] = {}
 
     def record_refusal(self, caller: Caller, operation: str, service: str | None, error: OperationError) -> None:
         """Record a refused request: write the first of a group at once, and count the others."""
-        entry = AuditEntry(
+        detail = error.message[:_MAX_TEXT]
+        self._count(caller, error.code, self._entry(caller, operation, service, outcome="refused", detail=detail))
+
+    def record_trial(self, caller: Caller, operation: str, service: str) -> None:
+        """Record that secrets which a caller sent were checked and not stored, as by who guesses; counted likewise."""
+        self._count(caller, "tried", self._entry(caller, operation, service, outcome="secrets_tried"))
+
+    def _entry(
+        self, caller: Caller, operation: str, service: str | None, *, outcome: AuditOutcome, detail: str | None = None
+    ) -> AuditEntry:
+        return AuditEntry(
             timestamp=self._clock(),
             who=caller.author[:_MAX_TEXT],
             where=caller.where[:_MAX_TEXT],
             operation=operation[:_MAX_TEXT],
-            outcome="refused",
+            outcome=outcome,
             service=service[:_MAX_TEXT] if service else None,
-            detail=error.message[:_MAX_TEXT],
+            detail=detail,
         )
-        group, limit = (error.code, entry.where), _MAX_UNPROVEN_GROUPS
+
+    def _count(self, caller: Caller, reason: str, entry: AuditEntry) -> None:
+        """Write the first entry of a group, and count the others for its summary."""
+        group, limit = (reason, entry.where), _MAX_UNPROVEN_GROUPS
         if caller.proven:
-            group, limit = (error.code, entry.where, entry.who, entry.operation, entry.service or ""), _MAX_GROUPS
+            group, limit = (reason, entry.where, entry.who, entry.operation, entry.service or ""), _MAX_GROUPS
         if group not in self._groups and sum(len(other) == len(group) for other in self._groups) >= limit:
             # Further groups share one for each proven name; these are few.
-            group = (error.code, entry.who if caller.proven else "", "many")
+            group = (reason, entry.who if caller.proven else "", "many")
             entry = msgspec.structs.replace(entry, where="", operation="many", service=None, detail=None)
         first = self._groups.get(group)
         if first is None:

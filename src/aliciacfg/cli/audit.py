@@ -22,7 +22,8 @@ _COLUMNS = ["entry", "when", "who", "where", "what", "about", "outcome", "revisi
 def audit(target: Target, service: str | None, limit: int, before: int | None, data_dir: str | None) -> None:
     """List the audit log, newest entry first.
 
-    It has every write, every refusal and every secret that was delivered in the open.
+    It has every write, every refusal, every secret that was delivered in the open, and as secrets_tried each secret
+    that was sent and checked but not stored, by which a writer can guess it.
     """
     fields = {"service": service, "limit": limit, "before": before}
     if target.http is not None:

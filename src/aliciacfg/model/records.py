@@ -6,7 +6,7 @@ import msgspec
 
 Cause = Literal["api", "file", "activation", "registration", "migration", "rollback", "restore"]
 AppliedStatus = Literal["applied", "rejected", "restart_pending"]
-AuditOutcome = Literal["done", "refused", "secrets_delivered"]
+AuditOutcome = Literal["done", "refused", "secrets_delivered", "secrets_tried"]
 DriftKind = Literal["retained", "file", "row", "instance"]
 Role = Literal["service", "reader", "writer", "admin"]
 """The rights that a token adds to the access rules: none, read all, read and write all, administer."""
@@ -70,7 +70,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
         who: The caller, or another cause.
         where: The origin: ``mqtt``, ``http 127.0.0.1``, ``local`` (the socket in the data directory) or ``files``.
         operation: The name of the operation, or of another event.
-        outcome: The result.
+        outcome: The result; ``secrets_tried`` if secrets that the caller sent were checked and nothing was stored.
         environment: The environment concerned, if there is one.
         service: The service concerned, if there is one.
         before: The revision before the change, if there was one.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aliciacfg import documents
+from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.requests import WriteRequest
@@ -19,6 +20,7 @@ from aliciacfg.errors import Conflict, Forbidden, InvalidDocument, NotFound, Val
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.schemas.validation_messages import for_sender
+from aliciacfg.sealing.boxes import REDACTED
 
 # A service logs in to the broker with these members, and by its login the broker proves the name of a requester.
 _IDENTITY = tuple(f"/mqtt_config/{name}" for name in ("username", "password", "host", "port", "tls_enabled"))
@@ -75,6 +77,7 @@ class WritePlanner:
         files: LoadedFiles,
         views: Views,
         authorizer: Authorizer,
+        audit_log: AuditLog,
         alerts: Alerts,
         count_invalid: Callable[[], None],
     ) -> None:
@@ -82,6 +85,7 @@ class WritePlanner:
         self._files = files
         self._views = views
         self._authorizer = authorizer
+        self._audit_log = audit_log
         self._alerts = alerts
         self._count_invalid = count_invalid
 
@@ -112,6 +116,28 @@ class WritePlanner:
         entry = plan.head(config_id)
         self.check_conditions(config_id, entry, request.expected_revision)
         self._configurations.check_room(config_id, plan)
+        try:
+            planned = self._planned(plan, planner, config_id, caller, request, wanted, refuse_breaking=refuse_breaking)
+        except ValidationFailed:
+            self.record_trial(caller, plan.context.operation, config_id, planner, entry, wanted)
+            raise
+        if request.dry_run or planned.after.record is entry.record:
+            self.record_trial(caller, plan.context.operation, config_id, planner, entry, wanted)
+        return planned
+
+    def _planned(
+        self,
+        plan: Plan,
+        planner: Planner,
+        config_id: ConfigId,
+        caller: Caller,
+        request: WriteRequest,
+        wanted: Wanted,
+        *,
+        refuse_breaking: bool,
+    ) -> PlannedChange:
+        """Compose what is wanted and add the change to the plan; arguments and errors as for ``plan``."""
+        entry = plan.head(config_id)
         base = planner.composer.base(config_id.environment, config_id.service)
         base = {name: value for name, value in base.items() if name != "version"}
         effective = self._checked(planner, config_id, entry, base, wanted, dry_run=request.dry_run)
@@ -127,6 +153,24 @@ class WritePlanner:
         except InvalidDocument as error:
             raise wanted.tell(error) from error
         return PlannedChange(planner, entry, after, effective, plan.redacted.get(config_id))
+
+    def record_trial(
+        self, caller: Caller, operation: str, config_id: ConfigId, planner: Planner, entry: Entry, wanted: Wanted
+    ) -> None:
+        """Note in the audit log that nothing was stored of what a caller sent, if it sent secrets: they may be guesses.
+
+        Args:
+            caller: The author.
+            operation: What it asked for.
+            config_id: The configuration.
+            planner: Of the files in force.
+            entry: Its head.
+            wanted: What the caller wants.
+        """
+        sent = {} if wanted.stored else self._views.kept(wanted.sent, entry.live)
+        secrets = planner.composer.sources.schema(config_id.service).secrets(sent)
+        if any(text != REDACTED for text in secrets.values()):
+            self._audit_log.record_trial(caller, operation, config_id.service)
 
     def check_conditions(self, config_id: ConfigId, entry: Entry, expected_revision: int | None) -> None:
         """Raise an error if a write does not expect the current revision.

@@ -152,11 +152,14 @@ class WriteOperations:
         config_id = self._id(service, request)
         planner, wanted = self._files.planner(config_id.environment), replaced(request.config)
         opaque = not self._authorizer.allows(caller, "write", service)
+        entry = self._state.head(config_id)
         problems: list[Problem] = []
         try:
-            self._planner.compose(planner, config_id, self._state.head(config_id), {}, wanted, opaque=opaque)
+            self._planner.compose(planner, config_id, entry, {}, wanted, opaque=opaque)
         except InvalidDocument as error:
             problems += wanted.tell(error).problems
+        if not opaque:
+            self._planner.record_trial(caller, "validate", config_id, planner, entry, wanted)
         return Answer.of(ValidateAnswer(valid=not problems, problems=problems))
 
     async def register(self, service: str) -> None:
