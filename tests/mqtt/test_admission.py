@@ -20,6 +20,7 @@ class Trial:
         refused: The topics of those that were refused.
         acknowledged: The topics of those that were acknowledged late.
         congested: Whether answers pile up.
+        spared: An answer topic for which they do not.
     """
 
     def __init__(self, *, max_bytes: int = 1000, max_writes: int = 2) -> None:
@@ -27,12 +28,13 @@ class Trial:
         self.refused: list[str] = []
         self.acknowledged: list[str] = []
         self.congested = False
+        self.spared: str | None = None
         self._ends: dict[str, asyncio.Event] = {}
         self.background = BackgroundTasks(self._unexpected)
         self.admission = Admission(
             self.background,
             acknowledge=lambda inbound: self.acknowledged.append(inbound.topic),
-            congested=lambda: self.congested,
+            congested=lambda topic: self.congested and topic != self.spared,
             max_bytes=max_bytes,
             max_writes=max_writes,
         )
@@ -48,7 +50,8 @@ class Trial:
             await end.wait()
 
         inbound = Inbound(topic, bytes(size), qos, False, identifier=qos)
-        return self.admission.submit(Job(inbound, work, lambda _: self.refused.append(topic), writes, "job", sender))
+        job = Job(inbound, sender, work, lambda _: self.refused.append(topic), writes, "job", sender)
+        return self.admission.submit(job)
 
     async def finish(self, *names: str) -> None:
         for name in names:
@@ -90,7 +93,7 @@ async def test_reads_go_on_while_writes_wait():
         assert made.submit("get", writes=False) is True
         await asyncio.sleep(0)
         assert made.begun == ["a", "b", "get"]
-        assert made.admission.free
+        assert made.admission.is_free("", "")
 
 
 async def test_senders_take_turns():
@@ -112,7 +115,7 @@ async def test_nothing_begins_while_answers_pile_up():
     """Neither reads nor writes; afterwards both do."""
     async with trial() as made:
         made.congested = True
-        assert not made.admission.free
+        assert not made.admission.is_free("", "")
         assert [made.submit("set"), made.submit("get", writes=False)] == [False, False]
         made.congested = False
         made.admission.pump()
@@ -135,7 +138,7 @@ async def test_what_is_over_the_budget_is_refused_before_it_begins():
 async def test_before_the_connection_is_ready_nothing_begins_and_nothing_is_held_back():
     """The messages that make it ready come behind. Nor is a read answered at once: another daemon may serve there."""
     async with trial(opened=False) as made:
-        assert not made.admission.free
+        assert not made.admission.is_free("", "")
         assert made.submit("a") is True
         await asyncio.sleep(0)
         assert made.begun == []
@@ -188,7 +191,7 @@ async def test_jobs_that_wait_are_not_slower_than_those_that_come():
     """One follows the other at once, not at the next turn of the loop; a job that fails stops none."""
     reported: list[str] = []
     background = BackgroundTasks(lambda name, error: reported.append(f"{name}: {error}"))
-    admission = Admission(background, acknowledge=lambda _: None, congested=lambda: False)
+    admission = Admission(background, acknowledge=lambda _: None, congested=lambda _: False)
     done: list[int] = []
 
     def job(number: int) -> Job:
@@ -198,7 +201,7 @@ async def test_jobs_that_wait_are_not_slower_than_those_that_come():
                 raise RuntimeError("a fault")
 
         inbound = Inbound(str(number), b"", 1, False, identifier=1)
-        return Job(inbound, work, lambda _: None, writes=False, name="job")
+        return Job(inbound, "", work, lambda _: None, writes=False, name="job")
 
     async with background.running():
         for number in range(100):
@@ -207,3 +210,39 @@ async def test_jobs_that_wait_are_not_slower_than_those_that_come():
         await admission.stop()
     assert sorted(done) == list(range(100))
     assert reported == ["job: a fault"]
+
+
+async def test_a_flood_holds_up_only_its_own_client():
+    """A read of another one begins before what waits, is not refused with the rest, and may begin in a congestion."""
+    async with trial(max_bytes=10**9) as made:
+        made.congested = True
+        for number in range(4_001):
+            made.submit(str(number), writes=False)
+        assert made.refused == ["4000"]
+        assert made.submit("other", writes=False, sender="two") is False
+        made.spared = "three"
+        assert made.admission.is_free("three", "three")
+        assert made.submit("spared", writes=False, sender="three") is True
+        await asyncio.sleep(0)
+        assert (made.begun, made.refused) == (["spared"], ["4000"])
+        made.congested = False
+        made.admission.pump()
+        await asyncio.sleep(0)
+        assert made.begun[1:4] == ["0", "other", "1"]
+        made.admission.close()
+
+
+async def test_a_stop_forgets_of_a_flood_what_the_broker_delivers_again():
+    """What was acknowledged is done, in the order in which it came; nothing else is."""
+    async with trial() as made:
+        made.congested = True
+        for name, qos in (("a", 0), ("b", 1), ("c", 0), ("d", 1)):
+            made.submit(name, writes=False, qos=qos)
+        stopping = asyncio.create_task(made.admission.stop())
+        await asyncio.sleep(0)
+        made.congested = False
+        made.admission.pump()
+        await asyncio.sleep(0)
+        await made.finish("a", "c")
+        await eventually(stopping.done)
+        assert (made.begun, made.acknowledged) == (["a", "c"], [])

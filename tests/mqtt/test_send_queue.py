@@ -14,12 +14,13 @@ class Wire:
     Attributes:
         sent: The topics that were handed over, in order.
         unwritten: Bytes that the socket has not taken.
+        zero: How many of them at QoS 0.
         reliefs: How often the queue was no longer congested.
     """
 
     def __init__(self) -> None:
         self.sent: list[str] = []
-        self.unwritten = self.reliefs = self._queued = 0
+        self.unwritten = self.reliefs = self.zero = self._queued = 0
         self._identifiers = itertools.count(1)
         self.queue = SendQueue(
             self._transmit,
@@ -30,6 +31,7 @@ class Wire:
 
     def _transmit(self, publication: Publication) -> int:
         self.sent.append(publication.topic)
+        self.zero += not publication.qos
         self._queued += len(publication.payload)
         return next(self._identifiers)
 
@@ -50,12 +52,14 @@ def test_an_announcement_goes_ahead_of_answers_that_wait():
     wire = Wire()
     for number in range(1000):
         wire.answer(str(number))
-    assert len(wire.sent) == 256
+    under_way = len(wire.sent)
+    assert under_way < 256
     wire.queue.put(Publication("health", b""), 10, answer=False)
-    wire.acknowledge(1)
-    assert wire.sent[256:] == ["health"]
-    wire.acknowledge(*range(2, 1002))
-    assert wire.sent[257:] == [str(number) for number in range(256, 1000)]
+    assert wire.sent[under_way:] == ["health"]
+    for _ in range(256):
+        wire.queue.put(Publication("update", b""), 10, answer=False)
+    wire.acknowledge(*range(1, 1258))
+    assert wire.sent[under_way + 1 :] == [*["update"] * 256, *(str(number) for number in range(under_way, 1000))]
 
 
 def test_no_more_is_under_way_than_the_broker_takes():
@@ -65,9 +69,9 @@ def test_no_more_is_under_way_than_the_broker_takes():
     for number in range(4):
         wire.answer(str(number))
     wire.answer("zero", qos=0)
-    assert wire.sent == ["0", "1"]
+    assert wire.sent == ["0", "1", "zero"]
     wire.acknowledge(2, 1)
-    assert wire.sent == ["0", "1", "2", "3", "zero"]
+    assert wire.sent == ["0", "1", "zero", "2", "3"]
 
 
 def test_large_answers_wait_for_each_other():
@@ -87,7 +91,7 @@ def test_large_answers_wait_for_each_other():
 
 def test_too_many_answers_are_a_congestion_until_half_of_them_are_sent():
     """By number, and by bytes."""
-    for size, count in ((KB, 256 + 512), (MB, 5 + 8)):
+    for size, count, under_way in ((KB, 224 + 512, 224), (MB, 5 + 8, 5)):
         wire = Wire()
         for number in range(count - 1):
             wire.answer(str(number), size)
@@ -98,7 +102,7 @@ def test_too_many_answers_are_a_congestion_until_half_of_them_are_sent():
         while wire.queue.congested:
             acknowledged += 1
             wire.acknowledge(acknowledged)
-        assert (acknowledged, wire.reliefs) == (256 if size == KB else 4, 1)
+        assert (acknowledged, wire.reliefs, len(wire.sent)) == (256 if size == KB else 4, 1, under_way + acknowledged)
 
 
 def test_what_nobody_waits_for_is_dropped_beyond_a_bound():
@@ -124,3 +128,49 @@ def test_the_reason_of_an_acknowledgement_is_passed_on():
         wire.queue.acknowledge(1, 0x95)
     assert codes == [0x95]
     assert wire.queue.size_of(1) is None
+
+
+def test_the_only_answer_of_a_client_goes_ahead_of_the_many_of_another_one():
+    """At once, as long as few clients do so; the answers of one client keep their order."""
+    wire = Wire()
+    for _ in range(1000):
+        wire.answer("flood")
+    under_way = len(wire.sent)
+    assert wire.queue.congested_for("flood")
+    assert not wire.queue.congested_for("other")
+    wire.answer("other", 1)
+    wire.answer("other", 2)
+    assert wire.sent[under_way:] == ["other"]
+    assert wire.queue.congested_for("other")
+    for number in range(600):
+        wire.answer(f"{number}")
+    assert wire.queue.congested_for("another")
+    wire.acknowledge(*range(1, under_way))
+    assert "600" not in wire.sent[under_way:]
+    assert wire.sent.count("flood") == under_way
+
+
+def test_answers_of_one_topic_keep_their_order():
+    """Also where the first of them goes ahead of those for other topics."""
+    sizes: list[int] = []
+    wire = Wire()
+    wire.queue.receive_maximum = 1
+    wire.answer("first")
+    for size in range(1, 6):
+        wire.answer("many", size)
+    for identifier in range(1, 7):
+        sizes.append(wire.queue.size_of(identifier) or 0)
+        wire.acknowledge(identifier)
+    assert sizes == [KB, 1, 2, 3, 4, 5]
+
+
+def test_beyond_a_bound_answers_wait_for_no_acknowledgement():
+    """Acknowledgements come behind the requests of a flood: without a bound, refusals would fill the memory."""
+    wire = Wire()
+    for _ in range(10_000):
+        wire.answer("flood")
+    assert wire.zero == len(wire.sent) - 192
+    assert 10_000 - len(wire.sent) == 2048
+    wire.acknowledge(*range(1, 20_000))
+    assert len(wire.sent) == 10_000
+    assert not wire.queue.waits

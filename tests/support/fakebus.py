@@ -68,6 +68,9 @@ class FakeConnection(Connection):
     def congested(self) -> bool:
         return self.is_congested
 
+    def congested_for(self, topic: str) -> bool:  # noqa: ARG002
+        return self.is_congested
+
     @property
     def holds_back(self) -> bool:
         return False

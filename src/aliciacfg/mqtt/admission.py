@@ -1,5 +1,6 @@
 """Admission of what the bus asks for: what begins now, what waits, and what is refused before anything is done.
 
+Senders take turns, and what of one waits does not have another one refused, so that a flood holds up only itself.
 What waits was not acknowledged, so that the broker holds back what comes after it, and delivers it again if the daemon
 does not live to see its turn. That is no bound: QoS 0 is not acknowledged, and Mosquitto 2.0 delivers up to
 ``max_inflight_messages`` others for each acknowledgement. So there is a limit on number and bytes, too.
@@ -23,6 +24,8 @@ _MAX_WRITES = 2048
 # Reads hardly ever wait; each may make an answer as large as a packet can be.
 _MAX_READS = 16
 _MAX_WAITING = 4_000
+# How much more may wait so that senders of which nothing waits are not refused because of others.
+_SPARE = 2
 _TURN_SECONDS = 0.005
 
 
@@ -31,14 +34,16 @@ class Job(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         inbound: The message.
+        answer_topic: Where its answer is expected to go.
         work: Makes the coroutine that does it.
         refuse: Called instead if there is no room.
         writes: Whether it may wait for the disk.
         name: Of the task.
-        sender: Who asks, as the topic names it; senders take turns.
+        sender: Who asks, as far as that is known; senders take turns.
     """
 
     inbound: Inbound
+    answer_topic: str
     work: Callable[[], Coroutine[Any, Any, None]]
     refuse: Callable[[Busy], None]
     writes: bool
@@ -70,6 +75,15 @@ class _Lane:
         self.waiting = 0
         # By sender; the first one is next.
         self._queues: dict[str, deque[_Waiting]] = {}
+
+    def waits(self, sender: str) -> bool:
+        """Return whether a job of a sender waits."""
+        return sender in self._queues
+
+    @property
+    def next_topic(self) -> str:
+        """The answer topic of the job that is next; there is one."""
+        return next(iter(self._queues.values()))[0][0].answer_topic
 
     def add(self, job: Job, *, held: bool) -> None:
         """Have a job wait."""
@@ -108,7 +122,7 @@ class Admission:
         background: BackgroundTasks,
         *,
         acknowledge: Callable[[Inbound], None],
-        congested: Callable[[], bool],
+        congested: Callable[[str], bool],
         max_bytes: int = MAX_BYTES,
         max_writes: int = _MAX_WRITES,
     ) -> None:
@@ -117,7 +131,7 @@ class Admission:
         Args:
             background: Runs the jobs.
             acknowledge: Has the broker deliver another message in place of one that waited.
-            congested: Whether so many answers wait to be sent that nothing should begin.
+            congested: Whether so many answers wait to be sent that nothing should begin that is answered on a topic.
             max_bytes: The budget for payloads.
             max_writes: How many jobs that may wait for the disk run at a time.
         """
@@ -125,7 +139,8 @@ class Admission:
         self._acknowledge = acknowledge
         self._congested = congested
         self._max_bytes = max_bytes
-        self._reads, self._writes = _Lane(_MAX_READS), _Lane(max_writes)
+        self._reads = _Lane(_MAX_READS)
+        self._writes = _Lane(max_writes)
         self._bytes = 0
         self._open = False
         self._stopping = False
@@ -137,10 +152,9 @@ class Admission:
         """Whether jobs begin: the present connection is ready for them."""
         return self._open
 
-    @property
-    def free(self) -> bool:
-        """Whether a read may be answered at once, without overtaking others or adding to a congestion."""
-        return self._open and not self._reads.waiting and not self._congested()
+    def is_free(self, sender: str, answer_topic: str) -> bool:
+        """Return whether a read may be answered at once, without overtaking others or adding to a congestion."""
+        return self._open and not self._reads.waits(sender) and not self._congested(answer_topic)
 
     def open(self) -> None:
         """Begin what waits; from now on the broker holds back messages while others wait."""
@@ -167,13 +181,14 @@ class Admission:
         if self._stopping:
             return False
         lane = self._writes if job.writes else self._reads
-        waiting = self._reads.waiting + self._writes.waiting
-        if self._bytes + job.size > self._max_bytes or waiting >= _MAX_WAITING:
+        alone = not lane.waits(job.sender)
+        most = _MAX_WAITING * _SPARE if alone else _MAX_WAITING
+        if self._bytes + job.size > self._max_bytes or self._reads.waiting + self._writes.waiting >= most:
             job.refuse(Busy("Too many requests wait; try again in a second."))
             return True
         self._bytes += job.size
         self._idle.clear()
-        if not lane.waiting and self._has_room(lane):
+        if alone and self._has_room(lane, job.answer_topic):
             self._begin(lane, job)
             return True
         # Before the opening nothing may be held back: the messages that lead to it come behind.
@@ -184,7 +199,7 @@ class Admission:
     def pump(self) -> None:
         """Begin what waits, as far as there is room."""
         for lane in (self._reads, self._writes):
-            while lane.waiting and self._has_room(lane):
+            while lane.waiting and self._has_room(lane, lane.next_topic):
                 self._begin(lane, self._next(lane))
 
     def _next(self, lane: _Lane) -> Job:
@@ -193,8 +208,8 @@ class Admission:
             self._acknowledge(job.inbound)
         return job
 
-    def _has_room(self, lane: _Lane) -> bool:
-        return self._open and lane.running < lane.limit and not self._congested()
+    def _has_room(self, lane: _Lane, answer_topic: str) -> bool:
+        return self._open and lane.running < lane.limit and not self._congested(answer_topic)
 
     def _begin(self, lane: _Lane, job: Job) -> None:
         lane.running += 1
@@ -206,7 +221,7 @@ class Admission:
         end = clock() + _TURN_SECONDS
         try:
             await self._do(job)
-            while lane.waiting and self._open and not self._congested() and clock() < end:
+            while lane.waiting and self._open and not self._congested(lane.next_topic) and clock() < end:
                 await self._do(self._next(lane))
         finally:
             lane.running -= 1

@@ -135,6 +135,10 @@ class Connection:
         """Whether so many answers wait to be sent that no further request should be begun."""
         return self._queue.congested
 
+    def congested_for(self, topic: str) -> bool:
+        """Return whether a request should not be begun whose answer goes to a topic."""
+        return self._queue.congested_for(topic)
+
     @property
     def holds_back(self) -> bool:
         """Whether messages wait for their acknowledgement, so that the broker may hold back all others."""

@@ -32,10 +32,9 @@ class Outgoing:
         self._waiting: deque[Alert] = deque(maxlen=_MAX_WAITING_ALERTS)
         alerts.listen(self._on_alert)
 
-    @property
-    def congested(self) -> bool:
-        """Whether so many answers wait to be sent that no further request should be begun."""
-        return self._connection is not None and self._connection.congested
+    def congested_for(self, topic: str) -> bool:
+        """Return whether so many answers wait to be sent that no request should be begun that is answered there."""
+        return self._connection is not None and self._connection.congested_for(topic)
 
     def attach(self, connection: Connection) -> None:
         """Publish answers on a new connection from now on."""

@@ -1,13 +1,20 @@
 """What waits to be sent on one connection: the daemon's own messages before answers, and few at a time under way.
 
 A broker acknowledges in the order of sending, so what is handed over to it cannot be overtaken. Few packets are under
-way at a time; the others wait here, where an announcement goes ahead of a thousand answers.
+way at a time; the others wait here, where an announcement goes ahead of a thousand answers, and the only answer of a
+client ahead of the hundreds of another one.
+
+Acknowledgements come in one stream with the requests. Mosquitto 2.0 puts a whole flood into it, tens of thousands of
+messages, before the first acknowledgement: for so long answers at QoS 1 cannot leave. So part of what may be under way
+is kept for what is not part of a flood, and when too many answers wait, further ones are sent at QoS 0, which waits for
+no acknowledgement.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from aliciacfg.mqtt.messages import Publication
@@ -20,10 +27,14 @@ _MAX_UNDER_WAY_BYTES = 4 * 1024 * 1024
 # From here on no further request is begun, until half of it has been sent.
 _CONGESTED_COUNT = 512
 _CONGESTED_BYTES = 8 * 1024 * 1024
+# How much more may wait so that clients that wait for nothing else are answered in spite of a congestion.
+_SPARE = 2
+# From here on answers are sent at QoS 0.
+_MAX_ANSWERS = 2048
 _RECENT_SECONDS = 2.0
 _MAX_RECENT = 64
-# Beyond these the newest message is dropped, unless its publisher waits for the acknowledgement. Only refusals of
-# requests that the broker does not hold back (QoS 0), and alerts, come in such numbers.
+# Beyond these the newest message is dropped, unless its publisher waits for the acknowledgement. Only answers at QoS 0
+# while the broker takes nothing, and alerts, come in such numbers.
 _MAX_WAITING = 8192
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 
@@ -35,15 +46,19 @@ class Sending:
     """A publication in the queue.
 
     Attributes:
+        publication: What is sent.
         size: Of its packet, in bytes.
+        answer: Whether it answers a request.
+        done: Called with the acknowledgement.
         mark: How many bytes have to leave the socket until the whole packet has; None while it waits in the queue.
     """
 
-    __slots__ = ("done", "mark", "publication", "size")
+    __slots__ = ("answer", "done", "mark", "publication", "size")
 
-    def __init__(self, publication: Publication, size: int, done: Done | None) -> None:
+    def __init__(self, publication: Publication, size: int, done: Done | None, *, answer: bool) -> None:
         self.publication = publication
         self.size = size
+        self.answer = answer
         self.done = done
         self.mark: int | None = None
 
@@ -77,7 +92,14 @@ class SendQueue:
         self.receive_maximum = _MAX_UNDER_WAY
         self._on_relief = on_relief
         self._own: deque[Sending] = deque()
-        self._answers: deque[Sending] = deque()
+        # Answers at QoS 1, first those that are the only one on its way to a topic; and answers at QoS 0.
+        self._first: deque[Sending] = deque()
+        self._further: deque[Sending] = deque()
+        self._unacknowledged: deque[Sending] = deque()
+        # How many answers wait or are under way, by topic.
+        self._topics: dict[str, int] = {}
+        # Of those that wait.
+        self._answer_count = 0
         self._answer_bytes = 0
         self._waiting_bytes = 0
         # By packet identifier.
@@ -93,10 +115,21 @@ class SendQueue:
         """Whether so many answers wait that no further request should be begun."""
         return self._congested
 
+    def congested_for(self, topic: str) -> bool:
+        """Return whether that holds for a request whose answer goes to a topic.
+
+        For a topic to which no other answer is on its way there is some room left.
+        """
+        return self._congested and (
+            topic in self._topics
+            or self._answer_count >= _CONGESTED_COUNT * _SPARE
+            or self._answer_bytes >= _CONGESTED_BYTES * _SPARE
+        )
+
     @property
     def waits(self) -> bool:
         """Whether anything waits to be sent."""
-        return bool(self._own or self._answers)
+        return bool(self._own or self._answer_count)
 
     @property
     def sizes_under_way(self) -> list[int]:
@@ -116,20 +149,31 @@ class SendQueue:
             answer: Whether it is the answer to a request; such a publication is sent after the daemon's own ones.
             done: Called with the acknowledgement; never called at QoS 0.
         """
-        sending = Sending(publication, size, done)
-        droppable = answer or done is None
-        waiting = self._answers if answer else self._own
-        if not waiting and self._has_room(publication.qos):
+        if answer and publication.qos and self._answer_count >= _MAX_ANSWERS:
+            publication = msgspec.structs.replace(publication, qos=0)
+        sending = Sending(publication, size, done, answer=answer)
+        waiting = self._lane(sending)
+        if not waiting and self._has_room(waiting, publication.qos):
+            self._note_answer(sending, 1)
             self._send(sending)
-        elif droppable and (len(waiting) >= _MAX_WAITING or self._waiting_bytes + size > _MAX_WAITING_BYTES):
+        elif (answer or done is None) and (
+            len(waiting) >= _MAX_WAITING or self._waiting_bytes + size > _MAX_WAITING_BYTES
+        ):
             self._drop(publication.topic)
         else:
+            self._note_answer(sending, 1)
             waiting.append(sending)
-            self._waiting_bytes += size
-            self._answer_bytes += size if answer else 0
-            if len(self._answers) >= _CONGESTED_COUNT or self._answer_bytes >= _CONGESTED_BYTES:
+            self._note_waiting(sending, 1)
+            if self._answer_count >= _CONGESTED_COUNT or self._answer_bytes >= _CONGESTED_BYTES:
                 self._congested = True
         return sending
+
+    def _lane(self, sending: Sending) -> "deque[Sending]":
+        if not sending.answer:
+            return self._own
+        if not sending.publication.qos:
+            return self._unacknowledged
+        return self._further if sending.publication.topic in self._topics else self._first
 
     def size_of(self, identifier: int) -> int | None:
         """Return the size of a packet that is under way; None for an unknown packet identifier."""
@@ -142,34 +186,37 @@ class SendQueue:
         if sending is None:
             return
         self._under_way_bytes -= sending.size
+        self._note_answer(sending, -1)
         if sending.done is not None:
             sending.done(code)
         self.pump()
 
     def pump(self) -> None:
         """Send what waits, as far as there is room."""
-        for waiting in (self._own, self._answers):
-            while waiting and self._has_room(waiting[0].publication.qos):
+        for waiting in (self._own, self._first, self._unacknowledged, self._further):
+            while waiting and self._has_room(waiting, waiting[0].publication.qos):
                 sending = waiting.popleft()
-                self._waiting_bytes -= sending.size
-                if waiting is self._answers:
-                    self._answer_bytes -= sending.size
+                self._note_waiting(sending, -1)
                 self._send(sending)
         if (
             self._congested
-            and len(self._answers) <= _CONGESTED_COUNT // 2
+            and self._answer_count <= _CONGESTED_COUNT // 2
             and self._answer_bytes <= _CONGESTED_BYTES // 2
         ):
             self._congested = False
             self._on_relief()
 
-    def _has_room(self, qos: int) -> bool:
+    def _has_room(self, waiting: "deque[Sending]", qos: int) -> bool:
         if self._unwritten_bytes() > _MAX_UNDER_WAY_BYTES:
             return False
         if not qos:
             return True
-        few = len(self._under_way) < min(_MAX_UNDER_WAY, self.receive_maximum)
-        return few and self._under_way_bytes <= _MAX_UNDER_WAY_BYTES
+        most = min(_MAX_UNDER_WAY, self.receive_maximum)
+        if waiting is self._further:
+            most -= most // 4
+        elif waiting is self._first:
+            most -= most // 8
+        return len(self._under_way) < most and self._under_way_bytes <= _MAX_UNDER_WAY_BYTES
 
     def _send(self, sending: Sending) -> None:
         identifier = self._transmit(sending.publication)
@@ -178,7 +225,26 @@ class SendQueue:
             self._under_way[identifier] = sending
             self._under_way_bytes += sending.size
         else:
+            self._note_answer(sending, -1)
             self._recent.append((time.monotonic(), sending.size))
+
+    def _note_waiting(self, sending: Sending, change: int) -> None:
+        """Count a message that waits, or no longer."""
+        self._waiting_bytes += change * sending.size
+        if sending.answer:
+            self._answer_count += change
+            self._answer_bytes += change * sending.size
+
+    def _note_answer(self, sending: Sending, change: int) -> None:
+        """Count an answer that is on its way to a topic, or no longer."""
+        if not sending.answer:
+            return
+        topic = sending.publication.topic
+        left = self._topics.get(topic, 0) + change
+        if left:
+            self._topics[topic] = left
+        else:
+            del self._topics[topic]
 
     def _drop(self, topic: str) -> None:
         self._dropped += 1

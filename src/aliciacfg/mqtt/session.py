@@ -103,9 +103,7 @@ class MqttSession:
         self._supervisor = supervisor
         self._background = BackgroundTasks(supervisor.report)
         self._outgoing = outgoing = Outgoing(alerts)
-        self._admission = Admission(
-            self._background, acknowledge=self._acknowledge, congested=lambda: outgoing.congested
-        )
+        self._admission = Admission(self._background, acknowledge=self._acknowledge, congested=outgoing.congested_for)
         self._markers = markers = Markers(health.instance)
         self._retained = Retained(outbox, alerts, drift, order=order, markers=markers, on_confirmed=self._on_confirmed)
         self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
@@ -297,7 +295,8 @@ class MqttSession:
         if inbound.topic == self._probe.topic:
             self._probe.receive()
             return True
-        if not (inbound.retained or inbound.oversized) and self._admission.free:
+        answer_topic = _answer_topic(inbound)
+        if not (inbound.retained or inbound.oversized) and self._admission.is_free(answer_topic, answer_topic):
             reply = self._requests.answer_at_once(inbound)
             if reply is not None:
                 self._outgoing.answer(reply)
@@ -353,7 +352,8 @@ class MqttSession:
         def refuse(error: Busy) -> None:
             _log.warning("message_dropped", topic=inbound.topic, reason=error.message)
 
-        return self._admission.submit(Job(inbound, lambda: work(inbound), refuse, writes=True, name=name))
+        job = Job(inbound, _answer_topic(inbound), lambda: work(inbound), refuse, writes=True, name=name)
+        return self._admission.submit(job)
 
     def _on_request(self, inbound: Inbound) -> bool:
         """Admit or refuse a request; return whether the broker may forget it."""
@@ -368,13 +368,16 @@ class MqttSession:
             self._refuse(request, TooLarge(f"The request is a packet of {size} bytes; at most {limit} are allowed."))
             return True
         writes = request.operation is not None and request.operation.writes
+        answer_topic = _answer_topic(inbound)
         job = Job(
             inbound,
+            answer_topic,
             lambda: self._answer(request),
             lambda error: self._refuse(request, error),
             writes=writes,
             name="request over MQTT",
-            sender=request.requester or "",
+            # The changes of a program are made in the order in which it sent them, wherever their answers go.
+            sender=(request.requester or "") if writes else answer_topic,
         )
         return self._admission.submit(job)
 
@@ -421,6 +424,11 @@ class MqttSession:
 
     def _count_devices(self, count: int | None) -> None:
         self._health.devices = count
+
+
+def _answer_topic(inbound: Inbound) -> str:
+    """Return where the answer to a request is expected to go, as far as that is known without its payload."""
+    return inbound.response_topic or topics.default_answer_topic(inbound.topic)
 
 
 def _expected_reason(error: Exception) -> str | None:

@@ -1,6 +1,7 @@
 """The topics of the bus, and those that an answer may go to."""
 
 import unicodedata
+from functools import lru_cache
 
 import msgspec
 
@@ -57,9 +58,16 @@ def parse_request(topic: str) -> RequestTopic | None:
     operation, *levels = rest.split("/")
     if operation in OWN:
         return None
-    return RequestTopic(operation, tuple(levels), REPLY + rest)
+    return RequestTopic(operation, tuple(levels), default_answer_topic(topic))
 
 
+def default_answer_topic(topic: str) -> str:
+    """Return where the answer goes to a request on a topic that names no other one."""
+    return REPLY + topic.removeprefix(CONFIG)
+
+
+# Clients use one topic, or a few, for all their answers; and a refusal has to be cheap.
+@lru_cache(maxsize=4096)
 def answer_topic_problem(topic: str, prefixes: tuple[str, ...]) -> str | None:
     """Return why an answer cannot go to a topic that a request names, or None if it can.
 
