@@ -264,6 +264,7 @@ async def _core(
             store=store,
             keyring=keyring,
             max_services=settings.max_services,
+            incomplete=restored.incomplete,
         ),
         scrubbing=Scrubbing(store, alerts),
     )

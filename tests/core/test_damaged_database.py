@@ -13,7 +13,7 @@ from aliciacfg.errors import AliciacfgError, OperationError
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.store import StoreError
 from builders import environment_file
-from damage import damage
+from damage import PAGE, damage
 from inprocess import Core, Home
 from stored_rows import tamper
 
@@ -141,3 +141,28 @@ async def test_the_keys_in_use_are_found_whatever_tables_somebody_added(tmp_path
     async with home.core() as core:
         tamper(home.database, 'CREATE TABLE "a "" b" (x)')
         assert await core.parts.store.key_ids() is not None
+
+
+async def test_a_configuration_that_cannot_be_read_is_unavailable_and_not_missing(tmp_path: Path):
+    """A service must not take a damaged page for its deletion; what can be read is served."""
+    names = [f"service_{number}" for number in range(9)]
+    home = Home(tmp_path, {"environments/dev.yaml": environment_file({name: {} for name in names})})
+    async with home.core() as core:
+        for name in names:
+            await core.ask("patch", name, patch={"settings": {"text": "x" * 1000}}, comment=f"about {name}")
+    content = home.database.read_bytes()
+    page = content.index(b"about service_8") // PAGE
+    home.database.write_bytes(content[: page * PAGE] + bytes(PAGE) + content[(page + 1) * PAGE :])
+    async with home.core() as core:
+        codes = Counter[str]()
+        for name in names:
+            for operation in ("get", "history"):
+                try:
+                    await core.ask(operation, name)
+                except OperationError as error:
+                    codes[f"{operation} {error.code}"] += 1
+                else:
+                    codes[operation] += 1
+    assert codes["get"] > 0
+    assert codes["get unavailable"] > 0
+    assert codes.keys() <= {"get", "get unavailable", "history", "history unavailable"}

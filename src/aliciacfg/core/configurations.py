@@ -3,7 +3,7 @@
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.plan import Plan
 from aliciacfg.core.state import Entry, State
-from aliciacfg.errors import NotFound, TooLarge
+from aliciacfg.errors import NotFound, TooLarge, Unavailable
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record, RecordHead
@@ -15,7 +15,16 @@ from aliciacfg.storage.store import Store
 class Configurations:
     """All configurations as readers find them; changes nothing."""
 
-    def __init__(self, *, state: State, files: LoadedFiles, store: Store, keyring: Keyring, max_services: int) -> None:
+    def __init__(
+        self,
+        *,
+        state: State,
+        files: LoadedFiles,
+        store: Store,
+        keyring: Keyring,
+        max_services: int,
+        incomplete: bool = False,
+    ) -> None:
         """Hold the parts.
 
         Args:
@@ -24,12 +33,14 @@ class Configurations:
             store: Has old revisions.
             keyring: Opens their secrets.
             max_services: The largest number of services that one environment may have.
+            incomplete: Whether the state may lack configurations that the store has, because it is damaged.
         """
         self._state = state
         self._files = files
         self._store = store
         self._keyring = keyring
         self._max_services = max_services
+        self._incomplete = incomplete
 
     def config_id(self, service: str, environment: str | None) -> ConfigId:
         """Return the identity that a request means; without an environment, in the active one.
@@ -61,6 +72,7 @@ class Configurations:
 
         Raises:
             NotFound: It does not exist; says what is wrong with its files, if they name it.
+            Unavailable: It may exist, in a part of the store that cannot be read.
         """
         return self.live_entry(config_id)[1]
 
@@ -69,11 +81,13 @@ class Configurations:
 
         Raises:
             NotFound: As for ``live``.
+            Unavailable: As for ``live``.
         """
         entry = self._state.committed(config_id)
         record = entry.live
         if record is not None:
             return entry, record
+        self._check_readable(config_id, entry)
         problem = self._files.problem_of(config_id)
         place = self._files.refused_place
         why = ""
@@ -124,9 +138,19 @@ class Configurations:
             Unavailable: The store cannot be read.
         """
         environment, service = config_id
-        if self._state.committed(config_id).record is None:
+        entry = self._state.committed(config_id)
+        if entry.record is None:
+            self._check_readable(config_id, entry)
             raise NotFound(f"There never was a configuration of {service} in {environment}.")
         return await self._store.history(environment, service, before=before, limit=limit)
+
+    def _check_readable(self, config_id: ConfigId, entry: Entry) -> None:
+        """Raise Unavailable if a configuration without a known revision may exist all the same."""
+        if self._incomplete and entry.record is None:
+            raise Unavailable(
+                f"The database is damaged, so that it is not known whether there is a configuration of "
+                f"{config_id.service} in {config_id.environment}. Restore the database from a backup."
+            )
 
     def check_room(self, config_id: ConfigId, plan: Plan) -> None:
         """Refuse a new service beyond the limit.

@@ -58,6 +58,7 @@ class Restored:
             mark as secret is in plain text.
         files: The names of the files in force that contain something.
         dropped: The rows that are not what was written, named as in findings of drift.
+        incomplete: Whether there may be configurations that ``entries`` lacks, because the database is damaged.
         start_marks: What the last start noted in the store: ``ACTIVE`` and ``REQUESTED``, as far as the store says it.
     """
 
@@ -73,6 +74,7 @@ class Restored:
     history_sealed: bool
     files: list[str]
     dropped: list[str]
+    incomplete: bool
     start_marks: dict[str, str]
 
     def moves_to(self, requested_environment: str) -> bool:
@@ -117,6 +119,7 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
         history_sealed=stored.meta.get(HISTORY_SEALED) == SEALED,
         files=msgspec.json.decode(stored.meta.get(FILES, "[]"), type=list[str]),
         dropped=stored.dropped,
+        incomplete=stored.incomplete,
         start_marks={name: stored.meta[name] for name in (ACTIVE, REQUESTED) if name in stored.meta},
     )
 

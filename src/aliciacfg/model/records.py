@@ -299,6 +299,7 @@ class StoredState(msgspec.Struct, frozen=True):
             newest revision were changed.
         dropped: The rows that are not what was written, named as in ``storage.verifier.Broken``.
         damaged: The parts of the database that cannot be read, each with the reason; what they hold is missing here.
+        incomplete: Whether there may be configurations of which ``records`` has none, because they cannot be read.
     """
 
     records: list[Record] = []
@@ -311,3 +312,4 @@ class StoredState(msgspec.Struct, frozen=True):
     used_numbers: dict[tuple[str, str], int] = {}
     dropped: list[str] = []
     damaged: list[str] = []
+    incomplete: bool = False

@@ -64,6 +64,7 @@ def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
     for environment, service in _configurations(connection, state):
         with _noting_damage(state, f"the configuration of {service} in {environment}"):
             _load_newest(connection, chain, state, (environment, service))
+    incomplete = bool(state.damaged)
     with _noting_damage(state, "run-time changes"):
         state.overlays.extend(_overlays(connection, chain, state.dropped))
     with _noting_damage(state, "announcements"):
@@ -76,7 +77,7 @@ def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
     with _noting_damage(state, "names and values"):
         meta.update(_confirmed(connection, chain, "meta", parse_meta, state.dropped))
     state.meta.update({name: value for name, value in meta.items() if name not in POSITION_NAMES})
-    return msgspec.structs.replace(state, position=_position(meta, state))
+    return msgspec.structs.replace(state, position=_position(meta, state), incomplete=incomplete)
 
 
 def _configurations(connection: sqlite3.Connection, state: StoredState) -> list[tuple[str, str]]:
