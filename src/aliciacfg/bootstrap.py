@@ -233,7 +233,11 @@ async def _core(
     if tokens:
         _note_tokens(keys, [token.token_id for token in tokens if token.confirmed and token.revoked is not None])
     state = State(
-        restored.entries, active=restored.active, position=restored.position, used_numbers=restored.used_numbers
+        restored.entries,
+        active=restored.active,
+        position=restored.position,
+        used_numbers=restored.used_numbers,
+        incomplete=restored.incomplete,
     )
     files = LoadedFiles(restored.defined, restored.schemas, found=restored.files)
     views = Views(keyring, state, await _recipients(store))
@@ -264,7 +268,6 @@ async def _core(
             store=store,
             keyring=keyring,
             max_services=settings.max_services,
-            incomplete=restored.incomplete,
         ),
         scrubbing=Scrubbing(store, alerts),
     )

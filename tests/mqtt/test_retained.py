@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from aliciacfg.errors import NotFound, OperationError, Unavailable
-from aliciacfg.model.records import Announcement, Write
+from aliciacfg.model.records import Announcement, StoredState, Write
 from aliciacfg.mqtt import topics
 from aliciacfg.offline import run_offline
 from aliciacfg.sealing.boxes import PrivateKey
@@ -21,6 +21,7 @@ from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite import queries
 from aliciacfg.storage.sqlite.maintenance import connect
+from aliciacfg.storage.sqlite.store import SqliteStore
 from builders import environment_file, valid_config
 from homebus import HomeBus
 from inprocess import Core, Home, eventually
@@ -486,6 +487,31 @@ async def test_a_store_that_cannot_write_keeps_the_brokers_memory_until_it_can(
         async with bus.connected(core):
             await eventually(lambda: refused >= 4)
         await check(core, bus)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_a_store_that_lacks_announcements_and_cannot_be_written_takes_no_message_from_services(
+    home: Home, bus: HomeBus, monkeypatch: pytest.MonkeyPatch, *, damaged: bool
+):
+    """The messages of configurations that exist, or may exist behind a damaged page, stay with the broker."""
+    async with home.core() as core, bus.connected(core):
+        pass
+    kept = dict(bus.kept)
+    load = SqliteStore.load
+
+    async def load_in_part(store: SqliteStore) -> StoredState:
+        state = await load(store)
+        found = [record for record in state.records if not damaged or record.service != "lamp"]
+        return msgspec.structs.replace(state, announcements=[], records=found, incomplete=damaged)
+
+    async def full_disk(*_: object) -> None:
+        raise Unavailable("The disk is full.")
+
+    monkeypatch.setattr(SqliteStore, "load", load_in_part)
+    monkeypatch.setattr(SqliteStore, "commit", full_disk)
+    async with home.core() as core, bus.connected(core):
+        pass
+    assert bus.kept == kept
 
 
 def as_before_positions(home: Home, kept: dict[str, bytes]) -> dict[str, bytes]:

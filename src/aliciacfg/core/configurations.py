@@ -15,16 +15,7 @@ from aliciacfg.storage.store import Store
 class Configurations:
     """All configurations as readers find them; changes nothing."""
 
-    def __init__(
-        self,
-        *,
-        state: State,
-        files: LoadedFiles,
-        store: Store,
-        keyring: Keyring,
-        max_services: int,
-        incomplete: bool = False,
-    ) -> None:
+    def __init__(self, *, state: State, files: LoadedFiles, store: Store, keyring: Keyring, max_services: int) -> None:
         """Hold the parts.
 
         Args:
@@ -33,14 +24,12 @@ class Configurations:
             store: Has old revisions.
             keyring: Opens their secrets.
             max_services: The largest number of services that one environment may have.
-            incomplete: Whether the state may lack configurations that the store has, because it is damaged.
         """
         self._state = state
         self._files = files
         self._store = store
         self._keyring = keyring
         self._max_services = max_services
-        self._incomplete = incomplete
 
     def config_id(self, service: str, environment: str | None) -> ConfigId:
         """Return the identity that a request means; without an environment, in the active one.
@@ -146,7 +135,7 @@ class Configurations:
 
     def _check_readable(self, config_id: ConfigId, entry: Entry) -> None:
         """Raise Unavailable if a configuration without a known revision may exist all the same."""
-        if self._incomplete and entry.record is None:
+        if self._state.incomplete and entry.record is None:
             raise Unavailable(
                 f"The database is damaged, so that it is not known whether there is a configuration of "
                 f"{config_id.service} in {config_id.environment}. Restore the database from a backup."

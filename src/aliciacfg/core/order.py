@@ -19,7 +19,7 @@ from aliciacfg import documents
 from aliciacfg.api.fields import MAX_NUMBER
 from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.commits import Commits
-from aliciacfg.core.outbox import Outbox
+from aliciacfg.core.outbox import Outbox, subject_service
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import deletion
 from aliciacfg.core.state import State
@@ -213,6 +213,17 @@ class Order:
                 plan.audit.append(_CONTEXT.audit_entry(self._clock(), detail=detail))
         return True
 
+    def is_gone(self, subject: str) -> bool:
+        """Return whether a subject without an announcement has no right message.
+
+        If there is a configuration whose announcement could not be stored, or there may be one that cannot be read, the
+        daemon's own message at the broker is the best there is.
+        """
+        service = subject_service(subject)
+        if service is None or self._state.incomplete:
+            return False
+        return self._state.committed(ConfigId(self._state.active, service)).live is None
+
     def settled(self) -> None:
         """Note that the broker holds everything as it has to be."""
         self._alerts.clear("restored")
@@ -223,7 +234,8 @@ class Order:
             return False
         config_id = ConfigId(found.environment, found.service)
         record = self._state.head(config_id).record
-        if record is not None and found.revision <= record.revision:
+        known = self._state.incomplete if record is None else found.revision <= record.revision
+        if known:
             return False
         self._lost[config_id] = max(found.revision, self._lost.get(config_id, 0))
         return True

@@ -59,6 +59,7 @@ class State:
         epoch: Raised whenever the database went back.
         sequence: The highest place that was given to a change which readers are told of; never falls, not even when the
             change fails.
+        incomplete: Whether configurations may be missing here, because the database is damaged.
         generation: Increased when pending heads are dropped: a plan made before builds on revisions that were never
             stored.
     """
@@ -70,10 +71,12 @@ class State:
         active: str = "",
         position: Position = START,
         used_numbers: Mapping[ConfigId, int] | None = None,
+        incomplete: bool = False,
     ) -> None:
         self.active = active
         self.epoch = position.epoch
         self.sequence = position.sequence
+        self.incomplete = incomplete
         self.generation = 0
         # Durable entries; readers see only these.
         self._committed = dict(committed or {})

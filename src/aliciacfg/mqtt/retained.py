@@ -264,7 +264,8 @@ class Retained:
 
     def _on_own(self, subject: str, current: Announcement | None) -> None:
         """Overwrite an older message of the daemon's own that another program or the broker brought back."""
-        if current is not None and self._outbox.is_pending(current):
+        known = self._order.is_gone(subject) if current is None else not self._outbox.is_pending(current)
+        if not known:
             return
         topic = topics.subject_topic(subject)
         _log.info("retained_stale", topic=topic)
