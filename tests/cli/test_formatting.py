@@ -155,7 +155,7 @@ def test_a_slow_pipe_gets_everything(monkeypatch: pytest.MonkeyPatch):
 
 def revision(**fields: Any) -> HistoryItem:
     known: dict[str, Any] = {
-        "revision": 7, "version": "1.2.0", "timestamp": NOW - 200, "author": "mario", "cause": "api",
+        "revision": 7, "sequence": 9, "version": "1.2.0", "timestamp": NOW - 200, "author": "mario", "cause": "api",
         "breaking": False, "comment": None, "checksum": "", "changed": ["/limits/x"], "restart_required": [],
     }  # fmt: skip
     return HistoryItem(**{**known, **fields})
@@ -208,6 +208,28 @@ def test_an_explanation_is_a_tree_of_the_document():
         "      instead of 50  ← environments/base.yaml:4 (defaults)",
         "  a/b  {}  ← schema",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "overridden", "note"),
+    [
+        (50, 50, "the same"),
+        (50, 51, "instead of 51"),
+        ("***", "***", 'instead of "***"'),
+        (["***", 1], ["***", 1], 'instead of ["***", 1]'),
+    ],
+)
+def test_secrets_are_not_said_to_be_the_same(value: Any, overridden: Any, note: str):
+    """What is hidden looks alike whatever it is; of what is shown the same value is said to be so."""
+    root = explain._Node()
+    layer = "environments/base.yaml#defaults"
+    explain._insert(
+        root, "/x", explained(value, "overlay", overridden=[Overridden(layer=layer, line=4, value=overridden)])
+    )
+    assert (
+        flat(Branch("", branches=explain._branches(root, 40)))[-1].strip()
+        == f"{note}  ← environments/base.yaml:4 (defaults)"
+    )
 
 
 @pytest.mark.parametrize(
