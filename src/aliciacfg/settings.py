@@ -15,6 +15,7 @@ from aliciacfg import dotenv_file
 from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import SettingsError, SourceError
 from aliciacfg.model import names
+from aliciacfg.model.redaction import REDACTED
 
 Origin = Literal["flag", "environment", ".env", "default"]
 
@@ -260,7 +261,7 @@ def describe(resolved: Resolved) -> list[dict[str, str | None]]:
     rows: list[dict[str, str | None]] = []
     for setting in SETTINGS:
         value = getattr(resolved.settings, setting.field)
-        shown = None if value is None else "***" if setting.secret else str(value)
+        shown = None if value is None else REDACTED if setting.secret else str(value)
         rows.append(
             {
                 "name": setting.name,

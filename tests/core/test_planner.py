@@ -15,7 +15,8 @@ from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import Incompatible, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Position
-from aliciacfg.sealing.boxes import REDACTED, Keyring, is_sealed
+from aliciacfg.model.redaction import REDACTED
+from aliciacfg.sealing.boxes import Keyring, is_sealed
 from aliciacfg.sources.layers import Environment, Sources
 from aliciacfg.storage.hash_chain import Chain
 from builders import valid_config

@@ -13,13 +13,12 @@ from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, fail
 from aliciacfg.cli.output import Branch, Line
 from aliciacfg.documents import equal, parse_pointer, walk_strings
 from aliciacfg.errors import InvalidRequest
+from aliciacfg.model.redaction import REDACTED
 
 # Columns of a line that the value cannot use: guides, name, arrow and origin.
 _BESIDE_WIDTH = 76
 _MIN_VALUE_WIDTH, _MAX_VALUE_WIDTH = 16, 48
 _MAX_NAME_WIDTH = 28
-# What answers show in place of a secret.
-_HIDDEN = "***"
 
 
 @dataclass
@@ -111,7 +110,7 @@ def _line(name: str, value: str, explained: Explained | Removed, *, name_width: 
 
 def _overridden_line(explained: Explained | Removed, other: Overridden, value_width: int) -> Line:
     # Two secrets only look the same, because neither is shown.
-    hidden = any(text == _HIDDEN for _, text in walk_strings(other.value))
+    hidden = any(text == REDACTED for _, text in walk_strings(other.value))
     same = isinstance(explained, Explained) and equal(explained.value, other.value) and not hidden
     value = "the same" if same else f"instead of {formatting.short(other.value, value_width)}"
     return [(f"  {value}  ← {formatting.origin(other.layer, other.line, None)}", "dim")]

@@ -9,12 +9,10 @@ import click
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.cli.inputs import read_text, rewrite_text
 from aliciacfg.errors import AliciacfgError
+from aliciacfg.model.redaction import REDACTED
 
 if TYPE_CHECKING:
     from aliciacfg.documents import Json
-
-# What answers show in place of a secret.
-_REDACTED = "***"
 
 
 @click.group()
@@ -39,8 +37,8 @@ def file_set(path: Path, pointer: str, value: str, *, string: bool) -> None:
     from aliciacfg.documents import walk_strings, yaml_editor
 
     parsed: Json = value if string else _json_or_text(value)
-    if any(text.strip() == _REDACTED for _, text in walk_strings(parsed)):
-        fail(f"{_REDACTED} stands for a secret in answers and is none itself; set the secret", EXIT_USAGE)
+    if any(text.strip() == REDACTED for _, text in walk_strings(parsed)):
+        fail(f"{REDACTED} stands for a secret in answers and is none itself; set the secret", EXIT_USAGE)
     _edit(path, lambda text: yaml_editor.replace(text, pointer, parsed, file=str(path)))
 
 

@@ -11,8 +11,9 @@ from aliciacfg import documents
 from aliciacfg.documents import DocumentLimits, Json, JsonObject
 from aliciacfg.errors import Finding, InvalidDocument, Problem, TooLarge
 from aliciacfg.model import versions
+from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.validation_messages import kind
-from aliciacfg.sealing.boxes import REDACTED, Keyring, placeholder
+from aliciacfg.sealing.boxes import Keyring, placeholder
 from aliciacfg.sealing.redactions import redaction_sources
 from aliciacfg.sealing.sealed_documents import (
     MissingKey,

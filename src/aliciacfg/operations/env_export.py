@@ -11,8 +11,8 @@ from collections import Counter
 from aliciacfg import documents
 from aliciacfg.documents import Json
 from aliciacfg.model import variables
+from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.service_schema import ServiceSchema
-from aliciacfg.sealing.boxes import REDACTED
 
 # All but the tab; what Unicode counts as a line break as well.
 _CONTROL = re.compile(r"[\x01-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")

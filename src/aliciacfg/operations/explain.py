@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from aliciacfg import documents
 from aliciacfg.api.answers import Explained, Overridden, Removed
 from aliciacfg.documents import Json, JsonObject
+from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.service_schema import ServiceSchema
-from aliciacfg.sealing.boxes import REDACTED, is_sealed
+from aliciacfg.sealing.boxes import is_sealed
 from aliciacfg.sealing.sealed_documents import redact
 
 SCHEMA = "schema"

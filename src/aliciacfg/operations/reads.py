@@ -44,13 +44,13 @@ from aliciacfg.errors import InvalidRequest, NotFound, OperationError, Unavailab
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record, RecordHead
+from aliciacfg.model.redaction import REDACTED
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.compare import Side, compare
 from aliciacfg.operations.env_export import as_variables
 from aliciacfg.operations.explain import DAEMON, OVERLAY, SCHEMA, ExplainedLayer, Explainer
 from aliciacfg.operations.pages import Page
-from aliciacfg.sealing.boxes import REDACTED
 from aliciacfg.sources.layers import Environment
 
 # Each of them lists every place that its revision changed.

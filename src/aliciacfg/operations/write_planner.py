@@ -18,9 +18,9 @@ from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Conflict, Forbidden, InvalidDocument, NotFound, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.redaction import REDACTED
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.schemas.validation_messages import for_sender
-from aliciacfg.sealing.boxes import REDACTED
 
 # A service logs in to the broker with these members, and by its login the broker proves the name of a requester.
 _IDENTITY = tuple(f"/mqtt_config/{name}" for name in ("username", "password", "host", "port", "tls_enabled"))

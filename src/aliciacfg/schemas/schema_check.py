@@ -13,6 +13,7 @@ from msgspec import UnsetType
 from aliciacfg.documents import Json, JsonObject, escape, find, type_name
 from aliciacfg.errors import Problem
 from aliciacfg.model import versions
+from aliciacfg.model.redaction import REDACTED
 from aliciacfg.model.variables import takes_over
 from aliciacfg.schemas.service_schema import (
     COMPATIBILITY,
@@ -27,9 +28,6 @@ from aliciacfg.schemas.service_schema import (
 )
 
 ANNOTATIONS = frozenset({SENSITIVE, RESTART_REQUIRED, ENVIRONMENT_VARIABLE, "writeOnly"})
-
-# What answers show in place of a secret.
-_REDACTED = "***"
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 # Keywords whose value is a schema, a list of schemas, or an object of schemas; no other keyword contains schemas.
@@ -74,7 +72,7 @@ def _default_problems(compiled: ServiceSchema) -> list[Problem]:
     placeholders = [
         Problem(pointer, "a default cannot be a secret that is hidden or sealed; remove it")
         for pointer, value in compiled.secrets(compiled.defaults).items()
-        if value.strip() == _REDACTED or value.lstrip().lower().startswith("sealed:")
+        if value.strip() == REDACTED or value.lstrip().lower().startswith("sealed:")
     ]
     return placeholders + [
         Problem(finding.pointer, f"the default is invalid: {finding.shown.message}")

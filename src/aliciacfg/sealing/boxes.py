@@ -25,7 +25,6 @@ from nacl.exceptions import CryptoError
 from aliciacfg.errors import AliciacfgError
 
 PREFIX = "sealed:v1:"
-REDACTED = "***"
 DIGEST_KEY_BYTES = 32
 
 # What begins like this was meant as a sealed value, whatever its version.

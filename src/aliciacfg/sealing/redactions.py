@@ -6,7 +6,8 @@ from msgspec import UnsetType
 
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
-from aliciacfg.sealing.boxes import REDACTED, is_sealed, resembles_sealed
+from aliciacfg.model.redaction import REDACTED
+from aliciacfg.sealing.boxes import is_sealed, resembles_sealed
 
 REDACTED_IN_FILE = (
     f"found {REDACTED}, which stands for a secret in answers and is none itself; write the secret, or seal it with "

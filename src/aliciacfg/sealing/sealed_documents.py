@@ -10,9 +10,9 @@ from aliciacfg import documents
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
 from aliciacfg.model.records import Overlay, Record
+from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import (
-    REDACTED,
     CannotOpen,
     Keyring,
     PublicKey,

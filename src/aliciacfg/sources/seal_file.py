@@ -7,9 +7,9 @@ from pathlib import PurePath
 from aliciacfg.documents import Json, JsonObject, escape, type_name, yaml_editor, yaml_reader
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
+from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import (
-    REDACTED,
     CannotOpen,
     PublicKey,
     is_sealed,

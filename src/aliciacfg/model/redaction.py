@@ -1,0 +1,3 @@
+"""What stands for a secret where it must not be shown."""
+
+REDACTED = "***"
