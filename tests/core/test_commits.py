@@ -47,6 +47,7 @@ class Home:
     commits: Commits
     heard: list[Plan] = field(default_factory=list[Plan])
     alerts: list[Alert] = field(default_factory=list[Alert])
+    condition: StoreCondition = field(default_factory=lambda: StoreCondition(Alerts(lambda: 0.0)))
 
     async def change(self, config_id: ConfigId = BELL, *, exclusive: bool = False) -> int:
         """Append a revision; returns its number."""
@@ -80,8 +81,9 @@ async def turns() -> None:
 async def home() -> AsyncGenerator[Home]:
     store, state = FakeStore(), State(active="dev")
     alerts = Alerts(lambda: 0.0)
-    async with WriteQueue(cast("Store", store), StoreCondition(alerts), probe_seconds=3600) as queue:
-        made = Home(store, state, Commits(state=state, queue=queue))
+    condition = StoreCondition(alerts)
+    async with WriteQueue(cast("Store", store), condition, probe_seconds=3600) as queue:
+        made = Home(store, state, Commits(state=state, queue=queue), condition=condition)
         alerts.listen(made.alerts.append)
         made.commits.listen(made.heard.append)
         yield made
@@ -143,6 +145,18 @@ async def test_an_exclusive_change_that_is_cancelled_still_lets_none_begin_befor
     home.store.gate.set()
     assert await second == 1
     assert [(plan.epoch, plan.announces(ConfigId("prod", "bell"))) for plan in home.heard] == [(5, True), (5, True)]
+
+
+async def test_a_change_is_refused_at_once_while_an_exclusive_one_hangs(home: Home):
+    """It does not wait for a disk that does not answer."""
+    home.store.gate.clear()
+    hanging = home.begin(exclusive=True)
+    await turns()
+    home.condition.report("hung", "A write hangs.")
+    with pytest.raises(Unavailable, match="hangs"):
+        await asyncio.wait_for(home.change(SIREN), 1.0)
+    home.store.gate.set()
+    assert await hanging == 1
 
 
 async def test_a_block_that_raises_changes_nothing_and_lets_the_next_one_begin(home: Home):

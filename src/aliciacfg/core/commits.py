@@ -63,6 +63,9 @@ class Commits:
             Unconfirmed: The store failed while it wrote; it is not known whether anything was changed.
             Unavailable: The store cannot write; nothing was changed.
         """
+        if not dry_run:
+            # Before the lock, which a write that hangs may hold.
+            self._queue.check_open()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._planning)
             if not dry_run:
