@@ -125,6 +125,14 @@ class SourceProblem(msgspec.Struct, frozen=True):
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         return f"{place}: {self.message}" if place else self.message
 
+    @property
+    def shown(self) -> Problem:
+        """The problem as everybody may see it, its place in the message.
+
+        The pointer into a file is left out where there is a line: it may hold names that only the file has.
+        """
+        return Problem(self.pointer if self.line is None else "", str(self))
+
 
 class AliciacfgError(Exception):
     """The base class of all errors that this package raises on purpose."""

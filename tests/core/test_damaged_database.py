@@ -1,7 +1,9 @@
 """A damaged database: the start ends with a message, or health tells of it, or everything is answered rightly."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +95,28 @@ async def test_random_damage_is_never_healthy_with_wrong_answers(tmp_path: Path,
     """Whatever the damage: a message, or a health that says so with an alert, or nothing that matters was hit."""
     outcomes = await try_seeds(tmp_path, sound, range(24))
     assert outcomes.total() == 24
+
+
+async def test_a_write_is_refused_with_the_damage_as_the_reason(tmp_path: Path):
+    """Where the damage keeps the files from being put in force at the start, nobody is sent to look at the files."""
+    files: dict[str, object] = {"environments/base.yaml": environment_file({"bell": {}}), "environments/dev.yaml": {}}
+    home = Home(tmp_path, files)
+    async with home.core() as core:
+        await core.ask("patch", "bell", patch={"limits": {"rings": 3}})
+    zero_table(home.directory / "data" / "aliciacfg.db", "schemas")
+    async with home.core() as core:
+        with pytest.raises(OperationError, match=r"^The database is damaged.*schemas.*restore it from a backup"):
+            await core.ask("patch", "bell", patch={"limits": {"rings": 4}})
+
+
+def zero_table(database: Path, table: str) -> None:
+    """Overwrite the first page of a table with zeros."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()
+    with database.open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(bytes(PAGE))
 
 
 @pytest.mark.soak

@@ -165,7 +165,9 @@ async def test_a_file_that_cannot_be_read_is_not_quoted(tmp_path: Path, file: st
         with capture_logs() as logs, pytest.raises(ValidationFailed) as refused:
             await made.ask("reload")
         assert f"{file}:" in told(refused.value)
-        assert not spills(told(refused.value) + rules(made) + repr(logs))
+        listed = repr(await made.ask("environments"))
+        assert f"{file}:" in listed
+        assert not spills(told(refused.value) + rules(made) + repr(logs) + listed)
 
 
 @pytest.mark.parametrize(

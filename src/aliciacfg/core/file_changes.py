@@ -124,7 +124,7 @@ class FilePlanner:
     async def plan_environment(self, environment: Environment) -> Problems:
         """Plan every service of one environment, and return what is wrong with which."""
         if environment.problems:
-            return {"": tuple(as_problem(problem) for problem in environment.problems)}
+            return {"": tuple(problem.shown for problem in environment.problems)}
         problems: Problems = {}
         undecryptable = self.changes.undecryptable[environment.name] = []
         unopened = self.changes.unopened[environment.name] = {}
@@ -234,17 +234,9 @@ def changed_schemas(
     ]
 
 
-def as_problem(problem: SourceProblem) -> Problem:
-    """Return a problem with a file as one without, its place in the message.
-
-    The pointer into a file is left out where there is a line: it may hold names that only the file has.
-    """
-    return Problem(problem.pointer if problem.line is None else "", str(problem))
-
-
 def as_problems(error: SourceError) -> list[Problem]:
     """Return all problems with files, their places in the messages."""
-    return [as_problem(problem) for problem in error.problems]
+    return [problem.shown for problem in error.problems]
 
 
 def _located(environment: Environment, service: str, finding: Finding) -> Problem:

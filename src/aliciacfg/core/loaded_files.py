@@ -12,8 +12,6 @@ from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.names import SECRETS_SUFFIX
 from aliciacfg.sources.layers import BASE, Sources, Stamps
 
-_NO_FILES = "The environment files cannot be used, so nothing can be changed; see the health alerts."
-
 
 @dataclass(slots=True)
 class LoadedFiles:
@@ -28,6 +26,8 @@ class LoadedFiles:
         environment_problems: The problems of each environment.
         unopened: The services whose files contain values sealed with missing keys, by environment.
         refused: The problems of files on disk that were refused since; none if the files on disk are in force.
+        not_stored: Why the store could not take what the files say at the start, so that none are in force; None if
+            that was not the reason.
     """
 
     defined: Mapping[str, list[str]]
@@ -37,6 +37,7 @@ class LoadedFiles:
     environment_problems: dict[str, Problems] = field(default_factory=dict[str, Problems])
     unopened: dict[str, Problems] = field(default_factory=dict[str, Problems])
     refused: tuple[SourceProblem, ...] = ()
+    not_stored: str | None = None
 
     def replace(
         self,
@@ -55,6 +56,7 @@ class LoadedFiles:
         self.defined = defined
         self.schemas = schemas
         self.refused = ()
+        self.not_stored = None
 
     def on_commit(self, plan: Plan) -> None:
         """Drop the problems of configurations that a plan made valid."""
@@ -88,7 +90,7 @@ class LoadedFiles:
             stem = PurePath(problem.file).stem
             own = stem.removesuffix(SECRETS_SUFFIX)
             for name in names if stem == BASE else [own if own in names else active]:
-                found.setdefault(name, []).append(Problem(problem.pointer, str(problem)))
+                found.setdefault(name, []).append(problem.shown)
         return found
 
     @property
@@ -98,6 +100,11 @@ class LoadedFiles:
         if first is None:
             return None
         return first.file if first.line is None else f"{first.file}:{first.line}"
+
+    @property
+    def _unusable(self) -> str:
+        place = "" if self.refused_place is None else f" ({self.refused_place})"
+        return f"The environment files cannot be used{place}, so nothing can be changed; see the health alerts."
 
     def unopened_in(self, environment: str) -> list[Problem]:
         """Return the values in files that are sealed with missing keys."""
@@ -117,7 +124,7 @@ class LoadedFiles:
             Unavailable: No files can be used.
         """
         if self.current_planner is None:
-            raise Unavailable(_NO_FILES)
+            raise Unavailable(self.not_stored or self._unusable)
         return self.current_planner
 
     def planner(self, environment: str) -> Planner:

@@ -19,7 +19,6 @@ from aliciacfg.core.file_changes import (
     FilePlanner,
     NothingLeft,
     SchemaRefused,
-    as_problem,
     as_problems,
     changed_schemas,
     defined_services,
@@ -189,6 +188,7 @@ class Reloads:
             if not degraded or not any(True for _ in self._state.live(before)):
                 raise
             self.degraded = _UNSTORED
+            self._files.not_stored = error.message
             await self._close_access()
             _log.warning("start_not_stored", reason=error.message, remedy="none needed; it is tried again")
             return False
@@ -452,7 +452,7 @@ class Reloads:
             "validation_failed",
             f"{len(sources.set_aside)} files are ignored, and everything else is served: {named}",
             of="ignored",
-            problems=[as_problem(problem) for problem in sources.set_aside],
+            problems=[problem.shown for problem in sources.set_aside],
         )
 
     async def _report_idle_nulls(self, sources: Sources) -> None:
