@@ -127,6 +127,19 @@ def test_a_choice_is_told_with_its_alternatives():
     assert all(level in told for level in ("debug", "info", "warning", "error"))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("MQTT_PORT", "mqtt", "expected a whole number"),
+        ("MQTT_PORT", "70000", "expected a whole number <= 65535"),
+        ("ALICIACFG_CACHE_TTL_SECONDS", "5m", "expected a number"),
+    ],
+)
+def test_what_a_number_has_to_be_is_told_in_words(name: str, text: str, expected: str):
+    """No type of a programming language."""
+    assert refused({name: text}).endswith(expected)
+
+
 def test_what_is_wrong_is_told_of_every_setting_and_where_it_was_said():
     """All in one go: by flag where a flag said it, else by variable with its source."""
     with pytest.raises(SettingsError) as caught:

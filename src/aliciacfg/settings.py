@@ -301,7 +301,7 @@ def _expectation(setting: Setting, error: msgspec.ValidationError) -> str:
     if getattr(setting.type, "__origin__", None) is Literal:
         choices = cast("tuple[str, ...]", setting.type.__args__)
         return f"expected one of {', '.join(choices)}"
-    text = str(error)
+    text = str(error).replace(", got `str`", "").replace("`int`", "a whole number").replace("`float`", "a number")
     return text[:1].lower() + text[1:]
 
 

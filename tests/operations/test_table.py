@@ -65,6 +65,16 @@ COMMON = {"request_id", "environment"}
 WRITE = {"expected_revision", "dry_run", "comment", "allow_breaking"}
 
 
+@pytest.mark.parametrize(
+    ("operation", "field", "choices"), [("get", "format", "json, yaml, env"), ("list", "include", "config")]
+)
+def test_a_wrong_choice_is_told_with_its_alternatives(operation: str, field: str, choices: str):
+    """In the message and at the field's pointer."""
+    with pytest.raises(InvalidRequest, match=f"; expected one of {choices}") as refused:
+        BY_NAME[operation].parse({field: "xml"})
+    assert [problem.pointer for problem in refused.value.problems] == [f"/{field}"]
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_operation_is_where_the_contract_puts_it(operation: Any):
     """Target, method and path of every operation are public and do not change."""

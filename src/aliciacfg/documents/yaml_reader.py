@@ -56,6 +56,18 @@ _VARIABLE = re.compile(
     r"|\$\{",
 )
 
+# Forms that a shell and Compose files have. Neither name nor text is shown: both may be parts of a password.
+_OTHER_FORMS = (
+    (
+        re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*:?\?"),
+        "${NAME:?text} is not supported; remove :? or ? and the text, or write $${ for a literal ${",
+    ),
+    (
+        re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*-"),
+        "${NAME-default} is not supported; write ${NAME:-default}, or write $${ for a literal ${",
+    ),
+)
+
 
 class YamlDocument(msgspec.Struct, frozen=True):
     """The content of a YAML file.
@@ -264,6 +276,9 @@ def _variable(match: re.Match[str], variables: Mapping[str, str]) -> str:
     if match[0] == "$${":
         return "${"
     if name is None:
+        for form, hint in _OTHER_FORMS:
+            if form.match(match.string, match.start()):
+                raise ValueError(hint)
         raise ValueError(
             "${ begins neither ${NAME} nor ${NAME:-default}; write $${ for a literal ${,"
             ' and quote a value whose default holds " #"'

@@ -37,6 +37,7 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NO_DIRECTIVES = "directives such as %YAML are not supported: remove the line"
 # Only the beginning of a long line is searched for hints, because the patterns take quadratic time.
 _MAX_HINTED = 500
+_CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: |$)", re.MULTILINE)
 # Hints on syntax errors. Each pattern is matched against two lines: the line of the error, and the parser's message.
 TEMPLATES = "templates such as {{ … }} are not filled in: write ${NAME}, or quote the text itself"
 _YAML_TAG = "tag:yaml.org,2002:"
@@ -61,6 +62,11 @@ _HINTS = (
     ),
     (re.compile(r".*[\s,:\[{][@`%]"), "quote a value that begins with @, ` or %"),
     (re.compile(r".*\\u[dD][89abAB]"), "write the character itself, not as two \\u halves"),
+    (
+        re.compile(r".*\n(?:found unknown escape|did not find expected hexdecimal)"),
+        "write \\\\ for \\, or use single quotes",
+    ),
+    (re.compile(r".*\ndid not find expected alphabetic"), "quote a value that begins with * or &"),
     (re.compile(r".*\n(?:mapping values|found unexpected ':')"), 'quote a value that holds ":"'),
     (re.compile(r""), "check quotes, brackets and indentation here and just above"),
 )
@@ -200,6 +206,9 @@ def is_blank(node: Node) -> bool:
 
 
 def _fail_syntax(text: str, error: _SyntaxError, problems: Problems) -> Never:
+    if conflict := _CONFLICT.search(text):
+        line = len(NEWLINE.findall(text[: conflict.start()])) + 1
+        problems.fail(line, "not YAML: git left both sides of a conflict here; keep one, without the lines of signs")
     mark, begin = error.problem_mark, error.context_mark
     # At the end of a file the parser reports the line after the last one.
     rows = NEWLINE.split(text.rstrip("\r\n"))

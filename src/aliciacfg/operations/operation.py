@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -165,7 +165,7 @@ class Operation:
         try:
             request = msgspec.convert(dict(fields), self.request)
         except msgspec.ValidationError as error:
-            problem = _as_problem(error)
+            problem = _as_problem(error, self.request)
             raise InvalidRequest(f"{self.name}: {problem.message}.", [problem]) from error
         if request.request_id is not None and len(request.request_id.encode()) > MAX_REQUEST_ID_BYTES:
             raise InvalidRequest(f"request_id is longer than {MAX_REQUEST_ID_BYTES} bytes; send a shorter one.")
@@ -205,9 +205,19 @@ _JSON_NAMES = {"str": "string", "int": "integer", "float": "number", "bool": "bo
 _PYTHON_NAME = re.compile(r"\b(?:str|int|float|bool)\b(?=[^`]*`)")
 
 
-def _as_problem(error: msgspec.ValidationError) -> Problem:
+def _as_problem(error: msgspec.ValidationError, request: type[Request]) -> Problem:
     """Return a message of msgspec with the names of JSON's types, its path (``$.config``) as a JSON Pointer."""
     text, _, path = str(error).partition(" - at `$")
     text = _PYTHON_NAME.sub(lambda found: _JSON_NAMES[found[0]], text)
     pointer = "".join(f"/{escape(part)}" for part in path.rstrip("`").replace("[", ".").replace("]", "").split(".")[1:])
+    if choices := _choices(request, pointer.removeprefix("/")) if text.startswith("Invalid enum value") else []:
+        # msgspec does not say which values there are.
+        text += f"; expected one of {', '.join(choices)}"
     return Problem(pointer, text[:1].lower() + text[1:] + (f" at {pointer}" if pointer else ""))
+
+
+def _choices(request: type[Request], name: str) -> list[str]:
+    """Return the values of a field that is an enumeration; none of any other."""
+    declared = get_type_hints(request).get(name)
+    literals = [kind for kind in (declared, *get_args(declared)) if get_origin(kind) is Literal]
+    return [str(value) for literal in literals for value in get_args(literal)]
