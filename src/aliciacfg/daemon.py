@@ -440,6 +440,7 @@ async def _serve_until(
                 await mqtt.stop()
         except TimeoutError:
             _log.warning("stop_cut_short", after_seconds=_STOP_SECONDS)
+            mqtt.abort()
         raise _Stopped
 
     try:

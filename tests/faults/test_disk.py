@@ -14,6 +14,7 @@ import pytest
 from daemons import Daemon, HttpAnswer
 from failing_disk import FailingDisk, Fault
 from machine import wait_until
+from mqtt_clients import client
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_sync_that_hangs_is_told_and_holds_up_nothing_but_writes(home: Daemon,
 
 
 def test_a_stop_has_a_deadline_even_if_the_disk_hangs(home: Daemon, disk: FailingDisk):
-    """Within ten seconds the process ends with a code of its own, and the log says what is not stored."""
+    """Within ten seconds the process ends with a code of its own; the log says what is lost, the bus that it ended."""
     home.start()
     assert patch(home, 1).status == 200
     disk.set("sync_hangs")
@@ -85,11 +86,19 @@ def test_a_stop_has_a_deadline_even_if_the_disk_hangs(home: Daemon, disk: Failin
     assert time.monotonic() - began < 12
     (forced,) = home.logged("stop_forced")
     assert min(forced["writes_unknown"], forced["writes_lost"]) >= 1
+    assert asyncio.run(retained_status(home)) == "offline"
     for writer in writers:
         writer.join()
     disk.set()
     home.start()
     assert counter(home) in {1, 2}
+
+
+async def retained_status(daemon: Daemon) -> str:
+    """The status in the health that the broker keeps."""
+    topic = "alicia/system/health/config_service"
+    async with client(daemon.broker_port) as mqtt:
+        return (await mqtt.retained(topic))[topic].json["payload"]["status"]
 
 
 def patch_until_it_ends(daemon: Daemon, number: int) -> None:

@@ -110,6 +110,10 @@ class Connection:
         if self._gone is None:
             self._client.acknowledge(message)
 
+    def abort(self) -> None:
+        """Close the connection without a DISCONNECT."""
+        self._client.abort()
+
     async def aclose(self) -> None:
         """Disconnect, if the broker has not gone first."""
         await self._client.disconnect()

@@ -11,7 +11,8 @@ no longer contains paho. But that version speaks MQTT 5 only, so it has to wait 
     aiomqtt passes each message through a queue and a task of its own. Can go when aiomqtt's ``publish`` raises for a
     negative PUBACK (its version 3 does) and messages can be received by callback.
 ``paho.mqtt.client.Client._sock_close``:
-    When a broker does not answer CONNECT or DISCONNECT, aiomqtt leaves the socket open. Can go when it closes it.
+    When a broker does not answer CONNECT or DISCONNECT, aiomqtt leaves the socket open. And only a connection that ends
+    without a DISCONNECT has the broker publish the last will. Can go when aiomqtt closes it, with or without one.
 ``aiomqtt.Client._connected``, the future that waits for CONNACK, together with paho's ``on_disconnect`` and ``on_log``:
     When a broker ends the connection instead of answering, as one does that wants another client certificate, aiomqtt
     waits for its timeout, and the reason is only logged. Can go when ``aiomqtt.Client.__aenter__`` raises at once.
@@ -239,6 +240,10 @@ class PahoClient:
         self._paho.on_disconnect = aiomqtt_on_disconnect
         # paho would format every packet for it.
         self._paho.on_log = None
+
+    def abort(self) -> None:
+        """Close the connection without a DISCONNECT."""
+        self._close_socket()
 
     async def disconnect(self) -> None:
         """Disconnect, if the broker has not gone first."""

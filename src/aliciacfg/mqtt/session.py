@@ -172,6 +172,11 @@ class MqttSession:
         except BrokerUnavailable as error:
             _log.warning("offline_not_published", reason=str(error))
 
+    def abort(self) -> None:
+        """Close the connection without a DISCONNECT, so that the broker publishes the last will (MQTT 5 §3.1.2.5)."""
+        if self._connection is not None:
+            self._connection.abort()
+
     async def _connect_once(self) -> str:
         """Serve one connection; return why it ended.
 
