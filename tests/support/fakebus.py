@@ -64,10 +64,6 @@ class FakeConnection(Connection):
         else:
             self.answers.append(reply)
 
-    @property
-    def congested(self) -> bool:
-        return self.is_congested
-
     def congested_for(self, topic: str) -> bool:  # noqa: ARG002
         return self.is_congested
 

@@ -61,7 +61,7 @@ class RequestProtocol(web.RequestHandler):
 
         Args:
             manager: Handles the requests.
-            limits: How long the rest of a body is read that nobody wants.
+            limits: How long the rest of an unwanted body is read.
             refuse: Called with what this protocol refuses.
         """
         loop = asyncio.get_running_loop()

@@ -323,7 +323,7 @@ class HttpServer:
 
 
 async def _check_expectation(request: web.Request) -> None:
-    """Refuse an expectation that nobody can meet; a client that waits for 100 gets it when its body is read.
+    """Refuse an expectation that cannot be met; a client that waits for 100 gets it when its body is read.
 
     Raises:
         web.HTTPExpectationFailed: It is not ``100-continue`` (RFC 9110 §10.1.1).

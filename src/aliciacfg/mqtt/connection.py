@@ -134,11 +134,6 @@ class Connection:
                     acknowledged.set_result(str(error))
             raise
 
-    @property
-    def congested(self) -> bool:
-        """Whether so many answers wait to be sent that no further request should be begun."""
-        return self._queue.congested
-
     def congested_for(self, topic: str) -> bool:
         """Return whether a request should not be begun whose answer goes to a topic."""
         return self._queue.congested_for(topic)

@@ -1,4 +1,4 @@
-"""When a retained message that somebody overwrote is put right: at once, but not at the speed of who keeps doing it."""
+"""The back-off of repairs: what others overwrite is restored at once, and ever more slowly if they go on."""
 
 _AT_ONCE = 8
 _MAX_SECONDS = 60.0

@@ -49,7 +49,7 @@ def _name(pointer: str) -> str:
 
 
 def _derived_line(name: str, value: Json) -> str:
-    """Return the line of a variable that nobody chose: its name comes from whoever wrote the configuration."""
+    """Return the line of a variable whose name the schema does not give: it comes from the configuration's writer."""
     if variables.takes_over(name) or variables.redirects(name):
         return f"# {name} would change more than this value; give it another name with x-env\n"
     return _line(name, value)
