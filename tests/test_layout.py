@@ -18,7 +18,15 @@ NO_PACKAGES = {"data", "end_to_end", "faults", "project", "support"}
 # What several modules of a package do together.
 SUBJECTS = {
     "cli": {"usage"},
-    "core": {"damaged_database", "degraded_start", "migrations", "forged_rows", "stale_reads", "stored_rows"},
+    "core": {
+        "damaged_database",
+        "degraded_start",
+        "migrations",
+        "forged_rows",
+        "interrupted_changes",
+        "stale_reads",
+        "stored_rows",
+    },
     "http": {"malformed_requests", "memory", "waiting"},
     "operations": {
         "compatibility",
