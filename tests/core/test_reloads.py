@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jsonpatch
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from aliciacfg.core.file_check import check_files
 from aliciacfg.documents import DocumentLimits
 from aliciacfg.errors import NotFound, SourceError, ValidationFailed
-from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.model.records import Position
+from aliciacfg.sealing.boxes import Keyring, PrivateKey
 from builders import environment_file
 from inprocess import Home, core
 
@@ -169,3 +171,27 @@ async def test_a_line_of_dotenv_that_cannot_be_read_is_no_default(
     with pytest.raises(SourceError, match=r"^\.env:2: "):
         async with core(tmp_path / "first", {**files, ".env": ""}):
             pass
+
+
+@pytest.mark.parametrize("told", ["recipient", "epoch"])
+async def test_a_configuration_that_is_told_again_keeps_its_problems(tmp_path: Path, told: str):
+    """Another key or place of a configuration mends nothing that is wrong with its files."""
+    base = environment_file({"bell": {}})
+    home = Home(tmp_path, {"environments/base.yaml": base, "environments/dev.yaml": {}})
+    async with home.core() as core:
+        home.write("environments/prod.yaml", {})
+        await core.ask("reload")
+        home.write("environments/prod.yaml", {"services": {"bell": {"mqtt_config": {"port": "x"}}}})
+        await core.ask("reload")
+
+        async def problems() -> Any:
+            listed = (await core.ask("environments"))["environments"]
+            return next(found["problems"] for found in listed if found["name"] == "prod")
+
+        before = await problems()
+        assert before
+        if told == "recipient":
+            await core.ask("recipient", "bell", public_key=str(PrivateKey.generate().public))
+        else:
+            await core.parts.order.start(Position(7, 1))
+        assert await problems() == before

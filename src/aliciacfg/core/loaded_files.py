@@ -60,7 +60,7 @@ class LoadedFiles:
 
     def on_commit(self, plan: Plan) -> None:
         """Drop the problems of configurations that a plan made valid."""
-        for config_id in plan.entries:
+        for config_id in plan.settled:
             for problems in (self.environment_problems, self.unopened):
                 problems.get(config_id.environment, {}).pop(config_id.service, None)
 

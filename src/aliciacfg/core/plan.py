@@ -81,6 +81,7 @@ class Plan:
         generation: The generation of ``state`` at the beginning of the plan; if it has changed by the end of the plan,
             the plan is refused.
         entries: The entries after the write.
+        settled: Those of them that were composed and are valid, or are deleted; the others are told in another way.
         records: The revisions to append.
         redacted: The redacted document of each new revision, without ``version``: rendered once, for its announcement
             and for the answer to its author.
@@ -103,6 +104,7 @@ class Plan:
     _epoch_before: int = field(init=False)
     generation: int = field(init=False)
     entries: dict[ConfigId, Entry] = field(default_factory=dict[ConfigId, Entry])
+    settled: set[ConfigId] = field(default_factory=set[ConfigId])
     records: list[Record] = field(default_factory=list[Record])
     redacted: dict[ConfigId, JsonObject] = field(default_factory=dict[ConfigId, JsonObject])
     overlays: list[Overlay] = field(default_factory=list[Overlay])

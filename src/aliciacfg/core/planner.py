@@ -91,6 +91,7 @@ class Planner:
         if not _same_overlay(entry.overlay, overlay):
             plan.overlays.append(self._overlay(config_id, overlay, origins, effective.secrets, boxes))
         after = plan.entries[config_id] = Entry(record, overlay, effective, origins)
+        plan.settled.add(config_id)
         return after
 
     def replace_overlay(self, plan: Plan, config_id: ConfigId, overlay: JsonObject) -> None:
@@ -155,6 +156,7 @@ class Planner:
         if plan.announces(config_id):
             plan.announcements.append(self._outbox.remove(service_subject(service), record.home_sequence))
         plan.entries[config_id] = Entry(record)
+        plan.settled.add(config_id)
         return plan.entries[config_id]
 
     def _announce(self, plan: Plan, record: Record, shown: JsonObject, pointers: ChangedPointers | None = None) -> None:
