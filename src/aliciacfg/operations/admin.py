@@ -184,6 +184,8 @@ class AdminOperations:
             await asyncio.to_thread(self._keys.remove, request.key_id, still_sealed=request.key_id in used)
         except KeyRefused as error:
             raise Conflict(f"{error}.", revision=0, checksum="") from error
+        except KeyFileError as error:
+            raise Unavailable(f"{error}.") from error
         self._key_rotation.apply(self._keys.make_keyring())
         self._audit(caller, "keys_remove", request.key_id)
         return await self._keys_answer(f"{request.key_id} is removed")
