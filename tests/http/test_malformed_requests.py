@@ -143,6 +143,15 @@ async def test_a_content_coding_is_refused(port: int, coding: str):
     assert (status, headers["accept-encoding"], body["code"]) == (415, "identity", "invalid_request")
 
 
+async def test_the_body_of_a_get_is_refused_every_time(port: int):
+    """With a coding and without; the answer that is in the cache by then makes no difference."""
+    for header, expected in ((b"Content-Encoding: br", 415), (b"Accept: */*", 400)):
+        sent = get(b"/config/bell", header, b"Content-Length: 3") + b"abc"
+        plain = get(b"/config/bell")
+        found = await answers(port, plain, plain, sent, get(b"/health", b"Connection: close"))
+        assert [status for status, _, _ in found] == [200, 200, expected, 200]
+
+
 @pytest.mark.parametrize("request_", [get(b"http://localhost/health"), get(b"/health", b"Upgrade: h2c"), get(
     b"/health", b"Connection: Upgrade", b"Upgrade: websocket"), get(b"/health", b"Range: bytes=0-1"), get(
     b"/health", b"Range: nonsense"), get(b"/health", b"Content-Encoding: gzip")])  # fmt: skip

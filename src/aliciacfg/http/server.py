@@ -222,6 +222,7 @@ class HttpServer:
                 or headers.get("Host") not in self._guard.accepted_hosts
                 or "Origin" in headers
                 or "If-None-Match" in headers
+                or request.body_exists
                 or (cached := self._service.reads.cached_get(request.match_info["name"])) is None
                 or len(cached.plain) > LARGE_BYTES
             ):
