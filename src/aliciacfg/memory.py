@@ -1,43 +1,71 @@
-"""Memory that the process has freed and the C library still holds: it is given back to the system."""
+"""Memory that the process has freed and the C library still holds: it is given back to the system.
+
+glibc gives large blocks back at once, each is a mapping of its own. But the first time that such a block is freed, it
+raises the size that counts as large to that of the block, up to 32 MB: from then on blocks of 2 MB lie between small
+ones, and a flood of large requests leaves holes that are never given back. Small blocks it keeps as long as a few that
+are still in use lie between. Python itself keeps objects that refer to each other until it looks at all objects, which
+it does the more rarely the more there are.
+"""
 
 import asyncio
 import ctypes
+import gc
 import resource
-from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 _SECONDS = 20.0
 # More than an ordinary load adds and frees again.
-_GROWTH_BYTES = 16 * 1024 * 1024
+_GROWTH_BYTES = 8 * 1024 * 1024
+# Of the time that it takes to look at all objects, which holds up everything else.
+_PAUSE_FACTOR = 200
+# From malloc.h.
+_M_MMAP_THRESHOLD = -3
+# As large as a configuration may be; what is smaller comes and goes too often for a mapping of its own.
+_LARGE_BYTES = 256 * 1024
 _STATUS = Path("/proc/self/statm")
 
 
-async def give_back_forever(seconds: float = _SECONDS) -> None:
-    """Give back what was freed whenever the process has grown, until cancelled.
+def keep_large_blocks_apart() -> None:
+    """Have the C library give every large block back when it is freed, whatever was freed before.
 
-    After many clients at once glibc keeps most of what they took, because a few small blocks that are still in use
-    lie between. Other C libraries are left alone.
+    Call it before much is allocated. Other C libraries than glibc are left alone.
     """
-    trim = _trim()
-    if trim is None:
+    if (library := _glibc()) is not None:
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+async def give_back_forever(seconds: float = _SECONDS) -> None:
+    """Give back what was freed while the process is larger than it was, until cancelled.
+
+    Nothing shows how much was freed since the last time, so it is tried again and again; the looking takes less than
+    half a percent of the time.
+    """
+    library = _glibc()
+    if library is None:
         return
-    after = _resident_bytes()
+    least, pause = _resident_bytes(), seconds
     while True:
-        await asyncio.sleep(seconds)
-        if _resident_bytes() - after > _GROWTH_BYTES:
+        await asyncio.sleep(pause)
+        resident = _resident_bytes()
+        least, pause = min(least, resident), seconds
+        if resident - least > _GROWTH_BYTES:
+            began = perf_counter()
+            gc.collect()
+            pause = max(seconds, _PAUSE_FACTOR * (perf_counter() - began))
             # Off the loop: it takes some milliseconds for each 100 MB.
-            await asyncio.to_thread(trim, 0)
-            after = _resident_bytes()
+            await asyncio.to_thread(library.malloc_trim, 0)
 
 
-def _trim() -> Callable[[int], int] | None:
-    """Return glibc's ``malloc_trim``; None where there is none, or no ``/proc``."""
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library if it is glibc and there is a ``/proc``."""
     if not _STATUS.exists():
         return None
     try:
-        return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):
+        library = ctypes.CDLL(None)
+    except OSError:
         return None
+    return library if hasattr(library, "malloc_trim") and hasattr(library, "mallopt") else None
 
 
 def _resident_bytes() -> int:

@@ -1,6 +1,8 @@
 """Requests and their answers, without a broker."""
 
+import gc
 import json
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -173,3 +175,18 @@ async def test_other_programs_messages_are_not_answered(
             request = made.request(topic, {"reply_to": response_topic}, response_topic)
             assert await made.requests.answer(request) is None
             assert made.requests.refuse(request, BUSY) is None
+
+
+async def test_a_request_that_is_refused_is_forgotten_at_once(tmp_path: Path):
+    """Refusals refer to themselves if they are raised as errors are; 32 MB of refused messages stayed for minutes."""
+    async with bus(tmp_path) as made:
+        refused = [b"x" * 500_000, b"[]", b"{", {"config": 1}]
+        requests = [made.request("set/bell", payload) for payload in refused]
+        held = [sys.getrefcount(request) for request in requests]
+        gc.disable()
+        try:
+            replies = [await made.requests.answer(request) for request in requests]
+            assert [reply is not None and reply.success for reply in replies] == [False] * len(requests)
+            assert [sys.getrefcount(request) for request in requests] == held
+        finally:
+            gc.enable()

@@ -130,7 +130,12 @@ class OperationHandler:
         write = asyncio.create_task(call(), name=f"http-{operation.name}")
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
-        return await asyncio.shield(write)
+        try:
+            return await asyncio.shield(write)
+        finally:
+            # A refusal's traceback refers to this call, and the task to the refusal: a circle would keep the document
+            # until Python looks for circles.
+            del write
 
 
 def _response(operation: Operation, http_request: web.Request, answer: Answer, request_id: str | None) -> web.Response:

@@ -138,6 +138,8 @@ class Requests:
             # Checked before anything is carried out.
             problem = Forbidden(f"The request names an answer topic that is not allowed: {refusal}. Nothing was done.")
         body, outcome = await self._body(request, opened, problem or request.problem)
+        # Its traceback refers to this call: a circle would keep the message until Python looks for circles.
+        del problem
         wrapped = envelope.wrap(body, kind="response", destination=opened.source, depth=opened.depth)
         self._service.health.metrics.meter(request.topic.operation, "mqtt").answered(perf_counter() - started, outcome)
         inbound = request.inbound
@@ -197,9 +199,10 @@ class Requests:
         request_id = _request_id(opened)
         proven = requester is not None and self._service.authorizer.bus_proves is True
         caller = Caller(requester, "mqtt", proven=proven)
+        if problem is not None:
+            # Not raised, as that would make such a circle, too.
+            return self._refused(request, caller, problem, request_id)
         try:
-            if problem is not None:
-                raise problem
             if operation is None:
                 name = request.topic.operation
                 raise NotFound(f"There is no operation {name!r}; there are: {', '.join(_OPERATIONS)}.")
@@ -210,17 +213,23 @@ class Requests:
             answer = await operation.run(self._service, caller, request.target, fields)
             return encode_answer(operation, answer, request_id), "success"
         except OperationError as error:
-            topic = request.inbound.topic
-            _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.logged_message)
-            if isinstance(error, Unauthorized | Forbidden):
-                levels = request.topic.levels
-                self._service.audit_log.record_refusal(
-                    caller, request.topic.operation, levels[0] if levels else None, error
-                )
-            return encode_failure(error, request_id), error.code
+            return self._refused(request, caller, error, request_id)
         except Exception:  # noqa: BLE001 - the one boundary of this adapter: whatever happens, the request is answered
             _log.exception("failed", transport="mqtt", topic=request.inbound.topic)
             return encode_internal(request_id), "internal"
+
+    def _refused(
+        self, request: BusRequest, caller: Caller, error: OperationError, request_id: str | None
+    ) -> tuple[bytes, Outcome]:
+        """Note that a request was refused; return the encoded answer, and the outcome."""
+        topic = request.inbound.topic
+        _log.info("refused", transport="mqtt", topic=topic, code=error.code, message=error.logged_message)
+        if isinstance(error, Unauthorized | Forbidden):
+            levels = request.topic.levels
+            self._service.audit_log.record_refusal(
+                caller, request.topic.operation, levels[0] if levels else None, error
+            )
+        return encode_failure(error, request_id), error.code
 
     def _open(self, request: BusRequest) -> tuple[Opened, OperationError | None]:
         """Return the payload out of its envelopes, and why it is not a request's."""

@@ -27,8 +27,6 @@ _MAX_UNDER_WAY_BYTES = 4 * 1024 * 1024
 # From here on no further request is begun, until half of it has been sent.
 _CONGESTED_COUNT = 512
 _CONGESTED_BYTES = 8 * 1024 * 1024
-# How much more may wait so that clients that wait for nothing else are answered in spite of a congestion.
-_SPARE = 2
 # From here on answers are sent at QoS 0.
 _MAX_ANSWERS = 2048
 _RECENT_SECONDS = 2.0
@@ -118,12 +116,10 @@ class SendQueue:
     def congested_for(self, topic: str) -> bool:
         """Return whether that holds for a request whose answer goes to a topic.
 
-        For a topic to which no other answer is on its way there is some room left.
+        For topics to which no other answer is on its way there is as much room again.
         """
         return self._congested and (
-            topic in self._topics
-            or self._answer_count >= _CONGESTED_COUNT * _SPARE
-            or self._answer_bytes >= _CONGESTED_BYTES * _SPARE
+            topic in self._topics or len(self._first) >= _CONGESTED_COUNT or self._answer_bytes >= 2 * _CONGESTED_BYTES
         )
 
     @property
