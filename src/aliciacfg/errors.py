@@ -22,6 +22,7 @@
         ├── Busy               busy
         └── Unavailable        unavailable
             ├── Damaged        unavailable; the database is damaged
+            ├── Locked         unavailable; another program has locked the database
             └── Unconfirmed    unavailable; whether a write was made is not known
 
 Each adapter maps ``OperationError.code`` to its own status in exactly one place. It answers any other exception with
@@ -352,6 +353,10 @@ class Unavailable(OperationError):
 
 class Damaged(Unavailable):
     """The database is damaged, so that nothing is written to it; the message says what to do."""
+
+
+class Locked(Unavailable):
+    """Another program has locked the database, so that nothing can be written; the message says what to do."""
 
 
 class Unconfirmed(Unavailable):

@@ -45,6 +45,11 @@ def status(daemon: Daemon) -> str:
     return daemon.http("GET", "/health").json["status"]
 
 
+def told(daemon: Daemon) -> str:
+    """What health says about the store's writes."""
+    return daemon.http("GET", "/health").json["alerts"]["store:write"]
+
+
 def ready(daemon: Daemon) -> bool:
     return daemon.http("GET", "/ready").status == 200
 
@@ -239,8 +244,11 @@ def test_a_database_that_is_locked_is_served_and_written_when_it_is_free(home: D
         home.start()
         assert counter(home) == 1
         refused = patch(home, 2)
-        assert (refused.status, "locked" in refused.json["message"]) == (503, True)
+        assert (refused.status, "end that program" in refused.json["message"]) == (503, True)
         assert status(home) == "unhealthy"
+        # Nobody is sent to look at the disk.
+        assert "another program has locked the database" in told(home)
+        assert "disk" not in told(home)
         other.execute("ROLLBACK")
         wait_until(lambda: ready(home))
     assert patch(home, 3).json["revision"] == 3

@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 import structlog
 
-from aliciacfg.errors import Busy, Damaged, Unavailable, Unconfirmed
+from aliciacfg.errors import Busy, Damaged, Locked, Unavailable, Unconfirmed
 from aliciacfg.model.records import Write
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.store import Store
@@ -273,9 +273,12 @@ class WriteQueue:
         if error is None:
             self._condition.clear("write")
         else:
-            remedy = "See whether its disk is full or failing; the daemon goes on by itself when it can write."
             told = f"{error.message} Writes are refused, reads go on."
-            self._condition.report("write", told if isinstance(error, Damaged) else f"{told} {remedy}")
+            if not isinstance(error, Damaged | Locked):
+                told += " See whether its disk is full or failing."
+            if not isinstance(error, Damaged):
+                told += " The daemon goes on by itself when it can write."
+            self._condition.report("write", told)
 
     async def _doubt(self, batch: Sequence[_Waiting], error: Unconfirmed) -> None:
         """Tell those who wait, and find out whether a commit was made."""

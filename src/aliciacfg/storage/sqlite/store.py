@@ -16,7 +16,7 @@ from typing import TypeVar
 import aiosqlite
 import structlog
 
-from aliciacfg.errors import Damaged, Unavailable, Unconfirmed
+from aliciacfg.errors import Damaged, Locked, Unavailable, Unconfirmed
 from aliciacfg.model.records import (
     Applied,
     Audited,
@@ -148,7 +148,7 @@ class SqliteStore:
             else:
                 break
         self._reader = reader
-        self.unwritable = Unavailable(f"The store cannot write: {why}.")
+        self.unwritable = _unwritable(why)
 
     def listen_reads(self, listener: Callable[[str | None], None]) -> None:
         """Have a function called after every read."""
@@ -323,11 +323,18 @@ class SqliteStore:
             self._in_doubt = error.end
             raise Unconfirmed(f"The store failed while it wrote: {error}.") from error
         except sqlite3.Error as error:
-            if is_damage(error):
-                raise Damaged(f"The database is damaged ({error}): {RESTORE}.") from error
-            raise Unavailable(f"The store cannot write: {error}.") from error
+            raise _unwritable(error) from error
         except OverflowError as error:
             raise Unavailable(f"The store cannot write: {error}.") from error
+
+
+def _unwritable(error: sqlite3.Error) -> Unavailable:
+    """Return the error that says why nothing can be written, and what to do where that is known."""
+    if is_damage(error):
+        return Damaged(f"The database is damaged ({error}): {RESTORE}.")
+    if is_locked(error):
+        return Locked("The store cannot write: another program has locked the database; end that program.")
+    return Unavailable(f"The store cannot write: {error}.")
 
 
 class _Connection(aiosqlite.Connection):
