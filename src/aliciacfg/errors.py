@@ -22,7 +22,7 @@
         ├── Busy               busy
         └── Unavailable        unavailable
             ├── Damaged        unavailable; the database is damaged
-            ├── Locked         unavailable; another program has locked the database
+            ├── Blocked        unavailable; another program, or somebody, is in the way of the database
             └── Unconfirmed    unavailable; whether a write was made is not known
 
 Each adapter maps ``OperationError.code`` to its own status in exactly one place. It answers any other exception with
@@ -355,8 +355,8 @@ class Damaged(Unavailable):
     """The database is damaged, so that nothing is written to it; the message says what to do."""
 
 
-class Locked(Unavailable):
-    """Another program has locked the database, so that nothing can be written; the message says what to do."""
+class Blocked(Unavailable):
+    """Another program has locked the database, or somebody moved its file; the message says what to do."""
 
 
 class Unconfirmed(Unavailable):

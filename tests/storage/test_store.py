@@ -1,6 +1,7 @@
 """The contract of a store and of its database, for every backend."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 
 from aliciacfg import documents
-from aliciacfg.errors import Unavailable
+from aliciacfg.errors import Blocked, Unavailable
 from aliciacfg.model.records import (
     START,
     Announcement,
@@ -417,3 +418,25 @@ async def test_a_database_that_cannot_be_opened_says_so(database: Database):
     with pytest.raises(StoreError):
         database.key_ids()
     assert database.verify(CHAIN).damage
+
+
+@pytest.mark.parametrize("name", ["aliciacfg.db", "aliciacfg.db-wal", ""])
+async def test_a_database_that_was_moved_is_not_written_on(tmp_path: Path, name: str):
+    """A file or the directory is moved, another is there or not: no write gets lost in it; moved back, it goes on."""
+    place, away = tmp_path / "data", tmp_path / "away"
+    place.mkdir()
+    async with SqliteDatabase(place).open(CHAIN) as store:
+        await store.commit([Write(overlays=(Overlay("dev", "one", b"{}", {}),))])
+        (place / name).rename(away)
+        with pytest.raises(Blocked, match="was removed, moved or replaced while the daemon runs"):
+            await store.commit([Write(overlays=(Overlay("dev", "two", b"{}", {}),))])
+        if name:
+            shutil.copy(away, place / name)
+            with pytest.raises(Blocked):
+                await store.commit([Write(overlays=(Overlay("dev", "three", b"{}", {}),))])
+        else:
+            assert not place.exists()
+        away.rename(place / name)
+        await store.commit([Write(overlays=(Overlay("dev", "four", b"{}", {}),))])
+    async with SqliteDatabase(place).open(CHAIN) as store:
+        assert {found.service for found in (await store.load()).overlays} == {"one", "four"}

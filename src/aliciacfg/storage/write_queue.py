@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 import structlog
 
-from aliciacfg.errors import Busy, Damaged, Locked, Unavailable, Unconfirmed
+from aliciacfg.errors import Blocked, Busy, Damaged, Unavailable, Unconfirmed
 from aliciacfg.model.records import Write
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.store import Store
@@ -274,7 +274,7 @@ class WriteQueue:
             self._condition.clear("write")
         else:
             told = f"{error.message} Writes are refused, reads go on."
-            if not isinstance(error, Damaged | Locked):
+            if not isinstance(error, Damaged | Blocked):
                 told += " See whether its disk is full or failing."
             if not isinstance(error, Damaged):
                 told += " The daemon goes on by itself when it can write."

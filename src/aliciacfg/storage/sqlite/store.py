@@ -16,7 +16,7 @@ from typing import TypeVar
 import aiosqlite
 import structlog
 
-from aliciacfg.errors import Damaged, Locked, Unavailable, Unconfirmed
+from aliciacfg.errors import Blocked, Damaged, Unavailable, Unconfirmed
 from aliciacfg.model.records import (
     Applied,
     Audited,
@@ -60,6 +60,8 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 _LOCKED_SECONDS = 1.0
+# What SQLite appends to the name of a database for its write-ahead log.
+_WAL = "-wal"
 
 # A verification rests for this long after each two milliseconds of work, so that requests hardly notice it.
 _PAUSE_SECONDS = 0.005
@@ -74,6 +76,8 @@ class SqliteStore:
         self._chain = chain
         # Closes the connections.
         self._connections = connections
+        # What the files of the database were when it was opened to be written.
+        self._files: list[tuple[int, int] | None] = []
         self._reader: _Connection
         # None while the database can only be read.
         self._writer: _Connection | None = None
@@ -119,6 +123,7 @@ class SqliteStore:
             await writer.run(lambda connection: migrate(connection, self._chain))
             await writer.run(check_writable)
             reader = await opened.enter_async_context(_connected(lambda: connect(self._path)))
+            self._files = self._files_in_place()
             before = self._connections.pop_all()
             self._connections.push_async_exit(opened.pop_all())
         self._writer, self._reader, self.unwritable = writer, reader, None
@@ -297,6 +302,23 @@ class SqliteStore:
         self._tell_readers(None)
         return found
 
+    def _in_place(self, connection: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Change the database, unless its path leads elsewhere by now: nobody would find the change there.
+
+        Raises:
+            Blocked: A file was removed, moved or replaced. SQLite would go on writing to the one that it has open.
+        """
+        if self._files_in_place() != self._files:
+            raise Blocked(
+                f"The store cannot write: {self._path} or {_WAL} beside it was removed, moved or replaced while the "
+                "daemon runs. Restart the daemon to use what is there now, or put the files back."
+            )
+        return change(connection)
+
+    def _files_in_place(self) -> list[tuple[int, int] | None]:
+        """Return which files are the database at its path now."""
+        return [_identity(path) for path in (self._path, self._path.with_name(self._path.name + _WAL))]
+
     def _unreadable(self, error: sqlite3.Error) -> Unavailable:
         message = f"The store cannot be read: {error}."
         self._tell_readers(message)
@@ -315,7 +337,7 @@ class SqliteStore:
             writer = self._writer
             if writer is None:
                 raise Unavailable("The store cannot write.")
-            return await writer.run(change)
+            return await writer.run(lambda connection: self._in_place(connection, change))
         except CommitInDoubt as error:
             if error.end is None:
                 # Nothing that memory follows; the next commit takes its place in any case.
@@ -328,12 +350,21 @@ class SqliteStore:
             raise Unavailable(f"The store cannot write: {error}.") from error
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of a file; None if there is none, or a disk that fails does not tell."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _unwritable(error: sqlite3.Error) -> Unavailable:
     """Return the error that says why nothing can be written, and what to do where that is known."""
     if is_damage(error):
         return Damaged(f"The database is damaged ({error}): {RESTORE}.")
     if is_locked(error):
-        return Locked("The store cannot write: another program has locked the database; end that program.")
+        return Blocked("The store cannot write: another program has locked the database; end that program.")
     return Unavailable(f"The store cannot write: {error}.")
 
 
