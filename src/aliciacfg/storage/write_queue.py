@@ -237,7 +237,8 @@ class WriteQueue:
             return error
         except Exception as error:  # noqa: BLE001 - the boundary of all writes: the store rolled back, the daemon goes on
             _log.exception("commit_failed")
-            return Unavailable(f"The store cannot write: {error}.")
+            # The text of an error that nobody expected may quote a value.
+            return Unavailable(f"The store cannot write: unexpected {type(error).__name__}, see the log.")
         return None
 
     @contextlib.contextmanager
