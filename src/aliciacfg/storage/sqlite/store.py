@@ -383,7 +383,8 @@ class _Connection(aiosqlite.Connection):
 
     async def wait_ended(self) -> None:
         """Wait until the thread of a connection that failed has ended: it still calls into the event loop."""
-        await asyncio.to_thread(self._thread.join)
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join)
 
 
 @contextlib.asynccontextmanager
@@ -398,6 +399,8 @@ async def _connected(connect: Callable[[], sqlite3.Connection]) -> AsyncGenerato
     try:
         await connection
     except BaseException:
+        # aiosqlite does so itself unless the error came while the thread was starting; then it would wait for ever.
+        connection.stop()  # pyright: ignore[reportUnknownMemberType]
         await connection.wait_ended()
         raise
     try:
