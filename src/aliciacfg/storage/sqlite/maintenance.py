@@ -143,6 +143,7 @@ def verify_file(
     *,
     between: Callable[[], object] = lambda: None,
     ended: Callable[[], bool] = lambda: False,
+    copied: bool = True,
 ) -> Findings:
     """Compare every row of a database with the keyed chain, and check the file; a daemon may be writing meanwhile.
 
@@ -151,13 +152,15 @@ def verify_file(
         chain: Computes the MACs.
         between: Called after every few rows; may wait, or raise to end the verification.
         ended: Called often; returns True to end the check of the file.
+        copied: Whether a copy may be verified where SQLite cannot open the file. Not while this process has it open to
+            write: closing any descriptor of a file drops the POSIX locks that SQLite holds on it.
 
     Raises:
         Unavailable: The database cannot be read, or does not have the tables of this version.
     """
     damage: list[str] = []
     try:
-        with contextlib.closing(_connect_to_verify(path)) as connection, telling_damage():
+        with contextlib.closing(_connect_to_verify(path, copied=copied)) as connection, telling_damage():
             damage += _check_file(connection, ended)
             findings = _verify(connection, chain, between)
     except (sqlite3.Error, OSError) as error:
@@ -260,12 +263,12 @@ def _connect_to_read(path: Path, *, more: str = "") -> sqlite3.Connection:
     return connection
 
 
-def _connect_to_verify(path: Path) -> sqlite3.Connection:
+def _connect_to_verify(path: Path, *, copied: bool) -> sqlite3.Connection:
     """Open a database file for reading, whether its disk can be written or not."""
     try:
         return _connect_to_read(path)
     except sqlite3.Error as error:
-        if is_locked(error) or not may_pass(error):
+        if not copied or is_locked(error) or not may_pass(error):
             raise
         return connect_to_rest(path)
 

@@ -277,7 +277,14 @@ class SqliteStore:
                 raise Unavailable("The daemon is stopping.")
 
         try:
-            return await asyncio.to_thread(verify_file, self._path, self._chain, between=pause, ended=ended.is_set)
+            return await asyncio.to_thread(
+                verify_file,
+                self._path,
+                self._chain,
+                between=pause,
+                ended=ended.is_set,
+                copied=self._writer is None,
+            )
         finally:
             # After a cancellation the thread would go on, and keep the process from ending.
             ended.set()
