@@ -106,7 +106,7 @@ class AdminOperations:
         """Return audit entries, newest first."""
         found = await self._store.audit(before=request.before, limit=request.limit + 1, service=request.service)
         page = Page[Audited](request.limit)
-        all(page.add(entry) for entry in found)
+        page.extend(found)
         return Answer.of(AuditAnswer(entries=page.items, next=page.items[-1].sequence if page.more else None))
 
     async def token_create(self, caller: Caller, request: TokenCreateRequest) -> Answer:

@@ -1,5 +1,6 @@
 """Pages of answers that list items, bounded in number by the request and in bytes for every transport."""
 
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -40,3 +41,9 @@ class Page(Generic[Item]):
             self.items.append(item)
             self._room -= size
         return not self.more
+
+    def extend(self, items: Iterable[Item]) -> None:
+        """Add items in order, up to the first one that has no room."""
+        for item in items:
+            if not self.add(item):
+                return

@@ -198,7 +198,7 @@ class ReadOperations:
         while not page.more:
             wanted = min(request.limit + 1 - len(page.items), _HEADS_AT_ONCE)
             found = await self._configurations.history(config_id, before=before, limit=wanted)
-            all(page.add(_history_item(head)) for head in found)
+            page.extend(_history_item(head) for head in found)
             if len(found) < wanted:
                 break
             before = found[-1].revision
