@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 import msgspec
 import structlog
@@ -14,10 +13,7 @@ from aliciacfg.core.outbox import Outbox
 from aliciacfg.errors import (
     AnotherDaemon,
     BrokerUnavailable,
-    Busy,
-    InvalidRequest,
     OperationError,
-    TooLarge,
     leaves,
 )
 from aliciacfg.monitoring.alerts import Alerts
@@ -26,20 +22,20 @@ from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.access_probe import AccessProbe
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.admission import Admission, Job
+from aliciacfg.mqtt.admission import Admission
 from aliciacfg.mqtt.background import BackgroundTasks
 from aliciacfg.mqtt.connecting import Session, answers_five, connect
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.health import HealthPublisher
-from aliciacfg.mqtt.log_limit import LogLimit
+from aliciacfg.mqtt.inbox import Inbox
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.outgoing import Outgoing
 from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.peers import Peers
 from aliciacfg.mqtt.registration import Registration
-from aliciacfg.mqtt.requests import BusRequest, Requests
+from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.operations.service import ConfigService
 
@@ -97,13 +93,13 @@ class MqttSession:
         self._address = address
         self._client_id = f"config_service_{session_id}"
         self._health = health = service.health
-        self._requests = requests
         self._outbox = outbox
         self._write_confirmations = write_confirmations
         self._supervisor = supervisor
         self._background = BackgroundTasks(supervisor.report)
         self._outgoing = outgoing = Outgoing(alerts)
         self._admission = Admission(self._background, acknowledge=self._acknowledge, congested=outgoing.congested_for)
+        self._inbox = Inbox(requests, self._admission, outgoing, max_packet_bytes=max_packet_bytes)
         self._markers = markers = Markers(health.instance)
         self._retained = Retained(outbox, alerts, drift, order=order, markers=markers, on_confirmed=self._on_confirmed)
         self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
@@ -129,7 +125,6 @@ class MqttSession:
         self._speaks_five = False
         self._limit = PacketLimit(max_packet_bytes)
         self._max_packet_bytes = max_packet_bytes
-        self._retained_requests = LogLimit()
         # Set while the broker holds every retained message of the present connection.
         self._drained = asyncio.Event()
         self.ready = asyncio.Event()
@@ -300,12 +295,8 @@ class MqttSession:
         if inbound.topic == self._probe.topic:
             self._probe.receive()
             return True
-        answer_topic = _answer_topic(inbound)
-        if not (inbound.retained or inbound.oversized) and self._admission.is_free(answer_topic, answer_topic):
-            reply = self._requests.answer_at_once(inbound)
-            if reply is not None:
-                self._outgoing.answer(reply)
-                return True
+        if self._inbox.answer_at_once(inbound):
+            return True
         if inbound.topic.startswith(topics.CONFIG):
             return self._dispatch_config(inbound)
         return self._dispatch_other(inbound)
@@ -315,12 +306,12 @@ class MqttSession:
         topic = inbound.topic
         retained = topic.startswith(topics.UPDATE) or topic in {topics.ENVIRONMENT, topics.KEY}
         if not retained and not topic.startswith(topics.APPLIED):
-            return self._on_request(inbound)
+            return self._inbox.receive_request(inbound)
         if inbound.retained and self._admission.opened:
             # It comes live: with Retain As Published the flag does not say that the broker had kept the message.
             inbound = msgspec.structs.replace(inbound, retained=False)
         if not retained:
-            return self._submit(inbound, self._registration.on_applied, name="report of a service")
+            return self._inbox.submit(inbound, self._registration.on_applied, name="report of a service")
         self._retained.receive(topics.topic_subject(topic), inbound)
         return True
 
@@ -343,74 +334,10 @@ class MqttSession:
                 # The broker kept it from before: the service may have come or gone since, and it would count again at
                 # every connect.
                 return True
-            return self._submit(inbound, self._registration.on_discovery, name="registration of a service")
+            return self._inbox.submit(inbound, self._registration.on_discovery, name="registration of a service")
         elif topic in topics.DEVICE_REGISTRY:
             self._devices.receive(inbound)
         return True
-
-    def _submit(self, inbound: Inbound, work: Callable[[Inbound], Coroutine[Any, Any, None]], *, name: str) -> bool:
-        """Have a message worked on that is answered by nothing; return whether the broker may forget it."""
-        if inbound.oversized:
-            _log.warning("message_too_large", topic=inbound.topic, bytes=inbound.oversized)
-            return True
-
-        def refuse(error: Busy) -> None:
-            _log.warning("message_dropped", topic=inbound.topic, reason=error.message)
-
-        job = Job(inbound, _answer_topic(inbound), lambda: work(inbound), refuse, writes=True, name=name)
-        return self._admission.submit(job)
-
-    def _on_request(self, inbound: Inbound) -> bool:
-        """Admit or refuse a request; return whether the broker may forget it."""
-        request = self._requests.parse(inbound)
-        if request is None:
-            return True
-        if inbound.retained:
-            self._on_retained_request(request)
-            return True
-        if inbound.oversized:
-            size, limit = inbound.oversized, self._max_packet_bytes
-            self._refuse(request, TooLarge(f"The request is a packet of {size} bytes; at most {limit} are allowed."))
-            return True
-        writes = request.operation is not None and request.operation.writes
-        answer_topic = _answer_topic(inbound)
-        job = Job(
-            inbound,
-            answer_topic,
-            lambda: self._answer(request),
-            lambda error: self._refuse(request, error),
-            writes=writes,
-            name="request over MQTT",
-            # The changes of a program are made in the order in which it sent them, wherever their answers go.
-            sender=(request.requester or "") if writes else answer_topic,
-        )
-        return self._admission.submit(job)
-
-    def _on_retained_request(self, request: BusRequest) -> None:
-        """Ignore a request that was retained by mistake: the broker delivers it again at every connect.
-
-        One that comes live is refused, so that its sender learns why nothing happens.
-        """
-        inbound = request.inbound
-        # Another program's message is no request, and may well be retained.
-        if request.operation is not None and self._retained_requests.allows():
-            _log.warning("retained_request_ignored", topic=inbound.topic, remedy="publish requests without retain")
-        if self._admission.opened:
-            error = InvalidRequest(
-                "The request was published with the retain flag, so it is not carried out: the broker would deliver it "
-                "again at every connect. Publish it without, and clear the retained message by an empty retained one."
-            )
-            self._refuse(request, error)
-
-    def _refuse(self, request: BusRequest, error: OperationError) -> None:
-        reply = self._requests.refuse(request, error)
-        if reply is not None:
-            self._outgoing.answer(reply)
-
-    async def _answer(self, request: BusRequest) -> None:
-        reply = await self._requests.answer(request)
-        if reply is not None:
-            self._outgoing.answer(reply)
 
     def _on_confirmed(self) -> None:
         self._drained.set()
@@ -429,11 +356,6 @@ class MqttSession:
 
     def _count_devices(self, count: int | None) -> None:
         self._health.devices = count
-
-
-def _answer_topic(inbound: Inbound) -> str:
-    """Return where the answer to a request is expected to go, as far as that is known without its payload."""
-    return inbound.response_topic or topics.default_answer_topic(inbound.topic)
 
 
 def _expected_reason(error: Exception) -> str | None:
