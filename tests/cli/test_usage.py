@@ -26,6 +26,13 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]):
     assert (done.exit_code, "Usage" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:8026", "config.home", "mqtt://127.0.0.1"])
+def test_what_is_no_url_is_told_as_such(url: str):
+    """Not as a daemon that does not answer."""
+    done = run("--http", url, "get", "voice_router")
+    assert (done.exit_code, "expected a URL, such as http://" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -71,6 +71,8 @@ def main(
 
     `serve` runs the daemon. The other commands send requests to it, or work on its files.
     """
+    if http is not None and not http.lower().startswith(("http://", "https://")):
+        raise click.UsageError(f"--http {http!r}: expected a URL, such as http://127.0.0.1:8026")
     if caller is not None and not names.is_caller_name(caller):
         raise click.UsageError(f"--as {caller!r}: expected letters, digits, '_', '.' and '-'")
     token = os.environ.get("ALICIACFG_TOKEN") or None
