@@ -1,8 +1,11 @@
 """Faults under load: nothing acknowledged is lost, and the daemon recovers alone; `make soak` repeats them."""
 
+import os
 import random
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,9 @@ from cutting_proxy import CuttingProxy
 from failing_disk import FailingDisk, Fault
 from jumping_clock import JumpingClock
 from trials import Trial
+
+# Each is a line of the log: together more than a pipe holds.
+REFUSED = 400
 
 
 def rounds(short: int, long: int) -> pytest.MarkDecorator:
@@ -93,6 +99,7 @@ def disk(trial: Trial, tmp_path: Path) -> FailingDisk:
         ("sync_fails", "the disk does not keep what was written (fsync fails)"),
         ("sync_hangs", "the disk hangs"),
         ("read_fails", "the disk cannot be read"),
+        ("read_only", "the disk is mounted read-only"),
     ],
 )
 def test_the_disk_fails(trial: Trial, disk: FailingDisk, fault: Fault, name: str, rounds: int):
@@ -111,6 +118,37 @@ def test_a_disk_that_fails_and_a_kill(trial: Trial, disk: FailingDisk, rounds: i
         trial.daemon.kill()
         disk.set()
         trial.restart()
+
+
+@rounds(1, 20)
+def test_the_database_is_locked(trial: Trial, rounds: int):
+    """By another program, for longer than a write waits."""
+    for _ in trial.rounds("another program locks the database", rounds):
+        with closing(sqlite3.connect(trial.daemon.data / "aliciacfg.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            trial.keep_writing(2)
+            other.execute("ROLLBACK")
+
+
+@pytest.fixture
+def unread(trial: Trial) -> Iterator[None]:
+    """The log is a pipe that nobody reads."""
+    log = trial.daemon.log
+    os.mkfifo(log)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    yield
+    trial.daemon.stop()
+    os.close(reader)
+    log.unlink()
+
+
+@pytest.mark.usefixtures("unread")
+@rounds(1, 20)
+def test_output_that_nobody_reads(trial: Trial, rounds: int):
+    """The daemon logs more than the pipe holds."""
+    for _ in trial.rounds("nobody reads the log, a full pipe", rounds):
+        for _ in range(REFUSED):
+            trial.daemon.http("GET", "/config/nobody")
 
 
 @rounds(1, 20)
