@@ -34,8 +34,10 @@ format: $(VENV)/installed-dev  ## Fix style and format the code
 bench: $(VENV)/installed-dev programs  ## Measure the daemon beside minimal responders in the same run
 	$(BIN)/python benchmarks/bench.py
 
-soak: $(VENV)/installed-javascript programs  ## Run the long tests: kill -9 under load, repeatedly; floods
-	$(BIN)/python -m pytest -m soak --timeout 1800
+soak: $(VENV)/installed-javascript programs  ## Run the long tests: faults under load, random requests, floods
+	@rm -f $(VENV)/trials.jsonl
+	ALICIACFG_TRIALS=$(CURDIR)/$(VENV)/trials.jsonl $(BIN)/python -m pytest -m soak --timeout 3600
+	$(BIN)/python scripts/write_reliability.py $(VENV)/trials.jsonl
 	$(BIN)/python benchmarks/floods.py
 
 docs: $(VENV)/installed-dev programs  ## Record examples and write docs/openapi.json and docs/asyncapi.json
