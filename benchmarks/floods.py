@@ -234,10 +234,71 @@ def show(outcomes: list[Outcome], title: str) -> None:
             console.print(f"{outcome.flood}: {fault}", highlight=False)
 
 
+DOCUMENT = HERE.parent / "docs" / "reliability.md"
+BEFORE = HERE / "floods_before.json"
+BEGIN, END = "<!-- floods: written by benchmarks/floods.py -->\n", "<!-- /floods -->\n"
+
+
+def load_outcomes(files: list[Path]) -> list[Outcome]:
+    """Read figures of earlier runs, in the order in which floods are run; of two of one flood, the later one."""
+    found = {item["flood"]: Outcome(**item) for file in files for item in json.loads(file.read_text())}
+    return [found[name] for name in _names() if name in found]
+
+
+def write_document(outcomes: list[Outcome]) -> None:
+    """Put the table into the documentation, beside the figures from before the floods were dealt with."""
+    before = {outcome.flood: outcome for outcome in load_outcomes([BEFORE])}
+    rows = [
+        (
+            "flood",
+            "MB before: at rest / peak / after",
+            "now",
+            "neighbour before: HTTP; MQTT",
+            "now",
+            "the flood saw, now",
+        ),
+        ("---",) * 6,
+    ]
+    for now in outcomes:
+        then = before[now.flood]
+        rows.append(
+            (now.text, _memory_cell(then), _memory_cell(now), _neighbour_cell(then), _neighbour_cell(now), now.seen)
+        )
+    head, _, rest = DOCUMENT.read_text("utf-8").partition(BEGIN)
+    DOCUMENT.write_text(f"{head}{BEGIN}{_table(rows)}{END}{rest.partition(END)[2]}", "utf-8")
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace("``", "`")
+
+
+def _memory_cell(outcome: Outcome) -> str:
+    return " / ".join(_cells(outcome)[1:4])
+
+
+def _neighbour_cell(outcome: Outcome) -> str:
+    return "; ".join(filter(None, (outcome.http, outcome.mqtt)))
+
+
 def markdown(outcomes: list[Outcome]) -> str:
     """The table for the documentation."""
     rows = [COLUMNS, ("---",) * len(COLUMNS), *map(_cells, outcomes)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return _table(rows)
+
+
+def _run(names: list[str], *, source: Path, seconds: float, after_seconds: float) -> list[Outcome]:
+    """Run the floods of these names, or all."""
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    outcomes: list[Outcome] = []
+    for flood in FLOODS:
+        if names and flood.name not in names:
+            continue
+        print(f"{time.strftime('%H:%M:%S')}  {flood.name}: {flood.text}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(dir=results) as directory:
+            outcome = measure(flood, Path(directory), source=source, seconds=seconds, after_seconds=after_seconds)
+        outcomes.append(outcome)
+    return outcomes
 
 
 def main() -> None:
@@ -247,6 +308,8 @@ def main() -> None:
     parser.add_argument("--source", type=Path, default=SOURCE, help="directory of the package to run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--earlier", type=Path, nargs="+", metavar="FILE", help="show these figures, run nothing")
+    parser.add_argument("--document", action="store_true", help="write the table into docs/reliability.md")
     options = parser.parse_args()
     unknown = set(options.floods) - set(_names())
     if unknown:
@@ -254,24 +317,10 @@ def main() -> None:
     # Ends like any other error, so that everything that was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     seconds, after_seconds = (10.0, 10.0) if options.quick else (30.0, 60.0)
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    outcomes: list[Outcome] = []
     try:
-        for flood in FLOODS:
-            if options.floods and flood.name not in options.floods:
-                continue
-            print(f"{time.strftime('%H:%M:%S')}  {flood.name}: {flood.text}", file=sys.stderr, flush=True)
-            with tempfile.TemporaryDirectory(dir=results) as directory:
-                outcomes.append(
-                    measure(
-                        flood,
-                        Path(directory),
-                        source=options.source.resolve(),
-                        seconds=seconds,
-                        after_seconds=after_seconds,
-                    )
-                )
+        outcomes = load_outcomes(options.earlier or []) or _run(
+            options.floods, source=options.source.resolve(), seconds=seconds, after_seconds=after_seconds
+        )
     except BenchmarkError as error:
         sys.exit(f"floods.py: {error}")
     show(outcomes, f"Resident memory under floods, and {after_seconds:g} s after each")
@@ -279,6 +328,8 @@ def main() -> None:
         options.json.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     if options.markdown is not None:
         options.markdown.write_text(markdown(outcomes))
+    if options.document:
+        write_document(outcomes)
     sys.exit(any(outcome.faults for outcome in outcomes))
 
 

@@ -1,6 +1,7 @@
 """The way of one HTTP request through its operation, over a real connection in the test's own process."""
 
 import asyncio
+import gc
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 
 from aliciacfg.access.authorizer import Authorizer
+from aliciacfg.errors import OperationError
 from aliciacfg.operations.table import BY_NAME, Operation
 from builders import environment_file
 from inprocess import CALLER, Core, core, eventually, listening
@@ -165,3 +167,21 @@ async def test_every_other_refusal_comes_before_that_of_a_condition(
             assert response.status == status
     async with session.post(f"{url}/config/lamp/unset", json=body, headers={"If-Match": '"9"'}) as response:
         assert response.status == 403
+
+
+async def test_a_write_that_is_refused_is_forgotten_at_once(session: aiohttp.ClientSession, url: str):
+    """A refusal that refers to itself would keep the document, which may be large, until Python looks for circles."""
+
+    def refusals() -> set[int]:
+        return {id(item) for item in gc.get_objects() if isinstance(item, OperationError)}
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = refusals()
+        for document in ({}, {"settings": {"blob": "x" * 300_000}}, {"settings": {"keys": [1] * 6000}}):
+            async with session.put(f"{url}/config/bell", json=document) as response:
+                assert response.status in {413, 422}
+        await eventually(lambda: refusals() <= before)
+    finally:
+        gc.enable()
