@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import re
 import stat
 import subprocess
@@ -236,13 +235,12 @@ def test_what_cannot_be_set_up_is_refused(home: Daemon, environ: dict[str, str],
     assert untouched(home)
 
 
-def test_an_unwritable_directory_is_reported_with_a_remedy(home: Daemon):
-    """As in a container whose user does not own the mounted directory; nothing is made before."""
+def test_what_is_no_file_is_reported_with_a_remedy(home: Daemon):
+    """A directory in the place of a file, as Docker makes for a mount that is not there; nothing is made before."""
     (home.directory / ACCESS / "acl").mkdir(parents=True)
     refused = setup(home)
     assert refused.returncode == 1
-    assert f"{ACCESS} cannot hold the broker's files: Is a directory ({ACCESS}/acl)" in refused.stderr
-    assert f"let this user (id {os.geteuid()}) read and write there" in refused.stderr
+    assert f"{ACCESS}/acl cannot be one of the broker's files: it is not a file; remove it" in refused.stderr
     assert not (home.environments / "dev-secrets.yaml").exists()
     assert not (home.data / "mqtt.password").exists()
 

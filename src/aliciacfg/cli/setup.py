@@ -223,7 +223,7 @@ def _write(directory: Path, access: str, passwords: Mapping[str, str]) -> None:
 
 
 def _refuse_link(error: LinkRefused) -> NoReturn:
-    fail(f"{error.filename} would lead out of the broker's directory: {error.strerror}", EXIT_FAILED)
+    fail(f"{error.filename} cannot be one of the broker's files: {error.strerror}", EXIT_FAILED)
 
 
 def _print_note(text: str) -> None:
