@@ -15,7 +15,7 @@ from daemons import Daemon
 from machine import wait_until
 
 TOPIC = "alicia/reply/flood"
-READS = 4_000
+READS = 2_500
 # More than run at a time, and than the broker delivers before one is acknowledged.
 WRITES = 2_600
 

@@ -438,8 +438,8 @@ class Operations(RuleBasedStateMachine):
 
 
 def test_any_sequence_of_operations_is_as_the_model_says():
-    """Twenty random sequences end as the model says, after every step."""
-    run_state_machine_as_test(Operations, settings=settings(max_examples=20, stateful_step_count=20, deadline=None))
+    """Ten random sequences end as the model says, after every step."""
+    run_state_machine_as_test(Operations, settings=settings(max_examples=10, stateful_step_count=20, deadline=None))
 
 
 @pytest.mark.soak

@@ -296,7 +296,7 @@ MEMBERS = st.one_of(
 BLOCKS = st.lists(st.lists(MEMBERS, min_size=1, max_size=3, unique_by=lambda member: member[0]), max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(blocks=BLOCKS, newline=st.sampled_from(["\n", "\r\n"]), end=st.booleans())
 def test_all_but_the_secrets_stays_byte_for_byte(blocks: list[list[tuple[str, str, str]]], newline: str, end: bool):
     """In any layout: with every box taken out again the file is the old one with its secrets taken out."""
