@@ -1,20 +1,43 @@
 """What tests need of the machine: programs, free ports, and waiting for a condition."""
 
 import contextlib
+import itertools
 import os
+import random
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
 SECONDS = 15.0
 
 
+# Below the ports that the system gives to clients, and to each process of the tests a part of its own: between the
+# look for a free port and its use, nobody else takes it.
+_FIRST_PORT, _LAST_PORT = 10_000, 32_000
+_SHARES = 8
+
+
+def _ports() -> Iterator[int]:
+    share = (_LAST_PORT - _FIRST_PORT) // _SHARES
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+    start = random.randrange(share)
+    for number in itertools.count(start):
+        yield _FIRST_PORT + worker * share + number % share
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of this machine that no program uses."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
 
 
 def listens(port: int) -> bool:
