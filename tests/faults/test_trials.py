@@ -146,7 +146,7 @@ def unread(trial: Trial) -> Iterator[None]:
 @rounds(1, 20)
 def test_output_that_nobody_reads(trial: Trial, rounds: int):
     """The daemon logs more than the pipe holds."""
-    for _ in trial.rounds("nobody reads the log, a full pipe", rounds):
+    for _ in trial.rounds("the log is a full pipe without a reader", rounds):
         for _ in range(REFUSED):
             trial.daemon.http("GET", "/config/nobody")
 
