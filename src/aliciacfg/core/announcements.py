@@ -6,8 +6,9 @@ import msgspec
 
 from aliciacfg.api.bus_messages import EnvironmentMessage, KeyMessage, RetainedMessage, UpdateMessage
 from aliciacfg.core.commits import Commits
-from aliciacfg.core.outbox import ENVIRONMENT, KEY, Outbox, announce_record, service_subject, subject_service
+from aliciacfg.core.outbox import ENVIRONMENT, KEY, Outbox, service_subject, subject_service
 from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.planner import announce_again
 from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
 from aliciacfg.model.config_id import ConfigId
@@ -89,11 +90,11 @@ class Announcements:
         """Add to a plan the announcement of a subject with a new place."""
         service = subject_service(subject)
         if service is not None:
-            self.tell_again(plan, ConfigId(self._state.active, service))
+            self.announce_again(plan, ConfigId(self._state.active, service))
         else:
             plan.announcements.append(self.key(plan) if subject == KEY else self.environment(plan, self._state.active))
 
-    def tell_again(self, plan: Plan, config_id: ConfigId, *, views: Views | None = None) -> None:
+    def announce_again(self, plan: Plan, config_id: ConfigId, *, views: Views | None = None) -> None:
         """Add to a plan that readers see a configuration in another way than before.
 
         Args:
@@ -101,12 +102,7 @@ class Announcements:
             config_id: The configuration; nothing is added if it does not exist.
             views: As for ``plan``.
         """
-        record = plan.tell_again(config_id)
-        if record is not None and plan.announces(config_id):
-            shown = (views or self._views).public(record)
-            plan.announcements.append(
-                announce_record(self._outbox, record, shown=shown, epoch=plan.epoch, now=self._clock())
-            )
+        announce_again(plan, config_id, outbox=self._outbox, views=views or self._views, now=self._clock())
 
     async def store_confirmations(self) -> None:
         """Store which messages the bus was seen to hold, so that the next start need not publish them again.
@@ -127,7 +123,7 @@ class Announcements:
         }  # fmt: skip
         if not self._is_told(plan, service_subject(record.service), UpdateMessage, told):
             # Another place: readers may hold something else of the old one.
-            self.tell_again(plan, ConfigId(record.environment, record.service), views=views)
+            self.announce_again(plan, ConfigId(record.environment, record.service), views=views)
 
     def _is_told(self, plan: Plan, subject: str, form: type[RetainedMessage], told: Mapping[str, object]) -> bool:
         """Return whether the outbox has a message of a subject with these fields, of the plan's epoch.

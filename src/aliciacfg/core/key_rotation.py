@@ -110,7 +110,7 @@ class KeyRotation:
             self._cache.clear()
             for config_id, opened in (await self._opened()).items():
                 if opened != before.get(config_id):
-                    self._announcements.tell_again(plan, config_id)
+                    self._announcements.announce_again(plan, config_id)
             self._announcements.plan(plan)
         await self._scrubbing.scrub()
         # Reloads already raised an alert, and the keys have changed regardless.
@@ -137,7 +137,7 @@ class KeyRotation:
             views = self._views.with_recipient(service, key)
             for config_id in heads:
                 if config_id.service == service:
-                    self._announcements.tell_again(plan, config_id, views=views)
+                    self._announcements.announce_again(plan, config_id, views=views)
 
     async def _reload_stored(self) -> None:
         """Reload the stored records after the keys changed; some sealed values may open now, others no longer.

@@ -145,7 +145,7 @@ class Plan:
         """Give no place any more up to the one of a position."""
         self.state.sequence = max(self.state.sequence, beyond.sequence)
 
-    def tell_again(self, config_id: ConfigId) -> Record | None:
+    def renew_sequence(self, config_id: ConfigId) -> Record | None:
         """Give a configuration the next place, because readers see it in another way; return it, if it exists."""
         entry = self.head(config_id)
         if entry.live is None:

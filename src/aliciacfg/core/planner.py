@@ -108,9 +108,7 @@ class Planner:
     def announce_again(self, plan: Plan, record: Record) -> None:
         """Add to a plan that readers see a revision in another way than before."""
         config_id = ConfigId(record.environment, record.service)
-        told = plan.tell_again(config_id)
-        if told is not None and plan.announces(config_id):
-            self._announce(plan, told, self._views.public(told))
+        announce_again(plan, config_id, outbox=self._outbox, views=self._views, now=self._clock())
 
     def announce_switch(self, plan: Plan, record: Record, *, before: JsonObject) -> ChangedPointers:
         """Add to a plan that a service gets a configuration after another one; the configuration has to exist.
@@ -124,7 +122,7 @@ class Planner:
         after = self.document(plan.head(config_id))
         changed = [change.pointer for change in documents.changes(before, after)]
         pointers = ChangedPointers(changed, self._restart_required(record.service, changed) if before else [])
-        told = plan.tell_again(config_id) or record
+        told = plan.renew_sequence(config_id) or record
         self._announce(plan, told, self._views.public(told), pointers)
         return pointers
 
@@ -296,6 +294,22 @@ class PlannerFactory:
             outbox=self._outbox,
             clock=self._clock,
         )
+
+
+def announce_again(plan: Plan, config_id: ConfigId, *, outbox: Outbox, views: Views, now: float) -> None:
+    """Add to a plan that readers see a configuration in another way than before; nothing if it does not exist.
+
+    Args:
+        plan: The plan.
+        config_id: The configuration.
+        outbox: Makes the announcement, if the bus holds the configuration.
+        views: What readers will see once the plan is durable.
+        now: Unix seconds.
+    """
+    record = plan.renew_sequence(config_id)
+    if record is not None and plan.announces(config_id):
+        shown = views.public(record)
+        plan.announcements.append(announce_record(outbox, record, shown=shown, epoch=plan.epoch, now=now))
 
 
 def deletion(config_id: ConfigId, chain: Chain, context: ChangeContext, *, before: Record | None, now: float) -> Record:
