@@ -3,8 +3,6 @@
 import asyncio
 import json
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -21,13 +19,6 @@ from mqtt_clients import client
 
 SECRET = "planted-administered-51d0"
 PASSWORD = "/mqtt_config/password"
-
-
-def run(daemon: Daemon, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "aliciacfg", *arguments],
-        cwd=daemon.directory, env=daemon.environment(), input=stdin, capture_output=True, text=True, check=False,
-    )  # fmt: skip
 
 
 def ask(daemon: Daemon, bearer: str | None, method: str, path: str, body: object = None, **headers: str) -> HttpAnswer:
@@ -82,18 +73,18 @@ def test_a_token_ends_when_it_is_revoked_or_its_time_is_over(daemon: Daemon):
     """Immediately and over restarts; neither its text nor its digest is shown anywhere."""
     kept, gone = token(daemon, "panel", role="reader"), token(daemon, "panel", role="reader")
     short = token_by_command(daemon, "guest", "--role", "reader", "--expires", "1s")
-    listed = json.loads(run(daemon, "token", "list").stdout)
+    listed = json.loads(aliciacfg(daemon, "token", "list").stdout)
     assert {item["name"] for item in listed} == {"panel", "guest"}
     assert not {kept, gone, short} & set(json.dumps(listed).split('"'))
     assert "digest" not in json.dumps(listed)
-    assert run(daemon, "token", "revoke", gone.split("_")[1]).returncode == 0
+    assert aliciacfg(daemon, "token", "revoke", gone.split("_")[1]).returncode == 0
     assert ask(daemon, gone, "GET", "/configs").status == 401
     wait_until(lambda: ask(daemon, short, "GET", "/configs").status == 401, why="its time is over")
     assert ask(daemon, kept, "GET", "/configs").status == 200
     daemon.stop()
     daemon.start()
     assert [ask(daemon, each, "GET", "/configs").status for each in (kept, gone, short)] == [200, 401, 401]
-    assert run(daemon, "token", "revoke", "0" * 12).returncode == 3
+    assert aliciacfg(daemon, "token", "revoke", "0" * 12).returncode == 3
 
 
 def test_tokens_are_made_while_no_daemon_runs(make_daemon: Callable[..., Daemon]):
@@ -124,7 +115,7 @@ async def test_a_service_gets_its_secrets_sealed_to_its_own_key(daemon: Daemon):
     etag = daemon.http("GET", "/config/tts_service").headers["ETag"]
     refused = daemon.http("PUT", "/config/tts_service/recipient", {"public_key": str(key.public)})
     assert refused.status == 401
-    done = run(daemon, "recipient", "set", "tts_service", str(key.public))
+    done = aliciacfg(daemon, "recipient", "set", "tts_service", str(key.public))
     assert (done.returncode, json.loads(done.stdout)["key_id"]) == (0, key.public.key_id), done.stderr
     answer = daemon.http("GET", "/config/tts_service")
     assert answer.headers["ETag"] != etag
@@ -147,7 +138,7 @@ async def test_a_service_gets_its_secrets_sealed_to_its_own_key(daemon: Daemon):
     assert key.open(new, service="tts_service", environment="dev", pointer=PASSWORD) == SECRET
     assert daemon.http("PATCH", "/config/tts_service", {"settings": {"note": new}}).status == 422
     assert daemon.http("PATCH", "/config/stt_service", {"mqtt_config": {"password": new}}).status == 422
-    assert run(daemon, "recipient", "unset", "tts_service").returncode == 0
+    assert aliciacfg(daemon, "recipient", "unset", "tts_service").returncode == 0
     assert daemon.config("tts_service")["config"]["mqtt_config"]["password"] == "***"
     await asyncio.to_thread(daemon.stop)
     assert not [path for path in [daemon.log, *files_under(daemon.data)] if SECRET.encode() in path.read_bytes()]
@@ -156,7 +147,7 @@ async def test_a_service_gets_its_secrets_sealed_to_its_own_key(daemon: Daemon):
 @pytest.mark.parametrize("key", ["", "x", "AAAA", "A" * 43 + "=", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="])
 def test_what_is_no_public_key_is_refused(shared: Daemon, key: str):
     """Too short, no base64, or a point of small order."""
-    done = run(shared, "recipient", "set", "tts_service", key)
+    done = aliciacfg(shared, "recipient", "set", "tts_service", key)
     assert done.returncode == 4
     assert "public_key" in done.stderr
     assert shared.config("tts_service")["config"]["mqtt_config"]["password"] == "***"
@@ -167,7 +158,7 @@ def test_secrets_leave_in_the_open_only_where_the_operator_says_so(daemon: Daemo
     daemon.http("PATCH", "/config/tts_service", {"mqtt_config": {"password": SECRET}})
     (daemon.environments / "access.yaml").write_text("services:\n  tts_service: {secrets: plaintext}\nadmins: [boss]\n")
     own, boss = token(daemon, "tts_service"), token(daemon, "boss")
-    assert run(daemon, "reload").returncode in {0, 6}
+    assert aliciacfg(daemon, "reload").returncode in {0, 6}
     wait_until(lambda: ask(daemon, own, "GET", "/config/tts_service").json.get("config", {}).get("mqtt_config", {})
                .get("password") == SECRET, why="the rule is taken over")  # fmt: skip
     opened = ask(daemon, own, "GET", "/config/tts_service")
@@ -201,7 +192,7 @@ def test_the_audit_says_who_did_what_and_who_was_refused(daemon: Daemon):
     page = ask(daemon, admin, "GET", "/audit?limit=2").json
     assert [entry["sequence"] for entry in page["entries"]] == [entries[0]["sequence"], entries[1]["sequence"]]
     assert page["next"] == entries[1]["sequence"]
-    assert run(daemon, "audit", "--limit", "3").returncode == 0
+    assert aliciacfg(daemon, "audit", "--limit", "3").returncode == 0
     daemon.stop()
     daemon.start()
     told: list[Any] = []
@@ -283,13 +274,13 @@ def test_a_lost_key_concerns_only_what_it_sealed(make_daemon: Callable[..., Daem
     assert "undecryptable:dev" in health["alerts"]
     assert daemon.config("tts_service")["config"]["mqtt_config"]["password"] == "***"
     assert daemon.http("PATCH", "/config/stt_service", {"limits": {"x": 1}}).status == 200
-    refused = run(daemon, "acl", "--passwords")
+    refused = aliciacfg(daemon, "acl", "--passwords")
     assert (refused.returncode, "tts_service" in refused.stderr) == (4, True)
     # Brought back while the daemon runs, it opens at once what it sealed.
-    assert run(daemon, "keys", "add", stdin=old).returncode == 0
+    assert aliciacfg(daemon, "keys", "add", stdin=old).returncode == 0
     assert "undecryptable:dev" not in daemon.http("GET", "/health").json["alerts"]
     assert daemon.http("PATCH", "/config/tts_service", {"limits": {"x": 1}}).json["changed"] == ["/limits/x"]
-    assert run(daemon, "acl", "--passwords").returncode == 0
+    assert aliciacfg(daemon, "acl", "--passwords").returncode == 0
 
 
 def test_a_file_sealed_with_a_lost_key_concerns_only_its_service(make_daemon: Callable[..., Daemon]):
@@ -310,10 +301,10 @@ def test_a_file_sealed_with_a_lost_key_concerns_only_its_service(make_daemon: Ca
 
 def test_the_access_list_and_the_passwords_are_printed(daemon: Daemon):
     """From the files and the store; a password appears only as Mosquitto keeps it, and the audit says so."""
-    acl = run(daemon, "acl")
+    acl = aliciacfg(daemon, "acl")
     assert acl.returncode == 0, acl.stderr
     assert "user voice_router\n" in acl.stdout
-    passwords = run(daemon, "acl", "--passwords")
+    passwords = aliciacfg(daemon, "acl", "--passwords")
     assert passwords.returncode == 0, passwords.stderr
     assert len(passwords.stdout.splitlines()) == 22
     assert all(":$7$" in line for line in passwords.stdout.splitlines())

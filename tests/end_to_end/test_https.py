@@ -305,7 +305,12 @@ def test_plaintext_secrets_are_delivered_over_a_network_only_with_tls(
         for header in ("X-Forwarded-Proto: https", "Forwarded: for=10.0.0.1", "Via: 1.1 p", "X-Real-IP: 10.0.0.1"):
             answer = fetch(namespace, f"{scheme}://127.0.0.1:{port}", bearer, header)
             assert answer["config"]["mqtt_config"]["password"] == "***", header
-    entries = json.loads(aliciacfg(daemon, "audit", "--service", "tts_service").stdout)["entries"]
-    delivered = [entry for entry in entries if entry["outcome"] == "secrets_delivered"]
-    addresses = {entry["where"] for entry in delivered}
-    assert addresses == {"http 127.0.0.1", *({f"http {ADDRESS}"} if tls else ())}
+    expected = {"http 127.0.0.1", *({f"http {ADDRESS}"} if tls else ())}
+
+    def delivered() -> set[str]:
+        entries = json.loads(aliciacfg(daemon, "audit", "--service", "tts_service").stdout)["entries"]
+        return {entry["where"] for entry in entries if entry["outcome"] == "secrets_delivered"}
+
+    # Of deliveries the audit is written a little later.
+    wait_until(lambda: delivered() >= expected, why="the deliveries are in the audit")
+    assert delivered() == expected

@@ -4,7 +4,6 @@ import asyncio
 import json
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import key_ids_in_file, reseal_file, verify_file
 from aliciacfg.storage.store import StoreError
 from brokers import Broker
-from commands import typed
+from commands import aliciacfg, typed
 from daemons import Daemon, files_under
 from machine import free_port, wait_until
 from mqtt_clients import client
@@ -37,19 +36,7 @@ class Person:
         self.environ = {**daemon.environment(), "XDG_CONFIG_HOME": str(home), "TERM": "xterm", "COLUMNS": "160"}
 
     def run(self, *arguments: str, stdin: str | bytes = "", http: bool = False) -> subprocess.CompletedProcess[str]:
-        before = ["--http", self.daemon.url] if http else []
-        done = subprocess.run(
-            [sys.executable, "-m", "aliciacfg", *before, *arguments],
-            cwd=self.daemon.directory,
-            env=self.environ,
-            input=stdin if isinstance(stdin, bytes) else stdin.encode(),
-            capture_output=True,
-            timeout=40,
-            check=False,
-        )
-        out, err = done.stdout.decode(), done.stderr.decode()
-        assert "Traceback" not in err, err
-        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+        return aliciacfg(self.daemon, *arguments, stdin=stdin, http=http, environ=self.environ)
 
     def type(self, *arguments: str, keys: str = "") -> str:
         """What a person sees who types ``keys``, the echo included."""

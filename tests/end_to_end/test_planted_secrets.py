@@ -14,7 +14,6 @@ import re
 import sqlite3
 import stat
 import subprocess
-import sys
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ import pytest
 from aliciacfg.operations.table import OPERATIONS
 from aliciacfg.sealing.boxes import PrivateKey, PublicKey, seal_for
 from brokers import Broker
+from commands import aliciacfg
 from daemons import Daemon, files_under
 from machine import SECONDS
 from mqtt_clients import Client, client
@@ -93,20 +93,11 @@ class Lived:
         found[f"{name} #{len(found)}"] = content.encode() if isinstance(content, str) else content
 
     def cli(self, *arguments: str, stdin: str = "", keeps: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "aliciacfg", *arguments],
-            cwd=self.daemon.directory,
-            env=self.daemon.environment()
-            | {
-                "XDG_CONFIG_HOME": str(self.daemon.directory / "config"),
-                "ALICIACFG_TOKEN": self.extra.get("admin", ""),
-            },
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
-        )
+        environ = {
+            "XDG_CONFIG_HOME": str(self.daemon.directory / "config"),
+            "ALICIACFG_TOKEN": self.extra.get("admin", ""),
+        }
+        done = aliciacfg(self.daemon, *arguments, stdin=stdin, environ=environ)
         if keeps:
             self.keep("commands", " ".join(arguments[:3]), done.stdout)
         self.keep("commands", f"{' '.join(arguments[:3])} (errors)", done.stderr)
