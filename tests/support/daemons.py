@@ -19,8 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from brokers import Broker
+from forking import ForkedProcess, start_forked
 from machine import SECONDS, wait_until
 from repository import ROOT
+
+# Variables that the loader or the interpreter reads before it imports anything.
+BEFORE_IMPORTS = ("LD_", "LC_", "LANG", "MALLOC_", "PYTHON")
 
 
 @dataclass
@@ -35,7 +39,7 @@ class Daemon:
     asyncio_debug: bool = True
     # Put before its command, to run it elsewhere.
     before: list[str] = field(default_factory=list)
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[str] | ForkedProcess | None = None
     url: str = ""
     # For clients of a daemon that serves HTTPS.
     tls: ssl.SSLContext | None = None
@@ -96,15 +100,19 @@ class Daemon:
         """Start the process without waiting for it."""
         self.prepare()
         self.output.clear()
+        arguments, environ = ["serve", *self.arguments], self._debugged()
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [*self.before, sys.executable, "-m", "aliciacfg", "serve", *self.arguments],
-                cwd=self.directory,
-                env=self._debugged(),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+            if self.before or any(name.startswith(BEFORE_IMPORTS) for name in self.environ):
+                self.process = subprocess.Popen(
+                    [*self.before, sys.executable, "-m", "aliciacfg", *arguments],
+                    cwd=self.directory,
+                    env=environ,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                )
+            else:
+                self.process = start_forked(arguments, directory=self.directory, environ=environ, stderr=log)
         return self
 
     def _debugged(self) -> dict[str, str]:

@@ -1,0 +1,168 @@
+"""Starts daemons by forking an interpreter that has imported their modules already.
+
+Importing is most of the processor time of a start, and the tests start hundreds of daemons. Everything else of a
+start is as for ``python -m aliciacfg``: a process of its own, with the arguments, environment, directory, output and
+exit code that it would have. What a process is before its imports, as ``LD_PRELOAD``, needs a real start.
+
+Run as a program, this module is that interpreter. For each request on its socket, it forks a process that waits for
+the daemon and hands its exit code on, and that one forks the daemon.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+# What `aliciacfg serve` imports when it runs.
+_MODULES = ("aliciacfg.cli", "aliciacfg.daemon", "aliciacfg.logs", "uvloop", "aiomqtt")
+_MAX_REQUEST_BYTES = 1024 * 1024
+# Process ids and exit codes in a pipe.
+_NUMBER = struct.Struct("i")
+
+
+class ForkedProcess:
+    """A daemon that was forked, with the members of ``subprocess.Popen`` that tests use."""
+
+    def __init__(self, pid: int, stdout: IO[str], status: int) -> None:
+        self.pid = pid
+        self.stdout: IO[str] | None = stdout
+        self.returncode: int | None = None
+        self._status = status
+
+    def poll(self) -> int | None:
+        """Return the exit code, as Popen has it; None while the process runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end of the process and return its exit code; raise ``TimeoutExpired``."""
+        if self.returncode is not None:
+            return self.returncode
+        if not select.select([self._status], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("aliciacfg serve", timeout or 0)
+        (code,) = _NUMBER.unpack(os.read(self._status, _NUMBER.size))
+        os.close(self._status)
+        self.returncode = code
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; once the process has been waited for, do nothing."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkServer:
+    """The interpreter that is forked; it ends when its client does."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        environ = {key: value for key, value in os.environ.items() if key != "PYTHONASYNCIODEBUG"}
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno())],
+                env={**environ, "SSL_CERT_FILE": os.devnull},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+
+    def start(
+        self, arguments: Sequence[str], *, directory: Path, environ: Mapping[str, str], stderr: IO[str]
+    ) -> ForkedProcess:
+        """Start ``aliciacfg`` with arguments, its standard output in a pipe."""
+        output, output_end = os.pipe()
+        status, status_end = os.pipe()
+        request = {"arguments": list(arguments), "directory": str(directory), "environ": dict(environ)}
+        try:
+            socket.send_fds(
+                self._socket, [json.dumps(request).encode() + b"\n"], [output_end, stderr.fileno(), status_end]
+            )
+        finally:
+            os.close(output_end)
+            os.close(status_end)
+        (pid,) = _NUMBER.unpack(os.read(status, _NUMBER.size))
+        return ForkedProcess(pid, os.fdopen(output), status)
+
+
+_servers: list[ForkServer] = []
+
+
+def start_forked(arguments: Sequence[str], **options: Any) -> ForkedProcess:
+    """Start ``aliciacfg`` with arguments; see ``ForkServer.start``."""
+    if not _servers:
+        _servers.append(ForkServer())
+    return _servers[0].start(arguments, **options)
+
+
+def _serve(ours: socket.socket) -> None:
+    """Fork for each request; return in the forked process, with everything set up, and at the end of the client."""
+    for name in _MODULES:
+        importlib.import_module(name)
+    # What was made until here is not looked through, and so not copied, by the garbage collectors of the forked ones.
+    gc.collect()
+    gc.freeze()
+    # Nobody waits for the processes that wait.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while request := _receive(ours):
+        fields, descriptors = request
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            ours.close()
+            _fork_daemon(fields, *descriptors)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+    os._exit(0)
+
+
+def _receive(ours: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    data, descriptors, _, _ = socket.recv_fds(ours, _MAX_REQUEST_BYTES, 3)
+    while data and not data.endswith(b"\n"):
+        data += ours.recv(_MAX_REQUEST_BYTES)
+    return (json.loads(data), descriptors) if data else None
+
+
+def _fork_daemon(fields: dict[str, Any], output: int, error: int, status: int) -> None:
+    """Fork the daemon, and return there; here, wait for it."""
+    pid = os.fork()
+    if pid:
+        os.close(output)
+        os.close(error)
+        os.write(status, _NUMBER.pack(pid))
+        _, waited = os.waitpid(pid, 0)
+        os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(waited)))
+        os._exit(0)
+    os.close(status)
+    for descriptor, standard in ((output, 1), (error, 2)):
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
+    os.chdir(fields["directory"])
+    os.environ.clear()
+    os.environ.update(fields["environ"])
+    time.tzset()
+    sys.argv[1:] = fields["arguments"]
+    sys.path[0] = fields["directory"]
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as _ours:
+        _serve(_ours)
+    runpy.run_module("aliciacfg", run_name="__main__", alter_sys=True)
