@@ -65,8 +65,8 @@ async def test_the_pauses_between_attempts_are_short_and_differ(make_daemon: Cal
     """However long the broker was away, and again after a good connection."""
     daemon = await asyncio.to_thread(make_daemon().keep_services(*FEW).start)
     for number in (1, 2):
-        broker.kill()
         before = len(daemon.logged("broker_lost"))
+        broker.kill()
         await wait(lambda before=before: len(daemon.logged("broker_lost")) >= before + 6)
         pauses = [entry["retry_seconds"] for entry in daemon.logged("broker_lost")[before:]]
         assert pauses[0] <= 0.3

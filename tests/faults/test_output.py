@@ -88,7 +88,7 @@ def test_a_stream_that_cannot_be_written_ends_nothing(make_daemon: Callable[...,
 def test_a_reader_that_goes_away_ends_nothing(make_daemon: Callable[..., Daemon]):
     """As when the program behind a pipe ends before READY: both streams have no reader any more."""
     with running(make_daemon(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as daemon:
-        assert daemon.process is not None
+        assert isinstance(daemon.process, subprocess.Popen)
         assert daemon.process.stdout is not None
         assert daemon.process.stderr is not None
         daemon.process.stdout.close()

@@ -223,7 +223,8 @@ async def test_a_client_that_reads_no_responses_is_disconnected(
     serving: Any, clients: Any, authority: Authority, tls: bool
 ):
     """It sends requests and reads nothing; others are answered meanwhile."""
-    async with serving(replace(PATIENT, idle_seconds=SHORT, closing_seconds=SHORT), tls=tls) as port:
+    # Enough for the others on a busy machine.
+    async with serving(replace(PATIENT, idle_seconds=6 * SHORT, closing_seconds=SHORT), tls=tls) as port:
         context = authority.context() if tls else None
         greedy = await clients(port, context)
         greedy.take_nothing()

@@ -1,4 +1,4 @@
-"""Commands: in the test's own process, and as processes on a terminal."""
+"""Commands as processes: on files and on a terminal."""
 
 import contextlib
 import os
@@ -6,14 +6,10 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from click.testing import CliRunner
-
-from aliciacfg.cli import main
+import forking
 from daemons import Daemon
 
 
@@ -36,41 +32,15 @@ def aliciacfg(
     http: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """What a script sees of a command in the daemon's directory.
-
-    Beside a running daemon it runs in the test's own process, one at a time: to start another one costs ten times as
-    much as to send a request. Without a daemon a command may open the data directory and configure logging, so it has
-    a process of its own.
-    """
-    given = [*(["--http", daemon.url] if http else []), *arguments]
-    environ = {**daemon.environment(), **(environ or {})}
-    if daemon.process is None:
-        return _in_own_process(daemon.directory, environ, given, stdin)
-    # The runner removes the variables whose value is None.
-    runner = CliRunner(env={**dict.fromkeys(os.environ), **environ})
-    # In a thread: the test itself may be running on an event loop.
-    with contextlib.chdir(daemon.directory), ThreadPoolExecutor(1) as thread:
-        done = thread.submit(runner.invoke, main, given, input=stdin).result()
-    if done.exc_info is not None and not isinstance(done.exception, SystemExit | None):
-        raise done.exc_info[1]
-    return subprocess.CompletedProcess(given, done.exit_code, done.stdout, done.stderr)
-
-
-def _in_own_process(
-    directory: Path, environ: Mapping[str, str], arguments: Sequence[str], stdin: str | bytes
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "aliciacfg", *arguments],
-        cwd=directory,
-        env=environ,
-        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
-        capture_output=True,
-        timeout=40,
-        check=False,
+    """What a script sees of a command in the daemon's directory."""
+    done = forking.run(
+        [*(["--http", daemon.url] if http else []), *arguments],
+        directory=daemon.directory,
+        environ={**daemon.environment(), **(environ or {})},
+        stdin=stdin if isinstance(stdin, bytes) else stdin.encode(),
     )
-    out, err = done.stdout.decode(), done.stderr.decode()
-    assert "Traceback" not in err, err
-    return subprocess.CompletedProcess(arguments, done.returncode, out, err)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
 
 
 def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120) -> Seen:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forking
 from brokers import Broker
-from forking import ForkedProcess, start_forked
 from machine import SECONDS, wait_until
 from repository import ROOT
 
@@ -39,7 +39,7 @@ class Daemon:
     asyncio_debug: bool = True
     # Put before its command, to run it elsewhere.
     before: list[str] = field(default_factory=list)
-    process: subprocess.Popen[str] | ForkedProcess | None = None
+    process: subprocess.Popen[str] | forking.ForkedProcess | None = None
     url: str = ""
     # For clients of a daemon that serves HTTPS.
     tls: ssl.SSLContext | None = None
@@ -112,7 +112,7 @@ class Daemon:
                     text=True,
                 )
             else:
-                self.process = start_forked(arguments, directory=self.directory, environ=environ, stderr=log)
+                self.process = forking.start(arguments, directory=self.directory, environ=environ, stderr=log)
         return self
 
     def _debugged(self) -> dict[str, str]:

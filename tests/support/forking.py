@@ -1,13 +1,14 @@
-"""Starts daemons by forking an interpreter that has imported their modules already.
+"""Starts daemons and commands by forking an interpreter that has imported their modules already.
 
-Importing is most of the processor time of a start, and the tests start hundreds of daemons. Everything else of a
-start is as for ``python -m aliciacfg``: a process of its own, with the arguments, environment, directory, output and
-exit code that it would have. What a process is before its imports, as ``LD_PRELOAD``, needs a real start.
+Importing is most of the processor time of a start, and the tests start thousands. Everything else is as for
+``python -m aliciacfg``: a process of its own, with its arguments, environment, directory, standard streams and exit
+code. What takes effect before the imports, as ``LD_PRELOAD``, needs a real start.
 
 Run as a program, this module is that interpreter. For each request on its socket, it forks a process that waits for
-the daemon and hands its exit code on, and that one forks the daemon.
+the program and hands its exit code on, and that one forks the program.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -20,24 +21,25 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-# What `aliciacfg serve` imports when it runs.
-_MODULES = ("aliciacfg.cli", "aliciacfg.daemon", "aliciacfg.logs", "uvloop", "aiomqtt")
+# What commands import when they run.
+_MODULES = ("aliciacfg.cli", "aliciacfg.daemon", "aliciacfg.logs", "aliciacfg.offline", "uvloop", "aiomqtt", "rich")
 _MAX_REQUEST_BYTES = 1024 * 1024
 # Process ids and exit codes in a pipe.
 _NUMBER = struct.Struct("i")
 
 
 class ForkedProcess:
-    """A daemon that was forked, with the members of ``subprocess.Popen`` that tests use."""
+    """A process that was forked, with the members of ``subprocess.Popen`` that tests use."""
 
-    def __init__(self, pid: int, stdout: IO[str], status: int) -> None:
+    def __init__(self, pid: int, status: int, stdout: IO[str] | None = None) -> None:
         self.pid = pid
-        self.stdout: IO[str] | None = stdout
+        self.stdout = stdout
         self.returncode: int | None = None
         self._status = status
 
@@ -52,7 +54,7 @@ class ForkedProcess:
         if self.returncode is not None:
             return self.returncode
         if not select.select([self._status], [], [], timeout)[0]:
-            raise subprocess.TimeoutExpired("aliciacfg serve", timeout or 0)
+            raise subprocess.TimeoutExpired("aliciacfg", timeout or 0)
         (code,) = _NUMBER.unpack(os.read(self._status, _NUMBER.size))
         os.close(self._status)
         self.returncode = code
@@ -84,32 +86,65 @@ class ForkServer:
                 stdin=subprocess.DEVNULL,
             )
 
+    def close(self) -> None:
+        """End it; processes that were forked go on."""
+        self._socket.close()
+        self.process.wait()
+
     def start(
-        self, arguments: Sequence[str], *, directory: Path, environ: Mapping[str, str], stderr: IO[str]
+        self, arguments: Sequence[str], *, directory: Path, environ: Mapping[str, str], streams: Sequence[int]
     ) -> ForkedProcess:
-        """Start ``aliciacfg`` with arguments, its standard output in a pipe."""
-        output, output_end = os.pipe()
+        """Start ``aliciacfg``; ``streams`` are the descriptors of its standard input, output and error."""
         status, status_end = os.pipe()
         request = {"arguments": list(arguments), "directory": str(directory), "environ": dict(environ)}
         try:
-            socket.send_fds(
-                self._socket, [json.dumps(request).encode() + b"\n"], [output_end, stderr.fileno(), status_end]
-            )
+            socket.send_fds(self._socket, [json.dumps(request).encode() + b"\n"], [*streams, status_end])
         finally:
-            os.close(output_end)
             os.close(status_end)
         (pid,) = _NUMBER.unpack(os.read(status, _NUMBER.size))
-        return ForkedProcess(pid, os.fdopen(output), status)
+        return ForkedProcess(pid, status)
 
 
 _servers: list[ForkServer] = []
 
 
-def start_forked(arguments: Sequence[str], **options: Any) -> ForkedProcess:
-    """Start ``aliciacfg`` with arguments; see ``ForkServer.start``."""
+def _server() -> ForkServer:
     if not _servers:
         _servers.append(ForkServer())
-    return _servers[0].start(arguments, **options)
+        atexit.register(_servers[0].close)
+    return _servers[0]
+
+
+def start(arguments: Sequence[str], *, directory: Path, environ: Mapping[str, str], stderr: IO[Any]) -> ForkedProcess:
+    """Start ``aliciacfg`` without input, with a pipe as its output."""
+    output, output_end = os.pipe()
+    with Path(os.devnull).open() as nothing:
+        try:
+            streams = [nothing.fileno(), output_end, stderr.fileno()]
+            process = _server().start(arguments, directory=directory, environ=environ, streams=streams)
+        finally:
+            os.close(output_end)
+    process.stdout = os.fdopen(output)
+    return process
+
+
+def run(
+    arguments: Sequence[str], *, directory: Path, environ: Mapping[str, str], stdin: bytes = b"", timeout: float = 40
+) -> subprocess.CompletedProcess[str]:
+    """Run ``aliciacfg`` to its end; streams are no terminals."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
+        given.write(stdin)
+        given.seek(0)
+        streams = [given.fileno(), output.fileno(), error.fileno()]
+        process = _server().start(arguments, directory=directory, environ=environ, streams=streams)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        output.seek(0)
+        error.seek(0)
+        return subprocess.CompletedProcess(arguments, code, output.read().decode(), error.read().decode())
 
 
 def _serve(ours: socket.socket) -> None:
@@ -126,7 +161,8 @@ def _serve(ours: socket.socket) -> None:
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             ours.close()
-            _fork_daemon(fields, *descriptors)
+            *streams, status = descriptors
+            _fork_program(fields, streams, status)
             return
         for descriptor in descriptors:
             os.close(descriptor)
@@ -134,24 +170,24 @@ def _serve(ours: socket.socket) -> None:
 
 
 def _receive(ours: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    data, descriptors, _, _ = socket.recv_fds(ours, _MAX_REQUEST_BYTES, 3)
+    data, descriptors, _, _ = socket.recv_fds(ours, _MAX_REQUEST_BYTES, 4)
     while data and not data.endswith(b"\n"):
         data += ours.recv(_MAX_REQUEST_BYTES)
     return (json.loads(data), descriptors) if data else None
 
 
-def _fork_daemon(fields: dict[str, Any], output: int, error: int, status: int) -> None:
-    """Fork the daemon, and return there; here, wait for it."""
+def _fork_program(fields: dict[str, Any], streams: Sequence[int], status: int) -> None:
+    """Fork the program, and return there; here, wait for it."""
     pid = os.fork()
     if pid:
-        os.close(output)
-        os.close(error)
+        for descriptor in streams:
+            os.close(descriptor)
         os.write(status, _NUMBER.pack(pid))
         _, waited = os.waitpid(pid, 0)
         os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(waited)))
         os._exit(0)
     os.close(status)
-    for descriptor, standard in ((output, 1), (error, 2)):
+    for standard, descriptor in enumerate(streams):
         os.dup2(descriptor, standard)
         os.close(descriptor)
     os.chdir(fields["directory"])
