@@ -1,5 +1,3 @@
 """aliciacfg: configurations for services on MQTT."""
 
-from importlib.metadata import version
-
-__version__ = version("aliciacfg")
+__version__ = "0.2.0"

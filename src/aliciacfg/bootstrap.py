@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from aliciacfg import __version__
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.core.activation import Activation
@@ -45,7 +46,7 @@ from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
-from aliciacfg.operations.health import VERSION, Health
+from aliciacfg.operations.health import Health
 from aliciacfg.operations.reads import ReadOperations, ReadParts
 from aliciacfg.operations.registrations import Registrations
 from aliciacfg.operations.service import ConfigService
@@ -450,7 +451,7 @@ def _health(ground: _Parts, reloads: Reloads, instance: str) -> Health:
         store=ground.condition,
         alerts=ground.alerts,
         drift=ground.drift,
-        metrics=Metrics(operations=BY_NAME, version=VERSION),
+        metrics=Metrics(operations=BY_NAME, version=__version__),
         instance=instance,
         clock=time.time,
     )

@@ -18,7 +18,7 @@ from types import FrameType
 
 import structlog
 
-from aliciacfg import documents
+from aliciacfg import __version__, documents
 from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import Core, open_core
@@ -44,7 +44,6 @@ from aliciacfg.mqtt.address import BrokerAddress, broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import MqttSession
-from aliciacfg.operations.health import VERSION
 from aliciacfg.private_files import check_secret_file
 from aliciacfg.settings import Resolved, Settings
 from aliciacfg.sources import loader
@@ -240,7 +239,7 @@ async def _run(
         http = _http_server(core, settings, data, certificate)
         mqtt = _mqtt_session(core, settings, address)
         url = await http.start()
-        _log.info("listening", url=url, version=VERSION)
+        _log.info("listening", url=url, version=__version__)
 
         async def announce_ready() -> None:
             await mqtt.ready.wait()
@@ -248,7 +247,7 @@ async def _run(
             missing = len(core.configurations.not_served())
             not_served = f"{missing} not served, " if missing else ""
             announce(
-                f"READY aliciacfg {VERSION}: {url} and {address.url}, "
+                f"READY aliciacfg {__version__}: {url} and {address.url}, "
                 f"environment {health.environment}, {health.configs_managed} configurations, {not_served}"
                 f"{time.monotonic() - started:.2f} s"
             )
@@ -334,8 +333,8 @@ def _http_server(
         ),
         published_key=lambda: core.key_rotation.published,
         pages=pages(
-            openapi=documents.encode(openapi.document(VERSION, openapi.recorded())),
-            asyncapi=documents.encode(asyncapi.document(VERSION, asyncapi.recorded())),
+            openapi=documents.encode(openapi.document(__version__, openapi.recorded())),
+            asyncapi=documents.encode(asyncapi.document(__version__, asyncapi.recorded())),
         ),
     )
 

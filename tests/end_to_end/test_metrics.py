@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from aliciacfg import __version__
 from aliciacfg.monitoring.metrics import OTHER
-from aliciacfg.operations.health import VERSION
 from brokers import Broker
 from daemons import Daemon
 from exposition import REQUESTS, Series, series, value
@@ -120,7 +120,7 @@ def test_revisions_and_the_build_are_told(daemon: Daemon):
     """The 22 of the files at a first start, then one for each write that changes something."""
     found = scrape(daemon)
     assert value(found, "aliciacfg_revisions_total", cause="file") >= len(SERVICES)
-    assert value(found, "aliciacfg_build_info", version=VERSION) == 1
+    assert value(found, "aliciacfg_build_info", version=__version__) == 1
     assert value(found, "aliciacfg_broker_connected") == 1
     assert value(found, "process_resident_memory_bytes") > 1_000_000
     before = daemon.http("GET", "/health").json

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from aliciacfg import __version__
 from aliciacfg.http import openapi
 from aliciacfg.http.responses import JSON
 from aliciacfg.mqtt import asyncapi
-from aliciacfg.operations.health import VERSION
 from brokers import Broker
 from daemons import Daemon, HttpAnswer
 from machine import wait_until
@@ -502,7 +502,7 @@ def _message(step: Mqtt, payload: Any) -> asyncapi.Exchange:
 def documents() -> dict[str, bytes]:
     """Return both documents as they are under ``docs/``, by file name."""
     made = {
-        "openapi.json": openapi.document(VERSION, openapi.recorded()),
-        "asyncapi.json": asyncapi.document(VERSION, asyncapi.recorded()),
+        "openapi.json": openapi.document(__version__, openapi.recorded()),
+        "asyncapi.json": asyncapi.document(__version__, asyncapi.recorded()),
     }
     return {name: msgspec.json.format(msgspec.json.encode(document)) + b"\n" for name, document in made.items()}

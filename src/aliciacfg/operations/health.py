@@ -3,9 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from importlib.metadata import version as package_version
 from typing import Literal
 
+from aliciacfg import __version__
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import HealthAnswer
 from aliciacfg.api.encoding import Answer
@@ -20,8 +20,6 @@ from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.metrics import Metrics, Readings
 from aliciacfg.monitoring.store_condition import StoreCondition
-
-VERSION = package_version("aliciacfg")
 
 
 class Health:
@@ -78,7 +76,7 @@ class Health:
             status=self._status(),
             instance=self.instance,
             environment=self._state.active,
-            version=VERSION,
+            version=__version__,
             timestamp=self._clock(),
             uptime=time.monotonic() - self._started,
             configs_managed=self._state.count(self._state.active),
