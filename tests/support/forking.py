@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 # What commands import when they run.
-_MODULES = ("aliciacfg.cli", "aliciacfg.daemon", "aliciacfg.logs", "aliciacfg.offline", "uvloop", "aiomqtt", "rich")
+_MODULES = ("aliciacfg.daemon", "aliciacfg.logs", "aliciacfg.offline", "uvloop", "aiomqtt", "rich")
 _MAX_REQUEST_BYTES = 1024 * 1024
 # Process ids and exit codes in a pipe.
 _NUMBER = struct.Struct("i")
@@ -149,7 +149,8 @@ def run(
 
 def _serve(ours: socket.socket) -> None:
     """Fork for each request; return in the forked process, with everything set up, and at the end of the client."""
-    for name in _MODULES:
+    commands = Path(importlib.import_module("aliciacfg.cli").__file__ or "").parent.glob("[a-z]*.py")
+    for name in [*_MODULES, *(f"aliciacfg.cli.{path.stem}" for path in sorted(commands))]:
         importlib.import_module(name)
     # What was made until here is not looked through, and so not copied, by the garbage collectors of the forked ones.
     gc.collect()

@@ -1,7 +1,7 @@
 """The command line: the daemon, and its operations over MQTT or HTTP.
 
-A module holds one command, or the commands of one kind. A command imports what only it needs when it runs, so that the
-others start quickly. These modules are not commands:
+A module holds one command, or the commands of one kind. It is imported when its command runs, and a command imports
+what only it needs then, so that the others start quickly. These modules are not commands:
 
     client, local_client   how a command reaches the daemon: over the network, or in its data directory
     answers, exits         what a command does with an answer, and the exit codes
@@ -11,37 +11,69 @@ others start quickly. These modules are not commands:
 """
 
 import os
+from importlib import import_module
 
 import click
 
 from aliciacfg import __version__
-from aliciacfg.cli import (
-    acl,
-    audit,
-    check,
-    diff,
-    drift,
-    environments,
-    explain,
-    files,
-    history,
-    keys,
-    reads,
-    recipients,
-    seal,
-    serve,
-    setup,
-    tokens,
-    writes,
-)
 from aliciacfg.cli.client import Target, current_user
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.model import names
 
 __all__ = ["EXIT_CODES", "main"]
 
+# By name: the module, and the command's name there.
+_COMMANDS = {
+    "serve": ("serve", "serve"),
+    "settings": ("serve", "settings"),
+    "get": ("reads", "get"),
+    "validate": ("reads", "validate"),
+    "schema": ("reads", "schema"),
+    "list": ("reads", "list_"),
+    "watch": ("reads", "watch"),
+    "set": ("writes", "set_"),
+    "patch": ("writes", "patch"),
+    "unset": ("writes", "unset"),
+    "delete": ("writes", "delete"),
+    "rollback": ("writes", "rollback"),
+    "batch": ("writes", "batch"),
+    "history": ("history", "history"),
+    "explain": ("explain", "explain"),
+    "diff": ("diff", "diff"),
+    "environments": ("environments", "environments"),
+    "activate": ("environments", "activate"),
+    "reload": ("environments", "reload"),
+    "migrate": ("environments", "migrate"),
+    "drift": ("drift", "drift"),
+    "instances": ("drift", "instances"),
+    "check": ("check", "check"),
+    "file": ("files", "file"),
+    "token": ("tokens", "token"),
+    "recipient": ("recipients", "recipient"),
+    "audit": ("audit", "audit"),
+    "acl": ("acl", "acl"),
+    "setup": ("setup", "setup"),
+    "keys": ("keys", "keys"),
+    "seal": ("seal", "seal"),
+    "seal-file": ("seal", "seal_file"),
+}
+
+
+class _Commands(click.Group):
+    """The commands, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        return getattr(import_module(f"aliciacfg.cli.{module}"), name)
+
 
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=(
         "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not found, 4 invalid, 5 conflict, 6 not allowed, "
@@ -77,40 +109,3 @@ def main(
         raise click.UsageError(f"--as {caller!r}: expected letters, digits, '_', '.' and '-'")
     token = os.environ.get("ALICIACFG_TOKEN") or None
     context.obj = Target(http, broker, caller or current_user(), timeout, token, ca)
-
-
-for _command in (
-    serve.serve,
-    serve.settings,
-    reads.get,
-    reads.validate,
-    reads.schema,
-    reads.list_,
-    reads.watch,
-    writes.set_,
-    writes.patch,
-    writes.unset,
-    writes.delete,
-    writes.rollback,
-    writes.batch,
-    history.history,
-    explain.explain,
-    diff.diff,
-    environments.environments,
-    environments.activate,
-    environments.reload,
-    environments.migrate,
-    drift.drift,
-    drift.instances,
-    check.check,
-    files.file,
-    tokens.token,
-    recipients.recipient,
-    audit.audit,
-    acl.acl,
-    setup.setup,
-    keys.keys,
-    seal.seal,
-    seal.seal_file,
-):
-    main.add_command(_command)
