@@ -60,4 +60,4 @@ def test_no_answer_is_undeclared(make_daemon: Callable[..., Daemon], tmp_path: P
 @pytest.mark.soak
 def test_no_answer_is_undeclared_for_long(make_daemon: Callable[..., Daemon], tmp_path: Path):
     """The same with many more requests."""
-    run(make_daemon(asyncio_debug=False).start(), tmp_path, examples=200, seconds=1500)
+    run(make_daemon(asyncio_debug=False).start(), tmp_path, examples=1000, seconds=3000)
