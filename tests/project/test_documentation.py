@@ -2,6 +2,8 @@
 
 import re
 
+import click
+
 from aliciacfg.cli import EXIT_CODES, main
 from aliciacfg.errors import ErrorCode
 from aliciacfg.monitoring.metrics import FAMILIES
