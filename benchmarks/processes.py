@@ -71,11 +71,11 @@ def _process(
             child.stdout.close()
 
 
-def _ready_line(child: subprocess.Popen[str], log: Path) -> str:
+def _ready_line(child: subprocess.Popen[str], log: Path, seconds: float = START_SECONDS) -> str:
     """The line that begins with READY; whoever ends or hangs without one is quoted."""
     assert child.stdout is not None
     stream: IO[str] = child.stdout
-    patience = threading.Timer(START_SECONDS, child.kill)
+    patience = threading.Timer(seconds, child.kill)
     patience.start()
     try:
         for line in stream:
@@ -153,11 +153,17 @@ class Daemon:
 
 @contextmanager
 def daemon(
-    directory: Path, broker_port: int, *, source: Path = SOURCE, settings: Mapping[str, str] | None = None
+    directory: Path,
+    broker_port: int,
+    *,
+    source: Path = SOURCE,
+    settings: Mapping[str, str] | None = None,
+    start_seconds: float = START_SECONDS,
 ) -> Iterator[Daemon]:
     """The real daemon with the repository's files; ``directory`` holds its data, and may hold an earlier run's.
 
-    ``source`` is the directory of the package that is run, so that another version can be measured.
+    ``source`` is the directory of the package that is run, so that another version can be measured; a daemon that is
+    not READY after ``start_seconds`` is ended.
     """
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
@@ -177,7 +183,7 @@ def daemon(
     # The directory has no .env, so the run depends on nothing but what is set above.
     command = [sys.executable, "-m", "aliciacfg", "serve"]
     with _process(command, log, environment=environment, directory=directory) as child:
-        line = _ready_line(child, log)
+        line = _ready_line(child, log, start_seconds)
         seconds = time.perf_counter() - begun
         found = re.search(r"https?://127\.0\.0\.1:(\d+)", line)
         if found is None:

@@ -91,21 +91,22 @@ class Environment:
         name: Its name.
         files: Its files, lowest first.
         problems: The problems of its files; if there are any, nothing must be composed from them.
+        services: The services that the files name; made once, as every service of a home asks for it.
     """
 
     name: str
     files: tuple[EnvironmentFile, ...]
     problems: tuple[SourceProblem, ...] = ()
+    services: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        named = frozenset(name for file in self.files for name in file.services)
+        object.__setattr__(self, "services", named)
 
     @property
     def protected(self) -> bool:
         """Whether writes must have ``expected_revision``."""
         return any(file.protected for file in self.files)
-
-    @property
-    def services(self) -> frozenset[str]:
-        """The services that the files name."""
-        return frozenset(name for file in self.files for name in file.services)
 
     def layers(self, service: str) -> list[Layer]:
         """Return the layers of a service, lowest first."""
