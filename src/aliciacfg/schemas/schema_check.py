@@ -15,17 +15,8 @@ from aliciacfg.errors import Problem
 from aliciacfg.model import versions
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.model.variables import takes_over
-from aliciacfg.schemas.service_schema import (
-    COMPATIBILITY,
-    ENVIRONMENT_VARIABLE,
-    RESTART_REQUIRED,
-    SENSITIVE,
-    NotASchema,
-    ServiceSchema,
-    compatibility_of,
-    follow,
-    resolve,
-)
+from aliciacfg.schemas.schema_tree import ENVIRONMENT_VARIABLE, RESTART_REQUIRED, SENSITIVE, follow, resolve
+from aliciacfg.schemas.service_schema import COMPATIBILITY, NotASchema, ServiceSchema, compatibility_of
 
 ANNOTATIONS = frozenset({SENSITIVE, RESTART_REQUIRED, ENVIRONMENT_VARIABLE, "writeOnly"})
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
