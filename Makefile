@@ -1,6 +1,6 @@
 # On a new machine start with `make run` or `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit lint format bench soak docs lock clean programs
+.PHONY: help run test test-unit lint format bench bench-quick bench-peers soak docs lock clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ PYTEST = PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 4 --dist wo
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/installed-run  ## Install the dependencies and start everything on this machine
 	@$(BIN)/aliciacfg serve --dev
@@ -31,8 +31,14 @@ format: $(VENV)/installed-dev  ## Fix style and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed-dev programs  ## Measure the daemon beside minimal responders in the same run
-	$(BIN)/python benchmarks/bench.py
+bench: $(VENV)/installed-dev programs  ## Measure the daemon beside its limits and peers, and write docs/performance.md
+	$(BIN)/python benchmarks/bench.py --document
+
+bench-quick: $(VENV)/installed-dev programs  ## The same in two minutes, with more noise; writes nothing
+	$(BIN)/python benchmarks/bench.py --quick
+
+bench-peers: $(VENV)/installed-dev  ## Install etcd, NATS and Redis for it (Debian packages, needs root), and the original
+	@sh scripts/ensure-bench-peers $(VENV)/original requirements/original.txt
 
 soak: $(VENV)/installed-javascript programs  ## Run the long tests: faults under load, random requests, floods
 	@rm -f $(VENV)/trials.jsonl
@@ -48,7 +54,9 @@ lock: $(VENV)/installed-dev  ## Update the locked versions of all dependencies
 	  extras="--extra embedded"; [ $$what = run ] || extras="$$extras --extra dev"; \
 	  ../$(BIN)/uv pip compile ../pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --no-header --upgrade --quiet --output-file $$what.txt || exit 1; \
-	done
+	done; \
+	../$(BIN)/uv pip compile original.in --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+	  --no-emit-index-url --no-header --upgrade --quiet --output-file original.txt
 
 clean:  ## Remove everything that make installed or built; data/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage dist

@@ -26,7 +26,7 @@ from typing import TypeVar
 import uvloop
 
 import wire
-from load import MqttClient
+from clients import MqttClient
 
 MEBIBYTE = 1024 * 1024
 # What a slow reader's kernel takes before the server has to wait.

@@ -7,6 +7,17 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+# The least that a store with a history has to write for a change.
+TABLES = """
+CREATE TABLE history (number INTEGER PRIMARY KEY, service TEXT, revision INTEGER, time REAL, document BLOB);
+CREATE TABLE current (service TEXT PRIMARY KEY, revision INTEGER, time REAL, document BLOB);
+"""
+INSERT = "INSERT INTO history (service, revision, time, document) VALUES (?, ?, ?, ?)"
+UPSERT = (
+    "INSERT INTO current (service, revision, time, document) VALUES (?, ?, ?, ?) ON CONFLICT (service) DO UPDATE SET "
+    "revision = excluded.revision, time = excluded.time, document = excluded.document"
+)
+
 
 def append_and_sync(directory: Path, data: bytes, seconds: float) -> dict[str, float]:
     """Append the bytes to a file and fdatasync it, again and again."""
@@ -28,16 +39,20 @@ def append_and_sync(directory: Path, data: bytes, seconds: float) -> dict[str, f
 
 
 def insert_and_commit(directory: Path, data: bytes, seconds: float) -> dict[str, float]:
-    """Insert the bytes into a table of a database as durable as the daemon's, a commit for each."""
+    """Commit history and current row in a database as durable as the daemon's, one change at a time."""
     file = directory / "insert.db"
     taken: list[float] = []
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("CREATE TABLE entries (number INTEGER PRIMARY KEY, document BLOB NOT NULL)")
+        connection.executescript(TABLES)
         end = time.perf_counter() + seconds
         while (begun := time.perf_counter()) < end:
-            connection.execute("INSERT INTO entries (document) VALUES (?)", (data,))
+            row = ("voice_router", len(taken) + 1, begun, data)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(INSERT, row)
+            connection.execute(UPSERT, row)
+            connection.execute("COMMIT")
             taken.append(time.perf_counter() - begun)
     for path in directory.glob("insert.db*"):
         path.unlink()

@@ -1,200 +1,63 @@
 """Load generators, each run as a process of its own; the last line on standard output is the result as JSON.
 
-    load.py ask     --port BROKER_PORT --topic TOPIC --document FILE
-                    one request; its answer goes into FILE
-    load.py mqtt    --port BROKER_PORT --topic TOPIC --document FILE --qos 0|1 --outstanding N
-                    requests over MQTT 5, N of them always under way; every answer must be what is in FILE
-    load.py http    --port HTTP_PORT --path PATH --document FILE --outstanding N
-                    GET on N connections kept alive; every answer must be what is in FILE
-    load.py write   --port HTTP_PORT --services NAME,… --outstanding N
-                    PATCH on N connections, each with one of the services, a new number each time
-    load.py latency --port HTTP_PORT --broker-port BROKER_PORT --services NAME --samples N
-                    PATCH, one after the other, until a subscriber of the service's updates has each
+    load.py ask      --port BROKER_PORT --topic TOPIC --document FILE
+                     one request; its answer goes into FILE
+    load.py mqtt     --port BROKER_PORT --topic TOPIC --document FILE --qos 0|1 --outstanding N
+                     requests over MQTT 5, N of them always under way; every answer must be what is in FILE
+    load.py original --port BROKER_PORT --topic PREFIX --qos 0|1 --outstanding N
+                     the same over MQTT 3.1.1 in the original service's envelope, on PREFIX/request
+    load.py http     --port HTTP_PORT --path PATH --outstanding N [--document FILE] [--method POST --body FILE]
+                     [--headers TEXT] [--statuses 200,201]
+                     a request on N connections kept alive; every answer must be what is in FILE
+    load.py write    --port HTTP_PORT --services NAME,… --outstanding N [--document FILE] [--statuses 200,201]
+                     PATCH on N connections, each with one of the services, a new number each time; with FILE a PUT of
+                     it, with status 422 a PATCH with a text where a number belongs
+    load.py redis    --port PORT --outstanding N --document FILE [--method SET]
+    load.py nats     --port PORT --outstanding N --document FILE
+                     GET (or SET) of the document in Redis, get of JetStream's key-value store
+    load.py paced    --port PORT --rate R [--topic TOPIC | --path PATH]
+                     R requests a second over MQTT at QoS 0, or over HTTP, whatever the answers do; a latency counts
+                     from the moment at which the request was due
+    load.py latency  --port HTTP_PORT --broker-port BROKER_PORT --services NAME --topic TOPIC --samples N
+                     PATCH (with --document PUT), one after the other, until a subscriber of TOPIC has each
 
-All are closed loops: a request goes out when the answer to one before it has come in.
+All but ``paced`` are closed loops: a request goes out when the answer to one before it has come in. With --announce
+a generator prints READY when its requests begin.
 """
 
 import argparse
 import asyncio
 import json
-import math
 import os
+import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import cast
 
 import uvloop
 
 import wire
+from clients import HttpClient, MqttClient, NatsClient, RedisClient, http_request, redis_command
+from meter import DRAIN_SECONDS, Meter, UnexpectedAnswerError, clock, percentiles
 
-DRAIN_SECONDS = 5.0
-clock = time.perf_counter
-
-
-class UnexpectedAnswerError(Exception):
-    """The other side did not answer as it should."""
-
-
-class Meter:
-    """Latencies of what is answered between the end of the warm-up and the end of the run."""
-
-    def __init__(self, warm_seconds: float, seconds: float) -> None:
-        self.latencies: list[float] = []
-        self.running = True
-        self.outstanding = 0
-        self._warm_seconds = warm_seconds
-        self._seconds = seconds
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._begun = 0.0
-        self._cpu = 0.0
-        self._result: dict[str, float] = {}
-
-    def start(self) -> None:
-        """Begin the warm-up."""
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._warm_seconds, self._begin)
-        loop.call_later(self._warm_seconds + self._seconds, self._end)
-
-    def failed(self, reason: str) -> None:
-        """End the run with an error."""
-        if not self._done.done():
-            self._done.set_exception(UnexpectedAnswerError(reason))
-
-    def settled(self) -> None:
-        """Say that an answer came after the end, when no more requests are sent."""
-        if self.outstanding == 0 and not self._done.done():
-            self._done.set_result(None)
-
-    async def result(self) -> dict[str, float]:
-        """Wait for the end of the run, and for the answers that were still under way then."""
-        async with asyncio.timeout(self._warm_seconds + self._seconds + DRAIN_SECONDS):
-            await self._done
-        return self._result
-
-    def _begin(self) -> None:
-        self.latencies.clear()
-        self._begun, self._cpu = clock(), time.process_time()
-
-    def _end(self) -> None:
-        elapsed, cpu = clock() - self._begun, time.process_time() - self._cpu
-        answered = len(self.latencies)
-        self._result = {
-            "per_second": answered / elapsed,
-            **percentiles(self.latencies),
-            "answered": answered,
-            "generator_busy": cpu / elapsed,
-        }
-        self.running = False
-        self.settled()
-
-
-def percentiles(seconds: list[float]) -> dict[str, float]:
-    ordered = sorted(seconds)
-    if not ordered:
-        return {"p50_ms": math.nan, "p99_ms": math.nan}
-    return {f"p{share}_ms": ordered[len(ordered) * share // 100] * 1000 for share in (50, 99)}
-
-
-class MqttClient(asyncio.Protocol):
-    """Subscribes to one topic; calls ``on_ready`` when it has, ``on_message`` with correlation data and payload."""
-
-    def __init__(
-        self,
-        topic: str,
-        *,
-        on_ready: Callable[["MqttClient"], None],
-        on_message: Callable[[bytes, bytes], None],
-        on_lost: Callable[[str], None],
-        client_id: str = "",
-    ) -> None:
-        self.transport: asyncio.Transport
-        self.output: list[bytes] = []
-        self._client_id = client_id or f"bench-{os.getpid()}"
-        self._topic = topic
-        self._on_ready = on_ready
-        self._on_message = on_message
-        self._on_lost = on_lost
-        self._buffer = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.write(wire.connect(self._client_id))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._on_lost(f"the broker closed the connection: {exc}")
-
-    def data_received(self, data: bytes) -> None:
-        buffer = self._buffer
-        buffer += data
-        used = 0
-        for first, start, end in wire.packets(buffer):
-            used = end
-            kind = first & 0xF0
-            if kind == wire.PUBLISH:
-                packet_id, correlation, payload = wire.publication(buffer, first, start)
-                if packet_id:
-                    self.output.append(wire.puback(packet_id))
-                self._on_message(correlation, bytes(buffer[payload:end]))
-            elif kind == wire.CONNACK:
-                self.output.append(wire.subscribe(1, self._topic, 1))
-            elif kind == wire.SUBACK:
-                self._on_ready(self)
-        del buffer[:used]
-        self.flush()
-
-    def flush(self) -> None:
-        """Send what was put into ``output``, at once for all that one read brought."""
-        if self.output:
-            self.transport.write(b"".join(self.output))
-            self.output.clear()
-
-
-class HttpClient(asyncio.Protocol):
-    """One connection that is kept alive; calls ``on_answer`` with the body of each answer."""
-
-    def __init__(self, on_answer: Callable[["HttpClient", bytes], None], on_lost: Callable[[str], None]) -> None:
-        self.transport: asyncio.Transport
-        self.sent = 0.0
-        self._on_answer = on_answer
-        self._on_lost = on_lost
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._on_lost(f"the server closed the connection: {exc}")
-
-    def send(self, request: bytes) -> None:
-        self.sent = clock()
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        buffer = self._buffer + data if self._buffer else data
-        head = buffer.find(b"\r\n\r\n")
-        if head >= 0:
-            field = buffer.find(b"Content-Length: ", 0, head) + 16
-            end = head + 4 + int(buffer[field : buffer.find(b"\r", field)])
-            if len(buffer) >= end:
-                self._buffer = buffer[end:]
-                if buffer[9:12] not in {b"200", b"201"}:
-                    self._on_lost(buffer.decode(errors="replace")[:2000])
-                    return
-                self._on_answer(self, buffer[head + 4 : end])
-                return
-        self._buffer = buffer
-
-
-def http_request(method: str, path: str, port: int, body: bytes = b"") -> bytes:
-    content = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
-    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{content}\r\n".encode() + body
+_NUMBER = re.compile(rb'"requests_per_minute":\d+')
 
 
 def reply_topic() -> str:
     return f"alicia/reply/bench-{os.getpid()}"
+
+
+def new_meter(options: argparse.Namespace) -> Meter:
+    if options.announce:
+        print("READY", flush=True)
+    return Meter(options.warm, options.seconds)
+
+
+async def connect(protocol: asyncio.Protocol, port: int) -> None:
+    await asyncio.get_running_loop().create_connection(lambda: protocol, "127.0.0.1", port)
 
 
 async def ask(options: argparse.Namespace) -> dict[str, float]:
@@ -211,14 +74,14 @@ async def ask(options: argparse.Namespace) -> dict[str, float]:
         on_message=lambda _correlation, payload: answer.set_result(payload),
         on_lost=failed,
     )
-    await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", options.port)
+    await connect(client, options.port)
     async with asyncio.timeout(DRAIN_SECONDS):
         options.document.write_bytes(await answer)
     return {}
 
 
 async def load_mqtt(options: argparse.Namespace) -> dict[str, float]:
-    meter = Meter(options.warm, options.seconds)
+    meter = new_meter(options)
     expected = options.document.read_bytes()
     request = wire.Request(options.topic, reply_topic(), options.qos)
     numbers = count()
@@ -236,7 +99,7 @@ async def load_mqtt(options: argparse.Namespace) -> dict[str, float]:
             send(client)
 
     def answered(correlation: bytes, payload: bytes) -> None:
-        meter.latencies.append(clock() - sent.pop(int.from_bytes(correlation, "big")))
+        meter.answered(clock() - sent.pop(int.from_bytes(correlation, "big")))
         if payload != expected:
             meter.failed(payload.decode(errors="replace")[:2000])
         if meter.running:
@@ -246,61 +109,253 @@ async def load_mqtt(options: argparse.Namespace) -> dict[str, float]:
             meter.settled()
 
     client = MqttClient(reply_topic(), on_ready=ready, on_message=answered, on_lost=meter.failed)
-    await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", options.port)
+    await connect(client, options.port)
+    return await meter.result()
+
+
+async def load_original(options: argparse.Namespace) -> dict[str, float]:
+    """The original's answers have no correlation data: each counts for the oldest request."""
+    meter = new_meter(options)
+    name = f"bench-{os.getpid()}"
+    envelope = {"message_type": "configuration_request", "payload": {"service": "voice_router", "requester": name}}
+    payload = json.dumps(envelope).encode()
+    sent: deque[float] = deque()
+    numbers = count()
+
+    def send(client: MqttClient) -> None:
+        packet_id = next(numbers) % 65535 + 1
+        client.output.append(wire.plain_publish(f"{options.topic}/request", packet_id, payload, options.qos))
+        sent.append(clock())
+
+    def ready(client: MqttClient) -> None:
+        meter.start()
+        meter.outstanding = options.outstanding
+        for _ in range(options.outstanding):
+            send(client)
+
+    def answered(_correlation: bytes, answer: bytes) -> None:
+        meter.answered(clock() - sent.popleft())
+        if b'"config"' not in answer:
+            meter.failed(answer.decode(errors="replace")[:2000])
+        if meter.running:
+            send(client)
+        else:
+            meter.outstanding -= 1
+            meter.settled()
+
+    topic = f"{options.topic}/{name}/response"
+    client = MqttClient(topic, on_ready=ready, on_message=answered, on_lost=meter.failed, version=4)
+    await connect(client, options.port)
     return await meter.result()
 
 
 async def load_http(options: argparse.Namespace) -> dict[str, float]:
-    expected = options.document.read_bytes()
-    request = http_request("GET", options.path, options.port)
+    expected = options.document.read_bytes() if options.document else None
+    body = options.body.read_bytes() if options.body else b""
+    headers = "".join(f"{line}\r\n" for line in options.headers.splitlines())
+    request = http_request(options.method, options.path, options.port, body, headers=headers)
     return await _over_http(options, lambda _connection: request, expected)
 
 
 async def write(options: argparse.Namespace) -> dict[str, float]:
     services = options.services.split(",")
-    numbers = _fresh_numbers()
-
-    def request(connection: int) -> bytes:
-        return _patch(services[connection % len(services)], options.port, next(numbers))
-
-    return await _over_http(options, request, None)
+    change = _changes(options)
+    return await _over_http(options, lambda connection: change(services[connection % len(services)]), None)
 
 
 async def _over_http(
     options: argparse.Namespace, request: Callable[[int], bytes], expected: bytes | None
 ) -> dict[str, float]:
-    meter = Meter(options.warm, options.seconds)
-    places: dict[HttpClient, int] = {}
+    def connection(answered: Callable[[HttpClient, bytes], None], failed: Callable[[str], None]) -> HttpClient:
+        return HttpClient(answered, failed, frozenset(options.statuses.encode().split(b",")))
 
-    def answered(connection: HttpClient, body: bytes) -> None:
-        meter.latencies.append(clock() - connection.sent)
+    return await _one_at_a_time(options, connection, request, expected)
+
+
+async def load_redis(options: argparse.Namespace) -> dict[str, float]:
+    document = options.document.read_bytes()
+    key = f"config-{os.getpid()}".encode()
+    filled: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def failed(reason: str) -> None:
+        if not filled.done():
+            filled.set_exception(UnexpectedAnswerError(reason))
+
+    first = RedisClient(lambda _client, answer: filled.set_result(answer), failed)
+    await connect(first, options.port)
+    first.send(redis_command(b"SET", key, document))
+    await filled
+    if options.method == "SET":
+        return await _one_at_a_time(
+            options, RedisClient, lambda place: redis_command(b"SET", b"%s-%d" % (key, place), document), b"OK"
+        )
+    return await _one_at_a_time(options, RedisClient, lambda _place: redis_command(b"GET", key), document)
+
+
+async def _one_at_a_time(
+    options: argparse.Namespace,
+    new_client: Callable[..., HttpClient | RedisClient],
+    request: Callable[[int], bytes],
+    expected: bytes | None,
+) -> dict[str, float]:
+    """Many connections, each with one request under way; ``request`` gets the number of the connection."""
+    meter = new_meter(options)
+    places: dict[object, int] = {}
+
+    def answered(client: HttpClient | RedisClient, body: bytes) -> None:
+        meter.answered(clock() - client.sent)
         if expected is not None and body != expected:
             meter.failed(body.decode(errors="replace")[:2000])
         if meter.running:
-            connection.send(request(places[connection]))
+            client.send(request(places[client]))
         else:
             meter.outstanding -= 1
             meter.settled()
 
-    loop = asyncio.get_running_loop()
-    for place in range(options.outstanding):
-        _, connection = await loop.create_connection(
-            lambda: HttpClient(answered, meter.failed), "127.0.0.1", options.port
-        )
-        places[connection] = place
+    clients = [new_client(answered, meter.failed) for _ in range(options.outstanding)]
+    for place, client in enumerate(clients):
+        places[client] = place
+        await connect(client, options.port)
     meter.outstanding = options.outstanding
     meter.start()
-    for connection, place in places.items():
-        connection.send(request(place))
+    for place, client in enumerate(clients):
+        client.send(request(place))
+    return await meter.result()
+
+
+async def load_nats(options: argparse.Namespace) -> dict[str, float]:
+    """Get from a bucket as NATS' own clients do: the stream behind it answers directly."""
+    meter = new_meter(options)
+    document = options.document.read_bytes()
+    bucket = f"bench{os.getpid()}"
+    stream = {
+        "name": f"KV_{bucket}", "subjects": [f"$KV.{bucket}.>"], "max_msgs_per_subject": 10, "allow_direct": True,
+        "allow_rollup_hdrs": True, "discard": "new", "storage": "file", "num_replicas": 1,
+    }  # fmt: skip
+    subject = f"$KV.{bucket}.voice_router"
+    numbers = count()
+    sent: dict[bytes, float] = {}
+
+    def send() -> None:
+        number = str(next(numbers))
+        client.request(f"$JS.API.DIRECT.GET.KV_{bucket}.{subject}", number)
+        sent[number.encode()] = clock()
+
+    def ready(client: NatsClient) -> None:
+        client.request(f"$JS.API.STREAM.CREATE.KV_{bucket}", "made", json.dumps(stream).encode())
+
+    def answered(token: bytes, payload: bytes) -> None:
+        if token == b"made":
+            client.request(subject, "put", document)
+        elif token == b"put":
+            meter.start()
+            meter.outstanding = options.outstanding
+            for _ in range(options.outstanding):
+                send()
+        elif token in sent:
+            meter.answered(clock() - sent.pop(token))
+            if payload != document:
+                meter.failed(payload.decode(errors="replace")[:2000])
+            if meter.running:
+                send()
+            else:
+                meter.outstanding -= 1
+                meter.settled()
+
+    client = NatsClient(f"_INBOX.{bucket}", on_ready=ready, on_answer=answered, on_lost=meter.failed)
+    await connect(client, options.port)
+    return await meter.result()
+
+
+class _Due:
+    """Requests that are due at a fixed rate, whatever the answers do."""
+
+    def __init__(self, rate: float, meter: Meter, send: Callable[[float], None]) -> None:
+        self._pause = 1 / rate
+        self._meter = meter
+        self._send = send
+        self._next = clock()
+
+    def start(self) -> None:
+        self._meter.start()
+        self._next = clock()
+        self._run()
+
+    def _run(self) -> None:
+        now = clock()
+        while self._next <= now and self._meter.running:
+            self._meter.outstanding += 1
+            self._send(self._next)
+            self._next += self._pause
+        if self._meter.running:
+            asyncio.get_running_loop().call_later(max(0.0, self._next - clock()), self._run)
+
+
+async def paced(options: argparse.Namespace) -> dict[str, float]:
+    meter = new_meter(options)
+    return await (_paced_mqtt(options, meter) if options.topic else _paced_http(options, meter))
+
+
+async def _paced_mqtt(options: argparse.Namespace, meter: Meter) -> dict[str, float]:
+    request = wire.Request(options.topic, reply_topic(), 0)
+    numbers = count()
+    sent: dict[int, float] = {}
+
+    def send(due: float) -> None:
+        number = next(numbers)
+        sent[number] = due
+        client.output.append(request.encode(number))
+        client.flush()
+
+    def answered(correlation: bytes, _payload: bytes) -> None:
+        meter.answered(clock() - sent.pop(int.from_bytes(correlation, "big")))
+        meter.outstanding -= 1
+        if not meter.running:
+            meter.settled()
+
+    requests = _Due(options.rate, meter, send)
+    client = MqttClient(
+        reply_topic(), on_ready=lambda _client: requests.start(), on_message=answered, on_lost=meter.failed
+    )
+    await connect(client, options.port)
+    return await meter.result()
+
+
+async def _paced_http(options: argparse.Namespace, meter: Meter) -> dict[str, float]:
+    request = http_request("GET", options.path, options.port)
+    free: list[HttpClient] = []
+    waiting: deque[float] = deque()
+
+    def send(due: float) -> None:
+        if free:
+            client = free.pop()
+            client.send(request)
+            client.sent = due
+        else:
+            waiting.append(due)
+
+    def answered(client: HttpClient, _body: bytes) -> None:
+        meter.answered(clock() - client.sent)
+        meter.outstanding -= 1
+        free.append(client)
+        if waiting:
+            send(waiting.popleft())
+        if not meter.running:
+            meter.settled()
+
+    for _ in range(options.outstanding):
+        free.append(HttpClient(answered, meter.failed))
+        await connect(free[-1], options.port)
+    _Due(options.rate, meter, send).start()
     return await meter.result()
 
 
 async def measure_latency(options: argparse.Namespace) -> dict[str, float]:
     loop = asyncio.get_running_loop()
-    numbers = _fresh_numbers()
+    change = _changes(options)
     ready = loop.create_future()
     waiting: dict[str, asyncio.Future[float]] = {}
-    number = 0
+    number = b""
 
     def failed(reason: str) -> None:
         for future in (ready, *waiting.values()):
@@ -308,25 +363,23 @@ async def measure_latency(options: argparse.Namespace) -> dict[str, float]:
                 future.set_exception(UnexpectedAnswerError(reason))
 
     def updated(_correlation: bytes, payload: bytes) -> None:
-        if f'"requests_per_minute":{number}'.encode() in payload and not waiting["update"].done():
+        if number in payload and "update" in waiting and not waiting["update"].done():
             waiting["update"].set_result(clock())
 
     http = HttpClient(lambda _connection, _body: waiting["answer"].set_result(clock()), failed)
     mqtt = MqttClient(
-        f"alicia/config/update/{options.services}",
-        on_ready=lambda _client: ready.set_result(None),
-        on_message=updated,
-        on_lost=failed,
+        options.topic, on_ready=lambda _client: ready.set_result(None), on_message=updated, on_lost=failed
     )
-    await loop.create_connection(lambda: mqtt, "127.0.0.1", options.broker_port)
-    await loop.create_connection(lambda: http, "127.0.0.1", options.port)
+    await connect(mqtt, options.broker_port)
+    await connect(http, options.port)
     await ready
     taken: dict[str, list[float]] = {"answer": [], "update": []}
     async with asyncio.timeout(60):
         for _ in range(options.samples):
-            number = next(numbers)
             waiting.update({name: loop.create_future() for name in taken})
-            http.send(_patch(options.services, options.port, number))
+            request = change(options.services)
+            number = _NUMBER.findall(request)[-1]
+            http.send(request)
             for name, seconds in taken.items():
                 seconds.append(await waiting[name] - http.sent)
     return {
@@ -336,17 +389,38 @@ async def measure_latency(options: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def _fresh_numbers() -> "count[int]":
-    """Numbers that no run before this one has used, as long as a write takes more than a microsecond."""
-    return count(time.time_ns() // 1000)
+def _changes(options: argparse.Namespace) -> Callable[[str], bytes]:
+    """Return what makes a request that changes a service, each time to a number that was never used before.
+
+    It stays so as long as a write takes more than a microsecond.
+    """
+    numbers = count(time.time_ns() // 1000)
+    document = options.document.read_bytes() if options.document else None
+
+    def change(service: str) -> bytes:
+        number = next(numbers)
+        path = f"/config/{service}"
+        if document is not None:
+            body = _NUMBER.sub(b'"requests_per_minute":%d' % number, document)
+            return http_request("PUT", path, options.port, body)
+        value = f"no number {number}" if options.statuses == "422" else number
+        body = json.dumps({"limits": {"requests_per_minute": value}}, separators=(",", ":")).encode()
+        return http_request("PATCH", path, options.port, body)
+
+    return change
 
 
-def _patch(service: str, port: int, number: int) -> bytes:
-    body = json.dumps({"limits": {"requests_per_minute": number}}, separators=(",", ":")).encode()
-    return http_request("PATCH", f"/config/{service}", port, body)
-
-
-KINDS = {"ask": ask, "mqtt": load_mqtt, "http": load_http, "write": write, "latency": measure_latency}
+KINDS = {
+    "ask": ask,
+    "mqtt": load_mqtt,
+    "original": load_original,
+    "http": load_http,
+    "write": write,
+    "redis": load_redis,
+    "nats": load_nats,
+    "paced": paced,
+    "latency": measure_latency,
+}
 
 
 def main() -> None:
@@ -356,13 +430,19 @@ def main() -> None:
     parser.add_argument("--broker-port", type=int, default=0)
     parser.add_argument("--topic", default="")
     parser.add_argument("--path", default="")
+    parser.add_argument("--method", default="GET")
+    parser.add_argument("--headers", default="")
+    parser.add_argument("--statuses", default="200,201")
     parser.add_argument("--document", type=Path)
+    parser.add_argument("--body", type=Path)
     parser.add_argument("--services", default="")
     parser.add_argument("--qos", type=int, choices=[0, 1], default=0)
     parser.add_argument("--outstanding", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--warm", type=float, default=0.3)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--announce", action="store_true")
     options = parser.parse_args()
     try:
         print(json.dumps(uvloop.run(KINDS[options.kind](options))))

@@ -124,9 +124,9 @@ class _Bus:
         for first, start, end in wire.packets(self._buffer):
             used = end
             if first & 0xF0 == wire.PUBLISH:
-                packet_id, correlation, payload = wire.publication(self._buffer, first, start)
-                if packet_id:
-                    self._socket.sendall(wire.puback(packet_id))
-                found.append((int.from_bytes(correlation, "big"), bytes(self._buffer[payload:end])))
+                message = wire.publication(self._buffer, first, start)
+                if message.packet_id:
+                    self._socket.sendall(wire.puback(message.packet_id))
+                found.append((int.from_bytes(message.correlation, "big"), bytes(self._buffer[message.payload : end])))
         del self._buffer[:used]
         return found

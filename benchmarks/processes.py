@@ -43,7 +43,7 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _process(
+def process(
     command: list[str], log: Path, *, environment: dict[str, str] | None = None, directory: Path | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """A child with its standard error in ``log``; ended at the end."""
@@ -97,27 +97,37 @@ def _broker_config(port: int, directory: Path, source: Path) -> str:
     ).stdout
 
 
+def free_port() -> int:
+    """Return a port that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(child: subprocess.Popen[str], port: int, log: Path) -> None:
+    """Wait until a child accepts connections; one that ends or hangs is quoted."""
+    end = time.monotonic() + START_SECONDS
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+            return
+        if child.poll() is not None or time.monotonic() > end:
+            raise BenchmarkError(f"{child.args} does not answer on {port}: {log.read_text()[-2000:]}")
+        time.sleep(0.01)
+
+
 @contextmanager
 def mosquitto(directory: Path, *, source: Path = SOURCE, without: tuple[str, ...] = ()) -> Iterator[int]:
     """A Mosquitto with the project's settings, but those of ``without``, on a free port; gives the port."""
     program = shutil.which("mosquitto", path=PATH)
     if program is None:
-        raise BenchmarkError("there is no mosquitto on the PATH; `make mosquitto` installs it")
+        raise BenchmarkError("there is no mosquitto on the PATH; `make bench` installs it")
     directory.mkdir(parents=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     config, log = directory / "mosquitto.conf", directory / "mosquitto.log"
     lines = _broker_config(port, directory, source).splitlines(keepends=True)
     config.write_text("".join(line for line in lines if not line.startswith(without)))
-    with _process([program, "-c", str(config)], log) as child:
-        end = time.monotonic() + START_SECONDS
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
-                break
-            if child.poll() is not None or time.monotonic() > end:
-                raise BenchmarkError(f"mosquitto does not answer on {port}: {log.read_text()[-2000:]}")
-            time.sleep(0.01)
+    with process([program, "-c", str(config)], log) as child:
+        wait_for_port(child, port, log)
         yield port
 
 
@@ -144,11 +154,16 @@ class Daemon:
 
     def processor_seconds(self) -> float:
         """What it has used of the processors; NaN once it has ended."""
-        try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
-            return math.nan
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_seconds(self.pid)
+
+
+def processor_seconds(pid: int) -> float:
+    """Return what a process has used of the processors, all its threads together; NaN once it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return math.nan
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -182,7 +197,7 @@ def daemon(
     begun = time.perf_counter()
     # The directory has no .env, so the run depends on nothing but what is set above.
     command = [sys.executable, "-m", "aliciacfg", "serve"]
-    with _process(command, log, environment=environment, directory=directory) as child:
+    with process(command, log, environment=environment, directory=directory) as child:
         line = _ready_line(child, log, start_seconds)
         seconds = time.perf_counter() - begun
         found = re.search(r"https?://127\.0\.0\.1:(\d+)", line)
@@ -191,21 +206,48 @@ def daemon(
         yield Daemon(child.pid, int(found[1]), line.strip(), seconds)
 
 
+@dataclass(frozen=True)
+class Responder:
+    """A bare responder that runs; its port is 0 if it is a client of the broker."""
+
+    pid: int
+    port: int
+
+
 @contextmanager
-def responder(kind: str, log: Path, **options: object) -> Iterator[int]:
-    """A bare responder; gives the port it says, or 0."""
-    with _process([sys.executable, str(HERE / "responders.py"), kind, *_arguments(options)], log) as child:
+def responder(
+    kind: str, log: Path, *, program: str = "responders.py", python: Path | str = sys.executable, **options: object
+) -> Iterator[Responder]:
+    """One of the programs that give minimal answers, READY."""
+    with process([str(python), str(HERE / program), kind, *_arguments(options)], log) as child:
         _, *port = _ready_line(child, log).split()
-        yield int(port[0]) if port else 0
+        yield Responder(child.pid, int(port[0]) if port else 0)
 
 
-def load(kind: str, **options: object) -> dict[str, float]:
-    """Run a load generator to its end; gives what it measured."""
-    return run_json("load.py", kind, timeout_seconds=120, **options)
+@contextmanager
+def load_beside(kind: str, log: Path, **options: object) -> Iterator[None]:
+    """A load generator that runs beside what the block does; ended with it."""
+    with process([sys.executable, str(HERE / "load.py"), kind, "--announce", *_arguments(options)], log) as child:
+        _ready_line(child, log)
+        yield
+        if child.poll() is not None:
+            raise BenchmarkError(f"the load beside it ended too early: {log.read_text()[-2000:]}")
+
+
+def load(kind: str, *, pid: int = 0, **options: object) -> dict[str, float]:
+    """Run a load generator to its end; return what it measured.
+
+    With the ``pid`` of what answers, also the processor time of an answer, ``cpu_us``.
+    """
+    before = processor_seconds(pid) if pid else 0.0
+    measured = run_json("load.py", kind, timeout_seconds=120, **options)
+    if pid and measured.get("total"):
+        measured["cpu_us"] = (processor_seconds(pid) - before) / measured["total"] * 1e6
+    return measured
 
 
 def run_json(program: str, kind: str, *, timeout_seconds: float, **options: object) -> dict[str, Any]:
-    """Run one of the programs beside this one to its end; gives what it printed."""
+    """Run one of the programs beside this one to its end; return what it printed."""
     done = subprocess.run(
         [sys.executable, str(HERE / program), kind, *_arguments(options)],
         check=False,

@@ -1,9 +1,12 @@
-"""What was measured, and how it is told: rows, the table, the goals."""
+"""What was measured, and how it is told: rows, their goals, the table."""
 
+import math
+import operator
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -13,59 +16,119 @@ DAEMON = "daemon"
 BUSY = 0.95
 
 Figures = dict[str, float]
+UNITS = {"per_second": "/s", "cpu_us": "µs", "p50_ms": "ms", "p99_ms": "ms", "seconds": "s", "megabytes": "MB"}
+_NAMES = {
+    "per_second": "rate",
+    "cpu_us": "processor time",
+    "p50_ms": "p50",
+    "p99_ms": "p99",
+    "seconds": "time",
+    "megabytes": "memory",
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some rounds, and their quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Return that of at least one value."""
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0])
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median, low, high)
+
+
+Verdict = Literal["met", "within the spread", "missed", ""]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a row has to reach.
+
+    Attributes:
+        bound: The least or the largest value.
+        key: Of which figure.
+        beside: By whose figure the daemon's is divided; empty for the daemon's own.
+        at_least: Whether the bound is the least.
+    """
+
+    bound: float
+    key: str = "per_second"
+    beside: str = ""
+    at_least: bool = True
+
+    @property
+    def text(self) -> str:
+        """The goal in words."""
+        sign, name = "≥" if self.at_least else "≤", _NAMES.get(self.key, self.key)
+        if self.beside:
+            return f"{name} {sign} {self.bound:g} of {self.beside}"
+        return f"{name} {sign} {self.bound:,g} {UNITS[self.key]}".replace(" /s", "/s")
+
+    def judge(self, spread: Spread) -> Verdict:
+        """Tell whether the median meets the goal; a miss that is no larger than the spread says nothing."""
+        holds = operator.ge if self.at_least else operator.le
+        if holds(spread.median, self.bound):
+            return "met"
+        best = spread.high if self.at_least else spread.low
+        return "within the spread" if holds(best, self.bound) else "missed"
 
 
 @dataclass
 class Row:
-    """One line of the table: the daemon, and what is measured beside it in the same rounds.
+    """What is measured of the daemon, and of others in the same rounds.
 
     Attributes:
         name: What is measured.
-        key: Which figure counts; a rate is better when higher, all else when lower.
-        unit: Of that figure.
-        min_ratio: The goal, over the first of what was measured beside it.
-        max_value: The goal, for the figure itself.
+        key: The figure that is compared.
+        goals: What the daemon has to reach.
         runs: The figures of each round, by who was measured.
     """
 
     name: str
     key: str = "per_second"
-    unit: str = "/s"
-    min_ratio: float | None = None
-    max_value: float | None = None
+    goals: tuple[Goal, ...] = ()
     runs: dict[str, list[Figures]] = field(default_factory=lambda: defaultdict(list))
 
-    def median(self, who: str, key: str) -> float | None:
-        """Over the rounds; None where nothing was measured."""
-        values = [figures[key] for figures in self.runs.get(who, ()) if key in figures]
-        return statistics.median(values) if values else None
-
-    def ratios(self, who: str) -> list[float]:
-        """The daemon's figure over another's, round by round."""
-        pairs = zip(self.runs[DAEMON], self.runs[who], strict=True)
-        return [mine[self.key] / other[self.key] for mine, other in pairs]
+    @property
+    def unit(self) -> str:
+        """Of the figure that is compared."""
+        return UNITS[self.key]
 
     @property
     def others(self) -> list[str]:
         """What was measured beside the daemon."""
         return [who for who in self.runs if who != DAEMON]
 
-    @property
-    def goal(self) -> str:
-        """In words; empty without one."""
-        if self.min_ratio is not None:
-            return f"ratio ≥ {self.min_ratio}"
-        return "" if self.max_value is None else f"< {self.max_value:g} {self.unit}"
+    def median(self, who: str, key: str) -> float | None:
+        """Over the rounds; None where nothing was measured."""
+        values = [figures[key] for figures in self.runs.get(who, ()) if key in figures]
+        return statistics.median(values) if values else None
 
-    @property
-    def met(self) -> bool | None:
-        """Whether the goal is met; None without one, or without a figure."""
-        value = self.median(DAEMON, self.key)
-        if self.min_ratio is not None and self.others:
-            return statistics.median(self.ratios(self.others[0])) >= self.min_ratio
-        if self.max_value is not None and value is not None:
-            return value < self.max_value
-        return None
+    def ratio(self, who: str, key: str = "") -> Spread | None:
+        """The daemon's figure over another's, round by round; None where one of them is missing."""
+        key = key or self.key
+        pairs = list(zip(self.runs[DAEMON], self.runs.get(who, ()), strict=False))
+        ratios = [mine[key] / other[key] for mine, other in pairs if key in mine and other.get(key)]
+        return Spread.of(ratios) if ratios else None
+
+    def reached(self, goal: Goal) -> Spread | None:
+        """What the daemon reached of a goal; None where it was not measured."""
+        if goal.beside:
+            return self.ratio(goal.beside, goal.key)
+        values = [figures[goal.key] for figures in self.runs[DAEMON] if goal.key in figures]
+        return Spread.of(values) if values else None
+
+    def verdict(self, goal: Goal) -> Verdict:
+        """Whether a goal is reached; empty where it was not measured."""
+        reached = self.reached(goal)
+        return "" if reached is None or math.isnan(reached.median) else goal.judge(reached)
 
     @property
     def generator_busy(self) -> bool:
@@ -73,17 +136,24 @@ class Row:
         return any((self.median(who, "generator_busy") or 0.0) > BUSY for who in self.runs)
 
     def plain(self) -> dict[str, object]:
-        """For JSON: medians, ratios and every round."""
-        keys = {key for runs in self.runs.values() for figures in runs for key in figures}
-        return {
-            "name": self.name,
-            "figure": self.key,
-            "median": {who: {key: self.median(who, key) for key in sorted(keys)} for who in self.runs},
-            "ratio": {who: statistics.median(self.ratios(who)) for who in self.others},
-            "goal": self.goal,
-            "met": self.met,
-            "rounds": self.runs,
-        }
+        """For JSON: the goals and every round."""
+        goals = [{"goal": goal.text, "verdict": self.verdict(goal)} for goal in self.goals]
+        return {"name": self.name, "figure": self.key, "goals": goals, "rounds": self.runs}
+
+
+@dataclass
+class Section:
+    """Rows that belong together.
+
+    Attributes:
+        title: What they measure.
+        text: How they are measured.
+        rows: In the order in which they are shown.
+    """
+
+    title: str
+    text: str
+    rows: list[Row] = field(default_factory=list)
 
 
 def wide_console() -> Console:
@@ -97,46 +167,72 @@ def titled_table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", header_style="bold")
 
 
-def show(rows: Sequence[Row], *, title: str) -> None:
-    """Print the table, and which goals are met."""
-    console, table = wide_console(), titled_table(title)
-    for column in ("measured", "daemon", "p50 ms", "p99 ms", "beside it", "", "ratio", "its range", "goal", "met"):
-        left = column in {"measured", "beside it", "goal"}
-        table.add_column(column, justify="left" if left else "right", no_wrap=column != "measured")
-    for row in rows:
-        _add(table, row)
-    console.print(table)
-    busy = [row.name for row in rows if row.generator_busy]
+COLUMNS = ("measured", "", "figure", "p50 ms", "p99 ms", "CPU µs", "daemon ÷ it", "quartiles")
+
+
+def lines(row: Row) -> list[tuple[str, ...]]:
+    """Return the cells of a row: a line for the daemon, and one for each of the others."""
+    found: list[tuple[str, ...]] = []
+    for who in (DAEMON, *row.others):
+        ratio = None if who == DAEMON else row.ratio(who)
+        found.append(
+            (
+                "" if found else row.name,
+                who,
+                shown(row.median(who, row.key), row.unit),
+                shown(row.median(who, "p50_ms")),
+                shown(row.median(who, "p99_ms")),
+                shown(row.median(who, "cpu_us")),
+                "" if ratio is None else f"{ratio.median:.2f}",
+                "" if ratio is None else f"{ratio.low:.2f} to {ratio.high:.2f}",
+            )
+        )
+    return found
+
+
+def judged(sections: Sequence[Section]) -> list[tuple[Row, Goal, Spread, Verdict]]:
+    """Return every goal that was measured, with what was reached."""
+    return [
+        (row, goal, reached, row.verdict(goal))
+        for section in sections
+        for row in section.rows
+        for goal in row.goals
+        if row.verdict(goal) and (reached := row.reached(goal)) is not None
+    ]
+
+
+def told(goal: Goal, reached: Spread) -> str:
+    """Return what was reached of a goal, in words."""
+    unit = "" if goal.beside else UNITS[goal.key]
+    return f"{shown(reached.median, unit)} ({shown(reached.low)} to {shown(reached.high)})"
+
+
+def show(sections: Sequence[Section], *, title: str) -> None:
+    """Print the tables, and which goals are met."""
+    console = wide_console()
+    console.print(title, highlight=False)
+    for section in sections:
+        table = titled_table(section.title)
+        for number, column in enumerate(COLUMNS):
+            table.add_column(column, justify="left" if number < 2 else "right", no_wrap=number > 0)
+        for row in section.rows:
+            for line in lines(row):
+                table.add_row(*line)
+        console.print(table)
+    goals = titled_table("Goals")
+    for column in ("measured", "goal", "reached (quartiles)", ""):
+        goals.add_column(column)
+    for row, goal, reached, verdict in judged(sections):
+        goals.add_row(row.name, goal.text, told(goal, reached), verdict)
+    console.print(goals)
+    busy = [row.name for section in sections for row in section.rows if row.generator_busy]
     if busy:
         console.print(f"The load generator was busy all the time, the true rate may be higher: {'; '.join(busy)}.")
-    judged = [row for row in rows if row.met is not None]
-    missed = [f"{row.name} ({row.goal})" for row in judged if not row.met]
-    console.print(f"Goals met: {len(judged) - len(missed)} of {len(judged)}.", highlight=False)
-    for name in missed:
-        console.print(f"Not met: {name}", highlight=False)
 
 
-def _add(table: Table, row: Row) -> None:
-    others = row.others or [""]
-    for number, other in enumerate(others):
-        ratios = row.ratios(other) if other else []
-        first = number == 0
-        table.add_row(
-            row.name if first else "",
-            _figure(row.median(DAEMON, row.key), row.unit) if first else "",
-            _figure(row.median(DAEMON, "p50_ms")) if first else "",
-            _figure(row.median(DAEMON, "p99_ms")) if first else "",
-            other,
-            _figure(row.median(other, row.key), row.unit) if other else "",
-            f"{statistics.median(ratios):.2f}" if ratios else "",
-            f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "",
-            row.goal if first else "",
-            {True: "yes", False: "NO", None: ""}[row.met] if first else "",
-        )
-
-
-def _figure(value: float | None, unit: str = "") -> str:
-    if value is None:
+def shown(value: float | None, unit: str = "") -> str:
+    """Return a figure with as many digits as it is worth."""
+    if value is None or math.isnan(value):
         return ""
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:,.{digits}f} {unit}".replace(" /s", "/s").rstrip()

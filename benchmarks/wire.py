@@ -1,6 +1,7 @@
-"""MQTT 5 packets, as many as a load generator needs; section numbers are those of the OASIS standard 5.0."""
+"""MQTT packets, as many as load generators and a bare responder need; section numbers are of the OASIS standard 5.0."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 CONNACK = 0x20
 PUBLISH = 0x30
@@ -29,15 +30,17 @@ def string(text: bytes) -> bytes:
     return len(text).to_bytes(2, "big") + text
 
 
-def connect(client_id: str) -> bytes:
-    """§3.1, with a clean start and without keep-alive."""
-    body = string(b"MQTT") + b"\x05\x02\x00\x00\x00" + string(client_id.encode())
+def connect(client_id: str, *, version: int = 5) -> bytes:
+    """§3.1, with a clean start and without keep-alive; version 4 is MQTT 3.1.1, which has no properties."""
+    properties = b"\x00" if version == 5 else b""
+    body = string(b"MQTT") + bytes([version, 0x02, 0, 0]) + properties + string(client_id.encode())
     return b"\x10" + variable_integer(len(body)) + body
 
 
-def subscribe(packet_id: int, topic: str, qos: int) -> bytes:
+def subscribe(packet_id: int, topic: str, qos: int, *, version: int = 5) -> bytes:
     """§3.8"""
-    body = packet_id.to_bytes(2, "big") + b"\x00" + string(topic.encode()) + bytes([qos])
+    properties = b"\x00" if version == 5 else b""
+    body = packet_id.to_bytes(2, "big") + properties + string(topic.encode()) + bytes([qos])
     return b"\x82" + variable_integer(len(body)) + body
 
 
@@ -58,6 +61,29 @@ def publish(topic: str, packet_id: int, payload: bytes, *, properties: bytes) ->
         string(topic.encode()) + packet_id.to_bytes(2, "big") + variable_integer(len(properties)) + properties + payload
     )
     return bytes([PUBLISH | 0x02]) + variable_integer(len(body)) + body
+
+
+def plain_publish(topic: str, packet_id: int, payload: bytes, qos: int, *, retain: bool = False) -> bytes:
+    """A PUBLISH of MQTT 3.1.1; the packet id counts at QoS 1 only."""
+    body = string(topic.encode()) + (packet_id.to_bytes(2, "big") if qos else b"") + payload
+    return bytes([PUBLISH | qos << 1 | retain]) + variable_integer(len(body)) + body
+
+
+def answer(topic: bytes, correlation: bytes, packet_id: int, payload: bytes) -> list[bytes]:
+    """The parts of a PUBLISH with correlation data; at QoS 1 if the packet id is not 0."""
+    properties = b"%c%s" % (_CORRELATION_DATA, string(correlation))
+    number = packet_id.to_bytes(2, "big") if packet_id else b""
+    size = 2 + len(topic) + len(number) + 1 + len(properties) + len(payload)
+    first = PUBLISH | 0x02 if packet_id else PUBLISH
+    return [
+        bytes([first]),
+        variable_integer(size),
+        string(topic),
+        number,
+        bytes([len(properties)]),
+        properties,
+        payload,
+    ]
 
 
 class Request:
@@ -102,13 +128,25 @@ def packets(buffer: bytes | bytearray) -> Iterator[tuple[int, int, int]]:
         at = start + length
 
 
-def publication(buffer: bytes | bytearray, first: int, start: int) -> tuple[bytes, bytes, int]:
-    """Of a PUBLISH: its packet id and correlation data, empty where there is none, and where its payload begins."""
+class Publication(NamedTuple):
+    """Of a PUBLISH: its packet id, Response Topic and correlation data, each empty where there is none, and where its
+    payload begins."""
+
+    packet_id: bytes
+    response_topic: bytes
+    correlation: bytes
+    payload: int
+
+
+def publication(buffer: bytes | bytearray, first: int, start: int, *, version: int = 5) -> Publication:
+    """§3.3 of a packet that ``packets`` has found."""
     at = start + 2 + (buffer[start] << 8 | buffer[start + 1])
     packet_id = b""
     if first & 0x06:
         packet_id = bytes(buffer[at : at + 2])
         at += 2
+    if version != 5:
+        return Publication(packet_id, b"", b"", at)
     length, shift = 0, 0
     while True:
         byte = buffer[at]
@@ -118,7 +156,7 @@ def publication(buffer: bytes | bytearray, first: int, start: int) -> tuple[byte
         if not byte & 0x80:
             break
     end = at + length
-    correlation = b""
+    correlation = response_topic = b""
     while at < end:
         kind = buffer[at]
         at += 1
@@ -129,4 +167,6 @@ def publication(buffer: bytes | bytearray, first: int, start: int) -> tuple[byte
             value, at = at + 2, at + 2 + (buffer[at] << 8 | buffer[at + 1])
             if kind == _CORRELATION_DATA:
                 correlation = bytes(buffer[value:at])
-    return packet_id, correlation, end
+            elif kind == _RESPONSE_TOPIC:
+                response_topic = bytes(buffer[value:at])
+    return Publication(packet_id, response_topic, correlation, end)
