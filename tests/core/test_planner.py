@@ -16,7 +16,8 @@ from aliciacfg.errors import Incompatible, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Position
 from aliciacfg.model.redaction import REDACTED
-from aliciacfg.sealing.boxes import Keyring, is_sealed
+from aliciacfg.sealing.boxes import Keyring, PrivateKey, is_sealed, sealed_with
+from aliciacfg.sealing.sealed_documents import open_record
 from aliciacfg.sources.layers import Environment, Sources
 from aliciacfg.storage.hash_chain import Chain
 from builders import valid_config
@@ -69,6 +70,14 @@ class Home:
         return plan
 
 
+def boxes(home: Home) -> dict[str, str]:
+    """The sealed settings of the newest revision."""
+    record = home.state.head(BELL).live
+    assert record is not None
+    settings: dict[str, Any] = json.loads(record.config)["settings"]
+    return {name: value for name, value in settings.items() if isinstance(value, str) and is_sealed(value)}
+
+
 @pytest.fixture
 def home() -> Home:
     return Home()
@@ -118,6 +127,39 @@ def test_a_secret_is_sealed_once_and_stands_nowhere_in_plain_text(home: Home):
     shown = json.loads(plan.announcements[0].payload)["config"]
     assert shown["settings"] == {"api_password": REDACTED, "nested": [{"token": REDACTED}]}
     assert {**plan.redacted[BELL], "version": "1.0.0"} == shown
+
+
+def test_a_secret_that_stays_keeps_its_box(home: Home):
+    """Only what differs is sealed. What comes back is sealed anew: equal boxes would tell that it came back."""
+    home.apply(api_key=SECRET, token="other", size=1)
+    before = boxes(home)
+    home.keyring.sealed = 0
+    home.apply(api_key=SECRET, token="changed", size=2)
+    after = boxes(home)
+    assert (home.keyring.sealed, after["api_key"], after["token"] == before["token"]) == (1, before["api_key"], False)
+    home.apply(api_key=SECRET, token="other", size=2)
+    assert boxes(home)["token"] not in {before["token"], after["token"]}
+
+
+def test_a_secret_that_stays_is_sealed_anew_with_a_new_key(home: Home):
+    """No box of a key that was replaced goes into a new revision."""
+    home.apply(api_key=SECRET, size=1)
+    before = boxes(home)
+    key = PrivateKey.generate()
+    # The digests stay, and with them the checksum.
+    home.keyring.replace_with(Keyring(current=key.public.key_id, keys=[key], digest_key=b"x" * 32))
+    home.apply(api_key=SECRET, size=2)
+    assert sealed_with(boxes(home)["api_key"]) == key.public.key_id
+    assert boxes(home)["api_key"] != before["api_key"]
+
+
+def test_a_secret_that_moves_is_sealed_to_its_new_place(home: Home):
+    """Of the same value, too: a box opens in one place only."""
+    home.apply(api_key=SECRET)
+    home.apply(other_key=SECRET)
+    record = home.state.head(BELL).live
+    assert record is not None
+    assert open_record(record, home.keyring).problems == []
 
 
 def test_an_inactive_environment_is_not_announced(home: Home):

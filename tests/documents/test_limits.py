@@ -1,12 +1,15 @@
 """The shape that a configuration may have."""
 
 import math
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
-from json_values import nested
+from json_values import OBJECTS, nested, thorough
 
 
 @pytest.mark.parametrize("innermost", [{}, [], {"b": 1}])
@@ -48,3 +51,18 @@ def test_numbers_that_json_readers_cannot_hold_are_problems(value: float):
 def test_everything_else_is_a_shape_a_configuration_may_have(value: Json):
     """The limits themselves are allowed."""
     assert list(documents.shape_problems({"a": [value], "b": value})) == []
+
+
+def nodes(value: Any) -> int:
+    """Members and items at every level."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return len(inner) + sum(map(nodes, inner))
+
+
+@thorough
+@given(document=OBJECTS, limit=st.integers(0, 20))
+def test_a_document_has_too_many_nodes_exactly_if_it_has_more_than_allowed(document: JsonObject, limit: int):
+    """And the place that is named is an object or array of it."""
+    place = documents.excess_nodes(document, limit)
+    assert (place is None) == (nodes(document) <= limit)
+    assert place is None or isinstance(documents.find(document, place), dict | list)

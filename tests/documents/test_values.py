@@ -1,15 +1,18 @@
 """JSON values: what is decoded, what is equal, and canonical bytes."""
 
+import copy
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject, decode
 from aliciacfg.documents.values import MAX_VALUES
 from aliciacfg.errors import InvalidRequest, TooLarge
-from json_values import OBJECTS, nested, same, thorough
+from json_values import OBJECTS, VALUES, nested, same, thorough
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,44 @@ def test_integral_floats_are_equal_to_integers_once_normalised():
 def test_normalising_makes_integers_of_integral_floats_only(value: Json, expected: Json):
     """At any depth; not where a double no longer tells neighbouring integers apart, and never a boolean."""
     assert same(documents.normalise(value), expected)
+
+
+@thorough
+@given(OBJECTS)
+def test_normalising_copies_only_what_changes(document: JsonObject):
+    """A home keeps every configuration in memory, and compares the parts that two have in common."""
+    before = copy.deepcopy(document)
+    normal = documents.normalise(document)
+    assert same(document, before)
+
+    def plain(value: Json) -> Json:
+        if isinstance(value, dict):
+            return {key: plain(member) for key, member in value.items()}
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53 else value
+
+    assert same(normal, plain(document))
+    for key, member in document.items():
+        assert normal[key] is member or not same(normal[key], member)
+
+
+@thorough
+@given(document=OBJECTS | VALUES, text=st.sampled_from(["sealed:v1:", "***", "a"]), data=st.data())
+def test_a_text_that_a_value_holds_is_never_overlooked(document: Any, text: str, data: st.DataObject):
+    """As key or string, in any case, beside any other characters; a value that cannot be encoded may hold anything."""
+    around = data.draw(st.text(max_size=3))
+    held = data.draw(st.sampled_from([text, text.upper()])) + around
+    holding: list[Json] = [held, {around + held: 1}, {"a": [document, held]}, [{around: held}]]
+    assert all(documents.may_hold(value, text.encode()) for value in holding)
+    assert documents.may_hold(["\ud800"], text.encode())
+    assert not documents.may_hold({"bcd": ["SEALE", "**", 1, None]}, text.encode()) or text == "a"
+
+
+def test_no_other_characters_become_those_of_a_sealed_value():
+    """The look into the encoded bytes knows no other lower case than that of ASCII."""
+    lowered = {character for character in map(chr, range(0x110000)) if character.lower() in set("sealed:v1*")}
+    assert lowered == set("sealed:v1*SEALEDV")
 
 
 @thorough

@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 
 from aliciacfg import documents
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.sealing.boxes import Keyring, PrivateKey, is_sealed, seal_for, sealed_with
-from aliciacfg.sealing.sealed_documents import MissingKey, open_document, redact, reseal, seal_document
+from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sealing.boxes import Keyring, PrivateKey, is_sealed, resembles_sealed, seal_for, sealed_with
+from aliciacfg.sealing.redactions import exact_redactions
+from aliciacfg.sealing.sealed_documents import (
+    MissingKey,
+    form_problems,
+    open_document,
+    redact,
+    reseal,
+    seal_document,
+    sealed_pointers,
+)
 
 HERE: dict[str, Any] = {"service": "bell", "environment": "dev"}
 FIRST, SECOND, LOST = PrivateKey.generate(), PrivateKey.generate(), PrivateKey.generate()
@@ -151,3 +161,37 @@ def test_only_a_shared_document_opens_values_bound_to_every_service():
     document: dict[str, Any] = {"pin": seal_for(FIRST.public, "x", service="*")}
     assert open_document(document, BEFORE, **HERE, shared=True).document == {"pin": "x"}
     assert open_document(document, BEFORE, **HERE).secrets == {}
+
+
+NAMES = st.sampled_from(["a", "token", "sealed:b"])
+SUSPECTS = st.sampled_from(
+    [
+        "",
+        "x",
+        "sealed:v1:",
+        "sealed:v2:abc",
+        "SEALED:v1:x",
+        " \tsealed:x",
+        "sealed: with wax",
+        "\u017fealed:v1:x",
+        "***",
+    ]
+)
+SUSPECT_DOCUMENTS: st.SearchStrategy[Any] = st.dictionaries(
+    NAMES,
+    st.recursive(SUSPECTS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2)),
+    max_size=3,
+)
+
+
+@given(SUSPECT_DOCUMENTS)
+def test_strings_that_resemble_sealed_values_are_found_wherever_they_stand(document: dict[str, Any]):
+    """The same as by looking at every string."""
+    schema, keyring = ServiceSchema(None, title="base"), Keyring.ephemeral()
+    strings = list(documents.walk_strings(document))
+    assert sealed_pointers(document) == [pointer for pointer, value in strings if is_sealed(value)]
+    assert exact_redactions(document) == [pointer for pointer, value in strings if value == "***"]
+    secrets = schema.secrets(document)
+    expected = [place for place, value in strings if resembles_sealed(value, at_secret=place in secrets)]
+    opened = open_document(document, keyring, service="bell", environment="dev")
+    assert [problem.pointer for problem in form_problems(document, opened, schema)] == expected

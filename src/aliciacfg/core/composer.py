@@ -14,7 +14,7 @@ from aliciacfg.model import versions
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.validation_messages import kind
 from aliciacfg.sealing.boxes import Keyring, placeholder
-from aliciacfg.sealing.redactions import redaction_sources
+from aliciacfg.sealing.redactions import exact_redactions, redaction_sources
 from aliciacfg.sealing.sealed_documents import (
     MissingKey,
     OpenedDocument,
@@ -148,7 +148,8 @@ class Composer:
             TooLarge: The configuration is larger than allowed.
         """
         document = self._merged(environment, service, overlay)
-        moved = {pointer: value for pointer, value in documents.walk_strings(document) if value in kept_values}
+        strings = documents.walk_strings(document) if kept_values else ()
+        moved = {pointer: value for pointer, value in strings if value in kept_values}
         return self.effective(environment, service, document, kept={**(kept or {}), **moved})
 
     def effective(
@@ -214,9 +215,7 @@ class Composer:
         self.check_count(service, document)
         self._check_shape(service, document)
         known = self.current_document(environment, service, current, overlay)
-        redacted = (
-            [] if stored else [place for place, text in documents.walk_strings(sent.document) if text == REDACTED]
-        )
+        redacted = [] if stored else exact_redactions(sent.document)
         whole, moved = self.restore_redacted(service, document, known, kept, redacted)
         boxes = () if stored else sent.secrets
         if not opaque:

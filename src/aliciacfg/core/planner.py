@@ -20,7 +20,7 @@ from aliciacfg.model import versions
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record
 from aliciacfg.sealing.boxes import Keyring
-from aliciacfg.sealing.sealed_documents import open_record, redact, seal_values
+from aliciacfg.sealing.sealed_documents import open_record, redact, reusable_boxes, seal_values
 from aliciacfg.sources.layers import Sources
 from aliciacfg.storage.hash_chain import Chain
 
@@ -81,7 +81,7 @@ class Planner:
         record = entry.live
         boxes: dict[str, str] = {}
         if record is None or record.checksum != effective.checksum:
-            boxes = self._boxes(config_id, effective.secrets)
+            boxes = self._boxes_after(entry, config_id, effective.secrets)
             record = self._record(plan, config_id, effective, boxes, context, refuse_breaking=refuse_breaking)
             self._append(plan, entry, record, context)
             shown = plan.redacted[config_id] = redact(effective.document, effective.secrets)
@@ -233,6 +233,16 @@ class Planner:
         known = {pointer: boxes[pointer] for pointer in held if pointer in boxes}
         sealed = documents.replace_strings(overlay, known | self._boxes(config_id, missing))
         return Overlay(config_id.environment, config_id.service, documents.canonical(sealed), origins)
+
+    def _boxes_after(self, entry: Entry, config_id: ConfigId, secrets: Mapping[str, str]) -> dict[str, str]:
+        """Seal secrets to their places, but for those that the entry has sealed already."""
+        known: dict[str, str] = {}
+        if entry.live is not None and entry.effective is not None:
+            before = entry.effective.secrets
+            same = {pointer: value for pointer, value in secrets.items() if before.get(pointer) == value}
+            known = reusable_boxes(entry.live, same, self._keyring)
+        fresh = {pointer: value for pointer, value in secrets.items() if pointer not in known}
+        return known | self._boxes(config_id, fresh)
 
     def _boxes(self, config_id: ConfigId, secrets: Mapping[str, str]) -> dict[str, str]:
         """Seal secrets to their places."""

@@ -27,6 +27,7 @@ from aliciacfg.documents.values import (
     decode_object,
     encode,
     equal,
+    may_hold,
     normalise,
     type_name,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "json_patch",
     "json_patch_problem",
     "leaves",
+    "may_hold",
     "merge",
     "normalise",
     "operation_problem",

@@ -28,11 +28,11 @@ def changes(old: Json, new: Json, pointer: str = "") -> Iterator[Change]:
     """Yield every leaf that differs between two documents, in document order."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key, value in old.items():
-            place = f"{pointer}/{escape(key)}"
-            if key in new:
-                yield from changes(value, new[key], place)
-            else:
-                yield from (Change(leaf, "major") for leaf, _ in leaves(value, place))
+            if key not in new:
+                yield from (Change(leaf, "major") for leaf, _ in leaves(value, f"{pointer}/{escape(key)}"))
+            # Pointers only where something may differ: of most members nothing does.
+            elif value is not (other := new[key]) and (isinstance(value, dict) or not equal(value, other)):
+                yield from changes(value, other, f"{pointer}/{escape(key)}")
         for key, value in new.items():
             if key not in old:
                 yield from (Change(leaf, "minor") for leaf, _ in leaves(value, f"{pointer}/{escape(key)}"))

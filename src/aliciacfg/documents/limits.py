@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aliciacfg.documents.pointers import escape
-from aliciacfg.documents.values import MAX_DEPTH, Json
+from aliciacfg.documents.values import MAX_DEPTH, Json, JsonObject
 from aliciacfg.errors import Problem
 
 _MAX_INTEGER = 2**64 - 1
 _MIN_INTEGER = -(2**63)
+_CONTAINERS = (dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ def excess_nodes(value: Json, max_nodes: int) -> str | None:
 
     The walk ends there, so it takes no longer for a document that is far over the limit.
     """
+    if not _has_more_nodes_than(value, max_nodes):
+        return None
     left = max_nodes
     waiting: list[tuple[str, Json]] = [("", value)]
     while waiting:
@@ -49,14 +52,53 @@ def excess_nodes(value: Json, max_nodes: int) -> str | None:
     return None
 
 
-def shape_problems(value: Json, pointer: str = "", depth: int = 1) -> Iterator[Problem]:
+def _has_more_nodes_than(value: Json, limit: int) -> bool:
+    """Return whether a document has more nodes than a limit; makes no pointers, which take most of the time."""
+    waiting = [value]
+    while waiting:
+        here = waiting.pop()
+        if not isinstance(here, dict | list):
+            continue
+        limit -= len(here)
+        if limit < 0:
+            return True
+        waiting += [item for item in (here.values() if isinstance(here, dict) else here) if type(item) in _CONTAINERS]
+    return False
+
+
+def shape_problems(value: Json) -> Iterator[Problem]:
     """Yield a problem for each level too many, ``null`` member, NaN, infinity, and integer beyond 64 bits.
 
     Args:
         value: A value decoded from JSON or YAML.
-        pointer: JSON Pointer of ``value`` in its document.
-        depth: The level of ``value``; the document itself is level 1.
     """
+    # Nearly every document is sound, and finding that out without pointers takes a quarter of the time.
+    if not isinstance(value, dict | list) or not _is_sound(value, 1):
+        yield from _problems(value, "", 1)
+
+
+def _is_sound(container: JsonObject | list[Json], depth: int) -> bool:
+    """Return whether an object or array on a level of its document is certainly without a problem."""
+    if container and depth >= MAX_DEPTH:
+        return False
+    null_allowed = isinstance(container, list)
+    for item in container if isinstance(container, list) else container.values():
+        kind = type(item)
+        if kind is str or kind is bool:
+            continue
+        if isinstance(item, dict | list):
+            sound = _is_sound(item, depth + 1)
+        elif isinstance(item, int):
+            sound = _MIN_INTEGER <= item <= _MAX_INTEGER
+        else:
+            sound = math.isfinite(item) if isinstance(item, float) else item is None and null_allowed
+        if not sound:
+            return False
+    return True
+
+
+def _problems(value: Json, pointer: str, depth: int) -> Iterator[Problem]:
+    """Yield the problems of a value at a pointer, on a level of its document; the document itself is level 1."""
     if depth > MAX_DEPTH:
         yield Problem(pointer, f"found level {depth}; at most {MAX_DEPTH} levels are allowed")
     elif isinstance(value, dict):
@@ -65,10 +107,10 @@ def shape_problems(value: Json, pointer: str = "", depth: int = 1) -> Iterator[P
             if member is None:
                 yield Problem(place, "found null; leave the member out instead")
             else:
-                yield from shape_problems(member, place, depth + 1)
+                yield from _problems(member, place, depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from shape_problems(item, f"{pointer}/{index}", depth + 1)
+            yield from _problems(item, f"{pointer}/{index}", depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
         yield Problem(pointer, "found NaN or infinity; expected a finite number")
     elif isinstance(value, int) and not _MIN_INTEGER <= value <= _MAX_INTEGER:

@@ -42,7 +42,7 @@ def difference(base: JsonObject, wanted: JsonObject) -> JsonObject:
             inner = difference(old, value)
             if inner:
                 patch[key] = inner
-        elif not equal(old, value):
+        elif value is not old and not equal(old, value):
             patch[key] = value
     return patch
 

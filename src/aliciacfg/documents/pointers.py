@@ -102,6 +102,8 @@ def replace_strings(value: Json, replacements: Mapping[str, str]) -> Json:
     """
     if isinstance(value, str):
         return replacements.get("", value)
+    if not replacements:
+        return value
     # Copies of the objects and arrays on the way to a replacement, by pointer; None where neither stands.
     copies: dict[str, _Container | None] = {"": _shallow_copy(value)}
     for pointer, text in replacements.items():

@@ -35,13 +35,14 @@ class Node:
         variable: The environment variable of the place (``x-env``); None without one.
         closed: Whether the schema names properties, so that other names are suspect.
         declared: The names of the properties.
+        members: What ``member`` returned for declared names so far; others are not kept, as documents may contain any
+            number of them.
     """
 
     __slots__ = (
         "_additional",
         "_item",
         "_marks",
-        "_members",
         "_nodes",
         "_only_items",
         "closed",
@@ -49,6 +50,7 @@ class Node:
         "described",
         "items_need_restart",
         "marked",
+        "members",
         "numeric",
         "restart_required",
         "variable",
@@ -76,19 +78,18 @@ class Node:
         )
         self._marks = marks
         self._nodes = nodes
-        # Of declared names only: documents may contain any number of others.
-        self._members: dict[str, tuple[Node, bool]] = {}
+        self.members: dict[str, tuple[Node, bool]] = {}
         self._additional: Node | None = None
         self._item: Node | None = None
 
     def member(self, name: str) -> "tuple[Node, bool]":
         """Return the node of a member, and whether its name contains password, secret, key or token."""
-        known = self._members.get(name)
+        known = self.members.get(name)
         if known is not None:
             return known
         named = _SENSITIVE_NAME.search(name) is not None
         if name in self.declared:
-            known = self._members[name] = self._described_by(_inner(schema, name) for schema in self._schemas), named
+            known = self.members[name] = self._described_by(_inner(schema, name) for schema in self._schemas), named
             return known
         if self._additional is None:
             self._additional = self._described_by(schema.get("additionalProperties") for schema in self._schemas)
@@ -202,9 +203,10 @@ def _collect_secrets(
 ) -> None:
     # Makes no Place and, but for secrets and containers, no pointer: several walks of a write look for secrets only.
     if isinstance(container, dict):
+        members = node.members
         for key, member in container.items():
             if isinstance(member, str):
-                inner, sensitive = node.member(key)
+                inner, sensitive = members.get(key) or node.member(key)
                 if named or sensitive if inner.marked is None else inner.marked:
                     found[f"{pointer}/{escape(key)}"] = member
             elif member and isinstance(member, dict | list):
@@ -226,19 +228,30 @@ def hidden(root: Node, document: Json) -> list[str]:
     return [place.pointer for place in walk(root, document) if place.hidden]
 
 
-def unknown(node: Node, value: Json, pointer: str = "") -> Iterator[str]:
-    """Yield the JSON Pointers of members that no schema describes although it names others, outermost first."""
-    if isinstance(value, dict):
-        for key, member in value.items():
-            inner, _ = node.member(key)
-            if inner.described:
-                if member and isinstance(member, dict | list):
-                    yield from unknown(inner, member, f"{pointer}/{escape(key)}")
-            elif node.closed:
-                yield f"{pointer}/{escape(key)}"
-    elif isinstance(value, list) and node.item().described:
-        for index, item in enumerate(value):
-            yield from unknown(node.item(), item, f"{pointer}/{index}")
+def unknown(root: Node, document: Json) -> list[str]:
+    """Return the JSON Pointers of members that no schema describes although it names others, outermost first."""
+    found: list[str] = []
+    if isinstance(document, dict | list):
+        _collect_unknown(root, document, "", found)
+    return found
+
+
+def _collect_unknown(node: Node, container: JsonObject | list[Json], pointer: str, found: list[str]) -> None:
+    if isinstance(container, dict):
+        members = node.members
+        for key, member in container.items():
+            inner, _ = members.get(key) or node.member(key)
+            if not inner.described:
+                if node.closed:
+                    found.append(f"{pointer}/{escape(key)}")
+            elif member and isinstance(member, dict | list):
+                _collect_unknown(inner, member, f"{pointer}/{escape(key)}", found)
+        return
+    inner = node.item()
+    if inner.described:
+        for index, item in enumerate(container):
+            if item and isinstance(item, dict | list):
+                _collect_unknown(inner, item, f"{pointer}/{index}", found)
 
 
 def resolve(root: JsonObject, reference: Json) -> JsonObject | None:

@@ -131,7 +131,7 @@ class ServiceSchema:
 
     def unknown(self, document: Json) -> list[str]:
         """Return the JSON Pointers of members that no schema describes, outermost first."""
-        return list(schema_tree.unknown(self._root, document))
+        return schema_tree.unknown(self._root, document)
 
     def variable(self, pointer: str) -> str | None:
         """Return the environment variable of a place (``x-env``), or None."""

@@ -29,6 +29,13 @@ def stand_ins(document: Json) -> list[str]:
     ]
 
 
+def exact_redactions(document: Json) -> list[str]:
+    """Return the JSON Pointers of the strings of a document that are ``***`` and nothing else."""
+    if not documents.may_hold(document, REDACTED.encode()):
+        return []
+    return [pointer for pointer, value in documents.walk_strings(document) if value == REDACTED]
+
+
 def redacted_pointers(document: Json) -> list[str]:
     """Return the JSON Pointers at which a document has ``***`` alone."""
     return [pointer for pointer, value in documents.walk_strings(document) if value.strip() == REDACTED]

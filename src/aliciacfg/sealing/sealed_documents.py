@@ -13,6 +13,7 @@ from aliciacfg.model.records import Overlay, Record
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import (
+    PREFIX,
     CannotOpen,
     Keyring,
     PublicKey,
@@ -77,9 +78,7 @@ def open_document(
     """
     secrets: dict[str, str] = {}
     problems: list[Problem] = []
-    for pointer, value in documents.walk_strings(document):
-        if not is_sealed(value):
-            continue
+    for pointer, value in _sealed_strings(document):
         try:
             secrets[pointer] = keyring.open(
                 value, service=service, environment=environment, pointer=pointer, shared=shared
@@ -100,14 +99,16 @@ def form_problems(document: JsonObject, opened: OpenedDocument, schema: ServiceS
         opened: The same, opened.
         schema: Marks the secrets.
     """
-    secret = schema.secrets(document)
-    for pointer, value in documents.walk_strings(document):
-        if resembles_sealed(value, at_secret=pointer in secret):
-            yield Problem(
-                pointer,
-                "begins like a sealed value, but is none that this daemon can open (sealed:v1:<key id>:<base64url "
-                "without padding>); seal the value again",
-            )
+    # Hardly any document holds a string that resembles a sealed value, and only then it matters what is secret.
+    if documents.may_hold(document, b"sealed:"):
+        secret = schema.secrets(document)
+        for pointer, value in documents.walk_strings(document):
+            if resembles_sealed(value, at_secret=pointer in secret):
+                yield Problem(
+                    pointer,
+                    "begins like a sealed value, but is none that this daemon can open (sealed:v1:<key id>:<base64url "
+                    "without padding>); seal the value again",
+                )
     for pointer, value in opened.secrets.items():
         if value == REDACTED or is_sealed(value) or resembles_sealed(value, at_secret=True):
             yield Problem(pointer, "is sealed, but what is inside is '***' or sealed once more; seal the secret itself")
@@ -123,6 +124,28 @@ def seal_values(values: Mapping[str, str], keyring: Keyring, *, service: str, en
     return {
         pointer: keyring.seal(value, service=service, environment=environment, pointer=pointer)
         for pointer, value in values.items()
+    }
+
+
+def reusable_boxes(record: Record, secrets: Mapping[str, str], keyring: Keyring) -> dict[str, str]:
+    """Return the boxes of a revision that still serve, by JSON Pointer: sealed with the daemon's current key.
+
+    A write changes few secrets, and each box that it need not make saves it 50 µs. That two revisions have the same box
+    tells no more than ``changed``, which lists the secrets that differ.
+
+    Args:
+        record: The revision.
+        secrets: The secrets that it has, and whose boxes are wanted.
+        keyring: Has the current key.
+    """
+    if not secrets:
+        return {}
+    document = _stored(record)
+    found = {pointer: documents.find(document, pointer) for pointer in secrets}
+    return {
+        pointer: box
+        for pointer, box in found.items()
+        if isinstance(box, str) and is_sealed(box) and sealed_with(box) == keyring.current
     }
 
 
@@ -172,7 +195,7 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
 
 def sealed_pointers(document: JsonObject) -> list[str]:
     """Return the JSON Pointer of each sealed value, in document order."""
-    return [pointer for pointer, value in documents.walk_strings(document) if is_sealed(value)]
+    return [pointer for pointer, _ in _sealed_strings(document)]
 
 
 def sealed_document(record: Record) -> JsonObject:
@@ -272,6 +295,13 @@ def checksum(keyring: Keyring, service: str, document: JsonObject, secrets: Mapp
     """
     digests = {pointer: keyring.digest(value, service=service, pointer=pointer) for pointer, value in secrets.items()}
     return hashlib.sha256(documents.canonical(documents.replace_strings(document, digests))).hexdigest()
+
+
+def _sealed_strings(document: JsonObject) -> list[tuple[str, str]]:
+    """Return ``(pointer, string)`` for every sealed value, in document order."""
+    if not documents.may_hold(document, PREFIX.encode()):
+        return []
+    return [(pointer, value) for pointer, value in documents.walk_strings(document) if is_sealed(value)]
 
 
 def _stored(record: Record) -> JsonObject:
