@@ -34,8 +34,10 @@ class Home:
         await self.release.wait()
         return name
 
-    def ask(self, name: str, caller: Caller = FLOODER, cost: float = COST) -> asyncio.Task[str]:
-        return asyncio.create_task(self.workload.run(caller, "set", lambda: self._work(name, cost)))
+    def ask(
+        self, name: str, caller: Caller = FLOODER, cost: float = COST, *, writes: bool = False
+    ) -> asyncio.Task[str]:
+        return asyncio.create_task(self.workload.run(caller, "set", lambda: self._work(name, cost), writes=writes))
 
     async def learn(self, cost: float = COST, caller: Caller = FLOODER) -> None:
         """Let the workload see what a request costs."""
@@ -207,3 +209,19 @@ async def test_operations_count_for_their_callers(tmp_path: Path, operation: str
         requests = [made.ask_as(caller, operation, "bell", **fields) for caller in callers]
         results = await asyncio.gather(*requests, return_exceptions=True)
         assert [isinstance(result, Busy) for result in results] == [False, True, False], results
+
+
+async def test_a_short_change_does_not_overtake_the_changes_before_it():
+    """Those that came first wait with the forecast of a longer one; the last one has to win. A read may go first."""
+    home = Home()
+    home.release.set()
+    changes = [home.ask(f"change {number}", cost=0.001, writes=True) for number in range(5)]
+    await changes[0]
+    home.release.clear()
+    assert "change 4" not in home.begun
+    late = [home.ask("read", cost=0.001), home.ask("change 5", cost=0.001, writes=True)]
+    await eventually(lambda: "read" in home.begun)
+    home.release.set()
+    await asyncio.gather(*changes, *late)
+    assert [name for name in home.begun if name != "read"] == [f"change {number}" for number in range(6)]
+    assert home.begun.index("read") < home.begun.index("change 5")

@@ -130,7 +130,9 @@ class Operation:
             Busy: Too much work of this caller waits.
             OperationError: The operation is refused.
         """
-        return await service.workload.run(caller, self.name, lambda: self.handler.call(service, caller, name, request))
+        return await service.workload.run(
+            caller, self.name, lambda: self.handler.call(service, caller, name, request), writes=self.writes
+        )
 
     async def run(self, service: ConfigService, caller: Caller, name: str, fields: JsonObject) -> Answer:
         """Authorize the caller, check the fields and carry out the operation.

@@ -58,6 +58,7 @@ class _Account:
         waiting: The forecast of what waits.
         turns: What waits, first come first served: its forecast, and the future that gives the turn.
         forecasts: What a request took lately, by operation.
+        changes: How many changes have not had their turn.
     """
 
     under_way: int = 0
@@ -65,6 +66,7 @@ class _Account:
     waiting: float = 0.0
     turns: "deque[_Turn]" = field(default_factory=deque[_Turn])
     forecasts: dict[str, float] = field(default_factory=dict[str, float])
+    changes: int = 0
 
     @property
     def idle(self) -> bool:
@@ -98,28 +100,36 @@ class Workload:
         # By transport, whether the name is proven, and name or address; the least recently used one is the first.
         self._accounts: dict[_Key, _Account] = {}
 
-    async def run(self, caller: Caller, operation: _Name, work: Callable[[], Awaitable[Result]]) -> Result:
+    async def run(
+        self, caller: Caller, operation: _Name, work: Callable[[], Awaitable[Result]], *, writes: bool = False
+    ) -> Result:
         """Do the work of a request when it is the caller's turn.
 
         Args:
             caller: Whose share it counts for.
             operation: What the forecast is made by.
             work: Makes the awaitable that does it.
+            writes: Whether it is a change: those of a caller begin in the order in which they came.
 
         Raises:
             Busy: Too much work of this caller waits already; the work was not begun.
         """
         account = self._account(caller)
         forecast = account.forecasts.get(operation, _FIRST_FORECAST_SECONDS)
-        if forecast > _SHORT_SECONDS:
-            await self._turn(account, forecast)
+        waits = forecast > _SHORT_SECONDS or (writes and account.changes > 0)
+        if waits:
+            account.changes += writes
+            try:
+                await self._turn(account, forecast)
+            finally:
+                account.changes -= writes
         metered = _Metered(work(), self._clock)
         try:
             return await metered
         finally:
             known, used = account.forecasts.get(operation, 0.0), metered.seconds
             account.forecasts[operation] = used if used > known else known + (used - known) * _FADING
-            if forecast > _SHORT_SECONDS:
+            if waits:
                 self._end(account, forecast)
 
     def _account(self, caller: Caller) -> _Account:
