@@ -80,6 +80,8 @@ async def test_a_broker_that_was_upgraded_is_asked_for_mqtt_5(make_daemon: Calla
     """At the next connection, and every one after it."""
     async with older_broker(broker.port) as older:
         daemon = await asyncio.to_thread(make_daemon(broker_port=older.port).keep_services(*FEW).start)
+        # The log may be behind the READY line.
+        await wait(lambda: versions(daemon))
         for speaks_five in (True, False):
             older.speaks_five = speaks_five
             older.cut()

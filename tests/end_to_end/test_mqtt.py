@@ -329,7 +329,7 @@ async def test_everything_works_on_a_broker_of_3_1_1_only(make_daemon: Callable[
     daemon = make_daemon(broker_port=port)
     async with amqtt(port), client(port, protocol=3, username="t") as mqtt:
         await asyncio.to_thread(daemon.start)
-        assert daemon.logged("broker_connected")[0]["protocol"] == "MQTT 3.1.1"
+        assert (await asyncio.to_thread(daemon.first_logged, "broker_connected"))["protocol"] == "MQTT 3.1.1"
         await mqtt.subscribe("alicia/reply/#")
         await mqtt.publish("alicia/config/get/voice_router")
         assert (await mqtt.until("alicia/reply/get/voice_router")).json["service"] == "voice_router"

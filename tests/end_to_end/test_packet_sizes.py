@@ -130,7 +130,7 @@ async def test_a_broker_of_3_1_1_that_cuts_the_connection_is_not_asked_again(
     """It cannot announce its limit: what was under way each time is found out, set aside and alerted."""
     async with older_broker(small_broker.port) as older:
         daemon = await asyncio.to_thread(make_daemon("home", broker_port=older.port).keep_services(*FEW).start)
-        assert daemon.logged("broker_connected")[0]["protocol"] == "MQTT 3.1.1"
+        assert (await asyncio.to_thread(daemon.first_logged, "broker_connected"))["protocol"] == "MQTT 3.1.1"
         assert (await asyncio.to_thread(daemon.http, "PATCH", "/config/voice_router", BIG)).status == 200
         await asyncio.to_thread(wait_until, lambda: "undelivered:voice_router" in alerts(daemon), seconds=40)
         await asyncio.to_thread(wait_until, lambda: daemon.http("GET", "/ready").status == 200)

@@ -173,6 +173,11 @@ class Daemon:
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [entry for entry in self.events() if entry.get("event") == event]
 
+    def first_logged(self, event: str) -> dict[str, Any]:
+        """Return the first entry of an event; the log may be behind the READY line, which another thread writes."""
+        wait_until(lambda: self.logged(event))
+        return self.logged(event)[0]
+
     def http(
         self,
         method: str,
