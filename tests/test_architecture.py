@@ -43,7 +43,7 @@ CORE = {name for names in ROWS[: ROWS.index(("mqtt", "http"))] for name in names
 OWNERS = {
     # The adapter handles its requests and responses.
     "aiohttp": {"http.*"},
-    "aiomqtt": {"mqtt.paho_client"},
+    "aiomqtt": {"mqtt.aiomqtt_client"},
     "aiosqlite": {"storage.sqlite.store"},
     "amqtt": {"mqtt.broker.dev_broker"},
     # Every command is declared with it.
@@ -52,8 +52,9 @@ OWNERS = {
     "fcntl": {"storage.data_directory"},
     "jsonpatch": {"documents.json_patch"},
     "jsonschema_rs": {"schemas.service_schema"},
+    "mqtt5": {"mqtt.mqtt5_packets"},
     "nacl": {"sealing.boxes"},
-    "paho": {"mqtt.paho_client"},
+    "paho": {"mqtt.aiomqtt_client"},
     "prometheus_client": {"monitoring.metrics"},
     "rich": {"cli.output"},
     "ruamel": {"documents.yaml_syntax"},
@@ -200,7 +201,7 @@ def test_logging_is_configured_in_one_place():
 def test_the_core_knows_no_transport(package: str):
     """Below the adapters there is no topic, quality of service, socket or status code, and none of their libraries."""
     for found in (found for found in MODULES.values() if found.package == package):
-        libraries = {"aiohttp", "aiomqtt", "paho", "amqtt", "socket", "ssl", "http", "uvloop"}
+        libraries = {"aiohttp", "aiomqtt", "paho", "mqtt5", "amqtt", "socket", "ssl", "http", "uvloop"}
         assert not found.libraries() & libraries, found.name
         assert not [text for text in found.literals() if "alicia/" in text], found.name
         words = [word for word in found.identifiers() if re.search(r"topic|qos|status_code", word, re.IGNORECASE)]

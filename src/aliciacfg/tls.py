@@ -15,6 +15,8 @@ _EXPIRED = 10
 _UNTRUSTED = frozenset({2, 18, 19, 20, 21})
 _OTHER_NAME = frozenset({62, 64})
 
+# asyncio aborts a handshake that takes too long.
+_NOT_COMPLETED = (ConnectionResetError, ConnectionAbortedError, ssl.SSLEOFError)
 # OpenSSL's names of why a handshake failed. An alert comes from the other side and is about this side's certificate.
 _CERTIFICATE_REQUIRED = frozenset({"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"})
 _OWN_UNTRUSTED = frozenset({"TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_CERTIFICATE_UNKNOWN"})
@@ -118,7 +120,7 @@ def explain(problem: BaseException | str, *, ca_setting: str, cert_setting: str 
     """
     if isinstance(problem, ssl.SSLCertVerificationError):
         return _explain_certificate(problem, ca_setting)
-    if isinstance(problem, ConnectionResetError | ssl.SSLEOFError) or "handshake operation timed out" in str(problem):
+    if isinstance(problem, _NOT_COMPLETED) or "handshake operation timed out" in str(problem):
         return "the TLS handshake was not completed; check whether this port serves TLS"
     reason = _openssl_reason(problem)
     if reason in _CERTIFICATE_REQUIRED:

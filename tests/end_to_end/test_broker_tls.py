@@ -275,7 +275,7 @@ async def test_a_broker_of_3_1_1_is_served_over_tls(make_daemon: Callable[..., D
     try:
         daemon = over_tls(make_daemon(broker_port=port), authority)
         await asyncio.to_thread(daemon.start)
-        assert daemon.logged("broker_connected")[0]["protocol"] == "MQTT 3.1.1"
+        assert (await asyncio.to_thread(daemon.first_logged, "broker_connected"))["protocol"] == "MQTT 3.1.1"
         await asyncio.to_thread(daemon.stop)
     finally:
         await older.shutdown()

@@ -5,6 +5,7 @@ the connection, whatever it speaks; so silence leads to MQTT 3.1.1 only if 3.1.1
 not. It is asked for MQTT 5 again at every connect.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,14 +14,18 @@ from dataclasses import dataclass, replace
 from aliciacfg import tls
 from aliciacfg.errors import BrokerUnavailable, SettingsError
 from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.aiomqtt_client import AiomqttClient
+from aliciacfg.mqtt.broker_client import BrokerClient, NotConnected
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Protocol, Will
+from aliciacfg.mqtt.mqtt5_client import Mqtt5Client
 from aliciacfg.mqtt.packet_limit import PacketLimit
-from aliciacfg.mqtt.paho_client import NotConnected, PahoClient
 
 CONNECT_SECONDS = 3.0
 """The time that a broker has for accepting a connection, and again for answering CONNECT."""
 
+# How long a broker may take to say what it has against a certificate.
+_TLS_REASON_SECONDS = 1.0
 # Reason codes of a CONNACK where the protocol is not supported: MQTT 5 §3.2.2.2, MQTT 3.1.1 §3.2.2.3.
 _UNSUPPORTED_PROTOCOL = frozenset({132, 1})
 # Bad user name or password, not authorized: in the same sections.
@@ -185,9 +190,9 @@ class Dialer:
         Raises:
             NotConnected: There is no connection.
         """
-        client = PahoClient(
+        make = Mqtt5Client if protocol == "5" else AiomqttClient
+        client: BrokerClient = make(
             self._address,
-            protocol,
             context=self._context,
             client_id=None if session is None else session.client_id,
             will=None if session is None else session.will,
@@ -196,9 +201,37 @@ class Dialer:
         )
         # Before connecting: what a persistent session held comes right behind the CONNACK.
         connection = Connection(client, certain=certain, limit=limit or PacketLimit(_CLIENT_PACKET_BYTES))
-        await client.connect()
+        try:
+            await client.connect()
+        except NotConnected as error:
+            raise await self._told(error) from error
         connection.begin()
         return connection
+
+    async def _told(self, problem: NotConnected) -> NotConnected:
+        """Return a problem with the broker's own reason, where that was lost.
+
+        A broker that does not want this client's certificate says so behind the handshake, and closes the connection.
+        If CONNECT reaches it before, the connection is reset, and what it said is gone, in one case of twenty. So it is
+        asked by a handshake with nothing behind it.
+        """
+        if self._context is None or problem.reason != "ended" or not isinstance(problem.cause, ConnectionResetError):
+            return problem
+        address = self._address
+        try:
+            async with asyncio.timeout(min(_TLS_REASON_SECONDS, self._timeout_seconds)):
+                reader, writer = await asyncio.open_connection(
+                    address.host, address.port, ssl=self._context, server_hostname=address.host
+                )
+                try:
+                    await reader.read(1)
+                finally:
+                    writer.transport.abort()
+        except TimeoutError:
+            pass
+        except OSError as reason:
+            return NotConnected("ended", str(problem), cause=reason)
+        return problem
 
     def may_know_the_other(self, problem: NotConnected) -> bool:
         """Return whether the other version is worth a try.

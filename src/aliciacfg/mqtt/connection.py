@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import packets
+from aliciacfg.mqtt.broker_client import PATIENCE_SECONDS, TIMEOUT_SECONDS, BrokerClient, is_failure
 from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Reply
+from aliciacfg.mqtt.mqtt5_packets import explain
 from aliciacfg.mqtt.packet_limit import PacketLimit
-from aliciacfg.mqtt.paho_client import PATIENCE_SECONDS, TIMEOUT_SECONDS, PahoClient, explain, is_failure
 from aliciacfg.mqtt.send_queue import Sending, SendQueue
 
 _LOOK_SECONDS = 0.5
@@ -56,7 +57,7 @@ class Connection:
         on_relief: Called when the connection is no longer congested.
     """
 
-    def __init__(self, client: PahoClient, *, certain: bool, limit: PacketLimit) -> None:
+    def __init__(self, client: BrokerClient, *, certain: bool, limit: PacketLimit) -> None:
         self._client = client
         self.protocol: Protocol = client.protocol
         self.certain = certain

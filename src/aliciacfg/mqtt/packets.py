@@ -1,7 +1,8 @@
-"""The parts of MQTT packets that the daemon encodes itself: the properties of what it publishes, and its size."""
+"""The MQTT packets that the daemon encodes itself: what it publishes, with its properties and its size."""
 
 from aliciacfg.mqtt.messages import Protocol, Publication
 
+_PUBLISH = 0x30
 # MQTT 5 §2.2.2.2, property identifiers.
 _CONTENT_TYPE = b"\x03"
 _RESPONSE_TOPIC = b"\x08"
@@ -20,6 +21,24 @@ def packet_size(publication: Publication, protocol: Protocol) -> int:
         properties = len(publication.properties)
         remaining += len(variable_integer(properties)) + properties
     return 1 + len(variable_integer(remaining)) + remaining
+
+
+def encode_publish(publication: Publication, identifier: int) -> bytes:
+    """Encode a PUBLISH of MQTT 5 (§3.3).
+
+    Args:
+        publication: What to publish.
+        identifier: The packet identifier; unused at QoS 0.
+    """
+    topic, properties, payload = publication.topic.encode(), publication.properties, publication.payload
+    first = _PUBLISH | publication.qos << 1 | publication.retain
+    head = _string(topic)
+    if publication.qos:
+        head += identifier.to_bytes(_LENGTH_BYTES, "big")
+    head += variable_integer(len(properties))
+    return b"".join(
+        (bytes((first,)), variable_integer(len(head) + len(properties) + len(payload)), head, properties, payload)
+    )
 
 
 def reply_properties(*, success: bool, correlation_data: bytes | None) -> bytes:

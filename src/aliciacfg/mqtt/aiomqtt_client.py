@@ -1,0 +1,315 @@
+"""One connection of MQTT 3.1.1 over aiomqtt, for brokers that speak nothing newer.
+
+The only module that knows aiomqtt and the paho client inside it. aiomqtt connects, keeps the connection alive,
+subscribes, and feeds the socket to the event loop. The rest goes past it, and uses what the libraries do not document.
+The list below says for each such use why it is needed and when it can go; all were last tried with aiomqtt 2.5.1 and
+paho-mqtt 2.2.0 on Python 3.11. aiomqtt 3 no longer contains paho, but speaks MQTT 5 only: the module goes as it is when
+MQTT 3.1.1 is given up.
+
+``aiomqtt.Client._client``, the paho client, whose callbacks are replaced:
+    ``on_publish``, because aiomqtt's book-keeping is quadratic in concurrent publications. ``on_message``, because
+    aiomqtt acknowledges a message when it comes, and passes each through a queue and a task of its own. Can go when
+    messages can be received by callback and acknowledged by hand.
+``paho.mqtt.client.Client._sock_close``:
+    When a broker does not answer CONNECT or DISCONNECT, aiomqtt leaves the socket open. And only a connection that ends
+    without a DISCONNECT has the broker publish the last will. Can go when aiomqtt closes it, with or without one.
+``aiomqtt.Client._connected``, the future that waits for CONNACK, together with paho's ``on_disconnect`` and ``on_log``:
+    When a broker ends the connection instead of answering, as one does that wants another client certificate, aiomqtt
+    waits for its timeout, and the reason is only logged. Can go when ``aiomqtt.Client.__aenter__`` raises at once.
+The text ``Operation timed out`` and the ``__context__`` of ``aiomqtt.MqttError``:
+    aiomqtt has no type for a timeout, and keeps of an OSError only its text. Can go when it chains its errors.
+``paho.mqtt.client.Client._sock_recv`` and ``_sock_send``, wrapped:
+    They show whether the broker still takes and sends anything, which is what timeouts are measured from. And what is
+    received of a packet that is too large is dropped as it comes: with MQTT 3.1.1 nothing keeps a client from getting
+    256 MB at once, which paho would collect in memory. ``_in_packet`` says how large the present packet is. Can go
+    when the client reads packets by callback, and refuses large ones by itself.
+``paho.mqtt.client.Client._packet_queue``, wrapped:
+    It counts the bytes that were handed to paho. Can go when paho shows how much it has not written yet.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import aiomqtt
+from paho.mqtt.client import Client as PahoMqttClient
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import LogLevel, MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.mqtt.broker_client import (
+    DEFAULT_RECEIVE_MAXIMUM,
+    KEEPALIVE_SECONDS,
+    KEPT_BYTES,
+    KEPT_PAYLOAD_BYTES,
+    PATIENCE_SECONDS,
+    NotConnected,
+    is_failure,
+    while_alive,
+)
+from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Will
+
+# paho would search all of them at each acknowledgement; ``SendQueue`` limits how many are under way.
+_UNLIMITED = 0
+# Without it every answer waits for the delayed acknowledgement of the one before: 44 ms (Nagle's algorithm).
+_NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class AiomqttClient:
+    """A ``BrokerClient`` of MQTT 3.1.1.
+
+    Attributes:
+        last_sent: When the socket took anything.
+        queued_bytes: How many bytes were handed to the library.
+        written_bytes: How many of them the socket has taken.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        *,
+        context: ssl.SSLContext | None,
+        client_id: str | None,
+        will: Will | None,
+        max_packet_bytes: int,
+        timeout_seconds: float,
+    ) -> None:
+        self.protocol: Protocol = "3.1.1"
+        self.max_packet_bytes: int | None = None
+        self.receive_maximum = DEFAULT_RECEIVE_MAXIMUM
+        self.last_received = self.last_sent = time.monotonic()
+        self.queued_bytes = self.written_bytes = 0
+        self.end_code = 0
+        self.on_message: Callable[[Inbound], None] = lambda _message: None
+        self.on_acknowledged: Callable[[int, int], None] = lambda _identifier, _code: None
+        self.on_written: Callable[[], None] = lambda: None
+        self._max_received_bytes = max_packet_bytes
+        self._client = _aiomqtt_client(
+            address, context, client_id=client_id, will=will, timeout_seconds=timeout_seconds
+        )
+        self._paho: PahoMqttClient = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._paho.connect_timeout = timeout_seconds
+        # Before connecting: what a persistent session held comes right behind the CONNACK.
+        self._paho.on_message = self._on_message
+        self._paho.on_publish = self._on_publish
+        self._paho.manual_ack_set(True)
+        self._watch_socket()
+        self._last_error = ""
+
+    def _watch_socket(self) -> None:
+        """Have every use of the socket noted, and what is too large dropped."""
+        paho: Any = self._paho
+        receive, send, queue = paho._sock_recv, paho._sock_send, paho._packet_queue  # noqa: SLF001
+
+        def received(size: int) -> bytes:
+            packet = paho._in_packet  # noqa: SLF001
+            if packet["remaining_length"] > self._max_received_bytes and packet["have_remaining"]:
+                del packet["packet"][KEPT_BYTES:]
+                size = min(size, _CHUNK_BYTES)
+            data: bytes = receive(size)
+            self.last_received = time.monotonic()
+            return data
+
+        def sent(data: bytes) -> int:
+            size: int = send(data)
+            self.written_bytes += size
+            self.last_sent = time.monotonic()
+            self.on_written()
+            return size
+
+        def queued(command: int, packet: bytes, *arguments: Any) -> MQTTErrorCode:
+            self.queued_bytes += len(packet)
+            return queue(command, packet, *arguments)
+
+        paho._sock_recv, paho._sock_send, paho._packet_queue = received, sent, queued  # noqa: SLF001
+
+    async def connect(self) -> None:
+        """Connect.
+
+        Raises:
+            NotConnected: There is no connection.
+        """
+        loop = asyncio.get_running_loop()
+        connected: asyncio.Future[None] = self._client._connected  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        aiomqtt_on_disconnect = self._paho.on_disconnect
+
+        def give_up() -> None:
+            if not connected.done():
+                connected.set_exception(_EndedEarly(self._last_error))
+
+        def on_disconnect(*arguments: Any) -> None:
+            # Called from another thread when CONNECT cannot be sent.
+            loop.call_soon_threadsafe(give_up)
+            if aiomqtt_on_disconnect is not None:
+                aiomqtt_on_disconnect(*arguments)
+
+        def on_log(_client: object, _userdata: object, level: int, text: str) -> None:
+            if level == LogLevel.MQTT_LOG_ERR:
+                self._last_error = text
+
+        self._paho.on_disconnect = on_disconnect
+        self._paho.on_log = on_log
+        try:
+            await self._client.__aenter__()
+        except aiomqtt.MqttError as error:
+            self._close_socket()
+            raise _not_connected(error) from error
+        except asyncio.CancelledError:
+            self._close_socket()
+            raise
+        self._paho.on_disconnect = aiomqtt_on_disconnect
+        # paho would format every packet for it.
+        self._paho.on_log = None
+
+    def abort(self) -> None:
+        """Close the connection without a DISCONNECT."""
+        self._close_socket()
+
+    async def disconnect(self) -> None:
+        """Disconnect, if the broker has not gone first."""
+        with contextlib.suppress(aiomqtt.MqttError):
+            await self._client.__aexit__(None, None, None)
+        self._close_socket()
+
+    def _close_socket(self) -> None:
+        """Close what aiomqtt leaves open when the broker does not answer: it would be read for another half minute."""
+        self._paho._sock_close()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone.
+
+        Raises:
+            BrokerUnavailable: It is gone; this never returns.
+        """
+        try:
+            async for _message in self._client.messages:
+                pass
+        except aiomqtt.MqttError as error:
+            cause = error.__cause__
+            self.end_code = _code(cause.rc) if isinstance(cause, aiomqtt.MqttCodeError) else 0
+            raise BrokerUnavailable(f"the broker is gone: {cause or error}") from error
+
+    async def subscribe(self, filters: Sequence[str], *, retain_as_published: bool = False) -> None:
+        """Subscribe to topic filters at QoS 1; returns when the broker has acknowledged.
+
+        Args:
+            filters: What to subscribe to.
+            retain_as_published: Without effect on MQTT 3.1.1.
+
+        Raises:
+            BrokerUnavailable: The broker did not acknowledge, or refused a filter.
+        """
+        del retain_as_published
+        subscribed = self._client.subscribe([(topic, 1) for topic in filters], timeout=PATIENCE_SECONDS)
+        try:
+            granted = await while_alive(subscribed, lambda: self.last_received)
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(f"subscribing failed: {error}") from error
+        refused = [name for name, code in zip(filters, granted, strict=False) if is_failure(_code(code))]
+        if refused:
+            raise BrokerUnavailable(f"the broker refused the subscription of {', '.join(refused)}")
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe from topic filters; returns when the broker has acknowledged.
+
+        Raises:
+            BrokerUnavailable: The broker did not acknowledge.
+        """
+        try:
+            unsubscribed = self._client.unsubscribe(list(filters), timeout=PATIENCE_SECONDS)
+            await while_alive(unsubscribed, lambda: self.last_received)
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(f"unsubscribing failed: {error}") from error
+
+    def publish(self, publication: Publication) -> int:
+        """Publish; return the packet identifier, with which ``on_acknowledged`` will be called at QoS 1."""
+        return self._paho.publish(
+            publication.topic, publication.payload, publication.qos, retain=publication.retain
+        ).mid
+
+    def acknowledge(self, message: Inbound) -> None:
+        """Let the broker forget a message, and deliver another one in its place."""
+        if message.identifier:
+            self._paho.ack(message.identifier, message.qos)
+
+    def _on_message(self, _client: object, _userdata: object, message: MQTTMessage) -> None:
+        size = int(self._paho._in_packet["remaining_length"])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        oversized = size if size > self._max_received_bytes else 0
+        identifier = message.mid if message.qos else 0
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            # A broker has to refuse it (MQTT 3.1.1 §1.5.3); nothing of ours has such a topic.
+            self._paho.ack(identifier, message.qos)
+            return
+        self.on_message(
+            Inbound(
+                topic=topic,
+                payload=bytes(message.payload[:KEPT_PAYLOAD_BYTES] if oversized else message.payload),
+                qos=message.qos,
+                retained=message.retain,
+                identifier=identifier,
+                oversized=oversized,
+            )
+        )
+
+    def _on_publish(
+        self, _client: object, _userdata: object, identifier: int, reason: ReasonCode, _properties: object
+    ) -> None:
+        self.on_acknowledged(identifier, _code(reason))
+
+
+class _EndedEarly(aiomqtt.MqttError):
+    """The broker ended the connection before it answered CONNECT; the text is what paho logged."""
+
+
+def _not_connected(error: aiomqtt.MqttError) -> NotConnected:
+    """Return what ``aiomqtt.Client.__aenter__`` raised, as our own."""
+    cause = error.__context__ if isinstance(error.__context__, OSError) else str(error)
+    if isinstance(error, aiomqtt.MqttCodeError):
+        return NotConnected("refused", str(error), code=_code(error.rc), cause=cause)
+    if isinstance(error, _EndedEarly):
+        return NotConnected("ended", str(error), cause=cause)
+    timed_out = str(error).startswith("Operation timed out")
+    return NotConnected("timeout" if timed_out else "failed", str(error), cause=cause)
+
+
+def _aiomqtt_client(
+    address: BrokerAddress,
+    context: ssl.SSLContext | None,
+    *,
+    client_id: str | None,
+    will: Will | None,
+    timeout_seconds: float,
+) -> aiomqtt.Client:
+    return aiomqtt.Client(
+        address.host,
+        address.port,
+        username=address.username,
+        password=address.password,
+        identifier=client_id,
+        protocol=aiomqtt.ProtocolVersion.V311,
+        clean_session=client_id is None,
+        will=None if will is None else aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
+        timeout=timeout_seconds,
+        keepalive=KEEPALIVE_SECONDS,
+        max_inflight_messages=_UNLIMITED,
+        tls_context=context,
+        socket_options=[_NO_DELAY],
+        logger=logging.getLogger("aliciacfg.mqtt.paho"),
+    )
+
+
+def _code(code: object) -> int:
+    if isinstance(code, ReasonCode):
+        return code.value
+    return code if isinstance(code, int) else 0

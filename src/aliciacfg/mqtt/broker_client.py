@@ -1,0 +1,179 @@
+"""What a connection to the broker needs of the library that carries it, whichever that is."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.mqtt import messages
+from aliciacfg.mqtt.messages import Inbound, Publication
+
+TIMEOUT_SECONDS = 5.0
+"""The time in which a broker that has to acknowledge something may be silent."""
+
+PATIENCE_SECONDS = 60.0
+"""The time after which a broker that does everything else but acknowledge counts as broken."""
+
+KEEPALIVE_SECONDS = 30
+"""The Keep Alive of CONNECT (MQTT 5 §3.1.2.10)."""
+
+DEFAULT_RECEIVE_MAXIMUM = 65_535
+"""How many publications at QoS 1 a broker takes at a time that announces nothing (MQTT 5 §3.2.2.3.3)."""
+
+KEPT_BYTES = 256 * 1024
+"""What is kept of a packet that is too large: enough for its topic and the properties that say where to answer."""
+
+KEPT_PAYLOAD_BYTES = 1024
+"""What is kept of the payload of such a packet."""
+
+# Reason codes from here on are failures (MQTT 5 §2.4).
+_FAILURE = 0x80
+
+Reason = Literal["refused", "ended", "timeout", "failed"]
+
+_Answer = TypeVar("_Answer")
+
+
+class NotConnected(Exception):
+    """There is no connection; the text is the library's.
+
+    Attributes:
+        reason: ``refused`` by a CONNACK, ``ended`` by the broker before it answered CONNECT, ``timeout``, or
+            ``failed`` below MQTT.
+        code: The reason code of the CONNACK; None where there was none.
+        cause: The OSError below, or the text of what happened.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        text: str,
+        *,
+        code: int | None = None,
+        cause: OSError | str = "",
+    ) -> None:
+        super().__init__(text)
+        self.reason: Reason = reason
+        self.code = code
+        self.cause = cause
+
+
+class BrokerClient(Protocol):
+    """A connection that is used once.
+
+    Attributes:
+        protocol: The version of MQTT that it speaks.
+        max_packet_bytes: The Maximum Packet Size that the broker announced (MQTT 5 §3.2.2.3.6), or None.
+        receive_maximum: How many publications at QoS 1 the broker takes at a time.
+        last_received: When anything was received, on the monotonic clock.
+        end_code: After the end, the reason code (MQTT 5 §2.4) if there is one; else 0.
+        on_message: Called with every message, on the event loop. At QoS 1 the broker regards it as under way until
+            ``acknowledge`` is called.
+        on_acknowledged: Called with the packet identifier of a publication at QoS 1, and the broker's reason code.
+        on_written: Called when the socket has taken something, if it took less than there was.
+    """
+
+    protocol: messages.Protocol
+    max_packet_bytes: int | None
+    receive_maximum: int
+    last_received: float
+    end_code: int
+    on_message: Callable[[Inbound], None]
+    on_acknowledged: Callable[[int, int], None]
+    on_written: Callable[[], None]
+
+    @property
+    def last_sent(self) -> float:
+        """When the socket was last seen to take anything, on the monotonic clock."""
+        ...
+
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes were handed to the library."""
+        ...
+
+    @property
+    def written_bytes(self) -> int:
+        """How many of them the socket has taken."""
+        ...
+
+    async def connect(self) -> None:
+        """Connect.
+
+        Raises:
+            NotConnected: There is no connection.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Close the connection without a DISCONNECT."""
+        ...
+
+    async def disconnect(self) -> None:
+        """Disconnect, if the broker has not gone first."""
+        ...
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone.
+
+        Raises:
+            BrokerUnavailable: It is gone; this never returns.
+        """
+        ...
+
+    async def subscribe(self, filters: Sequence[str], *, retain_as_published: bool = False) -> None:
+        """Subscribe to topic filters at QoS 1; returns when the broker has acknowledged.
+
+        Args:
+            filters: What to subscribe to.
+            retain_as_published: On MQTT 5, whether messages keep the retain flag that they were published with.
+
+        Raises:
+            BrokerUnavailable: The broker did not acknowledge, or refused a filter.
+        """
+        ...
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe from topic filters; returns when the broker has acknowledged.
+
+        Raises:
+            BrokerUnavailable: The broker did not acknowledge.
+        """
+        ...
+
+    def publish(self, publication: Publication) -> int:
+        """Publish; return the packet identifier, with which ``on_acknowledged`` will be called at QoS 1."""
+        ...
+
+    def acknowledge(self, message: Inbound) -> None:
+        """Let the broker forget a message, and deliver another one in its place."""
+        ...
+
+
+async def while_alive(work: Coroutine[Any, Any, _Answer], last_received: Callable[[], float]) -> _Answer:
+    """Wait for an acknowledgement as long as the broker is not silent.
+
+    Args:
+        work: Waits for it.
+        last_received: Returns when anything was received, on the monotonic clock.
+
+    Raises:
+        BrokerUnavailable: Nothing was received for ``TIMEOUT_SECONDS``.
+    """
+    task = asyncio.ensure_future(work)
+    began = time.monotonic()
+    try:
+        while not task.done():
+            silent = time.monotonic() - max(began, last_received())
+            if silent >= TIMEOUT_SECONDS:
+                raise BrokerUnavailable("the broker does not answer")
+            await asyncio.wait({task}, timeout=TIMEOUT_SECONDS - silent)
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def is_failure(code: int) -> bool:
+    """Return whether a reason code says that something was refused."""
+    return code >= _FAILURE
