@@ -174,7 +174,7 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         stack.callback(audit_log.flush)
         if adopted is not None:
             await _tell_adopted(adopted, alerts, queue)
-        yield await _core(
+        core = await _core(
             settings,
             data,
             alerts=alerts,
@@ -186,6 +186,8 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
             queue=queue,
             audit_log=audit_log,
         )
+        stack.callback(core.announcements.store_confirmations)
+        yield core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

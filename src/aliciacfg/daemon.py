@@ -259,6 +259,7 @@ async def _run(
             "verification of the store": core.drift_checks.verify_forever,
             "scrubbing of the store": core.scrubbing.run,
             "audit log": core.audit_log.run,
+            "note of what the broker holds": core.announcements.store_confirmations_forever,
             "freed memory": give_back_forever,
             "READY line": announce_ready,
             "rest of the start": lambda: _finish_start(core, settings, complete=complete),
@@ -352,7 +353,7 @@ def _mqtt_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqt
         drift=core.drift,
         supervisor=core.supervisor,
         order=core.order,
-        write_confirmations=core.announcements.store_confirmations,
+        on_drained=core.announcements.note_drained,
         max_packet_bytes=settings.max_packet_bytes,
     )
 

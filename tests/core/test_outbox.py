@@ -78,6 +78,15 @@ def test_confirmations_are_taken_once():
     assert outbox.drain_confirmed() == ()
 
 
+def test_the_confirmation_of_one_that_was_replaced_since_is_not_stored():
+    """Its row in the store is that of the newer one by now."""
+    outbox = Outbox(message_ids=IDS)
+    outbox.add([made("a", 1)])
+    outbox.confirm(made("a", 1))
+    outbox.add([made("a", 2)])
+    assert outbox.drain_confirmed() == ()
+
+
 def test_what_was_confirmed_is_published_again_when_asked_for():
     """``repeat`` makes a known subject pending again and ignores an unknown one."""
     outbox = Outbox(message_ids=IDS)

@@ -1,8 +1,10 @@
 """Keeps the outbox in step with the active environment: what the bus has to hold, and what it was seen to hold."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 import msgspec
+import structlog
 
 from aliciacfg.api.bus_messages import EnvironmentMessage, KeyMessage, RetainedMessage, UpdateMessage
 from aliciacfg.core.commits import Commits
@@ -11,11 +13,15 @@ from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import announce_again
 from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
+from aliciacfg.errors import Busy, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Announcement, Record, Write
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.write_queue import WriteQueue
 
+_log = structlog.get_logger(__name__)
+
+_CONFIRMATION_SECONDS = 1.0
 _CONTEXT = ChangeContext("config_service", "file", operation="announce")
 
 
@@ -40,6 +46,8 @@ class Announcements:
         self._queue = queue
         self._keyring = keyring
         self._clock = clock
+        # Set when the bus was seen to hold everything, until that is stored.
+        self._drained = asyncio.Event()
 
     async def reconcile(self) -> None:
         """Announce whatever the outbox lacks or holds wrongly: at a start, and after a restore.
@@ -104,15 +112,34 @@ class Announcements:
         """
         announce_again(plan, config_id, outbox=self._outbox, views=views or self._views, now=self._clock())
 
-    async def store_confirmations(self) -> None:
+    def note_drained(self) -> None:
+        """Have stored soon which messages the bus was seen to hold."""
+        self._drained.set()
+
+    async def store_confirmations_forever(self) -> None:
+        """Store what the bus was seen to hold, at most once a second, until cancelled.
+
+        A transaction for each write would flush the disk twice for each. What is not stored when the daemon ends in
+        another way than in order is published once more by the next start.
+        """
+        while True:
+            await self._drained.wait()
+            await asyncio.sleep(_CONFIRMATION_SECONDS)
+            self.store_confirmations()
+
+    def store_confirmations(self) -> None:
         """Store which messages the bus was seen to hold, so that the next start need not publish them again.
 
-        Raises:
-            Unavailable: The store cannot write.
+        What the write queue does not accept is logged, and published once more by the next start.
         """
+        self._drained.clear()
         confirmed = self._outbox.drain_confirmed()
-        if confirmed:
-            await self._queue.submit(Write(confirmed=confirmed))
+        if not confirmed:
+            return
+        try:
+            self._queue.submit(Write(confirmed=confirmed))
+        except (Busy, Unavailable) as error:
+            _log.warning("confirmations_not_written", reason=error.message)
 
     def _plan_service(self, plan: Plan, record: Record, views: Views) -> None:
         """Add the announcement of a configuration, if the outbox does not have it as readers see it now."""

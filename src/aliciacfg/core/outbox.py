@@ -133,8 +133,10 @@ class Outbox:
             self._confirmed[announcement.subject] = announcement
 
     def drain_confirmed(self) -> tuple[Announcement, ...]:
-        """Return the announcements confirmed since the last call, to be stored with the next write."""
-        drained = tuple(self._confirmed.values())
+        """Return the announcements that were confirmed since the last call and that no newer one has replaced."""
+        drained = tuple(
+            item for item in self._confirmed.values() if self._current[item.subject].sequence == item.sequence
+        )
         self._confirmed.clear()
         return drained
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -13,7 +13,6 @@ from aliciacfg.core.outbox import Outbox
 from aliciacfg.errors import (
     AnotherDaemon,
     BrokerUnavailable,
-    OperationError,
     leaves,
 )
 from aliciacfg.monitoring.alerts import Alerts
@@ -72,7 +71,7 @@ class MqttSession:
         drift: Drift,
         supervisor: Supervisor,
         order: Order,
-        write_confirmations: Callable[[], Awaitable[None]],
+        on_drained: Callable[[], None],
         max_packet_bytes: int,
     ) -> None:
         """Make a session that has not begun.
@@ -87,14 +86,14 @@ class MqttSession:
             drift: Learns what others write on our topics.
             supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
             order: Tells our messages from those of others.
-            write_confirmations: Stores what the broker was seen to hold.
+            on_drained: Called whenever the broker was seen to hold the whole outbox.
             max_packet_bytes: The largest MQTT packet that is sent or received.
         """
         self._address = address
         self._client_id = f"config_service_{session_id}"
         self._health = health = service.health
         self._outbox = outbox
-        self._write_confirmations = write_confirmations
+        self._on_drained = on_drained
         self._supervisor = supervisor
         self._background = BackgroundTasks(supervisor.report)
         self._outgoing = outgoing = Outgoing(alerts)
@@ -341,14 +340,7 @@ class MqttSession:
 
     def _on_confirmed(self) -> None:
         self._drained.set()
-        self._background.start(self._store_confirmations(), name="note of what the broker holds")
-
-    async def _store_confirmations(self) -> None:
-        try:
-            await self._write_confirmations()
-        except OperationError as error:
-            # What was confirmed is only published once more at the next start.
-            _log.warning("confirmations_not_written", reason=error.message)
+        self._on_drained()
 
     def _unexpected(self, error: Exception) -> str:
         self._supervisor.report("MQTT connection", error, consequence="it is made again")
