@@ -354,6 +354,35 @@ def test_a_missing_password_of_the_daemon_is_reported(home: Daemon):
     assert (again.returncode, again.stderr) == (0, "")
 
 
+async def test_a_run_without_the_daemons_password_keeps_its_account(home: Daemon):
+    """As from another shell, where no variable has it; with a password for a service of the daemon's name, too."""
+    assert setup(home).returncode == 0
+    file = home.directory / "data" / "mqtt.password"
+    own = file.read_text().strip()
+    # The service of the same name has another one.
+    place = "/services/config_service/mqtt_config/password"
+    changed = aliciacfg(home, "file", "set", "environments/dev-secrets.yaml", place, "another-one-4c1")
+    assert changed.returncode == 0, changed.stderr
+    with lock(home) as broker:
+        line = own_line(home)
+        del home.environ["MQTT_PASSWORD_FILE"]
+        done = setup(home, "--user", "operator", stdin="secret-of-a-person")
+        assert (done.returncode, "the account of config_service stays as it is" in done.stderr) == (0, True), (
+            done.stderr
+        )
+        assert own_line(home) == line
+        broker.reload()
+        assert await lets_in(broker, "config_service", own)
+        assert not await lets_in(broker, "config_service", "another-one-4c1")
+        assert await lets_in(broker, "operator", "secret-of-a-person")
+
+
+def own_line(home: Daemon) -> str:
+    """Return the line of the daemon in the password file."""
+    lines = (home.directory / ACCESS / "passwords").read_text().splitlines()
+    return next(line for line in lines if line.startswith("config_service:"))
+
+
 def test_a_secrets_file_with_new_passwords_becomes_unreadable_for_others(home: Daemon):
     """Its group keeps its permissions."""
     secrets = home.environments / "dev-secrets.yaml"

@@ -249,6 +249,18 @@ async def test_dev_starts_mosquitto_from_the_path_and_ends_it(make_daemon: Calla
         socket.create_connection(("127.0.0.1", port), 1)
 
 
+def test_dev_says_why_the_broker_that_answers_is_not_used(make_daemon: Callable[..., Daemon], tmp_path: Path):
+    """One that requires a password which no setting has: otherwise the next command would ask there, in vain."""
+    (tmp_path / "passwords").touch(mode=0o600)
+    locked = Broker(tmp_path / "locked", config=f"allow_anonymous false\npassword_file {tmp_path / 'passwords'}\n")
+    daemon = make_daemon(arguments=["--dev"], environ={"MQTT_BROKER": ""}, broker_port=locked.start().port).start()
+    assert f"mqtt://127.0.0.1:{locked.port}," not in daemon.ready_line
+    (line,) = (line for line in daemon.output if line.startswith("broker: "))
+    assert f"started for this run. The one that answers is not used: 127.0.0.1:{locked.port}: " in line
+    assert "check MQTT_USERNAME and MQTT_PASSWORD" in line
+    locked.stop()
+
+
 def test_logs_are_json_on_a_pipe_and_readable_when_asked(make_daemon: Callable[..., Daemon]):
     """One line an event, with time and level."""
     daemon = make_daemon().start()

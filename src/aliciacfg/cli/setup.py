@@ -57,6 +57,7 @@ def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | No
 
 def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
     """Write the files; first come the steps that can fail, last those that cannot be undone: passwords."""
+    from aliciacfg.mqtt.broker.files import has_account
     from aliciacfg.sources import broker_accounts
 
     _check_directory(directory)
@@ -74,11 +75,20 @@ def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
     outside = broker_accounts.with_default_password(found, passwords)
     passwords = {name: password for name, password in passwords.items() if name not in outside}
     passwords |= further | ({} if own is None else {settings.mqtt_username: own})
+    kept = own is None and has_account(directory, settings.mqtt_username)
+    if kept:
+        # A running daemon logs in with a password that this shell may not know.
+        passwords.pop(settings.mqtt_username, None)
     _write(directory, access_list_of(settings), passwords)
     _warn(outside, "no account, because the password is a default for all services; set another one under services")
     left = broker_accounts.only_in_secrets(found)
     _warn(left, f"only {environment}{names.SECRETS_SUFFIX}.yaml names it; remove a service that is gone there too")
-    if own is None:
+    if kept:
+        _print_note(
+            f"no setting here has the password of {settings.mqtt_username}, so the account of "
+            f"{settings.mqtt_username} stays as it is; set MQTT_PASSWORD_FILE as the daemon has it to change it"
+        )
+    elif own is None:
         _print_note(
             f"no setting has the password of {settings.mqtt_username}; set MQTT_PASSWORD_FILE, unless a certificate "
             "authenticates it"

@@ -18,7 +18,8 @@ _DURATION = re.compile(r"([1-9][0-9]{0,6})([smhdw])")
 def token() -> None:
     """Create, list and revoke bearer tokens for HTTP.
 
-    As soon as a token exists, every request for a configuration needs a token or an access rule.
+    From the first token on, every request for a configuration needs a token or an access rule, over MQTT too; revoking
+    all tokens does not open the home again.
     """
 
 

@@ -149,8 +149,8 @@ class DriftChecks:
         if count:
             self._condition.report(
                 "rows",
-                f"{count} rows of the database are not what was written, or are missing. `aliciacfg drift` lists them "
-                "and says what to do about each.",
+                f"{count} rows of the database are not what was written, or are missing. `aliciacfg drift` lists them; "
+                "find out what wrote to the database, and restore a backup where the list names no other remedy.",
             )
         else:
             self._condition.clear("rows")

@@ -99,7 +99,7 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
             "rows_dropped",
             count=len(stored.dropped),
             rows=stored.dropped[:_MAX_NAMED],
-            remedy="find out what wrote to the database; `aliciacfg check` says what to do about each row",
+            remedy="find out what wrote to the database; `aliciacfg check` lists the rows",
         )
     announced = _announced(stored.announcements)
     active = stored.meta.get(ACTIVE) or announced.environment

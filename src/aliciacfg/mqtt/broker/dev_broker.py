@@ -61,17 +61,20 @@ async def dev_broker(wanted: BrokerAddress, *, explicit: bool, data_dir: Path) -
         yield DevBroker(wanted, f"the broker set by MQTT_BROKER, {wanted.host}:{wanted.port}")
         return
     loopback = BrokerAddress(_LOOPBACK, wanted.port, wanted.username, wanted.password)
-    if await _answers(loopback):
+    refusal = await _refusal(loopback)
+    if refusal is None:
         yield DevBroker(loopback, f"the broker that answers on {_LOOPBACK}:{wanted.port}")
         return
+    unused = f". The one that answers is not used: {refusal}" if refusal else ""
     own = BrokerAddress(_LOOPBACK, _free_port(wanted.port), wanted.username, wanted.password)
     program = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), _MORE_PATHS]))
     if program is not None:
         async with _mosquitto(program, own.port, data_dir) as end_process:
-            yield DevBroker(own, f"{program} on {_LOOPBACK}:{own.port}, started for this run", end_process)
+            description = f"{program} on {_LOOPBACK}:{own.port}, started for this run{unused}"
+            yield DevBroker(own, description, end_process)
         return
     async with _embedded(own.port):
-        yield DevBroker(own, f"the embedded amqtt broker on {_LOOPBACK}:{own.port} (MQTT 3.1.1)")
+        yield DevBroker(own, f"the embedded amqtt broker on {_LOOPBACK}:{own.port} (MQTT 3.1.1){unused}")
 
 
 @asynccontextmanager
@@ -151,7 +154,7 @@ async def _embedded(port: int) -> AsyncGenerator[None, None]:
 async def _wait_until_it_answers(address: BrokerAddress, process: asyncio.subprocess.Process) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + _START_SECONDS
-    while not await _answers(address):
+    while await _refusal(address) is not None:
         if process.returncode is not None:
             raise BrokerUnavailable(f"mosquitto ended with code {process.returncode}; see what it printed")
         if loop.time() > end:
@@ -159,17 +162,19 @@ async def _wait_until_it_answers(address: BrokerAddress, process: asyncio.subpro
         await asyncio.sleep(0.02)
 
 
-async def _answers(address: BrokerAddress) -> bool:
-    """Return whether an MQTT broker accepts a connection there."""
+async def _refusal(address: BrokerAddress) -> str | None:
+    """Return why no broker accepts a connection there, or "" if nothing listens; None if one does."""
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(address.host, address.port), _PROBE_SECONDS)
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         async with connect_client(address, timeout_seconds=_PROBE_SECONDS):
-            return True
-    except (OSError, TimeoutError, BrokerUnavailable):
-        return False
+            return None
+    except (OSError, TimeoutError):
+        return ""
+    except BrokerUnavailable as error:
+        return str(error)
 
 
 def _free_port(preferred: int) -> int:

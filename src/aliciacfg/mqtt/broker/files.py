@@ -42,6 +42,11 @@ def is_complete(directory: Path) -> bool:
     return all((directory / name).is_file() and not (directory / name).is_symlink() for name in (ACL, PASSWORDS))
 
 
+def has_account(directory: Path, user: str) -> bool:
+    """Return whether the password file has a line for a user."""
+    return any(line.partition(b":")[0].strip() == user.encode() for line in _read(directory / PASSWORDS).split(b"\n"))
+
+
 def write_broker_files(directory: Path, *, access: str, passwords: Mapping[str, str]) -> None:
     """Write both files; a running Mosquitto reads them again at SIGHUP.
 
