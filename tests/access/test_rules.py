@@ -147,6 +147,16 @@ def test_nobody_gets_more_by_proving_less():
         assert known.secrets == (known.allowed and name == service and NEEDS[operation] != "nothing")
 
 
+def test_what_a_caller_lists_is_what_it_may_read(rules: Access):
+    """For every name and role, proven or not: all, or exactly the services that it may read one by one."""
+    callers = [Caller(None, "test"), *(Caller(name, "test") for name in [*READABLE, "guest"])]
+    callers += [proven(name, role) for name in [*READABLE, "guest"] for role in ("service", "reader", "admin")]
+    for found, caller in product([rules, without_rules(HOME, tokens=True), without_rules(HOME, tokens=False)], callers):
+        listed = found.readable(caller)
+        for service in [*HOME, "guest", "nobody"]:
+            assert (listed is None or service in listed) == found.allows(caller, "read", service), (caller, service)
+
+
 def test_a_mere_claim_reads_redacted_and_changes_nothing(rules: Access):
     """With an unproven name, answers show no secrets, and a refused write says how to prove the name."""
     claim = Caller("lamp", "mqtt")

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aliciacfg.core.state import NOTHING, Entry, State
 from aliciacfg.model.config_id import ConfigId
@@ -106,3 +108,61 @@ def test_services_are_listed_by_name_in_their_environment(state: State):
     assert [name for name, _ in state.heads("dev")] == ["a", "b", "c", "d"]
     assert [(name, record.service) for name, record in state.live("dev")] == [("a", "a"), ("c", "c")]
     assert (state.count("dev"), state.count("prod"), state.count("none")) == (2, 1, 0)
+
+
+def test_a_page_begins_at_its_cursor(state: State):
+    """Only names after the cursor, and only those with the prefix."""
+    state.commit({ConfigId("dev", name): entry(1, service=name) for name in ("lamp_b", "lamp_a", "bell", "lamps")})
+    assert [name for name, _ in state.live("dev", after="lamp_a")] == ["lamp_b", "lamps"]
+    assert [name for name, _ in state.live("dev", after="bell", prefix="lamp_")] == ["lamp_a", "lamp_b"]
+    assert list(state.live("dev", after="lamps")) == []
+
+
+def test_pending_writes_count_before_they_are_durable(state: State):
+    """There is no room for a service that another write adds, and room again for one that another write ends."""
+    state.commit({ConfigId("dev", name): entry(1, service=name) for name in ("a", "b")})
+    state.plan({ConfigId("dev", "c"): entry(1, service="c"), ConfigId("prod", "a"): entry(1)})
+    assert (state.count("dev"), state.count_heads("dev")) == (2, 3)
+    state.plan({ConfigId("dev", "a"): entry(2, service="a", deleted=True)})
+    assert state.count_heads("dev") == 2
+    state.abort()
+    assert state.count_heads("dev") == 2
+    assert state.heads_of("a") == {"dev": state.committed(ConfigId("dev", "a"))}
+
+
+names = st.sampled_from(["a", "b", "c", "d"])
+environments = st.sampled_from(["dev", "prod"])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["plan", "commit", "abort"]), environments, names, st.booleans())))
+def test_what_is_indexed_is_what_a_look_at_everything_finds(steps: list[tuple[str, str, str, bool]]):
+    """Lists, counts and heads equal those made from all entries, after any writes, ends and failures."""
+    state = State()
+    planned: list[dict[ConfigId, Entry]] = []
+    for number, (step, environment, service, deleted) in enumerate(steps):
+        if step == "plan":
+            planned.append({ConfigId(environment, service): entry(number + 1, service=service, deleted=deleted)})
+            state.plan(planned[-1])
+        elif step == "commit" and planned:
+            state.commit(planned.pop(0))
+        elif step == "abort":
+            planned.clear()
+            state.abort()
+        everything = state.all_heads()
+        for name in ("dev", "prod"):
+            heads = {
+                known.service: head
+                for known, head in sorted(everything.items(), key=lambda item: item[0])
+                if known.environment == name
+            }
+            assert list(state.heads(name)) == list(heads.items())
+            assert state.count_heads(name) == sum(head.live is not None for head in heads.values())
+            served = [known for known in heads if state.committed(ConfigId(name, known)).live]
+            assert [known for known, _ in state.live(name)] == served
+            assert state.count(name) == len(served)
+        for known in ("a", "b", "c", "d"):
+            assert state.heads_of(known) == {
+                place: head
+                for (place, own), head in sorted(everything.items(), key=lambda item: item[0])
+                if own == known
+            }

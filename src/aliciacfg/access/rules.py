@@ -19,6 +19,7 @@ that is not allowed is forbidden.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -26,6 +27,7 @@ import msgspec
 from aliciacfg.access.caller import Caller
 from aliciacfg.errors import Forbidden, Unauthorized
 from aliciacfg.model.records import Role
+from aliciacfg.model.sorted_names import SortedNames
 
 FILE = "environments/access.yaml"
 
@@ -83,7 +85,7 @@ class Grants(msgspec.Struct, frozen=True):
 NO_GRANTS = Grants()
 
 
-class Access(msgspec.Struct, frozen=True, kw_only=True):
+class Access(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The rules in force.
 
     Attributes:
@@ -144,6 +146,37 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether a caller is allowed to do something; arguments as for ``decide``."""
         return self.decide(caller, need, service, operation="").allowed
 
+    def readable(self, caller: Caller) -> SortedNames | None:
+        """Return the services that a caller is allowed to read, exactly as ``allows`` decides for each; None for all.
+
+        Services of these names need not exist.
+        """
+        if not self.enforced:
+            return None
+        if caller.name is None:
+            return SortedNames()
+        role: Role = caller.role if caller.proven else "service"
+        if role in _READERS or caller.name in self.admins:
+            return None
+        return self._readable_by.get(caller.name) or SortedNames([caller.name])
+
+    @cached_property
+    def _readable_by(self) -> Mapping[str, SortedNames]:
+        """The services by each name that may read them, itself included. Rules never change: an edit makes others.
+
+        Without it, a page of ``list`` asked about each of 10,000 services in turn, for 12 ms.
+        """
+        found = {service: [service] for service in self.services}
+        for service, grants in self.services.items():
+            for name in grants.readers:
+                found.setdefault(name, [name]).append(service)
+        return {name: SortedNames(services) for name, services in found.items()}
+
+    @cached_property
+    def _writers(self) -> frozenset[str]:
+        """Every name that grants let write some service."""
+        return frozenset(name for grants in self.services.values() for name in grants.writers)
+
     def check(self, caller: Caller, need: Need, service: str | None = None, *, operation: str) -> Decision:
         """Raise an error if a caller is not allowed to do something; arguments as for ``decide``.
 
@@ -174,16 +207,12 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         if role == "admin" or name in self.admins:
             return True
         match need:
-            case "read":
-                return role in _READERS or (service is not None and self._reads(name, service))
-            case "write":
-                return role in _WRITERS or (service is not None and self._writes(name, service))
-            case "read_any":
-                wanted = self.services if service is None else (service,)
-                return role in _READERS or any(self._reads(name, each) for each in wanted)
-            case "write_any":
-                wanted = self.services if service is None else (service,)
-                return role in _WRITERS or any(self._writes(name, each) for each in wanted)
+            case "read" | "read_any":
+                some = need == "read_any" and name in self._readable_by
+                return role in _READERS or (some if service is None else self._reads(name, service))
+            case "write" | "write_any":
+                some = need == "write_any" and name in self._writers
+                return role in _WRITERS or (some if service is None else self._writes(name, service))
             case "own":
                 return service is not None and name == service
             case "admin":

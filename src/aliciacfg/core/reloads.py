@@ -172,7 +172,7 @@ class Reloads:
             self._state.active = requested_environment
         active = self._state.active
         # An environment that cannot be activated is not moved to: the bus keeps what it holds.
-        falls_back = degraded and not moved and any(True for _ in self._state.live(active))
+        falls_back = degraded and not moved and self._state.count(active) > 0
         meta = {
             restore.ACTIVE: active,
             restore.REQUESTED: requested_environment,
@@ -185,7 +185,7 @@ class Reloads:
             await self._load(await self._read_files(), meta=meta, starting=True, patience=patience)
         except Unavailable as error:
             self._state.active = before
-            if not degraded or not any(True for _ in self._state.live(before)):
+            if not degraded or not self._state.count(before):
                 raise
             self.degraded = _UNSTORED
             self._files.not_stored = error.message

@@ -1,5 +1,6 @@
 """The in-memory state of a home: its configurations, its active environment, its epoch."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ from aliciacfg.core.composer import Effective
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import START, Position, Record
+from aliciacfg.model.sorted_names import SortedNames
 from aliciacfg.sealing.sealed_documents import sealed_pointers
 
 
@@ -47,6 +49,7 @@ class Entry:
 
 
 NOTHING = Entry()
+_NO_NAMES = SortedNames()
 
 
 class State:
@@ -80,6 +83,9 @@ class State:
         self.generation = 0
         # Durable entries; readers see only these.
         self._committed = dict(committed or {})
+        # By environment: the services of all durable entries, and of those that exist. ``_keep`` follows each change.
+        self._known = _names_by_environment(self._committed)
+        self._live = _names_by_environment({known: entry for known, entry in self._committed.items() if entry.live})
         # Submitted, not yet durable entries; the next write builds on them.
         self._pending: dict[ConfigId, Entry] = {}
         # The last number that a revision may have had, where it is higher than that of the newest one.
@@ -114,7 +120,7 @@ class State:
     def commit(self, entries: Mapping[ConfigId, Entry]) -> None:
         """Make entries the committed ones: their write is durable."""
         for config_id, entry in entries.items():
-            self._committed[config_id] = entry
+            self._keep(config_id, entry)
             if self._pending.get(config_id) is entry:
                 del self._pending[config_id]
 
@@ -122,7 +128,7 @@ class State:
         """Replace entries whose record is still the committed one: only what is known about its content is new."""
         for config_id, entry in entries.items():
             if not self.is_pending(config_id) and self.committed(config_id).record is entry.record:
-                self._committed[config_id] = entry
+                self._keep(config_id, entry)
 
     def abort(self) -> None:
         """Drop all pending heads: their writes failed."""
@@ -131,20 +137,57 @@ class State:
 
     def heads(self, environment: str) -> Iterator[tuple[str, Entry]]:
         """Yield every service of an environment with its head, by name."""
-        names = {known.service for known in (*self._committed, *self._pending) if known.environment == environment}
-        for service in sorted(names):
+        committed = self._known.get(environment, _NO_NAMES)
+        new = {service for known, service in self._pending if known == environment and service not in committed}
+        for service in sorted((*committed, *new)) if new else list(committed):
             yield service, self.head(ConfigId(environment, service))
+
+    def heads_of(self, service: str) -> dict[str, Entry]:
+        """Return the heads of a service by environment, in their order."""
+        found = {environment for environment, names in self._known.items() if service in names}
+        found |= {environment for environment, known in self._pending if known == service}
+        return {environment: self.head(ConfigId(environment, service)) for environment in sorted(found)}
 
     def all_heads(self) -> dict[ConfigId, Entry]:
         """Return every configuration with its head."""
         return {**self._committed, **self._pending}
 
-    def live(self, environment: str) -> Iterator[tuple[str, Record]]:
-        """Yield the committed configurations of an environment that exist, by name of the service."""
-        for known, entry in sorted(self._committed.items(), key=lambda item: item[0]):
-            if known.environment == environment and entry.live is not None:
-                yield known.service, entry.live
+    def live(self, environment: str, *, after: str = "", prefix: str = "") -> Iterator[tuple[str, Record]]:
+        """Yield the committed configurations of an environment that exist, by name of the service.
+
+        Args:
+            environment: The environment.
+            after: Only services whose name comes after this one.
+            prefix: Only services whose name begins so.
+        """
+        for service in self._live.get(environment, _NO_NAMES).after(after, prefix):
+            record = self._committed[ConfigId(environment, service)].live
+            if record is not None:
+                yield service, record
 
     def count(self, environment: str) -> int:
         """Count the configurations of an environment that exist."""
-        return sum(1 for known, entry in self._committed.items() if known.environment == environment and entry.live)
+        return len(self._live.get(environment, _NO_NAMES))
+
+    def count_heads(self, environment: str) -> int:
+        """Count the configurations of an environment that exist once every pending write is durable."""
+        live = self._live.get(environment, _NO_NAMES)
+        pending = ((entry, known.service in live) for known, entry in self._pending.items() if known[0] == environment)
+        return len(live) + sum((entry.live is not None) - is_live for entry, is_live in pending)
+
+    def _keep(self, config_id: ConfigId, entry: Entry) -> None:
+        environment, service = config_id
+        self._committed[config_id] = entry
+        self._known.setdefault(environment, SortedNames()).add(service)
+        live = self._live.setdefault(environment, SortedNames())
+        if entry.live is None:
+            live.discard(service)
+        else:
+            live.add(service)
+
+
+def _names_by_environment(entries: Mapping[ConfigId, Entry]) -> dict[str, SortedNames]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for environment, service in entries:
+        found[environment].append(service)
+    return {environment: SortedNames(services) for environment, services in found.items()}

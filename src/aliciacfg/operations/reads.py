@@ -4,7 +4,7 @@ No read waits for a write, and only old revisions are read from the store.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,11 +172,7 @@ class ReadOperations:
         """Return the configurations of one environment that the caller may read, sorted by name."""
         environment = self._configurations.environment(request.environment)
         page = Page[ListItem](request.limit)
-        for service, record in self._state.live(environment):
-            if not service.startswith(request.prefix) or service <= request.after:
-                continue
-            if not self._parts.authorizer.allows(caller, "read", service):
-                continue
+        for service, record in self._listed(caller, environment, request):
             item = ListItem(
                 service=service,
                 environment=environment,
@@ -189,6 +185,17 @@ class ReadOperations:
             if not page.add(item):
                 break
         return Answer.of(ListAnswer(configs=page.items, next=page.items[-1].service if page.more else None))
+
+    def _listed(self, caller: Caller, environment: str, request: ListRequest) -> Iterator[tuple[str, Record]]:
+        """Yield what a list contains, from its cursor on; what the caller may not read is not even looked at."""
+        allowed = self._parts.authorizer.access.readable(caller)
+        if allowed is None:
+            yield from self._state.live(environment, after=request.after, prefix=request.prefix)
+            return
+        for service in allowed.after(request.after, request.prefix):
+            record = self._state.committed(ConfigId(environment, service)).live
+            if record is not None:
+                yield service, record
 
     async def history(self, _caller: Caller, service: str, request: HistoryRequest) -> Answer:
         """Return the revisions of one configuration, newest first, even if it was deleted."""
