@@ -1,6 +1,6 @@
 """The origin of each value of a configuration, and the values that it overrides."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aliciacfg import documents
@@ -23,14 +23,15 @@ class ExplainedLayer:
     Attributes:
         layer: The name that answers show.
         patch: The content, a merge patch.
-        lines: 1-based lines of its values, by JSON Pointer of the configuration.
+        line: Returns the 1-based line of a value, by its JSON Pointer in the configuration; None without a file. Asked
+            for the values that are shown only: a file has a line for every value of every service.
         revisions: The revisions that set its values, by JSON Pointer of the configuration.
         secret: Whether it comes from a file of secrets.
     """
 
     layer: str
     patch: JsonObject
-    lines: Mapping[str, int] = field(default_factory=dict[str, int])
+    line: Callable[[str], int | None] = lambda _: None
     revisions: Mapping[str, int] = field(default_factory=dict[str, int])
     secret: bool = False
 
@@ -45,7 +46,7 @@ class _LayerValue:
 
     @property
     def line(self) -> int | None:
-        return self.source.lines.get(self.pointer)
+        return self.source.line(self.pointer)
 
     @property
     def revision(self) -> int | None:

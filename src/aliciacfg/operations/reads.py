@@ -362,7 +362,7 @@ def _layers(composer: Composer, config_id: ConfigId, entry: Entry) -> list[Expla
     found = composer.sources.environments[environment]
     layers = [ExplainedLayer(SCHEMA, composer.sources.defaults(environment, service))]
     layers += [
-        ExplainedLayer(f"{layer.file}#{layer.section}", layer.patch, layer.placed_lines, secret=layer.secret)
+        ExplainedLayer(f"{layer.file}#{layer.section}", layer.patch, layer.line, secret=layer.secret)
         for layer in found.layers(service)
     ]
     if entry.overlay:

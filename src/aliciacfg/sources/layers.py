@@ -53,12 +53,6 @@ class Layer:
         """Whether the file is a secrets file."""
         return is_secrets_file(self.file)
 
-    @property
-    def placed_lines(self) -> Mapping[str, int]:
-        """The lines by JSON Pointer in the service's document."""
-        size = len(self.prefix)
-        return {pointer[size:]: line for pointer, line in self.lines.items() if pointer.startswith(f"{self.prefix}/")}
-
     def line(self, pointer: str) -> int | None:
         """Return the line of a place in the service's document; None if the layer does not contain it."""
         return self.lines.get(self.prefix + pointer)
