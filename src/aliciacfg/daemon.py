@@ -37,7 +37,7 @@ from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import pages
 from aliciacfg.http.server import HttpServer, HttpSettings
-from aliciacfg.memory import give_back_forever, keep_large_blocks_apart
+from aliciacfg.memory import give_back_forever, keep_large_blocks_apart, making_what_stays
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import BrokerAddress, broker_address
@@ -229,7 +229,7 @@ async def _run(
 ) -> None:
     started = time.monotonic()
     async with AsyncExitStack() as stack:
-        with signals.starting():
+        with signals.starting(), making_what_stays():
             core = await stack.enter_async_context(open_core(settings, data))
             deadline.before_end(lambda: _log_unfinished(core))
             # Before the files are loaded: an edit during the load counts as a change.

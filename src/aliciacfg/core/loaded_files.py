@@ -60,9 +60,10 @@ class LoadedFiles:
 
     def on_commit(self, plan: Plan) -> None:
         """Drop the problems of configurations that a plan made valid."""
-        for config_id in plan.settled:
-            for problems in (self.environment_problems, self.unopened):
-                problems.get(config_id.environment, {}).pop(config_id.service, None)
+        for environments in (self.environment_problems, self.unopened):
+            # Mostly none has problems, and a plan may settle all of 10,000.
+            for config_id in plan.settled if any(environments.values()) else ():
+                environments.get(config_id.environment, {}).pop(config_id.service, None)
 
     @property
     def sources(self) -> Sources | None:

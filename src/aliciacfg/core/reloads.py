@@ -249,7 +249,7 @@ class Reloads:
 
     def on_commit(self, plan: Plan) -> None:
         """Note that a configuration changed that made the last load fail."""
-        if any(config_id.service in self._blocking for config_id in plan.settled):
+        if self._blocking and any(config_id.service in self._blocking for config_id in plan.settled):
             self._unblocked = True
 
     async def _read_files(self) -> Sources:

@@ -85,7 +85,8 @@ class State:
         self._committed = dict(committed or {})
         # By environment: the services of all durable entries, and of those that exist. ``_keep`` follows each change.
         self._known = _names_by_environment(self._committed)
-        self._live = _names_by_environment({known: entry for known, entry in self._committed.items() if entry.live})
+        live = {known: entry for known, entry in self._committed.items() if entry.live}
+        self._live = {environment: SortedNames() for environment in self._known} | _names_by_environment(live)
         # Submitted, not yet durable entries; the next write builds on them.
         self._pending: dict[ConfigId, Entry] = {}
         # The last number that a revision may have had, where it is higher than that of the newest one.
@@ -178,8 +179,10 @@ class State:
     def _keep(self, config_id: ConfigId, entry: Entry) -> None:
         environment, service = config_id
         self._committed[config_id] = entry
-        self._known.setdefault(environment, SortedNames()).add(service)
-        live = self._live.setdefault(environment, SortedNames())
+        if environment not in self._known:
+            self._known[environment], self._live[environment] = SortedNames(), SortedNames()
+        self._known[environment].add(service)
+        live = self._live[environment]
         if entry.live is None:
             live.discard(service)
         else:
