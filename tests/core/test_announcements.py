@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from aliciacfg.core import announcements
+from aliciacfg.model.records import Write
 from builders import valid_config
 from inprocess import Core, Home, eventually
 
@@ -58,3 +60,46 @@ async def test_many_confirmations_are_one_transaction(tmp_path: Path, monkeypatc
         core.parts.announcements.note_drained()
         await eventually(lambda: stored_as_pending(home) == 0)
         task.cancel()
+
+
+async def test_confirmations_of_a_large_home_are_stored_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A write that comes meanwhile is durable before most of them are."""
+    monkeypatch.setattr(announcements, "_CONFIRMATION_SECONDS", 0)
+    monkeypatch.setattr(announcements, "_CONFIRMATIONS_AT_ONCE", 2)
+    services = {f"lamp_{number}": valid_config() for number in range(20)}
+    home = Home(tmp_path, {"environments/dev.yaml": {"services": services}})
+    async with home.core() as core:
+        hold_all(core)
+        written = core.parts.queue.submit
+        pieces: list[int] = []
+
+        def submit(write: Write, on_commit: Callable[[], None] | None = None) -> asyncio.Future[None]:
+            if write.confirmed:
+                pieces.append(len(write.confirmed))
+            return written(write, on_commit)
+
+        monkeypatch.setattr(core.parts.queue, "submit", submit)
+        task = asyncio.create_task(core.parts.announcements.store_confirmations_forever())
+        core.parts.announcements.note_drained()
+        await eventually(lambda: bool(pieces))
+        await core.ask("patch", "lamp_0", patch={"settings": {"size": 1}})
+        assert len(pieces) < 10
+        await eventually(lambda: stored_as_pending(home) == 1)
+        assert set(pieces) == {2}
+        task.cancel()
+
+
+async def test_a_stop_between_two_pieces_stores_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The daemon stops in order while half of the confirmations are stored: the next start publishes nothing again."""
+    monkeypatch.setattr(announcements, "_CONFIRMATION_SECONDS", 0)
+    monkeypatch.setattr(announcements, "_CONFIRMATIONS_AT_ONCE", 2)
+    services = {f"lamp_{number}": valid_config() for number in range(20)}
+    home = Home(tmp_path, {"environments/dev.yaml": {"services": services}})
+    async with home.core() as core:
+        hold_all(core)
+        task = asyncio.create_task(core.parts.announcements.store_confirmations_forever())
+        core.parts.announcements.note_drained()
+        await eventually(lambda: 0 < stored_as_pending(home) < 20)
+        task.cancel()
+    async with home.core() as core:
+        assert core.parts.outbox.pending == 0

@@ -61,10 +61,10 @@ def test_a_confirmation_of_an_older_one_does_not_count_for_the_newer():
     outbox.add([old])
     outbox.add([new])
     outbox.confirm(old)
-    assert (outbox.pending, outbox.drain_confirmed()) == (1, ())
+    assert (outbox.pending, outbox.drain_confirmed(100)) == (1, ())
     outbox.confirm(new)
     assert outbox.pending == 0
-    assert outbox.drain_confirmed() == (new,)
+    assert outbox.drain_confirmed(100) == (new,)
 
 
 def test_confirmations_are_taken_once():
@@ -74,8 +74,8 @@ def test_confirmations_are_taken_once():
     outbox.add(items)
     for item in items:
         outbox.confirm(item)
-    assert set(outbox.drain_confirmed()) == set(items)
-    assert outbox.drain_confirmed() == ()
+    assert set(outbox.drain_confirmed(100)) == set(items)
+    assert outbox.drain_confirmed(100) == ()
 
 
 def test_the_confirmation_of_one_that_was_replaced_since_is_not_stored():
@@ -84,7 +84,7 @@ def test_the_confirmation_of_one_that_was_replaced_since_is_not_stored():
     outbox.add([made("a", 1)])
     outbox.confirm(made("a", 1))
     outbox.add([made("a", 2)])
-    assert outbox.drain_confirmed() == ()
+    assert outbox.drain_confirmed(100) == ()
 
 
 def test_what_was_confirmed_is_published_again_when_asked_for():
@@ -114,7 +114,7 @@ def test_strangers_cannot_be_confirmed():
     """The confirmation of an unknown subject changes nothing."""
     outbox = Outbox(message_ids=IDS)
     outbox.confirm(Announcement("a", 1, b"x"))
-    assert (outbox.drain_confirmed(), outbox.pending) == ((), 0)
+    assert (outbox.drain_confirmed(100), outbox.pending) == ((), 0)
 
 
 def test_the_age_is_that_of_what_waits_longest():

@@ -111,7 +111,7 @@ class KeyRotation:
             for config_id, opened in (await self._opened()).items():
                 if opened != before.get(config_id):
                     self._announcements.announce_again(plan, config_id)
-            self._announcements.plan(plan)
+            await self._announcements.plan(plan)
         await self._scrubbing.scrub()
         # Reloads already raised an alert, and the keys have changed regardless.
         with contextlib.suppress(SourceError, OperationError):
@@ -126,8 +126,8 @@ class KeyRotation:
         """
         # Exclusive: what is planned next is announced for the new key.
         async with self._commits.change(context, exclusive=True) as plan:
-            heads = self._state.all_heads()
-            if not any(known.service == service and entry.live for known, entry in heads.items()):
+            heads = self._state.heads_of(service)
+            if not any(entry.live for entry in heads.values()):
                 raise NotFound(f"There is no configuration of {service}.")
             # The announcement that follows is of what is committed.
             await self._commits.flush()
@@ -135,9 +135,8 @@ class KeyRotation:
             detail = "none" if key is None else f"key {key.key_id}"
             plan.audit.append(context.audit_entry(self._clock(), service=service, detail=detail))
             views = self._views.with_recipient(service, key)
-            for config_id in heads:
-                if config_id.service == service:
-                    self._announcements.announce_again(plan, config_id, views=views)
+            for environment in heads:
+                self._announcements.announce_again(plan, ConfigId(environment, service), views=views)
 
     async def _reload_stored(self) -> None:
         """Reload the stored records after the keys changed; some sealed values may open now, others no longer.

@@ -164,7 +164,7 @@ class Order:
                 plan.raise_epoch(ahead)
             for config_id, revision in lost.items():
                 self._plan_revision(plan, config_id, revision)
-            self._announcements.plan(plan)
+            await self._announcements.plan(plan)
             if ahead is not None:
                 detail = f"epoch {plan.epoch}: the database knew less than epoch {ahead.epoch}, {ahead.sequence}"
                 plan.audit.append(_CONTEXT.audit_entry(self._clock(), detail=detail))
@@ -208,7 +208,7 @@ class Order:
                 self._announcements.renew(plan, subject)
             else:
                 plan.raise_epoch(Position(claimed.epoch, 0))
-                self._announcements.plan(plan)
+                await self._announcements.plan(plan)
                 detail = f"epoch {plan.epoch}: another program published as epoch {claimed.epoch}"
                 plan.audit.append(_CONTEXT.audit_entry(self._clock(), detail=detail))
         return True

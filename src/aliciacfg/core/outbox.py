@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from aliciacfg.api.bus_messages import RetainedMessage, UpdateMessage
 from aliciacfg.api.fields import SOURCE
@@ -104,11 +105,13 @@ class Outbox:
 
     def add(self, announcements: Iterable[Announcement]) -> None:
         """Make committed announcements pending, unless a newer one of the same subject was added before."""
+        now = self._clock()
         for item in announcements:
             current = self._current.get(item.subject)
             if current is None or current.sequence < item.sequence:
                 self._current[item.subject] = item
-                self._pending.setdefault(item.subject, self._clock())
+                self._confirmed.pop(item.subject, None)
+                self._pending.setdefault(item.subject, now)
         self.changed.set()
 
     def repeat(self, subject: str) -> None:
@@ -132,12 +135,15 @@ class Outbox:
             self._pending.pop(announcement.subject, None)
             self._confirmed[announcement.subject] = announcement
 
-    def drain_confirmed(self) -> tuple[Announcement, ...]:
-        """Return the announcements that were confirmed since the last call and that no newer one has replaced."""
-        drained = tuple(
-            item for item in self._confirmed.values() if self._current[item.subject].sequence == item.sequence
-        )
-        self._confirmed.clear()
+    def drain_confirmed(self, most: int) -> tuple[Announcement, ...]:
+        """Return announcements that were confirmed, each once, and that no newer one has replaced.
+
+        Args:
+            most: The largest number; the others are returned by the next call.
+        """
+        drained = tuple(islice(self._confirmed.values(), most))
+        for item in drained:
+            del self._confirmed[item.subject]
         return drained
 
 
