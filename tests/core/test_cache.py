@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from aliciacfg.core import cache
 from aliciacfg.core.cache import AnswerCache, CachedAnswer
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import Entry, State
@@ -161,3 +164,46 @@ def test_expired_entries_are_dropped_although_nobody_reads_them():
     home.clock.now += 10
     siren = home.find(SIREN)
     assert home.cache.bytes == len(siren.plain)
+
+
+def test_a_part_is_encoded_once_and_dropped_with_its_entry():
+    """It is the whole answer with only the value at the pointer; a commit drops it."""
+    home = Home()
+    found = home.find()
+    part = home.cache.part(BELL, found, "/n")
+    assert part is not None
+    assert json.loads(part) == {**json.loads(found.plain), "config": 1}
+    assert home.cache.part(BELL, found, "/n") is part
+    assert home.cache.part(BELL, found, "/nothing") is None
+    assert home.cache.bytes == len(found.plain) + len(part)
+    plan = home.plan()
+    plan.entries[BELL] = Entry(record(BELL, 2))
+    home.commit(plan)
+    assert home.cache.bytes == 0
+    changed = home.cache.part(BELL, home.find(), "/n")
+    assert changed is not None
+    assert json.loads(changed)["config"] == 2
+
+
+def test_parts_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    """In number for each entry, and in bytes together with the entries; what is not kept is answered all the same."""
+    monkeypatch.setattr(cache, "_MAX_PARTS", 1)
+    home = Home()
+    found = home.find()
+    kept, other = home.cache.part(BELL, found, "/n"), home.cache.part(BELL, found, "/version")
+    assert other is not None
+    assert list(found.parts.values()) == [kept]
+    small = Home(max_bytes=len(found.plain) + 10)
+    found = small.find()
+    assert small.cache.part(BELL, found, "/n") == kept
+    assert small.cache.bytes == 0
+    assert small.find() is not found
+
+
+def test_a_part_of_an_answer_that_was_dropped_is_not_kept():
+    """It would count as bytes that no entry holds."""
+    home = Home()
+    found = home.find()
+    home.cache.clear()
+    assert home.cache.part(BELL, found, "/n") is not None
+    assert (found.parts, home.cache.bytes) == ({}, 0)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from aliciacfg.access import tokens
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Access, Decision, Need, without_rules
+from aliciacfg.access.tokens import Presented
 from aliciacfg.errors import NotFound
 from aliciacfg.model.records import Role, Token
 from aliciacfg.monitoring.alerts import Alerts
@@ -96,9 +97,17 @@ class Authorizer:
         """Return the name and the role of a token.
 
         Raises:
+            Unauthorized: The token is malformed, unknown, expired or revoked.
+        """
+        return self.confirm_token(tokens.presented(text))
+
+    def confirm_token(self, sent: Presented) -> tuple[str, Role]:
+        """Return the name and the role of a token that was read already.
+
+        Raises:
             Unauthorized: The token is unknown, expired or revoked.
         """
-        token = tokens.verify(text, self._tokens, now=self._clock())
+        token = tokens.confirm(sent, self._tokens, now=self._clock())
         return token.name, token.role
 
     def check(self, caller: Caller, need: Need, service: str | None = None, *, operation: str) -> Decision:

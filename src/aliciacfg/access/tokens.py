@@ -9,6 +9,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from aliciacfg.errors import InvalidRequest, Unauthorized
 from aliciacfg.model import names
@@ -22,6 +23,18 @@ _FORM = re.compile(r"acfg_([0-9a-f]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
 # The digest to compare with if no token has the id, so that an unknown id takes as long as a wrong secret.
 _NO_DIGEST = "0" * 64
 _CREATE_ONE = "create one with `aliciacfg token create`"
+
+
+class Presented(NamedTuple):
+    """A token as a caller presents it; it may be anything of the right form.
+
+    Attributes:
+        token_id: The public part.
+        digest: Of the whole text, as ``Token.digest``.
+    """
+
+    token_id: str
+    digest: str
 
 
 def generate() -> str:
@@ -52,23 +65,41 @@ def token(text: str, *, name: str, role: Role, now: float, expires: float | None
     return Token(token_id=form[1], digest=_digest(text), name=name, role=role, created=now, expires=expires)
 
 
-def verify(text: str, known: Mapping[str, Token], *, now: float) -> Token:
-    """Return the stored token of a text, in a time that does not depend on the secret.
-
-    Args:
-        text: The text that the caller sent, which may be anything.
-        known: Every stored token by its id.
-        now: The current time in Unix seconds.
+def presented(text: str) -> Presented:
+    """Return the token that a caller sent as text, which may be anything.
 
     Raises:
-        Unauthorized: The text is malformed or not that of a stored token; or the token was changed in the database, is
-            revoked or expired. These last three reasons are given only to a caller who has the right text.
+        Unauthorized: The text is malformed.
     """
     form = _FORM.fullmatch(text)
     if form is None:
         raise Unauthorized(f"This is not a complete token: a token begins with {PREFIX} and has 61 characters.")
-    found = known.get(form[1])
-    right = hmac.compare_digest(_digest(text), _NO_DIGEST if found is None else found.digest)
+    return Presented(form[1], _digest(text))
+
+
+def verify(text: str, known: Mapping[str, Token], *, now: float) -> Token:
+    """Return the stored token of a text; like ``confirm`` of what ``presented`` reads.
+
+    Raises:
+        Unauthorized: The text is malformed, or not that of a valid token.
+    """
+    return confirm(presented(text), known, now=now)
+
+
+def confirm(sent: Presented, known: Mapping[str, Token], *, now: float) -> Token:
+    """Return the stored token that a caller presents, in a time that does not depend on the secret.
+
+    Args:
+        sent: What the caller presents.
+        known: Every stored token by its id.
+        now: The current time in Unix seconds.
+
+    Raises:
+        Unauthorized: It is no stored token; or the token was changed in the database, is revoked or expired. These last
+            three reasons are given only to a caller who has the right text.
+    """
+    found = known.get(sent.token_id)
+    right = hmac.compare_digest(sent.digest, _NO_DIGEST if found is None else found.digest)
     if found is None or not right:
         raise Unauthorized(f"The token is not known; {_CREATE_ONE}.")
     if not found.confirmed:

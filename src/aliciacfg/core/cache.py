@@ -2,14 +2,20 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import msgspec
+
+from aliciacfg import documents
 from aliciacfg.api.encoding import encode_success, strip_success
 from aliciacfg.core.plan import Plan
 from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record
+
+# A service reads the same few parts of its configuration again and again.
+_MAX_PARTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,7 @@ class CachedAnswer:
         revision: The revision in it.
         checksum: The checksum of that revision.
         expires: The time on the cache's clock at which the entry is dropped.
+        parts: Encoded answers with a part of the configuration, by JSON Pointer; ``AnswerCache.part`` fills it.
     """
 
     plain: bytes
@@ -29,11 +36,17 @@ class CachedAnswer:
     revision: int
     checksum: str
     expires: float
+    parts: dict[str, bytes] = field(default_factory=dict[str, bytes], compare=False)
 
     @property
     def body(self) -> bytes:
         """The answer as a JSON object, without ``status`` and ``request_id``; a copy, unlike ``plain``."""
         return strip_success(self.plain)
+
+    @property
+    def size(self) -> int:
+        """What it holds, in bytes."""
+        return len(self.plain) + sum(map(len, self.parts.values()))
 
 
 class AnswerCache:
@@ -42,7 +55,7 @@ class AnswerCache:
     Attributes:
         hits: Look-ups answered from an entry.
         misses: Look-ups that had to render.
-        bytes: The size of all entries together.
+        bytes: The size of all entries together, their parts included.
 
     An entry is made from the committed record in memory, in one step without a wait, and is dropped when a commit
     changes what readers see. So it never holds anything but the committed revision. The time to live only bounds how
@@ -104,6 +117,34 @@ class AnswerCache:
             return found
         return self._render(config_id, record)
 
+    def part(self, config_id: tuple[str, str], found: CachedAnswer, pointer: str) -> bytes | None:
+        """Return the whole encoded answer with only the value at a JSON Pointer; None if there is nothing.
+
+        It is kept with the entry and dropped with it: it depends on nothing else. To decode and encode again takes
+        60 of the 100 µs of such a read over HTTP.
+
+        Args:
+            config_id: The environment and the service of ``found``.
+            found: What ``find`` returned just now.
+            pointer: RFC 6901.
+
+        Raises:
+            InvalidRequest: The pointer is malformed.
+        """
+        known = found.parts.get(pointer)
+        if known is not None:
+            return known
+        fields = msgspec.json.decode(found.plain)
+        value = documents.find(fields["config"], pointer)
+        if isinstance(value, msgspec.UnsetType):
+            return None
+        part = documents.encode({**fields, "config": value})
+        if len(found.parts) < _MAX_PARTS and self._entries.get(config_id) is found:
+            found.parts[pointer] = part
+            self.bytes += len(part)
+            self._make_room()
+        return part
+
     def clear(self) -> None:
         """Drop all answers: which secrets open, and so how they show, may be different now."""
         self._entries.clear()
@@ -128,10 +169,14 @@ class AnswerCache:
         return answer
 
     def _keep(self, config_id: ConfigId, answer: CachedAnswer) -> None:
-        """Add an entry at the end; drop the oldest ones that are expired or have no room."""
+        """Add an entry at the end."""
         self._drop(config_id)
         self._entries[config_id] = answer
-        self.bytes += len(answer.plain)
+        self.bytes += answer.size
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Drop the oldest entries that are expired or have no room."""
         now = self._clock()
         while self._entries:
             oldest, entry = next(iter(self._entries.items()))
@@ -142,4 +187,4 @@ class AnswerCache:
     def _drop(self, config_id: tuple[str, str]) -> None:
         dropped = self._entries.pop(config_id, None)
         if dropped is not None:
-            self.bytes -= len(dropped.plain)
+            self.bytes -= dropped.size

@@ -45,18 +45,27 @@ def identify(request: web.Request, authorizer: Authorizer) -> Caller:
     Raises:
         Unauthorized: The token is malformed, unknown, expired or revoked, or the scheme is not Bearer.
     """
-    if _is_local(request):
+    if is_local(request):
         return Caller(_peer_user(request), "local", proven=True, role="admin", private=True)
     peer = request.remote
     private = _is_private(request, peer)
     header = request.headers.get(hdrs.AUTHORIZATION)
     if header is None:
         return Caller(None, "http", address=peer, private=private)
+    name, role = authorizer.verify_token(bearer_token(header))
+    return Caller(name, "http", proven=True, role=role, address=peer, private=private)
+
+
+def bearer_token(header: str) -> str:
+    """Return the text of the token in a header ``Authorization``.
+
+    Raises:
+        Unauthorized: The scheme is not Bearer.
+    """
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized("Send a token: Authorization: Bearer acfg_… (aliciacfg token create makes one).")
-    name, role = authorizer.verify_token(token.strip())
-    return Caller(name, "http", proven=True, role=role, address=peer, private=private)
+    return token.strip()
 
 
 def is_loopback(host: str) -> bool:
@@ -90,7 +99,7 @@ class BrowserGuard:
         Raises:
             Forbidden: The Host is not a name of this daemon, or the Origin is another site.
         """
-        if _is_local(request):
+        if is_local(request):
             return
         host = request.headers.get(hdrs.HOST, "")
         name = _name_of(request)
@@ -118,7 +127,7 @@ class BrowserGuard:
         return True
 
 
-def _is_local(request: web.Request) -> bool:
+def is_local(request: web.Request) -> bool:
     """Return whether a request arrived on the Unix socket."""
     transport = request.transport
     return transport is not None and isinstance(transport.get_extra_info("sockname"), str)

@@ -23,6 +23,7 @@ from aliciacfg.operations.writes import Current, WriteOperations
 
 _CONDITIONS = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH)
 _ANY = "*"
+_NO_TAGS: frozenset[str] = frozenset()
 
 
 def is_conditional(operation: Operation, request: web.Request) -> bool:
@@ -66,11 +67,19 @@ def is_held(request: web.Request, etag: str) -> bool:
     return hdrs.IF_NONE_MATCH in request.headers and held_by_client(request)(etag)
 
 
+def held_tags(request: web.Request) -> frozenset[str] | None:
+    """Return the entity tags that the client has, by its ``If-None-Match``; None if it has any (``*``)."""
+    if hdrs.IF_NONE_MATCH not in request.headers:
+        return _NO_TAGS
+    if request.headers.get(hdrs.IF_NONE_MATCH) == _ANY:
+        return None
+    return frozenset(tag.value for tag in request.if_none_match or ())
+
+
 def held_by_client(request: web.Request) -> Callable[[str], bool]:
     """Return a predicate: whether ``If-None-Match`` covers an entity tag, by weak comparison (RFC 9110 §8.8.3.2)."""
-    if request.headers.get(hdrs.IF_NONE_MATCH) == _ANY:
-        return lambda _etag: True
-    return {tag.value for tag in request.if_none_match or ()}.__contains__
+    tags = held_tags(request)
+    return (lambda _etag: True) if tags is None else tags.__contains__
 
 
 class LongPolls:

@@ -14,7 +14,9 @@ from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, LineTooLong
 
 from aliciacfg.errors import InvalidRequest, OperationError
+from aliciacfg.http.cached_reads import CachedRead
 from aliciacfg.http.connection_limits import Limits
+from aliciacfg.http.connections import Connections
 from aliciacfg.http.refusals import (
     HeadersTooLong,
     MethodNotImplemented,
@@ -22,6 +24,7 @@ from aliciacfg.http.refusals import (
     VersionNotSupported,
     from_aiohttp,
 )
+from aliciacfg.http.repeats import MAX_BYTES, Repeats
 
 Refuse = Callable[[web.BaseRequest, OperationError], web.Response]
 """Reports a refusal and returns the response to it."""
@@ -54,15 +57,19 @@ class RequestProtocol(web.RequestHandler):
     It uses protected members of aiohttp's class, which has no other way to bound what it parses ahead.
     """
 
-    __slots__ = ("_discards", "_refuse")
+    __slots__ = ("_at_end", "_connections", "_discards", "_idle", "_refuse", "_repeats", "_whole")
 
-    def __init__(self, manager: web.Server, limits: Limits, refuse: Refuse) -> None:
+    def __init__(
+        self, manager: web.Server, limits: Limits, refuse: Refuse, repeats: Repeats, connections: Connections
+    ) -> None:
         """Make the protocol of a new connection.
 
         Args:
             manager: Handles the requests.
             limits: How long the rest of an unwanted body is read.
             refuse: Called with what this protocol refuses.
+            repeats: Answers what it knows, instead of the manager.
+            connections: Told of the requests that it answers.
         """
         loop = asyncio.get_running_loop()
         super().__init__(
@@ -72,6 +79,15 @@ class RequestProtocol(web.RequestHandler):
             lingering_time=limits.linger_seconds,
         )
         self._refuse = refuse
+        self._repeats = repeats
+        self._connections = connections
+        # Whether what has arrived so far ends where a request without a body ends.
+        self._at_end = True
+        # Whether every request was answered, and the connection stays open. aiohttp's task learns of it a turn of the
+        # event loop later, when the next request may have arrived already.
+        self._idle = True
+        # The last request that arrived alone, whole and at once, and its bytes.
+        self._whole: tuple[RawRequestMessage, bytes] | None = None
         # Whether what still arrives is dropped, because the last response was sent.
         self._discards = False
         self._parser = _Parser(
@@ -93,9 +109,41 @@ class RequestProtocol(web.RequestHandler):
         """Parse what has arrived; nothing more is read while requests wait for the one under way."""
         if self._discards:
             return
-        super().data_received(data)
+        if self._at_end and self._is_ready() and (response := self._repeats.answer(data)) is not None:
+            self._send(response)
+            return
+        self._parse(data)
         if self._messages and self._waiter is None and not self._buffer_paused:
             self._pause_reading_for_buffer()
+
+    def _is_ready(self) -> bool:
+        """Return whether nothing is under way, the connection stays open, and the client receives what it is sent."""
+        return self._idle and not (self._paused or self._close or self._force_close)
+
+    def _send(self, response: bytes) -> None:
+        """Send a response that does not come from the manager, and begin the idle time anew as it does."""
+        if self.transport is not None:
+            self.transport.write(response)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._connections.mark_idle(self.transport)
+
+    def _parse(self, data: bytes) -> None:
+        """Have data parsed, and note whether it was a request and nothing else."""
+        began_at_end, waiting = self._at_end, len(self._messages)
+        super().data_received(data)
+        # If requests had waited, the parser might hold back the rest of the data.
+        if len(self._messages) > waiting:
+            self._idle = False
+        message, body = self._messages[0] if len(self._messages) == 1 and not waiting else (None, None)
+        # An empty line ends a request without a body, and only empty lines may precede the next one.
+        self._at_end = body is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
+        whole = self._at_end and began_at_end and len(data) <= MAX_BYTES
+        self._whole = (message, data) if whole and isinstance(message, RawRequestMessage) else None
+
+    def remember(self, request: web.BaseRequest, read: CachedRead) -> None:
+        """Answer the bytes of a request without parsing them from now on, if they arrived alone, whole and at once."""
+        if self._whole is not None and self._whole[0].headers is request.headers:
+            self._repeats.remember(self._whole[1], read)
 
     def handle_error(
         self,
@@ -118,7 +166,9 @@ class RequestProtocol(web.RequestHandler):
         """Send a response; one of aiohttp's own becomes the public error object."""
         if isinstance(resp, web.HTTPException):
             resp = self._refuse(request, from_aiohttp(request, resp))
-        return await super().finish_response(request, resp, start_time)
+        sent, reset = await super().finish_response(request, resp, start_time)
+        self._idle = bool(sent.keep_alive) and not reset and not self._messages
+        return sent, reset
 
     async def let_client_read(self) -> None:
         """Wait until the client disconnects, for a short time.

@@ -28,16 +28,16 @@ def respond(
         charset: Parameter of the media type.
         etag: The opaque value of the entity tag, without quotes.
     """
-    return web.Response(body=body, status=status, content_type=media_type, charset=charset, headers=_with_etag(etag))
+    content_type = media_type if charset is None else f"{media_type}; charset={charset}"
+    sent = {**HEADERS, "Content-Type": content_type}
+    if etag is not None:
+        sent["ETag"] = f'"{etag}"'
+    return web.Response(body=body, status=status, headers=sent)
 
 
 def not_modified(etag: str) -> web.Response:
     """Return the response to a client that has the current content (RFC 9110 §15.4.5)."""
-    return web.Response(status=304, headers=_with_etag(etag))
-
-
-def _with_etag(etag: str | None) -> Mapping[str, str]:
-    return HEADERS if etag is None else {**HEADERS, "ETag": f'"{etag}"'}
+    return web.Response(status=304, headers={**HEADERS, "ETag": f'"{etag}"'})
 
 
 LARGE_BYTES = 64 * 1024

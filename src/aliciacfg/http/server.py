@@ -21,6 +21,7 @@ from aliciacfg import documents
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import METRICS_NEED
 from aliciacfg.errors import AliciacfgError, Forbidden, InvalidRequest, OperationError, Unauthorized
+from aliciacfg.http.cached_reads import CachedReads
 from aliciacfg.http.callers import CALLER, BrowserGuard, identify
 from aliciacfg.http.conditions import is_held
 from aliciacfg.http.connection_limits import Limits
@@ -29,7 +30,8 @@ from aliciacfg.http.operation_handler import OPERATION, STARTED, OperationHandle
 from aliciacfg.http.pages import Page
 from aliciacfg.http.protocol import RequestProtocol
 from aliciacfg.http.refusals import from_aiohttp, internal_error, plain_answer, refusal
-from aliciacfg.http.responses import HEADERS, JSON, LARGE_BYTES, LargeResponses, not_modified, respond
+from aliciacfg.http.repeats import Repeats
+from aliciacfg.http.responses import HEADERS, LargeResponses, not_modified, respond
 from aliciacfg.monitoring.metrics import OTHER, Meter, Outcome
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import LOCAL_OPERATIONS, OPERATIONS, Operation
@@ -41,7 +43,6 @@ _log = structlog.get_logger(__name__)
 _SPEAK_TLS = InvalidRequest("Plain HTTP was sent to a port that speaks TLS; use https:// instead of http://.")
 _SAFE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _ANY_PATH = "/{path:.*}"
-_JSON_HEADERS = {**HEADERS, "Content-Type": JSON}
 
 
 class ListenError(AliciacfgError):
@@ -102,6 +103,9 @@ class HttpServer:
         self._published_key = published_key
         self._guard = BrowserGuard(listens_on=settings.host, allowed_hosts=settings.allowed_hosts)
         self._operations = OperationHandler(service, settings.limits, max_config_bytes=settings.max_config_bytes)
+        self._get_meter = service.health.metrics.meter("get", "http")
+        self._cached_reads = CachedReads(service, self._guard)
+        self._repeats = Repeats(self._cached_reads, self._get_meter)
         self._meter = service.health.metrics.meter(OTHER, "http")
         self._listener = Listener(settings.limits, answer_to_plain=plain_answer(_SPEAK_TLS))
         self.connections = self._listener.connections
@@ -195,7 +199,8 @@ class HttpServer:
 
     def _protocol(self) -> RequestProtocol:
         """Return the protocol of a new connection."""
-        return RequestProtocol(cast("web.Server", self._runner.server), self._settings.limits, self._refuse_unparsed)
+        server = cast("web.Server", self._runner.server)
+        return RequestProtocol(server, self._settings.limits, self._refuse_unparsed, self._repeats, self.connections)
 
     def _operation_handler(self, operation: Operation) -> _Handler:
         async def handle(request: web.Request) -> web.Response:
@@ -205,32 +210,21 @@ class HttpServer:
         return self._get_handler(bounded) if operation.name == "get" else bounded
 
     def _get_handler(self, full: _Handler) -> _Handler:
-        """Return the handler of ``get``: a short path for plain reads of cached configurations, else ``full``.
-
-        Nothing on the short path can be refused: everything is open, the Host is accepted, no header changes the
-        answer, and it is sent at once.
-        """
-        meter = self._service.health.metrics.meter("get", "http")
+        """Return the handler of ``get``: from the cache where nothing else is needed, else ``full``."""
+        meter, cached_reads = self._get_meter, self._cached_reads
 
         async def handle(request: web.Request) -> web.Response:
             started = perf_counter()
-            headers = request.headers
-            if (
-                request.query_string
-                or self._service.authorizer.access.enforced
-                or "Authorization" in headers
-                or headers.get("Host") not in self._guard.accepted_hosts
-                or "Origin" in headers
-                or "If-None-Match" in headers
-                or request.body_exists
-                or (cached := self._service.reads.cached_get(request.match_info["name"])) is None
-                or len(cached.plain) > LARGE_BYTES
-            ):
+            read = cached_reads.parse(request)
+            if read is None or (found := cached_reads.answer(read)) is None:
                 return await full(request)
             self.connections.mark_idle(request.transport)
             meter.answered(perf_counter() - started)
-            sent = {**_JSON_HEADERS, "ETag": f'"{cached.etag}"'}
-            return web.Response(body=cached.plain, headers=sent)
+            if read.repeatable and isinstance(request.protocol, RequestProtocol):
+                request.protocol.remember(request, read)
+            if found.body is None:
+                return not_modified(found.etag)
+            return respond(found.body, etag=found.etag)
 
         return handle
 

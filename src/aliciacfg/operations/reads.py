@@ -105,6 +105,20 @@ class ReadOperations:
             self._count_read(service)
         return found
 
+    def cached_part(self, service: str, pointer: str) -> tuple[CachedAnswer, bytes] | None:
+        """Return what ``cached_get`` returns, with the encoded answer to a ``get`` with only ``pointer``.
+
+        Raises:
+            InvalidRequest: The pointer is malformed.
+        """
+        config_id = (self._state.active, service)
+        found = self._cache.find(config_id)
+        part = None if found is None else self._cache.part(config_id, found, pointer)
+        if found is None or part is None:
+            return None
+        self._count_read(service)
+        return found, part
+
     async def get(self, caller: Caller, service: str, request: GetRequest) -> Answer:
         """Return one configuration."""
         answer = await self._get(caller, self._id(service, request), request)

@@ -1,0 +1,130 @@
+"""Reads that are answered from the cache without the way through the operations table.
+
+``CachedReads.parse`` finds out whether a request is such a read; the result depends on the request alone, so that it
+may be kept. ``CachedReads.answer`` then decides by the rules, tokens and configurations of this moment, and keeps
+nothing. Both return None where anything but an answer from the cache is to be given: a refusal, a wait, a body, secrets
+in plain text that have to be audited. The full way then gives it.
+"""
+
+from dataclasses import dataclass
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.access.tokens import Presented, presented
+from aliciacfg.errors import InvalidRequest, Unauthorized
+from aliciacfg.http.callers import BrowserGuard, bearer_token, is_local
+from aliciacfg.http.conditions import held_tags
+from aliciacfg.http.responses import LARGE_BYTES
+from aliciacfg.operations.service import ConfigService
+
+# What else a request may carry that needs more than an answer, or another connection afterwards.
+_LEFT_TO_AIOHTTP = frozenset({hdrs.EXPECT, hdrs.UPGRADE})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CachedRead:
+    """What a request asks for.
+
+    Attributes:
+        service: The service whose configuration is read, in the active environment.
+        pointer: The part of it, a JSON Pointer; None for the whole.
+        held: The entity tags that the client has; None if it has any (``*``).
+        token: The token of the caller; None for an anonymous one.
+        repeatable: Whether the same bytes on another connection ask for the same.
+    """
+
+    service: str
+    pointer: str | None
+    held: frozenset[str] | None
+    token: Presented | None
+    repeatable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CachedResponse:
+    """What a read is answered with.
+
+    Attributes:
+        etag: The opaque value of the entity tag.
+        body: Encoded; None if the client has it already (304).
+    """
+
+    etag: str
+    body: bytes | None
+
+
+class CachedReads:
+    """Answers reads from the cache."""
+
+    def __init__(self, service: ConfigService, guard: BrowserGuard) -> None:
+        """Use what the full way uses.
+
+        Args:
+            service: Has the cached answers, the rules and the tokens.
+            guard: Knows the hosts that passed its check.
+        """
+        self._reads = service.reads
+        self._authorizer = service.authorizer
+        self._guard = guard
+
+    def parse(self, request: web.Request) -> CachedRead | None:
+        """Return what a request of the route of ``get`` asks for; None if the cache has no answer to such requests."""
+        headers = request.headers
+        if (
+            request.body_exists
+            or headers.get(hdrs.HOST) not in self._guard.accepted_hosts
+            or hdrs.ORIGIN in headers
+            or not _LEFT_TO_AIOHTTP.isdisjoint(headers)
+        ):
+            return None
+        pointer = token = None
+        if request.query_string:
+            query = request.query
+            pointer = query.get("pointer")
+            if pointer is None or len(query) != 1:
+                return None
+        if hdrs.AUTHORIZATION in headers:
+            # At the Unix socket a token counts for nothing.
+            if is_local(request):
+                return None
+            try:
+                token = presented(bearer_token(headers[hdrs.AUTHORIZATION]))
+            except Unauthorized:
+                return None
+        repeatable = request.method == hdrs.METH_GET and request.version == HttpVersion11 and request.keep_alive
+        return CachedRead(request.match_info["name"], pointer, held_tags(request), token, repeatable)
+
+    def answer(self, read: CachedRead) -> CachedResponse | None:
+        """Return the answer to a read by the rules, tokens and configurations of now; None if the full way has it."""
+        if not self._is_allowed(read):
+            return None
+        if read.pointer is None:
+            cached = self._reads.cached_get(read.service)
+            if cached is None:
+                return None
+            body = cached.plain
+        else:
+            try:
+                found = self._reads.cached_part(read.service, read.pointer)
+            except InvalidRequest:
+                return None
+            if found is None:
+                return None
+            cached, body = found
+        if read.held is None or cached.etag in read.held:
+            return CachedResponse(cached.etag, None)
+        return CachedResponse(cached.etag, body) if len(body) <= LARGE_BYTES else None
+
+    def _is_allowed(self, read: CachedRead) -> bool:
+        """Return whether the caller may read the public view; False also if there may be another one for it."""
+        access = self._authorizer.access
+        if read.token is None:
+            return not access.enforced
+        if read.service in access.plaintext:
+            return False
+        try:
+            name, role = self._authorizer.confirm_token(read.token)
+        except Unauthorized:
+            return False
+        return access.allows(Caller(name, "http", proven=True, role=role), "read", read.service)
