@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aliciacfg.core.composer import Composer
+from aliciacfg.core.composer import Composer, Keepable
 from aliciacfg.documents import DocumentLimits, find, merge, walk_strings
 from aliciacfg.errors import InvalidDocument, TooLarge
 from aliciacfg.schemas.service_schema import ServiceSchema
@@ -248,7 +248,9 @@ def test_the_checksum_does_not_let_secrets_be_guessed():
 def kept(wanted: dict[str, Any], current: dict[str, Any]) -> Any:
     whole = with_settings(wanted)
     redacted = [pointer for pointer, text in walk_strings(whole) if text == "***"]
-    result, _ = composer().restore_redacted("bell", whole, with_settings(current), {}, redacted)
+    made, before = composer(), with_settings(current)
+    keepable = Keepable(before, made.sources.schema("bell").secrets(before))
+    result, _ = made.restore_redacted("bell", whole, keepable, {}, redacted)
     return find(result, "/settings")
 
 
@@ -377,10 +379,12 @@ def test_a_sealed_value_may_be_taken_back_by_a_higher_layer():
 def test_of_a_damaged_configuration_what_still_opens_can_be_kept():
     """Secrets of the files and of the overlay can be kept if they open; other sealed values cannot."""
     overlay: dict[str, Any] = {"settings": {"pin": "sealed:v1:lost", "token": "known"}}
-    current = composer().current_document("dev", "bell", None, overlay)
+    found = composer().keepable("dev", "bell", None, overlay, {})
+    current = found.document
     assert find(current, "/mqtt_config/password") == "from-the-files"
     assert find(current, "/settings/token") == "known"
     assert "sealed:v1:" not in json.dumps(current)
+    assert found.secrets == {"/mqtt_config/password": "from-the-files", "/settings/token": "known", "/settings/pin": ""}
 
 
 def test_redacting_hides_each_secret_and_nothing_else():

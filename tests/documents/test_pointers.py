@@ -1,13 +1,16 @@
 """JSON Pointers, and walks over the strings of a document."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from aliciacfg import documents
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import InvalidRequest
-from json_values import OBJECTS, same, thorough
+from json_values import OBJECTS, VALUES, same, thorough
 
 
 @pytest.mark.parametrize(
@@ -61,3 +64,11 @@ def test_strings_are_replaced_as_values_never_as_names():
     """A member whose name equals a secret stays as it is."""
     document: JsonObject = {"x": "x", "l": ["x", {"x": 1}]}
     assert documents.replace_strings(document, {"/x": "new", "/l/0": "item"}) == {"x": "new", "l": ["item", {"x": 1}]}
+
+
+@thorough
+@given(document=OBJECTS | VALUES, text=st.text(max_size=1))
+def test_the_places_of_a_text_are_those_where_it_stands_alone(document: Any, text: str):
+    """Of strings only, not of names."""
+    places = documents.pointers_of(document, text)
+    assert places == [place for place, found in documents.walk_strings(document) if found == text]

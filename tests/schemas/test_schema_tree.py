@@ -114,6 +114,8 @@ def test_the_tree_says_of_each_place_what_the_schema_says(schemas: list[Any], do
         assert [place[2:] for place in walked] == told
         secrets = {place: value for (place, value, _, _), (secret, *_) in zip(every, told, strict=True) if secret}
         assert list(schema_tree.secrets(tree, document).items()) == list(secrets.items())
+        assert [place for place, *_ in every if schema_tree.is_secret(tree, document, place)] == list(secrets)
+        assert not schema_tree.is_secret(tree, document, "/nowhere/0")
         hidden = [place for (place, *_), (_, hidden, _) in zip(every, told, strict=True) if hidden]
         assert list(schema_tree.hidden(tree, document)) == hidden
 

@@ -4,7 +4,7 @@ It uses the files and keys of one moment, and neither stores nor publishes anyth
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from aliciacfg import documents
@@ -12,6 +12,7 @@ from aliciacfg.documents import DocumentLimits, Json, JsonObject
 from aliciacfg.errors import Finding, InvalidDocument, Problem, TooLarge
 from aliciacfg.model import versions
 from aliciacfg.model.redaction import REDACTED
+from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.schemas.validation_messages import kind
 from aliciacfg.sealing.boxes import Keyring, placeholder
 from aliciacfg.sealing.redactions import exact_redactions, redaction_sources
@@ -40,12 +41,27 @@ class Effective:
         secrets: The secrets of ``document`` by JSON Pointer.
         checksum: The checksum, as ``sealed_documents.checksum`` computes it.
         requested_version: The ``version`` that the files or the writer ask for, if any.
+        schema: The schema that it was validated with: what this marks is in ``secrets``.
     """
 
     document: JsonObject
     secrets: dict[str, str]
     checksum: str
     requested_version: str | None
+    schema: ServiceSchema = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Keepable:
+    """What a writer that sends ``***`` can keep.
+
+    Attributes:
+        document: The current configuration, secrets in plain text.
+        secrets: Its secrets by JSON Pointer.
+    """
+
+    document: JsonObject
+    secrets: Mapping[str, str]
 
 
 class Undecryptable(InvalidDocument):
@@ -214,9 +230,9 @@ class Composer:
         """
         self.check_count(service, document)
         self._check_shape(service, document)
-        known = self.current_document(environment, service, current, overlay)
+        keepable = self.keepable(environment, service, current, overlay, kept)
         redacted = [] if stored else exact_redactions(sent.document)
-        whole, moved = self.restore_redacted(service, document, known, kept, redacted)
+        whole, moved = self.restore_redacted(service, document, keepable, kept, redacted)
         boxes = () if stored else sent.secrets
         if not opaque:
             kept = {**kept, **moved, **(sent.secrets if stored else {})}
@@ -249,13 +265,14 @@ class Composer:
         """
         filled = documents.normalise({"service_name": service, "environment": environment, **document})
         version = filled.pop("version", None)
-        secrets = self.sources.schema(service).secrets(filled)
+        schema = self.sources.schema(service)
+        secrets = schema.secrets(filled)
         if limited:
             self._check_secrets(service, secrets)
         secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
         whole: JsonObject = {"version": versions.FIRST, **filled, **_version_member(version)}
         hidden = {*boxes, *kept}
-        findings = self.sources.schema(service).findings(whole, hidden=hidden, opaque=opaque)
+        findings = schema.findings(whole, hidden=hidden, opaque=opaque)
         findings += _identity_findings(environment, service, whole, hidden)
         misplaced = (Problem(pointer, MISPLACED_SEALED_VALUE) for pointer in boxes if pointer not in secrets)
         findings += self._findings(service, misplaced)
@@ -268,13 +285,14 @@ class Composer:
             secrets,
             checksum(self._keyring, service, filled, secrets),
             version if isinstance(version, str) else None,
+            schema,
         )
 
     def restore_redacted(
         self,
         service: str,
         wanted: JsonObject,
-        current: JsonObject,
+        keepable: Keepable,
         kept: Mapping[str, str],
         redacted: Collection[str],
     ) -> tuple[JsonObject, dict[str, str]]:
@@ -283,8 +301,8 @@ class Composer:
         Args:
             service: The service of the configuration.
             wanted: The document that the writer sends.
-            current: The current configuration, secrets in plain text.
-            kept: Current secrets that the schema does not mark, by JSON Pointer.
+            keepable: The secrets of the current configuration.
+            kept: Those of them that stay secrets though the schema may not mark them, by JSON Pointer.
             redacted: JSON Pointers of the redactions that the writer sent.
 
         Returns:
@@ -296,14 +314,12 @@ class Composer:
         """
         if not redacted:
             return wanted, {}
-        schema = self.sources.schema(service)
-        known = {**schema.secrets(current), **kept}
-        shown = redact(current, known)
+        schema, known = self.sources.schema(service), keepable.secrets
+        shown = redact(keepable.document, known)
         found: dict[str, str] = {}
         problems: list[Problem] = []
         # Elsewhere *** is an ordinary string.
-        secret = {*schema.secrets(wanted), *kept}
-        asked = [pointer for pointer in redacted if pointer in secret]
+        asked = [pointer for pointer in redacted if pointer in kept or schema.is_secret(wanted, pointer)]
         for pointer, source in redaction_sources(asked, wanted, shown).items():
             if source is not None and source in known:
                 found[pointer] = known[source]
@@ -313,18 +329,29 @@ class Composer:
             raise InvalidDocument(f"The configuration of {service} is incomplete", self._findings(service, problems))
         return documents.replace_strings(wanted, found), found
 
-    def current_document(
-        self, environment: str, service: str, current: Effective | None, overlay: JsonObject | None
-    ) -> JsonObject:
-        """Return the document whose secrets a writer can keep.
+    def keepable(
+        self,
+        environment: str,
+        service: str,
+        current: Effective | None,
+        overlay: JsonObject | None,
+        kept: Mapping[str, str],
+    ) -> Keepable:
+        """Return the document whose secrets a writer can keep; ``kept`` are some of them.
 
         It is the effective configuration, or if that cannot be composed, the files with the overlay, where values that
         do not open are empty.
+
+        Raises:
+            InvalidDocument: It cannot be composed because of what is in the files.
         """
+        schema = self.sources.schema(service)
         if current is not None:
-            return current.document
+            marked = current.secrets if current.schema is schema else schema.secrets(current.document)
+            return Keepable(current.document, {**marked, **kept})
         merged = self._merged(environment, service, overlay)
-        return documents.replace_strings(merged, dict.fromkeys(sealed_pointers(merged), ""))
+        document = documents.replace_strings(merged, dict.fromkeys(sealed_pointers(merged), ""))
+        return Keepable(document, {**schema.secrets(document), **kept})
 
     def open(self, environment: str, service: str, document: JsonObject) -> OpenedDocument:
         """Open every sealed value of a document, or of a patch, that a writer sent.
@@ -419,7 +446,7 @@ def _identity_findings(
         if isinstance(document[key], str) and document[key] != expected:
             yield finding(key, f"{expected!r}, or leave it out")
     version = document["version"]
-    if isinstance(version, str) and not versions.is_version(version):
+    if isinstance(version, str) and version != versions.FIRST and not versions.is_version(version):
         yield finding("version", "a semantic version such as 1.2.3")
 
 

@@ -8,7 +8,6 @@ a message to another topic, makes a foreign one.
 
 import hashlib
 import hmac
-import uuid
 
 from aliciacfg import documents
 from aliciacfg.api.bus_messages import RetainedMessage
@@ -48,4 +47,5 @@ class MessageIds:
         # The bits that RFC 9562 §5.8 reserves for version and variant.
         number = number & ~(0xF << 76) | _VERSION << 76
         number = number & ~(0x3 << 62) | 0x2 << 62
-        return str(uuid.UUID(int=number)).encode()
+        text = f"{number:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+import msgspec
+
 from aliciacfg.api.bus_messages import RetainedMessage, UpdateMessage
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.core.message_ids import MessageIds
@@ -164,7 +166,7 @@ def announce_record(
     outbox: Outbox,
     record: Record,
     *,
-    shown: JsonObject,
+    shown: JsonObject | msgspec.Raw,
     epoch: int,
     now: float,
     pointers: ChangedPointers | None = None,
@@ -174,7 +176,7 @@ def announce_record(
     Args:
         outbox: Signs the announcement.
         record: The revision to announce.
-        shown: The document with its secrets redacted or sealed to the service's key.
+        shown: The document with its secrets redacted or sealed to the service's key, encoded or not.
         epoch: The epoch of the home.
         now: Unix seconds.
         pointers: The changed places; None for those of the record.

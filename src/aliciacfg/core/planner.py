@@ -86,7 +86,7 @@ class Planner:
             self._append(plan, entry, record, context)
             shown = plan.redacted[config_id] = redact(effective.document, effective.secrets)
             if plan.announces(config_id):
-                self._announce(plan, record, self._views.public_of(record, shown))
+                self._announce(plan, record, self._views.encoded_public_of(record, shown))
         origins = _origins(entry, overlay, record.revision)
         if not _same_overlay(entry.overlay, overlay):
             plan.overlays.append(self._overlay(config_id, overlay, origins, effective.secrets, boxes))
@@ -157,7 +157,9 @@ class Planner:
         plan.settled.add(config_id)
         return plan.entries[config_id]
 
-    def _announce(self, plan: Plan, record: Record, shown: JsonObject, pointers: ChangedPointers | None = None) -> None:
+    def _announce(
+        self, plan: Plan, record: Record, shown: JsonObject | msgspec.Raw, pointers: ChangedPointers | None = None
+    ) -> None:
         plan.announcements.append(
             announce_record(self._outbox, record, shown=shown, epoch=plan.epoch, now=self._clock(), pointers=pointers)
         )

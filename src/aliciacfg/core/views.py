@@ -63,11 +63,11 @@ class Views:
         """Return the document of a revision as every reader may see it, ``version`` included."""
         return self._sealed_to_service(record, redact_record(record))
 
-    def public_of(self, record: Record, redacted_document: JsonObject) -> JsonObject:
-        """Return the same as ``public``, from the redacted document of the revision without ``version``."""
+    def encoded_public_of(self, record: Record, redacted_document: JsonObject) -> msgspec.Raw:
+        """Return the same as ``public`` as JSON, from the redacted document of the revision without ``version``."""
+        document = self._sealed_to_service(record, {**redacted_document, "version": record.version})
         # Members sorted, as in every other view: a person who compares two messages sees only what differs.
-        document = msgspec.json.decode(documents.canonical({**redacted_document, "version": record.version}))
-        return self._sealed_to_service(record, document)
+        return msgspec.Raw(documents.canonical(document))
 
     def plain(self, record: Record) -> JsonObject:
         """Return the document of a revision with its secrets in plain text, ``version`` included."""

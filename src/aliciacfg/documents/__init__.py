@@ -15,6 +15,7 @@ from aliciacfg.documents.pointers import (
     has,
     leaves,
     parse_pointer,
+    pointers_of,
     replace_strings,
     walk_strings,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "normalise",
     "operation_problem",
     "parse_pointer",
+    "pointers_of",
     "replace_strings",
     "shape_problems",
     "type_name",

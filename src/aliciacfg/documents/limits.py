@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aliciacfg.documents.pointers import escape
-from aliciacfg.documents.values import MAX_DEPTH, Json, JsonObject
+from aliciacfg.documents.values import MAX_DEPTH, Json, JsonObject, encode
 from aliciacfg.errors import Problem
 
 _MAX_INTEGER = 2**64 - 1
 _MIN_INTEGER = -(2**63)
-_CONTAINERS = (dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ def excess_nodes(value: Json, max_nodes: int) -> str | None:
 
     The walk ends there, so it takes no longer for a document that is far over the limit.
     """
-    if not _has_more_nodes_than(value, max_nodes):
+    if not _may_have_more_nodes_than(value, max_nodes):
         return None
     left = max_nodes
     waiting: list[tuple[str, Json]] = [("", value)]
@@ -52,18 +51,16 @@ def excess_nodes(value: Json, max_nodes: int) -> str | None:
     return None
 
 
-def _has_more_nodes_than(value: Json, limit: int) -> bool:
-    """Return whether a document has more nodes than a limit; makes no pointers, which take most of the time."""
-    waiting = [value]
-    while waiting:
-        here = waiting.pop()
-        if not isinstance(here, dict | list):
-            continue
-        limit -= len(here)
-        if limit < 0:
-            return True
-        waiting += [item for item in (here.values() if isinstance(here, dict) else here) if type(item) in _CONTAINERS]
-    return False
+def _may_have_more_nodes_than(value: Json, limit: int) -> bool:
+    """Return False only if a value has no more nodes than a limit; found in its encoded form, a fifth of a walk.
+
+    A container of n nodes has n - 1 commas and a bracket. What stands in strings makes the sum too high.
+    """
+    try:
+        text = encode(value)
+    except (UnicodeEncodeError, RecursionError):
+        return True
+    return text.count(b",") + text.count(b"{") + text.count(b"[") > limit
 
 
 def shape_problems(value: Json) -> Iterator[Problem]:

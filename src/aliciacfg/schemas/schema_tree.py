@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from msgspec import UnsetType
+
 from aliciacfg.documents import Json, JsonObject, escape, find, parse_pointer
 from aliciacfg.errors import InvalidRequest
 
@@ -91,9 +93,13 @@ class Node:
         if name in self.declared:
             known = self.members[name] = self._described_by(_inner(schema, name) for schema in self._schemas), named
             return known
+        return self.additional(), named
+
+    def additional(self) -> "Node":
+        """Return the node of every member that is not declared."""
         if self._additional is None:
             self._additional = self._described_by(schema.get("additionalProperties") for schema in self._schemas)
-        return self._additional, named
+        return self._additional
 
     def item(self) -> "Node":
         """Return the node of every item, if the place is an array."""
@@ -198,6 +204,22 @@ def secrets(root: Node, document: Json) -> dict[str, str]:
     return found
 
 
+def is_secret(root: Node, document: Json, pointer: str) -> bool:
+    """Return whether there is a sensitive string at a pointer of a document: whether ``secrets`` has it."""
+    node, value, named = root, document, False
+    for token in parse_pointer(pointer):
+        inner = find(value, f"/{escape(token)}")
+        if isinstance(inner, UnsetType):
+            return False
+        if isinstance(value, list):
+            node = node.item()
+        else:
+            node, sensitive = node.member(token)
+            named = named or sensitive
+        value = inner
+    return node.is_secret(value, named=named)
+
+
 def _collect_secrets(
     node: Node, container: JsonObject | list[Json], pointer: str, found: dict[str, str], *, named: bool
 ) -> None:
@@ -240,7 +262,8 @@ def _collect_unknown(node: Node, container: JsonObject | list[Json], pointer: st
     if isinstance(container, dict):
         members = node.members
         for key, member in container.items():
-            inner, _ = members.get(key) or node.member(key)
+            known = members.get(key)
+            inner = known[0] if known else node.member(key)[0] if key in node.declared else node.additional()
             if not inner.described:
                 if node.closed:
                     found.append(f"{pointer}/{escape(key)}")

@@ -129,6 +129,10 @@ class ServiceSchema:
         """Return the sensitive strings of a document by JSON Pointer."""
         return schema_tree.secrets(self._root, document)
 
+    def is_secret(self, document: Json, pointer: str) -> bool:
+        """Return whether a string of a document is one of its ``secrets``."""
+        return schema_tree.is_secret(self._root, document, pointer)
+
     def unknown(self, document: Json) -> list[str]:
         """Return the JSON Pointers of members that no schema describes, outermost first."""
         return schema_tree.unknown(self._root, document)

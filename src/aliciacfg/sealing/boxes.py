@@ -312,7 +312,7 @@ class Keyring:
     def digest(self, value: str, *, service: str, pointer: str) -> str:
         """Compute a keyed digest (HMAC-SHA-256) of a secret, which is equal for equal secrets in one place only."""
         message = msgspec.json.encode([service, pointer, value])
-        return hmac.new(self._digest_key, message, hashlib.sha256).hexdigest()
+        return hmac.digest(self._digest_key, message, hashlib.sha256).hex()
 
     def derive(self, purpose: bytes) -> bytes:
         """Derive a key of 32 bytes for another purpose from the digest key."""

@@ -33,7 +33,7 @@ def exact_redactions(document: Json) -> list[str]:
     """Return the JSON Pointers of the strings of a document that are ``***`` and nothing else."""
     if not documents.may_hold(document, REDACTED.encode()):
         return []
-    return [pointer for pointer, value in documents.walk_strings(document) if value == REDACTED]
+    return documents.pointers_of(document, REDACTED)
 
 
 def redacted_pointers(document: Json) -> list[str]:
