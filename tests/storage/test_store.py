@@ -134,6 +134,36 @@ async def test_writes_of_one_transaction_apply_in_order(store: Store):
     assert await store.recipients() == [Recipient("one", None)]
 
 
+async def test_many_writes_leave_the_same_in_one_transaction_as_in_many(tmp_path: Path):
+    """Also where they replace and remove the same overlay, announcement and position; the chain confirms both."""
+    writes = [
+        Write(
+            records=(revision("one", number, {"size": number}),),
+            audit=(entry("one", number),),
+            overlays=(
+                Overlay("dev", "one", None if number % 3 == 0 else b'{"size":1}', {"/size": number}),
+                Overlay("dev", f"s{number % 2}", b"{}", {}),
+            ),
+            announcements=(
+                Announcement("service/one", number, b"x"),
+                Announcement(f"service/s{number % 2}", number, b"y"),
+            ),
+            meta=(("last", str(number)),),
+            position=Position(1, number),
+        )
+        for number in range(1, 6)
+    ]
+    found: list[list[str]] = []
+    for name, batches in (("one", [writes]), ("many", [[write] for write in writes])):
+        (tmp_path / name).mkdir()
+        async with SqliteDatabase(tmp_path / name).open(CHAIN) as store:
+            for batch in batches:
+                await store.commit(batch)
+            found.append(await everything(store))
+            assert (await store.verify()).broken == []
+    assert found[0] == found[1]
+
+
 async def test_a_commit_is_all_or_nothing(store: Store):
     """A write that fails takes those before and behind it with it; the next commit goes through."""
     await store.commit([EVERYTHING])

@@ -2,12 +2,12 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 
 import msgspec
 
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.model.records import AuditEntry, Overlay, Record, Write
+from aliciacfg.model.records import Announcement, AuditEntry, Overlay, Record, Write
 from aliciacfg.storage.hash_chain import START, TORN, Chain, End, sum_macs
 from aliciacfg.storage.sqlite.rows import (
     AUDIT_COLUMNS,
@@ -234,7 +234,7 @@ def settle(connection: sqlite3.Connection, chain: Chain, end: End | None) -> boo
     return end is not None and found == end
 
 
-def apply(connection: sqlite3.Connection, chain: Chain, writes: Iterable[Write]) -> None:
+def apply(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write]) -> None:
     """Apply writes in one transaction; see ``Store.commit``.
 
     Raises:
@@ -250,20 +250,28 @@ def apply(connection: sqlite3.Connection, chain: Chain, writes: Iterable[Write])
         raise
 
 
-def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Iterable[Write]) -> End | None:
+def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write]) -> End | None:
     """Apply writes in the present transaction; return the end of the chain if it changed."""
     tail = ChainTail(connection, chain)
-    # The last one of a key counts: every write that readers are told of replaces the position of the home.
+    # Of what is replaced the last one of a key counts: every write that readers are told of replaces the position of
+    # the home, and of many writes of one configuration each its overlay and its announcement.
     standing: dict[tuple[str, object], Row] = {}
+    overlays: dict[tuple[str, str], Overlay] = {}
+    announcements: dict[str, Announcement] = {}
     for write in writes:
         for row in (*write.records, *write.audit):
             tail.append(row)
-        for overlay in write.overlays:
-            tail.replace_overlay(overlay)
+        overlays.update({(overlay.environment, overlay.service): overlay for overlay in write.overlays})
         standing.update({(table, row[0]): row for table, row in standing_rows(write)})
-        _apply_unchained(connection, chain, write)
+        announcements.update({item.subject: item for item in write.announcements})
+    for overlay in overlays.values():
+        tail.replace_overlay(overlay)
     for (table, _), row in standing.items():
         tail.replace_row(table, row)
+    for item in announcements.values():
+        replace_coded(connection, chain, "outbox", announcement_row(item))
+    for write in writes:
+        _apply_unchained(connection, chain, write)
     tail.write_end()
     return tail.written
 
@@ -306,9 +314,7 @@ def _reseal_record(connection: sqlite3.Connection, chain: Chain, number: int, ro
 
 
 def _apply_unchained(connection: sqlite3.Connection, chain: Chain, write: Write) -> None:
-    """Apply the part of a write that does not change the chain or its end."""
-    for item in write.announcements:
-        replace_coded(connection, chain, "outbox", announcement_row(item))
+    """Apply the part of a write that does not change the chain or its end, but for its announcements."""
     for item in write.confirmed:
         mac = chain.row_mac("outbox", announcement_row(msgspec.structs.replace(item, pending=False)))
         connection.execute(_CONFIRM_ANNOUNCEMENT, (mac, item.subject, item.sequence))
