@@ -21,6 +21,7 @@ from aliciacfg.sealing.sealed_documents import (
     OpenedDocument,
     checksum,
     form_problems,
+    may_be_sealed,
     open_document,
     redact,
     sealed_pointers,
@@ -88,6 +89,9 @@ class Composer:
         self._limits = limits
         # By environment and service; only of services that the files know, as callers may ask for any name.
         self._bases: dict[tuple[str, str], JsonObject] = {}
+        # The files whose defaults are within the limits and hold nothing that is sealed or looks so, for any service:
+        # they are looked through once, not for each of 10,000 services.
+        self._plain_defaults: set[str] = set()
 
     def base(self, environment: str, service: str) -> JsonObject:
         """Merge the files of a service, with sealed values opened and without validation.
@@ -115,16 +119,22 @@ class Composer:
         problems: list[Problem] = []
         boxes: set[str] = set()
         for layer in self._environment(environment).layers(service):
+            shared = layer.section == "defaults"
+            if shared and layer.file in self._plain_defaults:
+                result = documents.merge(result, layer.patch)
+                continue
             self.check_count(service, layer.patch)
             opened = open_document(
                 layer.patch,
                 self._keyring,
                 service=service,
                 environment=environment,
-                shared=layer.section == "defaults",
+                shared=shared,
             )
             boxes |= opened.secrets.keys()
             problems += [*opened.problems, *form_problems(layer.patch, opened, schema)]
+            if shared and not may_be_sealed(layer.patch):
+                self._plain_defaults.add(layer.file)
             result = documents.merge(result, opened.document)
         left = {pointer for pointer in boxes if isinstance(documents.find(result, pointer), str)}
         outside = left and left - schema.secrets(result).keys()

@@ -91,6 +91,11 @@ def open_document(
     return OpenedDocument(opened, secrets, problems)
 
 
+def may_be_sealed(document: JsonObject) -> bool:
+    """Return False if a document surely holds nothing that is sealed, or begins like it."""
+    return documents.may_hold(document, b"sealed:")
+
+
 def form_problems(document: JsonObject, opened: OpenedDocument, schema: ServiceSchema) -> Iterator[Problem]:
     """Yield a problem for each string that would become a secret although it only stands for one.
 
@@ -100,7 +105,7 @@ def form_problems(document: JsonObject, opened: OpenedDocument, schema: ServiceS
         schema: Marks the secrets.
     """
     # Hardly any document holds a string that resembles a sealed value, and only then it matters what is secret.
-    if documents.may_hold(document, b"sealed:"):
+    if may_be_sealed(document):
         secret = schema.secrets(document)
         for pointer, value in documents.walk_strings(document):
             if resembles_sealed(value, at_secret=pointer in secret):
