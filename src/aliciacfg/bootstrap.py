@@ -19,7 +19,10 @@ from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drift_checks import DriftChecks
+from aliciacfg.core.file_marks import FileMarks
 from aliciacfg.core.key_rotation import KeyRotation
+from aliciacfg.core.load_planner import LoadPlanner
+from aliciacfg.core.load_reports import LoadReports
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.message_ids import MessageIds
 from aliciacfg.core.order import Order
@@ -349,25 +352,35 @@ def _listen(ground: _Parts, reloads: Reloads) -> None:
 
 def _reloads(ground: _Parts) -> Reloads:
     settings = ground.settings
+    planners = PlannerFactory(
+        keyring=ground.keyring,
+        chain=ground.chain,
+        views=ground.views,
+        outbox=ground.outbox,
+        clock=time.time,
+        limits=settings.document_limits,
+    )
     return Reloads(
         source_files=ground.source_files,
-        planners=PlannerFactory(
-            keyring=ground.keyring,
-            chain=ground.chain,
-            views=ground.views,
-            outbox=ground.outbox,
-            clock=time.time,
-            limits=settings.document_limits,
+        planner=LoadPlanner(
+            planners=planners,
+            files=ground.files,
+            state=ground.state,
+            commits=ground.commits,
+            plain_secrets=PlainSecrets(ground.store, ground.keyring),
         ),
+        marks=FileMarks(
+            files=ground.files,
+            authorizer=ground.authorizer,
+            rules=ground.restored.rules,
+            history_sealed=ground.restored.history_sealed,
+        ),
+        reports=LoadReports(alerts=ground.alerts, state=ground.state),
         files=ground.files,
         state=ground.state,
         commits=ground.commits,
-        plain_secrets=PlainSecrets(ground.store, ground.keyring),
         scrubbing=ground.scrubbing,
-        alerts=ground.alerts,
         authorizer=ground.authorizer,
-        rules=ground.restored.rules,
-        history_sealed=ground.restored.history_sealed,
         vanished=VanishedFiles(seconds=settings.vanished_file_seconds),
     )
 

@@ -1,0 +1,147 @@
+"""What people are told of the files: alerts and log lines about a load, accepted or refused."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from aliciacfg.api.answers import Migration
+from aliciacfg.core.file_changes import FileChanges, as_problems
+from aliciacfg.core.plan import Problems
+from aliciacfg.core.state import State
+from aliciacfg.core.vanished_files import FilesVanished
+from aliciacfg.errors import SourceError
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.sources.idle_nulls import idle_nulls
+from aliciacfg.sources.layers import Sources
+
+_MAX_NAMED = 3
+
+_log = structlog.get_logger(__name__)
+
+
+class LoadReports:
+    """Raises and clears the alerts about files; decides nothing."""
+
+    def __init__(self, *, alerts: Alerts, state: State) -> None:
+        """Hold the parts.
+
+        Args:
+            alerts: Get what people have to know.
+            state: Has what is served instead of files that do not open.
+        """
+        self._alerts = alerts
+        self._state = state
+        # What the log has about them already.
+        self._idle_nulls: list[str] = []
+
+    def access_closed(self) -> None:
+        """Tell that the access rules are not known."""
+        self._alerts.raise_(
+            "access_closed",
+            "The access rules are not known, so every request that needs one is refused. Correct the files; if "
+            "there is no access.yaml, restart the daemon afterwards.",
+        )
+
+    def access_known(self) -> None:
+        """Tell that the access rules are known again."""
+        self._alerts.clear("access_closed")
+
+    def put_off(self, error: FilesVanished) -> None:
+        """Tell that a load waits for files to come back."""
+        named = "; ".join(str(problem) for problem in error.problems[:_MAX_NAMED])
+        self._alerts.raise_(
+            "file_vanished",
+            f"Files in force are gone; the previous configurations stay in force for now. {named}",
+            problems=as_problems(error),
+        )
+
+    def refused(self, error: SourceError) -> str:
+        """Tell that files were refused; return the first reason."""
+        self._alerts.clear("file_vanished")
+        first = str(error.problems[0]) if error.problems else "nothing is wrong"
+        more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+        self._alerts.raise_(
+            "validation_failed",
+            f"The files were refused; the previous configurations stay in force: {first}{more}",
+            problems=as_problems(error),
+            # Health needs no permission, and a problem may quote a value.
+            shown="The files were refused; the previous configurations stay in force; `aliciacfg check` "
+            f"lists what is wrong ({len(error.problems)})",
+        )
+        return first
+
+    def accepted(self) -> None:
+        """Tell that the files on disk are in force."""
+        self._alerts.clear("validation_failed")
+        self._alerts.clear("file_vanished")
+
+    def waiting(self, migrations: Sequence[Migration]) -> None:
+        """Tell which schemas wait for their migrations."""
+        if not migrations:
+            self._alerts.clear("migration_pending")
+            return
+        named = ", ".join(f"{item.service} ({item.from_version} to {item.to_version})" for item in migrations)
+        self._alerts.raise_(
+            "migration_pending",
+            f"The schemas of {named} wait for their migrations; the old ones serve. Look with: aliciacfg migrate "
+            "--dry-run; carry out with: aliciacfg migrate.",
+            problems=[problem for item in migrations for problem in item.problems],
+        )
+
+    async def loaded(self, sources: Sources, changes: FileChanges) -> None:
+        """Tell what is wrong with files that were accepted all the same."""
+        self._undecryptable(changes)
+        self._set_aside(sources)
+        await self._tell_idle_nulls(sources)
+
+    def _set_aside(self, sources: Sources) -> None:
+        """Raise an alert about files that are ignored."""
+        if not sources.set_aside:
+            self._alerts.clear("validation_failed", of="ignored")
+            return
+        named = "; ".join(str(problem) for problem in sources.set_aside[:_MAX_NAMED])
+        self._alerts.raise_(
+            "validation_failed",
+            f"{len(sources.set_aside)} files are ignored, and everything else is served: {named}",
+            of="ignored",
+            problems=[problem.shown for problem in sources.set_aside],
+        )
+
+    async def _tell_idle_nulls(self, sources: Sources) -> None:
+        """Log each ``null`` of the files that removes nothing, once until it is corrected."""
+        found = [str(warning) for warning in await asyncio.to_thread(idle_nulls, sources)]
+        if found != self._idle_nulls:
+            self._idle_nulls = found
+            if found:
+                _log.warning("null_removes_nothing", places=found[:_MAX_NAMED], count=len(found))
+
+    def _undecryptable(self, changes: FileChanges) -> None:
+        for environment, services in changes.undecryptable.items():
+            said: list[str] = []
+            if services:
+                said.append(
+                    f"Changes made at run time to {', '.join(services)} in {environment} do not open: their key is "
+                    "missing, or the rows were changed in the database. The last revisions stay in force. Restore the "
+                    "key file, or set these services again."
+                )
+            unopened = changes.unopened[environment]
+            if unopened:
+                said.append(self._describe_unopened(environment, unopened))
+            if said:
+                problems = [problem for listed in unopened.values() for problem in listed]
+                self._alerts.raise_("undecryptable", " ".join(said), of=environment, problems=problems)
+            else:
+                self._alerts.clear("undecryptable", of=environment)
+
+    def _describe_unopened(self, environment: str, unopened: Problems) -> str:
+        heads = {service: self._state.committed(ConfigId(environment, service)) for service in unopened}
+        missing = [service for service, entry in heads.items() if entry.live is None]
+        first = next(iter(unopened.values()))[0].message
+        served = f" There is no stored revision of {', '.join(missing)} to serve instead." if missing else ""
+        return (
+            f"The files of {environment} contain values for {', '.join(unopened)} that are sealed with keys that are "
+            f"missing, the first one in {first}.{served} Restore the key file, add the key (`aliciacfg keys add`), or "
+            "seal the values again."
+        )
