@@ -11,15 +11,19 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import document
+import fairness
+import fanout
+import growing
 import reads
 import starts
 import writes
 from processes import HERE, BenchmarkError
-from report import judged, show
+from report import Section, judged, show
 from rounds import FULL, QUICK, Rounds
 from scene import open_scene
 
@@ -28,25 +32,30 @@ PARTS = {
     "http": reads.add_http,
     "writes": writes.add_writes,
     "latency": writes.add_latency,
+    "fairness": fairness.add_fairness,
+    "fanout": fanout.add_fanout,
+    "holds": lambda rounds, scene: fairness.add_holds(rounds, scene.scratch),
 }
+ALL = ("starts", *PARTS, "growth")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: starts, {', '.join(PARTS)}")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(ALL)}")
     parser.add_argument("--quick", action="store_true", help="in two minutes, with more noise")
     parser.add_argument("--rounds", type=int, help="how many")
+    parser.add_argument("--services", type=int, nargs="+", default=[], metavar="N", help="larger homes: 100000")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there")
     parser.add_argument("--document", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
-    unknown = set(options.parts) - {"starts", *PARTS}
+    unknown = set(options.parts) - set(ALL)
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     # Ends like any other error, so that everything that was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     rounds = Rounds(QUICK if options.quick else FULL, count=options.rounds)
     try:
-        title = measure(rounds, set(options.parts) or {"starts", *PARTS})
+        title = measure(rounds, set(options.parts or ALL), options.services)
     except BenchmarkError as error:
         sys.exit(f"bench.py: {error}")
     show(rounds.sections, title=title)
@@ -61,8 +70,8 @@ def main() -> None:
     sys.exit(1 if missed else 0)
 
 
-def measure(rounds: Rounds, parts: set[str]) -> str:
-    """Measure some parts; return what to put above the figures."""
+def measure(rounds: Rounds, parts: set[str], services: Sequence[int]) -> str:
+    """Measure some parts, and homes of so many services beside the usual ones; return the title of the figures."""
     # Beside the sources: the system's own temporary directory may be in memory, and writes go to a disk.
     results = HERE / "results"
     results.mkdir(exist_ok=True)
@@ -71,12 +80,23 @@ def measure(rounds: Rounds, parts: set[str]) -> str:
         if "starts" in parts:
             note("starting and stopping the daemon")
             starts.measure_starts(rounds, scratch)
+        # Before anything else runs: a large home takes the machine for itself.
+        growth = _measure_growth(rounds, scratch, services) if "growth" in parts else []
         scene = open_scene(stack, scratch)
         for name, add in PARTS.items():
             if name in parts:
                 add(rounds, scene)
         rounds.run(note)
+        rounds.sections += growth
         return document.title(rounds, scene)
+
+
+def _measure_growth(rounds: Rounds, scratch: Path, services: Sequence[int]) -> list[Section]:
+    """Return the section, which stands last."""
+    if not rounds.effort.services and not services:
+        return []
+    growing.measure_growth(rounds, scratch, note, services)
+    return [rounds.sections.pop()]
 
 
 def note(text: str) -> None:

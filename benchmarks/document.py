@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from processes import ROOT
-from report import COLUMNS, Row, Section, judged, lines, told
+from report import Row, Section, judged, table_of, told
 from rounds import Rounds
 from scene import Scene, versions
 
@@ -64,15 +64,8 @@ def _text(rounds: Rounds, heading: str) -> list[str]:
     ]
     for section in rounds.sections:
         text += ["", f"## {section.title}", "", section.text, ""]
-        text += _section(section)
+        text += _table(*table_of(section))
     return text
-
-
-def _section(section: Section) -> list[str]:
-    """Return the table of a section, without the columns that say nothing there."""
-    cells = [line for row in section.rows for line in lines(row)]
-    kept = [at for at in range(len(COLUMNS)) if at < 3 or any(line[at] for line in cells)]
-    return _table([COLUMNS[at] for at in kept], [[line[at] for at in kept] for line in cells])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

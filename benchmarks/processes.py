@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def process(
             child.stdout.close()
 
 
-def _ready_line(child: subprocess.Popen[str], log: Path, seconds: float = START_SECONDS) -> str:
+def ready_line(child: subprocess.Popen[str], log: Path, seconds: float = START_SECONDS) -> str:
     """The line that begins with READY; whoever ends or hangs without one is quoted."""
     assert child.stdout is not None
     stream: IO[str] = child.stdout
@@ -174,11 +174,12 @@ def daemon(
     source: Path = SOURCE,
     settings: Mapping[str, str] | None = None,
     start_seconds: float = START_SECONDS,
+    program: Sequence[str] = ("-m", "aliciacfg", "serve"),
 ) -> Iterator[Daemon]:
     """The real daemon with the repository's files; ``directory`` holds its data, and may hold an earlier run's.
 
     ``source`` is the directory of the package that is run, so that another version can be measured; a daemon that is
-    not READY after ``start_seconds`` is ended.
+    not READY after ``start_seconds`` is ended. ``program`` is what Python runs.
     """
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
@@ -196,9 +197,9 @@ def daemon(
     log = directory / "daemon.log"
     begun = time.perf_counter()
     # The directory has no .env, so the run depends on nothing but what is set above.
-    command = [sys.executable, "-m", "aliciacfg", "serve"]
+    command = [sys.executable, *program]
     with process(command, log, environment=environment, directory=directory) as child:
-        line = _ready_line(child, log, start_seconds)
+        line = ready_line(child, log, start_seconds)
         seconds = time.perf_counter() - begun
         found = re.search(r"https?://127\.0\.0\.1:(\d+)", line)
         if found is None:
@@ -220,7 +221,7 @@ def responder(
 ) -> Iterator[Responder]:
     """One of the programs that give minimal answers, READY."""
     with process([str(python), str(HERE / program), kind, *_arguments(options)], log) as child:
-        _, *port = _ready_line(child, log).split()
+        _, *port = ready_line(child, log).split()
         yield Responder(child.pid, int(port[0]) if port else 0)
 
 
@@ -228,7 +229,7 @@ def responder(
 def load_beside(kind: str, log: Path, **options: object) -> Iterator[None]:
     """A load generator that runs beside what the block does; ended with it."""
     with process([sys.executable, str(HERE / "load.py"), kind, "--announce", *_arguments(options)], log) as child:
-        _ready_line(child, log)
+        ready_line(child, log)
         yield
         if child.poll() is not None:
             raise BenchmarkError(f"the load beside it ended too early: {log.read_text()[-2000:]}")

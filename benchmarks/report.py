@@ -16,8 +16,18 @@ DAEMON = "daemon"
 BUSY = 0.95
 
 Figures = dict[str, float]
-UNITS = {"per_second": "/s", "cpu_us": "µs", "p50_ms": "ms", "p99_ms": "ms", "seconds": "s", "megabytes": "MB"}
+UNITS = {
+    "ms": "ms",
+    "count": "",
+    "per_second": "/s",
+    "cpu_us": "µs",
+    "p50_ms": "ms",
+    "p99_ms": "ms",
+    "seconds": "s",
+    "megabytes": "MB",
+}
 _NAMES = {
+    "ms": "time",
     "per_second": "rate",
     "cpu_us": "processor time",
     "p50_ms": "p50",
@@ -89,12 +99,14 @@ class Row:
         key: The figure that is compared.
         goals: What the daemon has to reach.
         runs: The figures of each round, by who was measured.
+        subject: Who has to reach the goals.
     """
 
     name: str
     key: str = "per_second"
     goals: tuple[Goal, ...] = ()
     runs: dict[str, list[Figures]] = field(default_factory=lambda: defaultdict(list))
+    subject: str = DAEMON
 
     @property
     def unit(self) -> str:
@@ -103,8 +115,8 @@ class Row:
 
     @property
     def others(self) -> list[str]:
-        """What was measured beside the daemon."""
-        return [who for who in self.runs if who != DAEMON]
+        """What was measured beside the subject."""
+        return [who for who in self.runs if who != self.subject]
 
     def median(self, who: str, key: str) -> float | None:
         """Over the rounds; None where nothing was measured."""
@@ -112,17 +124,17 @@ class Row:
         return statistics.median(values) if values else None
 
     def ratio(self, who: str, key: str = "") -> Spread | None:
-        """The daemon's figure over another's, round by round; None where one of them is missing."""
+        """The subject's figure over another's, round by round; None where one of them is missing."""
         key = key or self.key
-        pairs = list(zip(self.runs[DAEMON], self.runs.get(who, ()), strict=False))
+        pairs = list(zip(self.runs[self.subject], self.runs.get(who, ()), strict=False))
         ratios = [mine[key] / other[key] for mine, other in pairs if key in mine and other.get(key)]
         return Spread.of(ratios) if ratios else None
 
     def reached(self, goal: Goal) -> Spread | None:
-        """What the daemon reached of a goal; None where it was not measured."""
+        """What the subject reached of a goal; None where it was not measured."""
         if goal.beside:
             return self.ratio(goal.beside, goal.key)
-        values = [figures[goal.key] for figures in self.runs[DAEMON] if goal.key in figures]
+        values = [figures[goal.key] for figures in self.runs[self.subject] if goal.key in figures]
         return Spread.of(values) if values else None
 
     def verdict(self, goal: Goal) -> Verdict:
@@ -149,11 +161,13 @@ class Section:
         title: What they measure.
         text: How they are measured.
         rows: In the order in which they are shown.
+        side_by_side: Whether who was measured stands above the columns, instead of in lines below each other.
     """
 
     title: str
     text: str
     rows: list[Row] = field(default_factory=list)
+    side_by_side: bool = False
 
 
 def wide_console() -> Console:
@@ -170,11 +184,22 @@ def titled_table(title: str) -> Table:
 COLUMNS = ("measured", "", "figure", "p50 ms", "p99 ms", "CPU µs", "daemon ÷ it", "quartiles")
 
 
-def lines(row: Row) -> list[tuple[str, ...]]:
+def table_of(section: Section) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Return the heads of the columns and the lines of a section, without columns that say nothing there."""
+    if section.side_by_side:
+        everyone = list(dict.fromkeys(who for row in section.rows for who in row.runs))
+        figures = [(row.name, *(shown(row.median(who, row.key), row.unit) for who in everyone)) for row in section.rows]
+        return ["measured", *everyone], figures
+    cells = [line for row in section.rows for line in _lines(row)]
+    kept = [at for at in range(len(COLUMNS)) if at < 3 or any(line[at] for line in cells)]
+    return [COLUMNS[at] for at in kept], [[line[at] for at in kept] for line in cells]
+
+
+def _lines(row: Row) -> list[tuple[str, ...]]:
     """Return the cells of a row: a line for the daemon, and one for each of the others."""
     found: list[tuple[str, ...]] = []
-    for who in (DAEMON, *row.others):
-        ratio = None if who == DAEMON else row.ratio(who)
+    for who in (row.subject, *row.others):
+        ratio = None if who == row.subject else row.ratio(who)
         found.append(
             (
                 "" if found else row.name,
@@ -213,11 +238,11 @@ def show(sections: Sequence[Section], *, title: str) -> None:
     console.print(title, highlight=False)
     for section in sections:
         table = titled_table(section.title)
-        for number, column in enumerate(COLUMNS):
+        columns, cells = table_of(section)
+        for number, column in enumerate(columns):
             table.add_column(column, justify="left" if number < 2 else "right", no_wrap=number > 0)
-        for row in section.rows:
-            for line in lines(row):
-                table.add_row(*line)
+        for line in cells:
+            table.add_row(*line)
         console.print(table)
     goals = titled_table("Goals")
     for column in ("measured", "goal", "reached (quartiles)", ""):

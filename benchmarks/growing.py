@@ -1,0 +1,77 @@
+"""The figures of growing homes, beside those of a small one, with the goals of a large one."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from growth import Growth, measure
+from report import Goal
+from rounds import Rounds
+
+SMALL = 100
+LARGE = 10_000
+# What "flat" means: a large home's figure beside a small one's.
+_FLAT = 1.5
+_UNITS = {"s": "seconds", "mb": "megabytes", "ms": "ms"}
+_MOST = {
+    "start_s": 5.0,
+    "restart_s": 4.0,
+    "memory_mb": 180.0,
+    "changed_memory_mb": 250.0,
+    "change_s": 6.0,
+    "change_worst_get_ms": 50.0,
+}
+_FLAT_FIGURES = ("get_ms", "started_get_ms", "list_ms", "started_list_ms", "patch_ms", "changed_patch_ms")
+_NAMES = {
+    "start_s": "start to READY, nothing stored",
+    "restart_s": "start to READY, all stored",
+    "memory_mb": "resident memory",
+    "changed_memory_mb": "resident memory after a change of all",
+    "get_ms": "get over HTTP",
+    "started_get_ms": "get in the seconds after a start",
+    "started_worst_get_ms": "the longest of these",
+    "list_ms": "list of 100 from the middle",
+    "started_list_ms": "the same in the seconds after a start",
+    "explain_ms": "explain",
+    "patch_ms": "durable PATCH",
+    "created_ms": "PUT of a new service",
+    "changed_patch_ms": "the longest PATCH after a change of all",
+    "change_s": "edit of dev.yaml that changes all, until the last is served",
+    "told_s": "the same, until the broker has all",
+    "change_get_ms": "get meanwhile",
+    "change_worst_get_ms": "the longest of these",
+}
+
+
+def measure_growth(rounds: Rounds, scratch: Path, note: Callable[[str], None], more: Sequence[int] = ()) -> None:
+    """Measure homes of each size once, one after the other; ``more`` are sizes beside those of the effort."""
+    section = rounds.section(
+        "Growth",
+        "Generated homes, each with a daemon and a Mosquitto of its own, one request at a time; medians. *flat* is at "
+        f"most {_FLAT:g} times a home of {SMALL} services.",
+    )
+    section.side_by_side = True
+    found: dict[int, Growth] = {}
+    for count in (SMALL, *rounds.effort.services, *more):
+        note(f"a home of {count:,} services")
+        with tempfile.TemporaryDirectory(dir=scratch) as directory:
+            found.update({row.services: row for row in measure([count], Path(directory))})
+    for field in fields(Growth)[1:]:
+        key = _UNITS[field.name.rpartition("_")[2]]
+        row = rounds.row(_NAMES.get(field.name, field.name), *_goals(field.name, key, found), key=key)
+        row.subject = _who(LARGE)
+        for count, figures in found.items():
+            row.runs[_who(count)].append({key: getattr(figures, field.name)})
+
+
+def _goals(name: str, key: str, found: dict[int, Growth]) -> list[Goal]:
+    if LARGE not in found:
+        return []
+    if name in _MOST:
+        return [Goal(_MOST[name], key, at_least=False)]
+    return [Goal(_FLAT, key, _who(SMALL), at_least=False)] if name in _FLAT_FIGURES else []
+
+
+def _who(count: int) -> str:
+    return f"{count:,} services"
