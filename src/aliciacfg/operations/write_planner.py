@@ -1,7 +1,9 @@
 """Planning of writes: conditions, redacted secrets, validation, and protection of broker logins."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from msgspec import UNSET
 
 from aliciacfg import documents
 from aliciacfg.access.audit_log import AuditLog
@@ -16,7 +18,7 @@ from aliciacfg.core.planner import Planner
 from aliciacfg.core.state import Entry
 from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import Conflict, Forbidden, InvalidDocument, NotFound, ValidationFailed
+from aliciacfg.errors import Conflict, Finding, Forbidden, InvalidDocument, NotFound, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.monitoring.alerts import Alerts
@@ -271,7 +273,35 @@ class WritePlanner:
                 self._alerts.emit(
                     "validation_failed", error.message, service=config_id.service, problems=error.problems
                 )
-            raise wanted.tell(error) from error
+            raise wanted.tell(self._located(error, config_id, base, entry, wanted)) from error
+
+    def _located(
+        self, error: InvalidDocument, config_id: ConfigId, base: JsonObject, entry: Entry, wanted: Wanted
+    ) -> InvalidDocument:
+        """Return the error with file and line at each value that the caller did not send and a file holds.
+
+        Not at secrets: it would say that the file's is the one in force.
+        """
+        sources = self._files.sources
+        if sources is None or wanted.stored:
+            return error
+        whole = wanted.make(base, entry, wanted.sent)
+
+        def located(finding: Finding) -> Finding:
+            value = documents.find(base, finding.pointer)
+            if (
+                not finding.quotable
+                or value is UNSET
+                or documents.find(wanted.sent, finding.pointer) is not UNSET
+                or documents.find(whole, finding.pointer) != value
+            ):
+                return finding
+            file, line = sources.environments[config_id.environment].locate(config_id.service, finding.pointer)
+            where = f" ({file})" if line is None else f" ({file}:{line})"
+            in_full = finding.expected_in_full and finding.expected_in_full + where
+            return replace(finding, expected=finding.expected + where, expected_in_full=in_full)
+
+        return InvalidDocument(error.message, map(located, error.findings))
 
     def _check_identity(self, caller: Caller, config_id: ConfigId, before: JsonObject, after: JsonObject) -> None:
         """Raise an error if the caller could log in to the broker as another service after this change.
