@@ -62,7 +62,7 @@ class Wire(asyncio.Transport):
         reader.feed(b"".join(self.written))
         self.written.clear()
         while (taken := reader.take()) is not None:
-            found.append(mqtt5.read(memoryview(taken.data))[0])
+            found.append(mqtt5.read(memoryview(taken[0]))[0])
         return found
 
     def pause_reading(self) -> None:

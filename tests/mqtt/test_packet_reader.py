@@ -21,8 +21,9 @@ def read(reader: PacketReader, pieces: list[bytes]) -> list[tuple[bytes, int]]:
     for piece in pieces:
         reader.feed(piece)
         while (taken := reader.take()) is not None:
-            assert taken.data[: taken.start] == taken.data[:1] + variable_integer(len(taken.data) - taken.start)
-            found.append((taken.data[:1] + taken.data[taken.start :], taken.oversized))
+            data, start, oversized = taken
+            assert data[:start] == data[:1] + variable_integer(len(data) - start)
+            found.append((data[:1] + data[start:], oversized))
     return found
 
 

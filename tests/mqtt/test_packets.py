@@ -16,7 +16,7 @@ SIZES = [0, 1, 100, 110, 120, 127, 128, 16_370, 16_384, 2_097_140, 2_097_152]
 
 
 def decoded(publication: Publication) -> mqtt5.PublishPacket:
-    encoded = packets.encode_publish(publication, 300)
+    encoded = packets.publish_head(publication, 300) + publication.payload
     read, size = mqtt5.read(memoryview(encoded))
     assert size == len(encoded) == packet_size(publication, "5")
     assert isinstance(read, mqtt5.PublishPacket)
@@ -27,7 +27,7 @@ def decoded(publication: Publication) -> mqtt5.PublishPacket:
 @pytest.mark.parametrize("correlation", [None, b"", b"\x00\xff", b"c" * 300, b"c" * 65535])
 def test_the_properties_of_an_answer_are_those_that_the_codec_reads(success: bool, correlation: bytes | None):
     """Content type, status and Correlation Data, of whatever length."""
-    properties = packets.reply_properties(success=success, correlation_data=correlation)
+    properties = packets.reply_properties(success, correlation)
     found = decoded(Publication(TOPIC, b"x", properties=properties))
     assert found.content_type == "application/json"
     assert found.user_properties == [("status", "success" if success else "error")]

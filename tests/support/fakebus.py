@@ -57,10 +57,10 @@ class FakeConnection(Connection):
         assert qos == 1
         self.sent.append((topic, payload))
 
-    def answer(self, reply: Reply, *, on_too_large: Callable[[DoesNotFit], None]) -> None:
+    def answer(self, reply: Reply, on_too_large: Callable[[Reply, DoesNotFit], None]) -> None:
         size = len(reply.payload)
         if size > self.limit.bytes:
-            on_too_large(DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
+            on_too_large(reply, DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
         else:
             self.answers.append(reply)
 

@@ -132,6 +132,10 @@ class AiomqttClient:
 
         paho._sock_recv, paho._sock_send, paho._packet_queue = received, sent, queued  # noqa: SLF001
 
+    def unwritten_bytes(self) -> int:
+        """Return how many bytes the socket has not taken."""
+        return self.queued_bytes - self.written_bytes
+
     async def connect(self) -> None:
         """Connect.
 

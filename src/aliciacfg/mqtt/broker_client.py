@@ -98,6 +98,10 @@ class BrokerClient(Protocol):
         """How many of them the socket has taken."""
         ...
 
+    def unwritten_bytes(self) -> int:
+        """Return how many of them it has not."""
+        ...
+
     async def connect(self) -> None:
         """Connect.
 

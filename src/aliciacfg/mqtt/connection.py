@@ -54,6 +54,7 @@ class Connection:
             the connection, which may have been a fault of the moment.
         limit: The largest packet that may be sent.
         delivered: How many messages were received.
+        congested_for: Returns whether a request should not be begun whose answer goes to a topic.
         on_relief: Called when the connection is no longer congested.
     """
 
@@ -70,9 +71,11 @@ class Connection:
         self._queue = SendQueue(
             client.publish,
             queued_bytes=lambda: client.queued_bytes,
-            unwritten_bytes=lambda: client.queued_bytes - client.written_bytes,
+            unwritten_bytes=client.unwritten_bytes,
             on_relief=self._on_relief,
         )
+        # Asked for every request.
+        self.congested_for = self._queue.congested_for
         self._pumps = False
         self._held = 0
         self.delivered = 0
@@ -134,10 +137,6 @@ class Connection:
                 if not acknowledged.done():
                     acknowledged.set_result(str(error))
             raise
-
-    def congested_for(self, topic: str) -> bool:
-        """Return whether a request should not be begun whose answer goes to a topic."""
-        return self._queue.congested_for(topic)
 
     @property
     def holds_back(self) -> bool:
@@ -218,24 +217,25 @@ class Connection:
         publication = Publication(topic, payload, properties=properties)
         self._queue.put(publication, self._checked_size(publication), answer=False)
 
-    def answer(self, reply: Reply, *, on_too_large: Callable[[DoesNotFit], None]) -> None:
+    def answer(self, reply: Reply, on_too_large: Callable[[Reply, DoesNotFit], None]) -> None:
         """Publish an answer without waiting; on MQTT 5 with its content type, ``status`` and Correlation Data.
 
         Args:
             reply: The answer.
-            on_too_large: Called, at once or later, if it is larger than the broker takes.
+            on_too_large: Called with it, at once or later, if it is larger than the broker takes.
         """
-        properties = packets.reply_properties(success=reply.success, correlation_data=reply.correlation_data)
-        publication = Publication(reply.topic, reply.payload, reply.qos, properties=properties)
-        try:
-            size = self._checked_size(publication)
-        except DoesNotFit as error:
-            on_too_large(error)
+        properties = packets.reply_properties(reply.success, reply.correlation_data)
+        publication = Publication(reply.topic, reply.payload, reply.qos, False, properties)
+        size = packets.packet_size(publication, self.protocol)
+        if size > self.limit.bytes:
+            on_too_large(reply, DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
+            return
+        if not reply.qos and self._queue.send_at_once(publication, size):
             return
 
         def done(code: int) -> None:
             if code == _PACKET_TOO_LARGE:
-                on_too_large(DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
+                on_too_large(reply, DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
 
         self._queue.put(publication, size, answer=True, done=done)
 

@@ -1,4 +1,7 @@
-"""The messages that pass between the daemon and the broker, apart from the library that carries them."""
+"""The messages that pass between the daemon and the broker, apart from the library that carries them.
+
+``gc=False``: they hold strings and bytes, so no circle can go through them, and Python need not look for one.
+"""
 
 from typing import Literal
 
@@ -8,7 +11,7 @@ Protocol = Literal["5", "3.1.1"]
 """The versions of MQTT that the daemon speaks."""
 
 
-class Inbound(msgspec.Struct, frozen=True):
+class Inbound(msgspec.Struct, frozen=True, gc=False):
     """A message from the broker.
 
     Attributes:
@@ -38,7 +41,7 @@ class Will(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class Publication(msgspec.Struct, frozen=True):
+class Publication(msgspec.Struct, frozen=True, gc=False):
     """A message to publish.
 
     Attributes:
@@ -56,7 +59,7 @@ class Publication(msgspec.Struct, frozen=True):
     properties: bytes = b""
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer to publish.
 
     Attributes:

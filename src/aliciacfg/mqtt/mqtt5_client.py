@@ -50,6 +50,8 @@ _MAX_IDENTIFIER = 65_535
 _PACKETS_PER_TURN = 128
 # The transport tells that it has written when this is left, having been over four times that.
 _LOW_WATER_BYTES = 64 * 1024
+# How often in the time of the Keep Alive it is looked whether anything was sent: at most two such pauses are silent.
+_LOOKS = 3
 # How long the broker may take to close the connection after DISCONNECT.
 _CLOSE_SECONDS = 1.0
 
@@ -114,7 +116,9 @@ class Mqtt5Client(asyncio.Protocol):
         self._flushes = False
         self._handed_bytes = 0
         self._seen_written = 0
-        self._last_sent = self._last_output = time.monotonic()
+        self._last_sent = time.monotonic()
+        # Whether anything was sent since the last look of the keep-alive.
+        self._was_busy = False
         # The packet identifiers of publications under way; of subscriptions, with what waits for their codes.
         self._under_way: set[int] = set()
         self._asked: dict[int, asyncio.Future[bytes]] = {}
@@ -145,7 +149,7 @@ class Mqtt5Client(asyncio.Protocol):
         except (NotConnected, asyncio.CancelledError):
             self.abort()
             raise
-        self._keepalive = self._loop.call_later(self._keepalive_seconds / 2, self._keep_alive)
+        self._keepalive = self._loop.call_later(self._keepalive_seconds / _LOOKS, self._keep_alive)
 
     async def _open(self) -> None:
         """Open the socket, and make the TLS handshake.
@@ -238,7 +242,10 @@ class Mqtt5Client(asyncio.Protocol):
         if publication.qos:
             identifier = self._new_identifier()
             self._under_way.add(identifier)
-        self._send(packets.encode_publish(publication, identifier))
+        # In two pieces, so that the payload is copied once.
+        self._send(packets.publish_head(publication, identifier))
+        self._output.append(publication.payload)
+        self._output_bytes += len(publication.payload)
         return identifier
 
     def acknowledge(self, message: Inbound) -> None:
@@ -265,6 +272,10 @@ class Mqtt5Client(asyncio.Protocol):
         """How many bytes were to be sent so far."""
         return self._handed_bytes + self._output_bytes
 
+    def unwritten_bytes(self) -> int:
+        """Return how many of them it has not."""
+        return self._output_bytes + (0 if self._transport is None else self._transport.get_write_buffer_size())
+
     @property
     def written_bytes(self) -> int:
         """How many of them the socket has taken."""
@@ -281,15 +292,14 @@ class Mqtt5Client(asyncio.Protocol):
     def _flush(self) -> None:
         """Write what is to be sent."""
         self._flushes = False
-        if not self._output or self._transport is None or self._ended.is_set():
+        if not self._output or self._transport is None:
             return
         data = b"".join(self._output)
-        self._handed_bytes += self._output_bytes
         self._output.clear()
+        self._handed_bytes += self._output_bytes
         self._output_bytes = 0
-        self._last_output = time.monotonic()
+        self._was_busy = True
         self._transport.write(data)
-        self._note_written()
 
     def _note_written(self) -> None:
         written = self.written_bytes
@@ -328,17 +338,18 @@ class Mqtt5Client(asyncio.Protocol):
 
     def _keep_alive(self) -> None:
         """Send a PINGREQ if nothing else was sent; end the connection if the last one was not answered (§3.1.2.10)."""
-        period = self._keepalive_seconds / 2
         now = time.monotonic()
-        if self._pinged_at is not None and now - max(self._pinged_at, self.last_received) >= self._keepalive_seconds:
+        if self._pinged_at is not None and self.last_received > self._pinged_at:
+            self._pinged_at = None
+        if self._pinged_at is not None and now - self._pinged_at >= self._keepalive_seconds:
             self._end("the broker did not answer a PINGREQ")
             self.abort()
             return
-        if now - self._last_output >= period:
-            if self._pinged_at is None or self.last_received > self._pinged_at:
-                self._pinged_at = now
+        if not self._was_busy:
+            self._pinged_at = self._pinged_at or now
             self._send(mqtt5_packets.PINGREQ)
-        self._keepalive = self._loop.call_later(period, self._keep_alive)
+        self._was_busy = False
+        self._keepalive = self._loop.call_later(self._keepalive_seconds / _LOOKS, self._keep_alive)
 
     # What the transport calls.
 
@@ -361,6 +372,8 @@ class Mqtt5Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection is gone."""
+        self._closing = True
+        self._transport = None
         self._end(str(exc) if exc is not None and str(exc) else "it closed the connection")
         if not self._accepted.done():
             cause = exc if isinstance(exc, OSError) else self._end_reason
@@ -380,8 +393,6 @@ class Mqtt5Client(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Handle a number of packets, and write the answers; leave the others to the next turn."""
-        if self._ended.is_set():
-            return
         # Until the end nothing else is to write.
         scheduled, self._flushes = self._flushes, True
         left = _PACKETS_PER_TURN
@@ -416,10 +427,10 @@ class Mqtt5Client(asyncio.Protocol):
         self._closing = True
         self._send(mqtt5_packets.disconnect(malformed=True))
         self._flush()
-        if self._transport is not None:
-            self._transport.close()
+        if (transport := self._transport) is not None:
+            transport.close()
             # The broker may read nothing any more.
-            self._loop.call_later(_CLOSE_SECONDS, self._transport.abort)
+            self._loop.call_later(_CLOSE_SECONDS, transport.abort)
 
     # What is received.
 
@@ -429,15 +440,16 @@ class Mqtt5Client(asyncio.Protocol):
         Raises:
             MalformedPacket: It is not.
         """
-        if packet.data[0] >> 4 != mqtt5_packets.CONNACK or packet.oversized:
+        data, start, oversized = packet
+        if data[0] >> 4 != mqtt5_packets.CONNACK or oversized:
             raise MalformedPacket("the first packet is no CONNACK")
-        code = mqtt5_packets.connack_code(packet.data, packet.start)
+        code = mqtt5_packets.connack_code(data, start)
         if code:
             self._closing = True
             if not self._accepted.done():
                 self._accepted.set_exception(NotConnected("refused", explain(code), code=code))
             return
-        accepted = mqtt5_packets.read_connack(packet.data)
+        accepted = mqtt5_packets.read_connack(data)
         self.max_packet_bytes = accepted.max_packet_size
         self.receive_maximum = accepted.receive_max
         if accepted.server_keep_alive is not None:

@@ -185,8 +185,16 @@ def read_publish(packet: bytes, start: int) -> mqtt5.PublishPacket:
     Raises:
         MalformedPacket: It cannot be right, or mqtt5 does not know all of it.
     """
-    end = start + 2 + int.from_bytes(packet[start : start + 2], "big")
-    size, place = _variable_integer(packet, end + (2 if packet[0] & _QOS else 0))
+    try:
+        end = start + 2 + (packet[start] << 8 | packet[start + 1])
+        place = end + 2 if packet[0] & _QOS else end
+        size = packet[place]
+    except IndexError:
+        raise MalformedPacket("a PUBLISH that ends before its properties") from None
+    if size < _MORE:
+        place += 1
+    else:
+        size, place = _variable_integer(packet, place)
     # The check takes 0.15 µs of 0.7, and one more where something is no ASCII.
     if not (packet[start:end].isascii() and packet[place:].isascii()):
         _check_strings(packet[start + 2 : end], packet[place : place + size])
@@ -299,8 +307,6 @@ def _variable_integer(packet: bytes, place: int) -> tuple[int, int]:
     Raises:
         MalformedPacket: It does not end.
     """
-    if place < len(packet) and packet[place] < _MORE:
-        return packet[place], place + 1
     number = 0
     for index, byte in enumerate(packet[place : place + 4]):
         number |= (byte & ~_MORE) << 7 * index

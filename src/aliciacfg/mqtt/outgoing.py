@@ -1,7 +1,6 @@
 """Messages of the daemon besides the retained ones: answers, alerts, and messages that a broker may deny."""
 
 from collections import deque
-from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -34,7 +33,8 @@ class Outgoing:
 
     def congested_for(self, topic: str) -> bool:
         """Return whether so many answers wait to be sent that no request should be begun that is answered there."""
-        return self._connection is not None and self._connection.congested_for(topic)
+        connection = self._connection
+        return connection is not None and connection.congested_for(topic)
 
     def attach(self, connection: Connection) -> None:
         """Publish answers on a new connection from now on."""
@@ -76,12 +76,16 @@ class Outgoing:
 
         In place of an answer that is larger than the broker takes, its size is answered.
         """
+        if self._connection is None:
+            _log.info("answer_lost", topic=reply.topic, reason="the broker is away; requesters repeat")
+        else:
+            self._connection.answer(reply, self._on_too_large)
 
-        def on_too_large(error: DoesNotFit) -> None:
-            _log.warning("answer_too_large", topic=reply.topic, bytes=error.size, limit=error.limit)
-            self._send(replies.too_large(reply, size=error.size, limit=error.limit), on_too_large=_give_up)
-
-        self._send(reply, on_too_large=on_too_large)
+    def _on_too_large(self, reply: Reply, error: DoesNotFit) -> None:
+        _log.warning("answer_too_large", topic=reply.topic, bytes=error.size, limit=error.limit)
+        if self._connection is not None:
+            told = replies.too_large(reply, size=error.size, limit=error.limit)
+            self._connection.answer(told, lambda _reply, problem: _give_up(problem))
 
     def send(self, topic: str, payload: bytes) -> None:
         """Publish a message that nothing depends on; without a connection it is lost."""
@@ -90,12 +94,6 @@ class Outgoing:
                 self._connection.send(topic, payload)
             except DoesNotFit as error:
                 _give_up(error)
-
-    def _send(self, reply: Reply, *, on_too_large: Callable[[DoesNotFit], None]) -> None:
-        if self._connection is None:
-            _log.info("answer_lost", topic=reply.topic, reason="the broker is away; requesters repeat")
-            return
-        self._connection.answer(reply, on_too_large=on_too_large)
 
     def _on_alert(self, alert: Alert) -> None:
         if self._connection is not None and self._opened:

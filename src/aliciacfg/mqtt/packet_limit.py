@@ -24,7 +24,11 @@ _REMEMBERED_SECONDS = 3600.0
 
 
 class PacketLimit:
-    """The largest packet that may be sent to one broker, over all connections to it."""
+    """The largest packet that may be sent to one broker, over all connections to it.
+
+    Attributes:
+        bytes: The largest packet that may be sent; an attribute, as every answer is compared with it.
+    """
 
     def __init__(self, own: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Know nothing of the broker.
@@ -45,16 +49,7 @@ class PacketLimit:
         self._accepted = 0
         self._cuts = 0
         self._cut_at = -_IN_A_ROW_SECONDS
-
-    @property
-    def bytes(self) -> int:
-        """The largest packet that may be sent."""
-        known = [self._own]
-        if self._announced is not None:
-            known.append(self._announced)
-        if self._learned is not None:
-            known.append(self._learned)
-        return min(known)
+        self.bytes = own
 
     @property
     def careful(self) -> bool:
@@ -67,12 +62,14 @@ class PacketLimit:
         self._silent = protocol == "3.1.1"
         if self._learned is not None and self._clock() - self._learned_at > _REMEMBERED_SECONDS:
             self.forget()
+        self._set_bytes()
 
     def forget(self) -> None:
         """Forget what was learned: the broker was away, and may have come back with other settings."""
         self._learned = None
         self._accepted = 0
         self._cuts = 0
+        self._set_bytes()
 
     def accepted(self, size: int) -> None:
         """Note that the broker acknowledged a packet."""
@@ -112,3 +109,8 @@ class PacketLimit:
         self._learned_at = self._clock()
         # The next largest may be too large as well.
         self._cuts = min(self._cuts, 1)
+        self._set_bytes()
+
+    def _set_bytes(self) -> None:
+        known = (self._own, self._announced, self._learned)
+        self.bytes = min(limit for limit in known if limit is not None)

@@ -1,7 +1,5 @@
 """Where packets begin and end in what is received (MQTT 5 §2.1); no packet is collected that is too large."""
 
-from typing import NamedTuple
-
 from aliciacfg.mqtt.broker_client import KEPT_BYTES
 from aliciacfg.mqtt.packets import variable_integer
 
@@ -16,18 +14,9 @@ class MalformedPacket(Exception):
     """What was received cannot be a packet (MQTT 5 §4.13); says why."""
 
 
-class Packet(NamedTuple):
-    """A packet.
-
-    Attributes:
-        data: All of it; only the beginning if it is ``oversized``, with the length corrected.
-        start: Where its variable header begins.
-        oversized: Its size in bytes if that is more than is read; else 0.
-    """
-
-    data: bytes
-    start: int
-    oversized: int
+Packet = tuple[bytes, int, int]
+"""A packet: all of it, or only the beginning, with the length corrected, if it is too large; where its variable header
+begins; and its size in bytes if that is more than is read, else 0."""
 
 
 class _Dropping:
@@ -102,7 +91,7 @@ class PacketReader:
         if end > len(buffer):
             return None
         self._position = end
-        return Packet(bytes(buffer[position:end]), start - position, 0)
+        return bytes(buffer[position:end]), start - position, 0
 
     def _long_length(self, place: int) -> tuple[int, int] | None:
         """Return a length of several bytes, and where it ends; None until all of it is received.
@@ -131,4 +120,4 @@ class PacketReader:
             return None
         self._dropping = None
         header = bytes([dropping.first]) + variable_integer(len(dropping.kept))
-        return Packet(header + dropping.kept, len(header), dropping.size)
+        return bytes(header + dropping.kept), len(header), dropping.size

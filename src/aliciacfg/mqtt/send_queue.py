@@ -48,7 +48,8 @@ class Sending:
         size: Of its packet, in bytes.
         answer: Whether it answers a request.
         done: Called with the acknowledgement.
-        mark: How many bytes have to leave the socket until the whole packet has; None while it waits in the queue.
+        mark: How many bytes have to leave the socket until the whole packet has; None while it waits in the queue, and
+            for an answer.
     """
 
     __slots__ = ("answer", "done", "mark", "publication", "size")
@@ -164,6 +165,17 @@ class SendQueue:
                 self._congested = True
         return sending
 
+    def send_at_once(self, publication: Publication, size: int) -> bool:
+        """Send an answer at QoS 0 unless others wait before it; return whether it was sent.
+
+        It does what ``put`` does then, without what is needed for waiting: 0.5 µs of 9 for a request.
+        """
+        if self._unacknowledged or self._unwritten_bytes() > _MAX_UNDER_WAY_BYTES:
+            return False
+        self._transmit(publication)
+        self._recent.append((time.monotonic(), size))
+        return True
+
     def _lane(self, sending: Sending) -> "deque[Sending]":
         if not sending.answer:
             return self._own
@@ -185,7 +197,8 @@ class SendQueue:
         self._note_answer(sending, -1)
         if sending.done is not None:
             sending.done(code)
-        self.pump()
+        if self._answer_count or self._own or self._congested:
+            self.pump()
 
     def pump(self) -> None:
         """Send what waits, as far as there is room."""
@@ -216,7 +229,8 @@ class SendQueue:
 
     def _send(self, sending: Sending) -> None:
         identifier = self._transmit(sending.publication)
-        sending.mark = self._queued_bytes()
+        if not sending.answer:
+            sending.mark = self._queued_bytes()
         if sending.publication.qos:
             self._under_way[identifier] = sending
             self._under_way_bytes += sending.size

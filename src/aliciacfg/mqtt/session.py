@@ -285,17 +285,15 @@ class MqttSession:
     def _on_message(self, inbound: Inbound) -> bool:
         """Handle a message, without waiting; return whether the broker may forget it."""
         try:
-            return self._dispatch(inbound)
+            if inbound.topic == self._probe.topic:
+                self._probe.receive()
+                return True
+            return self._inbox.answer_at_once(inbound) or self._dispatch(inbound)
         except Exception as error:  # noqa: BLE001 - a boundary: it would come again on the next connection
             self._supervisor.report("handling of a message", error)
             return True
 
     def _dispatch(self, inbound: Inbound) -> bool:
-        if inbound.topic == self._probe.topic:
-            self._probe.receive()
-            return True
-        if self._inbox.answer_at_once(inbound):
-            return True
         if inbound.topic.startswith(topics.CONFIG):
             return self._dispatch_config(inbound)
         return self._dispatch_other(inbound)
