@@ -30,6 +30,7 @@ _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 256 * 1024
 # Collections of the middle generation for one of all objects.
 _NEVER = 2**30
+_FREED_AT_ONCE = 100
 _STATUS = Path("/proc/self/statm")
 
 
@@ -58,6 +59,17 @@ def making_what_stays() -> Generator[None]:
     finally:
         gc.set_threshold(young, middle, old)
         gc.freeze()
+
+
+async def free_slowly(held: list[object]) -> None:
+    """Free what a list holds, a few objects at a time, and let others go on in between.
+
+    Freeing is one step for whatever hangs on an object: the last reference to the files and configurations of a home
+    with 10,000 services, dropped at once, holds everything up for 40 ms.
+    """
+    while held:
+        del held[-_FREED_AT_ONCE:]
+        await asyncio.sleep(0)
 
 
 async def give_back_forever(seconds: float = _SECONDS) -> None:

@@ -125,7 +125,7 @@ class LoadPlanner:
             SourceError: The active environment would not be valid.
             Unavailable: The store cannot be read.
         """
-        schema_planner = SchemaPlanner(self._planners.composer, self._state.all_heads())
+        schema_planner = SchemaPlanner(self._planners.composer, self._state.heads_of)
         changes = schema_planner.plan(sources, self._files.schemas)
         refused = _refusal(changes.problems, changes.refused)
         if refused is not None and not starting:

@@ -65,6 +65,15 @@ class LoadedFiles:
             for config_id in plan.settled if any(environments.values()) else ():
                 environments.get(config_id.environment, {}).pop(config_id.service, None)
 
+    def parts(self) -> list[object]:
+        """Return what the files in force consist of, in small pieces, for ``memory.free_slowly``."""
+        if self.current_planner is None:
+            return []
+        composer = self.current_planner.composer
+        files = {id(file): file for found in composer.sources.environments.values() for file in found.files}.values()
+        lines = (pointer for file in files for pointer in file.lines)
+        return [*composer.parts(), *(patch for file in files for patch in file.services.values()), *lines]
+
     @property
     def sources(self) -> Sources | None:
         """The parsed files; None while none can be used."""

@@ -1,6 +1,8 @@
 """Loads environment and schema files, at the start and after every edit, as a whole or not at all."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Literal
 
 import structlog
@@ -19,11 +21,14 @@ from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import FilesVanished, VanishedFiles
 from aliciacfg.errors import SourceError, SourceProblem, Unavailable
+from aliciacfg.memory import free_slowly, making_what_stays
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import VARIABLES, SourceFiles
 
 _log = structlog.get_logger(__name__)
 
+# From which number on a load takes so much memory that it is worth to hold up others less, in more steps.
+_MANY_SERVICES = 1_000
 _UNSTORED = "The store cannot write what the files changed."
 
 Patience = Literal["all", "endings", "none"]
@@ -230,7 +235,8 @@ class Reloads:
     ) -> ReloadResult:
         vanished = self._vanished.look(self._files.found, sources.files, dry_run=dry_run)
         # Exclusive: whatever is planned next builds on these files.
-        async with self._commits.change(FILES, dry_run=dry_run, exclusive=True) as plan:
+        change = self._commits.change(FILES, dry_run=dry_run, exclusive=True)
+        async with self._holding_up_little(sources), change as plan:
             try:
                 load = await self._planner.plan(
                     plan,
@@ -262,6 +268,22 @@ class Reloads:
             if seals:
                 await self._scrubbing.scrub()
         return result
+
+    @asynccontextmanager
+    async def _holding_up_little(self, sources: Sources) -> AsyncGenerator[None]:
+        """Replace the files in force, and with them most configurations, without steps that hold up everything else.
+
+        A change of 10,000 services took steps of 0.2 s and of 40 ms: see ``memory``.
+        """
+        if sum(len(found.services) for found in sources.environments.values()) < _MANY_SERVICES:
+            yield
+            return
+        with making_what_stays():
+            replaced = [*self._files.parts(), *self._state.all_heads().values()]
+            try:
+                yield
+            finally:
+                await free_slowly(replaced)
 
     def _loaded(self, load: PlannedLoad) -> None:
         """Put the files in force: their plan is durable."""

@@ -14,14 +14,11 @@ from aliciacfg.core.state import Entry
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import InvalidRequest, OperationError, Problem, SourceProblem
 from aliciacfg.model import versions
-from aliciacfg.model.config_id import ConfigId
 from aliciacfg.schemas import migrations
 from aliciacfg.schemas.migrations import MigrationFile
 from aliciacfg.schemas.schema_check import schema_problems
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sources.layers import Sources
-
-Heads = Mapping[ConfigId, Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +98,17 @@ class SchemaChanges:
 class SchemaPlanner:
     """Finds the changed schemas and tries them on the stored configurations; changes nothing."""
 
-    def __init__(self, make_composer: Callable[[Sources], Composer], heads: Heads) -> None:
-        """Group the stored configurations by service.
+    def __init__(
+        self, make_composer: Callable[[Sources], Composer], heads_of: Callable[[str], Mapping[str, Entry]]
+    ) -> None:
+        """Hold what is tried.
 
         Args:
             make_composer: Returns a composer of the given files.
-            heads: Every stored configuration.
+            heads_of: Returns the stored configurations of a service by environment.
         """
         self._make_composer = make_composer
-        self._heads: dict[str, dict[str, Entry]] = {}
-        for (environment, service), entry in sorted(heads.items(), key=lambda item: item[0]):
-            self._heads.setdefault(service, {})[environment] = entry
+        self._heads_of = heads_of
 
     def plan(self, sources: Sources, serving: Mapping[str, JsonObject | None]) -> SchemaChanges:
         """Decide about every schema that differs from the one in force.
@@ -165,10 +162,10 @@ class SchemaPlanner:
         )
 
     def _stored_overlays(self, service: str) -> dict[str, JsonObject]:
-        return {name: entry.overlay for name, entry in self._heads.get(service, {}).items() if entry.overlay}
+        return {name: entry.overlay for name, entry in self._heads_of(service).items() if entry.overlay}
 
     def _live_entries(self, service: str) -> dict[str, Entry]:
-        return {name: entry for name, entry in self._heads.get(service, {}).items() if entry.live is not None}
+        return {name: entry for name, entry in self._heads_of(service).items() if entry.live is not None}
 
     def _try_migration(self, sources: Sources, change: SchemaChange) -> PendingMigration:
         """Migrate the overlays of a service, and check every stored configuration with the result."""
@@ -194,7 +191,7 @@ class SchemaPlanner:
     def _migrate_overlay(self, migration: PendingMigration, environment: str, overlay: JsonObject) -> list[Problem]:
         """Add one migrated overlay, or return the reasons why it cannot be migrated."""
         change = migration.change
-        if self._heads[change.service][environment].undecryptable:
+        if self._heads_of(change.service)[environment].undecryptable:
             message = "changes made at run time cannot be decrypted; restore the key file, or set the service again"
             return [Problem("", message)]
         try:

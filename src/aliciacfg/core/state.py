@@ -178,7 +178,10 @@ class State:
 
     def _keep(self, config_id: ConfigId, entry: Entry) -> None:
         environment, service = config_id
+        before = self._committed.get(config_id)
         self._committed[config_id] = entry
+        if before is not None and (before.live is None) == (entry.live is None):
+            return
         if environment not in self._known:
             self._known[environment], self._live[environment] = SortedNames(), SortedNames()
         self._known[environment].add(service)
