@@ -355,6 +355,7 @@ def _mqtt_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqt
         order=core.order,
         on_drained=core.announcements.note_drained,
         max_packet_bytes=settings.max_packet_bytes,
+        updates_per_second=settings.max_updates_per_second,
     )
 
 

@@ -101,6 +101,10 @@ SETTINGS: tuple[Setting, ...] = (
         "Largest number of services in an environment.",
     ),
     Setting(
+        "ALICIACFG_MAX_UPDATES_PER_SECOND", "max_updates_per_second", _Positive, "5000",
+        "How many configurations are published a second at most, when one edit changes very many.",
+    ),
+    Setting(
         "ALICIACFG_REPLY_PREFIXES", "reply_prefixes", str, "",
         "Prefixes of answer topics besides alicia/reply/, comma-separated.",
     ),
@@ -163,6 +167,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_secrets: int
     max_packet_bytes: int
     max_services: int
+    max_updates_per_second: int
     reply_prefixes: str
     apply_grace_seconds: float
     vanished_file_seconds: float

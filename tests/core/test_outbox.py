@@ -156,3 +156,18 @@ def test_a_stored_message_that_no_outbox_made_is_not_published():
     outbox = Outbox([Announcement("a", 7, b"{}"), made("b", 8, OTHERS), made("c", 9)], message_ids=IDS)
     assert list(outbox.current) == ["c"]
     assert (outbox.unsigned("a"), outbox.unsigned("c"), outbox.unsigned("d")) == (b"{}", b"", b"")
+
+
+def test_what_was_added_comes_before_what_waits():
+    """One change is told before the rest of many, and one that is to be told again, too; each is listed once."""
+    outbox = Outbox([made(name, number) for number, name in enumerate("abc", 1)], message_ids=IDS)
+    assert [item.subject for item in outbox.due()] == ["a", "b", "c"]
+    outbox.add([made("b", 4), made("d", 5)])
+    assert [item.subject for item in outbox.added()] == ["b", "d"]
+    assert outbox.added() == []
+    outbox.add([made("c", 6)])
+    outbox.repeat("a")
+    assert [item.subject for item in outbox.due()] == ["c", "a", "b", "d"]
+    outbox.add([made("a", 7)])
+    outbox.confirm(made("a", 7))
+    assert outbox.added() == []

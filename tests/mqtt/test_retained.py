@@ -1,5 +1,6 @@
 """What the broker holds is kept right, and whoever follows it ends with what ``get`` says, whatever happened before."""
 
+import asyncio
 import contextlib
 import json
 import random
@@ -15,6 +16,7 @@ import pytest
 from aliciacfg.errors import NotFound, OperationError, Unavailable
 from aliciacfg.model.records import Announcement, StoredState, Write
 from aliciacfg.mqtt import topics
+from aliciacfg.mqtt.pace import Pace
 from aliciacfg.offline import run_offline
 from aliciacfg.sealing.boxes import PrivateKey
 from aliciacfg.sealing.key_file import KeyFile
@@ -678,3 +680,99 @@ async def test_whatever_happens_readers_end_with_what_get_says(tmp_path: Path, s
     for _ in range(10):
         await world.live()
         world.happen_meanwhile()
+
+
+MANY = [f"lamp_{number:02}" for number in range(30)]
+
+
+class Slow(Pace):
+    """A pace of one message at a time, which does what a test wants before the tenth message of a change of all."""
+
+    def __init__(self) -> None:
+        self.before_tenth: Callable[[], Awaitable[object]] | None = None
+        self._taken = 0
+        super().__init__(50)
+
+    async def take(self, messages: int) -> None:
+        assert messages == 1
+        if self.before_tenth is None:
+            return
+        self._taken += 1
+        if self._taken == 10:
+            await self.before_tenth()
+
+
+async def change_all(home: Home, core: Core, bus: HomeBus, meanwhile: Callable[[], Awaitable[object]]) -> list[str]:
+    """Change every service with one edit, and return which updates are published, in order."""
+    assert isinstance(bus.pace, Slow)
+    await bus.settled(core)
+    bus.pace.before_tenth = meanwhile
+    bus.order.clear()
+    home.write("environments/dev.yaml", environment_file({name: {"settings": {"size": 2}} for name in MANY}))
+    await core.ask("reload")
+    await bus.settled(core)
+    return [topic.removeprefix(topics.UPDATE) for topic in bus.order]
+
+
+@pytest.fixture
+def large_home(tmp_path: Path) -> Home:
+    return Home(tmp_path, {"environments/dev.yaml": environment_file({name: {} for name in MANY})})
+
+
+async def test_one_change_does_not_wait_for_a_change_of_all_to_be_published(large_home: Home):
+    """It is told next, in front of those that wait, and once; each of the others is told once, too."""
+    bus = HomeBus(Slow())
+    async with large_home.core() as core, bus.connected(core):
+        told = await change_all(large_home, core, bus, lambda: change(core, 7, MANY[-1]))
+        assert told == [*MANY[:10], MANY[-1], *MANY[10:-1]]
+        assert bus.message(MANY[-1])["config"]["settings"] == {"size": 7}
+        for name in MANY:
+            assert bus.reader(name).held == bus.message(name)
+
+
+async def test_a_repair_does_not_wait_for_a_change_of_all_to_be_published(large_home: Home):
+    """What another program publishes meanwhile on a topic that was told already is overwritten before the rest."""
+    bus = HomeBus(Slow())
+
+    async def forge() -> None:
+        bus.publish(topics.UPDATE + MANY[0], b'{"epoch": 1, "sequence": 1000, "config": {"forged": true}}')
+        for _ in range(3):
+            # The daemon begins its repair in the next turn of the event loop.
+            await asyncio.sleep(0)
+
+    async with large_home.core() as core, bus.connected(core):
+        told = await change_all(large_home, core, bus, forge)
+        assert told.index(MANY[0], 1) < told.index(MANY[-1])
+        assert sorted(told) == sorted([*MANY, MANY[0]])
+        assert "forged" not in json.dumps(bus.message(MANY[0]))
+        assert bus.reader(MANY[0]).held == bus.message(MANY[0])
+
+
+async def test_a_connection_lost_during_a_change_of_all_loses_no_update(large_home: Home):
+    """The next connection publishes what is left; readers end with what ``get`` says."""
+    bus = HomeBus(Slow())
+    async with large_home.core() as core:
+        lost = asyncio.Event()
+
+        async def lose() -> None:
+            lost.set()
+            await asyncio.Event().wait()
+
+        with contextlib.suppress(TimeoutError):
+            async with bus.connected(core), asyncio.timeout(5):
+                await bus.settled(core)
+                assert isinstance(bus.pace, Slow)
+                bus.pace.before_tenth = lose
+                large_home.write(
+                    "environments/dev.yaml", environment_file({name: {"settings": {"size": 2}} for name in MANY})
+                )
+                await core.ask("reload")
+                await lost.wait()
+                raise TimeoutError
+        assert 0 < core.parts.outbox.pending < len(MANY)
+        bus.pace = Pace(5000)
+        async with bus.connected(core):
+            await bus.settled(core)
+        for name in MANY:
+            assert bus.message(name)["config"]["settings"] == {"size": 2}
+            assert bus.reader(name).held == bus.message(name)

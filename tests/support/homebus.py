@@ -9,6 +9,7 @@ from typing import Any
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
+from aliciacfg.mqtt.pace import Pace
 from aliciacfg.mqtt.retained import Retained
 from fakebus import FakeConnection
 from inprocess import Core, eventually
@@ -54,9 +55,13 @@ class HomeBus:
     Attributes:
         kept: The retained messages by topic.
         readers: Those who follow a topic, by topic.
+        pace: Of the daemon's publications.
+        order: The topics on which the daemon published, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None) -> None:
+        self.pace = pace or Pace(5000)
+        self.order: list[str] = []
         self.kept: dict[str, bytes] = {}
         self.readers: dict[str, Reader] = {}
         self._daemon: _Connection | None = None
@@ -122,6 +127,7 @@ class _Connection(FakeConnection):
             order=parts.order,
             markers=self._markers,
             on_confirmed=lambda: None,
+            pace=bus.pace,
         )
         self.retained.begin()
 
@@ -133,6 +139,7 @@ class _Connection(FakeConnection):
         if topic.startswith(self._markers.prefix):
             self._markers.receive(topic)
         else:
+            self._bus.order.append(topic)
             self._bus.publish(topic, payload)
 
     async def subscribe(self, filters: Sequence[str], *, retain_as_published: bool = False) -> None:

@@ -59,6 +59,8 @@ class Outbox:
         # The time at which each subject became pending; a newer announcement keeps the time of the one it replaces.
         self._pending = {item.subject: clock() for item in self._current.values() if item.pending}
         self._confirmed: dict[str, Announcement] = {}
+        # The subjects of what became pending since somebody asked.
+        self._added: dict[str, None] = {}
         self.changed = asyncio.Event()
         if self._pending:
             self.changed.set()
@@ -113,6 +115,7 @@ class Outbox:
             if current is None or current.sequence < item.sequence:
                 self._current[item.subject] = item
                 self._confirmed.pop(item.subject, None)
+                self._added[item.subject] = None
                 self._pending.setdefault(item.subject, now)
         self.changed.set()
 
@@ -120,11 +123,20 @@ class Outbox:
         """Make the newest announcement of a subject pending again."""
         if subject in self._current:
             self._pending.setdefault(subject, self._clock())
+            self._added[subject] = None
             self.changed.set()
 
     def due(self) -> list[Announcement]:
-        """Return the pending announcements, oldest first."""
-        return [self._current[subject] for subject in self._pending]
+        """Return the pending announcements: what ``added`` returns, then the others, oldest first."""
+        added = self.added()
+        known = {item.subject for item in added}
+        return [*added, *(self._current[subject] for subject in self._pending if subject not in known)]
+
+    def added(self) -> list[Announcement]:
+        """Return the announcements that became pending since the last call of this or of ``due``, in order."""
+        found = [self._current[subject] for subject in self._added if subject in self._pending]
+        self._added.clear()
+        return found
 
     def is_pending(self, announcement: Announcement) -> bool:
         """Return whether this announcement, not a newer one of its subject, is pending."""

@@ -28,6 +28,7 @@ from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.connection import Connection, Denied, DoesNotFit
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
+from aliciacfg.mqtt.pace import Pace
 from aliciacfg.mqtt.repairs import Repairs
 
 _log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ class Retained:
         order: Order,
         markers: Markers,
         on_confirmed: Callable[[], None],
+        pace: Pace,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish an outbox.
@@ -87,6 +89,7 @@ class Retained:
             order: Tells own messages from foreign ones, and keeps the right ones the newest.
             markers: Close each batch of the read-back.
             on_confirmed: Called when the broker was seen to hold the whole outbox.
+            pace: Bounds how fast messages are published.
             clock: Seconds, monotonic.
         """
         self._outbox = outbox
@@ -95,6 +98,7 @@ class Retained:
         self._order = order
         self._markers = markers
         self._on_confirmed = on_confirmed
+        self._pace = pace
         self._clock = clock
         # By subject.
         self._attempts: dict[str, _Attempt] = {}
@@ -142,20 +146,47 @@ class Retained:
                 await self._wait()
 
     async def _publish_due(self, connection: Connection) -> None:
-        """Publish what has to be; small messages first while it is unclear how large one may be."""
-        pending = self._outbox.due()
-        self._set_aside(connection, pending)
-        now = self._clock()
-        due = [item for item in pending if item.subject not in self._aside and self._attempt(item).due(now)]
-        window = _WINDOW
-        if connection.limit.careful:
-            window = 1
-            due.sort(key=lambda item: len(item.payload))
-        for start in range(0, len(due), window):
-            await asyncio.gather(*(self._publish(connection, item) for item in due[start : start + window]))
+        """Publish what has to be, at the pace; what was added meanwhile goes in front of what waits.
 
-    def _set_aside(self, connection: Connection, pending: Sequence[Announcement]) -> None:
-        """Alert what does not fit into a packet that the broker takes, and publish everything else."""
+        It ends early if something has to be put right: that comes first, and the next call goes on.
+        """
+        waiting = deque(self._in_order(connection, self._outbox.due()))
+        aside: set[str] = set()
+        wrong = self._wrong
+        while waiting and self._wrong <= wrong:
+            window = 1 if connection.limit.careful else min(_WINDOW, self._pace.step)
+            # One that was replaced or confirmed meanwhile is not published any more.
+            listed = [waiting.popleft() for _ in range(min(window, len(waiting)))]
+            pending = [item for item in listed if self._outbox.is_pending(item)]
+            aside |= self._set_aside(connection, pending)
+            now = self._clock()
+            due = [item for item in pending if item.subject not in aside and self._attempt(item).due(now)]
+            if due:
+                await self._pace.take(len(due))
+                await asyncio.gather(*(self._publish(connection, item) for item in due))
+            else:
+                # Of 10,000 messages that the broker does not take, a look at each is worth a pause, too.
+                await asyncio.sleep(0)
+            waiting.extendleft(reversed(self._in_order(connection, self._outbox.added())))
+        if waiting:
+            return
+        for subject in self._aside - aside:
+            self._alerts.clear("undelivered", of=outbox.subject_service(subject) or subject)
+        if aside != self._aside:
+            self._aside = aside
+            self._settle()
+
+    @property
+    def _wrong(self) -> int:
+        """How many topics hold something else than they have to."""
+        return len(self._to_restore) + len(self._unknown)
+
+    def _in_order(self, connection: Connection, pending: Sequence[Announcement]) -> Sequence[Announcement]:
+        """Return messages, small ones first while it is unclear how large one may be."""
+        return sorted(pending, key=lambda item: len(item.payload)) if connection.limit.careful else pending
+
+    def _set_aside(self, connection: Connection, pending: Sequence[Announcement]) -> set[str]:
+        """Alert what does not fit into a packet that the broker takes; return its subjects."""
         aside: set[str] = set()
         for item in pending:
             topic = topics.subject_topic(item.subject)
@@ -172,11 +203,7 @@ class Retained:
                 of=service or item.subject,
                 service=service,
             )
-        for subject in self._aside - aside:
-            self._alerts.clear("undelivered", of=outbox.subject_service(subject) or subject)
-        if aside != self._aside:
-            self._aside = aside
-            self._settle()
+        return aside
 
     async def _look_for_missed_forever(self, connection: Connection) -> None:
         """Find out which messages the broker acknowledged and did not deliver back.

@@ -31,6 +31,7 @@ from aliciacfg.mqtt.inbox import Inbox
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.outgoing import Outgoing
+from aliciacfg.mqtt.pace import Pace
 from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.peers import Peers
 from aliciacfg.mqtt.registration import Registration
@@ -73,6 +74,7 @@ class MqttSession:
         order: Order,
         on_drained: Callable[[], None],
         max_packet_bytes: int,
+        updates_per_second: float,
     ) -> None:
         """Make a session that has not begun.
 
@@ -88,6 +90,7 @@ class MqttSession:
             order: Tells our messages from those of others.
             on_drained: Called whenever the broker was seen to hold the whole outbox.
             max_packet_bytes: The largest MQTT packet that is sent or received.
+            updates_per_second: How many retained messages are published a second, of many that are due at once.
         """
         self._address = address
         self._client_id = f"config_service_{session_id}"
@@ -100,7 +103,15 @@ class MqttSession:
         self._admission = Admission(self._background, acknowledge=self._acknowledge, congested=outgoing.congested_for)
         self._inbox = Inbox(requests, self._admission, outgoing, max_packet_bytes=max_packet_bytes)
         self._markers = markers = Markers(health.instance)
-        self._retained = Retained(outbox, alerts, drift, order=order, markers=markers, on_confirmed=self._on_confirmed)
+        self._retained = Retained(
+            outbox,
+            alerts,
+            drift,
+            order=order,
+            markers=markers,
+            on_confirmed=self._on_confirmed,
+            pace=Pace(updates_per_second),
+        )
         self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
         self._health_publisher = HealthPublisher(
             health, alerts=alerts, outgoing=outgoing, may_answer_on=requests.may_answer_on
