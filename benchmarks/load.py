@@ -7,8 +7,9 @@
     load.py original --port BROKER_PORT --topic PREFIX --qos 0|1 --outstanding N
                      the same over MQTT 3.1.1 in the original service's envelope, on PREFIX/request
     load.py http     --port HTTP_PORT --path PATH --outstanding N [--document FILE] [--method POST --body FILE]
-                     [--headers TEXT] [--statuses 200,201]
-                     a request on N connections kept alive; every answer must be what is in FILE
+                     [--headers TEXT] [--statuses 200,201] [--different]
+                     a request on N connections kept alive, each with another header if they are to be different;
+                     every answer must be what is in FILE
     load.py write    --port HTTP_PORT --services NAME,… --outstanding N [--document FILE] [--statuses 200,201]
                      PATCH on N connections, each with one of the services, a new number each time; with FILE a PUT of
                      it, with status 422 a PATCH with a text where a number belongs
@@ -155,6 +156,11 @@ async def load_http(options: argparse.Namespace) -> dict[str, float]:
     body = options.body.read_bytes() if options.body else b""
     headers = "".join(f"{line}\r\n" for line in options.headers.splitlines())
     request = http_request(options.method, options.path, options.port, body, headers=headers)
+    if options.different:
+        numbers, start = count(), request.removesuffix(b"\r\n")
+        return await _over_http(
+            options, lambda _connection: b"%bX-Number: %d\r\n\r\n" % (start, next(numbers)), expected
+        )
     return await _over_http(options, lambda _connection: request, expected)
 
 
@@ -367,6 +373,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--warm", type=float, default=0.3)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--different", action="store_true")
     parser.add_argument("--announce", action="store_true")
     options = parser.parse_args()
     try:

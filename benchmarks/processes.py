@@ -263,4 +263,8 @@ def run_json(program: str, kind: str, *, timeout_seconds: float, **options: obje
 
 
 def _arguments(options: dict[str, object]) -> list[str]:
-    return [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    found: list[str] = []
+    for name, value in options.items():
+        # A flag stands alone.
+        found += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return found

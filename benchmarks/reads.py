@@ -53,6 +53,7 @@ def add_http(rounds: Rounds, scene: Scene) -> None:
         "and NATS have one connection with as many requests under way. The reads below the first are compared with it.",
     )
     plain = rounds.row("get", Goal(0.9, beside=BARE_AIOHTTP))
+    different = rounds.row("get, each with another header")
     cheap = Goal(_MAX_CPU_OF_GET, "cpu_us", PLAIN_GET, at_least=False)
     unchanged = rounds.row("get that is answered 304", Goal(1.0, beside=PLAIN_GET), cheap)
     token = rounds.row("get with a token", cheap)
@@ -67,6 +68,7 @@ def add_http(rounds: Rounds, scene: Scene) -> None:
             rounds.add_load(
                 [(plain, who)], "http", pid=found.pid, port=found.port, path=path, outstanding=_CONNECTIONS, **options
             )
+    _add_different(rounds, scene, different)
     _add_peers(rounds, scene, plain)
     etag = entity_tag(scene.home)
     _add_http(rounds, scene, [(unchanged, DAEMON)], f"/config/{READ}", headers=f"If-None-Match: {etag}", statuses="304")
@@ -84,6 +86,14 @@ def _add_http(
         options["document"] = scene.http_document
     home = scene.home
     rounds.add_load(into, "http", pid=home.pid, port=home.http_port, path=path, outstanding=_CONNECTIONS, **options)
+
+
+def _add_different(rounds: Rounds, scene: Scene, row: Row) -> None:
+    """Gets that are not the same bytes, so that aiohttp parses each."""
+    bare = scene.responders["bare aiohttp"]
+    for who, pid, port in ((DAEMON, scene.home.pid, scene.home.http_port), (BARE_AIOHTTP, bare.pid, bare.port)):
+        options = {"path": f"/config/{READ}", "document": scene.http_document, "different": True}
+        rounds.add_load([(row, who)], "http", pid=pid, port=port, outstanding=_CONNECTIONS, **options)
 
 
 def _add_peers(rounds: Rounds, scene: Scene, row: Row) -> None:

@@ -38,8 +38,8 @@ def repeated(monkeypatch: pytest.MonkeyPatch) -> Answers:
     found: Answers = []
     original = Repeats.answer
 
-    def answer(self: Repeats, request: bytes) -> bytes | None:
-        response = original(self, request)
+    def answer(self: Repeats, digest: bytes) -> bytes | None:
+        response = original(self, digest)
         if response is not None:
             found.append(response)
         return response
@@ -412,7 +412,7 @@ async def test_a_client_that_receives_nothing_is_not_sent_more(
 async def test_few_and_short_requests_are_remembered(
     connection: Connection, repeated: Answers, monkeypatch: pytest.MonkeyPatch
 ):
-    """The oldest is parsed again when there are too many, a long one always."""
+    """All are parsed again when there are too many, a long one always."""
     monkeypatch.setattr(repeats, "_MAX_REQUESTS", 2)
     requests = [connection.get("/config/bell", f"X-Number: {number}") for number in range(3)]
     for request in requests:

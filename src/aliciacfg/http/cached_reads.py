@@ -18,9 +18,6 @@ from aliciacfg.http.conditions import held_tags
 from aliciacfg.http.responses import LARGE_BYTES
 from aliciacfg.operations.service import ConfigService
 
-# What else a request may carry that needs more than an answer, or another connection afterwards.
-_LEFT_TO_AIOHTTP = frozenset({hdrs.EXPECT, hdrs.UPGRADE})
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachedRead:
@@ -75,7 +72,8 @@ class CachedReads:
             request.body_exists
             or headers.get(hdrs.HOST) not in self._guard.accepted_hosts
             or hdrs.ORIGIN in headers
-            or not _LEFT_TO_AIOHTTP.isdisjoint(headers)
+            or hdrs.EXPECT in headers
+            or hdrs.UPGRADE in headers
         ):
             return None
         pointer = token = None

@@ -86,7 +86,7 @@ class RequestProtocol(web.RequestHandler):
         # Whether every request was answered, and the connection stays open. aiohttp's task learns of it a turn of the
         # event loop later, when the next request may have arrived already.
         self._idle = True
-        # The last request that arrived alone, whole and at once, and its bytes.
+        # The last request that arrived alone, whole and at once, and its digest.
         self._whole: tuple[RawRequestMessage, bytes] | None = None
         # Whether what still arrives is dropped, because the last response was sent.
         self._discards = False
@@ -109,11 +109,15 @@ class RequestProtocol(web.RequestHandler):
         """Parse what has arrived; nothing more is read while requests wait for the one under way."""
         if self._discards:
             return
-        if self._at_end and self._is_ready() and (response := self._repeats.answer(data)) is not None:
-            self._send(response)
-            return
-        self._parse(data)
-        if self._messages and self._waiter is None and not self._buffer_paused:
+        digest = None
+        if self._at_end and self._is_ready() and len(data) <= MAX_BYTES:
+            digest = self._repeats.digest(data)
+            if (response := self._repeats.answer(digest)) is not None:
+                self._send(response)
+                return
+        under_way = not self._idle
+        self._parse(data, digest)
+        if under_way and self._messages and not self._buffer_paused:
             self._pause_reading_for_buffer()
 
     def _is_ready(self) -> bool:
@@ -127,9 +131,9 @@ class RequestProtocol(web.RequestHandler):
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self._connections.mark_idle(self.transport)
 
-    def _parse(self, data: bytes) -> None:
-        """Have data parsed, and note whether it was a request and nothing else."""
-        began_at_end, waiting = self._at_end, len(self._messages)
+    def _parse(self, data: bytes, digest: bytes | None) -> None:
+        """Have data parsed, and note whether it was a request and nothing else; ``digest`` if it may be one."""
+        waiting = len(self._messages)
         super().data_received(data)
         # If requests had waited, the parser might hold back the rest of the data.
         if len(self._messages) > waiting:
@@ -137,8 +141,9 @@ class RequestProtocol(web.RequestHandler):
         message, body = self._messages[0] if len(self._messages) == 1 and not waiting else (None, None)
         # An empty line ends a request without a body, and only empty lines may precede the next one.
         self._at_end = body is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
-        whole = self._at_end and began_at_end and len(data) <= MAX_BYTES
-        self._whole = (message, data) if whole and isinstance(message, RawRequestMessage) else None
+        self._whole = None
+        if self._at_end and digest is not None and isinstance(message, RawRequestMessage):
+            self._whole = message, digest
 
     def remember(self, request: web.BaseRequest, read: CachedRead) -> None:
         """Answer the bytes of a request without parsing them from now on, if they arrived alone, whole and at once."""

@@ -40,39 +40,41 @@ class Repeats:
         """
         self._reads = reads
         self._meter = meter
-        # By a digest of the request, the oldest first: a request may hold a token, of which no copy is kept. The key
+        # By a digest of the request: a request may hold a token, of which no copy is kept. The key
         # of the digest keeps clients from choosing requests whose digests are alike.
         self._known: dict[bytes, CachedRead] = {}
         self._key = secrets.token_bytes(32)
         self._second = 0
         self._end = b""
 
-    def remember(self, request: bytes, read: CachedRead) -> None:
+    def digest(self, request: bytes) -> bytes:
+        """Return what stands for a request here: all its bytes and no others, at most ``MAX_BYTES``."""
+        return blake2b(request, digest_size=16, key=self._key).digest()
+
+    def remember(self, digest: bytes, read: CachedRead) -> None:
         """Remember what a request asks for that was answered just now.
 
         Args:
-            request: All bytes of the request and no others, at most ``MAX_BYTES``.
+            digest: Of the request.
             read: What aiohttp and ``CachedReads.parse`` made of it.
         """
-        self._known[self._digest(request)] = read
-        if len(self._known) > _MAX_REQUESTS:
-            del self._known[next(iter(self._known))]
+        if len(self._known) >= _MAX_REQUESTS:
+            # Each of them is parsed once more. To drop the oldest one at a time takes longer than to parse.
+            self._known.clear()
+        self._known[digest] = read
 
-    def answer(self, request: bytes) -> bytes | None:
-        """Return the whole response to a request that is known; None if it has to go the full way."""
+    def answer(self, digest: bytes) -> bytes | None:
+        """Return the whole response to a request that is known by its digest; None if it has to go the full way."""
         started = perf_counter()
-        read = self._known.get(self._digest(request))
+        read = self._known.get(digest)
         if read is None or (found := self._reads.answer(read)) is None:
             return None
-        response = self._encode(found)
+        response = self.encode(found)
         self._meter.answered(perf_counter() - started)
         return response
 
-    def _digest(self, request: bytes) -> bytes:
-        return blake2b(request, digest_size=16, key=self._key).digest()
-
-    def _encode(self, found: CachedResponse) -> bytes:
-        """Return the bytes that aiohttp sends for the same response."""
+    def encode(self, found: CachedResponse) -> bytes:
+        """Return the bytes that aiohttp sends for the same response, status line and headers included."""
         second = int(time.time())
         if second != self._second:
             self._second, self._end = second, _last_headers(second)

@@ -40,6 +40,34 @@ def not_modified(etag: str) -> web.Response:
     return web.Response(status=304, headers={**HEADERS, "ETag": f'"{etag}"'})
 
 
+class EncodedResponse(web.StreamResponse):
+    """A response that is encoded already, status line and headers included: aiohttp only sends it.
+
+    It answers a GET of HTTP/1.1 on a connection that stays open. aiohttp takes 9 of 35 µs to encode one.
+    """
+
+    def __init__(self, encoded: bytes) -> None:  # pyright: ignore[reportMissingSuperCall]
+        # Not that of the base class, which makes headers, cookies and a state that nobody looks at.
+        self._encoded = encoded
+        self._writer: abc.AbstractStreamWriter | None = None
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> abc.AbstractStreamWriter | None:
+        """Note where to send it."""
+        self._writer = request.writer
+        return self._writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send it, and wait until the client has received enough of it; ``data`` is what aiohttp appends: nothing."""
+        if self._writer is not None:
+            await self._writer.write(self._encoded + data)
+            await self._writer.drain()
+
+
 LARGE_BYTES = 64 * 1024
 """The size of a body that is sent at once: a connection may hold as much anyway."""
 

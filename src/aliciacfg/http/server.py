@@ -31,7 +31,7 @@ from aliciacfg.http.pages import Page
 from aliciacfg.http.protocol import RequestProtocol
 from aliciacfg.http.refusals import from_aiohttp, internal_error, plain_answer, refusal
 from aliciacfg.http.repeats import Repeats
-from aliciacfg.http.responses import HEADERS, LargeResponses, not_modified, respond
+from aliciacfg.http.responses import HEADERS, EncodedResponse, LargeResponses, not_modified, respond
 from aliciacfg.monitoring.metrics import OTHER, Meter, Outcome
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import LOCAL_OPERATIONS, OPERATIONS, Operation
@@ -202,26 +202,28 @@ class HttpServer:
         server = cast("web.Server", self._runner.server)
         return RequestProtocol(server, self._settings.limits, self._refuse_unparsed, self._repeats, self.connections)
 
-    def _operation_handler(self, operation: Operation) -> _Handler:
+    def _operation_handler(self, operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.Response:
             return await self._operations.handle(operation, request)
 
         bounded = self._bounded(handle, operation.name)
         return self._get_handler(bounded) if operation.name == "get" else bounded
 
-    def _get_handler(self, full: _Handler) -> _Handler:
+    def _get_handler(self, full: _Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Return the handler of ``get``: from the cache where nothing else is needed, else ``full``."""
         meter, cached_reads = self._get_meter, self._cached_reads
 
-        async def handle(request: web.Request) -> web.Response:
+        async def handle(request: web.Request) -> web.StreamResponse:
             started = perf_counter()
             read = cached_reads.parse(request)
             if read is None or (found := cached_reads.answer(read)) is None:
                 return await full(request)
             self.connections.mark_idle(request.transport)
             meter.answered(perf_counter() - started)
-            if read.repeatable and isinstance(request.protocol, RequestProtocol):
-                request.protocol.remember(request, read)
+            if read.repeatable:
+                if isinstance(request.protocol, RequestProtocol):
+                    request.protocol.remember(request, read)
+                return EncodedResponse(self._repeats.encode(found))
             if found.body is None:
                 return not_modified(found.etag)
             return respond(found.body, etag=found.etag)
