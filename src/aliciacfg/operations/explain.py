@@ -135,18 +135,25 @@ class Explainer:
 
     def _layer_values(self, pointer: str) -> Iterator[_LayerValue]:
         """Yield the values of the layers that determine a place, highest layer first."""
+        tokens = documents.parse_pointer(pointer)
         for source in self._highest_first:
             here: Json = source.patch
-            at = ""
-            for token in documents.parse_pointer(pointer):
+            depth = 0
+            for token in tokens:
                 if not isinstance(here, dict):
                     break
                 if token not in here:
-                    at = ""
+                    depth = 0
                     break
                 here = here[token]
-                at += f"/{documents.escape(token)}"
-            if at:
+                depth += 1
+            if depth:
+                # With fewer tokens the layer has a value around the place.
+                at = (
+                    pointer
+                    if depth == len(tokens)
+                    else "".join(f"/{documents.escape(token)}" for token in tokens[:depth])
+                )
                 yield _LayerValue(source, at, here)
 
     def _overridden(self, item: _LayerValue) -> Overridden:
