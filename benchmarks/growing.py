@@ -1,7 +1,7 @@
 """The figures of growing homes, beside those of a small one, with the goals of a large one."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -45,28 +45,38 @@ _NAMES = {
 
 
 def measure_growth(rounds: Rounds, scratch: Path, note: Callable[[str], None], more: Sequence[int] = ()) -> None:
-    """Measure homes of each size once, one after the other; ``more`` are sizes beside those of the effort."""
+    """Measure homes of each size in turn; ``more`` are sizes beside those of the effort, measured once."""
     section = rounds.section(
         "Growth",
         "Generated homes, each with a daemon and a Mosquitto of its own, one request at a time; medians. *flat* is at "
         f"most {_FLAT:g} times a home of {SMALL} services.",
     )
     section.side_by_side = True
-    found: dict[int, Growth] = {}
-    for count in (SMALL, *rounds.effort.services, *more):
-        note(f"a home of {count:,} services")
-        with tempfile.TemporaryDirectory(dir=scratch) as directory:
-            found.update({row.services: row for row in measure([count], Path(directory))})
+    sizes = (SMALL, *rounds.effort.services)
+    found = [
+        _measure(count, scratch, note)
+        for number in range(rounds.effort.growth_rounds)
+        for count in (sizes if number % 2 == 0 else reversed(sizes))
+    ]
+    found += [_measure(count, scratch, note) for count in more]
+    measured = {home.services for home in found}
     for field in fields(Growth)[1:]:
         key = _UNITS[field.name.rpartition("_")[2]]
-        row = rounds.row(_NAMES.get(field.name, field.name), *_goals(field.name, key, found), key=key)
+        row = rounds.row(_NAMES.get(field.name, field.name), *_goals(field.name, key, measured), key=key)
         row.subject = _who(LARGE)
-        for count, figures in found.items():
-            row.runs[_who(count)].append({key: getattr(figures, field.name)})
+        for count in sorted(measured):
+            row.runs[_who(count)] = [{key: getattr(home, field.name)} for home in found if home.services == count]
 
 
-def _goals(name: str, key: str, found: dict[int, Growth]) -> list[Goal]:
-    if LARGE not in found:
+def _measure(count: int, scratch: Path, note: Callable[[str], None]) -> Growth:
+    note(f"a home of {count:,} services")
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        (home,) = measure([count], Path(directory))
+    return home
+
+
+def _goals(name: str, key: str, sizes: Collection[int]) -> list[Goal]:
+    if LARGE not in sizes:
         return []
     if name in _MOST:
         return [Goal(_MOST[name], key, at_least=False)]

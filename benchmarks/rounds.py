@@ -11,7 +11,20 @@ Job = Callable[[], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """How much is measured.
+
+    Attributes:
+        rounds: Of everything but starts and growing homes.
+        starts: How often the daemon is started.
+        seconds: Of each load.
+        warm_seconds: Before each load is measured.
+        limit_seconds: Of what the disk and SQLite can do by themselves.
+        samples: Of the time from a set to its update, in each round.
+        fairness_seconds: Of the client that is looked at beside others.
+        subscribers: To how many a change is fanned out.
+        services: Of the growing homes, beside the small one.
+        growth_rounds: How often each of these is measured.
+    """
 
     rounds: int
     starts: int
@@ -22,6 +35,7 @@ class Effort:
     fairness_seconds: float
     subscribers: tuple[int, ...]
     services: tuple[int, ...]
+    growth_rounds: int
 
 
 QUICK = Effort(
@@ -34,6 +48,7 @@ QUICK = Effort(
     fairness_seconds=1.0,
     subscribers=(1000,),
     services=(),
+    growth_rounds=1,
 )
 FULL = Effort(
     rounds=5,
@@ -45,6 +60,7 @@ FULL = Effort(
     fairness_seconds=4.0,
     subscribers=(1000, 5000),
     services=(1000, 10_000),
+    growth_rounds=3,
 )
 
 
