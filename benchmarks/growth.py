@@ -46,7 +46,9 @@ class Growth:
     Attributes:
         services: How many it has.
         start_s: From the start of the process to READY, with nothing stored.
-        restart_s: The same, with all stored.
+        start_processor_s: What the daemon used of a processor until then; less depends on what else the machine does.
+        restart_s: The same as ``start_s``, with all stored.
+        restart_processor_s: The same as ``start_processor_s``, with all stored.
         memory_mb: Resident memory after the restart, when it rests.
         changed_memory_mb: The same after a change of all, when the broker has it.
         get_ms: A get over HTTP, one at a time: the median.
@@ -67,7 +69,9 @@ class Growth:
 
     services: int
     start_s: float
+    start_processor_s: float
     restart_s: float
+    restart_processor_s: float
     memory_mb: float
     changed_memory_mb: float
     get_ms: float
@@ -202,8 +206,10 @@ def _measure(count: int, directory: Path, source: Path) -> Growth:
 
         with ExitStack() as first:
             started, client = run(first)
+            start_processor = started.processor_seconds()
             _wait_until_told(client, count)
         restarted, client = run(stack)
+        restart_processor = restarted.processor_seconds()
         after_start = _after_start(client, home)
         _wait_until_quiet(restarted)
         memory = restarted.memory_mb() or 0.0
@@ -213,7 +219,9 @@ def _measure(count: int, directory: Path, source: Path) -> Growth:
         return Growth(
             services=count,
             start_s=started.ready_seconds,
+            start_processor_s=start_processor,
             restart_s=restarted.ready_seconds,
+            restart_processor_s=restart_processor,
             memory_mb=memory,
             changed_memory_mb=restarted.memory_mb() or 0.0,
             **after_start,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import resource
+import weakref
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,43 @@ async def test_what_refers_to_itself_is_given_back():
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def test_what_is_freed_slowly_is_freed_and_others_go_on():
+    """Each object is freed before the next turns of the loop are over, the last ones of the list first."""
+    alive: set[int] = set()
+
+    class Part:
+        def __init__(self, number: int) -> None:
+            self.number = number
+            alive.add(number)
+
+        def __del__(self) -> None:
+            alive.discard(self.number)
+
+    freeing = asyncio.create_task(memory.free_slowly([Part(number) for number in range(1000)]))
+    sizes: list[int] = []
+    while not freeing.done():
+        await asyncio.sleep(0)
+        sizes.append(len(alive))
+    assert (len(alive), sizes == sorted(sizes, reverse=True)) == (0, True)
+    assert len(set(sizes)) >= 10
+
+
+def test_what_stays_is_out_of_the_collectors_sight_and_is_freed_all_the_same():
+    """Objects of the block are not looked at any more; they go when nothing refers to them; its settings are back."""
+    before = gc.get_threshold()
+
+    class Kept(dict[str, int]):
+        pass
+
+    with memory.making_what_stays():
+        kept = [Kept(number=number) for number in range(100)]
+        freed = weakref.ref(kept[0])
+    try:
+        assert gc.get_threshold() == before
+        assert not any(isinstance(item, Kept) for item in gc.get_objects())
+        del kept
+        assert freed() is None
+    finally:
+        gc.unfreeze()

@@ -80,7 +80,7 @@ class Core:
         alerts: Raised by all parts.
         supervisor: Keeps the tasks of the daemon running.
         drift: The findings about what differs from the store.
-        restored: The content of the store at the start.
+        restored: What the store said at the start, without configurations and messages.
         state: The configurations in memory.
         source_files: Reads the files on disk.
         files: The files in force.
@@ -260,7 +260,7 @@ async def _core(
         queue=queue,
         audit_log=audit_log,
         authorizer=Authorizer(tokens, had_tokens=keys.had_tokens, alerts=alerts, clock=time.time),
-        restored=restored,
+        restored=restored.without_contents(),
         state=state,
         outbox=Outbox(restored.announcements, message_ids=MessageIds(keyring)),
         files=files,

@@ -72,16 +72,23 @@ async def free_slowly(held: list[object]) -> None:
         await asyncio.sleep(0)
 
 
+async def give_back() -> None:
+    """Give back what was freed, off the loop: it takes some milliseconds for each 100 MB."""
+    if (library := _glibc()) is not None:
+        await asyncio.to_thread(library.malloc_trim, 0)
+
+
 async def give_back_forever(seconds: float = _SECONDS) -> None:
     """Give back what was freed while the process is larger than it was, until cancelled.
 
     Nothing shows how much was freed since the last time, so it is tried again and again; the looking takes less than
     half a percent of the time.
     """
-    library = _glibc()
-    if library is None:
+    if _glibc() is None:
         return
     least, pause = _resident_bytes(), seconds
+    # A start reads all of the database and the files at once.
+    await give_back()
     while True:
         await asyncio.sleep(pause)
         resident = _resident_bytes()
@@ -90,8 +97,7 @@ async def give_back_forever(seconds: float = _SECONDS) -> None:
             began = perf_counter()
             gc.collect()
             pause = max(seconds, _PAUSE_FACTOR * (perf_counter() - began))
-            # Off the loop: it takes some milliseconds for each 100 MB.
-            await asyncio.to_thread(library.malloc_trim, 0)
+            await give_back()
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -16,6 +16,7 @@ from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, seal_for
 from aliciacfg.sealing.sealed_documents import redact, seal_document
 from aliciacfg.sources.layers import Environment, EnvironmentFile, Sources
+from aliciacfg.sources.line_numbers import LineNumbers
 from builders import valid_config
 
 SECRET = "planted-secret-c07e"
@@ -55,7 +56,7 @@ def composer(
     contents = [(BASE if defaults is None else defaults, services[0] if services else {})]
     contents += [({}, patch) for patch in services[1:]]
     files = tuple(
-        EnvironmentFile(f"environments/{number}.yaml", shared, {"bell": patch}, protected=False, lines={})
+        EnvironmentFile(f"environments/{number}.yaml", shared, {"bell": patch}, protected=False, lines=LineNumbers({}))
         for number, (shared, patch) in enumerate(contents)
     )
     schemas = {"bell": ServiceSchema(SCHEMA, title="bell")}
@@ -412,7 +413,8 @@ STRICT: dict[str, Any] = {
 
 def strict(files: dict[str, Any]) -> Composer:
     """Return a composer with a schema that restricts secrets and other values, and with one file."""
-    file = EnvironmentFile("environments/dev.yaml", BASE, {"bell": {"settings": files}}, protected=False, lines={})
+    services: dict[str, Any] = {"bell": {"settings": files}}
+    file = EnvironmentFile("environments/dev.yaml", BASE, services, protected=False, lines=LineNumbers({}))
     schemas = {"bell": ServiceSchema(STRICT, title="bell")}
     return Composer(Sources({"dev": Environment("dev", (file,))}, schemas), KEYRING, limits=DocumentLimits())
 

@@ -71,8 +71,7 @@ class LoadedFiles:
             return []
         composer = self.current_planner.composer
         files = {id(file): file for found in composer.sources.environments.values() for file in found.files}.values()
-        lines = (pointer for file in files for pointer in file.lines)
-        return [*composer.parts(), *(patch for file in files for patch in file.services.values()), *lines]
+        return [*composer.parts(), *(patch for file in files for patch in file.services.values())]
 
     @property
     def sources(self) -> Sources | None:

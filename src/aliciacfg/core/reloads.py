@@ -21,7 +21,7 @@ from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import FilesVanished, VanishedFiles
 from aliciacfg.errors import SourceError, SourceProblem, Unavailable
-from aliciacfg.memory import free_slowly, making_what_stays
+from aliciacfg.memory import free_slowly, give_back, making_what_stays
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import VARIABLES, SourceFiles
 
@@ -284,6 +284,7 @@ class Reloads:
                 yield
             finally:
                 await free_slowly(replaced)
+                await give_back()
 
     def _loaded(self, load: PlannedLoad) -> None:
         """Put the files in force: their plan is durable."""

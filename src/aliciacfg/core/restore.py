@@ -1,7 +1,8 @@
 """Loads the content of the store into memory, at a start and after the keys changed."""
 
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -77,6 +78,10 @@ class Restored:
     incomplete: bool
     start_marks: dict[str, str]
 
+    def without_contents(self) -> "Restored":
+        """Return what a start still needs when the contents are where they belong; they change there, or go."""
+        return replace(self, entries={}, used_numbers={}, announcements=[])
+
     def moves_to(self, requested_environment: str) -> bool:
         """Return whether a start with this ``ENVIRONMENT`` setting makes it the active environment."""
         return requested_environment != self.requested
@@ -134,7 +139,13 @@ def stored_entries(stored: StoredState, keyring: Keyring) -> dict[ConfigId, Entr
     for record in stored.records:
         config_id = ConfigId(record.environment, record.service)
         place = max(record.home_sequence, told.get(config_id, 0))
-        records[config_id] = msgspec.structs.replace(record, home_sequence=place)
+        records[config_id] = msgspec.structs.replace(
+            record,
+            home_sequence=place,
+            # Configurations have the same places: together they take a tenth of the memory.
+            changed=[sys.intern(pointer) for pointer in record.changed],
+            restart_required=[sys.intern(pointer) for pointer in record.restart_required],
+        )
     named = {ConfigId(overlay.environment, overlay.service): overlay for overlay in stored.overlays}
     overlays = {config_id: item for config_id, item in named.items() if item.confirmed or config_id in records}
     entries: dict[ConfigId, Entry] = {}

@@ -30,6 +30,7 @@ from aliciacfg.documents.values import (
     equal,
     may_hold,
     normalise,
+    repacked,
     type_name,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "operation_problem",
     "parse_pointer",
     "pointers_of",
+    "repacked",
     "replace_strings",
     "shape_problems",
     "type_name",

@@ -102,6 +102,15 @@ def canonical(value: Json) -> bytes:
     return _canonical_encoder.encode(value)
 
 
+def repacked(value: Json) -> Json:
+    """Return an equal value in memory of its own.
+
+    What a parser makes lies between what it needs meanwhile, and keeps that from going back to the system: 40 MB after
+    a file with 10,000 services.
+    """
+    return _decoder.decode(_encoder.encode(value))
+
+
 def equal(left: Json, right: Json) -> bool:
     """Return whether two values are equal as JSON: ``true`` is not ``1``, and the order of members does not count."""
     if left is right:

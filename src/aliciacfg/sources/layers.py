@@ -20,6 +20,7 @@ from aliciacfg.errors import SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.migrations import MigrationFile
 from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sources.line_numbers import LineNumbers
 
 BASE = "base"
 ACCESS = "access"
@@ -39,14 +40,14 @@ class Layer:
         section: The section of the file.
         patch: A merge patch.
         prefix: JSON Pointer of the patch in the file.
-        lines: The 1-based lines of the file by JSON Pointer.
+        lines: The lines of the file.
     """
 
     file: str
     section: Literal["defaults", "services"]
     patch: JsonObject
     prefix: str
-    lines: Mapping[str, int]
+    lines: LineNumbers
 
     @property
     def secret(self) -> bool:
@@ -67,14 +68,14 @@ class EnvironmentFile:
         defaults: The section ``defaults``, a merge patch for every service.
         services: The section ``services``, a merge patch for each service.
         protected: Whether writes in the environment must have ``expected_revision``.
-        lines: The 1-based lines of the file by JSON Pointer.
+        lines: The lines of the file.
     """
 
     file: str
     defaults: JsonObject
     services: Mapping[str, JsonObject]
     protected: bool
-    lines: Mapping[str, int]
+    lines: LineNumbers
 
 
 @dataclass(frozen=True, slots=True)

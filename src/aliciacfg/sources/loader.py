@@ -14,6 +14,7 @@ from aliciacfg.documents import (
     escape,
     normalise,
     operation_problem,
+    repacked,
     type_name,
     yaml_reader,
 )
@@ -32,6 +33,7 @@ from aliciacfg.sources.layers import (
     Stamp,
     Stamps,
 )
+from aliciacfg.sources.line_numbers import LineNumbers
 from aliciacfg.text_files import printable_name, read_text
 
 _FILE_KEYS = ("defaults", "services", "protected")
@@ -229,7 +231,7 @@ def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> En
             return {}
         return normalise(value)
 
-    top = section(document.value, "")
+    top = section(repacked(document.value), "")
     for key in (key for key in top if key not in _FILE_KEYS):
         unknown = f"is not known here; expected one of {', '.join(_FILE_KEYS)}"
         wrong(f"/{escape(key)}", f"this key {unknown}", f"{key!r} {unknown}")
@@ -246,7 +248,7 @@ def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> En
     problems += _redactions(document, label)
     if problems:
         raise SourceError(problems)
-    return EnvironmentFile(label, defaults, services, protected is True, document.lines)
+    return EnvironmentFile(label, defaults, services, protected is True, LineNumbers(document.lines))
 
 
 def _redactions(document: yaml_reader.YamlDocument, label: str) -> list[SourceProblem]:

@@ -1,0 +1,48 @@
+"""The lines of an environment file, kept small: a home may have many thousand services."""
+
+from array import array
+from collections.abc import Mapping
+
+_SERVICES = "/services/"
+
+
+class LineNumbers:
+    """The 1-based line of each place of a file, by JSON Pointer.
+
+    Services that set the same places share the names of these, so that a service takes 0.2 kB instead of 1.6.
+    """
+
+    def __init__(self, lines: Mapping[str, int]) -> None:
+        self._others: dict[str, int] = {}
+        # By service, as its name stands in pointers: the lines, and the index of each place in them.
+        self._services: dict[str, tuple[array[int], Mapping[str, int]]] = {}
+        inside: dict[str, dict[str, int]] = {}
+        for pointer, line in lines.items():
+            name, place = _split(pointer)
+            if name is None:
+                self._others[pointer] = line
+            else:
+                inside.setdefault(name, {})[place] = line
+        shapes: dict[tuple[str, ...], Mapping[str, int]] = {}
+        for name, places in inside.items():
+            shape = tuple(places)
+            if shape not in shapes:
+                shapes[shape] = {place: index for index, place in enumerate(shape)}
+            self._services[name] = array("Q", places.values()), shapes[shape]
+
+    def get(self, pointer: str) -> int | None:
+        """Return the line of a place; None if the file does not contain it."""
+        name, place = _split(pointer)
+        if name is None:
+            return self._others.get(pointer)
+        lines, index = self._services.get(name, (array("Q"), {}))
+        at = index.get(place)
+        return None if at is None else lines[at]
+
+
+def _split(pointer: str) -> tuple[str | None, str]:
+    """Return the service that a pointer leads into, and the place in it; None where it leads into none."""
+    if not pointer.startswith(_SERVICES):
+        return None, pointer
+    name, slash, rest = pointer.removeprefix(_SERVICES).partition("/")
+    return name, slash + rest
