@@ -37,7 +37,12 @@ from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
 from aliciacfg.http.pages import pages
 from aliciacfg.http.server import HttpServer, HttpSettings
-from aliciacfg.memory import give_back_forever, keep_large_blocks_apart, making_what_stays
+from aliciacfg.memory import (
+    give_back_forever,
+    keep_large_blocks_apart,
+    look_for_cycles_rarely,
+    making_what_stays,
+)
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import BrokerAddress, broker_address
@@ -121,6 +126,7 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
     # First, so that a signal during the start stops the daemon in order.
     signals = _Signals(deadline)
     keep_large_blocks_apart()
+    look_for_cycles_rarely()
     settings = resolved.settings
     certificate = server_certificate(settings)
     _check_secret_files(settings)

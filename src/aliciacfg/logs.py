@@ -40,6 +40,9 @@ def configure(*, level: str, form: str) -> LineWriter:
     Returns:
         What writes the log. At the end of the process it has a second to write what waits.
     """
+    # What no line shows, and the logging module finds out for each: thread, process, and the place of the call.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001 - as its documentation says
     terminal = sys.stderr is not None and sys.stderr.isatty()  # pyright: ignore[reportUnnecessaryComparison] - None if it was closed
     console = form == "console" or (form == "auto" and terminal)
     writer = LineWriter.of(sys.stderr, on_dropped=_dropped_on_console if console else _dropped_as_json)

@@ -5,6 +5,7 @@ import pwd
 import socket
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -68,6 +69,7 @@ def bearer_token(header: str) -> str:
     return token.strip()
 
 
+@lru_cache(maxsize=_MAX_ACCEPTED_HOSTS)
 def is_loopback(host: str) -> bool:
     """Return whether a name or address is on the loopback interface."""
     if host == "localhost":

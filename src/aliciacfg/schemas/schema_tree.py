@@ -247,7 +247,29 @@ def _collect_secrets(
 
 def hidden(root: Node, document: Json) -> list[str]:
     """Return the JSON Pointers of the places of a document whose values no message may quote, in document order."""
-    return [place.pointer for place in walk(root, document) if place.hidden]
+    found = [""] if root.is_hidden(document, named=False) else list[str]()
+    _collect_hidden(root, document, "", found, named=False)
+    return found
+
+
+def _collect_hidden(node: Node, value: Json, pointer: str, found: list[str], *, named: bool) -> None:
+    if isinstance(value, dict):
+        members = node.members
+        for key, member in value.items():
+            inner, sensitive = members.get(key) or node.member(key)
+            hides, plain = inner.is_hidden(member, named=named or sensitive), not isinstance(member, dict | list)
+            if plain and not hides:
+                continue
+            place = f"{pointer}/{escape(key)}"
+            if hides:
+                found.append(place)
+            _collect_hidden(inner, member, place, found, named=named or sensitive)
+    elif isinstance(value, list):
+        inner = node.item()
+        for index, item in enumerate(value):
+            if inner.is_hidden(item, named=named):
+                found.append(f"{pointer}/{index}")
+            _collect_hidden(inner, item, f"{pointer}/{index}", found, named=named)
 
 
 def unknown(root: Node, document: Json) -> list[str]:

@@ -6,6 +6,7 @@ connection writes and one reads, each in a thread of its own, so that reads do n
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -76,6 +77,7 @@ class SqliteStore:
         self._chain = chain
         # Closes the connections.
         self._connections = connections
+        self._paths = (str(path), str(path) + _WAL)
         # What the files of the database were when it was opened to be written.
         self._files: list[tuple[int, int] | None] = []
         self._reader: _Connection
@@ -324,7 +326,7 @@ class SqliteStore:
 
     def _files_in_place(self) -> list[tuple[int, int] | None]:
         """Return which files are the database at its path now."""
-        return [_identity(path) for path in (self._path, self._path.with_name(self._path.name + _WAL))]
+        return [_identity(path) for path in self._paths]
 
     def _unreadable(self, error: sqlite3.Error) -> Unavailable:
         message = f"The store cannot be read: {error}."
@@ -357,10 +359,10 @@ class SqliteStore:
             raise Unavailable(f"The store cannot write: {error}.") from error
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     """Return device and inode of a file; None if there is none, or a disk that fails does not tell."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - before each commit, at a third of the time
     except OSError:
         return None
     return found.st_dev, found.st_ino
