@@ -228,8 +228,8 @@ class Composer:
             environment: The environment of the configuration.
             service: The service of the configuration.
             document: The configuration; redactions that were sent are still in it.
-            sent: The part of it that the writer sent, as ``open`` returned it. Only there does ``***`` stand for a
-                current secret.
+            sent: The part of it that the writer sent, as ``open`` returned it; ``check_count`` had no objection. Only
+                there does ``***`` stand for a current secret.
             current: The effective configuration now; None if it cannot be composed.
             overlay: The overlay now.
             kept: Secrets of the configuration now, by JSON Pointer; see ``effective``.
@@ -242,7 +242,9 @@ class Composer:
             InvalidDocument: The configuration is invalid; ``findings`` lists everything.
             TooLarge: The configuration is larger than allowed, or holds more nodes or secrets.
         """
-        self.check_count(service, document)
+        if document is not sent.document:
+            # A whole configuration was counted before it was opened.
+            self.check_count(service, document)
         self._check_shape(service, document)
         keepable = self.keepable(environment, service, current, overlay, kept)
         redacted = [] if stored else exact_redactions(sent.document)

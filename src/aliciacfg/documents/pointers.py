@@ -129,7 +129,12 @@ def replace_strings(value: Json, replacements: Mapping[str, str]) -> Json:
     for pointer, text in replacements.items():
         parent, slash, token = pointer.rpartition("/")
         container = _copy_at(parent, copies) if slash else None
-        if isinstance(_member(container, token), str):
+        if isinstance(container, dict):
+            # Most replacements are members of objects.
+            name = _unescape(token)
+            if isinstance(container.get(name), str):
+                container[name] = text
+        elif isinstance(_member(container, token), str):
             _put(container, token, text)
     found = copies[""]
     return value if found is None else found
@@ -137,6 +142,9 @@ def replace_strings(value: Json, replacements: Mapping[str, str]) -> Json:
 
 def _copy_at(pointer: str, copies: dict[str, _Container | None]) -> _Container | None:
     """Return the copy of the object or array at a pointer, made once, inside the copies around it."""
+    known = copies.get(pointer)
+    if known is not None:
+        return known
     if pointer not in copies:
         parent, _, token = pointer.rpartition("/")
         container = _copy_at(parent, copies)

@@ -244,29 +244,29 @@ class WriteQueue:
     @contextlib.contextmanager
     def _timed(self) -> Generator[None]:
         """Tell the condition if the block takes long."""
-        loop = asyncio.get_running_loop()
-        timers = [
-            loop.call_later(
-                self._slow_seconds,
-                self._condition.report,
-                "slow",
-                f"A write has been waiting for the disk for more than {self._slow_seconds:g} s. See what holds it up; "
-                "reads go on.",
-            ),
-            loop.call_later(
-                self._hung_seconds,
-                self._condition.report,
-                "hung",
-                f"A write has been hanging at the disk for more than {self._hung_seconds:g} s, so further ones are "
-                "refused. See what holds it up; the daemon goes on by itself when the disk does.",
-            ),
-        ]
+        # One timer, which sets the next: nearly every commit ends before the first.
+        self._timer = asyncio.get_running_loop().call_later(self._slow_seconds, self._tell_slow)
         try:
             yield
         finally:
-            for timer in timers:
-                timer.cancel()
+            self._timer.cancel()
             self._condition.clear("slow", "hung")
+
+    def _tell_slow(self) -> None:
+        self._condition.report(
+            "slow",
+            f"A write has been waiting for the disk for more than {self._slow_seconds:g} s. See what holds it up; "
+            "reads go on.",
+        )
+        left = self._hung_seconds - self._slow_seconds
+        self._timer = asyncio.get_running_loop().call_later(left, self._tell_hung)
+
+    def _tell_hung(self) -> None:
+        self._condition.report(
+            "hung",
+            f"A write has been hanging at the disk for more than {self._hung_seconds:g} s, so further ones are "
+            "refused. See what holds it up; the daemon goes on by itself when the disk does.",
+        )
 
     def _note(self, error: Unavailable | None) -> None:
         """Note how the last commit went."""
