@@ -43,7 +43,8 @@ CORE = {name for names in ROWS[: ROWS.index(("mqtt", "http"))] for name in names
 OWNERS = {
     # The adapter handles its requests and responses.
     "aiohttp": {"http.*"},
-    "aiomqtt": {"mqtt.aiomqtt_client"},
+    # On MQTT 3.1.1, and in the command line.
+    "aiomqtt": {"mqtt.aiomqtt_client", "mqtt.client"},
     "aiosqlite": {"storage.sqlite.store"},
     "amqtt": {"mqtt.broker.dev_broker"},
     # Every command is declared with it.
@@ -54,7 +55,7 @@ OWNERS = {
     "jsonschema_rs": {"schemas.service_schema"},
     "mqtt5": {"mqtt.mqtt5_packets"},
     "nacl": {"sealing.boxes"},
-    "paho": {"mqtt.aiomqtt_client"},
+    "paho": {"mqtt.aiomqtt_client", "mqtt.client"},
     "prometheus_client": {"monitoring.metrics"},
     "rich": {"cli.output"},
     "ruamel": {"documents.yaml_syntax"},

@@ -1,6 +1,6 @@
 """One connection of MQTT 3.1.1 over aiomqtt, for brokers that speak nothing newer.
 
-The only module that knows aiomqtt and the paho client inside it. aiomqtt connects, keeps the connection alive,
+The only module that knows the paho client inside aiomqtt. aiomqtt connects, keeps the connection alive,
 subscribes, and feeds the socket to the event loop. The rest goes past it, and uses what the libraries do not document.
 The list below says for each such use why it is needed and when it can go; all were last tried with aiomqtt 2.5.1 and
 paho-mqtt 2.2.0 on Python 3.11. aiomqtt 3 no longer contains paho, but speaks MQTT 5 only: the module goes as it is when

@@ -1,39 +1,79 @@
-"""The MQTT client of the command line: sends requests to a daemon, and listens to updates."""
+"""The MQTT client of the command line, over aiomqtt: sends requests to a daemon, and listens to updates.
+
+Only the public interface of aiomqtt is used. Which version the broker speaks, how large a packet may be, and why there
+is no connection, a connection of ``aliciacfg.mqtt.connecting`` finds out before: aiomqtt tells none of the three.
+"""
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from aliciacfg import documents
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt import topics
+from aliciacfg.mqtt import packets, topics
 from aliciacfg.mqtt.address import BrokerAddress
-from aliciacfg.mqtt.connecting import connect_client
-from aliciacfg.mqtt.connection import Connection
-from aliciacfg.mqtt.messages import Inbound
+from aliciacfg.mqtt.connecting import CONNECT_SECONDS, connect_client
+from aliciacfg.mqtt.connection import DoesNotFit
+from aliciacfg.mqtt.messages import Protocol, Publication
+
+_Result = TypeVar("_Result")
+
+_CORRELATION_DATA = b"1"
+# Without it a request waits for the delayed acknowledgement of the packet before it: 44 ms (Nagle's algorithm).
+_NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class MqttClient:
     """Sends requests and waits for their answers; made by ``open_client``."""
 
-    def __init__(self, connection: Connection, requester: str) -> None:
-        self._connection = connection
+    def __init__(self, client: aiomqtt.Client, protocol: Protocol, requester: str, *, max_packet_bytes: int) -> None:
+        self._client = client
+        self._protocol: Protocol = protocol
         self._requester = requester
+        self._max_packet_bytes = max_packet_bytes
         self._prefix = f"{topics.REPLY}{requester}/{uuid.uuid4().hex[:12]}/"
         # By topic: the answers, and the retained messages, that are waited for.
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
-        self._updates: asyncio.Queue[Inbound] = asyncio.Queue()
+        # Topic and payload of what came under the update topics.
+        self._updates: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self._receiving = asyncio.create_task(self._receive(), name="messages")
 
-    async def start(self) -> None:
+    async def listen(self) -> None:
         """Subscribe to answers.
 
         Raises:
             BrokerUnavailable: The broker refuses.
         """
-        self._connection.receive(self._on_message)
-        await self._connection.subscribe([f"{self._prefix}#"])
+        await self._subscribe(f"{self._prefix}#")
+
+    async def stop(self) -> None:
+        """Receive nothing any more."""
+        self._receiving.cancel()
+        await asyncio.gather(self._receiving, return_exceptions=True)
+
+    async def _receive(self) -> None:
+        """Hand messages to those who wait for them, for as long as the connection stands.
+
+        Raises:
+            BrokerUnavailable: The broker is gone.
+        """
+        try:
+            async for message in self._client.messages:
+                topic, payload = str(message.topic), bytes(message.payload or b"")
+                if topic.startswith(topics.UPDATE):
+                    self._updates.put_nowait((topic, payload))
+                elif (future := self._waiting.get(topic)) is not None and not future.done():
+                    future.set_result(payload)
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(f"the broker is gone: {error}") from error
 
     async def ask(
         self, operation: str, target: str | None, fields: JsonObject, *, timeout_seconds: float
@@ -47,7 +87,7 @@ class MqttClient:
             timeout_seconds: How long to wait for the answer.
 
         Raises:
-            BrokerUnavailable: No answer came.
+            BrokerUnavailable: No answer came, or the request is larger than the broker takes.
             OperationError: The answer is not JSON.
         """
         levels = [operation, *([target] if target is not None else []), self._requester]
@@ -55,15 +95,13 @@ class MqttClient:
         future = self._waiting[answer_topic] = asyncio.get_running_loop().create_future()
         # On MQTT 3.1.1 there is no Response Topic; the payload names it instead.
         content = {key: value for key, value in fields.items() if value is not None}
-        if self._connection.protocol != "5":
+        if self._protocol != "5":
             content["reply_to"] = answer_topic
         payload = documents.encode(content) if content else b""
         try:
-            self._connection.request(
-                topics.CONFIG + "/".join(levels), payload, response_topic=answer_topic, correlation_data=b"1"
-            )
             async with asyncio.timeout(timeout_seconds):
-                answer = documents.decode_object(await future)
+                await self._request(topics.CONFIG + "/".join(levels), payload, answer_topic)
+                answer = documents.decode_object(await self._while_connected(future))
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"no answer within {timeout_seconds:g} s: is the daemon running on this broker, "
@@ -82,9 +120,9 @@ class MqttClient:
         """
         future = self._waiting[topics.KEY] = asyncio.get_running_loop().create_future()
         try:
-            await self._connection.subscribe([topics.KEY])
+            await self._subscribe(topics.KEY)
             async with asyncio.timeout(timeout_seconds):
-                content = documents.decode_object(await future)
+                content = documents.decode_object(await self._while_connected(future))
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"no key is retained at {topics.KEY} after {timeout_seconds:g} s: did a daemon ever run on this broker?"
@@ -99,36 +137,64 @@ class MqttClient:
         A configuration that is gone is yielded as ``{"service": …, "deleted": true}``.
 
         Raises:
+            BrokerUnavailable: The broker refuses, or is gone.
+        """
+        await self._subscribe(topics.UPDATE + (service or "+"))
+        while True:
+            yield _update(*await self._while_connected(asyncio.ensure_future(self._updates.get())))
+
+    async def _while_connected(self, wanted: "asyncio.Future[_Result]") -> _Result:
+        """Wait for something that is received.
+
+        Raises:
             BrokerUnavailable: The broker is gone.
         """
-        await self._connection.subscribe([topics.UPDATE + (service or "+")])
-        closed = asyncio.create_task(self._connection.wait_closed())
         try:
-            while True:
-                update = asyncio.create_task(self._updates.get())
-                await asyncio.wait({update, closed}, return_when=asyncio.FIRST_COMPLETED)
-                if not update.done():
-                    update.cancel()
-                    await closed
-                yield _update(await update)
+            await asyncio.wait({wanted, self._receiving}, return_when=asyncio.FIRST_COMPLETED)
+            if not wanted.done():
+                await self._receiving
+            return await wanted
         finally:
-            closed.cancel()
+            wanted.cancel()
 
-    def _on_message(self, inbound: Inbound) -> bool:
-        if inbound.topic.startswith(topics.UPDATE):
-            self._updates.put_nowait(inbound)
-            return True
-        future = self._waiting.get(inbound.topic)
-        if future is not None and not future.done():
-            future.set_result(inbound.payload)
-        return True
+    async def _request(self, topic: str, payload: bytes, answer_topic: str) -> None:
+        """Publish a request at QoS 1 that names where to answer.
+
+        Raises:
+            DoesNotFit: It is larger than the broker takes.
+            BrokerUnavailable: The broker is gone.
+        """
+        named = packets.request_properties(response_topic=answer_topic, correlation_data=_CORRELATION_DATA)
+        size = packets.packet_size(Publication(topic, payload, properties=named), self._protocol)
+        if size > self._max_packet_bytes:
+            raise DoesNotFit(topic, size=size, limit=self._max_packet_bytes)
+        properties = None
+        if self._protocol == "5":
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.ResponseTopic = answer_topic
+            properties.CorrelationData = _CORRELATION_DATA
+        try:
+            await self._client.publish(topic, payload, qos=1, properties=properties)
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(f"the broker did not acknowledge the request: {error}") from error
+
+    async def _subscribe(self, topic: str) -> None:
+        """Subscribe at QoS 1.
+
+        Raises:
+            BrokerUnavailable: The broker did not acknowledge.
+        """
+        try:
+            await self._client.subscribe(topic, qos=1)
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(f"subscribing failed: {error}") from error
 
 
-def _update(message: Inbound) -> JsonObject:
-    content = documents.decode(message.payload) if message.payload else None
+def _update(topic: str, payload: bytes) -> JsonObject:
+    content = documents.decode(payload) if payload else None
     if isinstance(content, dict):
         return content
-    return {"service": message.topic.removeprefix(topics.UPDATE), "deleted": True}
+    return {"service": topic.removeprefix(topics.UPDATE), "deleted": True}
 
 
 @asynccontextmanager
@@ -142,7 +208,25 @@ async def open_client(address: BrokerAddress, requester: str) -> AsyncGenerator[
     Raises:
         BrokerUnavailable: The broker cannot be reached.
     """
-    async with connect_client(address) as connection:
-        client = MqttClient(connection, requester)
-        await client.start()
-        yield client
+    async with connect_client(address) as found:
+        protocol, max_packet_bytes = found.protocol, found.limit.bytes
+    connection = aiomqtt.Client(
+        address.host,
+        address.port,
+        username=address.username,
+        password=address.password,
+        protocol=aiomqtt.ProtocolVersion.V5 if protocol == "5" else aiomqtt.ProtocolVersion.V311,
+        timeout=CONNECT_SECONDS,
+        tls_context=address.tls_context(),
+        socket_options=[_NO_DELAY],
+    )
+    try:
+        async with connection:
+            client = MqttClient(connection, protocol, requester, max_packet_bytes=max_packet_bytes)
+            try:
+                await client.listen()
+                yield client
+            finally:
+                await client.stop()
+    except aiomqtt.MqttError as error:
+        raise BrokerUnavailable(f"{address.host}:{address.port}: {error}") from error

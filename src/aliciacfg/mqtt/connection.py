@@ -207,16 +207,6 @@ class Connection:
         publication = Publication(topic, payload, qos)
         self._queue.put(publication, self._checked_size(publication), answer=False)
 
-    def request(self, topic: str, payload: bytes, *, response_topic: str, correlation_data: bytes) -> None:
-        """Publish a request at QoS 1 that names where to answer (MQTT 5), without waiting.
-
-        Raises:
-            DoesNotFit: It is larger than the broker takes.
-        """
-        properties = packets.request_properties(response_topic=response_topic, correlation_data=correlation_data)
-        publication = Publication(topic, payload, properties=properties)
-        self._queue.put(publication, self._checked_size(publication), answer=False)
-
     def answer(self, reply: Reply, on_too_large: Callable[[Reply, DoesNotFit], None]) -> None:
         """Publish an answer without waiting; on MQTT 5 with its content type, ``status`` and Correlation Data.
 
