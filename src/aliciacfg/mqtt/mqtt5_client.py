@@ -37,7 +37,7 @@ from aliciacfg.mqtt.broker_client import (
 )
 from aliciacfg.mqtt.log_limit import LogLimit
 from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Will
-from aliciacfg.mqtt.mqtt5_packets import explain
+from aliciacfg.mqtt.mqtt5_packets import PUBACK, PUBLISH, explain, read_puback, read_publish
 from aliciacfg.mqtt.packet_reader import MalformedPacket, Packet, PacketReader
 
 _log = structlog.get_logger(__name__)
@@ -467,14 +467,14 @@ class Mqtt5Client(asyncio.Protocol):
         """
         data, start, oversized = packet
         kind = data[0] >> 4
-        if kind == mqtt5_packets.PUBLISH:
+        if kind == PUBLISH:
             self._on_publish(data, start, oversized)
         elif oversized:
             raise MalformedPacket(f"a packet of type {kind} has {oversized} bytes")
-        elif kind == mqtt5_packets.PUBACK:
-            identifier = mqtt5_packets.read_identifier(data, start)
+        elif kind == PUBACK:
+            identifier, code = read_puback(data, start)
             self._under_way.discard(identifier)
-            self.on_acknowledged(identifier, mqtt5_packets.puback_code(data, start))
+            self.on_acknowledged(identifier, code)
         elif kind in {mqtt5_packets.SUBACK, mqtt5_packets.UNSUBACK}:
             codes = mqtt5_packets.read_codes(data, start)
             answer = self._asked.get(mqtt5_packets.read_identifier(data, start))
@@ -495,7 +495,7 @@ class Mqtt5Client(asyncio.Protocol):
         """
         first = data[0]
         try:
-            read = mqtt5_packets.read_publish(data, start)
+            read = read_publish(data, start)
         except MalformedPacket as error:
             self._skip(data, start, error)
             return

@@ -32,6 +32,8 @@ _PUBACK_HEADER = b"\x40\x02"
 _PUBREC_HEADER = b"\x50\x02"
 _PUBCOMP_HEADER = b"\x70\x02"
 _IDENTIFIER_BYTES = 2
+# With its fixed header, and without a reason code.
+_SHORTEST_PUBACK = 4
 # The bits of the quality of service in the first byte of a PUBLISH; that of the next byte of an integer.
 _QOS = 0x06
 _MORE = 0x80
@@ -231,9 +233,16 @@ def read_identifier(packet: bytes, start: int) -> int:
     return packet[start] << 8 | packet[start + 1]
 
 
-def puback_code(packet: bytes, start: int) -> int:
-    """Return the reason code of PUBACK, which may be left out at success (MQTT 5 §3.4.2.1)."""
-    return packet[start + 2] if len(packet) > start + 2 else 0
+def read_puback(packet: bytes, start: int) -> tuple[int, int]:
+    """Return the packet identifier and the reason code of PUBACK, which may be left out at success (MQTT 5 §3.4.2.1).
+
+    Raises:
+        MalformedPacket: It has no packet identifier.
+    """
+    if len(packet) == _SHORTEST_PUBACK:
+        return packet[2] << 8 | packet[3], 0
+    identifier = read_identifier(packet, start)
+    return identifier, packet[start + 2] if len(packet) > start + 2 else 0
 
 
 def disconnect_code(packet: bytes, start: int) -> int:

@@ -54,7 +54,7 @@ class Sending:
 
     __slots__ = ("answer", "done", "mark", "publication", "size")
 
-    def __init__(self, publication: Publication, size: int, done: Done | None, *, answer: bool) -> None:
+    def __init__(self, publication: Publication, size: int, done: Done | None, answer: bool) -> None:
         self.publication = publication
         self.size = size
         self.answer = answer
@@ -148,7 +148,7 @@ class SendQueue:
         """
         if answer and publication.qos and self._answer_count >= _MAX_ANSWERS:
             publication = msgspec.structs.replace(publication, qos=0)
-        sending = Sending(publication, size, done, answer=answer)
+        sending = Sending(publication, size, done, answer)
         waiting = self._lane(sending)
         if not waiting and self._has_room(waiting, publication.qos):
             self._note_answer(sending, 1)
@@ -249,12 +249,12 @@ class SendQueue:
         """Count an answer that is on its way to a topic, or no longer."""
         if not sending.answer:
             return
-        topic = sending.publication.topic
-        left = self._topics.get(topic, 0) + change
+        topic, topics = sending.publication.topic, self._topics
+        left = topics.get(topic, 0) + change
         if left:
-            self._topics[topic] = left
+            topics[topic] = left
         else:
-            del self._topics[topic]
+            del topics[topic]
 
     def _drop(self, topic: str) -> None:
         self._dropped += 1
