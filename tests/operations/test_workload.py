@@ -1,6 +1,7 @@
 """Fair shares: how much of one caller's work is under way at a time."""
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +226,56 @@ async def test_a_short_change_does_not_overtake_the_changes_before_it():
     await asyncio.gather(*changes, *late)
     assert [name for name in home.begun if name != "read"] == [f"change {number}" for number in range(6)]
     assert home.begun.index("read") < home.begun.index("change 5")
+
+
+async def test_requests_that_arrive_together_begin_over_several_turns_of_the_loop():
+    """In each of them as many as have room, in the order in which they came, whoever sent them."""
+    home = Home(Shares(loop=0.01))
+    cost = 0.004
+    await home.learn(cost)
+    await home.learn(cost, NEIGHBOUR)
+    asked = [home.ask(str(number), (FLOODER, NEIGHBOUR)[number % 2], cost) for number in range(9)]
+    seen: list[int] = []
+    while len(home.begun) < len(asked):
+        await asyncio.sleep(0)
+        seen.append(len(home.begun))
+    assert home.begun == [str(number) for number in range(9)]
+    assert all(later - earlier <= 3 for earlier, later in pairwise([0, *seen]))
+    home.release.set()
+    await asyncio.gather(*asked)
+    assert await home.ask("later") == "later"
+
+
+async def test_a_request_that_is_cancelled_before_its_turn_of_the_loop_is_not_begun():
+    """Those behind it begin; also where all that wait are cancelled."""
+    home = Home(Shares(loop=0.001))
+    await home.learn(0.004)
+    asked = [home.ask(str(number), cost=0.004) for number in range(4)]
+    await asyncio.sleep(0)
+    for number in (1, 2):
+        asked[number].cancel()
+    assert await settled(home, 2) == ["0", "3"]
+    more = [home.ask(f"more {number}", cost=0.004) for number in range(3)]
+    await asyncio.sleep(0)
+    for task in more:
+        task.cancel()
+    home.release.set()
+    await asyncio.gather(*asked, *more, return_exceptions=True)
+    assert await home.ask("later") == "later"
+
+
+async def test_a_long_change_that_is_cancelled_before_its_turn_of_the_loop_gives_its_share_back():
+    """Otherwise the caller's next ones would wait for ever."""
+    home = Home(Shares(running=0.05, waiting=1.0, loop=0.001))
+    await home.learn()
+    asked = [home.ask(str(number)) for number in range(2)]
+    # The tasks begin, let others go first, and the second one waits.
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert home.workload._pace._waiting
+    asked[1].cancel()
+    await settled(home, 1)
+    home.release.set()
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert await home.ask("later") == "later"
+    assert all(account.idle for account in home.workload._accounts.values())
