@@ -16,6 +16,7 @@ import ctypes
 import gc
 import resource
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -33,6 +34,8 @@ _YOUNG = 20_000
 # Collections of the middle generation for one of all objects.
 _NEVER = 2**30
 _FREED_AT_ONCE = 100
+# How many times as many objects may be out of sight as stayed when all were looked at.
+_GROWTH = 2
 _STATUS = Path("/proc/self/statm")
 
 
@@ -55,15 +58,32 @@ def look_for_cycles_rarely() -> None:
     gc.set_threshold(_YOUNG, middle, old)
 
 
+@dataclass
+class _Stayed:
+    """How many objects were out of sight when all objects had been looked at; 0 before the first time."""
+
+    count: int = 0
+
+
+_stayed = _Stayed()
+
+
 @contextlib.contextmanager
 def making_what_stays() -> Generator[None]:
     """Keep what a block makes out of the sight of the collector: it is freed when nothing refers to it any more.
 
     During the block, cycles are looked for among new objects only. Afterwards none is found any more that consists of
     objects which are there now. So it is for the start, and for a change of very many configurations, not for each
-    edit: what a client has open at its end would stay if it became a cycle.
+    edit: what a client has open at its end would stay if it became a cycle. Such cycles do not add up: when twice as
+    many objects are out of sight as were needed, all are looked at before the block.
     """
+    looks_at_all = 0 < _GROWTH * _stayed.count < gc.get_freeze_count()
+    if looks_at_all:
+        gc.unfreeze()
     gc.collect()
+    if looks_at_all:
+        gc.freeze()
+        _stayed.count = gc.get_freeze_count()
     young, middle, old = gc.get_threshold()
     gc.set_threshold(young, middle, _NEVER)
     try:
@@ -71,6 +91,7 @@ def making_what_stays() -> Generator[None]:
     finally:
         gc.set_threshold(young, middle, old)
         gc.freeze()
+        _stayed.count = _stayed.count or gc.get_freeze_count()
 
 
 async def free_slowly(held: list[object]) -> None:

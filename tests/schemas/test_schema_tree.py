@@ -1,6 +1,8 @@
 """The compiled tree of a schema: the same as reading the schema anew for each place of a document."""
 
+import gc
 import re
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -163,3 +165,19 @@ def test_references_that_meet_themselves_twice_stay_few():
         "$defs": {"a": {"$ref": "#/$defs/b", "properties": {"x": member}}, "b": {"properties": {"x": {**member}}}},
     }
     assert schema_tree.node_at(schema_tree.compile_tree([schema]), "/x" * 200).declared == {"x"}
+
+
+def test_a_tree_is_freed_without_a_look_for_cycles():
+    """The collector does not look at the configurations of a large home: a tree of every load would stay for ever."""
+    items, others = {"items": {"type": "string"}}, {"properties": {"b": {}}}
+    schema: Any = {"properties": {"a": items}, "additionalProperties": others}
+    gc.disable()
+    try:
+        root = schema_tree.compile_tree([schema])
+        assert schema_tree.secrets(root, {"a": ["x"], "c": {"b": "y"}}) == {}
+        nodes = [weakref.ref(node) for node in (root, root.member("a")[0].item(), root.additional().member("b")[0])]
+        assert all(node() is not None for node in nodes)
+        del root
+        assert [node() for node in nodes] == [None] * 3
+    finally:
+        gc.enable()

@@ -7,8 +7,9 @@ document took half of the processor time of a write.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from msgspec import UnsetType
 
@@ -21,6 +22,10 @@ ENVIRONMENT_VARIABLE = "x-env"
 
 _Mark = tuple[JsonObject, JsonObject]
 """A subschema that describes a place, after the schema in which its ``$ref`` is resolved."""
+
+_Nodes = MutableMapping[tuple[int, ...], "Node"]
+"""Every node of a tree by its subschemas. It must not keep them: a node that refers to what refers to it is only freed
+when Python looks for cycles, which it does not among the configurations of a large home (see ``memory``)."""
 
 _SENSITIVE_NAME = re.compile(r"password|secret|key|token", re.IGNORECASE)
 
@@ -42,6 +47,7 @@ class Node:
     """
 
     __slots__ = (
+        "__weakref__",
         "_additional",
         "_item",
         "_marks",
@@ -58,7 +64,7 @@ class Node:
         "variable",
     )
 
-    def __init__(self, marks: Sequence[_Mark], nodes: "dict[tuple[int, ...], Node]") -> None:
+    def __init__(self, marks: Sequence[_Mark], nodes: _Nodes) -> None:
         schemas = [schema for _, schema in marks]
         said = [bool(schema[SENSITIVE]) for schema in schemas if SENSITIVE in schema]
         said += [True for schema in schemas if schema.get("writeOnly") is True]
@@ -166,7 +172,7 @@ class Place(NamedTuple):
 
 def compile_tree(schemas: Sequence[JsonObject]) -> Node:
     """Return the node of a whole document that each of some schemas describes."""
-    return _node(((schema, target) for schema in schemas for target in follow(schema, schema)), {})
+    return _node(((schema, target) for schema in schemas for target in follow(schema, schema)), WeakValueDictionary())
 
 
 def node_at(root: Node, pointer: str) -> Node:
@@ -321,7 +327,7 @@ def follow(root: JsonObject, node: Json) -> list[JsonObject]:
     return found
 
 
-def _node(marks: Iterator[_Mark], nodes: dict[tuple[int, ...], Node]) -> Node:
+def _node(marks: Iterator[_Mark], nodes: _Nodes) -> Node:
     """Return the node of some subschemas; each counts once."""
     # By identity, as the values of a schema need not be hashable. Each node keeps its subschemas, so that no other
     # object gets their ids.
