@@ -129,6 +129,8 @@ class Outbox:
     def due(self) -> list[Announcement]:
         """Return the pending announcements: what ``added`` returns, then the others, oldest first."""
         added = self.added()
+        if len(added) == len(self._pending):
+            return added
         known = {item.subject for item in added}
         return [*added, *(self._current[subject] for subject in self._pending if subject not in known)]
 

@@ -30,6 +30,7 @@ from aliciacfg.documents.yaml_syntax import (
     Node,
     Problems,
     Scalar,
+    free_nodes,
     is_blank,
     read_nodes,
 )
@@ -100,7 +101,10 @@ def load(text: str, *, file: str, variables: Mapping[str, str] | None = None) ->
         SourceError: The file has problems; all of them, in the order of lines, up to the first syntax error. No
             message contains a value of the file or of a variable.
     """
-    return parse(text.removeprefix(BOM), file, variables)[1]
+    root, document = parse(text.removeprefix(BOM), file, variables)
+    if root is not None:
+        free_nodes(root)
+    return document
 
 
 def literal(text: str) -> str | None:

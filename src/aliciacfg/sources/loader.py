@@ -229,9 +229,9 @@ def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> En
             expected = "; expected a mapping"
             wrong(pointer, found + expected, f"{found} at {pointer or 'the top'}{expected}")
             return {}
-        return normalise(value)
+        return value
 
-    top = section(repacked(document.value), "")
+    top = section(document.value, "")
     for key in (key for key in top if key not in _FILE_KEYS):
         unknown = f"is not known here; expected one of {', '.join(_FILE_KEYS)}"
         wrong(f"/{escape(key)}", f"this key {unknown}", f"{key!r} {unknown}")
@@ -243,8 +243,8 @@ def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> En
         pointer = f"/services/{escape(name)}"
         if problem := names.service_problem(name):
             wrong(pointer, f"this key cannot name a service: {names.SERVICE_FORM}", problem)
-        services[name] = section(patch, pointer)
-    defaults = section(top.get("defaults"), "/defaults")
+        services[name] = repacked(normalise(section(patch, pointer)))
+    defaults = repacked(normalise(section(top.get("defaults"), "/defaults")))
     problems += _redactions(document, label)
     if problems:
         raise SourceError(problems)
