@@ -62,6 +62,8 @@ _log = structlog.get_logger(__name__)
 # Leaves time to commit what waits, before the deadline ends the process.
 _STOP_SECONDS = 6.0
 _RETRY_SECONDS = 1.0
+# A line of the log is for people.
+_MAX_NAMED = 20
 
 
 def server_certificate(settings: Settings) -> ServerCertificate | None:
@@ -395,7 +397,7 @@ async def _reload(reloads: Reloads) -> bool:
         _log.error("files_not_loaded", reason=error.message, remedy="none needed; it is tried again")
         return False
     else:
-        _log.info("files_loaded", changed=result.changed)
+        _log.info("files_loaded", changed=result.changed[:_MAX_NAMED], count=len(result.changed))
     return True
 
 

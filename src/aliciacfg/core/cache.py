@@ -154,8 +154,9 @@ class AnswerCache:
         """Drop the answers that a plan makes obsolete."""
         if plan.raises_epoch:
             self.clear()
-        for config_id in plan.entries:
-            self._drop(config_id)
+        for config_id in plan.entries if len(plan.entries) < len(self._entries) else list(self._entries):
+            if config_id in plan.entries:
+                self._drop(config_id)
         services = {recipient.service for recipient in plan.recipients}
         for config_id in [known for known in self._entries if known[1] in services] if services else ():
             self._drop(config_id)

@@ -1,9 +1,10 @@
 """What the store's table of names says about the files in force: services, rules, files, and what was compared."""
 
+from collections.abc import Mapping
+
 from aliciacfg import documents
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.core import restore
-from aliciacfg.core.file_changes import defined_services
 from aliciacfg.core.loaded_files import LoadedFiles, filled
 from aliciacfg.core.plan import Plan
 from aliciacfg.core.restore import RulesMark
@@ -32,12 +33,11 @@ class FileMarks:
         self.rules: RulesMark = rules
         self.history_sealed = history_sealed
 
-    def plan(self, plan: Plan, sources: Sources) -> None:
-        """Add to a plan what the table has to hold with these files."""
+    def plan(self, plan: Plan, sources: Sources, defined: Mapping[str, list[str]]) -> None:
+        """Add to a plan what the table has to hold with these files, which name services by environment."""
         rules: RulesMark = self._rules_with(sources)
         if rules != self.rules:
             plan.meta[restore.RULES] = rules
-        defined = defined_services(sources)
         if defined != self._files.defined:
             plan.meta[restore.DEFINED] = documents.encode(defined).decode()
         if not self.history_sealed:

@@ -1,7 +1,7 @@
 """Plans one load of the files: which schemas serve, what has to be sealed, and what every service becomes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import UNSET
@@ -14,6 +14,7 @@ from aliciacfg.core.file_changes import (
     NothingLeft,
     SchemaRefused,
     changed_schemas,
+    defined_services,
     serving_schemas,
 )
 from aliciacfg.core.loaded_files import LoadedFiles
@@ -52,6 +53,7 @@ class PlannedLoad:
 
     Attributes:
         planner: Plans on the files that come into force.
+        defined: The services that they name, by environment.
         changes: What is wrong with them.
         migrations: The schemas that wait for their migration, or have it with this load.
         refused: Why schemas on disk are not among them; None if all are.
@@ -59,6 +61,7 @@ class PlannedLoad:
     """
 
     planner: Planner
+    defined: Mapping[str, list[str]]
     changes: FileChanges
     migrations: list[Migration]
     refused: SchemaRefused | None
@@ -140,7 +143,8 @@ class LoadPlanner:
             problems = [*vanished, *changes.problems, *error.problems, *_waiting_problems(changes)]
             raise SourceError(problems, services=error.services) from error
         schemas = [change.file for change in changes.refused]
-        return PlannedLoad(planner, file_planner.changes, migrations, refused, schemas)
+        defined = defined_services(planner.composer.sources)
+        return PlannedLoad(planner, defined, file_planner.changes, migrations, refused, schemas)
 
     async def _plan_files(
         self,

@@ -10,7 +10,7 @@ import structlog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.core import restore
 from aliciacfg.core.commits import Commits
-from aliciacfg.core.file_changes import FILES, NothingLeft, SchemaRefused, defined_services, serving_schemas
+from aliciacfg.core.file_changes import FILES, NothingLeft, SchemaRefused, serving_schemas
 from aliciacfg.core.file_marks import FileMarks
 from aliciacfg.core.load_planner import LoadPlanner, PlannedLoad, ReloadResult
 from aliciacfg.core.load_reports import LoadReports
@@ -254,7 +254,7 @@ class Reloads:
             if not dry_run and (patience == "all" or (patience == "endings" and _ends_any(plan))):
                 self._vanished.check(vanished)
             plan.meta.update(meta or {})
-            self._marks.plan(plan, load.sources)
+            self._marks.plan(plan, load.sources, load.defined)
             plan.on_commit.append(lambda: self._loaded(load))
             seals = bool(plan.resealed or plan.overlays)
             if seals:
@@ -288,19 +288,19 @@ class Reloads:
     def _loaded(self, load: PlannedLoad) -> None:
         """Put the files in force: their plan is durable."""
         sources = load.sources
-        defined = defined_services(sources)
         self._marks.loaded(sources)
         self._blocking = frozenset()
         self._files.replace(
             load.planner,
             problems=load.changes.problems,
             unopened=load.changes.unopened,
-            defined=defined,
+            defined=load.defined,
             schemas=serving_schemas(sources, self._files.schemas),
         )
         if sources.access is not None:
             self._reports.access_known()
-        self._authorizer.apply_rules(sources.access, {service for listed in defined.values() for service in listed})
+        services = {service for listed in load.defined.values() for service in listed}
+        self._authorizer.apply_rules(sources.access, services)
 
     def _note_schemas(self, load: PlannedLoad) -> None:
         """Note which schemas on disk are not in force."""
