@@ -423,3 +423,13 @@ async def test_few_and_short_requests_are_remembered(
     for _ in range(3):
         assert await connection.status(long) == 200
     assert not repeated
+
+
+async def test_conditions_of_many_tags_are_not_kept(connection: Connection, repeated: Answers):
+    """A request of 2 KB may hold 400; a client that invents them must not fill the memory."""
+    etag = await _etag(connection)
+    few, many = (", ".join([etag, *(f'"{number}"' for number in range(count))]) for count in (7, 8))
+    await connection.learn(connection.get("/config/bell", f"If-None-Match: {few}"), repeated)
+    for _ in range(3):
+        assert await connection.status(connection.get("/config/bell", f"If-None-Match: {many}")) == 304
+    assert not repeated

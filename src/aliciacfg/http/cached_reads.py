@@ -18,6 +18,9 @@ from aliciacfg.http.conditions import held_tags
 from aliciacfg.http.responses import LARGE_BYTES
 from aliciacfg.operations.service import ConfigService
 
+# Of a repeatable read, which is kept: a client has one copy, and 400 tags fit in a request, which take 50 KB as a set.
+_MAX_TAGS = 8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachedRead:
@@ -28,7 +31,7 @@ class CachedRead:
         pointer: The part of it, a JSON Pointer; None for the whole.
         held: The entity tags that the client has; None if it has any (``*``).
         token: The token of the caller; None for an anonymous one.
-        repeatable: Whether the same bytes on another connection ask for the same.
+        repeatable: Whether the same bytes on another connection ask for the same, and this is small enough to be kept.
     """
 
     service: str
@@ -90,8 +93,14 @@ class CachedReads:
                 token = presented(bearer_token(headers[hdrs.AUTHORIZATION]))
             except Unauthorized:
                 return None
-        repeatable = request.method == hdrs.METH_GET and request.version == HttpVersion11 and request.keep_alive
-        return CachedRead(request.match_info["name"], pointer, held_tags(request), token, repeatable)
+        held = held_tags(request)
+        repeatable = (
+            request.method == hdrs.METH_GET
+            and request.version == HttpVersion11
+            and bool(request.keep_alive)
+            and len(held or ()) <= _MAX_TAGS
+        )
+        return CachedRead(request.match_info["name"], pointer, held, token, repeatable)
 
     def answer(self, read: CachedRead) -> CachedResponse | None:
         """Return the answer to a read by the rules, tokens and configurations of now; None if the full way has it."""
