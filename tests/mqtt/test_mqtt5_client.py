@@ -363,6 +363,18 @@ async def test_any_other_malformed_packet_ends_the_connection(data: bytes):
     assert [found.topic for found in link.messages] == ["before"]
 
 
+@pytest.mark.parametrize("topic", [b"", b"t"])
+async def test_a_topic_alias_ends_the_connection(topic: bytes):
+    """MQTT 5 §3.1.2.11.5: none was allowed to the broker. Acknowledged, the message would be lost without its topic."""
+    link = Link()
+    body = len(topic).to_bytes(2, "big") + topic + b"\x00\x05\x03\x23\x00\x01"
+    (said,) = link.receive(publish("before"), packet(0x32, body), publish("after"))
+    assert isinstance(said, mqtt5.DisconnectPacket)
+    assert int(said.reason_code) == 0x94
+    assert "topic alias" in await link.end()
+    assert [found.topic for found in link.messages] == ["before"]
+
+
 @pytest.mark.parametrize("first", [publish("t"), mqtt5.PingRespPacket().write(), b"\x20\x02\x00\x00", b"\x20\x00"])
 async def test_the_first_packet_is_a_connack(first: bytes):
     """MQTT 5 §3.2.0: nothing else may come before it."""
@@ -446,6 +458,18 @@ async def test_a_refused_subscription_is_told():
         with pytest.raises(BrokerUnavailable, match=r"refused the subscription of b$"):
             await client.subscribe(["a", "b"])
         await client.unsubscribe(["a"])
+
+
+async def test_a_subscription_has_a_reason_code_for_each_filter():
+    """MQTT 5 §3.9.3: with fewer it is unknown which one was accepted, so none counts."""
+
+    async def play(broker: Broker) -> None:
+        asked = await broker.next()
+        broker.writer.write(packet(0x90, asked.packet_id.to_bytes(2, "big") + b"\x00\x01"))
+
+    async with connected(play) as client:
+        with pytest.raises(BrokerUnavailable, match="refused the subscription of a, b"):
+            await client.subscribe(["a", "b"])
 
 
 async def test_a_subscription_ends_with_the_connection():

@@ -170,6 +170,9 @@ class AiomqttClient:
         except asyncio.CancelledError:
             self._close_socket()
             raise
+        if self._paho.socket() is None:
+            # aiomqtt forgets an end that comes with the CONNACK.
+            raise _not_connected(_EndedEarly(self._last_error))
         self._paho.on_disconnect = aiomqtt_on_disconnect
         # paho would format every packet for it.
         self._paho.on_log = None

@@ -224,6 +224,8 @@ class Mqtt5Client(asyncio.Protocol):
         packet = mqtt5_packets.subscribe(identifier, filters, retain_as_published=retain_as_published)
         codes = await self._ask(identifier, packet)
         refused = [name for name, code in zip(filters, codes, strict=False) if is_failure(code)]
+        if len(codes) != len(filters):
+            refused = list(filters)
         if refused:
             raise BrokerUnavailable(f"the broker refused the subscription of {', '.join(refused)}")
 
@@ -425,7 +427,7 @@ class Mqtt5Client(asyncio.Protocol):
         """End the connection because of what the broker sent (MQTT 5 §4.13.1)."""
         self._end(f"it sent a malformed packet ({error})")
         self._closing = True
-        self._send(mqtt5_packets.disconnect(malformed=True))
+        self._send(mqtt5_packets.disconnect(error.code))
         self._flush()
         if (transport := self._transport) is not None:
             transport.close()
@@ -491,7 +493,7 @@ class Mqtt5Client(asyncio.Protocol):
         """Pass a message on.
 
         Raises:
-            MalformedPacket: Not even its packet identifier can be read.
+            MalformedPacket: Not even its packet identifier can be read, or it has a topic alias.
         """
         first = data[0]
         try:
@@ -499,6 +501,9 @@ class Mqtt5Client(asyncio.Protocol):
         except MalformedPacket as error:
             self._skip(data, start, error)
             return
+        if read.topic_alias is not None:
+            # None was allowed (MQTT 5 §3.1.2.11.5); without its topic the message would be acknowledged and lost.
+            raise MalformedPacket("a topic alias", code=mqtt5_packets.TOPIC_ALIAS_INVALID)
         identifier = read.packet_id or 0
         qos = first >> 1 & 3
         if qos:

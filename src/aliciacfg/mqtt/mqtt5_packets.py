@@ -26,6 +26,8 @@ UNSUBACK = 11
 PINGRESP = 13
 DISCONNECT = 14
 
+TOPIC_ALIAS_INVALID = 0x94
+
 PINGREQ = mqtt5.PingReqPacket().write()
 
 _PUBACK_HEADER = b"\x40\x02"
@@ -137,10 +139,9 @@ def unsubscribe(identifier: int, filters: Sequence[str]) -> bytes:
     return mqtt5.UnsubscribePacket(identifier, list(filters)).write()
 
 
-def disconnect(*, malformed: bool = False) -> bytes:
-    """Encode DISCONNECT (MQTT 5 §3.14), in order or because of what the broker sent."""
-    code = mqtt5.DisconnectReasonCode.MALFORMED_PACKET if malformed else mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION
-    return mqtt5.DisconnectPacket(reason_code=code).write()
+def disconnect(code: int = 0) -> bytes:
+    """Encode DISCONNECT with a reason code (MQTT 5 §3.14); 0 is in order."""
+    return mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode(code)).write()
 
 
 def puback(identifier: int) -> bytes:

@@ -11,7 +11,15 @@ _SHORTEST = 2
 
 
 class MalformedPacket(Exception):
-    """What was received cannot be a packet (MQTT 5 §4.13); says why."""
+    """What was received cannot be a packet (MQTT 5 §4.13); says why.
+
+    Attributes:
+        code: The reason code that the broker is told (MQTT 5 §3.14.2.1).
+    """
+
+    def __init__(self, text: str, *, code: int = 0x81) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 Packet = tuple[bytes, int, int]
