@@ -24,6 +24,7 @@ SUBJECTS = {
         "migrations",
         "forged_rows",
         "interrupted_changes",
+        "large_loads",
         "stale_reads",
         "stored_rows",
     },
