@@ -84,26 +84,33 @@ def _writers(scene: Scene, count: int) -> Iterator[None]:
 
 
 def add_holds(rounds: Rounds, scratch: Path) -> None:
-    """The longest time for which one step of a request held the loop, as asyncio's debug mode tells it."""
+    """The longest time for which one step of a request held the loop."""
     rounds.section(
         "Holds of the event loop",
         "A daemon in asyncio's debug mode, which itself makes every step slower, on asyncio's own loop. Gets, pages of "
-        "`list` with everything, `explain`, refused sets and 64 writers run one after the other; a step that takes "
-        f"over {_MAX_HOLD_MS:.0f} ms is logged. The time is that of the clock: what else the machine does counts.",
+        "`list` with everything, `explain`, refused sets and 64 writers run one after the other. What else the machine "
+        "does makes steps longer by the clock, so the goal is in processor time; 0 means that no step took over "
+        f"{_MAX_HOLD_MS:.0f} ms.",
     )
-    row = rounds.row("longest hold", Goal(_MAX_HOLD_MS, "ms", at_least=False), key="ms")
-    count = rounds.row(f"steps over {_MAX_HOLD_MS:.0f} ms", key="count")
+    used = rounds.row("longest step, of the processor", Goal(_MAX_HOLD_MS, "ms", at_least=False), key="ms")
+    held = rounds.row("longest step, by the clock", key="ms")
+    count = rounds.row(f"steps over {_MAX_HOLD_MS:.0f} ms by the clock", key="count")
 
     def job() -> None:
-        holds = _holds(rounds, scratch / f"holds-{len(row.runs[DAEMON])}")
-        row.runs[DAEMON].append({"ms": max(holds, default=0.0)})
-        count.runs[DAEMON].append({"count": len(holds)})
+        log = _log_of_slow_steps(rounds, scratch / f"holds-{len(used.runs[DAEMON])}")
+        of_processor, by_clock = (
+            [float(seconds) * 1000 for seconds in re.findall(pattern, log)]
+            for pattern in (r"a step used ([\d.]+) seconds", r"took ([\d.]+) seconds")
+        )
+        used.runs[DAEMON].append({"ms": max(of_processor, default=0.0)})
+        held.runs[DAEMON].append({"ms": max(by_clock, default=0.0)})
+        count.runs[DAEMON].append({"count": len(by_clock)})
 
     rounds.jobs.append(job)
 
 
-def _holds(rounds: Rounds, directory: Path) -> list[float]:
-    """Return the times of the steps that took too long, in ms, from READY on."""
+def _log_of_slow_steps(rounds: Rounds, directory: Path) -> str:
+    """Return the log of a daemon from READY on."""
     settings = {"PYTHONASYNCIODEBUG": "1", "SLOW_CALLBACK_SECONDS": str(_MAX_HOLD_MS / 1000)}
     with ExitStack() as stack:
         mqtt_port = stack.enter_context(mosquitto(directory / "broker"))
@@ -117,5 +124,4 @@ def _holds(rounds: Rounds, directory: Path) -> list[float]:
             load("http", path=path, outstanding=8, **options)
         load("write", services=WRITTEN, outstanding=8, statuses="422", **options)
         load("write", services=WRITTEN, outstanding=64, **options)
-        logged = log.read_text()[begun:]
-    return [float(seconds) * 1000 for seconds in re.findall(r"took ([\d.]+) seconds", logged)]
+        return log.read_text()[begun:]

@@ -109,7 +109,10 @@ def wait_for_port(child: subprocess.Popen[str], port: int, log: Path) -> None:
     end = time.monotonic() + START_SECONDS
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
-            return
+            # Another program may have taken the port meanwhile: then the child ends.
+            time.sleep(0.05)
+            if child.poll() is None:
+                return
         if child.poll() is not None or time.monotonic() > end:
             raise BenchmarkError(f"{child.args} does not answer on {port}: {log.read_text()[-2000:]}")
         time.sleep(0.01)

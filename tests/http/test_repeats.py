@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from aliciacfg.http import repeats
+from aliciacfg.access.tokens import Presented
+from aliciacfg.http import cached_reads, repeats
 from aliciacfg.http.cached_reads import CachedReads
 from aliciacfg.http.protocol import RequestProtocol
 from aliciacfg.http.repeats import MAX_BYTES, Repeats
+from aliciacfg.model.records import Token
 from aliciacfg.operations.table import BY_NAME
 from builders import environment_file, valid_config
 from inprocess import CALLER, Core, core, eventually, listening
@@ -276,6 +278,34 @@ async def test_an_expired_token_is_refused_at_once(
     monkeypatch.setattr(made.parts.service.authorizer, "_clock", lambda: time.time() + 101)
     assert await connection.status(request) == 401
     assert not repeated
+
+
+async def test_a_token_is_confirmed_once_while_rules_and_tokens_stay(
+    made: Core, connection: Connection, repeated: Answers, monkeypatch: pytest.MonkeyPatch
+):
+    """Any new token makes new rules, so that the next read is decided anew; too many decisions are all forgotten."""
+    monkeypatch.setattr(cached_reads, "_MAX_DECISIONS", 1)
+    authorizer = made.parts.service.authorizer
+    confirmed: list[Presented] = []
+    original = authorizer.confirm_token
+
+    def confirm(sent: Presented) -> Token:
+        confirmed.append(sent)
+        return original(sent)
+
+    text = await token(made, "lamp", role="reader")
+    bell, lamp = (connection.get(f"/config/{name}", bearer(text)) for name in ("bell", "lamp"))
+    await connection.learn(bell, repeated)
+    monkeypatch.setattr(authorizer, "confirm_token", confirm)
+    assert [await connection.status(bell) for _ in range(3)] == [200] * 3
+    assert not confirmed
+    await token(made, "other")
+    assert [await connection.status(bell) for _ in range(3)] == [200] * 3
+    assert len(confirmed) == 1
+    await connection.learn(lamp, repeated)
+    confirmed.clear()
+    assert [await connection.status(bell) for _ in range(3)] == [200] * 3
+    assert len(confirmed) == 1
 
 
 async def test_another_secret_after_the_same_id_is_refused(made: Core, connection: Connection, repeated: Answers):

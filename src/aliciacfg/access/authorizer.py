@@ -5,10 +5,9 @@ Every transport asks ``Authorizer.check``.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from aliciacfg.access import tokens
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Access, Decision, Need, without_rules
-from aliciacfg.access.tokens import Presented
+from aliciacfg.access.tokens import Presented, confirm, presented
 from aliciacfg.errors import NotFound
 from aliciacfg.model.records import Role, Token
 from aliciacfg.monitoring.alerts import Alerts
@@ -99,16 +98,20 @@ class Authorizer:
         Raises:
             Unauthorized: The token is malformed, unknown, expired or revoked.
         """
-        return self.confirm_token(tokens.presented(text))
+        token = self.confirm_token(presented(text))
+        return token.name, token.role
 
-    def confirm_token(self, sent: Presented) -> tuple[str, Role]:
-        """Return the name and the role of a token that was read already.
+    def confirm_token(self, sent: Presented) -> Token:
+        """Return the stored token that was read already.
 
         Raises:
             Unauthorized: The token is unknown, expired or revoked.
         """
-        token = tokens.confirm(sent, self._tokens, now=self._clock())
-        return token.name, token.role
+        return confirm(sent, self._tokens, now=self._clock())
+
+    def is_expired(self, token: Token) -> bool:
+        """Return whether the time of a stored token is over."""
+        return token.expires is not None and token.expires <= self._clock()
 
     def check(self, caller: Caller, need: Need, service: str | None = None, *, operation: str) -> Decision:
         """Raise an error if a caller is not allowed to do something; arguments as for ``Access.decide``.

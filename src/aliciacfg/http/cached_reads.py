@@ -1,25 +1,30 @@
 """Reads that are answered from the cache without the way through the operations table.
 
 ``CachedReads.parse`` finds out whether a request is such a read; the result depends on the request alone, so that it
-may be kept. ``CachedReads.answer`` then decides by the rules, tokens and configurations of this moment, and keeps
-nothing. Both return None where anything but an answer from the cache is to be given: a refusal, a wait, a body, secrets
-in plain text that have to be audited. The full way then gives it.
+may be kept. ``CachedReads.answer`` then decides by the rules, tokens and configurations of this moment. Both return
+None where anything but an answer from the cache is to be given: a refusal, a wait, a body, secrets in plain text that
+have to be audited. The full way then gives it.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiohttp import HttpVersion11, hdrs, web
 
 from aliciacfg.access.caller import Caller
+from aliciacfg.access.rules import Access
 from aliciacfg.access.tokens import Presented, presented
 from aliciacfg.errors import InvalidRequest, Unauthorized
 from aliciacfg.http.callers import BrowserGuard, bearer_token, is_local
 from aliciacfg.http.conditions import held_tags
 from aliciacfg.http.responses import LARGE_BYTES
+from aliciacfg.model.records import Token
 from aliciacfg.operations.service import ConfigService
 
 # Of a repeatable read, which is kept: a client has one copy, and 400 tags fit in a request, which take 50 KB as a set.
 _MAX_TAGS = 8
+# Only allowed ones are kept; beyond this, each is decided once more.
+_MAX_DECISIONS = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +59,13 @@ class CachedResponse:
     body: bytes | None
 
 
+class _Allowed(NamedTuple):
+    """That a caller may read the public view of a service: by which rules, with which token."""
+
+    access: Access
+    token: Token
+
+
 class CachedReads:
     """Answers reads from the cache."""
 
@@ -67,6 +79,10 @@ class CachedReads:
         self._reads = service.reads
         self._authorizer = service.authorizer
         self._guard = guard
+        # What was decided last for a token and a service. It holds while the rules and the stored token are the same
+        # objects: both are replaced as a whole when anything about them changes. That the token expires is looked at
+        # each time. To confirm a token and decide anew takes 2.5 of the 12 µs of a repeated read.
+        self._allowed: dict[tuple[Presented, str], _Allowed] = {}
 
     def parse(self, request: web.Request) -> CachedRead | None:
         """Return what a request of the route of ``get`` asks for; None if the cache has no answer to such requests."""
@@ -125,13 +141,23 @@ class CachedReads:
 
     def _is_allowed(self, read: CachedRead) -> bool:
         """Return whether the caller may read the public view; False also if there may be another one for it."""
-        access = self._authorizer.access
-        if read.token is None:
+        authorizer = self._authorizer
+        access, sent = authorizer.access, read.token
+        if sent is None:
             return not access.enforced
+        known = self._allowed.get((sent, read.service))
+        if known is not None and known.access is access and known.token is authorizer.tokens.get(sent.token_id):
+            return not authorizer.is_expired(known.token)
         if read.service in access.plaintext:
             return False
         try:
-            name, role = self._authorizer.confirm_token(read.token)
+            token = authorizer.confirm_token(sent)
         except Unauthorized:
             return False
-        return access.allows(Caller(name, "http", proven=True, role=role), "read", read.service)
+        caller = Caller(token.name, "http", proven=True, role=token.role)
+        if not access.allows(caller, "read", read.service):
+            return False
+        if len(self._allowed) >= _MAX_DECISIONS:
+            self._allowed.clear()
+        self._allowed[sent, read.service] = _Allowed(access, token)
+        return True
