@@ -223,12 +223,12 @@ def test_the_checksum_is_of_content_alone():
     assert checksum({**document, "settings": {**document["settings"], "a": True}}) != first
 
 
-def test_the_checksum_outlives_sealing_and_follows_the_secret():
+async def test_the_checksum_outlives_sealing_and_follows_the_secret():
     """Sealing again with another key keeps the checksum; another secret or place changes it."""
     first = checksum(with_settings({"pin": SECRET}))
     other_key = made_keyring(private=b"q" * 32)
     sealed = seal_document(with_settings({"pin": SECRET}), {"/settings/pin": SECRET}, other_key, **HERE)
-    opened = composer(keyring=other_key).open("dev", "bell", sealed)
+    opened = await composer(keyring=other_key).open("dev", "bell", sealed)
     assert checksum(opened.document, keyring=other_key) == first
     assert checksum(with_settings({"pin": SECRET + "x"})) != first
     assert checksum(with_settings({"other_pin_key": SECRET})) != checksum(with_settings({"another_pin_key": SECRET}))
@@ -306,24 +306,24 @@ def test_in_an_array_no_secret_is_guessed(wanted: list[Any]):
         kept({"doors": wanted}, {"doors": DOORS})
 
 
-def test_each_secret_is_sealed_to_its_own_place():
+async def test_each_secret_is_sealed_to_its_own_place():
     """Only secrets are sealed, and each sealed value opens only at its own place."""
     document = with_settings({"pin": SECRET, "plain": "open", "doors": [{"code": "1111"}]})
     effective = composer().effective("dev", "bell", document)
     sealed = seal_document(effective.document, effective.secrets, KEYRING, **HERE)
     assert SECRET not in json.dumps(sealed)
     assert find(sealed, "/settings/plain") == "open"
-    opened = composer().open("dev", "bell", sealed)
+    opened = await composer().open("dev", "bell", sealed)
     assert opened.document == effective.document
     assert opened.secrets == effective.secrets
     assert opened.secrets.keys() == {"/mqtt_config/password", "/settings/pin", "/settings/doors/0/code"}
     moved = {**sealed, "mqtt_config": {"password": find(sealed, "/settings/pin")}}
     with pytest.raises(InvalidDocument) as refused:
-        composer().open("dev", "bell", moved)
+        await composer().open("dev", "bell", moved)
     assert [problem.pointer for problem in refused.value.findings] == ["/mqtt_config/password"]
     for elsewhere in (("prod", "bell"), ("dev", "lamp")):
         with pytest.raises(InvalidDocument):
-            composer().open(*elsewhere, sealed)
+            await composer().open(*elsewhere, sealed)
 
 
 def test_an_overlay_is_sealed_where_it_has_the_secrets_of_the_whole():
@@ -446,7 +446,7 @@ def test_a_sealed_value_in_a_file_has_to_satisfy_its_schema():
         "/service_name", "/environment", "/version", "/mqtt_config/port", "/features/x", "/limits",
     ],
 )  # fmt: skip
-def test_no_place_tells_what_was_in_a_box(pointer: str):
+async def test_no_place_tells_what_was_in_a_box(pointer: str):
     """A box bound to the service alone, carried to any other place of it, is refused without being quoted.
 
     Otherwise whoever may have a document validated could read every such box by the error it causes.
@@ -456,7 +456,7 @@ def test_no_place_tells_what_was_in_a_box(pointer: str):
         member = {token: member}
     wanted: Any = merge(VALID, member)
     made = strict({})
-    opened = made.open("dev", "bell", wanted)
+    opened = await made.open("dev", "bell", wanted)
     assert (find(opened.document, pointer), opened.secrets) == (SECRET, {pointer: SECRET})
     with pytest.raises(InvalidDocument) as refused:
         made.effective("dev", "bell", opened.document, boxes=opened.secrets)

@@ -1,12 +1,11 @@
 """Differences between two documents, rated by what they mean to readers of the older one."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from aliciacfg.documents.pointers import escape, leaves
-from aliciacfg.documents.values import Json, equal, type_name
+from aliciacfg.documents.values import Json, JsonObject, equal, type_name
 
 Bump = Literal["major", "minor", "patch"]
 
@@ -24,19 +23,33 @@ class Change(msgspec.Struct, frozen=True):
     bump: Bump
 
 
-def changes(old: Json, new: Json, pointer: str = "") -> Iterator[Change]:
-    """Yield every leaf that differs between two documents, in document order."""
+def changes(old: Json, new: Json) -> list[Change]:
+    """Return every leaf that differs between two documents, in document order."""
+    found: list[Change] = []
     if isinstance(old, dict) and isinstance(new, dict):
-        for key, value in old.items():
-            if key not in new:
-                yield from (Change(leaf, "major") for leaf, _ in leaves(value, f"{pointer}/{escape(key)}"))
-            # Pointers only where something may differ: of most members nothing does.
-            elif value is not (other := new[key]) and (isinstance(value, dict) or not equal(value, other)):
-                yield from changes(value, other, f"{pointer}/{escape(key)}")
-        for key, value in new.items():
-            if key not in old:
-                yield from (Change(leaf, "minor") for leaf, _ in leaves(value, f"{pointer}/{escape(key)}"))
-    elif type_name(old) != type_name(new):
-        yield Change(pointer, "major")
+        _collect(old, new, "", found)
     elif not equal(old, new):
-        yield Change(pointer, "patch")
+        found.append(_of_leaf(old, new, ""))
+    return found
+
+
+def _collect(old: JsonObject, new: JsonObject, pointer: str, found: list[Change]) -> None:
+    # Makes pointers only of what differs and of objects: of most members nothing differs.
+    for key, value in old.items():
+        if key not in new:
+            found += [Change(leaf, "major") for leaf, _ in leaves(value, f"{pointer}/{escape(key)}")]
+            continue
+        other = new[key]
+        if value is other:
+            continue
+        if isinstance(value, dict) and isinstance(other, dict):
+            _collect(value, other, f"{pointer}/{escape(key)}", found)
+        elif not equal(value, other):
+            found.append(_of_leaf(value, other, f"{pointer}/{escape(key)}"))
+    for key, value in new.items():
+        if key not in old:
+            found += [Change(leaf, "minor") for leaf, _ in leaves(value, f"{pointer}/{escape(key)}")]
+
+
+def _of_leaf(old: Json, new: Json, pointer: str) -> Change:
+    return Change(pointer, "patch" if type_name(old) == type_name(new) else "major")

@@ -176,10 +176,19 @@ def _put(container: _Container | None, token: str, value: Json) -> None:
         container[int(token)] = value
 
 
-def leaves(value: Json, pointer: str = "") -> Iterator[tuple[str, Json]]:
-    """Yield every leaf with its JSON Pointer, in document order; arrays are leaves, and so are empty objects."""
-    if isinstance(value, dict) and value:
-        for key, member in value.items():
-            yield from leaves(member, f"{pointer}/{escape(key)}")
-    else:
-        yield pointer, value
+def leaves(value: Json, pointer: str = "") -> list[tuple[str, Json]]:
+    """Return every leaf with its JSON Pointer, in document order; arrays are leaves, and so are empty objects."""
+    if not isinstance(value, dict) or not value:
+        return [(pointer, value)]
+    found: list[tuple[str, Json]] = []
+    _collect_leaves(value, pointer, found)
+    return found
+
+
+def _collect_leaves(value: JsonObject, pointer: str, found: list[tuple[str, Json]]) -> None:
+    for key, member in value.items():
+        place = f"{pointer}/{escape(key)}"
+        if isinstance(member, dict) and member:
+            _collect_leaves(member, place, found)
+        else:
+            found.append((place, member))

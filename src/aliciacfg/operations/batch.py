@@ -58,14 +58,14 @@ class BatchOperation:
             for update in request.updates:
                 # A long batch must not block readers.
                 await asyncio.sleep(0)
-                results.append(self._planned(plan, environment, update, request, caller))
+                results.append(await self._planned(plan, environment, update, request, caller))
             if request.atomic:
                 _refuse_if_any(request, results)
         answers = [await self._result(result, request) for result in results]
         failed = sum(1 for result in results if isinstance(result, OperationError))
         return Answer.of(BatchAnswer(results=answers, applied=len(results) - failed, failed=failed))
 
-    def _planned(
+    async def _planned(
         self, plan: Plan, environment: str, update: BatchUpdate, request: BatchRequest, caller: Caller
     ) -> PlannedChange | OperationError:
         """Plan one write of a batch, or return why it is refused."""
@@ -84,7 +84,7 @@ class BatchOperation:
                 wanted = self._planner.patched(config_id, update.patch)
             else:
                 raise InvalidRequest(f"The update of {update.service} has to contain either config or patch.")
-            return self._planner.plan(plan, config_id, caller, write, wanted)
+            return await self._planner.plan(plan, config_id, caller, write, wanted)
         except OperationError as error:
             if isinstance(error, Unauthorized | Forbidden):
                 self._audit_log.record_refusal(caller, "batch", update.service, error)

@@ -91,7 +91,7 @@ class WritePlanner:
         self._alerts = alerts
         self._count_invalid = count_invalid
 
-    def plan(
+    async def plan(
         self,
         plan: Plan,
         config_id: ConfigId,
@@ -119,7 +119,9 @@ class WritePlanner:
         self.check_conditions(config_id, entry, request.expected_revision)
         self._configurations.check_room(config_id, plan)
         try:
-            planned = self._planned(plan, planner, config_id, caller, request, wanted, refuse_breaking=refuse_breaking)
+            planned = await self._planned(
+                plan, planner, config_id, caller, request, wanted, refuse_breaking=refuse_breaking
+            )
         except ValidationFailed:
             self.record_trial(caller, plan.context.operation, config_id, planner, entry, wanted)
             raise
@@ -127,7 +129,7 @@ class WritePlanner:
             self.record_trial(caller, plan.context.operation, config_id, planner, entry, wanted)
         return planned
 
-    def _planned(
+    async def _planned(
         self,
         plan: Plan,
         planner: Planner,
@@ -142,15 +144,16 @@ class WritePlanner:
         entry = plan.head(config_id)
         base = planner.composer.base(config_id.environment, config_id.service)
         base = {name: value for name, value in base.items() if name != "version"}
-        effective = self._checked(planner, config_id, entry, base, wanted, dry_run=request.dry_run)
+        effective = await self._checked(planner, config_id, entry, base, wanted, dry_run=request.dry_run)
         self._check_identity(caller, config_id, planner.document(entry) or base, effective.document)
         overlay: JsonObject | None = planner.composer.overlay(base, effective)
         if not overlay and self._files.defines(config_id):
             overlay = None
         refuse_breaking = refuse_breaking and not request.allow_breaking
+        sealed = await planner.seal_ahead(plan, config_id, effective)
         try:
             after = planner.change(
-                plan, config_id, effective=effective, overlay=overlay, refuse_breaking=refuse_breaking
+                plan, config_id, effective=effective, overlay=overlay, refuse_breaking=refuse_breaking, sealed=sealed
             )
         except InvalidDocument as error:
             raise wanted.tell(error) from error
@@ -196,7 +199,7 @@ class WritePlanner:
         )
         raise Conflict(message, revision=entry.revision, checksum=entry.live.checksum if entry.live else "")
 
-    def compose(
+    async def compose(
         self,
         planner: Planner,
         config_id: ConfigId,
@@ -224,7 +227,7 @@ class WritePlanner:
         composer = planner.composer
         # Before anything walks the document.
         composer.check_count(service, wanted.sent)
-        opened = composer.open(environment, service, self._views.kept(wanted.sent, entry.live))
+        opened = await composer.open(environment, service, self._views.kept(wanted.sent, entry.live))
         return composer.check_written(
             environment,
             service,
@@ -254,7 +257,7 @@ class WritePlanner:
 
         return Wanted(patch, make)
 
-    def _checked(
+    async def _checked(
         self,
         planner: Planner,
         config_id: ConfigId,
@@ -266,7 +269,7 @@ class WritePlanner:
     ) -> Effective:
         """Validate a configuration; count an invalid one and raise an alert, unless it is a dry run."""
         try:
-            return self.compose(planner, config_id, entry, base, wanted)
+            return await self.compose(planner, config_id, entry, base, wanted)
         except InvalidDocument as error:
             if not dry_run:
                 self._count_invalid()

@@ -7,7 +7,7 @@ document took half of the processor time of a write.
 """
 
 import re
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -99,9 +99,15 @@ class Node:
         if name in self.declared:
             known = self.members[name] = self._described_by(_inner(schema, name) for schema in self._schemas), named
             return known
-        return self.additional(), named
+        return self._others(), named
 
-    def additional(self) -> "Node":
+    def child(self, name: str) -> "Node":
+        """Return the node of a member, without a look at its name."""
+        if name in self.declared:
+            return self.member(name)[0]
+        return self._others()
+
+    def _others(self) -> "Node":
         """Return the node of every member that is not declared."""
         if self._additional is None:
             self._additional = self._described_by(schema.get("additionalProperties") for schema in self._schemas)
@@ -115,7 +121,7 @@ class Node:
 
     def step(self, token: str) -> "Node":
         """Return the node that a reference token of a pointer leads to, whether or not a document has the place."""
-        return self.item() if self.is_index(token) else self.member(token)[0]
+        return self.item() if self.is_index(token) else self.child(token)
 
     def is_index(self, token: str) -> bool:
         """Return whether a reference token can only be the index of an item here."""
@@ -288,10 +294,8 @@ def unknown(root: Node, document: Json) -> list[str]:
 
 def _collect_unknown(node: Node, container: JsonObject | list[Json], pointer: str, found: list[str]) -> None:
     if isinstance(container, dict):
-        members = node.members
         for key, member in container.items():
-            known = members.get(key)
-            inner = known[0] if known else node.member(key)[0] if key in node.declared else node.additional()
+            inner = node.child(key)
             if not inner.described:
                 if node.closed:
                     found.append(f"{pointer}/{escape(key)}")
@@ -303,6 +307,24 @@ def _collect_unknown(node: Node, container: JsonObject | list[Json], pointer: st
         for index, item in enumerate(container):
             if item and isinstance(item, dict | list):
                 _collect_unknown(inner, item, f"{pointer}/{index}", found)
+
+
+def restart_required(root: Node, pointers: Iterable[str]) -> list[str]:
+    """Return the pointers at which a place, one around it, or an item of the array there needs a restart."""
+    # The node of each place on the way, and whether one up to it needs a restart.
+    known: dict[str, tuple[Node, bool]] = {"": (root, False)}
+
+    def at(pointer: str) -> tuple[Node, bool]:
+        found = known.get(pointer)
+        if found is None:
+            outer, _, token = pointer.rpartition("/")
+            around, restarts = at(outer)
+            node = around.step(token.replace("~1", "/").replace("~0", "~"))
+            found = known[pointer] = node, restarts or node.restart_required
+        return found
+
+    # An array changes as a whole.
+    return [pointer for pointer in pointers if at(pointer)[1] or at(pointer)[0].items_need_restart]
 
 
 def resolve(root: JsonObject, reference: Json) -> JsonObject | None:

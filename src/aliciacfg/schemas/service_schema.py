@@ -143,17 +143,7 @@ class ServiceSchema:
 
     def restart_required(self, pointers: list[str]) -> list[str]:
         """Return the pointers of ``pointers`` that the service applies only at a restart."""
-        return [pointer for pointer in pointers if self._needs_restart(pointer)]
-
-    def _needs_restart(self, pointer: str) -> bool:
-        """Return whether a place, one around it, or an item of the array there needs a restart."""
-        node = self._root
-        for token in parse_pointer(pointer):
-            node = node.step(token)
-            if node.restart_required:
-                return True
-        # An array changes as a whole.
-        return node.items_need_restart
+        return schema_tree.restart_required(self._root, pointers)
 
     def _collect_defaults(self) -> JsonObject:
         result: JsonObject = {}
