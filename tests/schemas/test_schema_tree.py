@@ -175,7 +175,7 @@ def test_a_tree_is_freed_without_a_look_for_cycles():
     try:
         root = schema_tree.compile_tree([schema])
         assert schema_tree.secrets(root, {"a": ["x"], "c": {"b": "y"}}) == {}
-        nodes = [weakref.ref(node) for node in (root, root.member("a")[0].item(), root.additional().member("b")[0])]
+        nodes = [weakref.ref(node) for node in (root, root.member("a")[0].item(), root.child("c").member("b")[0])]
         assert all(node() is not None for node in nodes)
         del root
         assert [node() for node in nodes] == [None] * 3

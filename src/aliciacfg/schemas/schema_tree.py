@@ -309,22 +309,27 @@ def _collect_unknown(node: Node, container: JsonObject | list[Json], pointer: st
                 _collect_unknown(inner, item, f"{pointer}/{index}", found)
 
 
+_Restarts = dict[str, tuple[Node, bool]]
+"""Results of ``_restart_at`` by pointer."""
+
+
 def restart_required(root: Node, pointers: Iterable[str]) -> list[str]:
     """Return the pointers at which a place, one around it, or an item of the array there needs a restart."""
-    # The node of each place on the way, and whether one up to it needs a restart.
-    known: dict[str, tuple[Node, bool]] = {"": (root, False)}
-
-    def at(pointer: str) -> tuple[Node, bool]:
-        found = known.get(pointer)
-        if found is None:
-            outer, _, token = pointer.rpartition("/")
-            around, restarts = at(outer)
-            node = around.step(token.replace("~1", "/").replace("~0", "~"))
-            found = known[pointer] = node, restarts or node.restart_required
-        return found
-
+    known: _Restarts = {"": (root, False)}
+    places = ((pointer, *_restart_at(pointer, known)) for pointer in pointers)
     # An array changes as a whole.
-    return [pointer for pointer in pointers if at(pointer)[1] or at(pointer)[0].items_need_restart]
+    return [pointer for pointer, node, restarts in places if restarts or node.items_need_restart]
+
+
+def _restart_at(pointer: str, known: _Restarts) -> tuple[Node, bool]:
+    """Return the node of a place, and whether the place or one around it needs a restart."""
+    found = known.get(pointer)
+    if found is None:
+        outer, _, token = pointer.rpartition("/")
+        around, restarts = _restart_at(outer, known)
+        node = around.step(token.replace("~1", "/").replace("~0", "~"))
+        found = known[pointer] = node, restarts or node.restart_required
+    return found
 
 
 def resolve(root: JsonObject, reference: Json) -> JsonObject | None:
