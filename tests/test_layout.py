@@ -34,6 +34,7 @@ SUBJECTS = {
         "document_limits",
         "guesses",
         "history",
+        "many_secrets",
         "memory",
         "planted_values",
         "properties",
