@@ -369,6 +369,22 @@ async def test_a_known_request_inside_a_body_is_a_body(
     assert await connection.status(known) == 200
 
 
+async def test_a_known_request_inside_the_body_behind_an_offered_upgrade_is_a_body(
+    connection: Connection, repeated: Answers
+):
+    """A head that arrives with the offer is parsed when that is declined, and may be answered before its body comes."""
+    known = connection.get()
+    await connection.learn(known, repeated)
+    offer = connection.get("/health", "Connection: Upgrade", "Upgrade: websocket")
+    connection.writer.write(offer + connection.get("/keys/current", f"Content-Length: {len(known)}"))
+    for _ in range(2):
+        assert (await connection.response()).startswith(b"HTTP/1.1 200 ")
+    connection.writer.write(known)
+    connection.writer.write_eof()
+    assert await connection._reader.read() == b""
+    assert not repeated
+
+
 async def test_a_known_request_inside_a_head_is_a_head(
     protocols: list[RequestProtocol], connection: Connection, repeated: Answers
 ):

@@ -139,8 +139,10 @@ class RequestProtocol(web.RequestHandler):
         if len(self._messages) > waiting:
             self._idle = False
         message, body = self._messages[0] if len(self._messages) == 1 and not waiting else (None, None)
+        # What follows an offered upgrade is parsed when that is declined.
+        offered = self._upgraded is True  # pyright: ignore[reportUnknownMemberType] - aiohttp does not say its type
         # An empty line ends a request without a body, and only empty lines may precede the next one.
-        self._at_end = body is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
+        self._at_end = body is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n") and not offered
         self._whole = None
         if self._at_end and digest is not None and isinstance(message, RawRequestMessage):
             self._whole = message, digest
