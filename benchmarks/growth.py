@@ -37,6 +37,8 @@ AFTER_START_SECONDS = 3.0
 SAMPLES = 200
 LIST_SAMPLES = 40
 PAUSE_SECONDS = 0.002
+# A file may have 16 MiB; what has no room in dev.yaml is in base.yaml.
+_PER_FILE = 60_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +110,16 @@ class _Home:
         self.names = [f"svc_{number:06}" for number in range(services)]
         for path in (self.environments, self.schemas):
             path.mkdir(parents=True)
-        (self.environments / "base.yaml").write_text(_BASE)
+        (self.environments / "base.yaml").write_text(_BASE + self._services(self.names[_PER_FILE:], _PER_FILE))
         self.write(tracing=False)
 
     def write(self, *, tracing: bool) -> None:
         """Write dev.yaml; each of its services has ``features.tracing`` as it is here."""
-        parts = [_DEV.format(tracing=str(tracing).lower())]
-        parts += [_SERVICE.format(name=name, port=1024 + at % 60000) for at, name in enumerate(self.names)]
-        (self.environments / "dev.yaml").write_text("".join(parts))
+        services = self._services(self.names[:_PER_FILE], 0)
+        (self.environments / "dev.yaml").write_text(_DEV.format(tracing=str(tracing).lower()) + services)
+
+    def _services(self, names: Sequence[str], first: int) -> str:
+        return "".join(_SERVICE.format(name=name, port=1024 + at % 60000) for at, name in enumerate(names, first))
 
     @property
     def settings(self) -> dict[str, str]:
@@ -132,6 +136,7 @@ defaults:
   api_config: {host: 0.0.0.0, port: 8000}
   features: {metrics: true, debug_endpoints: false, experimental: false}
   limits: {max_payload_bytes: 1048576, max_queued_messages: 1000, requests_per_minute: 600}
+services:
 """
 _DEV = """\
 defaults:
