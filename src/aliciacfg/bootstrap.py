@@ -28,10 +28,10 @@ from aliciacfg.core.message_ids import MessageIds
 from aliciacfg.core.order import Order
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.core.plain_secrets import PlainSecrets
-from aliciacfg.core.plan import ChangeContext
+from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import PlannerFactory
 from aliciacfg.core.reloads import Reloads
-from aliciacfg.core.restore import Restored, restore
+from aliciacfg.core.restore import ACTIVE, Restored, restore
 from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import VanishedFiles
@@ -286,7 +286,6 @@ async def _core(
 
 def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -> Core:
     reloads, announcements = _reloads(ground), _announcements(ground)
-    _listen(ground, reloads)
     instances = Instances(
         applied,
         current=lambda service: ground.state.committed(ConfigId(ground.state.active, service)).live,
@@ -294,6 +293,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         grace_seconds=ground.settings.apply_grace_seconds,
         clock=time.time,
     )
+    _listen(ground, reloads, instances)
     key_rotation = _key_rotation(ground, reloads, announcements)
     return Core(
         alerts=ground.alerts,
@@ -338,7 +338,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
     )
 
 
-def _listen(ground: _Parts, reloads: Reloads) -> None:
+def _listen(ground: _Parts, reloads: Reloads, instances: Instances) -> None:
     """Register what applies a durable plan; files, views and cache come before the waiters, who read them."""
     ground.commits.listen(
         ground.files.on_commit,
@@ -347,7 +347,14 @@ def _listen(ground: _Parts, reloads: Reloads) -> None:
         ground.waiters.on_commit,
         reloads.on_commit,
         lambda plan: ground.outbox.add(plan.announcements),
+        lambda plan: instances.look_again(_services_with_other_revisions(plan)),
     )
+
+
+def _services_with_other_revisions(plan: Plan) -> set[str] | None:
+    """Return the services that may have another revision in the active environment after a plan; None for all."""
+    moved = plan.activates is not None or ACTIVE in plan.meta
+    return None if moved else {config_id.service for config_id in plan.entries}
 
 
 def _reloads(ground: _Parts) -> Reloads:

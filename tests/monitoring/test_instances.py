@@ -35,6 +35,7 @@ class Home:
             author="a", cause="api", checksum=f"{environment} {revision}", digest="", changed=[], restart_required=[],
             config=b"{}",
         )  # fmt: skip
+        self.instances.look_again([service])
 
     def report(self, instance: str = "first", *, service: str = "one", **fields: Any) -> bool:
         """Whether the report has to be written down."""
@@ -199,3 +200,41 @@ def test_what_the_store_has_goes_on_over_a_restart():
     assert home.found() == {}
     assert set(home.found(GRACE + 1)) == {"one/late"}
     assert [item.since for item in home.instances.of("one", current=home.records["one"])] == [900_000.0] * 2
+
+
+def test_only_what_may_lag_is_looked_at(home: Home):
+    """Services whose copies run the right revision cost nothing until one reports, or the revision changes."""
+    looked_at: list[str] = []
+    records = home.records
+
+    def current(service: str) -> Record | None:
+        looked_at.append(service)
+        return records.get(service)
+
+    home.instances = Instances((), current=current, drift=home.drift, grace_seconds=GRACE, clock=lambda: home.now)
+    for service in ("one", "two", "three"):
+        home.record(service, 1)
+        home.report(service=service)
+    home.found()
+    looked_at.clear()
+    assert (home.found(), looked_at) == ({}, [])
+    home.record("two", 2)
+    home.found()
+    assert (set(home.found(GRACE + 1)), set(looked_at)) == ({"two/first"}, {"two"})
+    home.instances.look_again(None)
+    home.found()
+    assert set(looked_at) == {"one", "two", "three"}
+
+
+def test_a_report_tells_about_its_own_service_at_once(home: Home):
+    """A rejection is drift and a correction ends it, without a look at other services."""
+    home.record("two", 1)
+    home.report(service="two", status="rejected", error="port in use")
+    home.report(status="rejected", error="disk full")
+    home.instances.check_service("one")
+    assert [item.subject for item in home.drift.items] == ["one/first"]
+    home.report()
+    home.instances.check_service("one")
+    home.instances.check_service("unknown")
+    assert home.drift.items == []
+    assert set(home.found()) == {"two/first"}

@@ -70,6 +70,8 @@ class Instances:
             clock: Returns Unix seconds.
         """
         self._services: dict[str, _Known] = {}
+        # The services of which a copy may not run the current revision: only these are looked at every second.
+        self._unsettled: set[str] = set()
         self._current = current
         self._drift = drift
         self._grace = grace_seconds
@@ -78,6 +80,7 @@ class Instances:
             known = self._services.setdefault(item.service, _Known())
             known.by_name[item.instance] = item
             known.saved[item.instance] = item.last_seen
+        self._unsettled.update(self._services)
 
     def of(self, service: str, *, current: Record) -> list[InstanceItem]:
         """Return the copies of a service by name, compared with a revision."""
@@ -123,6 +126,7 @@ class Instances:
         if same and before is not None:
             item = msgspec.structs.replace(item, since=before.since)
         known.by_name[report.instance] = item
+        self._unsettled.add(service)
         if same and now - known.saved[report.instance] < _SAVE_SECONDS:
             # Frequent reports without news are not worth a write.
             return None
@@ -138,23 +142,52 @@ class Instances:
         known = self._services.pop(service, None)
         return Write(forgotten=tuple(known.by_name.values())) if known is not None and known.by_name else None
 
+    def look_again(self, services: Iterable[str] | None) -> None:
+        """Note that services have other revisions in the active environment; None for all."""
+        self._unsettled.update(
+            self._services if services is None else (item for item in services if item in self._services)
+        )
+
     def check(self) -> None:
         """Report the copies as drift that did not apply the current revision within the grace period."""
-        now = self._clock()
         findings: dict[str, Finding] = {}
-        for service, known in self._services.items():
-            current = self._current(service)
-            if current is None:
-                continue
-            wanted = known.wanted
-            if wanted is None or (wanted.environment, wanted.revision) != (current.environment, current.revision):
-                # Not the time of the revision: after a switch of environments an old revision has to be applied.
-                wanted = known.wanted = _Wanted(current.environment, current.revision, now)
-            for item in known.by_name.values():
-                message = self._lag(item, current, wanted, now)
-                if message is not None:
-                    findings[f"{service}/{item.instance}"] = Finding(message, service)
+        for service in list(self._unsettled):
+            findings |= self._findings(service)
         self._drift.replace("instance", findings)
+
+    def check_service(self, service: str) -> None:
+        """Do the same for the copies of one service, at once after a report."""
+        findings = self._findings(service)
+        for instance in self._services[service].by_name if service in self._services else ():
+            subject = f"{service}/{instance}"
+            if subject in findings:
+                self._drift.report("instance", subject, findings[subject].message, service=service)
+            else:
+                self._drift.remove("instance", subject)
+
+    def _findings(self, service: str) -> dict[str, Finding]:
+        """Return the findings about a service's copies by subject; do not look again while all are as they should be.
+
+        What is not looked at again has no finding before a copy reports, or the service gets another revision.
+        """
+        known, current, now = self._services.get(service), self._current(service), self._clock()
+        if known is None or current is None:
+            self._unsettled.discard(service)
+            return {}
+        wanted = known.wanted
+        if wanted is None or (wanted.environment, wanted.revision) != (current.environment, current.revision):
+            # Not the time of the revision: after a switch of environments an old revision has to be applied.
+            wanted = known.wanted = _Wanted(current.environment, current.revision, now)
+        copies = known.by_name.values()
+        if all(_runs(item, current) or now - item.last_seen > FORGOTTEN_SECONDS for item in copies):
+            self._unsettled.discard(service)
+            return {}
+        lags = {item.instance: self._lag(item, current, wanted, now) for item in copies}
+        return {
+            f"{service}/{instance}": Finding(message, service)
+            for instance, message in lags.items()
+            if message is not None
+        }
 
     def _lag(self, item: Applied, current: Record, wanted: _Wanted, now: float) -> str | None:
         if _runs(item, current) or now - item.last_seen > FORGOTTEN_SECONDS:

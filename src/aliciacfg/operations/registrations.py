@@ -75,7 +75,7 @@ class Registrations:
             secrets = self._configurations.open_record(record).secrets.values()
             report = msgspec.structs.replace(report, error=without_secrets(report.error, secrets))
         await self._write(self._instances.report(service, report))
-        self._instances.check()
+        self._instances.check_service(service)
 
     async def _write(self, write: Write | None) -> None:
         if write is not None:
