@@ -1,6 +1,7 @@
 """Requests that come again byte for byte: answered as on the full way, by the rules, tokens and files of the moment."""
 
 import asyncio
+import gc
 import json
 import re
 import time
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from aliciacfg.access.rules import Access
 from aliciacfg.access.tokens import Presented
 from aliciacfg.http import cached_reads, repeats
 from aliciacfg.http.cached_reads import CachedReads
@@ -329,6 +331,20 @@ async def test_new_rules_count_at_once(made: Core, connection: Connection, repea
         await made.ask("reload")
         assert await connection.status(request) == 403
         assert not repeated
+
+
+async def test_rules_of_the_past_are_not_kept(made: Core, connection: Connection):
+    """What allowed a client that reads once does not stay until it comes again: the rules of a large home are large."""
+    text = await token(made, "someone", role="reader")
+    await made.ask("set", "siren", config=valid_config())
+    counts: list[int] = []
+    for service in ("bell", "lamp", "siren"):
+        for _ in range(2):
+            assert await connection.status(connection.get(f"/config/{service}", bearer(text))) == 200
+        await made.ask("reload")
+        gc.collect()
+        counts.append(sum(isinstance(item, Access) for item in gc.get_objects()))
+    assert counts == [counts[0]] * 3
 
 
 async def test_secrets_in_plain_text_go_the_full_way(made: Core, connection: Connection, repeated: Answers):

@@ -279,3 +279,19 @@ async def test_a_long_change_that_is_cancelled_before_its_turn_of_the_loop_gives
     await asyncio.gather(*asked, return_exceptions=True)
     assert await home.ask("later") == "later"
     assert all(account.idle for account in home.workload._accounts.values())
+
+
+async def test_a_change_that_waited_for_the_loop_begins_before_one_that_comes_when_it_is_let_go():
+    """Both of one caller: the later one arrives in the turn of the event loop that lets the earlier one begin."""
+    home = Home(Shares(loop=0.001))
+    await home.learn(cost=0.0006)
+
+    def change(name: str) -> asyncio.Task[str]:
+        return home.ask(name, cost=0.0006, writes=True)
+
+    loop, changes = asyncio.get_running_loop(), [change("1"), change("2"), change("3")]
+    loop.call_soon(lambda: changes.append(change("4")))
+    await settled(home, 4)
+    assert home.begun == ["1", "2", "3", "4"]
+    home.release.set()
+    await asyncio.gather(*changes)

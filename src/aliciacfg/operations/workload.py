@@ -180,7 +180,7 @@ class Workload:
             await turn
         except asyncio.CancelledError:
             # A cancelled turn is skipped; one that was given at the same moment is given back.
-            if not turn.cancelled():
+            if turn.done() and not turn.cancelled():
                 self._end(account, forecast)
             raise
 
@@ -222,10 +222,12 @@ class _Pace:
         self._begun = False
         # First come, first served, with the forecast of each.
         self._waiting: deque[_Turn] = deque()
+        # Let go, and not on their way yet: whoever came later begins after them.
+        self._let_go = 0
 
     def admits(self, forecast: float) -> bool:
         """Return whether a request may begin now; if so, count it."""
-        if self._waiting or self._left <= 0:
+        if self._waiting or self._let_go or self._left <= 0:
             return False
         self._count(forecast)
         return True
@@ -234,7 +236,11 @@ class _Pace:
         """Wait for a turn of the event loop in which there is room."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((forecast, turn))
-        await turn
+        try:
+            await turn
+        finally:
+            if turn.done() and not turn.cancelled():
+                self._let_go -= 1
 
     def _count(self, forecast: float) -> None:
         self._left -= forecast
@@ -250,6 +256,7 @@ class _Pace:
             forecast, turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
+                self._let_go += 1
                 self._count(forecast)
 
 
