@@ -2,11 +2,13 @@
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from aliciacfg import line_writer
 from aliciacfg.line_writer import LineWriter
 
 MEBIBYTE = 1024 * 1024
@@ -35,6 +37,20 @@ def test_texts_arrive_in_order(pipe: tuple[int, int]):
         writer.write(b"%d\n" % number)
     assert writer.flush(10)
     assert os.read(reader, MEBIBYTE).split() == [str(number).encode() for number in range(100)]
+    os.close(reader)
+
+
+def test_texts_of_one_moment_are_written_at_once(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+    """The thread is woken for the first of them, and not for each."""
+    moment = threading.Event()
+    monkeypatch.setattr(line_writer.time, "sleep", lambda _: moment.wait(10))
+    reader, descriptor = pipe
+    writer = LineWriter(descriptor)
+    for number in range(100):
+        writer.write(b"%d\n" % number)
+    moment.set()
+    assert len(os.read(reader, MEBIBYTE).split()) == 100
+    assert writer.flush(10)
     os.close(reader)
 
 

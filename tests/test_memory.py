@@ -132,3 +132,15 @@ def test_cycles_out_of_sight_do_not_add_up(monkeypatch: pytest.MonkeyPatch):
         circles.clear()
         gc.unfreeze()
         gc.collect()
+
+
+def test_new_objects_are_looked_among_less_often():
+    """Nothing else about the collector changes."""
+    before = gc.get_threshold()
+    try:
+        memory.look_for_cycles_rarely()
+        young, *others = gc.get_threshold()
+        assert young > before[0]
+        assert others == list(before[1:])
+    finally:
+        gc.set_threshold(*before)

@@ -166,4 +166,4 @@ class _Change(AbstractAsyncContextManager[Plan, None]):
                 self._planning.release()
         if durable is not None:
             # A cancellation ends the wait, but neither the write nor its hold on the lock.
-            await asyncio.shield(durable)
+            await (asyncio.shield(durable) if self._exclusive else durable)
