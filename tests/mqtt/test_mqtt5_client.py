@@ -248,6 +248,25 @@ async def test_others_have_their_turn_while_a_flood_is_handled():
     assert [found.payload for found in link.messages] == [*(b"%d" % number for number in range(1000)), b"last"]
 
 
+async def test_nothing_is_read_while_the_broker_takes_nothing():
+    """Its packets would be answered into memory, however many it sends; they are handled when it has taken enough."""
+    link = Link()
+    flood = packet(0x62, b"\x00\x07") * 10
+    link.receive(flood)
+    link.wire.unwritten = 2**24 + 1
+    link.receive(flood)
+    assert link.wire.paused
+    # Read before it was paused.
+    assert link.receive(flood, publish("t")) == []
+    await asyncio.sleep(0)
+    assert link.wire.paused
+    link.wire.unwritten = 0
+    link.client.resume_writing()
+    assert not link.wire.paused
+    assert len(link.wire.sent()) == 10
+    assert [found.topic for found in link.messages] == ["t"]
+
+
 async def test_properties_and_flags_reach_the_receiver():
     """MQTT 5 §3.3.1.3, §3.3.2.3.5, §3.3.2.3.6."""
     link = Link()

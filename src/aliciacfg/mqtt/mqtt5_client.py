@@ -50,6 +50,9 @@ _MAX_IDENTIFIER = 65_535
 _PACKETS_PER_TURN = 128
 # The transport tells that it has written when this is left, having been over four times that.
 _LOW_WATER_BYTES = 64 * 1024
+# With more than this unwritten nothing is read: each PUBREL or PUBLISH would be answered into memory, by a broker that
+# sends and does not read 4 bytes for 4. What is published waits from a quarter of it on, in ``SendQueue``.
+_MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
 # How often in the time of the Keep Alive it is looked whether anything was sent: at most two such pauses are silent.
 _LOOKS = 3
 # How long the broker may take to close the connection after DISCONNECT.
@@ -110,6 +113,8 @@ class Mqtt5Client(asyncio.Protocol):
         # Whether nothing counts any more that the broker sends.
         self._closing = False
         self._reads_paused = False
+        # Whether they are until the socket has taken what it has not.
+        self._stalled = False
         # What goes out with the next write, and whether that is scheduled.
         self._output: list[bytes] = []
         self._output_bytes = 0
@@ -313,6 +318,9 @@ class Mqtt5Client(asyncio.Protocol):
         """Note that the socket has taken nearly all of what it had not."""
         self._note_written()
         self.on_written()
+        if self._stalled:
+            self._stalled = False
+            self._go_on()
 
     def _new_identifier(self) -> int:
         """Return a packet identifier that is not in use (MQTT 5 §2.2.1)."""
@@ -407,7 +415,10 @@ class Mqtt5Client(asyncio.Protocol):
         finally:
             self._flush()
             self._flushes = scheduled
-        if left:
+        if self._transport is not None and self._transport.get_write_buffer_size() > _MAX_UNWRITTEN_BYTES:
+            self._stalled = True
+            self._pause_reading()
+        elif left:
             self._resume_reading()
         else:
             self._pause_reading()
