@@ -184,7 +184,8 @@ class FilePlanner:
         except OperationError:
             # Perhaps of a secret that the schema does not mark any more, and that no message may quote.
             return None
-        return found if found.checksum == entry.live.checksum else None
+        # The same text, once.
+        return replace(found, checksum=entry.live.checksum) if found.checksum == entry.live.checksum else None
 
     def _composed(self, config_id: ConfigId, overlay: JsonObject | None, entry: Entry) -> Effective:
         """Compose a configuration; raises what ``Composer.compose`` raises."""

@@ -14,7 +14,7 @@ from aliciacfg import documents
 from aliciacfg.core.composer import Composer, Effective
 from aliciacfg.core.outbox import ChangedPointers, Outbox, announce_record, service_subject
 from aliciacfg.core.plan import ChangeContext, Plan
-from aliciacfg.core.state import Entry
+from aliciacfg.core.state import NO_ORIGINS, Entry
 from aliciacfg.core.views import Views
 from aliciacfg.documents import Bump, Change, DocumentLimits, JsonObject
 from aliciacfg.errors import Incompatible, InvalidDocument, Problem
@@ -98,7 +98,7 @@ class Planner:
         origins = _origins(entry, overlay, record.revision)
         if not _same_overlay(entry.overlay, overlay):
             plan.overlays.append(self._overlay(config_id, overlay, origins, effective.secrets, boxes))
-        after = plan.entries[config_id] = Entry(record, overlay, effective, origins)
+        after = plan.entries[config_id] = Entry(record, overlay, effective, origins or NO_ORIGINS)
         plan.settled.add(config_id)
         return after
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from aliciacfg.core.composer import Effective
 from aliciacfg.documents import JsonObject
@@ -10,6 +11,10 @@ from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import START, Position, Record
 from aliciacfg.model.sorted_names import SortedNames
 from aliciacfg.sealing.sealed_documents import sealed_pointers
+
+NO_ORIGINS: Mapping[str, int] = MappingProxyType({})
+"""Of a configuration without overlay, one for all: most are."""
+_NONE_SEALED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,8 @@ class Entry:
     record: Record | None = None
     overlay: JsonObject | None = None
     effective: Effective | None = None
-    origins: Mapping[str, int] = field(default_factory=dict[str, int])
-    sealed: Mapping[str, str] = field(default_factory=dict[str, str])
+    origins: Mapping[str, int] = field(default_factory=lambda: NO_ORIGINS)
+    sealed: Mapping[str, str] = field(default_factory=lambda: _NONE_SEALED)
 
     @property
     def live(self) -> Record | None:

@@ -1,6 +1,6 @@
 """A set of names that stays sorted: a page of it begins at its cursor without a look at the names before."""
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 
@@ -11,8 +11,7 @@ class SortedNames:
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._known = set(names)
-        self._sorted = sorted(self._known)
+        self._sorted = sorted(set(names))
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -20,20 +19,23 @@ class SortedNames:
     def __iter__(self) -> Iterator[str]:
         return iter(self._sorted)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._known
+    def __contains__(self, name: str) -> bool:
+        return self._is_at(bisect_left(self._sorted, name), name)
 
     def add(self, name: str) -> None:
         """Add a name, if it is not there."""
-        if name not in self._known:
-            self._known.add(name)
-            insort(self._sorted, name)
+        place = bisect_left(self._sorted, name)
+        if not self._is_at(place, name):
+            self._sorted.insert(place, name)
 
     def discard(self, name: str) -> None:
         """Remove a name, if it is there."""
-        if name in self._known:
-            self._known.remove(name)
-            del self._sorted[bisect_left(self._sorted, name)]
+        place = bisect_left(self._sorted, name)
+        if self._is_at(place, name):
+            del self._sorted[place]
+
+    def _is_at(self, place: int, name: str) -> bool:
+        return place < len(self._sorted) and self._sorted[place] == name
 
     def after(self, cursor: str, prefix: str = "") -> Iterator[str]:
         """Yield the names with a prefix that come after a cursor; nothing may be added or removed meanwhile."""
