@@ -60,3 +60,13 @@ async def test_a_secret_of_a_file_is_not_compared(home: Home):
         (problem,) = refused.value.problems
         assert (problem.pointer, "dev.yaml" in problem.message) == ("/settings/pin", False)
         assert SECRET not in problem.message
+
+
+async def test_a_sealed_value_that_does_not_open_is_told_where_there_is_nothing_to_patch(home: Home):
+    """And is in the audit log: it may be a guess."""
+    async with home.core() as made:
+        with pytest.raises(ValidationFailed, match="do not open"):
+            await made.ask("patch", "siren", patch={"settings": {"token": "sealed:v1:00:zz"}})
+        await made.parts.queue.flush()
+        entries = (await made.ask("audit"))["entries"]
+        assert [entry["operation"] for entry in entries if entry["outcome"] == "secrets_tried"] == ["patch"]

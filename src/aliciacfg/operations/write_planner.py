@@ -18,7 +18,7 @@ from aliciacfg.core.planner import Planner
 from aliciacfg.core.state import Entry
 from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import Conflict, Finding, Forbidden, InvalidDocument, NotFound, ValidationFailed
+from aliciacfg.errors import Conflict, Finding, Forbidden, InvalidDocument, NotFound, OperationError, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.monitoring.alerts import Alerts
@@ -288,7 +288,11 @@ class WritePlanner:
         sources = self._files.sources
         if sources is None or wanted.stored:
             return error
-        whole = wanted.make(base, entry, wanted.sent)
+        try:
+            whole = wanted.make(base, entry, wanted.sent)
+        except OperationError:
+            # What was sent was refused before it was applied; that is what the caller is told.
+            return error
 
         def located(finding: Finding) -> Finding:
             value = documents.find(base, finding.pointer)
