@@ -381,6 +381,8 @@ class Composer:
         Raises:
             InvalidDocument: A value does not open, or only resembles a sealed value.
         """
+        if not may_be_sealed(document):
+            return OpenedDocument(document, {}, [])
         opening = partial(open_document, document, self._keyring, service=service, environment=environment)
         many = len(sealed_pointers(document)) >= _MANY_SEALED
         opened = await asyncio.to_thread(opening) if many else opening()
