@@ -154,7 +154,9 @@ class Mqtt5Client(asyncio.Protocol):
         except (NotConnected, asyncio.CancelledError):
             self.abort()
             raise
-        self._keepalive = self._loop.call_later(self._keepalive_seconds / _LOOKS, self._keep_alive)
+        # It may have ended in the same turn.
+        if not self._closing:
+            self._keepalive = self._loop.call_later(self._keepalive_seconds / _LOOKS, self._keep_alive)
 
     async def _open(self) -> None:
         """Open the socket, and make the TLS handshake.
@@ -299,14 +301,15 @@ class Mqtt5Client(asyncio.Protocol):
     def _flush(self) -> None:
         """Write what is to be sent."""
         self._flushes = False
-        if not self._output or self._transport is None:
+        if not self._output:
             return
         data = b"".join(self._output)
         self._output.clear()
         self._handed_bytes += self._output_bytes
         self._output_bytes = 0
-        self._was_busy = True
-        self._transport.write(data)
+        if self._transport is not None:
+            self._was_busy = True
+            self._transport.write(data)
 
     def _note_written(self) -> None:
         written = self.written_bytes
