@@ -2,6 +2,9 @@
 
 import itertools
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aliciacfg.mqtt.messages import Publication
 from aliciacfg.mqtt.send_queue import SendQueue
 
@@ -16,16 +19,20 @@ class Wire:
         unwritten: Bytes that the socket has not taken.
         zero: How many of them at QoS 0.
         reliefs: How often the queue was no longer congested.
+        sizes: What was acknowledged, and the reason codes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, fast: bool = True) -> None:
         self.sent: list[str] = []
+        self.sizes: list[tuple[int, int]] = []
+        self._fast = fast
         self.unwritten = self.reliefs = self.zero = self._queued = 0
         self._identifiers = itertools.count(1)
         self.queue = SendQueue(
             self._transmit,
             queued_bytes=lambda: self._queued,
             unwritten_bytes=lambda: self.unwritten,
+            on_size=lambda size, code: self.sizes.append((size, code)),
             on_relief=self._on_relief,
         )
 
@@ -39,8 +46,11 @@ class Wire:
         self.reliefs += 1
 
     def answer(self, topic: str, size: int = KB, *, qos: int = 1) -> None:
-        # As the connection does, which has to know of an answer that the broker refuses as too large.
-        self.queue.put(Publication(topic, bytes(size), qos), size, answer=True, done=lambda _code: None)
+        publication = Publication(topic, bytes(size), qos)
+        if self._fast:
+            self.queue.answer(publication, size, lambda _code: None)
+        else:
+            self.queue.put(publication, size, answer=True, done=lambda _code: None)
 
     def acknowledge(self, *identifiers: int) -> None:
         for identifier in identifiers:
@@ -123,11 +133,10 @@ def test_the_reason_of_an_acknowledgement_is_passed_on():
     wire = Wire()
     codes: list[int] = []
     wire.queue.put(Publication("update", b"x"), 9, answer=False, done=codes.append)
-    assert wire.queue.size_of(1) == 9
     for _ in range(2):
         wire.queue.acknowledge(1, 0x95)
     assert codes == [0x95]
-    assert wire.queue.size_of(1) is None
+    assert wire.sizes == [(9, 0x95)]
 
 
 def test_the_only_answer_of_a_client_goes_ahead_of_the_many_of_another_one():
@@ -151,16 +160,14 @@ def test_the_only_answer_of_a_client_goes_ahead_of_the_many_of_another_one():
 
 def test_answers_of_one_topic_keep_their_order():
     """Also where the first of them goes ahead of those for other topics."""
-    sizes: list[int] = []
     wire = Wire()
     wire.queue.receive_maximum = 1
     wire.answer("first")
     for size in range(1, 6):
         wire.answer("many", size)
     for identifier in range(1, 7):
-        sizes.append(wire.queue.size_of(identifier) or 0)
         wire.acknowledge(identifier)
-    assert sizes == [KB, 1, 2, 3, 4, 5]
+    assert [size for size, _ in wire.sizes] == [KB, 1, 2, 3, 4, 5]
 
 
 def test_beyond_a_bound_answers_wait_for_no_acknowledgement():
@@ -173,3 +180,39 @@ def test_beyond_a_bound_answers_wait_for_no_acknowledgement():
     wire.acknowledge(*range(1, 20_000))
     assert len(wire.sent) == 10_000
     assert not wire.queue.waits
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("answer"), st.integers(1, 3), st.sampled_from(["a", "b", "c"]), st.integers(0, 1)),
+    st.tuples(st.just("own"), st.just(1), st.just("update"), st.just(1)),
+    st.tuples(st.just("acknowledge"), st.integers(1, 12), st.just(""), st.just(0)),
+    st.tuples(st.just("socket"), st.sampled_from([0, 5 * MB]), st.just(""), st.just(0)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=st.lists(STEPS, max_size=60), receive_maximum=st.integers(1, 6))
+def test_an_answer_is_sent_as_anything_else_that_waits_its_turn(
+    steps: list[tuple[str, int, str, int]], receive_maximum: int
+):
+    """The short way sends the same in the same order, whatever waits, is acknowledged, or not taken by the socket."""
+    wires = Wire(), Wire(fast=False)
+    for wire in wires:
+        wire.queue.receive_maximum = receive_maximum
+        for what, number, topic, qos in steps:
+            match what:
+                case "answer":
+                    wire.answer(topic, number, qos=qos)
+                case "own":
+                    wire.queue.put(Publication(topic, b""), number, answer=False)
+                case "acknowledge":
+                    wire.acknowledge(number)
+                case _:
+                    wire.unwritten = number
+                    wire.queue.pump()
+    first, second = wires
+    assert first.sent == second.sent
+    assert first.sizes == second.sizes
+    assert sorted(first.queue.sizes_under_way) == sorted(second.queue.sizes_under_way)
+    assert first.queue.waits == second.queue.waits
+    assert [first.queue.congested_for(topic) for topic in "abc"] == [second.queue.congested_for(t) for t in "abc"]

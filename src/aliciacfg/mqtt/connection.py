@@ -72,6 +72,7 @@ class Connection:
             client.publish,
             queued_bytes=lambda: client.queued_bytes,
             unwritten_bytes=client.unwritten_bytes,
+            on_size=self._on_size,
             on_relief=self._on_relief,
         )
         # Asked for every request.
@@ -81,7 +82,7 @@ class Connection:
         self.delivered = 0
         self.on_relief: Callable[[], None] = lambda: None
         client.on_message = self._early.append
-        client.on_acknowledged = self._on_acknowledged
+        client.on_acknowledged = self._queue.acknowledge
         client.on_written = self._on_written
 
     def begin(self) -> None:
@@ -220,14 +221,12 @@ class Connection:
         if size > self.limit.bytes:
             on_too_large(reply, DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
             return
-        if not reply.qos and self._queue.send_at_once(publication, size):
-            return
 
         def done(code: int) -> None:
             if code == _PACKET_TOO_LARGE:
                 on_too_large(reply, DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
 
-        self._queue.put(publication, size, answer=True, done=done)
+        self._queue.answer(publication, size, done)
 
     def _checked_size(self, publication: Publication) -> int:
         size = packets.packet_size(publication, self.protocol)
@@ -263,14 +262,12 @@ class Connection:
         elif code != _KEEP_ALIVE_TIMEOUT:
             self.limit.closed(under_way)
 
-    def _on_acknowledged(self, identifier: int, code: int) -> None:
-        size = self._queue.size_of(identifier)
-        if size is not None:
-            if code == _PACKET_TOO_LARGE:
-                self.limit.refused(size)
-            else:
-                self.limit.accepted(size)
-        self._queue.acknowledge(identifier, code)
+    def _on_size(self, size: int, code: int) -> None:
+        """Learn from the acknowledgement of a packet how large one may be."""
+        if code == _PACKET_TOO_LARGE:
+            self.limit.refused(size)
+        else:
+            self.limit.accepted(size)
 
     def _on_written(self) -> None:
         """Have the queue go on, after the library is done with what it does now."""

@@ -75,6 +75,7 @@ class SendQueue:
         *,
         queued_bytes: Callable[[], int],
         unwritten_bytes: Callable[[], int],
+        on_size: Callable[[int, int], None],
         on_relief: Callable[[], None],
     ) -> None:
         """Make an empty queue.
@@ -83,12 +84,14 @@ class SendQueue:
             transmit: Hands a publication to the library; returns its packet identifier.
             queued_bytes: How many bytes were handed to the library so far.
             unwritten_bytes: How many of them the socket has not taken yet.
+            on_size: Called with the size of a packet that was acknowledged, and the reason code, before ``done``.
             on_relief: Called when the queue is no longer congested.
         """
         self._transmit = transmit
         self._queued_bytes = queued_bytes
         self._unwritten_bytes = unwritten_bytes
         self.receive_maximum = _MAX_UNDER_WAY
+        self._on_size = on_size
         self._on_relief = on_relief
         self._own: deque[Sending] = deque()
         # Answers at QoS 1, first those that are the only one on its way to a topic; and answers at QoS 0.
@@ -165,16 +168,25 @@ class SendQueue:
                 self._congested = True
         return sending
 
-    def send_at_once(self, publication: Publication, size: int) -> bool:
-        """Send an answer at QoS 0 unless others wait before it; return whether it was sent.
+    def answer(self, publication: Publication, size: int, done: Done) -> None:
+        """Send an answer as soon as it is its turn, as ``put`` does, but faster where that is at once.
 
-        It does what ``put`` does then, without what is needed for waiting: 0.5 µs of 9 for a request.
+        Without what is needed for waiting an answer takes 1.5 µs less of 9 at QoS 0, and 1 of 10 at QoS 1.
         """
-        if self._unacknowledged or self._unwritten_bytes() > _MAX_UNDER_WAY_BYTES:
-            return False
-        self._transmit(publication)
-        self._recent.append((time.monotonic(), size))
-        return True
+        qos, topic = publication.qos, publication.topic
+        if not qos:
+            if not self._unacknowledged and self._unwritten_bytes() <= _MAX_UNDER_WAY_BYTES:
+                self._transmit(publication)
+                self._recent.append((time.monotonic(), size))
+                return
+        elif not self._answer_count:
+            waiting = self._further if topic in self._topics else self._first
+            if self._has_room(waiting, qos):
+                self._topics[topic] = self._topics.get(topic, 0) + 1
+                self._under_way[self._transmit(publication)] = Sending(publication, size, done, True)
+                self._under_way_bytes += size
+                return
+        self.put(publication, size, answer=True, done=done)
 
     def _lane(self, sending: Sending) -> "deque[Sending]":
         if not sending.answer:
@@ -183,16 +195,12 @@ class SendQueue:
             return self._unacknowledged
         return self._further if sending.publication.topic in self._topics else self._first
 
-    def size_of(self, identifier: int) -> int | None:
-        """Return the size of a packet that is under way; None for an unknown packet identifier."""
-        sending = self._under_way.get(identifier)
-        return None if sending is None else sending.size
-
     def acknowledge(self, identifier: int, code: int) -> None:
         """Note an acknowledgement, and send what waited for it."""
         sending = self._under_way.pop(identifier, None)
         if sending is None:
             return
+        self._on_size(sending.size, code)
         self._under_way_bytes -= sending.size
         self._note_answer(sending, -1)
         if sending.done is not None:
