@@ -45,7 +45,7 @@ class Flood:
         sent: Any = message.properties
         self.answers[int.from_bytes(sent.CorrelationData, "big")] += 1
         code = "busy" if b'"code":"busy"' in message.payload else dict(sent.UserProperty)["status"]
-        self.statuses[code] += 1
+        self.statuses["unchanged" if b'"unchanged":true' in message.payload else code] += 1
 
     def send(self, number: int, topic: str, payload: str = "", *, qos: int = 1) -> None:
         properties = Properties(PacketTypes.PUBLISH)
@@ -86,12 +86,14 @@ def test_every_request_of_a_flood_is_answered_once(daemon: Daemon):
             client.send(number, "alicia/config/patch/voice_router", patch)
         wait_until(lambda: len(client.answers) == READS + WRITES, seconds=50)
         assert set(client.answers.values()) == {1}
-        # A slow disk may make too many wait.
-        assert set(client.statuses) <= {"success", "busy"}
+        # A slow disk may make too many wait, and where ninety are refused the next one has the value of the last.
+        assert set(client.statuses) <= {"success", "busy", "unchanged"}
+        assert client.statuses["unchanged"] <= client.statuses["busy"] / 80
     stop.set()
     thread.join()
     assert statuses == {200}
     assert daemon.logged("broker_lost") == []
-    assert daemon.config("voice_router")["revision"] == WRITES + 1 - client.statuses["busy"]
+    refused = client.statuses["busy"] + client.statuses["unchanged"]
+    assert daemon.config("voice_router")["revision"] == WRITES + 1 - refused, client.statuses
     wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0)
     assert daemon.http("GET", "/health").json["alerts"] == {}
