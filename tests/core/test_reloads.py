@@ -195,3 +195,40 @@ async def test_a_configuration_that_is_told_again_keeps_its_problems(tmp_path: P
         else:
             await core.parts.order.start(Position(7, 1))
         assert await problems() == before
+
+
+async def test_a_start_opens_no_secret_of_what_the_files_yield(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With very many configurations that would take a quarter of the start; they are secret all the same."""
+    home = Home(tmp_path, {"environments/dev.yaml": environment_file({"bell": {}})})
+    async with home.core() as first:
+        before = await first.ask("get", "bell")
+    opened: list[str] = []
+    unseal = Keyring.open
+
+    def count(keyring: Keyring, sealed: str, **place: Any) -> str:
+        opened.append(place["pointer"])
+        return unseal(keyring, sealed, **place)
+
+    monkeypatch.setattr(Keyring, "open", count)
+    async with home.core() as again:
+        assert opened == []
+        assert await again.ask("get", "bell") == before
+        assert before["config"]["mqtt_config"]["password"] == "***"
+        await again.ask("patch", "bell", patch={"mqtt_config": {"keepalive": 5}})
+    assert b"from-the-files" not in home.stored
+
+
+async def test_a_secret_that_the_schema_marks_no_longer_stays_one_over_a_start(tmp_path: Path):
+    """The start composes it without the mark, sees that this is not what is stored, and opens it."""
+    files = {"environments/dev.yaml": environment_file({"bell": {"settings": {"code": "planted-secret-1"}}})}
+    marked = {"properties": {"settings": {"properties": {"code": {"type": "string", "x-sensitive": True}}}}}
+    unmarked = {"properties": {"settings": {"properties": {"code": {"type": "string", "x-sensitive": False}}}}}
+    home = Home(tmp_path, {**files, "schemas/bell.yaml": {"version": "1.0.0", **marked}})
+    async with home.core() as core_then:
+        before = await core_then.ask("get", "bell")
+    home.write("schemas/bell.yaml", {"version": "1.1.0", **unmarked})
+    for _ in range(2):
+        async with home.core() as core_now:
+            assert await core_now.ask("get", "bell") == before
+            assert before["config"]["settings"]["code"] == "***"
+    assert b"planted-secret-1" not in home.stored
