@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from aliciacfg.errors import Busy, Unavailable, Unconfirmed
-from aliciacfg.model.records import Write
+from aliciacfg.model.records import Announcement, Write
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.write_queue import Unfinished, WriteQueue
@@ -571,3 +571,22 @@ async def test_a_commit_that_hangs_is_degraded_then_unhealthy_and_refuses_more(s
         await asyncio.gather(done, waiting)
         assert (condition.level, alerts.active) == ("healthy", {})
     assert store.transactions == [["first"], ["waiting"]]
+
+
+async def test_a_change_of_all_is_allowed_the_time_that_its_work_takes(store: FakeStore):
+    """A disk that is slow with one message is not slow with a hundred thousand in the same time."""
+    message = Announcement("service/one", 1, b"{}")
+    store.gate.clear()
+    conditions = [StoreCondition(Alerts(lambda: 0.0)) for _ in range(2)]
+    large, small = (
+        WriteQueue(cast("Store", store), condition, slow_seconds=0, hung_seconds=0) for condition in conditions
+    )
+    async with large, small:
+        large.submit(Write(announcements=(message,) * 100_000))
+        # Begun later.
+        await store.entered.wait()
+        small.submit(Write(announcements=(message,)))
+        await eventually(lambda: conditions[1].has("slow") and conditions[1].has("hung"))
+        assert not conditions[0].has("slow")
+        assert not conditions[0].has("hung")
+        store.gate.set()

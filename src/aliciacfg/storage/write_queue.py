@@ -21,6 +21,8 @@ _MAX_BATCH = 256
 _PROBE_SECONDS = 1.0
 _SLOW_SECONDS = 2.0
 _HUNG_SECONDS = 10.0
+# An edit that changes 100,000 services is one transaction of 9 s of work; a busy processor takes several times as long.
+_SECONDS_PER_ROW = 0.001
 _PROBE = Write(meta=(("probe", ""),))
 _NOTHING = Write()
 _UNKNOWN = "It is not known whether this was written; read it before you send it again."
@@ -231,7 +233,7 @@ class WriteQueue:
     async def _failure(self, writes: Sequence[Write]) -> Unavailable | None:
         """Commit, and return why that failed."""
         try:
-            with self._timed():
+            with self._timed(sum(len(write.records) + len(write.announcements) for write in writes) * _SECONDS_PER_ROW):
                 await self._store.commit(writes)
         except Unavailable as error:
             return error
@@ -242,10 +244,10 @@ class WriteQueue:
         return None
 
     @contextlib.contextmanager
-    def _timed(self) -> Generator[None]:
-        """Tell the condition if the block takes long."""
+    def _timed(self, allowed_seconds: float = 0.0) -> Generator[None]:
+        """Tell the condition if the block takes longer than it may: some seconds, and those that its work takes."""
         # One timer, which sets the next: nearly every commit ends before the first.
-        self._timer = asyncio.get_running_loop().call_later(self._slow_seconds, self._tell_slow)
+        self._timer = asyncio.get_running_loop().call_later(self._slow_seconds + allowed_seconds, self._tell_slow)
         try:
             yield
         finally:
