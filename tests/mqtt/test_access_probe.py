@@ -1,6 +1,6 @@
 """Whether the broker enforces the access list."""
 
-import socket
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from fakebus import FakeConnection
 from inprocess import core
 
 OPEN: Mapping[str, object] = {"environments/dev.yaml": environment_file({"bell": {}})}
+# MQTT 5 §3.2.2.2.
+NOT_AUTHORIZED = b"\x20\x03\x00\x87\x00"
 RULES: Mapping[str, object] = {**OPEN, "environments/access.yaml": {"admins": ["operator"]}}
 
 
@@ -29,22 +31,27 @@ class Trial:
 
 @asynccontextmanager
 async def trial(directory: Path, files: Mapping[str, object]) -> AsyncGenerator[Trial, None]:
-    """A probe of a broker that lets in no client without a password: nothing listens at its address."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        address = BrokerAddress("127.0.0.1", closed.getsockname()[1])
-        async with core(directory, files) as made:
-            authorizer, markers, connection = made.parts.service.authorizer, Markers("1111"), FakeConnection()
-            probe = AccessProbe(authorizer, address=address, instance="1111", markers=markers)
+    """A probe of a broker that lets in no client without a password."""
 
-            def deliver(topic: str) -> None:
-                if topic == probe.topic:
-                    probe.receive()
-                else:
-                    markers.receive(topic)
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(NOT_AUTHORIZED)
+        writer.close()
 
-            connection.deliver = deliver
-            yield Trial(probe, authorizer, connection)
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+    async with server, core(directory, files) as made:
+        authorizer, markers, connection = made.parts.service.authorizer, Markers("1111"), FakeConnection()
+        probe = AccessProbe(authorizer, address=address, instance="1111", markers=markers)
+
+        def deliver(topic: str) -> None:
+            if topic == probe.topic:
+                probe.receive()
+            else:
+                markers.receive(topic)
+
+        connection.deliver = deliver
+        yield Trial(probe, authorizer, connection)
 
 
 async def test_a_broker_that_denies_the_probe_proves_who_asks(tmp_path: Path):

@@ -169,6 +169,24 @@ async def test_a_broker_that_hangs_proves_nothing_about_its_access_list():
         assert await accepts_without_proof(made.address) is True
 
 
+@pytest.mark.parametrize(
+    ("five", "older", "accepts"),
+    [
+        # A broker may refuse a password without a word (MQTT 5 §3.1.4), and lets in who proves it.
+        (["end", "accept"], ["end"], False),
+        # It lets in nobody, as one with too many connections does.
+        (["end"], ["end"], True),
+    ],
+)
+async def test_a_broker_that_lets_in_nobody_proves_nothing_about_its_access_list(
+    five: list[Behaviour], older: list[Behaviour], accepts: bool
+):
+    """Who can fill its connections would else be taken for whomever it names, where passwords are not checked."""
+    async with broker(five=five, older=older) as made:
+        assert await accepts_without_proof(made.address) is accepts
+    assert await accepts_without_proof(made.address) is True
+
+
 @pytest.mark.parametrize(("five", "answers"), [("accept", True), ("refuse", False), ("end", False), ("deny", False)])
 async def test_a_broker_can_be_asked_whether_it_speaks_mqtt_5(five: Behaviour, answers: bool):
     """While a connection of 3.1.1 stands."""

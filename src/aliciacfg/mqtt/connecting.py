@@ -102,22 +102,32 @@ async def connect_client(
 
 
 async def accepts_without_proof(address: BrokerAddress) -> bool:
-    """Return whether the broker accepts the daemon's user name without its password and its certificate.
+    """Return whether the broker may accept the daemon's user name without its password and its certificate.
+
+    It does not if it says so, or if it accepts only who proves it. A broker that accepts nobody at the moment, because
+    it has too many connections for example, proves nothing.
 
     Raises:
-        BrokerUnavailable: It did not answer, which proves nothing.
+        BrokerUnavailable: It did not answer.
     """
-    unproven = replace(address, password=secrets.token_urlsafe(), tls_cert=None, tls_key=None)
-    dialer = Dialer(unproven, CONNECT_SECONDS)
+    problem = await _refusal(replace(address, password=secrets.token_urlsafe(), tls_cert=None, tls_key=None))
+    if problem is None:
+        return True
+    if problem.reason == "timeout":
+        raise _unavailable(problem, address) from problem
+    return problem.code not in _NOT_LET_IN and await _refusal(address) is not None
+
+
+async def _refusal(address: BrokerAddress) -> NotConnected | None:
+    """Return why the broker does not accept a client; None if it does."""
+    dialer = Dialer(address, CONNECT_SECONDS)
     try:
         protocol, _ = await dialer.find_protocol()
         connection = await dialer.open(protocol)
     except NotConnected as error:
-        if error.reason == "timeout":
-            raise _unavailable(error, address) from error
-        return False
+        return error
     await connection.aclose()
-    return True
+    return None
 
 
 async def answers_five(address: BrokerAddress) -> bool:
