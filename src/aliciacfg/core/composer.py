@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 
 from aliciacfg import documents
+from aliciacfg.core.bounds import Bounds
 from aliciacfg.documents import DocumentLimits, Json, JsonObject
-from aliciacfg.errors import Finding, InvalidDocument, Problem, TooLarge
+from aliciacfg.errors import Finding, InvalidDocument, Problem
 from aliciacfg.model import versions
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.service_schema import ServiceSchema
@@ -80,6 +80,7 @@ class Composer:
 
     Attributes:
         sources: The parsed files.
+        bounds: Refuses configurations that hold too much.
     """
 
     def __init__(self, sources: Sources, keyring: Keyring, *, limits: DocumentLimits) -> None:
@@ -92,7 +93,7 @@ class Composer:
         """
         self.sources = sources
         self._keyring = keyring
-        self._limits = limits
+        self.bounds = Bounds(limits)
         # By environment and service; only of services that the files know, as callers may ask for any name.
         self._bases: dict[tuple[str, str], JsonObject] = {}
         # The files whose defaults are within the limits and hold nothing that is sealed or looks so, for any service:
@@ -133,7 +134,7 @@ class Composer:
             if shared and layer.file in self._plain_defaults:
                 result = documents.merge(result, layer.patch)
                 continue
-            self.check_count(service, layer.patch)
+            self.bounds.check_count(service, layer.patch)
             opened = open_document(
                 layer.patch,
                 self._keyring,
@@ -156,8 +157,8 @@ class Composer:
             raise refused(message, self._findings(service, problems))
         # Not again with the overlay, which was within the limits when it was written: a limit that is lowered since
         # takes no configuration away.
-        self.check_count(service, result)
-        self._check_secrets(service, schema.secrets(result))
+        self.bounds.check_count(service, result)
+        self.bounds.check_secrets(service, schema.secrets(result))
         return result
 
     def compose(
@@ -234,7 +235,7 @@ class Composer:
             environment: The environment of the configuration.
             service: The service of the configuration.
             document: The configuration; redactions that were sent are still in it.
-            sent: The part of it that the writer sent, as ``open`` returned it; ``check_count`` had no objection. Only
+            sent: The part of it that the writer sent, which ``bounds`` did not refuse, as ``open`` returned it. Only
                 there does ``***`` stand for a current secret.
             current: The effective configuration now; None if it cannot be composed.
             overlay: The overlay now.
@@ -250,7 +251,7 @@ class Composer:
         """
         if document is not sent.document:
             # A whole configuration was counted before it was opened.
-            self.check_count(service, document)
+            self.bounds.check_count(service, document)
         self._check_shape(service, document)
         keepable = self.keepable(environment, service, current, overlay, kept)
         redacted = [] if stored else exact_redactions(sent.document)
@@ -290,7 +291,7 @@ class Composer:
         schema = self.sources.schema(service)
         secrets = schema.secrets(filled)
         if limited:
-            self._check_secrets(service, secrets)
+            self.bounds.check_secrets(service, secrets)
         secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
         whole: JsonObject = {"version": versions.FIRST, **filled, **_version_member(version)}
         hidden = {*boxes, *kept}
@@ -298,7 +299,7 @@ class Composer:
         findings += _identity_findings(environment, service, whole, hidden)
         misplaced = (Problem(pointer, MISPLACED_SEALED_VALUE) for pointer in boxes if pointer not in secrets)
         findings += self._findings(service, misplaced)
-        self._check_size(service, filled)
+        self.bounds.check_size(service, filled)
         if findings:
             findings.sort(key=lambda finding: finding.pointer)
             raise InvalidDocument(f"The configuration of {service} in {environment} is invalid", findings)
@@ -417,45 +418,6 @@ class Composer:
         problems = list(documents.shape_problems(document))
         if problems:
             raise InvalidDocument(f"The configuration of {service} is invalid", self._findings(service, problems))
-
-    def check_count(self, service: str, document: JsonObject) -> None:
-        """Check the numbers of nodes and of sealed values, before anything walks or opens them.
-
-        Raises:
-            TooLarge: There are too many; the problem names the place.
-        """
-        allowed = self._limits.max_nodes
-        place = documents.excess_nodes(document, allowed)
-        if place is not None:
-            raise _too_many(service, place, "members and items", allowed, "ALICIACFG_MAX_CONFIG_NODES")
-        self._check_secrets(service, sealed_pointers(document))
-
-    def _check_secrets(self, service: str, pointers: Iterable[str]) -> None:
-        """Check the number of secrets; each is sealed by itself, again and again.
-
-        Raises:
-            TooLarge: There are too many; the problem names the place.
-        """
-        allowed = self._limits.max_secrets
-        beyond = next(islice(pointers, allowed, None), None)
-        if beyond is not None:
-            raise _too_many(service, beyond, "secrets", allowed, "ALICIACFG_MAX_SECRETS")
-
-    def _check_size(self, service: str, document: JsonObject) -> None:
-        size = len(documents.encode(document))
-        if size > self._limits.max_bytes:
-            raise TooLarge(
-                f"The configuration of {service} is {size} bytes; at most {self._limits.max_bytes} are allowed "
-                "(ALICIACFG_MAX_CONFIG_BYTES)."
-            )
-
-
-def _too_many(service: str, pointer: str, what: str, allowed: int, setting: str) -> TooLarge:
-    message = f"has more than {allowed} {what} up to here; at most {allowed} are allowed ({setting})"
-    return TooLarge(
-        f"The configuration of {service} has too many {what}: at most {allowed} are allowed ({setting}).",
-        [Problem(pointer, message)],
-    )
 
 
 def _identity_findings(

@@ -226,7 +226,7 @@ class WritePlanner:
         environment, service = config_id
         composer = planner.composer
         # Before anything walks the document.
-        composer.check_count(service, wanted.sent)
+        composer.bounds.check_count(service, wanted.sent)
         opened = await composer.open(environment, service, self._views.kept(wanted.sent, entry.live))
         return composer.check_written(
             environment,
