@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -67,6 +68,17 @@ async def test_a_request_that_is_too_large_is_not_sent(broker: Broker):
     async with open_client(BrokerAddress("127.0.0.1", broker.port), "mario") as asking:
         with pytest.raises(DoesNotFit):
             await asking.ask("set", "bell", {"config": "x" * (65 * 1024 * 1024)}, timeout_seconds=SECONDS)
+
+
+async def test_a_request_has_all_of_its_time_to_be_taken(broker: Broker, monkeypatch: pytest.MonkeyPatch):
+    """A large one on a slow network takes longer than a broker has for its answer to a connect."""
+    monkeypatch.setattr("aliciacfg.mqtt.client.CONNECT_SECONDS", 0.3)
+    async with open_client(BrokerAddress("127.0.0.1", broker.port), "mario") as asking:
+        assert broker.process is not None
+        broker.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(BrokerUnavailable, match=r"no answer within 0\.6 s"):
+            await asking.ask("get", "bell", {}, timeout_seconds=0.6)
+        broker.process.send_signal(signal.SIGCONT)
 
 
 async def test_nobody_answers(broker: Broker):

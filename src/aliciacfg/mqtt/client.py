@@ -5,6 +5,7 @@ is no connection, a connection of ``aliciacfg.mqtt.connecting`` finds out before
 """
 
 import asyncio
+import math
 import socket
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -173,8 +174,10 @@ class MqttClient:
             properties = Properties(PacketTypes.PUBLISH)
             properties.ResponseTopic = answer_topic
             properties.CorrelationData = _CORRELATION_DATA
+        # It has as long as the caller waits for the answer.
+        published = self._client.publish(topic, payload, qos=1, properties=properties, timeout=math.inf)
         try:
-            await self._client.publish(topic, payload, qos=1, properties=properties)
+            await self._while_connected(asyncio.ensure_future(published))
         except aiomqtt.MqttError as error:
             raise BrokerUnavailable(f"the broker did not acknowledge the request: {error}") from error
 
