@@ -455,6 +455,24 @@ async def test_requests_sent_together_are_answered_in_order(connection: Connecti
     assert [await connection.response() for _ in range(4)] == answers * 2
 
 
+async def test_answers_keep_the_order_of_requests_after_a_body_that_came_late(
+    protocols: list[RequestProtocol], connection: Connection, repeated: Answers
+):
+    """Requests that arrive together are parsed together, and none is overtaken by a known one that comes alone."""
+    bell, lamp = connection.get(), connection.get("/config/lamp")
+    answers = [await connection.learn(request, repeated) for request in (bell, lamp)]
+    for _ in range(3):
+        connection.writer.write(connection.get("/keys/current", f"Content-Length: {len(bell)}"))
+        assert (await connection.response()).startswith(b"HTTP/1.1 200 ")
+        connection.writer.write(bell)
+        await eventually(lambda: protocols[0]._waiter is not None)
+        connection.writer.write(bell + lamp)
+        assert await connection.response() == answers[0]
+        await eventually(lambda: protocols[0]._idle)
+        assert await connection.ask(bell) == answers[1]
+        assert await connection.response() == answers[0]
+
+
 async def test_a_client_that_receives_nothing_is_not_sent_more(
     protocols: list[RequestProtocol], connection: Connection, repeated: Answers
 ):

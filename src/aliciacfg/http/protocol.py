@@ -227,6 +227,33 @@ class _Parser(HttpRequestParser):
         self._head_bytes = 0
         # The body of the last request.
         self._body: StreamReader = EMPTY_PAYLOAD
+        # The requests that were returned and not consumed.
+        self._returned = 0
+        # Whether the last request was consumed before its body had ended.
+        self._consumed_early = False
+
+    def message_consumed(self) -> None:
+        """Note that the next request is handled from now on.
+
+        aiohttp counts a request when its body has ended. Told of it before, it would count it for ever, and hold back
+        what arrives behind a later request until still more arrives.
+        """
+        self._returned = max(0, self._returned - 1)
+        if self._returned or self._body.is_eof():
+            super().message_consumed()
+        else:
+            self._consumed_early = True
+
+    def _feed(self, *args: Any, **kw: Any) -> tuple[list[tuple[RawRequestMessage, StreamReader]], bool, bytes]:
+        found = super().feed_data(*args, **kw)
+        if self._consumed_early and self._body.is_eof():
+            self._consumed_early = False
+            super().message_consumed()
+            if not found[1]:
+                # What was held back, because the request still counted.
+                more = super().feed_data(b"")
+                found = [*found[0], *more[0]], more[1], more[2]
+        return found
 
     def feed_data(self, *args: Any, **kw: Any) -> tuple[list[tuple[RawRequestMessage, StreamReader]], bool, bytes]:
         """Parse data; return the requests whose heads are complete, whether the protocol changes, and what is left.
@@ -236,7 +263,7 @@ class _Parser(HttpRequestParser):
         """
         body_ends = self._body.is_eof()
         try:
-            found = super().feed_data(*args, **kw)
+            found = self._feed(*args, **kw)
         except HttpProcessingError:
             if not body_ends:
                 # Who reads the body would otherwise wait for the rest of it.
@@ -249,6 +276,7 @@ class _Parser(HttpRequestParser):
                 if self._head_bytes + len(args[0]) > _MAX_HEAD_BYTES and _head_bytes(message) > _MAX_HEAD_BYTES:
                     raise _Refused(_headers_too_long())
             self._body = messages[-1][1]
+            self._returned += len(messages)
             self._head_bytes = 0
         elif body_ends:
             self._head_bytes += len(args[0])
