@@ -128,12 +128,14 @@ class FilePlanner:
         problems: Problems = {}
         undecryptable = self.changes.undecryptable[environment.name] = []
         unopened = self.changes.unopened[environment.name] = {}
-        heads = dict(self._plan.state.heads(environment.name))
-        known = {service for service, entry in heads.items() if entry.live or entry.overlay is not None}
-        for service in sorted(environment.services | known):
+        state = self._plan.state
+        for service in sorted(environment.services.union(state.names(environment.name))):
             # Let reads run in between: planning hundreds of services takes noticeable time.
             await asyncio.sleep(0)
-            if heads.get(service, Entry()).undecryptable:
+            entry = state.head(ConfigId(environment.name, service))
+            if service not in environment.services and entry.live is None and entry.overlay is None:
+                continue
+            if entry.undecryptable:
                 undecryptable.append(service)
                 continue
             try:

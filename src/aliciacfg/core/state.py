@@ -141,11 +141,15 @@ class State:
         self.generation += 1
         self._pending.clear()
 
-    def heads(self, environment: str) -> Iterator[tuple[str, Entry]]:
-        """Yield every service of an environment with its head, by name."""
+    def names(self, environment: str) -> list[str]:
+        """Return every service of an environment that has a head, sorted."""
         committed = self._known.get(environment, _NO_NAMES)
         new = {service for known, service in self._pending if known == environment and service not in committed}
-        for service in sorted((*committed, *new)) if new else list(committed):
+        return sorted((*committed, *new)) if new else list(committed)
+
+    def heads(self, environment: str) -> Iterator[tuple[str, Entry]]:
+        """Yield every service of an environment with its head, by name."""
+        for service in self.names(environment):
             yield service, self.head(ConfigId(environment, service))
 
     def heads_of(self, service: str) -> dict[str, Entry]:
