@@ -163,11 +163,10 @@ class AiomqttClient:
             if not connected.done():
                 connected.set_exception(_EndedEarly(self._last_error))
 
-        def on_disconnect(*arguments: Any) -> None:
-            # Called from another thread when CONNECT cannot be sent.
+        def on_disconnect(*_arguments: object) -> None:
+            # Called from another thread when CONNECT cannot be sent. aiomqtt is not told: it would forget an end that
+            # comes with the CONNACK, and asyncio would log that nobody asked for it.
             loop.call_soon_threadsafe(give_up)
-            if aiomqtt_on_disconnect is not None:
-                aiomqtt_on_disconnect(*arguments)
 
         def on_log(_client: object, _userdata: object, level: int, text: str) -> None:
             if level == LogLevel.MQTT_LOG_ERR:
@@ -184,7 +183,6 @@ class AiomqttClient:
             self._close_socket()
             raise
         if self._paho.socket() is None:
-            # aiomqtt forgets an end that comes with the CONNACK.
             raise _not_connected(_EndedEarly(self._last_error))
         self._paho.on_disconnect = aiomqtt_on_disconnect
         # paho would format every packet for it.
