@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack
@@ -62,6 +63,10 @@ _log = structlog.get_logger(__name__)
 # Leaves time to commit what waits, before the deadline ends the process.
 _STOP_SECONDS = 6.0
 _RETRY_SECONDS = 1.0
+# How long a thread waits for the interpreter while another one is busy. The thread of the database asks for it at each
+# statement: with Python's own 5 ms, a write right after a change of 10,000 services took 150 ms, with this 80, and 64
+# writers wrote a sixth less.
+_SWITCH_SECONDS = 0.0005
 # A line of the log is for people.
 _MAX_NAMED = 20
 
@@ -129,6 +134,7 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
     signals = _Signals(deadline)
     keep_large_blocks_apart()
     look_for_cycles_rarely()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     settings = resolved.settings
     certificate = server_certificate(settings)
     _check_secret_files(settings)
