@@ -295,3 +295,20 @@ async def test_a_change_that_waited_for_the_loop_begins_before_one_that_comes_wh
     assert home.begun == ["1", "2", "3", "4"]
     home.release.set()
     await asyncio.gather(*changes)
+
+
+async def test_who_asks_again_while_others_are_let_go_has_its_turn():
+    """Of three that are let go together, the second asks again before the third is on its way."""
+    home = Home()
+    await home.learn(cost=0.0008)
+    home.release.set()
+
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            await home.workload.run(FLOODER, "set", lambda: home._work("x", 0.0008))
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        # The first three fill a turn of the loop; the others are let go in the next one.
+        for times in (1, 1, 1, 1, 2, 1):
+            group.create_task(ask(times))
+    assert len(home.begun) == 7

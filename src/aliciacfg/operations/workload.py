@@ -236,6 +236,8 @@ class _Pace:
         """Wait for a turn of the event loop in which there is room."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((forecast, turn))
+        # Those that were let go may be on their way behind the beginning of this turn, and then no other is to come.
+        self._begin_another()
         try:
             await turn
         finally:
@@ -244,6 +246,10 @@ class _Pace:
 
     def _count(self, forecast: float) -> None:
         self._left -= forecast
+        self._begin_another()
+
+    def _begin_another(self) -> None:
+        """Have another turn begin."""
         if not self._begun:
             self._begun = True
             asyncio.get_running_loop().call_soon(self._next)
