@@ -1,4 +1,4 @@
-"""What was measured, and how it is told: rows, their goals, the table."""
+"""What was measured, and how it is reported: rows, their goals, the table."""
 
 import math
 import operator

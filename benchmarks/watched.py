@@ -1,6 +1,6 @@
 """The daemon on an event loop in debug mode that tells of each step which takes longer than SLOW_CALLBACK_SECONDS.
 
-asyncio logs those that take so long by the clock; those that take so long of the processor are told on standard error
+asyncio logs those that take so long by the clock; those that take so long of the processor go to standard error,
 too, because a busy machine makes every step long by the clock.
 """
 

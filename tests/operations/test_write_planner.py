@@ -27,7 +27,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.mark.parametrize("operation", ["unset", "delete"])
 async def test_what_a_file_holds_is_named_with_file_and_line(home: Home, operation: str):
-    """A run-time change hides an invalid value of a file; who takes the change away is told where that stands."""
+    """A run-time change hides an invalid value of a file; removing the change is refused with file and line."""
     async with home.core() as made:
         await made.ask("patch", "bell", patch={"settings": {"volume": 5}})
         home.write("environments/dev.yaml", "services:\n  bell:\n    settings:\n      volume: loud\n")

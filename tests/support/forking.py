@@ -155,7 +155,7 @@ def _serve(ours: socket.socket) -> None:
     # What was made until here is not looked through, and so not copied, by the garbage collectors of the forked ones.
     gc.collect()
     gc.freeze()
-    # Nobody waits for the processes that wait.
+    # The processes that wait are reaped by the system.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while request := _receive(ours):
         fields, descriptors = request

@@ -1,4 +1,4 @@
-"""What people are told of the files: alerts and log lines about a load, accepted or refused."""
+"""Alerts and log lines about a load of the files, accepted or refused."""
 
 import asyncio
 from collections.abc import Sequence

@@ -47,7 +47,7 @@ class EncodedResponse(web.StreamResponse):
     """
 
     def __init__(self, encoded: bytes) -> None:  # pyright: ignore[reportMissingSuperCall]
-        # Not that of the base class, which makes headers, cookies and a state that nobody looks at.
+        # Not that of the base class, which makes headers, cookies and a state that are never used.
         self._encoded = encoded
         self._writer: abc.AbstractStreamWriter | None = None
 

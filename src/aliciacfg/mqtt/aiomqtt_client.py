@@ -165,7 +165,7 @@ class AiomqttClient:
 
         def on_disconnect(*_arguments: object) -> None:
             # Called from another thread when CONNECT cannot be sent. aiomqtt is not told: it would forget an end that
-            # comes with the CONNACK, and asyncio would log that nobody asked for it.
+            # comes with the CONNACK, and asyncio would log that its exception was never retrieved.
             loop.call_soon_threadsafe(give_up)
 
         def on_log(_client: object, _userdata: object, level: int, text: str) -> None:

@@ -104,7 +104,7 @@ async def connect_client(
 async def accepts_without_proof(address: BrokerAddress) -> bool:
     """Return whether the broker may accept the daemon's user name without its password and its certificate.
 
-    It does not if it says so, or if it accepts only who proves it. A broker that accepts nobody at the moment, because
+    It does not if it says so, or if it accepts only who proves it. A broker that accepts no one at the moment, because
     it has too many connections for example, proves nothing.
 
     Raises:

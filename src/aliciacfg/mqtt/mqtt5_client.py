@@ -391,7 +391,7 @@ class Mqtt5Client(asyncio.Protocol):
         if not self._accepted.done():
             cause = exc if isinstance(exc, OSError) else self._end_reason
             self._accepted.set_exception(NotConnected("ended", self._end_reason, cause=cause))
-            # Nobody may wait for it any more.
+            # Its waiter may have been cancelled.
             self._accepted.exception()
         for answer in self._asked.values():
             if not answer.done():

@@ -14,7 +14,7 @@ class MalformedPacket(Exception):
     """What was received cannot be a packet (MQTT 5 §4.13); says why.
 
     Attributes:
-        code: The reason code that the broker is told (MQTT 5 §3.14.2.1).
+        code: The reason code to send to the broker (MQTT 5 §3.14.2.1).
     """
 
     def __init__(self, text: str, *, code: int = 0x81) -> None:

@@ -222,7 +222,7 @@ class _Pace:
         self._begun = False
         # First come, first served, with the forecast of each.
         self._waiting: deque[_Turn] = deque()
-        # Let go, and not on their way yet: whoever came later begins after them.
+        # Released, and not running yet: requests that came later begin after them.
         self._let_go = 0
 
     def admits(self, forecast: float) -> bool:

@@ -291,7 +291,7 @@ class WritePlanner:
         try:
             whole = wanted.make(base, entry, wanted.sent)
         except OperationError:
-            # What was sent was refused before it was applied; that is what the caller is told.
+            # What was sent was refused before it was applied; that is the caller's answer.
             return error
 
         def located(finding: Finding) -> Finding:
