@@ -1,12 +1,15 @@
 """The YAML dialect of the files that people edit, and the variables in them."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from aliciacfg.documents import Json
-from aliciacfg.documents.yaml_reader import literal, load
+from aliciacfg.documents.yaml_reader import YamlDocument, literal, load, parse
+from aliciacfg.documents.yaml_syntax import read_plain
 from aliciacfg.errors import SourceError
 from yaml_values import NOWHERE, VALUES, same, told, value
 
@@ -306,3 +309,40 @@ def test_json_is_read_as_yaml(document: Json):
     assume(not any(character in text for character in "\x7f\u2028\u2029\ufeff\ufffe\uffff"))
     assume(not any("\x80" <= character <= "\x9f" for character in text))
     assert same(load(text, file="x.json").value, document)
+
+
+# Pieces of files, good and bad: with a newline between them they are texts that an editor might leave.
+PIECES = st.sampled_from([
+    "a: 1", "b:", "  c: ${X}", "  d: [x, ${X:-y}]", "- e", "- f: 1", "  - {g: 2, h: }", "  - |\n    text", "a: 2",
+    "1: x", "<<: {}", "k: &m {n: 1}", "o: *m", "p: !t 1", "q: .nan", "r: 99999999999999999999999", "---", "...", "# c",
+    "s: ${}", "{t: [1, [2]], u: {}}", "[[]]", "v: 'w'", "? [x]\n: y", "a/b~c: \u2028", 'x: "${X} $${"',
+    "%YAML 1.2", "\ty: 1",
+])  # fmt: skip
+
+
+def outcome(read: Callable[[], YamlDocument]) -> object:
+    """The problems of a text, or what it holds, as a text that tells kinds of numbers apart, and in its order."""
+    try:
+        document = read()
+    except SourceError as error:
+        return error.problems
+    return json.dumps(document.value), list(document.lines.items())
+
+
+@given(st.lists(PIECES, max_size=6), st.sampled_from([None, {}, {"X": "5"}]))
+@settings(max_examples=500)
+def test_reading_in_one_step_makes_no_difference(pieces: list[str], variables: dict[str, str] | None):
+    """Values, lines and problems are those that nodes yield, whatever stands in a file."""
+    text = "\n".join(pieces)
+    in_steps = outcome(lambda: parse(text, "dev.yaml", variables)[1])
+    assert outcome(lambda: load(text, file="dev.yaml", variables=variables)) == in_steps
+
+
+def test_thirty_three_levels_are_as_wrong_in_one_step():
+    """As many as are allowed are read so; one more is left to the way that tells the problem."""
+
+    def read(levels: int) -> object:
+        return read_plain("[" * levels + "]" * levels, key=lambda text, _: text, scalar=lambda text, _: text)
+
+    assert read(32) is not None
+    assert read(33) is None

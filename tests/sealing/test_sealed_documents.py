@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from aliciacfg import documents
 from aliciacfg.errors import InvalidRequest
+from aliciacfg.model.records import Record
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, is_sealed, resembles_sealed, seal_for, sealed_with
 from aliciacfg.sealing.redactions import exact_redactions
@@ -17,6 +18,8 @@ from aliciacfg.sealing.sealed_documents import (
     form_problems,
     open_document,
     redact,
+    redact_encoded,
+    redact_record,
     reseal,
     seal_document,
     sealed_pointers,
@@ -195,3 +198,25 @@ def test_strings_that_resemble_sealed_values_are_found_wherever_they_stand(docum
     expected = [place for place, value in strings if resembles_sealed(value, at_secret=place in secrets)]
     opened = open_document(document, keyring, service="bell", environment="dev")
     assert [problem.pointer for problem in form_problems(document, opened, schema)] == expected
+
+
+HARD = st.sampled_from(["sealed:v1:", 'sealed:v1:"', "sealed:v1:\\", ',"sealed:v1:x"', '\\"sealed:v1:', "[", '",', "é"])
+
+
+@given(st.dictionaries(HARD, st.recursive(HARD, lambda inner: st.lists(inner) | st.dictionaries(HARD, inner))))
+def test_a_record_is_redacted_without_decoding_it(document: dict[str, Any]):
+    """To the same bytes, also where keys and other texts hold what a sealed value begins with."""
+    record = Record(
+        **HERE,
+        revision=1,
+        version="1.0.0",
+        timestamp=0.0,
+        author="x",
+        cause="api",
+        checksum="",
+        digest="",
+        changed=[],
+        restart_required=[],
+        config=documents.canonical(document),
+    )
+    assert redact_encoded(record) == documents.encode(redact_record(record))

@@ -29,6 +29,17 @@ _SLICE = 20
 _CONTEXT = ChangeContext("config_service", "file", operation="announce")
 
 
+class _Encoded(msgspec.Struct, frozen=True, kw_only=True):
+    """What is compared of a message about a configuration, the configuration as it is encoded."""
+
+    epoch: int
+    environment: str
+    revision: int
+    sequence: int
+    checksum: str
+    config: msgspec.Raw
+
+
 class Announcements:
     """Compares the outbox with the state, and stores which messages the bus confirmed."""
 
@@ -164,6 +175,8 @@ class Announcements:
 
     def _plan_service(self, plan: Plan, record: Record, views: Views) -> None:
         """Add the announcement of a configuration, if the outbox does not have it as readers see it now."""
+        if self._surely_told(plan, record, views):
+            return
         shown = views.public(record)
         told = {
             "environment": record.environment, "revision": record.revision, "sequence": record.home_sequence,
@@ -172,6 +185,29 @@ class Announcements:
         if not self._is_told(plan, service_subject(record.service), UpdateMessage, told):
             # Another place: readers may hold something else of the old one.
             self.announce_again(plan, ConfigId(record.environment, record.service), views=views)
+
+    def _surely_told(self, plan: Plan, record: Record, views: Views) -> bool:
+        """Return whether the outbox has a message of a configuration with the very bytes that readers see now.
+
+        Nearly every message has them. Rendering each configuration, to compare it with a decoded message, took a tenth
+        of a start.
+        """
+        known = self._outbox.current.get(service_subject(record.service))
+        if known is None:
+            return False
+        try:
+            message = msgspec.json.decode(known.payload, type=_Encoded)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return False
+        expected = _Encoded(
+            epoch=plan.epoch,
+            environment=record.environment,
+            revision=record.revision,
+            sequence=record.home_sequence,
+            checksum=record.checksum,
+            config=msgspec.Raw(views.encoded_public(record)),
+        )
+        return message == expected
 
     def _is_told(self, plan: Plan, subject: str, form: type[RetainedMessage], told: Mapping[str, object]) -> bool:
         """Return whether the outbox has a message of a subject with these fields, of the plan's epoch.

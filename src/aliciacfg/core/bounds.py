@@ -6,6 +6,7 @@ from itertools import islice
 from aliciacfg import documents
 from aliciacfg.documents import DocumentLimits, JsonObject
 from aliciacfg.errors import Problem, TooLarge
+from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.sealed_documents import sealed_pointers
 
 
@@ -21,11 +22,29 @@ class Bounds:
         Raises:
             TooLarge: There are too many; the problem names the place.
         """
+        self.check_nodes(service, document)
+        self.check_secrets(service, sealed_pointers(document))
+
+    def check_nodes(self, service: str, document: JsonObject) -> None:
+        """Check the number of nodes.
+
+        Raises:
+            TooLarge: There are too many; the problem names the place.
+        """
         allowed = self._limits.max_nodes
         place = documents.excess_nodes(document, allowed)
         if place is not None:
             raise _too_many(service, place, "members and items", allowed, "ALICIACFG_MAX_CONFIG_NODES")
-        self.check_secrets(service, sealed_pointers(document))
+
+    def check_marked(self, service: str, document: JsonObject, schema: ServiceSchema) -> None:
+        """Check the number of secrets that a schema marks in a document.
+
+        Raises:
+            TooLarge: There are too many; the problem names the place.
+        """
+        # Each is a node: hardly any document has so many, and only such a one has to be walked.
+        if documents.excess_nodes(document, self._limits.max_secrets) is not None:
+            self.check_secrets(service, schema.secrets(document))
 
     def check_secrets(self, service: str, pointers: Iterable[str]) -> None:
         """Check the number of secrets; each is sealed by itself, again and again.

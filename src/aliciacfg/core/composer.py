@@ -4,12 +4,13 @@ It uses the files and keys of one moment, and neither stores nor publishes anyth
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from aliciacfg import documents
 from aliciacfg.core.bounds import Bounds
+from aliciacfg.core.shared_defaults import SharedDefaults
 from aliciacfg.documents import DocumentLimits, Json, JsonObject
 from aliciacfg.errors import Finding, InvalidDocument, Problem
 from aliciacfg.model import versions
@@ -28,7 +29,7 @@ from aliciacfg.sealing.sealed_documents import (
     redact,
     sealed_pointers,
 )
-from aliciacfg.sources.layers import Environment, Sources
+from aliciacfg.sources.layers import Environment, Layer, Sources
 
 MISPLACED_SEALED_VALUE = (
     "found a sealed value; it is allowed only where the schema has a secret, because it would be shown here"
@@ -99,6 +100,7 @@ class Composer:
         # The files whose defaults are within the limits and hold nothing that is sealed or looks so, for any service:
         # they are looked through once, not for each of 10,000 services.
         self._plain_defaults: set[str] = set()
+        self._shared_defaults = SharedDefaults(sources)
 
     def parts(self) -> list[object]:
         """Return what is kept here, in small pieces, for ``memory.free_slowly``."""
@@ -126,15 +128,18 @@ class Composer:
 
     def _base(self, environment: str, service: str) -> JsonObject:
         schema = self.sources.schema(service)
-        result = self.sources.defaults(environment, service)
+        result, layers = self._defaults(self._environment(environment), service)
         problems: list[Problem] = []
         boxes: set[str] = set()
-        for layer in self._environment(environment).layers(service):
+        for layer in layers:
             shared = layer.section == "defaults"
-            if shared and layer.file in self._plain_defaults:
+            self.bounds.check_nodes(service, layer.patch)
+            if not may_be_sealed(layer.patch):
+                if shared:
+                    self._plain_defaults.add(layer.file)
                 result = documents.merge(result, layer.patch)
                 continue
-            self.bounds.check_count(service, layer.patch)
+            self.bounds.check_secrets(service, sealed_pointers(layer.patch))
             opened = open_document(
                 layer.patch,
                 self._keyring,
@@ -144,8 +149,6 @@ class Composer:
             )
             boxes |= opened.secrets.keys()
             problems += [*opened.problems, *form_problems(layer.patch, opened, schema)]
-            if shared and not may_be_sealed(layer.patch):
-                self._plain_defaults.add(layer.file)
             result = documents.merge(result, opened.document)
         left = {pointer for pointer in boxes if isinstance(documents.find(result, pointer), str)}
         outside = left and left - schema.secrets(result).keys()
@@ -158,8 +161,16 @@ class Composer:
         # Not again with the overlay, which was within the limits when it was written: a limit that is lowered since
         # takes no configuration away.
         self.bounds.check_count(service, result)
-        self.bounds.check_secrets(service, schema.secrets(result))
+        self.bounds.check_marked(service, result, schema)
         return result
+
+    def _defaults(self, environment: Environment, service: str) -> tuple[JsonObject, Sequence[Layer]]:
+        """Return what is lowest of a service, and the layers above that."""
+        if all(layer.file in self._plain_defaults for layer in environment.default_layers):
+            shared = self._shared_defaults.of(environment, service)
+            if shared is not None:
+                return shared, environment.own_layers(service)
+        return self.sources.defaults(environment.name, service), environment.layers(service)
 
     def compose(
         self,
@@ -286,8 +297,7 @@ class Composer:
 
         ``limited`` refuses too many secrets. The values at the JSON Pointers in ``opaque`` count as meeting every rule.
         """
-        filled = documents.normalise({"service_name": service, "environment": environment, **document})
-        version = filled.pop("version", None)
+        filled, version = _filled(environment, service, document)
         schema = self.sources.schema(service)
         secrets = schema.secrets(filled)
         if limited:
@@ -399,7 +409,8 @@ class Composer:
         return documents.difference(plain, effective.document)
 
     def _merged(self, environment: str, service: str, overlay: JsonObject | None) -> JsonObject:
-        return documents.merge(self.base(environment, service), overlay or {})
+        base = self.base(environment, service)
+        return documents.merge(base, overlay) if overlay else base
 
     def _environment(self, name: str) -> Environment:
         return self.sources.environments.get(name) or Environment(name, ())
@@ -436,6 +447,18 @@ def _identity_findings(
     version = document["version"]
     if isinstance(version, str) and version != versions.FIRST and not versions.is_version(version):
         yield finding("version", "a semantic version such as 1.2.3")
+
+
+def _filled(environment: str, service: str, document: JsonObject) -> tuple[JsonObject, Json]:
+    """Return a document with what the daemon fills in, without ``version``; and the version.
+
+    What nothing has to be filled into or normalised in is not copied: nearly every configuration of the files is so,
+    and a copy is a twentieth of its memory.
+    """
+    if "version" in document or "service_name" not in document or "environment" not in document:
+        document = {"service_name": service, "environment": environment, **document}
+    version = document.pop("version", None)
+    return documents.normalise(document), version
 
 
 def _version_member(version: Json) -> JsonObject:

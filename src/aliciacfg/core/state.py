@@ -45,7 +45,7 @@ class Entry:
     @property
     def undecryptable(self) -> bool:
         """Whether the overlay holds sealed values that do not open, so that nothing can be composed with it."""
-        return bool(sealed_pointers(self.overlay or {}))
+        return self.overlay is not None and bool(sealed_pointers(self.overlay))
 
     @property
     def revision(self) -> int:

@@ -4,7 +4,8 @@ It reads YAML 1.2 with the core schema, reduced to what JSON can express. Each o
 tags, directives, several documents, merge keys, duplicate keys, keys that are not strings, NaN and infinity, integers
 beyond 64 bits, more than 32 levels, and aliases that contain themselves or expand to too many values.
 
-Reading has two steps: ``yaml_syntax`` turns the text into nodes, this module turns nodes into values.
+Reading has two steps: ``yaml_syntax`` turns the text into nodes, this module turns nodes into values. A file without
+problems, anchors and aliases is read in one step, to the same result.
 
 YAML is parsed before ``${NAME}`` is replaced, which leads to two pitfalls:
 
@@ -15,6 +16,7 @@ YAML is parsed before ``${NAME}`` is replaced, which leads to two pitfalls:
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -33,6 +35,7 @@ from aliciacfg.documents.yaml_syntax import (
     free_nodes,
     is_blank,
     read_nodes,
+    read_plain,
 )
 
 # The size of a file limits its own nodes; only aliases can expand a small file to a large document.
@@ -49,6 +52,8 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _BASES = {"0o": 8, "0x": 16}
 # Below the 4,300 digits from which Python refuses to convert a string.
 _MAX_DIGITS = 400
+
+_MERGE = "<<"
 
 # The last alternative, "${" alone, matches what the other ones do not: a malformed variable.
 _VARIABLE = re.compile(
@@ -101,7 +106,11 @@ def load(text: str, *, file: str, variables: Mapping[str, str] | None = None) ->
         SourceError: The file has problems; all of them, in the order of lines, up to the first syntax error. No
             message contains a value of the file or of a variable.
     """
-    root, document = parse(text.removeprefix(BOM), file, variables)
+    text = text.removeprefix(BOM)
+    plain = read_plain(text, key=_plain_key, scalar=partial(_plain_scalar, variables))
+    if plain is not None:
+        return YamlDocument(*plain)
+    root, document = parse(text, file, variables)
     if root is not None:
         free_nodes(root)
     return document
@@ -146,6 +155,37 @@ def _plain(text: str) -> Json:
     if _NOT_FINITE.fullmatch(text):
         raise ValueError("infinite or not a number, which JSON cannot express; quote it to make it a string")
     return text
+
+
+@lru_cache(maxsize=1024)
+def _plain_key(text: str, style: str) -> str:
+    """Return a key that is a string, one object for those that are equal: services have the same few keys.
+
+    Raises:
+        ValueError: It is another value, or ``<<``.
+    """
+    if not style and (text == _MERGE or not is_plain_string(text)):
+        raise ValueError("not a string")
+    return text
+
+
+def _plain_scalar(variables: Mapping[str, str] | None, text: str, style: str) -> Json:
+    """Return the value of a scalar, variables replaced.
+
+    Raises:
+        ValueError: JSON cannot express it, or a variable cannot be replaced.
+    """
+    typed = not style
+    if variables is not None and "${" in text:
+        typed = typed and _is_variable(text)
+        text = _VARIABLE.sub(lambda match: _variable(match, variables), text)
+    return _plain(text) if typed else text
+
+
+def _is_variable(text: str) -> bool:
+    """Return whether a text consists of exactly one variable."""
+    whole = _VARIABLE.fullmatch(text)
+    return whole is not None and whole["name"] is not None
 
 
 def fits(number: int) -> bool:
@@ -234,7 +274,7 @@ class _Values:
             message = f"a key must be a string; {TEMPLATES}"
         elif not isinstance(key, Scalar):
             message = "a key must be a string; write it out"
-        elif not key.style and name == "<<":
+        elif not key.style and name == _MERGE:
             message = (
                 "the merge key << is not supported: write its members out, or put what services share under defaults:"
             )
@@ -248,8 +288,7 @@ class _Values:
     def _scalar(self, node: Scalar, pointer: str) -> Json:
         text, typed = node.text, not node.style
         if self._variables is not None and "${" in text:
-            whole = _VARIABLE.fullmatch(text)
-            typed = typed and whole is not None and whole["name"] is not None
+            typed = typed and _is_variable(text)
             text = self._substitute(node, self._variables, pointer)
         if not typed:
             return text

@@ -38,6 +38,8 @@ def exact_redactions(document: Json) -> list[str]:
 
 def redacted_pointers(document: Json) -> list[str]:
     """Return the JSON Pointers at which a document has ``***`` alone."""
+    if not documents.may_hold(document, REDACTED.encode()):
+        return []
     return [pointer for pointer, value in documents.walk_strings(document) if value.strip() == REDACTED]
 
 

@@ -1,6 +1,7 @@
 """Documents that hold sealed values: the one place that opens, seals and redacts the secrets of a document."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,11 @@ from aliciacfg.sealing.boxes import (
     resembles_sealed,
     sealed_with,
 )
+
+# A sealed string in compact JSON that is a member's value or an item: an inner quote is escaped, and behind a closing
+# one comes a comma, a colon or a bracket. The pattern begins with what ``re`` looks for first: ten times as fast.
+_SEALED_TEXT = re.compile(rb'"%b(?<=[:,\[]"%b)[^"\\]*(?:\\.[^"\\]*)*"(?!:)' % (2 * (PREFIX.encode(),)))
+_REDACTED_TEXT = documents.encode(REDACTED)
 
 
 class MissingKey(Problem, frozen=True):
@@ -214,6 +220,11 @@ def redact_record(record: Record) -> JsonObject:
     """Return the document of a revision as any reader may see it, ``version`` included."""
     document = _stored(record)
     return redact(document, sealed_pointers(document))
+
+
+def redact_encoded(record: Record) -> bytes:
+    """Return what ``redact_record`` returns, encoded; it is not decoded for that, which took ten times as long."""
+    return _SEALED_TEXT.sub(_REDACTED_TEXT, record.config)
 
 
 def reseal(document: bytes, keyring: Keyring, *, service: str, environment: str) -> ResealedDocument:

@@ -87,16 +87,20 @@ class Environment:
         files: Its files, lowest first.
         problems: The problems of its files; if there are any, nothing must be composed from them.
         services: The services that the files name; made once, as every service of a home asks for it.
+        default_layers: The layers that all services have, lowest first; made once, too.
     """
 
     name: str
     files: tuple[EnvironmentFile, ...]
     problems: tuple[SourceProblem, ...] = ()
     services: frozenset[str] = field(init=False, repr=False, compare=False)
+    default_layers: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         named = frozenset(name for file in self.files for name in file.services)
         object.__setattr__(self, "services", named)
+        layers = (Layer(f.file, "defaults", f.defaults, "/defaults", f.lines) for f in self.files if f.defaults)
+        object.__setattr__(self, "default_layers", tuple(layers))
 
     @property
     def protected(self) -> bool:
@@ -105,13 +109,15 @@ class Environment:
 
     def layers(self, service: str) -> list[Layer]:
         """Return the layers of a service, lowest first."""
-        defaults = [Layer(f.file, "defaults", f.defaults, "/defaults", f.lines) for f in self.files]
-        own = [
-            Layer(f.file, "services", f.services[service], f"/services/{escape(service)}", f.lines)
+        return [*self.default_layers, *self.own_layers(service)]
+
+    def own_layers(self, service: str) -> list[Layer]:
+        """Return the layers of a service that no other one has, lowest first."""
+        return [
+            Layer(f.file, "services", patch, f"/services/{escape(service)}", f.lines)
             for f in self.files
-            if service in f.services
+            if (patch := f.services.get(service))
         ]
-        return [layer for layer in [*defaults, *own] if layer.patch]
 
     def locate(self, service: str, pointer: str) -> tuple[str, int | None]:
         """Return the file and line that set a place of a service's document, or the nearest place around it."""

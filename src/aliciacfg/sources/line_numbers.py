@@ -17,12 +17,19 @@ class LineNumbers:
         # By service, as its name stands in pointers: the lines, and the index of each place in them.
         self._services: dict[str, tuple[array[int], Mapping[str, int]]] = {}
         inside: dict[str, dict[str, int]] = {}
+        # The places of a service follow each other, so most need no look at the whole pointer.
+        service, places = "\0", dict[str, int]()
         for pointer, line in lines.items():
+            if pointer.startswith(service):
+                places[pointer[len(service) - 1 :]] = line
+                continue
             name, place = _split(pointer)
             if name is None:
                 self._others[pointer] = line
             else:
-                inside.setdefault(name, {})[place] = line
+                places = inside.setdefault(name, {})
+                places[place] = line
+                service = f"{_SERVICES}{name}/"
         shapes: dict[tuple[str, ...], Mapping[str, int]] = {}
         for name, places in inside.items():
             shape = tuple(places)
