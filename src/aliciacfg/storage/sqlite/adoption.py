@@ -8,6 +8,12 @@ import msgspec
 from aliciacfg.errors import OperationError
 from aliciacfg.model.records import AuditEntry, Record
 from aliciacfg.storage.hash_chain import START, Chain, equals, sum_macs
+from aliciacfg.storage.sqlite.chain_tail import (
+    REPLACE_CHAIN_END,
+    REPLACE_OVERLAY,
+    SELECT_CHAIN_END,
+    replace_coded,
+)
 from aliciacfg.storage.sqlite.rows import (
     AUDIT_COLUMNS,
     RECORD_COLUMNS,
@@ -20,13 +26,7 @@ from aliciacfg.storage.sqlite.rows import (
     parse_record,
     select_coded,
 )
-from aliciacfg.storage.sqlite.transaction import (
-    REPLACE_CHAIN_END,
-    REPLACE_OVERLAY,
-    SELECT_CHAIN_END,
-    replace_coded,
-    transaction,
-)
+from aliciacfg.storage.sqlite.transaction import transaction
 from aliciacfg.storage.store import Adoption
 
 _SELECT_PLACES = """

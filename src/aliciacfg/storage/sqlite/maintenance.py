@@ -16,6 +16,7 @@ from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import AuditEntry, ChainedRow, Overlay, Record
 from aliciacfg.sealing.boxes import key_ids
 from aliciacfg.storage.hash_chain import Chain, MalformedRow
+from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
 from aliciacfg.storage.sqlite.damage import is_damage, is_locked, may_pass, telling_damage, unusable
 from aliciacfg.storage.sqlite.rows import (
     AUDIT_COLUMNS,
@@ -31,7 +32,7 @@ from aliciacfg.storage.sqlite.rows import (
     select_coded,
 )
 from aliciacfg.storage.sqlite.schema import SELECT_PROGRAMS, adopt_database, check_version, migrate, quoted
-from aliciacfg.storage.sqlite.transaction import SELECT_CHAIN_END, reseal_rows
+from aliciacfg.storage.sqlite.transaction import reseal_rows
 from aliciacfg.storage.store import Adoption, Reseal, StoreError
 from aliciacfg.storage.verifier import Findings, Verifier
 

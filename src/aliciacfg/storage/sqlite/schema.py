@@ -6,7 +6,7 @@ import structlog
 
 from aliciacfg.storage.hash_chain import START, Chain
 from aliciacfg.storage.sqlite.adoption import add_codes, adopt
-from aliciacfg.storage.sqlite.transaction import REPLACE_CHAIN_END
+from aliciacfg.storage.sqlite.chain_tail import REPLACE_CHAIN_END
 from aliciacfg.storage.store import Adoption, StoreError
 
 _log = structlog.get_logger(__name__)
