@@ -25,14 +25,19 @@ class Bounds:
         self.check_nodes(service, document)
         self.check_secrets(service, sealed_pointers(document))
 
-    def check_nodes(self, service: str, document: JsonObject) -> None:
+    def check_nodes(self, service: str, document: JsonObject, *, at_most: int | None = None) -> None:
         """Check the number of nodes.
+
+        Args:
+            service: The service.
+            document: Its document, or a part of it.
+            at_most: The document has no more nodes than this, if that is known.
 
         Raises:
             TooLarge: There are too many; the problem names the place.
         """
         allowed = self._limits.max_nodes
-        place = documents.excess_nodes(document, allowed)
+        place = documents.excess_nodes(document, allowed) if at_most is None or at_most > allowed else None
         if place is not None:
             raise _too_many(service, place, "members and items", allowed, "ALICIACFG_MAX_CONFIG_NODES")
 

@@ -15,6 +15,7 @@ from aliciacfg.documents import DocumentLimits, Json, JsonObject
 from aliciacfg.errors import Finding, InvalidDocument, Problem
 from aliciacfg.model import versions
 from aliciacfg.model.redaction import REDACTED
+from aliciacfg.schemas.inspection import Inspection, Inspections, inspect
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.schemas.validation_messages import kind
 from aliciacfg.sealing.boxes import Keyring, placeholder
@@ -101,6 +102,7 @@ class Composer:
         # they are looked through once, not for each of 10,000 services.
         self._plain_defaults: set[str] = set()
         self._shared_defaults = SharedDefaults(sources)
+        self._inspections = Inspections()
 
     def parts(self) -> list[object]:
         """Return what is kept here, in small pieces, for ``memory.free_slowly``."""
@@ -260,17 +262,18 @@ class Composer:
             InvalidDocument: The configuration is invalid; ``findings`` lists everything.
             TooLarge: The configuration is larger than allowed, or holds more nodes or secrets.
         """
-        if document is not sent.document:
-            # A whole configuration was counted before it was opened.
-            self.bounds.check_count(service, document)
-        self._check_shape(service, document)
+        # A whole configuration was counted before it was opened.
+        seen = self._inspected(
+            environment, service, document, counted=document is sent.document, keep=current is not None
+        )
         keepable = self.keepable(environment, service, current, overlay, kept)
         redacted = [] if stored else exact_redactions(sent.document)
         whole, moved = self.restore_redacted(service, document, keepable, kept, redacted)
         boxes = () if stored else sent.secrets
         if not opaque:
             kept = {**kept, **moved, **(sent.secrets if stored else {})}
-            return self._checked(environment, service, whole, boxes=boxes, kept=kept, limited=True)
+            seen = seen if whole is document else None
+            return self._checked(environment, service, whole, boxes=boxes, kept=kept, limited=True, seen=seen)
         unknown = {pointer: placeholder() for pointer in (*moved, *sent.secrets)}
         return self._checked(
             environment,
@@ -292,14 +295,20 @@ class Composer:
         kept: Mapping[str, str],
         limited: bool = False,
         opaque: Collection[str] = (),
+        seen: Inspection | None = None,
     ) -> Effective:
         """Validate a document whose shape was checked; arguments and errors as for ``effective``.
 
         ``limited`` refuses too many secrets. The values at the JSON Pointers in ``opaque`` count as meeting every rule.
+        ``seen`` is what ``_inspected`` returned for the document, if that was asked for.
         """
-        filled, version = _filled(environment, service, document)
+        document, version = _filled(environment, service, document)
         schema = self.sources.schema(service)
-        secrets = schema.secrets(filled)
+        if seen is None:
+            filled = documents.normalise(document)
+            secrets = schema.secrets(filled)
+        else:
+            filled, secrets = seen.document, dict(seen.secrets)
         if limited:
             self.bounds.check_secrets(service, secrets)
         secrets |= {pointer: value for pointer, value in kept.items() if documents.find(filled, pointer) == value}
@@ -320,6 +329,34 @@ class Composer:
             version if isinstance(version, str) else None,
             schema,
         )
+
+    def _inspected(
+        self, environment: str, service: str, document: JsonObject, *, counted: bool, keep: bool
+    ) -> Inspection:
+        """Return what a write has to know of a whole document.
+
+        Args:
+            environment: The environment of the configuration.
+            service: The service of the configuration.
+            document: The configuration.
+            counted: Whether its nodes were counted.
+            keep: Whether the configuration exists, so that what is found helps the next write; a caller may ask for any
+                name.
+
+        Raises:
+            InvalidDocument: It has a shape that no configuration may have.
+            TooLarge: It holds more nodes or sealed values than allowed.
+        """
+        filled, _ = _filled(environment, service, document)
+        tree = self.sources.schema(service).tree
+        found = self._inspections.of((environment, service), tree, filled) if keep else inspect(tree, filled)
+        if not counted:
+            # Nearly every document is within the limits, and then nothing has to be looked at again.
+            self.bounds.check_nodes(service, document, at_most=found.nodes + ("version" in document))
+            self.bounds.check_secrets(service, sealed_pointers(document))
+        if not found.sound or not isinstance(document.get("version", ""), str):
+            self._check_shape(service, document)
+        return found
 
     def restore_redacted(
         self,
@@ -408,6 +445,13 @@ class Composer:
         plain = {key: value for key, value in base.items() if key != "version"}
         return documents.difference(plain, effective.document)
 
+    def unknown(self, environment: str, service: str, effective: Effective) -> list[str]:
+        """Return the JSON Pointers of members that no schema of a service describes, outermost first."""
+        seen = self._inspections.last((environment, service))
+        if seen is not None and seen.normal is effective.document and effective.schema is self.sources.schema(service):
+            return seen.unknown
+        return self.sources.schema(service).unknown(effective.document)
+
     def _merged(self, environment: str, service: str, overlay: JsonObject | None) -> JsonObject:
         base = self.base(environment, service)
         return documents.merge(base, overlay) if overlay else base
@@ -452,13 +496,13 @@ def _identity_findings(
 def _filled(environment: str, service: str, document: JsonObject) -> tuple[JsonObject, Json]:
     """Return a document with what the daemon fills in, without ``version``; and the version.
 
-    What nothing has to be filled into or normalised in is not copied: nearly every configuration of the files is so,
-    and a copy is a twentieth of its memory.
+    What nothing has to be filled into is not copied: nearly every configuration of the files is so, and a copy is a
+    twentieth of its memory.
     """
     if "version" in document or "service_name" not in document or "environment" not in document:
         document = {"service_name": service, "environment": environment, **document}
     version = document.pop("version", None)
-    return documents.normalise(document), version
+    return document, version
 
 
 def _version_member(version: Json) -> JsonObject:

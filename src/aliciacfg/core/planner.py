@@ -6,6 +6,7 @@ plans out.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -28,6 +29,15 @@ from aliciacfg.storage.hash_chain import Chain
 
 # Sealing them takes a millisecond.
 _MANY_SECRETS = 20
+_MAX_MADE = 64
+
+
+class _Boxes(NamedTuple):
+    """The secrets of a revision as its record holds them, by JSON Pointer, and the id of the key that sealed them."""
+
+    record: Record
+    key: str
+    boxes: Mapping[str, str]
 
 
 class Planner:
@@ -53,6 +63,8 @@ class Planner:
         self._views = views
         self._outbox = outbox
         self._clock = clock
+        # The least recently written one is the first.
+        self._made: dict[ConfigId, _Boxes] = {}
 
     def change(
         self,
@@ -91,6 +103,7 @@ class Planner:
             boxes = {**self._reusable(entry, effective.secrets), **(sealed or {})}
             boxes |= self._boxes(config_id, _without(effective.secrets, boxes))
             record = self._record(plan, config_id, effective, boxes, context, refuse_breaking=refuse_breaking)
+            self._keep_boxes(config_id, record, boxes)
             self._append(plan, entry, record, context)
             shown = plan.redacted[config_id] = redact(effective.document, effective.secrets)
             if plan.announces(config_id):
@@ -262,7 +275,21 @@ class Planner:
             return {}
         before = entry.effective.secrets
         same = {pointer: value for pointer, value in secrets.items() if before.get(pointer) == value}
+        made = self._made.get(ConfigId(entry.live.environment, entry.live.service))
+        if made is not None and made.record is entry.live and made.key == self._keyring.current:
+            return {pointer: made.boxes[pointer] for pointer in same if pointer in made.boxes}
         return reusable_boxes(entry.live, same, self._keyring)
+
+    def _keep_boxes(self, config_id: ConfigId, record: Record, boxes: Mapping[str, str]) -> None:
+        """Remember the boxes of a revision for the one after it: reading them from the record takes 14 µs of a write.
+
+        Only of those that were written last, and a rotation of the keys makes them useless.
+        """
+        self._made.pop(config_id, None)
+        if 0 < len(boxes) < _MANY_SECRETS:
+            self._made[config_id] = _Boxes(record, self._keyring.current, boxes)
+            if len(self._made) > _MAX_MADE:
+                del self._made[next(iter(self._made))]
 
     def _boxes(self, config_id: ConfigId, secrets: Mapping[str, str]) -> dict[str, str]:
         """Seal secrets to their places."""

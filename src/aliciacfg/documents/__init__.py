@@ -6,7 +6,7 @@ arguments; a result may share structure with them. The YAML modules are imported
 
 from aliciacfg.documents.changes import Bump, Change, changes
 from aliciacfg.documents.json_patch import apply_json_patch, json_patch, json_patch_problem, operation_problem
-from aliciacfg.documents.limits import DocumentLimits, excess_nodes, shape_problems
+from aliciacfg.documents.limits import MAX_INTEGER, MIN_INTEGER, DocumentLimits, excess_nodes, shape_problems
 from aliciacfg.documents.merge_patch import difference, merge, without
 from aliciacfg.documents.pointers import (
     escape,
@@ -36,6 +36,8 @@ from aliciacfg.documents.values import (
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_INTEGER",
+    "MIN_INTEGER",
     "Bump",
     "Change",
     "DocumentLimits",

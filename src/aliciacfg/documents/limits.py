@@ -8,8 +8,8 @@ from aliciacfg.documents.pointers import escape
 from aliciacfg.documents.values import MAX_DEPTH, Json, JsonObject, encode
 from aliciacfg.errors import Problem
 
-_MAX_INTEGER = 2**64 - 1
-_MIN_INTEGER = -(2**63)
+MAX_INTEGER = 2**64 - 1
+MIN_INTEGER = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _is_sound(container: JsonObject | list[Json], depth: int) -> bool:
         if isinstance(item, dict | list):
             sound = _is_sound(item, depth + 1)
         elif isinstance(item, int):
-            sound = _MIN_INTEGER <= item <= _MAX_INTEGER
+            sound = MIN_INTEGER <= item <= MAX_INTEGER
         else:
             sound = math.isfinite(item) if isinstance(item, float) else item is None and null_allowed
         if not sound:
@@ -110,5 +110,5 @@ def _problems(value: Json, pointer: str, depth: int) -> Iterator[Problem]:
             yield from _problems(item, f"{pointer}/{index}", depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
         yield Problem(pointer, "found NaN or infinity; expected a finite number")
-    elif isinstance(value, int) and not _MIN_INTEGER <= value <= _MAX_INTEGER:
+    elif isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
         yield Problem(pointer, "found an integer beyond 64 bits; write it as a string")

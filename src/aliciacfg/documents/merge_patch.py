@@ -38,11 +38,13 @@ def difference(base: JsonObject, wanted: JsonObject) -> JsonObject:
             patch[key] = value
             continue
         old = base[key]
+        if value is old:
+            continue
         if isinstance(old, dict) and isinstance(value, dict):
             inner = difference(old, value)
             if inner:
                 patch[key] = inner
-        elif value is not old and not equal(old, value):
+        elif not equal(old, value):
             patch[key] = value
     return patch
 

@@ -15,7 +15,7 @@ from aliciacfg.documents import Json, JsonObject, escape, format_pointer, normal
 from aliciacfg.errors import AliciacfgError, Finding, Problem
 from aliciacfg.schemas import schema_tree
 from aliciacfg.schemas.base_contract import base_schema
-from aliciacfg.schemas.schema_tree import Place, follow
+from aliciacfg.schemas.schema_tree import Node, Place, follow
 from aliciacfg.schemas.validation_messages import Violation, describe
 
 COMPATIBILITY = "compatibility"
@@ -129,6 +129,11 @@ class ServiceSchema:
     def secrets(self, document: Json) -> dict[str, str]:
         """Return the sensitive strings of a document by JSON Pointer."""
         return schema_tree.secrets(self._root, document)
+
+    @property
+    def tree(self) -> Node:
+        """The tree of the schemas, for ``inspection``."""
+        return self._root
 
     def is_secret(self, document: Json, pointer: str) -> bool:
         """Return whether a string of a document is one of its ``secrets``."""

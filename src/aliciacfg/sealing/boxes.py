@@ -16,7 +16,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import msgspec
 from nacl import public
@@ -26,6 +26,9 @@ from aliciacfg.errors import AliciacfgError
 
 PREFIX = "sealed:v1:"
 DIGEST_KEY_BYTES = 32
+# A quarter of a megabyte.
+_RECENT_DIGESTS = 512
+_SHORT_SECRET = 256
 
 # What begins like this was meant as a sealed value, whatever its version.
 _ANY_VERSION = re.compile(r"sealed:v[0-9]+:", re.ASCII)
@@ -254,6 +257,8 @@ class Keyring:
         self.current = current
         self._keys = {key.public.key_id: key for key in keys}
         self._digest_key = digest_key
+        self._digest = partial(_digest, digest_key)
+        self._recent_digest = lru_cache(maxsize=_RECENT_DIGESTS)(self._digest)
         self.public_key = self._keys[current].public
 
     @classmethod
@@ -311,12 +316,17 @@ class Keyring:
 
     def digest(self, value: str, *, service: str, pointer: str) -> str:
         """Compute a keyed digest (HMAC-SHA-256) of a secret, which is equal for equal secrets in one place only."""
-        message = msgspec.json.encode([service, pointer, value])
-        return hmac.digest(self._digest_key, message, hashlib.sha256).hex()
+        # A write computes those of all secrets, and changes few.
+        digest = self._recent_digest if len(value) <= _SHORT_SECRET else self._digest
+        return digest(value, service, pointer)
 
     def derive(self, purpose: bytes) -> bytes:
         """Derive a key of 32 bytes for another purpose from the digest key."""
         return hmac.digest(self._digest_key, purpose, hashlib.sha256)
+
+
+def _digest(key: bytes, value: str, service: str, pointer: str) -> str:
+    return hmac.digest(key, msgspec.json.encode([service, pointer, value]), hashlib.sha256).hex()
 
 
 def sealed_with(sealed: str) -> str:
