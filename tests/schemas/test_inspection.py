@@ -57,7 +57,7 @@ def test_items_that_move(schema: Any, old: list[Any], new: list[Any]):
     """An item counts at the place where it is now, not where it was."""
     root = schema_tree.compile_tree([schema])
     known = inspection.inspect(root, {"a": old})
-    document = {"a": [*new, *reversed(old)], "b": old}
+    document: Any = {"a": [*new, *reversed(old)], "b": old}
     assert_same(root, document, inspection.inspect(root, document, known))
 
 

@@ -218,18 +218,8 @@ def secrets(root: Node, document: Json) -> dict[str, str]:
 
 def is_secret(root: Node, document: Json, pointer: str) -> bool:
     """Return whether there is a sensitive string at a pointer of a document: whether ``secrets`` has it."""
-    node, value, named = root, document, False
-    for token in parse_pointer(pointer):
-        inner = find(value, f"/{escape(token)}")
-        if isinstance(inner, UnsetType):
-            return False
-        if isinstance(value, list):
-            node = node.item()
-        else:
-            node, sensitive = node.member(token)
-            named = named or sensitive
-        value = inner
-    return node.is_secret(value, named=named)
+    node, value, named = _descend(root, document, pointer)
+    return not isinstance(value, UnsetType) and node.is_secret(value, named=named)
 
 
 def _collect_secrets(
@@ -257,31 +247,41 @@ def _collect_secrets(
             _collect_secrets(inner, item, f"{pointer}/{index}", found, named=named)
 
 
-def hidden(root: Node, document: Json) -> list[str]:
-    """Return the JSON Pointers of the places of a document whose values no message may quote, in document order."""
-    found = [""] if root.is_hidden(document, named=False) else list[str]()
-    _collect_hidden(root, document, "", found, named=False)
-    return found
+def hides(root: Node, document: Json, pointer: str) -> bool:
+    """Return whether no message may quote the value at a pointer of a document, because of itself or what is in it."""
+    node, value, named = _descend(root, document, pointer)
+    return not isinstance(value, UnsetType) and _hides(node, value, named=named)
 
 
-def _collect_hidden(node: Node, value: Json, pointer: str, found: list[str], *, named: bool) -> None:
+def _hides(node: Node, value: Json, *, named: bool) -> bool:
+    if node.is_hidden(value, named=named):
+        return True
     if isinstance(value, dict):
         members = node.members
         for key, member in value.items():
             inner, sensitive = members.get(key) or node.member(key)
-            hides, plain = inner.is_hidden(member, named=named or sensitive), not isinstance(member, dict | list)
-            if plain and not hides:
-                continue
-            place = f"{pointer}/{escape(key)}"
-            if hides:
-                found.append(place)
-            _collect_hidden(inner, member, place, found, named=named or sensitive)
+            if _hides(inner, member, named=named or sensitive):
+                return True
     elif isinstance(value, list):
         inner = node.item()
-        for index, item in enumerate(value):
-            if inner.is_hidden(item, named=named):
-                found.append(f"{pointer}/{index}")
-            _collect_hidden(inner, item, f"{pointer}/{index}", found, named=named)
+        return any(_hides(inner, item, named=named) for item in value)
+    return False
+
+
+def _descend(root: Node, document: Json, pointer: str) -> tuple[Node, Json | UnsetType, bool]:
+    """Return the node and the value at a pointer of a document, and whether a name on the way is a sensitive one."""
+    node, value, named = root, document, False
+    for token in parse_pointer(pointer):
+        inner = find(value, f"/{escape(token)}")
+        if isinstance(inner, UnsetType):
+            return node, inner, named
+        if isinstance(value, list):
+            node = node.item()
+        else:
+            node, sensitive = node.member(token)
+            named = named or sensitive
+        value = inner
+    return node, value, named
 
 
 def unknown(root: Node, document: Json) -> list[str]:

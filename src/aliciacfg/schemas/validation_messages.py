@@ -28,14 +28,14 @@ class Violation(NamedTuple):
 
 
 def describe(
-    violation: Violation, document: JsonObject, sensitive: Collection[str], placing: Placing
+    violation: Violation, document: JsonObject, is_sensitive: Callable[[str], bool], placing: Placing
 ) -> Iterator[Finding]:
     """Yield findings that name what was found and what was expected.
 
     Args:
         violation: The rule that is broken.
         document: The document that breaks it.
-        sensitive: JSON Pointers of the places whose values no text may quote.
+        is_sensitive: Tells of the JSON Pointer of a place that breaks a rule whether no text may quote its value.
         placing: Of the schema.
     """
     pointer, keyword, expected = violation
@@ -52,7 +52,7 @@ def describe(
             yield Finding(pointer, placing(pointer), "", "must not be present")
         case _:
             value = find(document, pointer)
-            hidden = pointer in sensitive
+            hidden = is_sensitive(pointer)
             # A string in the place of an object may be a member written a level too high, such as a password.
             holds_more = keyword == "type" and bool(_CONTAINERS.intersection(_type_names(expected)))
             yield Finding(
