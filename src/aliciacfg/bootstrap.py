@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -351,10 +351,10 @@ def _listen(ground: _Parts, reloads: Reloads, instances: Instances) -> None:
     )
 
 
-def _services_with_other_revisions(plan: Plan) -> set[str] | None:
+def _services_with_other_revisions(plan: Plan) -> Iterable[str] | None:
     """Return the services that may have another revision in the active environment after a plan; None for all."""
     moved = plan.activates is not None or ACTIVE in plan.meta
-    return None if moved else {config_id.service for config_id in plan.entries}
+    return None if moved else (config_id.service for config_id in plan.entries)
 
 
 def _reloads(ground: _Parts) -> Reloads:

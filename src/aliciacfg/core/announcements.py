@@ -23,7 +23,7 @@ from aliciacfg.storage.write_queue import WriteQueue
 _log = structlog.get_logger(__name__)
 
 _CONFIRMATION_SECONDS = 1.0
-_CONFIRMATIONS_AT_ONCE = 500
+_CONFIRMATIONS_AT_ONCE = 100
 # Services that are compared before anything else goes on: half a millisecond.
 _SLICE = 20
 _CONTEXT = ChangeContext("config_service", "file", operation="announce")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Literal
 
 import structlog
@@ -299,7 +300,8 @@ class Reloads:
         )
         if sources.access is not None:
             self._reports.access_known()
-        services = {service for listed in load.defined.values() for service in listed}
+        # In order, which makes it fast to sort.
+        services = dict.fromkeys(chain.from_iterable(load.defined.values()))
         self._authorizer.apply_rules(sources.access, services)
 
     def _note_schemas(self, load: PlannedLoad) -> None:

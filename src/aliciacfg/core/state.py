@@ -88,7 +88,7 @@ class State:
         self.generation = 0
         # Durable entries; readers see only these.
         self._committed = dict(committed or {})
-        # By environment: the services of all durable entries, and of those that exist. ``_keep`` follows each change.
+        # By environment: the services of all durable entries, and of those that exist. ``_list`` follows each change.
         self._known = _names_by_environment(self._committed)
         live = {known: entry for known, entry in self._committed.items() if entry.live}
         self._live = {environment: SortedNames() for environment in self._known} | _names_by_environment(live)
@@ -125,16 +125,21 @@ class State:
 
     def commit(self, entries: Mapping[ConfigId, Entry]) -> None:
         """Make entries the committed ones: their write is durable."""
+        self._keep(entries)
+        pending = self._pending
         for config_id, entry in entries.items():
-            self._keep(config_id, entry)
-            if self._pending.get(config_id) is entry:
-                del self._pending[config_id]
+            if pending.get(config_id) is entry:
+                del pending[config_id]
 
     def refresh(self, entries: Mapping[ConfigId, Entry]) -> None:
         """Replace entries whose record is still the committed one: only what is known about its content is new."""
-        for config_id, entry in entries.items():
-            if not self.is_pending(config_id) and self.committed(config_id).record is entry.record:
-                self._keep(config_id, entry)
+        self._keep(
+            {
+                config_id: entry
+                for config_id, entry in entries.items()
+                if not self.is_pending(config_id) and self.committed(config_id).record is entry.record
+            }
+        )
 
     def abort(self) -> None:
         """Drop all pending heads: their writes failed."""
@@ -185,17 +190,28 @@ class State:
         pending = ((entry, known.service in live) for known, entry in self._pending.items() if known[0] == environment)
         return len(live) + sum((entry.live is not None) - is_live for entry, is_live in pending)
 
-    def _keep(self, config_id: ConfigId, entry: Entry) -> None:
+    def _keep(self, entries: Mapping[ConfigId, Entry]) -> None:
+        """Make entries the committed ones, in one step for readers, which takes 1 µs for each."""
+        committed = self._committed
+        # Inline, as all of 10,000 may change, and hardly any comes or goes.
+        others = [
+            config_id
+            for config_id, entry in entries.items()
+            if (before := committed.get(config_id)) is None
+            or (before.record is None or before.record.deleted) is not (entry.record is None or entry.record.deleted)
+        ]
+        committed.update(entries)
+        for config_id in others:
+            self._list(config_id)
+
+    def _list(self, config_id: ConfigId) -> None:
+        """List a configuration that is new, or came or went."""
         environment, service = config_id
-        before = self._committed.get(config_id)
-        self._committed[config_id] = entry
-        if before is not None and (before.live is None) == (entry.live is None):
-            return
         if environment not in self._known:
             self._known[environment], self._live[environment] = SortedNames(), SortedNames()
         self._known[environment].add(service)
         live = self._live[environment]
-        if entry.live is None:
+        if self._committed[config_id].live is None:
             live.discard(service)
         else:
             live.add(service)

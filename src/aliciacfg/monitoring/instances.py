@@ -144,6 +144,9 @@ class Instances:
 
     def look_again(self, services: Iterable[str] | None) -> None:
         """Note that services have other revisions in the active environment; None for all."""
+        if not self._services:
+            # An edit may name 10,000 services, of which none runs.
+            return
         self._unsettled.update(
             self._services if services is None else (item for item in services if item in self._services)
         )
