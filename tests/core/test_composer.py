@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aliciacfg.core.composer import Composer, Keepable
-from aliciacfg.documents import DocumentLimits, find, merge, walk_strings
+from aliciacfg.core.composer import Composer
+from aliciacfg.core.written_documents import WrittenDocuments
+from aliciacfg.documents import DocumentLimits, find, merge
 from aliciacfg.errors import InvalidDocument, TooLarge
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing import sealed_documents
@@ -228,7 +229,7 @@ async def test_the_checksum_outlives_sealing_and_follows_the_secret():
     first = checksum(with_settings({"pin": SECRET}))
     other_key = made_keyring(private=b"q" * 32)
     sealed = seal_document(with_settings({"pin": SECRET}), {"/settings/pin": SECRET}, other_key, **HERE)
-    opened = await composer(keyring=other_key).open("dev", "bell", sealed)
+    opened = await WrittenDocuments(composer(keyring=other_key), other_key).open("dev", "bell", sealed)
     assert checksum(opened.document, keyring=other_key) == first
     assert checksum(with_settings({"pin": SECRET + "x"})) != first
     assert checksum(with_settings({"other_pin_key": SECRET})) != checksum(with_settings({"another_pin_key": SECRET}))
@@ -246,66 +247,6 @@ def test_the_checksum_does_not_let_secrets_be_guessed():
     )
 
 
-def kept(wanted: dict[str, Any], current: dict[str, Any]) -> Any:
-    whole = with_settings(wanted)
-    redacted = [pointer for pointer, text in walk_strings(whole) if text == "***"]
-    made, before = composer(), with_settings(current)
-    keepable = Keepable(before, made.sources.schema("bell").secrets(before))
-    result, _ = made.restore_redacted("bell", whole, keepable, {}, redacted)
-    return find(result, "/settings")
-
-
-def test_a_redaction_keeps_what_is_there():
-    """After get, edit and set, each ``***`` becomes the secret at its place, and all else is as sent."""
-    current = {"pin": "1111", "tokens": {"a": "2222", "b": "3333"}, "count": 1}
-    wanted = {"pin": "***", "tokens": {"a": "***", "b": "new"}, "count": 2, "note": "***"}
-    assert kept(wanted, current) == {"pin": "1111", "tokens": {"a": "2222", "b": "new"}, "count": 2, "note": "***"}
-
-
-def test_where_there_is_nothing_to_keep_every_place_is_told():
-    """A ``***`` at a new place, or in place of a value that was not secret, is refused."""
-    with pytest.raises(InvalidDocument) as refused:
-        kept({"pin": "***", "new_token": "***", "old_key": "***"}, {"pin": 5, "old_key": "1111"})
-    assert {problem.pointer for problem in refused.value.findings} == {"/settings/pin", "/settings/new_token"}
-    assert "1111" not in str(refused.value)
-
-
-DOORS = [{"name": "front", "code": "1111"}, {"name": "back", "code": "2222"}, {"name": "side", "code": "3333"}]
-SHOWN = [{**door, "code": "***"} for door in DOORS]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "codes"),
-    [
-        (SHOWN, ["1111", "2222", "3333"]),
-        (SHOWN[1:], ["2222", "3333"]),
-        (SHOWN[::-1], ["3333", "2222", "1111"]),
-        ([{"name": "new", "code": "4444"}, *SHOWN], ["4444", "1111", "2222", "3333"]),
-        ([SHOWN[2], {"name": "new", "code": "4444"}], ["3333", "4444"]),
-        ([SHOWN[0], {"name": "renamed", "code": "***"}, SHOWN[2]], ["1111", "2222", "3333"]),
-        ([{**SHOWN[0], "extra": 1}, {**SHOWN[1], "code": "new"}, SHOWN[2]], ["1111", "new", "3333"]),
-    ],
-)
-def test_in_an_array_an_item_keeps_its_own_secret_wherever_it_moved(wanted: list[Any], codes: list[str]):
-    """Removed, moved or added items never get the secret of a neighbour."""
-    assert [door["code"] for door in kept({"doors": wanted}, {"doors": DOORS})["doors"]] == codes
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        [{"name": "new", "code": "***"}, *SHOWN],
-        [{"name": "renamed", "code": "***"}, *SHOWN[2:]],
-        [*SHOWN, {"name": "front", "code": "***", "more": 1}],
-        [{"name": "renamed", "code": "***"}, SHOWN[0], SHOWN[2]],
-    ],
-)
-def test_in_an_array_no_secret_is_guessed(wanted: list[Any]):
-    """An item that matches no current item is refused, and never gets another item's secret."""
-    with pytest.raises(InvalidDocument):
-        kept({"doors": wanted}, {"doors": DOORS})
-
-
 async def test_each_secret_is_sealed_to_its_own_place():
     """Only secrets are sealed, and each sealed value opens only at its own place."""
     document = with_settings({"pin": SECRET, "plain": "open", "doors": [{"code": "1111"}]})
@@ -313,17 +254,17 @@ async def test_each_secret_is_sealed_to_its_own_place():
     sealed = seal_document(effective.document, effective.secrets, KEYRING, **HERE)
     assert SECRET not in json.dumps(sealed)
     assert find(sealed, "/settings/plain") == "open"
-    opened = await composer().open("dev", "bell", sealed)
+    opened = await WrittenDocuments(composer(), KEYRING).open("dev", "bell", sealed)
     assert opened.document == effective.document
     assert opened.secrets == effective.secrets
     assert opened.secrets.keys() == {"/mqtt_config/password", "/settings/pin", "/settings/doors/0/code"}
     moved = {**sealed, "mqtt_config": {"password": find(sealed, "/settings/pin")}}
     with pytest.raises(InvalidDocument) as refused:
-        await composer().open("dev", "bell", moved)
+        await WrittenDocuments(composer(), KEYRING).open("dev", "bell", moved)
     assert [problem.pointer for problem in refused.value.findings] == ["/mqtt_config/password"]
     for elsewhere in (("prod", "bell"), ("dev", "lamp")):
         with pytest.raises(InvalidDocument):
-            await composer().open(*elsewhere, sealed)
+            await WrittenDocuments(composer(), KEYRING).open(*elsewhere, sealed)
 
 
 def test_an_overlay_is_sealed_where_it_has_the_secrets_of_the_whole():
@@ -375,17 +316,6 @@ def test_a_sealed_value_may_be_taken_back_by_a_higher_layer():
     """A null over a sealed secret removes it like any other value."""
     made = composer(BASE, {"settings": {"pin": box(service="bell", value=SECRET)}}, {"settings": {"pin": None}})
     assert find(made.base("dev", "bell"), "/settings") == {"ratio": 1, "count": 5}
-
-
-def test_of_a_damaged_configuration_what_still_opens_can_be_kept():
-    """Secrets of the files and of the overlay can be kept if they open; other sealed values cannot."""
-    overlay: dict[str, Any] = {"settings": {"pin": "sealed:v1:lost", "token": "known"}}
-    found = composer().keepable("dev", "bell", None, overlay, {})
-    current = found.document
-    assert find(current, "/mqtt_config/password") == "from-the-files"
-    assert find(current, "/settings/token") == "known"
-    assert "sealed:v1:" not in json.dumps(current)
-    assert found.secrets == {"/mqtt_config/password": "from-the-files", "/settings/token": "known", "/settings/pin": ""}
 
 
 def test_redacting_hides_each_secret_and_nothing_else():
@@ -456,7 +386,7 @@ async def test_no_place_tells_what_was_in_a_box(pointer: str):
         member = {token: member}
     wanted: Any = merge(VALID, member)
     made = strict({})
-    opened = await made.open("dev", "bell", wanted)
+    opened = await WrittenDocuments(made, KEYRING).open("dev", "bell", wanted)
     assert (find(opened.document, pointer), opened.secrets) == (SECRET, {pointer: SECRET})
     with pytest.raises(InvalidDocument) as refused:
         made.effective("dev", "bell", opened.document, boxes=opened.secrets)

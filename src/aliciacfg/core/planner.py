@@ -17,6 +17,7 @@ from aliciacfg.core.outbox import ChangedPointers, Outbox, announce_record, serv
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import NO_ORIGINS, Entry
 from aliciacfg.core.views import Views
+from aliciacfg.core.written_documents import WrittenDocuments
 from aliciacfg.documents import Bump, Change, DocumentLimits, JsonObject
 from aliciacfg.errors import Incompatible, InvalidDocument, Problem
 from aliciacfg.model import versions
@@ -45,6 +46,7 @@ class Planner:
 
     Attributes:
         composer: Composes configurations from these files.
+        written: Checks what writers send, with these files.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Planner:
         clock: Callable[[], float],
     ) -> None:
         self.composer = composer
+        self.written = WrittenDocuments(composer, keyring)
         self._keyring = keyring
         self._chain = chain
         self._views = views

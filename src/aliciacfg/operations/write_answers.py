@@ -33,7 +33,7 @@ class WriteAnswers:
         before, after, effective = planned.before, planned.after, planned.effective
         record = _record(after)
         unchanged = before.record is record
-        unknown = planned.planner.composer.unknown(record.environment, record.service, effective)
+        unknown = planned.planner.written.unknown(record.environment, record.service, effective)
         document = planned.redacted
         if document is None:
             document = redact(effective.document, effective.secrets)

@@ -227,8 +227,8 @@ class WritePlanner:
         composer = planner.composer
         # Before anything walks the document.
         composer.bounds.check_count(service, wanted.sent)
-        opened = await composer.open(environment, service, self._views.kept(wanted.sent, entry.live))
-        return composer.check_written(
+        opened = await planner.written.open(environment, service, self._views.kept(wanted.sent, entry.live))
+        return planner.written.check(
             environment,
             service,
             wanted.make(base, entry, opened.document),
