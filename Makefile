@@ -32,7 +32,7 @@ format: $(VENV)/installed-dev  ## Fix style and format the code
 	$(BIN)/ruff format .
 
 bench: $(VENV)/installed-dev programs  ## Measure the daemon beside its limits and peers, and write docs/performance.md
-	$(BIN)/python benchmarks/bench.py --document
+	$(BIN)/python benchmarks/bench.py --document $(if $(SERVICES),--services $(SERVICES))
 
 bench-quick: $(VENV)/installed-dev programs  ## The same in two minutes, with more noise; writes nothing
 	$(BIN)/python benchmarks/bench.py --quick

@@ -33,6 +33,7 @@ PARTS = {
     "writes": writes.add_writes,
     "latency": writes.add_latency,
     "fairness": fairness.add_fairness,
+    "overload": fairness.add_overload,
     "fanout": fanout.add_fanout,
     "holds": lambda rounds, scene: fairness.add_holds(rounds, scene.scratch),
 }
@@ -44,7 +45,14 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(ALL)}")
     parser.add_argument("--quick", action="store_true", help="in two minutes, with more noise")
     parser.add_argument("--rounds", type=int, help="how many")
-    parser.add_argument("--services", type=int, nargs="+", default=[], metavar="N", help="larger homes: 100000")
+    parser.add_argument(
+        "--services",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="measure larger homes too, such as 100000, once; their figures are kept for the next runs",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there")
     parser.add_argument("--document", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()

@@ -78,10 +78,15 @@ def _place(sections: Sequence[Section], row: Row) -> str:
     return f"{section.title}: {row.name}"
 
 
+def machine() -> str:
+    """Return on what machine this runs."""
+    return f"{_processor()}, {os.cpu_count()} processors, {platform.system()} {platform.machine()}"
+
+
 def _machine() -> list[tuple[str, str]]:
     packages = {name: metadata.version(name) for name in _PACKAGES if _installed(name)}
     return [
-        ("machine", f"{_processor()}, {os.cpu_count()} processors, {platform.system()} {platform.machine()}"),
+        ("machine", machine()),
         ("Python", f"{platform.python_version()}, {_listed(packages)}"),
         ("programs", _listed(versions())),
     ]

@@ -18,6 +18,7 @@ _RATE = 200.0
 # Of the client that is looked at, over HTTP: so many that a request does not wait for the answer to one before it.
 _CONNECTIONS = 16
 _FLOOD_RATE = 2000.0
+_OVERLOAD_RATE = 20_000.0
 _MAX_TIMES_QUIET = 3.0
 _MAX_HOLD_MS = 20.0
 _FOR_EVER = 600.0
@@ -81,6 +82,33 @@ def _writers(scene: Scene, count: int) -> Iterator[None]:
     options = {"port": scene.home.http_port, "services": ",".join(scene.written), "seconds": _FOR_EVER}
     with load_beside("write", scene.scratch / "beside.log", outstanding=count, **options):
         yield
+
+
+def add_overload(rounds: Rounds, scene: Scene) -> None:
+    """More gets than are usual in a second: whether each is answered, and the daemon counts as ready."""
+    rounds.section(
+        "Overload",
+        f"One client sends {_OVERLOAD_RATE:,.0f} gets a second over MQTT, whatever the answers do; another one asks "
+        "for `/ready` ten times a second, each time on a new connection. `busy` is an answer. A share of 1 is all.",
+    )
+    answered = rounds.row("gets that are answered", Goal(1.0, "share"), key="share")
+    busy = rounds.row("gets that are answered with `busy`", key="busy_share")
+    ready = rounds.row("`/ready` with 200", Goal(1.0, "ready_share"), key="ready_share")
+
+    def job() -> None:
+        figures = load(
+            "overload",
+            port=scene.mqtt_port,
+            http_port=scene.home.http_port,
+            topic=GET_TOPIC,
+            rate=_OVERLOAD_RATE,
+            seconds=rounds.effort.fairness_seconds,
+        )
+        answered.runs[DAEMON].append(figures)
+        for row in (busy, ready):
+            row.runs[DAEMON].append({row.key: figures[row.key]})
+
+    rounds.jobs.append(job)
 
 
 def add_holds(rounds: Rounds, scratch: Path) -> None:

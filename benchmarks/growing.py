@@ -1,11 +1,15 @@
 """The figures of growing homes, beside those of a small one, with the goals of a large one."""
 
+import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
+from document import machine
 from growth import Growth, measure
+from processes import HERE
 from report import Goal
 from rounds import Rounds
 
@@ -55,8 +59,20 @@ _NAMES = {
 }
 
 
+# The figures of the last run that measured homes of many more services, which takes long.
+_LARGER = HERE / "larger_homes.json"
+
+
 def measure_growth(rounds: Rounds, scratch: Path, note: Callable[[str], None], more: Sequence[int] = ()) -> None:
-    """Measure homes of each size in turn; ``more`` are sizes beside those of the effort, measured once."""
+    """Measure homes of each size in turn.
+
+    Args:
+        rounds: Gets the section.
+        scratch: A directory for the homes, on a disk.
+        note: Tells what is done.
+        more: Sizes beside those of the effort, each measured once; the figures are kept. Without any, those of an
+            earlier run are shown.
+    """
     section = rounds.section(
         "Growth",
         "Generated homes, each with a daemon and a Mosquitto of its own, one request at a time; medians. *flat* is at "
@@ -65,18 +81,27 @@ def measure_growth(rounds: Rounds, scratch: Path, note: Callable[[str], None], m
     section.side_by_side = True
     sizes = (SMALL, *rounds.effort.services)
     found = [
-        _measure(count, scratch, note)
+        asdict(_measure(count, scratch, note))
         for number in range(rounds.effort.growth_rounds)
         for count in (sizes if number % 2 == 0 else reversed(sizes))
     ]
-    found += [_measure(count, scratch, note) for count in more]
-    measured = {home.services for home in found}
+    if more:
+        homes = [asdict(_measure(count, scratch, note)) for count in more]
+        _LARGER.write_text(json.dumps({"machine": machine(), "homes": homes}, indent=2) + "\n")
+    larger = json.loads(_LARGER.read_text()) if _LARGER.exists() else {"homes": []}
+    if larger["homes"]:
+        when = "in this run" if more else f"in an earlier run, on {larger['machine']}"
+        section.text += f" A home of more than {LARGE:,} services was measured once, {when}."
+    measured: defaultdict[int, list[dict[str, float]]] = defaultdict(list)
+    for home in [*found, *larger["homes"]]:
+        measured[int(home["services"])].append(home)
     for field in fields(Growth)[1:]:
         key = _UNITS[field.name.rpartition("_")[2]]
         row = rounds.row(_NAMES.get(field.name, field.name), *_goals(field.name, key, measured), key=key)
         row.subject = _who(LARGE)
         for count in sorted(measured):
-            row.runs[_who(count)] = [{key: getattr(home, field.name)} for home in found if home.services == count]
+            # An earlier run may lack a figure.
+            row.runs[_who(count)] = [{key: home[field.name]} for home in measured[count] if field.name in home]
 
 
 def _measure(count: int, scratch: Path, note: Callable[[str], None]) -> Growth:

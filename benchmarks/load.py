@@ -19,11 +19,13 @@
     load.py paced    --port PORT --rate R [--topic TOPIC | --path PATH]
                      R requests a second over MQTT at QoS 0, or over HTTP, whatever the answers do; a latency counts
                      from the moment at which the request was due
+    load.py overload --port BROKER_PORT --http-port HTTP_PORT --topic TOPIC --rate R
+                     R gets a second over MQTT at QoS 0, and ten times a second whether the daemon is ready
     load.py latency  --port HTTP_PORT --broker-port BROKER_PORT --services NAME --topic TOPIC --samples N
                      PATCH (with --document PUT), one after the other, until a subscriber of TOPIC has each
 
-All but ``paced`` are closed loops: a request goes out when the answer to one before it has come in. With --announce
-a generator prints READY when its requests begin.
+All but ``paced`` and ``overload`` are closed loops: a request goes out when the answer to one before it has
+come in. With --announce a generator prints READY when its requests begin.
 """
 
 import argparse
@@ -40,6 +42,7 @@ from pathlib import Path
 
 import uvloop
 
+import overload
 import paced
 import wire
 from clients import HttpClient, MqttClient, NatsClient, RedisClient, http_request, redis_command
@@ -341,6 +344,10 @@ def _changes(options: argparse.Namespace) -> Callable[[str], bytes]:
     return change
 
 
+async def load_overload(options: argparse.Namespace) -> dict[str, float]:
+    return await overload.measure(options, reply_topic())
+
+
 KINDS = {
     "ask": ask,
     "mqtt": load_mqtt,
@@ -350,6 +357,7 @@ KINDS = {
     "redis": load_redis,
     "nats": load_nats,
     "paced": load_paced,
+    "overload": load_overload,
     "latency": measure_latency,
 }
 
@@ -359,6 +367,7 @@ def main() -> None:
     parser.add_argument("kind", choices=list(KINDS))
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--broker-port", type=int, default=0)
+    parser.add_argument("--http-port", type=int, default=0)
     parser.add_argument("--topic", default="")
     parser.add_argument("--path", default="")
     parser.add_argument("--method", default="GET")

@@ -25,6 +25,9 @@ UNITS = {
     "p99_ms": "ms",
     "seconds": "s",
     "megabytes": "MB",
+    "share": "",
+    "busy_share": "",
+    "ready_share": "",
 }
 _NAMES = {
     "ms": "time",
@@ -34,6 +37,7 @@ _NAMES = {
     "p99_ms": "p99",
     "seconds": "time",
     "megabytes": "memory",
+    "ready_share": "share",
 }
 
 
@@ -79,7 +83,7 @@ class Goal:
         sign, name = "≥" if self.at_least else "≤", _NAMES.get(self.key, self.key)
         if self.beside:
             return f"{name} {sign} {self.bound:g} of {self.beside}"
-        return f"{name} {sign} {self.bound:,g} {UNITS[self.key]}".replace(" /s", "/s")
+        return f"{name} {sign} {self.bound:,g} {UNITS[self.key]}".replace(" /s", "/s").rstrip()
 
     def judge(self, spread: Spread) -> Verdict:
         """Tell whether the median meets the goal; a miss that is no larger than the spread says nothing."""
