@@ -89,7 +89,7 @@ def test_a_refusal_has_its_status_headers_and_error_object(
     error: OperationError, status: int, code: str, headers: dict[str, str]
 ):
     """The whole contract of failures."""
-    response = refusal(request("request_id=abc"), error)
+    response = refusal(request("request_id=abc"), error).response()
     found = content(response)
     assert response.status == status
     expected = {"status": "error", "code": code, "message": "m", "request_id": "abc"}
@@ -104,7 +104,7 @@ def test_a_refusal_has_its_status_headers_and_error_object(
 
 def test_an_unexpected_failure_gives_no_details():
     """500 with the request's id, and nothing about the cause."""
-    response = internal_error(request("request_id=abc"))
+    response = internal_error(request("request_id=abc")).response()
     assert response.status == 500
     assert content(response) == {
         "status": "error",
@@ -132,7 +132,7 @@ def test_the_request_id_is_echoed_as_far_as_it_is_one(read: object, query: str, 
     made = request(query)
     if read is not None:
         made[REQUEST_ID] = read
-    assert content(refusal(made, NotFound("m")))["request_id"] == echoed
+    assert content(refusal(made, NotFound("m")).response())["request_id"] == echoed
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,6 @@ def test_exceptions_of_aiohttp_become_refusals(error: web.HTTPException, status:
     """The public error object instead of aiohttp's plain text."""
     refused = from_aiohttp(request(), error)
     assert text in refused.message
-    response = refusal(request(), refused)
+    response = refusal(request(), refused).response()
     assert response.status == status
     assert response.headers.get("Allow") == ("GET, POST" if status == 405 else None)

@@ -82,8 +82,13 @@ class CachedReads:
         # The rules that decided so; one set only, as they are large in a large home.
         self._decided_by: Access | None = None
 
-    def parse(self, request: web.Request) -> CachedRead | None:
-        """Return what a request of the route of ``get`` asks for; None if the cache has no answer to such requests."""
+    def parse(self, request: web.Request, name: str) -> CachedRead | None:
+        """Return what a request of the route of ``get`` asks for; None if the cache has no answer to such requests.
+
+        Args:
+            request: The request.
+            name: The service in its path.
+        """
         headers = request.headers
         if (
             request.body_exists
@@ -114,7 +119,7 @@ class CachedReads:
             and bool(request.keep_alive)
             and len(held or ()) <= _MAX_TAGS
         )
-        return CachedRead(request.match_info["name"], pointer, held, token, repeatable)
+        return CachedRead(name, pointer, held, token, repeatable)
 
     def answer(self, read: CachedRead) -> CachedResponse | None:
         """Return the answer to a read by the rules, tokens and configurations of now; None if the full way has it."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 from aiohttp import web
 
@@ -16,7 +17,7 @@ from aliciacfg.http.callers import CALLER, identify
 from aliciacfg.http.conditions import LongPolls, apply_condition, held_by_client, is_conditional, is_held
 from aliciacfg.http.connection_limits import Limits
 from aliciacfg.http.refusals import REQUEST_ID, PreconditionFailed
-from aliciacfg.http.responses import MEDIA_TYPES, not_modified, respond
+from aliciacfg.http.responses import MEDIA_TYPES, Reply, not_modified, respond
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import Operation, encode_answer
 
@@ -24,6 +25,10 @@ STARTED = web.RequestKey("started", float)
 """When the work on a request began, in seconds of ``time.perf_counter``."""
 OPERATION = web.RequestKey("operation", str)
 """The name of the operation that a request asks for."""
+TARGET = web.RequestKey("target", str)
+"""The name in the path of a request; empty where the path has none."""
+PROTECTED = web.RequestKey("protected", bool)
+"""Whether the task that handles a request goes on when its client disconnects."""
 
 
 class OperationHandler:
@@ -38,19 +43,24 @@ class OperationHandler:
         self._fields = FieldReader(limits, max_config_bytes=max_config_bytes)
         self._polls = LongPolls(service.reads, limits)
         # Writes under way; each runs to its end even when its client disconnects.
-        self._writes: set[asyncio.Task[Answer]] = set()
+        self._writes: set[asyncio.Task[Any]] = set()
 
     def end_polls(self) -> None:
         """End the wait of every long poll, present and future. Safe to call twice."""
         self._polls.close()
+
+    def protect(self, write: "asyncio.Task[Any]") -> None:
+        """Note a task that carries out a write, and that nothing cancels: the server waits for it before it stops."""
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
 
     async def drain(self) -> None:
         """Wait until the writes under way are complete."""
         if self._writes:
             await asyncio.wait(self._writes)
 
-    async def handle(self, operation: Operation, http_request: web.Request) -> web.Response:
-        """Carry out an operation and return the response.
+    async def handle(self, operation: Operation, http_request: web.Request) -> Reply:
+        """Carry out an operation and return the reply.
 
         Raises:
             OperationError: The request is refused.
@@ -65,7 +75,7 @@ class OperationHandler:
 
     async def _handle(
         self, operation: Operation, caller: Caller, http_request: web.Request, take: Callable[[int], None]
-    ) -> web.Response:
+    ) -> Reply:
         caller, name, fields = await self._read(operation, caller, http_request, take)
         request = operation.parse(fields)
         conditional = is_conditional(operation, http_request)
@@ -80,13 +90,16 @@ class OperationHandler:
             caller = self._identify(http_request)
             operation.authorize(self._service, caller, name)
         try:
-            answer = await self._call(operation, caller, name, request)
+            if operation.writes and not http_request.get(PROTECTED, False):
+                answer = await self._shielded(operation, caller, name, request)
+            else:
+                answer = await operation.call(self._service, caller, name, request)
         except Conflict as error:
             if not conditional:
                 raise
             # Another write was committed after the condition was compared.
             raise PreconditionFailed(error.message, revision=error.revision, checksum=error.checksum) from error
-        return _response(operation, http_request, answer, request.request_id)
+        return _reply(operation, http_request, answer, request.request_id)
 
     def _identify(self, http_request: web.Request) -> Caller:
         # Of the first identification nothing stays: a token that has ended since names no one in the audit log.
@@ -102,7 +115,7 @@ class OperationHandler:
         Authorization comes before the body, so that a refused client is not waited for. Where the body names the
         service, only an anonymous caller is refused before it.
         """
-        name = http_request.match_info.get("name", "")
+        name = http_request[TARGET]
         in_body = service_is_in_body(operation)
         if caller.name is None or not in_body:
             operation.authorize(self._service, caller, name)
@@ -119,17 +132,10 @@ class OperationHandler:
         refuse_unknown(operation, fields)
         return caller, name, fields
 
-    async def _call(self, operation: Operation, caller: Caller, name: str, request: Request) -> Answer:
-        """Return the operation's answer; a write is completed even if the client disconnects meanwhile."""
-
-        async def call() -> Answer:
-            return await operation.call(self._service, caller, name, request)
-
-        if not operation.writes:
-            return await call()
-        write = asyncio.create_task(call(), name=f"http-{operation.name}")
-        self._writes.add(write)
-        write.add_done_callback(self._writes.discard)
+    async def _shielded(self, operation: Operation, caller: Caller, name: str, request: Request) -> Answer:
+        """Return the answer of a write, which is completed even if the client disconnects meanwhile."""
+        write = asyncio.create_task(operation.call(self._service, caller, name, request), name=f"http-{operation.name}")
+        self.protect(write)
         try:
             return await asyncio.shield(write)
         finally:
@@ -138,7 +144,7 @@ class OperationHandler:
             del write
 
 
-def _response(operation: Operation, http_request: web.Request, answer: Answer, request_id: str | None) -> web.Response:
+def _reply(operation: Operation, http_request: web.Request, answer: Answer, request_id: str | None) -> Reply:
     if not operation.writes and answer.etag is not None and is_held(http_request, answer.etag):
         return not_modified(answer.etag)
     if answer.form != "json":

@@ -6,17 +6,18 @@ What aiohttp refuses itself is answered like every other refusal: what is no HTT
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import EMPTY_PAYLOAD, HttpVersion10, HttpVersion11, StreamReader, hdrs, web
-from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http import HttpRequestParser, RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, LineTooLong
 
 from aliciacfg.errors import InvalidRequest, OperationError
 from aliciacfg.http.cached_reads import CachedRead
 from aliciacfg.http.connection_limits import Limits
 from aliciacfg.http.connections import Connections
+from aliciacfg.http.direct import DirectRequests, Handler
 from aliciacfg.http.refusals import (
     HeadersTooLong,
     MethodNotImplemented,
@@ -25,6 +26,7 @@ from aliciacfg.http.refusals import (
     from_aiohttp,
 )
 from aliciacfg.http.repeats import MAX_BYTES, Repeats
+from aliciacfg.http.responses import Reply
 
 Refuse = Callable[[web.BaseRequest, OperationError], web.Response]
 """Reports a refusal and returns the response to it."""
@@ -57,10 +59,20 @@ class RequestProtocol(web.RequestHandler):
     It uses protected members of aiohttp's class, which has no other way to bound what it parses ahead.
     """
 
-    __slots__ = ("_at_end", "_connections", "_discards", "_idle", "_refuse", "_repeats", "_whole")
+    __slots__ = (
+        "_at_end", "_connections", "_direct", "_discards", "_idle", "_refuse", "_repeats", "_under_way", "_until_lost",
+        "_whole",
+    )  # fmt: skip
 
     def __init__(
-        self, manager: web.Server, limits: Limits, refuse: Refuse, repeats: Repeats, connections: Connections
+        self,
+        manager: web.Server,
+        limits: Limits,
+        refuse: Refuse,
+        *,
+        repeats: Repeats,
+        direct: DirectRequests,
+        connections: Connections,
     ) -> None:
         """Make the protocol of a new connection.
 
@@ -69,6 +81,7 @@ class RequestProtocol(web.RequestHandler):
             limits: How long the rest of an unwanted body is read.
             refuse: Called with what this protocol refuses.
             repeats: Answers what it knows, instead of the manager.
+            direct: Begins what it knows, instead of the manager.
             connections: Told of the requests that it answers.
         """
         loop = asyncio.get_running_loop()
@@ -80,7 +93,12 @@ class RequestProtocol(web.RequestHandler):
         )
         self._refuse = refuse
         self._repeats = repeats
+        self._direct = direct
         self._connections = connections
+        # Whether a request is under way that does not come from the manager: aiohttp's task waits meanwhile.
+        self._under_way = False
+        # The task of this request, if it ends when the client disconnects.
+        self._until_lost: asyncio.Task[None] | None = None
         # Whether what has arrived so far ends where a request without a body ends.
         self._at_end = True
         # Whether every request was answered, and the connection stays open. aiohttp's task learns of it a turn of the
@@ -134,7 +152,13 @@ class RequestProtocol(web.RequestHandler):
     def _parse(self, data: bytes, digest: bytes | None) -> None:
         """Have data parsed, and note whether it was a request and nothing else; ``digest`` if it may be one."""
         waiting = len(self._messages)
-        super().data_received(data)
+        may_begin = self._is_ready()
+        # aiohttp's task must not be woken for what it is not to handle, or not yet.
+        held, self._waiter = self._waiter, None
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = held
         # If requests had waited, the parser might hold back the rest of the data.
         if len(self._messages) > waiting:
             self._idle = False
@@ -146,6 +170,68 @@ class RequestProtocol(web.RequestHandler):
         self._whole = None
         if self._at_end and digest is not None and isinstance(message, RawRequestMessage):
             self._whole = message, digest
+        if self._messages and not self._under_way:
+            if may_begin and held is not None and isinstance(message, RawRequestMessage) and not offered:
+                self._begin(message, body or EMPTY_PAYLOAD)
+            else:
+                self._wake()
+
+    def _wake(self) -> None:
+        """Have aiohttp's task handle the requests that wait."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _begin(self, message: RawRequestMessage, body: StreamReader) -> None:
+        """Begin the one request that waits, without aiohttp's task if that is possible."""
+        route = self._direct.route(message, body)
+        if route is None or self._request_factory is None or self._task_handler is None:
+            self._wake()
+            return
+        writer = StreamWriter(self, self._loop)
+        request = cast("web.Request", self._request_factory(message, body, self, writer, self._task_handler))
+        self._messages.popleft()
+        self._parser.message_consumed()
+        response = self._direct.answer(route, request)
+        if response is not None:
+            self._idle = True
+            self._send(response)
+            return
+        self._under_way = self._request_in_progress = True
+        self._until_lost = self._direct.begin(route, request, self._respond)
+
+    async def _respond(self, request: web.Request, handler: Handler) -> None:
+        """Have a request handled that ``_begin`` took, send the response, and go on as aiohttp does."""
+        keep = False
+        try:
+            reply = await handler(request)
+            if isinstance(reply, Reply) and not reply.closes:
+                self._send(reply.encoded())
+                self._idle = keep = True
+                if self._paused:
+                    await self._drain_helper()
+            else:
+                response = reply.response() if isinstance(reply, Reply) else reply
+                sent, reset = await self.finish_response(request, response, None)
+                keep = bool(sent.keep_alive) and not reset
+        except ConnectionError:
+            # The client disconnected.
+            keep = False
+        finally:
+            self._under_way = self._request_in_progress = False
+            self._until_lost = None
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+            if not keep or self._close or self._force_close:
+                self.force_close()
+            elif self._messages:
+                self._idle = False
+                self._wake()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End what is of no use without the client."""
+        super().connection_lost(exc)
+        if self._until_lost is not None:
+            self._until_lost.cancel()
 
     def remember(self, request: web.BaseRequest, read: CachedRead) -> None:
         """Answer the bytes of a request without parsing them from now on, if they arrived alone, whole and at once."""
@@ -166,6 +252,15 @@ class RequestProtocol(web.RequestHandler):
         response = _LastResponse(self, status=refused.status, headers=refused.headers, body=refused.body)
         response.force_close()
         return response
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on reading, if it was held up.
+
+        aiohttp calls this for each body that was read, and would parse no bytes for 12 of the 110 µs of a write without
+        the core.
+        """
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

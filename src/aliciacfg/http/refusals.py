@@ -7,7 +7,7 @@ from aiohttp import web
 from aliciacfg.api.encoding import encode_failure, encode_internal
 from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
 from aliciacfg.errors import Conflict, ErrorCode, InvalidRequest, NotFound, OperationError, TooLarge, Unauthorized
-from aliciacfg.http.responses import JSON, respond
+from aliciacfg.http.responses import JSON, Reply, respond
 
 STATUS: Mapping[ErrorCode, int] = {
     "invalid_request": 400,
@@ -100,25 +100,25 @@ def status_of(error: OperationError) -> int:
     return STATUS_OF_TYPE.get(type(error)) or STATUS[error.code]
 
 
-def refusal(request: web.BaseRequest, error: OperationError) -> web.Response:
-    """Return the response to a refused request: status, headers and error object.
+def refusal(request: web.BaseRequest, error: OperationError) -> Reply:
+    """Return the reply to a refused request: status, headers and error object.
 
     The connection is closed afterwards where the rest of a body must not be read as the next request.
     """
-    response = respond(encode_failure(error, _request_id(request)), status=status_of(error))
+    reply = respond(encode_failure(error, _request_id(request)), status=status_of(error))
     if error.code in {"busy", "unavailable"}:
-        response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+        reply.headers["Retry-After"] = _RETRY_AFTER_SECONDS
     if isinstance(error, Unauthorized):
-        response.headers["WWW-Authenticate"] = 'Bearer realm="aliciacfg"'
+        reply.headers["WWW-Authenticate"] = 'Bearer realm="aliciacfg"'
     if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = error.allowed
+        reply.headers["Allow"] = error.allowed
     if isinstance(error, UnsupportedCoding):
         # RFC 9110 §15.5.16.
-        response.headers["Accept-Encoding"] = "identity"
+        reply.headers["Accept-Encoding"] = "identity"
     if isinstance(error, BodyTimeout | MalformedBody) or not request.content.is_eof():
         # RFC 9110 §15.5.9 and §10.1.1: the client may have given up sending the rest.
-        response.force_close()
-    return response
+        reply.closes = True
+    return reply
 
 
 def plain_answer(error: OperationError) -> bytes:
@@ -128,8 +128,8 @@ def plain_answer(error: OperationError) -> bytes:
     return head.encode() + b"Connection: close\r\n\r\n" + body
 
 
-def internal_error(request: web.BaseRequest) -> web.Response:
-    """Return the response to a request that failed unexpectedly: it gives no details."""
+def internal_error(request: web.BaseRequest) -> Reply:
+    """Return the reply to a request that failed unexpectedly: it gives no details."""
     return respond(encode_internal(_request_id(request)), status=STATUS["internal"])
 
 

@@ -8,14 +8,11 @@ that reads in a loop or polls with an entity tag sends the same bytes again and 
 
 import secrets
 import time
-from email.utils import formatdate
 from hashlib import blake2b
 from time import perf_counter
 
-from aiohttp.http import SERVER_SOFTWARE
-
 from aliciacfg.http.cached_reads import CachedRead, CachedReads, CachedResponse
-from aliciacfg.http.responses import HEADERS, JSON
+from aliciacfg.http.responses import HEADERS, JSON, last_headers
 from aliciacfg.monitoring.metrics import Meter
 
 # A home has some hundred clients with a few requests each.
@@ -44,8 +41,6 @@ class Repeats:
         # of the digest keeps clients from choosing requests whose digests are alike.
         self._known: dict[bytes, CachedRead] = {}
         self._key = secrets.token_bytes(32)
-        self._second = 0
-        self._end = b""
 
     def digest(self, request: bytes) -> bytes:
         """Return what stands for a request here: all its bytes and no others, at most ``MAX_BYTES``."""
@@ -75,15 +70,8 @@ class Repeats:
 
     def encode(self, found: CachedResponse) -> bytes:
         """Return the bytes that aiohttp sends for the same response, status line and headers included."""
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._end = second, _last_headers(second)
+        end = last_headers(int(time.time()))
         etag = found.etag.encode()
         if found.body is None:
-            return b'%b"%b"\r\n%b' % (_NOT_MODIFIED, etag, self._end)
-        return b'%b"%b"\r\nContent-Length: %d\r\n%b%b' % (_OK, etag, len(found.body), self._end, found.body)
-
-
-def _last_headers(now: int) -> bytes:
-    """Return the headers that a server adds, and the empty line; the date in the form of RFC 9110 §5.6.7."""
-    return f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n".encode()
+            return b'%b"%b"\r\n%b' % (_NOT_MODIFIED, etag, end)
+        return b'%b"%b"\r\nContent-Length: %d\r\n%b%b' % (_OK, etag, len(found.body), end, found.body)

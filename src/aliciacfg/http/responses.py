@@ -1,9 +1,15 @@
-"""What all responses have in common: media types, headers, entity tags, and how large ones are sent."""
+"""What all responses have in common: media types, headers, entity tags, and how they are sent."""
 
 import asyncio
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
 
 from aiohttp import abc, payload, web
+from aiohttp.http import SERVER_SOFTWARE
 
 from aliciacfg.api.fields import Form
 from aliciacfg.http.connection_limits import Budget, Limits
@@ -15,11 +21,60 @@ MERGE_PATCH = "application/merge-patch+json"
 MEDIA_TYPES: Mapping[Form, str] = {"json": JSON, "yaml": "application/yaml", "env": "text/plain"}
 HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
+_COMMON = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+_STARTS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n{_COMMON}" for status in HTTPStatus}
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a request is answered with, however it is sent.
+
+    Attributes:
+        body: Encoded; None for none, as with 304.
+        status: The HTTP status.
+        headers: Those that not every response has.
+        closes: Whether the connection is closed afterwards.
+    """
+
+    body: bytes | None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    closes: bool = False
+
+    def response(self) -> web.Response:
+        """Return the response for aiohttp to send."""
+        response = web.Response(body=self.body, status=self.status, headers={**HEADERS, **self.headers})
+        if self.closes:
+            response.force_close()
+        return response
+
+    def encoded(self) -> bytes:
+        """Return the bytes that aiohttp sends for the response to a GET of HTTP/1.1 on a connection that stays open.
+
+        aiohttp takes 20 of the 110 µs of a write without the core to make and encode one.
+        """
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
+        body = self.body
+        if body is None:
+            return (_STARTS[self.status] + lines).encode() + last_headers(int(time.time()))
+        head = f"{_STARTS[self.status]}{lines}Content-Length: {len(body)}\r\n"
+        return b"".join((head.encode(), last_headers(int(time.time())), body))
+
+
+@lru_cache(maxsize=1)
+def last_headers(now: int) -> bytes:
+    """Return the headers that a server adds, and the empty line; the date in the form of RFC 9110 §5.6.7.
+
+    Args:
+        now: Unix seconds.
+    """
+    return f"Date: {formatdate(now, usegmt=True)}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n".encode()
+
 
 def respond(
     body: bytes, *, status: int = 200, media_type: str = JSON, charset: str | None = None, etag: str | None = None
-) -> web.Response:
-    """Return a response with the headers that every response has.
+) -> Reply:
+    """Return a reply with a body.
 
     Args:
         body: Encoded.
@@ -29,15 +84,15 @@ def respond(
         etag: The opaque value of the entity tag, without quotes.
     """
     content_type = media_type if charset is None else f"{media_type}; charset={charset}"
-    sent = {**HEADERS, "Content-Type": content_type}
+    headers = {"Content-Type": content_type}
     if etag is not None:
-        sent["ETag"] = f'"{etag}"'
-    return web.Response(body=body, status=status, headers=sent)
+        headers["ETag"] = f'"{etag}"'
+    return Reply(body, status, headers)
 
 
-def not_modified(etag: str) -> web.Response:
-    """Return the response to a client that has the current content (RFC 9110 §15.4.5)."""
-    return web.Response(status=304, headers={**HEADERS, "ETag": f'"{etag}"'})
+def not_modified(etag: str) -> Reply:
+    """Return the reply to a client that has the current content (RFC 9110 §15.4.5)."""
+    return Reply(None, 304, {"ETag": f'"{etag}"'})
 
 
 class EncodedResponse(web.StreamResponse):
@@ -93,25 +148,27 @@ class LargeResponses:
         # By id: each body with the number of connections that it is sent to.
         self._bodies: dict[int, tuple[bytes, int]] = {}
 
-    def pace(self, request: web.Request, response: web.Response, *, optional: bool = True) -> None:
-        """Have a response sent in parts if it is large.
+    def pace(self, request: web.Request, reply: Reply, *, optional: bool = True) -> Reply | web.Response:
+        """Return a reply as it is, or the response that is sent in parts if it is large.
 
         Args:
             request: The request that is answered.
-            response: Not sent yet.
+            reply: Not sent yet.
             optional: Whether the client can ask again. The answer to a write must be sent.
 
         Raises:
             Busy: Other bodies that were not received yet take all the room.
         """
-        body = response.body
-        if not isinstance(body, bytes) or len(body) <= LARGE_BYTES or request.method == "HEAD":
-            return
+        body = reply.body
+        if body is None or len(body) <= LARGE_BYTES or request.method == "HEAD":
+            return reply
         _, clients = self._bodies.get(id(body), (body, 0))
         if clients == 0:
             self._budget.take(len(body), beyond=not optional)
         self._bodies[id(body)] = body, clients + 1
+        response = reply.response()
         response.body = _Parts(self, body, request.transport)
+        return response
 
     async def send(self, body: bytes, writer: abc.AbstractStreamWriter, transport: asyncio.Transport | None) -> None:
         """Send a body that ``pace`` has accepted.

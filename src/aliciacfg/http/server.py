@@ -25,18 +25,20 @@ from aliciacfg.http.cached_reads import CachedReads
 from aliciacfg.http.callers import CALLER, BrowserGuard, identify
 from aliciacfg.http.conditions import is_held
 from aliciacfg.http.connection_limits import Limits
+from aliciacfg.http.direct import DirectRequests, Handler, Route
 from aliciacfg.http.listener import Listener
-from aliciacfg.http.operation_handler import OPERATION, STARTED, OperationHandler
+from aliciacfg.http.operation_handler import OPERATION, STARTED, TARGET, OperationHandler
 from aliciacfg.http.pages import Page
 from aliciacfg.http.protocol import RequestProtocol
 from aliciacfg.http.refusals import from_aiohttp, internal_error, plain_answer, refusal
 from aliciacfg.http.repeats import Repeats
-from aliciacfg.http.responses import HEADERS, EncodedResponse, LargeResponses, not_modified, respond
-from aliciacfg.monitoring.metrics import OTHER, Meter, Outcome
+from aliciacfg.http.responses import EncodedResponse, LargeResponses, Reply, not_modified, respond
+from aliciacfg.monitoring.metrics import OTHER, Outcome
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import LOCAL_OPERATIONS, OPERATIONS, Operation
 
-_Handler = Callable[[web.Request], Awaitable[web.Response]]
+_Handler = Callable[[web.Request], Awaitable[Reply]]
+_AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger(__name__)
 
@@ -106,6 +108,7 @@ class HttpServer:
         self._get_meter = service.health.metrics.meter("get", "http")
         self._cached_reads = CachedReads(service, self._guard)
         self._repeats = Repeats(self._cached_reads, self._get_meter)
+        self._direct = DirectRequests(self._operations)
         self._meter = service.health.metrics.meter(OTHER, "http")
         self._listener = Listener(settings.limits, answer_to_plain=plain_answer(_SPEAK_TLS))
         self.connections = self._listener.connections
@@ -135,8 +138,9 @@ class HttpServer:
                 router.add_route(operation.method, path, handler, expect_handler=_check_expectation)
         others = {"/ready": self._ready, "/metrics": self._metrics, "/keys/current": self._current_key}
         for path, answer in (others | {path: _page_handler(page) for path, page in pages.items()}).items():
-            router.add_get(path, self._bounded(answer), expect_handler=_check_expectation)
-        router.add_route("*", _ANY_PATH, self._bounded(self._unmatched), expect_handler=_check_expectation)
+            router.add_get(path, _for_aiohttp(self._bounded(answer)), expect_handler=_check_expectation)
+        unmatched = _for_aiohttp(self._bounded(self._unmatched))
+        router.add_route("*", _ANY_PATH, unmatched, expect_handler=_check_expectation)
 
     @property
     def routes(self) -> set[tuple[str, str]]:
@@ -200,90 +204,99 @@ class HttpServer:
     def _protocol(self) -> RequestProtocol:
         """Return the protocol of a new connection."""
         server = cast("web.Server", self._runner.server)
-        return RequestProtocol(server, self._settings.limits, self._refuse_unparsed, self._repeats, self.connections)
+        return RequestProtocol(
+            server,
+            self._settings.limits,
+            self._refuse_unparsed,
+            repeats=self._repeats,
+            direct=self._direct,
+            connections=self.connections,
+        )
 
-    def _operation_handler(self, operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def handle(request: web.Request) -> web.Response:
+    def _operation_handler(self, operation: Operation) -> _AiohttpHandler:
+        """Return the handler of the requests of an operation that aiohttp has routed."""
+
+        async def carry_out(request: web.Request) -> Reply:
             return await self._operations.handle(operation, request)
 
-        bounded = self._bounded(handle, operation.name)
-        return self._get_handler(bounded) if operation.name == "get" else bounded
-
-    def _get_handler(self, full: _Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Return the handler of ``get``: from the cache where nothing else is needed, else ``full``."""
-        meter, cached_reads = self._get_meter, self._cached_reads
+        full = self._bounded(carry_out, operation.name)
+        respond_in_full = _for_aiohttp(full)
+        cached = self._read_cached if operation.name == "get" else None
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            started = perf_counter()
-            read = cached_reads.parse(request)
-            if read is None or (found := cached_reads.answer(read)) is None:
-                return await full(request)
-            self.connections.mark_idle(request.transport)
-            meter.answered(perf_counter() - started)
-            if read.repeatable:
-                if isinstance(request.protocol, RequestProtocol):
-                    request.protocol.remember(request, read)
-                return EncodedResponse(self._repeats.encode(found))
-            if found.body is None:
-                return not_modified(found.etag)
-            return respond(found.body, etag=found.etag)
+            name = request[TARGET] = request.match_info.get("name", "")
+            path = request.raw_path.partition("?")[0]
+            if path.startswith("/") and request.method == operation.method:
+                self._direct.learn(request.method, path, Route(operation, name, full, cached))
+            if cached is not None and (response := cached(request)) is not None:
+                return EncodedResponse(response) if isinstance(response, bytes) else response.response()
+            return await respond_in_full(request)
 
         return handle
 
-    def _bounded(self, handler: _Handler, operation: str = OTHER) -> _Handler:
-        """Return a handler inside the boundary; its requests are counted under an operation's name.
+    def _read_cached(self, request: web.Request) -> bytes | Reply | None:
+        """Return the response to a ``get`` from the cache, encoded if it can be; None if the full way has it."""
+        started = perf_counter()
+        read = self._cached_reads.parse(request, request[TARGET])
+        if read is None or (found := self._cached_reads.answer(read)) is None:
+            return None
+        self.connections.mark_idle(request.transport)
+        self._get_meter.answered(perf_counter() - started)
+        if read.repeatable:
+            if isinstance(request.protocol, RequestProtocol):
+                request.protocol.remember(request, read)
+            return self._repeats.encode(found)
+        return not_modified(found.etag) if found.body is None else respond(found.body, etag=found.etag)
 
-        Every handler is wrapped once here. A middleware would do the same, at the price of two more coroutines for
-        each request.
+    def _bounded(self, handler: _Handler, operation: str = OTHER) -> Handler:
+        """Return a handler inside the boundary of all requests, which counts and times its own under a name.
+
+        The boundary checks the Host and Origin, calls the handler and turns every error into a reply. Every handler is
+        wrapped once here. A middleware would do the same, at the price of two more coroutines for each request.
         """
         meter = self._service.health.metrics.meter(operation, "http")
 
-        async def handle(request: web.Request) -> web.Response:
+        async def handle(request: web.Request) -> Reply | web.Response:
+            request[STARTED] = perf_counter()
+            outcome: Outcome = "success"
             transport = request.transport
             self.connections.mark_busy(transport)
             try:
-                return await self._boundary(request, handler, meter)
+                self._guard.check(request)
+                reply = await handler(request)
+                response = self._large.pace(request, reply, optional=request.method in _SAFE)
+            except OperationError as error:
+                if isinstance(error, Unauthorized | Forbidden):
+                    self._audit(request, error)
+                outcome, response = error.code, self._refuse(request, error)
+            except web.HTTPException as error:
+                refused = from_aiohttp(request, error)
+                outcome, response = refused.code, self._refuse(request, refused)
+            except (ConnectionError, asyncio.CancelledError):
+                # The client disconnected: no response can be sent.
+                raise
+            except Exception:  # noqa: BLE001 - the one boundary of this adapter: every other error is answered with 500
+                _log.exception("failed", transport="http", method=request.method, path=request.path)
+                outcome, response = "internal", internal_error(request)
             finally:
                 self.connections.mark_idle(transport)
+            meter.answered(perf_counter() - request[STARTED], outcome)
+            return response
 
         return handle
-
-    async def _boundary(self, request: web.Request, handler: _Handler, meter: Meter) -> web.Response:
-        """Check the Host and Origin, call the handler, turn every error into a response, count and time it."""
-        request[STARTED] = perf_counter()
-        outcome: Outcome = "success"
-        try:
-            self._guard.check(request)
-            response = await handler(request)
-            self._large.pace(request, response, optional=request.method in _SAFE)
-        except OperationError as error:
-            if isinstance(error, Unauthorized | Forbidden):
-                self._audit(request, error)
-            outcome, response = error.code, self._refuse(request, error)
-        except web.HTTPException as error:
-            refused = from_aiohttp(request, error)
-            outcome, response = refused.code, self._refuse(request, refused)
-        except (ConnectionError, asyncio.CancelledError):
-            # The client disconnected: no response can be sent.
-            raise
-        except Exception:  # noqa: BLE001 - the one boundary of this adapter: every other error is answered with 500
-            _log.exception("failed", transport="http", method=request.method, path=request.path)
-            outcome, response = "internal", internal_error(request)
-        meter.answered(perf_counter() - request[STARTED], outcome)
-        return response
 
     def _refuse_unparsed(self, request: web.BaseRequest, error: OperationError) -> web.Response:
         """Return the response to a request that no handler has seen."""
         self._meter.answered(0.0, error.code)
-        return self._refuse(request, error)
+        return self._refuse(request, error).response()
 
-    def _refuse(self, request: web.BaseRequest, error: OperationError) -> web.Response:
-        response = refusal(request, error)
+    def _refuse(self, request: web.BaseRequest, error: OperationError) -> Reply:
+        reply = refusal(request, error)
         _log.info(
-            "refused", transport="http", method=request.method, path=request.path, status=response.status,
+            "refused", transport="http", method=request.method, path=request.path, status=reply.status,
             code=error.code, message=error.logged_message,
         )  # fmt: skip
-        return response
+        return reply
 
     def _audit(self, request: web.Request, error: OperationError) -> None:
         """Record a refused access; an invalid token does not identify its sender."""
@@ -292,9 +305,9 @@ class HttpServer:
         except Unauthorized:
             caller = Caller(None, "http", address=request.remote)
         operation = request.get(OPERATION) or f"{request.method} {request.path}"
-        self._service.audit_log.record_refusal(caller, operation, request.match_info.get("name"), error)
+        self._service.audit_log.record_refusal(caller, operation, request.get(TARGET), error)
 
-    async def _unmatched(self, request: web.Request) -> web.Response:
+    async def _unmatched(self, request: web.Request) -> Reply:
         """Raise 405 where the path exists with another method, otherwise 404."""
         allowed: set[str] = set()
         for resource in self._app.router.resources():
@@ -305,17 +318,17 @@ class HttpServer:
             raise web.HTTPMethodNotAllowed(request.method, allowed)
         raise web.HTTPNotFound
 
-    async def _ready(self, _request: web.Request) -> web.Response:
+    async def _ready(self, _request: web.Request) -> Reply:
         ready = self._service.health.ready
         body = documents.encode({"ready": ready, "mqtt_connected": self._service.health.bus_connected})
         return respond(body, status=200 if ready else 503)
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, request: web.Request) -> Reply:
         self._service.authorizer.check(identify(request, self._service.authorizer), METRICS_NEED, operation="metrics")
         body, content_type = self._service.health.exposition(request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={**HEADERS, "Content-Type": content_type})
+        return Reply(body, headers={"Content-Type": content_type})
 
-    async def _current_key(self, _request: web.Request) -> web.Response:
+    async def _current_key(self, _request: web.Request) -> Reply:
         return respond(documents.encode(self._published_key()))
 
 
@@ -329,12 +342,22 @@ async def _check_expectation(request: web.Request) -> None:
         raise web.HTTPExpectationFailed
 
 
+def _for_aiohttp(handler: Handler) -> _AiohttpHandler:
+    """Return a handler that makes aiohttp's response of the reply."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        reply = await handler(request)
+        return reply.response() if isinstance(reply, Reply) else reply
+
+    return handle
+
+
 def _page_handler(page: Page) -> _Handler:
     """Return the handler of a page; its content is read once and shared by all responses."""
     read: list[tuple[bytes, str]] = []
     reading = asyncio.Lock()
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> Reply:
         async with reading:
             if not read:
                 body = await asyncio.to_thread(page.read)
@@ -342,7 +365,6 @@ def _page_handler(page: Page) -> _Handler:
         body, etag = read[0]
         if is_held(request, etag):
             return not_modified(etag)
-        sent = {**HEADERS, **page.headers, "Content-Type": page.content_type, "ETag": f'"{etag}"'}
-        return web.Response(body=body, headers=sent)
+        return Reply(body, headers={**page.headers, "Content-Type": page.content_type, "ETag": f'"{etag}"'})
 
     return handle
