@@ -15,7 +15,6 @@ verification; or ever, that the whole database was replaced by an older copy: re
 kept outside of it shows that: see ``Store.witnessed`` and ``core.order``.
 """
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.model.records import AuditEntry, Overlay, Position, Record, RecordHead
 from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.sealing.keyed_hash import KeyedHash
 from aliciacfg.sealing.sealed_documents import MissingKey, checksum, open_document
 
 START = b"\x00" * 32
@@ -62,7 +62,7 @@ class Chain:
     """
 
     def __init__(self, keyring: Keyring) -> None:
-        self._key = keyring.derive(b"aliciacfg chain v1")
+        self._mac = KeyedHash(keyring.derive(b"aliciacfg chain v1")).digest
         self._keyring = keyring
         self.key_name = self._mac(b"name")[:_KEY_NAME_BYTES]
 
@@ -81,12 +81,26 @@ class Chain:
 
     def record_code(self, record: Record, sequence: int) -> bytes:
         """Return the code of a revision as it is stored, at its place in the chain."""
-        row = ["stored revision", sequence, *_linked_fields(record), record.checksum, record.config]
-        return self.key_name + self._mac(msgspec.json.encode(row))
+        return self._record_code(record, sequence, msgspec.json.encode(_linked_fields(record)))
 
     def audit_code(self, entry: AuditEntry, sequence: int) -> bytes:
         """Return the code of an audit entry, at its place in the chain."""
-        return self.key_name + self._mac(msgspec.json.encode(["stored audit", sequence, *_linked_fields(entry)]))
+        return self._audit_code(sequence, msgspec.json.encode(_linked_fields(entry)))
+
+    def link_and_code(self, previous: bytes, row: Record | AuditEntry, sequence: int) -> tuple[bytes, bytes]:
+        """Return the MAC of a row as ``link`` does, and its code; what both cover is encoded once."""
+        linked = msgspec.json.encode(_linked_fields(row))
+        if isinstance(row, Record):
+            return self._mac(previous + linked), self._record_code(row, sequence, linked)
+        return self._mac(previous + linked), self._audit_code(sequence, linked)
+
+    def _record_code(self, record: Record, sequence: int, linked: bytes) -> bytes:
+        # Both lists without their brackets.
+        fields, content = linked[1:-1], msgspec.json.encode([record.checksum, record.config])[1:-1]
+        return self.key_name + self._mac(b'["stored revision",%d,%b,%b]' % (sequence, fields, content))
+
+    def _audit_code(self, sequence: int, linked: bytes) -> bytes:
+        return self.key_name + self._mac(b'["stored audit",%d,%b]' % (sequence, linked[1:-1]))
 
     def overlay_mac(self, overlay: Overlay) -> bytes:
         """Return the code of an overlay as it is stored, with its secrets sealed."""
@@ -163,9 +177,6 @@ class Chain:
         digest = self.digest(opened.document, service=record.service, environment=record.environment)
         plain = {key: value for key, value in opened.document.items() if key != "version"}
         return digest, checksum(self._keyring, record.service, plain, opened.secrets)
-
-    def _mac(self, message: bytes) -> bytes:
-        return hmac.digest(self._key, message, hashlib.sha256)
 
 
 def _linked_fields(row: RecordHead | AuditEntry) -> list[object]:

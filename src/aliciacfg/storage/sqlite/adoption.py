@@ -62,8 +62,9 @@ def adopt(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
             except msgspec.MsgspecError:
                 standing = _sum_stored(standing, row[-1])
                 continue
-            connection.execute(REPLACE_OVERLAY, overlay_row(overlay, chain))
-            standing = sum_macs(standing, chain.overlay_mac(overlay))
+            code = chain.overlay_mac(overlay)
+            connection.execute(REPLACE_OVERLAY, overlay_row(overlay, code))
+            standing = sum_macs(standing, code)
             rows += 1
         for table in STANDING_COLUMNS:
             for row, stored in list(select_coded(connection, table)):

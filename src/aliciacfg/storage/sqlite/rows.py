@@ -6,6 +6,7 @@ return what a row holds only if its code is that of the chain's key.
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 
 import msgspec
 
@@ -60,24 +61,30 @@ _SEQUENCE = "sequence"
 POSITION_NAMES = frozenset({_EPOCH, _SEQUENCE})
 
 _RECORD_FIELDS = tuple(name.strip() for name in RECORD_COLUMNS.split(","))
-_LISTS = frozenset({"changed", "restart_required"})
+# Side by side; stored as JSON.
+_LISTS = ("changed", "restart_required")
+_BEFORE_LISTS, _AFTER_LISTS = _RECORD_FIELDS.index(_LISTS[0]), _RECORD_FIELDS.index(_LISTS[-1]) + 1
+_record_values = attrgetter(*_RECORD_FIELDS)
 _FLAGS = frozenset({"breaking", "deleted"})
 
 
 def record_row(record: Record) -> Row:
     """Return the values of a revision for ``RECORD_COLUMNS``."""
-    values = msgspec.structs.asdict(record)
-    return tuple(msgspec.json.encode(values[name]) if name in _LISTS else values[name] for name in _RECORD_FIELDS)
+    values = _record_values(record)
+    lists = map(msgspec.json.encode, values[_BEFORE_LISTS:_AFTER_LISTS])
+    return (*values[:_BEFORE_LISTS], *lists, *values[_AFTER_LISTS:])
 
 
-def overlay_row(overlay: Overlay, chain: Chain) -> Row:
-    """Return the values of an overlay for ``OVERLAY_COLUMNS``."""
-    origins = msgspec.json.encode(overlay.origins)
-    return overlay.environment, overlay.service, overlay.patch, origins, chain.overlay_mac(overlay)
+def overlay_row(overlay: Overlay, mac: bytes) -> Row:
+    """Return the values of an overlay for ``OVERLAY_COLUMNS``; ``mac`` is its code."""
+    return overlay.environment, overlay.service, overlay.patch, msgspec.json.encode(overlay.origins), mac
 
 
 def standing_rows(write: Write) -> Iterator[tuple[str, Row]]:
-    """Yield the rows of a write for the tables of ``STANDING_COLUMNS``, each with the name of its table."""
+    """Yield the rows of a write for the tables of ``STANDING_COLUMNS``, each with the name of its table.
+
+    Those of its position come from ``position_rows``.
+    """
     for schema in write.schemas:
         yield "schemas", (schema.service, schema.document)
     for token in write.tokens:
@@ -88,9 +95,12 @@ def standing_rows(write: Write) -> Iterator[tuple[str, Row]]:
         yield "told", (f"{told.environment}/{told.service}", told.home_sequence)
     for row in write.meta:
         yield "meta", row
-    if write.position is not None:
-        yield "meta", (_EPOCH, str(write.position.epoch))
-        yield "meta", (_SEQUENCE, str(write.position.sequence))
+
+
+def position_rows(position: Position) -> Iterator[tuple[str, Row]]:
+    """Yield the rows that hold the position of the home, as ``standing_rows`` yields those of a write."""
+    yield "meta", (_EPOCH, str(position.epoch))
+    yield "meta", (_SEQUENCE, str(position.sequence))
 
 
 def select_coded(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Row, object]]:

@@ -32,6 +32,7 @@ from aliciacfg.model.records import (
 )
 from aliciacfg.storage.hash_chain import Chain, End
 from aliciacfg.storage.sqlite import queries
+from aliciacfg.storage.sqlite.chain_tail import KnownTail
 from aliciacfg.storage.sqlite.damage import (
     RESTORE,
     is_damage,
@@ -83,6 +84,8 @@ class SqliteStore:
         self._reader: _Connection
         # None while the database can only be read.
         self._writer: _Connection | None = None
+        # What the writer knows of the chain from its last commit.
+        self._known = KnownTail()
         # The end of the chain that a commit of unknown result would have made.
         self._in_doubt: End | None = None
         self._read_listeners: list[Callable[[str | None], None]] = []
@@ -129,6 +132,7 @@ class SqliteStore:
             before = self._connections.pop_all()
             self._connections.push_async_exit(opened.pop_all())
         self._writer, self._reader, self.unwritable = writer, reader, None
+        self._known = KnownTail()
         await before.aclose()
 
     async def _open_to_read(self, why: sqlite3.Error) -> None:
@@ -195,7 +199,7 @@ class SqliteStore:
         position = next((write.position for write in reversed(writes) if write.position is not None), None)
 
         def commit(connection: sqlite3.Connection) -> None:
-            apply(connection, self._chain, writes)
+            apply(connection, self._chain, writes, self._known)
             if position is not None:
                 self._witness.write(position)
 
@@ -207,7 +211,7 @@ class SqliteStore:
 
     async def settle(self) -> bool:
         """Return whether the last commit in doubt was made."""
-        made = await self._write(lambda connection: settle(connection, self._chain, self._in_doubt))
+        made = await self._write(lambda connection: settle(connection, self._chain, self._in_doubt, self._known))
         self._in_doubt = None
         return made
 
@@ -260,7 +264,7 @@ class SqliteStore:
 
     async def reseal(self, reseal: Reseal) -> None:
         """Reseal every stored configuration and overlay."""
-        await self._write(lambda connection: reseal_rows(connection, self._chain, reseal))
+        await self._write(lambda connection: reseal_rows(connection, self._chain, reseal, self._known))
 
     async def key_ids(self) -> set[str]:
         """Return the ids of the keys that any value is sealed with."""

@@ -7,9 +7,9 @@ from collections.abc import Generator, Sequence
 import msgspec
 
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.model.records import Announcement, Overlay, Write
+from aliciacfg.model.records import Announcement, Overlay, Position, Write
 from aliciacfg.storage.hash_chain import Chain, End
-from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END, THIS_RECORD, ChainTail, replace_coded
+from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END, THIS_RECORD, ChainTail, KnownTail, replace_coded
 from aliciacfg.storage.sqlite.rows import (
     SELECT_OVERLAYS,
     SELECT_RECORD_BY_ROW,
@@ -19,6 +19,7 @@ from aliciacfg.storage.sqlite.rows import (
     confirmed_record,
     parse_record,
     parse_stored_overlay,
+    position_rows,
     standing_rows,
 )
 from aliciacfg.storage.store import Reseal
@@ -82,7 +83,7 @@ def check_writable(connection: sqlite3.Connection) -> None:
     connection.execute("ROLLBACK")
 
 
-def settle(connection: sqlite3.Connection, chain: Chain, end: End | None) -> bool:
+def settle(connection: sqlite3.Connection, chain: Chain, end: End | None, known: KnownTail | None = None) -> bool:
     """Return whether a transaction in doubt was made, and see to it that this stays so over a crash.
 
     A COMMIT that failed may have left its frames in the write-ahead log without being part of the database; a
@@ -92,62 +93,81 @@ def settle(connection: sqlite3.Connection, chain: Chain, end: End | None) -> boo
         connection: The connection on which the COMMIT failed, or a later one.
         chain: Computes the MACs.
         end: As in ``CommitInDoubt``.
+        known: As for ``apply``; nothing is known afterwards.
 
     Raises:
         sqlite3.Error: It is still not known.
     """
     with transaction(connection):
-        tail = ChainTail(connection, chain)
+        tail = ChainTail(connection, chain, known)
         found = connection.execute(SELECT_CHAIN_END).fetchone()
         tail.replace_row("meta", ("probe", ""))
         tail.write_end()
     return end is not None and found == end
 
 
-def apply(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write]) -> None:
+def apply(
+    connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write], known: KnownTail | None = None
+) -> None:
     """Apply writes in one transaction; see ``Store.commit``.
+
+    Args:
+        connection: Where to write.
+        chain: Computes the MACs.
+        writes: The writes.
+        known: What this connection knows of the chain from its transactions before; None if that is nothing.
 
     Raises:
         CommitInDoubt: It is not known whether anything was written.
         sqlite3.Error: Nothing was written.
     """
-    end: End | None = None
+    tail: ChainTail | None = None
     try:
         with transaction(connection):
-            end = _apply_all(connection, chain, writes)
+            tail = ChainTail(connection, chain, known)
+            _apply_all(connection, chain, writes, tail)
     except CommitInDoubt as error:
-        error.end = end
+        error.end = None if tail is None else tail.written
         raise
+    tail.committed()
 
 
-def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write]) -> End | None:
-    """Apply writes in the present transaction; return the end of the chain if it changed."""
-    tail = ChainTail(connection, chain)
+def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write], tail: ChainTail) -> None:
+    """Apply writes in the present transaction."""
     # Of what is replaced the last one of a key counts: every write that readers are told of replaces the position of
     # the home, and of many writes of one configuration each its overlay and its announcement.
     standing: dict[tuple[str, object], Row] = {}
     overlays: dict[tuple[str, str], Overlay] = {}
     announcements: dict[str, Announcement] = {}
+    position: Position | None = None
     for write in writes:
         for row in (*write.records, *write.audit):
             tail.append(row)
         overlays.update({(overlay.environment, overlay.service): overlay for overlay in write.overlays})
         standing.update({(table, row[0]): row for table, row in standing_rows(write)})
         announcements.update({item.subject: item for item in write.announcements})
+        position = write.position or position
+    if position is not None:
+        standing.update({(table, row[0]): row for table, row in position_rows(position)})
     for overlay in overlays.values():
         tail.replace_overlay(overlay)
     for (table, _), row in standing.items():
         tail.replace_row(table, row)
     for item in announcements.values():
-        replace_coded(connection, chain, "outbox", announcement_row(item))
+        tail.replace_announcement(item)
     for write in writes:
         _apply_unchained(connection, chain, write)
     tail.write_end()
-    return tail.written
 
 
-def reseal_rows(connection: sqlite3.Connection, chain: Chain, reseal: Reseal) -> None:
+def reseal_rows(connection: sqlite3.Connection, chain: Chain, reseal: Reseal, known: KnownTail | None = None) -> None:
     """Reseal every stored configuration and overlay in one transaction; see ``Store.reseal``.
+
+    Args:
+        connection: Where to write.
+        chain: Computes the MACs.
+        reseal: Seals a configuration anew.
+        known: As for ``apply``; nothing is known afterwards.
 
     Raises:
         sqlite3.Error: Nothing was changed.
@@ -158,7 +178,7 @@ def reseal_rows(connection: sqlite3.Connection, chain: Chain, reseal: Reseal) ->
             # A row that is not what was written stays as it is, also where it is no longer JSON.
             with contextlib.suppress(InvalidRequest, msgspec.MsgspecError):
                 _reseal_record(connection, chain, number, row, reseal)
-        tail = ChainTail(connection, chain)
+        tail = ChainTail(connection, chain, known)
         for row in connection.execute(SELECT_OVERLAYS).fetchall():
             overlay = parse_stored_overlay(row, chain)
             # A fresh MAC would hide that the overlay was edited.

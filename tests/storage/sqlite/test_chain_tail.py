@@ -1,0 +1,133 @@
+"""What a connection knows of the chain saves it from reading, and makes no difference to what is stored."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aliciacfg.model.records import Announcement, Overlay, Position, Write
+from aliciacfg.storage.sqlite.chain_tail import KnownTail
+from aliciacfg.storage.sqlite.maintenance import connect
+from aliciacfg.storage.sqlite.schema import migrate
+from aliciacfg.storage.sqlite.transaction import apply, reseal_rows, settle
+from stored_rows import CHAIN, entry, revision, subjects, tamper
+
+NAMES = st.sampled_from(["one", "two"])
+
+
+def change(number: int, service: str = "one") -> Write:
+    """A write of everything that a set writes."""
+    return Write(
+        records=(revision(service, number, {"size": number}),),
+        overlays=(Overlay("dev", service, b'{"size":%d}' % number, {"/size": number}),),
+        announcements=(Announcement(f"service/{service}", number, b'{"size":%d}' % number),),
+        audit=(entry(service, number),),
+        position=Position(1, number),
+    )
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "db"
+
+
+def contents(connection: sqlite3.Connection) -> list[str]:
+    """Every row of a database, as statements."""
+    return list(connection.iterdump())
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(st.tuples(NAMES, st.booleans()), min_size=1, max_size=4), max_size=6))
+def test_what_is_known_makes_no_difference(batches: list[list[tuple[str, bool]]]):
+    """The same rows, MACs and end of the chain are stored by a connection that reads everything each time."""
+    numbers = count(1)
+    planned = [
+        [
+            Write(overlays=(Overlay("dev", service, None),), meta=(("files", str(next(numbers))),))
+            if dropped
+            else change(next(numbers), service)
+            for service, dropped in batch
+        ]
+        for batch in batches
+    ]
+    with closing(connect(Path(":memory:"))) as knows, closing(connect(Path(":memory:"))) as reads:
+        known = KnownTail()
+        for connection in (knows, reads):
+            migrate(connection, CHAIN)
+        for batch in planned:
+            apply(knows, CHAIN, batch, known)
+            apply(reads, CHAIN, batch)
+        assert contents(knows) == contents(reads)
+
+
+def test_the_next_transaction_does_not_read(database: Path):
+    """Neither the end of the chain nor the codes of the rows that it replaces."""
+    statements: list[str] = []
+    known = KnownTail()
+    with closing(connect(database)) as connection:
+        migrate(connection, CHAIN)
+        apply(connection, CHAIN, [change(1)], known)
+        connection.set_trace_callback(statements.append)
+        apply(connection, CHAIN, [change(2)], known)
+    assert not [statement for statement in statements if statement.startswith("SELECT")]
+    assert subjects(database) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM chain",
+        "UPDATE chain SET sequence = 1",
+        "UPDATE overlays SET mac = x'00'",
+        "DELETE FROM overlays",
+        "UPDATE meta SET value = '7', mac = x'00'",
+        "DELETE FROM revisions WHERE revision = 1",
+        "UPDATE audit SET sequence = 6",
+    ],
+)
+def test_a_change_by_another_program_is_read(tmp_path: Path, statement: str):
+    """The rows are those that a connection writes which knows nothing."""
+
+    def after(path: Path, known: KnownTail | None) -> list[str]:
+        with closing(connect(path)) as connection:
+            migrate(connection, CHAIN)
+            apply(connection, CHAIN, [change(1)], known)
+            tamper(path, statement)
+            for number in (2, 3, 4):
+                apply(connection, CHAIN, [change(number)], known)
+            return contents(connection)
+
+    assert after(tmp_path / "knows", KnownTail()) == after(tmp_path / "reads", None)
+
+
+def _fail(connection: sqlite3.Connection, known: KnownTail) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        apply(connection, CHAIN, [change(2), change(1)], known)
+
+
+def _reseal(connection: sqlite3.Connection, known: KnownTail) -> None:
+    reseal_rows(connection, CHAIN, lambda config, _environment, _service: config, known)
+
+
+def _settle(connection: sqlite3.Connection, known: KnownTail) -> None:
+    settle(connection, CHAIN, None, known)
+
+
+@pytest.mark.parametrize("between", [_fail, _reseal, _settle])
+def test_nothing_is_known_after_another_transaction(
+    database: Path, between: Callable[[sqlite3.Connection, KnownTail], None]
+):
+    """One that failed, and those that change the chain in another way."""
+    known = KnownTail()
+    with closing(connect(database)) as connection:
+        migrate(connection, CHAIN)
+        apply(connection, CHAIN, [change(1)], known)
+        between(connection, known)
+        apply(connection, CHAIN, [change(2)], known)
+        apply(connection, CHAIN, [change(3)], known)
+    assert subjects(database) == []
