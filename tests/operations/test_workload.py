@@ -94,6 +94,25 @@ async def test_too_much_waiting_work_is_refused_as_busy():
     assert await home.ask("later") == "later"
 
 
+async def test_many_changes_of_a_caller_who_is_not_known_yet_are_done():
+    """As after a start: nothing is refused for what was only assumed of it."""
+    home = Home(Shares())
+    home.release.set()
+    changes = [home.ask(str(number), cost=0.002, writes=True) for number in range(900)]
+    assert await asyncio.gather(*changes) == [str(number) for number in range(900)]
+    assert home.begun == [str(number) for number in range(900)]
+
+
+async def test_what_takes_longer_than_was_assumed_is_refused_as_soon_as_that_is_known():
+    """The last ones; those before them are done in their order, and no more waits than may."""
+    home = Home(Shares(running=0.1, waiting=1.0))
+    home.release.set()
+    results = await asyncio.gather(*(home.ask(str(number), cost=0.1) for number in range(150)), return_exceptions=True)
+    done = [result for result in results if not isinstance(result, Busy)]
+    assert done == [str(number) for number in range(len(done))]
+    assert len(done) < 50
+
+
 async def test_short_requests_never_wait():
     """Thousands may be under way: they hold up no one."""
     home = Home()
