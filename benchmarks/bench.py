@@ -29,6 +29,7 @@ from scene import open_scene
 
 PARTS = {
     "mqtt": reads.add_mqtt,
+    "mqtt311": reads.add_older_mqtt,
     "http": reads.add_http,
     "writes": writes.add_writes,
     "latency": writes.add_latency,

@@ -6,6 +6,8 @@
                      requests over MQTT 5, N of them always under way; every answer must be what is in FILE
     load.py original --port BROKER_PORT --topic PREFIX --qos 0|1 --outstanding N
                      the same over MQTT 3.1.1 in the original service's envelope, on PREFIX/request
+    load.py plain    --port BROKER_PORT --topic TOPIC --qos 0|1 --outstanding N
+                     the same over MQTT 3.1.1, as the daemon takes it there
     load.py http     --port HTTP_PORT --path PATH --outstanding N [--document FILE] [--method POST --body FILE]
                      [--headers TEXT] [--statuses 200,201] [--different]
                      a request on N connections kept alive, each with another header if they are to be different;
@@ -119,17 +121,30 @@ async def load_mqtt(options: argparse.Namespace) -> dict[str, float]:
 
 
 async def load_original(options: argparse.Namespace) -> dict[str, float]:
-    """The original's answers have no correlation data: each counts for the oldest request."""
-    meter = new_meter(options)
     name = f"bench-{os.getpid()}"
     envelope = {"message_type": "configuration_request", "payload": {"service": "voice_router", "requester": name}}
     payload = json.dumps(envelope).encode()
+    return await _over_older_mqtt(
+        options, f"{options.topic}/request", payload, answer_topic=f"{options.topic}/{name}/response"
+    )
+
+
+async def load_plain(options: argparse.Namespace) -> dict[str, float]:
+    answers = options.topic.replace("alicia/config/", "alicia/reply/")
+    return await _over_older_mqtt(options, options.topic, b"", answer_topic=answers)
+
+
+async def _over_older_mqtt(
+    options: argparse.Namespace, topic: str, payload: bytes, *, answer_topic: str
+) -> dict[str, float]:
+    """Over MQTT 3.1.1, without correlation data: each answer counts for the oldest request."""
+    meter = new_meter(options)
     sent: deque[float] = deque()
     numbers = count()
 
     def send(client: MqttClient) -> None:
         packet_id = next(numbers) % 65535 + 1
-        client.output.append(wire.plain_publish(f"{options.topic}/request", packet_id, payload, options.qos))
+        client.output.append(wire.plain_publish(topic, packet_id, payload, options.qos))
         sent.append(clock())
 
     def ready(client: MqttClient) -> None:
@@ -148,8 +163,7 @@ async def load_original(options: argparse.Namespace) -> dict[str, float]:
             meter.outstanding -= 1
             meter.settled()
 
-    topic = f"{options.topic}/{name}/response"
-    client = MqttClient(topic, on_ready=ready, on_message=answered, on_lost=meter.failed, version=4)
+    client = MqttClient(answer_topic, on_ready=ready, on_message=answered, on_lost=meter.failed, version=4)
     await connect(client, options.port)
     return await meter.result()
 
@@ -352,6 +366,7 @@ KINDS = {
     "ask": ask,
     "mqtt": load_mqtt,
     "original": load_original,
+    "plain": load_plain,
     "http": load_http,
     "write": write,
     "redis": load_redis,

@@ -44,6 +44,23 @@ def add_mqtt(rounds: Rounds, scene: Scene) -> None:
             rounds.add_load([(row, ORIGINAL_MQTT)], "original", pid=original.pid, topic=ORIGINAL_TOPIC, **common)
 
 
+def add_older_mqtt(rounds: Rounds, scene: Scene) -> None:
+    """The same where the broker speaks nothing newer than MQTT 3.1.1, beside the original, which always spoke that."""
+    rounds.section(
+        "Get over MQTT 3.1.1",
+        "A daemon that connects with MQTT 3.1.1, over aiomqtt, at a broker of its own. The original answers at QoS 1 "
+        "whatever the request has.",
+    )
+    for qos, outstanding in _OF_LIMIT:
+        row = rounds.row(f"QoS {qos}, {outstanding} outstanding", Goal(1.0, beside=ORIGINAL_MQTT))
+        common = {"qos": qos, "outstanding": outstanding}
+        home = scene.older
+        rounds.add_load([(row, DAEMON)], "plain", pid=home.pid, port=scene.older_port, topic=GET_TOPIC, **common)
+        if original := scene.responders.get("original mqtt"):
+            options = {"port": scene.mqtt_port, "topic": ORIGINAL_TOPIC, **common}
+            rounds.add_load([(row, ORIGINAL_MQTT)], "original", pid=original.pid, **options)
+
+
 def add_http(rounds: Rounds, scene: Scene) -> None:
     """Plain gets beside all others, and the other reads beside the plain get."""
     rounds.section(

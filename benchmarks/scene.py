@@ -10,7 +10,7 @@ from pathlib import Path
 
 import peers as programs
 from peers import Peer
-from processes import ROOT, BenchmarkError, Daemon, Responder, daemon, load, mosquitto, responder
+from processes import HERE, ROOT, BenchmarkError, Daemon, Responder, daemon, load, mosquitto, responder
 
 # Read and never written, so that its answer stays the same bytes.
 READ = "voice_router"
@@ -34,6 +34,8 @@ class Scene:
         home: The daemon.
         guarded: A daemon with a broker of its own, where access is restricted; for reads with a token.
         token: A token of that one.
+        older_port: A broker of its own for a daemon that speaks MQTT 3.1.1.
+        older: That daemon.
         services: The names of the daemon's configurations.
         mqtt_document: The file of the daemon's answer to a get over MQTT, which the bare responder gives too.
         http_document: The same over HTTP.
@@ -47,6 +49,8 @@ class Scene:
     home: Daemon
     guarded: Daemon
     token: str
+    older_port: int
+    older: Daemon
     services: list[str]
     mqtt_document: Path
     http_document: Path
@@ -74,12 +78,26 @@ def open_scene(stack: ExitStack, scratch: Path) -> Scene:
     mqtt_port = stack.enter_context(mosquitto(scratch / "broker"))
     home = stack.enter_context(daemon(scratch / "home", mqtt_port))
     guarded, token = _guarded(stack, scratch)
+    older_port = stack.enter_context(mosquitto(scratch / "older-broker"))
+    older = stack.enter_context(daemon(scratch / "older", older_port, program=[str(HERE / "older.py")]))
     mqtt_document, http_document, config = (scratch / name for name in ("mqtt.json", "http.json", "config.json"))
     load("ask", port=mqtt_port, topic=GET_TOPIC, document=mqtt_document)
     http_document.write_bytes(fetch(home, f"/config/{READ}"))
     config.write_text(json.dumps(json.loads(http_document.read_bytes())["config"], separators=(",", ":")))
     services = [item["service"] for item in json.loads(fetch(home, "/configs"))["configs"]]
-    scene = Scene(mqtt_port, home, guarded, token, services, mqtt_document, http_document, config, scratch)
+    scene = Scene(
+        mqtt_port,
+        home,
+        guarded,
+        token,
+        older_port,
+        older,
+        services,
+        mqtt_document,
+        http_document,
+        config,
+        scratch,
+    )
     _start_responders(stack, scene)
     _start_peers(stack, scene)
     return scene
