@@ -164,6 +164,7 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
     alerts.listen(_log_alert)
     keys = KeyFile.load_or_create(data.key_file, now=time.time())
     async with AsyncExitStack() as stack:
+        stack.callback(alerts.tell_counted)
         # One object, whose keys a rotation replaces in place: every part holds it.
         keyring = keys.make_keyring()
         chain = Chain(keyring)

@@ -5,6 +5,7 @@ import pytest
 from aliciacfg.documents import encode
 from aliciacfg.errors import Problem
 from aliciacfg.monitoring.alerts import Alert, Alerts
+from inprocess import eventually
 
 PROBLEM = Problem("/a", "is missing")
 
@@ -65,6 +66,51 @@ def test_conditions_of_one_kind_are_told_apart_by_what_they_are_of(alerts: Alert
     assert list(alerts.active.values()) == ["Lost."]
 
 
-def test_an_alert_as_json_leaves_out_what_it_does_not_say(alerts: Alerts):
+def test_an_alert_as_json_leaves_out_what_it_does_not_say(alerts: Alerts, heard: list[Alert]):
     """An alert always has kind, message and timestamp; service and problems only if there are any."""
-    assert encode(alerts.emit("tamper", "x")) == b'{"kind":"tamper","message":"x","timestamp":12.5}'
+    alerts.emit("tamper", "x")
+    assert encode(heard[0]) == b'{"kind":"tamper","message":"x","timestamp":12.5}'
+
+
+async def test_an_event_that_comes_again_is_counted(alerts: Alerts, heard: list[Alert]):
+    """It is told at once, and once more when a second is over, with how often it came."""
+    for _ in range(4):
+        alerts.emit("tamper", "Somebody wrote.", service="bell", problems=[PROBLEM])
+    alerts.emit("tamper", "Somebody wrote.", service="lamp", problems=[PROBLEM])
+    alerts.emit("tamper", "Somebody wrote.", service="bell")
+    assert [(alert.service, len(alert.problems)) for alert in heard] == [("bell", 1), ("lamp", 1), ("bell", 0)]
+    heard.clear()
+    alerts.tell_counted()
+    again = "Somebody wrote. (This happened 3 times more.)"
+    assert heard == [Alert("tamper", again, 12.5, service="bell", problems=(PROBLEM,))]
+    alerts.emit("tamper", "Somebody wrote.", service="lamp", problems=[PROBLEM])
+    assert len(heard) == 2
+    alerts.emit("tamper", "Somebody wrote.", service="bell", problems=[PROBLEM])
+    assert len(heard) == 2
+    alerts.tell_counted()
+    assert heard[2].message == "Somebody wrote. (This happened once more.)"
+    alerts.tell_counted()
+    assert len(heard) == 3
+
+
+async def test_what_was_counted_is_told_after_a_second(
+    alerts: Alerts, heard: list[Alert], monkeypatch: pytest.MonkeyPatch
+):
+    """Also where nothing else happens; a condition is told at once whatever was counted."""
+    monkeypatch.setattr("aliciacfg.monitoring.alerts._AGAIN_SECONDS", 0.01)
+    alerts.emit("tamper", "Somebody wrote.")
+    alerts.emit("tamper", "Somebody wrote.")
+    alerts.raise_("tamper", "Somebody wrote.")
+    assert len(heard) == 2
+    await eventually(lambda: len(heard) == 3)
+
+
+async def test_events_that_all_differ_are_told_each(
+    alerts: Alerts, heard: list[Alert], monkeypatch: pytest.MonkeyPatch
+):
+    """Beyond those that are counted, which are a bounded number."""
+    monkeypatch.setattr("aliciacfg.monitoring.alerts._MAX_COUNTED", 2)
+    for _ in range(2):
+        for number in range(4):
+            alerts.emit("tamper", f"Somebody wrote {number}.")
+    assert [alert.message[-2] for alert in heard] == ["0", "1", "2", "3", "2", "3"]
