@@ -6,12 +6,12 @@ known to be the daemon's own or not, though nothing is remembered of it. A progr
 a message to another topic, makes a foreign one.
 """
 
-import hashlib
 import hmac
 
 from aliciacfg import documents
 from aliciacfg.api.bus_messages import RetainedMessage
 from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.sealing.keyed_hash import KeyedHash
 
 _HEAD = b'{"message_id":"'
 _ID_BYTES = 36
@@ -22,7 +22,7 @@ class MessageIds:
     """Makes and compares message ids; holds the key, but no messages."""
 
     def __init__(self, keyring: Keyring) -> None:
-        self._key = keyring.derive(b"aliciacfg messages v1")
+        self._code = KeyedHash(keyring.derive(b"aliciacfg messages v1")).digest
 
     def sign(self, subject: str, message: RetainedMessage) -> bytes:
         """Return an encoded message with its id.
@@ -42,10 +42,9 @@ class MessageIds:
         return hmac.compare_digest(self._id(subject, rest), found)
 
     def _id(self, subject: str, rest: bytes) -> bytes:
-        code = hmac.digest(self._key, subject.encode() + b"\0" + rest, hashlib.sha256)[:16]
-        number = int.from_bytes(code, "big")
+        code = bytearray(self._code(b"%b\0%b" % (subject.encode(), rest))[:16])
         # The bits that RFC 9562 §5.8 reserves for version and variant.
-        number = number & ~(0xF << 76) | _VERSION << 76
-        number = number & ~(0x3 << 62) | 0x2 << 62
-        text = f"{number:032x}"
+        code[6] = code[6] & 0x0F | _VERSION << 4
+        code[8] = code[8] & 0x3F | 0x80
+        text = code.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()

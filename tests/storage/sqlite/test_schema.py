@@ -140,6 +140,25 @@ async def test_rows_that_the_chain_confirms_get_their_codes(tmp_path: Path):
         assert await opened_store.verify() == Findings(confirmed=5)
 
 
+async def test_announcements_of_the_version_before_stay(tmp_path: Path):
+    """Pending or not, and one that somebody changed is still none."""
+    path = tmp_path / "db"
+    announcements = tuple(Announcement(f"service/{name}", 7, b"{}" * 900, name == "b") for name in "abc")
+    written(path, [Write(announcements=announcements)])
+    tamper(
+        path,
+        "CREATE TABLE before (subject TEXT PRIMARY KEY, sequence INTEGER NOT NULL, payload BLOB NOT NULL,"
+        " pending INTEGER NOT NULL, mac BLOB NOT NULL DEFAULT x'') WITHOUT ROWID",
+        "INSERT INTO before SELECT * FROM outbox",
+        "DROP TABLE outbox",
+        "ALTER TABLE before RENAME TO outbox",
+        "UPDATE outbox SET payload = '{}' WHERE subject = 'service/c'",
+        "PRAGMA user_version = 6",
+    )
+    state = await loaded(path, CHAIN)
+    assert sorted(state.announcements, key=lambda item: item.subject) == list(announcements[:2])
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -55,9 +55,10 @@ def _replace(table: str, columns: Sequence[str]) -> str:
     A row that is there is changed in place: its key stays where it is in the index, and SQLite writes a page less.
     """
     names = ", ".join((*columns, "mac"))
-    key = "service, instance" if table == "applied" else columns[0]
-    changes = ", ".join(f"{name} = excluded.{name}" for name in (*columns, "mac"))
-    return f"INSERT INTO {table} ({names}) VALUES ({_places(names)}) ON CONFLICT ({key}) DO UPDATE SET {changes}"
+    key = ("service", "instance") if table == "applied" else columns[:1]
+    changes = ", ".join(f"{name} = excluded.{name}" for name in (*columns, "mac") if name not in key)
+    clause = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
+    return f"INSERT INTO {table} ({names}) VALUES ({_places(names)}) {clause}"
 
 
 _REPLACE = {table: _replace(table, columns) for table, columns in (STANDING_COLUMNS | RENEWED_COLUMNS).items()}

@@ -131,6 +131,20 @@ MIGRATIONS = (
         mac BLOB NOT NULL
     ) WITHOUT ROWID;
     """,
+    # With rows that have numbers: they hold up to 4 kB on one page, those without 1 kB, and a message has more.
+    """
+    DROP TABLE IF EXISTS outbox_before;
+    ALTER TABLE outbox RENAME TO outbox_before;
+    CREATE TABLE outbox (
+        subject TEXT PRIMARY KEY,
+        sequence INTEGER NOT NULL,
+        payload BLOB NOT NULL,
+        pending INTEGER NOT NULL,
+        mac BLOB NOT NULL
+    );
+    INSERT OR IGNORE INTO outbox SELECT subject, sequence, payload, pending, mac FROM outbox_before;
+    DROP TABLE outbox_before;
+    """,
 )
 
 SELECT_PROGRAMS = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
