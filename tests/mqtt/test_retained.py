@@ -730,6 +730,25 @@ async def test_one_change_does_not_wait_for_a_change_of_all_to_be_published(larg
             assert bus.reader(name).held == bus.message(name)
 
 
+async def test_a_start_publishes_without_a_pace(large_home: Home):
+    """READY waits for the last message; a change of all after it is published at the pace."""
+
+    class Counting(Pace):
+        taken = 0
+
+        async def take(self, messages: int) -> None:
+            self.taken += messages
+
+    bus = HomeBus(pace := Counting(5000))
+    async with large_home.core() as core, bus.connected(core):
+        await bus.settled(core)
+        assert pace.taken == 0
+        large_home.write("environments/dev.yaml", environment_file({name: {"settings": {"size": 2}} for name in MANY}))
+        await core.ask("reload")
+        await bus.settled(core)
+        assert pace.taken == len(MANY)
+
+
 async def test_a_repair_does_not_wait_for_a_change_of_all_to_be_published(large_home: Home):
     """What another program publishes meanwhile on a topic that was told already is overwritten before the rest."""
     bus = HomeBus(Slow())

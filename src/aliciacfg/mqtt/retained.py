@@ -116,6 +116,9 @@ class Retained:
         self._seen: set[str] = set()
         # By subject: the highest position that foreign messages claimed which wait for their repair.
         self._claimed: dict[str, Position | None] = {}
+        # Whether the broker was seen to hold everything since the start. Until then the pace does not count: READY
+        # waits for the last message, and 10,000 took two seconds at the pace.
+        self._held_all = False
         # Subjects whose right message has to be published again, once it is the newest.
         self._to_restore: set[str] = set()
 
@@ -162,7 +165,8 @@ class Retained:
             now = self._clock()
             due = [item for item in pending if item.subject not in aside and self._attempt(item).due(now)]
             if due:
-                await self._pace.take(len(due))
+                if self._held_all:
+                    await self._pace.take(len(due))
                 await asyncio.gather(*(self._publish(connection, item) for item in due))
             else:
                 # Of 10,000 messages that the broker does not take, a look at each is worth a pause, too.
@@ -358,6 +362,7 @@ class Retained:
     def _settle(self) -> None:
         """Call ``on_confirmed`` if the broker holds everything that it can hold."""
         if self._outbox.pending <= len(self._aside) and not self._order.behind:
+            self._held_all = True
             self._alerts.clear("undelivered")
             self._order.settled()
             self._on_confirmed()
