@@ -110,13 +110,16 @@ class Outbox:
     def add(self, announcements: Iterable[Announcement]) -> None:
         """Make committed announcements pending, unless a newer one of the same subject was added before."""
         now = self._clock()
+        # Local names, as an edit may announce 10,000, and nothing else goes on until all are added.
+        known, confirmed, added, pending = self._current, self._confirmed, self._added, self._pending
         for item in announcements:
-            current = self._current.get(item.subject)
+            subject = item.subject
+            current = known.get(subject)
             if current is None or current.sequence < item.sequence:
-                self._current[item.subject] = item
-                self._confirmed.pop(item.subject, None)
-                self._added[item.subject] = None
-                self._pending.setdefault(item.subject, now)
+                known[subject] = item
+                confirmed.pop(subject, None)
+                added[subject] = None
+                pending.setdefault(subject, now)
         self.changed.set()
 
     def repeat(self, subject: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from aliciacfg.documents import has, leaves, merge
+from aliciacfg.documents import has, leaves, may_hold, merge
 from aliciacfg.errors import SourceProblem
 from aliciacfg.sources.layers import Environment, Layer, Sources
 
@@ -40,13 +40,15 @@ def idle_nulls(sources: Sources, *, only: str | None = None) -> list[SourceProbl
 
 def _every_layer(environments: Iterable[Environment]) -> Iterator[Layer]:
     for environment in environments:
-        # The defaults are the layers of a service that no file names.
-        yield from environment.layers("")
+        yield from environment.default_layers
         for service in environment.services:
-            yield from (layer for layer in environment.layers(service) if layer.section == "services")
+            yield from environment.own_layers(service)
 
 
 def _nulls(layer: Layer) -> Iterator[_Null]:
+    if not may_hold(layer.patch, b"null"):
+        # Nearly every layer; 10,000 kept a thread busy for 0.3 s, while writes had to wait for it.
+        return
     for pointer, value in leaves(layer.patch):
         if value is None:
             yield layer.file, layer.prefix + pointer
