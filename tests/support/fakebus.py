@@ -1,5 +1,6 @@
 """A connection to no broker, for tests of what publishes on one."""
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from aliciacfg.errors import BrokerUnavailable
@@ -35,6 +36,7 @@ class FakeConnection(Connection):
         self.limit = PacketLimit(limit)
         self.delivered = 0
         self.is_congested = False
+        self.publishing: set[asyncio.Task[None]] = set()
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         if self.gone:
@@ -45,6 +47,29 @@ class FakeConnection(Connection):
             raise Denied(f"the broker refused a publication on {topic}")
         self.published.append((topic, payload, retain))
         self.deliver(topic)
+
+    def begin_publish(
+        self, topic: str, payload: bytes, *, retain: bool, done: Callable[[BrokerUnavailable | None], None]
+    ) -> None:
+        if self.gone:
+            raise BrokerUnavailable("the broker is gone")
+        if len(payload) > self.limit.bytes:
+            raise DoesNotFit(topic, size=len(payload), limit=self.limit.bytes)
+
+        async def publish() -> None:
+            try:
+                await self.publish(topic, payload, retain=retain)
+            except (Denied, DoesNotFit) as error:
+                done(error)
+            else:
+                done(None)
+
+        task = asyncio.get_running_loop().create_task(publish())
+        self.publishing.add(task)
+        task.add_done_callback(self.publishing.discard)
+
+    def flush(self) -> None:
+        pass
 
     async def subscribe(self, filters: Sequence[str], *, retain_as_published: bool = False) -> None:
         if self.gone:

@@ -33,8 +33,17 @@ def subject_service(subject: str) -> str | None:
     return subject.removeprefix(_SERVICE) if subject.startswith(_SERVICE) else None
 
 
+def _not_taken() -> bool:
+    return False
+
+
 class Outbox:
-    """The newest announcement of each subject."""
+    """The newest announcement of each subject.
+
+    Attributes:
+        on_added: Called when announcements were added; returns whether they are published without ``changed``.
+        changed: Set when something has to be published.
+    """
 
     def __init__(
         self,
@@ -61,6 +70,7 @@ class Outbox:
         self._confirmed: dict[str, Announcement] = {}
         # The subjects of what became pending since somebody asked.
         self._added: dict[str, None] = {}
+        self.on_added: Callable[[], bool] = _not_taken
         self.changed = asyncio.Event()
         if self._pending:
             self.changed.set()
@@ -74,6 +84,11 @@ class Outbox:
     def pending(self) -> int:
         """The number of subjects with a pending announcement."""
         return len(self._pending)
+
+    @property
+    def fresh(self) -> int:
+        """How many subjects ``added`` looks at."""
+        return len(self._added)
 
     @property
     def oldest_seconds(self) -> float:
@@ -120,7 +135,8 @@ class Outbox:
                 confirmed.pop(subject, None)
                 added[subject] = None
                 pending.setdefault(subject, now)
-        self.changed.set()
+        if added and not self.on_added():
+            self.changed.set()
 
     def repeat(self, subject: str) -> None:
         """Make the newest announcement of a subject pending again."""

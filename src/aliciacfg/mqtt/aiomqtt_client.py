@@ -270,6 +270,9 @@ class AiomqttClient:
             publication.topic, publication.payload, publication.qos, retain=publication.retain
         ).mid
 
+    def flush(self) -> None:
+        """Do nothing: the library writes at once."""
+
     def acknowledge(self, message: Inbound) -> None:
         """Let the broker forget a message, and deliver another one in its place."""
         if message.identifier:

@@ -150,6 +150,10 @@ class BrokerClient(Protocol):
         """Publish; return the packet identifier, with which ``on_acknowledged`` will be called at QoS 1."""
         ...
 
+    def flush(self) -> None:
+        """Write what was published now, if it would be written at the end of this turn of the event loop only."""
+        ...
+
     def acknowledge(self, message: Inbound) -> None:
         """Let the broker forget a message, and deliver another one in its place."""
         ...

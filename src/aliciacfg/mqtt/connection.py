@@ -194,10 +194,42 @@ class Connection:
         outcome = acknowledged.result()
         if isinstance(outcome, str):
             raise BrokerUnavailable(outcome)
-        if outcome == _PACKET_TOO_LARGE:
-            raise DoesNotFit(topic, size=size, limit=self.limit.bytes)
-        if is_failure(outcome):
-            raise Denied(f"the broker refused a publication on {topic}: {explain(outcome)}")
+        if (refusal := self._refusal(topic, size, outcome)) is not None:
+            raise refusal
+
+    def begin_publish(
+        self, topic: str, payload: bytes, *, retain: bool, done: Callable[[BrokerUnavailable | None], None]
+    ) -> None:
+        """Publish at QoS 1 without waiting.
+
+        Args:
+            topic: Where to publish.
+            payload: What to publish.
+            retain: Whether the broker keeps the message.
+            done: Called with the acknowledgement: None, or ``Denied`` or ``DoesNotFit`` as ``publish`` raises them. Not
+                called if none comes: nothing watches how long that takes.
+
+        Raises:
+            DoesNotFit: It is larger than the broker takes.
+            BrokerUnavailable: The broker is gone.
+        """
+        if self._gone is not None:
+            raise BrokerUnavailable(str(self._gone))
+        publication = Publication(topic, payload, retain=retain)
+        size = self._checked_size(publication)
+        self._queue.put(publication, size, answer=False, done=lambda code: done(self._refusal(topic, size, code)))
+
+    def flush(self) -> None:
+        """Write what was published now, not at the end of this turn of the event loop."""
+        self._client.flush()
+
+    def _refusal(self, topic: str, size: int, code: int) -> BrokerUnavailable | None:
+        """Return the error that the reason code of an acknowledgement stands for; None for a success."""
+        if code == _PACKET_TOO_LARGE:
+            return DoesNotFit(topic, size=size, limit=self.limit.bytes)
+        if is_failure(code):
+            return Denied(f"the broker refused a publication on {topic}: {explain(code)}")
+        return None
 
     def send(self, topic: str, payload: bytes, *, qos: int = 1) -> None:
         """Publish without waiting and without retaining: for messages whose arrival nothing depends on.

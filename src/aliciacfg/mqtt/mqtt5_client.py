@@ -257,6 +257,10 @@ class Mqtt5Client(asyncio.Protocol):
         self._output_bytes += len(publication.payload)
         return identifier
 
+    def flush(self) -> None:
+        """Write what was published now."""
+        self._flush()
+
     def acknowledge(self, message: Inbound) -> None:
         """Let the broker forget a message, and deliver another one in its place."""
         identifier = message.identifier

@@ -42,8 +42,20 @@ class Pace:
 
     async def take(self, messages: int) -> None:
         """Wait until so many messages may be published."""
-        now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_second) - messages
-        self._at = now
+        self._fill()
+        self._left -= messages
         if self._left < 0:
             await self._sleep(-self._left / self._per_second)
+
+    def take_at_once(self, messages: int) -> bool:
+        """Return whether so many messages may be published without waiting; take none if not."""
+        self._fill()
+        if self._left < messages:
+            return False
+        self._left -= messages
+        return True
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now

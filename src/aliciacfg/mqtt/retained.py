@@ -20,7 +20,7 @@ import structlog
 from aliciacfg.core import outbox
 from aliciacfg.core.order import HIGHEST, Order, claimed_position
 from aliciacfg.core.outbox import Outbox
-from aliciacfg.errors import OperationError
+from aliciacfg.errors import BrokerUnavailable, OperationError
 from aliciacfg.model.records import Announcement, Position
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
@@ -29,6 +29,7 @@ from aliciacfg.mqtt.connection import Connection, Denied, DoesNotFit
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.pace import Pace
+from aliciacfg.mqtt.prompt import PromptPublication
 from aliciacfg.mqtt.repairs import Repairs
 
 _log = structlog.get_logger(__name__)
@@ -138,15 +139,29 @@ class Retained:
             BrokerUnavailable: The connection is gone.
         """
         self._attempts.clear()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._look_for_missed_forever(connection), name="mqtt-missed")
-            self._settle()
-            while True:
-                self._outbox.changed.clear()
-                if await self._put_in_order(connection):
-                    await self._publish_due(connection)
-                await self._clear_unknown(connection)
-                await self._wait()
+        prompt = PromptPublication(
+            connection,
+            self._outbox,
+            self._pace,
+            on_published=self._note_published,
+            on_refused=self._note_refused,
+            in_order=lambda: not (self._wrong or self._order.behind),
+        )
+        self._outbox.on_added = prompt.take
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._look_for_missed_forever(connection), name="mqtt-missed")
+                self._settle()
+                while True:
+                    self._outbox.changed.clear()
+                    if await self._put_in_order(connection):
+                        await self._publish_due(connection)
+                    await self._clear_unknown(connection)
+                    prompt.ready = True
+                    await self._wait()
+                    prompt.ready = False
+        finally:
+            prompt.ready = False
 
     async def _publish_due(self, connection: Connection) -> None:
         """Publish what has to be, at the pace; what was added meanwhile goes in front of what waits.
@@ -228,6 +243,9 @@ class Retained:
             for attempt in expected:
                 # One that came back is no longer among the attempts.
                 attempt.missed = True
+            if expected:
+                # What was published promptly is published again like everything else.
+                self._outbox.changed.set()
 
     async def read_back(self, connection: Connection) -> None:
         """Ask the broker for every retained message it should hold, and queue what is missing.
@@ -316,6 +334,14 @@ class Retained:
         return attempt
 
     async def _publish(self, connection: Connection, item: Announcement) -> None:
+        self._note_published(item)
+        try:
+            await connection.publish(topics.subject_topic(item.subject), item.payload, retain=True)
+        except (Denied, DoesNotFit) as error:
+            self._note_refused(item, error)
+
+    def _note_published(self, item: Announcement) -> None:
+        """Note that an announcement is published now, before it can come back."""
         attempt = self._attempt(item)
         attempt.count += 1
         attempt.at = self._clock()
@@ -323,14 +349,14 @@ class Retained:
         if attempt.count > 1:
             self._undelivered(item.subject, "it was acknowledged but did not come back")
         self._remember(item.subject, item.payload)
-        try:
-            await connection.publish(topics.subject_topic(item.subject), item.payload, retain=True)
-        except Denied as error:
+        self._published.set()
+
+    def _note_refused(self, item: Announcement, error: BrokerUnavailable) -> None:
+        if isinstance(error, Denied):
             self._undelivered(item.subject, str(error))
-        except DoesNotFit:
+        else:
             # The limit was learned from this refusal, so the message is set aside from now on.
             self._outbox.changed.set()
-        self._published.set()
 
     def _remember(self, subject: str, payload: bytes) -> None:
         """Know a message again that is published now: an empty one has no id."""

@@ -199,8 +199,11 @@ class WriteQueue:
                 await self._wait_for_work()
 
     async def _wait_for_work(self) -> None:
+        if self.healthy:
+            await self._wake.wait()
+            return
         try:
-            async with asyncio.timeout(None if self.healthy else self._probe_seconds):
+            async with asyncio.timeout(self._probe_seconds):
                 await self._wake.wait()
         except TimeoutError:
             if self._unknown:
