@@ -49,3 +49,11 @@ def test_changes_are_found_exactly_where_documents_differ(pair: tuple[JsonObject
             assert change.bump == "major"
         else:
             assert change.bump == "patch"
+
+
+@given(PAIRS)
+def test_of_a_first_document_each_leaf_is_new(pair: tuple[JsonObject, JsonObject]):
+    """In the same order: whoever knows that there was none before need not compare."""
+    document = {"service_name": "bell", **pair[1]}
+    new = [change.pointer for change in documents.changes({}, document)]
+    assert new == [pointer for pointer, _ in documents.leaves(document)]

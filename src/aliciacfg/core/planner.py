@@ -5,6 +5,7 @@ plans out.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -214,7 +215,7 @@ class Planner:
         entry = plan.head(config_id)
         previous, live = entry.record, entry.live
         old = self.document(entry)
-        changes = documents.changes(old, effective.document)
+        changes = [] if previous is None else documents.changes(old, effective.document)
         version, problem = effective.requested_version or versions.FIRST, None
         if previous is not None:
             bump: Bump = versions.bump_for(changes)
@@ -224,6 +225,9 @@ class Planner:
         if problem is not None:
             raise InvalidDocument(f"The version asked for {service} is too low", [problem])
         changed = [change.pointer for change in changes]
+        if previous is None:
+            # Everything is new. Services have the same places, whose pointers would take each of them two kilobytes.
+            changed = [sys.intern(pointer) for pointer, _ in documents.leaves(effective.document)]
         content: JsonObject = {**effective.document, "version": version}
         return Record(
             environment=environment,
