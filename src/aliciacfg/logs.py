@@ -56,7 +56,7 @@ def configure(*, level: str, form: str) -> LineWriter:
     rendering: list[Any] = (
         [_printable, structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=_printable_traceback)]
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.EventRenamer("event"), _render_json]
+        else [structlog.processors.format_exc_info, _render_json]
     )
     lines = _Lines(writer)
     structlog.configure(
@@ -107,7 +107,10 @@ def _dropped_on_console(count: int) -> str:
 
 
 def _without_empty(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {key: value for key, value in event.items() if value is not None and value != []}
+    # In place: every event has a dictionary of its own.
+    for key in [key for key, value in event.items() if value is None or value == []]:
+        del event[key]
+    return event
 
 
 def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -132,7 +135,15 @@ def _printable_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return encode({key: value if _plain(value) else repr(value) for key, value in event.items()}).decode()
+    for key, value in event.items():
+        if type(value) not in _JSON_TYPES and not _plain(value):
+            event[key] = repr(value)
+    # As the last one, where people look for it.
+    event["event"] = event.pop("event")
+    return encode(event).decode()
+
+
+_JSON_TYPES = frozenset({str, int, float, bool})
 
 
 def _plain(value: object) -> bool:

@@ -120,6 +120,8 @@ def _check_coding(request: web.Request) -> None:
     Raises:
         UnsupportedCoding: It is not ``identity``.
     """
+    if hdrs.CONTENT_ENCODING not in request.headers:
+        return
     coding = ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
     if coding.strip().lower() not in {"", "identity"}:
         raise UnsupportedCoding(f"The content coding {coding[:40]!r} is not supported; send the body as it is.")
@@ -142,6 +144,8 @@ def query_fields(operation: Operation, request: web.Request) -> JsonObject:
         InvalidRequest: A parameter is repeated, or its text cannot be converted to the type of its field.
     """
     fields: JsonObject = {}
+    if not request.query_string:
+        return fields
     kinds = _converted(operation.request)
     for name, value in request.query.items():
         if name in fields:

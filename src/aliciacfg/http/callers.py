@@ -101,9 +101,23 @@ class BrowserGuard:
         Raises:
             Forbidden: The Host is not a name of this daemon, or the Origin is another site.
         """
-        if is_local(request):
-            return
         host = request.headers.get(hdrs.HOST, "")
+        if host not in self.accepted_hosts:
+            if is_local(request):
+                return
+            self._check_host(request, host)
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is None or is_local(request):
+            return
+        if origin.lower() != f"{request.scheme}://{host}".lower():
+            raise Forbidden(f"The Origin {origin[:100]!r} is another site; web pages of other sites may not do this.")
+
+    def _check_host(self, request: web.Request, host: str) -> None:
+        """Check a Host that has not been accepted before.
+
+        Raises:
+            Forbidden: It is not a name of this daemon.
+        """
         name = _name_of(request)
         if name not in self._names and not self._is_safe(name):
             raise Forbidden(
@@ -112,9 +126,6 @@ class BrowserGuard:
             )
         if len(self.accepted_hosts) < _MAX_ACCEPTED_HOSTS and len(host) <= _MAX_HOST_LENGTH:
             self.accepted_hosts.add(host)
-        origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and origin.lower() != f"{request.scheme}://{host}".lower():
-            raise Forbidden(f"The Origin {origin[:100]!r} is another site; web pages of other sites may not do this.")
 
     def _is_safe(self, name: str) -> bool:
         """Return whether no attacker can have a name: an address, or, beyond loopback, a name without a dot."""
@@ -141,7 +152,7 @@ def _is_private(request: web.Request, peer: str | None) -> bool:
     What could be a proxy is taken for one. HTTP/1.0 is what proxies without further settings speak, and a Host that
     is no loopback name is what they keep from their client.
     """
-    if any(name.lower() not in _OF_CLIENTS for name in request.headers) or request.version < HttpVersion11:
+    if not _OF_CLIENTS.issuperset(map(str.lower, request.headers)) or request.version < HttpVersion11:
         return False
     return request.secure or (peer is not None and is_loopback(peer) and is_loopback(_name_of(request)))
 

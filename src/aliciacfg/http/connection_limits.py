@@ -1,8 +1,9 @@
 """Limits of the HTTP server: how long a client may take for each step, and how much all of them may take together."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from aliciacfg.errors import Busy
 
@@ -100,17 +101,27 @@ class Budget:
         """End the use of some bytes."""
         self._used -= size
 
-    @contextmanager
-    def share(self) -> Generator[Callable[[int], None]]:
-        """Yield a function like ``take`` whose bytes are given back at the end of the context."""
-        taken = 0
+    def share(self) -> "Share":
+        """Return a part of the budget of which nothing is used."""
+        return Share(self)
 
-        def take(size: int) -> None:
-            nonlocal taken
-            self.take(size)
-            taken += size
 
-        try:
-            yield take
-        finally:
-            self.give_back(taken)
+class Share:
+    """Bytes of a budget that are given back together, at the end of the context."""
+
+    __slots__ = ("_budget", "_taken")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._taken = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.give_back(self._taken)
+
+    def take(self, size: int) -> None:
+        """Use some more bytes; errors as for ``Budget.take``."""
+        self._budget.take(size)
+        self._taken += size

@@ -59,6 +59,7 @@ class Connections:
         )
         # Runs when the first connection reaches its limit.
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         # Whether the warning about the limit was logged; reset when half of the connections are free again.
         self._warned = False
 
@@ -146,12 +147,14 @@ class Connections:
 
     def _start_timer(self, seconds: float) -> None:
         """Have the time of the waiting connections looked at when the first one may be over."""
-        loop = asyncio.get_running_loop()
+        at = time.monotonic() + seconds
         if self._timer is not None:
-            if self._timer.when() <= loop.time() + seconds:
+            # Every request gets here once; to ask the timer itself for its time takes longer than all else here.
+            if self._timer_at <= at:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(seconds, self._close_waiting)
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._close_waiting)
 
     def _close_waiting(self) -> None:
         """Close the connections whose time is over; start the timer for the next one."""

@@ -1,7 +1,6 @@
 """The way of one HTTP request through its operation: caller, authorization, fields, condition, call, response."""
 
 import asyncio
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -15,7 +14,7 @@ from aliciacfg.errors import Conflict
 from aliciacfg.http.bodies import FieldReader, pop_service, refuse_unknown, service_is_in_body
 from aliciacfg.http.callers import CALLER, identify
 from aliciacfg.http.conditions import LongPolls, apply_condition, held_by_client, is_conditional, is_held
-from aliciacfg.http.connection_limits import Limits
+from aliciacfg.http.connection_limits import Limits, Share
 from aliciacfg.http.refusals import REQUEST_ID, PreconditionFailed
 from aliciacfg.http.responses import MEDIA_TYPES, Reply, not_modified, respond
 from aliciacfg.operations.service import ConfigService
@@ -70,13 +69,11 @@ class OperationHandler:
         caller = self._identify(http_request)
         if operation.local and caller.transport != "local":
             raise web.HTTPNotFound
-        with self._fields.budget.share() as take:
-            return await self._handle(operation, caller, http_request, take)
+        with self._fields.budget.share() as share:
+            return await self._handle(operation, caller, http_request, share)
 
-    async def _handle(
-        self, operation: Operation, caller: Caller, http_request: web.Request, take: Callable[[int], None]
-    ) -> Reply:
-        caller, name, fields = await self._read(operation, caller, http_request, take)
+    async def _handle(self, operation: Operation, caller: Caller, http_request: web.Request, share: Share) -> Reply:
+        caller, name, fields = await self._read(operation, caller, http_request, share)
         request = operation.parse(fields)
         conditional = is_conditional(operation, http_request)
         if conditional:
@@ -103,12 +100,13 @@ class OperationHandler:
 
     def _identify(self, http_request: web.Request) -> Caller:
         # Of the first identification nothing stays: a token that has ended since names no one in the audit log.
-        http_request.pop(CALLER, None)
+        if CALLER in http_request:
+            del http_request[CALLER]
         caller = http_request[CALLER] = identify(http_request, self._service.authorizer)
         return caller
 
     async def _read(
-        self, operation: Operation, caller: Caller, http_request: web.Request, take: Callable[[int], None]
+        self, operation: Operation, caller: Caller, http_request: web.Request, share: Share
     ) -> tuple[Caller, str, JsonObject]:
         """Authorize the caller and read the request's fields; return the caller, the operation's target and the fields.
 
@@ -120,7 +118,7 @@ class OperationHandler:
         if caller.name is None or not in_body:
             operation.authorize(self._service, caller, name)
         body_waits = not http_request.content.is_eof()
-        fields = await self._fields.read(operation, http_request, take)
+        fields = await self._fields.read(operation, http_request, share.take)
         http_request[REQUEST_ID] = fields.get("request_id")
         if in_body:
             name = pop_service(fields)

@@ -132,6 +132,7 @@ class RequestProtocol(web.RequestHandler):
             digest = self._repeats.digest(data)
             if (response := self._repeats.answer(digest)) is not None:
                 self._send(response)
+                self._connections.mark_idle(self.transport)
                 return
         under_way = not self._idle
         self._parse(data, digest)
@@ -143,11 +144,10 @@ class RequestProtocol(web.RequestHandler):
         return self._idle and not (self._paused or self._close or self._force_close)
 
     def _send(self, response: bytes) -> None:
-        """Send a response that does not come from the manager, and begin the idle time anew as it does."""
+        """Send a response that does not come from the manager, and put off the end of the connection as it does."""
         if self.transport is not None:
             self.transport.write(response)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._connections.mark_idle(self.transport)
 
     def _parse(self, data: bytes, digest: bytes | None) -> None:
         """Have data parsed, and note whether it was a request and nothing else; ``digest`` if it may be one."""

@@ -1,5 +1,6 @@
 """An operation: its name, fields, authorization, handler, topic and route."""
 
+import functools
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -175,8 +176,10 @@ class Operation:
 
     def unknown(self, fields: JsonObject) -> Iterator[tuple[str, Collection[str]]]:
         """Yield the JSON Pointer of each unknown member, with the names of the fields known at its place."""
-        for name in sorted(fields.keys() - self.fields):
-            yield f"/{escape(name)}", self.fields
+        known_here = self.fields
+        if not fields.keys() <= known_here:
+            for name in sorted(fields.keys() - known_here):
+                yield f"/{escape(name)}", known_here
         if self.items is None:
             return
         field, item_type = self.items
@@ -199,7 +202,12 @@ class Operation:
     @property
     def fields(self) -> frozenset[str]:
         """The names of the request's fields."""
-        return frozenset(self.request.__struct_encode_fields__)
+        return _names_of_fields(self.request)
+
+
+@functools.cache
+def _names_of_fields(request: type[Request]) -> frozenset[str]:
+    return frozenset(request.__struct_encode_fields__)
 
 
 # msgspec names some types as Python does; requests are JSON.

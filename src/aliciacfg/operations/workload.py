@@ -175,7 +175,8 @@ class Workload:
         # A name that is only claimed must not use up the share of the caller whose name it is.
         key = (caller.transport, caller.proven, caller.name or caller.address)
         account = self._accounts[key] = self._accounts.pop(key, None) or _Account()
-        self._forget_oldest()
+        if len(self._accounts) > self._shares.callers:
+            self._forget_oldest()
         return account
 
     def _forget_oldest(self) -> None:
