@@ -24,7 +24,7 @@ FILES: dict[str, object] = {
 
 
 class Connection:
-    """A raw connection; gives the bytes of each response, but for its date and time, and its length, by which it is read."""
+    """A raw connection; gives the bytes of each response, without date, time and length."""
 
     def __init__(self, url: str) -> None:
         self._address = urlsplit(url)
