@@ -1,13 +1,17 @@
-"""The connections of the SQLite store, and their threads."""
+"""The connections of the SQLite store, their threads, and the witness file."""
 
 import threading
 from pathlib import Path
 
 import pytest
 
+from aliciacfg.model.records import Position, Write
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.store import SqliteStore
+from aliciacfg.storage.sqlite.witness import FILE_NAME, Witness
+from inprocess import eventually
+from stored_rows import CHAIN
 
 
 @pytest.mark.parametrize("started", [True, False])
@@ -33,3 +37,21 @@ async def test_an_error_while_a_thread_starts_leaves_no_thread(
         async with SqliteStore.open(tmp_path / "aliciacfg.db", chain):
             pass
     assert [thread.is_alive() for thread in threads] == [False]
+
+
+def at(sequence: int) -> Write:
+    """A write that readers are told of."""
+    return Write(position=Position(1, sequence))
+
+
+async def test_the_witness_follows_the_commits(tmp_path: Path):
+    """While the store is open, soon; when it is closed, at once; always the last of several commits."""
+    witness = Witness(tmp_path / FILE_NAME, CHAIN)
+    async with SqliteStore.open(tmp_path / "db", CHAIN) as store:
+        for sequence in (1, 2, 3):
+            await store.commit([at(sequence)])
+        await eventually(lambda: witness.read() == Position(1, 3))
+        await store.commit([at(4), at(5), Write()])
+        assert await store.witnessed() == Position(1, 5)
+        await store.commit([at(6)])
+    assert witness.read() == Position(1, 6)

@@ -62,6 +62,8 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 _LOCKED_SECONDS = 1.0
+# How soon after a commit its position is in the witness file: that took 40 µs of every commit, before its answers.
+_NOTED_SECONDS = 0.02
 # What SQLite appends to the name of a database for its write-ahead log.
 _WAL = "-wal"
 
@@ -88,6 +90,9 @@ class SqliteStore:
         self._known = KnownTail()
         # The end of the chain that a commit of unknown result would have made.
         self._in_doubt: End | None = None
+        # The position that the witness file is to have soon, and when.
+        self._position: Position | None = None
+        self._noting: asyncio.TimerHandle | None = None
         self._read_listeners: list[Callable[[str | None], None]] = []
         self.unwritable: Unavailable | None = None
         # Set if something could not be loaded, so that nothing may be written on top of it.
@@ -114,7 +119,10 @@ class SqliteStore:
                 if not may_pass(error):
                     raise unusable(path, error) from error
                 await store._open_to_read(error)
-            yield store
+            try:
+                yield store
+            finally:
+                store._note_position_now()
 
     async def _open_to_write(self) -> None:
         """Open both connections, in place of one that can only read if there is one.
@@ -196,17 +204,32 @@ class SqliteStore:
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Apply writes in one transaction: one call in the database's thread."""
+        await self._write(lambda connection: apply(connection, self._chain, writes, self._known))
         position = next((write.position for write in reversed(writes) if write.position is not None), None)
+        if position is not None:
+            self._position = position
+            if self._noting is None:
+                self._noting = asyncio.get_running_loop().call_later(_NOTED_SECONDS, self._note_position)
 
-        def commit(connection: sqlite3.Connection) -> None:
-            apply(connection, self._chain, writes, self._known)
-            if position is not None:
-                self._witness.write(position)
+    def _note_position(self) -> None:
+        """Write the position of the last commit to the witness file, in the thread that writes."""
+        self._noting = None
+        if self._writer is not None and self._position is not None:
+            self._writer.post(partial(self._witness.write, self._position))
+            self._position = None
 
-        await self._write(commit)
+    def _note_position_now(self) -> None:
+        """Write it at once, if it is not written yet."""
+        if self._noting is not None:
+            self._noting.cancel()
+            self._noting = None
+        if self._position is not None:
+            self._witness.write(self._position)
+            self._position = None
 
     async def witnessed(self) -> Position | None:
         """Return the position in the witness file."""
+        self._note_position_now()
         return await asyncio.to_thread(self._witness.read)
 
     async def settle(self) -> bool:
@@ -393,6 +416,11 @@ class _Connection(aiosqlite.Connection):
 
         # aiosqlite has no public method for this.
         return await self._execute(call)  # pyright: ignore[reportUnknownMemberType]
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Call a function in the thread, without waiting for it; it must not raise."""
+        # As above.
+        self._tx.put_nowait((None, function))  # pyright: ignore[reportUnknownMemberType]
 
     async def wait_ended(self) -> None:
         """Wait until the thread of a connection that failed has ended: it still calls into the event loop."""

@@ -1,7 +1,7 @@
 """A small file beside the database that remembers how far the database was: an older copy in its place is noticed.
 
-The file is written after each commit without being forced to the disk. It survives the end of the process, but after a
-loss of power it may be behind the database, which only means that nothing is noticed.
+The file is written some milliseconds after a commit, without being forced to the disk. After a crash in this time, or a
+loss of power, it may be behind the database, which only means that nothing is noticed of what was committed since.
 """
 
 import os
