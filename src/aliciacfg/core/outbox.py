@@ -124,18 +124,20 @@ class Outbox:
 
     def add(self, announcements: Iterable[Announcement]) -> None:
         """Make committed announcements pending, unless a newer one of the same subject was added before."""
-        now = self._clock()
-        # Local names, as an edit may announce 10,000, and nothing else goes on until all are added.
-        known, confirmed, added, pending = self._current, self._confirmed, self._added, self._pending
-        for item in announcements:
-            subject = item.subject
-            current = known.get(subject)
-            if current is None or current.sequence < item.sequence:
-                known[subject] = item
-                confirmed.pop(subject, None)
-                added[subject] = None
-                pending.setdefault(subject, now)
-        if added and not self.on_added():
+        current, pending = self._current, self._pending
+        # Of a subject, each has a higher place than the one before. Whole dictionaries at a time, as an edit may
+        # announce 10,000, and nothing else goes on until all are added.
+        newer = {
+            item.subject: item
+            for item in announcements
+            if (known := current.get(item.subject)) is None or known.sequence < item.sequence
+        }
+        current.update(newer)
+        for subject in self._confirmed.keys() & newer.keys():
+            del self._confirmed[subject]
+        self._added.update(dict.fromkeys(newer))
+        pending.update(dict.fromkeys([subject for subject in newer if subject not in pending], self._clock()))
+        if self._added and not self.on_added():
             self.changed.set()
 
     def repeat(self, subject: str) -> None:

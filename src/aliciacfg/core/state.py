@@ -127,9 +127,13 @@ class State:
         """Make entries the committed ones: their write is durable."""
         self._keep(entries)
         pending = self._pending
-        for config_id, entry in entries.items():
-            if pending.get(config_id) is entry:
-                del pending[config_id]
+        done = [config_id for config_id, entry in entries.items() if pending.get(config_id) is entry]
+        if len(done) == len(pending):
+            # After a change of all, which is nearly always alone.
+            pending.clear()
+            return
+        for config_id in done:
+            del pending[config_id]
 
     def refresh(self, entries: Mapping[ConfigId, Entry]) -> None:
         """Replace entries whose record is still the committed one: only what is known about its content is new."""
