@@ -16,9 +16,9 @@ from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.broker_client import KEPT_PAYLOAD_BYTES, NotConnected
 from aliciacfg.mqtt.messages import Inbound, Publication, Will
 from aliciacfg.mqtt.mqtt5_client import Mqtt5Client
-from aliciacfg.mqtt.packet_reader import PacketReader
 from aliciacfg.mqtt.packets import variable_integer
 from inprocess import eventually
+from wires import Wire
 
 SECONDS = 10.0
 MAX_BYTES = 2000
@@ -32,58 +32,6 @@ def packet(first: int, body: bytes) -> bytes:
 def publish(topic: str, payload: bytes = b"", *, identifier: int = 0, **options: Any) -> bytes:
     qos = mqtt5.QoS.AT_LEAST_ONCE if identifier else mqtt5.QoS.AT_MOST_ONCE
     return mqtt5.PublishPacket(topic, payload, **{"qos": qos, "packet_id": identifier or None, **options}).write()
-
-
-class Wire(asyncio.Transport):
-    """A transport without a socket.
-
-    Attributes:
-        written: What each write was given.
-        paused: Whether the client reads at present.
-        unwritten: How many bytes the socket has not taken.
-        closed: Whether the client has closed it.
-    """
-
-    def __init__(self, client: Mqtt5Client) -> None:
-        super().__init__()
-        self._client = client
-        self.written: list[bytes] = []
-        self.paused = False
-        self.unwritten = 0
-        self.closed = False
-
-    def write(self, data: Any) -> None:
-        assert not self.closed
-        self.written.append(bytes(data))
-
-    def sent(self) -> list[Any]:
-        """Return what was written, as packets, and forget it."""
-        reader, found = PacketReader(2**28), []
-        reader.feed(b"".join(self.written))
-        self.written.clear()
-        while (taken := reader.take()) is not None:
-            found.append(mqtt5.read(memoryview(taken[0]))[0])
-        return found
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def get_write_buffer_size(self) -> int:
-        return self.unwritten
-
-    def close(self) -> None:
-        self.abort()
-
-    def abort(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._client.connection_lost(None)
 
 
 class Link:

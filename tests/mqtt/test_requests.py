@@ -112,8 +112,9 @@ async def test_a_plain_get_is_answered_at_once(tmp_path: Path, files: Mapping[st
         plain = message("get/bell", response_topic="alicia/reply/bell/1")
         answered = await made.ask("get/bell", response_topic="alicia/reply/bell/1")
         assert made.requests.answer_at_once(plain) == answered
+        assert made.requests.answer_at_once(message("get/bell", {}, "alicia/reply/bell/1")) == answered
         for other in (
-            message("get/bell", {}),
+            message("get/bell", {"request_id": "1"}),
             message("get/nobody"),
             message("get/bell/door"),
             message("list"),

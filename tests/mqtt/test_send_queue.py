@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aliciacfg.mqtt.messages import Publication
+from aliciacfg.mqtt.messages import Publication, Reply
 from aliciacfg.mqtt.send_queue import SendQueue
 
 KB, MB = 1024, 1024 * 1024
@@ -25,6 +25,7 @@ class Wire:
     def __init__(self, *, fast: bool = True) -> None:
         self.sent: list[str] = []
         self.sizes: list[tuple[int, int]] = []
+        self.refused: list[tuple[Reply, int, int]] = []
         self._fast = fast
         self.unwritten = self.reliefs = self.zero = self._queued = 0
         self._identifiers = itertools.count(1)
@@ -34,6 +35,7 @@ class Wire:
             unwritten_bytes=lambda: self.unwritten,
             on_size=lambda size, code: self.sizes.append((size, code)),
             on_relief=self._on_relief,
+            on_refused=lambda reply, size, code: self.refused.append((reply, size, code)),
         )
 
     def _transmit(self, publication: Publication) -> int:

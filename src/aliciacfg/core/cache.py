@@ -109,6 +109,11 @@ class AnswerCache:
         record = self._state.committed(ConfigId(environment, service)).live
         return None if record is None else self._render(ConfigId(environment, service), record)
 
+    def peek(self, config_id: tuple[str, str]) -> CachedAnswer | None:
+        """Return the answer for an environment and a service if there is an entry, without rendering or counting."""
+        found = self._entries.get(config_id)
+        return found if found is not None and found.expires > self._clock() else None
+
     def answer(self, config_id: ConfigId, record: Record) -> CachedAnswer:
         """Return the answer for the committed record of a configuration that exists."""
         found = self._entries.get(config_id)

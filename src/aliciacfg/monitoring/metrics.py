@@ -118,11 +118,11 @@ class Meter:
         self.seconds = 0.0
         self.buckets = [0] * (len(_BOUNDS_SECONDS) + 1)
 
-    def answered(self, seconds: float, outcome: Outcome = "success") -> None:
-        """Count a request that was answered after ``seconds``."""
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        self.seconds += seconds
-        self.buckets[bisect_left(_BOUNDS_SECONDS, seconds)] += 1
+    def answered(self, seconds: float, outcome: Outcome = "success", times: int = 1) -> None:
+        """Count a request that was answered after ``seconds``; with ``times``, so many that took as long each."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + times
+        self.seconds += seconds * times
+        self.buckets[bisect_left(_BOUNDS_SECONDS, seconds)] += times
 
 
 class Metrics:
@@ -165,12 +165,12 @@ class Metrics:
         name = operation if operation in self._operations else OTHER
         return self._meters.setdefault((name, transport), Meter())
 
-    def accessed(self, service: str) -> None:
-        """Count a read of the configuration of a service; call it only for a configuration that exists."""
+    def accessed(self, service: str, times: int = 1) -> None:
+        """Count reads of the configuration of a service; call it only for a configuration that exists."""
         accesses = self._accesses
         if service not in accesses and len(accesses) >= self._max_services:
             service = OTHER
-        accesses[service] = accesses.get(service, 0) + 1
+        accesses[service] = accesses.get(service, 0) + times
 
     def exposition(self, accept: str, readings: Readings) -> tuple[bytes, str]:
         """Return all metrics as text, and the content type of the text.

@@ -152,6 +152,10 @@ class Admission:
         """Whether jobs begin: the present connection is ready for them."""
         return self._open
 
+    def reads_are_free(self) -> bool:
+        """Return whether any read may be answered at once that adds to no congestion: none waits."""
+        return self._open and not self._reads.waiting
+
     def is_free(self, sender: str, answer_topic: str) -> bool:
         """Return whether a read may be answered at once, without overtaking others or adding to a congestion."""
         return self._open and not self._reads.waits(sender) and not self._congested(answer_topic)

@@ -57,6 +57,7 @@ from aliciacfg.mqtt.broker_client import (
     KEPT_BYTES,
     KEPT_PAYLOAD_BYTES,
     PATIENCE_SECONDS,
+    Lane,
     NotConnected,
     is_failure,
     while_alive,
@@ -338,6 +339,9 @@ class AiomqttClient:
         """Let the broker forget a message, and deliver another one in its place."""
         if message.identifier:
             self._paho.ack(message.identifier, message.qos)
+
+    def use(self, lane: Lane) -> None:
+        """Have no lane: paho does not show the bytes that it receives."""
 
     def _on_message(self, _client: object, _userdata: object, message: MQTTMessage) -> None:
         size = int(self._paho._in_packet["remaining_length"])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

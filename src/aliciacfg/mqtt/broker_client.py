@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import messages
+from aliciacfg.mqtt.identifiers import Identifiers
 from aliciacfg.mqtt.messages import Inbound, Publication
 
 TIMEOUT_SECONDS = 5.0
@@ -57,6 +58,27 @@ class NotConnected(Exception):
         self.reason: Reason = reason
         self.code = code
         self.cause = cause
+
+
+class Lane(Protocol):
+    """Handles some of the packets of MQTT 5 from bytes to bytes."""
+
+    def run(
+        self, buffer: bytes, position: int, most: int, identifiers: Identifiers, output: list[bytes]
+    ) -> tuple[int, int, int]:
+        """Handle packets from a position on, up to the first that is not for the lane.
+
+        Args:
+            buffer: What was received.
+            position: Where a packet begins in it.
+            most: How many packets to handle.
+            identifiers: Of the connection.
+            output: Gets what is to be sent.
+
+        Returns:
+            Where it has come to, how many packets it handled, and how many bytes are to be sent.
+        """
+        ...
 
 
 class BrokerClient(Protocol):
@@ -156,6 +178,10 @@ class BrokerClient(Protocol):
 
     def acknowledge(self, message: Inbound) -> None:
         """Let the broker forget a message, and deliver another one in its place."""
+        ...
+
+    def use(self, lane: "Lane") -> None:
+        """Have a lane look first at what is received; without effect on MQTT 3.1.1."""
         ...
 
 

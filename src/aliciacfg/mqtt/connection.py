@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import packets
 from aliciacfg.mqtt.broker_client import PATIENCE_SECONDS, TIMEOUT_SECONDS, BrokerClient, is_failure
+from aliciacfg.mqtt.get_lane import GetLane
 from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Reply
 from aliciacfg.mqtt.mqtt5_packets import explain
 from aliciacfg.mqtt.packet_limit import PacketLimit
+from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.send_queue import Sending, SendQueue
 
 _LOOK_SECONDS = 0.5
@@ -74,6 +76,7 @@ class Connection:
             unwritten_bytes=client.unwritten_bytes,
             on_size=self._on_size,
             on_relief=self._on_relief,
+            on_refused=self._on_refused,
         )
         # Asked for every request.
         self.congested_for = self._queue.congested_for
@@ -81,6 +84,7 @@ class Connection:
         self._held = 0
         self.delivered = 0
         self.on_relief: Callable[[], None] = lambda: None
+        self._on_too_large: Callable[[Reply, DoesNotFit], None] = lambda _reply, _error: None
         client.on_message = self._early.append
         client.on_acknowledged = self._queue.acknowledge
         client.on_written = self._on_written
@@ -259,6 +263,33 @@ class Connection:
                 on_too_large(reply, DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
 
         self._queue.answer(publication, size, done)
+
+    def open_lane(
+        self,
+        requests: Requests,
+        *,
+        is_free: Callable[[], bool],
+        on_too_large: Callable[[Reply, DoesNotFit], None],
+    ) -> GetLane:
+        """Have plain gets answered by a ``GetLane`` from now on; on MQTT 3.1.1 it is never used.
+
+        Args:
+            requests: Decides what is answered, and where.
+            is_free: Returns whether reads may be answered at once.
+            on_too_large: Called with an answer that is larger than the broker takes.
+        """
+        self._on_too_large = on_too_large
+        lane = GetLane(requests, self._queue, self.limit, is_free=is_free, on_delivered=self._count_delivered)
+        self._client.use(lane)
+        return lane
+
+    def _count_delivered(self, count: int) -> None:
+        self.delivered += count
+
+    def _on_refused(self, reply: Reply, size: int, code: int) -> None:
+        """Note that the broker refused an answer of the lane."""
+        if code == _PACKET_TOO_LARGE:
+            self._on_too_large(reply, DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
 
     def _checked_size(self, publication: Publication) -> int:
         size = packets.packet_size(publication, self.protocol)

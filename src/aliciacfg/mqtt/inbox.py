@@ -9,7 +9,7 @@ from aliciacfg.errors import Busy, InvalidRequest, OperationError, TooLarge
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.admission import Admission, Job
 from aliciacfg.mqtt.log_limit import LogLimit
-from aliciacfg.mqtt.messages import Inbound
+from aliciacfg.mqtt.messages import Inbound, Reply
 from aliciacfg.mqtt.outgoing import Outgoing
 from aliciacfg.mqtt.requests import BusRequest, Requests
 
@@ -17,7 +17,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Inbox:
-    """Takes what programs send to the daemon, over all connections."""
+    """Takes what programs send to the daemon, over all connections.
+
+    Attributes:
+        learn: Called with each plain ``get`` that was answered from the cache, and its answer.
+    """
 
     def __init__(self, requests: Requests, admission: Admission, outgoing: Outgoing, *, max_packet_bytes: int) -> None:
         """Take nothing yet.
@@ -33,6 +37,7 @@ class Inbox:
         self._outgoing = outgoing
         self._max_packet_bytes = max_packet_bytes
         self._log_limit = LogLimit()
+        self.learn: Callable[[Inbound, Reply], None] = lambda _inbound, _reply: None
 
     def answer_at_once(self, inbound: Inbound) -> bool:
         """Answer a plain ``get`` from the cache; return False for everything else, and while others wait before it."""
@@ -43,6 +48,7 @@ class Inbox:
         if reply is None:
             return False
         self._outgoing.answer(reply)
+        self.learn(inbound, reply)
         return True
 
     def submit(self, inbound: Inbound, work: Callable[[Inbound], Coroutine[Any, Any, None]], *, name: str) -> bool:

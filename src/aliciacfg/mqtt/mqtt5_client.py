@@ -31,10 +31,12 @@ from aliciacfg.mqtt.broker_client import (
     KEEPALIVE_SECONDS,
     KEPT_PAYLOAD_BYTES,
     PATIENCE_SECONDS,
+    Lane,
     NotConnected,
     is_failure,
     while_alive,
 )
+from aliciacfg.mqtt.identifiers import Identifiers
 from aliciacfg.mqtt.log_limit import LogLimit
 from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Will
 from aliciacfg.mqtt.mqtt5_packets import PUBACK, PUBLISH, explain, read_puback, read_publish
@@ -45,9 +47,10 @@ _log = structlog.get_logger(__name__)
 _SESSION_EXPIRY_SECONDS = 24 * 60 * 60
 # How many messages the broker may deliver before the daemon acknowledges one.
 _RECEIVE_MAXIMUM = 1000
-_MAX_IDENTIFIER = 65_535
 # About two milliseconds.
 _PACKETS_PER_TURN = 128
+# How many packets the lane handles in the time of another one.
+_LANE_PACKETS = 4
 # The transport tells that it has written when this is left, having been over four times that.
 _LOW_WATER_BYTES = 64 * 1024
 # With more than this unwritten nothing is read: each PUBREL or PUBLISH would be answered into memory, by a broker that
@@ -124,10 +127,10 @@ class Mqtt5Client(asyncio.Protocol):
         self._last_sent = time.monotonic()
         # Whether anything was sent since the last look of the keep-alive.
         self._was_busy = False
-        # The packet identifiers of publications under way; of subscriptions, with what waits for their codes.
-        self._under_way: set[int] = set()
+        # By the packet identifier of a subscription, what waits for its codes.
+        self._identifiers = Identifiers()
         self._asked: dict[int, asyncio.Future[bytes]] = {}
-        self._last_identifier = 0
+        self._lane: Lane | None = None
         # Messages at QoS 2, which only another subscription than ours can bring.
         self._exactly_once: set[int] = set()
         self._keepalive_seconds = KEEPALIVE_SECONDS
@@ -227,7 +230,7 @@ class Mqtt5Client(asyncio.Protocol):
         Raises:
             BrokerUnavailable: The broker did not acknowledge, or refused a filter.
         """
-        identifier = self._new_identifier()
+        identifier = self._identifiers.take()
         packet = mqtt5_packets.subscribe(identifier, filters, retain_as_published=retain_as_published)
         codes = await self._ask(identifier, packet)
         refused = [name for name, code in zip(filters, codes, strict=False) if is_failure(code)]
@@ -242,15 +245,14 @@ class Mqtt5Client(asyncio.Protocol):
         Raises:
             BrokerUnavailable: The broker did not acknowledge.
         """
-        identifier = self._new_identifier()
+        identifier = self._identifiers.take()
         await self._ask(identifier, mqtt5_packets.unsubscribe(identifier, filters))
 
     def publish(self, publication: Publication) -> int:
         """Publish; return the packet identifier, with which ``on_acknowledged`` will be called at QoS 1."""
         identifier = 0
         if publication.qos:
-            identifier = self._new_identifier()
-            self._under_way.add(identifier)
+            identifier = self._identifiers.take()
         # In two pieces, so that the payload is copied once.
         self._send(packets.publish_head(publication, identifier))
         self._output.append(publication.payload)
@@ -271,6 +273,10 @@ class Mqtt5Client(asyncio.Protocol):
             self._send(mqtt5_packets.pubrec(identifier))
         else:
             self._send(mqtt5_packets.puback(identifier))
+
+    def use(self, lane: Lane) -> None:
+        """Have a lane look first at what is received."""
+        self._lane = lane
 
     # What is sent.
 
@@ -329,13 +335,6 @@ class Mqtt5Client(asyncio.Protocol):
             self._stalled = False
             self._go_on()
 
-    def _new_identifier(self) -> int:
-        """Return a packet identifier that is not in use (MQTT 5 §2.2.1)."""
-        while True:
-            self._last_identifier = self._last_identifier % _MAX_IDENTIFIER + 1
-            if self._last_identifier not in self._under_way and self._last_identifier not in self._asked:
-                return self._last_identifier
-
     async def _ask(self, identifier: int, packet: bytes) -> bytes:
         """Send a packet, and return the reason codes of its acknowledgement.
 
@@ -352,6 +351,7 @@ class Mqtt5Client(asyncio.Protocol):
             raise BrokerUnavailable("the broker does not acknowledge a subscription") from error
         finally:
             self._asked.pop(identifier, None)
+            self._identifiers.used.discard(identifier)
 
     def _keep_alive(self) -> None:
         """Send a PINGREQ if nothing else was sent; end the connection if the last one was not answered (§3.1.2.10)."""
@@ -412,9 +412,12 @@ class Mqtt5Client(asyncio.Protocol):
         """Handle a number of packets, and write the answers; leave the others to the next turn."""
         # Until the end nothing else is to write.
         scheduled, self._flushes = self._flushes, True
-        left = _PACKETS_PER_TURN
+        left: float = _PACKETS_PER_TURN
         try:
-            while left and not self._closing and (packet := self._reader.take()) is not None:
+            while left > 0 and not self._closing:
+                left -= self._use_lane(left)
+                if left <= 0 or (packet := self._reader.take()) is None:
+                    break
                 left -= 1
                 self._receive(packet)
         except MalformedPacket as error:
@@ -425,11 +428,22 @@ class Mqtt5Client(asyncio.Protocol):
         if self._transport is not None and self._transport.get_write_buffer_size() > _MAX_UNWRITTEN_BYTES:
             self._stalled = True
             self._pause_reading()
-        elif left:
+        elif left > 0:
             self._resume_reading()
         else:
             self._pause_reading()
             self._loop.call_soon(self._go_on)
+
+    def _use_lane(self, left: float) -> float:
+        """Have the lane handle what it can; return how many other packets take as long."""
+        reader = self._reader
+        whole = reader.whole
+        if self._lane is None or whole is None or self._exactly_once:
+            return 0
+        most = int(left * _LANE_PACKETS)
+        reader.position, count, size = self._lane.run(whole, reader.position, most, self._identifiers, self._output)
+        self._output_bytes += size
+        return count / _LANE_PACKETS
 
     def _pause_reading(self) -> None:
         if not self._reads_paused and self._transport is not None:
@@ -493,7 +507,7 @@ class Mqtt5Client(asyncio.Protocol):
             raise MalformedPacket(f"a packet of type {kind} has {oversized} bytes")
         elif kind == PUBACK:
             identifier, code = read_puback(data, start)
-            self._under_way.discard(identifier)
+            self._identifiers.used.discard(identifier)
             self.on_acknowledged(identifier, code)
         elif kind in {mqtt5_packets.SUBACK, mqtt5_packets.UNSUBACK}:
             codes = mqtt5_packets.read_codes(data, start)

@@ -79,9 +79,10 @@ class Outgoing:
         if self._connection is None:
             _log.info("answer_lost", topic=reply.topic, reason="the broker is away; requesters repeat")
         else:
-            self._connection.answer(reply, self._on_too_large)
+            self._connection.answer(reply, self.on_too_large)
 
-    def _on_too_large(self, reply: Reply, error: DoesNotFit) -> None:
+    def on_too_large(self, reply: Reply, error: DoesNotFit) -> None:
+        """Publish, in place of an answer that is larger than the broker takes, its size."""
         _log.warning("answer_too_large", topic=reply.topic, bytes=error.size, limit=error.limit)
         if self._connection is not None:
             told = replies.too_large(reply, size=error.size, limit=error.limit)

@@ -6,6 +6,8 @@ from aliciacfg.mqtt.packets import variable_integer
 # A Variable Byte Integer has at most four (MQTT 5 §1.5.5).
 _LENGTH_BYTES = 4
 _MORE = 0x80
+# A rest that is shorter is copied for each piece that follows; the rest of a large packet once.
+_SMALL_BYTES = 4096
 # The type and the shortest length.
 _SHORTEST = 2
 
@@ -47,7 +49,11 @@ class _Dropping:
 
 
 class PacketReader:
-    """Splits a stream of bytes into packets."""
+    """Splits a stream of bytes into packets.
+
+    Attributes:
+        position: Where in ``whole`` is what was not read yet; to be set by who has read it.
+    """
 
     def __init__(self, max_packet_bytes: int) -> None:
         """Begin a stream.
@@ -56,23 +62,31 @@ class PacketReader:
             max_packet_bytes: Of a larger packet only the beginning is kept.
         """
         self._max_bytes = max_packet_bytes
-        # What was not read yet begins at the position.
         self._buffer: bytes | bytearray = b""
-        self._position = 0
+        self.position = 0
         self._dropping: _Dropping | None = None
 
     def feed(self, data: bytes) -> None:
         """Take what was received, in whatever pieces."""
-        buffer, position = self._buffer, self._position
-        self._position = 0
+        buffer, position = self._buffer, self.position
+        self.position = 0
         if position == len(buffer):
             self._buffer = data
+            return
+        if len(buffer) - position < _SMALL_BYTES and self._dropping is None:
+            # What ends within a packet is to be ``whole`` again.
+            self._buffer = bytes(memoryview(buffer)[position:]) + data
             return
         if isinstance(buffer, bytearray):
             del buffer[:position]
         else:
             buffer = self._buffer = bytearray(memoryview(buffer)[position:])
         buffer += data
+
+    @property
+    def whole(self) -> bytes | None:
+        """What is to be read, from the position on, at a packet's beginning; None within a large packet."""
+        return self._buffer if isinstance(self._buffer, bytes) and self._dropping is None else None
 
     def take(self) -> Packet | None:
         """Return the next packet; None until more is received.
@@ -82,7 +96,7 @@ class PacketReader:
         """
         if self._dropping is not None:
             return self._drop(self._dropping)
-        buffer, position = self._buffer, self._position
+        buffer, position = self._buffer, self.position
         if len(buffer) - position < _SHORTEST:
             return None
         length, start = buffer[position + 1], position + 2
@@ -93,12 +107,12 @@ class PacketReader:
             length, start = found
         end = start + length
         if end - position > self._max_bytes:
-            self._position = start
+            self.position = start
             self._dropping = _Dropping(buffer[position], end - position, length)
             return self._drop(self._dropping)
         if end > len(buffer):
             return None
-        self._position = end
+        self.position = end
         return bytes(buffer[position:end]), start - position, 0
 
     def _long_length(self, place: int) -> tuple[int, int] | None:
@@ -118,12 +132,12 @@ class PacketReader:
 
     def _drop(self, dropping: _Dropping) -> Packet | None:
         """Drop what was received of an oversized packet; return its beginning when all of it has passed."""
-        position = self._position
+        position = self.position
         size = min(dropping.left, len(self._buffer) - position)
         room = KEPT_BYTES - len(dropping.kept)
         dropping.kept += self._buffer[position : position + min(size, room)]
         dropping.left -= size
-        self._position = position + size
+        self.position = position + size
         if dropping.left:
             return None
         self._dropping = None

@@ -55,9 +55,10 @@ def reply_properties(success: bool, correlation_data: bytes | None) -> bytes:
     return _BEFORE_CORRELATION_DATA[success] + size + correlation_data
 
 
-def request_properties(*, response_topic: str, correlation_data: bytes) -> bytes:
-    """Encode the properties of a request: where to answer, and with which Correlation Data."""
-    return _RESPONSE_TOPIC + _string(response_topic.encode()) + _CORRELATION_DATA + _string(correlation_data)
+def request_properties(response_topic: str | None, correlation_data: bytes | None) -> bytes:
+    """Encode the properties of a request: where to answer, and with which Correlation Data, as far as there are any."""
+    encoded = b"" if response_topic is None else _RESPONSE_TOPIC + _string(response_topic.encode())
+    return encoded if correlation_data is None else encoded + _CORRELATION_DATA + _string(correlation_data)
 
 
 def variable_integer(number: int) -> bytes:

@@ -8,6 +8,7 @@ import structlog
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.encoding import encode_failure, encode_internal
 from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
+from aliciacfg.core.cache import CachedAnswer
 from aliciacfg.documents import decode, type_name
 from aliciacfg.errors import (
     Forbidden,
@@ -33,6 +34,8 @@ _GET = topics.CONFIG + "get/"
 _OPERATIONS = {operation.name: operation for operation in OPERATIONS if operation.name != "health"}
 # The fields that each operation reads; others are ignored, since programs of the bus add their own.
 _FIELDS = {name: operation.fields - operation.http_only for name, operation in _OPERATIONS.items()}
+# The payloads of a request without fields.
+_NO_FIELDS = (b"", b"{}")
 # A client uses one response topic, or a few, for all its requests.
 _MAX_KNOWN_TOPICS = 4096
 # What a request may hold besides a configuration of the largest size.
@@ -83,10 +86,10 @@ class Requests:
 
     def answer_at_once(self, inbound: Inbound) -> Reply | None:
         """Answer a plain ``get`` of a cached configuration; None leaves the message to ``parse`` and ``answer``."""
-        if inbound.payload or not inbound.topic.startswith(_GET):
+        if inbound.payload not in _NO_FIELDS or not inbound.topic.startswith(_GET):
             return None
         started = perf_counter()
-        name = inbound.topic[len(_GET) :]
+        name = self.name_of(inbound)
         topic = inbound.response_topic
         if topic is None:
             topic = f"{topics.REPLY}get/{name}"
@@ -105,6 +108,25 @@ class Requests:
             return None
         self._reads.answered(perf_counter() - started)
         return Reply(topic, cached.plain, True, inbound.qos, inbound.correlation_data)
+
+    @staticmethod
+    def name_of(inbound: Inbound) -> str:
+        """Return whose configuration a message asks for that ``answer_at_once`` has answered."""
+        return inbound.topic[len(_GET) :]
+
+    @property
+    def rules(self) -> object:
+        """By what it is decided where a plain ``get`` is answered; when rules change it is another object."""
+        return self._service.authorizer.access
+
+    def cached(self, name: str) -> CachedAnswer | None:
+        """Return the cached answer to a plain ``get``, uncounted; None if it has to be made first."""
+        return self._service.reads.peek_get(name)
+
+    def count(self, name: str, times: int, seconds: float) -> None:
+        """Count plain gets that were answered with what ``cached`` returned, each in so many seconds."""
+        self._service.reads.count_gets(name, times)
+        self._reads.answered(seconds, times=times)
 
     def may_answer_on(self, topic: str) -> bool:
         """Return whether an answer to an anonymous request may go to a topic that the request names."""

@@ -11,19 +11,21 @@ no acknowledgement.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
 
-from aliciacfg.mqtt.messages import Publication
+from aliciacfg.mqtt.messages import Publication, Reply
 
 _log = structlog.get_logger(__name__)
 
 # One round trip's worth of answers on a fast network.
 _MAX_UNDER_WAY = 256
-_MAX_UNDER_WAY_BYTES = 4 * 1024 * 1024
+MAX_UNDER_WAY_BYTES = 4 * 1024 * 1024
+"""How many bytes are under way at a time, and how many the socket may not have taken, before more is sent."""
+
 # From here on no further request is begun, until half of it has been sent.
 _CONGESTED_COUNT = 512
 _CONGESTED_BYTES = 8 * 1024 * 1024
@@ -62,11 +64,33 @@ class Sending:
         self.mark: int | None = None
 
 
+class QuickAnswer(msgspec.Struct, frozen=True, gc=False):
+    """An answer under way that ``GetLane`` sent: a success, at QoS 1.
+
+    Attributes:
+        topic: Where it went.
+        payload: What went there.
+        correlation_data: As the request's.
+        size: Of its packet, in bytes.
+    """
+
+    topic: str
+    payload: bytes
+    correlation_data: bytes | None
+    size: int
+
+    @property
+    def reply(self) -> Reply:
+        """The answer as other parts know it."""
+        return Reply(self.topic, self.payload, True, 1, self.correlation_data)
+
+
 class SendQueue:
     """The publications of one connection, from the daemon's decision to the broker's acknowledgement.
 
     Attributes:
         receive_maximum: How many publications at QoS 1 the broker takes at a time (MQTT 5 §3.2.2.3.3).
+        under_way: What was sent at QoS 1 and not acknowledged, by packet identifier; ``GetLane`` changes it, too.
     """
 
     def __init__(
@@ -77,6 +101,7 @@ class SendQueue:
         unwritten_bytes: Callable[[], int],
         on_size: Callable[[int, int], None],
         on_relief: Callable[[], None],
+        on_refused: Callable[[Reply, int, int], None],
     ) -> None:
         """Make an empty queue.
 
@@ -86,6 +111,7 @@ class SendQueue:
             unwritten_bytes: How many of them the socket has not taken yet.
             on_size: Called with the size of a packet that was acknowledged, and the reason code, before ``done``.
             on_relief: Called when the queue is no longer congested.
+            on_refused: Called with a ``QuickAnswer`` that the broker refused, its size and the reason code.
         """
         self._transmit = transmit
         self._queued_bytes = queued_bytes
@@ -93,6 +119,7 @@ class SendQueue:
         self.receive_maximum = _MAX_UNDER_WAY
         self._on_size = on_size
         self._on_relief = on_relief
+        self._on_refused = on_refused
         self._own: deque[Sending] = deque()
         # Answers at QoS 1, first those that are the only one on its way to a topic; and answers at QoS 0.
         self._first: deque[Sending] = deque()
@@ -105,7 +132,7 @@ class SendQueue:
         self._answer_bytes = 0
         self._waiting_bytes = 0
         # By packet identifier.
-        self._under_way: dict[int, Sending] = {}
+        self.under_way: dict[int, Sending | QuickAnswer] = {}
         self._under_way_bytes = 0
         # Of QoS 0: when they were sent, and their sizes.
         self._recent: deque[tuple[float, int]] = deque(maxlen=_MAX_RECENT)
@@ -136,7 +163,7 @@ class SendQueue:
         """The sizes of the packets that were sent and not acknowledged; at QoS 0, of those that were sent lately."""
         since = time.monotonic() - _RECENT_SECONDS
         return [
-            *(sending.size for sending in self._under_way.values()),
+            *(sending.size for sending in self.under_way.values()),
             *(size for sent_at, size in self._recent if sent_at > since),
         ]
 
@@ -175,7 +202,7 @@ class SendQueue:
         """
         qos, topic = publication.qos, publication.topic
         if not qos:
-            if not self._unacknowledged and self._unwritten_bytes() <= _MAX_UNDER_WAY_BYTES:
+            if not self._unacknowledged and self._unwritten_bytes() <= MAX_UNDER_WAY_BYTES:
                 self._transmit(publication)
                 self._recent.append((time.monotonic(), size))
                 return
@@ -183,7 +210,7 @@ class SendQueue:
             waiting = self._further if topic in self._topics else self._first
             if self._has_room(waiting, qos):
                 self._topics[topic] = self._topics.get(topic, 0) + 1
-                self._under_way[self._transmit(publication)] = Sending(publication, size, done, True)
+                self.under_way[self._transmit(publication)] = Sending(publication, size, done, True)
                 self._under_way_bytes += size
                 return
         self.put(publication, size, answer=True, done=done)
@@ -197,16 +224,47 @@ class SendQueue:
 
     def acknowledge(self, identifier: int, code: int) -> None:
         """Note an acknowledgement, and send what waited for it."""
-        sending = self._under_way.pop(identifier, None)
+        sending = self.under_way.pop(identifier, None)
         if sending is None:
             return
         self._on_size(sending.size, code)
         self._under_way_bytes -= sending.size
-        self._note_answer(sending, -1)
-        if sending.done is not None:
-            sending.done(code)
+        if isinstance(sending, QuickAnswer):
+            self._count_topic(sending.topic, -1)
+            if code:
+                self._on_refused(sending.reply, sending.size, code)
+        else:
+            self._note_answer(sending, -1)
+            if sending.done is not None:
+                sending.done(code)
         if self._answer_count or self._own or self._congested:
             self.pump()
+
+    def room_at_once(self) -> tuple[int, int, int] | None:
+        """Return how much ``GetLane`` may send; None while anything waits, which would be overtaken.
+
+        Returns:
+            How many answers at QoS 1; how many bytes, beside the last answer; and how many bytes are under way.
+        """
+        if self._own or self._answer_count or self._congested:
+            return None
+        most = min(_MAX_UNDER_WAY, self.receive_maximum)
+        room = MAX_UNDER_WAY_BYTES - self._unwritten_bytes()
+        return most - most // 4 - len(self.under_way), room, self._under_way_bytes
+
+    def note_sent(self, topic: str, qos: int, size: int, count: int) -> None:
+        """Count answers of one size that ``GetLane`` sent, and put into ``under_way`` if they are at QoS 1."""
+        if qos:
+            self._topics[topic] = self._topics.get(topic, 0) + count
+        else:
+            now = time.monotonic()
+            self._recent.extend([(now, size)] * min(count, _MAX_RECENT))
+
+    def note_acknowledged(self, answers: Sequence[QuickAnswer], under_way_bytes: int) -> None:
+        """Count what it took out of ``under_way``, and how many bytes that holds now."""
+        self._under_way_bytes = under_way_bytes
+        for topic, count in Counter([answer.topic for answer in answers]).items():
+            self._count_topic(topic, -count)
 
     def pump(self) -> None:
         """Send what waits, as far as there is room."""
@@ -224,7 +282,7 @@ class SendQueue:
             self._on_relief()
 
     def _has_room(self, waiting: "deque[Sending]", qos: int) -> bool:
-        if self._unwritten_bytes() > _MAX_UNDER_WAY_BYTES:
+        if self._unwritten_bytes() > MAX_UNDER_WAY_BYTES:
             return False
         if not qos:
             return True
@@ -233,14 +291,14 @@ class SendQueue:
             most -= most // 4
         elif waiting is self._first:
             most -= most // 8
-        return len(self._under_way) < most and self._under_way_bytes <= _MAX_UNDER_WAY_BYTES
+        return len(self.under_way) < most and self._under_way_bytes <= MAX_UNDER_WAY_BYTES
 
     def _send(self, sending: Sending) -> None:
         identifier = self._transmit(sending.publication)
         if not sending.answer:
             sending.mark = self._queued_bytes()
         if sending.publication.qos:
-            self._under_way[identifier] = sending
+            self.under_way[identifier] = sending
             self._under_way_bytes += sending.size
         else:
             self._note_answer(sending, -1)
@@ -255,9 +313,11 @@ class SendQueue:
 
     def _note_answer(self, sending: Sending, change: int) -> None:
         """Count an answer that is on its way to a topic, or no longer."""
-        if not sending.answer:
-            return
-        topic, topics = sending.publication.topic, self._topics
+        if sending.answer:
+            self._count_topic(sending.publication.topic, change)
+
+    def _count_topic(self, topic: str, change: int) -> None:
+        topics = self._topics
         left = topics.get(topic, 0) + change
         if left:
             topics[topic] = left

@@ -101,6 +101,7 @@ class MqttSession:
         self._background = BackgroundTasks(supervisor.report)
         self._outgoing = outgoing = Outgoing(alerts)
         self._admission = Admission(self._background, acknowledge=self._acknowledge, congested=outgoing.congested_for)
+        self._requests = requests
         self._inbox = Inbox(requests, self._admission, outgoing, max_packet_bytes=max_packet_bytes)
         self._markers = markers = Markers(health.instance)
         self._retained = Retained(
@@ -219,6 +220,10 @@ class MqttSession:
             self._peers.forget()
             self._retained.begin()
             connection.receive(self._on_message)
+            lane = connection.open_lane(
+                self._requests, is_free=self._admission.reads_are_free, on_too_large=self._outgoing.on_too_large
+            )
+            self._inbox.learn = lane.learn
             async with asyncio.TaskGroup() as group:
                 group.create_task(connection.wait_closed(), name="mqtt-closed")
                 # Nothing of the bus is touched before it is known that no other daemon serves it.

@@ -6,7 +6,7 @@ No read waits for a write, and only old revisions are read from the store.
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -57,6 +57,14 @@ from aliciacfg.sources.layers import Environment
 _HEADS_AT_ONCE = 25
 
 
+class CountRead(Protocol):
+    """Counts reads of the configuration of a service."""
+
+    def __call__(self, service: str, times: int = 1) -> None:
+        """Count so many reads."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReadParts:
     """What the read operations use.
@@ -85,7 +93,7 @@ class ReadParts:
     audit_log: AuditLog
     instances: Instances
     drift: Drift
-    count_read: Callable[[str], None]
+    count_read: CountRead
 
 
 class ReadOperations:
@@ -104,6 +112,15 @@ class ReadOperations:
         if found is not None:
             self._count_read(service)
         return found
+
+    def peek_get(self, service: str) -> CachedAnswer | None:
+        """Return what ``cached_get`` returns if that is in the cache, without counting it."""
+        return self._cache.peek((self._state.active, service))
+
+    def count_gets(self, service: str, times: int) -> None:
+        """Count reads that were answered with what ``peek_get`` returned."""
+        self._cache.hits += times
+        self._count_read(service, times)
 
     def cached_part(self, service: str, pointer: str) -> tuple[CachedAnswer, bytes] | None:
         """Return what ``cached_get`` returns, with the encoded answer to a ``get`` with only ``pointer``.
