@@ -36,7 +36,8 @@ class ExplainedLayer:
     secret: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: an explanation makes about a hundred of them, and each would take three times as long.
+@dataclass(slots=True)
 class _LayerValue:
     """The value of a layer at a place, or at the nearest place around it."""
 
@@ -50,6 +51,8 @@ class _LayerValue:
 
     @property
     def revision(self) -> int | None:
+        if not self.source.revisions:
+            return None
         found = self.source.revisions.get(self.pointer)
         if found is not None:
             return found
