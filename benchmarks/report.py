@@ -263,5 +263,6 @@ def shown(value: float | None, unit: str = "") -> str:
     """Return a figure with as many digits as it is worth."""
     if value is None or math.isnan(value):
         return ""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    # A share of nearly all is not all.
+    digits = 4 if 0.99 < value < 1 else 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:,.{digits}f} {unit}".replace(" /s", "/s").rstrip()
