@@ -32,6 +32,7 @@ PARTS = {
     "mqtt311": reads.add_older_mqtt,
     "http": reads.add_http,
     "writes": writes.add_writes,
+    "inside": writes.add_inside,
     "latency": writes.add_latency,
     "fairness": fairness.add_fairness,
     "overload": fairness.add_overload,

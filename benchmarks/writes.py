@@ -1,11 +1,12 @@
 """Durable changes, beside the disk, SQLite, the least writer in Python, etcd and Redis."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import limits
 import peers
-from processes import load
+from processes import load, run_json
 from reads import add_grpc
 from report import DAEMON, Figures, Goal, Row
 from rounds import Rounds
@@ -74,6 +75,32 @@ def _add_peers(rounds: Rounds, scene: Scene, rows: list[Row], writers: int) -> N
     if peer := scene.peers.get("redis-server"):
         options = {"port": peer.port, "document": document, "outstanding": writers, "method": "SET"}
         rounds.add_load([(row, "Redis, appendfsync always") for row in rows], "redis", pid=peer.pid, **options)
+
+
+def add_inside(rounds: Rounds, scene: Scene) -> None:
+    """The part of a set that the core takes, without transports; what a set takes beyond it is theirs."""
+    rounds.section(
+        "Inside a set",
+        "The same change in one process without HTTP, MQTT and logs: validated, versioned, sealed, entered in the hash "
+        "chain and announced in memory alone, or stored too. What a set takes beyond that is HTTP, the update over "
+        "MQTT, and the log.",
+    )
+    kinds = {
+        "planned and applied, nothing stored": ("set", 1),
+        "refused (422)": ("refused", 1),
+        "stored, one change at a time": ("stored", 1),
+        f"stored, {_MANY} changes under way": ("stored", _MANY),
+    }
+    for name, (kind, writers) in kinds.items():
+        row = rounds.row(name, key="cpu_us")
+
+        def job(row: Row = row, kind: str = kind, writers: int = writers) -> None:
+            with tempfile.TemporaryDirectory(dir=scene.scratch) as data:
+                seconds = rounds.effort.limit_seconds
+                figures = run_json("inside.py", kind, timeout_seconds=60, data=data, seconds=seconds, writers=writers)
+                row.runs[DAEMON].append(figures)
+
+        rounds.jobs.append(job)
 
 
 def add_latency(rounds: Rounds, scene: Scene) -> None:
