@@ -29,6 +29,7 @@ SUBJECTS = {
         "stored_rows",
     },
     "http": {"malformed_requests", "memory", "waiting"},
+    "mqtt": {"held_reading"},
     "operations": {
         "compatibility",
         "document_limits",

@@ -18,6 +18,7 @@ class Wire:
         sent: The topics that were handed over, in order.
         unwritten: Bytes that the socket has not taken.
         zero: How many of them at QoS 0.
+        full: When it was told that no further message should be read, and that that is over.
         reliefs: How often the queue was no longer congested.
         sizes: What was acknowledged, and the reason codes.
     """
@@ -26,6 +27,7 @@ class Wire:
         self.sent: list[str] = []
         self.sizes: list[tuple[int, int]] = []
         self.refused: list[tuple[Reply, int, int]] = []
+        self.full: list[bool] = []
         self._fast = fast
         self.unwritten = self.reliefs = self.zero = self._queued = 0
         self._identifiers = itertools.count(1)
@@ -35,6 +37,7 @@ class Wire:
             unwritten_bytes=lambda: self.unwritten,
             on_size=lambda size, code: self.sizes.append((size, code)),
             on_relief=self._on_relief,
+            on_full=self.full.append,
             on_refused=lambda reply, size, code: self.refused.append((reply, size, code)),
         )
 
@@ -128,6 +131,24 @@ def test_what_nobody_waits_for_is_dropped_beyond_a_bound():
     wire.queue.pump()
     assert wire.sent[0] == "update"
     assert len(wire.sent) == 1 + 8192
+
+
+def test_while_many_answers_wait_for_the_socket_no_message_is_to_be_read():
+    """By number and by bytes; only answers at QoS 0 count, which wait for no acknowledgement that would be read."""
+    for size, count in ((KB, 2048), (MB, 16)):
+        wire = Wire()
+        wire.unwritten = 5 * MB
+        for number in range(count - 1):
+            wire.answer("flood", size, qos=0)
+            if number < 1000:
+                wire.answer("other", 1)
+        assert not wire.full
+        wire.answer("flood", size, qos=0)
+        assert wire.full == [True]
+        wire.unwritten = 0
+        wire.queue.pump()
+        assert wire.full == [True, False]
+        assert wire.zero == count
 
 
 def test_the_reason_of_an_acknowledgement_is_passed_on():

@@ -70,6 +70,8 @@ _UNLIMITED = 0
 _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 _CHUNK_BYTES = 64 * 1024
+# With more than this unwritten nothing is read: each message would be acknowledged into memory.
+_MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
 # What is read ahead: some two hundred requests, which take less than 20 ms.
 _READ_BYTES = 8 * 1024
 # The first byte of a packet after which paho closes the socket at once (MQTT 3.1.1 §3.14).
@@ -119,6 +121,9 @@ class AiomqttClient:
         self._paho.on_message = self._on_message
         self._paho.on_publish = None
         self._paho.manual_ack_set(True)
+        # Whether the socket is read; it is not while ``hold`` says so, or while too much waits for it.
+        self._reads = True
+        self._held = self._stalled = False
         self._watch_socket()
         self._last_error = ""
 
@@ -141,6 +146,9 @@ class AiomqttClient:
 
         def queued(command: int, packet: bytes, *arguments: Any) -> MQTTErrorCode:
             self.queued_bytes += len(packet)
+            if self.unwritten_bytes() > _MAX_UNWRITTEN_BYTES:
+                self._stalled = True
+                self._read_or_not()
             return queue(command, packet, *arguments)
 
         handle = paho._handle_pubackcomp  # noqa: SLF001
@@ -166,7 +174,7 @@ class AiomqttClient:
 
         def read_all() -> MQTTErrorCode:
             code = read()
-            while self._unread and not code and paho.socket() is not None:
+            while self._unread and not code and self._reads and paho.socket() is not None:
                 code = read()
             return code
 
@@ -188,7 +196,7 @@ class AiomqttClient:
                     return MQTTErrorCode.MQTT_ERR_CONN_LOST
                 del self._unsent[:size]
                 self.written_bytes += size
-                self.last_sent = time.monotonic()
+                self._on_sent()
                 self.on_written()
             return MQTTErrorCode.MQTT_ERR_SUCCESS
 
@@ -339,6 +347,42 @@ class AiomqttClient:
         """Let the broker forget a message, and deliver another one in its place."""
         if message.identifier:
             self._paho.ack(message.identifier, message.qos)
+
+    def hold(self, held: bool) -> None:
+        """Read nothing, or go on; while nothing is read, what the socket takes counts as received."""
+        self._held = held
+        self._read_or_not()
+
+    def read_once(self) -> None:
+        """Read a little though nothing is to be read."""
+        self._paho.loop_read()
+
+    def _on_sent(self) -> None:
+        """Note that the socket took something."""
+        self.last_sent = time.monotonic()
+        if self._held:
+            # The broker's own signs of life wait unread.
+            paho: Any = self._paho
+            self.last_received = paho._last_msg_in = self.last_sent  # noqa: SLF001
+            paho._ping_t = 0  # noqa: SLF001
+        if self._stalled and self.unwritten_bytes() <= _MAX_UNWRITTEN_BYTES // 4:
+            self._stalled = False
+            self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Have the event loop read the socket, or not."""
+        reads = not (self._held or self._stalled)
+        opened: Any = self._paho.socket()
+        if opened is None or reads == self._reads:
+            return
+        self._reads = reads
+        loop = asyncio.get_running_loop()
+        if reads:
+            loop.add_reader(opened.fileno(), self._paho.loop_read)
+            # TLS may have decrypted more than was read.
+            loop.call_soon(self._paho.loop_read)
+        else:
+            loop.remove_reader(opened.fileno())
 
     def use(self, lane: Lane) -> None:
         """Have no lane: paho does not show the bytes that it receives."""

@@ -88,7 +88,6 @@ class BrokerClient(Protocol):
         protocol: The version of MQTT that it speaks.
         max_packet_bytes: The Maximum Packet Size that the broker announced (MQTT 5 §3.2.2.3.6), or None.
         receive_maximum: How many publications at QoS 1 the broker takes at a time.
-        last_received: When anything was received, on the monotonic clock.
         end_code: After the end, the reason code (MQTT 5 §2.4) if there is one; else 0.
         on_message: Called with every message, on the event loop. At QoS 1 the broker regards it as under way until
             ``acknowledge`` is called.
@@ -99,11 +98,15 @@ class BrokerClient(Protocol):
     protocol: messages.Protocol
     max_packet_bytes: int | None
     receive_maximum: int
-    last_received: float
     end_code: int
     on_message: Callable[[Inbound], None]
     on_acknowledged: Callable[[int, int], None]
     on_written: Callable[[], None]
+
+    @property
+    def last_received(self) -> float:
+        """When anything was received, on the monotonic clock."""
+        ...
 
     @property
     def last_sent(self) -> float:
@@ -178,6 +181,18 @@ class BrokerClient(Protocol):
 
     def acknowledge(self, message: Inbound) -> None:
         """Let the broker forget a message, and deliver another one in its place."""
+        ...
+
+    def hold(self, held: bool) -> None:
+        """Read nothing, or go on.
+
+        While nothing is read, what the socket takes counts as received for ``last_received`` and the Keep Alive: the
+        broker's own signs of life wait unread.
+        """
+        ...
+
+    def read_once(self) -> None:
+        """Read a little while nothing is to be read."""
         ...
 
     def use(self, lane: "Lane") -> None:

@@ -19,6 +19,8 @@ from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.send_queue import Sending, SendQueue
 
 _LOOK_SECONDS = 0.5
+# How often it is looked whether the broker takes anything while nothing is read.
+_FULL_SECONDS = 1.0
 # MQTT 5 §2.4.
 _PACKET_TOO_LARGE = 0x95
 _KEEP_ALIVE_TIMEOUT = 0x8D
@@ -77,11 +79,14 @@ class Connection:
             on_size=self._on_size,
             on_relief=self._on_relief,
             on_refused=self._on_refused,
+            on_full=self._on_full,
         )
         # Asked for every request.
         self.congested_for = self._queue.congested_for
         self._pumps = False
         self._held = 0
+        # The next look whether the broker takes anything, while nothing is read.
+        self._looks: asyncio.TimerHandle | None = None
         self.delivered = 0
         self.on_relief: Callable[[], None] = lambda: None
         self._on_too_large: Callable[[Reply, DoesNotFit], None] = lambda _reply, _error: None
@@ -137,6 +142,8 @@ class Connection:
             await self._client.wait_closed()
         except BrokerUnavailable as error:
             self._gone = error
+            if self._looks is not None:
+                self._looks.cancel()
             self._judge_end(self._client.end_code)
             for acknowledged in self._waiting:
                 if not acknowledged.done():
@@ -340,6 +347,30 @@ class Connection:
 
     def _on_relief(self) -> None:
         self.on_relief()
+
+    def _on_full(self, full: bool) -> None:
+        """Read nothing while too many answers wait for the socket: the broker keeps what it has, and none is lost."""
+        self._client.hold(full)
+        if self._looks is not None:
+            self._looks.cancel()
+            self._looks = None
+        if full:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        written = self._client.written_bytes
+        self._looks = asyncio.get_running_loop().call_later(_FULL_SECONDS, self._read_if_stuck, written)
+
+    def _read_if_stuck(self, written_before: int) -> None:
+        """Read a little if the broker has taken nothing: it may be one that first wants to be read.
+
+        Two sides that both write and do not read would wait for each other for ever.
+        """
+        if self._gone is not None:
+            return
+        if self._client.written_bytes == written_before:
+            self._client.read_once()
+        self._look_later()
 
     def _pump(self) -> None:
         self._pumps = False

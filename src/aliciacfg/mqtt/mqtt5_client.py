@@ -88,7 +88,6 @@ class Mqtt5Client(asyncio.Protocol):
         self.protocol: Protocol = "5"
         self.max_packet_bytes: int | None = None
         self.receive_maximum = DEFAULT_RECEIVE_MAXIMUM
-        self.last_received = time.monotonic()
         self.end_code = 0
         self.on_message: Callable[[Inbound], None] = lambda _message: None
         self.on_acknowledged: Callable[[int, int], None] = lambda _identifier, _code: None
@@ -116,8 +115,12 @@ class Mqtt5Client(asyncio.Protocol):
         # Whether nothing counts any more that the broker sends.
         self._closing = False
         self._reads_paused = False
-        # Whether they are until the socket has taken what it has not.
+        # Whether they are until the socket has taken what it has not; until ``hold`` ends it; and whether a little is
+        # read all the same.
         self._stalled = False
+        self._held = False
+        self._reads_once = False
+        self._last_received = time.monotonic()
         # What goes out with the next write, and whether that is scheduled.
         self._output: list[bytes] = []
         self._output_bytes = 0
@@ -202,6 +205,7 @@ class Mqtt5Client(asyncio.Protocol):
             return
         self._send(mqtt5_packets.disconnect())
         self._closing = True
+        self._held = False
         self._flush()
         self._resume_reading()
         try:
@@ -277,6 +281,26 @@ class Mqtt5Client(asyncio.Protocol):
     def use(self, lane: Lane) -> None:
         """Have a lane look first at what is received."""
         self._lane = lane
+
+    def hold(self, held: bool) -> None:
+        """Read nothing, or go on; while nothing is read, what the socket takes counts as received."""
+        self._held = held
+        self._reads_once = False
+        self._last_received = max(self._last_received, self.last_sent)
+        if held:
+            self._pause_reading()
+        else:
+            self._loop.call_soon(self._go_on)
+
+    def read_once(self) -> None:
+        """Handle the packets of one turn, though nothing is to be read."""
+        self._reads_once = True
+        self._go_on()
+
+    @property
+    def last_received(self) -> float:
+        """When anything was received, on the monotonic clock."""
+        return max(self._last_received, self.last_sent) if self._held else self._last_received
 
     # What is sent.
 
@@ -380,7 +404,7 @@ class Mqtt5Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle what was received."""
-        self.last_received = time.monotonic()
+        self._last_received = time.monotonic()
         if self._closing:
             return
         self._reader.feed(data)
@@ -410,11 +434,13 @@ class Mqtt5Client(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Handle a number of packets, and write the answers; leave the others to the next turn."""
+        if self._closing or self._stalled or not self._may_read:
+            return
         # Until the end nothing else is to write.
         scheduled, self._flushes = self._flushes, True
         left: float = _PACKETS_PER_TURN
         try:
-            while left > 0 and not self._closing:
+            while left > 0 and not self._closing and self._may_read:
                 left -= self._use_lane(left)
                 if left <= 0 or (packet := self._reader.take()) is None:
                     break
@@ -425,14 +451,22 @@ class Mqtt5Client(asyncio.Protocol):
         finally:
             self._flush()
             self._flushes = scheduled
+        if left < _PACKETS_PER_TURN:
+            self._reads_once = False
         if self._transport is not None and self._transport.get_write_buffer_size() > _MAX_UNWRITTEN_BYTES:
             self._stalled = True
+            self._pause_reading()
+        elif not self._may_read:
             self._pause_reading()
         elif left > 0:
             self._resume_reading()
         else:
             self._pause_reading()
             self._loop.call_soon(self._go_on)
+
+    @property
+    def _may_read(self) -> bool:
+        return self._reads_once or not self._held
 
     def _use_lane(self, left: float) -> float:
         """Have the lane handle what it can; return how many other packets take as long."""

@@ -33,8 +33,12 @@ _CONGESTED_BYTES = 8 * 1024 * 1024
 _MAX_ANSWERS = 2048
 _RECENT_SECONDS = 2.0
 _MAX_RECENT = 64
-# Beyond these the newest message is dropped, unless its publisher waits for the acknowledgement. Only answers at QoS 0
-# while the broker takes nothing, and alerts, come in such numbers.
+# From here on nothing further is read from the broker, until half of the answers at QoS 0 is sent. Only the socket has
+# to take those: what frees answers at QoS 1 has to be read.
+_FULL_COUNT = 2048
+_FULL_BYTES = 16 * 1024 * 1024
+# Beyond these the newest message is dropped, unless its publisher waits for the acknowledgement. Only alerts come in
+# such numbers, and answers to a broker that takes nothing for very long.
 _MAX_WAITING = 8192
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 
@@ -102,6 +106,7 @@ class SendQueue:
         on_size: Callable[[int, int], None],
         on_relief: Callable[[], None],
         on_refused: Callable[[Reply, int, int], None],
+        on_full: Callable[[bool], None],
     ) -> None:
         """Make an empty queue.
 
@@ -112,6 +117,8 @@ class SendQueue:
             on_size: Called with the size of a packet that was acknowledged, and the reason code, before ``done``.
             on_relief: Called when the queue is no longer congested.
             on_refused: Called with a ``QuickAnswer`` that the broker refused, its size and the reason code.
+            on_full: Called with true when so many answers wait for nothing but the socket that no further message
+                should be read, and with false when that is over.
         """
         self._transmit = transmit
         self._queued_bytes = queued_bytes
@@ -120,6 +127,7 @@ class SendQueue:
         self._on_size = on_size
         self._on_relief = on_relief
         self._on_refused = on_refused
+        self._on_full = on_full
         self._own: deque[Sending] = deque()
         # Answers at QoS 1, first those that are the only one on its way to a topic; and answers at QoS 0.
         self._first: deque[Sending] = deque()
@@ -131,6 +139,9 @@ class SendQueue:
         self._answer_count = 0
         self._answer_bytes = 0
         self._waiting_bytes = 0
+        # Of answers at QoS 0 that wait.
+        self._unacknowledged_bytes = 0
+        self._full = False
         # By packet identifier.
         self.under_way: dict[int, Sending | QuickAnswer] = {}
         self._under_way_bytes = 0
@@ -193,6 +204,7 @@ class SendQueue:
             self._note_waiting(sending, 1)
             if self._answer_count >= _CONGESTED_COUNT or self._answer_bytes >= _CONGESTED_BYTES:
                 self._congested = True
+            self._judge_full()
         return sending
 
     def answer(self, publication: Publication, size: int, done: Done) -> None:
@@ -273,6 +285,7 @@ class SendQueue:
                 sending = waiting.popleft()
                 self._note_waiting(sending, -1)
                 self._send(sending)
+        self._judge_full()
         if (
             self._congested
             and self._answer_count <= _CONGESTED_COUNT // 2
@@ -280,6 +293,14 @@ class SendQueue:
         ):
             self._congested = False
             self._on_relief()
+
+    def _judge_full(self) -> None:
+        """Find out whether messages may be read."""
+        most = 2 if self._full else 1
+        full = len(self._unacknowledged) * most >= _FULL_COUNT or self._unacknowledged_bytes * most >= _FULL_BYTES
+        if full != self._full:
+            self._full = full
+            self._on_full(full)
 
     def _has_room(self, waiting: "deque[Sending]", qos: int) -> bool:
         if self._unwritten_bytes() > MAX_UNDER_WAY_BYTES:
@@ -310,6 +331,8 @@ class SendQueue:
         if sending.answer:
             self._answer_count += change
             self._answer_bytes += change * sending.size
+            if not sending.publication.qos:
+                self._unacknowledged_bytes += change * sending.size
 
     def _note_answer(self, sending: Sending, change: int) -> None:
         """Count an answer that is on its way to a topic, or no longer."""
