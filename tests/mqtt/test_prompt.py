@@ -9,6 +9,7 @@ from aliciacfg.core.message_ids import MessageIds
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.model.records import Announcement
+from aliciacfg.mqtt import prompt
 from aliciacfg.mqtt.connection import Denied
 from aliciacfg.mqtt.pace import Pace
 from aliciacfg.mqtt.prompt import PromptPublication
@@ -96,17 +97,44 @@ async def test_of_one_commit_only_the_newest_messages_are_published(scene: Scene
     assert scene.bus.begun == [("bell", b"4"), ("siren", b"2")]
 
 
-async def test_a_message_behind_one_under_way_is_left_to_the_other_publisher(scene: Scene):
-    """Which waits for acknowledgements, so that what is replaced meanwhile is never sent."""
+async def test_what_is_replaced_while_a_message_is_under_way_is_never_sent(scene: Scene):
+    """After the acknowledgement the newest one goes out, and none behind the last."""
     scene.add("bell")
     assert not await scene.turn()
+    for _ in range(3):
+        scene.add("bell", "siren")
+        assert not await scene.turn()
+    assert scene.bus.begun == [("bell", b"1"), ("siren", b"3")]
+    scene.bus.done[0](None)
+    assert scene.bus.begun[2:] == [("bell", b"6")]
+    scene.bus.done[2](None)
+    assert len(scene.bus.begun) == 3
+    assert not await scene.turn()
+
+
+async def test_what_waits_for_an_acknowledgement_too_long_is_left_to_the_other_publisher(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    """Which watches that one comes."""
+    monkeypatch.setattr(prompt, "_PATIENCE_SECONDS", 0.001)
     scene.add("bell")
+    assert not await scene.turn()
+    item = scene.add("bell")
+    await asyncio.wait_for(scene.outbox.changed.wait(), 5)
+    assert item in scene.outbox.due()
+    scene.prompt.close()
+
+
+async def test_an_acknowledgement_while_the_other_publisher_works_wakes_it(scene: Scene):
+    """It may have looked before the newer message was there."""
+    scene.add("bell")
+    await scene.turn()
+    scene.add("bell")
+    await scene.turn()
+    scene.prompt.ready = False
+    scene.bus.done[0](None)
     assert await scene.turn()
     assert len(scene.bus.begun) == 1
-    scene.bus.done[0](None)
-    scene.add("bell")
-    assert not await scene.turn()
-    assert scene.bus.begun[1:] == [("bell", b"3")]
 
 
 def _sleep(scene: Scene) -> None:
@@ -146,9 +174,9 @@ async def test_the_obstacle_may_come_before_the_turn(scene: Scene):
 
 
 async def test_many_messages_are_published_at_the_pace():
-    """More than sixteen, or more than the pace lets through at once."""
+    """More than thirty-two, or more than the pace lets through at once."""
     scene = Scene()
-    scene.add(*(f"s{number}" for number in range(17)))
+    scene.add(*(f"s{number}" for number in range(33)))
     assert await scene.turn()
     assert scene.bus.begun == []
     slow = Scene(per_second=10)

@@ -739,6 +739,10 @@ async def test_a_start_publishes_without_a_pace(large_home: Home):
         async def take(self, messages: int) -> None:
             self.taken += messages
 
+        def take_at_once(self, messages: int) -> bool:
+            self.taken += messages
+            return True
+
     bus = HomeBus(pace := Counting(5000))
     async with large_home.core() as core, bus.connected(core):
         await bus.settled(core)

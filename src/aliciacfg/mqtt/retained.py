@@ -161,7 +161,7 @@ class Retained:
                     await self._wait()
                     prompt.ready = False
         finally:
-            prompt.ready = False
+            prompt.close()
 
     async def _publish_due(self, connection: Connection) -> None:
         """Publish what has to be, at the pace; what was added meanwhile goes in front of what waits.
