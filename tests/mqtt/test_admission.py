@@ -161,6 +161,19 @@ async def test_what_waits_is_forgotten_with_the_connection():
         assert made.refused == []
 
 
+async def test_what_was_acknowledged_before_the_opening_is_done_after_the_next_one():
+    """The broker has forgotten it, so it outlives a connection that is lost before it is opened."""
+    async with trial() as made:
+        made.admission.close()
+        assert made.submit("acknowledged", qos=1) is True
+        made.submit("at QoS 0", qos=0)
+        made.admission.close()
+        made.admission.open()
+        await asyncio.sleep(0)
+        assert made.begun == ["acknowledged"]
+        await made.finish("acknowledged")
+
+
 async def test_a_stop_finishes_what_was_acknowledged_and_leaves_the_rest_to_the_broker():
     """The next daemon gets it."""
     async with trial() as made:

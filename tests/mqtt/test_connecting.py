@@ -20,13 +20,15 @@ from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Will
 from aliciacfg.mqtt.packet_limit import PacketLimit
 
-Behaviour = Literal["accept", "refuse", "deny", "silent", "end"]
+Behaviour = Literal["accept", "refuse", "deny", "forget", "silent", "end"]
 SESSION = Session("config_service_1", Will("alicia/system/health/config_service", b"offline"), 50_000)
 # Within which a silent broker is given up, in tests where it is; any other one answers within the second.
 SOON_SECONDS, ENOUGH_SECONDS = 0.5, 15.0
 # CONNACKs by protocol level: MQTT 5 §3.2, MQTT 3.1.1 §3.2. The first announces a Maximum Packet Size of 20,000.
 ACCEPTED = {5: b"\x20\x08\x00\x00\x05\x27\x00\x00\x4e\x20", 4: b"\x20\x02\x00\x00"}
 UNSUPPORTED = {5: b"\x20\x03\x00\x84\x00", 4: b"\x20\x02\x00\x01"}
+# Retain Available is 0: MQTT 5 §3.2.2.3.5.
+FORGETFUL = {5: b"\x20\x05\x00\x00\x02\x25\x00"}
 NOT_AUTHORIZED = {5: b"\x20\x03\x00\x87\x00", 4: b"\x20\x02\x00\x05"}
 
 
@@ -53,7 +55,7 @@ class FakeBroker:
             self.connects.append((level, bool(flags & 0x04)))
             behaviours = self.five if level == 5 else self.older
             behaviour = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
-            answers = {"accept": ACCEPTED, "refuse": UNSUPPORTED, "deny": NOT_AUTHORIZED}
+            answers = {"accept": ACCEPTED, "refuse": UNSUPPORTED, "deny": NOT_AUTHORIZED, "forget": FORGETFUL}
             if behaviour in answers:
                 writer.write(answers[behaviour][level])
             if behaviour in {"accept", "silent"}:
@@ -222,3 +224,12 @@ async def test_a_socket_of_a_connection_that_was_given_up_is_closed():
     async with asyncio.timeout(10):
         await gone.wait()
     server.close()
+
+
+async def test_a_broker_that_retains_nothing_is_told_what_to_allow():
+    """Nor is another version of MQTT tried."""
+    async with broker(five=["forget"], older=["accept"]) as made:
+        with pytest.raises(BrokerUnavailable, match=r"Retain not supported; .*retain_available"):
+            async with connected(made):
+                pass
+        assert [level for level, _ in made.connects] == [5]

@@ -360,6 +360,26 @@ async def test_a_refusal_is_told_with_its_reason_code(code: int, text: str):
     assert (caught.value.reason, caught.value.code) == ("refused", code)
 
 
+@pytest.mark.parametrize(
+    ("says", "code"),
+    [
+        (mqtt5.ConnAckPacket(max_qos=mqtt5.QoS.AT_MOST_ONCE), 0x9B),
+        (mqtt5.ConnAckPacket(retain_available=False), 0x9A),
+        (mqtt5.ConnAckPacket(max_qos=mqtt5.QoS.AT_LEAST_ONCE), None),
+    ],
+)
+async def test_a_broker_that_does_not_offer_enough_is_refused(says: mqtt5.ConnAckPacket, code: int | None):
+    """MQTT 5 §3.2.2.3.4, §3.2.2.3.5: it would end the connection at the first update, again and again."""
+    async with broker_that(until_the_end, says=says.write()) as client:
+        if code is None:
+            await client.connect()
+            client.abort()
+            return
+        with pytest.raises(NotConnected) as caught:
+            await client.connect()
+    assert (caught.value.reason, caught.value.code) == ("refused", code)
+
+
 async def test_a_disconnect_of_the_broker_ends_the_connection_with_its_reason():
     """MQTT 5 §3.14.2.1."""
 

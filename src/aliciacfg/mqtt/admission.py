@@ -100,17 +100,17 @@ class _Lane:
         self.waiting -= 1
         return taken
 
-    def drop(self, *, held_only: bool) -> int:
-        """Remove what waits, or only that for which the broker holds back others; return its bytes."""
+    def drop(self, keeps: Callable[[Job, bool], bool]) -> int:
+        """Remove what waits but for that which ``keeps`` says, of a job and whether it is held; return its bytes."""
         waiting = [item for queue in self._queues.values() for item in queue]
         self._queues.clear()
         self.waiting = 0
         dropped = 0
         for job, held in waiting:
-            if held or not held_only:
-                dropped += job.size
-            else:
+            if keeps(job, held):
                 self.add(job, held=held)
+            else:
+                dropped += job.size
         return dropped
 
 
@@ -166,17 +166,21 @@ class Admission:
         self.pump()
 
     def close(self) -> None:
-        """Drop what waits: the connection is gone. The broker delivers again what was not acknowledged."""
+        """Drop what waits, as the connection is gone, but for what the broker does not deliver again.
+
+        That is what was acknowledged although it waits, because it came before the opening; it begins after the next
+        one. At QoS 0 nobody relies on it.
+        """
         self._open = False
         for lane in (self._reads, self._writes):
-            self._bytes -= lane.drop(held_only=False)
+            self._bytes -= lane.drop(lambda job, held: not held and job.inbound.identifier != 0)
         self._settle()
 
     async def stop(self) -> None:
         """Finish what was acknowledged; leave what the broker keeps, and what comes from now on, to the next daemon."""
         self._stopping = True
         for lane in (self._reads, self._writes):
-            self._bytes -= lane.drop(held_only=True)
+            self._bytes -= lane.drop(lambda _job, held: not held)
         self._settle()
         await self._idle.wait()
 

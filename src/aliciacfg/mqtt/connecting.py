@@ -19,6 +19,7 @@ from aliciacfg.mqtt.broker_client import BrokerClient, NotConnected
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Protocol, Will
 from aliciacfg.mqtt.mqtt5_client import Mqtt5Client
+from aliciacfg.mqtt.mqtt5_packets import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED
 from aliciacfg.mqtt.packet_limit import PacketLimit
 
 CONNECT_SECONDS = 3.0
@@ -30,6 +31,11 @@ _TLS_REASON_SECONDS = 1.0
 _UNSUPPORTED_PROTOCOL = frozenset({132, 1})
 # Bad user name or password, not authorized: in the same sections.
 _NOT_LET_IN = frozenset({134, 135, 4, 5})
+# What the broker has to allow, by the reason code that says that it does not (MQTT 5 §2.4).
+_TO_ALLOW = {
+    RETAIN_NOT_SUPPORTED: "updates are retained: let the broker retain messages (retain_available of Mosquitto)",
+    QOS_NOT_SUPPORTED: "updates are published at QoS 1: have the broker allow it (max_qos of Mosquitto)",
+}
 # The largest packet that a client of the command line sends and receives; the protocol allows 256 MB.
 _CLIENT_PACKET_BYTES = 64 * 1024 * 1024
 
@@ -278,6 +284,8 @@ def _unavailable(problem: NotConnected, address: BrokerAddress) -> BrokerUnavail
         why = f"the broker ended the connection without an answer{hint}"
     elif problem.code in _NOT_LET_IN:
         why = f"{problem}; check MQTT_USERNAME and MQTT_PASSWORD"
+    elif problem.code in _TO_ALLOW:
+        why = f"{problem}; {_TO_ALLOW[problem.code]}"
     else:
         why = str(problem)
     return BrokerUnavailable(f"{address.host}:{address.port}: {why}")

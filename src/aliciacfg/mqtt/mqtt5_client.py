@@ -513,11 +513,12 @@ class Mqtt5Client(asyncio.Protocol):
             raise MalformedPacket("the first packet is no CONNACK")
         code = mqtt5_packets.connack_code(data, start)
         if code:
-            self._closing = True
-            if not self._accepted.done():
-                self._accepted.set_exception(NotConnected("refused", explain(code), code=code))
+            self._refused(code)
             return
         accepted = mqtt5_packets.read_connack(data)
+        if code := mqtt5_packets.shortcoming(accepted):
+            self._refused(code)
+            return
         self.max_packet_bytes = accepted.max_packet_size
         self.receive_maximum = accepted.receive_max
         if accepted.server_keep_alive is not None:
@@ -526,6 +527,11 @@ class Mqtt5Client(asyncio.Protocol):
         self._receive = self._on_packet
         if not self._accepted.done():
             self._accepted.set_result(None)
+
+    def _refused(self, code: int) -> None:
+        self._closing = True
+        if not self._accepted.done():
+            self._accepted.set_exception(NotConnected("refused", explain(code), code=code))
 
     def _on_packet(self, packet: Packet) -> None:
         """Handle any other packet.

@@ -27,6 +27,8 @@ PINGRESP = 13
 DISCONNECT = 14
 
 TOPIC_ALIAS_INVALID = 0x94
+RETAIN_NOT_SUPPORTED = 0x9A
+QOS_NOT_SUPPORTED = 0x9B
 
 PINGREQ = mqtt5.PingReqPacket().write()
 
@@ -180,6 +182,17 @@ def read_connack(packet: bytes) -> mqtt5.ConnAckPacket:
     if not isinstance(read, mqtt5.ConnAckPacket):
         raise MalformedPacket("the first packet is no CONNACK")
     return read
+
+
+def shortcoming(accepted: mqtt5.ConnAckPacket) -> int:
+    """Return the reason code for what the daemon cannot do without, and the broker does not offer; else 0.
+
+    A broker that lets nobody publish at QoS 1 (MQTT 5 §3.2.2.3.4) or retain (§3.2.2.3.5) would end the connection at
+    the first update.
+    """
+    if accepted.max_qos == mqtt5.QoS.AT_MOST_ONCE:
+        return QOS_NOT_SUPPORTED
+    return 0 if accepted.retain_available else RETAIN_NOT_SUPPORTED
 
 
 def read_publish(packet: bytes, start: int) -> mqtt5.PublishPacket:
