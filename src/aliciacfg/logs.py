@@ -140,7 +140,14 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
             event[key] = repr(value)
     # As the last one, where people look for it.
     event["event"] = event.pop("event")
-    return encode(event).decode()
+    try:
+        return encode(event).decode()
+    except (ValueError, OverflowError, TypeError):
+        # A text that is no Unicode, or a number beyond those of JSON: whoever logs it goes on.
+        told = {
+            key: value if isinstance(value, str) and value.isascii() else ascii(value) for key, value in event.items()
+        }
+        return encode(told).decode()
 
 
 _JSON_TYPES = frozenset({str, int, float, bool})
