@@ -182,7 +182,7 @@ class Link:
         self.wire.unwritten = 5 * MB
         client.data_received(b"".join(request(number, "5") for number in range(100)))
         while not self.wire.paused:
-            client._go_on()
+            client._input._go_on()
             client.data_received(b"".join(request(number, "5") for number in range(100)))
 
 

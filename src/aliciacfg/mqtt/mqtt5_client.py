@@ -5,8 +5,7 @@ codes, one connection for one object. aiomqtt 3 was an alpha when this was writt
 queue; when it is stable and can call back, it can take the place of this module behind
 ``aliciacfg.mqtt.broker_client.BrokerClient``.
 
-What one read brings is answered by one write: a ``send`` for each answer took 30 µs of 111 for a request. After a
-number of packets others have their turn on the event loop, and the socket is not read meanwhile.
+When it is read stands in ``mqtt5_input``, and when it is written in ``mqtt5_output``.
 
 A PUBLISH that cannot be read is acknowledged and skipped, since a persistent session would deliver it again at every
 connect. Any other malformed packet ends the connection (MQTT 5 §4.13).
@@ -19,7 +18,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import structlog
 
@@ -39,23 +37,16 @@ from aliciacfg.mqtt.broker_client import (
 from aliciacfg.mqtt.identifiers import Identifiers
 from aliciacfg.mqtt.log_limit import LogLimit
 from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Will
+from aliciacfg.mqtt.mqtt5_input import Input
+from aliciacfg.mqtt.mqtt5_output import Output
 from aliciacfg.mqtt.mqtt5_packets import PUBACK, PUBLISH, explain, read_puback, read_publish
-from aliciacfg.mqtt.packet_reader import MalformedPacket, Packet, PacketReader
+from aliciacfg.mqtt.packet_reader import MalformedPacket, Packet
 
 _log = structlog.get_logger(__name__)
 
 _SESSION_EXPIRY_SECONDS = 24 * 60 * 60
 # How many messages the broker may deliver before the daemon acknowledges one.
 _RECEIVE_MAXIMUM = 1000
-# About two milliseconds.
-_PACKETS_PER_TURN = 128
-# How many packets the lane handles in the time of another one.
-_LANE_PACKETS = 4
-# The transport tells that it has written when this is left, having been over four times that.
-_LOW_WATER_BYTES = 64 * 1024
-# With more than this unwritten nothing is read: each PUBREL or PUBLISH would be answered into memory, by a broker that
-# sends and does not read 4 bytes for 4. What is published waits from a quarter of it on, in ``SendQueue``.
-_MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
 # How often in the time of the Keep Alive it is looked whether anything was sent: at most two such pauses are silent.
 _LOOKS = 3
 # How long the broker may take to close the connection after DISCONNECT.
@@ -106,36 +97,16 @@ class Mqtt5Client(asyncio.Protocol):
             max_packet_bytes=max_packet_bytes,
         )
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._reader = PacketReader(max_packet_bytes)
-        self._receive: Callable[[Packet], None] = self._on_first
+        self._identifiers = Identifiers()
+        self._output = Output()
+        self._input = Input(
+            max_packet_bytes, self._output, self._identifiers, handle=self._on_first, refuse=self._refuse
+        )
         self._accepted: asyncio.Future[None] = self._loop.create_future()
         self._ended = asyncio.Event()
         self._end_reason = ""
-        # Whether nothing counts any more that the broker sends.
-        self._closing = False
-        self._reads_paused = False
-        # Whether they are until the socket has taken what it has not; until ``hold`` ends it; and whether a little is
-        # read all the same.
-        self._stalled = False
-        self._held = False
-        self._reads_once = False
-        self._last_received = time.monotonic()
-        # What goes out with the next write, and whether that is scheduled.
-        self._output: list[bytes] = []
-        self._output_bytes = 0
-        self._flushes = False
-        self._handed_bytes = 0
-        self._seen_written = 0
-        self._last_sent = time.monotonic()
-        # Whether anything was sent since the last look of the keep-alive.
-        self._was_busy = False
         # By the packet identifier of a subscription, what waits for its codes.
-        self._identifiers = Identifiers()
         self._asked: dict[int, asyncio.Future[bytes]] = {}
-        self._lane: Lane | None = None
-        # Messages at QoS 2, which only another subscription than ours can bring.
-        self._exactly_once: set[int] = set()
         self._keepalive_seconds = KEEPALIVE_SECONDS
         self._keepalive: asyncio.TimerHandle | None = None
         self._pinged_at: float | None = None
@@ -151,7 +122,7 @@ class Mqtt5Client(asyncio.Protocol):
         """
         try:
             await self._open()
-            self._send(self._connect_packet)
+            self._output.send(self._connect_packet)
             async with asyncio.timeout(self._timeout_seconds):
                 await self._accepted
         except TimeoutError as error:
@@ -161,7 +132,7 @@ class Mqtt5Client(asyncio.Protocol):
             self.abort()
             raise
         # It may have ended in the same turn.
-        if not self._closing:
+        if not self._input.closed:
             self._keepalive = self._loop.call_later(self._keepalive_seconds / _LOOKS, self._keep_alive)
 
     async def _open(self) -> None:
@@ -177,7 +148,7 @@ class Mqtt5Client(asyncio.Protocol):
                 transport, _ = await self._loop.create_connection(lambda: self, address.host, address.port)
             if self._context is not None:
                 # In two steps, so that either has its time, and the error says which of them failed.
-                self._begin(
+                self._output.begin(
                     await self._loop.start_tls(
                         transport,
                         self,
@@ -193,21 +164,19 @@ class Mqtt5Client(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection without a DISCONNECT."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self._output.transport is not None:
+            self._output.transport.abort()
 
     async def disconnect(self) -> None:
         """Disconnect, if the broker has not gone first.
 
         The broker closes the connection: closing it here, with something unread, could take from it what was sent last.
         """
-        if self._transport is None or self._ended.is_set():
+        if self._output.transport is None or self._ended.is_set():
             return
-        self._send(mqtt5_packets.disconnect())
-        self._closing = True
-        self._held = False
-        self._flush()
-        self._resume_reading()
+        self._output.send(mqtt5_packets.disconnect())
+        self._output.flush()
+        self._input.close()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(_CLOSE_SECONDS, self._timeout_seconds)):
@@ -258,106 +227,68 @@ class Mqtt5Client(asyncio.Protocol):
         if publication.qos:
             identifier = self._identifiers.take()
         # In two pieces, so that the payload is copied once.
-        self._send(packets.publish_head(publication, identifier))
-        self._output.append(publication.payload)
-        self._output_bytes += len(publication.payload)
+        self._output.send(packets.publish_head(publication, identifier))
+        self._output.send(publication.payload)
         return identifier
 
     def flush(self) -> None:
         """Write what was published now."""
-        self._flush()
+        self._output.flush()
 
     def acknowledge(self, message: Inbound) -> None:
         """Let the broker forget a message, and deliver another one in its place."""
         identifier = message.identifier
         if not identifier:
             return
-        if identifier in self._exactly_once:
-            self._exactly_once.discard(identifier)
-            self._send(mqtt5_packets.pubrec(identifier))
+        if identifier in self._input.exactly_once:
+            self._input.exactly_once.discard(identifier)
+            self._output.send(mqtt5_packets.pubrec(identifier))
         else:
-            self._send(mqtt5_packets.puback(identifier))
+            self._output.send(mqtt5_packets.puback(identifier))
 
     def use(self, lane: Lane) -> None:
         """Have a lane look first at what is received."""
-        self._lane = lane
+        self._input.run_lane = lane.run
 
     def hold(self, held: bool) -> None:
         """Read nothing, or go on; while nothing is read, what the socket takes counts as received."""
-        self._held = held
-        self._reads_once = False
-        self._last_received = max(self._last_received, self.last_sent)
-        if held:
-            self._pause_reading()
-        else:
-            self._loop.call_soon(self._go_on)
+        self._input.hold(held)
 
     def read_once(self) -> None:
         """Handle the packets of one turn, though nothing is to be read."""
-        self._reads_once = True
-        self._go_on()
+        self._input.read_once()
 
     @property
     def last_received(self) -> float:
         """When anything was received, on the monotonic clock."""
-        return max(self._last_received, self.last_sent) if self._held else self._last_received
+        return self._input.last_received
 
     # What is sent.
 
     @property
     def last_sent(self) -> float:
         """When the socket was last seen to take anything, on the monotonic clock."""
-        self._note_written()
-        return self._last_sent
+        return self._output.last_sent
 
     @property
     def queued_bytes(self) -> int:
         """How many bytes were to be sent so far."""
-        return self._handed_bytes + self._output_bytes
+        return self._output.queued_bytes
 
     def unwritten_bytes(self) -> int:
         """Return how many of them it has not."""
-        return self._output_bytes + (0 if self._transport is None else self._transport.get_write_buffer_size())
+        return self._output.unwritten_bytes()
 
     @property
     def written_bytes(self) -> int:
         """How many of them the socket has taken."""
-        return self._handed_bytes - (0 if self._transport is None else self._transport.get_write_buffer_size())
-
-    def _send(self, packet: bytes) -> None:
-        """Send a packet, together with what else comes to be sent in this turn of the event loop."""
-        self._output.append(packet)
-        self._output_bytes += len(packet)
-        if not self._flushes:
-            self._flushes = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        """Write what is to be sent."""
-        self._flushes = False
-        if not self._output:
-            return
-        data = b"".join(self._output)
-        self._output.clear()
-        self._handed_bytes += self._output_bytes
-        self._output_bytes = 0
-        if self._transport is not None:
-            self._was_busy = True
-            self._transport.write(data)
-
-    def _note_written(self) -> None:
-        written = self.written_bytes
-        if written > self._seen_written:
-            self._seen_written = written
-            self._last_sent = time.monotonic()
+        return self._output.written_bytes
 
     def resume_writing(self) -> None:
         """Note that the socket has taken nearly all of what it had not."""
-        self._note_written()
+        self._output.note_written()
         self.on_written()
-        if self._stalled:
-            self._stalled = False
-            self._go_on()
+        self._input.note_written()
 
     async def _ask(self, identifier: int, packet: bytes) -> bytes:
         """Send a packet, and return the reason codes of its acknowledgement.
@@ -368,7 +299,7 @@ class Mqtt5Client(asyncio.Protocol):
         if self._ended.is_set():
             raise BrokerUnavailable(f"the broker is gone: {self._end_reason}")
         answer = self._asked[identifier] = self._loop.create_future()
-        self._send(packet)
+        self._output.send(packet)
         try:
             return await while_alive(_within(answer, PATIENCE_SECONDS), lambda: self.last_received)
         except TimeoutError as error:
@@ -386,35 +317,26 @@ class Mqtt5Client(asyncio.Protocol):
             self._end("the broker did not answer a PINGREQ")
             self.abort()
             return
-        if not self._was_busy:
+        if not self._output.was_busy:
             self._pinged_at = self._pinged_at or now
-            self._send(mqtt5_packets.PINGREQ)
-        self._was_busy = False
+            self._output.send(mqtt5_packets.PINGREQ)
+        self._output.was_busy = False
         self._keepalive = self._loop.call_later(self._keepalive_seconds / _LOOKS, self._keep_alive)
 
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with a transport."""
-        self._begin(transport)
-
-    def _begin(self, transport: asyncio.BaseTransport | None) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(4 * _LOW_WATER_BYTES, _LOW_WATER_BYTES)
+        self._output.begin(transport)
 
     def data_received(self, data: bytes) -> None:
         """Handle what was received."""
-        self._last_received = time.monotonic()
-        if self._closing:
-            return
-        self._reader.feed(data)
-        if not self._reads_paused:
-            self._go_on()
+        self._input.receive(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection is gone."""
-        self._closing = True
-        self._transport = None
+        self._input.closed = True
+        self._output.transport = None
         self._end(str(exc) if exc is not None and str(exc) else "it closed the connection")
         if not self._accepted.done():
             cause = exc if isinstance(exc, OSError) else self._end_reason
@@ -432,70 +354,13 @@ class Mqtt5Client(asyncio.Protocol):
         """Note why the connection ends; the first reason counts."""
         self._end_reason = self._end_reason or reason
 
-    def _go_on(self) -> None:
-        """Handle a number of packets, and write the answers; leave the others to the next turn."""
-        if self._closing or self._stalled or not self._may_read:
-            return
-        # Until the end nothing else is to write.
-        scheduled, self._flushes = self._flushes, True
-        left: float = _PACKETS_PER_TURN
-        try:
-            while left > 0 and not self._closing and self._may_read:
-                left -= self._use_lane(left)
-                if left <= 0 or (packet := self._reader.take()) is None:
-                    break
-                left -= 1
-                self._receive(packet)
-        except MalformedPacket as error:
-            self._refuse(error)
-        finally:
-            self._flush()
-            self._flushes = scheduled
-        if left < _PACKETS_PER_TURN:
-            self._reads_once = False
-        if self._transport is not None and self._transport.get_write_buffer_size() > _MAX_UNWRITTEN_BYTES:
-            self._stalled = True
-            self._pause_reading()
-        elif not self._may_read:
-            self._pause_reading()
-        elif left > 0:
-            self._resume_reading()
-        else:
-            self._pause_reading()
-            self._loop.call_soon(self._go_on)
-
-    @property
-    def _may_read(self) -> bool:
-        return self._reads_once or not self._held
-
-    def _use_lane(self, left: float) -> float:
-        """Have the lane handle what it can; return how many other packets take as long."""
-        reader = self._reader
-        whole = reader.whole
-        if self._lane is None or whole is None or self._exactly_once:
-            return 0
-        most = int(left * _LANE_PACKETS)
-        reader.position, count, size = self._lane.run(whole, reader.position, most, self._identifiers, self._output)
-        self._output_bytes += size
-        return count / _LANE_PACKETS
-
-    def _pause_reading(self) -> None:
-        if not self._reads_paused and self._transport is not None:
-            self._reads_paused = True
-            self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._reads_paused and self._transport is not None:
-            self._reads_paused = False
-            self._transport.resume_reading()
-
     def _refuse(self, error: MalformedPacket) -> None:
         """End the connection because of what the broker sent (MQTT 5 §4.13.1)."""
         self._end(f"it sent a malformed packet ({error})")
-        self._closing = True
-        self._send(mqtt5_packets.disconnect(error.code))
-        self._flush()
-        if (transport := self._transport) is not None:
+        self._input.closed = True
+        self._output.send(mqtt5_packets.disconnect(error.code))
+        self._output.flush()
+        if (transport := self._output.transport) is not None:
             transport.close()
             # The broker may read nothing any more.
             self._loop.call_later(_CLOSE_SECONDS, transport.abort)
@@ -524,12 +389,12 @@ class Mqtt5Client(asyncio.Protocol):
         if accepted.server_keep_alive is not None:
             # Zero turns it off for the broker; a broker that hangs is to be noticed all the same.
             self._keepalive_seconds = accepted.server_keep_alive or KEEPALIVE_SECONDS
-        self._receive = self._on_packet
+        self._input.handle = self._on_packet
         if not self._accepted.done():
             self._accepted.set_result(None)
 
     def _refused(self, code: int) -> None:
-        self._closing = True
+        self._input.closed = True
         if not self._accepted.done():
             self._accepted.set_exception(NotConnected("refused", explain(code), code=code))
 
@@ -555,7 +420,7 @@ class Mqtt5Client(asyncio.Protocol):
             if answer is not None and not answer.done():
                 answer.set_result(codes)
         elif kind == mqtt5_packets.PUBREL:
-            self._send(mqtt5_packets.pubcomp(mqtt5_packets.read_identifier(data, start)))
+            self._output.send(mqtt5_packets.pubcomp(mqtt5_packets.read_identifier(data, start)))
         elif kind == mqtt5_packets.DISCONNECT:
             self._on_disconnect(mqtt5_packets.disconnect_code(data, start))
         elif kind != mqtt5_packets.PINGRESP:
@@ -582,7 +447,7 @@ class Mqtt5Client(asyncio.Protocol):
             if not identifier:
                 raise MalformedPacket("a PUBLISH with packet identifier 0")
             if qos > 1:
-                self._exactly_once.add(identifier)
+                self._input.exactly_once.add(identifier)
         # By position: with names it takes twice as long.
         self.on_message(
             Inbound(
@@ -606,7 +471,7 @@ class Mqtt5Client(asyncio.Protocol):
         identifier = mqtt5_packets.publish_identifier(data, start)
         if identifier:
             qos = data[0] >> 1 & 3
-            self._send(mqtt5_packets.pubrec(identifier) if qos > 1 else mqtt5_packets.puback(identifier))
+            self._output.send(mqtt5_packets.pubrec(identifier) if qos > 1 else mqtt5_packets.puback(identifier))
         if self._log_limit.allows():
             _log.warning("unreadable_message_skipped", reason=str(error), remedy="none needed; check its sender")
 
@@ -614,7 +479,7 @@ class Mqtt5Client(asyncio.Protocol):
         """Note that the broker ends the connection (MQTT 5 §3.14)."""
         self.end_code = code
         self._end(explain(code) if code else "it disconnected")
-        self._closing = True
+        self._input.closed = True
         self.abort()
 
 
