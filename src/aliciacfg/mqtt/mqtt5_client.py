@@ -13,10 +13,7 @@ connect. Any other malformed packet ends the connection (MQTT 5 §4.13).
 
 import asyncio
 import contextlib
-import os
-import socket
 import ssl
-import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -35,11 +32,13 @@ from aliciacfg.mqtt.broker_client import (
     while_alive,
 )
 from aliciacfg.mqtt.identifiers import Identifiers
+from aliciacfg.mqtt.keep_alive import KeepAlive
 from aliciacfg.mqtt.log_limit import LogLimit
 from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Will
 from aliciacfg.mqtt.mqtt5_input import Input
 from aliciacfg.mqtt.mqtt5_output import Output
 from aliciacfg.mqtt.mqtt5_packets import PUBACK, PUBLISH, explain, read_puback, read_publish
+from aliciacfg.mqtt.mqtt5_socket import open_socket
 from aliciacfg.mqtt.packet_reader import MalformedPacket, Packet
 
 _log = structlog.get_logger(__name__)
@@ -47,8 +46,6 @@ _log = structlog.get_logger(__name__)
 _SESSION_EXPIRY_SECONDS = 24 * 60 * 60
 # How many messages the broker may deliver before the daemon acknowledges one.
 _RECEIVE_MAXIMUM = 1000
-# How often in the time of the Keep Alive it is looked whether anything was sent: at most two such pauses are silent.
-_LOOKS = 3
 # How long the broker may take to close the connection after DISCONNECT.
 _CLOSE_SECONDS = 1.0
 
@@ -108,8 +105,7 @@ class Mqtt5Client(asyncio.Protocol):
         # By the packet identifier of a subscription, what waits for its codes.
         self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._keepalive_seconds = KEEPALIVE_SECONDS
-        self._keepalive: asyncio.TimerHandle | None = None
-        self._pinged_at: float | None = None
+        self._keepalive: KeepAlive | None = None
         self._log_limit = LogLimit()
 
     # What the connection calls.
@@ -121,7 +117,9 @@ class Mqtt5Client(asyncio.Protocol):
             NotConnected: There is no connection.
         """
         try:
-            await self._open()
+            transport = await open_socket(self, self._address, self._context, timeout_seconds=self._timeout_seconds)
+            if self._context is not None:
+                self._output.begin(transport)
             self._output.send(self._connect_packet)
             async with asyncio.timeout(self._timeout_seconds):
                 await self._accepted
@@ -133,34 +131,12 @@ class Mqtt5Client(asyncio.Protocol):
             raise
         # It may have ended in the same turn.
         if not self._input.closed:
-            self._keepalive = self._loop.call_later(self._keepalive_seconds / _LOOKS, self._keep_alive)
-
-    async def _open(self) -> None:
-        """Open the socket, and make the TLS handshake.
-
-        Raises:
-            NotConnected: One of them failed.
-            TimeoutError: The socket was not accepted.
-        """
-        address = self._address
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                transport, _ = await self._loop.create_connection(lambda: self, address.host, address.port)
-            if self._context is not None:
-                # In two steps, so that either has its time, and the error says which of them failed.
-                self._output.begin(
-                    await self._loop.start_tls(
-                        transport,
-                        self,
-                        self._context,
-                        server_hostname=address.host,
-                        ssl_handshake_timeout=self._timeout_seconds,
-                    )
-                )
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise NotConnected("failed", _text(error), cause=error) from error
+            self._keepalive = KeepAlive(
+                self._keepalive_seconds,
+                self._output,
+                last_received=lambda: self.last_received,
+                on_silence=self._on_silence,
+            )
 
     def abort(self) -> None:
         """Close the connection without a DISCONNECT."""
@@ -308,21 +284,6 @@ class Mqtt5Client(asyncio.Protocol):
             self._asked.pop(identifier, None)
             self._identifiers.used.discard(identifier)
 
-    def _keep_alive(self) -> None:
-        """Send a PINGREQ if nothing else was sent; end the connection if the last one was not answered (§3.1.2.10)."""
-        now = time.monotonic()
-        if self._pinged_at is not None and self.last_received > self._pinged_at:
-            self._pinged_at = None
-        if self._pinged_at is not None and now - self._pinged_at >= self._keepalive_seconds:
-            self._end("the broker did not answer a PINGREQ")
-            self.abort()
-            return
-        if not self._output.was_busy:
-            self._pinged_at = self._pinged_at or now
-            self._output.send(mqtt5_packets.PINGREQ)
-        self._output.was_busy = False
-        self._keepalive = self._loop.call_later(self._keepalive_seconds / _LOOKS, self._keep_alive)
-
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -347,12 +308,17 @@ class Mqtt5Client(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(BrokerUnavailable(f"the broker is gone: {self._end_reason}"))
         if self._keepalive is not None:
-            self._keepalive.cancel()
+            self._keepalive.stop()
         self._ended.set()
 
     def _end(self, reason: str) -> None:
         """Note why the connection ends; the first reason counts."""
         self._end_reason = self._end_reason or reason
+
+    def _on_silence(self) -> None:
+        """End the connection: a PINGREQ was not answered."""
+        self._end("the broker did not answer a PINGREQ")
+        self.abort()
 
     def _refuse(self, error: MalformedPacket) -> None:
         """End the connection because of what the broker sent (MQTT 5 §4.13.1)."""
@@ -491,10 +457,3 @@ async def _within(answer: "asyncio.Future[bytes]", seconds: float) -> bytes:
     """
     async with asyncio.timeout(seconds):
         return await answer
-
-
-def _text(error: OSError) -> str:
-    """Return what an error says, without the address that asyncio puts into it."""
-    if error.errno is None or isinstance(error, ssl.SSLError | socket.gaierror):
-        return error.strerror or str(error)
-    return os.strerror(error.errno)
