@@ -1,8 +1,8 @@
 """Prompt publication: a single change goes to the broker in the turn of the event loop that follows its commit.
 
-``Retained.publish_forever`` can do everything, and takes several tasks, timers and turns of the loop for it: 0.15 ms of
-a lone write, and as much of the time until a subscriber has its update. While it waits for work, what is committed is
-published here if nothing is in its way; else it is woken.
+``Retained.publish_forever`` can do everything, and takes several tasks, timers and turns of the loop for it: without
+them a lone write takes 0.92 ms of the loop instead of 1.10. While it waits for work, what is committed is published
+here if nothing is in its way; else it is woken.
 """
 
 import asyncio
@@ -89,8 +89,8 @@ class PromptPublication:
                 self._publish(item)
             elif self._patience is None:
                 self._patience = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._end_patience)
-        # Before the answer to the writer is rendered, which takes as long as the way to the subscriber: 1.46 instead of
-        # 1.57 ms until it has the update.
+        # Before the answer to the writer is rendered: the subscriber has the update after 1.46 instead of 1.57 ms, the
+        # writer its answer after 1.60 instead of 1.50.
         self._connection.flush()
 
     def _may(self, count: int) -> bool:
