@@ -41,6 +41,7 @@ class Bus:
         connection: The connection on it.
         in_lane: How many packets the lane has handled.
         plainly: How many messages went the other way.
+        lane: The lane, if there is one.
         others: Those of them that are not answered at once, and in order.
     """
 
@@ -72,8 +73,9 @@ class Bus:
         self.in_lane = self.plainly = 0
         self.others: list[Inbound] = []
         self.connection.receive(self._receive)
+        self.lane: GetLane | None = None
         if with_lane:
-            lane = self.connection.open_lane(
+            self.lane = lane = self.connection.open_lane(
                 requests, is_free=self.admission.reads_are_free, on_too_large=outgoing.on_too_large
             )
             self.inbox.learn = lane.learn
@@ -246,3 +248,34 @@ async def test_an_answer_that_the_broker_refuses_as_too_large_is_told(tmp_path: 
         assert bus.in_lane == 1
         told = bus.receive(b"\x40\x03\0\x02\x95")
         assert b"too_large" in told
+
+
+async def test_the_lane_holds_no_answer(tmp_path: Path):
+    """What the cache forgets, because it changed or has no room, is not kept by a request that does not come again."""
+    async with core(tmp_path, FILES) as home:
+        bus = Bus(home, with_lane=True)
+        assert bus.lane is not None
+        bus.receive(*(request(name, data=b"1") for name in ("bell", "door") * 3))
+        assert bus.in_lane == 4
+        assert {route.payload for route in bus.lane._routes.values()} == {b""}
+        assert not bus.lane._ready
+
+
+async def test_requests_of_several_clients_may_alternate(tmp_path: Path):
+    """Each is answered with its own configuration, to its own topic, and counted for its own service."""
+    async with core(tmp_path, FILES) as home:
+        one, other = Bus(home, with_lane=True), Bus(home, with_lane=False)
+        clients = [("bell", "alicia/reply/bell/1"), ("door", "alicia/reply/door/1"), ("bell", None)]
+        stream = b"".join(
+            request(name, identifier=number, response_topic=topic)
+            for number, (name, topic) in enumerate(clients * 8, 1)
+        )
+        before = one.counts()
+        first = one.receive(stream)
+        between = one.counts()
+        assert first == other.receive(stream)
+        assert _difference(before, between) == _difference(between, other.counts())
+        assert one.queue() == other.queue()
+        assert one.in_lane == 24 - len(clients)
+        accesses = home.parts.service.health.metrics._accesses
+        assert (accesses["bell"], accesses["door"]) == (32, 16)

@@ -11,17 +11,18 @@ The lane does what that way does, byte for byte, or nothing: whatever is no plai
 or be rendered, it leaves where it is. What it remembers holds as long as
 
 - the rules are the same object (``Requests.rules``): by them answer topics are allowed;
-- the cache has the same answer, which it drops at each commit that readers see.
+- the cache has an answer of the same length; the answer itself is taken from there for each run.
 
-Both are looked at for each run of the same requests, within which nothing else can happen. At most ``_MAX_ROUTES`` are
-remembered, then all are forgotten; each takes a plain get to be learned again.
+Both are looked at once for each run, within which nothing else can happen, however the requests of several clients
+alternate in it. Between runs no answer is held: that the cache forgets what changed or is not read any more, and how
+much it holds, is true here, too. At most ``_MAX_ROUTES`` are remembered, then all are forgotten; each takes a plain get
+to be learned again.
 """
 
 from collections.abc import Callable
 from time import perf_counter
 from typing import Protocol
 
-from aliciacfg.core.cache import CachedAnswer
 from aliciacfg.mqtt import packets
 from aliciacfg.mqtt.identifiers import MAX_IDENTIFIER, Identifiers
 from aliciacfg.mqtt.messages import Inbound, Publication, Reply
@@ -74,16 +75,18 @@ class _Route:
         topic: Where the answer goes.
         qos: Of both.
         has_data: Whether there is Correlation Data.
-        cached: The answer of which the next four were made.
-        payload: The answer's.
+        payload: The answer's, in a run.
+        payload_bytes: How long that was last time; the next three were made of it.
         answer_head: The answer's bytes before the identifier; at QoS 0 all before the Correlation Data.
         answer_middle: Those between the two; empty at QoS 0.
         answer_size: Of its packet.
+        ready: Whether it is so far in this run that it can be answered.
+        count: How often it was answered in this run.
     """
 
     __slots__ = (
-        "answer_head", "answer_middle", "answer_size", "cached", "data_at", "has_data", "head", "middle", "middle_at",
-        "name", "payload", "qos", "size", "tail", "tail_at", "topic",
+        "answer_head", "answer_middle", "answer_size", "count", "data_at", "has_data", "head", "middle", "middle_at",
+        "name", "payload", "payload_bytes", "qos", "ready", "size", "tail", "tail_at", "topic",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, properties: bytes, name: str, topic: str) -> None:
@@ -102,29 +105,36 @@ class _Route:
         self.middle_at = properties_at if inbound.qos else self.data_at
         self.middle = whole[self.middle_at : self.data_at]
         self.head = whole[: properties_at - 2] if inbound.qos else whole[: self.data_at]
-        self.cached: CachedAnswer | None = None
+        self.payload_bytes: int | None = None
         self.answer_head = self.answer_middle = self.payload = b""
-        self.answer_size = 0
+        self.answer_size = self.count = 0
+        self.ready = False
 
     @property
     def key(self) -> bytes:
         """What tells the request from others: all of it that does not change."""
         return self.head + self.middle + self.tail
 
-    def prepare(self, cached: CachedAnswer) -> None:
-        """Encode what all answers have in common."""
+    def prepare(self, payload: bytes) -> None:
+        """Take an answer, and encode what all answers of its length have in common."""
+        self.payload = payload
+        if len(payload) == self.payload_bytes:
+            return
+        self.payload_bytes = len(payload)
         data = bytes(self.tail_at - self.data_at) if self.has_data else None
         properties = packets.reply_properties(True, data)
-        head = packets.publish_head(Publication(self.topic, cached.plain, self.qos, False, properties), 0)
+        head = packets.publish_head(Publication(self.topic, payload, self.qos, False, properties), 0)
         data_at = len(head) - len(data or b"")
         if self.qos:
             middle_at = len(head) - len(properties) - len(packets.variable_integer(len(properties)))
             self.answer_head, self.answer_middle = head[: middle_at - 2], head[middle_at:data_at]
         else:
             self.answer_head, self.answer_middle = head[:data_at], b""
-        self.answer_size = len(head) + len(cached.plain)
-        self.payload = cached.plain
-        self.cached = cached
+        self.answer_size = len(head) + len(payload)
+
+    def end(self) -> None:
+        """Let go of the answer at the end of a run."""
+        self.payload, self.ready, self.count = b"", False, 0
 
 
 class GetLane:
@@ -158,6 +168,8 @@ class GetLane:
         self._learned: set[tuple[object, ...]] = set()
         self._routes: dict[bytes, _Route] = {}
         self._last: _Route | None = None
+        # Those of the present run, in the order in which they came.
+        self._ready: list[_Route] = []
 
     def learn(self, inbound: Inbound, reply: Reply) -> None:
         """Remember a request that was answered from the cache just now."""
@@ -208,8 +220,7 @@ class GetLane:
         under_way, used, last = self._queue.under_way, identifiers.used, identifiers.last
         begun, end, left = position, len(buffer), most
         route: _Route | None = None
-        count = size = 0
-        sent: list[tuple[_Route, int]] = []
+        size = 0
         acknowledged: list[QuickAnswer] = []
         while left and position + _PUBACK_BYTES <= end:
             if buffer[position] == _PUBACK:
@@ -230,10 +241,7 @@ class GetLane:
                 and buffer.startswith(route.middle, position + route.middle_at)
                 and buffer.startswith(route.tail, position + route.tail_at)
             ):
-                if route is not None and count:
-                    sent.append((route, count))
-                    count = 0
-                route = self._route(buffer, position)
+                route = self._route(buffer, position, route)
                 if route is None:
                     break
             after = position + route.size
@@ -260,19 +268,26 @@ class GetLane:
             else:
                 output += (route.answer_head, data, payload)
                 size += route.answer_size
-            count += 1
+            route.count += 1
             position = after
             left -= 1
         identifiers.last = last
-        if route is not None and count:
-            sent.append((route, count))
         if position > begun:
-            self._note(sent, acknowledged, under_way_bytes, perf_counter() - started)
+            self._note(acknowledged, under_way_bytes, perf_counter() - started)
+        for route in self._ready:
+            route.end()
+        self._ready.clear()
         return position, most - left, size
 
-    def _route(self, buffer: bytes, position: int) -> _Route | None:
-        """Return the route of the packet at a position, ready for use; None if the lane cannot answer it now."""
-        found = self._last
+    def _route(self, buffer: bytes, position: int, other: _Route | None) -> _Route | None:
+        """Return the route of the packet at a position, ready for this run; None if the lane cannot answer it now.
+
+        Args:
+            buffer: What was received.
+            position: Where the packet begins.
+            other: One that it is known not to be.
+        """
+        found = self._last if other is None else None
         if found is None or not (
             buffer.startswith(found.head, position)
             and buffer.startswith(found.middle, position + found.middle_at)
@@ -281,28 +296,28 @@ class GetLane:
             found = self._routes.get(_key(buffer, position))
         if found is None:
             return None
+        self._last = found
+        if found.ready:
+            return found
         if self._rules is not self._requests.rules:
             self._forget()
             return None
         cached = self._requests.cached(found.name)
         if cached is None:
             return None
-        if cached is not found.cached:
-            found.prepare(cached)
-        if found.answer_size > self._limit.bytes:
-            return None
-        self._last = found
-        return found
+        found.prepare(cached.plain)
+        self._ready.append(found)
+        found.ready = found.answer_size <= self._limit.bytes
+        return found if found.ready else None
 
-    def _note(
-        self, sent: list[tuple[_Route, int]], acknowledged: list[QuickAnswer], under_way_bytes: int, seconds: float
-    ) -> None:
+    def _note(self, acknowledged: list[QuickAnswer], under_way_bytes: int, seconds: float) -> None:
         """Count what a run has done."""
-        total = sum(count for _, count in sent)
+        total = sum(route.count for route in self._ready)
         each = seconds / (total + len(acknowledged))
-        for route, count in sent:
-            self._requests.count(route.name, count, each)
-            self._queue.note_sent(route.topic, route.qos, route.answer_size, count)
+        for route in self._ready:
+            if route.count:
+                self._requests.count(route.name, route.count, each)
+                self._queue.note_sent(route.topic, route.qos, route.answer_size, route.count)
         self._queue.note_acknowledged(acknowledged, under_way_bytes)
         if total:
             self._on_delivered(total)
