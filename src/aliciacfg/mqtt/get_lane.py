@@ -272,11 +272,13 @@ class GetLane:
             position = after
             left -= 1
         identifiers.last = last
+        if self._ready:
+            # First, as one of these may have been acknowledged, too.
+            self._end(len(acknowledged), perf_counter() - started)
         if position > begun:
-            self._note(acknowledged, under_way_bytes, perf_counter() - started)
-        for route in self._ready:
-            route.end()
-        self._ready.clear()
+            self._queue.note_acknowledged(acknowledged, under_way_bytes)
+            if acknowledged:
+                self._limit.accepted(max([answer.size for answer in acknowledged]))
         return position, most - left, size
 
     def _route(self, buffer: bytes, position: int, other: _Route | None) -> _Route | None:
@@ -310,19 +312,23 @@ class GetLane:
         found.ready = found.answer_size <= self._limit.bytes
         return found if found.ready else None
 
-    def _note(self, acknowledged: list[QuickAnswer], under_way_bytes: int, seconds: float) -> None:
-        """Count what a run has done."""
-        total = sum(route.count for route in self._ready)
-        each = seconds / (total + len(acknowledged))
-        for route in self._ready:
+    def _end(self, acknowledged: int, seconds: float) -> None:
+        """Count the answers of a run, and let go of them.
+
+        Args:
+            acknowledged: How many acknowledgements it handled besides.
+            seconds: How long it took.
+        """
+        ready = self._ready
+        total = sum([route.count for route in ready])
+        for route in ready:
             if route.count:
-                self._requests.count(route.name, route.count, each)
+                self._requests.count(route.name, route.count, seconds / (total + acknowledged))
                 self._queue.note_sent(route.topic, route.qos, route.answer_size, route.count)
-        self._queue.note_acknowledged(acknowledged, under_way_bytes)
+            route.end()
+        ready.clear()
         if total:
             self._on_delivered(total)
-        if acknowledged:
-            self._limit.accepted(max(answer.size for answer in acknowledged))
 
 
 def _key(buffer: bytes, position: int) -> bytes:

@@ -11,7 +11,7 @@ no acknowledgement.
 """
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -275,7 +275,11 @@ class SendQueue:
     def note_acknowledged(self, answers: Sequence[QuickAnswer], under_way_bytes: int) -> None:
         """Count what it took out of ``under_way``, and how many bytes that holds now."""
         self._under_way_bytes = under_way_bytes
-        for topic, count in Counter([answer.topic for answer in answers]).items():
+        # A Counter takes 2.5 µs to begin with, of 9 for a get at QoS 1 that comes alone.
+        counts: dict[str, int] = {}
+        for answer in answers:
+            counts[answer.topic] = counts.get(answer.topic, 0) + 1
+        for topic, count in counts.items():
             self._count_topic(topic, -count)
 
     def pump(self) -> None:
