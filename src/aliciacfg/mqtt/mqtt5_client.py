@@ -25,11 +25,8 @@ from aliciacfg.mqtt.broker_client import (
     DEFAULT_RECEIVE_MAXIMUM,
     KEEPALIVE_SECONDS,
     KEPT_PAYLOAD_BYTES,
-    PATIENCE_SECONDS,
     Lane,
     NotConnected,
-    is_failure,
-    while_alive,
 )
 from aliciacfg.mqtt.identifiers import Identifiers
 from aliciacfg.mqtt.keep_alive import KeepAlive
@@ -39,6 +36,7 @@ from aliciacfg.mqtt.mqtt5_input import Input
 from aliciacfg.mqtt.mqtt5_output import Output
 from aliciacfg.mqtt.mqtt5_packets import PUBACK, PUBLISH, explain, read_puback, read_publish
 from aliciacfg.mqtt.mqtt5_socket import open_socket
+from aliciacfg.mqtt.mqtt5_subscriptions import Subscriptions
 from aliciacfg.mqtt.packet_reader import MalformedPacket, Packet
 
 _log = structlog.get_logger(__name__)
@@ -102,8 +100,7 @@ class Mqtt5Client(asyncio.Protocol):
         self._accepted: asyncio.Future[None] = self._loop.create_future()
         self._ended = asyncio.Event()
         self._end_reason = ""
-        # By the packet identifier of a subscription, what waits for its codes.
-        self._asked: dict[int, asyncio.Future[bytes]] = {}
+        self._subscriptions = Subscriptions(self._output, self._identifiers, last_received=lambda: self.last_received)
         self._keepalive_seconds = KEEPALIVE_SECONDS
         self._keepalive: KeepAlive | None = None
         self._log_limit = LogLimit()
@@ -179,14 +176,7 @@ class Mqtt5Client(asyncio.Protocol):
         Raises:
             BrokerUnavailable: The broker did not acknowledge, or refused a filter.
         """
-        identifier = self._identifiers.take()
-        packet = mqtt5_packets.subscribe(identifier, filters, retain_as_published=retain_as_published)
-        codes = await self._ask(identifier, packet)
-        refused = [name for name, code in zip(filters, codes, strict=False) if is_failure(code)]
-        if len(codes) != len(filters):
-            refused = list(filters)
-        if refused:
-            raise BrokerUnavailable(f"the broker refused the subscription of {', '.join(refused)}")
+        await self._subscriptions.subscribe(filters, retain_as_published=retain_as_published)
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         """Unsubscribe from topic filters; returns when the broker has acknowledged.
@@ -194,8 +184,7 @@ class Mqtt5Client(asyncio.Protocol):
         Raises:
             BrokerUnavailable: The broker did not acknowledge.
         """
-        identifier = self._identifiers.take()
-        await self._ask(identifier, mqtt5_packets.unsubscribe(identifier, filters))
+        await self._subscriptions.unsubscribe(filters)
 
     def publish(self, publication: Publication) -> int:
         """Publish; return the packet identifier, with which ``on_acknowledged`` will be called at QoS 1."""
@@ -266,24 +255,6 @@ class Mqtt5Client(asyncio.Protocol):
         self.on_written()
         self._input.note_written()
 
-    async def _ask(self, identifier: int, packet: bytes) -> bytes:
-        """Send a packet, and return the reason codes of its acknowledgement.
-
-        Raises:
-            BrokerUnavailable: The broker does not acknowledge, or is gone.
-        """
-        if self._ended.is_set():
-            raise BrokerUnavailable(f"the broker is gone: {self._end_reason}")
-        answer = self._asked[identifier] = self._loop.create_future()
-        self._output.send(packet)
-        try:
-            return await while_alive(_within(answer, PATIENCE_SECONDS), lambda: self.last_received)
-        except TimeoutError as error:
-            raise BrokerUnavailable("the broker does not acknowledge a subscription") from error
-        finally:
-            self._asked.pop(identifier, None)
-            self._identifiers.used.discard(identifier)
-
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -304,9 +275,7 @@ class Mqtt5Client(asyncio.Protocol):
             self._accepted.set_exception(NotConnected("ended", self._end_reason, cause=cause))
             # Its waiter may have been cancelled.
             self._accepted.exception()
-        for answer in self._asked.values():
-            if not answer.done():
-                answer.set_exception(BrokerUnavailable(f"the broker is gone: {self._end_reason}"))
+        self._subscriptions.end(self._end_reason)
         if self._keepalive is not None:
             self._keepalive.stop()
         self._ended.set()
@@ -382,9 +351,7 @@ class Mqtt5Client(asyncio.Protocol):
             self.on_acknowledged(identifier, code)
         elif kind in {mqtt5_packets.SUBACK, mqtt5_packets.UNSUBACK}:
             codes = mqtt5_packets.read_codes(data, start)
-            answer = self._asked.get(mqtt5_packets.read_identifier(data, start))
-            if answer is not None and not answer.done():
-                answer.set_result(codes)
+            self._subscriptions.acknowledge(mqtt5_packets.read_identifier(data, start), codes)
         elif kind == mqtt5_packets.PUBREL:
             self._output.send(mqtt5_packets.pubcomp(mqtt5_packets.read_identifier(data, start)))
         elif kind == mqtt5_packets.DISCONNECT:
@@ -447,13 +414,3 @@ class Mqtt5Client(asyncio.Protocol):
         self._end(explain(code) if code else "it disconnected")
         self._input.closed = True
         self.abort()
-
-
-async def _within(answer: "asyncio.Future[bytes]", seconds: float) -> bytes:
-    """Wait for an answer.
-
-    Raises:
-        TimeoutError: It does not come in time.
-    """
-    async with asyncio.timeout(seconds):
-        return await answer
