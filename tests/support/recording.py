@@ -4,6 +4,7 @@
 replaced by ``scrubbed``; everything else is as the daemon said it.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from aliciacfg.mqtt import asyncapi
 from brokers import Broker
 from daemons import Daemon, HttpAnswer
 from machine import wait_until
-from mqtt_clients import Client, client
+from mqtt_clients import SECONDS, Client, client
 
 FILES = {
     "environments/base.yaml": """\
@@ -465,16 +466,29 @@ async def _live(daemon: Daemon, bus: Client) -> AsyncIterator[asyncapi.Exchange]
 
 
 async def _over_mqtt(daemon: Daemon, bus: Client) -> AsyncIterator[asyncapi.Exchange]:
+    await bus.subscribe(ALERT.topic)
+    await bus.publish(ALERTING.topic, json.dumps(ALERTING.payload))
+    alert = (await bus.until(ALERT.topic)).json
+    while alert["service"] not in ALERTING.topic:
+        # What came again over HTTP is counted, and told late.
+        alert = (await bus.until(ALERT.topic)).json
     await bus.subscribe("alicia/reply/console/1")
     for step in MQTT:
         yield await _answered(bus, step)
-    await bus.subscribe(ALERT.topic)
-    await bus.publish(ALERTING.topic, json.dumps(ALERTING.payload))
-    yield _message(ALERT, (await bus.until(ALERT.topic)).json)
+    yield _message(ALERT, alert)
     wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0, why="all is published")
     for step in SEEN:
-        found = await bus.retained(step.topic)
-        yield _message(step, found[step.topic].json)
+        yield _message(step, await _seen(daemon, bus, step.topic))
+
+
+async def _seen(daemon: Daemon, bus: Client, topic: str) -> Any:
+    """The retained message of a topic; that of health, once it tells of all that was done."""
+    managed = daemon.http("GET", "/health").json["configs_managed"]
+    async with asyncio.timeout(SECONDS):
+        while True:
+            found = (await bus.retained(topic))[topic].json
+            if found.get("payload", {}).get("configs_managed", managed) == managed:
+                return found
 
 
 async def _answered(bus: Client, step: Mqtt) -> asyncapi.Exchange:
