@@ -5,8 +5,8 @@ plans out.
 """
 
 import asyncio
-import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -32,6 +32,8 @@ from aliciacfg.storage.hash_chain import Chain
 # Sealing them takes a millisecond.
 _MANY_SECRETS = 20
 _MAX_MADE = 64
+# The longest pointer that is kept for other services.
+_MAX_SHARED = 256
 
 
 class _Boxes(NamedTuple):
@@ -227,7 +229,10 @@ class Planner:
         changed = [change.pointer for change in changes]
         if previous is None:
             # Everything is new. Services have the same places, whose pointers would take each of them two kilobytes.
-            changed = [sys.intern(pointer) for pointer, _ in documents.leaves(effective.document)]
+            changed = [
+                _shared(pointer) if len(pointer) <= _MAX_SHARED else pointer
+                for pointer, _ in documents.leaves(effective.document)
+            ]
         content: JsonObject = {**effective.document, "version": version}
         return Record(
             environment=environment,
@@ -403,6 +408,15 @@ def deletion(config_id: ConfigId, chain: Chain, context: ChangeContext, *, befor
         comment=context.comment,
         deleted=True,
     )
+
+
+@lru_cache(maxsize=4096)
+def _shared(pointer: str) -> str:
+    """Return a pointer as one object for those that are equal.
+
+    Not ``sys.intern``, which keeps some for ever on Python 3.12: writers choose the names.
+    """
+    return pointer
 
 
 def _without(secrets: Mapping[str, str], sealed: Mapping[str, str]) -> dict[str, str]:

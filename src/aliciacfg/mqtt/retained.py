@@ -117,9 +117,9 @@ class Retained:
         self._seen: set[str] = set()
         # By subject: the highest position that foreign messages claimed which wait for their repair.
         self._claimed: dict[str, Position | None] = {}
-        # Whether the broker was seen to hold everything since the start. Until then the pace does not count: READY
-        # waits for the last message, and 10,000 took two seconds at the pace.
-        self._held_all = False
+        # Whether everything was published that the start found to publish, taken by the broker or not. Until then the
+        # pace does not count: READY waits for the last message, and 10,000 took two seconds at the pace.
+        self._started = False
         # Subjects whose right message has to be published again, once it is the newest.
         self._to_restore: set[str] = set()
 
@@ -180,7 +180,7 @@ class Retained:
             now = self._clock()
             due = [item for item in pending if item.subject not in aside and self._attempt(item).due(now)]
             if due:
-                if self._held_all:
+                if self._started:
                     await self._pace.take(len(due))
                 await asyncio.gather(*(self._publish(connection, item) for item in due))
             else:
@@ -189,6 +189,7 @@ class Retained:
             waiting.extendleft(reversed(self._in_order(connection, self._outbox.added())))
         if waiting:
             return
+        self._started = True
         for subject in self._aside - aside:
             self._alerts.clear("undelivered", of=outbox.subject_service(subject) or subject)
         if aside != self._aside:
@@ -388,7 +389,7 @@ class Retained:
     def _settle(self) -> None:
         """Call ``on_confirmed`` if the broker holds everything that it can hold."""
         if self._outbox.pending <= len(self._aside) and not self._order.behind:
-            self._held_all = True
+            self._started = True
             self._alerts.clear("undelivered")
             self._order.settled()
             self._on_confirmed()
