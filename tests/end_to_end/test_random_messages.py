@@ -186,7 +186,8 @@ def check_all(daemon: Daemon, *, batches: int) -> None:
         max_examples=batches,
         deadline=None,
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        # A batch is large for Hypothesis, which now and then drops most of those that it begins to draw.
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )
     @given(st.lists(messages(), min_size=MESSAGES, max_size=MESSAGES))
     def check_batch(batch: list[Sent]) -> None:
