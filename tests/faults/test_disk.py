@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.storage.sqlite.schema import MIGRATIONS
 from daemons import Daemon, HttpAnswer
 from failing_disk import FailingDisk, Fault
 from machine import wait_until
 from mqtt_clients import client
+from stored_rows import before_the_codes, before_this_version, schema_version
 
 
 @pytest.fixture
@@ -27,6 +29,10 @@ def disk(tmp_path: Path) -> FailingDisk:
 def home(make_daemon: Callable[..., Daemon], disk: FailingDisk) -> Daemon:
     """A daemon with two services on that disk, not started."""
     return make_daemon(environ=dict(disk.environ)).keep_services("voice_router", "stt_service")
+
+
+# What SQLite says of each.
+REASONS = {"full": "full", "read_only": "read", "write_fails": "disk I/O error"}
 
 
 def patch(daemon: Daemon, number: int) -> HttpAnswer:
@@ -232,6 +238,42 @@ def test_a_first_start_on_a_disk_that_cannot_be_written_says_so(home: Daemon, di
     assert "data" in told
     assert ("free some space" in told) if fault == "full" else ("mount it for writing" in told)
     assert "backup" not in told
+
+
+@pytest.mark.parametrize("fault", ["full", "read_only", "write_fails"])
+def test_a_database_of_the_version_before_is_served_from_a_disk_that_cannot_be_written(
+    home: Daemon, disk: FailingDisk, fault: Fault
+):
+    """The upgrade fails, so writes are refused, with the reason; it is made when the disk works again."""
+    home.start()
+    assert patch(home, 1).status == 200
+    before = home.config("voice_router")
+    assert home.stop() == 0
+    before_this_version(home.data / "aliciacfg.db")
+    with disk.failing(fault):
+        home.start()
+        assert (home.config("voice_router"), status(home), alerts(home)) == (before, "unhealthy", ["store:write"])
+        assert REASONS[fault] in told(home)
+        assert patch(home, 2).status == 503
+    wait_until(lambda: ready(home))
+    assert patch(home, 3).json["revision"] == 3
+    assert home.stop() == 0
+    assert schema_version(home.data / "aliciacfg.db") == len(MIGRATIONS)
+
+
+@pytest.mark.parametrize("fault", ["full", "read_only", "write_fails"])
+def test_a_database_of_an_older_version_that_cannot_be_upgraded_says_why(home: Daemon, disk: FailingDisk, fault: Fault):
+    """Its columns are others, so it cannot be served; the start that fails tells what is wrong with the disk."""
+    home.start()
+    assert home.stop() == 0
+    before_the_codes(home.data / "aliciacfg.db")
+    with disk.failing(fault):
+        home.spawn()
+        assert home.wait_exit() == 8
+    text = home.log.read_text()
+    assert ("cannot be upgraded" in text, REASONS[fault] in text, "backup" in text) == (True, True, False)
+    home.start()
+    assert patch(home, 1).status == 200
 
 
 def test_a_database_that_is_locked_is_served_and_written_when_it_is_free(home: Daemon):

@@ -88,6 +88,40 @@ def subjects(path: Path, chain: Chain = CHAIN) -> list[str]:
     return [broken.subject for broken in verify_file(path, chain).broken]
 
 
+def before_the_codes(path: Path) -> None:
+    """The same rows in a database of the version before every row had a code."""
+    tamper(
+        path,
+        "ALTER TABLE revisions DROP COLUMN code",
+        "ALTER TABLE revisions DROP COLUMN home_sequence",
+        "ALTER TABLE audit DROP COLUMN code",
+        "ALTER TABLE outbox DROP COLUMN mac",
+        "ALTER TABLE applied DROP COLUMN mac",
+        "DROP TABLE told",
+        "PRAGMA user_version = 4",
+    )
+
+
+def before_this_version(path: Path) -> None:
+    """The same rows in a database of the version before."""
+    tamper(
+        path,
+        "CREATE TABLE before (subject TEXT PRIMARY KEY, sequence INTEGER NOT NULL, payload BLOB NOT NULL,"
+        " pending INTEGER NOT NULL, mac BLOB NOT NULL DEFAULT x'') WITHOUT ROWID",
+        "INSERT INTO before SELECT * FROM outbox",
+        "DROP TABLE outbox",
+        "ALTER TABLE before RENAME TO outbox",
+        "PRAGMA user_version = 6",
+    )
+
+
+def schema_version(path: Path) -> int:
+    """The number of migrations that were applied to a database file."""
+    with opened(path) as connection:
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        return found
+
+
 # The first schema of the database, from before there was a chain.
 BEFORE_THE_CHAIN = MIGRATIONS[0] + "PRAGMA user_version = 1;"
 OLD_COLUMNS = [

@@ -215,7 +215,8 @@ class WriteQueue:
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         writes = [item.write for item in batch if item.write != _NOTHING]
         if writes:
-            error = await self._failure(writes)
+            # A write may find nothing to change, and its success then says nothing about a disk that failed before.
+            error = await self._failure(writes if self.healthy else [*writes, _PROBE])
             self._note(error)
             if isinstance(error, Unconfirmed):
                 await self._doubt(batch, error)

@@ -131,3 +131,24 @@ def test_nothing_is_known_after_another_transaction(
         apply(connection, CHAIN, [change(2)], known)
         apply(connection, CHAIN, [change(3)], known)
     assert subjects(database) == []
+
+
+def _probe(connection: sqlite3.Connection, known: KnownTail) -> None:
+    apply(connection, CHAIN, [Write(meta=(("probe", ""),))], known)
+
+
+@pytest.mark.parametrize("probe", [_probe, _settle])
+def test_what_shows_whether_the_disk_works_writes_to_it_each_time(
+    database: Path, probe: Callable[[sqlite3.Connection, KnownTail], None]
+):
+    """Also where the row that it writes is stored as it is, and known to be."""
+    log = database.with_name(f"{database.name}-wal")
+    known = KnownTail()
+    with closing(connect(database)) as connection:
+        migrate(connection, CHAIN)
+        _probe(connection, known)
+        for _ in range(3):
+            before = log.stat().st_size
+            probe(connection, known)
+            assert log.stat().st_size > before
+    assert subjects(database) == []

@@ -1,28 +1,35 @@
 """Databases of older versions are upgraded, and guarded from then on."""
 
+import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from aliciacfg.model.records import Announcement, Applied, Overlay, Record, Token, Write
+from aliciacfg.model.records import Announcement, Applied, Overlay, Record, StoredState, Token, Write
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.maintenance import adopt_file, verify_file
+from aliciacfg.storage.sqlite.schema import MIGRATIONS
 from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.verifier import Findings
+from inprocess import eventually
 from stored_rows import (
     BEFORE_THE_CHAIN,
     CHAIN,
     KEY,
     OLD_COLUMNS,
     OTHER,
+    before_the_codes,
+    before_this_version,
     entry,
     opened,
     revision,
+    schema_version,
     subjects,
     tamper,
     tombstone,
@@ -108,20 +115,6 @@ async def loaded(path: Path, chain: Chain) -> Any:
         return await opened_store.load()
 
 
-def before_the_codes(path: Path) -> None:
-    """The same rows in a database of the version before every row had a code."""
-    tamper(
-        path,
-        "ALTER TABLE revisions DROP COLUMN code",
-        "ALTER TABLE revisions DROP COLUMN home_sequence",
-        "ALTER TABLE audit DROP COLUMN code",
-        "ALTER TABLE outbox DROP COLUMN mac",
-        "ALTER TABLE applied DROP COLUMN mac",
-        "DROP TABLE told",
-        "PRAGMA user_version = 4",
-    )
-
-
 async def test_rows_that_the_chain_confirms_get_their_codes(tmp_path: Path):
     """Of a database from before there were codes; reports, which nothing confirms, are made again."""
     path = tmp_path / "db"
@@ -145,16 +138,8 @@ async def test_announcements_of_the_version_before_stay(tmp_path: Path):
     path = tmp_path / "db"
     announcements = tuple(Announcement(f"service/{name}", 7, b"{}" * 900, name == "b") for name in "abc")
     written(path, [Write(announcements=announcements)])
-    tamper(
-        path,
-        "CREATE TABLE before (subject TEXT PRIMARY KEY, sequence INTEGER NOT NULL, payload BLOB NOT NULL,"
-        " pending INTEGER NOT NULL, mac BLOB NOT NULL DEFAULT x'') WITHOUT ROWID",
-        "INSERT INTO before SELECT * FROM outbox",
-        "DROP TABLE outbox",
-        "ALTER TABLE before RENAME TO outbox",
-        "UPDATE outbox SET payload = '{}' WHERE subject = 'service/c'",
-        "PRAGMA user_version = 6",
-    )
+    before_this_version(path)
+    tamper(path, "UPDATE outbox SET payload = '{}' WHERE subject = 'service/c'")
     state = await loaded(path, CHAIN)
     assert sorted(state.announcements, key=lambda item: item.subject) == list(announcements[:2])
 
@@ -182,3 +167,91 @@ async def test_a_row_that_was_forged_in_the_older_form_gets_no_code(tmp_path: Pa
         assert [record.revision for record in state.records] == [1 if forged_revision else 2]
         assert len(await opened_store.audit(before=None, limit=9, service=None)) == (1 if forged_revision else 0)
     assert subjects(path) == (["dev/one/2"] if forged_revision else ["audit/3"])
+
+
+WRITE = Write(
+    records=(revision("one", 1, {"size": 1}, secret="open-sesame", home_sequence=0),),
+    audit=(entry("one", 1),),
+    announcements=(Announcement("environment", 1, b"{}"),),
+)
+
+
+def configs(source: StoredState | Write) -> list[bytes]:
+    return [record.config for record in source.records]
+
+
+@pytest.mark.parametrize("killed_after", [5, 6])
+async def test_codes_are_added_after_an_upgrade_that_was_killed_before_it_did(tmp_path: Path, killed_after: int):
+    """Versions before upgraded in several transactions; the rows tell what is missing, not their number."""
+    path = written(tmp_path / "db", [WRITE])
+    before_the_codes(path)
+    with opened(path) as connection:
+        connection.executescript("".join(MIGRATIONS[4:killed_after]) + f"PRAGMA user_version = {killed_after}")
+    state = await loaded(path, CHAIN)
+    assert (configs(state), len(state.announcements)) == (configs(WRITE), 1)
+    assert verify_file(path, CHAIN) == Findings(confirmed=3)
+
+
+async def test_an_empty_code_makes_nothing_believed(tmp_path: Path):
+    """In a database of the version before, a row that was changed gets no code, nor do rows that have another one."""
+    path = written(tmp_path / "db", [WRITE, Write(announcements=(Announcement("service/one", 2, b"{}"),))])
+    before_this_version(path)
+    tamper(
+        path,
+        "UPDATE audit SET code = x'', who = 'luigi'",
+        "UPDATE outbox SET payload = '[]' WHERE subject = 'service/one'",
+    )
+    state = await loaded(path, CHAIN)
+    assert [item.subject for item in state.announcements] == ["environment"]
+    assert subjects(path) == ["audit/2", "outbox/service/one"]
+
+
+async def test_an_upgrade_that_fails_leaves_the_version_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """All its steps are one transaction, so that none is missing when the next start goes on."""
+    path = written(tmp_path / "db", [WRITE])
+    before_the_codes(path)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("aliciacfg.storage.sqlite.schema.add_codes", fail)
+        with pytest.raises(MemoryError):
+            await loaded(path, CHAIN)
+    assert schema_version(path) == 4
+    assert configs(await loaded(path, CHAIN)) == configs(WRITE)
+
+
+async def test_a_database_of_the_version_before_is_read_while_it_cannot_be_upgraded(tmp_path: Path):
+    """Another program has locked it: what is stored is served, and the first write after the lock upgrades it."""
+    path = written(tmp_path / "db", [WRITE])
+    before_this_version(path)
+    with opened(path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with SqliteStore.open(path, CHAIN) as store:
+            assert configs(await store.load()) == configs(WRITE)
+            assert store.unwritable is not None
+            assert "another program has locked the database" in store.unwritable.message
+            assert await store.verify() == Findings(confirmed=3)
+            other.execute("ROLLBACK")
+            await store.commit([Write(meta=(("probe", ""),))])
+            assert (store.unwritable, schema_version(path)) == (None, len(MIGRATIONS))
+            assert configs(await store.load()) == configs(WRITE)
+
+
+@pytest.mark.parametrize("older", [before_the_codes, lambda path: path.unlink()])
+async def test_a_database_that_has_to_be_written_first_is_waited_for(
+    tmp_path: Path, older: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+):
+    """Of an older version, or empty, and locked by another program: the start goes on when the lock is gone."""
+    path = written(tmp_path / "db", [WRITE])
+    older(path)
+    with opened(path) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("BEGIN IMMEDIATE")
+        loading = asyncio.create_task(loaded(path, CHAIN))
+        await eventually(lambda: "database_locked" in capsys.readouterr().out)
+        assert not loading.done()
+        other.execute("ROLLBACK")
+        await loading
+    assert schema_version(path) == len(MIGRATIONS)

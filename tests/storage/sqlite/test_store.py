@@ -55,3 +55,25 @@ async def test_the_witness_follows_the_commits(tmp_path: Path):
         assert await store.witnessed() == Position(1, 5)
         await store.commit([at(6)])
     assert witness.read() == Position(1, 6)
+
+
+async def test_one_thread_writes_the_witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In the order of the commits, whatever asks for it: an older position never replaces a newer one."""
+    written: list[tuple[int, int]] = []
+    write = Witness.write
+
+    def noting(witness: Witness, position: Position) -> None:
+        written.append((position.sequence, threading.get_ident()))
+        write(witness, position)
+
+    monkeypatch.setattr(Witness, "write", noting)
+    async with SqliteStore.open(tmp_path / "db", CHAIN) as store:
+        await store.commit([at(1)])
+        await eventually(lambda: len(written) == 1)
+        await store.commit([at(2)])
+        assert await store.witnessed() == Position(1, 2)
+        await store.commit([at(3)])
+    assert [sequence for sequence, _ in written] == [1, 2, 3]
+    threads = {thread for _, thread in written}
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads

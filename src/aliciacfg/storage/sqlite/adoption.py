@@ -39,6 +39,11 @@ _SELECT = {
 }
 _UPDATE_RECORD = "UPDATE revisions SET digest = ?, checksum = ?, mac = ?, code = ? WHERE sequence = ?"
 _UPDATE_AUDIT = "UPDATE audit SET mac = ?, code = ? WHERE sequence = ?"
+_ADD_CODE = {table: f"UPDATE {table} SET code = ? WHERE sequence = ? AND code = x''" for table in _SELECT}
+_CODES = {"revisions": "code", "audit": "code", "outbox": "mac", "applied": "mac"}
+_SELECT_LACKING = "SELECT " + " OR ".join(
+    f"EXISTS (SELECT 1 FROM {table} WHERE {code} = x'')" for table, code in _CODES.items()
+)
 _SEALED = b"sealed:v1:"
 # Whoever could make a key file disappear would otherwise make themselves an administrator.
 _NEVER_ADOPTED = ("tokens", "recipients")
@@ -78,6 +83,12 @@ def adopt(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
     return Adoption(key_name, rows) if rows else None
 
 
+def lacks_codes(connection: sqlite3.Connection) -> bool:
+    """Return whether a row has the empty code that the upgrade of an older version left for ``add_codes``."""
+    (lacking,) = connection.execute(_SELECT_LACKING).fetchone()
+    return bool(lacking)
+
+
 def add_codes(connection: sqlite3.Connection, chain: Chain) -> None:
     """Give each row of the chain that this key wrote, and that its MAC confirms, the code that it lacks.
 
@@ -87,15 +98,16 @@ def add_codes(connection: sqlite3.Connection, chain: Chain) -> None:
     for sequence, stored, row in _chained(connection):
         if row is not None and sequence == before + 1 and equals(chain.link(previous, row), stored):
             if isinstance(row, AuditEntry):
-                code = chain.audit_code(row, sequence)
-                connection.execute(_UPDATE_AUDIT, (stored, code, sequence))
+                connection.execute(_ADD_CODE["audit"], (chain.audit_code(row, sequence), sequence))
             elif _content(row, chain) == (row.digest, row.checksum):
-                code = chain.record_code(row, sequence)
-                connection.execute(_UPDATE_RECORD, (row.digest, row.checksum, stored, code, sequence))
+                connection.execute(_ADD_CODE["revisions"], (chain.record_code(row, sequence), sequence))
         previous, before = stored if isinstance(stored, bytes) else previous, sequence
     # Reports cannot be compared with anything; the instances report again.
-    connection.execute("DELETE FROM applied")
-    _code_renewed(connection, chain)
+    connection.execute("DELETE FROM applied WHERE mac = x''")
+    # An announcement is compared with its revision before it is used.
+    for row, stored in list(select_coded(connection, "outbox")):
+        if stored == b"":
+            replace_coded(connection, chain, "outbox", row)
 
 
 def _adopt_chain(connection: sqlite3.Connection, chain: Chain) -> tuple[int, bytes, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from aliciacfg.model.records import Announcement, AuditEntry, Overlay, Record
+from aliciacfg.model.records import Announcement, AuditEntry, Overlay, Position, Record
 from aliciacfg.storage.hash_chain import START, TORN, Chain, End, sum_macs
 from aliciacfg.storage.sqlite.rows import (
     AUDIT_COLUMNS,
@@ -19,11 +19,11 @@ from aliciacfg.storage.sqlite.rows import (
     announcement_row,
     confirmed_record,
     overlay_row,
+    position_rows,
     record_row,
 )
 
 SELECT_CHAIN_END = "SELECT sequence, mac, standing, sealed FROM chain"
-# Without the names of columns: a migration that is later than the one that first writes it renames the third one.
 REPLACE_CHAIN_END = "INSERT OR REPLACE INTO chain VALUES (1,?,?,?,?)"
 REPLACE_OVERLAY = f"INSERT OR REPLACE INTO overlays ({OVERLAY_COLUMNS}) VALUES (?,?,?,?,?)"
 
@@ -184,12 +184,22 @@ class ChainTail:
             self._cursor.execute(REPLACE_OVERLAY, overlay_row(overlay, mac))
 
     def replace_row(self, table: str, row: Row) -> None:
-        """Add or replace a row of a table of ``STANDING_COLUMNS``."""
-        mac = self._chain.row_mac(table, row)
-        # The epoch of nearly every write, for example.
-        if self._macs.get((table, row[0])) != mac:
-            self._sum(table, row[:1], mac)
-            self._cursor.execute(_REPLACE[table], (*row, mac))
+        """Add or replace a row of a table of ``STANDING_COLUMNS``.
+
+        Also one that is there as it is: a transaction that shows whether the disk works has to write to it.
+        """
+        self._replace_row(table, row, self._chain.row_mac(table, row))
+
+    def replace_position(self, position: Position) -> None:
+        """Replace the position of the home; what is known to be stored is not written, as the epoch of most writes."""
+        for table, row in position_rows(position):
+            mac = self._chain.row_mac(table, row)
+            if self._macs.get((table, row[0])) != mac:
+                self._replace_row(table, row, mac)
+
+    def _replace_row(self, table: str, row: Row, mac: bytes) -> None:
+        self._sum(table, row[:1], mac)
+        self._cursor.execute(_REPLACE[table], (*row, mac))
 
     def replace_announcement(self, item: Announcement) -> None:
         """Add or replace an announcement, which the chain does not cover."""

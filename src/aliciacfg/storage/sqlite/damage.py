@@ -70,6 +70,14 @@ def unusable(path: Path, error: sqlite3.Error) -> StoreError:
     )
 
 
+def not_upgraded(path: Path, error: sqlite3.Error) -> StoreError:
+    """Return the error that says why a database of an older version cannot be used, and what to do."""
+    return StoreError(
+        f"{path} is of an older aliciacfg and cannot be upgraded: {error}; see whether the disk is full or read-only, "
+        "and whether this user may write there"
+    )
+
+
 def not_created(path: Path, error: sqlite3.Error) -> StoreError:
     """Return the error that says why there is no database, and what to do."""
     return StoreError(

@@ -31,7 +31,7 @@ from aliciacfg.storage.sqlite.rows import (
     record_subject,
     select_coded,
 )
-from aliciacfg.storage.sqlite.schema import SELECT_PROGRAMS, adopt_database, check_version, migrate, quoted
+from aliciacfg.storage.sqlite.schema import SELECT_PROGRAMS, adopt_database, check_readable, migrate, quoted
 from aliciacfg.storage.sqlite.transaction import reseal_rows
 from aliciacfg.storage.store import Adoption, Reseal, StoreError
 from aliciacfg.storage.verifier import Findings, Verifier
@@ -157,7 +157,7 @@ def verify_file(
             write: closing any descriptor of a file drops the POSIX locks that SQLite holds on it.
 
     Raises:
-        Unavailable: The database cannot be read, or does not have the tables of this version.
+        Unavailable: The database cannot be read, or has to be upgraded before.
     """
     damage: list[str] = []
     try:
@@ -275,7 +275,7 @@ def _connect_to_verify(path: Path, *, copied: bool) -> sqlite3.Connection:
 
 
 def _verify(connection: sqlite3.Connection, chain: Chain, between: Callable[[], object]) -> Findings:
-    check_version(connection)
+    check_readable(connection)
     verifier = Verifier(chain)
     after = _MIN_SEQUENCE
     # The chain only ever grows, so that pieces read at different moments fit together. One long transaction would

@@ -5,7 +5,7 @@ import sqlite3
 import structlog
 
 from aliciacfg.storage.hash_chain import START, Chain
-from aliciacfg.storage.sqlite.adoption import add_codes, adopt
+from aliciacfg.storage.sqlite.adoption import add_codes, adopt, lacks_codes
 from aliciacfg.storage.sqlite.chain_tail import REPLACE_CHAIN_END
 from aliciacfg.storage.store import Adoption, StoreError
 
@@ -149,11 +149,11 @@ MIGRATIONS = (
 
 SELECT_PROGRAMS = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
 
-# The numbers of the migrations after which there is a chain, after which all standing rows have codes, and after which
-# all rows have.
-_CHAIN_ADDED = 2
+# The numbers of the migrations after which all standing rows have codes, and after which all rows have.
 _ROW_MACS_ADDED = 4
 _CODES_ADDED = 5
+# The first one after which the tables have all columns that are read.
+_READ_ADDED = 6
 
 
 def version(connection: sqlite3.Connection) -> int:
@@ -162,10 +162,22 @@ def version(connection: sqlite3.Connection) -> int:
     return found
 
 
-def check_version(connection: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError if the database does not have the tables of this version."""
-    found = version(connection)
-    if found != len(MIGRATIONS):
+def is_readable(connection: sqlite3.Connection) -> bool:
+    """Return whether the database can be read as it is; if not, it has to be created or upgraded before.
+
+    That of the version before can, if its columns are the same and an upgrade would give no row a code.
+
+    Raises:
+        sqlite3.Error: The database is damaged, or was written by a newer version.
+    """
+    found = _known_version(connection)
+    return found == len(MIGRATIONS) or (found >= _READ_ADDED and not lacks_codes(connection))
+
+
+def check_readable(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError unless ``is_readable``."""
+    if not is_readable(connection):
+        found = version(connection)
         raise sqlite3.DatabaseError(
             f"its schema has version {found}, this aliciacfg needs {len(MIGRATIONS)}: start it once where it can write"
         )
@@ -222,11 +234,14 @@ def _known_version(connection: sqlite3.Connection) -> int:
 
 
 def _upgrade_tables(connection: sqlite3.Connection, chain: Chain, found: int) -> None:
-    for number, script in enumerate(MIGRATIONS[found:], start=found + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number};")
-        if found == 0 and number == _CHAIN_ADDED:
-            connection.execute(REPLACE_CHAIN_END, chain.end(0, START, START))
-        elif number == len(MIGRATIONS) and found < _CODES_ADDED:
-            # When all columns are there that the codes cover.
-            add_codes(connection, chain)
-        connection.execute("COMMIT")
+    """Apply the migrations that are missing, in one transaction: a process that is killed leaves nothing half done."""
+    missing = MIGRATIONS[found:]
+    if not missing:
+        return
+    connection.executescript(f"BEGIN IMMEDIATE; {''.join(missing)} PRAGMA user_version = {len(MIGRATIONS)};")
+    if found == 0:
+        connection.execute(REPLACE_CHAIN_END, chain.end(0, START, START))
+    elif found < _CODES_ADDED or lacks_codes(connection):
+        # Versions that upgraded in several transactions may have been killed before they added the codes.
+        add_codes(connection, chain)
+    connection.execute("COMMIT")

@@ -39,6 +39,7 @@ from aliciacfg.storage.sqlite.damage import (
     is_locked,
     may_pass,
     not_created,
+    not_upgraded,
     telling_damage,
     unusable,
 )
@@ -51,7 +52,7 @@ from aliciacfg.storage.sqlite.maintenance import (
     truncate_log,
     verify_file,
 )
-from aliciacfg.storage.sqlite.schema import check_version, migrate, version
+from aliciacfg.storage.sqlite.schema import is_readable, migrate, version
 from aliciacfg.storage.sqlite.transaction import CommitInDoubt, apply, check_writable, reseal_rows, settle
 from aliciacfg.storage.sqlite.witness import FILE_NAME, Witness
 from aliciacfg.storage.store import Reseal, StoreError
@@ -113,16 +114,38 @@ class SqliteStore:
         """
         async with contextlib.AsyncExitStack() as connections:
             store = cls(path, chain, connections)
-            try:
-                await store._open_to_write()
-            except sqlite3.Error as error:
-                if not may_pass(error):
-                    raise unusable(path, error) from error
-                await store._open_to_read(error)
+            while not await store._opened():
+                _log.warning("database_locked", path=str(path), remedy="end the program that has locked it")
+                await asyncio.sleep(_LOCKED_SECONDS)
             try:
                 yield store
             finally:
-                store._note_position_now()
+                # Closing the connection waits for it.
+                store._note_position()
+
+    async def _opened(self) -> bool:
+        """Open the database to write, or else to read; return False if another program's lock allows neither.
+
+        Raises:
+            StoreError: As ``open``.
+        """
+        try:
+            await self._open_to_write()
+        except sqlite3.Error as error:
+            if not may_pass(error):
+                raise unusable(self._path, error) from error
+            why = error
+        else:
+            return True
+        try:
+            await self._open_to_read(why)
+        except sqlite3.Error as error:
+            if is_locked(error):
+                return False
+            raise unusable(self._path, why if may_pass(error) else error) from error
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be read: {error}") from error
+        return True
 
     async def _open_to_write(self) -> None:
         """Open both connections, in place of one that can only read if there is one.
@@ -146,26 +169,25 @@ class SqliteStore:
     async def _open_to_read(self, why: sqlite3.Error) -> None:
         """Open a database that cannot be written now, for reading.
 
+        Args:
+            why: Why it cannot be written.
+
         Raises:
-            StoreError: It cannot be read either, or there is none, or it is of an older version.
+            StoreError: There is none, or it has to be upgraded before it can be read.
+            sqlite3.Error: It cannot be read either; if another program has locked it, at present.
+            OSError: It cannot be read either.
         """
-        # With a lock on it, the file itself is read, or waited for.
-        open_reader = partial(connect if is_locked(why) else connect_to_rest, self._path)
-        while True:
-            try:
-                reader = await self._connections.enter_async_context(_connected(open_reader))
-                if await reader.run(version) == 0:
-                    raise not_created(self._path, why)
-                await reader.run(check_version)
-            except sqlite3.Error as error:
-                if not is_locked(error):
-                    raise unusable(self._path, why if may_pass(error) else error) from error
-                _log.warning("database_locked", path=str(self._path), remedy="end the program that has locked it")
-                await asyncio.sleep(_LOCKED_SECONDS)
-            except OSError as error:
-                raise StoreError(f"{self._path} cannot be read: {error}") from error
-            else:
-                break
+        async with contextlib.AsyncExitStack() as opened:
+            # With a lock on it, the file itself is read.
+            open_reader = partial(connect if is_locked(why) else connect_to_rest, self._path)
+            reader = await opened.enter_async_context(_connected(open_reader))
+            if not await reader.run(is_readable):
+                if is_locked(why):
+                    # When the lock is gone, it is created or upgraded.
+                    raise why
+                missing = await reader.run(version) == 0
+                raise not_created(self._path, why) if missing else not_upgraded(self._path, why)
+            self._connections.push_async_exit(opened.pop_all())
         self._reader = reader
         self.unwritable = _unwritable(why)
 
@@ -212,25 +234,24 @@ class SqliteStore:
                 self._noting = asyncio.get_running_loop().call_later(_NOTED_SECONDS, self._note_position)
 
     def _note_position(self) -> None:
-        """Write the position of the last commit to the witness file, in the thread that writes."""
-        self._noting = None
+        """Have the writer's thread write the position of the last commit to the witness file, if it is not there yet.
+
+        Only that thread writes the file, so that an older position never replaces a newer one.
+        """
+        if self._noting is not None:
+            self._noting.cancel()
+            self._noting = None
         if self._writer is not None and self._position is not None:
             self._writer.post(partial(self._witness.write, self._position))
             self._position = None
 
-    def _note_position_now(self) -> None:
-        """Write it at once, if it is not written yet."""
-        if self._noting is not None:
-            self._noting.cancel()
-            self._noting = None
-        if self._position is not None:
-            self._witness.write(self._position)
-            self._position = None
-
     async def witnessed(self) -> Position | None:
         """Return the position in the witness file."""
-        self._note_position_now()
-        return await asyncio.to_thread(self._witness.read)
+        if self._writer is None:
+            return await asyncio.to_thread(self._witness.read)
+        self._note_position()
+        # Behind what was posted.
+        return await self._writer.run(lambda _: self._witness.read())
 
     async def settle(self) -> bool:
         """Return whether the last commit in doubt was made."""

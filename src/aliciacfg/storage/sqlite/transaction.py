@@ -19,7 +19,6 @@ from aliciacfg.storage.sqlite.rows import (
     confirmed_record,
     parse_record,
     parse_stored_overlay,
-    position_rows,
     standing_rows,
 )
 from aliciacfg.storage.store import Reseal
@@ -147,12 +146,12 @@ def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Wr
         standing.update({(table, row[0]): row for table, row in standing_rows(write)})
         announcements.update({item.subject: item for item in write.announcements})
         position = write.position or position
-    if position is not None:
-        standing.update({(table, row[0]): row for table, row in position_rows(position)})
     for overlay in overlays.values():
         tail.replace_overlay(overlay)
     for (table, _), row in standing.items():
         tail.replace_row(table, row)
+    if position is not None:
+        tail.replace_position(position)
     for item in announcements.values():
         tail.replace_announcement(item)
     for write in writes:
