@@ -12,6 +12,7 @@ import pytest
 
 from aliciacfg.http import direct
 from aliciacfg.http.direct import DirectRequests, Route
+from aliciacfg.http.protocol import RequestProtocol
 from aliciacfg.operations.table import BY_NAME
 from builders import environment_file
 from inprocess import Core, core, eventually, listening
@@ -227,6 +228,33 @@ async def test_a_long_poll_ends_when_its_client_disconnects(connection: Connecti
     assert begun == ["get"]
     connection.writer.transport.abort()
     await eventually(lambda: not any(waiters.values()))
+
+
+async def test_a_connection_is_not_idle_while_a_request_is_under_way(
+    made: Core, begun: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Nor directly after one: the time after which aiohttp closes idle connections begins anew."""
+    looked, make, look = [0], RequestProtocol.__init__, RequestProtocol._process_keepalive  # pyright: ignore[reportPrivateUsage]
+
+    def impatient(self: Any, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **options)
+        self._keepalive_timeout = 0.05
+
+    def counted(self: RequestProtocol) -> None:
+        looked[0] += 1
+        look(self)
+
+    monkeypatch.setattr(RequestProtocol, "__init__", impatient)
+    monkeypatch.setattr(RequestProtocol, "_process_keepalive", counted)
+    async with listening(made) as url, Connection(url) as connection, asyncio.timeout(20):
+        tag = re.search(rb"ETag: ([^\r]+)", await connection.ask(connection.request("GET", "/config/bell")))
+        assert tag is not None
+        poll = connection.request("GET", "/config/bell?wait_seconds=60", f"If-None-Match: {tag[1].decode()}")
+        connection.writer.write(poll)
+        await eventually(lambda: looked[0] >= 3)
+        await made.ask("patch", "bell", patch={"settings": {"volume": 2}})
+        assert b'"volume":2' in await connection.response()
+        assert begun == ["get"]
 
 
 async def test_a_stopping_server_answers_what_is_under_way(made: Core, begun: list[str]):

@@ -82,19 +82,14 @@ def test_what_stands_as_before_is_not_looked_at_again():
 
 
 def test_the_least_recently_written_is_forgotten_first():
-    """What is remembered is bounded by nodes, not by documents."""
-    remembered = Inspections(max_nodes=5)
-    first: Any = {"a": 1, "b": 2}
-    second: Any = {"a": 1, "b": 2, "c": 3}
-    large: Any = dict.fromkeys("abcdef", 1)
-    remembered.of(("dev", "first"), TREE, first)
-    remembered.of(("dev", "second"), TREE, second)
-    remembered.of(("dev", "first"), TREE, first)
-    assert remembered.last(("dev", "second")) is not None
-    remembered.of(("dev", "third"), TREE, {"a": 1})
-    assert remembered.last(("dev", "second")) is None
-    assert remembered.last(("dev", "first")) is not None
-    remembered.of(("dev", "first"), TREE, large)
-    assert [remembered.last(("dev", name)) for name in ("first", "third")] == [None, None]
-    remembered.of(("dev", "third"), TREE, second)
-    assert remembered.last(("dev", "third")) is not None
+    """What is remembered is bounded by size, not by the number of documents: long texts and names count."""
+    remembered = Inspections(max_size=25_000)
+    document: Any = {"a": "x" * 10_000}
+    for name in ("first", "second", "first", "third"):
+        remembered.of(("dev", name), TREE, dict(document))
+    assert [remembered.last(("dev", name)) is not None for name in ("first", "second", "third")] == [True, False, True]
+    for large in ({"b": "x" * 30_000}, {"n" * 30_000: 1}, dict.fromkeys(map(str, range(600)), 1)):
+        remembered.of(("dev", "third"), TREE, document | large)
+        assert [remembered.last(("dev", name)) for name in ("first", "third")] == [None, None]
+        remembered.of(("dev", "third"), TREE, document)
+        assert remembered.last(("dev", "third")) is not None

@@ -295,7 +295,8 @@ class Planner:
     def _keep_boxes(self, config_id: ConfigId, record: Record, boxes: Mapping[str, str]) -> None:
         """Remember the boxes of a revision for the one after it: reading them from the record takes 14 µs of a write.
 
-        Only of those that were written last, and a rotation of the keys makes them useless.
+        Only of those that were written last, and a rotation of the keys makes them useless. All were sealed, or found
+        to be sealed, with the current key just now: those of ``seal_ahead``, while which the key may change, are many.
         """
         self._made.pop(config_id, None)
         if 0 < len(boxes) < _MANY_SECRETS:

@@ -147,7 +147,16 @@ class RequestProtocol(web.RequestHandler):
         """Send a response that does not come from the manager, and put off the end of the connection as it does."""
         if self.transport is not None:
             self.transport.write(response)
+        self._put_off_end()
+
+    def _put_off_end(self) -> None:
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+
+    def _process_keepalive(self) -> None:
+        """Close the connection if it has been idle for long; aiohttp's task does not know of every request."""
+        if self._under_way:
+            self._put_off_end()
+        super()._process_keepalive()
 
     def _parse(self, data: bytes, digest: bytes | None) -> None:
         """Have data parsed, and note whether it was a request and nothing else; ``digest`` if it may be one."""
@@ -213,6 +222,7 @@ class RequestProtocol(web.RequestHandler):
                 response = reply.response() if isinstance(reply, Reply) else reply
                 sent, reset = await self.finish_response(request, response, None)
                 keep = bool(sent.keep_alive) and not reset
+                self._put_off_end()
         except ConnectionError:
             # The client disconnected.
             keep = False

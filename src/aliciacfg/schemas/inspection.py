@@ -12,6 +12,9 @@ from aliciacfg.schemas.schema_tree import Node
 
 _Container = JsonObject | list[Json]
 
+_CONTAINER_BYTES = 500
+_NODE_BYTES = 50
+
 
 class Inspection:
     """What is known of an object or array at a place of a document; it refers to those inside it.
@@ -19,17 +22,19 @@ class Inspection:
     Attributes:
         container: The object or array.
         nodes: The members and items in it, at every level.
+        size: About how many bytes of memory it keeps.
         sound: Whether ``documents.shape_problems`` finds nothing in it.
         normal: What ``documents.normalise`` returns for it.
         secrets: Its part of ``schema_tree.secrets`` of the document.
         unknown: Its part of ``schema_tree.unknown`` of the document.
     """
 
-    __slots__ = ("_inner", "container", "nodes", "normal", "secrets", "sound", "unknown")
+    __slots__ = ("_inner", "container", "nodes", "normal", "secrets", "size", "sound", "unknown")
 
     def __init__(self, container: _Container, *, depth: int) -> None:
         self.container = container
         self.nodes = len(container)
+        self.size = _CONTAINER_BYTES + _NODE_BYTES * len(container)
         self.sound = depth < MAX_DEPTH or not container
         self.normal = container
         self.secrets: dict[str, str] = {}
@@ -55,6 +60,7 @@ class Inspection:
         """Add what is known of a member or item."""
         self._inner[token] = found
         self.nodes += found.nodes
+        self.size += found.size
         self.sound = self.sound and found.sound
         self.secrets |= found.secrets
         self.unknown += found.unknown
@@ -88,10 +94,12 @@ def _inspect_object(
     members, closed = node.members, node.closed
     changed: JsonObject = {}
     for key, item in container.items():
+        found.size += len(key)
         inner, sensitive = members.get(key) or node.member(key)
         if closed and not inner.described:
             found.unknown.append(f"{pointer}/{escape(key)}")
         if isinstance(item, str):
+            found.size += len(item)
             if named or sensitive if inner.marked is None else inner.marked:
                 found.secrets[f"{pointer}/{escape(key)}"] = item
         elif isinstance(item, dict | list):
@@ -124,6 +132,7 @@ def _inspect_array(
     changed: dict[int, Json] = {}
     for index, item in enumerate(container):
         if isinstance(item, str):
+            found.size += len(item)
             if secret:
                 found.secrets[f"{pointer}/{index}"] = item
         elif isinstance(item, dict | list):
@@ -147,19 +156,19 @@ def _is_sound_number(number: float) -> bool:
 
 
 class Inspections:
-    """What was found in the configurations that were written last; bounded by their nodes.
+    """What was found in the configurations that were written last; bounded by their size.
 
     What is kept holds as long as the files: a ``Composer`` has its own, and new files make a new one.
     """
 
-    def __init__(self, max_nodes: int = 20_000) -> None:
+    def __init__(self, max_size: int = 4_000_000) -> None:
         """Start with none.
 
         Args:
-            max_nodes: How many nodes all together may have; the rest is forgotten, the least recently written first.
+            max_size: How large all may be together; the rest is forgotten, the least recently written first.
         """
-        self._max_nodes = max_nodes
-        self._nodes = 0
+        self._max_size = max_size
+        self._size = 0
         self._known: dict[tuple[str, str], Inspection] = {}
 
     def of(self, key: tuple[str, str], root: Node, document: JsonObject) -> Inspection:
@@ -170,15 +179,19 @@ class Inspections:
             root: The tree of its service's schemas, always the same for the same key.
             document: The whole configuration.
         """
-        known = self._known.pop(key, None)
+        known = self._known.get(key)
         found = inspect(root, document, known)
+        if known is not None:
+            self._forget(key)
         self._known[key] = found
-        self._nodes += found.nodes - (known.nodes if known else 0)
-        while self._nodes > self._max_nodes:
-            oldest = next(iter(self._known))
-            self._nodes -= self._known.pop(oldest).nodes
+        self._size += found.size
+        while self._size > self._max_size:
+            self._forget(next(iter(self._known)))
         return found
 
     def last(self, key: tuple[str, str]) -> Inspection | None:
         """Return what was found in the configuration when it was looked at last, if it is remembered."""
         return self._known.get(key)
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        self._size -= self._known.pop(key).size
