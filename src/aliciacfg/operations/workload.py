@@ -48,7 +48,7 @@ class Shares:
     running: float = 0.1
     waiting: float = 5.0
     callers: int = 1000
-    loop: float = 0.002
+    loop: float = 0.001
 
 
 _Turn = tuple[float, "asyncio.Future[None]"]

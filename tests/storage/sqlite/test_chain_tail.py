@@ -152,3 +152,42 @@ def test_what_shows_whether_the_disk_works_writes_to_it_each_time(
             probe(connection, known)
             assert log.stat().st_size > before
     assert subjects(database) == []
+
+
+@pytest.mark.parametrize("changes", [1, 3, 4, 5, 16, 17, 41])
+def test_many_changes_are_stored_as_one_by_one(changes: int):
+    """Several rows in a statement are the rows, and the order of them, that single ones would be."""
+    planned = [change(number, "one" if number % 3 else "two") for number in range(1, changes + 1)]
+    with closing(connect(Path(":memory:"))) as together, closing(connect(Path(":memory:"))) as single:
+        for connection in (together, single):
+            migrate(connection, CHAIN)
+        apply(together, CHAIN, planned)
+        for write in planned:
+            apply(single, CHAIN, [write])
+        assert contents(together) == contents(single)
+
+
+@pytest.mark.parametrize("forged", [1, 9, 20])
+def test_a_forged_row_among_many_is_moved_away(database: Path, forged: int):
+    """The other rows of its statement are stored all the same, and the chain holds."""
+    planned = [change(number) for number in range(1, 21)]
+    with closing(connect(database)) as connection:
+        migrate(connection, CHAIN)
+        apply(connection, CHAIN, [change(forged)])
+        # A row of this number that the chain does not know.
+        tamper(database, "UPDATE revisions SET code = x'00'")
+        apply(connection, CHAIN, planned)
+        numbers = [number for (number,) in connection.execute("SELECT revision FROM revisions ORDER BY sequence")]
+    assert numbers[0] == f"{forged} forged {numbers[0][-8:]}"
+    assert numbers[1:] == list(range(1, 21))
+
+
+def test_a_number_that_is_given_twice_is_refused_among_many(database: Path):
+    """Nothing of the transaction is stored."""
+    with closing(connect(database)) as connection:
+        migrate(connection, CHAIN)
+        apply(connection, CHAIN, [change(7)])
+        before = contents(connection)
+        with pytest.raises(sqlite3.IntegrityError):
+            apply(connection, CHAIN, [change(number) for number in range(1, 21)])
+        assert contents(connection) == before

@@ -154,6 +154,7 @@ def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Wr
         tail.replace_position(position)
     for item in announcements.values():
         tail.replace_announcement(item)
+    tail.flush()
     for write in writes:
         _apply_unchained(connection, chain, write)
     tail.write_end()
