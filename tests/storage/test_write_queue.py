@@ -133,6 +133,21 @@ async def test_callbacks_run_before_the_futures_of_later_writes(queue: WriteQueu
     assert seen == ["a committed", "b committed", "b told"]
 
 
+async def test_many_writes_of_one_transaction_go_on_in_several_turns(store: FakeStore, queue: WriteQueue):
+    """So that what comes meanwhile waits for a few of them, not for all; in order, and none is unknown any more."""
+    turns: list[int] = []
+    told: list[int] = []
+    waiting = [queue.submit(named(number), lambda number=number: told.append(number)) for number in range(30)]
+    while not waiting[-1].done():
+        if len(told) > sum(turns):
+            turns.append(len(told) - sum(turns))
+            assert queue.unfinished == Unfinished(30 - len(told), 0)
+        await asyncio.sleep(0)
+    assert told == list(range(30))
+    assert max(turns) <= 8
+    assert store.transactions == [[str(number) for number in range(30)]]
+
+
 async def test_a_full_queue_refuses_more(store: FakeStore, queue: WriteQueue):
     """The writer is busy; what waits already is still committed."""
     first = await hold(store, queue)
