@@ -143,7 +143,7 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     try:
         return encode(event).decode()
     except (ValueError, OverflowError, TypeError):
-        # A text that is no Unicode, or a number beyond those of JSON: whoever logs it goes on.
+        # A text that is no Unicode, or a number beyond those of JSON: the caller goes on.
         told = {
             key: value if isinstance(value, str) and value.isascii() else ascii(value) for key, value in event.items()
         }

@@ -172,7 +172,7 @@ class FilePlanner:
         # An empty overlay only says that a service exists that no file names.
         overlay = None if service in environment.services and not kept else kept
         planner.change(plan, config_id, effective=effective, overlay=overlay, context=context)
-        # Nobody is answered with it, and 10,000 of them would be freed at once in the end.
+        # No answer needs it, and 10,000 of them would be freed at once in the end.
         plan.redacted.pop(config_id, None)
 
     def _as_recorded(self, config_id: ConfigId, entry: Entry) -> Effective | None:

@@ -11,7 +11,8 @@ from aliciacfg.errors import Problem
 _log = structlog.get_logger(__name__)
 
 _AGAIN_SECONDS = 1.0
-# Events that differ are told at once up to this number in a second, and counted; beyond it they are told each time.
+# Up to so many different events in a second are published at once, and their repetitions counted; further ones are
+# published each time.
 _MAX_COUNTED = 256
 
 
@@ -36,9 +37,9 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 class Alerts:
     """Passes alerts to listeners and keeps the active conditions.
 
-    An event that is like one of the same second, its time aside, is counted instead, and told once more at the end of
-    the second. Whoever sends thousands of invalid writes would otherwise have as many alerts broadcast and logged, at
-    100 of the 765 µs of the processor that each such write took.
+    An event that is like one of the same second, its time aside, is counted instead, and published once more at the
+    end of the second. A client that sends thousands of invalid writes would otherwise have as many alerts broadcast and
+    logged, at 100 of the 765 µs of the processor that each such write took.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

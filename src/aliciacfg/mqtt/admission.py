@@ -169,7 +169,7 @@ class Admission:
         """Drop what waits, as the connection is gone, but for what the broker does not deliver again.
 
         That is what was acknowledged although it waits, because it came before the opening; it begins after the next
-        one. At QoS 0 nobody relies on it.
+        one. At QoS 0 no client relies on it.
         """
         self._open = False
         for lane in (self._reads, self._writes):

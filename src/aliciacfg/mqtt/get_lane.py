@@ -164,7 +164,7 @@ class GetLane:
         self._is_free = is_free
         self._on_delivered = on_delivered
         self._rules = requests.rules
-        # What was learned, by what is told of a message; and by all of its bytes that do not change.
+        # What was learned: by the fields of a message, and by all of its bytes that do not change.
         self._learned: set[tuple[object, ...]] = set()
         self._routes: dict[bytes, _Route] = {}
         self._last: _Route | None = None

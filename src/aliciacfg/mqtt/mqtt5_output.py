@@ -15,7 +15,7 @@ class Output:
     """Collects packets, writes them, and knows what the socket has taken.
 
     Attributes:
-        pieces: What goes out with the next write; whoever adds to it calls ``count``.
+        pieces: What goes out with the next write; code that adds to it calls ``count``.
         was_busy: Whether anything was written since this was set to false.
         transport: Where it is written; None before the connection and after it.
     """

@@ -187,7 +187,7 @@ def read_connack(packet: bytes) -> mqtt5.ConnAckPacket:
 def shortcoming(accepted: mqtt5.ConnAckPacket) -> int:
     """Return the reason code for what the daemon cannot do without, and the broker does not offer; else 0.
 
-    A broker that lets nobody publish at QoS 1 (MQTT 5 §3.2.2.3.4) or retain (§3.2.2.3.5) would end the connection at
+    A broker that lets no client publish at QoS 1 (MQTT 5 §3.2.2.3.4) or retain (§3.2.2.3.5) would end the connection at
     the first update.
     """
     if accepted.max_qos == mqtt5.QoS.AT_MOST_ONCE:

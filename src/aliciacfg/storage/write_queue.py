@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 _MAX_WAITING = 4096
 _MAX_BATCH = 256
 # How many of those that were committed together go on in one turn of the event loop.
-_MAX_TOLD = 8
+_MAX_RESUMED = 8
 _PROBE_SECONDS = 1.0
 _SLOW_SECONDS = 2.0
 _HUNG_SECONDS = 10.0
@@ -226,11 +226,11 @@ class WriteQueue:
             if error is not None:
                 self._abort([*batch, *self._queue], error)
                 return
-        for start in range(0, len(batch), _MAX_TOLD):
+        for start in range(0, len(batch), _MAX_RESUMED):
             # Those who wait go on in the next turn of the event loop, and render and send an answer each: of 20 at
             # once, each get that comes meanwhile would wait for all.
-            self._done(batch[start : start + _MAX_TOLD])
-            self._committing = list(batch[start + _MAX_TOLD :])
+            self._done(batch[start : start + _MAX_RESUMED])
+            self._committing = list(batch[start + _MAX_RESUMED :])
             if self._committing:
                 await asyncio.sleep(0)
 
