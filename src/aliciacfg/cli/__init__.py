@@ -3,6 +3,8 @@
 A module holds one command, or the commands of one kind. It is imported when its command runs, and a command imports
 what only it needs then, so that the others start quickly. These modules are not commands:
 
+    command_table          which commands there are, and in which groups help shows them
+    command_group          how a command is found and how help looks
     client, local_client   how a command reaches the daemon: over the network, or in its data directory
     answers, exits         what a command does with an answer, and the exit codes
     options, inputs        what a command reads
@@ -11,69 +13,20 @@ what only it needs then, so that the others start quickly. These modules are not
 """
 
 import os
-from importlib import import_module
 
 import click
 
 from aliciacfg import __version__
 from aliciacfg.cli.client import Target, current_user
+from aliciacfg.cli.command_group import RootGroup
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.model import names
 
 __all__ = ["EXIT_CODES", "main"]
 
-# By name: the module, and the command's name there.
-_COMMANDS = {
-    "serve": ("serve", "serve"),
-    "settings": ("serve", "settings"),
-    "get": ("reads", "get"),
-    "validate": ("reads", "validate"),
-    "schema": ("reads", "schema"),
-    "list": ("reads", "list_"),
-    "watch": ("reads", "watch"),
-    "set": ("writes", "set_"),
-    "patch": ("writes", "patch"),
-    "unset": ("writes", "unset"),
-    "delete": ("writes", "delete"),
-    "rollback": ("writes", "rollback"),
-    "batch": ("writes", "batch"),
-    "history": ("history", "history"),
-    "explain": ("explain", "explain"),
-    "diff": ("diff", "diff"),
-    "environments": ("environments", "environments"),
-    "activate": ("environments", "activate"),
-    "reload": ("environments", "reload"),
-    "migrate": ("environments", "migrate"),
-    "drift": ("drift", "drift"),
-    "instances": ("drift", "instances"),
-    "check": ("check", "check"),
-    "file": ("files", "file"),
-    "token": ("tokens", "token"),
-    "recipient": ("recipients", "recipient"),
-    "audit": ("audit", "audit"),
-    "acl": ("acl", "acl"),
-    "setup": ("setup", "setup"),
-    "keys": ("keys", "keys"),
-    "seal": ("seal", "seal"),
-    "seal-file": ("seal", "seal_file"),
-}
-
-
-class _Commands(click.Group):
-    """The commands, each imported when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        module, name = _COMMANDS[cmd_name]
-        return getattr(import_module(f"aliciacfg.cli.{module}"), name)
-
 
 @click.group(
-    cls=_Commands,
+    cls=RootGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=(
         "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not found, 4 invalid, 5 conflict, 6 not allowed, "
