@@ -13,13 +13,16 @@ class RootGroup(click.Group):
     """The commands of the table, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of all commands, sorted."""
         return sorted(row.name for rows in GROUPS.values() for row in rows)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command and return it; return None if there is no such command."""
         row = row_of(cmd_name)
         return None if row is None else _load(row)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write a section of help for each group of commands; no command is imported for it."""
         width = max(len(row.name) for rows in GROUPS.values() for row in rows)
         for heading, rows in GROUPS.items():
             with formatter.section(heading):
