@@ -41,8 +41,26 @@ class UnchangedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: bool = True
 
 
+class ValueChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a place before and after a write.
+
+    Attributes:
+        old: The value before, a secret as ``***``; missing if there was none.
+        new: The value after; missing if there is none.
+    """
+
+    old: Any = UNSET
+    new: Any = UNSET
+
+
 class WriteAnswer(ConfigAnswer, frozen=True, kw_only=True, omit_defaults=True):
-    """A configuration after a write; ``difference`` (RFC 6902) only for a dry run."""
+    """A configuration after a write; ``difference`` (RFC 6902) only for a dry run.
+
+    Attributes:
+        changes: The old and the new value of each place in ``changed``, by JSON Pointer; none if the configuration is
+            new. At most 100 places, none with a value of more than 1 KiB.
+        changes_left_out: How many places of ``changed`` are not in ``changes`` for that reason.
+    """
 
     message: str
     changed: Pointers
@@ -50,6 +68,8 @@ class WriteAnswer(ConfigAnswer, frozen=True, kw_only=True, omit_defaults=True):
     warnings: list[str]
     unchanged: bool = False
     dry_run: bool = False
+    changes: dict[str, ValueChange] = {}
+    changes_left_out: Annotated[int, Meta(ge=0)] = 0
     remains: bool | UnsetType = UNSET
     difference: Difference | UnsetType = UNSET
 

@@ -154,7 +154,7 @@ class Views:
 
 def difference(before: Entry, after: Entry) -> list[JsonObject]:
     """Return RFC 6902 operations between two redacted configurations; a changed secret is replaced by ``***``."""
-    old, new = _redacted(before), _redacted(after)
+    old, new = redacted_content(before), redacted_content(after)
     operations = documents.json_patch(old, new)
     if before.effective is None or after.effective is None:
         return operations
@@ -163,7 +163,8 @@ def difference(before: Entry, after: Entry) -> list[JsonObject]:
     return [*operations, *({"op": "replace", "path": pointer, "value": REDACTED} for pointer in other)]
 
 
-def _redacted(entry: Entry) -> JsonObject:
+def redacted_content(entry: Entry) -> JsonObject:
+    """Return the content of an entry without ``version``, its secrets redacted; empty if it does not exist."""
     if entry.effective is not None:
         return redact(entry.effective.document, entry.effective.secrets)
     if entry.live is None:

@@ -11,6 +11,7 @@ from aliciacfg.core.state import Entry, State
 from aliciacfg.core.views import Views, difference
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import Record
+from aliciacfg.operations.changed_values import ChangedValues, changed_values
 from aliciacfg.operations.write_planner import PlannedChange
 from aliciacfg.sealing.sealed_documents import redact
 
@@ -37,6 +38,7 @@ class WriteAnswers:
         document = planned.redacted
         if document is None:
             document = redact(effective.document, effective.secrets)
+        changes = ChangedValues() if unchanged else changed_values(before, document, record.changed)
         answer = WriteAnswer(
             service=record.service,
             config={**document, "version": record.version},
@@ -53,6 +55,8 @@ class WriteAnswers:
             warnings=[f"{pointer} is not described by the schema; is the name right?" for pointer in unknown],
             unchanged=unchanged,
             dry_run=dry_run,
+            changes=changes.values,
+            changes_left_out=changes.left_out,
             remains=UNSET if remains is None else remains,
             difference={record.service: await entry_difference(before, after)} if dry_run else UNSET,
         )
