@@ -29,6 +29,7 @@ ROWS = (
     ("sources",),
     ("core",),
     ("operations",),
+    ("bus",),
     ("mqtt", "http"),
     ("bootstrap",),
     ("daemon", "offline"),
@@ -37,7 +38,7 @@ ROWS = (
 )
 ROW = {name: level for level, names in enumerate(ROWS) for name in names}
 # Packages that know no transport.
-CORE = {name for names in ROWS[: ROWS.index(("mqtt", "http"))] for name in names} - {"settings", "tls"}
+CORE = {name for names in ROWS[: ROWS.index(("bus",))] for name in names} - {"settings", "tls"}
 
 # Replacing a library changes its owner alone.
 OWNERS = {

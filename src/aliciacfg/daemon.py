@@ -23,6 +23,7 @@ from aliciacfg import __version__, documents
 from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import Core, open_core
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.vanished_files import FilesVanished
 from aliciacfg.errors import (
@@ -46,7 +47,7 @@ from aliciacfg.memory import (
 )
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import asyncapi
-from aliciacfg.mqtt.address import BrokerAddress, broker_address
+from aliciacfg.mqtt.address import broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import MqttSession
@@ -175,7 +176,8 @@ def _check_secret_files(settings: Settings) -> None:
     for setting, file in files.items():
         if file is not None:
             with contextlib.suppress(OSError):
-                check_secret_file(Path(file), setting, strict=False)
+                if remedy := check_secret_file(Path(file), setting, strict=False):
+                    _log.warning("secret_readable", setting=setting, path=file, remedy=remedy)
 
 
 class _Signals:

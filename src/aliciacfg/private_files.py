@@ -9,11 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-import structlog
-
 from aliciacfg.errors import SettingsError
-
-_log = structlog.get_logger(__name__)
 
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -70,13 +66,16 @@ def check_kept_file(path: Path, setting: str, *, directory_owner: int) -> None:
         raise _refused(f"{setting}: other users can write {path}; if you trust it, run: chmod go-w {path}")
 
 
-def check_secret_file(path: Path, setting: str, *, strict: bool) -> None:
+def check_secret_file(path: Path, setting: str, *, strict: bool) -> str | None:
     """Check that no other user has put a secret in place, or can read it.
 
     Args:
         path: The file; links are followed.
         setting: The setting that names it.
-        strict: Refuse a file that others can read; else a warning is logged.
+        strict: Refuse a file that others can read, too.
+
+    Returns:
+        What to do about a file that others can read, where that is not refused; else None.
 
     Raises:
         SettingsError: Another user owns the file, can write it or, if strict, read it; says what to do.
@@ -90,14 +89,15 @@ def check_secret_file(path: Path, setting: str, *, strict: bool) -> None:
             f"trust it, run: chown {os.geteuid()} {path}"
         )
     if _is_mounted(path):
-        return
+        return None
     if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and status.st_uid != 0):
         raise _refused(f"{setting}: other users can write {path}; if you trust it, run: chmod go-w {path}")
     if mode & stat.S_IROTH or (mode & stat.S_IRGRP and status.st_uid != 0):
         remedy = f"make another one, and run: chmod 600 {path}"
         if strict:
             raise _refused(f"{setting}: other users can read {path}, so it is no secret; {remedy}")
-        _log.warning("secret_readable", setting=setting, path=str(path), remedy=remedy)
+        return remedy
+    return None
 
 
 def _refused(message: str) -> SettingsError:

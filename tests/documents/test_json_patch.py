@@ -8,6 +8,7 @@ from hypothesis import given
 
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
+from aliciacfg.documents.json_patch import apply_json_patch, json_patch
 from aliciacfg.errors import InvalidRequest
 from json_values import PAIRS, same, thorough
 
@@ -19,7 +20,7 @@ def test_the_json_patch_leads_from_one_document_to_the_other(pair: tuple[JsonObj
     old, new = (documents.normalise(one) for one in pair)
     assert isinstance(old, dict)
     assert isinstance(new, dict)
-    assert same(jsonpatch.apply_patch(old, documents.json_patch(old, new)), new)
+    assert same(jsonpatch.apply_patch(old, json_patch(old, new)), new)
 
 
 # RFC 6902, Appendix A: title, document, patch, result. A.13 is below: two members of one name are gone once decoded.
@@ -105,7 +106,7 @@ APPENDIX_A: list[tuple[str, Json, list[JsonObject], Json]] = [
 def test_a_json_patch_is_applied_as_rfc_6902_shows(document: Json, patch: list[JsonObject], result: Json):
     """Every case of Appendix A that applies, and the arguments stay what they were."""
     before = copy.deepcopy((document, patch))
-    assert same(documents.apply_json_patch(document, patch), result)
+    assert same(apply_json_patch(document, patch), result)
     assert (document, patch) == before
 
 
@@ -124,7 +125,7 @@ def test_a_json_patch_is_applied_as_rfc_6902_shows(document: Json, patch: list[J
 def test_a_json_patch_is_refused_as_rfc_6902_shows(document: Json, patch: list[JsonObject]):
     """Every case of Appendix A that is an error."""
     with pytest.raises(InvalidRequest, match="Operation 0"):
-        documents.apply_json_patch(document, patch)
+        apply_json_patch(document, patch)
 
 
 def test_of_two_members_of_an_operation_the_last_counts():
@@ -132,7 +133,7 @@ def test_of_two_members_of_an_operation_the_last_counts():
     patch = documents.decode(b'[{"op":"add","path":"/baz","value":"qux","op":"remove"}]')
     assert isinstance(patch, list)
     with pytest.raises(InvalidRequest, match="Operation 0"):
-        documents.apply_json_patch({"foo": "bar"}, patch)  # pyright: ignore[reportArgumentType]
+        apply_json_patch({"foo": "bar"}, patch)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
@@ -165,11 +166,11 @@ def test_what_does_not_apply_is_refused_whole(operation: JsonObject):
     document: JsonObject = {"a": [1, 2, 3], "o": {"p": {}}, "t": True, "s": "text"}
     before = copy.deepcopy(document)
     with pytest.raises(InvalidRequest, match="Operation 1"):
-        documents.apply_json_patch(document, [{"op": "replace", "path": "/t", "value": True}, operation])
+        apply_json_patch(document, [{"op": "replace", "path": "/t", "value": True}, operation])
     assert document == before
 
 
 def test_the_whole_document_can_be_replaced_and_tested():
     """The empty pointer is a place like others."""
     patch: list[JsonObject] = [{"op": "test", "path": "", "value": {"a": 1}}, {"op": "add", "path": "", "value": [2]}]
-    assert documents.apply_json_patch({"a": 1}, patch) == [2]
+    assert apply_json_patch({"a": 1}, patch) == [2]

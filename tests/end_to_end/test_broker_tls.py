@@ -13,8 +13,8 @@ from typing import Any, Literal
 import amqtt.broker
 import pytest
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.connecting import Dialer, Session, accepts_without_proof, connect_client
 from aliciacfg.mqtt.messages import Inbound, Will
 from aliciacfg.mqtt.packet_limit import PacketLimit

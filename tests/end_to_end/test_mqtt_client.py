@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.client import open_client
 from aliciacfg.mqtt.connection import DoesNotFit
 from broker_proxies import older_broker

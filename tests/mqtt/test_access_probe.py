@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aliciacfg.access.authorizer import Authorizer
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.mqtt.access_probe import AccessProbe
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.markers import Markers
 from builders import environment_file
 from fakebus import FakeConnection

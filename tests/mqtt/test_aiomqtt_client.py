@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.aiomqtt_client import AiomqttClient
 from aliciacfg.mqtt.broker_client import NotConnected
 from aliciacfg.mqtt.messages import Inbound, Publication

@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.connecting import (
     Session,
     accepts_without_proof,

@@ -7,8 +7,8 @@ from pathlib import Path
 import mqtt5
 import pytest
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.mqtt import mqtt5_packets, packets
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.admission import Admission
 from aliciacfg.mqtt.background import BackgroundTasks
 from aliciacfg.mqtt.connection import Connection

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import mqtt5
 import pytest
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.mqtt import connection as connection_module
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.aiomqtt_client import AiomqttClient
 from aliciacfg.mqtt.broker_client import BrokerClient
 from aliciacfg.mqtt.connection import Connection

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import packets
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.broker_client import KEPT_PAYLOAD_BYTES, NotConnected
 from aliciacfg.mqtt.messages import Inbound, Publication, Will
 from aliciacfg.mqtt.mqtt5_client import Mqtt5Client

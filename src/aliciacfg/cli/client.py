@@ -15,7 +15,7 @@ from aliciacfg.errors import OperationError
 from aliciacfg.model import names
 
 if TYPE_CHECKING:
-    from aliciacfg.mqtt.address import BrokerAddress
+    from aliciacfg.bus.address import BrokerAddress
     from aliciacfg.mqtt.client import MqttClient
 
 

@@ -16,6 +16,7 @@ from aliciacfg.api.encoding import Answer
 from aliciacfg.core.plan import Plan
 from aliciacfg.core.state import Entry, State
 from aliciacfg.documents import JsonObject
+from aliciacfg.documents.json_patch import json_patch
 from aliciacfg.model.records import Record
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.sealing.boxes import Keyring, PublicKey, key_ids
@@ -155,7 +156,7 @@ class Views:
 def difference(before: Entry, after: Entry) -> list[JsonObject]:
     """Return RFC 6902 operations between two redacted configurations; a changed secret is replaced by ``***``."""
     old, new = redacted_content(before), redacted_content(after)
-    operations = documents.json_patch(old, new)
+    operations = json_patch(old, new)
     if before.effective is None or after.effective is None:
         return operations
     known = before.effective.secrets

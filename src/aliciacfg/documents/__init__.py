@@ -1,11 +1,11 @@
 """JSON values, and the YAML files that people edit.
 
 Use the functions on JSON values as ``documents.merge``, ``documents.find`` and so on. None of them changes its
-arguments; a result may share structure with them. The YAML modules are imported by name.
+arguments; a result may share structure with them. ``json_patch`` and the YAML modules, which load libraries, are
+imported by name.
 """
 
 from aliciacfg.documents.changes import Bump, Change, changes
-from aliciacfg.documents.json_patch import apply_json_patch, json_patch, json_patch_problem, operation_problem
 from aliciacfg.documents.limits import MAX_INTEGER, MIN_INTEGER, DocumentLimits, excess_nodes, shape_problems
 from aliciacfg.documents.merge_patch import difference, merge, without
 from aliciacfg.documents.pointers import (
@@ -43,7 +43,6 @@ __all__ = [
     "DocumentLimits",
     "Json",
     "JsonObject",
-    "apply_json_patch",
     "canonical",
     "changes",
     "decode",
@@ -56,13 +55,10 @@ __all__ = [
     "find",
     "format_pointer",
     "has",
-    "json_patch",
-    "json_patch_problem",
     "leaves",
     "may_hold",
     "merge",
     "normalise",
-    "operation_problem",
     "parse_pointer",
     "pointers_of",
     "repacked",

@@ -6,7 +6,7 @@ import contextlib
 import structlog
 
 from aliciacfg.access.authorizer import Authorizer
-from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.mqtt.broker.access_list import probe_topic
 from aliciacfg.mqtt.connecting import accepts_without_proof
 from aliciacfg.mqtt.connection import Connection, Denied

@@ -49,8 +49,8 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import LogLevel, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.broker_client import (
     DEFAULT_RECEIVE_MAXIMUM,
     KEEPALIVE_SECONDS,

@@ -17,10 +17,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from aliciacfg import documents
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import packets, topics
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.connecting import CONNECT_SECONDS, connect_client
 from aliciacfg.mqtt.connection import DoesNotFit
 from aliciacfg.mqtt.messages import Protocol, Publication

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from aliciacfg import tls
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable, SettingsError
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.aiomqtt_client import AiomqttClient
 from aliciacfg.mqtt.broker_client import BrokerClient, NotConnected
 from aliciacfg.mqtt.connection import Connection

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import mqtt5_packets, packets
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.broker_client import (
     DEFAULT_RECEIVE_MAXIMUM,
     KEEPALIVE_SECONDS,

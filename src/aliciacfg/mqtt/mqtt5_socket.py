@@ -5,7 +5,7 @@ import os
 import socket
 import ssl
 
-from aliciacfg.mqtt.address import BrokerAddress
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.mqtt.broker_client import NotConnected
 
 

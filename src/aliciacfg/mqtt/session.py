@@ -8,6 +8,7 @@ from functools import partial
 import msgspec
 import structlog
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.core.order import Order
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.errors import (
@@ -20,7 +21,6 @@ from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.access_probe import AccessProbe
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.admission import Admission
 from aliciacfg.mqtt.background import BackgroundTasks
 from aliciacfg.mqtt.connecting import Session, answers_five, connect

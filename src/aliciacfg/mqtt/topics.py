@@ -5,24 +5,53 @@ from functools import lru_cache
 
 import msgspec
 
+from aliciacfg.bus.topic_names import (
+    ALERT,
+    APPLIED,
+    CONFIG,
+    DEVICE_DEREGISTERED,
+    DEVICE_REGISTERED,
+    DEVICES,
+    DEVICES_ANSWER,
+    ENVIRONMENT,
+    HEALTH,
+    HEALTH_CHECK,
+    KEY,
+    REGISTER,
+    REPLY,
+    UNREGISTER,
+    UPDATE,
+)
 from aliciacfg.core import outbox
 from aliciacfg.model import names
 
-CONFIG = "alicia/config/"
-REPLY = "alicia/reply/"
-UPDATE = CONFIG + "update/"
-ALERT = CONFIG + "alert/"
-APPLIED = CONFIG + "applied/"
-ENVIRONMENT = CONFIG + "environment"
-KEY = CONFIG + "key"
-HEALTH = "alicia/system/health/config_service"
-HEALTH_CHECK = "alicia/system/health/check"
-REGISTER = "alicia/system/discovery/register"
-UNREGISTER = "alicia/system/discovery/unregister"
-DEVICES = "alicia/devices/discovery"
-DEVICES_ANSWER = DEVICES + "/config_service"
-DEVICE_REGISTERED = "alicia/devices/registered"
-DEVICE_DEREGISTERED = "alicia/devices/deregistered"
+__all__ = [
+    "ALERT",
+    "APPLIED",
+    "CONFIG",
+    "DEVICES",
+    "DEVICES_ANSWER",
+    "DEVICE_DEREGISTERED",
+    "DEVICE_REGISTERED",
+    "DEVICE_REGISTRY",
+    "ENVIRONMENT",
+    "HEALTH",
+    "HEALTH_CHECK",
+    "KEY",
+    "OWN",
+    "REGISTER",
+    "REPLY",
+    "UNREGISTER",
+    "UPDATE",
+    "RequestTopic",
+    "answer_topic_problem",
+    "default_answer_topic",
+    "is_publishable",
+    "own_answer_topic_problem",
+    "parse_request",
+    "subject_topic",
+    "topic_subject",
+]
 
 # The levels after alicia/config/ on which the daemon publishes or services report; none is an operation.
 OWN = frozenset({"update", "alert", "applied", "environment", "key"})

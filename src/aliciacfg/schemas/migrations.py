@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
+from aliciacfg.documents.json_patch import apply_json_patch
 from aliciacfg.errors import InvalidRequest
 from aliciacfg.model import versions
 
@@ -99,7 +100,7 @@ def _apply(overlay: Json, operation: JsonObject) -> Json:
         return overlay
     if kind in {"add", "move", "copy"}:
         overlay = _with_parents(overlay, documents.parse_pointer(path)[:-1])
-    after = documents.apply_json_patch(overlay, [operation])
+    after = apply_json_patch(overlay, [operation])
     left = {"remove": path, "move": str(operation.get("from"))}.get(str(kind))
     return after if left is None else _without_empty(after, documents.parse_pointer(left)[:-1])
 

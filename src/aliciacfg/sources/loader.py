@@ -13,11 +13,11 @@ from aliciacfg.documents import (
     JsonObject,
     escape,
     normalise,
-    operation_problem,
     repacked,
     type_name,
     yaml_reader,
 )
+from aliciacfg.documents.json_patch import operation_problem
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt.address import BrokerAddress
 from aliciacfg.mqtt.connecting import connect_client
 
 _LOOPBACK = "127.0.0.1"
