@@ -44,6 +44,19 @@ def test_valid_files_are_counted(home: Path):
     assert check(home) == FileFindings(2, [], [])
 
 
+def test_a_service_with_nothing_but_settings_is_valid(home: Path):
+    """It needs no port of its own and no password; one that says how it connects needs all of that."""
+    (home / "environments/dev.yaml").write_text(
+        "services:\n  lamp: {settings: {watts: 5}}\n  empty: {}\n  bell: {mqtt_config: {host: h}}\n"
+    )
+    found = check(home)
+    assert found.valid == 2
+    assert {problem.pointer: problem.configurations for problem in found.problems} == {
+        "/mqtt_config/password": ["bell in dev"],
+        "/mqtt_config/port": ["bell in dev"],
+    }
+
+
 def test_a_null_that_removes_nothing_is_a_warning(home: Path):
     """It does not make a file invalid."""
     (home / "environments/base.yaml").write_text(ONE % "p" + "    limits:\n      x:\n")

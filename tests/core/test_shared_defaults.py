@@ -41,6 +41,18 @@ def test_each_service_gets_its_defaults(defaults: list[dict[str, Any]]):
         assert list(made or ()) == list(expected)
 
 
+def test_a_service_that_alone_connects_to_the_broker_gets_defaults_for_it():
+    """The shared ones have none, as the other services do not connect."""
+    layer = EnvironmentFile(
+        "environments/dev.yaml", {}, {"bell": {"mqtt_config": {"host": "h"}}}, protected=False, lines=LineNumbers({})
+    )
+    found = Sources({"dev": Environment("dev", (layer,))}, {})
+    shared = SharedDefaults(found)
+    assert "mqtt_config" not in (shared.of(found.environments["dev"], "lamp") or {})
+    assert shared.of(found.environments["dev"], "bell") is None
+    assert found.defaults("dev", "bell")["mqtt_config"] == {"username": "bell", "tls_enabled": False, "keepalive": 60}
+
+
 def test_what_no_service_changes_is_one_object():
     """Ten thousand services need not hold it ten thousand times."""
     found = sources([{"settings": {"room": "hall"}}])

@@ -193,7 +193,7 @@ def test_list_schema_validate_environments_and_ready_answer(shared: Daemon):
     body: dict[str, Any] = {"service": "voice_router", "config": {"limits": {"a": "b"}, "frob": True}}
     checked = shared.http("POST", "/config/validate", body)
     assert (checked.status, checked.json["valid"]) == (200, False)
-    assert {"/limits/a", "/mqtt_config"} <= {problem["pointer"] for problem in checked.json["problems"]}
+    assert {"/limits/a", "/settings"} <= {problem["pointer"] for problem in checked.json["problems"]}
     body["config"] = shared.config("voice_router")["config"]
     assert shared.http("POST", "/config/validate", body).json == {
         "status": "success",

@@ -38,7 +38,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("mqtt_config/keepalive", 0), ("mqtt_config/keepalive", 65535), ("mqtt_config/tls_enabled", True),
         ("features", {}), ("features", {"a": True, "b": False}), ("limits", {"a": 1, "b": 1.5, "c": -3}),
         ("api_config/extra", {"anything": [1]}), ("settings", {"a": 1}), ("unknown", "x"),
-        ("api_config/host", "x" * 255),
+        ("api_config/host", "x" * 255), ("mqtt_config", ...), ("api_config", ...),
     ],
 )  # fmt: skip
 def test_documents_that_meet_the_contract(path: str, value: object):
@@ -52,7 +52,7 @@ def test_documents_that_meet_the_contract(path: str, value: object):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("service_name", ...), ("version", ...), ("environment", ...), ("mqtt_config", ...), ("api_config", ...),
+        ("service_name", ...), ("version", ...), ("environment", ...), ("mqtt_config", None), ("api_config", None),
         ("mqtt_config/host", ...), ("mqtt_config/port", ...), ("mqtt_config/username", ...),
         ("mqtt_config/password", ...), ("api_config/host", ...), ("api_config/port", ...),
         ("mqtt_config/host", ""), ("mqtt_config/host", "x" * 256),

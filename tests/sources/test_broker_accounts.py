@@ -73,6 +73,17 @@ def test_a_default_of_the_secrets_file_is_no_default_for_all(tmp_path: Path):
     assert broker_accounts.only_in_secrets(found) == ["c"]
 
 
+def test_a_service_without_a_connection_needs_no_password(tmp_path: Path):
+    """It never said so, or a higher file took away what the defaults say."""
+    found = environment(
+        tmp_path / "environments",
+        base="services: {a: {settings: {x: 1}}, b: {mqtt_config: {host: h}}, c: {}, d: {mqtt_config: null}}",
+        dev="services: {c: {mqtt_config: {host: h}}}",
+    )
+    assert broker_accounts.without_connection(found) == ["a", "d"]
+    assert broker_accounts.without_password(found, {}) == ["b", "c"]
+
+
 def test_the_home_in_development_needs_one_for_every_service():
     """dev.yaml has one password for all of them, which everybody may know."""
     sources = loader.load(environments_dir=ROOT / "environments", schemas_dir=ROOT / "schemas", variables={})

@@ -101,11 +101,12 @@ def test_layers_are_merge_patches(write: Write):
 def test_the_lowest_layer_says_who_the_document_is_for(write: Write):
     """Names and the user name at the broker, which a schema or a file may say otherwise."""
     schema = "properties: {mqtt_config: {properties: {username: {type: string, default: from_schema}}}}"
-    home = write({"schemas/lamp.yaml": schema, "environments/dev.yaml": ""})
-    sources = read(home)
+    files = {"schemas/lamp.yaml": schema, "environments/dev.yaml": "services: {bell: {mqtt_config: {host: h}}}"}
+    sources = read(write(files))
     document = sources.defaults("dev", "bell")
     assert (document["service_name"], document["environment"]) == ("bell", "dev")
     assert document["mqtt_config"] == {"username": "bell", "tls_enabled": False, "keepalive": 60}
+    assert "mqtt_config" not in sources.defaults("dev", "door")
     assert find(sources.defaults("dev", "lamp"), "/mqtt_config/username") == "from_schema"
 
 

@@ -81,6 +81,10 @@ def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
         passwords.pop(settings.mqtt_username, None)
     _write(directory, access_list_of(settings), passwords)
     _warn(outside, "no account, because the password is a default for all services; set another one under services")
+    _warn(
+        broker_accounts.without_connection(found),
+        "no account, because the configuration has no mqtt_config; add it if the service connects to this broker",
+    )
     left = broker_accounts.only_in_secrets(found)
     _warn(left, f"only {environment}{names.SECRETS_SUFFIX}.yaml names it; remove a service that is gone there too")
     if kept:

@@ -1,7 +1,7 @@
 """The defaults of an environment, merged once for all services: most of a configuration comes from them."""
 
 from aliciacfg.documents import JsonObject, merge
-from aliciacfg.sources.layers import Environment, Sources
+from aliciacfg.sources.layers import BROKER, Environment, Sources
 
 # Stands for the name of a service; found by identity, so that no text of a file is mistaken for it.
 _NAME = "(the name of the service)"
@@ -33,6 +33,8 @@ class SharedDefaults:
         merged = self._merged.get(environment.name)
         if merged is None:
             merged = self._merged[environment.name] = self._merge(environment)
+        if BROKER not in merged and any(layer.names_broker for layer in environment.own_layers(service)):
+            return None
         return _named(merged, service)
 
     def _merge(self, environment: Environment) -> JsonObject:
@@ -47,7 +49,7 @@ def _named(merged: JsonObject, service: str) -> JsonObject:
     named = dict(merged)
     if named.get("service_name") is _NAME:
         named["service_name"] = service
-    broker = named.get("mqtt_config")
+    broker = named.get(BROKER)
     if isinstance(broker, dict) and broker.get("username") is _NAME:
-        named["mqtt_config"] = {**broker, "username": service}
+        named[BROKER] = {**broker, "username": service}
     return named

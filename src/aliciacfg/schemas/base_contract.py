@@ -1,4 +1,4 @@
-"""The base contract: the members that every effective configuration has."""
+"""The base contract: the members of every effective configuration, and the form of those that one may have."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ Host = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class MqttConfig(msgspec.Struct, frozen=True):
-    """The service's connection to the broker; ``keepalive`` is in seconds."""
+    """The service's connection to the broker; ``keepalive`` is in seconds. Left out by a service that has none."""
 
     host: Host
     port: Port
@@ -23,20 +23,20 @@ class MqttConfig(msgspec.Struct, frozen=True):
 
 
 class ApiConfig(msgspec.Struct, frozen=True):
-    """The address on which the service's own HTTP API listens."""
+    """The address on which the service's own HTTP API listens. Left out by a service that has none."""
 
     host: Host
     port: Port
 
 
 class BaseContract(msgspec.Struct, frozen=True):
-    """The members of every effective configuration; ``settings``, if there are any, are the service's own."""
+    """The members of a configuration; a service with nothing but ``settings``, which are its own, is valid."""
 
     service_name: str
     version: str
     environment: str
-    mqtt_config: MqttConfig
-    api_config: ApiConfig
+    mqtt_config: MqttConfig | UnsetType = UNSET
+    api_config: ApiConfig | UnsetType = UNSET
     features: dict[str, bool] = {}
     limits: dict[str, float] = {}
     settings: dict[str, Any] | UnsetType = UNSET

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from aliciacfg.documents import JsonObject, escape, find, yaml_editor
 from aliciacfg.errors import InvalidRequest, Problem
 from aliciacfg.model import names
-from aliciacfg.sources.layers import Environment, is_secrets_file
+from aliciacfg.sources.layers import BROKER, Environment, is_secrets_file
 
 _PASSWORD = "/mqtt_config/password"  # noqa: S105 - where one stands
 _PASSWORD_BYTES = 24
@@ -48,7 +48,12 @@ def without_password(environment: Environment, recorded: Mapping[str, str]) -> l
     default = with_default_password(environment, recorded)
     decided = {service for service in found if _password(environment, service, only_secrets=True) is not None}
     needy = {service for service, password in found.items() if password is None}.union(shared, default)
-    return sorted((needy & environment.services) - decided)
+    return sorted((needy & environment.services) - decided - set(without_connection(environment)))
+
+
+def without_connection(environment: Environment) -> list[str]:
+    """Return the services whose files have no ``mqtt_config``: the broker has no account for them."""
+    return sorted(service for service in environment.services if not _connects(environment, service))
 
 
 def with_default_password(environment: Environment, passwords: Mapping[str, str]) -> list[str]:
@@ -89,6 +94,11 @@ def shared_passwords(passwords: Mapping[str, str | None]) -> list[list[str]]:
     return [sorted(found) for found in users.values() if len(found) > 1]
 
 
+def _connects(environment: Environment, service: str) -> bool:
+    said = [layer.patch[BROKER] for layer in environment.layers(service) if BROKER in layer.patch]
+    return bool(said) and said[-1] is not None
+
+
 def _has_any(environment: Environment, service: str) -> bool:
     """Return whether the files set a password of a service, be it a default for all."""
     return any(isinstance(find(layer.patch, _PASSWORD), str) for layer in environment.layers(service))
@@ -119,8 +129,11 @@ def passwords_of(configurations: Mapping[str, JsonObject]) -> dict[str, str]:
     problems: list[Problem] = []
     passwords: dict[str, str] = {}
     for service, document in configurations.items():
-        bus = document.get("mqtt_config")
-        user, password = (bus.get("username"), bus.get("password")) if isinstance(bus, dict) else (None, None)
+        bus = document.get(BROKER)
+        if not isinstance(bus, dict):
+            # It does not say how it connects to the broker, so the broker has no account for it.
+            continue
+        user, password = bus.get("username"), bus.get("password")
         if user != service:
             problems.append(
                 Problem(

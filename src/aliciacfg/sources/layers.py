@@ -23,6 +23,8 @@ from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sources.line_numbers import LineNumbers
 
 BASE = "base"
+BROKER = "mqtt_config"
+"""The member of a configuration that says how the service connects to the broker."""
 ACCESS = "access"
 
 
@@ -53,6 +55,11 @@ class Layer:
     def secret(self) -> bool:
         """Whether the file is a secrets file."""
         return is_secrets_file(self.file)
+
+    @property
+    def names_broker(self) -> bool:
+        """Whether the service has a connection to the broker because of this layer, unless a higher one removes it."""
+        return isinstance(self.patch.get(BROKER), dict)
 
     def line(self, pointer: str) -> int | None:
         """Return the line of a place in the service's document; None if the layer does not contain it."""
@@ -177,11 +184,15 @@ class Sources:
         """Return the lowest layer: service, environment and user name, with the defaults of the schemas.
 
         ``mqtt_config.username`` is the service's name, by which the broker knows a service, unless a layer sets
-        another one.
+        another one. A service whose files and schema have no ``mqtt_config`` gets none here: its defaults alone would
+        be a connection without broker and password.
         """
-        identity: JsonObject = {
-            "service_name": service,
-            "environment": environment,
-            "mqtt_config": {"username": service},
-        }
-        return merge(identity, self.schema(service).defaults)
+        identity: JsonObject = {"service_name": service, "environment": environment}
+        schema = self.schema(service)
+        if schema.defaults[BROKER] != self.fallback.defaults[BROKER] or self._names_broker(environment, service):
+            return merge({**identity, BROKER: {"username": service}}, schema.defaults)
+        return {**identity, **{name: value for name, value in schema.defaults.items() if name != BROKER}}
+
+    def _names_broker(self, environment: str, service: str) -> bool:
+        found = self.environments.get(environment)
+        return found is not None and any(layer.names_broker for layer in found.layers(service))
