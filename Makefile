@@ -1,6 +1,6 @@
 # On a new machine start with `make run` or `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit lint format bench bench-quick bench-peers soak docs lock clean programs
+.PHONY: help run test test-unit lint format bench bench-quick bench-peers soak docs api-documents lock clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ PYTEST = PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 4 --dist wo
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/installed-run  ## Install the dependencies and start everything on this machine
 	@$(BIN)/aliciacfg serve --dev
@@ -46,8 +46,12 @@ soak: $(VENV)/installed-javascript programs  ## Run the long tests: faults under
 	$(BIN)/python scripts/write_reliability.py $(VENV)/trials.jsonl
 	$(BIN)/python benchmarks/floods.py
 
-docs: $(VENV)/installed-dev programs  ## Record examples and write docs/openapi.json and docs/asyncapi.json
+docs: $(VENV)/docs/installed  ## Build the documentation's site in site/; a broken link is an error
+	@$(VENV)/docs/bin/python scripts/build_site.py
+
+api-documents: $(VENV)/installed-dev programs  ## Record examples; write docs/openapi.json, docs/asyncapi.json, the tables of docs/reference
 	$(BIN)/python scripts/write_docs.py
+	$(BIN)/python scripts/write_reference.py
 
 lock: $(VENV)/installed-dev  ## Update the locked versions of all dependencies
 	cd requirements && for what in run dev; do \
@@ -56,10 +60,12 @@ lock: $(VENV)/installed-dev  ## Update the locked versions of all dependencies
 	    --no-emit-index-url --no-header --upgrade --quiet --output-file $$what.txt || exit 1; \
 	done; \
 	../$(BIN)/uv pip compile original.in --universal --python-version 3.11 --generate-hashes --no-strip-extras \
-	  --no-emit-index-url --no-header --upgrade --quiet --output-file original.txt
+	  --no-emit-index-url --no-header --upgrade --quiet --output-file original.txt; \
+	../$(BIN)/uv pip compile --group ../pyproject.toml:docs --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+	  --no-emit-index-url --no-header --upgrade --quiet --output-file docs.txt
 
 clean:  ## Remove everything that make installed or built; data/ stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage .site .cache site dist
 
 # A stamp records which lock file is installed; "dev" includes "run".
 $(VENV)/installed-run: requirements/run.txt pyproject.toml
@@ -68,6 +74,11 @@ $(VENV)/installed-run: requirements/run.txt pyproject.toml
 
 $(VENV)/installed-dev: requirements/dev.txt pyproject.toml
 	@sh scripts/make-venv $(VENV) requirements/dev.txt
+	@touch $@
+
+# The generator has an environment of its own: tests do not need it, and it needs nothing of the daemon.
+$(VENV)/docs/installed: requirements/docs.txt
+	@sh scripts/make-venv $(VENV)/docs requirements/docs.txt --no-project
 	@touch $@
 
 # libsodium for JavaScript, for the interoperability tests, with the npm of pyright[nodejs].

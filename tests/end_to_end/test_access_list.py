@@ -53,7 +53,7 @@ PASSWORD = "/mqtt_config/password"
 # Longer than the daemon waits between two looks at whether the access list is in force.
 PROBE_SECONDS = 45.0
 
-OPERATION = (ROOT / "docs" / "operation.md").read_text()
+ACCESS = (ROOT / "docs" / "reference" / "access.md").read_text()
 
 
 class Guarded:
@@ -542,7 +542,7 @@ async def test_the_listed_topics_are_all_that_the_broker_has_to_allow(
     tmp_path: Path, make_daemon: Callable[..., Daemon]
 ):
     """With an access list of just these, every message arrives: updates, answers, health, alerts, the question."""
-    table = OPERATION.partition("<!-- topics:")[2].partition("<!-- /topics -->")[0]
+    table = ACCESS.partition("<!-- topics:")[2].partition("<!-- /topics -->")[0]
     rules = ["user everybody_else\n", "topic readwrite #\n", "user config_service\n"]
     for row in table.splitlines():
         access = row.split(",")[0].split("|")[1].strip() if row.startswith("|") else ""

@@ -11,7 +11,7 @@ from aliciacfg.mqtt import asyncapi
 from daemons import Daemon
 from repository import ROOT
 
-REMEDY = "run make docs"
+REMEDY = "run make api-documents"
 
 
 async def test_the_examples_are_what_a_daemon_answers(tmp_path: Path):

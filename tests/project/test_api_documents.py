@@ -20,7 +20,7 @@ from api_documents import OPENAPI, closed
 from repository import ROOT
 
 ASYNCAPI = json.loads((ROOT / "docs" / "asyncapi.json").read_text())
-REMEDY = "run make docs"
+REMEDY = "run make api-documents"
 
 
 def problems(schema: dict[str, Any], value: Any, document: dict[str, Any]) -> list[str]:

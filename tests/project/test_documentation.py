@@ -1,41 +1,29 @@
 """The documents cannot drift from the code."""
 
+import ast
 import re
+import tomllib
 
 import click
 
-from aliciacfg.cli import EXIT_CODES, main
-from aliciacfg.errors import ErrorCode
-from aliciacfg.monitoring.metrics import FAMILIES
+import build_site
+import write_reference
+from aliciacfg.cli import main
 from aliciacfg.operations.table import OPERATIONS
-from aliciacfg.settings import SETTINGS
 from repository import ROOT
 
 README = (ROOT / "README.md").read_text()
-PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
-OPERATION = (ROOT / "docs" / "operation.md").read_text()
+DOCS = ROOT / "docs"
 
 
-def test_the_settings_table_is_the_one_in_the_code():
-    """Every setting with its flag, default and meaning, and none that is not there."""
-    table = OPERATION.partition("<!-- settings:")[2].partition("<!-- /settings -->")[0]
-    documented = [line for line in table.splitlines() if line.startswith("| `")]
-    expected = [
-        f"| `{row.name}` | `{row.flag}` | {f'`{row.default}`' if row.default else ''} | {row.help} |"
-        for row in SETTINGS
-    ]
-    assert documented == expected
-
-
-def test_the_metrics_table_is_the_one_in_the_code():
-    """Every metric with its type, labels and meaning, and none that is not there."""
-    table = OPERATION.partition("<!-- metrics:")[2].partition("<!-- /metrics -->")[0]
-    documented = [line for line in table.splitlines() if line.startswith("| `")]
-    expected = [
-        f"| `{family.name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | {family.help} |"
-        for family in FAMILIES
-    ]
-    assert documented == expected
+def test_every_generated_table_is_what_the_code_says():
+    """Settings, operations, errors, exit codes, metrics, commands; ``scripts/write_reference.py`` writes them."""
+    found = set[str]()
+    for page in write_reference.pages():
+        text = page.read_text()
+        found |= {region[2] for region in write_reference.REGION.finditer(text)}
+        assert write_reference.written(text) == text, f"{page}: run scripts/write_reference.py"
+    assert found == set(write_reference.GENERATORS)
 
 
 def test_every_operation_is_in_the_readme_with_its_route():
@@ -46,32 +34,90 @@ def test_every_operation_is_in_the_readme_with_its_route():
         assert f"`{operation.method} {path}`" in row
 
 
-def test_every_field_error_code_and_command_is_documented():
-    """Fields and codes in the protocol, commands in the README."""
+def test_every_field_is_documented():
+    """In the table of fields."""
+    fields = (DOCS / "reference" / "operations.md").read_text().partition("## Fields")[2].partition("## ")[0]
     for operation in OPERATIONS:
         for name in operation.fields:
-            assert f"`{name}`" in PROTOCOL, name
-    documented = set(re.findall(r"`([a-z_]+)`", PROTOCOL))
-    later = {"unauthorized"}
-    assert set(ErrorCode.__args__) - later <= documented
-    assert set(EXIT_CODES) == set(ErrorCode.__args__)
+            assert f"`{name}`" in fields, name
+
+
+def test_the_readme_lists_every_command():
+    """As the table of commands has them."""
     listed = re.search(r"lists all commands: `([^`]+)`", README)
     assert listed is not None
     assert sorted(listed[1].split()) == main.list_commands(click.Context(main))
 
 
+def test_every_kind_of_alert_is_documented():
+    """Each kind that the code raises has a row in the table of alerts, and no other kind has."""
+    table = (DOCS / "reference" / "alerts.md").read_text()
+    documented = {name.partition(":")[0] for name in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)}
+    assert documented == kinds_of_alerts()
+
+
+def kinds_of_alerts() -> set[str]:
+    """The first argument of every call that raises an alert, a text or a constant of the module."""
+    kinds = set[str]()
+    for path in (ROOT / "src").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.args:
+                kind = call.args[0]
+                value = kind.value if isinstance(kind, ast.Constant) else constants.get(getattr(kind, "id", ""))
+                if call.func.attr in {"raise_", "emit"} and isinstance(value, str):
+                    kinds.add(value)
+    return kinds
+
+
 def test_links_lead_somewhere():
     """Relative links of all documents name existing files and headings."""
-    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "schemas" / "README.md"]:
-        for link in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+    documents = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("*/README.md")]
+    for document in documents:
+        for link in re.findall(r"\]\(([^)\s]+)\)", without_code(document.read_text())):
             if link.startswith("http"):
                 continue
             name, _, anchor = link.partition("#")
             target = document.parent / name if name else document
             assert target.exists(), (document.name, link)
-            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
-            slugs = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            headings = re.findall(r"^#+ (.*)$", without_blocks(target.read_text()), re.MULTILINE) if anchor else []
+            slugs = {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert not anchor or anchor in slugs, (document.name, link)
+
+
+def without_blocks(text: str) -> str:
+    """A document without its blocks of code."""
+    return re.sub(r"^( *)(```+).*?^\1\2 *$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def without_code(text: str) -> str:
+    """A document without its code."""
+    return re.sub(r"`[^`\n]*`", "", without_blocks(text))
+
+
+def test_every_page_has_its_place_in_the_site():
+    """The navigation of the site names pages that exist, each once."""
+    settings = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]
+    named = [page for section in settings["nav"] for pages in section.values() for page in pages]
+    places = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    assert len(named) == len(set(named))
+    assert set(named) <= {*places, *build_site.PROJECT_PAGES.values()}
+
+
+def test_every_page_begins_with_what_it_is_for():
+    """A title, then a sentence in plain words."""
+    for page in DOCS.rglob("*.md"):
+        title, blank, sentence = page.read_text().split("\n")[:3]
+        assert title.startswith("# "), page
+        assert blank == "", page
+        assert re.match(r"[A-Z`]", sentence), page
 
 
 def test_the_readme_begins_with_the_two_commands():

@@ -18,7 +18,7 @@ _MAX_NUMBER = 2**53 - 1
 
 
 class Reader:
-    """A client that follows one topic by the rule of protocol.md.
+    """A client that follows one topic by the rule of docs/reference/mqtt.md.
 
     Attributes:
         held: The message that it applied last; None if there is none.

@@ -1,6 +1,6 @@
 """Records what a real daemon answers: the examples of both API documents.
 
-``make docs`` writes them down; a test records them again and holds them equal. What differs from run to run is
+``make api-documents`` writes them down; a test records them again and holds them equal. What differs from run to run is
 replaced by ``scrubbed``; everything else is as the daemon said it.
 """
 

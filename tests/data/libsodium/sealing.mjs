@@ -1,4 +1,4 @@
-// Another program's side of the format, written after docs/protocol.md alone: seals and opens with libsodium-wrappers.
+// Another program's side of the format, written after docs/reference/documents.md alone: seals and opens with libsodium-wrappers.
 //
 // Standard input has a JSON array of requests, {"public_key", "plain"} to seal and {"private_key", "sealed"} to open;
 // standard output gets the array of sealed values and opened plaintexts. Keys are in standard base64.
