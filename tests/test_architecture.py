@@ -24,7 +24,7 @@ ROWS = (
     ("logs", "model"),
     ("settings", "schemas", "api"),
     ("sealing", "monitoring"),
-    ("storage",),
+    ("storage", "variables"),
     ("access",),
     ("sources",),
     ("core",),

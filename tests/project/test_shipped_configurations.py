@@ -1,19 +1,26 @@
 """The shipped schemas and environments against the inventory of the home's real services."""
 
+import json
 import re
+import shlex
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+import env_readers
 from aliciacfg.core.composer import Composer
-from aliciacfg.documents import DocumentLimits, find
+from aliciacfg.documents import DocumentLimits, find, replace_strings
 from aliciacfg.errors import ValidationFailed
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.sources import loader
+from aliciacfg.variables.dialects import render
+from aliciacfg.variables.resolution import names_in, resolve
 from repository import ROOT, SERVICES
 
 INVENTORY: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "tests" / "data" / "inventory.yaml")
@@ -23,6 +30,16 @@ BROKER = {
     "MQTT_BROKER": "/mqtt_config/host",
     "MQTT_PORT": "/mqtt_config/port",
     "MQTT_PASSWORD": "/mqtt_config/password",
+}
+SYSTEMD = env_readers.systemd_library()
+READERS: dict[str, Callable[[str], object]] = {
+    "dotenv": env_readers.dotenv,
+    "compose": env_readers.compose,
+    "json": json.loads,
+    "export": lambda text: dict(
+        line.removeprefix("export ").split("=", 1) for line in shlex.split(text) if "=" in line
+    ),
+    **({} if SYSTEMD is None else {"systemd": partial(env_readers.systemd, SYSTEMD)}),
 }
 LONG = "a-long-secret-of-more-than-32-characters"
 
@@ -215,6 +232,25 @@ def test_environments_differ_as_real_ones_do(environments: Path):
     assert len({str(find(base, "/limits/requests_per_minute")) for base in bases}) == 3
     assert made.sources.environments["prod"].protected
     assert not made.sources.environments["dev"].protected
+
+
+def test_each_service_gets_its_variables_in_every_dialect(environments: Path):
+    """In dev, secrets open: the inventory's names, each once, and what the readers of each format read is the same."""
+    made = composer(environments)
+    for service in SERVICES:
+        effective = made.effective("dev", service, made.base("dev", service))
+        opened = dict.fromkeys(effective.secrets, "it's $ecret\\")
+        config = replace_strings(effective.document, opened)
+        assert isinstance(config, dict)
+        found = resolve(config, names_in(made.sources.schema(service).document))
+        item = INVENTORY[service]
+        assert found.values.keys() <= item["env"].keys() | item["compose_only"].keys()
+        assert found.values.keys() >= BROKER.keys() | item["env"].keys() - {"MQTT_USERNAME"}
+        assert len(found.values) == len(found.variables)
+        assert not found.hidden + found.problems + found.left_out
+        assert "it's $ecret\\" in found.values.values()
+        for dialect, read in READERS.items():
+            assert read(render(dialect, found.variables)) == found.values, (service, dialect)
 
 
 def test_what_is_shipped_holds_no_secret(environments: Path):

@@ -9,6 +9,7 @@ what only it needs then, so that the others start quickly. These modules are not
     answers, exits         what a command does with an answer, and the exit codes
     options, inputs        what a command reads
     output, formatting     what a command prints
+    service_variables      the environment variables of a service
     loop                   runs a coroutine
 """
 

@@ -36,6 +36,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("explain", "explain:explain", "Show where each value comes from", common=True),
         Row("watch", "reads:watch", "Follow the changes of one configuration or of all"),
         Row("validate", "reads:validate", "Check whether a file is a valid configuration"),
+        Row("env", "env:env", "Print a service's environment variables for a program"),
         Row("schema", "reads:schema", "Print the JSON Schema of a service"),
     ),
     "Change": (

@@ -13,6 +13,7 @@ from aliciacfg.documents import Json
 from aliciacfg.model import variables
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.variables.texts import derived_name, text_of
 
 # All but the tab; what Unicode counts as a line break as well.
 _CONTROL = re.compile(r"[\x01-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
@@ -33,19 +34,13 @@ def as_variables(config: Json, schema: ServiceSchema | None, pointer: str) -> st
         if marked is not None:
             named.setdefault(marked, _line(marked, value))
         else:
-            name = _name(place)
+            name = derived_name(place)
             made.append((name, _derived_line(name, value)))
     uses = Counter([*named, *(name for name, _ in made)])
     lines = [
         line if uses[name] == 1 else f"# {name} could be several values; name them with x-env\n" for name, line in made
     ]
     return "".join(dict.fromkeys([*lines, *named.values()]))
-
-
-def _name(pointer: str) -> str:
-    text = "_".join(documents.parse_pointer(pointer)).upper()
-    name = "".join(character if character.isascii() and character.isalnum() else "_" for character in text)
-    return f"_{name}" if not name or name[0].isdigit() else name
 
 
 def _derived_line(name: str, value: Json) -> str:
@@ -61,9 +56,7 @@ def _line(name: str, value: Json) -> str:
     if variables.takes_over(name):
         # A schema that names it is refused; this one was stored before.
         return f"# {name} would take over the process; give it another name with x-env\n"
-    if isinstance(value, list):
-        value = ",".join(_text(item) for item in value)
-    text = _text(value)
+    text = text_of(value)
     if "\0" in text:
         return f"# {name} holds a NUL, which no variable can\n"
     if _CONTROL.search(text):
@@ -84,7 +77,3 @@ def _printed_line(name: str, text: str) -> str:
 def _escaped(text: str) -> str:
     """Return a text as a format of ``printf``."""
     return text.replace("\\", "\\\\").replace("%", "%%")
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else documents.encode(value).decode()
