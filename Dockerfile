@@ -14,6 +14,9 @@ RUN /opt/aliciacfg/bin/pip install --only-binary :all: --require-hashes -r requi
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+# The wheel carries them for `aliciacfg init --example alicia`.
+COPY environments environments
+COPY schemas schemas
 RUN /opt/aliciacfg/bin/pip wheel --no-deps --wheel-dir dist . \
     && /opt/aliciacfg/bin/pip install --no-deps dist/*.whl
 

@@ -260,11 +260,12 @@ async def _run(
         async def announce_ready() -> None:
             await mqtt.ready.wait()
             health = core.service.health.now()
+            managed = "1 configuration" if health.configs_managed == 1 else f"{health.configs_managed} configurations"
             missing = len(core.configurations.not_served())
             not_served = f"{missing} not served, " if missing else ""
             announce(
                 f"READY aliciacfg {__version__}: {url} and {address.url}, "
-                f"environment {health.environment}, {health.configs_managed} configurations, {not_served}"
+                f"environment {health.environment}, {managed}, {not_served}"
                 f"{time.monotonic() - started:.2f} s"
             )
 

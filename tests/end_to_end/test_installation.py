@@ -1,5 +1,6 @@
 """The wheel, installed elsewhere."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ import pytest
 
 from daemons import files_under
 from repository import ROOT
+
+BASE = ROOT / "environments" / "base.yaml"
 
 
 def build_wheel(directory: Path) -> Path:
@@ -61,5 +64,16 @@ def test_the_wheel_holds_all_that_runs(tmp_path: Path):
         timeout=30,
         check=True,
     )
+    made = subprocess.run(
+        [script, "init", "home", "--example", "alicia"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert len(json.loads(made.stdout)["created"]) == 30
+    assert (tmp_path / "home" / "environments" / "base.yaml").read_bytes() == BASE.read_bytes()
     assert config.stdout.startswith(str(target))
     assert "set_tcp_nodelay true" in config.stdout

@@ -55,7 +55,7 @@ def test_ready_counts_only_what_is_served(make_daemon: Callable[..., Daemon]):
         Path(os.fsdecode(os.fsencode(place) + b"/caf\xe9.yaml")).write_text("services: {}")
     daemon.start()
     try:
-        assert " 1 configurations, 1 not served, " in daemon.ready_line
+        assert " 1 configuration, 1 not served, " in daemon.ready_line
         alerts = daemon.http("GET", "/health").json["alerts"]
         assert "environments/dev-secrets.yaml:1: tts_service /settings/" in alerts["undecryptable:dev"]
         assert sealed.split(":")[2] in alerts["undecryptable:dev"]

@@ -11,6 +11,7 @@ import msgspec
 
 from aliciacfg.cli import formatting, options, output
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
+from aliciacfg.cli.home import require_home
 from aliciacfg.errors import Unavailable
 from aliciacfg.storage.data_directory import KEY_FILE
 
@@ -56,6 +57,7 @@ def check(environment: str | None, **flags: str | None) -> None:
     file is invalid.
     """
     settings = options.daemon_settings(flags).settings
+    require_home(settings)
     data = Path(settings.data_dir)
     try:
         with exit_on_error():
@@ -118,9 +120,9 @@ def _files_lines(files: "FileFindings") -> "list[Line]":
         lines.append([("not checked: ", "yellow"), f"{named}: sealed values, and the data directory has no key file"])
     if files.problems:
         problems = _count(len(files.problems), "problem")
-        lines.append([(f"files: {problems}; {files.valid} configurations are valid", "bold red")])
+        lines.append([(f"files: {problems}; {_valid(files.valid)}", "bold red")])
     else:
-        lines.append([("files: ", "green"), f"{files.valid} configurations are valid"])
+        lines.append([("files: ", "green"), _valid(files.valid)])
     return lines
 
 
@@ -148,6 +150,10 @@ def _store_lines(store: _StoreReport | None, data: Path) -> "list[Line]":
     else:
         lines.append([("store: ", "green"), f"{store.confirmed} rows are confirmed"])
     return lines
+
+
+def _valid(number: int) -> str:
+    return f"{_count(number, 'configuration')} {'is' if number == 1 else 'are'} valid"
 
 
 def _count(number: int, noun: str) -> str:

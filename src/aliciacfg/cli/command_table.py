@@ -26,6 +26,7 @@ class Row(NamedTuple):
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "Start": (
+        Row("init", "init:init", "Lay out a new home: environments, schemas, an example", common=True),
         Row("serve", "serve:serve", "Run the daemon; with --dev all on this machine", common=True),
         Row("setup", "setup:setup", "Write Mosquitto's access list and password file"),
         Row("settings", "serve:settings", "Print the daemon's settings and where each comes from"),

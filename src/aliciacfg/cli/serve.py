@@ -6,6 +6,7 @@ import click
 
 from aliciacfg.cli import options, output
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CANNOT_START, EXIT_CUT_SHORT, fail
+from aliciacfg.cli.home import require_home
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.output import Table
 from aliciacfg.errors import AliciacfgError, AnotherDaemon, DataDirectoryInUse, SourceError
@@ -31,6 +32,7 @@ def serve(dev: bool, **flags: str | None) -> None:
 
     open_missing_streams()
     resolved = options.daemon_settings(flags, code=EXIT_CANNOT_START)
+    require_home(resolved.settings, code=EXIT_CANNOT_START)
     log = logs.configure(level=resolved.settings.log_level, form=resolved.settings.log_format)
     output = LineWriter.of(sys.stdout)
     deadline = StopDeadline(_STOP_SECONDS, exit_code=EXIT_CUT_SHORT)
