@@ -207,7 +207,7 @@ def test_the_commands_report_an_expired_certificate(make_daemon: Callable[..., D
 def test_the_documented_commands_create_a_trusted_certificate(make_daemon: Callable[..., Daemon]):
     """As written in docs/how-to/tls.md; clients that check strictly by RFC 5280 trust it too."""
     text = (ROOT / "docs" / "how-to" / "tls.md").read_text()
-    making, asking = (block.partition("```")[0] for block in text.split("```sh\n")[1:3])
+    making, _, asking = (block.partition("```")[0] for block in text.split("```sh\n")[1:4])
     daemon = make_daemon()
     subprocess.run(["sh", "-ec", making], cwd=daemon.directory, check=True, capture_output=True)
     daemon.environ |= {"ALICIACFG_TLS_CERT": "tls.crt", "ALICIACFG_TLS_KEY": "tls.key"}

@@ -4,11 +4,9 @@ import ast
 import re
 import tomllib
 
-import click
-
 import build_site
+import draw_pictures
 import write_reference
-from aliciacfg.cli import main
 from aliciacfg.operations.table import OPERATIONS
 from repository import ROOT
 
@@ -34,19 +32,18 @@ def test_every_operation_is_in_the_readme_with_its_route():
         assert f"`{operation.method} {path}`" in row
 
 
+def test_the_pictures_are_those_that_the_script_draws():
+    """``scripts/draw_pictures.py`` writes them."""
+    drawn = {f"{name}.svg": draw().svg for name, draw in draw_pictures.PICTURES.items()}
+    assert drawn == {path.name: path.read_text() for path in draw_pictures.IMAGES.glob("*.svg")}
+
+
 def test_every_field_is_documented():
     """In the table of fields."""
     fields = (DOCS / "reference" / "operations.md").read_text().partition("## Fields")[2].partition("## ")[0]
     for operation in OPERATIONS:
         for name in operation.fields:
             assert f"`{name}`" in fields, name
-
-
-def test_the_readme_lists_every_command():
-    """As the table of commands has them."""
-    listed = re.search(r"lists all commands: `([^`]+)`", README)
-    assert listed is not None
-    assert sorted(listed[1].split()) == main.list_commands(click.Context(main))
 
 
 def test_every_kind_of_alert_is_documented():

@@ -147,6 +147,13 @@ def run(
         return subprocess.CompletedProcess(arguments, code, output.read().decode(), error.read().decode())
 
 
+def started(fields: Mapping[str, Any], streams: Sequence[int]) -> ForkedProcess:
+    """Start ``aliciacfg`` with the arguments, directory and environment in ``fields``, and these standard streams."""
+    return _server().start(
+        fields["arguments"], directory=Path(fields["directory"]), environ=fields["environ"], streams=streams
+    )
+
+
 def _serve(ours: socket.socket) -> None:
     """Fork for each request; return in the forked process, with everything set up, and at the end of the client."""
     commands = Path(importlib.import_module("aliciacfg.cli").__file__ or "").parent.glob("[a-z]*.py")

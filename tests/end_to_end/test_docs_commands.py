@@ -1,0 +1,135 @@
+"""Every command of the documentation, run as it is typed, in the order of its page."""
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import doc_blocks
+from brokers import Broker
+from daemons import Daemon, serving
+from doc_blocks import Block, Page
+from doc_shell import Shell
+
+PAGES = list(doc_blocks.pages())
+# By reason, how many blocks cannot run in the tests.
+SKIPPED = Counter(network=4, root=1, systemd=1)
+
+
+def run_page(page: Page, shell: Shell, *, slow: bool = False) -> list[str]:
+    """Run the blocks of a page; return what went otherwise than the page says."""
+    failed: list[str] = []
+    try:
+        for block in page.blocks:
+            if block.skipped or ("slow" in block.marks and not slow):
+                continue
+            if "file" in block.marks:
+                doc_blocks.written(block, shell.working_directory)
+                continue
+            failed += run_block(block, shell)
+            if failed:
+                # What follows may stand on it.
+                break
+    finally:
+        shell.end_background()
+    return failed
+
+
+def run_block(block: Block, shell: Shell) -> Iterator[str]:
+    """Run a block; yield what went otherwise than the page says."""
+    commands = block.commands
+    for number, (command, shown) in enumerate(commands, 1):
+        if "background" in block.marks:
+            shell.start(command)
+            continue
+        typed = block.marks.get("input", "").replace("\\n", "\n")
+        ran = shell.run(command, terminal=block.language == "console", typed=typed)
+        expected = int(block.marks.get("exit", "0")) if number == len(commands) else 0
+        if ran.code != expected:
+            yield f"{block.place}: {command.strip()}\nended with {ran.code}, not {expected}:\n{ran.output}"
+        elif shown and not is_shown(ran.output, shown):
+            yield f"{block.place}: {command.strip()}\nprinted\n{ran.output}\nnot\n" + "\n".join(shown)
+
+
+def is_shown(output: str, shown: list[str]) -> bool:
+    """Whether an output is what a page shows: ``…`` stands for anything, on a line of its own for any lines."""
+    pattern = ""
+    for line in shown:
+        if line.strip() == "…":
+            pattern += r"(?:.*\n)*?"
+        else:
+            pattern += r".*?".join(re.escape(part) for part in line.rstrip().split("…")) + r" *\n"
+    text = "\n".join(line.rstrip() for line in output.strip().splitlines()) + "\n"
+    return re.fullmatch(pattern.strip("\n"), text) is not None
+
+
+def test_the_commands_for_the_alicia_home(tmp_path: Path):
+    """Pages whose commands are typed beside a daemon with the 22 services."""
+    failed: list[str] = []
+    with serving(tmp_path / "home") as daemon:
+        for page in [page for page in PAGES if page.home == "alicia"]:
+            with Shell(daemon.directory, daemon.environment(), {"127.0.0.1:8026": address(daemon)}) as shell:
+                failed += run_page(page, shell)
+    assert not failed, "\n\n".join(failed)
+
+
+def address(daemon: Daemon) -> str:
+    return daemon.url.partition("://")[2]
+
+
+def test_the_commands_for_a_home_of_ones_own(tmp_path: Path):
+    """Pages that begin in an empty directory (``none``), or beside the files of the 22 services (``files``)."""
+    failed: list[str] = []
+    for page in [page for page in PAGES if page.home in {"none", "files"}]:
+        directory = tmp_path / Path(page.name).stem
+        directory.mkdir()
+        broker = Broker(tmp_path / f"{directory.name}-broker").start()
+        daemon = Daemon(directory, broker.port)
+        if page.home == "files":
+            daemon.prepare()
+        try:
+            with Shell(directory, daemon.environment()) as shell:
+                failed += run_page(page, shell)
+        finally:
+            broker.stop()
+    assert not failed, "\n\n".join(failed)
+
+
+def test_what_does_not_run_is_known():
+    """Each block that is left out has a reason, names only programs for which that reason holds, and parses."""
+    left_out = [block for page in PAGES for block in page.blocks if block.skipped]
+    assert Counter(block.skipped for block in left_out) == SKIPPED
+    for block in left_out:
+        allowed = doc_blocks.SKIPPED[block.skipped]
+        for command, _ in block.commands:
+            parsed = subprocess.run(["sh", "-n", "-c", command], capture_output=True, text=True, check=False)
+            assert parsed.returncode == 0, (block.place, parsed.stderr)
+            assert any(word in allowed for word in re.findall(r"[\w./-]+", command)), block.place
+
+
+@pytest.mark.parametrize(
+    ("shown", "matches"),
+    [
+        (["a", "b"], True),
+        (["a", "c"], False),
+        (["a"], False),
+        (["…"], True),
+        (["a", "…"], True),
+        (["…a", "…"], True),
+        (["…b", "…"], False),
+    ],
+)
+def test_an_output_is_compared_with_what_is_shown(shown: list[str], *, matches: bool):
+    """Whole, apart from what ``…`` stands for."""
+    assert is_shown("a\nb\n", shown) is matches
+
+
+def test_marks_are_read():
+    """A comment directly above a block."""
+    text = 'Text.\n\n<!-- test: exit=4 input="a\\n" -->\n```sh\nfalse\n```\n\n```yaml\na: 1\n```\n'
+    first, second = doc_blocks.blocks_of("page", text)
+    assert (first.line, first.language, first.text, first.marks) == (4, "sh", "false\n", {"exit": "4", "input": "a\\n"})
+    assert (second.language, second.marks) == ("yaml", {})
