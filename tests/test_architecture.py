@@ -32,7 +32,7 @@ ROWS = (
     ("bus",),
     ("mqtt", "http"),
     ("bootstrap",),
-    ("daemon", "offline"),
+    ("daemon", "offline", "backups"),
     ("cli",),
     ("__main__",),
 )
@@ -55,7 +55,7 @@ OWNERS = {
     "jsonpatch": {"documents.json_patch"},
     "jsonschema_rs": {"schemas.service_schema"},
     "mqtt5": {"mqtt.mqtt5_packets"},
-    "nacl": {"sealing.boxes"},
+    "nacl": {"sealing.boxes", "sealing.passphrase"},
     "paho": {"mqtt.aiomqtt_client", "mqtt.client"},
     "prometheus_client": {"monitoring.metrics"},
     "rich": {"cli.output"},

@@ -334,7 +334,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
             dropped=ground.restored.dropped,
         ),
         key_rotation=key_rotation,
-        service=_service(ground, reloads, announcements, key_rotation, instances, data.instance),
+        service=_service(ground, reloads, announcements, key_rotation, instances, data),
         session=ground.keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex(),
     )
 
@@ -427,9 +427,9 @@ def _service(
     announcements: Announcements,
     key_rotation: KeyRotation,
     instances: Instances,
-    instance: str,
+    data: DataDirectory,
 ) -> ConfigService:
-    health = _health(ground, reloads, instance)
+    health = _health(ground, reloads, data.instance)
     write_planner = WritePlanner(
         configurations=ground.configurations,
         files=ground.files,
@@ -450,7 +450,7 @@ def _service(
         environments=EnvironmentOperations(
             state=ground.state, activation=_activation(ground, announcements), reloads=reloads
         ),
-        admin=_admin(ground, key_rotation),
+        admin=_admin(ground, key_rotation, data),
         health=health,
         registrations=Registrations(
             configurations=ground.configurations,
@@ -534,7 +534,7 @@ def _activation(ground: _Parts, announcements: Announcements) -> Activation:
     )
 
 
-def _admin(ground: _Parts, key_rotation: KeyRotation) -> AdminOperations:
+def _admin(ground: _Parts, key_rotation: KeyRotation, data: DataDirectory) -> AdminOperations:
     return AdminOperations(
         configurations=ground.configurations,
         state=ground.state,
@@ -545,6 +545,7 @@ def _admin(ground: _Parts, key_rotation: KeyRotation) -> AdminOperations:
         audit_log=ground.audit_log,
         keys=ground.keys,
         key_rotation=key_rotation,
+        make_snapshot_directory=data.make_snapshot_directory,
         clock=time.time,
     )
 

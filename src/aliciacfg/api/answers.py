@@ -425,6 +425,12 @@ class PasswordsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     passwords: dict[str, str]
 
 
+class BackupAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``backup``: the name of a new directory in the data directory that holds a copy of the database."""
+
+    snapshot: str
+
+
 class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """``health``; ``status`` is the status of the daemon, not of the answer."""
 

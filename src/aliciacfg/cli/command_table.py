@@ -70,6 +70,8 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("keys", "keys:keys", "Show and change the daemon's sealing keys"),
     ),
     "Operate": (
+        Row("backup", "backups:backup", "Write everything to one file, while the daemon runs", common=True),
+        Row("restore", "backups:restore", "Put the state of a backup in place", common=True),
         Row("instances", "drift:instances", "List the running instances of a service"),
         Row("drift", "drift:drift", "List everything that differs from the store"),
     ),
