@@ -62,6 +62,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("migrate", "environments:migrate", "Run the pending migrations of schemas"),
     ),
     "Secrets and access": (
+        Row("secret", "secret:secret", "Set a secret, or make all that are missing", common=True),
         Row("seal", "seal:seal", "Seal one secret for a file or a write"),
         Row("seal-file", "seal:seal_file", "Seal every secret of an environment file"),
         Row("recipient", "recipients:recipient", "Set the key that a service's secrets are sealed to"),

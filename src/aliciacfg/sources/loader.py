@@ -51,8 +51,10 @@ class _Found:
         problems: The problems that concern every environment.
         set_aside: The problems of files that are ignored.
         files: As ``Sources.files``.
+        edits: Texts that count in place of the files, by path.
     """
 
+    edits: Mapping[Path, str] = field(default_factory=dict[Path, str])
     problems: list[SourceProblem] = field(default_factory=list[SourceProblem])
     set_aside: list[SourceProblem] = field(default_factory=list[SourceProblem])
     files: dict[str, bool] = field(default_factory=dict[str, bool])
@@ -64,7 +66,8 @@ class _Found:
     def read(self, path: Path, label: str, *, inside: bool = False) -> str:
         """Read a file; arguments and errors as ``read_text``."""
         self.files[label] = True
-        text = read_text(path, label, inside=inside)
+        edited = self.edits.get(path)
+        text = read_text(path, label, inside=inside) if edited is None else edited
         self.files[label] = _CONTENT.search(text) is not None
         return text
 
@@ -76,7 +79,13 @@ class _Found:
         return text
 
 
-def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, str]) -> Sources:
+def load(
+    *,
+    environments_dir: Path,
+    schemas_dir: Path,
+    variables: Mapping[str, str],
+    edits: Mapping[Path, str] | None = None,
+) -> Sources:
     """Load all files.
 
     A file whose name is not UTF-8 or has characters that cannot be seen is set aside: nobody can have meant it.
@@ -86,13 +95,14 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
             ``access.yaml``.
         schemas_dir: The directory of ``<service>.yaml`` or ``<service>.json``, and of migrations.
         variables: The values of ``${NAME}`` in environment files.
+        edits: Texts of files of these directories that count as if they were written already, by path.
 
     Raises:
         SourceError: A problem concerns every environment: it is in ``base.yaml``, ``access.yaml``, a schema, a
             migration or a directory. Problems in an environment's own files are in its ``problems``.
     """
     stamps = stamp_files(source_paths(environments_dir=environments_dir, schemas_dir=schemas_dir))
-    found = _Found()
+    found = _Found(edits or {})
     files: dict[str, EnvironmentFile] = {}
     broken: dict[str, tuple[SourceProblem, ...]] = {}
     rules: tuple[Path, str] | None = None
@@ -188,7 +198,8 @@ def _listing(
     """
     label = label or printable_name(directory.name)
     try:
-        paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+        there = {*directory.iterdir(), *(path for path in found.edits if path.parent == directory)}
+        paths = sorted(path for path in there if not path.name.startswith("."))
     except OSError as error:
         shown = printable_name(str(directory))
         message = f"the directory {shown} cannot be read ({error.strerror}); create it or set its path"
