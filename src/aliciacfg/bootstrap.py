@@ -18,6 +18,7 @@ from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
+from aliciacfg.core.drafts import Drafts
 from aliciacfg.core.drift_checks import DriftChecks
 from aliciacfg.core.file_marks import FileMarks
 from aliciacfg.core.key_rotation import KeyRotation
@@ -49,6 +50,7 @@ from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
+from aliciacfg.operations.environment_reads import EnvironmentReads
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.reads import ReadOperations, ReadParts
 from aliciacfg.operations.registrations import Registrations
@@ -214,6 +216,7 @@ class _Parts:
     state: State
     outbox: Outbox
     files: LoadedFiles
+    drafts: Drafts
     views: Views
     cache: AnswerCache
     waiters: ChangeWaiters
@@ -265,6 +268,7 @@ async def _core(
         state=state,
         outbox=Outbox(restored.announcements, message_ids=MessageIds(keyring)),
         files=files,
+        drafts=Drafts(files, state, keyring),
         views=views,
         cache=AnswerCache(state, views, ttl_seconds=settings.cache_ttl_seconds),
         waiters=ChangeWaiters(),
@@ -445,6 +449,13 @@ def _service(
         authorizer=ground.authorizer,
         audit_log=ground.audit_log,
         reads=_reads(ground, instances, health.metrics),
+        environment_reads=EnvironmentReads(
+            configurations=ground.configurations,
+            state=ground.state,
+            files=ground.files,
+            drafts=ground.drafts,
+            authorizer=ground.authorizer,
+        ),
         writes=writes,
         batches=_batches(ground, write_planner, answers),
         environments=EnvironmentOperations(
@@ -526,6 +537,7 @@ def _activation(ground: _Parts, announcements: Announcements) -> Activation:
     return Activation(
         state=ground.state,
         files=ground.files,
+        drafts=ground.drafts,
         configurations=ground.configurations,
         commits=ground.commits,
         outbox=ground.outbox,

@@ -6,8 +6,10 @@ from typing import TypeVar
 
 import msgspec
 
+from aliciacfg.api.fields import Difference
 from aliciacfg.cli import output
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
+from aliciacfg.cli.formatting import difference_lines
 from aliciacfg.cli.output import Block
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
@@ -19,6 +21,8 @@ class _Refusal(msgspec.Struct):
     code: str
     message: str
     problems: list[Problem] = []
+    remedies: list[str] = []
+    difference: Difference = {}
 
 
 def exit_if_refused(answer: JsonObject) -> JsonObject:
@@ -29,6 +33,11 @@ def exit_if_refused(answer: JsonObject) -> JsonObject:
         output.print_json(answer)
     refusal = parse(answer, _Refusal)
     output.print_error(f"{refusal.code}: {refusal.message}", *output.problem_lines(refusal.problems))
+    if refusal.remedies:
+        output.print_error(f"Correct it with: {'; '.join(refusal.remedies)}")
+    if refusal.difference and output.for_people():
+        # Of a dry run that was refused.
+        output.print_blocks(["Apart from that, it would change:", *difference_lines(refusal.difference, "  ")])
     sys.exit(refusal_code(refusal.code))
 
 
