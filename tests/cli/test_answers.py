@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aliciacfg.cli import answers, output
+from aliciacfg.cli import answers, output, output_format
 from aliciacfg.cli.exits import EXIT_CODES, exit_on_error
 from aliciacfg.errors import (
     BrokerUnavailable,
@@ -37,22 +37,22 @@ def test_programs_get_json_and_people_what_is_rendered(
 
     assert answers.print_answer(answer, Count, render) == Count(5)
     assert json.loads(capsys.readouterr().out) == answer
-    monkeypatch.setattr(output, "for_people", lambda: True)
+    monkeypatch.setattr(output_format, "current", lambda: "table")
     answers.print_answer(answer, Count, render)
     assert capsys.readouterr().out == "5 things\n"
 
 
 @pytest.mark.parametrize("code", sorted(EXIT_CODES))
 def test_a_refusal_ends_with_its_exit_code(code: str, capsys: pytest.CaptureFixture[str]):
-    """Standard error has the code, the message and a line for each problem; standard output has the answer."""
+    """Standard error has the message and a line for each problem; standard output has nothing."""
     problems = [{"pointer": "/limits/x", "message": "found 'y'"}, {"pointer": "", "message": "too deep"}]
     refusal: dict[str, Any] = {"status": "error", "code": code, "message": "No.", "problems": problems}
     with pytest.raises(SystemExit) as ended:
         answers.exit_if_refused(refusal)
     assert ended.value.code == EXIT_CODES[code]
     printed = capsys.readouterr()
-    assert printed.err.splitlines() == [f"{code}: No.", "  /limits/x: found 'y'", "  (document): too deep"]
-    assert json.loads(printed.out) == refusal
+    assert printed.err.splitlines() == ["error: No.", "  /limits/x: found 'y'", "  (document): too deep"]
+    assert printed.out == ""
 
 
 @pytest.mark.parametrize("answer", [{"number": "five"}, {}, {"status": "success"}])
@@ -79,4 +79,4 @@ def test_an_error_ends_with_its_exit_code(error: Exception, code: int, capsys: p
     with pytest.raises(SystemExit) as ended, exit_on_error():
         raise error
     assert ended.value.code == code
-    assert capsys.readouterr().err.startswith("aliciacfg: ")
+    assert capsys.readouterr().err.startswith("error: ")

@@ -3,16 +3,15 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from aliciacfg.cli.files import file
+from command_runs import run
 
 
 def set_value(directory: Path, *arguments: str) -> tuple[int, str, str]:
     """Exit code, what the command said, and the file afterwards."""
     path = directory / "dev.yaml"
     path.write_text("services:\n  bell:\n    limits: {}\n")
-    done = CliRunner().invoke(file, ["set", str(path), "/services/bell/limits/x", *arguments])
+    done = run("file", "set", str(path), "/services/bell/limits/x", *arguments)
     return done.exit_code, done.output, path.read_text()
 
 

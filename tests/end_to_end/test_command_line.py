@@ -36,7 +36,7 @@ def test_get_edit_set_and_unset_over_both_transports(shared: Daemon, http: bool)
 
 @pytest.mark.parametrize("http", [False, True])
 def test_exit_codes_of_refusals(shared: Daemon, http: bool):
-    """Not found 3, invalid 4, conflict 5; the message is on standard error, the answer on standard output."""
+    """Not found 3, invalid 4, conflict 5; standard error has the message, or with ``-o json`` the answer."""
     cases = [
         (("get", "nobody"), 3, "not_found"),
         (("get", "not a name"), 4, "invalid_request"),
@@ -47,8 +47,9 @@ def test_exit_codes_of_refusals(shared: Daemon, http: bool):
     for arguments, code, name in cases:
         done = aliciacfg(shared, *arguments, http=http)
         assert done.returncode == code, (arguments, done.stderr)
-        assert name in done.stderr
-        assert json.loads(done.stdout)["code"] == name
+        assert (done.stdout, done.stderr.startswith("error: ")) == ("", True)
+        told = aliciacfg(shared, "-o", "json", *arguments, http=http)
+        assert (told.returncode, told.stdout, json.loads(told.stderr)["code"]) == (code, "", name)
 
 
 def test_wrong_usage_exits_with_2_and_no_answer_with_7(shared: Daemon):

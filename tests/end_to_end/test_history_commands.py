@@ -47,9 +47,9 @@ def test_a_change_is_found_in_the_history_and_undone(shared: Daemon, http: bool)
     newest = json.loads(aliciacfg(shared, "history", service, "--limit", "1", http=http).stdout)["revisions"][0]
     assert (newest["cause"], newest["comment"]) == ("rollback", "enough")
     late = aliciacfg(shared, "rollback", service, "1", "--expected-revision", "2", http=http)
-    assert (late.returncode, json.loads(late.stdout)["code"]) == (5, "conflict")
+    assert (late.returncode, late.stdout) == (5, "")
     never = aliciacfg(shared, "rollback", service, "99", http=http)
-    assert (never.returncode, json.loads(never.stdout)["code"]) == (3, "not_found")
+    assert (never.returncode, never.stdout) == (3, "")
 
 
 def test_history_comes_in_pages_or_whole(shared: Daemon):
@@ -179,7 +179,7 @@ def test_diff_of_revisions(shared: Daemon):
 def test_diff_of_anything_else_is_wrong_usage(shared: Daemon, arguments: tuple[str, ...]):
     """It is refused before a request is sent."""
     done = aliciacfg(shared, "diff", "voice_router", *arguments)
-    assert (done.returncode, "Usage" in done.stderr) == (2, True)
+    assert (done.returncode, "usage: " in done.stderr) == (2, True)
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ async def test_a_new_service_can_log_in_after_the_next_run(home: Daemon, locked:
     base.write_text(f"{base.read_text()}\n  bell: {{api_config: {{port: 8099}}}}\n")
     done = await asyncio.to_thread(setup, home)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "aliciacfg: made passwords in environments/dev-secrets.yaml\n"
+    assert done.stderr == "note: made passwords in environments/dev-secrets.yaml\n"
     locked.reload()
     end = time.monotonic() + 10
     while not await lets_in(locked, "bell", password(home, "bell")):

@@ -8,10 +8,11 @@ what only it needs then, so that the others start quickly. These modules are not
     client, local_client   how a command reaches the daemon: over the network, or in its data directory
     answers, exits         what a command does with an answer, and the exit codes
     options, inputs        what a command reads
-    home                   the files that a command edits, and the daemon that loads them
-    sealing_keys           which public key a command seals with
+    home                   whether there are files to work on
     output, formatting     what a command prints
     service_variables      the environment variables of a service
+    output_format, pager   in which format, and how much at once
+    notices                errors, warnings and notes on standard error
     loop                   runs a coroutine
 """
 
@@ -20,6 +21,7 @@ import os
 import click
 
 from aliciacfg import __version__
+from aliciacfg.cli import output_format, pager
 from aliciacfg.cli.client import Target, current_user
 from aliciacfg.cli.command_group import RootGroup
 from aliciacfg.cli.exits import EXIT_CODES
@@ -46,6 +48,8 @@ __all__ = ["EXIT_CODES", "main"]
 )
 @click.option("--as", "caller", metavar="NAME", help="Name of the caller; default: your user name.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for an answer.")
+@output_format.option
+@pager.option
 @click.pass_context
 def main(
     context: click.Context,

@@ -1,15 +1,12 @@
 """What a command does with an answer: a refusal ends the program, anything else is printed."""
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
 
-from aliciacfg.api.fields import Difference
 from aliciacfg.cli import output
-from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
-from aliciacfg.cli.formatting import difference_lines
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail, fail_with
 from aliciacfg.cli.output import Block
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
@@ -21,24 +18,20 @@ class _Refusal(msgspec.Struct):
     code: str
     message: str
     problems: list[Problem] = []
-    remedies: list[str] = []
-    difference: Difference = {}
 
 
-def exit_if_refused(answer: JsonObject) -> JsonObject:
-    """Return an answer; a refusal is printed instead and ends the program with its exit code."""
-    if answer.get("status") != "error":
-        return answer
-    if not output.for_people():
-        output.print_json(answer)
-    refusal = parse(answer, _Refusal)
-    output.print_error(f"{refusal.code}: {refusal.message}", *output.problem_lines(refusal.problems))
-    if refusal.remedies:
-        output.print_error(f"Correct it with: {'; '.join(refusal.remedies)}")
-    if refusal.difference and output.for_people():
-        # Of a dry run that was refused.
-        output.print_blocks(["Apart from that, it would change:", *difference_lines(refusal.difference, "  ")])
-    sys.exit(refusal_code(refusal.code))
+def exit_if_refused(answer: JsonObject, *, hint: Callable[[str], str | None] | None = None) -> JsonObject:
+    """Return an answer; a refusal is printed on standard error instead and ends the program with its exit code.
+
+    Args:
+        answer: The answer.
+        hint: Returns what to do about a refusal with a code; called only for a refusal.
+    """
+    if answer.get("status") == "error":
+        refusal = parse(answer, _Refusal)
+        advice = None if hint is None else hint(refusal.code)
+        fail_with(answer, refusal_code(refusal.code), hint=advice, problems=refusal.problems)
+    return answer
 
 
 def refusal_code(code: str | None) -> int:
@@ -54,17 +47,24 @@ def parse(value: object, kind: type[T]) -> T:
         fail(f"The answer has another form than expected; does the daemon have this version? {error}", EXIT_FAILED)
 
 
-def print_answer(answer: JsonObject, kind: type[T], render: Callable[[T], Iterable[Block]]) -> T:
-    """Print an answer, as JSON for programs and rendered for people.
+def print_answer(
+    answer: JsonObject,
+    kind: type[T],
+    render: Callable[[T], Iterable[Block]],
+    *,
+    names: Callable[[T], Iterable[str]] | None = None,
+) -> T:
+    """Print an answer in the format that is in force: as it is for programs, rendered for people.
 
     Args:
         answer: The answer, as decoded from JSON.
         kind: Its type.
         render: Makes of it what people read.
+        names: Makes of it what ``-o name`` prints; default: see ``output.print_result``.
 
     Returns:
         The answer as ``kind``.
     """
     parsed = parse(answer, kind)
-    output.print_result(answer, lambda: render(parsed))
+    output.print_result(answer, lambda: render(parsed), names=None if names is None else lambda: names(parsed))
     return parsed

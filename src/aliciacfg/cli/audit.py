@@ -30,7 +30,12 @@ def audit(target: Target, service: str | None, limit: int, before: int | None, d
         found = ask(target, "audit", None, fields)
     else:
         found = administer("audit", None, fields, data_dir=data_dir)
-    print_answer(found, AuditAnswer, lambda answer: [Table(_COLUMNS, [_row(entry) for entry in answer.entries])])
+    print_answer(
+        found,
+        AuditAnswer,
+        lambda answer: [Table(_COLUMNS, [_row(entry) for entry in answer.entries])],
+        names=lambda answer: [str(entry.sequence) for entry in answer.entries],
+    )
 
 
 def _row(entry: Audited) -> list[Line]:

@@ -69,6 +69,7 @@ def check(environment: str | None, **flags: str | None) -> None:
     output.print_result(
         {"files": msgspec.to_builtins(files), "store": msgspec.to_builtins(store)},
         lambda: [*_files_lines(files), *_store_lines(store, data)],
+        names=lambda: dict.fromkeys(problem.file for problem in files.problems),
     )
     if store is not None and not store.sound:
         sys.exit(EXIT_FAILED)

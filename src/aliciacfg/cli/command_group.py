@@ -1,10 +1,14 @@
 """The root command: it imports a command when it is asked for, and shows help in groups."""
 
+import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
+from aliciacfg.cli import notices, output_format, usage_errors
 from aliciacfg.cli.command_table import GROUPS, Row, row_of
+from aliciacfg.cli.exits import EXIT_FAILED
 
 _EXAMPLES = "Examples:"
 
@@ -21,6 +25,20 @@ class RootGroup(click.Group):
         row = row_of(cmd_name)
         return None if row is None else _load(row)
 
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the command line; wrong usage is printed in the style of all errors and ends with its exit code."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            ended = super().main(*args, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            usage_errors.end_with(error)
+        except click.Abort:
+            notices.print_error("interrupted")
+            sys.exit(EXIT_FAILED)
+        # Without standalone mode click returns the code of an early exit, such as that of --help.
+        sys.exit(ended if isinstance(ended, int) else 0)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write a section of help for each group of commands; no command is imported for it."""
         width = max(len(row.name) for rows in GROUPS.values() for row in rows)
@@ -32,12 +50,22 @@ class RootGroup(click.Group):
 def _load(row: Row) -> click.Command:
     module, _, name = row.place.partition(":")
     command: click.Command = getattr(import_module(f"aliciacfg.cli.{module}"), name)
-    _show_examples(command)
+    _complete(command, formats=row.formats)
     return command
 
 
+def _complete(command: click.Command, *, formats: bool) -> None:
+    """Give a command, and its subcommands, what all have: examples in help, and ``-o``."""
+    _show_examples(command)
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _complete(below, formats=formats)
+    elif formats:
+        output_format.add_option(command)
+
+
 def _show_examples(command: click.Command) -> None:
-    """Move the examples of a docstring, and those of its subcommands, below the options, where each keeps its line.
+    """Move the examples of a docstring below the options, where each keeps its line.
 
     The examples are what follows the line ``Examples:``.
     """
@@ -45,6 +73,3 @@ def _show_examples(command: click.Command) -> None:
     if found:
         command.help = text.rstrip()
         command.epilog = f"\b\n{_EXAMPLES}\n{examples.strip(chr(10)).rstrip()}"
-    if isinstance(command, click.Group):
-        for below in command.commands.values():
-            _show_examples(below)

@@ -16,18 +16,20 @@ class Row(NamedTuple):
         place: Where it is defined: ``module:attribute``, in this package.
         summary: What it does, in at most 60 characters; begins with a verb, without a full stop.
         common: Whether the short help of ``aliciacfg -h`` has its summary, not only its name.
+        formats: Whether it takes ``-o table|json|yaml|name``; false where the output has a form of its own.
     """
 
     name: str
     place: str
     summary: str
     common: bool = False
+    formats: bool = True
 
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "Start": (
         Row("init", "init:init", "Lay out a new home: environments, schemas, an example", common=True),
-        Row("serve", "serve:serve", "Run the daemon; with --dev all on this machine", common=True),
+        Row("serve", "serve:serve", "Run the daemon; with --dev all on this machine", common=True, formats=False),
         Row("setup", "setup:setup", "Write Mosquitto's access list and password file"),
         Row("settings", "serve:settings", "Print the daemon's settings and where each comes from"),
     ),
@@ -37,7 +39,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("explain", "explain:explain", "Show where each value comes from", common=True),
         Row("watch", "reads:watch", "Follow the changes of one configuration or of all"),
         Row("validate", "reads:validate", "Check whether a file is a valid configuration"),
-        Row("env", "env:env", "Print a service's environment variables for a program"),
+        Row("env", "env:env", "Print a service's environment variables for a program", formats=False),
         Row("schema", "reads:schema", "Print the JSON Schema of a service"),
     ),
     "Change": (
@@ -62,17 +64,14 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("migrate", "environments:migrate", "Run the pending migrations of schemas"),
     ),
     "Secrets and access": (
-        Row("secret", "secret:secret", "Set a secret, or make all that are missing", common=True),
-        Row("seal", "seal:seal", "Seal one secret for a file or a write"),
+        Row("seal", "seal:seal", "Seal one secret for a file or a write", formats=False),
         Row("seal-file", "seal:seal_file", "Seal every secret of an environment file"),
         Row("recipient", "recipients:recipient", "Set the key that a service's secrets are sealed to"),
         Row("token", "tokens:token", "Create, list and revoke tokens for HTTP"),
-        Row("acl", "acl:acl", "Print Mosquitto's access list or password file"),
+        Row("acl", "acl:acl", "Print Mosquitto's access list or password file", formats=False),
         Row("keys", "keys:keys", "Show and change the daemon's sealing keys"),
     ),
     "Operate": (
-        Row("backup", "backups:backup", "Write everything to one file, while the daemon runs", common=True),
-        Row("restore", "backups:restore", "Put the state of a backup in place", common=True),
         Row("instances", "drift:instances", "List the running instances of a service"),
         Row("drift", "drift:drift", "List everything that differs from the store"),
     ),

@@ -14,7 +14,6 @@ from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_FAILED
 from aliciacfg.cli.output import Line
 from aliciacfg.documents import Json, escape
-from aliciacfg.errors import Problem
 
 _SIDES = 2
 _LINE_WIDTH = 72
@@ -49,7 +48,7 @@ def diff(
     Two revisions: `diff voice_router --rev 3 --rev 5 -e prod`.
     """
     found = ask(target, "compare", service, _sides(environments, revisions, environment))
-    answer = print_answer(found, CompareAnswer, _lines)
+    answer = print_answer(found, CompareAnswer, _lines, names=_places)
     if exit_code and not answer.equal:
         sys.exit(EXIT_FAILED)
 
@@ -79,7 +78,7 @@ class _Difference:
 
 
 def _lines(answer: CompareAnswer) -> list[Line]:
-    first, second = _side(answer.env1, answer.rev1), _side(answer.env2, answer.rev2)
+    first, second = f"{answer.env1}, revision {answer.rev1}", f"{answer.env2}, revision {answer.rev2}"
     lines: list[Line]
     if answer.equal:
         lines = [f"{answer.service} is equal in {first} and {second}."]
@@ -90,24 +89,13 @@ def _lines(answer: CompareAnswer) -> list[Line]:
         ]
         for difference in sorted(_differences(answer), key=lambda difference: difference.pointer):
             lines += _difference_lines(difference)
-    for environment, problems in answer.problems.items():
-        lines += _problem_lines(environment, answer.missing.get(environment, []), problems)
-    lines += formatting.remedy_lines(answer.remedies)
     if answer.secrets:
         lines.append([(f"Secrets were not compared: {formatting.pointers(answer.secrets, most=8)}", "dim")])
     return lines
 
 
-def _side(environment: str, revision: int) -> str:
-    return f"{environment}, revision {revision}" if revision else f"{environment}, as its files say (not valid yet)"
-
-
-def _problem_lines(environment: str, missing: list[str], problems: list[Problem]) -> list[Line]:
-    """Return what an environment needs before its configuration of the service is valid."""
-    lines: list[Line] = [[(f"! {pointer}  missing in {environment}", "red")] for pointer in missing]
-    # Those of missing members say nothing more than where their object begins.
-    others = [problem for problem in problems if not any(problem.pointer.endswith(pointer) for pointer in missing)]
-    return lines + [[("! ", "red"), problem.message] for problem in others]
+def _places(answer: CompareAnswer) -> list[str]:
+    return sorted({*answer.changed, *answer.only_in_env1, *answer.only_in_env2})
 
 
 def _differences(answer: CompareAnswer) -> Iterator[_Difference]:

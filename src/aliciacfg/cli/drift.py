@@ -23,7 +23,12 @@ def drift(target: Target, *, exit_code: bool) -> None:
 
     Retained messages, files on disk, rows of the database, and running services.
     """
-    answer = print_answer(ask(target, "drift", None, {}), DriftAnswer, _drift_blocks)
+    answer = print_answer(
+        ask(target, "drift", None, {}),
+        DriftAnswer,
+        _drift_blocks,
+        names=lambda answer: [item.subject for item in answer.drift],
+    )
     if exit_code and answer.drift:
         sys.exit(EXIT_FAILED)
 
@@ -36,7 +41,12 @@ def instances(target: Target, service: str) -> None:
 
     With the revision that each one reports, and since when.
     """
-    print_answer(ask(target, "instances", service, {}), InstancesAnswer, _instances_blocks)
+    print_answer(
+        ask(target, "instances", service, {}),
+        InstancesAnswer,
+        _instances_blocks,
+        names=lambda answer: [item.instance for item in answer.instances],
+    )
 
 
 def _drift_blocks(answer: DriftAnswer) -> list[Block]:

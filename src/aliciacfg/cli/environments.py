@@ -18,7 +18,12 @@ from aliciacfg.cli.output import Block, Line, Table
 @click.pass_obj
 def environments(target: Target) -> None:
     """List the environments and their problems."""
-    print_answer(ask(target, "environments", None, {}), EnvironmentsAnswer, _environments_blocks)
+    print_answer(
+        ask(target, "environments", None, {}),
+        EnvironmentsAnswer,
+        _environments_blocks,
+        names=lambda answer: [item.name for item in answer.environments],
+    )
 
 
 @click.command()
@@ -32,7 +37,7 @@ def activate(target: Target, environment: str, *, dry_run: bool, comment: str | 
     Every service gets its configuration of that environment. If one of them is invalid, nothing changes.
     """
     found = ask(target, "activate", environment, options.request_fields({"dry_run": dry_run, "comment": comment}))
-    print_answer(found, ActivateAnswer, _services_lines)
+    print_answer(found, ActivateAnswer, _services_lines, names=lambda answer: answer.changed)
 
 
 @click.command()
@@ -44,7 +49,7 @@ def reload(target: Target, *, dry_run: bool) -> None:
     Prints what changed, or every problem of the files.
     """
     found = ask(target, "reload", None, options.request_fields({"dry_run": dry_run}))
-    print_answer(found, ReloadAnswer, _reload_lines)
+    print_answer(found, ReloadAnswer, _reload_lines, names=lambda answer: answer.changed)
 
 
 @click.command()
@@ -62,7 +67,9 @@ def migrate(target: Target, *, dry_run: bool, data_dir: str | None) -> None:
         found = ask(target, "reload", None, fields)
     else:
         found = administer("reload", None, fields, data_dir=data_dir)
-    answer = print_answer(found, ReloadAnswer, _migrations_lines)
+    answer = print_answer(
+        found, ReloadAnswer, _migrations_lines, names=lambda answer: [item.service for item in answer.migrations]
+    )
     if any(migration.problems for migration in answer.migrations):
         sys.exit(EXIT_CODES["validation_failed"])
 
@@ -88,9 +95,7 @@ def _problems_lines(item: EnvironmentItem) -> list[Line]:
     if not item.problems:
         return []
     # Each message names file, line and place itself.
-    heading: Line = [(f"{item.name} cannot be activated:", "bold")]
-    listed: list[Line] = [f"  {problem.message}" for problem in item.problems]
-    return [heading, *listed, *formatting.remedy_lines(item.remedies)]
+    return [[(f"{item.name} cannot be activated:", "bold")], *(f"  {problem.message}" for problem in item.problems)]
 
 
 def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:

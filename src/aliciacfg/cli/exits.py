@@ -1,14 +1,29 @@
-"""Exit codes, and how a command ends with one. ``aliciacfg --help`` lists them."""
+"""Exit codes, and how a command ends with one. ``aliciacfg --help`` lists them.
+
+Every error is printed on standard error, in one style:
+
+    error: what is wrong, and where
+      /limits/x: found 'a'; expected a number
+    hint: what to do
+
+With ``-o json`` or ``-o yaml`` standard error has an object instead: ``status``, ``code``, ``message``, ``problems``.
+"""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-import click
-
-from aliciacfg.errors import AliciacfgError, BrokerUnavailable, OperationError, SettingsError, SourceError
-from aliciacfg.terminal_text import printable
+from aliciacfg.cli import notices, output_format
+from aliciacfg.documents import Json, JsonObject
+from aliciacfg.errors import (
+    AliciacfgError,
+    BrokerUnavailable,
+    OperationError,
+    Problem,
+    SettingsError,
+    SourceError,
+)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -31,10 +46,54 @@ EXIT_CODES = {
 }
 """Exit code by error code."""
 
+_CODES = {
+    EXIT_FAILED: "failed",
+    EXIT_USAGE: "usage",
+    3: "not_found",
+    4: "validation_failed",
+    5: "conflict",
+    6: "forbidden",
+    EXIT_NO_ANSWER: "unavailable",
+    EXIT_CANNOT_START: "cannot_start",
+    EXIT_ANOTHER_DAEMON: "another_daemon",
+    EXIT_CUT_SHORT: "cut_short",
+}
+"""Error code, for programs, of an error that no daemon has given one."""
 
-def fail(message: str, code: int) -> NoReturn:
-    """Print a message on standard error and end the program."""
-    click.echo(printable(f"aliciacfg: {message}", keep="\n"), err=True)
+
+def error_code(code: int) -> str:
+    """Return the error code that programs get for an exit code."""
+    return _CODES.get(code, _CODES[EXIT_FAILED])
+
+
+def fail(message: str, code: int, *, hint: str | None = None, problems: Sequence[Problem] = ()) -> NoReturn:
+    """Print an error on standard error and end the program.
+
+    Args:
+        message: What is wrong, and where.
+        code: The exit code.
+        hint: What to do, if the message does not say it.
+        problems: The places that are wrong.
+    """
+    listed: list[Json] = [{"pointer": problem.pointer, "message": problem.message} for problem in problems]
+    answer: JsonObject = {"status": "error", "code": error_code(code), "message": message, "problems": listed}
+    fail_with(answer, code, hint=hint, problems=problems)
+
+
+def fail_with(answer: JsonObject, code: int, *, hint: str | None, problems: Sequence[Problem] = ()) -> NoReturn:
+    """Print an error, of which programs get ``answer``, and end the program.
+
+    Args:
+        answer: An error object, such as a daemon's refusal.
+        code: The exit code.
+        hint: What to do, if the message does not say it.
+        problems: The places that are wrong.
+    """
+    if output_format.chosen() in {"json", "yaml"}:
+        notices.print_object({**answer, "hint": hint} if hint else answer)
+    else:
+        lines = [f"{problem.pointer or '(document)'}: {problem.message}" for problem in problems]
+        notices.print_error(str(answer.get("message")), lines, hint=hint)
     sys.exit(code)
 
 

@@ -37,7 +37,13 @@ def history(
     while everything and page.next is not None:
         page = parse(ask(target, "history", service, {**fields, "before": page.next}), HistoryAnswer)
         revisions += page.revisions
-    print_answer({**found, "revisions": msgspec.to_builtins(revisions), "next": page.next}, HistoryAnswer, _blocks)
+    print_answer(
+        {**found, "revisions": msgspec.to_builtins(revisions), "next": page.next}, HistoryAnswer, _blocks, names=_names
+    )
+
+
+def _names(answer: HistoryAnswer) -> list[str]:
+    return [str(item.revision) for item in answer.revisions]
 
 
 def _blocks(answer: HistoryAnswer) -> list[Block]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aliciacfg.cli import output
+from aliciacfg.cli import notices, output
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def init(directory: Path, example: "Example") -> None:
         fail(f"{error.filename or directory} cannot be written: {error.strerror}", EXIT_FAILED)
     if made.unprotected:
         named = ", ".join(made.unprotected)
-        output.print_error(f"aliciacfg: .gitignore was there and stays as it is; add these lines to it: {named}")
+        notices.print_note(f".gitignore was there and stays as it is; add these lines to it: {named}")
     steps = list(_steps(directory, _SERVICES[example]))
     output.print_result(
         {"directory": str(directory), "created": made.created, "next": [step for step, _ in steps]},

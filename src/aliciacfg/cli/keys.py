@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aliciacfg.api.answers import KeysAnswer
-from aliciacfg.cli import formatting, inputs, options, output
+from aliciacfg.cli import formatting, inputs, notices, options, output
 from aliciacfg.cli.answers import exit_if_refused, print_answer
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.local_client import ask_daemon
@@ -82,7 +82,7 @@ def keys_rotate(data_dir: str | None) -> None:
         file.rotate(now=time.time())
         left = _reseal_stored(settings, file)
     for place in left:
-        output.print_error(f"cannot be opened, left as it is: {place}")
+        notices.print_warning(f"cannot be opened, left as it is: {place}")
     _print_change(
         file, f"{file.make_keyring().current} seals from now on; everything stored that opens is resealed with it."
     )

@@ -1,17 +1,20 @@
-"""What commands print: JSON for programs; tables, trees and colours for people. The only module that imports rich.
+"""What commands print: JSON, YAML or names for programs; tables, trees and colours for people.
 
-Output is for people if standard output is a terminal. Names, comments and values come from other people, so control
-characters in them are escaped: they could otherwise send commands to the terminal.
+The only module that imports rich. ``output_format`` says who reads. Names, comments and values come from other people,
+so control characters in them are escaped: they could otherwise send commands to the terminal.
 """
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from io import StringIO
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import click
 
+from aliciacfg.cli import output_format, pager
+from aliciacfg.documents import escape
 from aliciacfg.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -19,12 +22,15 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
+    from aliciacfg.documents import Json
     from aliciacfg.errors import Problem
 
 Line: TypeAlias = str | list[str | tuple[str, str]]
 """One line: text, or parts that are text or (text, style). A style is in rich's words: ``dim``, ``bold red``."""
 
 _UNCUT_COLUMNS = 4096
+# The member that names a thing, the first that it has.
+_NAME_KEYS: Final = ("service", "name", "environment", "token_id", "key_id", "instance", "subject", "path", "directory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +54,56 @@ Block: TypeAlias = Line | Table | Branch
 
 
 def for_people() -> bool:
-    """Return whether standard output is a terminal."""
-    return sys.stdout.isatty()
+    """Return whether the output is for people: tables and sentences."""
+    return output_format.current() == "table"
 
 
-def print_result(value: object, render: Callable[[], Iterable[Block]]) -> None:
-    """Print a result.
+def print_result(
+    value: object, render: Callable[[], Iterable[Block]], *, names: Callable[[], Iterable[str]] | None = None
+) -> None:
+    """Print a result in the format that is in force.
 
     Args:
-        value: What programs get, as JSON.
+        value: What programs get, as JSON or YAML.
         render: Makes what people get; called only for them.
+        names: Makes what ``-o name`` prints; default: the names in ``value``, as ``names_in`` finds them.
     """
-    if for_people():
-        print_blocks(render())
-    else:
-        print_json(value)
+    match output_format.current():
+        case "table":
+            print_page(render())
+        case "name":
+            _print_names(names_in(value) if names is None else names())
+        case "yaml":
+            print_yaml(value)
+        case "json":
+            print_json(value)
 
 
 def print_document(value: object) -> None:
-    """Print JSON, with colours for people."""
-    if not for_people():
-        print_json(value)
-        return
-    from rich.highlighter import JSONHighlighter
+    """Print a document: JSON, with colours for people; a line for each place if a table is asked for."""
+    match output_format.chosen():
+        case "table":
+            places = ((place, json.dumps(leaf, ensure_ascii=False)) for place, leaf in _leaves(value))
+            print_page([Table(["pointer", "value"], [[place or "(document)", leaf] for place, leaf in places])])
+        case "name":
+            _print_names(place for place, _ in _leaves(value))
+        case "yaml":
+            print_yaml(value)
+        case "json" | None if sys.stdout.isatty():
+            _print_colored_json(value)
+        case _:
+            print_json(value)
 
-    text = printable(json.dumps(value, ensure_ascii=False, indent=2), keep="\n")
-    _console().print(JSONHighlighter()(text), soft_wrap=True)
+
+def names_in(value: object) -> list[str]:
+    """Return the names of what a result is about: of each item of a list, else of the one thing."""
+    if isinstance(value, list):
+        return [name for item in cast("list[object]", value) for name in names_in(item)]
+    if not isinstance(value, dict):
+        return []
+    members = cast("dict[str, object]", value)
+    found = next((key for key in _NAME_KEYS if members.get(key) is not None), None)
+    return [] if found is None else [str(members[found])]
 
 
 def print_json(value: object) -> None:
@@ -94,14 +124,29 @@ def write(line: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def print_page(blocks: Iterable[Block]) -> None:
+    """Print blocks for people, through a pager if they are longer than the terminal."""
+    if not pager.is_wanted():
+        print_blocks(blocks)
+        return
+    page = StringIO()
+    _print_on(page, blocks)
+    pager.show(page.getvalue())
+
+
 def print_blocks(blocks: Iterable[Block]) -> None:
     """Print lines (of any length), tables and trees for people."""
-    console = _console()
+    _print_on(None, blocks)
+
+
+def _print_on(page: StringIO | None, blocks: Iterable[Block]) -> None:
+    """Print blocks on a page that a terminal will show, or on standard output."""
+    console = _console(page)
     for block in blocks:
         if isinstance(block, Table):
             _print_table(console, block)
         elif isinstance(block, Branch):
-            _print_tree(block)
+            _print_tree(page, block)
         else:
             console.print(_text(block), soft_wrap=True)
 
@@ -133,7 +178,7 @@ def _print_table(console: "Console", table: Table) -> None:
     console.print(made)
 
 
-def _print_tree(root: Branch) -> None:
+def _print_tree(page: StringIO | None, root: Branch) -> None:
     from rich.tree import Tree
 
     def grow(into: "Tree", branch: Branch) -> None:
@@ -143,7 +188,7 @@ def _print_tree(root: Branch) -> None:
     made = Tree(_label(root), guide_style="dim")
     grow(made, root)
     # rich cuts a tree's lines at the console's width, which would hide where a value comes from; a terminal folds them.
-    _console(_UNCUT_COLUMNS).print(made, soft_wrap=True)
+    _console(page, _UNCUT_COLUMNS).print(made, soft_wrap=True)
 
 
 def _label(branch: Branch) -> "Text":
@@ -161,7 +206,44 @@ def _text(line: Line) -> "Text":
     )
 
 
-def _console(columns: int | None = None) -> "Console":
+def _print_colored_json(value: object) -> None:
+    from rich.highlighter import JSONHighlighter
+
+    text = JSONHighlighter()(printable(json.dumps(value, ensure_ascii=False, indent=2), keep="\n"))
+    page = StringIO() if pager.is_wanted() else None
+    _console(page).print(text, soft_wrap=True)
+    if page is not None:
+        pager.show(page.getvalue())
+
+
+def print_yaml(value: object) -> None:
+    """Print a value as YAML."""
+    from aliciacfg.documents import yaml_writer
+
+    text = yaml_writer.dump_blocks(cast("Json", value))
+    if pager.is_wanted():
+        pager.show(printable(text, keep="\n"))
+    else:
+        write(text.removesuffix("\n").encode())
+
+
+def _print_names(names: Iterable[str]) -> None:
+    for name in names:
+        write((printable(name) if sys.stdout.isatty() else name).encode())
+
+
+def _leaves(value: object, pointer: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict) and value:
+        for name, member in cast("dict[str, object]", value).items():
+            yield from _leaves(member, f"{pointer}/{escape(name)}")
+    else:
+        yield pointer, value
+
+
+def _console(page: StringIO | None = None, columns: int | None = None) -> "Console":
+    """Return a console that prints on a page that a terminal will show, or on standard output."""
     from rich.console import Console
 
-    return Console(highlight=False, width=columns)
+    # A table is folded to the width of a terminal; a file or a program that searches lines gets whole ones.
+    width = columns or (None if page is not None or sys.stdout.isatty() else _UNCUT_COLUMNS)
+    return Console(file=page, force_terminal=None if page is None else True, highlight=False, width=width)

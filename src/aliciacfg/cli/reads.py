@@ -9,7 +9,7 @@ import msgspec
 
 from aliciacfg import documents
 from aliciacfg.api.answers import ListItem, ValidateAnswer
-from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli import formatting, options, output, output_format
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.client import Target, ask, connected
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
@@ -61,7 +61,10 @@ def validate(target: Target, service: str, file: str, environment: str | None) -
     def render(answer: ValidateAnswer) -> list[str]:
         return [f"{service}: {'valid' if answer.valid else 'invalid'}", *output.problem_lines(answer.problems)]
 
-    if not print_answer(found, ValidateAnswer, render).valid:
+    def names_of(answer: ValidateAnswer) -> list[str]:
+        return [problem.pointer or "(document)" for problem in answer.problems]
+
+    if not print_answer(found, ValidateAnswer, render, names=names_of).valid:
         sys.exit(EXIT_CODES["validation_failed"])
 
 
@@ -122,13 +125,24 @@ async def _watch(target: Target, service: str | None, count: int | None) -> None
     async with connected(target) as client:
         seen = 0
         async for update in client.updates(service):
-            if output.for_people():
-                output.print_blocks([_update_line(update)])
-            else:
-                output.write(documents.encode(update))
+            _print_update(update)
             seen += 1
             if count is not None and seen >= count:
                 return
+
+
+def _print_update(update: JsonObject) -> None:
+    """Print a message in a form of which many can follow each other: a line, or a document of YAML."""
+    match output_format.current():
+        case "table":
+            output.print_blocks([_update_line(update)])
+        case "name":
+            output.write(str(update.get("service")).encode())
+        case "yaml":
+            output.write(b"---")
+            output.print_yaml(update)
+        case "json":
+            output.write(documents.encode(update))
 
 
 def _table(items: list[ListItem]) -> Table:

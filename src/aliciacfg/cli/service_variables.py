@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import click
 
-from aliciacfg.cli import formatting, output
+from aliciacfg.cli import formatting, notices
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, fail
 from aliciacfg.documents import JsonObject
@@ -59,7 +59,7 @@ def variables_of(
     if missing := hidden_problem(service, found, kept=kept, allow_redacted=allow_redacted):
         fail(missing, EXIT_CODES["forbidden"])
     for note in notes(found, kept=kept):
-        output.print_error(f"aliciacfg: {note}")
+        notices.print_note(note)
     return found.variables
 
 
@@ -87,4 +87,4 @@ def notes(found: Resolution, *, kept: Collection[str]) -> list[str]:
 
 
 def _fail(head: str, problems: list[Problem]) -> NoReturn:
-    fail("\n".join([head, *output.problem_lines(problems)]), EXIT_CODES["validation_failed"])
+    fail(head, EXIT_CODES["validation_failed"], problems=problems)

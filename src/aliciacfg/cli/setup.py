@@ -10,7 +10,7 @@ import click
 
 from aliciacfg.api.answers import EnvironmentsAnswer, PasswordsAnswer
 from aliciacfg.atomic_files import LinkRefused, replace_file
-from aliciacfg.cli import formatting, inputs, options, output
+from aliciacfg.cli import formatting, inputs, notices, options, output
 from aliciacfg.cli.acl import access_list_of
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
@@ -52,7 +52,7 @@ def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | No
         # Without both files the broker cannot start, so there is nothing to keep.
         if not or_keep or end.code != EXIT_CODES["validation_failed"] or not is_complete(directory):
             raise
-        _print_note(f"the broker's files in {directory} are kept as they are until this is corrected")
+        notices.print_warning(f"the broker's files in {directory} are kept as they are until this is corrected")
 
 
 def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
@@ -242,9 +242,9 @@ def _refuse_link(error: LinkRefused) -> NoReturn:
 
 def _print_note(text: str) -> None:
     # Printed at once, because a later step may fail.
-    output.print_error(f"aliciacfg: {text}")
+    notices.print_note(text)
 
 
 def _warn(users: Sequence[str], what: str) -> None:
     if users:
-        _print_note(f"{formatting.some_of(users, _MAX_NAMED)}: {what}")
+        notices.print_warning(f"{formatting.some_of(users, _MAX_NAMED)}: {what}")

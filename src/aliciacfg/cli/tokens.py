@@ -5,7 +5,7 @@ import re
 import click
 
 from aliciacfg.api.answers import TokenAnswer, TokenItem, TokensAnswer
-from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli import formatting, notices, options, output, output_format
 from aliciacfg.cli.answers import parse
 from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.output import Line, Table
@@ -38,9 +38,13 @@ def token_create(name: str, role: str, expires: str | None, data_dir: str | None
     standard output: curl -H "Authorization: Bearer $(aliciacfg token create …)"
     """
     fields = {"name": name, "role": role, "expires_in_seconds": None if expires is None else _seconds(expires)}
-    made = parse(administer("token_create", None, fields, data_dir=data_dir), TokenAnswer)
-    output.print_error(f"token {made.token_id} of {name}, role {role}, {_expiry(made.expires)}")
-    click.echo(made.token)
+    answer = administer("token_create", None, fields, data_dir=data_dir)
+    made = parse(answer, TokenAnswer)
+    if output_format.chosen() is None:
+        notices.print_note(f"token {made.token_id} of {name}, role {role}, {_expiry(made.expires)}")
+        click.echo(made.token)
+    else:
+        output.print_result(answer, lambda: [made.token], names=lambda: [made.token_id])
 
 
 @token.command("list")
@@ -57,7 +61,7 @@ def token_list(data_dir: str | None) -> None:
 def token_revoke(token_id: str, data_dir: str | None) -> None:
     """Revoke the token TOKEN_ID, with immediate effect."""
     answer = administer("token_revoke", None, {"token_id": token_id}, data_dir=data_dir)
-    output.print_result(answer.get("tokens"), lambda: [f"token {token_id} is revoked"])
+    output.print_result(answer.get("tokens"), names=lambda: [token_id], render=lambda: [f"token {token_id} is revoked"])
 
 
 def _table(tokens: list[TokenItem]) -> Table:

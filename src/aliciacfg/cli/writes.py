@@ -130,7 +130,10 @@ def batch(target: Target, file: str, *, atomic: bool, **fields: Any) -> None:
             lines += _result_lines(str(update.get("service")), result)
         return [*lines, f"{batch.applied} {verb}, {batch.failed} refused"]
 
-    results = print_answer(found, _BatchResult, render).results
+    def names_of(_: _BatchResult) -> list[str]:
+        return [str(update.get("service")) for update in updates]
+
+    results = print_answer(found, _BatchResult, render, names=names_of).results
     sys.exit(max((refusal_code(result.code) for result in results if result.status == "error"), default=0))
 
 

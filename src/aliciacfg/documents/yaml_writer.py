@@ -16,6 +16,7 @@ _SAFE = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./@+ -]*[A-Za-z0-9_./@+-])?")
 # Strings in YAML 1.2, but booleans in YAML 1.1.
 _YAML_1_1_BOOLEANS = frozenset({"y", "n", "yes", "no", "on", "off"})
 _DUMP_INDENT = 2
+_FLOW_WIDTH = 72
 _NO_DOT = re.compile(r"^(-?[0-9]+)e")
 
 
@@ -23,6 +24,13 @@ def dump(value: Json) -> str:
     """Return a value as a YAML document in block style."""
     if isinstance(value, dict) and value:
         return "\n".join(block_lines(value, 0, _DUMP_INDENT)) + "\n"
+    return f"{flow_text(value)}\n"
+
+
+def dump_blocks(value: Json) -> str:
+    """Return a value as a YAML document for people: as ``dump``, with long arrays and those of objects as blocks."""
+    if isinstance(value, dict | list) and value:
+        return "\n".join(_nested_lines(value, 0)) + "\n"
     return f"{flow_text(value)}\n"
 
 
@@ -41,6 +49,35 @@ def block_lines(members: Mapping[str, Json], column: int, indent: int) -> Iterat
             yield from block_lines(member, column + indent, indent)
         else:
             yield f"{lead} {flow_text(member)}"
+
+
+def _nested_lines(value: dict[str, Json] | list[Json], column: int) -> Iterator[str]:
+    """Yield the lines of an object or array that is not empty, at a column."""
+    margin = " " * column
+    if isinstance(value, dict):
+        for key, member in value.items():
+            lead = f"{margin}{scalar_text(key)}:"
+            if isinstance(member, dict | list) and not _fits_on_line(member):
+                yield lead
+                yield from _nested_lines(member, column + _DUMP_INDENT)
+            else:
+                yield f"{lead} {flow_text(member)}"
+        return
+    for item in value:
+        if isinstance(item, dict | list) and item and not _fits_on_line(item):
+            first, *further = _nested_lines(item, column + _DUMP_INDENT)
+            yield f"{margin}- {first[column + _DUMP_INDENT :]}"
+            yield from further
+        else:
+            yield f"{margin}- {flow_text(item)}"
+
+
+def _fits_on_line(value: dict[str, Json] | list[Json]) -> bool:
+    """Return whether flow style is as easy to read: what is empty, and short arrays of scalars."""
+    if isinstance(value, dict):
+        return not value
+    scalars = not any(isinstance(item, dict | list) for item in value)
+    return not value or (scalars and len(flow_text(value)) <= _FLOW_WIDTH)
 
 
 def flow_text(value: Json, style: str = "") -> str:

@@ -43,8 +43,7 @@ def describe(
         case "required":
             name = f"/{escape(str(expected))}"
             # The schema itself says this name.
-            expected = "is missing; this member is required"
-            yield Finding(pointer + name, placing(pointer) + name, "", expected, missing=True)
+            yield Finding(pointer + name, placing(pointer) + name, "", "is missing; this member is required")
         case "additionalProperties" | "unevaluatedProperties":
             for name in expected:
                 place = f"{pointer}/{escape(str(name))}"

@@ -1,0 +1,67 @@
+"""The pager: output that is longer than the terminal is shown a page at a time, as git does.
+
+``ALICIACFG_PAGER`` names the program, else ``PAGER``, else it is ``less``; an empty name or ``cat`` means none, and so
+does ``--no-pager``. ``less`` gets ``LESS=FRX`` unless ``LESS`` is set: it keeps colours and the screen.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import Final
+
+import click
+
+_KEY: Final = "aliciacfg.no_pager"
+_PLAIN: Final = {"", "cat"}
+
+
+def is_wanted() -> bool:
+    """Return whether long output goes through a pager: somebody sits at a terminal and has not switched it off."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.meta.get(_KEY) or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdin.isatty() and sys.stdout.isatty() and bool(_command())
+
+
+def show(text: str) -> None:
+    """Print text, through the pager if it has more lines than the terminal."""
+    columns, rows = shutil.get_terminal_size()
+    lines = sum(1 + max(0, len(click.unstyle(line)) - 1) // columns for line in text.splitlines())
+    if lines < rows or not _page(text):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _page(text: str) -> bool:
+    """Run the pager to its end; return False if it cannot be started."""
+    environ = {"LESS": "FRX", "LESSCHARSET": "utf-8", **os.environ}
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the user's own pager
+            _command(), stdin=subprocess.PIPE, env=environ, encoding="utf-8", errors="replace"
+        )
+    except OSError:
+        return False
+    try:
+        process.communicate(text)
+    except KeyboardInterrupt:
+        # Ctrl-C goes to the pager too, which decides what it means.
+        process.wait()
+    return True
+
+
+def _command() -> list[str]:
+    named = os.environ.get("ALICIACFG_PAGER", os.environ.get("PAGER"))
+    if named is None:
+        return ["less"] if shutil.which("less") else []
+    return [] if named.strip() in _PLAIN else shlex.split(named)
+
+
+def _remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context.meta[_KEY] = value
+
+
+option = click.option(
+    "--no-pager", is_flag=True, expose_value=False, callback=_remember, help="Print long output at once."
+)
