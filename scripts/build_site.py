@@ -44,7 +44,7 @@ def main() -> None:
         shutil.copy(ROOT / "scripts" / "site" / name, assets / name)
     places = {path: path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     places |= {ROOT / name: place for name, place in PLACES.items()}
-    for source, place in places.items():
+    for source, place in list(places.items()):
         if source.name != "README.md" or source.parent != ROOT:
             target = COPY / place
             target.parent.mkdir(exist_ok=True)

@@ -98,6 +98,23 @@ def test_the_commands_for_a_home_of_ones_own(tmp_path: Path):
     assert not failed, "\n\n".join(failed)
 
 
+def test_the_commands_for_the_home_of_init(tmp_path: Path):
+    """Pages whose commands are typed beside a daemon that serves what ``aliciacfg init`` lays out."""
+    failed: list[str] = []
+    broker = Broker(tmp_path / "broker").start()
+    daemon = Daemon(tmp_path / "home", broker.port)
+    daemon.directory.mkdir()
+    try:
+        with Shell(daemon.directory, daemon.environment()) as shell:
+            assert shell.run("aliciacfg init").code == 0
+            for page in [page for page in PAGES if page.home == "own"]:
+                shell.start("aliciacfg serve --dev")
+                failed += run_page(page, shell)
+    finally:
+        broker.stop()
+    assert not failed, "\n\n".join(failed)
+
+
 def test_what_does_not_run_is_known():
     """Each block that is left out has a reason, names only programs for which that reason holds, and parses."""
     left_out = [block for page in PAGES for block in page.blocks if block.skipped]

@@ -1,8 +1,11 @@
 """The documents cannot drift from the code."""
 
 import ast
+import errno
+import os
 import re
 import tomllib
+from collections.abc import Iterator
 
 import build_site
 import draw_pictures
@@ -72,6 +75,27 @@ def kinds_of_alerts() -> set[str]:
                 if call.func.attr in {"raise_", "emit"} and isinstance(value, str):
                     kinds.add(value)
     return kinds
+
+
+def test_every_message_of_the_troubleshooting_exists():
+    """Each part of a quoted message, between the ``…`` for what differs, is in the source, or is the system's own."""
+    page = (DOCS / "troubleshooting.md").read_text()
+    messages = re.findall(r"^```text\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL)
+    assert len(messages) > 15
+    texts = [*texts_of_the_program(), os.strerror(errno.ECONNREFUSED)]
+    for message in messages:
+        for part in message.split("…"):
+            assert any(part.strip() in text for text in texts), part
+
+
+def texts_of_the_program() -> Iterator[str]:
+    """Every text in the source; ``\ufffd`` stands for each value that is put in."""
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                yield "".join(str(part.value) if isinstance(part, ast.Constant) else "\ufffd" for part in node.values)
 
 
 def test_links_lead_somewhere():

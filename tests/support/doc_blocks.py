@@ -29,7 +29,7 @@ SKIPPED = {
     "systemd": ("sudo", "systemctl", "journalctl", "systemd-analyze", "systemd-creds", "loginctl"),
     "root": ("sudo", "install", "chown", "useradd", "adduser", "groupadd"),
     "terminal": ("aliciacfg", "sudo", "source", "eval"),
-    "elsewhere": ("promtool", "grafana-cli", "ssh", "scp", "rsync", "restic", "crontab", "logger", "mosquitto_passwd"),
+    "elsewhere": ("promtool", "ssh", "scp", "rsync", "restic", "crontab"),
 }
 _FENCE = re.compile(
     r"(?:^(?P<indent> *)<!-- test: (?P<marks>[^\n]*?) -->\n)?^(?P<space> *)```(?P<language>[a-z]*)[^\n]*\n"

@@ -60,7 +60,7 @@ class Shell:
     environ: dict[str, str]
     # What is replaced in every command: addresses that a test cannot use.
     replaced: dict[str, str] = field(default_factory=dict)
-    background: list[subprocess.Popen[str]] = field(default_factory=list)
+    background: list[forking.ForkedProcess] = field(default_factory=list)
     _private: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
     _listener: socket.socket | None = None
 
@@ -148,11 +148,10 @@ class Shell:
 
     def start(self, command: str) -> None:
         """Start a command in the background; a daemon has to be READY, and its address is used from then on."""
-        script = f"cd {shlex.quote(str(self.working_directory))}\n. {self._path}/exported\nexec {command.strip()}"
+        words = shlex.split(command)
+        assert words[0] == "aliciacfg", command
         with (self._path / "background.log").open("a") as log:
-            process = subprocess.Popen(
-                ["sh", "-c", script], env=self.environ, stdout=subprocess.PIPE, stderr=log, text=True
-            )
+            process = forking.start(words[1:], directory=self.working_directory, environ=self.environ, stderr=log)
         self.background.append(process)
         assert process.stdout is not None
         for line in process.stdout:
@@ -168,7 +167,7 @@ class Shell:
         while self.background:
             process = self.background.pop()
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=_SECONDS)
+            process.wait(_SECONDS)
             if process.stdout is not None:
                 process.stdout.close()
 
