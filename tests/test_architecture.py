@@ -30,9 +30,9 @@ ROWS = (
     ("core",),
     ("operations",),
     ("bus",),
-    ("mqtt", "http"),
+    ("mqtt", "http", "client"),
     ("bootstrap",),
-    ("daemon", "offline"),
+    ("daemon", "offline", "backups"),
     ("cli",),
     ("__main__",),
 )
@@ -44,8 +44,8 @@ CORE = {name for names in ROWS[: ROWS.index(("bus",))] for name in names} - {"se
 OWNERS = {
     # The adapter handles its requests and responses.
     "aiohttp": {"http.*"},
-    # On MQTT 3.1.1, and in the command line.
-    "aiomqtt": {"mqtt.aiomqtt_client", "mqtt.client"},
+    # On MQTT 3.1.1, in the command line, and in the client for services.
+    "aiomqtt": {"bus.aiomqtt_connecting", "client.connection", "mqtt.aiomqtt_client", "mqtt.client"},
     "aiosqlite": {"storage.sqlite.store"},
     "amqtt": {"mqtt.broker.dev_broker"},
     # Every command is declared with it.
@@ -55,8 +55,8 @@ OWNERS = {
     "jsonpatch": {"documents.json_patch"},
     "jsonschema_rs": {"schemas.service_schema"},
     "mqtt5": {"mqtt.mqtt5_packets"},
-    "nacl": {"sealing.boxes"},
-    "paho": {"mqtt.aiomqtt_client", "mqtt.client"},
+    "nacl": {"sealing.boxes", "sealing.passphrase"},
+    "paho": {"bus.aiomqtt_connecting", "client.connection", "mqtt.aiomqtt_client", "mqtt.client"},
     "prometheus_client": {"monitoring.metrics"},
     "rich": {"cli.output"},
     "ruamel": {"documents.yaml_syntax"},

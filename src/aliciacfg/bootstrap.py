@@ -18,6 +18,7 @@ from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
+from aliciacfg.core.drafts import Drafts
 from aliciacfg.core.drift_checks import DriftChecks
 from aliciacfg.core.file_marks import FileMarks
 from aliciacfg.core.key_rotation import KeyRotation
@@ -49,6 +50,7 @@ from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
+from aliciacfg.operations.environment_reads import EnvironmentReads
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.reads import ReadOperations, ReadParts
 from aliciacfg.operations.registrations import Registrations
@@ -214,6 +216,7 @@ class _Parts:
     state: State
     outbox: Outbox
     files: LoadedFiles
+    drafts: Drafts
     views: Views
     cache: AnswerCache
     waiters: ChangeWaiters
@@ -265,6 +268,7 @@ async def _core(
         state=state,
         outbox=Outbox(restored.announcements, message_ids=MessageIds(keyring)),
         files=files,
+        drafts=Drafts(files, state, keyring),
         views=views,
         cache=AnswerCache(state, views, ttl_seconds=settings.cache_ttl_seconds),
         waiters=ChangeWaiters(),
@@ -334,7 +338,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
             dropped=ground.restored.dropped,
         ),
         key_rotation=key_rotation,
-        service=_service(ground, reloads, announcements, key_rotation, instances, data.instance),
+        service=_service(ground, reloads, announcements, key_rotation, instances, data),
         session=ground.keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex(),
     )
 
@@ -427,9 +431,9 @@ def _service(
     announcements: Announcements,
     key_rotation: KeyRotation,
     instances: Instances,
-    instance: str,
+    data: DataDirectory,
 ) -> ConfigService:
-    health = _health(ground, reloads, instance)
+    health = _health(ground, reloads, data.instance)
     write_planner = WritePlanner(
         configurations=ground.configurations,
         files=ground.files,
@@ -445,12 +449,19 @@ def _service(
         authorizer=ground.authorizer,
         audit_log=ground.audit_log,
         reads=_reads(ground, instances, health.metrics),
+        environment_reads=EnvironmentReads(
+            configurations=ground.configurations,
+            state=ground.state,
+            files=ground.files,
+            drafts=ground.drafts,
+            authorizer=ground.authorizer,
+        ),
         writes=writes,
         batches=_batches(ground, write_planner, answers),
         environments=EnvironmentOperations(
             state=ground.state, activation=_activation(ground, announcements), reloads=reloads
         ),
-        admin=_admin(ground, key_rotation),
+        admin=_admin(ground, key_rotation, data),
         health=health,
         registrations=Registrations(
             configurations=ground.configurations,
@@ -526,6 +537,7 @@ def _activation(ground: _Parts, announcements: Announcements) -> Activation:
     return Activation(
         state=ground.state,
         files=ground.files,
+        drafts=ground.drafts,
         configurations=ground.configurations,
         commits=ground.commits,
         outbox=ground.outbox,
@@ -534,7 +546,7 @@ def _activation(ground: _Parts, announcements: Announcements) -> Activation:
     )
 
 
-def _admin(ground: _Parts, key_rotation: KeyRotation) -> AdminOperations:
+def _admin(ground: _Parts, key_rotation: KeyRotation, data: DataDirectory) -> AdminOperations:
     return AdminOperations(
         configurations=ground.configurations,
         state=ground.state,
@@ -545,6 +557,7 @@ def _admin(ground: _Parts, key_rotation: KeyRotation) -> AdminOperations:
         audit_log=ground.audit_log,
         keys=ground.keys,
         key_rotation=key_rotation,
+        make_snapshot_directory=data.make_snapshot_directory,
         clock=time.time,
     )
 

@@ -16,7 +16,8 @@
         ├── Incompatible       incompatible
         ├── TooLarge           too_large
         ├── ValidationFailed   validation_failed
-        │   └── InvalidDocument    a configuration breaks a rule; knows each place in full
+        │   ├── InvalidDocument    a configuration breaks a rule; knows each place in full
+        │   └── ActivationRefused  an environment is not valid
         ├── NotApplied         the code of the first refused update of the same atomic batch
         ├── BatchRefused       the code of the first refused update
         ├── Busy               busy
@@ -29,9 +30,9 @@ Each adapter maps ``OperationError.code`` to its own status in exactly one place
 the code ``internal`` and no details, and logs the traceback.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import msgspec
 
@@ -77,6 +78,7 @@ class Finding:
         expected: What was expected and what to do.
         expected_in_full: The same with the values that the schema allows, for those who may read the schema.
         quotable: Whether the sender may see what was found; false at the place of a secret.
+        missing: Whether a required member is missing there.
     """
 
     pointer: str
@@ -85,6 +87,7 @@ class Finding:
     expected: str
     expected_in_full: str = ""
     quotable: bool = False
+    missing: bool = False
 
     @property
     def shown(self) -> Problem:
@@ -114,6 +117,7 @@ class SourceProblem(msgspec.Struct, frozen=True):
         message: What was found and what to do, without any value or name that only the file holds: alerts show it.
         pointer: JSON Pointer (RFC 6901) of the place in the file's document.
         in_full: The message with such names, for those who may read the file; empty if it has none.
+        variable: The name of the variable that is not set, if that is the problem; otherwise empty.
     """
 
     file: str
@@ -121,6 +125,7 @@ class SourceProblem(msgspec.Struct, frozen=True):
     message: str
     pointer: str = ""
     in_full: str = ""
+    variable: str = ""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -311,6 +316,27 @@ class InvalidDocument(ValidationFailed):
     def __init__(self, message: str, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
         super().__init__(message, (finding.shown for finding in self.findings))
+
+
+class ActivationRefused(ValidationFailed):
+    """An environment cannot be activated.
+
+    Attributes:
+        remedies: Commands that correct all of it, where there are any.
+        difference: For a dry run, what would change apart from the problems: JSON Patch by service, secrets as ``***``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        problems: Iterable[Problem],
+        *,
+        remedies: Iterable[str],
+        difference: Mapping[str, Sequence[Mapping[str, Any]]] | None,
+    ) -> None:
+        super().__init__(message, problems)
+        self.remedies = tuple(remedies)
+        self.difference = difference
 
 
 class NotApplied(OperationError):

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import pytest
 
 from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.bus.not_connected import NotConnected
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.aiomqtt_client import AiomqttClient
-from aliciacfg.mqtt.broker_client import NotConnected
 from aliciacfg.mqtt.messages import Inbound, Publication
 
 SECONDS = 10.0

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.bus.not_connected import NotConnected
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import packets
-from aliciacfg.mqtt.broker_client import KEPT_PAYLOAD_BYTES, NotConnected
+from aliciacfg.mqtt.broker_client import KEPT_PAYLOAD_BYTES
 from aliciacfg.mqtt.messages import Inbound, Publication, Will
 from aliciacfg.mqtt.mqtt5_client import Mqtt5Client
 from aliciacfg.mqtt.packets import variable_integer

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aliciacfg.errors import NotFound, Unavailable
+from aliciacfg.errors import NotFound
 from builders import environment_file, valid_config
 from inprocess import core
 
@@ -189,16 +189,18 @@ async def test_a_number_over_a_secret_does_not_open_it(tmp_path: Path):
     assert [item["value"] for item in values["/settings/keys"]["overridden"]] == [["***"]]
 
 
-async def test_what_the_files_no_longer_make_is_not_explained_by_them(tmp_path: Path):
-    """An edit that breaks an inactive environment leaves its revision; new lines would explain it wrongly."""
+async def test_what_the_files_no_longer_make_is_said_to_be_invalid(tmp_path: Path):
+    """An edit that breaks an inactive environment leaves its revision; the new lines show with what is wrong."""
     async with core(tmp_path, house(**{"environments/prod.yaml": DEV})) as made:
         before = await made.ask("explain", "bell", environment="prod")
         assert before["values"]["/settings/volume"]["value"] == 7
         made.write("environments/prod.yaml", {"services": {"bell": {"settings": {"volume": "loud"}}}})
         await made.ask("reload")
         assert (await made.config("bell", environment="prod"))["settings"]["volume"] == 7
-        with pytest.raises(Unavailable, match="do not yield the stored configuration"):
-            await made.ask("explain", "bell", environment="prod")
+        broken = await made.ask("explain", "bell", environment="prod")
+        assert broken["revision"] == 1
+        assert broken["values"]["/settings/volume"]["value"] == "loud"
+        assert [problem["pointer"] for problem in broken["problems"]] == ["/services/bell/settings/volume"]
         made.write("environments/prod.yaml", DEV)
         await made.ask("reload")
         assert await made.ask("explain", "bell", environment="prod") == before

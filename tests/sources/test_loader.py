@@ -98,6 +98,22 @@ def test_layers_are_merge_patches(write: Write):
     assert "features" not in document
 
 
+def test_edits_count_as_if_they_were_written(write: Write):
+    """A file that is there, and one that is not."""
+    home = write({"environments/dev.yaml": "services: {bell: {settings: {a: 1}}}"})
+    edits = {
+        home / "environments/dev.yaml": "services: {lamp: {}}",
+        home / "environments/prod.yaml": "services: {door: {}}",
+        home / "schemas/lamp.yaml": "title: lamp",
+    }
+    sources = load(environments_dir=home / "environments", schemas_dir=home / "schemas", variables={}, edits=edits)
+    assert {name: set(found.services) for name, found in sources.environments.items()} == {
+        "dev": {"lamp"},
+        "prod": {"door"},
+    }
+    assert list(sources.schemas) == ["lamp"]
+
+
 def test_the_lowest_layer_says_who_the_document_is_for(write: Write):
     """Names and the user name at the broker, which a schema or a file may say otherwise."""
     schema = "properties: {mqtt_config: {properties: {username: {type: string, default: from_schema}}}}"
@@ -285,12 +301,12 @@ def test_a_directory_may_have_any_name(tmp_path: Path):
     odd = tmp_path / os.fsdecode(b"home\xff\n")
     directories = {"environments_dir": odd / "environments", "schemas_dir": odd}
     with pytest.raises(SourceError) as caught:
-        load(**directories, variables={})
+        load(**directories, variables={}, edits=None)
     assert all(str(problem).isprintable() for problem in caught.value.problems)
     directories["environments_dir"].mkdir(parents=True)
     (odd / "bell.yaml").write_text("[")
     with pytest.raises(SourceError) as caught:
-        load(**directories, variables={})
+        load(**directories, variables={}, edits=None)
     (problem,) = caught.value.problems
     assert problem.file == r"home\xff\u000a/bell.yaml"
 

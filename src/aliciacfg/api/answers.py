@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from aliciacfg.api.fields import Difference, Epoch, Pointers, Revision, Sequence, Timestamp
+from aliciacfg.api.fields import Difference, Epoch, Pointers, Remedies, Revision, RevisionOrNone, Sequence, Timestamp
 from aliciacfg.errors import Problem
 from aliciacfg.model.records import AppliedStatus, Audited, Cause, DriftKind, Role
 
@@ -122,7 +122,7 @@ class ListAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True):
+class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One environment; ``problems`` are the reasons why it cannot be activated."""
 
     name: str
@@ -130,6 +130,7 @@ class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True):
     files: list[str]
     services: list[str]
     problems: list[Problem]
+    remedies: Remedies = []
 
 
 class EnvironmentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,14 +249,23 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     revision: int | None = None
 
 
-class ExplainAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``explain``: every leaf of the configuration by JSON Pointer; put together they are the configuration."""
+class ExplainAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``explain``: every leaf of the configuration by JSON Pointer; put together they are the configuration.
+
+    Attributes:
+        revision: The revision that is served; 0 if there is none, because what the files say is not valid.
+        missing: Of a configuration that is not valid: required members that are missing, and values whose variable is
+            not set.
+        problems: The reasons why what the files say is not valid, each with file and line.
+    """
 
     service: str
     environment: str
-    revision: Revision
+    revision: RevisionOrNone
     values: dict[str, Explained]
     removed: dict[str, Removed]
+    missing: Pointers = []
+    problems: list[Problem] = []
 
 
 class Sides(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,7 +275,7 @@ class Sides(msgspec.Struct, frozen=True, kw_only=True):
     env2: Any
 
 
-class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``compare``: the differences between two sides.
 
     Attributes:
@@ -273,19 +283,28 @@ class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True):
         changed: The places with different values on both sides, by JSON Pointer.
         only_in_env1: Members that only the first side has, by JSON Pointer; an object as a whole.
         only_in_env2: Members that only the second side has.
+        rev1: The revision of the first side; 0 if its environment yields nothing valid: then it is what its files say.
+        rev2: The revision of the second side, or 0.
         secrets: Secrets of both sides that were not compared.
+        missing: By environment that yields nothing valid: required members that are missing, and values whose variable
+            is not set.
+        problems: By environment, the reasons why what its files say of the service is not valid.
+        remedies: Commands that correct all of it, where there are any.
     """
 
     service: str
     env1: str
     env2: str
-    rev1: Revision
-    rev2: Revision
+    rev1: RevisionOrNone
+    rev2: RevisionOrNone
     equal: bool
     changed: dict[str, Sides]
     only_in_env1: dict[str, Any]
     only_in_env2: dict[str, Any]
     secrets: Pointers
+    missing: dict[str, Pointers] = {}
+    problems: dict[str, list[Problem]] = {}
+    remedies: Remedies = []
 
 
 class ActivateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -423,6 +442,12 @@ class PasswordsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: str
     passwords: dict[str, str]
+
+
+class BackupAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """``backup``: the name of a new directory in the data directory that holds a copy of the database."""
+
+    snapshot: str
 
 
 class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from aliciacfg.api.fields import Form
+from aliciacfg.api.fields import Difference, Form, Remedies
 from aliciacfg.documents import encode
-from aliciacfg.errors import BatchRefused, Conflict, ErrorCode, OperationError, Problem
+from aliciacfg.errors import ActivationRefused, BatchRefused, Conflict, ErrorCode, OperationError, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[list[msgspec.Raw], Meta(description="For an atomic batch: the answer to each update, in order.")]
         | UnsetType
     ) = UNSET
+    remedies: Remedies = []
+    difference: Difference | UnsetType = UNSET
     applied: int | UnsetType = UNSET
     failed: int | UnsetType = UNSET
 
@@ -80,6 +82,9 @@ def encode_failure(error: OperationError, request_id: str | None) -> bytes:
     elif isinstance(error, BatchRefused):
         results = [msgspec.Raw(result) for result in error.results]
         failure = msgspec.structs.replace(failure, results=results, applied=0, failed=len(results))
+    elif isinstance(error, ActivationRefused):
+        difference = UNSET if error.difference is None else error.difference
+        failure = msgspec.structs.replace(failure, remedies=error.remedies, difference=difference)
     return encode(failure)
 
 

@@ -12,6 +12,7 @@ MAX_NUMBER = 2**53 - 1
 """The largest ``epoch`` and ``sequence``: the largest integer that every JSON library reads exactly (RFC 8259 §6)."""
 
 Revision = Annotated[int, Meta(ge=1, le=2**63 - 1, description="1, 2, 3 … per environment and service, never reused.")]
+RevisionOrNone = Annotated[int, Meta(ge=0, le=2**63 - 1, description="A revision; 0 if there is none.")]
 Epoch = Annotated[
     int, Meta(ge=1, le=MAX_NUMBER, description="Raised whenever the database went back, as after a restore.")
 ]
@@ -25,6 +26,7 @@ Sequence = Annotated[
     ),
 ]
 Pointers = Annotated[list[str], Meta(description="JSON Pointers (RFC 6901).")]
+Remedies = Annotated[list[str], Meta(description="Commands that correct all of it, where there are any.")]
 Form = Literal["json", "yaml", "env"]
 Timestamp = Annotated[float, Meta(description="Unix seconds.")]
 DryRun = Annotated[bool, Meta(description="Check everything and answer the difference, but change nothing.")]

@@ -8,7 +8,8 @@ what only it needs then, so that the others start quickly. These modules are not
     client, local_client   how a command reaches the daemon: over the network, or in its data directory
     answers, exits         what a command does with an answer, and the exit codes
     options, inputs        what a command reads
-    home                   whether there are files to work on
+    home                   the files that a command edits, and the daemon that loads them
+    sealing_keys           which public key a command seals with
     output, formatting     what a command prints
     service_variables      the environment variables of a service
     output_format, pager   in which format, and how much at once

@@ -5,8 +5,10 @@ from typing import TypeVar
 
 import msgspec
 
+from aliciacfg.api.fields import Difference
 from aliciacfg.cli import output
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail, fail_with
+from aliciacfg.cli.formatting import difference_lines
 from aliciacfg.cli.output import Block
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
@@ -18,6 +20,8 @@ class _Refusal(msgspec.Struct):
     code: str
     message: str
     problems: list[Problem] = []
+    remedies: list[str] = []
+    difference: Difference = {}
 
 
 def exit_if_refused(answer: JsonObject, *, hint: Callable[[str], str | None] | None = None) -> JsonObject:
@@ -27,11 +31,18 @@ def exit_if_refused(answer: JsonObject, *, hint: Callable[[str], str | None] | N
         answer: The answer.
         hint: Returns what to do about a refusal with a code; called only for a refusal.
     """
-    if answer.get("status") == "error":
-        refusal = parse(answer, _Refusal)
-        advice = None if hint is None else hint(refusal.code)
+    if answer.get("status") != "error":
+        return answer
+    refusal = parse(answer, _Refusal)
+    advice = None if hint is None else hint(refusal.code)
+    if refusal.remedies:
+        advice = f"correct it with {'; '.join(refusal.remedies)}"
+    try:
         fail_with(answer, refusal_code(refusal.code), hint=advice, problems=refusal.problems)
-    return answer
+    finally:
+        if refusal.difference and output.for_people():
+            # Of a dry run that was refused.
+            output.print_blocks(["Apart from that, it would change:", *difference_lines(refusal.difference, "  ")])
 
 
 def refusal_code(code: str | None) -> int:

@@ -64,6 +64,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("migrate", "environments:migrate", "Run the pending migrations of schemas"),
     ),
     "Secrets and access": (
+        Row("secret", "secret:secret", "Set a secret, or make all that are missing", common=True),
         Row("seal", "seal:seal", "Seal one secret for a file or a write", formats=False),
         Row("seal-file", "seal:seal_file", "Seal every secret of an environment file"),
         Row("recipient", "recipients:recipient", "Set the key that a service's secrets are sealed to"),
@@ -72,6 +73,8 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("keys", "keys:keys", "Show and change the daemon's sealing keys"),
     ),
     "Operate": (
+        Row("backup", "backups:backup", "Write everything to one file, while the daemon runs", common=True),
+        Row("restore", "backups:restore", "Put the state of a backup in place", common=True),
         Row("instances", "drift:instances", "List the running instances of a service"),
         Row("drift", "drift:drift", "List everything that differs from the store"),
     ),

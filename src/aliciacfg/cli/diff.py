@@ -14,6 +14,7 @@ from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_FAILED
 from aliciacfg.cli.output import Line
 from aliciacfg.documents import Json, escape
+from aliciacfg.errors import Problem
 
 _SIDES = 2
 _LINE_WIDTH = 72
@@ -78,7 +79,7 @@ class _Difference:
 
 
 def _lines(answer: CompareAnswer) -> list[Line]:
-    first, second = f"{answer.env1}, revision {answer.rev1}", f"{answer.env2}, revision {answer.rev2}"
+    first, second = _side(answer.env1, answer.rev1), _side(answer.env2, answer.rev2)
     lines: list[Line]
     if answer.equal:
         lines = [f"{answer.service} is equal in {first} and {second}."]
@@ -89,9 +90,24 @@ def _lines(answer: CompareAnswer) -> list[Line]:
         ]
         for difference in sorted(_differences(answer), key=lambda difference: difference.pointer):
             lines += _difference_lines(difference)
+    for environment, problems in answer.problems.items():
+        lines += _problem_lines(environment, answer.missing.get(environment, []), problems)
+    lines += formatting.remedy_lines(answer.remedies)
     if answer.secrets:
         lines.append([(f"Secrets were not compared: {formatting.pointers(answer.secrets, most=8)}", "dim")])
     return lines
+
+
+def _side(environment: str, revision: int) -> str:
+    return f"{environment}, revision {revision}" if revision else f"{environment}, as its files say (not valid yet)"
+
+
+def _problem_lines(environment: str, missing: list[str], problems: list[Problem]) -> list[Line]:
+    """Return what an environment needs before its configuration of the service is valid."""
+    lines: list[Line] = [[(f"! {pointer}  missing in {environment}", "red")] for pointer in missing]
+    # Those of missing members say nothing more than where their object begins.
+    others = [problem for problem in problems if not any(problem.pointer.endswith(pointer) for pointer in missing)]
+    return lines + [[("! ", "red"), problem.message] for problem in others]
 
 
 def _places(answer: CompareAnswer) -> list[str]:

@@ -95,7 +95,9 @@ def _problems_lines(item: EnvironmentItem) -> list[Line]:
     if not item.problems:
         return []
     # Each message names file, line and place itself.
-    return [[(f"{item.name} cannot be activated:", "bold")], *(f"  {problem.message}" for problem in item.problems)]
+    heading: Line = [(f"{item.name} cannot be activated:", "bold")]
+    listed: list[Line] = [f"  {problem.message}" for problem in item.problems]
+    return [heading, *listed, *formatting.remedy_lines(item.remedies)]
 
 
 def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:

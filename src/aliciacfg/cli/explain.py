@@ -51,8 +51,21 @@ def explain(target: Target, service: str, pointer: str, environment: str | None)
     if pointer and not values and not removed:
         fail(f"There is nothing at {pointer} of {service} in {answer.environment}.", EXIT_CODES["not_found"])
     part = {**found, "values": msgspec.to_builtins(values), "removed": msgspec.to_builtins(removed)}
-    heading = f"{answer.service} in {answer.environment}, revision {answer.revision}"
-    output.print_result(part, lambda: [_tree(heading, {**values, **removed})], names=lambda: values)
+    output.print_result(
+        part, lambda: [_tree(_heading(answer), {**values, **removed}), *_problem_lines(answer)], names=lambda: values
+    )
+
+
+def _heading(answer: ExplainAnswer) -> str:
+    what = f"{answer.service} in {answer.environment}"
+    if not answer.problems:
+        return f"{what}, revision {answer.revision}"
+    served = f"; revision {answer.revision} is the last valid one" if answer.revision else ""
+    return f"{what}, as its files say: not valid yet{served}"
+
+
+def _problem_lines(answer: ExplainAnswer) -> list[Line]:
+    return [[("! ", "red"), problem.message] for problem in answer.problems]
 
 
 def _matches(place: str, pointer: str) -> bool:

@@ -40,6 +40,11 @@ def pointers(listed: Sequence[str], most: int = _MAX_POINTERS) -> str:
     return some_of([elided(pointer or "(document)", _POINTER_WIDTH) for pointer in listed], most)
 
 
+def remedy_lines(remedies: Sequence[str]) -> list[Line]:
+    """Return a line for the commands that correct what was listed; none if there are none."""
+    return [[("Correct it with: ", "bold"), "; ".join(remedies)]] if remedies else []
+
+
 def moment(timestamp: float | None) -> str:
     """Return a time in this machine's zone, to the second; ``unknown`` for None."""
     return "unknown" if timestamp is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))

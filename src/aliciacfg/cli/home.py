@@ -1,12 +1,23 @@
-"""The home that a command works on: the directories of environments and schemas that the settings name."""
+"""The home that a command works on: its files, edits of them, and the daemon that loads them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aliciacfg.cli.exits import EXIT_CODES, fail
+from aliciacfg.api.answers import EnvironmentsAnswer
+from aliciacfg.cli import output
+from aliciacfg.cli.answers import exit_if_refused, parse
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
+from aliciacfg.cli.local_client import ask_daemon, exit_locked
+from aliciacfg.cli.loop import run
+from aliciacfg.errors import DataDirectoryInUse, SourceError
 
 if TYPE_CHECKING:
+    from aliciacfg.core.file_check import FileProblem
+    from aliciacfg.sealing.boxes import Keyring
     from aliciacfg.settings import Settings
+    from aliciacfg.sources.file_edits import FileEdits
+    from aliciacfg.sources.layers import Environment, Sources
 
 
 def has_home(settings: "Settings") -> bool:
@@ -24,3 +35,101 @@ def require_home(settings: "Settings", *, code: int = EXIT_CODES["not_found"]) -
             "`aliciacfg init`, or change to the directory of yours",
             code,
         )
+
+
+def edits_of(settings: "Settings") -> "FileEdits":
+    """Return edits of the files of a home, none yet."""
+    from aliciacfg.sources.file_edits import FileEdits
+
+    return FileEdits(environments_dir=Path(settings.environments_dir), schemas_dir=Path(settings.schemas_dir))
+
+
+def environment_of(sources: "Sources", name: str) -> "Environment":
+    """Return an environment of the files.
+
+    There being none ends the program.
+
+    Raises:
+        SourceError: Its files cannot be read, so nothing is known of it.
+    """
+    found = sources.environments.get(name)
+    if found is None:
+        fail(
+            f"there is no environment {name!r}; there are: {', '.join(sorted(sources.environments))}",
+            EXIT_CODES["not_found"],
+        )
+    if found.problems:
+        raise SourceError(found.problems)
+    return found
+
+
+def active_environment(settings: "Settings") -> str:
+    """Return the environment that is active, or that the next start activates."""
+    from aliciacfg.offline import next_environment
+    from aliciacfg.storage.backend import database_in
+
+    answer = ask_daemon(settings, "environments", None, {})
+    if answer is not None:
+        return parse(exit_if_refused(answer), EnvironmentsAnswer).active
+    if not database_in(Path(settings.data_dir)).exists():
+        return settings.environment
+    try:
+        return run(next_environment(settings))
+    except DataDirectoryInUse:
+        exit_locked(settings)
+
+
+def problems_with(
+    settings: "Settings", edits: "FileEdits", keyring: "Keyring | None", service: str, *, environment: str | None = None
+) -> "list[FileProblem]":
+    """Return what would be wrong with a service, or with whole files, if edits were written.
+
+    Args:
+        settings: Name the files.
+        edits: The edits.
+        keyring: Opens sealed values; None leaves out what only they would tell.
+        service: The service.
+        environment: Only this environment; None for all.
+    """
+    from aliciacfg.core.file_check import check_files
+    from aliciacfg.sources.source_files import SourceFiles
+
+    files = SourceFiles(settings)
+    found = check_files(
+        lambda: files.load(edits.texts), keyring, limits=settings.document_limits, environment=environment
+    )
+    return [
+        problem
+        for problem in found.problems
+        if not problem.configurations or any(name.partition(" in ")[0] == service for name in problem.configurations)
+    ]
+
+
+def problem_lines(problems: "Iterable[FileProblem]", service: str) -> list[str]:
+    """Return a line for each problem of a service: the environments, the place, and what is wrong."""
+    lines: list[str] = []
+    for problem in problems:
+        prefix = f"{service} in "
+        where = ", ".join(name.removeprefix(prefix) for name in problem.configurations if name.startswith(prefix))
+        place = f"{problem.pointer or '(document)'} in {where}" if where else f"{problem.file}:{problem.line or 1}"
+        lines.append(f"  {place}: {problem.message}")
+    return lines
+
+
+def write(settings: "Settings", edits: "FileEdits") -> bool:
+    """Write edits, have the running daemon load them, and return whether one runs here.
+
+    That a file cannot be written ends the program; so does the daemon's refusal, once the files are written.
+    """
+    try:
+        edits.write()
+    except OSError as error:
+        fail(f"{error.filename or settings.environments_dir} cannot be written: {error.strerror}", EXIT_FAILED)
+    answer = ask_daemon(settings, "reload", None, {})
+    if answer is None:
+        return False
+    if answer.get("status") == "error":
+        written = ", ".join(map(str, edits.texts))
+        output.print_error(f"aliciacfg: {written} is written, but the running daemon does not take it:")
+    exit_if_refused(answer)
+    return True

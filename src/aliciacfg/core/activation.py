@@ -8,16 +8,18 @@ from aliciacfg.core import restore
 from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
+from aliciacfg.core.drafts import Drafts
 from aliciacfg.core.file_changes import FilePlanner
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.outbox import Outbox, service_subject
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import Planner
 from aliciacfg.core.state import NOTHING, State
-from aliciacfg.core.views import difference
+from aliciacfg.core.views import difference, difference_to
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import ValidationFailed
+from aliciacfg.errors import ActivationRefused, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
+from aliciacfg.sealing.sealed_documents import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Activation:
         *,
         state: State,
         files: LoadedFiles,
+        drafts: Drafts,
         configurations: Configurations,
         commits: Commits,
         outbox: Outbox,
@@ -53,6 +56,7 @@ class Activation:
     ) -> None:
         self._state = state
         self._files = files
+        self._drafts = drafts
         self._configurations = configurations
         self._commits = commits
         self._outbox = outbox
@@ -65,7 +69,8 @@ class Activation:
         Raises:
             NotFound: There is no such environment.
             Unavailable: Files or store cannot be used; nothing changed.
-            ValidationFailed: A service of it would be invalid, or it has none; nothing changed.
+            ActivationRefused: A service of it would be invalid; nothing changed.
+            ValidationFailed: It has no service; nothing changed.
         """
         # Exclusive: a write planned during the switch would be announced for the old environment.
         async with self._commits.change(context, dry_run=dry_run, exclusive=True) as plan:
@@ -73,21 +78,44 @@ class Activation:
             result = ActivationResult(self._state.active)
             if name != self._state.active:
                 planner = self._files.any_planner()
-                await self._plan_services(plan, planner, name)
+                await self._plan_services(plan, planner, name, dry_run=dry_run)
                 await self._plan_switch(plan, planner, name, result, dry_run=dry_run)
         return result
 
-    async def _plan_services(self, plan: Plan, planner: Planner, name: str) -> None:
+    async def _plan_services(self, plan: Plan, planner: Planner, name: str, *, dry_run: bool) -> None:
         """Bring the services of the environment up to its files.
 
         Raises:
-            ValidationFailed: One would be invalid.
+            ActivationRefused: One would be invalid; for a dry run, with what would change apart from that.
         """
         file_planner = FilePlanner(planner, plan, active=name, defined=self._files.defined)
         problems = await file_planner.plan_environment(planner.composer.sources.environments[name])
         if problems:
             listed = [problem for service in problems.values() for problem in service]
-            raise ValidationFailed(f"{name} cannot be activated; {self._state.active} stays active", listed)
+            raise ActivationRefused(
+                f"{name} cannot be activated; {self._state.active} stays active",
+                listed,
+                remedies=self._files.remedies(name),
+                difference=await self._draft_differences(plan, planner, name) if dry_run else None,
+            )
+
+    async def _draft_differences(self, plan: Plan, planner: Planner, name: str) -> dict[str, list[JsonObject]]:
+        """Return what services would get another configuration, with that which is not valid as its files say it."""
+        named = planner.composer.sources.environments[name].draft.services
+        found: dict[str, list[JsonObject]] = {}
+        for service in sorted({*named, *self._state.names(name), *self._state.names(self._state.active)}):
+            # Let reads run in between.
+            await asyncio.sleep(0)
+            before = self._state.head(ConfigId(self._state.active, service))
+            draft = self._drafts.of(ConfigId(name, service))
+            if draft is None:
+                operations = await asyncio.to_thread(difference, before, plan.head(ConfigId(name, service)))
+            else:
+                shown = redact(draft.document, draft.secrets)
+                operations = await asyncio.to_thread(difference_to, before, shown, draft.secrets)
+            if operations:
+                found[service] = operations
+        return found
 
     async def _plan_switch(
         self, plan: Plan, planner: Planner, name: str, result: ActivationResult, *, dry_run: bool

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from aliciacfg import documents
 from aliciacfg.core.composer import Effective, Undecryptable
-from aliciacfg.core.plan import ChangeContext, Plan, Problems
+from aliciacfg.core.plan import ChangeContext, Lacking, Plan, Problems
 from aliciacfg.core.planner import Planner
 from aliciacfg.core.schema_changes import PendingMigration, schema_to_store
 from aliciacfg.core.state import Entry
@@ -47,11 +47,14 @@ class FileChanges:
         problems: What is wrong, by environment.
         undecryptable: Services whose overlay does not open, by environment.
         unopened: Services whose files contain values sealed with missing keys, by environment.
+        lacking: The JSON Pointers of missing secrets, by environment and service, of services in which nothing else is
+            wrong.
     """
 
     problems: dict[str, Problems] = field(default_factory=dict[str, Problems])
     undecryptable: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     unopened: dict[str, Problems] = field(default_factory=dict[str, Problems])
+    lacking: dict[str, Lacking] = field(default_factory=dict[str, Lacking])
 
 
 class FilePlanner:
@@ -128,6 +131,7 @@ class FilePlanner:
         problems: Problems = {}
         undecryptable = self.changes.undecryptable[environment.name] = []
         unopened = self.changes.unopened[environment.name] = {}
+        lacking = self.changes.lacking[environment.name] = {}
         state = self._plan.state
         for service in sorted(environment.services.union(state.names(environment.name))):
             # Let reads run in between: planning hundreds of services takes noticeable time.
@@ -142,10 +146,16 @@ class FilePlanner:
                 self._plan_service(ConfigId(environment.name, service), environment)
             except OperationError as error:
                 found = unopened if isinstance(error, Undecryptable) else problems
-                found[service] = tuple(
-                    _located(environment, service, finding) for finding in self._findings(service, error)
-                )
+                findings = self._findings(service, error)
+                found[service] = tuple(located(environment, service, finding) for finding in findings)
+                if self._lacks_only_secrets(service, findings):
+                    lacking[service] = [finding.pointer for finding in findings]
         return problems
+
+    def _lacks_only_secrets(self, service: str, findings: Sequence[Finding]) -> bool:
+        """Return whether nothing is wrong with a service's document but that secrets are missing."""
+        schema = self._sources.schema(service)
+        return all(finding.missing and schema.expects_secret(finding.pointer) for finding in findings)
 
     def _findings(self, service: str, error: OperationError) -> Sequence[Finding]:
         """Return what is wrong with a service's document, with places in it."""
@@ -262,7 +272,7 @@ def as_problems(error: SourceError) -> list[Problem]:
     return [problem.shown for problem in error.problems]
 
 
-def _located(environment: Environment, service: str, finding: Finding) -> Problem:
+def located(environment: Environment, service: str, finding: Finding) -> Problem:
     """Return a problem of a service's document, as everybody may see it, with the file and line that caused it."""
     file, line = environment.locate(service, finding.pointer)
     where = file if line is None else f"{file}:{line}"

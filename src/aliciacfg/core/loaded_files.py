@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from aliciacfg.core.plan import Plan, Problems
+from aliciacfg.core.plan import Lacking, Plan, Problems
 from aliciacfg.core.planner import Planner
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem, SourceProblem, Unavailable
@@ -25,6 +25,7 @@ class LoadedFiles:
         current_planner: Plans on these files; None until a load succeeds.
         environment_problems: The problems of each environment.
         unopened: The services whose files contain values sealed with missing keys, by environment.
+        lacking: The missing secrets of services in which nothing else is wrong, by environment.
         refused: The problems of files on disk that were refused since; none if the files on disk are in force.
         not_stored: Why the store could not take what the files say at the start, so that none are in force; None if
             that was not the reason.
@@ -36,6 +37,7 @@ class LoadedFiles:
     current_planner: Planner | None = None
     environment_problems: dict[str, Problems] = field(default_factory=dict[str, Problems])
     unopened: dict[str, Problems] = field(default_factory=dict[str, Problems])
+    lacking: dict[str, Lacking] = field(default_factory=dict[str, Lacking])
     refused: tuple[SourceProblem, ...] = ()
     not_stored: str | None = None
 
@@ -45,6 +47,7 @@ class LoadedFiles:
         *,
         problems: dict[str, Problems],
         unopened: dict[str, Problems],
+        lacking: dict[str, Lacking],
         defined: Mapping[str, list[str]],
         schemas: Mapping[str, JsonObject | None],
     ) -> None:
@@ -52,6 +55,7 @@ class LoadedFiles:
         self.current_planner = planner
         self.environment_problems = problems
         self.unopened = unopened
+        self.lacking = lacking
         self.found = filled(planner.composer.sources)
         self.defined = defined
         self.schemas = schemas
@@ -60,7 +64,7 @@ class LoadedFiles:
 
     def on_commit(self, plan: Plan) -> None:
         """Drop the problems of configurations that a plan made valid."""
-        for environments in (self.environment_problems, self.unopened):
+        for environments in (self.environment_problems, self.unopened, self.lacking):
             # Mostly none has problems, and a plan may settle all of 10,000.
             for config_id in plan.settled if any(environments.values()) else ():
                 environments.get(config_id.environment, {}).pop(config_id.service, None)
@@ -115,6 +119,17 @@ class LoadedFiles:
         place = "" if self.refused_place is None else f" ({self.refused_place})"
         return f"The environment files cannot be used{place}, so nothing can be changed; see the health alerts."
 
+    def lacks_only_secrets(self, environment: str) -> bool:
+        """Return whether an environment cannot be activated, and only because secrets are missing."""
+        problems = self.environment_problems.get(environment, {}).keys() | self.unopened.get(environment, {}).keys()
+        return bool(problems) and problems == self.lacking.get(environment, {}).keys()
+
+    def remedies(self, environment: str, service: str | None = None) -> list[str]:
+        """Return the commands that correct all that is wrong with an environment, or with a service in it."""
+        lacking = self.lacking.get(environment, {})
+        enough = self.lacks_only_secrets(environment) if service is None else service in lacking
+        return [f"aliciacfg secret generate {environment}"] if enough else []
+
     def unopened_in(self, environment: str) -> list[Problem]:
         """Return the values in files that are sealed with missing keys."""
         return [problem for listed in self.unopened.get(environment, {}).values() for problem in listed]
@@ -125,6 +140,12 @@ class LoadedFiles:
         listed, unopened = self.environment_problems.get(environment, {}), self.unopened.get(environment, {})
         found = listed.get(service) or listed.get("") or unopened.get(service)
         return found[0] if found else None
+
+    def problems_of(self, config_id: ConfigId) -> list[Problem]:
+        """Return every reason why the files yield no configuration of a service."""
+        environment, service = config_id
+        listed, unopened = self.environment_problems.get(environment, {}), self.unopened.get(environment, {})
+        return [*listed.get("", ()), *listed.get(service, ()), *unopened.get(service, ())]
 
     def any_planner(self) -> Planner:
         """Return the planner.

@@ -9,7 +9,7 @@ one from then on. Then the right one gets a still higher position.
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeGuard
 
@@ -26,7 +26,7 @@ from aliciacfg.core.state import State
 from aliciacfg.documents import Json
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Position
+from aliciacfg.model.records import START, Position
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.storage.hash_chain import Chain
 
@@ -119,6 +119,24 @@ class Order:
             self._ahead = witnessed
             await self.catch_up()
 
+    async def restore(self, beyond: Position, revisions: Mapping[ConfigId, int], *, detail: str) -> int:
+        """Put the order right after a restore, when it is known what was there before; return the new epoch.
+
+        Args:
+            beyond: The highest position that any reader may hold.
+            revisions: The highest revision of each configuration that was there before. One that the database does not
+                know as it was gets a revision above it, so that no number is used twice.
+            detail: What was restored, for the audit log.
+
+        Raises:
+            Unavailable: The store cannot write.
+        """
+        known = Position(self._state.epoch, self._state.sequence)
+        self._ahead = Position(max(beyond.epoch, known.epoch), max(beyond.sequence, known.sequence))
+        self._lost = dict(revisions)
+        await self._catch_up(detail)
+        return self._state.epoch
+
     def origin(self, subject: str, payload: bytes) -> Origin:
         """Return where a message with content comes from that is not the one which the broker has to hold.
 
@@ -155,8 +173,26 @@ class Order:
         Raises:
             Unavailable: The store cannot write; the next call tries again.
         """
+        ahead = self._ahead or START
+        if await self._catch_up(f"the database knew less than epoch {ahead.epoch}, {ahead.sequence}"):
+            self._alerts.raise_(
+                "restored",
+                "The database is older than what was published from it, as after the restore of a backup. Everything "
+                f"is published again as epoch {self._state.epoch}, and services follow it. Changes made after that "
+                "backup are lost: make them again.",
+            )
+
+    async def _catch_up(self, detail: str) -> bool:
+        """Do what ``catch_up`` promises but for the alert; return whether the epoch was raised.
+
+        Args:
+            detail: For the audit log.
+
+        Raises:
+            Unavailable: The store cannot write.
+        """
         if not self.behind:
-            return
+            return False
         ahead, lost = self._ahead, dict(self._lost)
         async with self._commits.change(_CONTEXT, exclusive=True) as plan:
             await self._commits.flush()
@@ -166,19 +202,11 @@ class Order:
                 self._plan_revision(plan, config_id, revision)
             await self._announcements.plan(plan)
             if ahead is not None:
-                detail = f"epoch {plan.epoch}: the database knew less than epoch {ahead.epoch}, {ahead.sequence}"
-                plan.audit.append(_CONTEXT.audit_entry(self._clock(), detail=detail))
-            epoch = plan.epoch
+                plan.audit.append(_CONTEXT.audit_entry(self._clock(), detail=f"epoch {plan.epoch}: {detail}"))
         if self._ahead == ahead:
             self._ahead = None
         self._lost = {known: number for known, number in self._lost.items() if number > lost.get(known, 0)}
-        if ahead is not None:
-            self._alerts.raise_(
-                "restored",
-                "The database is older than what was published from it, as after the restore of a backup. Everything "
-                f"is published again as epoch {epoch}, and services follow it. Changes made after that backup are "
-                "lost: make them again.",
-            )
+        return ahead is not None
 
     async def overtake(self, subject: str, claimed: Position | None) -> bool:
         """Make the right message of a subject newer than a forged one, if a reader may have applied that.

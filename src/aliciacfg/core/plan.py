@@ -24,6 +24,8 @@ from aliciacfg.model.records import (
 
 Problems = dict[str, tuple[Problem, ...]]
 """Problems by service; the empty name holds those of an environment's files."""
+Lacking = dict[str, list[str]]
+"""The JSON Pointers of missing secrets by service."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,6 +295,7 @@ class Reloads:
             load.planner,
             problems=load.changes.problems,
             unopened=load.changes.unopened,
+            lacking=load.changes.lacking,
             defined=load.defined,
             schemas=serving_schemas(sources, self._files.schemas),
         )

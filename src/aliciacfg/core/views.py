@@ -155,12 +155,15 @@ class Views:
 
 def difference(before: Entry, after: Entry) -> list[JsonObject]:
     """Return RFC 6902 operations between two redacted configurations; a changed secret is replaced by ``***``."""
-    old, new = redacted_content(before), redacted_content(after)
-    operations = json_patch(old, new)
-    if before.effective is None or after.effective is None:
-        return operations
-    known = before.effective.secrets
-    other = [pointer for pointer, value in after.effective.secrets.items() if known.get(pointer, value) != value]
+    secrets = {} if after.effective is None else after.effective.secrets
+    return difference_to(before, redacted_content(after), secrets)
+
+
+def difference_to(before: Entry, new: JsonObject, secrets: Mapping[str, str]) -> list[JsonObject]:
+    """Return what ``difference`` returns, to a redacted document with these secrets."""
+    operations = json_patch(redacted_content(before), new)
+    known = {} if before.effective is None else before.effective.secrets
+    other = [pointer for pointer, value in secrets.items() if known.get(pointer, value) != value]
     return [*operations, *({"op": "replace", "path": pointer, "value": REDACTED} for pointer in other)]
 
 

@@ -240,11 +240,11 @@ class _Values:
         target = node.target if isinstance(node, Alias) else None
         return None if target is None else self.build(target, pointer, depth, aliased=True)
 
-    def _wrong(self, node: Node, message: str, pointer: str, *, in_full: str = "") -> None:
+    def _wrong(self, node: Node, message: str, pointer: str, *, in_full: str = "", variable: str = "") -> None:
         # A problem in an anchored value is found again at each of its aliases.
         if (node.start, message) not in self._reported:
             self._reported.add((node.start, message))
-            self._problems.add(node.line, message, pointer, in_full=in_full)
+            self._problems.add(node.line, message, pointer, in_full=in_full, variable=variable)
 
     def _sequence(self, node: Collection, pointer: str, depth: int, *, aliased: bool) -> Json:
         items: list[Json] = []
@@ -302,11 +302,29 @@ class _Values:
         def replacement(match: re.Match[str]) -> str:
             try:
                 return _variable(match, variables)
+            except _UnsetVariable as error:
+                self._wrong(node, str(error), pointer, variable=error.name)
+                return ""
             except ValueError as error:
                 self._wrong(node, str(error), pointer)
                 return ""
 
         return _VARIABLE.sub(replacement, node.text)
+
+
+class _UnsetVariable(ValueError):
+    """A variable without a value and a default.
+
+    Attributes:
+        name: Its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"variable {name} is not set; set it in the environment or .env, or write ${{{name}:-default}}, or "
+            f"$${{{name}}} if the text itself is meant"
+        )
 
 
 def _variable(match: re.Match[str], variables: Mapping[str, str]) -> str:
@@ -330,10 +348,7 @@ def _variable(match: re.Match[str], variables: Mapping[str, str]) -> str:
     if not value and default is not None:
         return default
     if value is None:
-        raise ValueError(
-            f"variable {name} is not set; set it in the environment or .env, or write ${{{name}:-default}}, or "
-            f"$${{{name}}} if the text itself is meant"
-        )
+        raise _UnsetVariable(name)
     if SURROGATE.search(value):
         raise ValueError(f"variable {name} is not UTF-8; set it to text")
     return value

@@ -83,9 +83,9 @@ class Problems:
         self._file = file
         self._found: list[tuple[int, SourceProblem]] = []
 
-    def add(self, line: int, message: str, pointer: str = "", *, in_full: str = "") -> None:
+    def add(self, line: int, message: str, pointer: str = "", *, in_full: str = "", variable: str = "") -> None:
         """Add a problem on a 1-based line; other arguments as in ``SourceProblem``."""
-        self._found.append((line, SourceProblem(self._file, line, message, pointer, in_full)))
+        self._found.append((line, SourceProblem(self._file, line, message, pointer, in_full, variable)))
 
     def fail(self, line: int, message: str, pointer: str = "") -> Never:
         """Add a last problem and raise a SourceError with all of them."""

@@ -16,14 +16,9 @@ MQTT 3.1.1 is given up.
 ``paho.mqtt.client.Client._handle_pubackcomp``, replaced:
     It tells of an acknowledgement, and of nothing else; paho makes a reason code and properties of MQTT 5 here, too:
     10 µs of 70. Uses ``_out_messages`` and ``_do_on_publish``. Can go with the costs of ``on_publish``.
-``paho.mqtt.client.Client._sock_close``:
-    When a broker does not answer CONNECT or DISCONNECT, aiomqtt leaves the socket open. And only a connection that ends
-    without a DISCONNECT has the broker publish the last will. Can go when aiomqtt closes it, with or without one.
-``aiomqtt.Client._connected``, the future that waits for CONNACK, together with paho's ``on_disconnect`` and ``on_log``:
-    When a broker ends the connection instead of answering, as one does that wants another client certificate, aiomqtt
-    waits for its timeout, and the reason is only logged. Can go when ``aiomqtt.Client.__aenter__`` raises at once.
-The text ``Operation timed out`` and the ``__context__`` of ``aiomqtt.MqttError``:
-    aiomqtt has no type for a timeout, and keeps of an OSError only its text. Can go when it chains its errors.
+``paho.mqtt.client.Client._easy_log``:
+    By it ``bus.aiomqtt_connecting``, which lists what connecting needs, learns why a connection ended. Can go with what
+    it is needed for there.
 ``paho.mqtt.client.Client._sock_recv`` and ``_sock_send``, wrapped, ``_packet_write``, ``loop_read`` and ``want_write``:
     They show whether the broker still takes and sends anything, which is what timeouts are measured from. What is
     received of a packet that is too large is dropped as it comes: with MQTT 3.1.1 nothing keeps a client from getting
@@ -35,7 +30,6 @@ The text ``Operation timed out`` and the ``__context__`` of ``aiomqtt.MqttError`
 """
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
@@ -47,9 +41,10 @@ import aiomqtt
 from paho.mqtt.client import Client as PahoMqttClient
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import LogLevel, MQTTErrorCode
-from paho.mqtt.reasoncodes import ReasonCode
 
+from aliciacfg.bus import aiomqtt_connecting
 from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.bus.aiomqtt_connecting import reason_code
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt.broker_client import (
     DEFAULT_RECEIVE_MAXIMUM,
@@ -58,7 +53,6 @@ from aliciacfg.mqtt.broker_client import (
     KEPT_PAYLOAD_BYTES,
     PATIENCE_SECONDS,
     Lane,
-    NotConnected,
     is_failure,
     while_alive,
 )
@@ -116,7 +110,7 @@ class AiomqttClient:
             address, context, client_id=client_id, will=will, timeout_seconds=timeout_seconds
         )
         self._paho: PahoMqttClient = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        self._paho.connect_timeout = timeout_seconds
+        self._connect_seconds = timeout_seconds
         # Before connecting: what a persistent session held comes right behind the CONNACK.
         self._paho.on_message = self._on_message
         self._paho.on_publish = None
@@ -125,7 +119,6 @@ class AiomqttClient:
         self._reads = True
         self._held = self._stalled = False
         self._watch_socket()
-        self._last_error = ""
 
     def _watch_socket(self) -> None:
         """Have every use of the socket noted, and what is too large dropped."""
@@ -192,7 +185,7 @@ class AiomqttClient:
                 except BlockingIOError:
                     return MQTTErrorCode.MQTT_ERR_AGAIN
                 except OSError as error:
-                    self._last_error = f"failed to send on socket: {error}"
+                    paho._easy_log(LogLevel.MQTT_LOG_ERR, "failed to send on socket: %s", error)  # noqa: SLF001
                     return MQTTErrorCode.MQTT_ERR_CONN_LOST
                 del self._unsent[:size]
                 self.written_bytes += size
@@ -225,39 +218,8 @@ class AiomqttClient:
         Raises:
             NotConnected: There is no connection.
         """
-        loop = asyncio.get_running_loop()
-        connected: asyncio.Future[None] = self._client._connected  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        aiomqtt_on_disconnect = self._paho.on_disconnect
-
-        def give_up() -> None:
-            if not connected.done():
-                connected.set_exception(_EndedEarly(self._last_error))
-
-        def on_disconnect(*_arguments: object) -> None:
-            # Called from another thread when CONNECT cannot be sent. aiomqtt is not told: it would forget an end that
-            # comes with the CONNACK, and asyncio would log that its exception was never retrieved.
-            loop.call_soon_threadsafe(give_up)
-
-        def on_log(_client: object, _userdata: object, level: int, text: str) -> None:
-            if level == LogLevel.MQTT_LOG_ERR:
-                self._last_error = text
-
-        self._paho.on_disconnect = on_disconnect
-        self._paho.on_log = on_log
-        try:
-            await self._client.__aenter__()
-        except aiomqtt.MqttError as error:
-            self._close_socket()
-            raise _not_connected(error) from error
-        except asyncio.CancelledError:
-            self._close_socket()
-            raise
-        if self._paho.socket() is None:
-            raise _not_connected(_EndedEarly(self._last_error))
-        self._paho.on_disconnect = aiomqtt_on_disconnect
-        # paho would format every packet for it.
-        self._paho.on_log = None
-        self._write_in_the_next_turn(loop)
+        await aiomqtt_connecting.connect(self._client, timeout_seconds=self._connect_seconds)
+        self._write_in_the_next_turn(asyncio.get_running_loop())
 
     def _write_in_the_next_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have what is to be sent written without asking before: the socket nearly always takes it."""
@@ -276,17 +238,11 @@ class AiomqttClient:
 
     def abort(self) -> None:
         """Close the connection without a DISCONNECT."""
-        self._close_socket()
+        aiomqtt_connecting.close(self._client)
 
     async def disconnect(self) -> None:
         """Disconnect, if the broker has not gone first."""
-        with contextlib.suppress(aiomqtt.MqttError):
-            await self._client.__aexit__(None, None, None)
-        self._close_socket()
-
-    def _close_socket(self) -> None:
-        """Close what aiomqtt leaves open when the broker does not answer: it would be read for another half minute."""
-        self._paho._sock_close()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        await aiomqtt_connecting.disconnect(self._client)
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone.
@@ -299,7 +255,7 @@ class AiomqttClient:
                 pass
         except aiomqtt.MqttError as error:
             cause = error.__cause__
-            self.end_code = _code(cause.rc) if isinstance(cause, aiomqtt.MqttCodeError) else 0
+            self.end_code = reason_code(cause.rc) if isinstance(cause, aiomqtt.MqttCodeError) else 0
             raise BrokerUnavailable(f"the broker is gone: {cause or error}") from error
 
     async def subscribe(self, filters: Sequence[str], *, retain_as_published: bool = False) -> None:
@@ -318,7 +274,7 @@ class AiomqttClient:
             granted = await while_alive(subscribed, lambda: self.last_received)
         except aiomqtt.MqttError as error:
             raise BrokerUnavailable(f"subscribing failed: {error}") from error
-        refused = [name for name, code in zip(filters, granted, strict=False) if is_failure(_code(code))]
+        refused = [name for name, code in zip(filters, granted, strict=False) if is_failure(reason_code(code))]
         if refused:
             raise BrokerUnavailable(f"the broker refused the subscription of {', '.join(refused)}")
 
@@ -409,21 +365,6 @@ class AiomqttClient:
         )
 
 
-class _EndedEarly(aiomqtt.MqttError):
-    """The broker ended the connection before it answered CONNECT; the text is what paho logged."""
-
-
-def _not_connected(error: aiomqtt.MqttError) -> NotConnected:
-    """Return what ``aiomqtt.Client.__aenter__`` raised, as our own."""
-    cause = error.__context__ if isinstance(error.__context__, OSError) else str(error)
-    if isinstance(error, aiomqtt.MqttCodeError):
-        return NotConnected("refused", str(error), code=_code(error.rc), cause=cause)
-    if isinstance(error, _EndedEarly):
-        return NotConnected("ended", str(error), cause=cause)
-    timed_out = str(error).startswith("Operation timed out")
-    return NotConnected("timeout" if timed_out else "failed", str(error), cause=cause)
-
-
 def _aiomqtt_client(
     address: BrokerAddress,
     context: ssl.SSLContext | None,
@@ -448,9 +389,3 @@ def _aiomqtt_client(
         socket_options=[_NO_DELAY],
         logger=logging.getLogger("aliciacfg.mqtt.paho"),
     )
-
-
-def _code(code: object) -> int:
-    if isinstance(code, ReasonCode):
-        return code.value
-    return code if isinstance(code, int) else 0

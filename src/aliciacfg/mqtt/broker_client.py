@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import messages
@@ -31,33 +31,7 @@ KEPT_PAYLOAD_BYTES = 1024
 # Reason codes from here on are failures (MQTT 5 §2.4).
 _FAILURE = 0x80
 
-Reason = Literal["refused", "ended", "timeout", "failed"]
-
 _Answer = TypeVar("_Answer")
-
-
-class NotConnected(Exception):
-    """There is no connection; the text is the library's.
-
-    Attributes:
-        reason: ``refused`` by a CONNACK, ``ended`` by the broker before it answered CONNECT, ``timeout``, or
-            ``failed`` below MQTT.
-        code: The reason code of the CONNACK; None where there was none.
-        cause: The OSError below, or the text of what happened.
-    """
-
-    def __init__(
-        self,
-        reason: Reason,
-        text: str,
-        *,
-        code: int | None = None,
-        cause: OSError | str = "",
-    ) -> None:
-        super().__init__(text)
-        self.reason: Reason = reason
-        self.code = code
-        self.cause = cause
 
 
 class Lane(Protocol):

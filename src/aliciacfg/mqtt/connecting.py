@@ -10,27 +10,32 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from aliciacfg import tls
 from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.bus.not_connected import (
+    NOT_LET_IN,
+    UNSUPPORTED_PROTOCOL,
+    NotConnected,
+    explain,
+    tls_problem,
+)
 from aliciacfg.errors import BrokerUnavailable, SettingsError
 from aliciacfg.mqtt.aiomqtt_client import AiomqttClient
-from aliciacfg.mqtt.broker_client import BrokerClient, NotConnected
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Protocol, Will
 from aliciacfg.mqtt.mqtt5_client import Mqtt5Client
 from aliciacfg.mqtt.mqtt5_packets import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED
 from aliciacfg.mqtt.packet_limit import PacketLimit
 
+if TYPE_CHECKING:
+    from aliciacfg.mqtt.broker_client import BrokerClient
+
 CONNECT_SECONDS = 3.0
 """The time that a broker has for accepting a connection, and again for answering CONNECT."""
 
 # How long a broker may take to say what it has against a certificate.
 _TLS_REASON_SECONDS = 1.0
-# Reason codes of a CONNACK where the protocol is not supported: MQTT 5 §3.2.2.2, MQTT 3.1.1 §3.2.2.3.
-_UNSUPPORTED_PROTOCOL = frozenset({132, 1})
-# Bad user name or password, not authorized: in the same sections.
-_NOT_LET_IN = frozenset({134, 135, 4, 5})
 # What the broker has to allow, by the reason code that says that it does not (MQTT 5 §2.4).
 _TO_ALLOW = {
     RETAIN_NOT_SUPPORTED: "updates are retained: let the broker retain messages (retain_available of Mosquitto)",
@@ -121,7 +126,7 @@ async def accepts_without_proof(address: BrokerAddress) -> bool:
         return True
     if problem.reason == "timeout":
         raise _unavailable(problem, address) from problem
-    return problem.code not in _NOT_LET_IN and await _refusal(address) is not None
+    return problem.code not in NOT_LET_IN and await _refusal(address) is not None
 
 
 async def _refusal(address: BrokerAddress) -> NotConnected | None:
@@ -183,7 +188,7 @@ class Dialer:
             problem = await self._problem("5")
             if problem is None:
                 return "5", True
-            if problem.code in _UNSUPPORTED_PROTOCOL:
+            if problem.code in UNSUPPORTED_PROTOCOL:
                 return "3.1.1", True
             if not self.may_know_the_other(problem):
                 raise problem
@@ -257,9 +262,9 @@ class Dialer:
         """
         match problem.reason:
             case "refused":
-                return problem.code in _UNSUPPORTED_PROTOCOL
+                return problem.code in UNSUPPORTED_PROTOCOL
             case "ended":
-                return _tls_problem(problem, self._address) is None
+                return tls_problem(problem, self._address) is None
             case "timeout":
                 return True
             case "failed":
@@ -277,22 +282,5 @@ class Dialer:
 
 def _unavailable(problem: NotConnected, address: BrokerAddress) -> BrokerUnavailable:
     """Return the error that says why there is no connection, and what to do."""
-    if explained := _tls_problem(problem, address):
-        why = explained
-    elif problem.reason == "ended":
-        hint = "" if address.has_tls else "; if it speaks TLS on this port, set MQTT_TLS_CA"
-        why = f"the broker ended the connection without an answer{hint}"
-    elif problem.code in _NOT_LET_IN:
-        why = f"{problem}; check MQTT_USERNAME and MQTT_PASSWORD"
-    elif problem.code in _TO_ALLOW:
-        why = f"{problem}; {_TO_ALLOW[problem.code]}"
-    else:
-        why = str(problem)
+    why = f"{problem}; {_TO_ALLOW[problem.code]}" if problem.code in _TO_ALLOW else explain(problem, address)
     return BrokerUnavailable(f"{address.host}:{address.port}: {why}")
-
-
-def _tls_problem(problem: NotConnected, address: BrokerAddress) -> str | None:
-    """Return what TLS has to do with the problem, and what to do; None if nothing."""
-    if not address.has_tls:
-        return None
-    return tls.explain(problem.cause, ca_setting="MQTT_TLS_CA", cert_setting="MQTT_TLS_CERT")

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.bus.not_connected import NotConnected
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import mqtt5_packets, packets
 from aliciacfg.mqtt.broker_client import (
@@ -26,7 +27,6 @@ from aliciacfg.mqtt.broker_client import (
     KEEPALIVE_SECONDS,
     KEPT_PAYLOAD_BYTES,
     Lane,
-    NotConnected,
 )
 from aliciacfg.mqtt.identifiers import Identifiers
 from aliciacfg.mqtt.keep_alive import KeepAlive

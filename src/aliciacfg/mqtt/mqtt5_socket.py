@@ -6,7 +6,7 @@ import socket
 import ssl
 
 from aliciacfg.bus.address import BrokerAddress
-from aliciacfg.mqtt.broker_client import NotConnected
+from aliciacfg.bus.not_connected import NotConnected
 
 
 async def open_socket(

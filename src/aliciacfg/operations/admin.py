@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -12,6 +13,7 @@ from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import (
     AuditAnswer,
+    BackupAnswer,
     KeyItem,
     KeysAnswer,
     PasswordsAnswer,
@@ -71,6 +73,7 @@ class AdminOperations:
         audit_log: AuditLog,
         keys: KeyFile,
         key_rotation: KeyRotation,
+        make_snapshot_directory: Callable[[], Path],
         clock: Callable[[], float],
     ) -> None:
         self._configurations = configurations
@@ -82,6 +85,7 @@ class AdminOperations:
         self._audit_log = audit_log
         self._keys = keys
         self._key_rotation = key_rotation
+        self._make_snapshot_directory = make_snapshot_directory
         self._clock = clock
 
     async def recipient(self, caller: Caller, service: str, request: RecipientRequest) -> Answer:
@@ -189,6 +193,17 @@ class AdminOperations:
         self._key_rotation.apply(self._keys.make_keyring())
         self._audit(caller, "keys_remove", request.key_id)
         return await self._keys_answer(f"{request.key_id} is removed")
+
+    async def backup(self, caller: Caller, _request: Request) -> Answer:
+        """Copy the database into a new directory in the data directory; whoever asked for it removes it."""
+        directory = self._make_snapshot_directory()
+        try:
+            await self._store.backup(directory)
+        except BaseException:
+            directory.rmdir()
+            raise
+        self._audit(caller, "backup", "a copy of the database")
+        return Answer.of(BackupAnswer(snapshot=directory.name))
 
     async def broker_passwords(self, caller: Caller, request: Request) -> Answer:
         """Return the broker passwords of services, for the broker's password file.

@@ -4,7 +4,7 @@ No read waits for a write, and only old revisions are read from the store.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,12 +16,7 @@ from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import (
-    CompareAnswer,
     DriftAnswer,
-    EnvironmentItem,
-    EnvironmentsAnswer,
-    ExplainAnswer,
-    Explained,
     HistoryAnswer,
     HistoryItem,
     InstancesAnswer,
@@ -31,27 +26,22 @@ from aliciacfg.api.answers import (
     UnchangedAnswer,
 )
 from aliciacfg.api.encoding import Answer
-from aliciacfg.api.requests import CompareRequest, GetRequest, HistoryRequest, ListRequest, Request
+from aliciacfg.api.requests import GetRequest, HistoryRequest, ListRequest, Request
 from aliciacfg.core.cache import AnswerCache, CachedAnswer
-from aliciacfg.core.composer import Composer
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.loaded_files import LoadedFiles
-from aliciacfg.core.state import Entry, State
+from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
 from aliciacfg.documents import Json, yaml_writer
-from aliciacfg.errors import InvalidRequest, NotFound, OperationError, Unavailable
+from aliciacfg.errors import NotFound, Unavailable
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record, RecordHead
-from aliciacfg.model.redaction import REDACTED
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
-from aliciacfg.operations.compare import Side, compare
 from aliciacfg.operations.env_export import as_variables
-from aliciacfg.operations.explain import DAEMON, OVERLAY, SCHEMA, ExplainedLayer, Explainer
 from aliciacfg.operations.pages import Page
-from aliciacfg.sources.layers import Environment
 
 # Each of them lists every place that its revision changed.
 _HEADS_AT_ONCE = 25
@@ -249,83 +239,6 @@ class ReadOperations:
             )
         )
 
-    async def explain(self, _caller: Caller, service: str, request: Request) -> Answer:
-        """Return the origin of each value of a configuration, and the values that it overrides."""
-        config_id = self._id(service, request)
-        environment = config_id.environment
-        entry, record = self._configurations.live_entry(config_id)
-        composer = self._parts.files.planner(environment).composer
-        if entry.effective is None or not _yield_stored(composer, config_id, entry):
-            raise Unavailable(
-                f"The files of {environment} do not yield the stored configuration of {service}; `environments` lists "
-                "their problems."
-            )
-        explainer = Explainer(
-            entry.effective.document,
-            _layers(composer, config_id, entry),
-            composer.sources.schema(service),
-            secrets=entry.effective.secrets,
-        )
-        version = Explained(value=record.version, layer=DAEMON, line=None, overridden=[])
-        return Answer.of(
-            ExplainAnswer(
-                service=service,
-                environment=environment,
-                revision=record.revision,
-                values={**explainer.values(), "/version": version},
-                removed=explainer.removed(),
-            )
-        )
-
-    async def compare(self, caller: Caller, service: str, request: CompareRequest) -> Answer:
-        """Compare two environments or two revisions of a service."""
-        names.check_service(service)
-        if request.env1 is request.env2 is request.rev1 is request.rev2 is None:
-            raise InvalidRequest("There is nothing to compare: send env1 and env2, or rev1 and rev2.")
-        first = self._configurations.environment(request.environment if request.env1 is None else request.env1)
-        second = self._configurations.environment(first if request.env2 is None else request.env2)
-        one = await self._revision_or_newest(ConfigId(first, service), request.rev1)
-        two = await self._revision_or_newest(ConfigId(second, service), request.rev2)
-        excluded = {"version"} if first == second else {"version", "environment"}
-        compare_secrets = self._parts.authorizer.access.administers(caller)
-        result = compare(self._side(one, excluded), self._side(two, excluded), compare_secrets=compare_secrets)
-        return Answer.of(
-            CompareAnswer(
-                service=service,
-                env1=first,
-                env2=second,
-                rev1=one.revision,
-                rev2=two.revision,
-                equal=result.equal,
-                changed=result.changed,
-                only_in_env1=result.only_in_first,
-                only_in_env2=result.only_in_second,
-                secrets=result.secrets,
-            )
-        )
-
-    async def environments(self, _caller: Caller, _request: Request) -> Answer:
-        """Return every environment with its problems."""
-        files, active = self._parts.files, self._state.active
-        environments: Mapping[str, Environment] = {} if files.sources is None else files.sources.environments
-        items: list[EnvironmentItem] = []
-        # Without files in force, the environments are those of the last ones that were.
-        names = list(environments) or sorted({*files.defined, active})
-        refused = files.refused_by_environment(names, active)
-        for name in names:
-            environment = environments.get(name) or Environment(name, ())
-            problems = [*refused.get(name, ()), *files.problems(name), *files.unopened_in(name)]
-            items.append(
-                EnvironmentItem(
-                    name=name,
-                    protected=environment.protected,
-                    files=[file.file for file in environment.files],
-                    services=sorted(environment.services or files.defined.get(name, ())),
-                    problems=list(dict.fromkeys(problems)),
-                )
-            )
-        return Answer.of(EnvironmentsAnswer(active=active, environments=items))
-
     async def instances(self, _caller: Caller, service: str, request: Request) -> Answer:
         """Return the running copies of a service with the revision that each one runs."""
         config_id = self._id(service, request)
@@ -354,18 +267,6 @@ class ReadOperations:
             return False
         return access.decide(caller, "read", service, operation="get").secrets
 
-    async def _revision_or_newest(self, config_id: ConfigId, revision: int | None) -> Record:
-        if revision is None:
-            return self._configurations.live(config_id)
-        return await self._configurations.revision(config_id, revision)
-
-    def _side(self, record: Record, excluded: set[str]) -> Side:
-        """Return a revision for comparing, without the members in ``excluded``."""
-        opened = self._configurations.open_record(record)
-        unopened = {problem.pointer: REDACTED for problem in opened.problems}
-        document = {key: value for key, value in opened.document.items() if key not in excluded}
-        return Side(document, {**opened.secrets, **unopened})
-
     def _picked(self, answer: Answer, service: str, request: GetRequest) -> Answer:
         """Return a part of a configuration, or its text in another form."""
         fields: dict[str, Any] = msgspec.json.decode(answer.body)
@@ -385,31 +286,6 @@ class ReadOperations:
                 schema = None if sources is None else sources.schema(service)
                 text = as_variables(config, schema, request.pointer or "")
                 return Answer(text.encode(), answer.etag, form="env")
-
-
-def _layers(composer: Composer, config_id: ConfigId, entry: Entry) -> list[ExplainedLayer]:
-    """Return the layers of a configuration, lowest first."""
-    environment, service = config_id
-    found = composer.sources.environments[environment]
-    layers = [ExplainedLayer(SCHEMA, composer.sources.defaults(environment, service))]
-    layers += [
-        ExplainedLayer(f"{layer.file}#{layer.section}", layer.patch, layer.line, secret=layer.secret)
-        for layer in found.layers(service)
-    ]
-    if entry.overlay:
-        layers.append(ExplainedLayer(OVERLAY, entry.overlay, revisions=entry.origins))
-    return layers
-
-
-def _yield_stored(composer: Composer, config_id: ConfigId, entry: Entry) -> bool:
-    """Return whether files and overlay yield the stored configuration; after a refused edit they do not."""
-    environment, service = config_id
-    try:
-        kept = None if entry.effective is None else entry.effective.secrets
-        made = composer.compose(environment, service, entry.overlay, kept=kept)
-    except OperationError:
-        return False
-    return entry.live is not None and made.checksum == entry.live.checksum
 
 
 def _history_item(head: RecordHead) -> HistoryItem:

@@ -8,10 +8,10 @@ from aliciacfg.core.outbox import Outbox, service_subject
 from aliciacfg.core.state import State
 from aliciacfg.errors import NotFound
 from aliciacfg.model.records import Write
+from aliciacfg.model.redaction import without_secrets
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.writes import WriteOperations
-from aliciacfg.sealing.sealed_documents import without_secrets
 from aliciacfg.storage.write_queue import WriteQueue
 
 

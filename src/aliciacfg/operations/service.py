@@ -7,6 +7,7 @@ from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
+from aliciacfg.operations.environment_reads import EnvironmentReads
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.registrations import Registrations
@@ -24,6 +25,7 @@ class ConfigService:
         reads: The operations that read.
         writes: The operations that write one configuration.
         batches: Several writes in one transaction.
+        environment_reads: The operations that show what files and run-time changes make of configurations.
         environments: The operations that change every configuration of an environment.
         admin: The operations for administrators.
         health: The health of the daemon.
@@ -36,6 +38,7 @@ class ConfigService:
     reads: ReadOperations
     writes: WriteOperations
     batches: BatchOperation
+    environment_reads: EnvironmentReads
     environments: EnvironmentOperations
     admin: AdminOperations
     health: Health

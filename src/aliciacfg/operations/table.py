@@ -9,6 +9,7 @@ from aliciacfg.api import requests
 from aliciacfg.api.answers import (
     ActivateAnswer,
     AuditAnswer,
+    BackupAnswer,
     BatchAnswer,
     CompareAnswer,
     ConfigAnswer,
@@ -36,6 +37,7 @@ from aliciacfg.api.requests import MAX_BATCH_BYTES
 from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
+from aliciacfg.operations.environment_reads import EnvironmentReads
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.operation import Operation, on_all, on_target
 from aliciacfg.operations.reads import ReadOperations
@@ -45,6 +47,10 @@ from aliciacfg.operations.writes import WriteOperations
 
 def _reads(service: ConfigService) -> ReadOperations:
     return service.reads
+
+
+def _environment_reads(service: ConfigService) -> EnvironmentReads:
+    return service.environment_reads
 
 
 def _writes(service: ConfigService) -> WriteOperations:
@@ -199,7 +205,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Show the origin of each value",
         target="service",
         needs="read",
-        handler=on_target(_reads, ReadOperations.explain, requests.Request),
+        handler=on_target(_environment_reads, EnvironmentReads.explain, requests.Request),
         answer=ExplainAnswer,
         method="GET",
         path="/config/{target}/explain",
@@ -209,7 +215,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Compare environments or revisions",
         target="service",
         needs="read",
-        handler=on_target(_reads, ReadOperations.compare, requests.CompareRequest),
+        handler=on_target(_environment_reads, EnvironmentReads.compare, requests.CompareRequest),
         answer=CompareAnswer,
         method="GET",
         path="/config/compare/{target}",
@@ -218,7 +224,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="environments",
         summary="List the environments",
         needs="read",
-        handler=on_all(_reads, ReadOperations.environments, requests.Request),
+        handler=on_all(_environment_reads, EnvironmentReads.environments, requests.Request),
         answer=EnvironmentsAnswer,
         method="GET",
         path="/environments",
@@ -389,6 +395,17 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
         answer=PasswordsAnswer,
         method="POST",
         path="/local/broker_passwords",
+        body="fields",
+        local=True,
+    ),
+    Operation(
+        name="backup",
+        summary="Copy the database",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.backup, requests.Request),
+        answer=BackupAnswer,
+        method="POST",
+        path="/local/backup",
         body="fields",
         local=True,
     ),

@@ -222,6 +222,22 @@ def is_secret(root: Node, document: Json, pointer: str) -> bool:
     return not isinstance(value, UnsetType) and node.is_secret(value, named=named)
 
 
+def expects_secret(root: Node, pointer: str) -> bool:
+    """Return whether a string at a place would be a secret, whether or not a document has the place.
+
+    Raises:
+        InvalidRequest: The pointer is malformed.
+    """
+    node, named = root, False
+    for token in parse_pointer(pointer):
+        if node.is_index(token):
+            node = node.item()
+        else:
+            node, sensitive = node.member(token)
+            named = named or sensitive
+    return named and not node.numeric if node.marked is None else node.marked
+
+
 def _collect_secrets(
     node: Node, container: JsonObject | list[Json], pointer: str, found: dict[str, str], *, named: bool
 ) -> None:

@@ -144,6 +144,10 @@ class ServiceSchema:
         """Return whether a string of a document is one of its ``secrets``."""
         return schema_tree.is_secret(self._root, document, pointer)
 
+    def expects_secret(self, pointer: str) -> bool:
+        """Return whether a string at a place would be a secret, whether or not a document has the place."""
+        return schema_tree.expects_secret(self._root, pointer)
+
     def unknown(self, document: Json) -> list[str]:
         """Return the JSON Pointers of members that no schema describes, outermost first."""
         return schema_tree.unknown(self._root, document)

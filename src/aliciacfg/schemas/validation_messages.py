@@ -43,7 +43,8 @@ def describe(
         case "required":
             name = f"/{escape(str(expected))}"
             # The schema itself says this name.
-            yield Finding(pointer + name, placing(pointer) + name, "", "is missing; this member is required")
+            expected = "is missing; this member is required"
+            yield Finding(pointer + name, placing(pointer) + name, "", expected, missing=True)
         case "additionalProperties" | "unevaluatedProperties":
             for name in expected:
                 place = f"{pointer}/{escape(str(name))}"

@@ -196,14 +196,6 @@ def redact(document: JsonObject, pointers: Iterable[str]) -> JsonObject:
     return documents.replace_strings(document, dict.fromkeys(pointers, REDACTED))
 
 
-def without_secrets(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with ``***`` in place of each secret that it quotes."""
-    # The longest first: one secret may be a part of another.
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
-    return text
-
-
 def sealed_pointers(document: JsonObject) -> list[str]:
     """Return the JSON Pointer of each sealed value, in document order."""
     return [pointer for pointer, _ in _sealed_strings(document)]

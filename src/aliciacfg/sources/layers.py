@@ -93,6 +93,8 @@ class Environment:
         name: Its name.
         files: Its files, lowest first.
         problems: The problems of its files; if there are any, nothing must be composed from them.
+        drafts: If there are any, its files as far as they can be read, lowest first, for people to look at only: a
+            value whose variable is not set is ``null``.
         services: The services that the files name; made once, as every service of a home asks for it.
         default_layers: The layers that all services have, lowest first; made once, too.
     """
@@ -100,6 +102,7 @@ class Environment:
     name: str
     files: tuple[EnvironmentFile, ...]
     problems: tuple[SourceProblem, ...] = ()
+    drafts: tuple[EnvironmentFile, ...] = ()
     services: frozenset[str] = field(init=False, repr=False, compare=False)
     default_layers: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 
@@ -113,6 +116,11 @@ class Environment:
     def protected(self) -> bool:
         """Whether writes must have ``expected_revision``."""
         return any(file.protected for file in self.files)
+
+    @property
+    def draft(self) -> "Environment":
+        """The environment as far as its files can be read, for people to look at only."""
+        return Environment(self.name, self.drafts) if self.problems else self
 
     def layers(self, service: str) -> list[Layer]:
         """Return the layers of a service, lowest first."""

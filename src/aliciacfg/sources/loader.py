@@ -2,9 +2,11 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from aliciacfg.access import rules_file
 from aliciacfg.access.rules import Access
@@ -13,11 +15,13 @@ from aliciacfg.documents import (
     JsonObject,
     escape,
     normalise,
+    parse_pointer,
     repacked,
     type_name,
     yaml_reader,
 )
 from aliciacfg.documents.json_patch import operation_problem
+from aliciacfg.documents.yaml_values import with_value
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.migrations import DIRECTORY, NAME_FORM, MigrationFile, majors
@@ -51,8 +55,10 @@ class _Found:
         problems: The problems that concern every environment.
         set_aside: The problems of files that are ignored.
         files: As ``Sources.files``.
+        edits: Texts that count in place of the files, by path.
     """
 
+    edits: Mapping[Path, str] = field(default_factory=dict[Path, str])
     problems: list[SourceProblem] = field(default_factory=list[SourceProblem])
     set_aside: list[SourceProblem] = field(default_factory=list[SourceProblem])
     files: dict[str, bool] = field(default_factory=dict[str, bool])
@@ -64,7 +70,8 @@ class _Found:
     def read(self, path: Path, label: str, *, inside: bool = False) -> str:
         """Read a file; arguments and errors as ``read_text``."""
         self.files[label] = True
-        text = read_text(path, label, inside=inside)
+        edited = self.edits.get(path)
+        text = read_text(path, label, inside=inside) if edited is None else edited
         self.files[label] = _CONTENT.search(text) is not None
         return text
 
@@ -76,7 +83,13 @@ class _Found:
         return text
 
 
-def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, str]) -> Sources:
+def load(
+    *,
+    environments_dir: Path,
+    schemas_dir: Path,
+    variables: Mapping[str, str],
+    edits: Mapping[Path, str] | None = None,
+) -> Sources:
     """Load all files.
 
     A file whose name is not UTF-8 or has characters that cannot be seen is set aside: nobody can have meant it.
@@ -86,29 +99,35 @@ def load(*, environments_dir: Path, schemas_dir: Path, variables: Mapping[str, s
             ``access.yaml``.
         schemas_dir: The directory of ``<service>.yaml`` or ``<service>.json``, and of migrations.
         variables: The values of ``${NAME}`` in environment files.
+        edits: Texts of files of these directories that count as if they were written already, by path.
 
     Raises:
         SourceError: A problem concerns every environment: it is in ``base.yaml``, ``access.yaml``, a schema, a
             migration or a directory. Problems in an environment's own files are in its ``problems``.
     """
     stamps = stamp_files(source_paths(environments_dir=environments_dir, schemas_dir=schemas_dir))
-    found = _Found()
+    found = _Found(edits or {})
     files: dict[str, EnvironmentFile] = {}
     broken: dict[str, tuple[SourceProblem, ...]] = {}
+    drafts: dict[str, EnvironmentFile] = {}
     rules: tuple[Path, str] | None = None
     for path, label in _listing(environments_dir, (".yaml",), found):
         name = path.stem
         if name == ACCESS:
             rules = (path, label)
             continue
+        text = ""
         try:
-            files[name] = _environment_file(found.read(path, label), label, variables)
+            text = found.read(path, label)
+            files[name] = _environment_file(text, label, variables)
         except SourceError as error:
             broken[name] = error.problems
+            if draft := _draft_file(text, label, variables, error.problems):
+                drafts[name] = draft
     found.problems += broken.get(BASE, ())
     loaded = _load_schemas(schemas_dir, found)
     migrations = _load_migrations(schemas_dir, found)
-    environments = _environments(files, broken, found)
+    environments = _environments(files, broken, drafts, found)
     access = None if rules is None else _access_file(*rules, environments, found, all_known=not broken)
     if found.problems:
         raise SourceError(found.problems)
@@ -156,9 +175,13 @@ def stamp_files(paths: Iterable[Path]) -> Stamps:
 
 
 def _environments(
-    files: Mapping[str, EnvironmentFile], broken: Mapping[str, tuple[SourceProblem, ...]], found: _Found
+    files: Mapping[str, EnvironmentFile],
+    broken: Mapping[str, tuple[SourceProblem, ...]],
+    drafts: Mapping[str, EnvironmentFile],
+    found: _Found,
 ) -> dict[str, Environment]:
     base = (files[BASE],) if BASE in files else ()
+    known = {**files, **drafts}
     environments: dict[str, Environment] = {}
     stems = sorted((files.keys() | broken.keys()) - {BASE})
     for first in stems:
@@ -171,6 +194,7 @@ def _environments(
             name,
             (*base, *(files[stem] for stem in own if stem in files)),
             tuple(problem for stem in own for problem in broken.get(stem, ())),
+            (*base, *(known[stem] for stem in own if stem in known)) if broken.keys() & own else (),
         )
     return environments
 
@@ -188,7 +212,8 @@ def _listing(
     """
     label = label or printable_name(directory.name)
     try:
-        paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+        there = {*directory.iterdir(), *(path for path in found.edits if path.parent == directory)}
+        paths = sorted(path for path in there if not path.name.startswith("."))
     except OSError as error:
         shown = printable_name(str(directory))
         message = f"the directory {shown} cannot be read ({error.strerror}); create it or set its path"
@@ -213,8 +238,35 @@ def _has_text_name(path: Path) -> bool:
     return printable_name(path.name) == path.name
 
 
-def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> EnvironmentFile:
-    document = yaml_reader.load(text, file=label, variables=variables)
+def _draft_file(
+    text: str, label: str, variables: Mapping[str, str], problems: Sequence[SourceProblem]
+) -> EnvironmentFile | None:
+    """Return a file whose only problems are variables that are not set, their places null; None if it has others."""
+    if not all(problem.variable for problem in problems):
+        return None
+    # A default counts for an empty variable as for one that is not set.
+    filled = {**variables, **dict.fromkeys((problem.variable for problem in problems), "")}
+    try:
+        return _environment_file(text, label, filled, unset=[problem.pointer for problem in problems])
+    except SourceError:
+        return None
+
+
+def _environment_file(
+    text: str, label: str, variables: Mapping[str, str], *, unset: Iterable[str] = ()
+) -> EnvironmentFile:
+    """Parse an environment file.
+
+    Args:
+        text: Its content.
+        label: Its name in problems.
+        variables: The values of ``${NAME}``.
+        unset: JSON Pointers of places that are null, whatever the file says.
+
+    Raises:
+        SourceError: It has problems.
+    """
+    document = _emptied(yaml_reader.load(text, file=label, variables=variables), unset)
     problems: list[SourceProblem] = []
 
     def wrong(pointer: str, message: str, in_full: str = "") -> None:
@@ -251,6 +303,14 @@ def _environment_file(text: str, label: str, variables: Mapping[str, str]) -> En
     lines = LineNumbers(document.lines)
     _free(document)
     return EnvironmentFile(label, defaults, services, protected is True, lines)
+
+
+def _emptied(document: yaml_reader.YamlDocument, pointers: Iterable[str]) -> yaml_reader.YamlDocument:
+    """Return a document with null at some places of it."""
+    value = document.value
+    for pointer in pointers:
+        value = with_value(value, parse_pointer(pointer), None)
+    return msgspec.structs.replace(document, value=value)
 
 
 def _free(document: yaml_reader.YamlDocument) -> None:

@@ -1,7 +1,7 @@
 """Seals the secrets of an environment file in place, as SOPS does; comments and order stay."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from aliciacfg.documents import Json, JsonObject, escape, type_name, yaml_editor, yaml_reader
@@ -35,12 +35,14 @@ class SealedFile:
         sealed: JSON Pointers in the file of the values that were sealed now.
         kept: JSON Pointers in the file of the values that had been sealed before.
         notes: The values that were not sealed, and why.
+        plain: JSON Pointers in the file of the secrets among them that stand there in plain text.
     """
 
     text: str
     sealed: list[str]
     kept: list[str]
     notes: list[SourceProblem]
+    plain: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
     environment = file_environment(path)
     document = yaml_reader.load(text, file=str(path))
     defaults, services = _sections(document, str(path))
-    result = SealedFile(text, [], [], [])
+    result = SealedFile(text, [], [], [], [])
     boxes: dict[str, str] = {}
 
     def note(place: str, message: str) -> None:
@@ -111,6 +113,7 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
 
     shared = _by_service(defaults, sources)
     for place, some in _uneven(shared):
+        result.plain.append(place)
         note(place, _ELSEWHERE.format(", ".join(some[:_MAX_LISTED]) + (", …" if len(some) > _MAX_LISTED else "")))
     for secret in _secrets(shared, services, sources):
         plain = yaml_reader.literal(secret.value)
@@ -128,7 +131,7 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
             )
     if not boxes:
         return result
-    return SealedFile(yaml_editor.replace_strings(text, boxes, file=str(path)), list(boxes), result.kept, result.notes)
+    return replace(result, text=yaml_editor.replace_strings(text, boxes, file=str(path)), sealed=list(boxes))
 
 
 def _note_on_sealed(value: str, key: PublicKey) -> str | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -28,15 +29,20 @@ class SourceFiles:
         self._environments = Path(settings.environments_dir)
         self._schemas = Path(settings.schemas_dir)
 
-    def load(self) -> Sources:
+    def load(self, edits: Mapping[Path, str] | None = None) -> Sources:
         """Read and parse all files, with ``.env`` and the process environment for their variables.
+
+        Args:
+            edits: Texts that count as if they were written already, by path.
 
         Raises:
             SourceError: A file cannot be used; lists the problems.
         """
         stamps = loader.stamp_files([_DOTENV])
         found = variables(_DOTENV.parent)
-        sources = loader.load(environments_dir=self._environments, schemas_dir=self._schemas, variables=found)
+        sources = loader.load(
+            environments_dir=self._environments, schemas_dir=self._schemas, variables=found, edits=edits
+        )
         files = {VARIABLES: bool(dotenv_file.read(_DOTENV))} if stamps else {}
         return replace(sources, stamps={**sources.stamps, **stamps}, files={**sources.files, **files})
 

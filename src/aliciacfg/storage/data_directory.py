@@ -5,13 +5,17 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 
-from aliciacfg.errors import DataDirectoryInUse, SettingsError
+from aliciacfg.errors import DataDirectoryInUse, SettingsError, Unavailable
 from aliciacfg.private_files import check_directory, check_kept_file
+from aliciacfg.storage import replacement
 
 SOCKET = "admin.sock"
 KEY_FILE = "keys.json"
+SNAPSHOT_PREFIX = ".snapshot-"
+"""The beginning of the names of directories in which a backup is made; one that is left over is removed at a start."""
 
 _SETTING = "ALICIACFG_DATA_DIR"
 _DATABASE_FILES = "aliciacfg.*"
@@ -50,7 +54,12 @@ class DataDirectory:
             raise DataDirectoryInUse(
                 f"another aliciacfg uses the data directory {path}; stop it, or set ALICIACFG_DATA_DIR"
             ) from error
-        self.instance = self._instance()
+        try:
+            self._tidy()
+            self.instance = self._instance()
+        except BaseException:
+            self.release()
+            raise
 
     @property
     def key_file(self) -> Path:
@@ -62,11 +71,33 @@ class DataDirectory:
         """The Unix socket on which the daemon accepts requests of users who may write this directory."""
         return self.path / SOCKET
 
+    def make_snapshot_directory(self) -> Path:
+        """Return a new directory in it, with mode 0700, for a copy of the database; the next process removes it.
+
+        Raises:
+            Unavailable: It cannot be created.
+        """
+        directory = self.path / f"{SNAPSHOT_PREFIX}{secrets.token_hex(4)}"
+        try:
+            directory.mkdir(mode=0o700)
+        except OSError as error:
+            raise Unavailable(f"{directory} cannot be created: {_reason(error)}.") from error
+        return directory
+
     def release(self) -> None:
         """Release the lock. Safe to call twice."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _tidy(self) -> None:
+        """Complete or undo what a process that was killed has left."""
+        try:
+            replacement.recover(self.path)
+        except OSError as error:
+            raise SettingsError([f"{error.filename}: a restore cannot be completed: {_reason(error)}"]) from error
+        for left in self.path.glob(f"{SNAPSHOT_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _instance(self) -> str:
         file = self.path / "instance"

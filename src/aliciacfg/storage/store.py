@@ -1,8 +1,9 @@
 """The contract of a database backend: ``Store`` for the daemon, ``Database`` for what happens before and without it."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from aliciacfg.errors import AliciacfgError, Unavailable
@@ -39,6 +40,29 @@ class Adoption:
 
     key_name: str
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a database says of itself; nothing of it is verified.
+
+    Attributes:
+        format: The version of its tables.
+        position: The position of the home.
+        meta: Its table of names and values.
+        rows: How many revisions and audit entries were ever added.
+        head: The MAC of the last one, in hexadecimal; empty if there is none.
+        configurations: How many configurations it knows, deleted ones included.
+        revisions: How many revisions it holds.
+    """
+
+    format: int
+    position: Position
+    meta: Mapping[str, str]
+    rows: int
+    head: str
+    configurations: int
+    revisions: int
 
 
 class StoreError(AliciacfgError):
@@ -233,6 +257,17 @@ class Store(Protocol):
         """
         ...
 
+    async def backup(self, directory: Path) -> None:
+        """Copy the database, as it is at one moment, into another directory; commits go on meanwhile.
+
+        The copy holds every ``commit`` that returned before the call. ``Database`` finds it in that directory. A
+        cancelled call ends within a few milliseconds and leaves no copy.
+
+        Raises:
+            Unavailable: The database cannot be read, or the copy cannot be written; there is no copy.
+        """
+        ...
+
     async def verify(self) -> Findings:
         """Compare every row with the keyed hash chain, without delaying reads and commits.
 
@@ -256,8 +291,33 @@ class Database(Protocol):
         """Where the database is, for messages."""
         ...
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of all files in the data directory that it may consist of; the first one is always there."""
+        ...
+
     def exists(self) -> bool:
         """Return whether anything was ever recorded."""
+        ...
+
+    def backup(self, directory: Path) -> None:
+        """Copy the database as ``Store.backup`` does; also one of an older version, which stays as it is.
+
+        Raises:
+            Unavailable: The database cannot be read, or the copy cannot be written; there is no copy.
+        """
+        ...
+
+    def witnessed(self, chain: Chain) -> Position | None:
+        """Return the position that was noted outside of the database, as ``Store.witnessed``."""
+        ...
+
+    def describe(self) -> Summary:
+        """Return what the database says of itself; change nothing.
+
+        Raises:
+            StoreError: It cannot be read, is not one of aliciacfg, or is one of a newer version.
+        """
         ...
 
     def adopt(self, chain: Chain) -> Adoption | None:

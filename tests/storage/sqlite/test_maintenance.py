@@ -21,7 +21,7 @@ async def test_a_file_that_is_open_to_write_is_never_copied(tmp_path: Path, monk
         raise error
 
     async with SqliteStore.open(tmp_path / "aliciacfg.db", CHAIN) as store:
-        monkeypatch.setattr(maintenance, "_connect_to_read", cannot_open)
+        monkeypatch.setattr(maintenance, "connect_to_read", cannot_open)
         monkeypatch.setattr(shutil, "copyfile", lambda *_: pytest.fail("copied"))
         with pytest.raises(Unavailable, match="unable to open"):
             await store.verify()

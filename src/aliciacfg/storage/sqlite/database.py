@@ -3,10 +3,13 @@
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from aliciacfg.model.records import Position
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.sqlite import witness
+from aliciacfg.storage.sqlite.copies import copy_file, describe_file
 from aliciacfg.storage.sqlite.maintenance import adopt_file, key_ids_in_file, reseal_file, verify_file
 from aliciacfg.storage.sqlite.store import SqliteStore
-from aliciacfg.storage.store import Adoption, Reseal, Store
+from aliciacfg.storage.store import Adoption, Reseal, Store, Summary
 from aliciacfg.storage.verifier import Findings
 
 FILE_NAME = "aliciacfg.db"
@@ -23,9 +26,26 @@ class SqliteDatabase:
         """The path of the file."""
         return str(self._path)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file, its write-ahead log and the index of that, and the witness."""
+        return (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", f"{FILE_NAME}-journal", witness.FILE_NAME)
+
     def exists(self) -> bool:
         """Return whether there is a file."""
         return self._path.exists()
+
+    def backup(self, directory: Path) -> None:
+        """Copy the file, in this thread."""
+        copy_file(self._path, directory / FILE_NAME, at_rest=True)
+
+    def witnessed(self, chain: Chain) -> Position | None:
+        """Return the position in the witness file."""
+        return witness.Witness(self._path.with_name(witness.FILE_NAME), chain).read()
+
+    def describe(self) -> Summary:
+        """Return what the file says of itself."""
+        return describe_file(self._path)
 
     def adopt(self, chain: Chain) -> Adoption | None:
         """Give every row a code of this key, in this thread."""

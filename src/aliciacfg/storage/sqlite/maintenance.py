@@ -104,12 +104,12 @@ def connect_to_rest(path: Path) -> sqlite3.Connection:
         raise sqlite3.OperationalError("there is no database")
     log = path.with_name(f"{path.name}-wal")
     if not log.exists() or not log.stat().st_size:
-        return _connect_to_read(path, more="&immutable=1")
+        return connect_to_read(path, more="&immutable=1")
     with tempfile.TemporaryDirectory(prefix="aliciacfg-") as directory:
         for file in (path, log):
             shutil.copyfile(file, Path(directory) / file.name)
         # Removing the files does not disturb a connection that has them open.
-        return _connect_to_read(Path(directory) / path.name)
+        return connect_to_read(Path(directory) / path.name)
 
 
 def probe_file(path: Path) -> None:
@@ -118,7 +118,7 @@ def probe_file(path: Path) -> None:
     Raises:
         sqlite3.Error: The database cannot be read.
     """
-    with contextlib.closing(_connect_to_read(path)) as connection:
+    with contextlib.closing(connect_to_read(path)) as connection:
         probe(connection)
 
 
@@ -245,7 +245,7 @@ def _decode(text: bytes) -> str:
     return text.decode(errors="replace")
 
 
-def _connect_to_read(path: Path, *, more: str = "") -> sqlite3.Connection:
+def connect_to_read(path: Path, *, more: str = "") -> sqlite3.Connection:
     """Open a database file that exists, only for reading; ``more`` is added to its URI.
 
     Raises:
@@ -267,7 +267,7 @@ def _connect_to_read(path: Path, *, more: str = "") -> sqlite3.Connection:
 def _connect_to_verify(path: Path, *, copied: bool) -> sqlite3.Connection:
     """Open a database file for reading, whether its disk can be written or not."""
     try:
-        return _connect_to_read(path)
+        return connect_to_read(path)
     except sqlite3.Error as error:
         if not copied or is_locked(error) or not may_pass(error):
             raise

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +33,7 @@ from aliciacfg.model.records import (
 from aliciacfg.storage.hash_chain import Chain, End
 from aliciacfg.storage.sqlite import queries
 from aliciacfg.storage.sqlite.chain_tail import KnownTail
+from aliciacfg.storage.sqlite.copies import copy_file
 from aliciacfg.storage.sqlite.damage import (
     RESTORE,
     is_damage,
@@ -318,15 +319,25 @@ class SqliteStore:
         """Truncate the write-ahead log, in which pages from before a change stay readable."""
         return await self._write(truncate_log)
 
+    async def backup(self, directory: Path) -> None:
+        """Copy the database, on a connection and in a thread of its own."""
+        with _ended_at_exit() as ended:
+            await asyncio.to_thread(
+                copy_file,
+                self._path,
+                directory / self._path.name,
+                at_rest=False,
+                ended=ended.is_set,
+            )
+
     async def verify(self) -> Findings:
         """Compare every row with the chain, on a connection and in a thread of its own."""
-        ended = threading.Event()
+        with _ended_at_exit() as ended:
 
-        def pause() -> None:
-            if ended.wait(_PAUSE_SECONDS):
-                raise Unavailable("The daemon is stopping.")
+            def pause() -> None:
+                if ended.wait(_PAUSE_SECONDS):
+                    raise Unavailable("The daemon is stopping.")
 
-        try:
             return await asyncio.to_thread(
                 verify_file,
                 self._path,
@@ -335,9 +346,6 @@ class SqliteStore:
                 ended=ended.is_set,
                 copied=self._writer is None,
             )
-        finally:
-            # After a cancellation the thread would go on, and keep the process from ending.
-            ended.set()
 
     async def _read_sound(self, select: Callable[[sqlite3.Connection], list[T]], what: str) -> list[T]:
         """Read; return nothing, and note that, if a damaged database does not let these rows be read."""
@@ -405,6 +413,17 @@ class SqliteStore:
             raise _unwritable(error) from error
         except OverflowError as error:
             raise Unavailable(f"The store cannot write: {error}.") from error
+
+
+@contextlib.contextmanager
+def _ended_at_exit() -> Generator[threading.Event]:
+    """Yield an event that is set at the end of the block."""
+    ended = threading.Event()
+    try:
+        yield ended
+    finally:
+        # After a cancellation the thread would go on, and keep the process from ending.
+        ended.set()
 
 
 def _identity(path: str) -> tuple[int, int] | None:

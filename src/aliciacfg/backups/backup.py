@@ -1,0 +1,105 @@
+"""Makes the file of a backup from a copy of the database."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aliciacfg import __version__
+from aliciacfg.backups.archive import DATABASE, FORMAT, KEYS, ArchiveError, Manifest, write_archive
+from aliciacfg.backups.files import HomeFiles, collect
+from aliciacfg.core.restore import ACTIVE
+from aliciacfg.errors import KeyFileError
+from aliciacfg.sealing import passphrase as locking
+from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.settings import Settings
+from aliciacfg.storage.backend import database_in
+from aliciacfg.storage.data_directory import KEY_FILE
+from aliciacfg.storage.hash_chain import Chain
+
+_MAX_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a backup is to hold besides the database.
+
+    Attributes:
+        passphrase: Encrypts the keys; None leaves them out.
+        files: Whether it holds the environment and schema files.
+        replace: Whether it may replace a file.
+    """
+
+    passphrase: str | None
+    files: bool
+    replace: bool
+
+
+def home_of(chain: Chain) -> str:
+    """Return the name of the home whose codes a chain makes."""
+    return chain.key_name.hex()
+
+
+def write_backup(target: Path, snapshot: Path, settings: Settings, wanted: Wanted, *, now: float) -> Manifest:
+    """Write a backup of a home, and return its manifest.
+
+    Args:
+        target: The file.
+        snapshot: A directory with a copy of the database; see ``Store.backup``.
+        settings: The daemon's: they name the data directory with the keys, and the files.
+        wanted: What it is to hold.
+        now: The present time in Unix seconds.
+
+    Raises:
+        ArchiveError: The database is damaged, or the file cannot be written; there is no file then.
+        KeyFileError: There are no keys, without which nothing can be verified.
+        StoreError: The copy is not a database.
+        Unavailable: The copy cannot be read.
+    """
+    key_path = Path(settings.data_dir) / KEY_FILE
+    keys = KeyFile.load(key_path)
+    keyring = keys.make_keyring()
+    chain = Chain(keyring)
+    database = database_in(snapshot)
+    described = database.describe()
+    unconfirmed = _verified(snapshot, chain)
+    files = collect(settings, keyring) if wanted.files else HomeFiles()
+    members: dict[str, Path | bytes] = {DATABASE: Path(database.name)}
+    if wanted.passphrase is not None:
+        try:
+            members[KEYS] = locking.lock(key_path.read_bytes(), wanted.passphrase)
+        except OSError as error:
+            raise KeyFileError(f"{key_path} cannot be read: {error.strerror}") from error
+    manifest = Manifest(
+        format=FORMAT,
+        aliciacfg=__version__,
+        created=now,
+        home=home_of(chain),
+        environment=described.meta.get(ACTIVE, ""),
+        epoch=described.position.epoch,
+        sequence=described.position.sequence,
+        rows=described.rows,
+        head=described.head,
+        database_format=described.format,
+        configurations=described.configurations,
+        revisions=described.revisions,
+        unconfirmed=unconfirmed,
+        left_out=files.left_out,
+    )
+    return write_archive(
+        target, manifest, members | files.contents, keyring, sources=files.codes, replace=wanted.replace
+    )
+
+
+def _verified(snapshot: Path, chain: Chain) -> int:
+    """Verify a copy, and return how many rows are not what was written.
+
+    Raises:
+        ArchiveError: The database itself is damaged.
+    """
+    findings = database_in(snapshot).verify(chain)
+    if findings.damage:
+        named = "; ".join(findings.damage[:_MAX_NAMED])
+        raise ArchiveError(
+            f"the database is damaged, so nothing was backed up: {named}. Keep the earlier backups; restore one of "
+            "them, or copy the whole data directory to look into it"
+        )
+    return len(findings.broken)

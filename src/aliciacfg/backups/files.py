@@ -1,0 +1,104 @@
+"""The files of people in a backup or an export: environments and schemas, no secret of which is in plain text."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aliciacfg.errors import SourceError, SourceProblem
+from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.sealing.keyed_hash import KeyedHash
+from aliciacfg.settings import Settings
+from aliciacfg.sources import loader
+from aliciacfg.sources.layers import ACCESS, Sources
+from aliciacfg.sources.seal_file import seal_file
+from aliciacfg.text_files import read_bytes
+
+ENVIRONMENTS = "environments"
+SCHEMAS = "schemas"
+
+_PURPOSE = b"aliciacfg source file v1"
+
+
+@dataclass(frozen=True, slots=True)
+class HomeFiles:
+    """The files of a home.
+
+    Attributes:
+        contents: The content of each file, by its name: ``environments/dev.yaml``, ``schemas/….yaml``.
+        codes: A code of each file as it is on the disk, by name: see ``code``.
+        left_out: Files that are not among them, with the reason.
+    """
+
+    contents: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    codes: dict[str, str] = field(default_factory=dict[str, str])
+    left_out: list[str] = field(default_factory=list[str])
+
+
+def code(content: bytes, keyring: Keyring) -> str:
+    """Return a keyed code of a file; a plain digest would let a secret in it be guessed."""
+    return KeyedHash(keyring.derive(_PURPOSE)).digest(content).hex()
+
+
+def places(settings: Settings) -> dict[str, Path]:
+    """Return the files that a daemon with these settings reads, by name; without ``.env``."""
+    environments, schemas = Path(settings.environments_dir), Path(settings.schemas_dir)
+    found = loader.source_paths(environments_dir=environments, schemas_dir=schemas)
+    return {_name(path, environments, schemas): path for path in sorted(found) if not path.name.startswith(".")}
+
+
+def place(name: str, settings: Settings) -> Path:
+    """Return where a daemon with these settings reads a file of this name."""
+    top, _, rest = name.partition("/")
+    return Path(settings.environments_dir if top == ENVIRONMENTS else settings.schemas_dir) / rest
+
+
+def collect(settings: Settings, keyring: Keyring) -> HomeFiles:
+    """Return the files that a daemon with these settings reads, every plain secret sealed with the home's key.
+
+    A file in which a secret would stay in plain text is left out: a backup is carried to other places.
+    """
+    found = HomeFiles()
+    sources = _schemas(Path(settings.schemas_dir))
+    for name, path in places(settings).items():
+        try:
+            content = read_bytes(path, name)
+            is_plain = name.startswith(f"{SCHEMAS}/") or path.suffix != ".yaml" or path.stem == ACCESS
+            found.contents[name] = content if is_plain else _sealed(content, name, path, sources, keyring)
+            found.codes[name] = code(content, keyring)
+        except (OSError, UnicodeDecodeError) as error:
+            found.left_out.append(f"{name}: cannot be read ({error})")
+        except SourceError as error:
+            found.left_out.append(f"{name}: {'; '.join(problem.message for problem in error.problems)}")
+    return found
+
+
+def _schemas(directory: Path) -> Sources | None:
+    """Return the schemas, or None if they are not valid."""
+    try:
+        return Sources({}, loader.load_schemas(directory))
+    except SourceError:
+        return None
+
+
+def _sealed(content: bytes, name: str, path: Path, sources: Sources | None, keyring: Keyring) -> bytes:
+    """Return an environment file with its secrets sealed.
+
+    Raises:
+        SourceError: It is not valid, or a secret of it cannot be sealed where it stands.
+    """
+    if sources is None:
+        raise _left_out(name, "the schemas, which say what is secret, are not valid")
+    result = seal_file(content.decode(), path=path, sources=sources, key=keyring.public_key)
+    if result.plain:
+        raise _left_out(name, f"{result.plain[0]} is a secret that cannot be sealed there; write it under a service")
+    return result.text.encode()
+
+
+def _left_out(name: str, message: str) -> SourceError:
+    return SourceError([SourceProblem(name, None, message)])
+
+
+def _name(path: Path, environments: Path, schemas: Path) -> str:
+    for top, directory in ((ENVIRONMENTS, environments), (SCHEMAS, schemas)):
+        if path.is_relative_to(directory):
+            return f"{top}/{path.relative_to(directory).as_posix()}"
+    return path.name

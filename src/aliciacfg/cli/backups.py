@@ -1,0 +1,262 @@
+"""The commands ``backup`` and ``restore``."""
+
+import shutil
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from aliciacfg.cli import options, output
+from aliciacfg.cli.answers import exit_if_refused
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, exit_on_error, fail
+from aliciacfg.cli.local_client import ask_daemon, exit_locked
+from aliciacfg.cli.loop import run
+from aliciacfg.errors import DataDirectoryInUse
+
+if TYPE_CHECKING:
+    from aliciacfg.backups.archive import Manifest
+    from aliciacfg.backups.restore import Restored
+    from aliciacfg.cli.output import Line, Table
+    from aliciacfg.settings import Settings
+
+_MAX_NAMED = 20
+_PASSPHRASE_FILE = click.option(
+    "--passphrase-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Read the passphrase from the first line of FILE instead of asking.",
+)
+
+
+@click.command()
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--with-keys", is_flag=True, help="Include the sealing keys, encrypted with a passphrase.")
+@_PASSPHRASE_FILE
+@click.option("--no-files", is_flag=True, help="Leave the environment and schema files out.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@options.settings("data_dir", "environments_dir", "schemas_dir")
+def backup(
+    target: Path,
+    *,
+    with_keys: bool,
+    passphrase_file: Path | None,
+    no_files: bool,
+    force: bool,
+    **flags: str | None,
+) -> None:
+    r"""Write everything to FILE, while the daemon runs or while it does not.
+
+    FILE gets the database as it is at one moment, with history and audit log, and the environment and schema files,
+    their secrets sealed. It is verified before it has its name. If FILE is a directory, the file gets a name of its own
+    there; `-` writes to standard output.
+
+    Without --with-keys the secrets in it open only where the keys still are: keep a copy of data/keys.json, or make one
+    backup with keys and keep its passphrase elsewhere.
+
+    \b
+    aliciacfg backup /media/stick/
+    aliciacfg backup home.zip --with-keys
+    """
+    from aliciacfg.backups.backup import Wanted, write_backup
+
+    settings = options.daemon_settings(flags).settings
+    if passphrase_file is not None and not with_keys:
+        raise click.UsageError("--passphrase-file is for --with-keys")
+    passphrase = _new_passphrase(passphrase_file) if with_keys else None
+    now = time.time()
+    with exit_on_error(), _snapshot(settings) as (snapshot, free), _written(target, free, now) as path:
+        wanted = Wanted(passphrase, files=not no_files, replace=force)
+        manifest = write_backup(path, snapshot, settings, wanted, now=now)
+        size = path.stat().st_size
+    _warn(manifest)
+    if str(target) == "-":
+        return
+    content = {"file": str(path), "bytes": size, **msgspec.to_builtins(manifest)}
+    output.print_result(content, lambda: _backup_lines(path, size, manifest))
+
+
+@contextmanager
+def _written(target: Path, free: Path, now: float) -> Generator[Path]:
+    """Yield the file to write, and copy it to standard output afterwards if that was asked for."""
+    if str(target) == "-":
+        if sys.stdout.isatty():
+            raise click.UsageError("standard output is a terminal; send it to a file or a program")
+        path = free / "archive"
+        yield path
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    yield target / time.strftime("aliciacfg-%Y%m%dT%H%M%SZ.zip", time.gmtime(now)) if target.is_dir() else target
+
+
+@contextmanager
+def _snapshot(settings: "Settings") -> Generator[tuple[Path, Path]]:
+    """Yield a directory with a copy of the database, and one for what is needed besides; both are removed."""
+    data = Path(settings.data_dir)
+    if not data.is_dir():
+        fail(f"{data} does not exist; see --data-dir", EXIT_FAILED)
+    answer = ask_daemon(settings, "backup", None, {})
+    if answer is not None:
+        made = data / str(exit_if_refused(answer)["snapshot"])
+        try:
+            yield made, made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        return
+    from aliciacfg.storage.backend import database_in
+    from aliciacfg.storage.data_directory import DataDirectory
+
+    if not database_in(data).exists():
+        fail(f"{data} has no database yet; see --data-dir", EXIT_FAILED)
+    try:
+        directory = DataDirectory(data)
+    except DataDirectoryInUse:
+        exit_locked(settings)
+    made = None
+    try:
+        made = directory.make_snapshot_directory()
+        database_in(data).backup(made)
+        yield made, made
+    finally:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        directory.release()
+
+
+def _warn(manifest: "Manifest") -> None:
+    for left in manifest.left_out:
+        output.print_error(f"left out: {left}")
+    if manifest.unconfirmed:
+        output.print_error(
+            f"{manifest.unconfirmed} rows of the database are not what was written, and are in the backup as they are; "
+            "`aliciacfg check` lists them"
+        )
+
+
+def _backup_lines(path: Path, size: int, manifest: "Manifest") -> "list[Line]":
+    keys = "with keys" if "keys" in manifest.members else "without keys"
+    return [
+        [("backup: ", "green"), f"{path}, {_size(size)}, {keys}, verified"],
+        f"home {manifest.home}, environment {manifest.environment}, epoch {manifest.epoch}, change {manifest.sequence}",
+        f"{manifest.configurations} configurations, {manifest.revisions} revisions, {len(manifest.files)} files",
+    ]
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
+@click.command()
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Check the backup and print what would change; change nothing.")
+@click.option("--files", is_flag=True, help="Replace environment and schema files that differ, too.")
+@click.option("--force", is_flag=True, help="Replace another home, or use a backup with rows that are not confirmed.")
+@click.option("--without-keys", is_flag=True, help="Leave the keys in the backup, and do not ask for their passphrase.")
+@_PASSPHRASE_FILE
+@options.settings("data_dir", "environments_dir", "schemas_dir")
+def restore(
+    source: Path,
+    *,
+    dry_run: bool,
+    files: bool,
+    force: bool,
+    without_keys: bool,
+    passphrase_file: Path | None,
+    **flags: str | None,
+) -> None:
+    """Put the state of the backup FILE in place. Stop the daemon before.
+
+    Everything is checked before anything is replaced, and the state before is kept in the data directory as
+    before-restore-<time>. The epoch is raised above both states, so that services follow what is published next; no
+    number of a revision is used twice. An empty data directory needs no option, on another machine too.
+
+    Environment and schema files are written where there are none; those that differ stay, unless --files is given.
+    """
+    from aliciacfg import logs
+    from aliciacfg.backups.archive import KEYS, Archive
+    from aliciacfg.backups.restore import Wanted
+    from aliciacfg.backups.restore import restore as put_in_place
+
+    settings = options.daemon_settings(flags).settings
+    logs.configure(level="error", form="auto")
+    if without_keys and passphrase_file is not None:
+        raise click.UsageError("--without-keys leaves the keys; --passphrase-file opens them")
+    try:
+        with exit_on_error(), Archive(source) as archive:
+            passphrase = None
+            if passphrase_file is not None or (KEYS in archive.manifest.members and not without_keys):
+                passphrase = _passphrase(passphrase_file)
+            wanted = Wanted(passphrase, force=force, files=files, dry_run=dry_run)
+            result = run(put_in_place(archive, settings, wanted, now=time.time()))
+    except DataDirectoryInUse:
+        fail(f"a daemon runs on {settings.data_dir}; stop it, run this again, and start it", EXIT_ANOTHER_DAEMON)
+    for note in result.notes:
+        output.print_error(f"note: {note}")
+    content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
+    output.print_result(content, lambda: _restore_lines(result, dry_run=dry_run))
+
+
+def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]":
+    lines: list[Line | Table] = []
+    if result.changes:
+        rows: list[list[Line]] = [
+            [change.environment, change.service, change.kind, str(change.before or "-"), str(change.after or "-")]
+            for change in result.changes[:_MAX_NAMED]
+        ]
+        lines.append(output.Table(["environment", "service", "is", "revision before", "revision now"], rows))
+        if len(result.changes) > _MAX_NAMED:
+            lines.append(f"and {len(result.changes) - _MAX_NAMED} more")
+    for word, names in (("written", result.written), ("removed", result.removed), ("left as it is", result.left)):
+        lines += [[(f"{word}: ", "dim"), name] for name in names]
+    lines += [[("does not open: ", "yellow"), place] for place in result.undecryptable[:_MAX_NAMED]]
+    if len(result.undecryptable) > _MAX_NAMED:
+        lines.append(f"and {len(result.undecryptable) - _MAX_NAMED} more secrets that do not open")
+    lines.append([("keys: ", "dim"), result.keys])
+    if result.kept_in:
+        lines.append([("the state before: ", "dim"), result.kept_in])
+    done = "would be restored" if dry_run else "restored"
+    lines.append(
+        [
+            (f"{done}: ", "green"),
+            f"environment {result.environment}, epoch {result.epoch}, {len(result.changes)} configurations differ",
+        ]
+    )
+    if not dry_run:
+        lines.append("start the daemon again; it publishes everything")
+    return lines
+
+
+def _new_passphrase(file: Path | None) -> str:
+    """Return a passphrase to encrypt with: from a file, or asked twice; end the program if it is too short."""
+    from aliciacfg.sealing.passphrase import MIN_LENGTH
+
+    found = _passphrase(file, twice=True)
+    if len(found) < MIN_LENGTH:
+        fail(
+            f"the passphrase has {len(found)} characters; it needs at least {MIN_LENGTH}, because whoever finds the "
+            "backup can try as many as they like",
+            EXIT_CODES["invalid_request"],
+        )
+    return found
+
+
+def _passphrase(file: Path | None, *, twice: bool = False) -> str:
+    if file is None:
+        if not sys.stdin.isatty():
+            fail("there is no terminal to ask for the passphrase; use --passphrase-file", EXIT_CODES["invalid_request"])
+        return click.prompt("Passphrase of the keys", hide_input=True, confirmation_prompt=twice, err=True)
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        fail(f"{file} cannot be read: {reason}", EXIT_CODES["invalid_request"])
+    if not lines or not lines[0]:
+        fail(f"{file} is empty; its first line is the passphrase", EXIT_CODES["invalid_request"])
+    return lines[0]

@@ -1,0 +1,269 @@
+"""The ``secret`` commands: ``set`` for one secret, ``generate`` for all that an environment lacks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aliciacfg import documents
+from aliciacfg.api.answers import ListAnswer
+from aliciacfg.cli import home, inputs, options, output, sealing_keys
+from aliciacfg.cli.answers import exit_if_refused, parse
+from aliciacfg.cli.client import Target, ask
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
+from aliciacfg.cli.local_client import administer_with
+from aliciacfg.model.redaction import REDACTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aliciacfg.cli.output import Line
+    from aliciacfg.cli.sealing_keys import SealingKey
+    from aliciacfg.core.missing_secrets import MissingSecrets
+    from aliciacfg.settings import Settings
+    from aliciacfg.sources.layers import Environment
+
+_MAX_LISTED = 40
+
+
+@click.group()
+def secret() -> None:
+    """Set a secret, or make all that are missing.
+
+    A secret is sealed at once: only the daemon opens it, in the service, environment and place that it is for.
+    """
+
+
+@secret.command("set")
+@click.argument("service")
+@click.argument("pointer")
+@click.option("-e", "--environment", metavar="NAME", help="Environment; default: the active one.")
+@click.option("--overlay", is_flag=True, help="Send it to the daemon as a change at run time; write no file.")
+@click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of standard input.")
+@options.comment
+@options.settings("data_dir", "environments_dir", "schemas_dir")
+@click.pass_obj
+def secret_set(
+    target: Target,
+    service: str,
+    pointer: str,
+    environment: str | None,
+    *,
+    overlay: bool,
+    keep_newline: bool,
+    comment: str | None,
+    **flags: str | None,
+) -> None:
+    """Set the secret at POINTER of SERVICE.
+
+    On a terminal the command asks for it and does not show it; otherwise it is on standard input. It goes, sealed, into
+    environments/<environment>-secrets.yaml, which the daemon loads by itself.
+
+    Examples:
+      aliciacfg secret set door_bell /settings/camera_password
+      pass show grok | aliciacfg secret set ai_service /settings/grok_api_key -e prod
+    """
+    with exit_on_error():
+        if not documents.parse_pointer(pointer):
+            raise click.UsageError("POINTER is a place in the configuration, such as /settings/password")
+        if overlay:
+            _set_at_run_time(target, service, pointer, environment, comment, keep_newline=keep_newline)
+        elif comment is not None:
+            raise click.UsageError("-m needs --overlay: a file has no history of its own; write a comment into it")
+        else:
+            settings = options.daemon_settings(flags).settings
+            home.require_home(settings)
+            name = environment or home.active_environment(settings)
+            _set_in_file(settings, target, service, pointer, name, keep_newline=keep_newline)
+
+
+@secret.command("generate")
+@click.argument("environment")
+@options.dry_run
+@options.settings("data_dir", "environments_dir", "schemas_dir")
+@click.pass_obj
+def secret_generate(target: Target, environment: str, *, dry_run: bool, **flags: str | None) -> None:
+    """Make the passwords that ENVIRONMENT lacks.
+
+    Each required password or secret gets 32 random characters, sealed, in environments/<environment>-secrets.yaml, but
+    only where nothing stands. Keys and tokens that others give out cannot be made; they are listed. Works with and
+    without a running daemon, and before the environment is valid. No value is shown.
+
+    Examples:
+      aliciacfg secret generate prod
+      aliciacfg secret generate prod --dry-run
+    """
+    settings = options.daemon_settings(flags).settings
+    home.require_home(settings)
+    with exit_on_error():
+        _generate(settings, target, environment, dry_run=dry_run)
+
+
+def _set_at_run_time(
+    target: Target, service: str, pointer: str, environment: str | None, comment: str | None, *, keep_newline: bool
+) -> None:
+    from aliciacfg.core.missing_secrets import as_patch
+    from aliciacfg.sealing.boxes import seal_for
+
+    key = sealing_keys.published(target, None, None)
+    value = inputs.read_secret(f"{pointer} of {service}", keep_newline=keep_newline)
+    box = seal_for(key, value, service=service, environment=environment, pointer=pointer)
+    fields = {"patch": as_patch({pointer: box}), "environment": environment, "comment": comment}
+    answer = ask(target, "patch", service, options.request_fields(fields))
+    shown = {name: answer.get(name) for name in ("service", "environment", "revision", "changed")}
+    output.print_result(
+        {**shown, "pointer": pointer, "key_id": key.key_id},
+        lambda: [
+            f"{pointer} of {service} in {answer.get('environment')}: "
+            + ("is that already" if answer.get("unchanged") else f"set at run time, revision {answer.get('revision')}")
+        ],
+    )
+
+
+def _set_in_file(
+    settings: "Settings", target: Target, service: str, pointer: str, environment: str, *, keep_newline: bool
+) -> None:
+    from aliciacfg.core.missing_secrets import as_patch
+    from aliciacfg.sealing.boxes import seal_for
+    from aliciacfg.sources.source_files import SourceFiles
+
+    sources = SourceFiles(settings).load()
+    found = home.environment_of(sources, environment)
+    if service not in found.services:
+        fail(
+            f"{environment} has no service {service!r}; there are: {', '.join(sorted(found.services)) or 'none'}. "
+            "Add one with `aliciacfg service add`",
+            EXIT_CODES["not_found"],
+        )
+    if pointer not in sources.schema(service).secrets(as_patch({pointer: "x"})):
+        fail(
+            f"{pointer} of {service} is not a secret, so a sealed value would be refused there. Mark it with "
+            f"x-sensitive: true in {settings.schemas_dir}/{service}.yaml, or set it as any value: `aliciacfg file set`",
+            EXIT_CODES["invalid_request"],
+        )
+    key = sealing_keys.of_home(settings, target)
+    value = inputs.read_secret(f"{pointer} of {service} in {environment}", keep_newline=keep_newline)
+    if value.strip() == REDACTED:
+        fail(f"{REDACTED} stands for a secret in answers and is none itself", EXIT_USAGE)
+    edits = home.edits_of(settings)
+    path = edits.secrets(environment)
+    # First in plain text, to see whether it is valid there; the file never holds it so.
+    edits.set_service(path, service, as_patch({pointer: value}))
+    problems = home.problems_with(settings, edits, key.keyring, service, environment=environment)
+    refused = [problem for problem in problems if problem.pointer == pointer or not problem.configurations]
+    if refused:
+        fail(
+            "\n".join(["nothing was written:", *home.problem_lines(refused, service)]), EXIT_CODES["validation_failed"]
+        )
+    box = seal_for(key.public, value, service=service, environment=environment, pointer=pointer)
+    edits.set_service(path, service, as_patch({pointer: box}))
+    loaded = home.write(settings, edits)
+    output.print_result(
+        {
+            "service": service,
+            "environment": environment,
+            "pointer": pointer,
+            "file": str(path),
+            "key_id": key.public.key_id,
+            "loaded": loaded,
+        },
+        lambda: [
+            f"{pointer} of {service} in {environment}: sealed, in {path}",
+            _on_loading(loaded=loaded),
+        ],
+    )
+
+
+def _generate(settings: "Settings", target: Target, environment: str, *, dry_run: bool) -> None:
+    from aliciacfg.core.composer import Composer
+    from aliciacfg.core.missing_secrets import find_missing
+    from aliciacfg.sealing.boxes import Keyring
+    from aliciacfg.sources.source_files import SourceFiles
+
+    sources = SourceFiles(settings).load()
+    found = home.environment_of(sources, environment)
+    key = None if dry_run else sealing_keys.of_home(settings, target)
+    keyring = (key and key.keyring) or Keyring.ephemeral()
+    composer = Composer(sources, keyring, limits=settings.document_limits)
+    missing = find_missing(composer, found, standing=_standing(settings, found))
+    loaded = False
+    edits = home.edits_of(settings)
+    path = edits.secrets(environment)
+    if key is not None and missing.made:
+        edits.set_services(path, sealed(missing, key, environment))
+        loaded = home.write(settings, edits)
+    output.print_result(
+        {
+            "environment": environment,
+            "file": str(path),
+            "made": [f"{service} {pointer}" for service, places in missing.made.items() for pointer in places],
+            "needed": [
+                {"service": item.service, "pointer": item.pointer, "reason": item.reason} for item in missing.needed
+            ],
+            "dry_run": dry_run,
+            "loaded": loaded,
+        },
+        lambda: _generated_lines(environment, path, missing, dry_run=dry_run, loaded=loaded),
+    )
+
+
+def sealed(
+    missing: "MissingSecrets", key: "SealingKey", environment: str | None
+) -> "Mapping[str, documents.JsonObject]":
+    """Return the made secrets as members of their services, sealed for an environment, or for all."""
+    from aliciacfg.core.missing_secrets import as_patch
+    from aliciacfg.sealing.boxes import seal_for
+
+    return {
+        service: as_patch(
+            {
+                pointer: seal_for(key.public, value, service=service, environment=environment, pointer=pointer)
+                for pointer, value in places.items()
+            }
+        )
+        for service, places in missing.made.items()
+    }
+
+
+def _standing(settings: "Settings", environment: "Environment") -> set[tuple[str, str]]:
+    """Return the places of secrets that the store's configurations have: a run-time change may have set them."""
+    from aliciacfg.storage.backend import database_in
+
+    if not database_in(Path(settings.data_dir)).exists():
+        return set()
+    places: set[tuple[str, str]] = set()
+    fields: dict[str, Any] = {"environment": environment.name, "include": "config", "limit": 1000}
+    while True:
+        answer = administer_with(settings, "list", None, fields)
+        page = parse(exit_if_refused(answer), ListAnswer)
+        for item in page.configs:
+            config = item.config if isinstance(item.config, dict) else {}
+            places |= {(item.service, pointer) for pointer, _ in documents.walk_strings(config)}
+        if page.next is None:
+            return places
+        fields["after"] = page.next
+
+
+def _generated_lines(
+    environment: str, path: Path, missing: "MissingSecrets", *, dry_run: bool, loaded: bool
+) -> "Iterable[Line]":
+    made = [(service, pointer) for service, places in missing.made.items() for pointer in places]
+    if not made:
+        yield [("nothing to make: ", "green"), f"{environment} lacks no password"]
+    else:
+        verb = "would make" if dry_run else "made"
+        noun = "secret" if len(made) == 1 else "secrets"
+        yield [(f"{verb} {len(made)} {noun}", "green"), f" for {environment} in {path}, sealed:"]
+        yield from (f"  {service} {pointer}" for service, pointer in made[:_MAX_LISTED])
+        if len(made) > _MAX_LISTED:
+            yield f"  and {len(made) - _MAX_LISTED} more"
+        yield "Does another program know one of them already? Then set it: aliciacfg secret set SERVICE POINTER"
+        if not dry_run:
+            yield _on_loading(loaded=loaded)
+    if missing.needed:
+        yield [("still missing", "bold yellow"), ", because others give them out:"]
+        yield from (f"  aliciacfg secret set {item.service} {item.pointer} -e {environment}" for item in missing.needed)
+
+
+def _on_loading(*, loaded: bool) -> str:
+    return "the running daemon has loaded the file" if loaded else "the daemon loads the file when it starts"

@@ -1,0 +1,181 @@
+"""The client for programs on threads: it runs in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from aliciacfg.client.config_client import ConfigClient
+from aliciacfg.client.current import Change, Current, SettingsT
+from aliciacfg.client.errors import Closed, Rejected
+from aliciacfg.model.records import AppliedStatus
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from aliciacfg.client.hub import Watch
+
+_ResultT = TypeVar("_ResultT")
+
+
+class BlockingConfigClient(Generic[SettingsT]):
+    """A ``ConfigClient`` whose methods block, usable from any thread.
+
+    with BlockingConfigClient(ConfigClient("voice_router", VoiceRouter)) as config:
+        print(config.current.settings.max_sessions)
+        while (change := config.wait_for_change()) is not None:
+            print(change.revision, change.changed)
+    """
+
+    def __init__(self, client: ConfigClient[SettingsT]) -> None:
+        """Take a client that was not entered.
+
+        Args:
+            client: Made with the arguments that it is to have; ``ConfigClient.from_file`` too.
+        """
+        self._client = client
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._watch: Watch[SettingsT] | None = None
+        self._watching: Future[Change[SettingsT] | None] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def current(self) -> Current[SettingsT]:
+        """The configuration that counts."""
+        return self._client.current
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the daemon no longer has a configuration of this service."""
+        return self._client.deleted
+
+    @property
+    def rejection(self) -> Rejected | None:
+        """Why the newest configuration of the daemon does not count; None if it does."""
+        return self._client.rejection
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker."""
+        return self._client.connected
+
+    def wait_for_change(self, timeout_seconds: float | None = None) -> Change[SettingsT] | None:
+        """Wait for the next change, to the latest state; None when the time is over, or the client is closed.
+
+        The call after it says that the change is applied. Call it from one thread; others use ``on_change``.
+
+        Args:
+            timeout_seconds: How long to wait; None for ever.
+        """
+        with self._lock:
+            if self._watching is None:
+                self._watching = asyncio.run_coroutine_threadsafe(self._next_change(), self._running())
+            waiting = self._watching
+        try:
+            # A change that comes behind the time is there at the next call.
+            change = waiting.result(timeout_seconds)
+        except TimeoutError:
+            return None
+        with self._lock:
+            self._watching = None
+        return change
+
+    async def _next_change(self) -> Change[SettingsT] | None:
+        if self._watch is None:
+            self._watch = self._client.changes()
+        return await anext(self._watch, None)
+
+    def on_change(self, callback: Callable[[Change[SettingsT]], object]) -> Callable[[], None]:
+        """Call a function with each change, in a thread; return a function that ends this.
+
+        An exception is logged and reported as ``rejected``.
+        """
+
+        async def begin() -> Callable[[], None]:
+            return self._client.on_change(callback)
+
+        stop = self._run(begin())
+        loop = self._running()
+        return lambda: None if loop.is_closed() else _ignored(loop.call_soon_threadsafe(stop))
+
+    def refresh(self) -> Current[SettingsT]:
+        """Ask the daemon; as ``ConfigClient.refresh``."""
+        return self._run(self._client.refresh())
+
+    def report(self, status: AppliedStatus, error: str | None = None) -> None:
+        """Report what became of the present configuration; as ``ConfigClient.report``."""
+        self._run(self._client.report(status, error))
+
+    def open(self) -> "BlockingConfigClient[SettingsT]":
+        """Wait for the first configuration; raises as ``ConfigClient.__aenter__``."""
+        if self._thread is not None:
+            raise Closed("a client is opened once: make another one")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._run_loop, args=(self._loop,), name=f"configuration of {self._client.service}", daemon=True
+        )
+        self._thread.start()
+        try:
+            self._run(self._client.__aenter__())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Send the last report, and end the thread; whoever waits for a change gets None.
+
+        Args:
+            error: With which the program ends.
+        """
+        if self._loop is None or self._loop.is_closed():
+            return
+        try:
+            self._run(self._client.__aexit__(None if error is None else type(error), error, None))
+        finally:
+            self._stop()
+
+    def __enter__(self) -> "BlockingConfigClient[SettingsT]":
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(error)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None or self._loop.is_closed():
+            raise Closed("the client is not open: use it in `with`")
+        return self._loop
+
+    def _run(self, coroutine: Coroutine[Any, Any, _ResultT]) -> _ResultT:
+        try:
+            loop = self._running()
+        except Closed:
+            coroutine.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    @staticmethod
+    def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
+
+    def _stop(self) -> None:
+        if self._loop is not None and self._thread is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+
+def _ignored(_result: object) -> None:
+    """Return nothing."""

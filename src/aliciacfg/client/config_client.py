@@ -1,0 +1,404 @@
+"""The configuration of one service, for the program of that service."""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Literal, cast
+
+import msgspec
+
+from aliciacfg.client.current import Change, Current, SettingsT, Trust
+from aliciacfg.client.errors import Closed, ConfigError, NotFound, Refused, Rejected, Unavailable
+from aliciacfg.client.files import update_from_file
+from aliciacfg.client.hub import Hub, Watch
+from aliciacfg.client.intake import Intake
+from aliciacfg.client.keys import KeyFile
+from aliciacfg.client.link import Link
+from aliciacfg.client.messages import Update
+from aliciacfg.client.options import Broker, resolve
+from aliciacfg.client.reports import Reports
+from aliciacfg.client.snapshot import Snapshot
+from aliciacfg.client.values import Reader, opened_secrets
+from aliciacfg.model.records import AppliedStatus
+from aliciacfg.model.redaction import without_secrets
+
+_log = logging.getLogger(__name__)
+
+Callback = Callable[[Change[SettingsT]], Awaitable[object] | object]
+"""Called with a change: a coroutine function on the event loop, any other function in a thread."""
+
+# Takes every object.
+_ANYTHING = cast("Any", dict)
+# How long the last report may take when the client is closed.
+_FLUSH_SECONDS = 1.0
+
+
+class ConfigClient(Generic[SettingsT]):
+    """Reads the configuration of a service, and every change of it.
+
+    An asynchronous context manager: once it is entered, ``current`` is there, and stays there.
+
+        async with ConfigClient("voice_router", VoiceRouter) as config:
+            print(config.current.settings.max_sessions)
+            async for change in config.changes():
+                print(change.revision, change.changed)
+    """
+
+    def __init__(
+        self,
+        service: str,
+        settings_type: type[SettingsT] = _ANYTHING,
+        *,
+        default: SettingsT | None = None,
+        broker: Broker | None = None,
+        key_file: str | Path | None = None,
+        snapshot_dir: str | Path | None = None,
+        snapshots: bool = True,
+        instance: str | None = None,
+        report: Literal["auto", "manual"] = "auto",
+        require_secrets: bool = False,
+        spread_seconds: float = 0.0,
+        timeout_seconds: float = 10.0,
+    ) -> None:
+        """Say what is read, and how; nothing happens before the client is entered.
+
+        Args:
+            service: The service.
+            settings_type: What ``settings`` of the configuration has to be: a ``msgspec.Struct``, a dataclass, or
+                another type that msgspec converts to; ``dict`` takes everything.
+            default: The value to start with when there is neither an answer nor a snapshot.
+            broker: Where the broker is; what it leaves out comes from the variables ``MQTT_…``.
+            key_file: File of the service's private key; default: ``ALICIACFG_KEY_FILE``. It may be made later.
+            snapshot_dir: Directory of the snapshot; default: ``ALICIACFG_SNAPSHOT_DIR``, else ``STATE_DIRECTORY`` (of
+                systemd), else ``XDG_STATE_HOME/aliciacfg``, else ``~/.local/state/aliciacfg``.
+            snapshots: False writes and reads none.
+            instance: The name of this copy in its reports; default: the name of the machine.
+            report: ``auto`` reports ``applied`` when every callback and every loop over ``changes`` is done with a
+                configuration. ``manual`` leaves it to ``report``.
+            require_secrets: Whether a configuration with a secret that is not readable here is rejected.
+            spread_seconds: A change takes effect after a random part of this time, so that not all services of a home
+                restart at once. The first configuration does at once.
+            timeout_seconds: How long to wait for the first configuration.
+
+        Raises:
+            SettingsError: An argument or a variable is not usable.
+        """
+        self.service = service
+        self._type = settings_type
+        self._default = default
+        self._options = resolve(
+            service, broker or Broker(), key_file=key_file, snapshot_dir=snapshot_dir, instance=instance
+        )
+        self._manual = report == "manual"
+        self._timeout_seconds = timeout_seconds
+        self._trust = Trust()
+        self._keys = KeyFile(self._options.key_file)
+        self._reader = Reader(settings_type, self._keys, self._trust, require_secrets=require_secrets)
+        self._hub: Hub[SettingsT] = Hub(self._trust, self._settled, manual=report == "manual")
+        self._snapshot = Snapshot(self._options.snapshot_dir if snapshots else None, service)
+        self._reports = Reports(service, self._options.instance)
+        self._intake = Intake(service, self._reader, self._hub, self._snapshot, spread_seconds=spread_seconds)
+        self._link = Link(
+            self._options.address,
+            service,
+            requester=self._options.requester,
+            intake=self._intake,
+            reports=self._reports,
+        )
+        self._file: Path | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opened = False
+
+    @property
+    def current(self) -> Current[SettingsT]:
+        """The configuration that counts.
+
+        Raises:
+            Closed: The client was never entered.
+        """
+        return self._hub.state.record
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the daemon no longer has a configuration of this service; ``current`` is then the last one."""
+        return self._hub.state.deleted
+
+    @property
+    def rejection(self) -> Rejected | None:
+        """Why the newest configuration of the daemon does not count; None if it does."""
+        return self._hub.rejection
+
+    @property
+    def problem(self) -> ConfigError | None:
+        """Why the client started without the daemon, and still has nothing from it; None if it has."""
+        return self._intake.failure
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker."""
+        return self._link.connected
+
+    def changes(self, *, since: Current[SettingsT] | None = None) -> Watch[SettingsT]:
+        """Return an asynchronous iterator over changes: always to the latest state, never every step on the way.
+
+        It ends when the client is closed. Each call makes an iterator of its own, with its own pace.
+
+        Args:
+            since: What the program has taken already. Default: at the first call the configuration at the start, so
+                that what changed between is not missed; later the present one.
+        """
+        return self._hub.watch(since)
+
+    def on_change(self, callback: Callback[SettingsT]) -> Callable[[], None]:
+        """Call a function with each change; return a function that ends this.
+
+        A coroutine function runs on the event loop, any other function in a thread, so that one that blocks delays
+        nobody else. An exception is logged and reported as ``rejected``; the next change is delivered all the same.
+        Call it where the client is entered.
+        """
+        task = self._start(self._call(callback, self.changes()), name=f"callback of {self.service}")
+
+        def stop() -> None:
+            task.cancel()
+
+        return stop
+
+    @classmethod
+    def from_file(
+        cls, path: str | Path, settings_type: type[SettingsT] = _ANYTHING, *, service: str | None = None
+    ) -> "ConfigClient[SettingsT]":
+        """Return a client of a JSON file, for tests of programs: neither broker nor daemon takes part.
+
+        ``refresh`` reads the file again; ``changes`` and callbacks are told what differs then.
+
+        Args:
+            path: A configuration as ``aliciacfg get SERVICE`` prints it, or the ``settings`` alone.
+            settings_type: As for the class.
+            service: The service; default: the name of the file without its suffix.
+        """
+        path = Path(path)
+        client = cls(service or path.stem, settings_type, snapshots=False)
+        client._file = path
+        return client
+
+    async def refresh(self) -> Current[SettingsT]:
+        """Ask the daemon, and return the configuration that counts then, at once even if changes are spread.
+
+        Raises:
+            NotFound: The daemon has no configuration of this service.
+            Unavailable: Broker or daemon does not answer.
+            Rejected: The daemon's configuration does not fit; ``current`` stays.
+            Closed: The client is not entered.
+        """
+        self._check_open()
+        if self._file is not None:
+            self._read_file(self._file)
+            return self.current
+        self._intake.order.doubt()
+        payload, cause = await self._link.ask()
+        self._intake.answer(payload, cause, at_once=True)
+        return self.current
+
+    async def report(self, status: AppliedStatus, error: str | None = None) -> None:
+        """Report what became of the present configuration.
+
+        With ``report="auto"``, ``report("restart_pending")`` in a callback or a loop says that it takes a restart.
+
+        Args:
+            status: ``applied``, ``rejected`` or ``restart_pending``.
+            error: Why it was rejected. Everybody on the bus can read it; secrets of the configuration become ``***``.
+        """
+        state = self._hub.state
+        if state.update is None:
+            return
+        if self._manual:
+            self._settled(state.update, status, None if error is None else self._redacted(error))
+        elif status == "rejected":
+            self._hub.fail(state.place, self._redacted(error or "the program could not apply it"))
+        else:
+            self._hub.mark(status)
+        self._hub.settle()
+
+    async def __aenter__(self) -> "ConfigClient[SettingsT]":
+        """Wait for the first configuration: the daemon's, else the snapshot, else the default.
+
+        Raises:
+            NotFound: The daemon has none, and there is no default.
+            Unavailable: Nobody answered in time, and there is neither a snapshot nor a default.
+            Rejected: The daemon's configuration does not fit, and there is neither a snapshot nor a default.
+            SettingsError: The key file is not usable.
+            Closed: The client was entered before.
+        """
+        if self._opened:
+            raise Closed("a client is entered once: make another one")
+        self._opened = True
+        try:
+            self._keys.load()
+            if self._file is None:
+                await self._begin()
+            else:
+                self._read_file(self._file)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send the last report, and end everything."""
+        if kind is not None and issubclass(kind, Exception):
+            self._hub.end(f"the program ended while it applied it: {kind.__name__}")
+        await self._close()
+
+    async def _begin(self) -> None:
+        """Connect, and wait until there is a configuration."""
+        fallback = self._fallback()
+        self._start(self._link.run(), name=f"connection of {self.service}")
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._first(impatient=fallback is not None)
+        except (TimeoutError, ConfigError) as error:
+            problem = error if isinstance(error, ConfigError) else self._unavailable()
+            if fallback is None or (isinstance(problem, NotFound) and fallback[1] is not None):
+                # The daemon knows better than a snapshot that there is no configuration.
+                fallback = self._default_state()
+            if fallback is None:
+                raise problem from None
+            record, update = fallback
+            _log.warning("%s starts with its %s: %s", self.service, record.source, problem)
+            self._hub.put(record, update)
+            return
+        state = self._hub.state
+        if state.update is not None:
+            self._snapshot.save(state.update)
+
+    async def _first(self, *, impatient: bool) -> None:
+        """Wait for the first configuration of the daemon.
+
+        Args:
+            impatient: Whether there is another one, so that a broker that cannot be reached need not be waited for.
+
+        Raises:
+            ConfigError: There is none to wait for.
+        """
+        intake = self._intake
+        while not (intake.live and self._hub.has_state):
+            intake.news.clear()
+            failure = intake.failure
+            if isinstance(failure, NotFound | Rejected | Refused) or (
+                failure is not None and impatient and self._link.failures
+            ):
+                raise failure
+            await intake.news.wait()
+
+    def _fallback(self) -> tuple[Current[SettingsT], Update | None] | None:
+        """Return what to start with if the daemon does not answer: the snapshot, else the default."""
+        saved = self._snapshot.load()
+        if saved is not None:
+            try:
+                record = self._reader.read(saved.update, source="snapshot", received_at=saved.saved_at)
+            except Rejected as error:
+                _log.warning("the snapshot of %s is not used: %s", self.service, error)
+            else:
+                self._intake.order.start_from(saved.update.numbers)
+                return record, saved.update
+        return self._default_state()
+
+    def _default_state(self) -> tuple[Current[SettingsT], None] | None:
+        if self._default is None:
+            return None
+        settings = msgspec.to_builtins(self._default)
+        record = Current(
+            settings=self._default,
+            config={"settings": settings},
+            source="default",
+            received_at=time.time(),
+            trust=self._trust,
+        )
+        return record, None
+
+    def _unavailable(self) -> Unavailable:
+        """Return why nothing came in time."""
+        failure = self._intake.failure
+        if isinstance(failure, Unavailable):
+            return failure
+        return Unavailable(
+            f"no configuration of {self.service} came from {self._options.address.url} within "
+            f"{self._timeout_seconds:g} s"
+        )
+
+    def _read_file(self, path: Path) -> None:
+        """Make the file's configuration the present state.
+
+        Raises:
+            Unavailable: The file cannot be read, or holds no JSON object.
+            Rejected: It does not fit.
+        """
+        update = update_from_file(path, self.service, place=self._hub.state.place + 1 if self._hub.has_state else 1)
+        try:
+            record = self._reader.read(update, source="live")
+        except Rejected as error:
+            self._hub.reject(update, error)
+            raise
+        self._hub.put(record, update)
+
+    async def _call(self, callback: Callback[SettingsT], watch: Watch[SettingsT]) -> None:
+        async for change in watch:
+            try:
+                await _called(callback, change)
+            except Exception as error:  # noqa: BLE001 - whatever it raises, the next change is delivered
+                _log.exception("a callback of %s failed at revision %d", self.service, change.revision)
+                watch.fail(self._redacted(f"{type(error).__name__}: {error}"))
+
+    def _redacted(self, text: str) -> str:
+        state = self._hub.state
+        if state.update is None:
+            return text
+        return without_secrets(text, opened_secrets(state.update, state.record.config))
+
+    def _settled(self, update: Update, status: AppliedStatus, error: str | None) -> None:
+        self._reports.note(update, status, error)
+        if status != "rejected":
+            self._snapshot.save(update)
+
+    def _check_open(self) -> None:
+        if not self._opened or self._hub.closed:
+            raise Closed("the client is not open: enter it with `async with`")
+
+    def _start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _close(self) -> None:
+        """End everything; the last report is sent if the broker takes it at once."""
+        self._hub.close()
+        try:
+            if self._link.connected:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_FLUSH_SECONDS):
+                        await self._reports.flush()
+        finally:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._intake.close()
+            await self._snapshot.finish()
+
+
+async def _called(callback: Callback[SettingsT], change: Change[SettingsT]) -> None:
+    """Call a function with a change, and wait until it is done."""
+    if inspect.iscoroutinefunction(callback):
+        await callback(change)
+        return
+    result = await asyncio.to_thread(callback, change)
+    if inspect.isawaitable(result):
+        await result

@@ -1,0 +1,291 @@
+"""Who is told of a service's configuration, each at its own pace, and what became of it.
+
+A watch gives the latest state, never every step: what came while its reader was busy is one change. So a slow reader
+delays nobody, and loses nothing but states that are already past. A configuration counts as applied when every reader
+is done with it: when it asks for the next change.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+import weakref
+from collections.abc import Callable
+from typing import Generic
+
+from aliciacfg.client.current import Change, Current, SettingsT, Trust
+from aliciacfg.client.errors import Closed, Rejected
+from aliciacfg.client.messages import Update
+from aliciacfg.client.values import differences
+from aliciacfg.model.records import AppliedStatus
+
+Settled = Callable[[Update, AppliedStatus, str | None], None]
+"""Called with what became of a configuration."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class State(Generic[SettingsT]):
+    """One state of the configuration.
+
+    Attributes:
+        place: Counts the states of this client.
+        record: What the program sees; in a deletion that of the state before.
+        update: The message that it was made of; None for a default.
+        deleted: Whether it is a deletion.
+    """
+
+    place: int
+    record: Current[SettingsT]
+    update: Update | None
+    deleted: bool = False
+
+
+class Hub(Generic[SettingsT]):
+    """The present state, and those who watch it.
+
+    Attributes:
+        rejection: Why the newest configuration does not count; None if it does.
+    """
+
+    def __init__(self, trust: Trust, settled: Settled, *, manual: bool = False) -> None:
+        """Begin without a state.
+
+        Args:
+            trust: Learns which record is confirmed.
+            settled: Called once for each configuration that every reader is done with, or that one could not apply.
+            manual: Call it only for what does not fit: the program itself tells what became of the others.
+        """
+        self._manual = manual
+        self.rejection: Rejected | None = None
+        self._trust = trust
+        self._settled = settled
+        self._state: State[SettingsT] | None = None
+        self._first: State[SettingsT] | None = None
+        self._watches: weakref.WeakSet[Watch[SettingsT]] = weakref.WeakSet()
+        # The state that a reader gave up in the middle: it is never settled.
+        self._given_up = -1
+        self._failed: tuple[int, str] | None = None
+        self._marked: tuple[int, AppliedStatus] | None = None
+        self._told: tuple[int, AppliedStatus] | None = None
+        self.closed = False
+
+    @property
+    def state(self) -> State[SettingsT]:
+        """The present state.
+
+        Raises:
+            Closed: There was never one.
+        """
+        if self._state is None:
+            raise Closed("the client has no configuration: enter it with `async with` first")
+        return self._state
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is a state."""
+        return self._state is not None
+
+    def hear(self, update: Update) -> None:
+        """Note a message that counts, before it becomes a state."""
+        for watch in self._watches:
+            watch.hear(update)
+
+    def put(self, record: Current[SettingsT], update: Update | None) -> None:
+        """Make a record the present state."""
+        live = record.source == "live"
+        if live:
+            self.rejection = None
+        self._trust.confirmed = record.numbers if live else None
+        self._set(State(self._next_place(), record, update))
+
+    def delete(self) -> None:
+        """Note that the daemon has no configuration any more."""
+        self._trust.confirmed = None
+        if self._state is not None and not self._state.deleted and self._state.update is not None:
+            self._set(State(self._next_place(), self._state.record, self._state.update, deleted=True))
+
+    def confirm(self) -> None:
+        """Note that the broker or the daemon has sent the present state again."""
+        if self._state is None or self.rejection is not None:
+            return
+        record = dataclasses.replace(self._state.record, source="live", received_at=time.time())
+        self._trust.confirmed = record.numbers
+        self._state = dataclasses.replace(self._state, record=record)
+        self.settle()
+
+    def reject(self, update: Update, error: Rejected) -> None:
+        """Note that a configuration does not fit; the state stays."""
+        self.rejection = error
+        self._trust.confirmed = None
+        self._settled(update, "rejected", str(error))
+
+    def lose(self) -> None:
+        """Note that the connection is gone."""
+        self._trust.confirmed = None
+
+    def watch(self, since: Current[SettingsT] | None = None) -> "Watch[SettingsT]":
+        """Return a new watch.
+
+        Args:
+            since: What its reader knows; None is the first state for the first watch, and the present one for others.
+        """
+        first = self._first if self._first is not None else self.state
+        self._first = self.state
+        known = first if since is None else State(first.place - 1, since, None)
+        made = Watch(self, known)
+        self._watches.add(made)
+        return made
+
+    def close(self) -> None:
+        """End every watch."""
+        self.closed = True
+        for watch in self._watches:
+            watch.wake()
+
+    def mark(self, status: AppliedStatus) -> None:
+        """Have the present state settled with another status than ``applied``."""
+        self._marked = (self.state.place, status)
+
+    def fail(self, place: int, error: str) -> None:
+        """Note that a reader could not apply a state."""
+        self._failed = (place, error)
+
+    def give_up(self, place: int) -> None:
+        """Note that a reader ended before it was done with a state."""
+        self._given_up = max(self._given_up, place)
+
+    def end(self, error: str) -> None:
+        """Note that the program ends with an error; what it was given last, and is not done with, failed."""
+        if self._state is not None and (
+            self._given_up == self._state.place or any(watch.is_busy for watch in self._watches)
+        ):
+            self.fail(self._state.place, error)
+            self.settle()
+
+    def settle(self) -> None:
+        """Tell what became of the present state, if that is known now and was not told before."""
+        state = self._state
+        if self._manual or state is None or state.update is None or state.deleted or state.record.source != "live":
+            return
+        error = None
+        if self._failed is not None and self._failed[0] == state.place:
+            status: AppliedStatus = "rejected"
+            error = self._failed[1]
+        elif self._given_up == state.place or any(watch.done < state.place for watch in self._watches):
+            return
+        elif self._marked is not None and self._marked[0] == state.place:
+            status = self._marked[1]
+        else:
+            status = "applied"
+        if self._told != (state.place, status):
+            self._told = (state.place, status)
+            self._settled(state.update, status, error)
+
+    def _next_place(self) -> int:
+        return 1 if self._state is None else self._state.place + 1
+
+    def _set(self, state: State[SettingsT]) -> None:
+        if self._first is None:
+            self._first = state
+        self._state = state
+        for watch in self._watches:
+            watch.wake()
+        self.settle()
+
+
+class Watch(Generic[SettingsT]):
+    """An asynchronous iterator over changes, for one reader; it ends when the client is closed.
+
+    Attributes:
+        done: The place of the state with which its reader is done.
+    """
+
+    def __init__(self, hub: Hub[SettingsT], known: State[SettingsT]) -> None:
+        self._hub = hub
+        self._known = known
+        self.done = known.place
+        self._handed: State[SettingsT] | None = None
+        self._restart: set[str] = set()
+        self._woken = asyncio.Event()
+        self._woken.set()
+        # Has the others' progress count if the reader ends before it is done.
+        self._finalizer: weakref.finalize[..., Watch[SettingsT]] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether its reader was given a change, and is not done with it."""
+        return self._handed is not None
+
+    def __aiter__(self) -> "Watch[SettingsT]":
+        return self
+
+    async def __anext__(self) -> Change[SettingsT]:
+        """Return the next change; the reader is done with the one before.
+
+        Raises:
+            StopAsyncIteration: The client is closed.
+        """
+        self.finish()
+        while not self._hub.closed:
+            if (change := self._due()) is not None:
+                return change
+            self._woken.clear()
+            await self._woken.wait()
+        raise StopAsyncIteration
+
+    def hear(self, update: Update) -> None:
+        """Note what a message says about restarts; it may never become a state of its own."""
+        self._restart.update(update.restart_required)
+
+    def wake(self) -> None:
+        """Have the reader look again."""
+        self._woken.set()
+
+    def finish(self) -> None:
+        """Note that the reader is done with what it was given."""
+        if self._handed is not None:
+            self.done = self._handed.place
+            self._handed = None
+            if self._finalizer is not None:
+                self._finalizer.detach()
+            self._hub.settle()
+
+    def fail(self, error: str) -> None:
+        """Note that the reader could not apply what it was given."""
+        if self._handed is not None:
+            self._hub.fail(self._handed.place, error)
+
+    def _due(self) -> Change[SettingsT] | None:
+        """Return what is different from what the reader knows; None if nothing is."""
+        state, known = self._hub.state, self._known
+        if state.place == known.place:
+            self.done = state.place
+            self._hub.settle()
+            return None
+        record = state.record
+        changed = differences(known.record.config, record.config)
+        self._known = state
+        restart, self._restart = self._restart, set()
+        if not changed and state.deleted == known.deleted:
+            self.done = state.place
+            self._hub.settle()
+            return None
+        self._handed = state
+        self._finalizer = weakref.finalize(self, _given_up, self._loop, self._hub, state.place)
+        self._finalizer.atexit = False
+        members = {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
+        return Change(
+            **members,
+            changed=changed,
+            restart_required=tuple(pointer for pointer in changed if pointer in restart),
+            deleted=state.deleted,
+        )
+
+
+def _given_up(loop: asyncio.AbstractEventLoop, hub: Hub[SettingsT], place: int) -> None:
+    """Have the others' progress count; called from whichever thread collects the watch."""
+    hub.give_up(place)
+    # The loop is closed when a program ends in the middle of a change.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(hub.settle)

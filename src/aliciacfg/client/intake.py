@@ -1,0 +1,191 @@
+"""What comes from the bus: put in order, read, and handed to the hub, after a delay if the service spreads changes."""
+
+import asyncio
+import logging
+import random
+from typing import Generic
+
+from aliciacfg.client.current import Current, SettingsT
+from aliciacfg.client.errors import ConfigError, NotFound, Refused, Rejected, Unavailable
+from aliciacfg.client.hub import Hub
+from aliciacfg.client.messages import InvalidMessage, Refusal, Update, read_answer, read_update
+from aliciacfg.client.order import Order, Verdict
+from aliciacfg.client.snapshot import Snapshot
+from aliciacfg.client.values import Reader
+
+_log = logging.getLogger(__name__)
+
+# Codes of what passes by itself.
+_PASSING = frozenset({"busy", "unavailable", "internal"})
+_ADD_SERVICE = "add it to environments/base.yaml, or run `aliciacfg service add {service}` beside the daemon"
+
+
+class Intake(Generic[SettingsT]):
+    """Takes messages and answers about one service.
+
+    Attributes:
+        order: Decides which of them count.
+        wanted: Set while the daemon has to be asked.
+        news: Set when anything was learned; whoever waits clears it.
+        failure: Why there is no live configuration; None if there is one, or nothing is known.
+        live: Whether a configuration of the daemon has arrived and fits.
+    """
+
+    def __init__(
+        self, service: str, reader: Reader[SettingsT], hub: Hub[SettingsT], snapshot: Snapshot, *, spread_seconds: float
+    ) -> None:
+        self.order = Order()
+        self.wanted = asyncio.Event()
+        self.news = asyncio.Event()
+        self.failure: ConfigError | None = None
+        self.live = False
+        self._service = service
+        self._reader = reader
+        self._hub = hub
+        self._snapshot = snapshot
+        self._spread_seconds = spread_seconds
+        # What becomes the state at the end of the delay; None is a deletion.
+        self._next: tuple[Current[SettingsT], Update] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._removal: asyncio.Task[None] | None = None
+
+    def start_from(self, record: Current[SettingsT], update: Update) -> None:
+        """Begin with a snapshot."""
+        self.order.start_from(update.numbers)
+        self._hub.put(record, update)
+
+    @property
+    def needs_answer(self) -> bool:
+        """Whether the daemon has to be asked to know what counts."""
+        return self.order.in_doubt or (self.order.held is None and not isinstance(self.failure, NotFound))
+
+    def message(self, payload: bytes) -> None:
+        """Take a message on the service's topic."""
+        if not payload:
+            self.nothing_retained()
+            return
+        try:
+            update = read_update(payload, self._service)
+        except InvalidMessage as error:
+            _log.warning("a message about %s is not the daemon's, and is ignored: %s", self._service, error)
+            if self.order.held is None:
+                self.wanted.set()
+            return
+        verdict = self.order.judge(update.numbers)
+        if self.order.in_doubt:
+            self.wanted.set()
+        try:
+            self._take(update, verdict)
+        except Rejected as error:
+            _log.warning("revision %d of %s is rejected: %s", update.revision, self._service, error)
+
+    def nothing_retained(self) -> None:
+        """Note that the broker holds no message, or does no longer."""
+        self.order.doubt()
+        self._hub.lose()
+        self.wanted.set()
+
+    def answer(self, payload: bytes, cause: int, *, at_once: bool = False) -> None:
+        """Take an answer of the daemon.
+
+        Args:
+            payload: The answer.
+            cause: ``order.cause`` when the question was sent.
+            at_once: Whether a change takes effect without the delay.
+
+        Raises:
+            NotFound: The daemon has no configuration of this service.
+            Unavailable: It does not tell.
+            Rejected: It does not fit.
+        """
+        try:
+            found = read_answer(payload, self._service)
+        except InvalidMessage as error:
+            raise self.fail(Unavailable(f"the answer is not a daemon's: {error}")) from error
+        if isinstance(found, Update):
+            self._take(found, self.order.judge_answer(found.numbers, cause), at_once=at_once)
+            return
+        raise self.fail(self._refused(found, cause))
+
+    def fail(self, error: ConfigError) -> ConfigError:
+        """Note why there is no answer, and return it."""
+        if not self.live:
+            self.failure = error
+        self.news.set()
+        return error
+
+    def lose(self) -> None:
+        """Note that the connection is gone."""
+        self._hub.lose()
+
+    async def close(self) -> None:
+        """Let nothing become the state any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._removal is not None:
+            await asyncio.wait({self._removal})
+
+    def _refused(self, refusal: Refusal, cause: int) -> ConfigError:
+        if refusal.code in _PASSING:
+            return Unavailable(f"the daemon cannot answer now ({refusal.code}): {refusal.message}")
+        if refusal.code != "not_found":
+            return Refused(f"the daemon refuses ({refusal.code}): {refusal.message}")
+        if self.order.judge_absence(cause):
+            self.live = False
+            self._schedule(None)
+        return NotFound(
+            f"the daemon has no configuration of {self._service}: {_ADD_SERVICE.format(service=self._service)}"
+        )
+
+    def _take(self, update: Update, verdict: Verdict, *, at_once: bool = False) -> None:
+        """Take an update that came in order, or not.
+
+        Raises:
+            Rejected: It does not fit.
+        """
+        if verdict == "older":
+            return
+        self.news.set()
+        if verdict == "same" and self._hub.has_state:
+            if self._hub.rejection is not None:
+                raise self._hub.rejection
+            if self._timer is None:
+                self.live, self.failure = True, None
+                self._hub.confirm()
+            elif at_once:
+                self._fire()
+            return
+        self._hub.hear(update)
+        try:
+            record = self._reader.read(update, source="live")
+        except Rejected as error:
+            self._cancel()
+            self._hub.reject(update, error)
+            self.fail(error)
+            raise
+        self._hub.lose()
+        self.live, self.failure = True, None
+        self._schedule((record, update), at_once=at_once or not self._hub.has_state)
+
+    def _schedule(self, following: tuple[Current[SettingsT], Update] | None, *, at_once: bool = False) -> None:
+        """Have a record, or a deletion, become the state after a random delay; one that waits is replaced."""
+        self._next = following
+        if at_once or self._spread_seconds <= 0:
+            self._fire()
+        elif self._timer is None:
+            delay = random.uniform(0, self._spread_seconds)  # noqa: S311 - spreads load
+            self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+
+    def _fire(self) -> None:
+        self._cancel()
+        following, self._next = self._next, None
+        if following is None:
+            self._hub.delete()
+            self._removal = asyncio.create_task(self._snapshot.remove(), name=f"removal of {self._service}")
+        else:
+            self._hub.put(*following)

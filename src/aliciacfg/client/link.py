@@ -1,0 +1,197 @@
+"""The way to the broker: connects again and again, and reads everything anew at each connection."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Generic
+
+from aliciacfg import documents
+from aliciacfg.bus import topic_names
+from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.bus.not_connected import NotConnected, explain
+from aliciacfg.client.connection import Connection, Protocol, connect
+from aliciacfg.client.current import SettingsT
+from aliciacfg.client.errors import ConfigError, NotFound, Unavailable
+from aliciacfg.client.intake import Intake
+from aliciacfg.client.reports import Reports
+from aliciacfg.errors import BrokerUnavailable, SettingsError, leaves
+
+_log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 5.0
+"""How long the daemon may take to answer before it is asked again."""
+
+_FIRST_DELAY_SECONDS = 0.5
+_LONGEST_DELAY_SECONDS = 30.0
+
+
+class Link(Generic[SettingsT]):
+    """Keeps a connection, and carries messages, questions and reports over it.
+
+    Attributes:
+        connected: Whether there is a connection.
+        failures: How many attempts to connect have failed since the last one that did not.
+        protocol: The version of MQTT that was spoken last.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        service: str,
+        *,
+        requester: str,
+        intake: Intake[SettingsT],
+        reports: Reports,
+    ) -> None:
+        self.connected = False
+        self.failures = 0
+        self.protocol: Protocol = "5"
+        self._address = address
+        self._service = service
+        self._update_topic = topic_names.UPDATE + service
+        self._question_topic = f"{topic_names.CONFIG}get/{service}/{requester}"
+        self._answer_topics = f"{topic_names.REPLY}{requester}/{uuid.uuid4().hex}"
+        self._intake = intake
+        self._reports = reports
+        self._connection: Connection | None = None
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+
+    async def run(self) -> None:
+        """Stay connected, until cancelled."""
+        delays = _Delays()
+        while True:
+            try:
+                async with self._connected() as connection:
+                    self.failures = 0
+                    delays = _Delays()
+                    await self._serve(connection)
+            except NotConnected as error:
+                self._not_connected(error)
+            except (BrokerUnavailable, SettingsError) as error:
+                self._failed(str(error))
+            except Exception:  # noqa: BLE001 - logged; see below
+                # Whatever it is, the program keeps its configuration, and the next connection may do better.
+                _log.exception("the connection to %s failed", self._address.url)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # A task group whose tasks fail while it is cancelled raises what they raised.
+                return
+            await asyncio.sleep(delays.next())
+
+    async def ask(self) -> tuple[bytes, int]:
+        """Ask the daemon; return its answer, and the cause of doubt (``Order.cause``) at which it was asked.
+
+        Raises:
+            Unavailable: There is no connection, or no answer.
+        """
+        connection = self._connection
+        if connection is None:
+            raise Unavailable(f"there is no connection to the broker at {self._address.url}")
+        cause = self._intake.order.cause
+        topic = f"{self._answer_topics}/{uuid.uuid4().hex}"
+        answer = self._waiting[topic] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await connection.publish(self._question_topic, documents.encode({"reply_to": topic}))
+                return await answer, cause
+        except TimeoutError:
+            raise Unavailable(
+                f"no daemon answered at {self._address.url} within {ANSWER_SECONDS:g} s: is it running, and does the "
+                f"broker let this user publish {self._question_topic}?"
+            ) from None
+        except BrokerUnavailable as error:
+            raise Unavailable(str(error)) from error
+        finally:
+            del self._waiting[topic]
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[Connection, None]:
+        async with connect(self._address, self.protocol) as connection:
+            self.protocol = connection.protocol
+            self._connection = connection
+            self.connected = True
+            try:
+                yield connection
+            finally:
+                self._connection = None
+                self.connected = False
+                self._intake.lose()
+
+    async def _serve(self, connection: Connection) -> None:
+        """Handle what comes, for as long as the connection stands.
+
+        Raises:
+            BrokerUnavailable: It is gone.
+        """
+        heard = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive(connection, heard), name=f"messages of {self._service}")
+                # The answers second: when the broker has acknowledged that, it has sent what it retains.
+                await connection.subscribe(self._update_topic)
+                await connection.subscribe(f"{self._answer_topics}/+")
+                await asyncio.sleep(0)
+                if not heard.is_set():
+                    self._intake.nothing_retained()
+                tasks.create_task(self._ask_when_wanted(), name=f"questions of {self._service}")
+                tasks.create_task(self._reports.send(connection), name=f"reports of {self._service}")
+        except BaseExceptionGroup as group:
+            # All of them end when the broker goes; one reason is enough, and any other is worth more.
+            reasons = sorted(leaves(group), key=lambda reason: isinstance(reason, BrokerUnavailable))
+            raise reasons[0] from None
+
+    async def _receive(self, connection: Connection, heard: asyncio.Event) -> None:
+        async for topic, payload in connection.messages():
+            if topic == self._update_topic:
+                heard.set()
+                self._intake.message(payload)
+            elif (answer := self._waiting.get(topic)) is not None and not answer.done():
+                answer.set_result(payload)
+
+    async def _ask_when_wanted(self) -> None:
+        while True:
+            await self._intake.wanted.wait()
+            self._intake.wanted.clear()
+            delays = _Delays()
+            while self._intake.needs_answer:
+                await self._settle()
+                await asyncio.sleep(delays.next())
+
+    async def _settle(self) -> None:
+        try:
+            payload, cause = await self.ask()
+            self._intake.answer(payload, cause)
+        except NotFound:
+            pass
+        except Unavailable as error:
+            self._intake.fail(error)
+        except ConfigError as error:
+            _log.warning("the configuration of %s: %s", self._service, error)
+
+    def _not_connected(self, error: NotConnected) -> None:
+        if error.reason in {"ended", "timeout"}:
+            # A broker of the other version may do this.
+            self.protocol = "3.1.1" if self.protocol == "5" else "5"
+        self._failed(f"{self._address.host}:{self._address.port}: {explain(error, self._address)}")
+
+    def _failed(self, reason: str) -> None:
+        if self.failures == 0:
+            _log.warning("no connection to the broker, trying again and again: %s", reason)
+        self.failures += 1
+        self._intake.fail(Unavailable(f"the broker cannot be reached: {reason}"))
+
+
+class _Delays:
+    """Ever longer delays up to half a minute, each of a random length, so that many clients do not come at once."""
+
+    def __init__(self) -> None:
+        self._longest = _FIRST_DELAY_SECONDS
+
+    def next(self) -> float:
+        """Return the next delay in seconds."""
+        longest = self._longest
+        self._longest = min(2 * longest, _LONGEST_DELAY_SECONDS)
+        return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load

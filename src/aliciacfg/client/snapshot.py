@@ -1,0 +1,157 @@
+"""The last configuration that a service applied, on this machine's disk; its secrets are sealed there too.
+
+One file ``aliciacfg-<service>.json`` of mode 0600: ``{"format", "service", "saved_at", "sha256", "message"}``, where
+``sha256`` is over the bytes of ``message`` as they stand in the file.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from aliciacfg import atomic_files
+from aliciacfg.client.messages import MAX_BYTES, InvalidMessage, Update, read_update
+
+_log = logging.getLogger(__name__)
+
+_FORMAT = "aliciacfg snapshot 1"
+_MAX_FILE_BYTES = MAX_BYTES + 4096
+_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class _File(msgspec.Struct, frozen=True):
+    format: str
+    service: str
+    saved_at: float
+    sha256: str
+    message: msgspec.Raw
+
+
+class Unusable(Exception):
+    """A snapshot that cannot be used; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A snapshot.
+
+    Attributes:
+        update: The message.
+        saved_at: When it was written, in Unix seconds.
+    """
+
+    update: Update
+    saved_at: float
+
+
+class Snapshot:
+    """The snapshot of one service; the newest one that is to be saved wins."""
+
+    def __init__(self, directory: Path | None, service: str) -> None:
+        """Name the file.
+
+        Args:
+            directory: Made with mode 0700 if it is missing; None for no snapshot.
+            service: The service.
+        """
+        self._path = None if directory is None else directory / f"aliciacfg-{service}.json"
+        self._service = service
+        self._wanted: Update | None = None
+        self._last: Update | None = None
+        self._saving: asyncio.Task[None] | None = None
+
+    def load(self) -> Saved | None:
+        """Return the snapshot; None, with a warning, if it cannot be used, and None if there is none."""
+        if self._path is None:
+            return None
+        try:
+            return self._load(self._path)
+        except FileNotFoundError:
+            return None
+        except (OSError, Unusable) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            _log.warning("the snapshot %s is not used: %s", self._path, reason)
+            return None
+
+    def _load(self, path: Path) -> Saved:
+        # Whatever is there in place of a file must not block.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise Unusable("it is not a file")
+            if status.st_uid not in {os.geteuid(), 0} or stat.S_IMODE(status.st_mode) & _BY_OTHERS:
+                raise Unusable("another user owns it, or can write it")
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
+            raise Unusable(f"it has more than {_MAX_FILE_BYTES} bytes")
+        return self._parsed(content)
+
+    def _parsed(self, content: bytes) -> Saved:
+        try:
+            saved = msgspec.json.decode(content, type=_File)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Unusable(f"it is damaged: {error}") from error
+        if saved.format != _FORMAT:
+            raise Unusable("another version of this program wrote it")
+        if saved.service != self._service:
+            raise Unusable(f"it is about {saved.service!r:.80}")
+        message = bytes(saved.message)
+        if hashlib.sha256(message).hexdigest() != saved.sha256:
+            raise Unusable("it is damaged: its checksum differs")
+        try:
+            return Saved(read_update(message, self._service), saved.saved_at)
+        except InvalidMessage as error:
+            raise Unusable(f"it is damaged: {error}") from error
+
+    def save(self, update: Update) -> None:
+        """Save a message in the background; one that cannot be saved is a warning."""
+        if self._path is None or update == self._last:
+            return
+        self._wanted = self._last = update
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.create_task(self._save_all(self._path), name=f"snapshot of {self._service}")
+
+    async def remove(self) -> None:
+        """Remove the snapshot: the service has no configuration any more."""
+        self._wanted = self._last = None
+        await self.finish()
+        if self._path is not None:
+            try:
+                self._path.unlink(missing_ok=True)
+            except OSError as error:
+                _log.warning("the snapshot %s cannot be removed: %s", self._path, error.strerror)
+
+    async def finish(self) -> None:
+        """Wait until everything is saved."""
+        if self._saving is not None:
+            await asyncio.wait({self._saving})
+
+    async def _save_all(self, path: Path) -> None:
+        while (update := self._wanted) is not None:
+            self._wanted = None
+            try:
+                await asyncio.to_thread(_write, path, update)
+            except OSError as error:
+                _log.warning("the snapshot %s cannot be written: %s", path, error.strerror)
+
+
+def _write(path: Path, update: Update) -> None:
+    message = msgspec.json.encode(update)
+    content = msgspec.json.encode(
+        _File(
+            format=_FORMAT,
+            service=update.service,
+            saved_at=time.time(),
+            sha256=hashlib.sha256(message).hexdigest(),
+            message=msgspec.Raw(message),
+        )
+    )
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    atomic_files.replace_file(path, content, mode=0o600, follow_links=False)

@@ -1,0 +1,105 @@
+"""Copies of a database file: made while it is being written, and described without changing them."""
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from aliciacfg.errors import Unavailable
+from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
+from aliciacfg.storage.sqlite.damage import telling_damage
+from aliciacfg.storage.sqlite.maintenance import connect_to_read
+from aliciacfg.storage.sqlite.rows import parse_position
+from aliciacfg.storage.sqlite.schema import MIGRATIONS, version
+from aliciacfg.storage.store import StoreError, Summary
+
+# A quarter of a megabyte at once, then a rest: the thread that writes gets the disk and the interpreter in between.
+_PAGES_PER_STEP = 64
+_PAUSE_SECONDS = 0.001
+_COUNTS = (
+    "SELECT count(*) FROM (SELECT DISTINCT environment, service FROM revisions)",
+    "SELECT count(*) FROM revisions",
+)
+_SELECT_META = "SELECT name, value FROM meta"
+
+
+def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bool] = lambda: False) -> None:
+    """Copy a database as it is at one moment, with SQLite's online backup; commits go on meanwhile.
+
+    Args:
+        path: The database file, with its write-ahead log if there is one; is only read.
+        target: The copy, without a log; created with mode 0600, and removed again if it cannot be completed.
+        at_rest: Whether nobody else has the database open, so that nothing beside it needs to be created to read it.
+        ended: Asked between two steps; True ends the copy.
+
+    Raises:
+        Unavailable: The database cannot be read or the copy not be written, or it was ended.
+    """
+
+    def rest(_status: int, _remaining: int, _total: int) -> None:
+        if ended():
+            raise Unavailable("The daemon is stopping.")
+        time.sleep(_PAUSE_SECONDS)
+
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise Unavailable(f"{target} cannot be written: {error.strerror}.") from error
+    try:
+        with (
+            contextlib.closing(connect_to_read(path, more=_more(path) if at_rest else "")) as source,
+            contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy,
+            telling_damage(),
+        ):
+            # It is read back before anybody relies on it.
+            copy.execute("PRAGMA synchronous=OFF")
+            # Holds on to this moment: without it, every commit would make SQLite begin again.
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            source.backup(copy, pages=_PAGES_PER_STEP, progress=rest)
+    except BaseException as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error | OSError):
+            raise Unavailable(f"The database cannot be copied: {error}.") from error
+        raise
+
+
+def _more(path: Path) -> str:
+    """Return what lets SQLite read a database as it is, if no write-ahead log belongs to it."""
+    log = path.with_name(f"{path.name}-wal")
+    return "" if log.exists() and log.stat().st_size else "&immutable=1"
+
+
+def describe_file(path: Path) -> Summary:
+    """Return what a database says of itself; see ``Database.describe``.
+
+    Raises:
+        StoreError: It is not a database, or one of a newer aliciacfg.
+    """
+    try:
+        with contextlib.closing(connect_to_read(path, more=_more(path))) as connection, telling_damage():
+            found = version(connection)
+            if found > len(MIGRATIONS):
+                raise StoreError(
+                    f"the database has format {found}, this aliciacfg knows up to {len(MIGRATIONS)}: use the newer "
+                    "aliciacfg that wrote it"
+                )
+            if found == 0:
+                raise StoreError("the database is empty, or not one of aliciacfg")
+            end = connection.execute(SELECT_CHAIN_END).fetchone() if found > 1 else None
+            configurations, revisions = (connection.execute(count).fetchone()[0] for count in _COUNTS)
+            meta = {str(name): str(value) for name, value in connection.execute(_SELECT_META)}
+    except sqlite3.Error as error:
+        raise StoreError(f"the database cannot be read: {error}") from error
+    sequence, mac = (end[0], end[1]) if end is not None else (0, b"")
+    return Summary(
+        format=found,
+        position=parse_position(meta),
+        meta=meta,
+        rows=sequence if isinstance(sequence, int) else 0,
+        head=mac.hex() if isinstance(mac, bytes) else "",
+        configurations=configurations,
+        revisions=revisions,
+    )

@@ -1,0 +1,67 @@
+"""``aliciacfg secret``: one secret set, and all that an environment lacks, with and without a daemon."""
+
+import json
+import re
+from collections.abc import Callable
+
+from commands import aliciacfg, typed
+from daemons import Daemon
+
+SECRET = "planted-by-hand-77aa"
+KEY = "/settings/grok_api_key"
+
+
+def test_prod_gets_all_it_lacks_before_it_was_ever_valid(make_daemon: Callable[..., Daemon]):
+    """Without a daemon too, whose key is made then: passwords are made, a provider's key is named and set."""
+    home = make_daemon()
+    trial = json.loads(aliciacfg(home, "secret", "generate", "prod", "--dry-run").stdout)
+    assert len(trial["made"]) == 22
+    assert not (home.environments / "prod-secrets.yaml").exists()
+    made = aliciacfg(home, "secret", "generate", "prod")
+    assert "made the daemon's first key" in made.stderr
+    assert json.loads(made.stdout)["needed"] == [
+        {"service": "ai_service", "pointer": KEY, "reason": "is given out by others"}
+    ]
+    path = home.environments / "prod-secrets.yaml"
+    text = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(re.findall(r'password: "sealed:v1:', text)) == 22
+    assert json.loads(aliciacfg(home, "check", "-e", "prod").stdout)["files"]["valid"] == 21
+    done = aliciacfg(home, "secret", "set", "ai_service", KEY, "-e", "prod", stdin=f"{SECRET}\n")
+    assert (done.returncode, json.loads(done.stdout)["loaded"]) == (0, False)
+    again = json.loads(aliciacfg(home, "secret", "generate", "prod").stdout)
+    assert (again["made"], again["needed"]) == ([], [])
+    assert path.read_text().startswith(text[: text.index("  ai_service")])
+    home.start()
+    assert home.http("POST", "/environments/prod/activate").status == 200
+    assert home.config("ai_service")["config"]["settings"]["grok_api_key"] == "***"
+    assert SECRET not in path.read_text() + done.stdout + home.log.read_text()
+
+
+def test_a_running_daemon_has_the_secret_when_the_command_ends(make_daemon: Callable[..., Daemon]):
+    """From a file, typed without being seen, or as a change at run time; what is not valid is not written."""
+    daemon = make_daemon().keep_services("ha_bridge", "security_gateway").start()
+    typed_in = typed(daemon, "secret", "set", "ha_bridge", "/settings/ha_token", keys=f"{SECRET}\n{SECRET}\n")
+    assert "the running daemon has loaded the file" in typed_in
+    assert SECRET not in typed_in
+    history = daemon.http("GET", "/config/ha_bridge/history").json["revisions"]
+    assert history[0]["changed"] == ["/settings/ha_token"]
+    written = (daemon.environments / "dev-secrets.yaml").read_text()
+    for pointer, value, code, words in (
+        ("/settings/jwt_secret", "short", 4, "expected at least 32 characters"),
+        ("/settings/log_level", "x", 4, "is not a secret"),
+        ("/settings", "x", 4, "is not a secret"),
+        ("settings", "x", 4, "does not begin with '/'"),
+        ("/settings/jwt_secret", "***", 2, "stands for a secret"),
+        ("/settings/jwt_secret", "", 4, "standard input is empty"),
+    ):
+        refused = aliciacfg(daemon, "secret", "set", "security_gateway", pointer, stdin=value)
+        assert (refused.returncode, words in refused.stderr) == (code, True), refused.stderr
+    unknown = aliciacfg(daemon, "secret", "set", "voice_router", "/settings/x_token", stdin="x")
+    assert (unknown.returncode, "aliciacfg service add" in unknown.stderr) == (3, True)
+    assert (daemon.environments / "dev-secrets.yaml").read_text() == written
+    pins = {"XDG_CONFIG_HOME": str(daemon.directory / "config")}
+    arguments = ("secret", "set", "ha_bridge", "/settings/ha_token", "--overlay", "-m", "a new one")
+    run_time = aliciacfg(daemon, *arguments, stdin="another", http=True, environ=pins)
+    assert json.loads(run_time.stdout)["changed"] == ["/settings/ha_token"], run_time.stderr
+    assert (daemon.environments / "dev-secrets.yaml").read_text() == written

@@ -1,0 +1,180 @@
+"""What compare, explain and environments say of environments that are not valid yet."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.api.encoding import encode_failure
+from aliciacfg.errors import Forbidden, NotFound, OperationError, Unauthorized
+from builders import environment_file
+from inprocess import Core, Home
+
+SECRET = "planted-in-a-file-5e0b"
+SCHEMA = {
+    "properties": {
+        "settings": {
+            "properties": {
+                "volume": {"type": "integer"},
+                "pin": {"type": "string", "x-sensitive": True},
+                "hook": {"type": "object"},
+                "tone": {"type": "string"},
+            },
+            "required": ["pin"],
+            "additionalProperties": False,
+        }
+    }
+}
+DEV = {"services": {"bell": {"settings": {"volume": 3, "pin": SECRET, "tone": "low"}}}}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home whose prod names the service of dev, without its secret."""
+    return Home(
+        tmp_path,
+        {
+            "schemas/bell.yaml": SCHEMA,
+            "environments/base.yaml": environment_file({"bell": {}}),
+            "environments/dev.yaml": DEV,
+            "environments/prod.yaml": "services:\n  bell:\n    settings:\n      volume: 5\n      tone: high\n",
+        },
+    )
+
+
+async def compared(core: Core, **fields: Any) -> Any:
+    return await core.ask("compare", "bell", env1="dev", env2="prod", **fields)
+
+
+async def test_what_is_missing_shows_beside_the_differences(home: Home):
+    """With a revision of 0, the place, its problem with file and line, and the command that corrects it."""
+    async with home.core() as core:
+        answer = await compared(core)
+        assert (answer["rev1"], answer["rev2"], answer["equal"]) == (1, 0, False)
+        assert answer["changed"] == {
+            "/settings/volume": {"env1": 3, "env2": 5},
+            "/settings/tone": {"env1": "low", "env2": "high"},
+        }
+        assert answer["only_in_env1"] == {"/settings/pin": "secret"}
+        assert answer["missing"] == {"prod": ["/settings/pin"]}
+        (problem,) = answer["problems"]["prod"]
+        assert problem["pointer"] == "/services/bell/settings/pin"
+        assert "environments/prod.yaml:3" in problem["message"]
+        assert answer["remedies"] == ["aliciacfg secret generate prod"]
+        listed = {item["name"]: item for item in (await core.ask("environments"))["environments"]}
+        assert listed["prod"]["remedies"] == answer["remedies"]
+        assert "remedies" not in listed["dev"]
+
+
+async def test_explain_shows_the_origins_of_an_invalid_configuration(home: Home):
+    """Of what its files say, with file and line, beside the problems; no value is that of a secret."""
+    async with home.core() as core:
+        answer = await core.ask("explain", "bell", environment="prod")
+        assert answer["revision"] == 0
+        volume = answer["values"]["/settings/volume"]
+        assert (volume["value"], volume["layer"], volume["line"]) == (5, "environments/prod.yaml#services", 4)
+        assert answer["missing"] == ["/settings/pin"]
+        assert len(answer["problems"]) == 1
+        with pytest.raises(NotFound):
+            await core.ask("get", "bell", environment="prod")
+
+
+async def test_what_is_corrected_is_compared_as_before(home: Home):
+    """Once a write at run time adds the secret, the configuration is valid, and nothing says otherwise."""
+    async with home.core() as core:
+        await core.ask("patch", "bell", environment="prod", patch={"settings": {"pin": SECRET}})
+        answer = await compared(core)
+        assert answer["rev2"] == 1
+        assert not answer.keys() & {"missing", "problems", "remedies"}
+
+
+@pytest.mark.parametrize(
+    ("line", "pointer"),
+    [
+        (f"hook: {SECRET}", "/settings/hook"),
+        ("pin: 40714071", "/settings/pin"),
+        (f"pinn: {SECRET}", "/settings/pinn"),
+        (f"pinn: {{deep: [{SECRET}]}}", "/settings/pinn"),
+    ],
+    ids=["text for an object", "number for a secret", "misspelt name", "misspelt object"],
+)
+async def test_what_may_be_meant_as_a_secret_is_not_shown(home: Home, line: str, pointer: str):
+    """A value in the wrong place or of the wrong type shows as a secret, in whatever shows drafts."""
+    home.write("environments/prod.yaml", f"services:\n  bell:\n    settings:\n      volume: 5\n      {line}\n")
+    async with home.core() as core:
+        answer = await compared(core)
+        explained = await core.ask("explain", "bell", environment="prod")
+        trial = await refused(core)
+        assert answer["problems"]["prod"]
+        found = {**answer["only_in_env2"], **{place: sides["env2"] for place, sides in answer["changed"].items()}}
+        # Where both sides have a secret, it is known only whether they are equal.
+        assert found.get(pointer, "secret") == "secret"
+        assert explained["values"][pointer]["value"] == "***"
+        for text in map(json.dumps, (answer, explained, trial)):
+            assert SECRET not in text
+            assert "4071" not in text
+
+
+async def test_a_variable_that_is_not_set_is_a_missing_value(home: Home):
+    """It hides the value of the file below, as it will once it is set; the rest of the file is compared."""
+    home.write("environments/base.yaml", environment_file({"bell": {"settings": {"tone": "plain"}}}))
+    text = "services:\n  bell:\n    settings:\n      volume: 5\n      tone: ${TONE_OF_PROD}\n      pin: ${PIN:-x}\n"
+    home.write("environments/prod.yaml", text)
+    async with home.core() as core:
+        answer = await compared(core)
+        assert answer["changed"] == {"/settings/volume": {"env1": 3, "env2": 5}, "/settings/pin": answer_of_secrets()}
+        assert answer["only_in_env1"] == {"/settings/tone": "low"}
+        assert answer["missing"] == {"prod": ["/settings/tone"]}
+        (problem,) = answer["problems"]["prod"]
+        assert "environments/prod.yaml:5" in problem["message"]
+        assert "TONE_OF_PROD" in problem["message"]
+        assert "remedies" not in answer
+        explained = await core.ask("explain", "bell", environment="prod")
+        removed = explained["removed"]["/settings/tone"]
+        assert (removed["layer"], removed["line"]) == ("environments/prod.yaml#services", 5)
+
+
+def answer_of_secrets() -> dict[str, str]:
+    return {"env1": "secret", "env2": "secret"}
+
+
+async def test_a_trial_of_activate_lists_problems_and_changes(home: Home):
+    """The refusal has both; the activation itself says only what is wrong, and changes nothing either."""
+    async with home.core() as core:
+        trial = await refused(core)
+        assert trial["code"] == "validation_failed"
+        assert len(trial["problems"]) == 1
+        assert trial["remedies"] == ["aliciacfg secret generate prod"]
+        assert {"op": "replace", "path": "/settings/volume", "value": 5} in trial["difference"]["bell"]
+        assert {"op": "remove", "path": "/settings/pin"} in trial["difference"]["bell"]
+        assert "difference" not in await refused(core, dry_run=False)
+        assert (await core.ask("environments"))["active"] == "dev"
+
+
+async def refused(core: Core, *, dry_run: bool = True) -> Any:
+    with pytest.raises(OperationError) as error:
+        await core.ask("activate", "prod", dry_run=dry_run)
+    return json.loads(encode_failure(error.value, None))
+
+
+async def test_who_may_not_read_a_service_learns_nothing_of_it(home: Home):
+    """Neither its values nor its problems."""
+    home.write("environments/access.yaml", "users: [hall, attic]\n")
+    async with home.core() as core:
+        for operation, fields in (("compare", {"env1": "dev", "env2": "prod"}), ("explain", {"environment": "prod"})):
+            for caller in (Caller("attic", "test", proven=True), Caller(None, "test")):
+                with pytest.raises((Forbidden, Unauthorized)):
+                    await core.ask_as(caller, operation, "bell", **fields)
+
+
+async def test_a_file_that_cannot_be_read_leaves_the_stored_revision(home: Home):
+    """Of a configuration that was valid before, its last revision is compared, not what other files say."""
+    async with home.core() as core:
+        await core.ask("patch", "bell", environment="prod", patch={"settings": {"pin": SECRET}})
+        home.write("environments/prod.yaml", "services: [\n")
+        await core.parts.reloads.reload()
+        answer = await compared(core)
+        assert answer["rev2"] == 1
+        assert answer["changed"]["/settings/volume"] == {"env1": 3, "env2": 5}
