@@ -31,7 +31,7 @@ ROWS = (
     ("operations",),
     ("bus",),
     ("mqtt", "http", "client"),
-    ("bootstrap",),
+    ("bootstrap", "condition", "service_manager"),
     ("daemon", "offline", "backups"),
     ("cli",),
     ("__main__",),

@@ -95,6 +95,7 @@ class Core:
         reloads: Loads the files.
         scrubbing: Removes what was stored in plain text before.
         store: The database.
+        condition: What is wrong with the store at present.
         queue: Writes to it.
         audit_log: Records refused access.
         drift_checks: Looks for drift.
@@ -120,6 +121,7 @@ class Core:
     reloads: Reloads
     scrubbing: Scrubbing
     store: Store
+    condition: StoreCondition
     queue: WriteQueue
     audit_log: AuditLog
     drift_checks: DriftChecks
@@ -325,6 +327,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         reloads=reloads,
         scrubbing=ground.scrubbing,
         store=ground.store,
+        condition=ground.condition,
         queue=ground.queue,
         audit_log=ground.audit_log,
         drift_checks=DriftChecks(

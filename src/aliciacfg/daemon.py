@@ -24,6 +24,7 @@ from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import Core, open_core
 from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.condition import Liveness, status_line
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.vanished_files import FilesVanished
 from aliciacfg.errors import (
@@ -52,6 +53,7 @@ from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import MqttSession
 from aliciacfg.private_files import check_secret_file
+from aliciacfg.service_manager import ServiceManager
 from aliciacfg.settings import Resolved, Settings
 from aliciacfg.sources import loader
 from aliciacfg.sources.watcher import FileWatcher
@@ -133,6 +135,7 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
     """
     # First, so that a signal during the start stops the daemon in order.
     signals = _Signals(deadline)
+    manager = ServiceManager.from_environment(os.environ, pid=os.getpid())
     keep_large_blocks_apart()
     look_for_cycles_rarely()
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -140,6 +143,7 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
     certificate = server_certificate(settings)
     _check_secret_files(settings)
     async with AsyncExitStack() as stack:
+        stack.callback(manager.close)
         data = DataDirectory(Path(settings.data_dir))
         stack.callback(data.release)
         address = broker_address(settings)
@@ -155,7 +159,7 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
         # Whatever ends the daemon, from here on the time runs.
         stack.callback(deadline.begin)
         try:
-            await _run(settings, data, address, certificate, signals, announce, deadline)
+            await _run(settings, data, address, certificate, signals, announce, deadline, manager)
         except asyncio.CancelledError:
             if not signals.stop.is_set():
                 raise
@@ -242,18 +246,21 @@ async def _run(
     signals: _Signals,
     announce: Callable[[str], None],
     deadline: StopDeadline,
+    manager: ServiceManager,
 ) -> None:
     started = time.monotonic()
     async with AsyncExitStack() as stack:
-        with signals.starting(), making_what_stays():
-            core = await stack.enter_async_context(open_core(settings, data))
-            deadline.before_end(lambda: _log_unfinished(core))
-            # Before the files are loaded: an edit during the load counts as a change.
-            watcher = _file_watcher(core)
-            complete = await _start(core, settings)
+        async with manager.starting():
+            with signals.starting(), making_what_stays():
+                core = await stack.enter_async_context(open_core(settings, data))
+                deadline.before_end(lambda: _log_unfinished(core))
+                # Before the files are loaded: an edit during the load counts as a change.
+                watcher = _file_watcher(core)
+                complete = await _start(core, settings)
         _apply_protected_mode(core, settings, address)
         http = _http_server(core, settings, data, certificate)
         mqtt = _mqtt_session(core, settings, address)
+        liveness = Liveness(core.condition, data.path)
         url = await http.start()
         _log.info("listening", url=url, version=__version__)
 
@@ -268,6 +275,7 @@ async def _run(
                 f"environment {health.environment}, {managed}, {not_served}"
                 f"{time.monotonic() - started:.2f} s"
             )
+            manager.ready()
 
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "file watcher": watcher.run,
@@ -280,9 +288,12 @@ async def _run(
             "freed memory": give_back_forever,
             "READY line": announce_ready,
             "rest of the start": lambda: _finish_start(core, settings, complete=complete),
-            "reload at SIGHUP": lambda: _reload_at_hangup(signals.hangup, certificate, core.reloads),
+            "reload at SIGHUP": lambda: _reload_at_hangup(signals.hangup, certificate, core.reloads, manager),
+            "reports to the service manager": lambda: manager.report_forever(
+                lambda: status_line(core.service.health.now(), address.url), liveness.alive
+            ),
         }
-        await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks)
+        await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks, manager)
 
 
 async def _start(core: Core, settings: Settings) -> bool:
@@ -410,14 +421,17 @@ async def _reload(reloads: Reloads) -> bool:
     return True
 
 
-async def _reload_at_hangup(hangup: asyncio.Event, certificate: ServerCertificate | None, reloads: Reloads) -> None:
+async def _reload_at_hangup(
+    hangup: asyncio.Event, certificate: ServerCertificate | None, reloads: Reloads, manager: ServiceManager
+) -> None:
     """Read certificate, environments and schemas again at each SIGHUP."""
     while True:
         await hangup.wait()
         hangup.clear()
-        if certificate is not None:
-            _renew(certificate)
-        await _reload(reloads)
+        with manager.reloading():
+            if certificate is not None:
+                _renew(certificate)
+            await _reload(reloads)
 
 
 def _renew(certificate: ServerCertificate) -> None:
@@ -439,6 +453,7 @@ async def _serve_until(
     mqtt: MqttSession,
     supervisor: Supervisor,
     tasks: Mapping[str, Callable[[], Awaitable[None]]],
+    manager: ServiceManager,
 ) -> None:
     """Serve until ``stop`` is set; then stop in order: HTTP requests end, the bus session says goodbye.
 
@@ -448,11 +463,13 @@ async def _serve_until(
         mqtt: Serves MQTT.
         supervisor: Keeps the tasks running.
         tasks: What else runs, by name.
+        manager: Is told that the daemon stops.
     """
 
     async def stop_in_order() -> None:
         await stop.wait()
         _log.info("stopping")
+        manager.stopping()
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 await http.stop()

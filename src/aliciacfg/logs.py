@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one line per event, readable on a terminal and JSON otherwise.
+"""Structured logs on standard error: one line per event, readable on a terminal and in the journal, JSON otherwise.
 
 The only module that configures structlog and the standard library's logging, which aiohttp, asyncio and paho use.
 Logging never waits for the reader of standard error: see ``line_writer``.
@@ -7,13 +7,15 @@ Logging never waits for the reader of standard error: see ``line_writer``.
 import atexit
 import io
 import logging
+import os
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 import structlog
-from structlog.typing import EventDict, ExcInfo, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from aliciacfg.documents import encode
 from aliciacfg.line_writer import LineWriter
@@ -35,7 +37,8 @@ def configure(*, level: str, form: str) -> LineWriter:
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
-        form: ``console``, ``json``, or ``auto`` for ``console`` if standard error is a terminal, else ``json``.
+        form: ``console``, ``json``, or ``auto`` for ``console`` if standard error is a terminal or the journal, else
+            ``json``. In the journal each line begins with its priority, and the journal has the time.
 
     Returns:
         What writes the log. At the end of the process it has a second to write what waits.
@@ -44,13 +47,15 @@ def configure(*, level: str, form: str) -> LineWriter:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001 - as its documentation says
     terminal = sys.stderr is not None and sys.stderr.isatty()  # pyright: ignore[reportUnnecessaryComparison] - None if it was closed
-    console = form == "console" or (form == "auto" and terminal)
+    journal = _is_journal(os.environ.get("JOURNAL_STREAM", ""))
+    console = form == "console" or (form == "auto" and (terminal or journal))
     writer = LineWriter.of(sys.stderr, on_dropped=_dropped_on_console if console else _dropped_as_json)
+    timestamp = [] if console and journal else [structlog.processors.TimeStamper(fmt="iso", utc=True)]
     sys.stderr = writer.stream(terminal=terminal)
     atexit.register(writer.flush, _FLUSH_SECONDS)
     shared: list[Any] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *timestamp,
         _without_empty,
     ]
     rendering: list[Any] = (
@@ -58,6 +63,8 @@ def configure(*, level: str, form: str) -> LineWriter:
         if console
         else [structlog.processors.format_exc_info, _render_json]
     )
+    if journal:
+        rendering[-1] = _with_priority(rendering[-1])
     lines = _Lines(writer)
     structlog.configure(
         processors=[*shared, *rendering],
@@ -79,6 +86,32 @@ def configure(*, level: str, form: str) -> LineWriter:
     # paho logs every packet, payload included, at debug level.
     logging.getLogger("aliciacfg.mqtt.paho").setLevel(max(logging.WARNING, root.level))
     return writer
+
+
+def _is_journal(journal_stream: str) -> bool:
+    """Return whether standard error is the stream to systemd's journal that ``JOURNAL_STREAM`` names (systemd.exec(5)).
+
+    A child of a service inherits the variable, but may write elsewhere.
+    """
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return journal_stream == f"{status.st_dev}:{status.st_ino}"
+
+
+# Of syslog(3).
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+def _with_priority(render: Callable[[WrappedLogger, str, EventDict], str]) -> Processor:
+    """Put the priority before every line, as sd-daemon(3) describes it, so that ``journalctl -p warning`` finds it."""
+
+    def rendered(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        prefix = f"<{_PRIORITIES.get(event.get('level', method), 6)}>"
+        return prefix + render(logger, method, event).replace("\n", f"\n{prefix}")
+
+    return rendered
 
 
 class _Lines:

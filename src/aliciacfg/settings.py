@@ -130,7 +130,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "ALICIACFG_LOG_FORMAT", "log_format", Literal["auto", "console", "json"], "auto",
-        "auto: console on a terminal, JSON otherwise.",
+        "auto: console on a terminal and in the journal, JSON otherwise.",
     ),
 )  # fmt: skip
 
