@@ -1,5 +1,6 @@
 """``aliciacfg file set``: what VALUE means."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def test_broken_json_is_refused(tmp_path: Path, value: str):
 def test_json_is_json_and_other_text_is_a_string(tmp_path: Path, arguments: list[str], stored: str):
     """With ``--string`` everything is."""
     code, said, text = set_value(tmp_path, *arguments)
-    assert (code, said) == (0, "")
+    told = json.loads(said)
+    assert (code, told["pointer"], told["unchanged"]) == (0, "/services/bell/limits/x", False)
     assert stored in text
 
 
@@ -46,3 +48,19 @@ def test_a_redaction_is_refused(tmp_path: Path, value: str):
     """It would be the secret itself."""
     code, said, text = set_value(tmp_path, value)
     assert (code, "stands for a secret" in said, "x:" in text) == (2, True, False)
+
+
+def test_what_changed_is_told_but_no_secret(tmp_path: Path):
+    """The value before and after; nothing to do is told too, and leaves the file alone."""
+    path = tmp_path / "dev.yaml"
+    path.write_text("services:\n  bell:\n    settings: {a: 1, api_key: old-one}\n")
+    arguments = ["set", str(path), "/services/bell/settings/a", "2"]
+    told = [json.loads(run("file", *arguments).stdout) for _ in range(2)]
+    assert [(item.get("old"), item["new"], item["unchanged"]) for item in told] == [(1, 2, False), (2, 2, True)]
+    arguments = ["unset", str(path), "/services/bell/settings/api_key"]
+    gone = json.loads(run("file", *arguments).stdout)
+    assert (gone["old"], "new" in gone) == ("***", False)
+    other = tmp_path / "dev-secrets.yaml"
+    other.write_text("services: {bell: {settings: {pin: 1234}}}\n")
+    done = run("file", "set", str(other), "/services/bell/settings/pin", "0000")
+    assert "1234" not in done.output

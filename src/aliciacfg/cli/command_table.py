@@ -56,6 +56,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("audit", "audit:audit", "List who wrote, who was refused, and who read secrets"),
     ),
     "Environments and files": (
+        Row("service", "service:service", "Add a service of your own", common=True),
         Row("environments", "environments:environments", "List the environments and their problems", common=True),
         Row("activate", "environments:activate", "Make another environment the active one", common=True),
         Row("check", "check:check", "Check all files and the stored history", common=True),

@@ -1,13 +1,16 @@
 """The ``file`` commands: one value of an environment file, without a daemon."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import UnsetType
 
+from aliciacfg.cli import output
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, fail
-from aliciacfg.cli.inputs import read_text, rewrite_text
+from aliciacfg.cli.inputs import json_or_text, read_text, rewrite_text
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.model.redaction import REDACTED
 
@@ -36,10 +39,10 @@ def file_set(path: Path, pointer: str, value: str, *, string: bool) -> None:
     """
     from aliciacfg.documents import walk_strings, yaml_editor
 
-    parsed: Json = value if string else _json_or_text(value)
+    parsed: Json = value if string else json_or_text(value, otherwise="add --string")
     if any(text.strip() == REDACTED for _, text in walk_strings(parsed)):
         fail(f"{REDACTED} stands for a secret in answers and is none itself; set the secret", EXIT_USAGE)
-    _edit(path, lambda text: yaml_editor.replace(text, pointer, parsed, file=str(path)))
+    _edit(path, pointer, lambda text: yaml_editor.replace(text, pointer, parsed, file=str(path)))
 
 
 @file.command("unset")
@@ -49,26 +52,38 @@ def file_unset(path: Path, pointer: str) -> None:
     """Remove the value at POINTER from the file PATH."""
     from aliciacfg.documents import yaml_editor
 
-    _edit(path, lambda text: yaml_editor.remove(text, pointer, file=str(path)))
+    _edit(path, pointer, lambda text: yaml_editor.remove(text, pointer, file=str(path)))
 
 
-def _json_or_text(value: str) -> "Json":
-    """Return the JSON value of a text, or the text; end the program if it is broken JSON."""
-    from aliciacfg import documents
-    from aliciacfg.errors import OperationError
+def _edit(path: Path, pointer: str, edit: Callable[[str], str]) -> None:
+    """Edit a file, and tell the value before and after; a secret is not shown."""
+    from aliciacfg.documents import find, yaml_reader
+    from aliciacfg.schemas.schema_tree import has_secret_name
+    from aliciacfg.sources.layers import is_secrets_file
 
     try:
-        # Python hands over arguments that are not UTF-8 as surrogates.
-        return documents.decode(value.encode(errors="surrogateescape"))
-    except OperationError as error:
-        if value.lstrip().startswith(("{", "[", '"')):
-            problem = error.message.removeprefix("The body ")
-            fail(f"VALUE {problem} To set it as the string that it is, add --string", EXIT_USAGE)
-        return value
-
-
-def _edit(path: Path, edit: Callable[[str], str]) -> None:
-    try:
-        rewrite_text(path, edit(read_text(path)))
+        before = read_text(path)
+        after = edit(before)
+        if after != before:
+            rewrite_text(path, after)
+        old, new = (find(yaml_reader.load(text, file=str(path)).value, pointer) for text in (before, after))
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)
+    hidden = is_secrets_file(path.name) or has_secret_name(pointer)
+    change: dict[str, Json] = {
+        name: REDACTED if hidden else value
+        for name, value in (("old", old), ("new", new))
+        if not isinstance(value, UnsetType)
+    }
+    output.print_result(
+        {"path": str(path), "pointer": pointer, **change, "unchanged": after == before},
+        lambda: [_sentence(path, pointer, change, unchanged=after == before)],
+    )
+
+
+def _sentence(path: Path, pointer: str, change: "dict[str, Json]", *, unchanged: bool) -> str:
+    shown = {name: json.dumps(value, ensure_ascii=False) for name, value in change.items()}
+    place = f"{path} {pointer}"
+    if unchanged:
+        return f"{place}: nothing to change"
+    return f"{place}: {shown.get('old', '(not set)')} → {shown.get('new', '(removed)')}"

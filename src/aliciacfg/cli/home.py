@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aliciacfg.api.answers import EnvironmentsAnswer
-from aliciacfg.cli import output
+from aliciacfg.cli import notices
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
 from aliciacfg.cli.local_client import ask_daemon, exit_locked
@@ -130,6 +130,6 @@ def write(settings: "Settings", edits: "FileEdits") -> bool:
         return False
     if answer.get("status") == "error":
         written = ", ".join(map(str, edits.texts))
-        output.print_error(f"aliciacfg: {written} is written, but the running daemon does not take it:")
+        notices.print_note(f"{written} is written, but the running daemon does not take it")
     exit_if_refused(answer)
     return True

@@ -7,7 +7,7 @@ import click
 
 from aliciacfg import documents
 from aliciacfg.atomic_files import replace_file
-from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import OperationError, SourceError
 
@@ -77,6 +77,23 @@ def read_secret(label: str, *, keep_newline: bool = False) -> str:
     if not text:
         fail(f"standard input is empty; expected there: {label}", EXIT_CODES["invalid_request"])
     return text
+
+
+def json_or_text(value: str, *, otherwise: str) -> Json:
+    """Return the JSON value of a text, or the text; end the program if it is broken JSON.
+
+    Args:
+        value: The text, an argument of the program.
+        otherwise: What to do to have it as the string that it is, for the message.
+    """
+    try:
+        # Python hands over arguments that are not UTF-8 as surrogates.
+        return documents.decode(value.encode(errors="surrogateescape"))
+    except OperationError as error:
+        if value.lstrip().startswith(("{", "[", '"')):
+            problem = error.message.removeprefix("The body ")
+            fail(f"VALUE {problem} To set it as the string that it is, {otherwise}", EXIT_USAGE)
+        return value
 
 
 def rewrite_text(path: Path, text: str) -> None:

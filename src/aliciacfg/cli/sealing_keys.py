@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from aliciacfg.settings import Settings
 
 
+def keyring_of_home(settings: "Settings") -> Keyring | None:
+    """Return the keys of the data directory; None if no daemon has made any yet.
+
+    Raises:
+        KeyFileError: They cannot be read.
+    """
+    from aliciacfg.sealing.key_file import KeyFile
+    from aliciacfg.storage.data_directory import KEY_FILE
+
+    path = Path(settings.data_dir) / KEY_FILE
+    return KeyFile.load(path).make_keyring() if path.exists() else None
+
+
 @dataclass(frozen=True, slots=True)
 class SealingKey:
     """The key to seal with.

@@ -30,6 +30,11 @@ when Python looks for cycles, which it does not among the configurations of a la
 _SENSITIVE_NAME = re.compile(r"password|secret|key|token", re.IGNORECASE)
 
 
+def has_secret_name(pointer: str) -> bool:
+    """Return whether a string at a place is a secret by its names alone, where no schema says otherwise."""
+    return _SENSITIVE_NAME.search(pointer) is not None
+
+
 class Node:
     """The subschemas that describe a place, including the targets of their local ``$ref``.
 

@@ -1,0 +1,296 @@
+"""The ``service`` commands: ``add`` puts a service into the files of the home."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aliciacfg import documents
+from aliciacfg.cli import home, inputs, options, output, sealing_keys
+from aliciacfg.cli.client import Target
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
+from aliciacfg.cli.local_client import ask_daemon
+from aliciacfg.model import names
+from aliciacfg.schemas.schema_tree import has_secret_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aliciacfg.cli.output import Line
+    from aliciacfg.documents import JsonObject
+    from aliciacfg.settings import Settings
+    from aliciacfg.sources.file_edits import FileEdits
+    from aliciacfg.sources.layers import Layer, Sources
+
+_MAX_PORT = 65535
+_BROKER_PORT = 1883
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be added.
+
+    Attributes:
+        name: The service.
+        port: The port of its own HTTP interface; None for none.
+        broker: Host and port of the broker that it connects to; None to leave that to the defaults.
+        settings: Its settings.
+        schema: Whether it gets a schema.
+    """
+
+    name: str
+    port: int | None
+    broker: tuple[str, int] | None
+    settings: "JsonObject"
+    schema: bool
+
+
+@click.group()
+def service() -> None:
+    """Add a service to the files of the home."""
+
+
+@service.command("add")
+@click.argument("name", required=False)
+@click.option("--setting", "settings", metavar="NAME=VALUE", multiple=True, help="A setting; VALUE is JSON or text.")
+@click.option("--port", type=click.IntRange(1, _MAX_PORT), metavar="N", help="Port of its own HTTP interface.")
+@click.option("--mqtt", metavar="HOST[:PORT]", help="Broker that it connects to, with a password that is made now.")
+@click.option("--schema/--no-schema", default=None, help="Write a schema to begin with: types, and what is secret.")
+@click.option("-e", "--environment", metavar="NAME", help="Add it to this environment only; default: to all.")
+@options.dry_run
+@options.settings("data_dir", "environments_dir", "schemas_dir")
+@click.pass_obj
+def service_add(
+    target: Target,
+    name: str | None,
+    settings: tuple[str, ...],
+    port: int | None,
+    mqtt: str | None,
+    *,
+    schema: bool | None,
+    environment: str | None,
+    dry_run: bool,
+    **flags: str | None,
+) -> None:
+    """Add the service NAME.
+
+    It is written into environments/base.yaml, or into the file of one environment, where comments and order stay. On a
+    terminal, and without options, the command asks. A password that the service lacks in an environment is made and
+    sealed. Everything is checked before a file changes.
+
+    Examples:
+      aliciacfg service add thermostat
+      aliciacfg service add thermostat --setting room=hall --setting target_celsius=21 --schema
+      aliciacfg service add dashboard --port 8100 --mqtt 192.168.1.10
+    """
+    place = options.daemon_settings(flags).settings
+    home.require_home(place)
+    with exit_on_error():
+        from aliciacfg.sources.source_files import SourceFiles
+
+        sources = SourceFiles(place).load()
+        if environment is not None:
+            home.environment_of(sources, environment)
+        given = bool(settings or port or mqtt) or schema is not None
+        asks = sys.stdin.isatty() and output.for_people() and not given and not dry_run
+        if name is None:
+            if not asks:
+                raise click.UsageError("Missing argument 'NAME'.")
+            name = click.prompt("Name of the service", err=True)
+        _check_free(place, sources, name)
+        if asks:
+            wanted = _ask(place, sources, name)
+        else:
+            wanted = _Wanted(name, port, _broker(mqtt), _settings(settings), schema is True)
+        _add(place, target, sources, wanted, environment, dry_run=dry_run)
+
+
+def _check_free(settings: "Settings", sources: "Sources", name: str) -> None:
+    """End the program if there cannot be a new service of this name."""
+    if problem := names.service_problem(name):
+        fail(problem, EXIT_USAGE)
+    for environment in sources.environments.values():
+        if name in environment.services:
+            file = next(file.file for file in environment.files if name in file.services)
+            fail(
+                f"{name} is there already, in {file}. Change it there, or with `aliciacfg patch {name}`",
+                EXIT_CODES["conflict"],
+            )
+    answer = ask_daemon(settings, "get", name, {})
+    if answer is not None and answer.get("status") == "success":
+        fail(
+            f"{name} is there already: it was made at run time. See `aliciacfg get {name}`, and change it with "
+            f"`aliciacfg patch {name}`",
+            EXIT_CODES["conflict"],
+        )
+
+
+def _ask(settings: "Settings", sources: "Sources", name: str) -> _Wanted:
+    """Ask for everything that can be answered with the return key."""
+    port = click.prompt(
+        "Port of its own HTTP interface (empty: none)", default="", show_default=False, value_proc=_port, err=True
+    )
+    broker = None
+    if not any(layer.names_broker for layer in _default_layers(sources)):
+        question = "Broker that it connects to, HOST[:PORT] (empty: it needs none from here)"
+        broker = click.prompt(question, default="", show_default=False, value_proc=_broker_or_none, err=True)
+    there = _schema_path(settings, name) is not None
+    schema = not there and click.confirm("Write a schema to begin with", default=True, err=True)
+    return _Wanted(name, port, broker, {}, schema)
+
+
+def _port(text: str) -> int | None:
+    if not text.strip():
+        return None
+    if text.strip().isdecimal() and 1 <= int(text) <= _MAX_PORT:
+        return int(text)
+    raise click.UsageError(f"found {text!r}; expected a number from 1 to {_MAX_PORT}")
+
+
+def _broker_or_none(text: str) -> tuple[str, int] | None:
+    return _broker(text.strip() or None)
+
+
+def _broker(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":") if ":" in text else (text, "", str(_BROKER_PORT))
+    if not host or any(character in text for character in "/@ "):
+        raise click.UsageError(f"--mqtt {text!r}: expected HOST or HOST:PORT; the password is made here")
+    try:
+        return host, _port(port) or _BROKER_PORT
+    except click.UsageError as error:
+        raise click.UsageError(f"--mqtt {text!r}: {error.message}") from error
+
+
+def _settings(items: tuple[str, ...]) -> "JsonObject":
+    found: JsonObject = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--setting {item!r}: expected NAME=VALUE")
+        found[name] = inputs.json_or_text(value, otherwise="quote it as JSON")
+        if isinstance(found[name], str) and has_secret_name(name):
+            fail(
+                f"--setting {name} is a secret by its name, and other users of this machine see command lines",
+                EXIT_USAGE,
+                hint=f"add the service without it, then: aliciacfg secret set SERVICE /settings/{name}",
+            )
+    return found
+
+
+def _schema_path(settings: "Settings", name: str) -> Path | None:
+    paths = (Path(settings.schemas_dir) / f"{name}{ending}" for ending in (".yaml", ".json"))
+    return next((path for path in paths if path.exists()), None)
+
+
+def _add(
+    settings: "Settings",
+    target: Target,
+    sources: "Sources",
+    wanted: _Wanted,
+    environment: str | None,
+    *,
+    dry_run: bool,
+) -> None:
+    from aliciacfg.schemas.skeleton import schema_skeleton
+
+    edits = home.edits_of(settings)
+    path = edits.base() if environment is None else edits.environment(environment)
+    edits.set_service(path, wanted.name, _patch(sources, wanted))
+    schema = edits.schema(wanted.name) if wanted.schema else None
+    if schema is not None:
+        if there := _schema_path(settings, wanted.name):
+            fail(f"{there} is there already, and describes {wanted.name}; leave out --schema", EXIT_CODES["conflict"])
+        edits.texts[schema] = schema_skeleton(wanted.name, wanted.settings)
+    passwords = add_missing_secrets(settings, target, edits, wanted.name)
+    problems = home.problems_with(settings, edits, sealing_keys.keyring_of_home(settings), wanted.name)
+    if problems:
+        lines = ["nothing was written:", *home.problem_lines(problems, wanted.name)]
+        fail("\n".join(lines), EXIT_CODES["validation_failed"])
+    loaded = False if dry_run else home.write(settings, edits)
+    output.print_result(
+        {
+            "service": wanted.name,
+            "file": str(path),
+            "schema": schema and str(schema),
+            "passwords": [str(file) for file in passwords],
+            "dry_run": dry_run,
+            "loaded": loaded,
+        },
+        lambda: _lines(wanted.name, path, schema, passwords, edits if dry_run else None, loaded=loaded),
+    )
+
+
+def _patch(sources: "Sources", wanted: _Wanted) -> "JsonObject":
+    """Return what is written for the service; what the defaults of the files say is left to them."""
+    patch: JsonObject = {}
+    if wanted.port is not None:
+        hosts = (documents.find(layer.patch, "/api_config/host") for layer in _default_layers(sources))
+        known = any(isinstance(host, str) for host in hosts)
+        patch["api_config"] = {"port": wanted.port} if known else {"host": "0.0.0.0", "port": wanted.port}  # noqa: S104 - an address that the service listens on
+    if wanted.broker is not None:
+        host, port = wanted.broker
+        patch["mqtt_config"] = {"host": host, "port": port}
+    if wanted.settings or not patch:
+        patch["settings"] = wanted.settings
+    return patch
+
+
+def _default_layers(sources: "Sources") -> "list[Layer]":
+    return [layer for environment in sources.environments.values() for layer in environment.default_layers]
+
+
+def add_missing_secrets(settings: "Settings", target: Target, edits: "FileEdits", service: str) -> list[Path]:
+    """Make the passwords that a service lacks with these edits, in every environment; return the files.
+
+    On a terminal, secrets that others give out are asked for.
+    """
+    from aliciacfg.cli.secret import sealed
+    from aliciacfg.core.composer import Composer
+    from aliciacfg.core.missing_secrets import find_missing
+    from aliciacfg.sealing.boxes import Keyring
+    from aliciacfg.sources.source_files import SourceFiles
+
+    sources = SourceFiles(settings).load(edits.texts)
+    keyring = sealing_keys.keyring_of_home(settings) or Keyring.ephemeral()
+    composer = Composer(sources, keyring, limits=settings.document_limits)
+    files: list[Path] = []
+    for environment in sources.environments.values():
+        if environment.problems or service not in environment.services:
+            continue
+        missing = find_missing(composer, environment, services=[service])
+        for item in missing.needed:
+            if sys.stdin.isatty() and output.for_people():
+                value = inputs.read_secret(f"{item.pointer} of {service} in {environment.name}")
+                missing.made.setdefault(service, {})[item.pointer] = value
+        if missing.made:
+            key = sealing_keys.of_home(settings, target)
+            path = edits.secrets(environment.name)
+            edits.set_services(path, sealed(missing, key, environment.name))
+            files.append(path)
+    return files
+
+
+def _lines(
+    name: str,
+    path: Path,
+    schema: Path | None,
+    passwords: list[Path],
+    unwritten: "FileEdits | None",
+    *,
+    loaded: bool,
+) -> "Iterable[Line]":
+    yield [("would add " if unwritten else "added ", "green"), f"{name} to {path}"]
+    if schema is not None:
+        yield f"  {schema} describes its settings; complete it there"
+    if passwords:
+        yield f"  its password is made and sealed, in {', '.join(map(str, passwords))}"
+    if unwritten is not None:
+        return
+    yield "the running daemon has loaded it" if loaded else "the daemon loads it when it starts: aliciacfg serve --dev"
+    yield "next:"
+    yield f"  aliciacfg get {name}"
+    yield f'  aliciacfg patch {name} \'{{"settings": {{"NAME": "VALUE"}}}}\''

@@ -1,0 +1,99 @@
+"""``aliciacfg service add``: what it writes, and what it refuses before it writes anything."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg.documents import find, yaml_reader
+from aliciacfg.sources.new_home import lay_out
+from command_runs import run
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new home, in which commands run."""
+    lay_out(tmp_path, "door_bell")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files_of(home: Path) -> dict[str, str]:
+    return {str(path.relative_to(home)): path.read_text() for path in home.rglob("*") if path.is_file()}
+
+
+def services(home: Path, file: str) -> dict[str, Any]:
+    value = find(yaml_reader.load((home / "environments" / file).read_text(), file=file).value, "/services")
+    assert isinstance(value, dict)
+    return value
+
+
+def test_a_service_is_added_below_the_others(home: Path):
+    """With its settings, and a schema that describes them; nothing else changes, and the home stays valid."""
+    before = files_of(home)
+    done = run("service", "add", "lamp", "--setting", "room=hall", "--setting", "watts=5", "--schema")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["schema"] == "schemas/lamp.yaml"
+    after = files_of(home)
+    added = "  lamp:\n    settings:\n      room: hall\n      watts: 5\n"
+    assert after["environments/base.yaml"] == before["environments/base.yaml"] + added
+    assert after.keys() - before.keys() == {"schemas/lamp.yaml"}
+    assert json.loads(run("check").stdout)["files"]["valid"] == 4
+
+
+def test_a_service_that_connects_has_a_password_in_every_environment(home: Path):
+    """Made and sealed; one for one environment only has it there only."""
+    done = run("service", "add", "lamp", "--mqtt", "broker.home:1884", "--port", "8100")
+    files = ["environments/dev-secrets.yaml", "environments/prod-secrets.yaml"]
+    assert json.loads(done.stdout)["passwords"] == files, done.stderr
+    assert services(home, "base.yaml")["lamp"] == {
+        "api_config": {"host": "0.0.0.0", "port": 8100},
+        "mqtt_config": {"host": "broker.home", "port": 1884},
+    }
+    assert services(home, "prod-secrets.yaml")["lamp"]["mqtt_config"]["password"].startswith("sealed:v1:")
+    assert run("service", "add", "fan", "--mqtt", "broker", "-e", "prod").exit_code == 0
+    assert "fan" in services(home, "prod-secrets.yaml")
+    assert "fan" not in services(home, "dev-secrets.yaml")
+    found = json.loads(run("check").stdout)["files"]
+    assert (found["valid"], found["problems"]) == (5, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["get"], 2, "is an operation"), (["a b"], 2, "begins with a letter"), (["door_bell"], 5, "in environments"),
+        ([], 2, "NAME"), (["x", "-e", "nowhere"], 3, "there are: dev, prod"), (["x", "--port", "0"], 2, "1<=x<=65535"),
+        (["x", "--mqtt", "h:0"], 2, "from 1 to 65535"), (["x", "--mqtt", "mqtt://h"], 2, "expected HOST"),
+        (["x", "--setting", "a"], 2, "NAME=VALUE"), (["x", "--setting", "a={"], 2, "not JSON"),
+        (["x", "--setting", "api_key=k"], 2, "secret set SERVICE /settings/api_key"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_added_changes_nothing(home: Path, arguments: list[str], code: int, words: str):
+    """Taken and reserved names, and what is no value; the message says what is expected."""
+    before = files_of(home)
+    done = run("service", "add", *arguments)
+    assert (done.exit_code, words in done.stderr) == (code, True), done.stderr
+    assert files_of(home) == before
+
+
+def test_the_result_is_checked_before_a_file_changes(home: Path):
+    """Against a schema that is there already; a provider's key cannot be made, and is named."""
+    schema = "properties: {settings: {required: [room, api_key], properties: {room: {enum: [hall]}}}}\n"
+    (home / "schemas" / "lamp.yaml").write_text(schema)
+    before = files_of(home)
+    done = run("service", "add", "lamp", "--setting", "room=attic")
+    assert done.exit_code == 4
+    assert "/settings/room in dev, prod: found a string" in done.stderr
+    assert "/settings/api_key in dev, prod: is missing" in done.stderr
+    assert files_of(home) == before
+    taken = run("service", "add", "lamp", "--schema")
+    assert (taken.exit_code, "leave out --schema" in taken.stderr) == (5, True)
+
+
+def test_a_dry_run_writes_nothing(home: Path):
+    """Nor does it make a key."""
+    before = files_of(home)
+    done = run("service", "add", "lamp", "--setting", "watts=5", "--schema", "--dry-run")
+    assert json.loads(done.stdout)["dry_run"] is True
+    assert files_of(home) == before
