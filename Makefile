@@ -40,7 +40,7 @@ bench-quick: $(VENV)/installed-dev programs  ## The same in two minutes, with mo
 bench-peers: $(VENV)/installed-dev  ## Install etcd, NATS and Redis for it (Debian packages, needs root), and the original
 	@sh scripts/ensure-bench-peers $(VENV)/original requirements/original.txt
 
-soak: $(VENV)/installed-javascript programs  ## Run the long tests: faults under load, random requests, floods
+soak: $(VENV)/installed-javascript programs docs  ## Run the long tests: faults under load, random requests, floods
 	@rm -f $(VENV)/trials.jsonl
 	ALICIACFG_TRIALS=$(CURDIR)/$(VENV)/trials.jsonl $(BIN)/python -m pytest -m soak --timeout 3600
 	$(BIN)/python scripts/write_reliability.py $(VENV)/trials.jsonl
