@@ -30,7 +30,7 @@ ROWS = (
     ("core",),
     ("operations",),
     ("bus",),
-    ("mqtt", "http", "client"),
+    ("mqtt", "http", "client", "execution"),
     ("bootstrap", "condition", "service_manager"),
     ("daemon", "offline", "backups"),
     ("cli",),

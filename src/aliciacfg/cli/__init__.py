@@ -11,7 +11,7 @@ what only it needs then, so that the others start quickly. These modules are not
     home                   the files that a command edits, and the daemon that loads them
     sealing_keys           which public key a command seals with
     output, formatting     what a command prints
-    service_variables      the environment variables of a service
+    service_variables, exec_source    where the variables of a service come from
     output_format, pager   in which format, and how much at once
     notices                errors, warnings and notes on standard error
     loop                   runs a coroutine

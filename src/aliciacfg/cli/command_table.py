@@ -39,8 +39,11 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("explain", "explain:explain", "Show where each value comes from", common=True),
         Row("watch", "reads:watch", "Follow the changes of one configuration or of all"),
         Row("validate", "reads:validate", "Check whether a file is a valid configuration"),
-        Row("env", "env:env", "Print a service's environment variables for a program", formats=False),
         Row("schema", "reads:schema", "Print the JSON Schema of a service"),
+    ),
+    "Programs that read environment variables": (
+        Row("exec", "exec_:exec_", "Run a program with a service's variables", common=True, formats=False),
+        Row("env", "env:env", "Print a service's variables as a file for a program", formats=False),
     ),
     "Change": (
         Row("patch", "writes:patch", "Change some values", common=True),

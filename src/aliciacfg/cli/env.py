@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from aliciacfg.atomic_files import replace_file
-from aliciacfg.cli import options, service_variables
+from aliciacfg.cli import notices, options, service_variables
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
+from aliciacfg.execution.preparation import Choices, Unusable, notes, select
 from aliciacfg.terminal_text import printable
 from aliciacfg.variables.dialects import DIALECTS, CannotHold, render
 
@@ -54,10 +55,15 @@ def env(
       eval "$(aliciacfg env voice_router --format export)"
       aliciacfg env voice_router --format systemd --to /etc/alicia/voice_router.env
     """
-    config, name_of = service_variables.fetch(target, service, environment)
-    variables = service_variables.variables_of(service, config, name_of, derived=derived, allow_redacted=allow_redacted)
+    values = service_variables.ask_values(target, service, environment)
     try:
-        text = render(dialect, variables)
+        found = select(values, choices=Choices(derived=derived, allow_redacted=allow_redacted), kept=())
+    except Unusable as error:
+        service_variables.fail_unusable(service, error)
+    for line in notes(found, kept=()):
+        notices.print_note(f"{service}: {line}")
+    try:
+        text = render(dialect, found.variables)
     except CannotHold as error:
         fail(str(error), EXIT_CODES["validation_failed"])
     if path is None:

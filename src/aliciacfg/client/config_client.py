@@ -16,14 +16,15 @@ from aliciacfg.client.current import Change, Current, SettingsT, Trust
 from aliciacfg.client.errors import Closed, ConfigError, NotFound, Refused, Rejected, Unavailable
 from aliciacfg.client.files import update_from_file
 from aliciacfg.client.hub import Hub, Watch
-from aliciacfg.client.intake import Intake
+from aliciacfg.client.intake import Intake, refused
 from aliciacfg.client.keys import KeyFile
 from aliciacfg.client.link import Link
-from aliciacfg.client.messages import Update
+from aliciacfg.client.messages import InvalidMessage, Refusal, Update, read_schema
 from aliciacfg.client.options import Broker, resolve
 from aliciacfg.client.reports import Reports
 from aliciacfg.client.snapshot import Snapshot
 from aliciacfg.client.values import Reader, opened_secrets
+from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import AppliedStatus
 from aliciacfg.model.redaction import without_secrets
 
@@ -203,6 +204,24 @@ class ConfigClient(Generic[SettingsT]):
         payload, cause = await self._link.ask()
         self._intake.answer(payload, cause, at_once=True)
         return self.current
+
+    async def schema(self) -> JsonObject:
+        """Ask the daemon for the JSON Schema of the service, base contract included, and return it.
+
+        Raises:
+            NotFound: The daemon knows no such service.
+            Unavailable: Broker or daemon does not answer.
+            Closed: The client is not entered.
+        """
+        self._check_open()
+        payload, _ = await self._link.ask("schema")
+        try:
+            found = read_schema(payload)
+        except InvalidMessage as error:
+            raise Unavailable(f"the answer is not a daemon's: {error}") from error
+        if isinstance(found, Refusal):
+            raise refused(found, self.service)
+        return found
 
     async def report(self, status: AppliedStatus, error: str | None = None) -> None:
         """Report what became of the present configuration.

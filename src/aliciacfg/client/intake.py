@@ -126,16 +126,10 @@ class Intake(Generic[SettingsT]):
             await asyncio.wait({self._removal})
 
     def _refused(self, refusal: Refusal, cause: int) -> ConfigError:
-        if refusal.code in _PASSING:
-            return Unavailable(f"the daemon cannot answer now ({refusal.code}): {refusal.message}")
-        if refusal.code != "not_found":
-            return Refused(f"the daemon refuses ({refusal.code}): {refusal.message}")
-        if self.order.judge_absence(cause):
+        if refusal.code == "not_found" and self.order.judge_absence(cause):
             self.live = False
             self._schedule(None)
-        return NotFound(
-            f"the daemon has no configuration of {self._service}: {_ADD_SERVICE.format(service=self._service)}"
-        )
+        return refused(refusal, self._service)
 
     def _take(self, update: Update, verdict: Verdict, *, at_once: bool = False) -> None:
         """Take an update that came in order, or not.
@@ -189,3 +183,12 @@ class Intake(Generic[SettingsT]):
             self._removal = asyncio.create_task(self._snapshot.remove(), name=f"removal of {self._service}")
         else:
             self._hub.put(*following)
+
+
+def refused(refusal: Refusal, service: str) -> ConfigError:
+    """Return the error for a request that the daemon refused."""
+    if refusal.code in _PASSING:
+        return Unavailable(f"the daemon cannot answer now ({refusal.code}): {refusal.message}")
+    if refusal.code != "not_found":
+        return Refused(f"the daemon refuses ({refusal.code}): {refusal.message}")
+    return NotFound(f"the daemon has no configuration of {service}: {_ADD_SERVICE.format(service=service)}")

@@ -6,7 +6,7 @@ import logging
 import random
 import uuid
 from collections.abc import AsyncGenerator
-from typing import Generic
+from typing import Generic, Literal
 
 from aliciacfg import documents
 from aliciacfg.bus import topic_names
@@ -52,7 +52,7 @@ class Link(Generic[SettingsT]):
         self._address = address
         self._service = service
         self._update_topic = topic_names.UPDATE + service
-        self._question_topic = f"{topic_names.CONFIG}get/{service}/{requester}"
+        self._asked_of = f"{service}/{requester}"
         self._answer_topics = f"{topic_names.REPLY}{requester}/{uuid.uuid4().hex}"
         self._intake = intake
         self._reports = reports
@@ -81,8 +81,11 @@ class Link(Generic[SettingsT]):
                 return
             await asyncio.sleep(delays.next())
 
-    async def ask(self) -> tuple[bytes, int]:
+    async def ask(self, operation: Literal["get", "schema"] = "get") -> tuple[bytes, int]:
         """Ask the daemon; return its answer, and the cause of doubt (``Order.cause``) at which it was asked.
+
+        Args:
+            operation: For the configuration, or for its JSON Schema.
 
         Raises:
             Unavailable: There is no connection, or no answer.
@@ -91,16 +94,17 @@ class Link(Generic[SettingsT]):
         if connection is None:
             raise Unavailable(f"there is no connection to the broker at {self._address.url}")
         cause = self._intake.order.cause
+        question = f"{topic_names.CONFIG}{operation}/{self._asked_of}"
         topic = f"{self._answer_topics}/{uuid.uuid4().hex}"
         answer = self._waiting[topic] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await connection.publish(self._question_topic, documents.encode({"reply_to": topic}))
+                await connection.publish(question, documents.encode({"reply_to": topic}))
                 return await answer, cause
         except TimeoutError:
             raise Unavailable(
                 f"no daemon answered at {self._address.url} within {ANSWER_SECONDS:g} s: is it running, and does the "
-                f"broker let this user publish {self._question_topic}?"
+                f"broker let this user publish {question}?"
             ) from None
         except BrokerUnavailable as error:
             raise Unavailable(str(error)) from error

@@ -84,11 +84,30 @@ def read_answer(payload: bytes, service: str) -> Update | Refusal:
     """
     content = _object(payload)
     if content.get("status") == "error":
-        code, message = content.get("code"), content.get("message")
-        if not isinstance(code, str) or not isinstance(message, str):
-            raise InvalidMessage("a refusal without a code and a message")
-        return Refusal(code, message)
+        return _refusal(content)
     return _update(content, service)
+
+
+def read_schema(payload: bytes) -> JsonObject | Refusal:
+    """Return the JSON Schema in the answer to a ``schema``, or why there is none.
+
+    Raises:
+        InvalidMessage: It is no such answer.
+    """
+    content = _object(payload)
+    if content.get("status") == "error":
+        return _refusal(content)
+    schema = content.get("schema")
+    if not isinstance(schema, dict):
+        raise InvalidMessage("it has no schema")
+    return schema
+
+
+def _refusal(content: JsonObject) -> Refusal:
+    code, message = content.get("code"), content.get("message")
+    if not isinstance(code, str) or not isinstance(message, str):
+        raise InvalidMessage("a refusal without a code and a message")
+    return Refusal(code, message)
 
 
 def _object(payload: bytes) -> JsonObject:

@@ -1,0 +1,137 @@
+"""Configurations for ``exec``: the client's, with the variables that the schema of the service names.
+
+Names are needed also when the daemon is away and its last configuration comes from the snapshot. So the schema is kept
+beside the snapshot, in ``aliciacfg-<service>.schema.json``; it holds no value.
+"""
+
+import asyncio
+import contextlib
+import os
+import stat
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from aliciacfg import documents
+from aliciacfg.atomic_files import replace_file
+from aliciacfg.cli import formatting
+from aliciacfg.client import ConfigClient, ConfigError, Current
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import OperationError
+from aliciacfg.execution.supervisor import Configuration
+from aliciacfg.variables.resolution import NameOf, names_in
+
+_MODE = 0o600
+_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class ClientSource:
+    """Gives what a client has; an asynchronous context manager that closes the client."""
+
+    def __init__(
+        self, client: ConfigClient[dict[str, Any]], snapshot_dir: Path | None, say: Callable[[str], None]
+    ) -> None:
+        """Take a client.
+
+        Args:
+            client: Not entered yet; its reports are left to the caller (``manual``).
+            snapshot_dir: Where it keeps its snapshot.
+            say: Prints one line for a person.
+        """
+        self._client = client
+        self._file = None if snapshot_dir is None else snapshot_dir / f"aliciacfg-{client.service}.schema.json"
+        self._say = say
+        self._names: NameOf | None = None
+        self._open = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send the last report, and close the client."""
+        await self._open.aclose()
+
+    async def current(self) -> Configuration:
+        """Return the first configuration.
+
+        Raises:
+            ConfigError: There is none, or the names of its variables cannot be found out.
+            SettingsError: The client's settings are not usable.
+        """
+        await self._open.enter_async_context(self._client)
+        record = self._client.current
+        if record.source == "snapshot":
+            written = formatting.ago(record.received_at, now=time.time())
+            self._say(f"starts with the snapshot of revision {record.revision}, written {written}")
+        return await self._configuration(record)
+
+    async def changes(self) -> AsyncIterator[Configuration | None]:
+        """Yield every later configuration; None when it was deleted."""
+        async for change in self._client.changes():
+            yield None if change.deleted else await self._configuration(change)
+
+    async def report(
+        self, configuration: Configuration, status: Literal["applied", "rejected"], error: str | None = None
+    ) -> None:
+        """Report what became of a configuration, unless another one has come meanwhile."""
+        if configuration.handle == self._client.current.numbers:
+            await self._client.report(status, error)
+
+    async def _configuration(self, record: Current[dict[str, Any]]) -> Configuration:
+        return Configuration(
+            label=f"revision {record.revision}",
+            config=record.config,
+            name_of=await self._name_of(),
+            hidden=record.redacted,
+            handle=record.numbers,
+        )
+
+    async def _name_of(self) -> NameOf:
+        """Return what finds the names, from the daemon, else as they were last.
+
+        Raises:
+            ConfigError: They are not known.
+        """
+        try:
+            schema = await self._client.schema()
+        except ConfigError:
+            if self._names is None:
+                kept = await asyncio.to_thread(self._load)
+                if kept is None:
+                    raise
+                self._names = names_in(kept)
+        else:
+            self._names = names_in(schema)
+            await asyncio.to_thread(self._save, schema)
+        return self._names
+
+    def _load(self) -> JsonObject | None:
+        """Return the schema that was kept; None if there is none that can be used."""
+        if self._file is None:
+            return None
+        try:
+            descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "rb") as file:
+                status = os.fstat(descriptor)
+                if status.st_uid not in {os.geteuid(), 0} or status.st_mode & _BY_OTHERS:
+                    self._say(f"{self._file} is not used: another user owns it, or can write it")
+                    return None
+                return documents.decode_object(file.read())
+        except FileNotFoundError:
+            return None
+        except (OSError, OperationError) as error:
+            self._say(f"{self._file} is not used: {error}")
+            return None
+
+    def _save(self, schema: JsonObject) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(self._file, documents.encode(schema), mode=_MODE, follow_links=False)
+        except OSError as error:
+            self._say(f"{self._file} cannot be written: {error.strerror}")

@@ -1,0 +1,147 @@
+"""``aliciacfg exec``: programs that know only environment variables, with a real broker and a real daemon."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from brokers import Broker
+from commands import aliciacfg
+from daemons import Daemon
+from machine import wait_until
+
+QUICK = ["--debounce-seconds", "0", "--limit-seconds", "0", "--settle-seconds", "0.01"]
+# Notes its variables and waits for a signal.
+PROGRAM = 'echo "$$ $MAX_SESSIONS $MQTT_PASSWORD" >> started; while :; do sleep 0.05; done'
+
+
+@pytest.fixture
+def run(tmp_path: Path, broker: Broker) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start ``exec`` for the voice router in a directory of its own; end it after the test."""
+    made: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str, **environ: str) -> subprocess.Popen[bytes]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MQTT_", "ALICIA"))}
+        settings = {
+            "MQTT_BROKER": "127.0.0.1",
+            "MQTT_PORT": str(broker.port),
+            "ALICIACFG_SNAPSHOT_DIR": str(tmp_path / "state"),
+        }
+        with (tmp_path / "stderr").open("ab") as log:
+            command = [sys.executable, "-m", "aliciacfg", "exec", "voice_router", *arguments]
+            made.append(subprocess.Popen(command, cwd=tmp_path, env={**kept, **settings, **environ}, stderr=log))
+        return made[-1]
+
+    yield start
+    for process in made:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def home(make_daemon: Callable[..., Daemon]) -> Daemon:
+    return make_daemon().keep_services("voice_router")
+
+
+def started(directory: Path) -> list[list[str]]:
+    file = directory / "started"
+    return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def applied(home: Daemon) -> list[tuple[int, str]]:
+    instances = home.http("GET", "/config/voice_router/instances").json["instances"]
+    return [(instance["revision"], instance["status"]) for instance in instances]
+
+
+def test_exec_is_the_program(home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path):
+    """The same process, with the variables; what is a secret keeps the value that it has, and a note says so."""
+    home.start()
+    process = run("--", "sh", "-c", 'echo "$$ $MAX_SESSIONS $MQTT_PASSWORD" > started; exit 3', MQTT_PASSWORD="mine")
+    assert process.wait(20) == 3
+    assert started(tmp_path) == [[str(process.pid), "10", "mine"]]
+    assert "MQTT_PASSWORD keeps the value that it has" in (tmp_path / "stderr").read_text()
+
+
+def test_a_program_follows_its_configuration(
+    home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, broker: Broker
+):
+    """Changed over MQTT, it is restarted once with the right values, and not for what it does not read.
+
+    While everything is away it starts from the snapshot. The daemon knows what it applied.
+    """
+    home.start()
+    watching = ["--watch", "--allow-redacted", *QUICK, "--", "sh", "-c", PROGRAM]
+    first = run(*watching)
+    wait_until(lambda: [line[1] for line in started(tmp_path)] == ["10"])
+    wait_until(lambda: applied(home) == [(1, "applied")])
+
+    assert aliciacfg(home, "patch", "voice_router", '{"settings": {"max_sessions": 12}}').returncode == 0
+    wait_until(lambda: [line[1] for line in started(tmp_path)] == ["10", "12"])
+    wait_until(lambda: applied(home) == [(2, "applied")])
+
+    assert aliciacfg(home, "patch", "voice_router", '{"features": {"session_management": false}}').returncode == 0
+    wait_until(lambda: applied(home) == [(3, "applied")])
+    assert [line[1] for line in started(tmp_path)] == ["10", "12"]
+
+    home.stop()
+    broker.stop()
+    first.terminate()
+    assert first.wait(20) == 128 + signal.SIGTERM
+    second = run(*watching)
+    wait_until(lambda: [line[1] for line in started(tmp_path)] == ["10", "12", "12"])
+    assert "starts with the snapshot of revision 3, written " in (tmp_path / "stderr").read_text()
+
+    broker.start()
+    home.start()
+    assert aliciacfg(home, "patch", "voice_router", '{"settings": {"max_sessions": 14}}').returncode == 0
+    wait_until(lambda: [line[1] for line in started(tmp_path)] == ["10", "12", "12", "14"], seconds=40)
+    wait_until(lambda: applied(home) == [(4, "applied")])
+    second.terminate()
+    second.wait(20)
+    assert not [pid for pid, *_ in started(tmp_path) if Path(f"/proc/{pid}").exists()]
+
+
+def test_new_values_that_make_it_fail_are_rejected(
+    home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+):
+    """And ``exec`` ends with the program's exit code."""
+    home.start()
+    program = f'[ "$MAX_SESSIONS" = 10 ] || exit 7; {PROGRAM}'
+    process = run("--watch", "--allow-redacted", *QUICK, "--settle-seconds", "60", "--", "sh", "-c", program)
+    wait_until(lambda: started(tmp_path))
+    assert aliciacfg(home, "patch", "voice_router", '{"settings": {"max_sessions": 12}}').returncode == 0
+    assert process.wait(20) == 7
+    wait_until(lambda: applied(home) == [(2, "rejected")])
+    assert "revision 2: the command ended with 7 after" in (tmp_path / "stderr").read_text()
+    (instance,) = home.http("GET", "/config/voice_router/instances").json["instances"]
+    assert "ended with 7" in json.dumps(instance)
+
+
+def test_what_goes_wrong_before_the_program_starts(
+    home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+):
+    """The exit codes of a shell for the program, and of the other commands for the rest; nothing is started."""
+    home.start()
+    (tmp_path / "data").write_text("no program")
+    cases = [
+        (["--allow-redacted", "--", "no-such-program"], 127, "no-such-program: command not found"),
+        (["--allow-redacted", "--", "./data"], 126, "./data: Permission denied"),
+        (["--", "true"], 6, "MQTT_PASSWORD (/mqtt_config/password)"),
+        (["--watch", "--", "true"], 6, "MQTT_PASSWORD (/mqtt_config/password)"),
+        (["--watch", "--allow-redacted", "--", "./data"], 126, "./data: Permission denied"),
+        (["--restart", "--", "true"], 2, "--restart needs --watch"),
+        (["--watch", "-e", "dev", "--", "true"], 2, "--watch follows the active environment"),
+    ]
+    running = [(run(*arguments), code, text) for arguments, code, text in cases]
+    for process, code, _ in running:
+        assert process.wait(30) == code, process.args
+    said = (tmp_path / "stderr").read_text()
+    assert not [text for _, _, text in running if text not in said], said
+    assert "Traceback" not in said
