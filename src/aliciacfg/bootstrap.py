@@ -33,6 +33,7 @@ from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.planner import PlannerFactory
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.restore import ACTIVE, Restored, restore
+from aliciacfg.core.retention import Retention
 from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import VanishedFiles
@@ -93,6 +94,7 @@ class Core:
         configurations: The read side.
         commits: The only way to change a configuration.
         reloads: Loads the files.
+        retention: Removes what is too old to be kept.
         scrubbing: Removes what was stored in plain text before.
         store: The database.
         condition: What is wrong with the store at present.
@@ -119,6 +121,7 @@ class Core:
     configurations: Configurations
     commits: Commits
     reloads: Reloads
+    retention: Retention
     scrubbing: Scrubbing
     store: Store
     condition: StoreCondition
@@ -325,6 +328,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         configurations=ground.configurations,
         commits=ground.commits,
         reloads=reloads,
+        retention=_retention(ground),
         scrubbing=ground.scrubbing,
         store=ground.store,
         condition=ground.condition,
@@ -397,6 +401,19 @@ def _reloads(ground: _Parts) -> Reloads:
         scrubbing=ground.scrubbing,
         authorizer=ground.authorizer,
         vanished=VanishedFiles(seconds=settings.vanished_file_seconds),
+    )
+
+
+def _retention(ground: _Parts) -> Retention:
+    settings = ground.settings
+    return Retention(
+        ground.store,
+        ground.audit_log,
+        history_keep=settings.history_keep,
+        history_days=settings.history_days,
+        audit_keep=settings.audit_keep,
+        audit_days=settings.audit_days,
+        clock=time.time,
     )
 
 

@@ -283,6 +283,7 @@ async def _run(
             "probe of the store": core.drift_checks.probe_forever,
             "verification of the store": core.drift_checks.verify_forever,
             "scrubbing of the store": core.scrubbing.run,
+            "retention": core.retention.run,
             "audit log": core.audit_log.run,
             "note of what the broker holds": core.announcements.store_confirmations_forever,
             "freed memory": give_back_forever,

@@ -24,6 +24,8 @@ _ListenPort = Annotated[int, Meta(ge=0, le=65535)]
 # The protocol's largest packet; the smallest lets the daemon's own messages through.
 _PacketBytes = Annotated[int, Meta(ge=4096, le=268_435_460)]
 _Positive = Annotated[int, Meta(ge=1)]
+_NotNegative = Annotated[int, Meta(ge=0)]
+_Days = Annotated[float, Meta(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,22 @@ SETTINGS: tuple[Setting, ...] = (
         "How long a file has to be missing or empty until it counts as removed.",
     ),
     Setting(
+        "ALICIACFG_HISTORY_KEEP", "history_keep", _NotNegative, "1000",
+        "How many revisions of each configuration are kept, the newest ones; 0: all.",
+    ),
+    Setting(
+        "ALICIACFG_HISTORY_DAYS", "history_days", _Days, "0",
+        "For how many days a revision is kept, the newest one always; 0: without end.",
+    ),
+    Setting(
+        "ALICIACFG_AUDIT_KEEP", "audit_keep", _NotNegative, "100000",
+        "How many entries of the audit log are kept, the newest ones; 0: all.",
+    ),
+    Setting(
+        "ALICIACFG_AUDIT_DAYS", "audit_days", _Days, "0",
+        "For how many days an entry of the audit log is kept; 0: without end.",
+    ),
+    Setting(
         "ALICIACFG_ADMIN_TOKEN_FILE", "admin_token_file", str, None,
         "File of an administrator's token; created at the first start.",
     ),
@@ -171,6 +189,10 @@ class Settings(msgspec.Struct, frozen=True):
     reply_prefixes: str
     apply_grace_seconds: float
     vanished_file_seconds: float
+    history_keep: int
+    history_days: float
+    audit_keep: int
+    audit_days: float
     admin_token_file: str | None
     protected_mode: str
     log_level: str

@@ -154,7 +154,9 @@ def test_a_database_without_a_table_is_damaged(database: Path, statement: str):
 def test_a_damaged_page_is_found(database: Path):
     """Even one that no row of the chain is on; the text names places in the file, and no value."""
     content = bytearray(database.read_bytes())
-    content[-4096:] = bytes(4096)
+    with opened(database) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'applied'").fetchone()
+    content[4096 * (page - 1) : 4096 * page] = bytes(4096)
     database.write_bytes(content)
     assert verify_file(database, CHAIN).damage
 

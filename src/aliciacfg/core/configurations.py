@@ -103,6 +103,12 @@ class Configurations:
         environment, service = config_id
         record = await self._store.record(environment, service, number)
         if record is None:
+            first = await self._store.first_kept(environment, service)
+            if first is not None and 0 < number < first:
+                raise NotFound(
+                    f"Revision {number} of {service} in {environment} was removed, as ALICIACFG_HISTORY_KEEP and "
+                    f"ALICIACFG_HISTORY_DAYS say; the oldest one that is kept is {first}."
+                )
             raise NotFound(f"There is no revision {number} of {service} in {environment}.")
         if record.deleted:
             raise NotFound(

@@ -10,6 +10,10 @@ key was not written by this daemon, and no read returns it. Only a verification 
   itself authenticated, holds the sum of the codes of these *standing rows*.
 - Announcements and reports of instances may be missing: they are made again.
 
+Old revisions and audit entries may be removed by the daemon itself (retention). The chain then begins later: at a
+``ChainStart``, itself a standing row. The rows before it that are kept are confirmed by their codes alone, and a sum
+over their places shows whether one of them is missing.
+
 Neither detects that a row was replaced by an older one of the same place that this daemon wrote too, until the next
 verification; or ever, that the whole database was replaced by an older copy: restoring a backup looks the same. What is
 kept outside of it shows that: see ``Store.witnessed`` and ``core.order``.
@@ -38,6 +42,25 @@ _KEY_NAME_BYTES = 4
 
 End = tuple[int, bytes, bytes, bytes]
 """The end of the chain: sequence and MAC of the last row, sum of the MACs of standing rows, MAC of these three."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStart:
+    """Where the links of the chain begin, after older rows were removed.
+
+    Attributes:
+        sequence: The place of the last row that needs no link; 0 if all do.
+        mac: The MAC that the row behind it is linked to.
+        kept: The sum of ``Chain.presence`` over the rows up to that place that are kept.
+    """
+
+    sequence: int
+    mac: bytes
+    kept: bytes
+
+
+BEGINNING = ChainStart(0, START, START)
+"""The start of a chain from which nothing was removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +101,10 @@ class Chain:
     def link(self, previous: bytes, row: RecordHead | AuditEntry) -> bytes:
         """Return the MAC of a row that follows the row whose MAC is ``previous``."""
         return self._mac(previous + msgspec.json.encode(_linked_fields(row)))
+
+    def presence(self, sequence: int) -> bytes:
+        """Return a code that stands for a row at a place of the chain, whatever it holds; see ``ChainStart``."""
+        return self._mac(b"row kept at %d" % sequence)
 
     def record_code(self, record: Record, sequence: int) -> bytes:
         """Return the code of a revision as it is stored, at its place in the chain."""

@@ -1,6 +1,6 @@
 """The contract of a database backend: ``Store`` for the daemon, ``Database`` for what happens before and without it."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,31 @@ class Summary:
     head: str
     configurations: int
     revisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of the past; the rest may be removed. None stands for everything.
+
+    Attributes:
+        revisions: How many revisions of each configuration, the newest ones.
+        revisions_since: Revisions from this time on, in Unix seconds.
+        audit: How many audit entries, the newest ones.
+        audit_since: Audit entries from this time on, in Unix seconds.
+    """
+
+    revisions: int | None = None
+    revisions_since: float | None = None
+    audit: int | None = None
+    audit_since: float | None = None
+
+
+@dataclass(slots=True)
+class Removed:
+    """How many revisions and audit entries were removed."""
+
+    revisions: int = 0
+    audit: int = 0
 
 
 class StoreError(AliciacfgError):
@@ -254,6 +279,29 @@ class Store(Protocol):
 
         Raises:
             Unavailable: The database cannot be written.
+        """
+        ...
+
+    async def first_kept(self, environment: str, service: str) -> int | None:
+        """Return the number of the oldest revision of a configuration, if older ones may have been removed; else None.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        ...
+
+    async def remove_old(self, kept: Kept, *, pause: Callable[[], Awaitable[None]]) -> Removed:
+        """Remove revisions and audit entries that are kept no longer, a few at a time, so that commits hardly wait.
+
+        The newest revision of a configuration is never removed, and neither are rows that are not what was written.
+        What ``verify`` finds is the same before and afterwards. A cancelled call has removed a part.
+
+        Args:
+            kept: What is kept.
+            pause: Awaited between two transactions.
+
+        Raises:
+            Unavailable: The database cannot be read or written; a part may have been removed.
         """
         ...
 

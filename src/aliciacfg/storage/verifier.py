@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from aliciacfg.errors import OperationError
 from aliciacfg.model.records import AuditEntry, ChainedRow, Overlay
-from aliciacfg.storage.hash_chain import START, Chain, MalformedRow, equals, sum_macs
+from aliciacfg.storage.hash_chain import BEGINNING, START, Chain, ChainStart, MalformedRow, equals, sum_macs
 
 _REMEDIES = {
     "tokens": " and is not accepted; revoke it and create another",
@@ -61,8 +61,17 @@ class Verifier:
     and ``check_rows`` for each other table, then ``finish``.
     """
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, start: ChainStart = BEGINNING) -> None:
+        """Begin.
+
+        Args:
+            chain: Computes the MACs.
+            start: Where the links of the chain begin.
+        """
         self._chain = chain
+        self._start = start
+        # The sum over the places of the rows before the start.
+        self._kept = START
         # Of the last row that was checked.
         self._mac = START
         self._sequence = 0
@@ -73,6 +82,10 @@ class Verifier:
     def check_chain(self, rows: Iterable[ChainedRow | MalformedRow]) -> None:
         """Compare the next rows of the chain, in ascending order of ``sequence``."""
         for row in rows:
+            if row.sequence <= self._start.sequence:
+                self._kept = sum_macs(self._kept, self._chain.presence(row.sequence))
+            else:
+                self._begin_links()
             if isinstance(row, MalformedRow):
                 self.reject(row.subject, row.environment, row.service)
             elif (reason := self._reason(row)) is None:
@@ -124,6 +137,9 @@ class Verifier:
 
     def finish(self, stored: Sequence[object] | None) -> Findings:
         """Compare the rows that were checked with the stored end of the chain, and return all findings."""
+        self._begin_links()
+        if self._kept != self._start.kept:
+            self._add_missing(f"not the rows up to {self._start.sequence} are there that were kept")
         end = self._chain.confirmed_end(stored)
         if end is None:
             self._add_missing("the end of the chain was changed")
@@ -139,14 +155,20 @@ class Verifier:
             self.findings.broken.append(Broken("standing", message, "", ""))
         return self.findings
 
+    def _begin_links(self) -> None:
+        """Link the next row to the start of the chain, if it is the first one behind it."""
+        if self._sequence < self._start.sequence:
+            self._sequence, self._mac = self._start.sequence, self._start.mac
+
     def _reason(self, row: ChainedRow) -> str | None:
         """Return why the chain does not confirm a row, or None if it does."""
         if row.sequence <= self._sequence:
             return "it is not in its place"
-        if row.sequence != self._sequence + 1:
-            return f"rows {self._sequence + 1} to {row.sequence - 1} before it are missing"
-        if not hmac.compare_digest(self._chain.link(self._mac, row.row), row.mac):
-            return "it, or the row before it, is not what was written"
+        if row.sequence > self._start.sequence:
+            if row.sequence != self._sequence + 1:
+                return f"rows {self._sequence + 1} to {row.sequence - 1} before it are missing"
+            if not hmac.compare_digest(self._chain.link(self._mac, row.row), row.mac):
+                return "it, or the row before it, is not what was written"
         if isinstance(row.row, AuditEntry):
             intact = equals(self._chain.audit_code(row.row, row.sequence), row.code)
             return None if intact else "its code is not the one that was written"

@@ -7,7 +7,7 @@ import msgspec
 
 from aliciacfg.errors import OperationError
 from aliciacfg.model.records import AuditEntry, Record
-from aliciacfg.storage.hash_chain import START, Chain, equals, sum_macs
+from aliciacfg.storage.hash_chain import START, Chain, ChainStart, equals, sum_macs
 from aliciacfg.storage.sqlite.chain_tail import (
     REPLACE_CHAIN_END,
     REPLACE_OVERLAY,
@@ -16,10 +16,13 @@ from aliciacfg.storage.sqlite.chain_tail import (
 )
 from aliciacfg.storage.sqlite.rows import (
     AUDIT_COLUMNS,
+    CHAIN_START,
     RECORD_COLUMNS,
     RENEWED_COLUMNS,
     SELECT_OVERLAYS,
     STANDING_COLUMNS,
+    chain_start,
+    encode_chain_start,
     overlay_row,
     parse_audit_entry,
     parse_overlay,
@@ -39,6 +42,7 @@ _SELECT = {
 }
 _UPDATE_RECORD = "UPDATE revisions SET digest = ?, checksum = ?, mac = ?, code = ? WHERE sequence = ?"
 _UPDATE_AUDIT = "UPDATE audit SET mac = ?, code = ? WHERE sequence = ?"
+_UPDATE_START = "UPDATE meta SET value = ? WHERE name = ?"
 _ADD_CODE = {table: f"UPDATE {table} SET code = ? WHERE sequence = ? AND code = x''" for table in _SELECT}
 _CODES = {"revisions": "code", "audit": "code", "outbox": "mac", "applied": "mac"}
 _SELECT_LACKING = "SELECT " + " OR ".join(
@@ -116,8 +120,13 @@ def _adopt_chain(connection: sqlite3.Connection, chain: Chain) -> tuple[int, byt
     Rows that cannot be parsed, and revisions that contradict their own checksum, stay as they are.
     """
     mac, last, count = START, 0, 0
+    start, kept = chain_start(connection, chain, adopting=True), START
     for sequence, stored, found in _chained(connection):
+        if last <= start.sequence < sequence:
+            start = ChainStart(start.sequence, mac, kept)
         last = sequence
+        if sequence <= start.sequence:
+            kept = sum_macs(kept, chain.presence(sequence))
         row = _adoptable(found, chain) if isinstance(found, Record) else found
         if row is None:
             mac = stored if isinstance(stored, bytes) else mac
@@ -129,6 +138,9 @@ def _adopt_chain(connection: sqlite3.Connection, chain: Chain) -> tuple[int, byt
         else:
             code = chain.record_code(row, sequence)
             connection.execute(_UPDATE_RECORD, (row.digest, row.checksum, mac, code, sequence))
+    if last <= start.sequence:
+        start = ChainStart(start.sequence, mac, kept)
+    connection.execute(_UPDATE_START, (encode_chain_start(start), CHAIN_START))
     return last, mac, count
 
 

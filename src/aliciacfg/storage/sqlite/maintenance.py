@@ -25,6 +25,7 @@ from aliciacfg.storage.sqlite.rows import (
     SELECT_OVERLAYS,
     STANDING_COLUMNS,
     Row,
+    chain_start,
     parse_audit_entry,
     parse_overlay,
     parse_record,
@@ -46,6 +47,8 @@ _SELECT_PIECE_END = """
 # Takes about two milliseconds, so that other threads get the interpreter in between.
 _ROWS_PER_PIECE = 20
 _MAX_DAMAGE = 20
+# How often a verification begins again because rows are being removed.
+_MAX_BEGINNINGS = 3
 _STEPS_BETWEEN_LOOKS = 10_000
 _MIN_SEQUENCE = -(2**63)
 # How long another program's lock is waited for: a backup or a look at the database is over by then.
@@ -60,10 +63,14 @@ def connect(path: Path) -> sqlite3.Connection:
         sqlite3.Error: The file is not a database, or cannot be opened for writing.
     """
     _check_permissions(path)
+    is_new = not path.exists() or not path.stat().st_size
     connection = sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None)
     connection.text_factory = _decode
     try:
         with telling_damage():
+            if is_new:
+                # What retention frees can go back to the disk. In a file with tables this changes nothing.
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         # A value that was stored in plain text before a schema marked it as secret must not stay in free pages.
@@ -276,20 +283,41 @@ def _connect_to_verify(path: Path, *, copied: bool) -> sqlite3.Connection:
 
 def _verify(connection: sqlite3.Connection, chain: Chain, between: Callable[[], object]) -> Findings:
     check_readable(connection)
-    verifier = Verifier(chain)
+    for _ in range(_MAX_BEGINNINGS):
+        findings = _verify_in_pieces(connection, chain, between)
+        if findings is not None:
+            return findings
+    # At one moment, from which on nothing is removed that it has not read.
+    connection.execute("BEGIN")
+    findings = _verify_in_pieces(connection, chain, between)
+    if findings is None:
+        raise sqlite3.OperationalError("the start of the chain differs within one transaction")
+    return findings
+
+
+def _verify_in_pieces(connection: sqlite3.Connection, chain: Chain, between: Callable[[], object]) -> Findings | None:
+    """Compare every row with the chain, in pieces; return None if rows were removed meanwhile (retention)."""
+    in_pieces = not connection.in_transaction
+    start = chain_start(connection, chain)
+    verifier = Verifier(chain, start)
     after = _MIN_SEQUENCE
-    # The chain only ever grows, so that pieces read at different moments fit together. One long transaction would
-    # keep SQLite from truncating the write-ahead log.
+    # The chain only ever grows at its end, so that pieces read at different moments fit together. One long transaction
+    # would keep SQLite from truncating the write-ahead log.
     while True:
-        connection.execute("BEGIN")
+        if in_pieces:
+            connection.execute("BEGIN")
         last = connection.execute(_SELECT_PIECE_END, (after, after, _ROWS_PER_PIECE - 1)).fetchone()
         if last is None:
             break
         piece = _select_chained(connection, verifier, "sequence > ? AND sequence <= ?", (after, last[0]))
         verifier.check_chain(piece)
-        connection.execute("COMMIT")
+        if in_pieces:
+            connection.execute("COMMIT")
         after = last[0]
         between()
+    if chain_start(connection, chain) != start:
+        connection.execute("COMMIT")
+        return None
     # The last rows and everything else are read in the same transaction as the end of the chain.
     verifier.check_chain(_select_chained(connection, verifier, "sequence > ?", (after,)))
     verifier.check_chain(_select_chained(connection, verifier, "sequence IS NULL", ()))

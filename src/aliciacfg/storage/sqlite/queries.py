@@ -26,12 +26,13 @@ from aliciacfg.model.records import (
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.damage import is_damage
 from aliciacfg.storage.sqlite.rows import (
-    POSITION_NAMES,
+    OWN_NAMES,
     SELECT_AUDIT,
     SELECT_OVERLAYS,
     SELECT_RECORD_BY_ROW,
     SELECT_RECORDS,
     Row,
+    chain_start,
     confirmed_audit_entry,
     parse_announcement,
     parse_applied,
@@ -54,6 +55,9 @@ _SELECT_CONFIGURATIONS = "SELECT DISTINCT environment, service FROM revisions"
 _SELECT_NEWEST_FIRST = f"{SELECT_RECORDS} WHERE environment = ? AND service = ? ORDER BY revision DESC"
 _SELECT_RECORD = f"{SELECT_RECORDS} WHERE environment = ? AND service = ? AND revision = ?"
 _SELECT_REVISION_ROWS = "SELECT rowid FROM revisions WHERE service = ?"
+_SELECT_FIRST = (
+    "SELECT min(revision) FROM revisions WHERE environment = ? AND service = ? AND typeof(revision) = 'integer'"
+)
 _SELECT_HISTORY = f"{SELECT_RECORDS} WHERE environment = ? AND service = ? AND revision < ? ORDER BY revision DESC"
 _SELECT_AUDIT = f"{SELECT_AUDIT} WHERE sequence < ? AND (? IS NULL OR service = ?) ORDER BY sequence DESC"
 
@@ -76,7 +80,7 @@ def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
     meta: dict[str, str] = {}
     with _noting_damage(state, "names and values"):
         meta.update(_confirmed(connection, chain, "meta", parse_meta, state.dropped))
-    state.meta.update({name: value for name, value in meta.items() if name not in POSITION_NAMES})
+    state.meta.update({name: value for name, value in meta.items() if name not in OWN_NAMES})
     return msgspec.structs.replace(state, position=_position(meta, state), incomplete=incomplete)
 
 
@@ -162,6 +166,13 @@ def audit(
         if known is not None:
             found.append(_audited(connection, chain, *known))
     return found
+
+
+def first_kept(connection: sqlite3.Connection, chain: Chain, environment: str, service: str) -> int | None:
+    """Return the number of the oldest revision; None if nothing was ever removed, or there is none."""
+    if not chain_start(connection, chain).sequence:
+        return None
+    return connection.execute(_SELECT_FIRST, (environment, service)).fetchone()[0]
 
 
 def revision_rows(connection: sqlite3.Connection, service: str) -> list[int]:

@@ -4,6 +4,7 @@ Rows may have been edited in the file, so that parsing never trusts the types of
 return what a row holds only if its code is that of the chain's key.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
@@ -25,7 +26,7 @@ from aliciacfg.model.records import (
     Told,
     Write,
 )
-from aliciacfg.storage.hash_chain import Chain, equals
+from aliciacfg.storage.hash_chain import BEGINNING, Chain, ChainStart, equals
 
 Row = tuple[str | int | float | bytes | None, ...]
 
@@ -58,7 +59,11 @@ SELECT_OVERLAYS = f"SELECT {OVERLAY_COLUMNS} FROM overlays"
 # Names in the table ``meta``.
 _EPOCH = "epoch"
 _SEQUENCE = "sequence"
-POSITION_NAMES = frozenset({_EPOCH, _SEQUENCE})
+CHAIN_START = "chain_start"
+OWN_NAMES = frozenset({_EPOCH, _SEQUENCE, CHAIN_START})
+"""Names in the table ``meta`` that only this package reads."""
+
+_CHAIN_START = re.compile(r"([0-9]{1,18}) ([0-9a-f]{64}) ([0-9a-f]{64})", re.ASCII)
 
 _RECORD_FIELDS = tuple(name.strip() for name in RECORD_COLUMNS.split(","))
 # Side by side; stored as JSON.
@@ -108,6 +113,26 @@ def select_coded(connection: sqlite3.Connection, table: str) -> Iterator[tuple[R
     columns = ", ".join((STANDING_COLUMNS | RENEWED_COLUMNS)[table])
     for *row, mac in connection.execute(f"SELECT {columns}, mac FROM {table}"):
         yield tuple(row), mac
+
+
+def encode_chain_start(start: ChainStart) -> str:
+    """Return the value of ``CHAIN_START`` in the table ``meta``."""
+    return f"{start.sequence} {start.mac.hex()} {start.kept.hex()}"
+
+
+def chain_start(connection: sqlite3.Connection, chain: Chain, *, adopting: bool = False) -> ChainStart:
+    """Return where the links of the chain begin.
+
+    Args:
+        connection: The database.
+        chain: Confirms the row that says so; where it does not, the chain begins at its first row.
+        adopting: Whether the row of another key counts.
+    """
+    found = connection.execute("SELECT value, mac FROM meta WHERE name = ?", (CHAIN_START,)).fetchone()
+    if found is None or not (adopting or chain.confirms_row("meta", (CHAIN_START, found[0]), found[1])):
+        return BEGINNING
+    match = _CHAIN_START.fullmatch(str(found[0]))
+    return BEGINNING if match is None else ChainStart(int(match[1]), bytes.fromhex(match[2]), bytes.fromhex(match[3]))
 
 
 def announcement_row(item: Announcement) -> Row:

@@ -7,6 +7,7 @@ import structlog
 from aliciacfg.storage.hash_chain import START, Chain
 from aliciacfg.storage.sqlite.adoption import add_codes, adopt, lacks_codes
 from aliciacfg.storage.sqlite.chain_tail import REPLACE_CHAIN_END
+from aliciacfg.storage.sqlite.damage import may_pass
 from aliciacfg.storage.store import Adoption, StoreError
 
 _log = structlog.get_logger(__name__)
@@ -145,10 +146,16 @@ MIGRATIONS = (
     INSERT OR IGNORE INTO outbox SELECT subject, sequence, payload, pending, mac FROM outbox_before;
     DROP TABLE outbox_before;
     """,
+    # Nothing differs but what may be missing: versions before would take rows that retention removed for stolen ones.
+    "",
 )
 
 SELECT_PROGRAMS = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
 
+# What PRAGMA auto_vacuum says of a file that does not shrink.
+_NO_VACUUM = 0
+# 256 MB, a second or two.
+_MAX_REWRITTEN_PAGES = 65536
 # The numbers of the migrations after which all standing rows have codes, and after which all rows have.
 _ROW_MACS_ADDED = 4
 _CODES_ADDED = 5
@@ -198,6 +205,7 @@ def migrate(connection: sqlite3.Connection, chain: Chain) -> None:
             "restored, restore its keys.json too; otherwise the database was replaced"
         )
     _upgrade_tables(connection, chain, found)
+    _let_shrink(connection)
 
 
 def adopt_database(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
@@ -210,6 +218,25 @@ def adopt_database(connection: sqlite3.Connection, chain: Chain) -> Adoption | N
     _drop_programs(connection)
     _upgrade_tables(connection, chain, found)
     return adopt(connection, chain)
+
+
+def _let_shrink(connection: sqlite3.Connection) -> None:
+    """Write a database of an older version anew, once, so that its file can shrink later; a large one stays as it is.
+
+    Without that, free pages are used again, but not given back.
+    """
+    ((mode,),) = connection.execute("PRAGMA auto_vacuum").fetchall()
+    ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
+    if mode != _NO_VACUUM or pages > _MAX_REWRITTEN_PAGES:
+        return
+    try:
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("VACUUM")
+    except sqlite3.Error as error:
+        # No room for a copy for example, or another program reads it. The next start tries again.
+        if not may_pass(error):
+            raise
+        _log.info("database_not_rewritten", reason=str(error))
 
 
 def _drop_programs(connection: sqlite3.Connection) -> None:

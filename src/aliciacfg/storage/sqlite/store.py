@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -53,10 +53,11 @@ from aliciacfg.storage.sqlite.maintenance import (
     truncate_log,
     verify_file,
 )
+from aliciacfg.storage.sqlite.retention import Outdated, free_some, outdated_in_file, remove_some
 from aliciacfg.storage.sqlite.schema import is_readable, migrate, version
 from aliciacfg.storage.sqlite.transaction import CommitInDoubt, apply, check_writable, reseal_rows, settle
 from aliciacfg.storage.sqlite.witness import FILE_NAME, Witness
-from aliciacfg.storage.store import Reseal, StoreError
+from aliciacfg.storage.store import Kept, Removed, Reseal, StoreError
 from aliciacfg.storage.verifier import Findings
 
 T = TypeVar("T")
@@ -318,6 +319,32 @@ class SqliteStore:
     async def scrub(self) -> bool:
         """Truncate the write-ahead log, in which pages from before a change stay readable."""
         return await self._write(truncate_log)
+
+    async def first_kept(self, environment: str, service: str) -> int | None:
+        """Return the number of the oldest revision, if older ones may have been removed."""
+        return await self._read(lambda connection: queries.first_kept(connection, self._chain, environment, service))
+
+    async def remove_old(self, kept: Kept, *, pause: Callable[[], Awaitable[None]]) -> Removed:
+        """Find what is outdated on a connection of its own; remove it in small transactions of the writer."""
+        removed = Removed()
+        for outdated in await self._find_outdated(kept):
+            more = True
+            while more:
+                count, more = await self._write(partial(self._remove_some, outdated))
+                setattr(removed, outdated.table, getattr(removed, outdated.table) + count)
+                await pause()
+        while await self._write(free_some):
+            await pause()
+        return removed
+
+    async def _find_outdated(self, kept: Kept) -> list[Outdated]:
+        try:
+            return await asyncio.to_thread(outdated_in_file, self._path, kept)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+
+    def _remove_some(self, outdated: Outdated, connection: sqlite3.Connection) -> tuple[int, bool]:
+        return remove_some(connection, self._chain, outdated, self._known)
 
     async def backup(self, directory: Path) -> None:
         """Copy the database, on a connection and in a thread of its own."""
