@@ -498,7 +498,7 @@ PIECES = (
 
 
 @given(st.lists(st.sampled_from(PIECES.split("·")), max_size=20).map("".join))
-@settings(database=None, deadline=None, max_examples=200)
+@settings(database=None, deadline=None, max_examples=80)
 def test_any_text_is_read_changed_or_refused(text: str):
     """Whatever a file holds, nothing but SourceError leaves, with lines that the file has."""
     places, problems, numbers = ["/new", "/a/b"], [], []

@@ -16,6 +16,7 @@ from daemons import Daemon, HttpAnswer
 from failing_disk import FailingDisk, Fault
 from machine import wait_until
 from mqtt_clients import client
+from soak import rarely
 from stored_rows import before_the_codes, before_this_version, schema_version
 
 
@@ -187,7 +188,7 @@ def test_a_read_that_hangs_is_told_and_holds_up_nothing_in_memory(home: Daemon, 
     assert (status(home), alerts(home)) == ("healthy", [])
 
 
-@pytest.mark.parametrize("fault", ["full", "read_only"])
+@pytest.mark.parametrize("fault", [rarely("full"), "read_only"])
 def test_a_start_on_a_disk_that_cannot_be_written_serves_what_is_there(home: Daemon, disk: FailingDisk, fault: Fault):
     """After a clean stop: everything is answered, writes are not, and the daemon recovers alone."""
     home.start()
@@ -207,7 +208,7 @@ def test_a_start_on_a_disk_that_cannot_be_written_serves_what_is_there(home: Dae
     assert home.http("GET", "/drift").json["drift"] == []
 
 
-@pytest.mark.parametrize("fault", ["full", "read_only"])
+@pytest.mark.parametrize("fault", ["full", rarely("read_only")])
 def test_a_start_after_a_kill_on_a_disk_that_cannot_be_written_misses_nothing(
     home: Daemon, disk: FailingDisk, fault: Fault
 ):
@@ -227,7 +228,7 @@ def test_a_start_after_a_kill_on_a_disk_that_cannot_be_written_misses_nothing(
     assert (counter(home), patch(home, 3).status) == (1, 200)
 
 
-@pytest.mark.parametrize("fault", ["full", "read_only"])
+@pytest.mark.parametrize("fault", ["full", rarely("read_only")])
 def test_a_first_start_on_a_disk_that_cannot_be_written_says_so(home: Daemon, disk: FailingDisk, fault: Fault):
     """With the place, the reason and what to do; exit code 8, no traceback, no advice about backups."""
     with disk.failing(fault):
@@ -240,7 +241,7 @@ def test_a_first_start_on_a_disk_that_cannot_be_written_says_so(home: Daemon, di
     assert "backup" not in told
 
 
-@pytest.mark.parametrize("fault", ["full", "read_only", "write_fails"])
+@pytest.mark.parametrize("fault", ["full", rarely("read_only"), rarely("write_fails")])
 def test_a_database_of_the_version_before_is_served_from_a_disk_that_cannot_be_written(
     home: Daemon, disk: FailingDisk, fault: Fault
 ):
@@ -261,7 +262,7 @@ def test_a_database_of_the_version_before_is_served_from_a_disk_that_cannot_be_w
     assert schema_version(home.data / "aliciacfg.db") == len(MIGRATIONS)
 
 
-@pytest.mark.parametrize("fault", ["full", "read_only", "write_fails"])
+@pytest.mark.parametrize("fault", ["full", rarely("read_only"), rarely("write_fails")])
 def test_a_database_of_an_older_version_that_cannot_be_upgraded_says_why(home: Daemon, disk: FailingDisk, fault: Fault):
     """Its columns are others, so it cannot be served; the start that fails tells what is wrong with the disk."""
     home.start()

@@ -268,7 +268,7 @@ def changed_documents(document: JsonObject) -> Iterator[Json]:
             yield {**document, key: not value if isinstance(value, bool) else f"{value}x"}
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=WRITES)
 def test_any_single_change_of_a_stored_field_is_found(
     tmp_path: Path, drawn: list[tuple[str, JsonObject, str | None, bool]]
