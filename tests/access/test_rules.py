@@ -86,6 +86,7 @@ def test_rules_say_who_reads_and_who_writes(rules: Access, name: str):
                 "write": service in WRITABLE.get(name, ()),
                 "write_any": service in WRITABLE.get(name, ()),
                 "own": name in {service, "operator"},
+                "metrics": name == "operator",
                 "admin": name == "operator",
             }[need]
             assert allows(rules, proven(name), operation, service) == expected, (operation, service)
@@ -107,6 +108,7 @@ def test_operations_about_everything_are_decided_as_a_whole(rules: Access, name:
     ("role", "readable", "writable", "administers"),
     [
         ("service", {"lamp"}, {"lamp"}, False),
+        ("metrics", {"lamp"}, {"lamp"}, False),
         ("reader", set(HOME), {"lamp"}, False),
         ("writer", set(HOME), set(HOME), False),
         ("admin", set(HOME), set(HOME), True),
@@ -119,7 +121,8 @@ def test_a_tokens_role_adds_to_the_rules(
     caller = proven("lamp", role)
     assert {service for service in HOME if allows(rules, caller, "get", service)} == readable
     assert {service for service in HOME if allows(rules, caller, "set", service)} == writable
-    assert allows(rules, caller, "environments") == (role != "service")
+    assert allows(rules, caller, "environments") == (role not in {"service", "metrics"})
+    assert allows(rules, caller, "metrics") == (role != "service")
     assert allows(rules, caller, "reload") == rules.administers(caller) == administers
     assert allows(rules, caller, "recipient", "lamp")
     assert allows(rules, caller, "recipient", "door") == administers
@@ -141,7 +144,7 @@ def test_nobody_gets_more_by_proving_less():
         claimed = decide(rules, Caller(name, "test", role="admin"), operation, service)
         known = decide(rules, proven(name), operation, service)
         assert anonymous.allowed <= claimed.allowed <= known.allowed
-        assert claimed.allowed == (known.allowed and NEEDS[operation] in {"nothing", "read", "read_any"})
+        assert claimed.allowed == (known.allowed and NEEDS[operation] in {"nothing", "read", "read_any", "metrics"})
         assert not anonymous.secrets
         assert not claimed.secrets
         assert known.secrets == (known.allowed and name == service and NEEDS[operation] != "nothing")

@@ -31,7 +31,7 @@ from aliciacfg.model.sorted_names import SortedNames
 
 FILE = "environments/access.yaml"
 
-Need = Literal["nothing", "read", "write", "read_any", "write_any", "own", "admin"]
+Need = Literal["nothing", "read", "write", "read_any", "write_any", "own", "metrics", "admin"]
 """The permission that an operation needs.
 
 - ``nothing``: every caller is allowed.
@@ -39,13 +39,14 @@ Need = Literal["nothing", "read", "write", "read_any", "write_any", "own", "admi
 - ``read_any``, ``write_any``: permission for at least one service, in operations on several services; each service is
   then decided on its own with ``read`` or ``write``.
 - ``own``: the caller is the service itself, proven, or an administrator.
+- ``metrics``: the caller has a token with the role ``metrics``, or permission to read all services.
 - ``admin``: the caller is an administrator.
 """
 
-METRICS_NEED: Need = "read"
-"""The need for reading the metrics, which are not an operation; they concern all services."""
+METRICS_NEED: Need = "metrics"
+"""The need for reading the metrics, which are not an operation."""
 
-_READS: frozenset[Need] = frozenset({"read", "read_any"})
+_READS: frozenset[Need] = frozenset({"read", "read_any", "metrics"})
 _READERS: frozenset[Role] = frozenset({"reader", "writer", "admin"})
 _WRITERS: frozenset[Role] = frozenset({"writer", "admin"})
 
@@ -215,6 +216,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 return role in _WRITERS or (some if service is None else self._writes(name, service))
             case "own":
                 return service is not None and name == service
+            case "metrics":
+                return role == "metrics" or role in _READERS
             case "admin":
                 return False
             case "nothing":
@@ -245,6 +248,6 @@ def _reason(need: Need, name: str, operation: str, service: str | None) -> str:
     if need != "admin" and service is not None:
         where = f"services.{service}.{right} in {FILE}"
         return f"{name} is not allowed to {right} {service}; an administrator can allow it under {where}."
-    role = {"read": "reader", "write": "writer"}.get(right, "admin")
+    role = {"read": "reader", "write": "writer", "metrics": "metrics"}.get(right, "admin")
     some = f"a service that {name} is allowed to {right}, " if need.endswith("_any") else ""
     return f"{operation} needs {some}a name under admins in {FILE}, or a token with the role {role}."

@@ -1,6 +1,7 @@
 """The ``token`` commands: bearer tokens for HTTP."""
 
 import re
+from typing import get_args
 
 import click
 
@@ -9,6 +10,7 @@ from aliciacfg.cli import formatting, notices, options, output, output_format
 from aliciacfg.cli.answers import parse
 from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.output import Line, Table
+from aliciacfg.model.records import Role
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"([1-9][0-9]{0,6})([smhdw])")
@@ -26,7 +28,7 @@ def token() -> None:
 @token.command("create")
 @click.argument("name")
 @click.option(
-    "--role", type=click.Choice(["service", "reader", "writer", "admin"]), default="service", show_default=True,
+    "--role", type=click.Choice(get_args(Role)), default="service", show_default=True,
     help="Permissions beyond what access.yaml grants NAME.",
 )  # fmt: skip
 @click.option("--expires", metavar="DURATION", help="For example 12h or 90d; default: never.")

@@ -1,8 +1,6 @@
 """The client for programs on threads: it runs in a thread of its own."""
 
 import asyncio
-import concurrent.futures
-import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -14,6 +12,8 @@ from aliciacfg.client.errors import Closed, Rejected
 from aliciacfg.model.records import AppliedStatus
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from aliciacfg.client.hub import Watch
 
 _ResultT = TypeVar("_ResultT")
@@ -38,8 +38,7 @@ class BlockingConfigClient(Generic[SettingsT]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._watch: Watch[SettingsT] | None = None
-        self._watching: concurrent.futures.Future[Change[SettingsT] | None] | None = None
-        self._closing = False
+        self._watching: Future[Change[SettingsT] | None] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -69,20 +68,18 @@ class BlockingConfigClient(Generic[SettingsT]):
 
         Args:
             timeout_seconds: How long to wait; None for ever.
-
-        Raises:
-            Closed: The client was closed before.
         """
-        if self._watching is None:
-            self._watching = self._submit(self._next_change())
+        with self._lock:
+            if self._watching is None:
+                self._watching = asyncio.run_coroutine_threadsafe(self._next_change(), self._running())
+            waiting = self._watching
         try:
             # A change that comes behind the time is there at the next call.
-            change = self._watching.result(timeout_seconds)
+            change = waiting.result(timeout_seconds)
         except TimeoutError:
             return None
-        except concurrent.futures.CancelledError:
-            change = None
-        self._watching = None
+        with self._lock:
+            self._watching = None
         return change
 
     async def _next_change(self) -> Change[SettingsT] | None:
@@ -100,16 +97,8 @@ class BlockingConfigClient(Generic[SettingsT]):
             return self._client.on_change(callback)
 
         stop = self._run(begin())
-
-        async def end() -> None:
-            stop()
-
-        def end_from_any_thread() -> None:
-            # A client that is closed has ended it already.
-            with contextlib.suppress(Closed):
-                self._run(end())
-
-        return end_from_any_thread
+        loop = self._running()
+        return lambda: None if loop.is_closed() else _ignored(loop.call_soon_threadsafe(stop))
 
     def refresh(self) -> Current[SettingsT]:
         """Ask the daemon; as ``ConfigClient.refresh``."""
@@ -131,8 +120,7 @@ class BlockingConfigClient(Generic[SettingsT]):
         try:
             self._run(self._client.__aenter__())
         except BaseException:
-            self._closing = True
-            self._stop(self._loop)
+            self._stop()
             raise
         return self
 
@@ -142,15 +130,12 @@ class BlockingConfigClient(Generic[SettingsT]):
         Args:
             error: With which the program ends.
         """
-        with self._lock:
-            if self._loop is None or self._closing:
-                return
-            self._closing = True
-        kind = None if error is None else type(error)
+        if self._loop is None or self._loop.is_closed():
+            return
         try:
-            asyncio.run_coroutine_threadsafe(self._client.__aexit__(kind, error, None), self._loop).result()
+            self._run(self._client.__aexit__(None if error is None else type(error), error, None))
         finally:
-            self._stop(self._loop)
+            self._stop()
 
     def __enter__(self) -> "BlockingConfigClient[SettingsT]":
         return self.open()
@@ -160,23 +145,18 @@ class BlockingConfigClient(Generic[SettingsT]):
     ) -> None:
         self.close(error)
 
-    def _submit(self, coroutine: Coroutine[Any, Any, _ResultT]) -> "concurrent.futures.Future[_ResultT]":
-        """Start a coroutine on the client's thread.
-
-        Raises:
-            Closed: There is no such thread, or it ends.
-        """
-        with self._lock:
-            if self._loop is not None and not self._closing:
-                return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        coroutine.close()
-        raise Closed("the client is not open: use it in `with`")
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None or self._loop.is_closed():
+            raise Closed("the client is not open: use it in `with`")
+        return self._loop
 
     def _run(self, coroutine: Coroutine[Any, Any, _ResultT]) -> _ResultT:
         try:
-            return self._submit(coroutine).result()
-        except concurrent.futures.CancelledError:
-            raise Closed("the client was closed") from None
+            loop = self._running()
+        except Closed:
+            coroutine.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
     @staticmethod
     def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -191,7 +171,11 @@ class BlockingConfigClient(Generic[SettingsT]):
         finally:
             loop.close()
 
-    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_soon_threadsafe(loop.stop)
-        if self._thread is not None:
+    def _stop(self) -> None:
+        if self._loop is not None and self._thread is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
+
+
+def _ignored(_result: object) -> None:
+    """Return nothing."""

@@ -8,7 +8,7 @@ Cause = Literal["api", "file", "activation", "registration", "migration", "rollb
 AppliedStatus = Literal["applied", "rejected", "restart_pending"]
 AuditOutcome = Literal["done", "refused", "secrets_delivered", "secrets_tried"]
 DriftKind = Literal["retained", "file", "row", "instance"]
-Role = Literal["service", "reader", "writer", "admin"]
+Role = Literal["service", "metrics", "reader", "writer", "admin"]
 """The rights that a token adds to the access rules: none, read all, read and write all, administer."""
 
 
