@@ -33,14 +33,15 @@ from aliciacfg.cli import (
     tokens,
     writes,
 )
-from aliciacfg.cli.output import Branch, Line, Table
+from aliciacfg.cli.output import Branch, Cell, Table
 from aliciacfg.errors import Problem
 
 NOW = 1_700_000_000.0
 
 
-def plain(line: Line) -> str:
+def plain(cell: Cell, width: int = 40) -> str:
     """Return a line without its styles."""
+    line = cell(width) if callable(cell) else cell
     return line if isinstance(line, str) else "".join(part if isinstance(part, str) else part[0] for part in line)
 
 
@@ -161,24 +162,30 @@ def revision(**fields: Any) -> HistoryItem:
     return HistoryItem(**{**known, **fields})
 
 
-def cells(item: HistoryItem) -> tuple[list[str], list[str]]:
-    first, second = history._rows(item, NOW)
-    return [plain(cell) for cell in first], [plain(cell) for cell in second]
+def cells(item: HistoryItem, width: int = 40) -> list[list[str]]:
+    return [[plain(cell, width) for cell in row] for row in history._rows(item, NOW)]
 
 
-def test_a_revision_is_two_rows():
-    """Revision, time, author and comment; below, version, how long ago, cause and what changed."""
-    first, second = cells(revision(comment="for tonight", breaking=True))
-    assert first == ["7", formatting.moment(NOW - 200), "mario", "for tonight"]
-    assert second == ["1.2.0", "3 min ago", "api", "breaking /limits/x"]
+def test_a_revision_is_a_row_and_its_comment_another():
+    """Revision, version, how long ago, author, and what changed; the cause where the author does not say it."""
+    assert cells(revision(comment="for tonight", breaking=True)) == [
+        ["7", "1.2.0", "3 min ago", "mario", "for tonight"],
+        ["", "", "", "", "breaking: /limits/x"],
+    ]
+    assert cells(revision()) == [["7", "1.2.0", "3 min ago", "mario", "/limits/x"]]
+    assert cells(revision(cause="rollback"))[0][4] == "rollback: /limits/x"
+    assert cells(revision(changed=[]))[0][4] == "nothing changed"
+    assert [row[4] for row in cells(revision(deleted=True, comment="gone"))] == ["deleted", "gone"]
 
 
-def test_changes_move_up_if_there_is_no_comment():
-    """The end of a configuration comes first."""
-    assert cells(revision())[0][3] == "/limits/x"
-    assert cells(revision(changed=[]))[0][3] == "nothing changed"
-    first, second = cells(revision(deleted=True, comment="gone"))
-    assert (first[3], second[3]) == ("deleted", "gone")
+def test_pointers_are_whole_where_there_is_room():
+    """As many as fit, and the number of the others; only the last that is left is cut."""
+    listed = ["/settings/first/place", "/settings/second", "/x"]
+    assert formatting.fitting(listed, 80) == "/settings/first/place, /settings/second, /x"
+    assert formatting.fitting(listed, 42) == "/settings/first/place and 2 more"
+    assert formatting.fitting(listed, 30) == "/settings…rst/place and 2 more"
+    assert formatting.fitting(["/a", ""], 80) == "/a, (document)"
+    assert formatting.fitting([], 80) == ""
 
 
 def explained(value: Any, layer: str, line: int | None = None, **more: Any) -> Explained:
@@ -248,7 +255,7 @@ def test_a_pointer_matches_places_at_below_and_around_it(place: str, pointer: st
     assert explain._matches(place, pointer) is expected
 
 
-def test_a_comparison_is_printed_place_by_place():
+def test_a_comparison_is_printed_place_by_place(monkeypatch: pytest.MonkeyPatch):
     """Sorted, with a line for each leaf; long values are below each other; types are visible."""
     answer = CompareAnswer(
         service="one", env1="dev", env2="prod", rev1=7, rev2=3, equal=False,
@@ -256,10 +263,11 @@ def test_a_comparison_is_printed_place_by_place():
         only_in_env1={"/c": 5}, only_in_env2={"/d": {"e": {}, "f/g": [1]}},
         secrets=["/mqtt_config/password"],
     )  # fmt: skip
+    monkeypatch.setattr(output, "width", lambda: 80)
     lines = [plain(line) for line in diff._lines(answer)]
     assert lines[:2] == ["--- one in dev, revision 7", "+++ one in prod, revision 3"]
     assert lines[2] == "~ /a"
-    assert re.fullmatch(r'  - "(long )+lo?n?…', lines[3])
+    assert re.fullmatch(r'  - "(long )+l?o?n?g?…', lines[3])
     assert lines[4:] == [
         '  + "short and sweet"',
         '~ /b  1 → "1"',

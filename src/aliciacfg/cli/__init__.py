@@ -23,7 +23,7 @@ import click
 
 from aliciacfg import __version__
 from aliciacfg.cli import output_format, pager
-from aliciacfg.cli.client import Target, current_user
+from aliciacfg.cli.client import Target
 from aliciacfg.cli.command_group import RootGroup
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.model import names
@@ -47,7 +47,7 @@ __all__ = ["EXIT_CODES", "main"]
     metavar="FILE",
     help="Trusted certificate authorities; default: the system's for HTTPS, MQTT_TLS_CA for MQTT.",
 )
-@click.option("--as", "caller", metavar="NAME", help="Name of the caller; default: your user name.")
+@click.option("--as", "caller", metavar="NAME", help="Name of the caller; default: MQTT_USERNAME, else your user name.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for an answer.")
 @output_format.option
 @pager.option
@@ -69,4 +69,4 @@ def main(
     if caller is not None and not names.is_caller_name(caller):
         raise click.UsageError(f"--as {caller!r}: expected letters, digits, '_', '.' and '-'")
     token = os.environ.get("ALICIACFG_TOKEN") or None
-    context.obj = Target(http, broker, caller or current_user(), timeout, token, ca)
+    context.obj = Target(http, broker, caller, timeout, token, ca)

@@ -1,22 +1,25 @@
 """The ``audit`` command: the audit log."""
 
+import time
+
 import click
 
 from aliciacfg.api.answers import AuditAnswer
-from aliciacfg.cli import formatting, options
+from aliciacfg.cli import formatting, options, times
 from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.local_client import administer
-from aliciacfg.cli.output import Line, Table
+from aliciacfg.cli.output import Cell, Line, Table
 from aliciacfg.model.records import Audited
 
-_COLUMNS = ["entry", "when", "who", "where", "what", "about", "outcome", "revision", "detail"]
+_COLUMNS = ["entry", "when", "who", "over", "what", "about", "result"]
 
 
 @click.command()
 @click.option("--service", metavar="NAME", help="Only entries about this service.")
 @click.option("--limit", type=int, default=50, show_default=True, metavar="N", help="At most N entries.")
 @click.option("--before", type=int, metavar="ENTRY", help="Only entries older than this one.")
+@times.option
 @options.data_dir
 @click.pass_obj
 def audit(target: Target, service: str | None, limit: int, before: int | None, data_dir: str | None) -> None:
@@ -33,22 +36,32 @@ def audit(target: Target, service: str | None, limit: int, before: int | None, d
     print_answer(
         found,
         AuditAnswer,
-        lambda answer: [Table(_COLUMNS, [_row(entry) for entry in answer.entries])],
+        _blocks,
         names=lambda answer: [str(entry.sequence) for entry in answer.entries],
     )
 
 
-def _row(entry: Audited) -> list[Line]:
+def _blocks(answer: AuditAnswer) -> list[Table]:
+    now = time.time()
+    return [Table(_COLUMNS, [_row(entry, now) for entry in answer.entries], empty="No entries.")]
+
+
+def _row(entry: Audited, now: float) -> list[Cell]:
     about = "/".join(name for name in (entry.environment, entry.service) if name)
-    more = f" ({entry.count} times)" if entry.count > 1 else ""
-    return [
-        str(entry.sequence),
-        formatting.moment(entry.timestamp),
-        entry.who,
-        entry.where,
-        entry.operation,
-        about,
-        f"{entry.outcome}{more}",
-        "" if entry.after is None else f"{entry.before or '-'} → {entry.after}",
-        entry.detail or "",
-    ]
+    when = formatting.when(entry.timestamp, now=now)
+    return [str(entry.sequence), when, entry.who, entry.where, entry.operation, about, _result(entry)]
+
+
+def _result(entry: Audited) -> Line:
+    """Return what came of it: the revisions of a write, else the outcome, and its detail."""
+    parts: list[str | tuple[str, str]] = []
+    if entry.outcome != "done" or entry.after is None:
+        parts.append(entry.outcome if entry.outcome == "done" else (entry.outcome, "red"))
+    if entry.after is not None:
+        parts.append(f"{entry.before or 'new'} → {entry.after}")
+    if entry.count > 1:
+        parts.append(f"{entry.count} times")
+    if entry.detail:
+        parts.append(entry.detail)
+    spaced = [item for part in parts for item in (", ", part)]
+    return spaced[1:]

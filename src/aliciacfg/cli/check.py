@@ -120,10 +120,10 @@ def _files_lines(files: "FileFindings") -> "list[Line]":
         named = formatting.some_of(files.unopened, _MAX_NAMED)
         lines.append([("not checked: ", "yellow"), f"{named}: sealed values, and the data directory has no key file"])
     if files.problems:
-        problems = _count(len(files.problems), "problem")
-        lines.append([(f"files: {problems}; {_valid(files.valid)}", "bold red")])
+        problems = formatting.counted(len(files.problems), "problem")
+        lines.append([(f"files: {problems}; {_are(files.valid, 'configuration')} valid", "bold red")])
     else:
-        lines.append([("files: ", "green"), _valid(files.valid)])
+        lines.append([("files: ", "green"), f"{_are(files.valid, 'configuration')} valid"])
     return lines
 
 
@@ -143,19 +143,15 @@ def _store_lines(store: _StoreReport | None, data: Path) -> "list[Line]":
         return [[("store: ", "bold red"), store.problem]]
     lines: list[Line] = [[(broken.subject, "bold"), f": {broken.message}"] for broken in store.broken]
     if store.unreadable:
-        hidden = f"the content of {_count(store.unreadable, 'row')} with secrets whose key is missing"
+        hidden = f"the content of {formatting.counted(store.unreadable, 'row')} with secrets whose key is missing"
         lines.append([("not checked: ", "yellow"), hidden])
     if store.broken:
-        broken = _count(len(store.broken), "row")
-        lines.append([(f"store: {broken} not confirmed; {store.confirmed} rows are confirmed", "bold red")])
+        broken = formatting.counted(len(store.broken), "row")
+        lines.append([(f"store: {broken} not confirmed; {_are(store.confirmed, 'row')} confirmed", "bold red")])
     else:
-        lines.append([("store: ", "green"), f"{store.confirmed} rows are confirmed"])
+        lines.append([("store: ", "green"), f"{_are(store.confirmed, 'row')} confirmed"])
     return lines
 
 
-def _valid(number: int) -> str:
-    return f"{_count(number, 'configuration')} {'is' if number == 1 else 'are'} valid"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _are(number: int, noun: str) -> str:
+    return f"{formatting.counted(number, noun)} {'is' if number == 1 else 'are'}"

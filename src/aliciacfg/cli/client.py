@@ -26,7 +26,7 @@ class Target:
     Attributes:
         http: The daemon's URL; None sends requests over MQTT.
         broker: ``HOST`` or ``HOST:PORT``; None uses the settings.
-        caller: The name of the caller.
+        named_caller: The name of the caller that the command line has; see ``caller``.
         timeout_seconds: How long to wait for an answer.
         token: Bearer token, which authenticates the caller over HTTP.
         ca: File of trusted certificate authorities; None uses the system's for HTTPS and the setting for MQTT.
@@ -34,10 +34,18 @@ class Target:
 
     http: str | None
     broker: str | None
-    caller: str
+    named_caller: str | None
     timeout_seconds: float
     token: str | None = None
     ca: str | None = None
+
+    @property
+    def caller(self) -> str:
+        """The name of the caller: that of the command line, else MQTT_USERNAME, else the user's on this machine.
+
+        MQTT_USERNAME, of the environment or of ``.env``, is who the broker lets send requests.
+        """
+        return self.named_caller or _broker_user() or current_user()
 
 
 def current_user() -> str:
@@ -131,6 +139,13 @@ async def _published_key_mqtt(target: Target) -> JsonObject:
 
 def _name_problem(operation: str, name: str) -> str | None:
     return names.environment_problem(name) if operation == "activate" else names.service_problem(name)
+
+
+def _broker_user() -> str | None:
+    """Return MQTT_USERNAME if it is set and can be the name of a caller, as not every broker's accounts can."""
+    found = options.daemon_settings({})
+    name = found.settings.mqtt_username
+    return name if found.explicit("mqtt_username") and names.is_caller_name(name) else None
 
 
 def _broker(target: Target) -> "BrokerAddress":

@@ -1,5 +1,6 @@
 """The ``diff`` command: what differs between two environments, or between two revisions."""
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 import click
 
 from aliciacfg.api.answers import CompareAnswer
-from aliciacfg.cli import formatting, options
+from aliciacfg.cli import formatting, options, output
 from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_FAILED
@@ -17,7 +18,6 @@ from aliciacfg.documents import Json, escape
 from aliciacfg.errors import Problem
 
 _SIDES = 2
-_LINE_WIDTH = 72
 
 
 @click.command()
@@ -89,12 +89,15 @@ def _lines(answer: CompareAnswer) -> list[Line]:
             [(f"+++ {answer.service} in {second}", "bold")],
         ]
         for difference in sorted(_differences(answer), key=lambda difference: difference.pointer):
-            lines += _difference_lines(difference)
+            lines += formatting.change_lines(
+                difference.pointer, (difference.first, difference.second), width=output.width()
+            )
     for environment, problems in answer.problems.items():
         lines += _problem_lines(environment, answer.missing.get(environment, []), problems)
     lines += formatting.remedy_lines(answer.remedies)
     if answer.secrets:
-        lines.append([(f"Secrets were not compared: {formatting.pointers(answer.secrets, most=8)}", "dim")])
+        hidden = "Secrets were not compared: "
+        lines.append([(hidden + formatting.fitting(answer.secrets, output.width() - len(hidden)), "dim")])
     return lines
 
 
@@ -116,11 +119,11 @@ def _places(answer: CompareAnswer) -> list[str]:
 
 def _differences(answer: CompareAnswer) -> Iterator[_Difference]:
     for pointer, sides in answer.changed.items():
-        yield _Difference(pointer, formatting.short(sides.env1), formatting.short(sides.env2))
+        yield _Difference(pointer, _text(sides.env1), _text(sides.env2))
     for pointer, value in answer.only_in_env1.items():
-        yield from (_Difference(place, formatting.short(leaf), None) for place, leaf in _leaves(pointer, value))
+        yield from (_Difference(place, _text(leaf), None) for place, leaf in _leaves(pointer, value))
     for pointer, value in answer.only_in_env2.items():
-        yield from (_Difference(place, None, formatting.short(leaf)) for place, leaf in _leaves(pointer, value))
+        yield from (_Difference(place, None, _text(leaf)) for place, leaf in _leaves(pointer, value))
 
 
 def _leaves(pointer: str, value: Json) -> Iterator[tuple[str, Json]]:
@@ -131,13 +134,5 @@ def _leaves(pointer: str, value: Json) -> Iterator[tuple[str, Json]]:
         yield pointer, value
 
 
-def _difference_lines(difference: _Difference) -> list[Line]:
-    pointer, first, second = difference.pointer or "(document)", difference.first, difference.second
-    mark = ("~", formatting.CHANGED)
-    if first is None:
-        return [[(f"+ {pointer}  {second}", formatting.ADDED)]]
-    if second is None:
-        return [[(f"- {pointer}  {first}", formatting.REMOVED)]]
-    if len(pointer) + len(first) + len(second) <= _LINE_WIDTH:
-        return [[mark, f" {pointer}  ", (first, formatting.REMOVED), " → ", (second, formatting.ADDED)]]
-    return [[mark, f" {pointer}"], [(f"  - {first}", formatting.REMOVED)], [(f"  + {second}", formatting.ADDED)]]
+def _text(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False)

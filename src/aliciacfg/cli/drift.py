@@ -6,7 +6,7 @@ import time
 import click
 
 from aliciacfg.api.answers import DriftAnswer, InstanceItem, InstancesAnswer
-from aliciacfg.cli import formatting
+from aliciacfg.cli import formatting, times
 from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_FAILED
@@ -17,6 +17,7 @@ _STATUS_STYLE = {"applied": "green", "rejected": "red", "restart_pending": "yell
 
 @click.command()
 @click.option("--exit-code", is_flag=True, help="Exit code 1 if there is drift.")
+@times.option
 @click.pass_obj
 def drift(target: Target, *, exit_code: bool) -> None:
     """List everything that differs from the store.
@@ -35,6 +36,7 @@ def drift(target: Target, *, exit_code: bool) -> None:
 
 @click.command()
 @click.argument("service")
+@times.option
 @click.pass_obj
 def instances(target: Target, service: str) -> None:
     """List the running instances of SERVICE.
@@ -54,7 +56,7 @@ def _drift_blocks(answer: DriftAnswer) -> list[Block]:
     if answer.drift:
         now = time.time()
         rows: list[list[Line]] = [
-            [[(item.kind, "bold")], item.subject, formatting.ago(item.since, now=now), item.message]
+            [[(item.kind, "bold")], item.subject, formatting.when(item.since, now=now), item.message]
             for item in answer.drift
         ]
         blocks.append(Table(["kind", "what", "since", "message"], rows))
@@ -80,7 +82,7 @@ def _row(item: InstanceItem, now: float) -> list[Line]:
         item.instance,
         [(str(item.revision), "green" if item.current else "red"), "" if item.current else " (old)"],
         [(item.status, _STATUS_STYLE[item.status])],
-        formatting.ago(item.since, now=now),
-        formatting.ago(item.last_seen, now=now),
+        formatting.when(item.since, now=now),
+        formatting.when(item.last_seen, now=now),
         item.error or "",
     ]

@@ -13,6 +13,8 @@ from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.output import Block, Line, Table
 
+_MAX_PROBLEMS = 5
+
 
 @click.command()
 @click.pass_obj
@@ -95,9 +97,12 @@ def _problems_lines(item: EnvironmentItem) -> list[Line]:
     if not item.problems:
         return []
     # Each message names file, line and place itself.
-    heading: Line = [(f"{item.name} cannot be activated:", "bold")]
-    listed: list[Line] = [f"  {problem.message}" for problem in item.problems]
-    return [heading, *listed, *formatting.remedy_lines(item.remedies)]
+    shown = [f"  {problem.message}" for problem in item.problems[:_MAX_PROBLEMS]]
+    lines: list[Line] = [[(f"{item.name} cannot be activated:", "bold")], *shown]
+    if len(item.problems) > _MAX_PROBLEMS:
+        more = len(item.problems) - _MAX_PROBLEMS
+        lines.append([(f"  and {more} more; all of them: aliciacfg check -e {item.name}", "dim")])
+    return [*lines, *formatting.remedy_lines(item.remedies)]
 
 
 def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:

@@ -9,6 +9,7 @@ Every error is printed on standard error, in one style:
 With ``-o json`` or ``-o yaml`` standard error has an object instead: ``status``, ``code``, ``message``, ``problems``.
 """
 
+import re
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ EXIT_CODES = {
 }
 """Exit code by error code."""
 
+_FILE_LINE = re.compile(r"[^ ]+\.(ya?ml|json):[0-9]+: ")
 _CODES = {
     EXIT_FAILED: "failed",
     EXIT_USAGE: "usage",
@@ -92,9 +94,15 @@ def fail_with(answer: JsonObject, code: int, *, hint: str | None, problems: Sequ
     if output_format.chosen() in {"json", "yaml"}:
         notices.print_object({**answer, "hint": hint} if hint else answer)
     else:
-        lines = [f"{problem.pointer or '(document)'}: {problem.message}" for problem in problems]
-        notices.print_error(str(answer.get("message")), lines, hint=hint)
+        notices.print_error(str(answer.get("message")), list(map(_problem_line, problems)), hint=hint)
     sys.exit(code)
+
+
+def _problem_line(problem: Problem) -> str:
+    """Return the place and the message of a problem; a message that begins with a file's line says the place."""
+    if _FILE_LINE.match(problem.message):
+        return problem.message
+    return f"{problem.pointer or '(document)'}: {problem.message}"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 
+from aliciacfg.cli import times
 from aliciacfg.cli.output import Line
 
 _VALUE_WIDTH = 60
@@ -11,6 +12,9 @@ _POINTER_WIDTH = 30
 _MAX_POINTERS = 3
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
 _JUST_NOW_SECONDS = 5
+_NARROWEST_POINTER = 12
+_NARROWEST_VALUE = 16
+_BETWEEN = 2
 
 REMOVED, ADDED, CHANGED = "red", "green", "yellow"
 
@@ -25,7 +29,11 @@ def elided(text: str, width: int) -> str:
 
 def short(value: object, width: int = _VALUE_WIDTH) -> str:
     """Return a value as JSON on one line, cut at a width."""
-    text = json.dumps(value, ensure_ascii=False)
+    return cut(json.dumps(value, ensure_ascii=False), width)
+
+
+def cut(text: str, width: int) -> str:
+    """Return text cut at a width."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
@@ -43,6 +51,34 @@ def pointers(listed: Sequence[str], most: int = _MAX_POINTERS) -> str:
 def remedy_lines(remedies: Sequence[str]) -> list[Line]:
     """Return a line for the commands that correct what was listed; none if there are none."""
     return [[("Correct it with: ", "bold"), "; ".join(remedies)]] if remedies else []
+
+
+def fitting(listed: Sequence[str], width: int) -> str:
+    """Return as many JSON Pointers as a width has room for, each in full, and the number of the others.
+
+    At least one is there, cut in the middle if it does not fit.
+    """
+    places = [pointer or "(document)" for pointer in listed]
+    for count in range(len(places), 1, -1):
+        text = some_of(places, count)
+        if len(text) <= width:
+            return text
+    if not places:
+        return ""
+    more = some_of(places, 1)[len(places[0]) :]
+    return elided(places[0], max(width - len(more), _NARROWEST_POINTER)) + more
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 row``, ``2 rows``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def when(timestamp: float | None, *, now: float) -> str:
+    """Return a time as ``--times`` asks for: how long ago it was, or to the second; ``unknown`` for None."""
+    if timestamp is None or times.are_full():
+        return moment(timestamp)
+    return ago(timestamp, now=now)
 
 
 def moment(timestamp: float | None) -> str:
@@ -99,3 +135,29 @@ def _patch_line(operation: Mapping[str, object], indent: str) -> Line:
         case other:
             verb = {"move": "moved", "copy": "copied"}.get(str(other), str(other))
             return [indent, (f"~ {path}  {verb} from {operation.get('from')}", CHANGED)]
+
+
+def change_lines(pointer: str, sides: tuple[str | None, str | None], *, width: int, note: str = "") -> list[Line]:
+    """Return what happened to a place: on one line if there is room, else with the two values below it.
+
+    Args:
+        pointer: The place, which is never cut.
+        sides: The values before and after; None where there is none.
+        width: The columns of the terminal; values are cut at them.
+        note: What to say about the place besides.
+    """
+    place, (first, second) = pointer or "(document)", sides
+    remark = [("  " + note, "dim")] if note else []
+    room = max(width - len(place) - len(note) - 3 * _BETWEEN, _NARROWEST_VALUE)
+    if first is None:
+        return [[(f"+ {place}  {cut(second or '', room)}", ADDED), *remark]]
+    if second is None:
+        return [[(f"- {place}  {cut(first, room)}", REMOVED), *remark]]
+    if len(first) + len(second) + len(" → ") <= room:
+        return [[("~", CHANGED), f" {place}  ", (first, REMOVED), " → ", (second, ADDED), *remark]]
+    below = max(width - 2 * _BETWEEN, _NARROWEST_VALUE)
+    return [
+        [("~", CHANGED), f" {place}", *remark],
+        [(f"  - {cut(first, below)}", REMOVED)],
+        [(f"  + {cut(second, below)}", ADDED)],
+    ]

@@ -1,17 +1,20 @@
 """The ``history`` command: the revisions of one configuration."""
 
 import time
+from collections.abc import Callable
 
 import click
 import msgspec
 
 from aliciacfg.api.answers import HistoryAnswer, HistoryItem
-from aliciacfg.cli import formatting, options
+from aliciacfg.cli import formatting, options, times
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.client import Target, ask
-from aliciacfg.cli.output import Block, Line, Table
+from aliciacfg.cli.output import Block, Cell, Line, Table
 
 _PAGE = 1000
+# What says nothing that the author does not say.
+_USUAL_CAUSES = {"api", "file"}
 
 
 @click.command()
@@ -22,6 +25,7 @@ _PAGE = 1000
 )
 @click.option("--before", type=click.IntRange(min=1), metavar="REVISION", help="Only revisions older than this one.")
 @click.option("--all", "everything", is_flag=True, help="All revisions.")
+@times.option
 @click.pass_obj
 def history(
     target: Target, service: str, environment: str | None, limit: int, before: int | None, *, everything: bool
@@ -49,27 +53,29 @@ def _names(answer: HistoryAnswer) -> list[str]:
 def _blocks(answer: HistoryAnswer) -> list[Block]:
     now = time.time()
     rows = [row for item in answer.revisions for row in _rows(item, now)]
-    blocks: list[Block] = [Table(["revision", "when", "who", "what"], rows)]
+    blocks: list[Block] = [Table(["revision", "version", "when", "who", "what"], rows)]
     if answer.next is not None:
         blocks.append([(f"For older revisions add --before {answer.next} or --all.", "dim")])
     return blocks
 
 
-def _rows(item: HistoryItem, now: float) -> list[list[Line]]:
-    """Return two rows for a revision: the essentials, and below them, dimmed, the details."""
-    changed: Line = [
-        ("breaking " if item.breaking else "", "red"),
-        (formatting.pointers(item.changed) or "nothing changed", "dim" if item.comment else ""),
-    ]
-    what: list[Line] = [[("deleted", "bold red")]] if item.deleted else []
+def _rows(item: HistoryItem, now: float) -> list[list[Cell]]:
+    """Return the row of a revision, and for one with a comment a second row with what changed."""
+    what: list[Cell] = [[("deleted", "bold red")]] if item.deleted else []
     what += [item.comment] if item.comment else []
-    what += [] if item.deleted else [changed]
-    return [
-        [[(str(item.revision), "bold")], formatting.moment(item.timestamp), item.author, what[0]],
-        [
-            [(item.version, "dim")],
-            [(formatting.ago(item.timestamp, now=now), "dim")],
-            [(item.cause, "dim")],
-            what[1] if len(what) > 1 else "",
-        ],
-    ]
+    what += [] if item.deleted else [_changed(item)]
+    when = formatting.when(item.timestamp, now=now)
+    first: list[Cell] = [[(str(item.revision), "bold")], item.version, when, item.author, what[0]]
+    return [first, *([*[""] * (len(first) - 1), below] for below in what[1:])]
+
+
+def _changed(item: HistoryItem) -> Callable[[int], Line]:
+    """Return what makes the list of the places that a revision changed, as many as there is room for."""
+    cause = "" if item.cause in _USUAL_CAUSES else f"{item.cause}: "
+    breaking = "breaking: " if item.breaking else ""
+
+    def line(width: int) -> Line:
+        listed = formatting.fitting(item.changed, width - len(cause + breaking)) or "nothing changed"
+        return [cause, (breaking, "red"), (listed, "dim" if item.comment else "")]
+
+    return line

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aliciacfg.api.answers import KeysAnswer
-from aliciacfg.cli import formatting, inputs, notices, options, output
+from aliciacfg.cli import formatting, inputs, notices, options, output, times
 from aliciacfg.cli.answers import exit_if_refused, print_answer
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.local_client import ask_daemon
@@ -37,6 +37,7 @@ def keys() -> None:
 
 
 @keys.command("show")
+@times.option
 @options.data_dir
 def keys_show(data_dir: str | None) -> None:
     """List the keys: id, public key, date, and which one seals.
@@ -223,8 +224,9 @@ def _print_change(file: KeyFile, sentence: str) -> None:
 
 
 def _table(file: KeyFile) -> Table:
+    now = time.time()
     rows: list[list[Line]] = [
-        [key.key_id, "seals" if key.seals else "opens", formatting.moment(key.created), str(key.public_key)]
+        [key.key_id, "seals" if key.seals else "opens", formatting.when(key.created, now=now), str(key.public_key)]
         for key in file.keys
     ]
     return Table(["key", "use", "created", "public key"], rows)

@@ -29,16 +29,30 @@ Line: TypeAlias = str | list[str | tuple[str, str]]
 """One line: text, or parts that are text or (text, style). A style is in rich's words: ``dim``, ``bold red``."""
 
 _UNCUT_COLUMNS = 4096
+# Columns between those of a table, and the fewest of a column that is folded.
+_GAP: Final = 2
+_NARROWEST_COLUMN: Final = 24
 # The member that names a thing, the first that it has.
 _NAME_KEYS: Final = ("service", "name", "environment", "token_id", "key_id", "instance", "subject", "path", "directory")
 
 
+Cell: TypeAlias = Line | Callable[[int], Line]
+"""A cell of a table: a line, or what makes one for the number of columns that are left for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; cells that are too wide are folded."""
+    """A table. If it is wider than the terminal, its widest column is folded; what is wider still becomes a list.
+
+    Attributes:
+        columns: The heading of each column.
+        rows: The cells of each row.
+        empty: What is printed in place of a table without rows.
+    """
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[Line]]
+    rows: Sequence[Sequence[Cell]]
+    empty: str = "Nothing."
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +184,55 @@ def print_error(*lines: str) -> None:
 def _print_table(console: "Console", table: Table) -> None:
     from rich.table import Table as RichTable
 
-    made = RichTable(box=None, header_style="bold")
-    for column in table.columns:
-        made.add_column(column, overflow="fold")
+    if not table.rows:
+        console.print(_text([(table.empty, "dim")]))
+        return
+    folded = _folded_column(table, console.width)
+    if folded is None:
+        _print_records(console, table)
+        return
+    made = RichTable(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
+    for number, column in enumerate(table.columns):
+        made.add_column(column, overflow="fold", no_wrap=number != folded)
+    left = console.width - sum(_widths(table)[:folded] + _widths(table)[folded + 1 :]) - _GAP * (len(table.columns) - 1)
     for row in table.rows:
-        made.add_row(*(_text(cell) for cell in row))
+        made.add_row(*(_text(cell(left) if callable(cell) else cell) for cell in row))
     console.print(made)
+
+
+def _folded_column(table: Table, width: int) -> int | None:
+    """Return the column that is folded if there is too little room for all; None if not even that is enough."""
+    widths = _widths(table)
+    makes_itself = [number for row in table.rows for number, cell in enumerate(row) if callable(cell)]
+    folded = makes_itself[0] if makes_itself else widths.index(max(widths))
+    beside = sum(widths) - widths[folded] + _GAP * (len(widths) - 1)
+    least = min(widths[folded], _NARROWEST_COLUMN) if not makes_itself else _NARROWEST_COLUMN
+    return folded if beside + least <= width else None
+
+
+def _widths(table: Table) -> list[int]:
+    """Return the width that each column needs; 0 for cells that make themselves of what is left."""
+    return [
+        max([len(column), *(_cell_width(row[number]) for row in table.rows)])
+        for number, column in enumerate(table.columns)
+    ]
+
+
+def _cell_width(cell: Cell) -> int:
+    return 0 if callable(cell) else _text(cell).cell_len
+
+
+def _print_records(console: "Console", table: Table) -> None:
+    """Print each row as a list of its cells, with the column's name before each."""
+    longest = max(map(len, table.columns))
+    for number, row in enumerate(table.rows):
+        if number:
+            console.print()
+        for column, cell in zip(table.columns, row, strict=True):
+            line = cell(console.width - longest - _GAP) if callable(cell) else cell
+            if _text(line):
+                parts: Line = [line] if isinstance(line, str) else line
+                console.print(_text([(f"{column:{longest}}", "dim"), " " * _GAP, *parts]), soft_wrap=True)
 
 
 def _print_tree(page: StringIO | None, root: Branch) -> None:

@@ -1,6 +1,7 @@
 """The commands that read and check configurations: get, validate, schema, list, watch."""
 
 import sys
+import time
 from importlib import import_module
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 
 from aliciacfg import documents
 from aliciacfg.api.answers import ListItem, ValidateAnswer
-from aliciacfg.cli import formatting, options, output, output_format
+from aliciacfg.cli import formatting, options, output, output_format, times
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.client import Target, ask, connected
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
@@ -89,6 +90,7 @@ def schema(target: Target, service: str, struct: str | None, environment: str | 
 @click.command("list")
 @options.environment
 @click.option("--prefix", metavar="TEXT", help="Only services whose names begin with TEXT.")
+@times.option
 @click.pass_obj
 def list_(target: Target, environment: str | None, prefix: str | None) -> None:
     """List the configurations."""
@@ -146,11 +148,21 @@ def _print_update(update: JsonObject) -> None:
 
 
 def _table(items: list[ListItem]) -> Table:
+    now = time.time()
     rows: list[list[Line]] = [
-        [item.service, item.environment, str(item.revision), item.version, item.checksum[:_CHECKSUM_WIDTH]]
+        [
+            item.service,
+            item.environment,
+            str(item.revision),
+            item.version,
+            formatting.when(item.last_updated, now=now),
+            [(item.checksum[:_CHECKSUM_WIDTH], "dim")],
+        ]
         for item in items
     ]
-    return Table(["service", "environment", "revision", "version", "checksum"], rows)
+    return Table(
+        ["service", "environment", "revision", "version", "changed", "checksum"], rows, empty="No configurations."
+    )
 
 
 def _update_line(update: JsonObject) -> str:

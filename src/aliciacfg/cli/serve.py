@@ -14,7 +14,7 @@ from aliciacfg.settings import describe
 
 _STOP_SECONDS = 10.0
 _FLUSH_SECONDS = 1.0
-_COLUMNS = ["name", "value", "default", "from"]
+_COLUMNS = ["name", "value", "from", "default"]
 
 
 @click.command()

@@ -1,12 +1,13 @@
 """The ``token`` commands: bearer tokens for HTTP."""
 
 import re
+import time
 from typing import get_args
 
 import click
 
 from aliciacfg.api.answers import TokenAnswer, TokenItem, TokensAnswer
-from aliciacfg.cli import formatting, notices, options, output, output_format
+from aliciacfg.cli import formatting, notices, options, output, output_format, times
 from aliciacfg.cli.answers import parse
 from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.output import Line, Table
@@ -50,6 +51,7 @@ def token_create(name: str, role: str, expires: str | None, data_dir: str | None
 
 
 @token.command("list")
+@times.option
 @options.data_dir
 def token_list(data_dir: str | None) -> None:
     """List the tokens, without their secret part."""
@@ -67,10 +69,11 @@ def token_revoke(token_id: str, data_dir: str | None) -> None:
 
 
 def _table(tokens: list[TokenItem]) -> Table:
+    now = time.time()
     rows: list[list[Line]] = [
-        [item.token_id, item.name, item.role, formatting.moment(item.created), _state(item)] for item in tokens
+        [item.token_id, item.name, item.role, formatting.when(item.created, now=now), _state(item)] for item in tokens
     ]
-    return Table(["token", "name", "role", "created", "state"], rows)
+    return Table(["token", "name", "role", "created", "state"], rows, empty="No tokens.")
 
 
 def _seconds(duration: str) -> int:

@@ -1,5 +1,6 @@
 """The commands that change configurations: set, patch, unset, delete, rollback, batch."""
 
+import json
 import sys
 from typing import Any, NoReturn
 
@@ -7,6 +8,7 @@ import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from aliciacfg.api.answers import ValueChange
 from aliciacfg.api.fields import Difference
 from aliciacfg.cli import formatting, inputs, options, output
 from aliciacfg.cli.answers import parse, print_answer, refusal_code
@@ -16,6 +18,10 @@ from aliciacfg.cli.inputs import read_object
 from aliciacfg.cli.output import Line
 from aliciacfg.documents import Json, JsonObject, type_name
 from aliciacfg.errors import Problem
+
+_RESTART = "restart required: "
+# Of a configuration that is new every place is listed, and there may be thousands.
+_MAX_PLACES = 20
 
 
 class _Result(msgspec.Struct):
@@ -30,6 +36,8 @@ class _Result(msgspec.Struct):
     restart_required: list[str] = []
     warnings: list[str] = []
     difference: Difference | UnsetType = UNSET
+    changes: dict[str, ValueChange] = {}
+    changes_left_out: int = 0
 
 
 class _BatchResult(msgspec.Struct):
@@ -154,22 +162,36 @@ def _effect_lines(result: _Result, indent: str = "") -> list[Line]:
     """Return what a write changed, or would change, with a line for each place."""
     lines: list[Line] = []
     if not result.unchanged:
-        if isinstance(result.difference, UnsetType):
-            lines += _listed_lines("changed", result.changed, indent)
-        else:
-            lines += [f"{indent}would change:", *formatting.difference_lines(result.difference, f"{indent}  ")]
-    lines += _listed_lines("restart required", result.restart_required, indent)
-    return lines + _listed_lines("warnings", result.warnings, indent)
+        lines = _change_lines(result)
+    if result.restart_required:
+        restarts = formatting.fitting(result.restart_required, output.width() - len(_RESTART) - len(indent) - 2)
+        lines.append([(_RESTART, "yellow"), restarts])
+    lines += [[("warning: ", "yellow"), warning] for warning in result.warnings]
+    return [[f"{indent}  ", *([line] if isinstance(line, str) else line)] for line in lines]
 
 
-def _listed_lines(heading: str, listed: list[str], indent: str) -> list[str]:
-    return [f"{indent}{heading}:", *(f"{indent}  {item or '(document)'}" for item in listed)] if listed else []
+def _change_lines(result: _Result) -> list[Line]:
+    """Return a line for each place that changed: the old and the new value."""
+    lines: list[Line] = []
+    for pointer, change in result.changes.items():
+        lines += formatting.change_lines(pointer, (_text(change.old), _text(change.new)), width=output.width() - 2)
+    further = [pointer for pointer in result.changed if pointer not in result.changes]
+    if further and not result.changes and not isinstance(result.difference, UnsetType):
+        return formatting.difference_lines(result.difference)
+    lines += [[("~", formatting.CHANGED), f" {pointer or '(document)'}"] for pointer in further[:_MAX_PLACES]]
+    if len(further) > _MAX_PLACES:
+        lines.append([(f"and {formatting.counted(len(further) - _MAX_PLACES, 'place')} more", "dim")])
+    return lines
+
+
+def _text(value: Any) -> str | None:
+    return None if isinstance(value, UnsetType) else json.dumps(value, ensure_ascii=False)
 
 
 def _result_lines(service: str, result: _Result) -> list[Line]:
     """Return the lines for one update of a batch."""
     if result.status != "error":
-        return [[("ok       ", "green"), result.message], *_effect_lines(result, " " * 11)]
+        return [[("ok       ", "green"), result.message], *_effect_lines(result, " " * 9)]
     return [
         [("refused  ", "red"), f"{service}: {result.code}: {result.message}"],
         *output.problem_lines(result.problems, " " * 11),
