@@ -1,16 +1,88 @@
 """The ``recipient`` commands: the public keys that services' secrets are sealed to."""
 
+import os
+from pathlib import Path
+from typing import Any
+
 import click
 
+from aliciacfg import atomic_files
 from aliciacfg.api.answers import RecipientAnswer
-from aliciacfg.cli import inputs, options
-from aliciacfg.cli.answers import print_answer
+from aliciacfg.cli import inputs, options, output
+from aliciacfg.cli.answers import parse, print_answer
+from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer
+from aliciacfg.errors import SettingsError
+from aliciacfg.model import names
+from aliciacfg.private_files import check_secret_file
+from aliciacfg.sealing.boxes import PrivateKey
+
+_KEY_SETTING = "ALICIACFG_KEY_FILE"
 
 
 @click.group()
 def recipient() -> None:
     """Set the public key that a service's secrets are sealed to."""
+
+
+@recipient.command("new")
+@click.argument("service")
+@click.option("--key-file", metavar="FILE", help=f"For the private key; default: {_KEY_SETTING}, else SERVICE.key.")
+@click.option(
+    "--add", is_flag=True, help="Add the key to a file that has one already, to replace that one by it later."
+)
+@click.option("--no-register", is_flag=True, help="Only make the keys; another machine has the daemon.")
+@options.data_dir
+def recipient_new(service: str, key_file: str | None, *, add: bool, no_register: bool, data_dir: str | None) -> None:
+    """Make a pair of keys for SERVICE, and have the daemon seal its secrets to it.
+
+    The private key goes to a file of mode 0600, which is for the service alone: set ALICIACFG_KEY_FILE to it there. The
+    public key goes to the daemon of the data directory; without one, the command that registers it is printed.
+    """
+    if problem := names.service_problem(service):
+        fail(problem, EXIT_USAGE)
+    path = Path(key_file or os.environ.get(_KEY_SETTING) or f"{service}.key")
+    key = PrivateKey.generate()
+    _write_key(path, key, add=add)
+    register = f"aliciacfg recipient set {service} {key.public}"
+    result: dict[str, Any] = {
+        "service": service,
+        "key_id": key.public.key_id,
+        "public_key": str(key.public),
+        "key_file": str(path),
+        "registered": False,
+    }
+    lines = [f"The private key of {service} is in {path}. Set {_KEY_SETTING} to it where {service} runs."]
+    if no_register or not Path(options.daemon_settings({"data_dir": data_dir}).settings.data_dir).is_dir():
+        result["register"] = register
+        lines.append(f"Register the public key where the daemon runs: {register}")
+    else:
+        try:
+            answer = administer("recipient", service, {"public_key": str(key.public)}, data_dir=data_dir)
+        except SystemExit:
+            output.print_error(f"The keys are made: {path}. Register the public key later: {register}")
+            raise
+        result["registered"] = True
+        lines.append(f"The {parse(answer, RecipientAnswer).message.removeprefix('the ')}.")
+    output.print_result(result, lambda: lines)
+
+
+def _write_key(path: Path, key: PrivateKey, *, add: bool) -> None:
+    """Write a private key to a file of its own, or behind those that a file has."""
+    before = ""
+    with exit_on_error():
+        try:
+            if path.exists() or path.is_symlink():
+                if not add:
+                    fail(
+                        f"{path} exists; add the key to it with --add, or name another file with --key-file",
+                        EXIT_FAILED,
+                    )
+                check_secret_file(path, "--key-file", strict=True)
+                before = path.read_text().rstrip() + "\n"
+            atomic_files.replace_file(path, f"{before}{key.reveal()}\n".encode(), mode=0o600, follow_links=False)
+        except OSError as error:
+            raise SettingsError([f"{path} cannot be written: {error.strerror}"]) from error
 
 
 @recipient.command("set")

@@ -1,6 +1,7 @@
 """One connection of a service to the broker, over aiomqtt; the only module of the client that knows it."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -126,6 +127,7 @@ async def _connected(address: BrokerAddress, protocol: Protocol) -> aiomqtt.Clie
         timeout=CONNECT_SECONDS,
         tls_context=context,
         socket_options=[_NO_DELAY],
+        logger=logging.getLogger("aliciacfg.client.mqtt"),
     )
     await aiomqtt_connecting.connect(client, timeout_seconds=CONNECT_SECONDS)
     return client

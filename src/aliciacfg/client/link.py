@@ -17,7 +17,7 @@ from aliciacfg.client.current import SettingsT
 from aliciacfg.client.errors import ConfigError, NotFound, Unavailable
 from aliciacfg.client.intake import Intake
 from aliciacfg.client.reports import Reports
-from aliciacfg.errors import BrokerUnavailable, SettingsError, leaves
+from aliciacfg.errors import BrokerUnavailable, SettingsError
 
 _log = logging.getLogger(__name__)
 
@@ -75,10 +75,6 @@ class Link(Generic[SettingsT]):
             except Exception:  # noqa: BLE001 - logged; see below
                 # Whatever it is, the program keeps its configuration, and the next connection may do better.
                 _log.exception("the connection to %s failed", self._address.url)
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # A task group whose tasks fail while it is cancelled raises what they raised.
-                return
             await asyncio.sleep(delays.next())
 
     async def ask(self, operation: Literal["get", "schema"] = "get") -> tuple[bytes, int]:
@@ -131,21 +127,29 @@ class Link(Generic[SettingsT]):
             BrokerUnavailable: It is gone.
         """
         heard = asyncio.Event()
+        coroutines = {
+            "messages": self._receive(connection, heard),
+            "questions": self._subscribe_and_ask(connection, heard),
+            "reports": self._reports.send(connection),
+        }
+        tasks = [asyncio.create_task(what, name=f"{name} of {self._service}") for name, what in coroutines.items()]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._receive(connection, heard), name=f"messages of {self._service}")
-                # The answers second: when the broker has acknowledged that, it has sent what it retains.
-                await connection.subscribe(self._update_topic)
-                await connection.subscribe(f"{self._answer_topics}/+")
-                await asyncio.sleep(0)
-                if not heard.is_set():
-                    self._intake.nothing_retained()
-                tasks.create_task(self._ask_when_wanted(), name=f"questions of {self._service}")
-                tasks.create_task(self._reports.send(connection), name=f"reports of {self._service}")
-        except BaseExceptionGroup as group:
-            # All of them end when the broker goes; one reason is enough, and any other is worth more.
-            reasons = sorted(leaves(group), key=lambda reason: isinstance(reason, BrokerUnavailable))
-            raise reasons[0] from None
+            # None of them ends while the connection stands. Unlike a task group, this never loses a cancellation.
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await next(iter(ended))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _subscribe_and_ask(self, connection: Connection, heard: asyncio.Event) -> None:
+        # The answers second: when the broker has acknowledged that, it has sent what it retains.
+        await connection.subscribe(self._update_topic)
+        await connection.subscribe(f"{self._answer_topics}/+")
+        await asyncio.sleep(0)
+        if not heard.is_set():
+            self._intake.nothing_retained()
+        await self._ask_when_wanted()
 
     async def _receive(self, connection: Connection, heard: asyncio.Event) -> None:
         async for topic, payload in connection.messages():

@@ -69,8 +69,10 @@ class Reader(Generic[SettingsT]):
         except Exception as error:  # noqa: BLE001 - a type may raise anything while it is made
             text = without_secrets(str(error).replace("`$", "`settings"), secrets)
             name = getattr(self._type, "__name__", str(self._type))
-            missing = f"; {self._missing_secrets(update.service, redacted)}" if redacted else ""
-            problem = f"settings do not fit {name}: {text}{missing}"
+            missing = self._missing_secrets(
+                update.service, {pointer: why for pointer, why in redacted.items() if pointer.startswith("/settings/")}
+            )
+            problem = f"settings do not fit {name}: {text}" + ("" if missing is None else f"; {missing}")
         # Not chained: the error above may quote a secret.
         raise Rejected(problem, environment=update.environment, revision=update.revision)
 
