@@ -16,12 +16,13 @@ from doc_shell import Shell
 
 PAGES = list(doc_blocks.pages())
 # By reason, how many blocks cannot run in the tests.
-SKIPPED = Counter(network=4, root=1, systemd=1)
+SKIPPED = Counter(forever=1, network=4, root=1, systemd=1)
 
 
 def run_page(page: Page, shell: Shell, *, slow: bool = False) -> list[str]:
     """Run the blocks of a page; return what went otherwise than the page says."""
     failed: list[str] = []
+    before = len(shell.background)
     try:
         for block in page.blocks:
             if block.skipped or ("slow" in block.marks and not slow):
@@ -34,7 +35,7 @@ def run_page(page: Page, shell: Shell, *, slow: bool = False) -> list[str]:
                 # What follows may stand on it.
                 break
     finally:
-        shell.end_background()
+        shell.end_background(but=before)
     return failed
 
 
@@ -107,8 +108,8 @@ def test_the_commands_for_the_home_of_init(tmp_path: Path):
     try:
         with Shell(daemon.directory, daemon.environment()) as shell:
             assert shell.run("aliciacfg init").code == 0
+            shell.start("aliciacfg serve --dev")
             for page in [page for page in PAGES if page.home == "own"]:
-                shell.start("aliciacfg serve --dev")
                 failed += run_page(page, shell)
     finally:
         broker.stop()
@@ -125,6 +126,12 @@ def test_what_does_not_run_is_known():
             parsed = subprocess.run(["sh", "-n", "-c", command], capture_output=True, text=True, check=False)
             assert parsed.returncode == 0, (block.place, parsed.stderr)
             assert any(word in allowed for word in re.findall(r"[\w./-]+", command)), block.place
+
+
+def test_no_command_is_shown_outside_of_a_block():
+    """Commands stand in blocks of ``sh`` or ``console``, which are run, not in blocks that are only indented."""
+    for path in doc_blocks.DOCS.rglob("*.md"):
+        assert not re.findall(r"\n\n    (?:aliciacfg|mosquitto_|curl|docker|sudo|python3?) .*", path.read_text()), path
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,9 @@ class Shell:
                 return
         raise AssertionError(f"{command} ended: {(self._path / 'background.log').read_text()[-2000:]}")
 
-    def end_background(self) -> None:
-        """End what runs in the background, as Ctrl-C does."""
-        while self.background:
+    def end_background(self, *, but: int = 0) -> None:
+        """End what runs in the background, as Ctrl-C does, but for the first few."""
+        while len(self.background) > but:
             process = self.background.pop()
             process.send_signal(signal.SIGINT)
             process.wait(_SECONDS)
