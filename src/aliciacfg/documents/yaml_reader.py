@@ -123,10 +123,21 @@ def literal(text: str) -> str | None:
     return _VARIABLE.sub("${", text)
 
 
-def parse(text: str, file: str, variables: Mapping[str, str] | None) -> tuple[Node | None, YamlDocument]:
+def load_tagged(text: str, *, file: str) -> YamlDocument:
+    """Read a YAML file of another program: as ``load``, but a tagged scalar is a string that begins with the tag.
+
+    Raises:
+        SourceError: As for ``load``; a tagged mapping or sequence is a problem here, too.
+    """
+    return parse(text.removeprefix(BOM), file, None, tags_as_text=True)[1]
+
+
+def parse(
+    text: str, file: str, variables: Mapping[str, str] | None, *, tags_as_text: bool = False
+) -> tuple[Node | None, YamlDocument]:
     """Read a YAML file for an editor; as ``load``, with the root node (None if the text has no node)."""
     problems = Problems(file)
-    root = read_nodes(text, problems)
+    root = read_nodes(text, problems, tags_as_text=tags_as_text)
     values = _Values(problems, variables)
     value = {} if root is None or is_blank(root) else values.build(root, "", 0)
     problems.check()

@@ -180,12 +180,13 @@ class _SyntaxError(Protocol):
     problem_mark: _Mark
 
 
-def read_nodes(text: str, problems: Problems) -> Node | None:
+def read_nodes(text: str, problems: Problems, *, tags_as_text: bool = False) -> Node | None:
     """Parse a text.
 
     Args:
         text: The file, decoded, without a byte order mark.
         problems: Receives the problems that do not prevent reading on.
+        tags_as_text: Read a tagged scalar as a string that begins with the tag; otherwise it is a problem.
 
     Returns:
         The root node; None if the text has no node at all.
@@ -198,7 +199,7 @@ def read_nodes(text: str, problems: Problems) -> Node | None:
         code = f"{ord(bad[0]):04X}"
         problems.fail(line, f'the character U+{code} is not allowed; write "\\u{code}" in double quotes')
     try:
-        return _Reader(problems).read(text)
+        return _Reader(problems, tags_as_text=tags_as_text).read(text)
     except MarkedYAMLError as error:
         _fail_syntax(text, cast("_SyntaxError", error), problems)
 
@@ -266,8 +267,9 @@ def _fail_syntax(text: str, error: _SyntaxError, problems: Problems) -> Never:
 class _Reader:
     """Builds nodes from parse events, and reports the parts of YAML that JSON does not have."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, *, tags_as_text: bool) -> None:
         self._problems = problems
+        self._tags_as_text = tags_as_text
         self._documents = 0
         self._root: Node | None = None
         # The collections around the next event, outermost first.
@@ -278,7 +280,9 @@ class _Reader:
     def read(self, text: str) -> Node | None:
         for event in _events(text):
             if isinstance(event, ScalarEvent):
-                self._add(event, Scalar(*_span(event), event.value, event.style or ""))
+                text_of_tag = self._tags_as_text and event.tag is not None
+                read = f"{event.tag} {event.value}".rstrip() if text_of_tag else event.value
+                self._add(event, Scalar(*_span(event), read, '"' if text_of_tag else event.style or ""))
             elif isinstance(event, CollectionStartEvent):
                 self._begin(event, mapping=isinstance(event, MappingStartEvent))
             elif isinstance(event, CollectionEndEvent):
@@ -305,7 +309,7 @@ class _Reader:
         self._open.append(node)
 
     def _add(self, event: _Event, node: Node) -> None:
-        if event.tag is not None:
+        if event.tag is not None and not (self._tags_as_text and isinstance(node, Scalar)):
             self._problems.add(node.line, _tag_message(event.tag))
         if event.anchor is not None:
             self._anchors[event.anchor] = node

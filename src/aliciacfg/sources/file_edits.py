@@ -4,8 +4,10 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec import UnsetType
+
 from aliciacfg.atomic_files import replace_file
-from aliciacfg.documents import Json, JsonObject, escape, has, yaml_editor, yaml_reader
+from aliciacfg.documents import Json, JsonObject, equal, escape, find, has, yaml_editor, yaml_reader
 from aliciacfg.model import names
 from aliciacfg.sources.layers import BASE, is_secrets_file
 from aliciacfg.text_files import read_text
@@ -76,6 +78,16 @@ class FileEdits:
             return
         for service, patch in patches.items():
             self.set_service(path, service, patch)
+
+    def may_set(self, path: Path, service: str, pointer: str, value: Json) -> bool:
+        """Return whether a value can be set without replacing another one in the same file.
+
+        A sealed value there counts as another one: nobody can compare them here.
+        """
+        there = find(_document(self._text(path), path), f"/services/{escape(service)}{pointer}")
+        if isinstance(there, str) and (meant := yaml_reader.literal(there)) is not None:
+            there = meant
+        return there is None or isinstance(there, UnsetType) or equal(there, value)
 
     def write(self) -> None:
         """Write every file that changes, each atomically.

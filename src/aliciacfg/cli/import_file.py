@@ -1,0 +1,181 @@
+"""The ``import`` command: takes over the configuration file of a program."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from aliciacfg import documents
+from aliciacfg.cli import home, inputs, options, output, sealing_keys
+from aliciacfg.cli.client import Target
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
+from aliciacfg.cli.output import Table
+from aliciacfg.cli.service import add_missing_secrets
+from aliciacfg.errors import Problem
+from aliciacfg.model import names
+from aliciacfg.model.redaction import REDACTED
+from aliciacfg.sources.foreign_files import Form, form_of, read_foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aliciacfg.cli.output import Block, Line
+    from aliciacfg.core.taken_values import TakenValues
+    from aliciacfg.documents import Json
+    from aliciacfg.settings import Settings
+    from aliciacfg.sources.file_edits import FileEdits
+
+_MAX_SHOWN = 60
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--service", required=True, metavar="NAME", help="Service that gets the values; added if it is new.")
+@click.option("-e", "--environment", metavar="NAME", help="Environment that gets them; default: all.")
+@click.option("--format", "form", type=click.Choice(get_args(Form)), help="Form of FILE; default: by its name.")
+@click.option("--replace", is_flag=True, help="Replace values that the files have already.")
+@click.option("--schema/--no-schema", default=True, help="Describe a new service in a schema.  [default: schema]")
+@options.dry_run
+@options.settings("data_dir", "environments_dir", "schemas_dir")
+@click.pass_obj
+def import_(
+    target: Target,
+    file: Path,
+    service: str,
+    environment: str | None,
+    form: Form | None,
+    *,
+    replace: bool,
+    schema: bool,
+    dry_run: bool,
+    **flags: str | None,
+) -> None:
+    """Take over the configuration file FILE of a program.
+
+    FILE is a .env file, JSON, YAML, or key=value with or without [sections]. Its values become settings of the service,
+    with the types that they have. Secrets are sealed. What only the other program understands, such as !secret and
+    !include, is listed and not taken; addresses that hold a password are listed and sealed. FILE stays as it is.
+
+    Examples:
+      aliciacfg import telegram/.env --service telegram_bot --dry-run
+      aliciacfg import configuration.yaml --service zigbee2mqtt -e prod
+    """
+    settings = options.daemon_settings(flags).settings
+    home.require_home(settings)
+    if problem := names.service_problem(service):
+        fail(problem, EXIT_USAGE)
+    form = form or form_of(file)
+    if form is None:
+        fail(f"the name of {file} does not tell its form", EXIT_USAGE, hint=f"add --format {'|'.join(get_args(Form))}")
+    with exit_on_error():
+        from aliciacfg.core.taken_values import take_over
+        from aliciacfg.sources.source_files import SourceFiles
+
+        text = inputs.read_stdin() if str(file) == "-" else inputs.read_text(file)
+        foreign = read_foreign(text, form, file=str(file))
+        sources = SourceFiles(settings).load()
+        if environment is not None:
+            home.environment_of(sources, environment)
+        taken = take_over(foreign, service=service, sources=sources, with_schema=schema)
+        if not taken.values and not taken.secrets:
+            fail(
+                f"nothing of {file} can be taken over",
+                EXIT_CODES["invalid_request"],
+                problems=[Problem(pointer, message) for pointer, message in taken.notes],
+            )
+        _import(settings, target, service, environment, taken, replace=replace, dry_run=dry_run)
+
+
+def _import(
+    settings: "Settings",
+    target: Target,
+    service: str,
+    environment: str | None,
+    taken: "TakenValues",
+    *,
+    replace: bool,
+    dry_run: bool,
+) -> None:
+    from aliciacfg.core.missing_secrets import as_patch
+    from aliciacfg.sealing.boxes import seal_for
+
+    edits = home.edits_of(settings)
+    path = edits.base() if environment is None else edits.environment(environment)
+    # Without an environment the secrets are of all of them, so they are sealed for none.
+    private = path if environment is None else edits.secrets(environment)
+    if not replace:
+        _check_new(edits, service, [(path, taken.values), (private, taken.secrets)])
+    if taken.schema is not None:
+        edits.texts[edits.schema(service)] = taken.schema
+    edits.set_service(path, service, as_patch(taken.values) if taken.values else {})
+    # First in plain text, to see whether they are valid; no file ever holds them so.
+    if taken.secrets:
+        edits.set_service(private, service, as_patch(dict(taken.secrets)))
+    if not dry_run:
+        add_missing_secrets(settings, target, edits, service)
+    keyring = sealing_keys.keyring_of_home(settings)
+    problems = home.problems_with(settings, edits, keyring, service, environment=environment)
+    if problems:
+        lines = ["nothing was written:", *home.problem_lines(problems, service)]
+        fail("\n".join(lines), EXIT_CODES["validation_failed"])
+    if taken.secrets and not dry_run:
+        key = sealing_keys.of_home(settings, target)
+        boxes = {
+            pointer: seal_for(key.public, value, service=service, environment=environment, pointer=pointer)
+            for pointer, value in taken.secrets.items()
+        }
+        edits.set_service(private, service, as_patch(dict(boxes)))
+    loaded = False if dry_run else home.write(settings, edits)
+    files = [str(file) for file in edits.texts]
+    output.print_result(
+        {
+            "service": service,
+            "environment": environment,
+            "files": files,
+            "values": [{"from": taken.names[at], "pointer": at, "value": value} for at, value in taken.values.items()],
+            "secrets": [{"from": taken.names[at], "pointer": at} for at in taken.secrets],
+            "notes": [{"pointer": at, "message": message} for at, message in taken.notes],
+            "dry_run": dry_run,
+            "loaded": loaded,
+        },
+        lambda: _lines(service, taken, files, dry_run=dry_run, loaded=loaded),
+    )
+
+
+def _check_new(edits: "FileEdits", service: str, wanted: "list[tuple[Path, Mapping[str, Json]]]") -> None:
+    """End the program if the files have other values at the places that are imported."""
+    problems = [
+        Problem(pointer, f"{path} has another value")
+        for path, values in wanted
+        for pointer, value in values.items()
+        if not edits.may_set(path, service, pointer, value)
+    ]
+    if problems:
+        fail(
+            f"{service} has values already, so nothing was written",
+            EXIT_CODES["conflict"],
+            hint="add --replace to have those of the file",
+            problems=problems,
+        )
+
+
+def _lines(service: str, taken: "TakenValues", files: list[str], *, dry_run: bool, loaded: bool) -> "Iterable[Block]":
+    count = len(taken.values) + len(taken.secrets)
+    verb = "would take" if dry_run else "took"
+    yield [(f"{verb} {count} {'value' if count == 1 else 'values'}", "green"), f" into {', '.join(files)}"]
+    rows: list[list[Line]] = [[taken.names[at], at, _shown(value)] for at, value in taken.values.items()]
+    sealed: Line = [(f"{REDACTED} sealed", "cyan")]
+    rows += [[taken.names[at], at, sealed] for at in taken.secrets]
+    yield Table(["in the file", f"in {service}", "value"], rows)
+    if taken.notes:
+        yield [("look at these:", "bold yellow")]
+        yield from (f"  {pointer} {message}" for pointer, message in taken.notes)
+    if taken.secrets:
+        yield "Is a value no secret, or a secret missing? Say so in the schema: x-sensitive: false, or true"
+    if not dry_run:
+        yield "the running daemon has loaded it" if loaded else "the daemon loads it when it starts"
+
+
+def _shown(value: "Json") -> str:
+    text = documents.encode(value).decode()
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"

@@ -1,0 +1,108 @@
+"""``aliciacfg import``: a program's file becomes settings and sealed secrets of a service."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg.documents import find, yaml_reader
+from aliciacfg.sources.new_home import lay_out
+from command_runs import run
+
+ENV = "BOT_TOKEN=123:planted\nCHAT_ID=-100\nDEBUG=true\nDATABASE_URL=postgres://bot:planted@db/bot\nPASSWORD=planted\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new home beside a program's file of variables, in which commands run."""
+    lay_out(tmp_path, "door_bell")
+    (tmp_path / "bot.env").write_text(ENV)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files_of(home: Path) -> dict[str, str]:
+    return {str(path.relative_to(home)): path.read_text() for path in home.rglob("*") if path.is_file()}
+
+
+def settings_of(path: Path, service: str) -> Any:
+    return find(yaml_reader.load(path.read_text(), file=str(path)).value, f"/services/{service}/settings")
+
+
+def test_a_file_of_variables_becomes_a_service(home: Path):
+    """Open values typed, secrets sealed, each with its variable in a schema; the home is valid."""
+    before = files_of(home)
+    trial = run("import", "bot.env", "--service", "bot", "--dry-run")
+    assert json.loads(trial.stdout)["dry_run"] is True
+    assert files_of(home) == before
+    done = run("import", "bot.env", "--service", "bot")
+    told = json.loads(done.stdout)
+    assert [item["from"] for item in told["secrets"]] == ["BOT_TOKEN", "DATABASE_URL", "PASSWORD"]
+    assert [item["value"] for item in told["values"]] == [-100, True]
+    assert told["notes"][0]["message"].endswith("taken as a secret, as a whole")
+    found = settings_of(home / "environments" / "base.yaml", "bot")
+    assert (found["chat_id"], found["debug"]) == (-100, True)
+    assert all(found[name].startswith("sealed:v1:") for name in ("bot_token", "database_url", "password"))
+    checked = json.loads(run("check").stdout)["files"]
+    assert (checked["valid"], checked["problems"]) == (4, [])
+    kept = {name: text for name, text in files_of(home).items() if "planted" in text}
+    assert kept == {"bot.env": ENV}
+    assert "planted" not in done.output + trial.output
+    schema = yaml_reader.load((home / "schemas" / "bot.yaml").read_text(), file="bot").value
+    assert find(schema, "/properties/settings/properties/database_url") == {
+        "type": "string", "x-env": "DATABASE_URL", "x-sensitive": True,
+    }  # fmt: skip
+
+
+def test_values_that_are_there_are_replaced_only_when_that_is_asked_for(home: Path):
+    """The same ones are no conflict; each other one is named."""
+    assert run("import", "bot.env", "--service", "bot", "-e", "prod").exit_code == 0
+    before = files_of(home)
+    (home / "more.json").write_text('{"chat_id": 7, "debug": true, "extra": [1, 2]}')
+    refused = run("import", "more.json", "--service", "bot", "-e", "prod")
+    assert (refused.exit_code, "--replace" in refused.stderr) == (5, True)
+    assert refused.stderr.count("has another value") == 1
+    assert {name: text for name, text in files_of(home).items() if name != "more.json"} == before
+    assert run("import", "more.json", "--service", "bot", "-e", "prod", "--replace").exit_code == 0
+    found = settings_of(home / "environments" / "prod.yaml", "bot")
+    assert (found["chat_id"], found["extra"]) == (7, [1, 2])
+    assert settings_of(home / "environments" / "prod-secrets.yaml", "bot").keys() == {
+        "bot_token", "database_url", "password",
+    }  # fmt: skip
+
+
+def test_the_schema_of_the_service_says_where_a_variable_belongs_and_what_is_valid(home: Path):
+    """What breaks it is refused before a file changes; an address with a password needs its mark."""
+    (home / "bell.env").write_text("DOOR_BELL_MELODY=westminster\nCAMERA_PASSWORD=planted\nURL=ftp://a:planted@h\n")
+    done = json.loads(run("import", "bell.env", "--service", "door_bell", "-e", "dev").stdout)
+    assert [item["pointer"] for item in done["values"]] == ["/settings/melody"]
+    assert [item["pointer"] for item in done["secrets"]] == ["/settings/camera_password"]
+    assert "x-sensitive" in done["notes"][0]["message"]
+    before = files_of(home)
+    (home / "bell.env").write_text("DOOR_BELL_VOLUME=900\n")
+    refused = run("import", "bell.env", "--service", "door_bell", "-e", "prod", "--replace")
+    assert (refused.exit_code, "/settings/volume_percent in prod" in refused.stderr) == (4, True)
+    assert {name: text for name, text in files_of(home).items() if name != "bell.env"} == {
+        name: text for name, text in before.items() if name != "bell.env"
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["bot.env"], 2, "--service"), (["bot.env", "--service", "get"], 2, "operation"),
+        (["none.env", "--service", "x"], 2, "does not exist"), (["README", "--service", "x"], 2, "--format env|json"),
+        (["null.json", "--service", "x"], 4, "/settings/a: is null"),
+        (["bot.env", "--service", "x", "-e", "nowhere"], 3, "there are: dev, prod"),
+        (["bot.env", "--service", "x", "--format", "json"], 4, "not JSON"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_imported_is_told(home: Path, arguments: list[str], code: int, words: str):
+    """With what to do, and no file changes."""
+    (home / "README").write_text("a=1\n")
+    (home / "null.json").write_text('{"a": null}')
+    before = files_of(home)
+    done = run("import", *arguments)
+    assert (done.exit_code, words in done.stderr) == (code, True), done.stderr
+    assert files_of(home) == before
