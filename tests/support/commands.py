@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,13 +45,12 @@ def aliciacfg(
 def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120) -> Seen:
     """Run a command on a terminal of its own."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aliciacfg", *arguments],
-        cwd=daemon.directory,
-        env={**daemon.environment(), "TERM": "xterm", "COLUMNS": str(columns)},
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
+    process = forking.start_on_terminal(
+        arguments,
+        directory=daemon.directory,
+        environ={**daemon.environment(), "TERM": "xterm", "COLUMNS": str(columns)},
+        terminal=theirs,
+        reads=False,
     )
     os.close(theirs)
     seen = b""
@@ -67,14 +65,12 @@ def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120) -> Seen:
 def typed(daemon: Daemon, *arguments: str, keys: str, environ: dict[str, str] | None = None) -> str:
     """What a person sees who types ``keys``, the echo included."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aliciacfg", *arguments],
-        cwd=daemon.directory,
-        env={**daemon.environment(), "TERM": "xterm", "COLUMNS": "160", **(environ or {})},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
+    process = forking.start_on_terminal(
+        arguments,
+        directory=daemon.directory,
+        environ={**daemon.environment(), "TERM": "xterm", "COLUMNS": "160", **(environ or {})},
+        terminal=theirs,
+        reads=True,
     )
     os.close(theirs)
     seen, lines = b"", keys.splitlines(keepends=True)

@@ -92,11 +92,25 @@ class ForkServer:
         self.process.wait()
 
     def start(
-        self, arguments: Sequence[str], *, directory: Path, environ: Mapping[str, str], streams: Sequence[int]
+        self,
+        arguments: Sequence[str],
+        *,
+        directory: Path,
+        environ: Mapping[str, str],
+        streams: Sequence[int],
+        session: bool = False,
     ) -> ForkedProcess:
-        """Start ``aliciacfg``; ``streams`` are the descriptors of its standard input, output and error."""
+        """Start ``aliciacfg``, in a session of its own if asked for.
+
+        ``streams`` are the descriptors of its standard input, output and error.
+        """
         status, status_end = os.pipe()
-        request = {"arguments": list(arguments), "directory": str(directory), "environ": dict(environ)}
+        request = {
+            "arguments": list(arguments),
+            "directory": str(directory),
+            "environ": dict(environ),
+            "session": session,
+        }
         try:
             socket.send_fds(self._socket, [json.dumps(request).encode() + b"\n"], [*streams, status_end])
         finally:
@@ -126,6 +140,15 @@ def start(arguments: Sequence[str], *, directory: Path, environ: Mapping[str, st
             os.close(output_end)
     process.stdout = os.fdopen(output)
     return process
+
+
+def start_on_terminal(
+    arguments: Sequence[str], *, directory: Path, environ: Mapping[str, str], terminal: int, reads: bool
+) -> ForkedProcess:
+    """Start ``aliciacfg`` in a session of its own on a terminal, which it also reads from if it ``reads``."""
+    with Path(os.devnull).open() as nothing:
+        streams = [terminal if reads else nothing.fileno(), terminal, terminal]
+        return _server().start(arguments, directory=directory, environ=environ, streams=streams, session=True)
 
 
 def run(
@@ -195,9 +218,12 @@ def _fork_program(fields: dict[str, Any], streams: Sequence[int], status: int) -
         os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(waited)))
         os._exit(0)
     os.close(status)
+    if fields["session"]:
+        os.setsid()
     for standard, descriptor in enumerate(streams):
         os.dup2(descriptor, standard)
         os.close(descriptor)
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # pyright: ignore[reportAttributeAccessIssue]
     os.chdir(fields["directory"])
     os.environ.clear()
     os.environ.update(fields["environ"])
