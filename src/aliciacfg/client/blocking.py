@@ -1,6 +1,8 @@
 """The client for programs on threads: it runs in a thread of its own."""
 
 import asyncio
+import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -12,8 +14,6 @@ from aliciacfg.client.errors import Closed, Rejected
 from aliciacfg.model.records import AppliedStatus
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from aliciacfg.client.hub import Watch
 
 _ResultT = TypeVar("_ResultT")
@@ -38,7 +38,8 @@ class BlockingConfigClient(Generic[SettingsT]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._watch: Watch[SettingsT] | None = None
-        self._watching: Future[Change[SettingsT] | None] | None = None
+        self._watching: concurrent.futures.Future[Change[SettingsT] | None] | None = None
+        self._closing = False
         self._lock = threading.Lock()
 
     @property
@@ -68,18 +69,20 @@ class BlockingConfigClient(Generic[SettingsT]):
 
         Args:
             timeout_seconds: How long to wait; None for ever.
+
+        Raises:
+            Closed: The client was closed before.
         """
-        with self._lock:
-            if self._watching is None:
-                self._watching = asyncio.run_coroutine_threadsafe(self._next_change(), self._running())
-            waiting = self._watching
+        if self._watching is None:
+            self._watching = self._submit(self._next_change())
         try:
             # A change that comes behind the time is there at the next call.
-            change = waiting.result(timeout_seconds)
+            change = self._watching.result(timeout_seconds)
         except TimeoutError:
             return None
-        with self._lock:
-            self._watching = None
+        except concurrent.futures.CancelledError:
+            change = None
+        self._watching = None
         return change
 
     async def _next_change(self) -> Change[SettingsT] | None:
@@ -97,8 +100,16 @@ class BlockingConfigClient(Generic[SettingsT]):
             return self._client.on_change(callback)
 
         stop = self._run(begin())
-        loop = self._running()
-        return lambda: None if loop.is_closed() else _ignored(loop.call_soon_threadsafe(stop))
+
+        async def end() -> None:
+            stop()
+
+        def end_from_any_thread() -> None:
+            # A client that is closed has ended it already.
+            with contextlib.suppress(Closed):
+                self._run(end())
+
+        return end_from_any_thread
 
     def refresh(self) -> Current[SettingsT]:
         """Ask the daemon; as ``ConfigClient.refresh``."""
@@ -120,7 +131,8 @@ class BlockingConfigClient(Generic[SettingsT]):
         try:
             self._run(self._client.__aenter__())
         except BaseException:
-            self._stop()
+            self._closing = True
+            self._stop(self._loop)
             raise
         return self
 
@@ -130,12 +142,15 @@ class BlockingConfigClient(Generic[SettingsT]):
         Args:
             error: With which the program ends.
         """
-        if self._loop is None or self._loop.is_closed():
-            return
+        with self._lock:
+            if self._loop is None or self._closing:
+                return
+            self._closing = True
+        kind = None if error is None else type(error)
         try:
-            self._run(self._client.__aexit__(None if error is None else type(error), error, None))
+            asyncio.run_coroutine_threadsafe(self._client.__aexit__(kind, error, None), self._loop).result()
         finally:
-            self._stop()
+            self._stop(self._loop)
 
     def __enter__(self) -> "BlockingConfigClient[SettingsT]":
         return self.open()
@@ -145,18 +160,23 @@ class BlockingConfigClient(Generic[SettingsT]):
     ) -> None:
         self.close(error)
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None or self._loop.is_closed():
-            raise Closed("the client is not open: use it in `with`")
-        return self._loop
+    def _submit(self, coroutine: Coroutine[Any, Any, _ResultT]) -> "concurrent.futures.Future[_ResultT]":
+        """Start a coroutine on the client's thread.
+
+        Raises:
+            Closed: There is no such thread, or it ends.
+        """
+        with self._lock:
+            if self._loop is not None and not self._closing:
+                return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        coroutine.close()
+        raise Closed("the client is not open: use it in `with`")
 
     def _run(self, coroutine: Coroutine[Any, Any, _ResultT]) -> _ResultT:
         try:
-            loop = self._running()
-        except Closed:
-            coroutine.close()
-            raise
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+            return self._submit(coroutine).result()
+        except concurrent.futures.CancelledError:
+            raise Closed("the client was closed") from None
 
     @staticmethod
     def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -171,11 +191,7 @@ class BlockingConfigClient(Generic[SettingsT]):
         finally:
             loop.close()
 
-    def _stop(self) -> None:
-        if self._loop is not None and self._thread is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_soon_threadsafe(loop.stop)
+        if self._thread is not None:
             self._thread.join()
-
-
-def _ignored(_result: object) -> None:
-    """Return nothing."""

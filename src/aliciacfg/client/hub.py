@@ -60,6 +60,7 @@ class Hub(Generic[SettingsT]):
         self._trust = trust
         self._settled = settled
         self._state: State[SettingsT] | None = None
+        # Until the first watch is made, which must not miss what happens before.
         self._first: State[SettingsT] | None = None
         self._watches: weakref.WeakSet[Watch[SettingsT]] = weakref.WeakSet()
         # The state that a reader gave up in the middle: it is never settled.
@@ -105,12 +106,15 @@ class Hub(Generic[SettingsT]):
             self._set(State(self._next_place(), self._state.record, self._state.update, deleted=True))
 
     def confirm(self) -> None:
-        """Note that the broker or the daemon has sent the present state again."""
-        if self._state is None or self.rejection is not None:
-            return
-        record = dataclasses.replace(self._state.record, source="live", received_at=time.time())
+        """Note that the broker or the daemon has sent the present state again.
+
+        What became of it is told again, too: the daemon, or the broker, may have missed it.
+        """
+        state = self.state
+        record = dataclasses.replace(state.record, source="live", received_at=time.time())
         self._trust.confirmed = record.numbers
-        self._state = dataclasses.replace(self._state, record=record)
+        self._state = dataclasses.replace(state, record=record)
+        self._told = None
         self.settle()
 
     def reject(self, update: Update, error: Rejected) -> None:
@@ -129,9 +133,10 @@ class Hub(Generic[SettingsT]):
         Args:
             since: What its reader knows; None is the first state for the first watch, and the present one for others.
         """
-        first = self._first if self._first is not None else self.state
-        self._first = self.state
-        known = first if since is None else State(first.place - 1, since, None)
+        known, self._first = self._first or self.state, None
+        if since is not None:
+            # Whatever it is compared with, it is not the present one.
+            known = State(known.place - 1, since, None)
         made = Watch(self, known)
         self._watches.add(made)
         return made
@@ -185,7 +190,7 @@ class Hub(Generic[SettingsT]):
         return 1 if self._state is None else self._state.place + 1
 
     def _set(self, state: State[SettingsT]) -> None:
-        if self._first is None:
+        if self._state is None:
             self._first = state
         self._state = state
         for watch in self._watches:

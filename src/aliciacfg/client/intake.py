@@ -141,8 +141,9 @@ class Intake(Generic[SettingsT]):
             return
         self.news.set()
         if verdict == "same" and self._hub.has_state:
-            if self._hub.rejection is not None:
-                raise self._hub.rejection
+            if (rejection := self._hub.rejection) is not None:
+                self._hub.reject(update, rejection)
+                raise rejection
             if self._timer is None:
                 self.live, self.failure = True, None
                 self._hub.confirm()

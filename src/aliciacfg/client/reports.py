@@ -24,29 +24,27 @@ class Reports:
         self._sent.set()
 
     def note(self, update: Update, status: AppliedStatus, error: str | None = None) -> None:
-        """Report what became of a configuration; sent when there is a connection, and again at every other one."""
-        report = Report(
+        """Report what became of a configuration, when there is a connection."""
+        self._newest = Report(
             instance=self._instance,
             revision=update.revision,
             checksum=update.checksum,
             status=status,
             error=None if error is None else error[:_MAX_ERROR],
         )
-        if report == self._newest:
-            return
-        self._newest = report
         self._sent.clear()
         self._changed.set()
 
     async def send(self, connection: Connection) -> None:
-        """Send the newest report, and every one after it.
+        """Send the newest report if that was not sent, and every one after it.
 
         Raises:
             BrokerUnavailable: The broker is gone.
         """
         while True:
             self._changed.clear()
-            if (report := self._newest) is not None:
+            report = self._newest
+            if report is not None and not self._sent.is_set():
                 await connection.publish(self._topic, msgspec.json.encode(report))
                 if report is self._newest:
                     self._sent.set()

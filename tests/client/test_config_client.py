@@ -1,0 +1,154 @@
+"""The client of a file, in place of a daemon: callbacks, loops, reports by hand, and the blocking form."""
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from aliciacfg.client import BlockingConfigClient, Change, Closed, ConfigClient, Rejected, Unavailable
+from inprocess import eventually
+
+
+class Bell(msgspec.Struct):
+    volume: int
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "bell.json"
+    path.write_text('{"volume": 1}')
+    return path
+
+
+def put(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
+def write(file: Path, volume: object) -> None:
+    put(file, json.dumps({"service_name": "bell", "settings": {"volume": volume}}))
+
+
+async def test_a_test_of_a_program_needs_a_file_only(file: Path):
+    """Settings alone, a whole document, or the answer to a get; a change is read at ``refresh``."""
+    async with ConfigClient.from_file(file, Bell) as config:
+        assert (config.current.settings, config.current.source, config.current.stale) == (Bell(1), "live", False)
+        changes = config.changes()
+        write(file, 2)
+        assert (await config.refresh()).settings.volume == 2
+        assert "/settings/volume" in (await anext(changes)).changed
+        put(file, '{"config": {"settings": {"volume": 3}}, "revision": 9, "status": "success"}')
+        assert (await config.refresh()).settings.volume == 3
+        write(file, "loud")
+        with pytest.raises(Rejected):
+            await config.refresh()
+        assert (config.current.settings.volume, config.current.stale) == (3, True)
+        put(file, "no JSON")
+        with pytest.raises(Unavailable, match=f"{file}: .*not JSON"):
+            await config.refresh()
+
+
+async def test_a_callback_that_blocks_or_fails_delays_nobody(file: Path, caplog: pytest.LogCaptureFixture):
+    """A plain function runs in a thread; the one that failed gets the next change; each gets the latest."""
+    released = threading.Event()
+    blocked: list[int] = []
+    quick: list[int] = []
+    failing: list[int] = []
+
+    def block(change: Change[Bell]) -> None:
+        blocked.append(change.settings.volume)
+        assert released.wait(20)
+
+    async def take(change: Change[Bell]) -> None:
+        quick.append(change.settings.volume)
+
+    async def fail(change: Change[Bell]) -> None:
+        failing.append(change.settings.volume)
+        raise OSError(f"cannot play at {change.settings.volume}")
+
+    async with ConfigClient.from_file(file, Bell) as config:
+        config.on_change(block)
+        stop = config.on_change(take)
+        # Later watches begin now; the loop has not run in between.
+        config.on_change(fail)
+        for volume in (2, 3, 4):
+            write(file, volume)
+            await config.refresh()
+            await eventually(lambda: quick[-1:] == failing[-1:] == [config.current.settings.volume])
+        assert (blocked, quick, failing) == ([2], [2, 3, 4], [2, 3, 4])
+        stop()
+        released.set()
+        await eventually(lambda: blocked == [2, 4])
+        write(file, 5)
+        await config.refresh()
+        await eventually(lambda: failing[-1] == 5)
+        assert quick == [2, 3, 4]
+    assert "a callback of bell failed at revision 2" in caplog.text
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_a_client_is_used_while_it_is_entered(file: Path):
+    """Before and after it says so."""
+    config = ConfigClient.from_file(file, Bell)
+    with pytest.raises(Closed, match="async with"):
+        _ = config.current
+    with pytest.raises(Closed):
+        await config.refresh()
+    async with config:
+        changes = config.changes()
+    with pytest.raises(Closed):
+        await config.refresh()
+    with pytest.raises(Closed, match="entered once"):
+        await config.__aenter__()
+    assert [change async for change in changes] == []
+    # What it had last can still be read.
+    assert config.current.settings.volume == 1
+
+
+def test_a_program_on_threads_waits_for_changes(file: Path):
+    """The time that is over gives None, and loses nothing; closing wakes who waits."""
+    with BlockingConfigClient(ConfigClient.from_file(file, Bell)) as config:
+        assert (config.current.settings, config.deleted, config.rejection) == (Bell(1), False, None)
+        assert config.wait_for_change(0.01) is None
+        write(file, 2)
+        assert config.refresh().settings.volume == 2
+        change = config.wait_for_change(20)
+        assert change is not None
+        assert change.settings.volume == 2
+        heard: list[Any] = []
+        stop = config.on_change(heard.append)
+        write(file, 3)
+        config.refresh()
+        change = config.wait_for_change()
+        while not heard:
+            threading.Event().wait(0.001)
+        assert heard[0].settings.volume == 3
+        stop()
+        config.report("restart_pending")
+        last: list[object] = []
+        waiting = threading.Thread(target=lambda: last.append(config.wait_for_change()))
+        waiting.start()
+        name = f"configuration of {file.stem}"
+        assert name in {thread.name for thread in threading.enumerate()}
+    waiting.join(20)
+    assert last == [None]
+    assert name not in {thread.name for thread in threading.enumerate()}
+    config.close()
+    with pytest.raises(Closed):
+        config.refresh()
+    with pytest.raises(Closed):
+        config.wait_for_change(0)
+
+
+def test_a_program_on_threads_learns_why_it_cannot_start(tmp_path: Path):
+    """And no thread stays."""
+    threads = threading.active_count()
+    with (
+        pytest.raises(Unavailable, match="cannot be read"),
+        BlockingConfigClient(ConfigClient.from_file(tmp_path / "none.json")),
+    ):
+        pass
+    assert threading.active_count() == threads
