@@ -30,7 +30,18 @@ _DEFAULTS = Timing()
 _SECONDS = click.FloatRange(min=0)
 
 
-@click.command("exec")
+class _Command(click.Command):
+    """Says what to do where an option of the program is taken for one of ``exec``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; raise ``click.UsageError``."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(f"{error.format_message()} Write -- before the program.", ctx) from None
+
+
+@click.command("exec", cls=_Command)
 @click.argument("service")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option("--watch", is_flag=True, help="Stay, and run COMMAND anew when a change gives a variable another value.")
@@ -201,22 +212,18 @@ def _source(target: Target, service: str, say: Callable[[str], None]) -> "Client
 
 
 def _broker(target: Target) -> "Broker":
-    """Return where the broker is; who connects there, the client finds out for the service."""
+    """Return what options say about the broker; the client takes the rest from the service's variables.
+
+    A ``.env`` file is not read: the one in this directory may be the program's.
+    """
     from aliciacfg.client import Broker
 
-    flags: dict[str, str | None] = {"mqtt_tls_ca": target.ca}
-    if target.broker is not None:
-        host, _, port = target.broker.rpartition(":") if ":" in target.broker else (target.broker, "", "")
-        flags |= {"mqtt_broker": host, "mqtt_port": port or None}
-    resolved = options.daemon_settings(flags)
-    settings = resolved.settings
-    return Broker(
-        host=settings.mqtt_broker if resolved.explicit("mqtt_broker") else None,
-        port=settings.mqtt_port if resolved.explicit("mqtt_port") else None,
-        tls_ca=settings.mqtt_tls_ca if resolved.explicit("mqtt_tls_ca") else None,
-        tls_cert=settings.mqtt_tls_cert if resolved.explicit("mqtt_tls_cert") else None,
-        tls_key=settings.mqtt_tls_key if resolved.explicit("mqtt_tls_key") else None,
-    )
+    if target.broker is None:
+        return Broker(tls_ca=target.ca)
+    host, colon, port = target.broker.rpartition(":")
+    if colon and not port.isdecimal():
+        raise click.UsageError(f"--broker {target.broker!r}: expected HOST or HOST:PORT")
+    return Broker(host=host if colon else port, port=int(port) if colon else None, tls_ca=target.ca)
 
 
 class _Lines(logging.Handler):

@@ -150,15 +150,15 @@ class Processes:
         """Take note of every child that ended or was stopped."""
         child = self._child
         while (found := _next_event()) is not None:
-            pid, code, status = found
-            stopped = code in {os.CLD_STOPPED, os.CLD_TRAPPED}
-            if child is not None and pid == child.pid:
-                if stopped:
-                    self._resume(child, status)
-                elif not child.exited.done():
-                    child.exited.set_result(status if code == os.CLD_EXITED else _SIGNALLED + status)
-            if not stopped:
-                self._changed.set()
+            pid, status = found
+            if os.WIFSTOPPED(status):
+                if child is not None and pid == child.pid:
+                    self._resume(child, os.WSTOPSIG(status))
+                continue
+            if child is not None and pid == child.pid and not child.exited.done():
+                code = os.waitstatus_to_exitcode(status)
+                child.exited.set_result(code if code >= 0 else _SIGNALLED - code)
+            self._changed.set()
 
     def _resume(self, child: Child, number: int) -> None:
         """Do for a stopped command what a shell does for its jobs; stops this process too if it was suspended."""
@@ -177,13 +177,13 @@ class Processes:
         child.send_all(signal.SIGCONT)
 
 
-def _next_event() -> tuple[int, int, int] | None:
-    """Return process id, kind (``CLD_…``) and status of a child that ended or was stopped; None without one."""
+def _next_event() -> tuple[int, int] | None:
+    """Return the process id and the status of a child that ended or was stopped; None without one."""
     try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG)
+        pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
     except ChildProcessError:
         return None
-    return None if found is None else (found.si_pid, found.si_code, found.si_status)
+    return (pid, status) if pid else None
 
 
 def _children() -> list[int]:
