@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.sealing.boxes import PrivateKey
 from brokers import Broker
 from commands import aliciacfg
 from daemons import Daemon
@@ -22,19 +23,19 @@ PROGRAM = 'echo "$$ $MAX_SESSIONS $MQTT_PASSWORD" >> started; while :; do sleep 
 
 
 @pytest.fixture
-def run(tmp_path: Path, broker: Broker) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start ``exec`` for the voice router in a directory of its own; end it after the test."""
+def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start ``exec`` in a directory of its own; end it after the test."""
     made: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: str, **environ: str) -> subprocess.Popen[bytes]:
+    def start(home: Daemon, *arguments: str, service: str = "voice_router", **environ: str) -> subprocess.Popen[bytes]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MQTT_", "ALICIA"))}
         settings = {
             "MQTT_BROKER": "127.0.0.1",
-            "MQTT_PORT": str(broker.port),
+            "MQTT_PORT": str(home.broker_port),
             "ALICIACFG_SNAPSHOT_DIR": str(tmp_path / "state"),
         }
         with (tmp_path / "stderr").open("ab") as log:
-            command = [sys.executable, "-m", "aliciacfg", "exec", "voice_router", *arguments]
+            command = [sys.executable, "-m", "aliciacfg", "exec", service, *arguments]
             made.append(subprocess.Popen(command, cwd=tmp_path, env={**kept, **settings, **environ}, stderr=log))
         return made[-1]
 
@@ -60,13 +61,44 @@ def applied(home: Daemon) -> list[tuple[int, str]]:
     return [(instance["revision"], instance["status"]) for instance in instances]
 
 
-def test_exec_is_the_program(home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path):
+def test_exec_is_the_program(module_daemon: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path):
     """The same process, with the variables; what is a secret keeps the value that it has, and a note says so."""
-    home.start()
-    process = run("--", "sh", "-c", 'echo "$$ $MAX_SESSIONS $MQTT_PASSWORD" > started; exit 3', MQTT_PASSWORD="mine")
+    look = "grep -E '^Sig(Blk|Ign)' /proc/self/status > signals; ls /proc/self/fd > descriptors"
+    script = f'echo "$$ $MAX_SESSIONS $MQTT_PASSWORD" > started; {look}; exit 3'
+    process = run(module_daemon, "--", "sh", "-c", script, MQTT_PASSWORD="mine")
     assert process.wait(20) == 3
     assert started(tmp_path) == [[str(process.pid), "10", "mine"]]
     assert "MQTT_PASSWORD keeps the value that it has" in (tmp_path / "stderr").read_text()
+    found = [(tmp_path / name).read_text() for name in ("signals", "descriptors")]
+    subprocess.run(["sh", "-c", look], cwd=tmp_path, check=True)
+    assert found == [(tmp_path / name).read_text() for name in ("signals", "descriptors")]
+
+
+def test_secrets_are_opened_with_the_key_of_the_service(
+    module_daemon: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+):
+    """For the program alone: neither the snapshot nor standard error has them in the open."""
+    key = PrivateKey.generate()
+    (tmp_path / "key").write_text(key.reveal())
+    (tmp_path / "key").chmod(0o600)
+    assert aliciacfg(module_daemon, "recipient", "set", "tts_service", str(key.public)).returncode == 0
+    script = 'echo "$$ 10 $MQTT_PASSWORD" > started'
+    for options in ([], ["--watch"]):
+        process = run(
+            module_daemon,
+            *options,
+            "--",
+            "sh",
+            "-c",
+            script,
+            service="tts_service",
+            ALICIACFG_KEY_FILE=str(tmp_path / "key"),
+        )
+        assert process.wait(30) == 0
+        assert started(tmp_path)[0][2] == "alicia-dev-only"
+    kept = [path.read_text() for path in (tmp_path / "state").iterdir()]
+    assert len(kept) == 2
+    assert "alicia-dev-only" not in "".join(kept) + (tmp_path / "stderr").read_text()
 
 
 def test_a_program_follows_its_configuration(
@@ -78,7 +110,7 @@ def test_a_program_follows_its_configuration(
     """
     home.start()
     watching = ["--watch", "--allow-redacted", *QUICK, "--", "sh", "-c", PROGRAM]
-    first = run(*watching)
+    first = run(home, *watching)
     wait_until(lambda: [line[1] for line in started(tmp_path)] == ["10"])
     wait_until(lambda: applied(home) == [(1, "applied")])
 
@@ -94,7 +126,7 @@ def test_a_program_follows_its_configuration(
     broker.stop()
     first.terminate()
     assert first.wait(20) == 128 + signal.SIGTERM
-    second = run(*watching)
+    second = run(home, *watching)
     wait_until(lambda: [line[1] for line in started(tmp_path)] == ["10", "12", "12"])
     assert "starts with the snapshot of revision 3, written " in (tmp_path / "stderr").read_text()
 
@@ -114,7 +146,7 @@ def test_new_values_that_make_it_fail_are_rejected(
     """And ``exec`` ends with the program's exit code."""
     home.start()
     program = f'[ "$MAX_SESSIONS" = 10 ] || exit 7; {PROGRAM}'
-    process = run("--watch", "--allow-redacted", *QUICK, "--settle-seconds", "60", "--", "sh", "-c", program)
+    process = run(home, "--watch", "--allow-redacted", *QUICK, "--settle-seconds", "60", "--", "sh", "-c", program)
     wait_until(lambda: started(tmp_path))
     assert aliciacfg(home, "patch", "voice_router", '{"settings": {"max_sessions": 12}}').returncode == 0
     assert process.wait(20) == 7
@@ -125,10 +157,9 @@ def test_new_values_that_make_it_fail_are_rejected(
 
 
 def test_what_goes_wrong_before_the_program_starts(
-    home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+    module_daemon: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ):
     """The exit codes of a shell for the program, and of the other commands for the rest; nothing is started."""
-    home.start()
     (tmp_path / "data").write_text("no program")
     cases = [
         (["--allow-redacted", "--", "no-such-program"], 127, "no-such-program: command not found"),
@@ -136,10 +167,8 @@ def test_what_goes_wrong_before_the_program_starts(
         (["--", "true"], 6, "MQTT_PASSWORD (/mqtt_config/password)"),
         (["--watch", "--", "true"], 6, "MQTT_PASSWORD (/mqtt_config/password)"),
         (["--watch", "--allow-redacted", "--", "./data"], 126, "./data: Permission denied"),
-        (["--restart", "--", "true"], 2, "--restart needs --watch"),
-        (["--watch", "-e", "dev", "--", "true"], 2, "--watch follows the active environment"),
     ]
-    running = [(run(*arguments), code, text) for arguments, code, text in cases]
+    running = [(run(module_daemon, *arguments), code, text) for arguments, code, text in cases]
     for process, code, _ in running:
         assert process.wait(30) == code, process.args
     said = (tmp_path / "stderr").read_text()

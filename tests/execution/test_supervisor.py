@@ -137,6 +137,7 @@ async def test_a_change_of_a_variable_restarts_the_command_once():
         await made.change(2, "b")
         await made.until_reported((1, "applied"), (2, "applied"))
         assert made.processes.happened == ["a", "SIGTERM", "b"]
+        assert made.said == ["revision 2 changes V: restarting the command"]
 
 
 async def test_a_change_that_changes_no_variable_restarts_nothing():

@@ -383,7 +383,8 @@ class ConfigClient(Generic[SettingsT]):
 
     def _settled(self, update: Update, status: AppliedStatus, error: str | None) -> None:
         self._reports.note(update, status, error)
-        if status != "rejected":
+        # Saving what came from the snapshot would make it look newer than it is.
+        if status != "rejected" and self._hub.state.record.source == "live":
             self._snapshot.save(update)
 
     def _check_open(self) -> None:

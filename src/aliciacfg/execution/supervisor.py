@@ -7,6 +7,7 @@ with its exit code.
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -23,6 +24,7 @@ _T = TypeVar("_T")
 
 _SIGNALLED = 128
 _REPORT_SECONDS = 2.0
+_MAX_NAMED = 6
 # A terminal sends these to the whole group; whether they end it, the command decides.
 _TO_GROUP = (signal.SIGINT, signal.SIGQUIT)
 _TO_COMMAND = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
@@ -183,7 +185,7 @@ class Supervisor(Generic[ChildT]):
     async def _supervise(self, configuration: Configuration, prepared: Prepared) -> int:
         while True:
             child = await self._start(configuration, prepared)
-            following = await self._until_end_or_change(child, configuration)
+            following = await self._until_end_or_change(child, configuration, prepared)
             if following is None and (self._ending.done() or not self._restarts(child)):
                 return child.exited.result()
             self._child = None
@@ -193,7 +195,7 @@ class Supervisor(Generic[ChildT]):
             configuration, prepared = following
 
     async def _until_end_or_change(
-        self, child: ChildT, configuration: Configuration
+        self, child: ChildT, configuration: Configuration, before: Prepared
     ) -> tuple[Configuration, Prepared] | None:
         """Wait until the command has ended, or was stopped because of a change or a signal.
 
@@ -215,7 +217,8 @@ class Supervisor(Generic[ChildT]):
             await self._processes.stop(child, self._ending.result(), self._timing.stop_seconds)
             return None
         following = due.result()
-        self._say(f"{following[0].label}: restarting the command")
+        names = _changed(before.environment, following[1].environment)
+        self._say(f"{following[0].label} changes {names}: restarting the command")
         await self._processes.stop(child, signal.SIGTERM, self._timing.stop_seconds)
         self._limit.count(self._now())
         return following
@@ -334,3 +337,11 @@ class Supervisor(Generic[ChildT]):
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _changed(before: Environment, after: Environment) -> str:
+    """Return the names of the variables that differ."""
+    names = sorted(os.fsdecode(name) for name, _ in before.items() ^ after.items())
+    distinct = list(dict.fromkeys(names))
+    rest = f" and {len(distinct) - _MAX_NAMED} more" if len(distinct) > _MAX_NAMED else ""
+    return f"{', '.join(distinct[:_MAX_NAMED])}{rest}"
