@@ -18,6 +18,7 @@ from aliciacfg.sealing.boxes import PrivateKey
         ("AAAA\n", 0o600, "expected an X25519 private key"),
         (PrivateKey.generate().reveal(), 0o644, "chmod 600"),
     ],
+    ids=["empty", "comment", "text", "short", "readable"],
 )
 def test_a_file_that_is_no_secret_or_no_key_is_refused(tmp_path: Path, content: str, mode: int, problem: str):
     """With the variable, the file and the remedy, and without what it holds."""
