@@ -43,14 +43,15 @@ ERRORS: dict[ErrorCode, tuple[str, str]] = {
     "internal": ("", "an unexpected error; the daemon's log has the details"),
 }  # fmt: skip
 NEEDS = {
-    "nothing": "nobody is refused",
-    "read": "read",
-    "read_any": "read, of each service listed",
-    "write": "write",
-    "write_any": "write, of each service named",
-    "own": "the service itself, or an administrator",
-    "admin": "an administrator",
+    "nothing": "everybody",
+    "read": "readers of the service",
+    "read_any": "readers; each sees its services",
+    "write": "writers of the service",
+    "write_any": "writers of each service in it",
+    "own": "the service itself, administrators",
+    "admin": "administrators",
 }
+NEEDS_FOR_ALL = {**NEEDS, "read": "readers of all services"}
 
 
 def settings() -> Iterator[str]:
@@ -78,7 +79,7 @@ def operations() -> Iterator[str]:
         path = row.path.replace("{target}", f"{{{row.target}}}")
         yield (
             f"| **{row.name}**: {row.summary[:1].lower()}{row.summary[1:]} | `{_topic(row)}` | `{row.method} {path}` "
-            f"| {_own_fields(row)} | {NEEDS[row.needs]} |"
+            f"| {_own_fields(row)} | {(NEEDS if row.target else NEEDS_FOR_ALL)[row.needs]} |"
         )
 
 
