@@ -121,7 +121,7 @@ def commands() -> Iterator[str]:
         max_content_width=HELP_COLUMNS,
         help_option_names=["-h", "--help"],
     )
-    yield "```"
+    yield "```output"
     yield context.get_help()
     yield "```"
     for heading, rows in GROUPS.items():
@@ -135,7 +135,7 @@ def commands() -> Iterator[str]:
 def _command(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
     context = click.Context(command, info_name=name, parent=parent)
     yield f"\n### {context.command_path.removeprefix('aliciacfg ')}\n"
-    yield "```"
+    yield "```output"
     yield re.sub(r" +$", "", context.get_help(), flags=re.MULTILINE)
     yield "```"
     if isinstance(command, click.Group):
