@@ -209,7 +209,7 @@ def test_an_explanation_is_a_tree_of_the_document():
         "voice_router",
         "  limits",
         "    long  60          ← overlay, revision 7",
-        "      instead of 50  ← environments/base.yaml:4 (defaults)",
+        "      instead of 50  ← environments/base.yaml:4 (defaults), shadowed by overlay, revision 7",
         '    x     "aaaaaaaa…  ← environments/dev.yaml:12 (services)',
         "    y     removed     ← environments/dev.yaml:13 (services)",
         "      instead of 50  ← environments/base.yaml:4 (defaults)",

@@ -50,7 +50,7 @@ FIELDS = {
     "environments": set[str](),
     "reload": {"dry_run", "migrate"},
     "health": set[str](),
-    "batch": {"updates", "atomic", "dry_run", "comment", "allow_breaking"},
+    "batch": {"updates", "atomic", "dry_run", "comment", "allow_breaking", "refuse_near_misses"},
     "history": {"limit", "before"},
     "rollback": {"revision"},
     "explain": set[str](),
@@ -62,7 +62,7 @@ FIELDS = {
     "recipient": {"public_key"},
 }
 COMMON = {"request_id", "environment"}
-WRITE = {"expected_revision", "dry_run", "comment", "allow_breaking"}
+WRITE = {"expected_revision", "dry_run", "comment", "allow_breaking", "refuse_near_misses"}
 
 
 @pytest.mark.parametrize(

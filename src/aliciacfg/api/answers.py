@@ -88,11 +88,12 @@ class DeletedAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     difference: Difference | UnsetType = UNSET
 
 
-class ValidateAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``validate``"""
+class ValidateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``validate``; ``warnings`` names the members that no schema describes."""
 
     valid: bool
     problems: list[Problem]
+    warnings: list[str] = []
 
 
 class SchemaAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +124,13 @@ class ListAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One environment; ``problems`` are the reasons why it cannot be activated."""
+    """One environment.
+
+    Attributes:
+        problems: The reasons why it cannot be activated.
+        hidden: Values of its files that are not valid, which is no problem as long as a change made at run time hides
+            them.
+    """
 
     name: str
     protected: bool
@@ -131,6 +138,7 @@ class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     services: list[str]
     problems: list[Problem]
     remedies: Remedies = []
+    hidden: list[Problem] = []
 
 
 class EnvironmentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +175,10 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``reload``: the services of the active environment whose configuration changed.
 
-    ``migrations`` are those that wait and those that were carried out.
+    Attributes:
+        migrations: Those that wait and those that were carried out.
+        warnings: What the files say and probably do not mean, such as a misspelt name; and what changes made at run
+            time hide of them.
     """
 
     environment: str
@@ -175,6 +186,7 @@ class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     restart_required: list[str]
     message: str
     migrations: list[Migration]
+    warnings: list[str] = []
     dry_run: bool = False
     difference: Difference | UnsetType = UNSET
 
@@ -257,6 +269,7 @@ class ExplainAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         missing: Of a configuration that is not valid: required members that are missing, and values whose variable is
             not set.
         problems: The reasons why what the files say is not valid, each with file and line.
+        hidden: As in ``environments``.
     """
 
     service: str
@@ -266,6 +279,7 @@ class ExplainAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     removed: dict[str, Removed]
     missing: Pointers = []
     problems: list[Problem] = []
+    hidden: list[Problem] = []
 
 
 class Sides(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,10 @@ Timestamp = Annotated[float, Meta(description="Unix seconds.")]
 DryRun = Annotated[bool, Meta(description="Check everything and answer the difference, but change nothing.")]
 Comment = Annotated[str, Meta(max_length=1024, description="Kept in the history.")]
 AllowBreaking = Annotated[bool, Meta(description="Let keys disappear or change their JSON type.")]
+RefuseNearMisses = Annotated[
+    bool,
+    Meta(description="Refuse a new member that no schema knows and whose name is nearly one that it does know."),
+]
 Difference = Annotated[
     dict[str, list[dict[str, Any]]],
     Meta(description="JSON Patch (RFC 6902) of the effective configuration by service; secrets as ***."),

@@ -14,6 +14,7 @@ from aliciacfg.api.fields import (
     Comment,
     DryRun,
     Form,
+    RefuseNearMisses,
     RequestId,
     Revision,
 )
@@ -38,6 +39,7 @@ class WriteRequest(Request, frozen=True, kw_only=True):
     dry_run: DryRun = False
     comment: Comment | None = None
     allow_breaking: AllowBreaking = False
+    refuse_near_misses: RefuseNearMisses = False
 
 
 class GetRequest(Request, frozen=True, kw_only=True):
@@ -126,6 +128,7 @@ class BatchRequest(Request, frozen=True, kw_only=True):
     dry_run: DryRun = False
     comment: Comment | None = None
     allow_breaking: AllowBreaking = False
+    refuse_near_misses: RefuseNearMisses = False
 
 
 class HistoryRequest(Request, frozen=True, kw_only=True):

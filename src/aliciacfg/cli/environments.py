@@ -94,15 +94,16 @@ def _environments_blocks(answer: EnvironmentsAnswer) -> list[Block]:
 
 
 def _problems_lines(item: EnvironmentItem) -> list[Line]:
+    hidden: list[Line] = [[("hidden: ", "yellow"), problem.message] for problem in item.hidden]
     if not item.problems:
-        return []
+        return hidden
     # Each message names file, line and place itself.
     shown = [f"  {problem.message}" for problem in item.problems[:_MAX_PROBLEMS]]
     lines: list[Line] = [[(f"{item.name} cannot be activated:", "bold")], *shown]
     if len(item.problems) > _MAX_PROBLEMS:
         more = len(item.problems) - _MAX_PROBLEMS
         lines.append([(f"  and {more} more; all of them: aliciacfg check -e {item.name}", "dim")])
-    return [*lines, *formatting.remedy_lines(item.remedies)]
+    return [*lines, *formatting.remedy_lines(item.remedies), *hidden]
 
 
 def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:
@@ -119,6 +120,7 @@ def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:
 
 def _reload_lines(answer: ReloadAnswer) -> list[Line]:
     lines = _services_lines(answer)
+    lines += [[("warning: ", "yellow"), warning] for warning in answer.warnings]
     if answer.migrations:
         pending = ", ".join(migration.service for migration in answer.migrations)
         lines.append([("Migrations pending", "yellow"), f" for {pending}; run: aliciacfg migrate --dry-run"])

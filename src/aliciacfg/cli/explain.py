@@ -65,7 +65,8 @@ def _heading(answer: ExplainAnswer) -> str:
 
 
 def _problem_lines(answer: ExplainAnswer) -> list[Line]:
-    return [[("! ", "red"), problem.message] for problem in answer.problems]
+    hidden: list[Line] = [[("hidden: ", "yellow"), problem.message] for problem in answer.hidden]
+    return [*([("! ", "red"), problem.message] for problem in answer.problems), *hidden]
 
 
 def _matches(place: str, pointer: str) -> bool:
@@ -126,4 +127,8 @@ def _overridden_line(explained: Explained | Removed, other: Overridden, value_wi
     hidden = any(text == REDACTED for _, text in walk_strings(other.value))
     same = isinstance(explained, Explained) and equal(explained.value, other.value) and not hidden
     value = "the same" if same else f"instead of {formatting.short(other.value, value_width)}"
-    return [(f"  {value}  ← {formatting.origin(other.layer, other.line, None)}", "dim")]
+    origin = formatting.origin(other.layer, other.line, None)
+    if explained.layer == "overlay" and explained.revision is not None and other.line is not None:
+        # An edit of that line would not show.
+        origin += f", shadowed by overlay, revision {explained.revision}"
+    return [(f"  {value}  ← {origin}", "dim")]

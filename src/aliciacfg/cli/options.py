@@ -19,6 +19,19 @@ expected = click.option(
 dry_run = click.option("--dry-run", is_flag=True, help="Print what would change; change nothing.")
 comment = click.option("-m", "--comment", metavar="TEXT", help="Comment for the history.")
 allow_breaking = click.option("--allow-breaking", is_flag=True, help="Allow keys to disappear or to change their type.")
+
+
+def _inverted(_context: click.Context, _option: click.Parameter, value: bool) -> bool:
+    return not value
+
+
+force = click.option(
+    "--force",
+    "refuse_near_misses",
+    is_flag=True,
+    callback=_inverted,
+    help="Allow new names that look like misspelt ones.",
+)
 data_dir = click.option(
     "--data-dir", metavar="DIR", help="The daemon's data directory; default: ALICIACFG_DATA_DIR, else data."
 )

@@ -60,7 +60,9 @@ def validate(target: Target, service: str, file: str, environment: str | None) -
     found = ask(target, "validate", service, {"config": read_object(file), "environment": environment})
 
     def render(answer: ValidateAnswer) -> list[str]:
-        return [f"{service}: {'valid' if answer.valid else 'invalid'}", *output.problem_lines(answer.problems)]
+        warnings = [f"warning: {warning}" for warning in answer.warnings]
+        state = f"{service}: {'valid' if answer.valid else 'invalid'}"
+        return [state, *output.problem_lines(answer.problems), *warnings]
 
     def names_of(answer: ValidateAnswer) -> list[str]:
         return [problem.pointer or "(document)" for problem in answer.problems]

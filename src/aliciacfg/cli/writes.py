@@ -51,6 +51,7 @@ class _BatchResult(msgspec.Struct):
 @click.command("set")
 @click.argument("service")
 @click.argument("file")
+@options.force
 @options.write
 @click.pass_obj
 def set_(target: Target, service: str, file: str, *, answer: bool, **fields: Any) -> None:
@@ -64,6 +65,7 @@ def set_(target: Target, service: str, file: str, *, answer: bool, **fields: Any
 @click.command()
 @click.argument("service")
 @click.argument("file")
+@options.force
 @options.write
 @click.pass_obj
 def patch(target: Target, service: str, file: str, *, answer: bool, **fields: Any) -> None:
@@ -119,6 +121,7 @@ def rollback(target: Target, service: str, revision: int, *, answer: bool, **fie
 @options.dry_run
 @options.comment
 @options.allow_breaking
+@options.force
 @click.pass_obj
 def batch(target: Target, file: str, *, atomic: bool, **fields: Any) -> None:
     """Apply several writes in one transaction.

@@ -7,7 +7,6 @@ from msgspec import UnsetType
 
 from aliciacfg import documents
 from aliciacfg.core.composer import Composer, filled_in
-from aliciacfg.core.file_changes import located
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import State
 from aliciacfg.documents import JsonObject
@@ -85,7 +84,7 @@ class Drafts:
         problems = self._files.problems_of(config_id)
         if environment.problems:
             # Nothing was composed from the files, so what they make of the service was not validated.
-            problems += [located(draft, service, finding) for finding in findings]
+            problems += [draft.located(service, finding) for finding in findings]
         document, masked = _masked(document, findings)
         missing = {finding.pointer for finding in findings if finding.missing}
         return Draft(

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aliciacfg import documents
-from aliciacfg.core.composer import Effective, Undecryptable
+from aliciacfg.core.composer import Composer, Effective, Undecryptable
+from aliciacfg.core.file_warnings import hidden_problems, shadowed_edits
 from aliciacfg.core.plan import ChangeContext, Lacking, Plan, Problems
 from aliciacfg.core.planner import Planner
 from aliciacfg.core.schema_changes import PendingMigration, schema_to_store
@@ -47,6 +48,8 @@ class FileChanges:
         problems: What is wrong, by environment.
         undecryptable: Services whose overlay does not open, by environment.
         unopened: Services whose files contain values sealed with missing keys, by environment.
+        shadowed: Values that were edited and that an overlay hides, as lines.
+        hidden: Values of files that are not valid and that an overlay hides, by environment and service.
         lacking: The JSON Pointers of missing secrets, by environment and service, of services in which nothing else is
             wrong.
     """
@@ -55,6 +58,8 @@ class FileChanges:
     undecryptable: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     unopened: dict[str, Problems] = field(default_factory=dict[str, Problems])
     lacking: dict[str, Lacking] = field(default_factory=dict[str, Lacking])
+    shadowed: list[str] = field(default_factory=list[str])
+    hidden: dict[str, Problems] = field(default_factory=dict[str, Problems])
 
 
 class FilePlanner:
@@ -64,7 +69,15 @@ class FilePlanner:
         changes: The result so far.
     """
 
-    def __init__(self, planner: Planner, plan: Plan, *, active: str, defined: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        plan: Plan,
+        *,
+        active: str,
+        defined: Mapping[str, Sequence[str]],
+        before: Composer | None = None,
+    ) -> None:
         """Prepare an empty result.
 
         Args:
@@ -72,7 +85,9 @@ class FilePlanner:
             plan: Receives the changes.
             active: The environment whose services have to be valid.
             defined: The services that the files in force name, by environment.
+            before: Composes from the files in force; None to look for no edits that overlays hide.
         """
+        self._before = before
         self.changes = FileChanges()
         self._planner = planner
         self._plan = plan
@@ -147,7 +162,7 @@ class FilePlanner:
             except OperationError as error:
                 found = unopened if isinstance(error, Undecryptable) else problems
                 findings = self._findings(service, error)
-                found[service] = tuple(located(environment, service, finding) for finding in findings)
+                found[service] = tuple(environment.located(service, finding) for finding in findings)
                 if self._lacks_only_secrets(service, findings):
                     lacking[service] = [finding.pointer for finding in findings]
         return problems
@@ -181,9 +196,20 @@ class FilePlanner:
         effective = self._as_recorded(config_id, entry) or self._composed(config_id, kept, entry)
         # An empty overlay only says that a service exists that no file names.
         overlay = None if service in environment.services and not kept else kept
+        if overlay:
+            self._note_hidden(config_id, environment, entry)
         planner.change(plan, config_id, effective=effective, overlay=overlay, context=context)
         # No answer needs it, and 10,000 of them would be freed at once in the end.
         plan.redacted.pop(config_id, None)
+
+    def _note_hidden(self, config_id: ConfigId, environment: Environment, entry: Entry) -> None:
+        """Note what the overlay of a configuration hides: values that are not valid, and edits."""
+        name, service = config_id
+        composer = self._planner.composer
+        if self._before is not None:
+            self.changes.shadowed += shadowed_edits(config_id, environment, entry, before=self._before, after=composer)
+        if hidden := hidden_problems(config_id, environment, entry, after=composer):
+            self.changes.hidden.setdefault(name, {})[service] = tuple(hidden)
 
     def _as_recorded(self, config_id: ConfigId, entry: Entry) -> Effective | None:
         """Return the content of a configuration if files and overlay yield its revision as the store has it.
@@ -270,14 +296,3 @@ def changed_schemas(
 def as_problems(error: SourceError) -> list[Problem]:
     """Return all problems with files, their places in the messages."""
     return [problem.shown for problem in error.problems]
-
-
-def located(environment: Environment, service: str, finding: Finding) -> Problem:
-    """Return a problem of a service's document, as everybody may see it, with the file and line that caused it."""
-    file, line = environment.locate(service, finding.pointer)
-    where = file if line is None else f"{file}:{line}"
-    shown = finding.shown
-    return Problem(
-        f"/services/{documents.escape(service)}{shown.pointer}",
-        f"{where}: {service} {shown.pointer or '(document)'}: {shown.message}",
-    )

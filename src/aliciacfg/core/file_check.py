@@ -10,6 +10,7 @@ from aliciacfg.errors import InvalidDocument, NotFound, OperationError, Problem,
 from aliciacfg.sealing.boxes import CannotOpen, Keyring, sealed_with
 from aliciacfg.sources.idle_nulls import idle_nulls
 from aliciacfg.sources.layers import Environment, Sources
+from aliciacfg.sources.misspelt_names import misspelt_names
 
 
 class FileProblem(msgspec.Struct, frozen=True):
@@ -83,7 +84,8 @@ def check_files(
                 continue
             valid += not problems
             found += [(problem, name) for problem in problems]
-    warnings = _merge_equal((warning, None) for warning in idle_nulls(sources, only=environment))
+    unclear = [*idle_nulls(sources, only=environment), *misspelt_names(sources, only=environment)]
+    warnings = _merge_equal((warning, None) for warning in unclear)
     return FileFindings(valid, _merge_equal(found), unopened, warnings)
 
 

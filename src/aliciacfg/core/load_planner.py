@@ -39,12 +39,14 @@ class ReloadResult:
         restart_required: Those of them that apply the change only at a restart.
         difference: JSON Patch by service, of a dry run.
         migrations: The schemas that wait for their migration, or had it.
+        warnings: What the files say and probably do not mean, or what overlays hide of it.
     """
 
     changed: list[str]
     restart_required: list[str]
     difference: dict[str, list[JsonObject]]
     migrations: list[Migration] = field(default_factory=list[Migration])
+    warnings: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,14 @@ class LoadPlanner:
         ready = [item for item in changes.pending if migrate is not None and not item.problems]
         sources = changes.sources_without_refused.with_schemas({item.change.service: item.change.new for item in ready})
         planner = self._planners.planner(sources)
-        file_planner = FilePlanner(planner, plan, active=self._state.active, defined=self._files.defined)
+        serving = self._files.current_planner
+        file_planner = FilePlanner(
+            planner,
+            plan,
+            active=self._state.active,
+            defined=self._files.defined,
+            before=None if serving is None else serving.composer,
+        )
         for migration in ready:
             if migrate is not None:
                 file_planner.migrate(migration, migrate)

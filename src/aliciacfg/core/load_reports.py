@@ -1,19 +1,18 @@
 """Alerts and log lines about a load of the files, accepted or refused."""
 
-import asyncio
 from collections.abc import Sequence
 
 import structlog
 
 from aliciacfg.api.answers import Migration
 from aliciacfg.core.file_changes import FileChanges, as_problems
+from aliciacfg.core.file_warnings import FileWarnings
 from aliciacfg.core.plan import Problems
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import FilesVanished
 from aliciacfg.errors import SourceError
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
-from aliciacfg.sources.idle_nulls import idle_nulls
 from aliciacfg.sources.layers import Sources
 
 _MAX_NAMED = 3
@@ -33,8 +32,8 @@ class LoadReports:
         """
         self._alerts = alerts
         self._state = state
-        # What the log has about them already.
-        self._idle_nulls: list[str] = []
+        # What the log has about them already, by event.
+        self._logged: dict[str, list[str]] = {}
 
     def access_closed(self) -> None:
         """Tell that the access rules are not known."""
@@ -90,11 +89,21 @@ class LoadReports:
             problems=[problem for item in migrations for problem in item.problems],
         )
 
-    async def loaded(self, sources: Sources, changes: FileChanges) -> None:
+    def loaded(self, sources: Sources, changes: FileChanges, warnings: FileWarnings) -> None:
         """Tell what is wrong with files that were accepted all the same."""
         self._undecryptable(changes)
         self._set_aside(sources)
-        await self._tell_idle_nulls(sources)
+        self._log_once("null_removes_nothing", warnings.nulls)
+        self._log_once("name_misspelt", warnings.misspelt)
+        self._log_once("hidden_value_invalid", warnings.hidden)
+        if warnings.shadowed:
+            named = "; ".join(warnings.shadowed[:_MAX_NAMED])
+            more = len(warnings.shadowed) - _MAX_NAMED
+            self._alerts.emit(
+                "shadowed",
+                f"The files were loaded, but changes made at run time hide {len(warnings.shadowed)} of the edited "
+                f"values: {named}{f' (and {more} more)' if more > 0 else ''}. `aliciacfg unset` removes such a change.",
+            )
 
     def _set_aside(self, sources: Sources) -> None:
         """Raise an alert about files that are ignored."""
@@ -109,13 +118,12 @@ class LoadReports:
             problems=[problem.shown for problem in sources.set_aside],
         )
 
-    async def _tell_idle_nulls(self, sources: Sources) -> None:
-        """Log each ``null`` of the files that removes nothing, once until it is corrected."""
-        found = [str(warning) for warning in await asyncio.to_thread(idle_nulls, sources)]
-        if found != self._idle_nulls:
-            self._idle_nulls = found
+    def _log_once(self, event: str, found: list[str]) -> None:
+        """Log what is probably not meant in the files, once until it is another."""
+        if found != self._logged.get(event, []):
+            self._logged[event] = found
             if found:
-                _log.warning("null_removes_nothing", places=found[:_MAX_NAMED], count=len(found))
+                _log.warning(event, places=found[:_MAX_NAMED], count=len(found))
 
     def _undecryptable(self, changes: FileChanges) -> None:
         for environment, services in changes.undecryptable.items():

@@ -26,6 +26,7 @@ class LoadedFiles:
         environment_problems: The problems of each environment.
         unopened: The services whose files contain values sealed with missing keys, by environment.
         lacking: The missing secrets of services in which nothing else is wrong, by environment.
+        hidden: Values of files that are not valid and that an overlay hides, by environment.
         refused: The problems of files on disk that were refused since; none if the files on disk are in force.
         not_stored: Why the store could not take what the files say at the start, so that none are in force; None if
             that was not the reason.
@@ -38,6 +39,7 @@ class LoadedFiles:
     environment_problems: dict[str, Problems] = field(default_factory=dict[str, Problems])
     unopened: dict[str, Problems] = field(default_factory=dict[str, Problems])
     lacking: dict[str, Lacking] = field(default_factory=dict[str, Lacking])
+    hidden: dict[str, Problems] = field(default_factory=dict[str, Problems])
     refused: tuple[SourceProblem, ...] = ()
     not_stored: str | None = None
 
@@ -48,6 +50,7 @@ class LoadedFiles:
         problems: dict[str, Problems],
         unopened: dict[str, Problems],
         lacking: dict[str, Lacking],
+        hidden: dict[str, Problems],
         defined: Mapping[str, list[str]],
         schemas: Mapping[str, JsonObject | None],
     ) -> None:
@@ -56,6 +59,7 @@ class LoadedFiles:
         self.environment_problems = problems
         self.unopened = unopened
         self.lacking = lacking
+        self.hidden = hidden
         self.found = filled(planner.composer.sources)
         self.defined = defined
         self.schemas = schemas
@@ -123,6 +127,11 @@ class LoadedFiles:
         """Return whether an environment cannot be activated, and only because secrets are missing."""
         problems = self.environment_problems.get(environment, {}).keys() | self.unopened.get(environment, {}).keys()
         return bool(problems) and problems == self.lacking.get(environment, {}).keys()
+
+    def hidden_in(self, environment: str, service: str | None = None) -> list[Problem]:
+        """Return the values of files that are not valid and that overlays hide, of an environment or a service."""
+        found = self.hidden.get(environment, {})
+        return [problem for name, listed in found.items() if service in (None, name) for problem in listed]
 
     def remedies(self, environment: str, service: str | None = None) -> list[str]:
         """Return the commands that correct all that is wrong with an environment, or with a service in it."""

@@ -13,6 +13,7 @@ from aliciacfg.core import restore
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.file_changes import FILES, NothingLeft, SchemaRefused, serving_schemas
 from aliciacfg.core.file_marks import FileMarks
+from aliciacfg.core.file_warnings import look_at_files
 from aliciacfg.core.load_planner import LoadPlanner, PlannedLoad, ReloadResult
 from aliciacfg.core.load_reports import LoadReports
 from aliciacfg.core.loaded_files import LoadedFiles
@@ -262,9 +263,11 @@ class Reloads:
                 # Also if it is known only later that the plan is durable.
                 plan.on_commit.append(self._scrubbing.request)
             result = await self._planner.result(plan, load, dry_run=dry_run)
+        warnings = await look_at_files(sources, shadowed=load.changes.shadowed, hidden=load.changes.hidden)
+        result.warnings.extend(warnings.listed)
         if not dry_run:
             self._note_schemas(load)
-            await self._reports.loaded(sources, load.changes)
+            self._reports.loaded(sources, load.changes, warnings)
             if seals:
                 await self._scrubbing.scrub()
         return result
@@ -296,6 +299,7 @@ class Reloads:
             problems=load.changes.problems,
             unopened=load.changes.unopened,
             lacking=load.changes.lacking,
+            hidden=load.changes.hidden,
             defined=load.defined,
             schemas=serving_schemas(sources, self._files.schemas),
         )

@@ -1,7 +1,7 @@
 """What writers send: opened, completed from what stands there, and validated with the composer's rules."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +11,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import InvalidDocument, Problem
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.schemas.inspection import Inspection, Inspections, inspect
+from aliciacfg.schemas.near_misses import suggestions
 from aliciacfg.sealing.boxes import Keyring, placeholder
 from aliciacfg.sealing.redactions import exact_redactions, redaction_sources
 from aliciacfg.sealing.sealed_documents import (
@@ -215,6 +216,10 @@ class WrittenDocuments:
             message = f"The configuration of {service} contains sealed values that do not open"
             raise InvalidDocument(message, self._composer.findings(service, problems))
         return opened
+
+    def near_misses(self, service: str, pointers: Iterable[str]) -> Mapping[str, str]:
+        """Return where unknown members probably belong, by the pointers of those that are near misses."""
+        return suggestions(self._composer.sources.schema(service).tree, pointers)
 
     def unknown(self, environment: str, service: str, effective: Effective) -> list[str]:
         """Return the JSON Pointers of members that no schema of a service describes, outermost first."""

@@ -74,6 +74,7 @@ class BatchOperation:
             expected_revision=update.expected_revision,
             allow_breaking=request.allow_breaking,
             dry_run=request.dry_run,
+            refuse_near_misses=request.refuse_near_misses,
         )
         try:
             config_id = self._configurations.config_id(update.service, environment)

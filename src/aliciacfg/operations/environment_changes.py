@@ -65,6 +65,7 @@ class EnvironmentOperations:
                 restart_required=result.restart_required,
                 message=f"{len(result.changed)} configurations of {active} {verb}",
                 migrations=result.migrations,
+                warnings=result.warnings,
                 dry_run=request.dry_run,
                 difference=result.difference if request.dry_run else UNSET,
             )

@@ -97,6 +97,7 @@ class EnvironmentReads:
                 revision=record.revision,
                 values={**explainer.values(), "/version": version},
                 removed=explainer.removed(),
+                hidden=self._files.hidden_in(environment, service),
             )
         )
 
@@ -173,6 +174,7 @@ class EnvironmentReads:
                     services=sorted(environment.draft.services or files.defined.get(name, ())),
                     problems=list(dict.fromkeys(problems)),
                     remedies=self._files.remedies(name),
+                    hidden=files.hidden_in(name),
                 )
             )
         return Answer.of(EnvironmentsAnswer(active=active, environments=items))

@@ -7,13 +7,19 @@ from msgspec import UNSET
 from aliciacfg import documents
 from aliciacfg.api.answers import WriteAnswer
 from aliciacfg.api.encoding import Answer
+from aliciacfg.core.composer import Effective
+from aliciacfg.core.file_warnings import newly_shadowed
+from aliciacfg.core.planner import Planner
 from aliciacfg.core.state import Entry, State
 from aliciacfg.core.views import Views, difference
 from aliciacfg.documents import JsonObject
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record
 from aliciacfg.operations.changed_values import ChangedValues, changed_values
 from aliciacfg.operations.write_planner import PlannedChange
 from aliciacfg.sealing.sealed_documents import redact
+
+_MAX_SHADOWED = 10
 
 
 class WriteAnswers:
@@ -34,10 +40,10 @@ class WriteAnswers:
         before, after, effective = planned.before, planned.after, planned.effective
         record = _record(after)
         unchanged = before.record is record
-        unknown = planned.planner.written.unknown(record.environment, record.service, effective)
         document = planned.redacted
         if document is None:
             document = redact(effective.document, effective.secrets)
+        config_id = ConfigId(record.environment, record.service)
         changes = ChangedValues() if unchanged else changed_values(before, document, record.changed)
         answer = WriteAnswer(
             service=record.service,
@@ -52,7 +58,10 @@ class WriteAnswers:
             message=_message(before, after, dry_run=dry_run),
             changed=[] if unchanged else record.changed,
             restart_required=[] if unchanged else record.restart_required,
-            warnings=[f"{pointer} is not described by the schema; is the name right?" for pointer in unknown],
+            warnings=[
+                *name_warnings(planned.planner, config_id, effective),
+                *([] if unchanged else _shadow_warnings(planned, config_id)),
+            ],
             unchanged=unchanged,
             dry_run=dry_run,
             changes=changes.values,
@@ -64,6 +73,29 @@ class WriteAnswers:
             # No ETag: the revision that it would name does not exist, and another write may become it.
             return Answer.of(answer)
         return Answer(documents.encode(answer), self._views.etag(record), created=before.live is None)
+
+
+def name_warnings(planner: Planner, config_id: ConfigId, effective: Effective) -> list[str]:
+    """Return a warning for each member of a configuration that no schema describes."""
+    unknown = planner.written.unknown(*config_id, effective)
+    if not unknown:
+        return []
+    meant = planner.written.near_misses(config_id.service, unknown)
+    return [
+        f"{pointer} is not described by the schema; "
+        + (f"did you mean {meant[pointer]}?" if pointer in meant else "is the name right?")
+        for pointer in unknown
+    ]
+
+
+def _shadow_warnings(planned: PlannedChange, config_id: ConfigId) -> list[str]:
+    """Return warnings that later edits of files will not show, because the write hides their values."""
+    environment = planned.planner.composer.sources.environments.get(config_id.environment)
+    if environment is None:
+        return []
+    found = newly_shadowed(config_id, environment, planned.before, planned.after)
+    more = len(found) - _MAX_SHADOWED
+    return found if more <= 0 else [*found[:_MAX_SHADOWED], f"{more} more values of files are shadowed by overlay"]
 
 
 async def entry_difference(before: Entry, after: Entry) -> list[JsonObject]:

@@ -18,7 +18,16 @@ from aliciacfg.core.planner import Planner
 from aliciacfg.core.state import Entry
 from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import Conflict, Finding, Forbidden, InvalidDocument, NotFound, OperationError, ValidationFailed
+from aliciacfg.errors import (
+    Conflict,
+    Finding,
+    Forbidden,
+    InvalidDocument,
+    NotFound,
+    OperationError,
+    Problem,
+    ValidationFailed,
+)
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.monitoring.alerts import Alerts
@@ -145,7 +154,10 @@ class WritePlanner:
         base = planner.composer.base(config_id.environment, config_id.service)
         base = {name: value for name, value in base.items() if name != "version"}
         effective = await self._checked(planner, config_id, entry, base, wanted, dry_run=request.dry_run)
-        self._check_identity(caller, config_id, planner.document(entry) or base, effective.document)
+        before = planner.document(entry) or base
+        self._check_identity(caller, config_id, before, effective.document)
+        if request.refuse_near_misses and not wanted.stored:
+            _check_names(planner, config_id, before, effective)
         overlay: JsonObject | None = planner.composer.overlay(base, effective)
         if not overlay and self._files.defines(config_id):
             overlay = None
@@ -334,6 +346,23 @@ class WritePlanner:
                     f"{pointer} of {service} is part of its broker login; only {service} itself and administrators may "
                     "change it."
                 )
+
+
+def _check_names(planner: Planner, config_id: ConfigId, before: JsonObject, effective: Effective) -> None:
+    """Raise an error if a write adds a member whose name is probably a misspelt one.
+
+    Raises:
+        ValidationFailed: With each of these members.
+    """
+    unknown = planner.written.unknown(*config_id, effective)
+    added = [pointer for pointer in unknown if not documents.has(before, pointer)]
+    meant = planner.written.near_misses(config_id.service, added)
+    if meant:
+        raise ValidationFailed(
+            f"The schema of {config_id.service} does not know these names. Correct them, or leave refuse_near_misses "
+            "out (on the command line: add --force) if they are meant",
+            [Problem(pointer, f"did you mean {place}?") for pointer, place in meant.items()],
+        )
 
 
 def replaced(config: JsonObject) -> Wanted:

@@ -27,7 +27,7 @@ from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Forbidden, InvalidDocument, NotFound, Problem, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, told_sequence
+from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, name_warnings, told_sequence
 from aliciacfg.operations.write_planner import PlannedChange, Wanted, WritePlanner, replaced, restored, without_sending
 from aliciacfg.sealing.sealed_documents import sealed_document
 
@@ -157,13 +157,15 @@ class WriteOperations:
         opaque = not self._authorizer.allows(caller, "write", service)
         entry = self._state.head(config_id)
         problems: list[Problem] = []
+        warnings: list[str] = []
         try:
-            await self._planner.compose(planner, config_id, entry, {}, wanted, opaque=opaque)
+            effective = await self._planner.compose(planner, config_id, entry, {}, wanted, opaque=opaque)
+            warnings += name_warnings(planner, config_id, effective)
         except InvalidDocument as error:
             problems += wanted.tell(error).problems
         if not opaque:
             self._planner.record_trial(caller, "validate", config_id, planner, entry, wanted)
-        return Answer.of(ValidateAnswer(valid=not problems, problems=problems))
+        return Answer.of(ValidateAnswer(valid=not problems, problems=problems, warnings=warnings))
 
     async def register(self, service: str) -> None:
         """Create the default configuration of a service that has none.

@@ -16,7 +16,7 @@ from typing import Literal
 
 from aliciacfg.access.rules import Access
 from aliciacfg.documents import JsonObject, escape, merge
-from aliciacfg.errors import SourceProblem
+from aliciacfg.errors import Finding, Problem, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.schemas.migrations import MigrationFile
 from aliciacfg.schemas.service_schema import ServiceSchema
@@ -144,6 +144,16 @@ class Environment:
             if not pointer:
                 return f"environments/{self.name}.yaml", None
             pointer = pointer.rpartition("/")[0]
+
+    def located(self, service: str, finding: Finding) -> Problem:
+        """Return a problem of a service's document, as everybody may see it, with the file and line that caused it."""
+        file, line = self.locate(service, finding.pointer)
+        where = file if line is None else f"{file}:{line}"
+        shown = finding.shown
+        return Problem(
+            f"/services/{escape(service)}{shown.pointer}",
+            f"{where}: {service} {shown.pointer or '(document)'}: {shown.message}",
+        )
 
 
 Stamp = tuple[int, ...]

@@ -1,0 +1,100 @@
+"""What people are told about values of files that run-time changes hide."""
+
+from pathlib import Path
+
+import pytest
+
+from builders import environment_file
+from inprocess import Core, Home
+
+SCHEMA = {"properties": {"settings": {"properties": {"volume": {"type": "integer"}, "tone": {"type": "string"}}}}}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with one service, of which a file sets a value."""
+    return Home(
+        tmp_path,
+        {
+            "schemas/bell.yaml": SCHEMA,
+            "environments/base.yaml": environment_file({"bell": {}}),
+            "environments/dev.yaml": dev("3"),
+        },
+    )
+
+
+def dev(volume: str, tone: str = "low") -> str:
+    return f"services:\n  bell:\n    settings:\n      volume: {volume}\n      tone: {tone}\n"
+
+
+async def patched(made: Core) -> int:
+    """Hide the volume of the file; return the revision that does."""
+    return (await made.ask("patch", "bell", patch={"settings": {"volume": 5}}))["revision"]
+
+
+async def test_an_edit_that_is_hidden_is_told(home: Home):
+    """In the answer to reload, with file and line, and by an alert; what comes into force beside it is not."""
+    async with home.core() as made:
+        revision = await patched(made)
+        home.write("environments/dev.yaml", dev("4", tone="high"))
+        answer = await made.ask("reload")
+        line = f"environments/dev.yaml:4: bell /settings/volume: shadowed by overlay, revision {revision}"
+        assert answer["changed"] == ["bell"]
+        assert answer["warnings"] == [line]
+        (alert,) = [alert for alert in made.heard if alert.kind == "shadowed"]
+        assert line in alert.message
+        assert "warnings" not in await made.ask("reload")
+
+
+async def test_an_edit_to_the_same_value_is_not(home: Home):
+    """It is in force, be it by the file or by the overlay."""
+    async with home.core() as made:
+        await patched(made)
+        home.write("environments/dev.yaml", dev("5"))
+        assert "warnings" not in await made.ask("reload")
+
+
+async def test_a_write_tells_whose_edits_it_hides(home: Home):
+    """With file and line, once; a change of the same place again says nothing, nor does one that no file sets."""
+    async with home.core() as made:
+        answer = await made.ask("patch", "bell", patch={"settings": {"volume": 5, "colour": "red"}})
+        warning = "/settings/volume: the value of environments/dev.yaml:4 is shadowed by overlay, revision 2"
+        assert [text for text in answer["warnings"] if "shadowed" in text] == [warning]
+        again = await made.ask("patch", "bell", patch={"settings": {"volume": 6}})
+        assert not any("shadowed" in text for text in again["warnings"])
+
+
+async def test_a_hidden_value_that_is_not_valid_shows(home: Home):
+    """In environments and explain, with file and line, as long as the file has it."""
+    async with home.core() as made:
+        revision = await patched(made)
+        home.write("environments/dev.yaml", dev("loud"))
+        answer = await made.ask("reload")
+        message = (
+            "environments/dev.yaml:4: bell /settings/volume: found a string of 4 characters; expected an integer "
+            f"(shadowed by overlay, revision {revision})"
+        )
+        assert message in answer["warnings"]
+        problem = {"pointer": "/services/bell/settings/volume", "message": message}
+        assert (await made.ask("explain", "bell"))["hidden"] == [problem]
+        await made.ask("patch", "bell", patch={"settings": {"tone": "high"}})
+        assert [item.get("hidden") for item in (await made.ask("environments"))["environments"]] == [[problem]]
+        home.write("environments/dev.yaml", dev("4"))
+        await made.ask("reload")
+        assert "hidden" not in await made.ask("explain", "bell")
+
+
+async def test_what_only_the_overlay_has_is_not_a_problem_of_the_files(tmp_path: Path):
+    """A required secret may be set at run time alone."""
+    schema = {"properties": {"settings": {"properties": {"pin": {"type": "string"}}, "required": ["pin"]}}}
+    files = {
+        "environments/base.yaml": environment_file({"bell": {"settings": {"pin": "1"}}}),
+        "environments/dev.yaml": "",
+    }
+    home = Home(tmp_path, {"schemas/bell.yaml": schema, **files})
+    async with home.core() as made:
+        await made.ask("patch", "bell", patch={"settings": {"pin": "2"}})
+        home.write("environments/base.yaml", environment_file({"bell": {"settings": {}}}))
+        answer = await made.ask("reload")
+        assert answer["warnings"] == ["environments/base.yaml:1: bell /settings/pin: shadowed by overlay, revision 2"]
+        assert "hidden" not in await made.ask("explain", "bell")
