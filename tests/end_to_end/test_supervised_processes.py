@@ -47,28 +47,36 @@ def alive(pid: str | int) -> bool:
 
 
 def test_a_restart_replaces_everything_that_the_old_command_started(supervised: Callable[..., Supervised]):
-    """A grandchild that ignores SIGTERM, and a daemon that left group and session, are gone before the start."""
+    """A grandchild that ignores SIGTERM, a daemon that left group and session, and what that one started in turn."""
+    stubborn = f"trap '' TERM; echo $(exec sh -c 'echo $PPID') > $OUT/$1; {SLEEP}"
     script = f"""
         if [ $V = 2 ]; then
-            for old in $(cat $OUT/stubborn $OUT/daemon); do
+            for old in $(cat $OUT/stubborn $OUT/daemon $OUT/worker); do
                 state=$(cut -d' ' -f3 /proc/$old/stat 2>/dev/null)
                 [ -z "$state" ] || echo $old $state >> $OUT/left
             done
             echo 2 > $OUT/second
             {SLEEP}
         fi
-        (trap '' TERM; echo $(exec sh -c 'echo $PPID') > $OUT/stubborn; {SLEEP}) &
-        setsid sh -c '(trap "" TERM; sh -c "echo \\$PPID" > $OUT/daemon; {SLEEP}) &' &
+        echo "{stubborn.replace("$", chr(92) + "$")}" > $OUT/script
+        echo 'setsid sh $OUT/script worker & . $OUT/script' > $OUT/parent
+        sh $OUT/script stubborn &
+        (setsid sh $OUT/parent daemon &)
         {SLEEP}
     """
     run = supervised(script, timing={"stop_seconds": 0.2})
-    old = [run.until("stubborn").strip(), run.until("daemon").strip()]
-    wait_until(lambda: Path(f"/proc/{old[1]}/stat").read_text().rpartition(")")[2].split()[1] == str(run.process.pid))
+    old = [run.until(name).strip() for name in ("stubborn", "daemon", "worker")]
+    assert parent(old[1]) == run.process.pid
+    assert parent(old[2]) == int(old[1])
     run.configure(V="2")
     run.until("second", "2\n")
     assert not run.file("left").exists(), run.file("left").read_text()
     assert not [pid for pid in old if alive(pid)]
     assert "still running 0.2 s after SIGTERM; sending SIGKILL" in run.log.read_text()
+
+
+def parent(pid: str) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143), (":", 0)])
@@ -94,6 +102,18 @@ def test_signals_reach_the_command(supervised: Callable[..., Supervised]):
     run.send(signal.SIGTERM)
     assert run.wait() == 5
     assert run.file("got").read_text() == f"{expected}TERM\n"
+
+
+def test_what_was_ignored_before_stays_ignored(supervised: Callable[..., Supervised]):
+    """SIGHUP under ``nohup``: neither the supervisor nor the command gets it."""
+    ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
+    script = "trap 'echo TERM > $OUT/got; exit 0' TERM; echo > $OUT/ready; while :; do sleep 0.05; done"
+    run = supervised(script, before=ignoring)
+    run.until("ready")
+    run.send(signal.SIGHUP)
+    run.send(signal.SIGTERM)
+    assert run.wait() == 0
+    assert run.file("got").read_text() == "TERM\n"
 
 
 def test_what_the_command_inherits(supervised: Callable[..., Supervised], tmp_path: Path):

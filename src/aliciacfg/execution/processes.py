@@ -106,10 +106,9 @@ class Processes:
             number: The signal that asks it to end.
             seconds: After how long SIGKILL follows.
         """
-        self._send_everywhere(child, number)
         try:
             async with asyncio.timeout(seconds):
-                await self._gone(child)
+                await self._end(child, number)
         except TimeoutError:
             self._warn(f"still running {seconds:g} s after {signal.Signals(number).name}; sending SIGKILL")
             await self._kill(child)
@@ -118,33 +117,37 @@ class Processes:
 
     async def _kill(self, child: Child) -> None:
         while True:
-            self._send_everywhere(child, signal.SIGKILL)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ASKS_AGAIN_SECONDS):
-                    await self._gone(child)
+                    await self._end(child, signal.SIGKILL)
                     return
             self._warn("the old processes are still there after SIGKILL; the command is not started before they end")
 
-    async def _gone(self, child: Child) -> None:
-        """Wait until the command, its group and what it left behind are gone."""
-        while not child.exited.done() or child.group_exists or self._left_behind(child):
+    async def _end(self, child: Child, number: int) -> None:
+        """Send a signal to the command, its group and what they left behind, and wait until all of it is gone."""
+        child.send_all(number)
+        # A stopped process does not see the signal.
+        child.send_all(signal.SIGCONT)
+        told: set[int] = set()
+        while True:
+            # More come when those that started them end.
+            left_behind = self._left_behind()
+            for pid in left_behind - told:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+                    os.kill(pid, signal.SIGCONT)
+            told |= left_behind
+            if child.exited.done() and not child.group_exists and not left_behind:
+                return
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_SECONDS):
                     await self._changed.wait()
 
-    def _send_everywhere(self, child: Child, number: int) -> None:
-        child.send_all(number)
-        for pid in self._left_behind(child):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-        if number != signal.SIGKILL:
-            # A stopped process does not see other signals.
-            child.send_all(signal.SIGCONT)
-
-    def _left_behind(self, child: Child) -> list[int]:
+    def _left_behind(self) -> set[int]:
         """Return the processes that came to this one because those that started them are gone."""
-        return [pid for pid in _children() if pid != child.pid and pid not in self._foreign]
+        command = set[int]() if self._child is None else {self._child.pid}
+        return set(_children()) - self._foreign - command
 
     def _reap(self) -> None:
         """Take note of every child that ended or was stopped."""
