@@ -72,6 +72,9 @@ def test_what_cannot_be_a_variable_is_a_problem_without_its_value():
     assert "LOG_LEVEL would hold a NUL" in found.problems[0].message
     assert "ROOMS is the variable of /settings/rooms too" in found.problems[1].message
     assert "hush" not in repr(found)
+    for name in ("", "A=B", "1A", "A B", "É"):
+        (problem,) = resolve({"a": "hush"}, lambda _, name=name: name).problems
+        assert "cannot be the name of a variable" in problem.message
     taken = resolve({"a": "/x.so"}, lambda _: "LD_PRELOAD")
     assert taken.values == {}
     assert taken.problems == [Problem("/a", "LD_PRELOAD would take over the process; choose another x-env")]

@@ -29,6 +29,8 @@ _PRIVATE = 0o600
 @options.environment
 @service_variables.derived
 @service_variables.allow_redacted
+@service_variables.file
+@service_variables.schema
 @click.option(
     "--to",
     "path",
@@ -42,6 +44,8 @@ def env(
     dialect: str,
     environment: str | None,
     path: Path | None,
+    file: str | None,
+    schema: str | None,
     *,
     derived: bool,
     allow_redacted: bool,
@@ -55,7 +59,7 @@ def env(
       eval "$(aliciacfg env voice_router --format export)"
       aliciacfg env voice_router --format systemd --to /etc/alicia/voice_router.env
     """
-    values = service_variables.ask_values(target, service, environment)
+    values = service_variables.values_of(target, service, environment=environment, file=file, schema=schema)
     try:
         found = select(values, choices=Choices(derived=derived, allow_redacted=allow_redacted), kept=())
     except Unusable as error:

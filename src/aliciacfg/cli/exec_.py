@@ -49,6 +49,8 @@ class _Command(click.Command):
 @options.environment
 @service_variables.derived
 @service_variables.allow_redacted
+@service_variables.file
+@service_variables.schema
 @click.option(
     "--stop-seconds",
     type=_SECONDS,
@@ -81,6 +83,8 @@ def exec_(
     service: str,
     command: tuple[str, ...],
     environment: str | None,
+    file: str | None,
+    schema: str | None,
     *,
     watch: bool,
     restarts: bool,
@@ -106,17 +110,17 @@ def exec_(
     """
     choices = Choices(derived=derived, allow_redacted=allow_redacted)
     say = partial(service_variables.say, service)
-    asks = target.http is not None or environment is not None
+    follows = target.http is None and environment is None and file is None and schema is None
     if watch:
-        if asks:
-            raise click.UsageError("--watch follows the active environment over MQTT; leave --http and -e out")
+        if not follows:
+            raise click.UsageError("--watch follows the active environment over MQTT; leave --http, -e and --file out")
         _watch(target, service, command, choices, Timing(**timing), say, restarts=restarts)
     if restarts:
         raise click.UsageError("--restart needs --watch")
-    if asks:
-        values: Values = service_variables.ask_values(target, service, environment)
-    else:
+    if follows:
         values = _run(_current(_source(target, service, say)))
+    else:
+        values = service_variables.values_of(target, service, environment=environment, file=file, schema=schema)
     _become(service, command, values, choices, say)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
+from aliciacfg.cli.inputs import read_object
 from aliciacfg.execution.preparation import Unusable, Values
 from aliciacfg.terminal_text import printable
 from aliciacfg.variables.resolution import names_in
@@ -22,6 +23,42 @@ derived = click.option(
 allow_redacted = click.option(
     "--allow-redacted", is_flag=True, help="Leave out secrets that cannot be read here, instead of failing."
 )
+
+
+file = click.option(
+    "--file",
+    metavar="FILE",
+    help="Take the configuration from a JSON or YAML file, secrets in the open, instead of from the daemon.",
+)
+schema = click.option(
+    "--schema", metavar="FILE", help="With --file: the service's schema, which names the variables (x-env)."
+)
+
+
+def values_of(target: Target, service: str, *, environment: str | None, file: str | None, schema: str | None) -> Values:
+    """Return a configuration from a file, if one is named, else from the daemon.
+
+    No answer ends the program, and so does an invalid file.
+    """
+    if file is not None:
+        if environment is not None:
+            raise click.UsageError("--file is one configuration, of whatever environment; leave -e out")
+        return _file_values(service, file, schema)
+    if schema is not None:
+        raise click.UsageError("--schema needs --file; the daemon has schemas of its own")
+    return ask_values(target, service, environment)
+
+
+def _file_values(service: str, file: str, schema: str | None) -> Values:
+    from aliciacfg.schemas.schema_check import schema_problems
+
+    content = read_object(file)
+    answered = content.get("config")
+    config = answered if isinstance(answered, dict) and "revision" in content else content
+    found = {} if schema is None else read_object(schema)
+    if problems := schema_problems(found, title=service):
+        fail(f"{schema} is not a usable schema", EXIT_CODES["validation_failed"], problems=problems)
+    return Values(config=config, name_of=names_in({"allOf": [found]}))
 
 
 def ask_values(target: Target, service: str, environment: str | None) -> Values:

@@ -4,6 +4,7 @@ A service's schema names variables with ``x-env``. Where it names none, names ar
 a configuration must not thereby run programs of their own, so variables that take over a process are never set.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from aliciacfg.variables.texts import derived_name, text_of
 NameOf = Callable[[str], str | None]
 """Returns the variable that a schema names for a pointer (``x-env``), or None."""
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SEALED_PREFIX = "sealed:v1:"
 # It differs in every revision, and no program asks for it.
 _LEFT_ASIDE = "/version"
@@ -77,6 +79,8 @@ def resolve(config: JsonObject, name_of: NameOf, *, derived: bool | None = None)
         name = name_of(pointer)
         if name is None:
             unnamed.append((pointer, value))
+        elif _NAME.fullmatch(name) is None:
+            found.problems.append(Problem(pointer, f"x-env {name!r:.80} cannot be the name of a variable"))
         elif name in named:
             found.problems.append(Problem(pointer, f"{name} is the variable of {named[name]} too; name one of them"))
         elif takes_over(name):
