@@ -17,6 +17,7 @@ from aliciacfg.client.current import SettingsT
 from aliciacfg.client.errors import ConfigError, NotFound, Unavailable
 from aliciacfg.client.intake import Intake
 from aliciacfg.client.reports import Reports
+from aliciacfg.client.tasks import end, is_cancelled
 from aliciacfg.errors import BrokerUnavailable, SettingsError
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class Link(Generic[SettingsT]):
             except Exception:  # noqa: BLE001 - logged; see below
                 # Whatever it is, the program keeps its configuration, and the next connection may do better.
                 _log.exception("the connection to %s failed", self._address.url)
+            if is_cancelled():
+                return
             await asyncio.sleep(delays.next())
 
     async def ask(self, operation: Literal["get", "schema"] = "get") -> tuple[bytes, int]:
@@ -134,13 +137,11 @@ class Link(Generic[SettingsT]):
         }
         tasks = [asyncio.create_task(what, name=f"{name} of {self._service}") for name, what in coroutines.items()]
         try:
-            # None of them ends while the connection stands. Unlike a task group, this never loses a cancellation.
+            # None of them ends while the connection stands.
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await next(iter(ended))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def _subscribe_and_ask(self, connection: Connection, heard: asyncio.Event) -> None:
         # The answers second: when the broker has acknowledged that, it has sent what it retains.
