@@ -90,7 +90,15 @@ def _topic(row: Operation) -> str:
 
 
 def _own_fields(row: Operation) -> str:
-    shared = {"request_id", "environment", "expected_revision", "dry_run", "comment", "allow_breaking"}
+    shared = {
+        "request_id",
+        "environment",
+        "expected_revision",
+        "dry_run",
+        "comment",
+        "allow_breaking",
+        "refuse_near_misses",
+    }
     return ", ".join(f"`{name}`" for name in row.request.__struct_encode_fields__ if name not in shared)
 
 

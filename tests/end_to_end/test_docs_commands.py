@@ -1,14 +1,17 @@
 """Every command of the documentation, run as it is typed, in the order of its page."""
 
 import re
+import shlex
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import doc_blocks
+from aliciacfg.cli import main as root
 from brokers import Broker
 from daemons import Daemon, serving
 from doc_blocks import Block, Page
@@ -126,6 +129,34 @@ def test_what_does_not_run_is_known():
             parsed = subprocess.run(["sh", "-n", "-c", command], capture_output=True, text=True, check=False)
             assert parsed.returncode == 0, (block.place, parsed.stderr)
             assert any(word in allowed for word in re.findall(r"[\w./-]+", command)), block.place
+            for words in calls_of_aliciacfg(command):
+                check_usage(words, block.place)
+
+
+def calls_of_aliciacfg(script: str) -> Iterator[list[str]]:
+    """The arguments of each call of ``aliciacfg`` in a script, without redirections."""
+    for part in re.split(r"\|\|?|&&|;|\n(?![ ])", script.replace("\\\n", " ")):
+        words = [word for word in shlex.split(part, comments=True) if not re.match(r"[A-Z_]+=|[<>]|sudo$", word)]
+        # Of another program it is a user, a unit or a container.
+        if words[:1] == ["aliciacfg"] or words[:2] == ["docker", "compose"]:
+            places = [number for number, word in enumerate(words) if word == "aliciacfg"]
+            if places and (words[0] == "aliciacfg" or len(places) > 1):
+                yield words[places[-1] + 1 :]
+
+
+def check_usage(words: list[str], place: str) -> None:
+    """Fail unless the commands and options exist that a call names."""
+    command, context = root, click.Context(root, info_name="aliciacfg")
+    while True:
+        try:
+            _, words, _ = command.make_parser(context).parse_args(list(words))
+        except click.UsageError as error:
+            raise AssertionError(f"{place}: {error.message}") from error
+        if not isinstance(command, click.Group) or not words:
+            return
+        found = command.get_command(context, words[0])
+        assert found is not None, (place, words[0])
+        command, context, words = found, click.Context(found, parent=context), words[1:]
 
 
 def test_no_command_is_shown_outside_of_a_block():
