@@ -1,15 +1,18 @@
 """The files of people in a backup or an export: environments and schemas, no secret of which is in plain text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aliciacfg import documents
+from aliciacfg.documents import yaml_editor, yaml_reader
 from aliciacfg.errors import SourceError, SourceProblem
-from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.sealing.boxes import CannotOpen, Keyring, is_sealed
 from aliciacfg.sealing.keyed_hash import KeyedHash
 from aliciacfg.settings import Settings
 from aliciacfg.sources import loader
 from aliciacfg.sources.layers import ACCESS, Sources
-from aliciacfg.sources.seal_file import seal_file
+from aliciacfg.sources.seal_file import SealedFile, file_environment, seal_file
 from aliciacfg.text_files import read_bytes
 
 ENVIRONMENTS = "environments"
@@ -51,10 +54,15 @@ def place(name: str, settings: Settings) -> Path:
     return Path(settings.environments_dir if top == ENVIRONMENTS else settings.schemas_dir) / rest
 
 
-def collect(settings: Settings, keyring: Keyring) -> HomeFiles:
+def collect(settings: Settings, keyring: Keyring, *, before: Mapping[str, bytes] | None = None) -> HomeFiles:
     """Return the files that a daemon with these settings reads, every plain secret sealed with the home's key.
 
     A file in which a secret would stay in plain text is left out: a backup is carried to other places.
+
+    Args:
+        settings: The daemon's.
+        keyring: The home's keys.
+        before: An earlier result; a secret that is still the same keeps the sealed text that it has there.
     """
     found = HomeFiles()
     sources = _schemas(Path(settings.schemas_dir))
@@ -62,7 +70,7 @@ def collect(settings: Settings, keyring: Keyring) -> HomeFiles:
         try:
             content = read_bytes(path, name)
             is_plain = name.startswith(f"{SCHEMAS}/") or path.suffix != ".yaml" or path.stem == ACCESS
-            found.contents[name] = content if is_plain else _sealed(content, name, path, sources, keyring)
+            found.contents[name] = content if is_plain else _sealed(content, name, path, sources, keyring, before)
             found.codes[name] = code(content, keyring)
         except (OSError, UnicodeDecodeError) as error:
             found.left_out.append(f"{name}: cannot be read ({error})")
@@ -79,7 +87,14 @@ def _schemas(directory: Path) -> Sources | None:
         return None
 
 
-def _sealed(content: bytes, name: str, path: Path, sources: Sources | None, keyring: Keyring) -> bytes:
+def _sealed(
+    content: bytes,
+    name: str,
+    path: Path,
+    sources: Sources | None,
+    keyring: Keyring,
+    before: Mapping[str, bytes] | None,
+) -> bytes:
     """Return an environment file with its secrets sealed.
 
     Raises:
@@ -90,7 +105,38 @@ def _sealed(content: bytes, name: str, path: Path, sources: Sources | None, keyr
     result = seal_file(content.decode(), path=path, sources=sources, key=keyring.public_key)
     if result.plain:
         raise _left_out(name, f"{result.plain[0]} is a secret that cannot be sealed there; write it under a service")
-    return result.text.encode()
+    return _with_known_boxes(result, path, (before or {}).get(name, b""), keyring).encode()
+
+
+def _with_known_boxes(result: SealedFile, path: Path, before: bytes, keyring: Keyring) -> str:
+    """Return a sealed file in which the secrets that are as they were have the sealed text that they had."""
+    try:
+        old = yaml_reader.load(before.decode(), file=path.name).value
+    except (SourceError, UnicodeDecodeError):
+        return result.text
+    new = yaml_reader.load(result.text, file=path.name).value
+    known: dict[str, str] = {}
+    for place in result.sealed:
+        boxes = documents.find(old, place), documents.find(new, place)
+        texts = [box for box in boxes if isinstance(box, str) and is_sealed(box)]
+        if len(texts) == len(boxes) and _hold_the_same(texts, place, path, keyring):
+            known[place] = texts[0]
+    return yaml_editor.replace_strings(result.text, known, file=path.name) if known else result.text
+
+
+def _hold_the_same(boxes: list[str], place: str, path: Path, keyring: Keyring) -> bool:
+    """Return whether boxes of one place in an environment file hold the same secret."""
+    section, *tokens = documents.parse_pointer(place)
+    shared = section == "defaults"
+    service = "" if shared else tokens.pop(0)
+    pointer, environment = documents.format_pointer(tuple(tokens)), file_environment(path) or ""
+    try:
+        values = {
+            keyring.open(box, service=service, environment=environment, pointer=pointer, shared=shared) for box in boxes
+        }
+    except CannotOpen:
+        return False
+    return len(values) == 1
 
 
 def _left_out(name: str, message: str) -> SourceError:

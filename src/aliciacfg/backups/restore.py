@@ -8,8 +8,6 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from aliciacfg.backups.archive import DATABASE, Archive, ArchiveError, check_spa
 from aliciacfg.backups.backup import home_of
 from aliciacfg.backups.comparison import Change, Heads, compare, heads_of, undecryptable
 from aliciacfg.backups.kept_keys import Keys
-from aliciacfg.bootstrap import Core, open_core
+from aliciacfg.backups.opened import opened
 from aliciacfg.errors import AliciacfgError, Unavailable
 from aliciacfg.model.records import START, Position
 from aliciacfg.sealing.boxes import Keyring
@@ -181,7 +179,7 @@ async def _examine(data: DataDirectory, prepared: Path, settings: Settings) -> _
         if keys is not None and keys.chained:
             shutil.copyfile(data.key_file, copy / KEY_FILE)
             (copy / KEY_FILE).chmod(0o600)
-            async with _opened(copy, settings) as core:
+            async with opened(copy, settings) as core:
                 heads = heads_of(core.state)
     except AliciacfgError:
         # What it knew cannot be read; the broker and the witness tell the rest at the next start.
@@ -250,7 +248,7 @@ async def _bring_up(archive: Archive, new: Path, settings: Settings, before: _Be
     manifest = archive.manifest
     made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(manifest.created))
     same_home = before.home == manifest.home
-    async with _opened(new, settings) as core:
+    async with opened(new, settings) as core:
         numbers = {config_id: head.revision for config_id, head in before.heads.items() if same_home}
         result.epoch = await core.order.restore(before.position, numbers, detail=f"restored the backup of {made}")
         result.environment = core.state.active
@@ -259,15 +257,6 @@ async def _bring_up(archive: Archive, new: Path, settings: Settings, before: _Be
     for name in _OF_DIRECTORY:
         (new / name).unlink(missing_ok=True)
     return restored
-
-
-@asynccontextmanager
-async def _opened(directory: Path, settings: Settings) -> AsyncGenerator[Core]:
-    """Open a data directory that nobody else knows."""
-    async with AsyncExitStack() as stack:
-        data = DataDirectory(directory)
-        stack.callback(data.release)
-        yield await stack.enter_async_context(open_core(settings, data))
 
 
 def _plan_files(

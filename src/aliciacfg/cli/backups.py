@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from aliciacfg.cli import options, output
-from aliciacfg.cli.answers import exit_if_refused
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, exit_on_error, fail
-from aliciacfg.cli.local_client import ask_daemon, exit_locked
+from aliciacfg.cli import notices, options, output
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, exit_on_error, fail
 from aliciacfg.cli.loop import run
+from aliciacfg.cli.snapshots import snapshot
 from aliciacfg.errors import DataDirectoryInUse
 
 if TYPE_CHECKING:
     from aliciacfg.backups.archive import Manifest
     from aliciacfg.backups.restore import Restored
     from aliciacfg.cli.output import Line, Table
-    from aliciacfg.settings import Settings
 
 _MAX_NAMED = 20
 _PASSPHRASE_FILE = click.option(
@@ -69,9 +67,9 @@ def backup(
         raise click.UsageError("--passphrase-file is for --with-keys")
     passphrase = _new_passphrase(passphrase_file) if with_keys else None
     now = time.time()
-    with exit_on_error(), _snapshot(settings) as (snapshot, free), _written(target, free, now) as path:
+    with exit_on_error(), snapshot(settings) as copy, _written(target, copy, now) as path:
         wanted = Wanted(passphrase, files=not no_files, replace=force)
-        manifest = write_backup(path, snapshot, settings, wanted, now=now)
+        manifest = write_backup(path, copy, settings, wanted, now=now)
         size = path.stat().st_size
     _warn(manifest)
     if str(target) == "-":
@@ -95,45 +93,11 @@ def _written(target: Path, free: Path, now: float) -> Generator[Path]:
     yield target / time.strftime("aliciacfg-%Y%m%dT%H%M%SZ.zip", time.gmtime(now)) if target.is_dir() else target
 
 
-@contextmanager
-def _snapshot(settings: "Settings") -> Generator[tuple[Path, Path]]:
-    """Yield a directory with a copy of the database, and one for what is needed besides; both are removed."""
-    data = Path(settings.data_dir)
-    if not data.is_dir():
-        fail(f"{data} does not exist; see --data-dir", EXIT_FAILED)
-    answer = ask_daemon(settings, "backup", None, {})
-    if answer is not None:
-        made = data / str(exit_if_refused(answer)["snapshot"])
-        try:
-            yield made, made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-        return
-    from aliciacfg.storage.backend import database_in
-    from aliciacfg.storage.data_directory import DataDirectory
-
-    if not database_in(data).exists():
-        fail(f"{data} has no database yet; see --data-dir", EXIT_FAILED)
-    try:
-        directory = DataDirectory(data)
-    except DataDirectoryInUse:
-        exit_locked(settings)
-    made = None
-    try:
-        made = directory.make_snapshot_directory()
-        database_in(data).backup(made)
-        yield made, made
-    finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
-        directory.release()
-
-
 def _warn(manifest: "Manifest") -> None:
     for left in manifest.left_out:
-        output.print_error(f"left out: {left}")
+        notices.print_warning(f"left out: {left}")
     if manifest.unconfirmed:
-        output.print_error(
+        notices.print_warning(
             f"{manifest.unconfirmed} rows of the database are not what was written, and are in the backup as they are; "
             "`aliciacfg check` lists them"
         )
@@ -198,7 +162,7 @@ def restore(
     except DataDirectoryInUse:
         fail(f"a daemon runs on {settings.data_dir}; stop it, run this again, and start it", EXIT_ANOTHER_DAEMON)
     for note in result.notes:
-        output.print_error(f"note: {note}")
+        notices.print_note(note)
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
     output.print_result(content, lambda: _restore_lines(result, dry_run=dry_run))
 

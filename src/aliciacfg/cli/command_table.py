@@ -80,6 +80,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "Operate": (
         Row("backup", "backups:backup", "Write everything to one file, while the daemon runs", common=True),
         Row("restore", "backups:restore", "Put the state of a backup in place", common=True),
+        Row("export", "exchange:export", "Write the whole home as plain YAML, for git"),
         Row("instances", "drift:instances", "List the running instances of a service"),
         Row("drift", "drift:drift", "List everything that differs from the store"),
     ),

@@ -1,0 +1,216 @@
+"""Puts an exported home into an empty data directory, all of it or nothing."""
+
+import asyncio
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from aliciacfg import documents
+from aliciacfg.backups import export, files
+from aliciacfg.backups.archive import ArchiveError
+from aliciacfg.backups.comparison import undecryptable
+from aliciacfg.backups.opened import opened
+from aliciacfg.bootstrap import Core
+from aliciacfg.core.plan import Problems
+from aliciacfg.core.restore import ACTIVE, REQUESTED
+from aliciacfg.errors import Problem
+from aliciacfg.model.records import START, Overlay, Position, Write
+from aliciacfg.sealing.boxes import Keyring, PublicKey, UnusableKey
+from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sealing.sealed_documents import open_document
+from aliciacfg.settings import Settings
+from aliciacfg.storage import replacement
+from aliciacfg.storage.backend import database_in
+from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
+from aliciacfg.storage.hash_chain import Chain
+
+_MAX_NAMED = 5
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import put in place, or would.
+
+    Attributes:
+        environment: The active environment.
+        configurations: How many configurations there are, in all environments.
+        overlays: How many of them have changes at run time.
+        written: The environment and schema files that were written.
+        undecryptable: The secrets that do not open, as ``service in environment: pointer``.
+        problems: What is invalid in environments that are not the active one.
+    """
+
+    environment: str = ""
+    configurations: int = 0
+    overlays: int = 0
+    written: list[str] = field(default_factory=list[str])
+    undecryptable: list[str] = field(default_factory=list[str])
+    problems: list[str] = field(default_factory=list[str])
+
+
+async def import_home(directory: Path, settings: Settings, *, dry_run: bool) -> Imported:
+    """Put the home that ``export`` wrote into a directory in place of an empty one.
+
+    Everything is tried out first: nothing is written if the active environment would be invalid.
+
+    Raises:
+        DataDirectoryInUse: A daemon runs.
+        ArchiveError: The directory is no export, or the home is not empty.
+        SourceError: The files are not valid.
+        AliciacfgError: Keys or database cannot be used.
+    """
+    tree = await asyncio.to_thread(export.read_tree, directory)
+    if not tree:
+        raise ArchiveError(f"{directory} is empty, or does not exist; `aliciacfg export` writes one")
+    data = await asyncio.to_thread(DataDirectory, Path(settings.data_dir))
+    try:
+        beyond = _check_empty(data)
+        written = _new_files(tree, settings)
+        prepared = replacement.prepare(data.path)
+        result, plan = await _try(tree, settings, prepared, data, beyond, written)
+        if not dry_run:
+            replacement.decide(data.path, plan)
+            _remove_if_empty(data.path / plan.kept_in)
+    except OSError as error:
+        raise ArchiveError(f"{error.filename or data.path} cannot be used: {error.strerror or error}") from error
+    finally:
+        replacement.discard(data.path)
+        data.release()
+    return result
+
+
+def _check_empty(data: DataDirectory) -> Position:
+    """Return the highest position that readers may hold of a home that was here before.
+
+    Raises:
+        ArchiveError: There are configurations.
+    """
+    database = database_in(data.path)
+    if database.exists() and (count := database.describe().configurations):
+        raise ArchiveError(
+            f"{data.path} is not empty: it has {count} configurations. A whole home is imported into an empty data "
+            "directory; to replace this one, move it away first, or use `aliciacfg restore` with a backup"
+        )
+    if not data.key_file.exists():
+        return START
+    witnessed = database.witnessed(Chain(KeyFile.load(data.key_file).make_keyring()))
+    return START if witnessed is None else witnessed
+
+
+def _new_files(tree: Mapping[str, bytes], settings: Settings) -> dict[str, bytes]:
+    """Return the environment and schema files to write.
+
+    Raises:
+        ArchiveError: Others are there.
+    """
+    there = files.places(settings)
+    wanted = {name: found for name, found in tree.items() if name.split("/")[0] in {files.ENVIRONMENTS, files.SCHEMAS}}
+    differing = [name for name, path in there.items() if path.read_bytes() != wanted.get(name)]
+    if differing:
+        named = ", ".join(differing[:_MAX_NAMED]) + (" and others" if len(differing) > _MAX_NAMED else "")
+        raise ArchiveError(f"there are other files in the home: {named}; move them away before")
+    return {name: found for name, found in wanted.items() if name not in there}
+
+
+async def _try(
+    tree: Mapping[str, bytes],
+    settings: Settings,
+    prepared: Path,
+    data: DataDirectory,
+    beyond: Position,
+    written: Mapping[str, bytes],
+) -> tuple[Imported, replacement.Plan]:
+    """Make the home in the prepared directory, and return what it is, and what to put in place."""
+    about = export.about(tree)
+    overlays = export.overlays_in(tree)
+    new = prepared / replacement.NEW
+    if data.key_file.exists():
+        shutil.copyfile(data.key_file, new / KEY_FILE)
+        (new / KEY_FILE).chmod(0o600)
+    tried = _tried_settings(settings, prepared)
+    members = {f"file-{number}": name for number, name in enumerate(sorted(written))}
+    for member, name in members.items():
+        (prepared / member).write_bytes(written[name])
+    for name, content in tree.items():
+        if name.split("/")[0] in {files.ENVIRONMENTS, files.SCHEMAS}:
+            place = files.place(name, tried)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+    for recipient in about.recipients:
+        _check_key(recipient.service, recipient.public_key or "")
+    meta = ((ACTIVE, about.environment), (REQUESTED, settings.environment)) if about.environment else ()
+    async with opened(new, tried) as core:
+        await core.queue.submit(Write(overlays=tuple(overlays), recipients=about.recipients, meta=meta))
+    async with opened(new, tried) as core:
+        if beyond != START:
+            await core.order.restore(beyond, {}, detail="imported a home in place of an earlier one")
+        await core.start(settings.environment, degraded=False)
+        keyring = KeyFile.load(new / KEY_FILE).make_keyring()
+        result = _result(core, overlays, keyring, written=sorted(written))
+    for name in ("lock", "instance"):
+        (new / name).unlink(missing_ok=True)
+    plan = replacement.Plan(
+        kept_in="before-import",
+        moved=[*database_in(data.path).files, KEY_FILE],
+        written={member: str(files.place(name, settings).absolute()) for member, name in members.items()},
+    )
+    return result, plan
+
+
+def _tried_settings(settings: Settings, prepared: Path) -> Settings:
+    """Return settings whose files are in the prepared directory, under the names that they have in messages."""
+    places = {
+        name: prepared / top / Path(getattr(settings, name)).resolve().name
+        for top, name in (("tried-1", "environments_dir"), ("tried-2", "schemas_dir"))
+    }
+    for path in places.values():
+        path.mkdir(parents=True)
+    return msgspec.structs.replace(settings, **{name: str(path) for name, path in places.items()})
+
+
+def _result(core: Core, overlays: Sequence[Overlay], keyring: Keyring, *, written: list[str]) -> Imported:
+    unopened = {
+        f"{service} in {environment}: {problem.pointer.removeprefix(f'/services/{service}')}"
+        for environment, service, problem in _problems(core.files.unopened)
+    }
+    return Imported(
+        environment=core.state.active,
+        configurations=sum(entry.live is not None for entry in core.state.all_heads().values()),
+        overlays=len(overlays),
+        written=written,
+        undecryptable=sorted({*undecryptable(core), *unopened, *_unopened_overlays(overlays, keyring)}),
+        problems=[
+            f"{service or 'the files'} in {environment}: {problem.pointer} {problem.message}"
+            for environment, service, problem in _problems(core.files.environment_problems)
+        ],
+    )
+
+
+def _problems(listed: Mapping[str, Problems]) -> Iterator[tuple[str, str, Problem]]:
+    """Yield problems with their environment and service."""
+    for environment, services in sorted(listed.items()):
+        for service, problems in sorted(services.items()):
+            yield from ((environment, service, problem) for problem in problems)
+
+
+def _unopened_overlays(overlays: Iterable[Overlay], keyring: Keyring) -> Iterator[str]:
+    for item in overlays:
+        patch = documents.decode_object(item.patch or b"{}")
+        found = open_document(patch, keyring, service=item.service, environment=item.environment)
+        yield from (f"{item.service} in {item.environment}: {problem.pointer}" for problem in found.problems)
+
+
+def _check_key(service: str, key: str) -> None:
+    try:
+        PublicKey.parse(key)
+    except UnusableKey as error:
+        raise ArchiveError(f"{export.HOME}: recipients: {service}: {error}") from error
+
+
+def _remove_if_empty(directory: Path) -> None:
+    """Remove the directory of the old files, unless there were some."""
+    if directory.exists() and not any(directory.iterdir()):
+        directory.rmdir()
