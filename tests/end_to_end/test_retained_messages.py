@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aliciacfg.sealing.boxes import PrivateKey
 from brokers import Broker
-from daemons import Daemon
+from daemons import Daemon, wait_nothing_pending
 from machine import SECONDS, wait_until
 from mqtt_clients import client
 from repository import SERVICES
@@ -182,10 +182,6 @@ async def test_a_broker_that_denies_what_it_acknowledges_is_noticed(make_daemon:
 
 def wait_status(daemon: Daemon, path: str, status: int) -> bool:
     return bool(wait_until(lambda: daemon.http("GET", path).status == status, seconds=30))
-
-
-def wait_nothing_pending(daemon: Daemon) -> None:
-    wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0)
 
 
 async def test_what_the_daemon_says_about_itself_is_put_right(daemon: Daemon):

@@ -255,3 +255,7 @@ def files_under(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.rglob("*")):
         if path.is_file():
             yield path
+
+
+def wait_nothing_pending(daemon: Daemon) -> None:
+    wait_until(lambda: daemon.http("GET", "/health").json["outbox_pending"] == 0)

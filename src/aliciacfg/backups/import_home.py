@@ -14,9 +14,7 @@ from aliciacfg.backups.archive import ArchiveError
 from aliciacfg.backups.comparison import undecryptable
 from aliciacfg.backups.opened import opened
 from aliciacfg.bootstrap import Core
-from aliciacfg.core.plan import Problems
 from aliciacfg.core.restore import ACTIVE, REQUESTED
-from aliciacfg.errors import Problem
 from aliciacfg.model.records import START, Overlay, Position, Write
 from aliciacfg.sealing.boxes import Keyring, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import KeyFile
@@ -40,7 +38,7 @@ class Imported:
         overlays: How many of them have changes at run time.
         written: The environment and schema files that were written.
         undecryptable: The secrets that do not open, as ``service in environment: pointer``.
-        problems: What is invalid in environments that are not the active one.
+        problems: What is invalid, by environment; never in the active one.
     """
 
     environment: str = ""
@@ -48,7 +46,7 @@ class Imported:
     overlays: int = 0
     written: list[str] = field(default_factory=list[str])
     undecryptable: list[str] = field(default_factory=list[str])
-    problems: list[str] = field(default_factory=list[str])
+    problems: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
 async def import_home(directory: Path, settings: Settings, *, dry_run: bool) -> Imported:
@@ -154,7 +152,7 @@ async def _try(
         (new / name).unlink(missing_ok=True)
     plan = replacement.Plan(
         kept_in="before-import",
-        moved=[*database_in(data.path).files, KEY_FILE],
+        moved=list(database_in(data.path).files),
         written={member: str(files.place(name, settings).absolute()) for member, name in members.items()},
     )
     return result, plan
@@ -174,7 +172,9 @@ def _tried_settings(settings: Settings, prepared: Path) -> Settings:
 def _result(core: Core, overlays: Sequence[Overlay], keyring: Keyring, *, written: list[str]) -> Imported:
     unopened = {
         f"{service} in {environment}: {problem.pointer.removeprefix(f'/services/{service}')}"
-        for environment, service, problem in _problems(core.files.unopened)
+        for environment, services in core.files.unopened.items()
+        for service, problems in services.items()
+        for problem in problems
     }
     return Imported(
         environment=core.state.active,
@@ -182,18 +182,12 @@ def _result(core: Core, overlays: Sequence[Overlay], keyring: Keyring, *, writte
         overlays=len(overlays),
         written=written,
         undecryptable=sorted({*undecryptable(core), *unopened, *_unopened_overlays(overlays, keyring)}),
-        problems=[
-            f"{service or 'the files'} in {environment}: {problem.pointer} {problem.message}"
-            for environment, service, problem in _problems(core.files.environment_problems)
-        ],
+        problems={
+            environment: [problem.message for problems in services.values() for problem in problems]
+            for environment, services in sorted(core.files.environment_problems.items())
+            if services
+        },
     )
-
-
-def _problems(listed: Mapping[str, Problems]) -> Iterator[tuple[str, str, Problem]]:
-    """Yield problems with their environment and service."""
-    for environment, services in sorted(listed.items()):
-        for service, problems in sorted(services.items()):
-            yield from ((environment, service, problem) for problem in problems)
 
 
 def _unopened_overlays(overlays: Iterable[Overlay], keyring: Keyring) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from aliciacfg.cli import notices, options, output
+from aliciacfg.cli import formatting, notices, options, output
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from aliciacfg.backups.restore import Restored
     from aliciacfg.cli.output import Line, Table
 
-_MAX_NAMED = 20
+_MAX_NAMED = 12
+_MAX_FILES = 4
 _PASSPHRASE_FILE = click.option(
     "--passphrase-file",
     metavar="FILE",
@@ -152,15 +153,15 @@ def restore(
     logs.configure(level="error", form="auto")
     if without_keys and passphrase_file is not None:
         raise click.UsageError("--without-keys leaves the keys; --passphrase-file opens them")
-    try:
-        with exit_on_error(), Archive(source) as archive:
-            passphrase = None
-            if passphrase_file is not None or (KEYS in archive.manifest.members and not without_keys):
-                passphrase = _passphrase(passphrase_file)
-            wanted = Wanted(passphrase, force=force, files=files, dry_run=dry_run)
+    with exit_on_error(), Archive(source) as archive:
+        passphrase = None
+        if passphrase_file is not None or (KEYS in archive.manifest.members and not without_keys):
+            passphrase = _passphrase(passphrase_file)
+        wanted = Wanted(passphrase, force=force, files=files, dry_run=dry_run)
+        try:
             result = run(put_in_place(archive, settings, wanted, now=time.time()))
-    except DataDirectoryInUse:
-        fail(f"a daemon runs on {settings.data_dir}; stop it, run this again, and start it", EXIT_ANOTHER_DAEMON)
+        except DataDirectoryInUse:
+            fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, run this again, start it")
     for note in result.notes:
         notices.print_note(note)
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
@@ -169,16 +170,18 @@ def restore(
 
 def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]":
     lines: list[Line | Table] = []
-    if result.changes:
+    known = [change for change in result.changes if change.before]
+    if known:
         rows: list[list[Line]] = [
-            [change.environment, change.service, change.kind, str(change.before or "-"), str(change.after or "-")]
-            for change in result.changes[:_MAX_NAMED]
+            [change.environment, change.service, change.kind, str(change.before), str(change.after or "-")]
+            for change in known[:_MAX_NAMED]
         ]
         lines.append(output.Table(["environment", "service", "is", "revision before", "revision now"], rows))
-        if len(result.changes) > _MAX_NAMED:
-            lines.append(f"and {len(result.changes) - _MAX_NAMED} more")
+        if len(known) > _MAX_NAMED:
+            lines.append(f"and {len(known) - _MAX_NAMED} more")
     for word, names in (("written", result.written), ("removed", result.removed), ("left as it is", result.left)):
-        lines += [[(f"{word}: ", "dim"), name] for name in names]
+        if names:
+            lines.append([(f"{word}: ", "dim"), formatting.some_of(names, _MAX_FILES)])
     lines += [[("does not open: ", "yellow"), place] for place in result.undecryptable[:_MAX_NAMED]]
     if len(result.undecryptable) > _MAX_NAMED:
         lines.append(f"and {len(result.undecryptable) - _MAX_NAMED} more secrets that do not open")
@@ -186,15 +189,23 @@ def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]"
     if result.kept_in:
         lines.append([("the state before: ", "dim"), result.kept_in])
     done = "would be restored" if dry_run else "restored"
+    if known or not result.changes:
+        what = f"{_count(len(result.changes))} other than before"
+    else:
+        what = f"{_count(len(result.changes))} back"
     lines.append(
         [
             (f"{done}: ", "green"),
-            f"environment {result.environment}, epoch {result.epoch}, {len(result.changes)} configurations differ",
+            f"environment {result.environment}, epoch {result.epoch}, {what}",
         ]
     )
     if not dry_run:
         lines.append("start the daemon again; it publishes everything")
     return lines
+
+
+def _count(number: int) -> str:
+    return f"{number} configuration is" if number == 1 else f"{number} configurations are"
 
 
 def _new_passphrase(file: Path | None) -> str:

@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     ),
     "Environments and files": (
         Row("service", "service:service", "Add a service of your own", common=True),
-        Row("import", "import_file:import_", "Take over a program's .env, YAML, JSON or key=value file"),
+        Row("import", "import_file:import_", "Take over the file of a program, or an exported home"),
         Row("environments", "environments:environments", "List the environments and their problems", common=True),
         Row("activate", "environments:activate", "Make another environment the active one", common=True),
         Row("check", "check:check", "Check all files and the stored history", common=True),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aliciacfg.cli.output import Line
     from aliciacfg.settings import Settings
 
-_MAX_NAMED = 20
+_MAX_NAMED = 8
 
 
 @click.command()
@@ -62,21 +62,22 @@ def import_whole(directory: Path, settings: "Settings", *, dry_run: bool) -> Non
     from aliciacfg.backups.import_home import import_home
 
     logs.configure(level="error", form="auto")
-    try:
-        with exit_on_error():
+    with exit_on_error():
+        try:
             result = run(import_home(directory, settings, dry_run=dry_run))
-    except DataDirectoryInUse:
-        fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, and run this again")
+        except DataDirectoryInUse:
+            fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, and run this again")
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
     output.print_result(content, lambda: _import_lines(result, dry_run=dry_run))
 
 
 def _import_lines(result: "Imported", *, dry_run: bool) -> "list[Line]":
     lines: list[Line] = [[("does not open: ", "yellow"), place] for place in result.undecryptable[:_MAX_NAMED]]
-    lines += [[("not valid: ", "yellow"), problem] for problem in result.problems[:_MAX_NAMED]]
-    more = max(len(result.undecryptable) - _MAX_NAMED, 0) + max(len(result.problems) - _MAX_NAMED, 0)
-    if more:
-        lines.append(f"and {more} more")
+    if len(result.undecryptable) > _MAX_NAMED:
+        lines.append(f"and {len(result.undecryptable) - _MAX_NAMED} more secrets that do not open")
+    for environment, problems in result.problems.items():
+        more = f", and {len(problems) - 1} more; `aliciacfg environments` lists them" if len(problems) > 1 else ""
+        lines.append([("not valid: ", "yellow"), f"{environment}: {problems[0]}{more}"])
     counts = f"{result.configurations} configurations, {result.overlays} with run-time changes"
     done = "would be imported" if dry_run else "imported"
     return [*lines, [(f"{done}: ", "green"), f"environment {result.environment}, {counts}"]]

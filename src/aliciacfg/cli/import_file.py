@@ -29,8 +29,8 @@ _MAX_SHOWN = 60
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--service", required=True, metavar="NAME", help="Service that gets the values; added if it is new.")
+@click.argument("file", type=click.Path(exists=True, allow_dash=True, path_type=Path))
+@click.option("--service", metavar="NAME", help="Service that gets the values; added if it is new.")
 @click.option("-e", "--environment", metavar="NAME", help="Environment that gets them; default: all.")
 @click.option("--format", "form", type=click.Choice(get_args(Form)), help="Form of FILE; default: by its name.")
 @click.option("--replace", is_flag=True, help="Replace values that the files have already.")
@@ -41,7 +41,7 @@ _MAX_SHOWN = 60
 def import_(
     target: Target,
     file: Path,
-    service: str,
+    service: str | None,
     environment: str | None,
     form: Form | None,
     *,
@@ -50,17 +50,30 @@ def import_(
     dry_run: bool,
     **flags: str | None,
 ) -> None:
-    """Take over the configuration file FILE of a program.
+    """Take over the configuration file FILE of a program, or a whole home.
 
     FILE is a .env file, JSON, YAML, or key=value with or without [sections]. Its values become settings of the service,
     with the types that they have. Secrets are sealed. What only the other program understands, such as !secret and
     !include, is listed and not taken; addresses that hold a password are listed and sealed. FILE stays as it is.
 
+    If FILE is a directory that `aliciacfg export` wrote, the whole home in it is put into an empty one; the daemon must
+    not run. To have its secrets open, put the keys.json of that home into the data directory before.
+
     Examples:
       aliciacfg import telegram/.env --service telegram_bot --dry-run
       aliciacfg import configuration.yaml --service zigbee2mqtt -e prod
+      aliciacfg import home-in-git
     """
     settings = options.daemon_settings(flags).settings
+    if file.is_dir():
+        from aliciacfg.cli.exchange import import_whole
+
+        if service is not None:
+            raise click.UsageError("--service is for one file; a directory holds a whole home")
+        import_whole(file, settings, dry_run=dry_run)
+        return
+    if service is None:
+        raise click.UsageError("Missing option '--service': the service that gets the values of FILE.")
     home.require_home(settings)
     if problem := names.service_problem(service):
         fail(problem, EXIT_USAGE)
