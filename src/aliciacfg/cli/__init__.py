@@ -5,9 +5,11 @@ what only it needs then, so that the others start quickly. These modules are not
 
     command_table          which commands there are, and in which groups help shows them
     command_group          how a command is found and how help looks
-    client, local_client   how a command reaches the daemon: over the network, or in its data directory
+    client, requests       how a command reaches the daemon over the network
+    local_client           how it reaches the daemon of a data directory
     answers, exits         what a command does with an answer, and the exit codes
     options, inputs        what a command reads
+    completers, lookups    what a shell completes, and what a mistyped name may have meant
     home                   the files that a command edits, and the daemon that loads them
     sealing_keys           which public key a command seals with
     output, formatting     what a command prints
@@ -17,15 +19,15 @@ what only it needs then, so that the others start quickly. These modules are not
     loop                   runs a coroutine
 """
 
-import os
+from typing import Any
 
 import click
 
 from aliciacfg import __version__
 from aliciacfg.cli import output_format, pager
-from aliciacfg.cli.client import Target
 from aliciacfg.cli.command_group import RootGroup
 from aliciacfg.cli.exits import EXIT_CODES
+from aliciacfg.cli.requests import DEFAULT_TIMEOUT_SECONDS, target_of
 from aliciacfg.model import names
 
 __all__ = ["EXIT_CODES", "main"]
@@ -48,18 +50,17 @@ __all__ = ["EXIT_CODES", "main"]
     help="Trusted certificate authorities; default: the system's for HTTPS, MQTT_TLS_CA for MQTT.",
 )
 @click.option("--as", "caller", metavar="NAME", help="Name of the caller; default: MQTT_USERNAME, else your user name.")
-@click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for an answer.")
+@click.option(
+    "--timeout",
+    default=DEFAULT_TIMEOUT_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for an answer.",
+)
 @output_format.option
 @pager.option
 @click.pass_context
-def main(
-    context: click.Context,
-    http: str | None,
-    broker: str | None,
-    ca: str | None,
-    caller: str | None,
-    timeout: float,
-) -> None:
+def main(context: click.Context, http: str | None, caller: str | None, **_: Any) -> None:
     """Config service for the services on an MQTT bus.
 
     `serve` runs the daemon. The other commands send requests to it, or work on its files.
@@ -68,5 +69,4 @@ def main(
         raise click.UsageError(f"--http {http!r}: expected a URL, such as http://127.0.0.1:8026")
     if caller is not None and not names.is_caller_name(caller):
         raise click.UsageError(f"--as {caller!r}: expected letters, digits, '_', '.' and '-'")
-    token = os.environ.get("ALICIACFG_TOKEN") or None
-    context.obj = Target(http, broker, caller, timeout, token, ca)
+    context.obj = target_of(context.params)

@@ -1,14 +1,18 @@
 """The root command: it imports a command when it is asked for, and shows help in groups."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
 
 import click
 
-from aliciacfg.cli import notices, output_format, usage_errors
+from aliciacfg.cli import notices, output_format
 from aliciacfg.cli.command_table import GROUPS, Row, row_of
 from aliciacfg.cli.exits import EXIT_FAILED
+
+COMPLETION_VARIABLE = "_ALICIACFG_COMPLETE"
+"""The variable by which the script of a shell asks for completions."""
 
 _EXAMPLES = "Examples:"
 
@@ -30,8 +34,11 @@ class RootGroup(click.Group):
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
         try:
-            ended = super().main(*args, standalone_mode=False, **extra)
+            # However the program is called, the scripts of the shells know one variable.
+            ended = super().main(*args, standalone_mode=False, **{"complete_var": COMPLETION_VARIABLE, **extra})
         except click.ClickException as error:
+            from aliciacfg.cli import usage_errors
+
             usage_errors.end_with(error)
         except click.Abort:
             notices.print_error("interrupted")
@@ -60,7 +67,12 @@ def _complete(command: click.Command, *, formats: bool) -> None:
     if isinstance(command, click.Group):
         for below in command.commands.values():
             _complete(below, formats=formats)
-    elif formats:
+        return
+    if COMPLETION_VARIABLE in os.environ:
+        from aliciacfg.cli import completers
+
+        completers.add_completers(command)
+    if formats:
         output_format.add_option(command)
 
 

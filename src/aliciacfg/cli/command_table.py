@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("init", "init:init", "Lay out a new home: environments, schemas, an example", common=True),
         Row("serve", "serve:serve", "Run the daemon; with --dev all on this machine", common=True, formats=False),
         Row("setup", "setup:setup", "Write Mosquitto's access list and password file"),
+        Row("completion", "completion:completion", "Complete commands and services in a shell", formats=False),
         Row("settings", "serve:settings", "Print the daemon's settings and where each comes from"),
     ),
     "Read": (

@@ -49,7 +49,13 @@ def explain(target: Target, service: str, pointer: str, environment: str | None)
     values = {place: explained for place, explained in answer.values.items() if _matches(place, pointer)}
     removed = {place: explained for place, explained in answer.removed.items() if _matches(place, pointer)}
     if pointer and not values and not removed:
-        fail(f"There is nothing at {pointer} of {service} in {answer.environment}.", EXIT_CODES["not_found"])
+        from aliciacfg.cli import lookups
+
+        fail(
+            f"There is nothing at {pointer} of {service} in {answer.environment}.",
+            EXIT_CODES["not_found"],
+            hint=lookups.meant_pointer(pointer, [*answer.values, *answer.removed]),
+        )
     part = {**found, "values": msgspec.to_builtins(values), "removed": msgspec.to_builtins(removed)}
     output.print_result(
         part, lambda: [_tree(_heading(answer), {**values, **removed}), *_problem_lines(answer)], names=lambda: values

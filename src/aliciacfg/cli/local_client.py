@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from aliciacfg.cli import options
 from aliciacfg.cli.answers import exit_if_refused
-from aliciacfg.cli.client import current_user
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, exit_on_error, fail
 from aliciacfg.cli.loop import run
+from aliciacfg.cli.requests import current_user
 from aliciacfg.documents import JsonObject, decode_object
 from aliciacfg.errors import BrokerUnavailable, DataDirectoryInUse, OperationError
 from aliciacfg.storage.data_directory import SOCKET

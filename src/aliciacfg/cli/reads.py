@@ -12,11 +12,12 @@ from aliciacfg import documents
 from aliciacfg.api.answers import ListItem, ValidateAnswer
 from aliciacfg.cli import formatting, options, output, output_format, times
 from aliciacfg.cli.answers import parse, print_answer
-from aliciacfg.cli.client import Target, ask, connected
+from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.inputs import read_object
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.output import Line, Table
+from aliciacfg.cli.requests import connected
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.model import names
 

@@ -1,7 +1,6 @@
 """What a mistyped name may have meant."""
 
 from collections.abc import Iterable
-from difflib import SequenceMatcher
 from typing import Final
 
 _MAX_SUGGESTED: Final = 3
@@ -12,6 +11,8 @@ _BEHIND_THE_BEST: Final = 0.15
 
 def close_to(name: str, known: Iterable[str]) -> list[str]:
     """Return the known names that are most like a name, the likeliest first; case and ``-`` for ``_`` count little."""
+    from difflib import SequenceMatcher
+
     typed = _plain(name)
     matcher = SequenceMatcher(b=typed)
     likeness: dict[str, float] = {}

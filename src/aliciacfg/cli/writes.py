@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from aliciacfg.api.answers import ValueChange
 from aliciacfg.api.fields import Difference
-from aliciacfg.cli import formatting, inputs, options, output
+from aliciacfg.cli import formatting, inputs, notices, options, output
 from aliciacfg.cli.answers import parse, print_answer, refusal_code
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, fail
@@ -86,7 +86,15 @@ def unset(target: Target, service: str, pointer: str, *, answer: bool, **fields:
 
     POINTER is, for example, /limits/x. The value from the files applies again.
     """
-    _write(target, "unset", service, {"pointer": pointer, **fields}, answer=answer)
+    found = _write(target, "unset", service, {"pointer": pointer, **fields}, answer=answer)
+    if found.get("unchanged") and output.for_people():
+        from aliciacfg.cli import lookups
+
+        changed = lookups.pointers(target, service, fields.get("environment"), overlay=True)
+        notices.print_hint(
+            lookups.meant_pointer(pointer, changed)
+            or f"at run time {formatting.fitting(changed, output.width()) or 'nothing'} was changed"
+        )
 
 
 @click.command()
@@ -148,13 +156,17 @@ def batch(target: Target, file: str, *, atomic: bool, **fields: Any) -> None:
     sys.exit(max((refusal_code(result.code) for result in results if result.status == "error"), default=0))
 
 
-def _write(target: Target, operation: str, service: str, fields: dict[str, Any], *, answer: bool) -> None:
-    """Send a write and print its result: the message and the changes for people, the whole answer with ``answer``."""
+def _write(target: Target, operation: str, service: str, fields: dict[str, Any], *, answer: bool) -> JsonObject:
+    """Send a write, print its result, and return the answer.
+
+    People get the message and the changes, and with ``answer`` the whole answer.
+    """
     found = ask(target, operation, service, options.request_fields(fields))
     if answer:
         output.print_document(found)
     else:
         output.print_result(found, lambda: _success_lines(parse(found, _Result)))
+    return found
 
 
 def _success_lines(result: _Result) -> list[Line]:

@@ -1,0 +1,148 @@
+"""Where requests go, and how they are sent: over MQTT, or HTTP with ``--http``."""
+
+import getpass
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from aliciacfg.cli import options
+from aliciacfg.cli.loop import run
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import AliciacfgError
+from aliciacfg.model import names
+
+if TYPE_CHECKING:
+    from aliciacfg.bus.address import BrokerAddress
+    from aliciacfg.mqtt.client import MqttClient
+
+T = TypeVar("T")
+DEFAULT_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go, and in whose name.
+
+    Attributes:
+        http: The daemon's URL; None sends requests over MQTT.
+        broker: ``HOST`` or ``HOST:PORT``; None uses the settings.
+        named_caller: The name of the caller that the command line has; see ``caller``.
+        timeout_seconds: How long to wait for an answer.
+        token: Bearer token, which authenticates the caller over HTTP.
+        ca: File of trusted certificate authorities; None uses the system's for HTTPS and the setting for MQTT.
+    """
+
+    http: str | None
+    broker: str | None
+    named_caller: str | None
+    timeout_seconds: float
+    token: str | None = None
+    ca: str | None = None
+
+    @property
+    def caller(self) -> str:
+        """The name of the caller: that of the command line, else MQTT_USERNAME, else the user's on this machine.
+
+        MQTT_USERNAME, of the environment or of ``.env``, is who the broker lets send requests.
+        """
+        return self.named_caller or _broker_user() or current_user()
+
+
+def target_of(options: Mapping[str, Any]) -> Target:
+    """Return where the options of the root command send requests, and in whose name."""
+    return Target(
+        options.get("http"),
+        options.get("broker"),
+        options.get("caller"),
+        options.get("timeout") or DEFAULT_TIMEOUT_SECONDS,
+        os.environ.get("ALICIACFG_TOKEN") or None,
+        options.get("ca"),
+    )
+
+
+def current_user() -> str:
+    """Return the user name on this machine, or ``cli`` if that cannot be the name of a caller."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = ""
+    return name if names.is_caller_name(name) else "cli"
+
+
+def send(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
+    """Send a request and return its answer, a refusal too.
+
+    Raises:
+        BrokerUnavailable: There was no answer.
+        OperationError: The answer is not a JSON object.
+        SettingsError: The settings name no usable broker, or ``--ca`` cannot be used.
+    """
+    if target.http is None:
+        return run(_ask_mqtt(target, operation, name, fields))
+    from aliciacfg.http import client
+
+    return run(
+        client.ask(
+            target.http,
+            operation,
+            name,
+            fields,
+            timeout_seconds=target.timeout_seconds,
+            token=target.token,
+            ca=target.ca,
+        )
+    )
+
+
+def try_ask(target: Target, operation: str, name: str | None, fields: dict[str, Any], kind: type[T]) -> T | None:
+    """Send a request and return its answer, or None if it is refused, of another form, or does not come."""
+    try:
+        answer = send(target, operation, name, fields)
+        return None if answer.get("status") == "error" else msgspec.convert(answer, kind)
+    except (AliciacfgError, msgspec.ValidationError):
+        return None
+
+
+@asynccontextmanager
+async def connected(target: Target) -> AsyncGenerator["MqttClient", None]:
+    """Connect to the broker.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached.
+        SettingsError: The settings name no usable broker.
+    """
+    from aliciacfg.mqtt.client import open_client
+
+    async with open_client(broker(target), target.caller) as client:
+        yield client
+
+
+async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
+    async with connected(target) as client:
+        return await client.ask(operation, name, fields, timeout_seconds=target.timeout_seconds)
+
+
+def _broker_user() -> str | None:
+    """Return MQTT_USERNAME if it is set and can be the name of a caller, as not every broker's accounts can."""
+    found = options.daemon_settings({})
+    name = found.settings.mqtt_username
+    return name if found.explicit("mqtt_username") and names.is_caller_name(name) else None
+
+
+def broker(target: Target) -> "BrokerAddress":
+    """Return the broker of a target: that of the command line, of the settings, or this machine's."""
+    from aliciacfg.mqtt.address import broker_address
+
+    flags: dict[str, str | None] = {"mqtt_tls_ca": target.ca}
+    if target.broker is not None:
+        host, _, port = target.broker.rpartition(":") if ":" in target.broker else (target.broker, "", "")
+        flags |= {"mqtt_broker": host, "mqtt_port": port or None}
+    resolved = options.daemon_settings(flags)
+    if not resolved.explicit("mqtt_broker"):
+        # The default names the broker inside the home's network; commands are run beside the daemon.
+        resolved = options.daemon_settings({**flags, "mqtt_broker": "127.0.0.1"})
+    return broker_address(resolved.settings)
