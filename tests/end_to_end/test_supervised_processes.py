@@ -79,6 +79,30 @@ def parent(pid: str) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+@pytest.mark.soak
+def test_no_two_commands_ever_run_at_a_time(supervised: Callable[..., Supervised]):
+    """In hundreds of changes, whose commands leave processes of all kinds behind, which hold a lock while they live."""
+    script = """
+        exec 9>$OUT/lock; flock -n 9 || echo $V >> $OUT/overlap
+        trap '' USR1 HUP
+        (trap '' TERM; while :; do sleep 0.5; done) &
+        setsid sh -c '(trap "" TERM; setsid sh -c "while :; do sleep 0.5; done" & while :; do sleep 0.5; done) &' &
+        echo $V > $OUT/now
+        while :; do sleep 0.05; done
+    """
+    run = supervised(script, timing={"stop_seconds": 0.03})
+    run.until("now", "1\n")
+    for number in range(2, 500):
+        run.configure(V=str(number))
+        if number % 3:
+            run.until("now", f"{number}\n")
+        else:
+            run.send(signal.SIGUSR1)
+    run.until("now", "499\n")
+    assert not run.file("overlap").exists(), run.file("overlap").read_text()
+    assert len(list(Path(f"/proc/{run.process.pid}/fd").iterdir())) < 12
+
+
 @pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143), (":", 0)])
 def test_the_exit_code_is_the_commands(supervised: Callable[..., Supervised], script: str, code: int):
     """128 and the number of the signal that ended it, as a shell has it."""

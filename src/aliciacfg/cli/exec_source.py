@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from aliciacfg import documents
 from aliciacfg.atomic_files import replace_file
@@ -21,6 +21,7 @@ from aliciacfg.client import ConfigClient, ConfigError, Current
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError
 from aliciacfg.execution.supervisor import Configuration
+from aliciacfg.model.records import AppliedStatus
 from aliciacfg.variables.resolution import NameOf, names_in
 
 _MODE = 0o600
@@ -74,9 +75,7 @@ class ClientSource:
         async for change in self._client.changes():
             yield None if change.deleted else await self._configuration(change)
 
-    async def report(
-        self, configuration: Configuration, status: Literal["applied", "rejected"], error: str | None = None
-    ) -> None:
+    async def report(self, configuration: Configuration, status: AppliedStatus, error: str | None = None) -> None:
         """Report what became of a configuration, unless another one has come meanwhile."""
         if configuration.handle == self._client.current.numbers:
             await self._client.report(status, error)

@@ -12,13 +12,14 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.execution.commands import CannotStart
 from aliciacfg.execution.environment import Environment
 from aliciacfg.execution.preparation import Choices, Prepared, Unusable, Values, prepare, startable
 from aliciacfg.execution.timing import RestartLimit, Timing
+from aliciacfg.model.records import AppliedStatus
 
 _T = TypeVar("_T")
 
@@ -57,9 +58,7 @@ class Source(Protocol):
         """Yield every later configuration; None when it was deleted."""
         ...
 
-    async def report(
-        self, configuration: Configuration, status: Literal["applied", "rejected"], error: str | None = None
-    ) -> None:
+    async def report(self, configuration: Configuration, status: AppliedStatus, error: str | None = None) -> None:
         """Report what became of a configuration."""
         ...
 
@@ -163,7 +162,7 @@ class Supervisor(Generic[ChildT]):
         try:
             prepared = self._prepare(first)
         except Unusable as error:
-            await self._report(first, str(error))
+            await self._report(first, "rejected", str(error))
             raise
         following = asyncio.create_task(self._follow(), name="changes")
         try:
@@ -245,7 +244,7 @@ class Supervisor(Generic[ChildT]):
         try:
             self._child = self._processes.start(self._task.command, prepared.environment)
         except CannotStart as error:
-            await self._report(configuration, str(error))
+            await self._report(configuration, "rejected", str(error))
             raise
         return self._child
 
@@ -257,13 +256,13 @@ class Supervisor(Generic[ChildT]):
         if child.exited.done() and (code := child.exited.result()):
             error = f"the command ended with {code} after {self._now() - started:.1f} s"
             self._say(f"{configuration.label}: {error}")
-        await self._report(configuration, error)
+        await self._report(configuration, "applied" if error is None else "rejected", error)
 
-    async def _report(self, configuration: Configuration, error: str | None) -> None:
-        """Report a configuration as applied, or as rejected with an error; give up if that takes long."""
+    async def _report(self, configuration: Configuration, status: AppliedStatus, error: str | None = None) -> None:
+        """Report what became of a configuration; give up if that takes long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REPORT_SECONDS):
-                await self._source.report(configuration, "applied" if error is None else "rejected", error)
+                await self._source.report(configuration, status, error)
 
     async def _follow(self) -> None:
         try:
@@ -280,16 +279,25 @@ class Supervisor(Generic[ChildT]):
         """Wait for a configuration that sets other variables than those that the command has."""
         while True:
             await self._quiet()
-            if await self._different() is None:
+            if (found := await self._different()) is None:
                 continue
-            await self._sleep(random.uniform(0, self._timing.spread_seconds))  # noqa: S311
-            if delay := self._limit.delay(self._now()):
-                self._say(f"the command restarts in {delay:.0f} s; it restarted only a moment ago")
-                await self._sleep(delay)
+            await self._wait_for_turn(found[0])
             self._changed.clear()
             # Others may have come meanwhile, or the old values back.
             if (found := await self._different()) is not None:
                 return found
+
+    async def _wait_for_turn(self, configuration: Configuration) -> None:
+        """Wait for this command's part of the spread, and until the last restart is long enough ago."""
+        spread = random.uniform(0, self._timing.spread_seconds)  # noqa: S311
+        if spread or self._limit.delay(self._now()):
+            await self._report(configuration, "restart_pending")
+        if spread:
+            self._say(f"{configuration.label}: the command restarts in {spread:.0f} s (--spread-seconds)")
+            await self._sleep(spread)
+        if delay := self._limit.delay(self._now()):
+            self._say(f"{configuration.label}: the command restarts in {delay:.0f} s; it restarted only a moment ago")
+            await self._sleep(delay)
 
     async def _quiet(self) -> None:
         """Wait for a change, and until no further one comes for a while."""
@@ -313,11 +321,11 @@ class Supervisor(Generic[ChildT]):
             startable(self._task.command)
         except Unusable as error:
             self._say(f"{configuration.label} is not used, the command keeps what it has: {error}")
-            await self._report(configuration, str(error))
+            await self._report(configuration, "rejected", str(error))
             return None
         if prepared.environment == self._running[1].environment:
             self._running = configuration, self._running[1]
-            await self._report(configuration, None)
+            await self._report(configuration, "applied")
             return None
         return configuration, prepared
 
