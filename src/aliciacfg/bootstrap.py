@@ -255,7 +255,14 @@ async def _core(
         incomplete=restored.incomplete,
     )
     files = LoadedFiles(restored.defined, restored.schemas, found=restored.files)
-    views = Views(keyring, state, await _recipients(store))
+    views = Views(
+        keyring,
+        state,
+        await _recipients(store),
+        refused_edits=lambda known: files.refused_edits(
+            known.environment, sees=lambda name: name in (None, known.service)
+        ),
+    )
     ground = _Parts(
         settings=settings,
         source_files=SourceFiles(settings),
@@ -352,6 +359,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
 
 def _listen(ground: _Parts, reloads: Reloads, instances: Instances) -> None:
     """Register what applies a durable plan; files, views and cache come before the waiters, who read them."""
+    ground.files.when_refused.append(ground.cache.clear)
     ground.commits.listen(
         ground.files.on_commit,
         ground.views.on_commit,
@@ -500,6 +508,7 @@ def _health(ground: _Parts, reloads: Reloads, instance: str) -> Health:
         state=ground.state,
         commits=ground.commits,
         reloads=reloads,
+        files=ground.files,
         cache=ground.cache,
         outbox=ground.outbox,
         store=ground.condition,

@@ -118,6 +118,7 @@ class SourceProblem(msgspec.Struct, frozen=True):
         pointer: JSON Pointer (RFC 6901) of the place in the file's document.
         in_full: The message with such names, for those who may read the file; empty if it has none.
         variable: The name of the variable that is not set, if that is the problem; otherwise empty.
+        place: File and line of a problem whose message has them; None otherwise.
     """
 
     file: str
@@ -126,6 +127,7 @@ class SourceProblem(msgspec.Struct, frozen=True):
     pointer: str = ""
     in_full: str = ""
     variable: str = ""
+    place: tuple[str, int | None] | None = None
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.access.caller import Caller
+from aliciacfg.errors import ValidationFailed
 from builders import environment_file
 from inprocess import Core, Home
 
@@ -98,3 +100,36 @@ async def test_what_only_the_overlay_has_is_not_a_problem_of_the_files(tmp_path:
         answer = await made.ask("reload")
         assert answer["warnings"] == ["environments/base.yaml:1: bell /settings/pin: shadowed by overlay, revision 2"]
         assert "hidden" not in await made.ask("explain", "bell")
+
+
+async def test_refused_edits_show_wherever_people_look(home: Home):
+    """With file and line, in list, get, environments and health, until the file is corrected; health has no message."""
+    async with home.core() as made:
+        await made.ask("get", "bell")
+        home.write("environments/dev.yaml", dev("loud"))
+        with pytest.raises(ValidationFailed):
+            await made.ask("reload")
+        place = {"file": "environments/dev.yaml", "line": 4}
+        message = "bell /settings/volume: found a string of 4 characters; expected an integer"
+        for operation, name in (("get", "bell"), ("list", ""), ("environments", "")):
+            assert (await made.ask(operation, name))["refused_edits"] == [{**place, "message": message}]
+        assert (await made.ask("health"))["refused_edits"] == [place]
+        home.write("environments/dev.yaml", dev("4"))
+        await made.ask("reload")
+        for operation, name in (("get", "bell"), ("list", ""), ("environments", ""), ("health", "")):
+            assert "refused_edits" not in await made.ask(operation, name)
+
+
+async def test_what_is_wrong_with_another_service_is_for_its_readers(home: Home):
+    """Who reads one service learns that a file was refused, and where, not what it says of another one."""
+    home.write("environments/base.yaml", environment_file({"bell": {}, "lamp": {}}))
+    home.write("environments/access.yaml", "admins: [tester]\n")
+    async with home.core() as made:
+        home.write("environments/dev.yaml", dev("loud"))
+        with pytest.raises(ValidationFailed):
+            await made.ask("reload")
+        lamp = Caller("lamp", "test", proven=True)
+        for answer in (await made.ask_as(lamp, "get", "lamp"), await made.ask_as(lamp, "list")):
+            assert answer["refused_edits"] == [{"file": "environments/dev.yaml", "line": 4}]
+        bell = await made.ask_as(Caller("bell", "test", proven=True), "get", "bell")
+        assert "/settings/volume" in bell["refused_edits"][0]["message"]

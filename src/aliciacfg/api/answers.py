@@ -13,7 +13,26 @@ from aliciacfg.errors import Problem
 from aliciacfg.model.records import AppliedStatus, Audited, Cause, DriftKind, Role
 
 
-class ConfigAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class RefusedEdit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem for which the files on disk were refused; the configurations before them stay in force.
+
+    Attributes:
+        file: The file's name relative to the home; empty if it is not known.
+        line: 1-based line; null for the whole file.
+        message: What is wrong; missing where the reader may not know it.
+    """
+
+    file: str
+    line: int | None
+    message: str | None = None
+
+
+RefusedEdits = Annotated[
+    list[RefusedEdit], Meta(description="Why edits of files are not in force; missing if all files are.")
+]
+
+
+class ConfigAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A configuration as its reader is allowed to see it."""
 
     service: str
@@ -25,6 +44,7 @@ class ConfigAnswer(msgspec.Struct, frozen=True, kw_only=True):
     sequence: Sequence
     epoch: Epoch
     checksum: str
+    refused_edits: RefusedEdits = []
 
 
 class PickedAnswer(ConfigAnswer, frozen=True, kw_only=True):
@@ -116,11 +136,12 @@ class ListItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     config: dict[str, Any] | UnsetType = UNSET
 
 
-class ListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class ListAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``list``; ``next`` is the ``after`` of the next page, null on the last."""
 
     configs: list[ListItem]
     next: str | None
+    refused_edits: RefusedEdits = []
 
 
 class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -141,11 +162,12 @@ class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     hidden: list[Problem] = []
 
 
-class EnvironmentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class EnvironmentsAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``environments``"""
 
     active: str
     environments: list[EnvironmentItem]
+    refused_edits: RefusedEdits = []
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -464,7 +486,7 @@ class BackupAnswer(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str
 
 
-class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``health``; ``status`` is the status of the daemon, not of the answer."""
 
     service: str
@@ -487,3 +509,4 @@ class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
     messages_processed: int
     errors: int
     alerts: dict[str, str]
+    refused_edits: Annotated[RefusedEdits, Meta(description="Without messages; at most 10.")] = []

@@ -17,6 +17,7 @@ from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.inputs import read_object
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.output import Line, Table
+from aliciacfg.cli.refused_edits import warn_of_refused_edits
 from aliciacfg.cli.requests import connected
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.model import names
@@ -46,6 +47,7 @@ def get(target: Target, service: str, environment: str | None, revision: int | N
     """
     found = ask(target, "get", service, {"environment": environment, "revision": revision})
     output.print_document(found if answer else found.get("config"))
+    warn_of_refused_edits(found)
 
 
 @click.command()
@@ -98,12 +100,14 @@ def schema(target: Target, service: str, struct: str | None, environment: str | 
 def list_(target: Target, environment: str | None, prefix: str | None) -> None:
     """List the configurations."""
     fields: dict[str, Json] = {"environment": environment, "prefix": prefix, "limit": _PAGE}
-    page = parse(ask(target, "list", None, fields), _Page)
+    first = ask(target, "list", None, fields)
+    page = parse(first, _Page)
     configs = page.configs
     while page.next is not None:
         page = parse(ask(target, "list", None, {**fields, "after": page.next}), _Page)
         configs += page.configs
     output.print_result(configs, lambda: [_table(parse(configs, list[ListItem]))])
+    warn_of_refused_edits(first)
 
 
 @click.command()

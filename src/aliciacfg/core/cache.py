@@ -24,7 +24,8 @@ class CachedAnswer:
 
     Attributes:
         plain: The whole answer to a request without ``request_id``, encoded.
-        etag: Opaque; differs whenever the content of this answer differs.
+        etag: Opaque; differs whenever the content of this answer differs, but for ``refused_edits``: a conditional
+            write must not fail because somebody edits a file.
         revision: The revision in it.
         checksum: The checksum of that revision.
         expires: The time on the cache's clock at which the entry is dropped.
@@ -151,7 +152,7 @@ class AnswerCache:
         return part
 
     def clear(self) -> None:
-        """Drop all answers: which secrets open, and so how they show, may be different now."""
+        """Drop all answers: how secrets show, or which edits of files are refused, may be different now."""
         self._entries.clear()
         self.bytes = 0
 

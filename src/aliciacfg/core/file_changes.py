@@ -93,6 +93,8 @@ class FilePlanner:
         self._plan = plan
         self._active = active
         self._defined = defined
+        # File and line of problems.
+        self._places: dict[Problem, tuple[str, int | None]] = {}
         # Overlays after their migration, in place of the stored ones.
         self._migrated: dict[ConfigId, JsonObject] = {}
         # The reason for each service's migration.
@@ -163,6 +165,8 @@ class FilePlanner:
                 found = unopened if isinstance(error, Undecryptable) else problems
                 findings = self._findings(service, error)
                 found[service] = tuple(environment.located(service, finding) for finding in findings)
+                places = (environment.locate(service, finding.pointer) for finding in findings)
+                self._places.update(zip(found[service], places, strict=True))
                 if self._lacks_only_secrets(service, findings):
                     lacking[service] = [finding.pointer for finding in findings]
         return problems
@@ -258,7 +262,7 @@ class FilePlanner:
             raise NothingLeft([SourceProblem(f"environments/{active}.yaml", None, message)])
         problems = self.changes.problems[active]
         found = environment.problems or [
-            SourceProblem("", None, problem.message, problem.pointer)
+            SourceProblem("", None, problem.message, problem.pointer, place=self._places.get(problem))
             for listed in problems.values()
             for problem in listed
         ]

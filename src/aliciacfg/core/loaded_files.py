@@ -1,9 +1,10 @@
 """The environment and schema files that are in force, and what they define."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from aliciacfg.api.answers import RefusedEdit
 from aliciacfg.core.plan import Lacking, Plan, Problems
 from aliciacfg.core.planner import Planner
 from aliciacfg.documents import JsonObject
@@ -11,6 +12,10 @@ from aliciacfg.errors import Problem, SourceProblem, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.names import SECRETS_SUFFIX
 from aliciacfg.sources.layers import BASE, Sources, Stamps
+
+# More are hardly corrected at once, and every answer has them.
+_MAX_REFUSED = 10
+_SERVICE_TOKENS = 2
 
 
 @dataclass(slots=True)
@@ -28,6 +33,7 @@ class LoadedFiles:
         lacking: The missing secrets of services in which nothing else is wrong, by environment.
         hidden: Values of files that are not valid and that an overlay hides, by environment.
         refused: The problems of files on disk that were refused since; none if the files on disk are in force.
+        when_refused: Called when files are refused, and when none is refused any more.
         not_stored: Why the store could not take what the files say at the start, so that none are in force; None if
             that was not the reason.
     """
@@ -41,6 +47,7 @@ class LoadedFiles:
     lacking: dict[str, Lacking] = field(default_factory=dict[str, Lacking])
     hidden: dict[str, Problems] = field(default_factory=dict[str, Problems])
     refused: tuple[SourceProblem, ...] = ()
+    when_refused: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
     not_stored: str | None = None
 
     def replace(
@@ -63,7 +70,8 @@ class LoadedFiles:
         self.found = filled(planner.composer.sources)
         self.defined = defined
         self.schemas = schemas
-        self.refused = ()
+        if self.refused:
+            self.refuse(())
         self.not_stored = None
 
     def on_commit(self, plan: Plan) -> None:
@@ -133,6 +141,31 @@ class LoadedFiles:
         found = self.hidden.get(environment, {})
         return [problem for name, listed in found.items() if service in (None, name) for problem in listed]
 
+    def refuse(self, problems: Iterable[SourceProblem]) -> None:
+        """Note why files on disk are not in force."""
+        self.refused = tuple(problems)
+        for listener in self.when_refused:
+            listener()
+
+    def refused_edits(
+        self, environment: str | None = None, *, sees: Callable[[str | None], bool] = lambda _: True
+    ) -> list[RefusedEdit]:
+        """Return why files on disk are not in force.
+
+        Args:
+            environment: Only what concerns this environment; None for all.
+            sees: Whether the reader may know what is wrong with a service, or for None, with a file as a whole.
+        """
+        names = {*self.defined} if self.sources is None else {*self.sources.environments}
+        found: dict[RefusedEdit, None] = {}
+        for problem in self.refused:
+            concerned = _concerned(problem, names)
+            if environment is None or concerned is None or environment in concerned:
+                found[_refused_edit(problem, sees=sees)] = None
+                if len(found) == _MAX_REFUSED:
+                    break
+        return list(found)
+
     def remedies(self, environment: str, service: str | None = None) -> list[str]:
         """Return the commands that correct all that is wrong with an environment, or with a service in it."""
         lacking = self.lacking.get(environment, {})
@@ -189,6 +222,22 @@ class LoadedFiles:
             return config_id.service in self.defined.get(config_id.environment, ())
         found = sources.environments.get(config_id.environment)
         return found is not None and config_id.service in found.services
+
+
+def _concerned(problem: SourceProblem, names: Collection[str]) -> Collection[str] | None:
+    """Return the environments that a problem of files concerns; None for the active one or all."""
+    file = problem.file if problem.place is None else problem.place[0]
+    stem = PurePath(file).stem
+    own = stem.removesuffix(SECRETS_SUFFIX)
+    return [own] if stem != BASE and own in names else None
+
+
+def _refused_edit(problem: SourceProblem, *, sees: Callable[[str | None], bool]) -> RefusedEdit:
+    file, line = (problem.file, problem.line) if problem.place is None else problem.place
+    message = problem.message.removeprefix(f"{file}: " if line is None else f"{file}:{line}: ")
+    tokens = problem.pointer.split("/")
+    service = tokens[2] if tokens[:2] == ["", "services"] and len(tokens) > _SERVICE_TOKENS else None
+    return RefusedEdit(file=file, line=line, message=message if sees(service) else None)
 
 
 def filled(sources: Sources) -> list[str]:

@@ -320,7 +320,7 @@ class Reloads:
 
     def _degrade(self, error: SourceError) -> None:
         """Note that the files on disk are not in force."""
-        self._files.refused = error.problems
+        self._files.refuse(error.problems)
         if isinstance(error, FilesVanished):
             self.degraded = str(error.problems[0])
             self._reports.put_off(error)

@@ -6,17 +6,18 @@ there is none.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from aliciacfg import documents
-from aliciacfg.api.answers import ConfigAnswer
+from aliciacfg.api.answers import ConfigAnswer, RefusedEdit
 from aliciacfg.api.encoding import Answer
 from aliciacfg.core.plan import Plan
 from aliciacfg.core.state import Entry, State
 from aliciacfg.documents import JsonObject
 from aliciacfg.documents.json_patch import json_patch
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record
 from aliciacfg.model.redaction import REDACTED
 from aliciacfg.sealing.boxes import Keyring, PublicKey, key_ids
@@ -29,14 +30,23 @@ _MAX_SEALED_RECORDS = 64
 class Views:
     """Renders configurations for readers; register ``on_commit`` with ``Commits`` before whatever renders."""
 
-    def __init__(self, keyring: Keyring, state: State, recipients: Mapping[str, PublicKey]) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        state: State,
+        recipients: Mapping[str, PublicKey],
+        *,
+        refused_edits: Callable[[ConfigId], list[RefusedEdit]] = lambda _: [],
+    ) -> None:
         """Hold the keys.
 
         Args:
             keyring: Opens stored secrets.
             state: Has the epoch.
             recipients: The key of each service that has registered one.
+            refused_edits: Returns why edits of a configuration's files are not in force, as its readers may know it.
         """
+        self._refused_edits = refused_edits
         self._keyring = keyring
         self._state = state
         self._recipients = dict(recipients)
@@ -132,6 +142,7 @@ class Views:
             sequence=record.home_sequence,
             epoch=self._state.epoch,
             checksum=record.checksum,
+            refused_edits=self._refused_edits(ConfigId(record.environment, record.service)),
         )
 
     def _boxes(self, record: Record) -> dict[str, str]:

@@ -160,7 +160,9 @@ class HealthPublisher:
         if len(payload) <= room:
             return payload
         left_out = f"{len(health.alerts)} alerts are active; /health has their texts."
-        return envelope.wrap(documents.encode(msgspec.structs.replace(health, alerts={"left_out": left_out})))
+        return envelope.wrap(
+            documents.encode(msgspec.structs.replace(health, alerts={"left_out": left_out}, refused_edits=[]))
+        )
 
 
 def _essence(health: HealthAnswer) -> tuple[object, ...]:
@@ -173,4 +175,5 @@ def _essence(health: HealthAnswer) -> tuple[object, ...]:
         health.drift,
         health.device_registry,
         tuple(health.alerts),
+        tuple(health.refused_edits),
     )

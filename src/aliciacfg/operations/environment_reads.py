@@ -177,7 +177,7 @@ class EnvironmentReads:
                     hidden=files.hidden_in(name),
                 )
             )
-        return Answer.of(EnvironmentsAnswer(active=active, environments=items))
+        return Answer.of(EnvironmentsAnswer(active=active, environments=items, refused_edits=files.refused_edits()))
 
     async def _compared(self, config_id: ConfigId, revision: int | None, excluded: set[str]) -> _Compared:
         draft = None if revision is not None else self._drafts.of(config_id)

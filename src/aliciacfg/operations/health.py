@@ -13,6 +13,7 @@ from aliciacfg.api.fields import SOURCE
 from aliciacfg.api.requests import Request
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
+from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.state import State
@@ -39,6 +40,7 @@ class Health:
         state: State,
         commits: Commits,
         reloads: Reloads,
+        files: LoadedFiles,
         cache: AnswerCache,
         outbox: Outbox,
         store: StoreCondition,
@@ -51,6 +53,7 @@ class Health:
         self._state = state
         self._commits = commits
         self._reloads = reloads
+        self._files = files
         self._cache = cache
         self._outbox = outbox
         self._store = store
@@ -91,6 +94,7 @@ class Health:
             messages_processed=self.metrics.messages_processed,
             errors=self.metrics.errors,
             alerts=self._alerts.active,
+            refused_edits=self._files.refused_edits(sees=lambda _: False),
         )
 
     def exposition(self, accept: str) -> tuple[bytes, str]:

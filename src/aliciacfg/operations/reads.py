@@ -205,7 +205,16 @@ class ReadOperations:
             )
             if not page.add(item):
                 break
-        return Answer.of(ListAnswer(configs=page.items, next=page.items[-1].service if page.more else None))
+        readable = self._parts.authorizer.access.readable(caller)
+        return Answer.of(
+            ListAnswer(
+                configs=page.items,
+                next=page.items[-1].service if page.more else None,
+                refused_edits=self._parts.files.refused_edits(
+                    environment, sees=lambda name: name is None or readable is None or name in readable
+                ),
+            )
+        )
 
     def _listed(self, caller: Caller, environment: str, request: ListRequest) -> Iterator[tuple[str, Record]]:
         """Yield what a list contains, from its cursor on; what the caller may not read is not even looked at."""
