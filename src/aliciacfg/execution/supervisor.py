@@ -238,8 +238,9 @@ class Supervisor(Generic[ChildT]):
         return await self._different() or (configuration, prepared)
 
     async def _start(self, configuration: Configuration, prepared: Prepared) -> ChildT:
-        for note in prepared.notes:
-            self._say(note)
+        if self._running is None or prepared.notes != self._running[1].notes:
+            for note in prepared.notes:
+                self._say(note)
         self._running = configuration, prepared
         try:
             self._child = self._processes.start(self._task.command, prepared.environment)
