@@ -1,6 +1,5 @@
 """Where ``exec`` has the names of variables from, with and without a daemon, and what it reports."""
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
@@ -15,10 +14,10 @@ from aliciacfg.documents import JsonObject
 SCHEMA: JsonObject = {"allOf": [{"properties": {"level": {"x-env": "LEVEL"}}}]}
 
 
-def record(sequence: int, source: Any = "live") -> Current[dict[str, Any]]:
+def record(sequence: int) -> Current[dict[str, Any]]:
     return Current(
         settings={}, config={"level": sequence}, revision=sequence, sequence=sequence, epoch=1,
-        source=source, received_at=time.time() - 7200, trust=Trust(),
+        source="live", received_at=0.0, trust=Trust(),
     )  # fmt: skip
 
 
@@ -88,13 +87,6 @@ async def test_a_directory_that_cannot_be_written_is_a_warning(tmp_path: Path):
     found = await source(FakeClient(record(1), SCHEMA), tmp_path / "state", said).current()
     assert found.name_of("/level") == "LEVEL"
     assert "cannot be written" in said[0]
-
-
-async def test_a_start_from_the_snapshot_is_said(tmp_path: Path):
-    """With its revision and its age."""
-    said: list[str] = []
-    await source(FakeClient(record(3, "snapshot"), SCHEMA), tmp_path, said).current()
-    assert said == ["starts with the snapshot of revision 3, written 2 h ago"]
 
 
 async def test_only_the_present_configuration_is_reported(tmp_path: Path):

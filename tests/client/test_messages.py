@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aliciacfg.client.messages import MAX_BYTES, InvalidMessage, Refusal, read_answer, read_update
+from aliciacfg.client.messages import MAX_BYTES, InvalidMessage, Refusal, read_answer, read_schema, read_update
 
 GOOD = {
     "service": "bell",
@@ -28,6 +28,15 @@ def test_an_update_and_an_answer_are_read_alike():
     assert update.numbers == (1, 7)
     assert read_answer(encoded(status="success"), "bell") == update
     assert read_answer(b'{"status":"error","code":"not_found","message":"no"}', "bell") == Refusal("not_found", "no")
+
+
+def test_a_schema_is_read_or_refused():
+    """As the operation ``schema`` answers it."""
+    assert read_schema(b'{"status":"success","schema":{"type":"object"}}') == {"type": "object"}
+    assert read_schema(b'{"status":"error","code":"not_found","message":"no"}') == Refusal("not_found", "no")
+    for payload in (b"hello", b"{}", b'{"schema":[]}', b'{"status":"error"}'):
+        with pytest.raises(InvalidMessage):
+            read_schema(payload)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_program_follows_its_configuration(
     assert first.wait(20) == 128 + signal.SIGTERM
     second = run(home, *watching)
     wait_until(lambda: [line[1] for line in started(tmp_path)] == ["10", "12", "12"])
-    assert "starts with the snapshot of revision 3, written " in (tmp_path / "stderr").read_text()
+    assert "voice_router starts with its snapshot of revision 3, written " in (tmp_path / "stderr").read_text()
 
     broker.start()
     home.start()

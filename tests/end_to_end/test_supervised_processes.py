@@ -170,8 +170,7 @@ def test_it_reaps_as_the_first_process_of_a_container(supervised: Callable[..., 
         pytest.skip("this user may not make a PID namespace")
     script = """
         for n in 1 2 3 4 5; do (sleep 0.01 &); done
-        while ps -e -o comm= | grep -qx sleep; do sleep 0.02; done
-        while ps -e -o stat=,ppid= | grep -q '^Z'; do sleep 0.02; done
+        while grep -qsx sleep /proc/[0-9]*/comm || grep -qs ') Z ' /proc/[0-9]*/stat; do sleep 0.02; done
         trap 'exit 9' TERM; echo $PPID > $OUT/ready; while :; do sleep 0.05; done
     """
     run = supervised(script, before=namespace)

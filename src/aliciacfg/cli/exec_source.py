@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import stat
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,6 @@ from typing import Any, Self
 
 from aliciacfg import documents
 from aliciacfg.atomic_files import replace_file
-from aliciacfg.cli import formatting
 from aliciacfg.client import ConfigClient, ConfigError, Current
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError
@@ -64,11 +62,7 @@ class ClientSource:
             SettingsError: The client's settings are not usable.
         """
         await self._open.enter_async_context(self._client)
-        record = self._client.current
-        if record.source == "snapshot":
-            written = formatting.ago(record.received_at, now=time.time())
-            self._say(f"starts with the snapshot of revision {record.revision}, written {written}")
-        return await self._configuration(record)
+        return await self._configuration(self._client.current)
 
     async def changes(self) -> AsyncIterator[Configuration | None]:
         """Yield every later configuration; None when it was deleted."""

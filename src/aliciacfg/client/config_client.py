@@ -290,7 +290,7 @@ class ConfigClient(Generic[SettingsT]):
             if fallback is None:
                 raise problem from None
             record, update = fallback
-            _log.warning("%s starts with its %s: %s", self.service, record.source, problem)
+            _log.warning("%s starts with its %s: %s", self.service, _described(record), problem)
             self._hub.put(record, update)
             return
         state = self._hub.state
@@ -412,6 +412,14 @@ class ConfigClient(Generic[SettingsT]):
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._intake.close()
             await self._snapshot.finish()
+
+
+def _described(record: Current[Any]) -> str:
+    """Return what a client starts with in place of the daemon's configuration."""
+    if record.source != "snapshot":
+        return record.source
+    written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.received_at))
+    return f"snapshot of revision {record.revision}, written {written}"
 
 
 async def _called(callback: Callback[SettingsT], change: Change[SettingsT]) -> None:
