@@ -127,7 +127,7 @@ def commands() -> Iterator[str]:
         info_name="aliciacfg",
         terminal_width=HELP_COLUMNS,
         max_content_width=HELP_COLUMNS,
-        help_option_names=["-h", "--help"],
+        **root.context_settings,
     )
     yield "```output"
     yield context.get_help()

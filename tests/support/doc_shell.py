@@ -80,7 +80,13 @@ class Shell:
             _program(programs / name, f'#!/bin/sh\nexec "{found}" {waits}-p "$MQTT_PORT" "$@"\n')
         self.environ["PATH"] = os.pathsep.join([str(programs), PATH, os.environ.get("PATH", "")])
         self.environ |= {"XDG_CONFIG_HOME": str(self._path / "config"), "XDG_STATE_HOME": str(self._path / "state")}
-        self.environ |= {"HOME": str(self._path), "COLUMNS": str(COLUMNS), "NO_COLOR": "1", "TERM": "xterm"}
+        self.environ |= {
+            "HOME": str(self._path),
+            "COLUMNS": str(COLUMNS),
+            "NO_COLOR": "1",
+            "TERM": "xterm",
+            "PAGER": "cat",
+        }
         (self._path / "cwd").write_text(str(self.directory))
         (self._path / "exported").write_text("")
         return self
@@ -197,7 +203,9 @@ def _answer(connection: socket.socket) -> None:
         finally:
             for stream in streams:
                 os.close(stream)
-        connection.sendall(process.wait().to_bytes(4, "big", signed=True))
+        # Whoever asked may have been ended meanwhile.
+        with contextlib.suppress(OSError):
+            connection.sendall(process.wait().to_bytes(4, "big", signed=True))
 
 
 def _program(path: Path, text: str) -> None:
