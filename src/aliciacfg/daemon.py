@@ -50,6 +50,7 @@ from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
+from aliciacfg.mqtt.broker.dev_port import noted_port
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import MqttSession
 from aliciacfg.private_files import check_secret_file
@@ -152,6 +153,8 @@ async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None
                 dev_broker(address, explicit=resolved.explicit("mqtt_broker"), data_dir=data.path)
             )
             address = found.address
+            if not resolved.explicit("mqtt_broker"):
+                stack.enter_context(noted_port(data.path, address.port))
             deadline.before_end(found.end_process)
             announce(f"broker: {found.description}")
         # The TLS files are read again at every connect; a fault that they have now is a wrong setting.

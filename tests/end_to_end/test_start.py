@@ -250,7 +250,7 @@ async def test_dev_starts_mosquitto_from_the_path_and_ends_it(make_daemon: Calla
 
 
 def test_dev_says_why_the_broker_that_answers_is_not_used(make_daemon: Callable[..., Daemon], tmp_path: Path):
-    """One that requires a password which no setting has: otherwise the next command would ask there, in vain."""
+    """One that requires a password which no setting has. The next command finds the one that was started."""
     (tmp_path / "passwords").touch(mode=0o600)
     locked = Broker(tmp_path / "locked", config=f"allow_anonymous false\npassword_file {tmp_path / 'passwords'}\n")
     daemon = make_daemon(arguments=["--dev"], environ={"MQTT_BROKER": ""}, broker_port=locked.start().port).start()
@@ -258,6 +258,8 @@ def test_dev_says_why_the_broker_that_answers_is_not_used(make_daemon: Callable[
     (line,) = (line for line in daemon.output if line.startswith("broker: "))
     assert f"started for this run. The one that answers is not used: 127.0.0.1:{locked.port}: " in line
     assert "check MQTT_USERNAME and MQTT_PASSWORD" in line
+    answer = aliciacfg(daemon, "get", "voice_router", environ={"MQTT_BROKER": "", "MQTT_PORT": ""})
+    assert json.loads(answer.stdout)["service_name"] == "voice_router"
     locked.stop()
 
 

@@ -50,7 +50,7 @@ def test_a_variable_that_no_configuration_may_set_is_left_out(name: str):
 
 def test_without_settings_there_is_one_to_learn_from():
     """And the comments are below it, where further ones go."""
-    text = schema_skeleton("bell", {})
+    text = schema_skeleton("bell", {}, teach=True)
     described = find(schema_of(text), "/properties/settings/properties")
     assert isinstance(described, dict)
     assert list(described) == ["log_level"]

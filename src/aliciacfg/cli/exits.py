@@ -63,6 +63,12 @@ _CODES = {
 """Error code, for programs, of an error that no daemon has given one."""
 
 
+_NO_ANSWER = (
+    "does the daemon run, and is this its broker? `aliciacfg serve --dev` runs both on this machine; MQTT_BROKER or "
+    "--broker HOST:PORT names another broker"
+)
+
+
 def error_code(code: int) -> str:
     """Return the error code that programs get for an exit code."""
     return _CODES.get(code, _CODES[EXIT_FAILED])
@@ -113,7 +119,7 @@ def exit_on_error() -> Generator[None]:
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
     except BrokerUnavailable as error:
-        fail(str(error), EXIT_NO_ANSWER)
+        fail(str(error), EXIT_NO_ANSWER, hint=_NO_ANSWER)
     except SourceError as error:
         fail(f"the files are not valid:\n{error}", EXIT_CODES["validation_failed"])
     except OperationError as error:

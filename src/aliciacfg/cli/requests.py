@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -136,6 +137,7 @@ def _broker_user() -> str | None:
 def broker(target: Target) -> "BrokerAddress":
     """Return the broker of a target: that of the command line, of the settings, or this machine's."""
     from aliciacfg.mqtt.address import broker_address
+    from aliciacfg.mqtt.broker.dev_port import read_port
 
     flags: dict[str, str | None] = {"mqtt_tls_ca": target.ca}
     if target.broker is not None:
@@ -144,5 +146,8 @@ def broker(target: Target) -> "BrokerAddress":
     resolved = options.daemon_settings(flags)
     if not resolved.explicit("mqtt_broker"):
         # The default names the broker inside the home's network; commands are run beside the daemon.
-        resolved = options.daemon_settings({**flags, "mqtt_broker": "127.0.0.1"})
+        flags["mqtt_broker"] = "127.0.0.1"
+        if not resolved.explicit("mqtt_port") and (port := read_port(Path(resolved.settings.data_dir))) is not None:
+            flags["mqtt_port"] = str(port)
+        resolved = options.daemon_settings(flags)
     return broker_address(resolved.settings)

@@ -1,5 +1,6 @@
 """The ``service`` commands: ``add`` puts a service into the files of the home."""
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,7 +205,9 @@ def _add(
     if schema is not None:
         if there := _schema_path(settings, wanted.name):
             fail(f"{there} is there already, and describes {wanted.name}; leave out --schema", EXIT_CODES["conflict"])
-        edits.texts[schema] = schema_skeleton(wanted.name, wanted.settings)
+        edits.texts[schema] = schema_skeleton(
+            wanted.name, sources.with_default_settings(wanted.settings), teach=not wanted.settings
+        )
     passwords = add_missing_secrets(settings, target, edits, wanted.name)
     problems = home.problems_with(settings, edits, sealing_keys.keyring_of_home(settings), wanted.name)
     if problems:
@@ -220,7 +223,15 @@ def _add(
             "dry_run": dry_run,
             "loaded": loaded,
         },
-        lambda: _lines(wanted.name, path, schema, passwords, edits if dry_run else None, loaded=loaded),
+        lambda: _lines(
+            wanted.name,
+            path,
+            schema,
+            passwords,
+            edits if dry_run else None,
+            _example_of_a_change(wanted),
+            loaded=loaded,
+        ),
     )
 
 
@@ -274,12 +285,18 @@ def add_missing_secrets(settings: "Settings", target: Target, edits: "FileEdits"
     return files
 
 
+def _example_of_a_change(wanted: _Wanted) -> str:
+    name, value = next(iter(wanted.settings.items()), ("NAME", "VALUE"))
+    return json.dumps({"settings": {name: value}}, ensure_ascii=False).replace("'", "\\u0027")
+
+
 def _lines(
     name: str,
     path: Path,
     schema: Path | None,
     passwords: list[Path],
     unwritten: "FileEdits | None",
+    change: str,
     *,
     loaded: bool,
 ) -> "Iterable[Line]":
@@ -293,4 +310,4 @@ def _lines(
     yield "the running daemon has loaded it" if loaded else "the daemon loads it when it starts: aliciacfg serve --dev"
     yield "next:"
     yield f"  aliciacfg get {name}"
-    yield f'  aliciacfg patch {name} \'{{"settings": {{"NAME": "VALUE"}}}}\''
+    yield f"  aliciacfg patch {name} '{change}'"

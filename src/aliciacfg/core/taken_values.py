@@ -51,7 +51,7 @@ def take_over(foreign: ForeignFile, *, service: str, sources: Sources, with_sche
     remarks = {places.get(remark.pointer, remark.pointer): remark for remark in foreign.remarks}
     schema, text = own or sources.fallback, None
     if own is None and with_schema:
-        text = _skeleton(foreign, service, {*schema.secrets(as_patch(values)), *passwords})
+        text = _skeleton(foreign, service, sources, {*schema.secrets(as_patch(values)), *passwords})
         schema = ServiceSchema(_parsed(text), title=service)
     taken = TakenValues(names={places[pointer]: foreign.names[pointer] for pointer in leaves}, schema=text)
     secrets = schema.secrets(as_patch(values))
@@ -73,11 +73,11 @@ def take_over(foreign: ForeignFile, *, service: str, sources: Sources, with_sche
     return taken
 
 
-def _skeleton(foreign: ForeignFile, service: str, secrets: set[str]) -> str:
+def _skeleton(foreign: ForeignFile, service: str, sources: Sources, secrets: set[str]) -> str:
     settings = foreign.patch.get("settings")
     return schema_skeleton(
         service,
-        settings if isinstance(settings, dict) else {},
+        sources.with_default_settings(settings if isinstance(settings, dict) else {}),
         secrets={pointer.removeprefix(_SETTINGS) for pointer in secrets},
         variables={at.removeprefix(_SETTINGS): name for at, name in foreign.names.items() if foreign.variables},
     )

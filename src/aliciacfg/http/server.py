@@ -164,7 +164,7 @@ class HttpServer:
         except OSError as error:
             await self._runner.cleanup()
             raise ListenError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; stop what listens "
+                f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}; stop what listens "
                 "there, or set ALICIACFG_HTTP_PORT or ALICIACFG_HTTP_HOST"
             ) from error
         await self._listen_on_socket()

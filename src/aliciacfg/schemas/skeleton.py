@@ -10,24 +10,21 @@ _HEAD = """\
 # Describes the configuration of {service} in JSON Schema 2020-12. Narrow what is accepted (minimum, maximum, enum,
 # pattern), give defaults, and say in "description" what a value does. `aliciacfg check` finds mistakes.
 """
-_EXAMPLE = """\
-    properties:
-      log_level:
-        type: string
-        description: Least severe message that is logged.
-        # The variable in which `aliciacfg exec` hands the value to a program that knows nothing of aliciacfg.
-        x-env: LOG_LEVEL
+_LESSON = """\
       # Further settings, for example:
       # poll_seconds:
       #   type: integer
       #   minimum: 1
       #   default: 30
       #   description: How often the sensor is asked.
+      #   x-env: POLL_SECONDS           (the variable in which `aliciacfg exec` hands it to a program)
       #   x-restart-required: true      (the program reads it only when it starts)
       # api_key:
       #   type: string
       #   x-sensitive: true             (a secret: sealed where it is stored, shown as ***)
 """
+# Something has to stand where the lesson does.
+_FIRST: JsonObject = {"log_level": "info"}
 _TYPES: dict[type, str] = {
     bool: "boolean",
     int: "integer",
@@ -46,6 +43,7 @@ def schema_skeleton(
     *,
     secrets: Collection[str] = (),
     variables: Mapping[str, str] | None = None,
+    teach: bool = False,
 ) -> str:
     """Return the text of a schema file that accepts settings, with the types that they have.
 
@@ -54,18 +52,17 @@ def schema_skeleton(
         settings: Its settings.
         secrets: JSON Pointers, in the settings, of the strings that are secrets.
         variables: Environment variables by JSON Pointer in the settings; made of the names where one is left out.
+        teach: Say in comments how to describe further settings.
     """
-    described: JsonObject = {"type": "object"}
-    if settings:
-        described["properties"] = _properties(settings, "", secrets, variables or {})
+    properties = _properties(settings or _FIRST, "", secrets, variables or {})
     schema: JsonObject = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": service,
         "version": "1.0.0",
         "type": "object",
-        "properties": {"settings": described},
+        "properties": {"settings": {"type": "object", "properties": properties}},
     }
-    return _HEAD.format(service=service) + yaml_writer.dump(schema) + ("" if settings else _EXAMPLE)
+    return _HEAD.format(service=service) + yaml_writer.dump(schema) + (_LESSON if teach else "")
 
 
 def _properties(

@@ -193,6 +193,15 @@ class Sources:
         """Return the schema of a service; for a service without a schema file, the base contract alone."""
         return self.schemas.get(service, self.fallback)
 
+    def with_default_settings(self, settings: JsonObject) -> JsonObject:
+        """Return settings of a new service, with those that the defaults of any environment add to them."""
+        merged: JsonObject = {}
+        for environment in self.environments.values():
+            for layer in environment.default_layers:
+                found = layer.patch.get("settings")
+                merged = merge(merged, found) if isinstance(found, dict) else merged
+        return merge(merged, settings)
+
     def with_schemas(self, others: Mapping[str, ServiceSchema | None]) -> "Sources":
         """Return a copy with other schemas for some services; None stands for the base contract alone."""
         kept = {service: schema for service, schema in self.schemas.items() if service not in others}
