@@ -271,6 +271,8 @@ def test_logs_are_json_on_a_pipe_and_readable_when_asked(make_daemon: Callable[.
         assert {"event", "level", "timestamp"} <= entry.keys()
     daemon.stop()
     readable = make_daemon("readable", environ={"ALICIACFG_LOG_FORMAT": "console"}).start()
+    # The log may be behind the READY line, which another thread writes.
+    wait_until(lambda: "broker_connected" in readable.log.read_text(), why="the connection is logged")
     lines = readable.log.read_text().splitlines()
     assert any("broker_connected" in line and not line.startswith("{") for line in lines)
 
