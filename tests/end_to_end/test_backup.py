@@ -110,7 +110,7 @@ def test_a_new_machine_is_set_up_by_somebody_who_types_the_passphrase(make_daemo
     archive = str(daemon.directory / "b.zip")
     assert "the passphrase is another one" in typed(other, "restore", archive, keys="wrong horse battery\n")
     assert not other.data.exists() or not list(other.data.glob("*.db"))
-    assert "configuration is back" in typed(other, "restore", archive, keys=f"{PASSPHRASE}\n")
+    assert "1 configuration put back" in typed(other, "restore", archive, keys=f"{PASSPHRASE}\n")
     other.start()
     answer = other.http("GET", "/config/voice_router").json
     assert (answer["config"]["settings"]["api_key"], answer["epoch"]) == ("***", 2)

@@ -134,14 +134,15 @@ class Shell:
             arguments, env=self.environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )
         os.close(theirs)
-        if typed:
-            os.write(ours, typed.encode())
-        seen, end = b"", time.monotonic() + _SECONDS
+        seen, end, lines = b"", time.monotonic() + _SECONDS, typed.splitlines(keepends=True)
         with contextlib.suppress(OSError):
             while select.select([ours], [], [], max(0.0, end - time.monotonic()))[0]:
                 if not (data := os.read(ours, 65536)):
                     break
                 seen += data
+                # Only what asks is answered: a question for a secret drops what was typed before.
+                if lines and seen.endswith(b": "):
+                    os.write(ours, lines.pop(0).encode())
         os.close(ours)
         try:
             code = process.wait(timeout=max(0.1, end - time.monotonic()))

@@ -54,7 +54,8 @@ def choose(archive: Archive, present: Path, target: Path, passphrase: str | None
             target.chmod(0o600)
             merged = KeyFile.load(target)
             added = merged.add(found.held)
-            return Keys(merged.make_keyring(), False, f"the keys that were here, and {len(added)} of the backup")
+            more = f", and {', '.join(added)} of the backup" if added else ""
+            return Keys(merged.make_keyring(), False, f"the keys that were here{more}")
         return Keys(found.make_keyring(), False, "the keys of the backup")
     if there is not None and is_here:
         shutil.copyfile(present, target)

@@ -109,7 +109,10 @@ def _backup_lines(path: Path, size: int, manifest: "Manifest") -> "list[Line]":
     return [
         [("backup: ", "green"), f"{path}, {_size(size)}, {keys}, verified"],
         f"home {manifest.home}, environment {manifest.environment}, epoch {manifest.epoch}, change {manifest.sequence}",
-        f"{manifest.configurations} configurations, {manifest.revisions} revisions, {len(manifest.files)} files",
+        [
+            f"{_counted(manifest.configurations, 'configuration')}, {_counted(manifest.revisions, 'revision')}, ",
+            _counted(len(manifest.files), "file"),
+        ],
     ]
 
 
@@ -189,10 +192,13 @@ def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]"
     if result.kept_in:
         lines.append([("the state before: ", "dim"), result.kept_in])
     done = "would be restored" if dry_run else "restored"
-    if known or not result.changes:
-        what = f"{_count(len(result.changes))} other than before"
+    count = _counted(len(result.changes), "configuration")
+    if not result.changes:
+        what = "all configurations are as before"
+    elif known:
+        what = f"{count} changed"
     else:
-        what = f"{_count(len(result.changes))} back"
+        what = f"{count} put back"
     lines.append(
         [
             (f"{done}: ", "green"),
@@ -204,8 +210,8 @@ def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]"
     return lines
 
 
-def _count(number: int) -> str:
-    return f"{number} configuration is" if number == 1 else f"{number} configurations are"
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _new_passphrase(file: Path | None) -> str:

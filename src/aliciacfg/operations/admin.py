@@ -1,6 +1,7 @@
 """The operations for administrators: recipients, audit, tokens, keys."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,7 +201,8 @@ class AdminOperations:
         try:
             await self._store.backup(directory)
         except BaseException:
-            directory.rmdir()
+            # The thread that copies may not have ended yet; it finds that the file is gone.
+            shutil.rmtree(directory, ignore_errors=True)
             raise
         self._audit(caller, "backup", "a copy of the database")
         return Answer.of(BackupAnswer(snapshot=directory.name))

@@ -1,11 +1,13 @@
 """The data directory: a lock for one process at a time, and an identity that survives restarts."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import re
 import secrets
 import shutil
+import time
 from pathlib import Path
 
 from aliciacfg.errors import DataDirectoryInUse, SettingsError, Unavailable
@@ -17,6 +19,8 @@ KEY_FILE = "keys.json"
 SNAPSHOT_PREFIX = ".snapshot-"
 """The beginning of the names of directories in which a backup is made; one that is left over is removed at a start."""
 
+# No backup takes longer.
+_SNAPSHOT_SECONDS = 3600.0
 _SETTING = "ALICIACFG_DATA_DIR"
 _DATABASE_FILES = "aliciacfg.*"
 _INSTANCE = re.compile(r"[0-9a-f]{16}")
@@ -72,12 +76,13 @@ class DataDirectory:
         return self.path / SOCKET
 
     def make_snapshot_directory(self) -> Path:
-        """Return a new directory in it, with mode 0700, for a copy of the database; the next process removes it.
+        """Return a new directory in it, with mode 0700, for a copy of the database; whoever gets it removes it.
 
         Raises:
             Unavailable: It cannot be created.
         """
         directory = self.path / f"{SNAPSHOT_PREFIX}{secrets.token_hex(4)}"
+        self._remove_snapshots(older_than_seconds=_SNAPSHOT_SECONDS)
         try:
             directory.mkdir(mode=0o700)
         except OSError as error:
@@ -96,8 +101,14 @@ class DataDirectory:
             replacement.recover(self.path)
         except OSError as error:
             raise SettingsError([f"{error.filename}: a restore cannot be completed: {_reason(error)}"]) from error
+        self._remove_snapshots(older_than_seconds=0)
+
+    def _remove_snapshots(self, *, older_than_seconds: float) -> None:
+        """Remove copies of the database that nobody needs any more: who asked for one was killed."""
         for left in self.path.glob(f"{SNAPSHOT_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime >= older_than_seconds:
+                    shutil.rmtree(left)
 
     def _instance(self) -> str:
         file = self.path / "instance"
