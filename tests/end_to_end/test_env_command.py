@@ -1,6 +1,7 @@
 """``aliciacfg env``: the variables of a service as files for other programs."""
 
 import json
+import random
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,30 @@ from daemons import Daemon
 from yaml_readers import TEXTS
 
 HARD = [text for text in [*TEXTS, "a\\", "it's", "a\n\n", "\n", "\r\n", "'\\''", "!x"] if "\0" not in text]
+# Of these, random texts are made.
+TRAPS = [
+    "'",
+    '"',
+    "\\",
+    "$",
+    "`",
+    "!",
+    "#",
+    "~",
+    "*",
+    "=",
+    ";",
+    "&",
+    " ",
+    "\n",
+    "\r",
+    "\t",
+    "a",
+    "é",
+    "\x01",
+    "$(",
+    "${V1}",
+]
 
 
 @pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
@@ -23,7 +48,9 @@ def test_shells_read_what_went_in(tmp_path: Path, shell: str):
     """``. file`` and ``eval "$(cat file)"`` set each value exactly, and run nothing of it."""
     if shutil.which(shell) is None:
         pytest.skip(f"this machine has no {shell}")
-    variables = [Variable(f"V{number}", "/v", text) for number, text in enumerate(HARD)]
+    mixed = random.Random(shell)
+    texts = [*HARD, *("".join(mixed.choices(TRAPS, k=mixed.randrange(1, 9))) for _ in range(300))]
+    variables = [Variable(f"V{number}", "/v", text) for number, text in enumerate(texts)]
     (tmp_path / "file").write_bytes(render("export", variables).encode())
     for read in (". ./file", 'eval "$(cat file)"'):
         done = subprocess.run(

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import env_readers
@@ -34,6 +34,7 @@ def file_of(texts: list[str], dialect: str) -> tuple[str, dict[str, str]]:
     return render(dialect, variables), {variable.name: variable.text for variable in variables}
 
 
+@settings(max_examples=60)
 @given(FILES)
 def test_python_dotenv_reads_what_went_in(texts: list[str]):
     """Whatever stands in quotes, behind backslashes or in braces, and whatever follows on the next lines."""
@@ -41,6 +42,7 @@ def test_python_dotenv_reads_what_went_in(texts: list[str]):
     assert env_readers.dotenv(text) == expected
 
 
+@settings(max_examples=60)
 @given(FILES)
 def test_compose_reads_what_went_in(texts: list[str]):
     """By a reader of the rules that Compose documents."""
@@ -49,6 +51,7 @@ def test_compose_reads_what_went_in(texts: list[str]):
 
 
 @pytest.mark.skipif(SYSTEMD is None, reason="this machine has no libsystemd-shared")
+@settings(max_examples=60)
 @given(FILES)
 def test_systemd_reads_what_went_in(texts: list[str]):
     """By systemd's own parser, and as far as it accepts the values."""
@@ -61,19 +64,18 @@ def test_systemd_reads_what_went_in(texts: list[str]):
     assert env_readers.systemd(SYSTEMD, text) == expected
 
 
-@given(FILES)
-def test_json_holds_what_went_in(texts: list[str]):
-    """All values are strings."""
-    text, expected = file_of(texts, "json")
-    assert json.loads(text) == expected
-
-
 @pytest.mark.parametrize("dialect", ["dotenv", "compose"])
 def test_hard_values_stay_on_their_line(dialect: str):
     """Of each known trap, in one file; programs that read lines see no line that a value made up."""
     text, expected = file_of(HARD, dialect)
     assert (env_readers.dotenv if dialect == "dotenv" else env_readers.compose)(text) == expected
     assert [line.partition("=")[0] for line in text.split("\n")] == [*expected, ""]
+
+
+def test_json_holds_what_went_in():
+    """All values are strings."""
+    text, expected = file_of(HARD, "json")
+    assert json.loads(text) == expected
 
 
 def test_a_value_that_systemd_refuses_is_named_and_not_shown():
