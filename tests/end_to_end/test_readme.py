@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from commands import on_terminal
 from daemons import Daemon
@@ -13,28 +14,62 @@ from machine import PATH, wait_until
 from repository import ROOT
 
 README = (ROOT / "README.md").read_text()
-SNIPPETS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+OWN_HOME, _, ALICIA_HOME = README.partition("## The Alicia home")
+SNIPPET = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SNIPPETS = SNIPPET.findall(ALICIA_HOME)
 # How many of them change something, and how many after these inspect and undo.
 CHANGING, LOOKING = 11, 5
 
 
-def run(daemon: Daemon, snippet: str) -> subprocess.CompletedProcess[str]:
-    """Run a snippet in the daemon's directory; only ports and the path of the program are replaced."""
+def run(daemon: Daemon, snippet: str, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a snippet, in the daemon's directory by default; only ports and the path of the program are replaced."""
     script = snippet.replace("http://127.0.0.1:8026", daemon.url)
     script = re.sub(r"\b(mosquitto_rr|mosquitto_sub)\b", rf"\1 -W 10 -p {daemon.broker_port}", script)
-    script = script.replace(".venv/bin/aliciacfg", f"{sys.executable} -m aliciacfg")
+    script = re.sub(r"(?<![\w/])(?:\.venv/bin/)?aliciacfg(?= )", f"{sys.executable} -m aliciacfg", script)
     # `seal` pins the daemon's key at first use; the pin must not go into the home directory of the tests' user.
     home = {"XDG_CONFIG_HOME": str(daemon.directory / "config")}
     environment = {**daemon.environment(), **home, "PATH": PATH + os.pathsep + os.environ.get("PATH", "")}
     return subprocess.run(
         ["sh", "-c", script],
-        cwd=daemon.directory,
+        cwd=directory or daemon.directory,
         env=environment,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def comments(snippet: str) -> list[str]:
+    """What a snippet says that its command prints."""
+    return [line.removeprefix("# ") for line in snippet.splitlines() if line.startswith("# ")]
+
+
+def test_the_first_five_minutes_are_as_the_readme_has_them(tmp_path: Path, make_daemon: Callable[..., Daemon]):
+    """A home of one's own in an empty directory: service, secret, change, mistake, way back, import, and prod."""
+    daemon = make_daemon("unused", arguments=["--dev"])
+    daemon.directory = tmp_path / "my-home"
+    init, add, sub, secret, patch, refused, back, import_, prod = SNIPPET.findall(OWN_HOME)
+    laid_out = run(daemon, init, tmp_path)
+    assert laid_out.returncode == 0, laid_out.stderr
+    assert daemon.start().ready_line.count(" 1 configuration,") == 1
+    done = {
+        name: run(daemon, snippet)
+        for name, snippet in {"add": add, "sub": sub, "secret": secret, "patch": patch}.items()
+    }
+    assert [one.returncode for one in done.values()] == [0] * 4, [one.stderr for one in done.values()]
+    assert json.loads(done["sub"].stdout)["config"]["settings"]["target_celsius"] == 21
+    assert json.loads(done["secret"].stdout)["loaded"] is True
+    assert json.loads(done["patch"].stdout)["config"]["settings"]["target_celsius"] == 23
+    mistake = run(daemon, refused)
+    assert (mistake.returncode, mistake.stderr.splitlines()) == (4, comments(refused))
+    assert run(daemon, back).returncode == 0
+    assert daemon.config("thermostat")["config"]["settings"]["target_celsius"] == 21
+    taken = run(daemon, import_)
+    assert [item["from"] for item in json.loads(taken.stdout)["secrets"]] == ["BOT_TOKEN"], taken.stderr
+    moved = run(daemon, prod)
+    assert moved.returncode == 0, moved.stderr
+    assert daemon.config("telegram_bot")["environment"] == "prod"
 
 
 def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daemon]):
@@ -60,8 +95,7 @@ def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daem
     assert file_set.returncode == 0, file_set.stderr
     assert "max_queued_requests: 60" in (daemon.environments / "dev.yaml").read_text()
     assert refused.returncode == 4
-    shown = [line.removeprefix("# ") for line in SNIPPETS[CHANGING - 1].splitlines() if line.startswith("# ")]
-    assert refused.stderr.splitlines() == shown
+    assert refused.stderr.splitlines() == comments(SNIPPETS[CHANGING - 1])
     inspect_and_undo(daemon)
     sealed = run(daemon, SNIPPETS[-1])
     assert sealed.returncode == 0, sealed.stderr
