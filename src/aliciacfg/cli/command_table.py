@@ -47,6 +47,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("env", "env:env", "Print a service's variables as a file for a program", formats=False),
     ),
     "Change": (
+        Row("edit", "edit:edit", "Change a configuration in your editor", common=True),
         Row("patch", "writes:patch", "Change some values", common=True),
         Row("set", "writes:set_", "Replace a whole configuration", common=True),
         Row("unset", "writes:unset", "Take one run-time change back", common=True),

@@ -1,49 +1,25 @@
 """The commands that change configurations: set, patch, unset, delete, rollback, batch."""
 
-import json
 import sys
 from typing import Any, NoReturn
 
 import click
 import msgspec
-from msgspec import UNSET, UnsetType
 
-from aliciacfg.api.answers import ValueChange
-from aliciacfg.api.fields import Difference
 from aliciacfg.cli import formatting, inputs, notices, options, output
 from aliciacfg.cli.answers import parse, print_answer, refusal_code
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, fail
 from aliciacfg.cli.inputs import read_object
 from aliciacfg.cli.output import Line
+from aliciacfg.cli.write_results import WriteResult, effect_lines, success_lines
 from aliciacfg.documents import Json, JsonObject, type_name
-from aliciacfg.errors import Problem
-
-_RESTART = "restart required: "
-# Of a configuration that is new every place is listed, and there may be thousands.
-_MAX_PLACES = 20
-
-
-class _Result(msgspec.Struct):
-    """The result of one write: the members that commands print, of a success or a refusal."""
-
-    message: str
-    status: str = "success"
-    code: str | None = None
-    problems: list[Problem] = []
-    unchanged: bool = False
-    changed: list[str] = []
-    restart_required: list[str] = []
-    warnings: list[str] = []
-    difference: Difference | UnsetType = UNSET
-    changes: dict[str, ValueChange] = {}
-    changes_left_out: int = 0
 
 
 class _BatchResult(msgspec.Struct):
     """The results of a batch, in the order of its updates."""
 
-    results: list[_Result]
+    results: list[WriteResult]
     applied: int
     failed: int
 
@@ -165,48 +141,14 @@ def _write(target: Target, operation: str, service: str, fields: dict[str, Any],
     if answer:
         output.print_document(found)
     else:
-        output.print_result(found, lambda: _success_lines(parse(found, _Result)))
+        output.print_result(found, lambda: success_lines(parse(found, WriteResult)))
     return found
 
 
-def _success_lines(result: _Result) -> list[Line]:
-    return [result.message, *_effect_lines(result)]
-
-
-def _effect_lines(result: _Result, indent: str = "") -> list[Line]:
-    """Return what a write changed, or would change, with a line for each place."""
-    lines: list[Line] = []
-    if not result.unchanged:
-        lines = _change_lines(result)
-    if result.restart_required:
-        restarts = formatting.fitting(result.restart_required, output.width() - len(_RESTART) - len(indent) - 2)
-        lines.append([(_RESTART, "yellow"), restarts])
-    lines += [[("warning: ", "yellow"), warning] for warning in result.warnings]
-    return [[f"{indent}  ", *([line] if isinstance(line, str) else line)] for line in lines]
-
-
-def _change_lines(result: _Result) -> list[Line]:
-    """Return a line for each place that changed: the old and the new value."""
-    lines: list[Line] = []
-    for pointer, change in result.changes.items():
-        lines += formatting.change_lines(pointer, (_text(change.old), _text(change.new)), width=output.width() - 2)
-    further = [pointer for pointer in result.changed if pointer not in result.changes]
-    if further and not result.changes and not isinstance(result.difference, UnsetType):
-        return formatting.difference_lines(result.difference)
-    lines += [[("~", formatting.CHANGED), f" {pointer or '(document)'}"] for pointer in further[:_MAX_PLACES]]
-    if len(further) > _MAX_PLACES:
-        lines.append([(f"and {formatting.counted(len(further) - _MAX_PLACES, 'place')} more", "dim")])
-    return lines
-
-
-def _text(value: Any) -> str | None:
-    return None if isinstance(value, UnsetType) else json.dumps(value, ensure_ascii=False)
-
-
-def _result_lines(service: str, result: _Result) -> list[Line]:
+def _result_lines(service: str, result: WriteResult) -> list[Line]:
     """Return the lines for one update of a batch."""
     if result.status != "error":
-        return [[("ok       ", "green"), result.message], *_effect_lines(result, " " * 9)]
+        return [[("ok       ", "green"), result.message], *effect_lines(result, " " * 9)]
     return [
         [("refused  ", "red"), f"{service}: {result.code}: {result.message}"],
         *output.problem_lines(result.problems, " " * 11),

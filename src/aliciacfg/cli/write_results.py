@@ -1,0 +1,68 @@
+"""What people read of a write: what it changed, or would change, and what a refusal says."""
+
+import json
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from aliciacfg.api.answers import ValueChange
+from aliciacfg.api.fields import Difference
+from aliciacfg.cli import formatting, output
+from aliciacfg.cli.output import Line
+from aliciacfg.errors import Problem
+
+_RESTART = "restart required: "
+# Of a configuration that is new every place is listed, and there may be thousands.
+_MAX_PLACES = 20
+
+
+class WriteResult(msgspec.Struct):
+    """The result of one write: the members that commands print, of a success or a refusal."""
+
+    message: str
+    status: str = "success"
+    code: str | None = None
+    problems: list[Problem] = []
+    unchanged: bool = False
+    changed: list[str] = []
+    restart_required: list[str] = []
+    warnings: list[str] = []
+    difference: Difference | UnsetType = UNSET
+    changes: dict[str, ValueChange] = {}
+    changes_left_out: int = 0
+
+
+def success_lines(result: WriteResult) -> list[Line]:
+    """Return the message of a write and what it changed."""
+    return [result.message, *effect_lines(result)]
+
+
+def effect_lines(result: WriteResult, indent: str = "") -> list[Line]:
+    """Return what a write changed, or would change, with a line for each place."""
+    lines: list[Line] = []
+    if not result.unchanged:
+        lines = _change_lines(result)
+    if result.restart_required:
+        restarts = formatting.fitting(result.restart_required, output.width() - len(_RESTART) - len(indent) - 2)
+        lines.append([(_RESTART, "yellow"), restarts])
+    lines += [[("warning: ", "yellow"), warning] for warning in result.warnings]
+    return [[f"{indent}  ", *([line] if isinstance(line, str) else line)] for line in lines]
+
+
+def _change_lines(result: WriteResult) -> list[Line]:
+    """Return a line for each place that changed: the old and the new value."""
+    lines: list[Line] = []
+    for pointer, change in result.changes.items():
+        lines += formatting.change_lines(pointer, (_text(change.old), _text(change.new)), width=output.width() - 2)
+    further = [pointer for pointer in result.changed if pointer not in result.changes]
+    if further and not result.changes and not isinstance(result.difference, UnsetType):
+        return formatting.difference_lines(result.difference)
+    lines += [[("~", formatting.CHANGED), f" {pointer or '(document)'}"] for pointer in further[:_MAX_PLACES]]
+    if len(further) > _MAX_PLACES:
+        lines.append([(f"and {formatting.counted(len(further) - _MAX_PLACES, 'place')} more", "dim")])
+    return lines
+
+
+def _text(value: Any) -> str | None:
+    return None if isinstance(value, UnsetType) else json.dumps(value, ensure_ascii=False)
