@@ -241,6 +241,26 @@ def test_a_command_on_a_terminal_reads_keys_and_gets_ctrl_c_once(supervised: Cal
     run.wait()
 
 
+def test_a_terminal_that_a_job_of_the_old_command_had_is_the_new_ones(
+    supervised: Callable[..., Supervised], terminal: Pty
+):
+    """A shell gives it to jobs in groups of their own, which are gone after the restart."""
+    script = "echo ready $V; [ $V = 2 ] || { set -m; sleep 1000; }; read line; echo got $line; read line"
+    run = supervised(script, popen=on(terminal), timing={"stop_seconds": 0.2})
+    terminal.until("ready 1")
+    wait_until(lambda: os.tcgetpgrp(terminal.ours) not in {run.process.pid, *children(run.process.pid)})
+    run.configure(V="2")
+    terminal.until("ready 2")
+    terminal.type("typed\n")
+    terminal.until("got typed")
+    run.send(signal.SIGTERM)
+    assert run.wait() == 128 + signal.SIGTERM
+
+
+def children(pid: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
 def test_a_command_in_a_pipeline_gets_ctrl_c_once_and_the_terminal_when_it_asks(
     supervised: Callable[..., Supervised], terminal: Pty, tmp_path: Path
 ):

@@ -54,13 +54,14 @@ class Terminal:
         self._set(self._descriptor, group)
 
     def take_back(self, group: int, *, restore_modes: bool = False) -> None:
-        """Put this process's own group into the foreground, if ``group`` is there.
+        """Put this process's own group into the foreground, if ``group`` is there, or one that is gone.
 
         Args:
             group: The group that it was given to; another one, such as a shell's, keeps it.
             restore_modes: Also set the modes of before, which a program that was killed may have left changed.
         """
-        if self._descriptor is None or self.foreground() != group:
+        foreground = self.foreground()
+        if self._descriptor is None or foreground is None or (foreground != group and _exists(foreground)):
             return
         self._set(self._descriptor, os.getpgrp())
         if restore_modes and self._modes is not None:
@@ -78,6 +79,19 @@ class Terminal:
         # The group may be gone already, and so may the terminal.
         with contextlib.suppress(OSError), _without_stop():
             os.tcsetpgrp(descriptor, group)
+
+
+def _exists(group: int) -> bool:
+    """Return whether a process group has processes; a job that the terminal was given on to may be gone."""
+    if group == 0:
+        return False
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager
