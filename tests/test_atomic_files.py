@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.atomic_files import LinkRefused, remove_leftovers, replace_file
+from aliciacfg.atomic_files import LinkRefused, open_or_create, remove_leftovers, replace_file
 
 
 def mode(path: Path) -> int:
@@ -101,3 +101,21 @@ def test_links_are_not_followed_where_others_may_write(tmp_path: Path, kind: str
     path.unlink()
     replace_file(path, b"new", follow_links=False)
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: Path):
+    """So that the daemon's user can read it; a file that is there keeps its owner."""
+    os.chown(tmp_path, 12345, 12346)
+    replace_file(tmp_path / "replaced", b"new")
+    os.close(open_or_create(tmp_path / "opened", os.O_RDWR, 0o600))
+    for name in ("replaced", "opened"):
+        status = (tmp_path / name).stat()
+        assert (status.st_uid, status.st_gid, mode(tmp_path / name)) == (12345, 12346, 0o600)
+    (tmp_path / "own").write_text("root's")
+    os.close(open_or_create(tmp_path / "own", os.O_RDWR, 0o600))
+    replace_file(tmp_path / "own", b"root's still")
+    assert (tmp_path / "own").stat().st_uid == 0
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+    with pytest.raises(OSError, match="symbolic links"):
+        open_or_create(tmp_path / "link", os.O_RDWR, 0o600)

@@ -21,9 +21,9 @@ def replace_file(
 ) -> None:
     """Write a file durably: temporary file beside it, fsync, rename, fsync of the directory.
 
-    An existing file keeps its mode, and its owner if this process may set it, so that root writing for the daemon's
-    user does not lock the daemon out. If ``path`` is a symbolic link, its target is replaced. The temporary file is
-    readable for its owner only until the content is complete.
+    An existing file keeps its mode, and its owner if this process may set it; a new one that root writes gets the owner
+    of its directory. So root, working for the daemon's user, does not lock the daemon out. If ``path`` is a symbolic
+    link, its target is replaced. The temporary file is readable for its owner only until the content is complete.
 
     Args:
         path: The file.
@@ -49,7 +49,9 @@ def replace_file(
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            if before is not None:
+            if before is None:
+                give_to_owner(descriptor, target.parent)
+            else:
                 with contextlib.suppress(PermissionError):
                     os.fchown(descriptor, before.st_uid, before.st_gid)
             if group is not None:
@@ -63,6 +65,44 @@ def replace_file(
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
+
+
+def open_or_create(path: Path, flags: int, mode: int) -> int:
+    """Open a file and return its descriptor; one that root makes in another user's directory is given to that user.
+
+    Links are not followed.
+
+    Args:
+        path: The file.
+        flags: As for ``os.open``.
+        mode: The permissions of a new file.
+
+    Raises:
+        OSError: It cannot be opened or created, or is a link.
+    """
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        try:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+        except FileExistsError:
+            # Another process was faster.
+            return os.open(path, flags)
+    try:
+        give_to_owner(descriptor, path.parent)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def give_to_owner(descriptor: int, directory: Path) -> None:
+    """Give a file that root has just made to the owner of its directory, who could not read it else."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        if owner.st_uid != 0:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def check_own_file(path: Path) -> None:

@@ -64,16 +64,17 @@ class LineWriter:
             raise OSError(errno.EBADF, "the stream was closed before the start")
         return self._descriptor
 
-    def stream(self, *, terminal: bool) -> TextIO:
+    def stream(self, *, terminal: bool, prefix: bytes = b"") -> TextIO:
         """Return a text stream that writes here, to take the place of ``sys.stderr``.
 
         What the interpreter, warnings and libraries print then goes the way of the log, and holds up nobody either.
 
         Args:
             terminal: What its ``isatty`` returns.
+            prefix: Written before each line.
         """
         return io.TextIOWrapper(
-            _LineFile(self, terminal=terminal),  # pyright: ignore[reportArgumentType] - a raw file will do without a buffer
+            _LineFile(self, terminal=terminal, prefix=prefix),  # pyright: ignore[reportArgumentType] - a raw file will do without a buffer
             encoding="utf-8",
             errors="backslashreplace",
             write_through=True,
@@ -130,10 +131,12 @@ class LineWriter:
 class _LineFile(io.RawIOBase):
     """A writer as a file, for ``LineWriter.stream``."""
 
-    def __init__(self, writer: LineWriter, *, terminal: bool) -> None:
+    def __init__(self, writer: LineWriter, *, terminal: bool, prefix: bytes) -> None:
         super().__init__()
         self._writer = writer
         self._terminal = terminal
+        self._prefix = prefix
+        self._line_begins = True
 
     def writable(self) -> bool:
         return True
@@ -149,8 +152,15 @@ class _LineFile(io.RawIOBase):
         self, data: bytes | bytearray | memoryview, /
     ) -> int:
         taken = bytes(data)
-        self._writer.write(taken)
+        self._writer.write(self._prefixed(taken) if self._prefix else taken)
         return len(taken)
+
+    def _prefixed(self, data: bytes) -> bytes:
+        """Put the prefix before each line that begins in ``data``; ``print`` writes a line in pieces."""
+        pieces = data.splitlines(keepends=True)
+        begun = [self._line_begins, *(piece.endswith(b"\n") for piece in pieces)]
+        self._line_begins = begun[-1]
+        return b"".join(self._prefix + piece if begins else piece for begins, piece in zip(begun, pieces, strict=False))
 
 
 def open_missing_streams() -> None:

@@ -51,7 +51,8 @@ def configure(*, level: str, form: str) -> LineWriter:
     console = form == "console" or (form == "auto" and (terminal or journal))
     writer = LineWriter.of(sys.stderr, on_dropped=_dropped_on_console if console else _dropped_as_json)
     timestamp = [] if console and journal else [structlog.processors.TimeStamper(fmt="iso", utc=True)]
-    sys.stderr = writer.stream(terminal=terminal)
+    # What is not from the log is a traceback, a warning, or why the program ends.
+    sys.stderr = writer.stream(terminal=terminal, prefix=b"<3>" if journal else b"")
     atexit.register(writer.flush, _FLUSH_SECONDS)
     shared: list[Any] = [
         structlog.processors.add_log_level,
@@ -76,7 +77,7 @@ def configure(*, level: str, form: str) -> LineWriter:
         foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(writer.stream(terminal=terminal))
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal
 
+from aliciacfg.atomic_files import give_to_owner
 from aliciacfg.errors import AliciacfgError
 
 Example = Literal["door_bell", "alicia"]
@@ -69,6 +70,7 @@ def lay_out(directory: Path, example: Example) -> NewHome:
             unprotected = _missing_lines(path.read_text("utf-8", "replace"), content.decode())
             continue
         with path.open("xb") as file:
+            give_to_owner(file.fileno(), path.parent)
             file.write(content)
         created.append(name)
     return NewHome(created, unprotected)

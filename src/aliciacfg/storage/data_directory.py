@@ -10,6 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
+from aliciacfg.atomic_files import open_or_create, replace_file
 from aliciacfg.errors import DataDirectoryInUse, SettingsError, Unavailable
 from aliciacfg.private_files import check_directory, check_kept_file
 from aliciacfg.storage import replacement
@@ -116,9 +117,7 @@ class DataDirectory:
             found = file.read_bytes().decode("ascii", "replace").strip() if file.exists() else ""
             if not found:
                 found = secrets.token_hex(8)
-                temporary = file.with_name(".instance.new")
-                temporary.write_text(found, "ascii")
-                temporary.replace(file)
+                replace_file(file, found.encode(), mode=0o644)
         except OSError as error:
             raise SettingsError([f"{file} cannot be used: {_reason(error)}"]) from error
         if _INSTANCE.fullmatch(found) is None:
@@ -133,7 +132,7 @@ def _open_lock(path: Path) -> int:
         OSError: It cannot be opened or created.
     """
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return open_or_create(path, os.O_RDWR, 0o600)
     except OSError as error:
         if error.errno != errno.EROFS or not path.exists():
             raise

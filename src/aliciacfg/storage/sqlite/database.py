@@ -1,8 +1,11 @@
 """The database file of a data directory."""
 
+import contextlib
+import os
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from aliciacfg.atomic_files import open_or_create
 from aliciacfg.model.records import Position
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite import witness
@@ -53,6 +56,9 @@ class SqliteDatabase:
 
     def open(self, chain: Chain) -> AbstractAsyncContextManager[Store]:
         """Open or create the file."""
+        # Before SQLite does, so that it has the right owner; SQLite gives the files beside it the same one.
+        with contextlib.suppress(OSError):
+            os.close(open_or_create(self._path, os.O_RDONLY, 0o600))
         return SqliteStore.open(self._path, chain)
 
     def verify(self, chain: Chain) -> Findings:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from aliciacfg.atomic_files import open_or_create
 from aliciacfg.model.records import Position
 from aliciacfg.storage.hash_chain import Chain
 
@@ -68,8 +69,7 @@ class Witness:
         mac = self._chain.position_mac(position).hex()
         line = f"{position.epoch:016d} {position.sequence:016d} {mac}\n".encode()
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor = os.open(self._path, flags, 0o600)
+            descriptor = open_or_create(self._path, os.O_WRONLY | os.O_NONBLOCK, 0o600)
             try:
                 # All of it at once, and never shorter than before: no reader finds half of it after a crash.
                 os.pwrite(descriptor, line, 0)
