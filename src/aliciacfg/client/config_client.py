@@ -301,7 +301,7 @@ class ConfigClient(Generic[SettingsT]):
         """Wait for the first configuration of the daemon.
 
         Args:
-            impatient: Whether there is another one, so that a broker that cannot be reached need not be waited for.
+            impatient: Whether there is another one, so that a broker or daemon that is away need not be waited for.
 
         Raises:
             ConfigError: There is none to wait for.
@@ -310,9 +310,7 @@ class ConfigClient(Generic[SettingsT]):
         while not (intake.live and self._hub.has_state):
             intake.news.clear()
             failure = intake.failure
-            if isinstance(failure, NotFound | Rejected | Refused) or (
-                failure is not None and impatient and self._link.failures
-            ):
+            if isinstance(failure, NotFound | Rejected | Refused) or (failure is not None and impatient):
                 raise failure
             await intake.news.wait()
 
