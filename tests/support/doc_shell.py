@@ -86,6 +86,7 @@ class Shell:
             "NO_COLOR": "1",
             "TERM": "xterm",
             "PAGER": "cat",
+            "LOGNAME": "anna",
         }
         (self._path / "cwd").write_text(str(self.directory))
         (self._path / "exported").write_text("")
