@@ -103,7 +103,7 @@ def test_no_two_commands_ever_run_at_a_time(supervised: Callable[..., Supervised
     assert len(list(Path(f"/proc/{run.process.pid}/fd").iterdir())) < 12
 
 
-@pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143), (":", 0)])
+@pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -KILL $$", 137), ("kill -SEGV $$", 139), (":", 0)])
 def test_the_exit_code_is_the_commands(supervised: Callable[..., Supervised], script: str, code: int):
     """128 and the number of the signal that ended it, as a shell has it."""
     run = supervised(script, timing={"settle_seconds": 3600})

@@ -221,12 +221,12 @@ async def test_a_deleted_configuration_keeps_the_command_running():
 
 
 async def test_a_command_that_ends_by_itself_ends_the_supervisor():
-    """With its exit code; one that fails at once rejects its configuration."""
-    for code, status in ((0, "applied"), (3, "rejected"), (137, "rejected")):
+    """With its exit code; one that fails at once rejects its configuration, unless somebody ended it."""
+    for code, status in ((0, "applied"), (3, "rejected"), (137, "rejected"), (130, None), (143, None)):
         async with running(UNSETTLED) as made:
             made.child.exited.set_result(code)
             assert await made.ended == code
-            await made.until_reported((1, status))
+            assert [report[1] for report in made.source.reports] == ([] if status is None else [status])
 
 
 async def test_new_values_that_make_it_fail_at_once_are_rejected():
@@ -294,6 +294,25 @@ async def test_a_signal_before_the_first_configuration_ends_it():
     await asyncio.sleep(0)
     supervisor.receive(signal.SIGINT)
     assert await ended == 128 + signal.SIGINT
+
+
+async def test_a_fault_of_the_source_leaves_the_command_running():
+    """It is said without the text of the error, which may hold values; the end of the supervisor stops the command."""
+
+    class Broken(FakeSource):
+        async def changes(self) -> AsyncIterator[Configuration | None]:
+            yield configuration(2, "a")
+            raise ValueError("hush")
+
+    source, processes, said = Broken(configuration(1, "a")), FakeProcesses(), list[str]()
+    task = Task(command=["true"], inherited={}, timing=QUICK)
+    ended = asyncio.create_task(Supervisor(task, source, processes, said.append).run())
+    await eventually(lambda: said)
+    assert said == ["changes are no longer followed, because of a fault of this program: ValueError"]
+    assert processes.happened == ["a"]
+    ended.cancel()
+    await asyncio.gather(ended, return_exceptions=True)
+    assert processes.happened == ["a", "SIGTERM"]
 
 
 async def test_what_cannot_start_is_reported_and_raised():

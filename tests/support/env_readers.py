@@ -1,7 +1,8 @@
 """Readers of files of environment variables that are not the code under test.
 
 python-dotenv and systemd's own parser are the real ones. Compose's is a Go library, so what stands here for it is
-written after its rules: https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/
+written after its rules, and was compared with compose-go's parser on thousands of random files:
+https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/
 """
 
 import ctypes

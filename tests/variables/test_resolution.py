@@ -67,6 +67,8 @@ def test_secrets_that_cannot_be_read_are_listed():
 
 def test_what_cannot_be_a_variable_is_a_problem_without_its_value():
     """A NUL, one name for two values, and a name that takes over the process, from a schema stored before."""
+    (problem,) = resolved(level="hush\ud800").problems
+    assert "surrogate" in problem.message
     found = resolved(level="hush\0", rooms=["a"], again="hush")
     assert [problem.pointer for problem in found.problems] == ["/settings/level", "/settings/again"]
     assert "LOG_LEVEL would hold a NUL" in found.problems[0].message

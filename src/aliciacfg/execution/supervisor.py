@@ -30,6 +30,8 @@ _MAX_NAMED = 6
 _TO_GROUP = (signal.SIGINT, signal.SIGQUIT)
 _TO_COMMAND = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
+_ASKED_TO_END = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
 RECEIVED = (signal.SIGTERM, *_TO_GROUP, *_TO_COMMAND)
 """The signals that a supervisor takes."""
 
@@ -167,6 +169,11 @@ class Supervisor(Generic[ChildT]):
         following = asyncio.create_task(self._follow(), name="changes")
         try:
             return await self._supervise(first, prepared)
+        except BaseException:
+            # Nobody would stop it any more, and the next start would be a second one.
+            if self._child is not None and not self._child.exited.done():
+                await self._processes.stop(self._child, signal.SIGTERM, self._timing.stop_seconds)
+            raise
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
@@ -255,6 +262,9 @@ class Supervisor(Generic[ChildT]):
         await asyncio.wait({child.exited}, timeout=self._timing.settle_seconds)
         error = None
         if child.exited.done() and (code := child.exited.result()):
+            if code - _SIGNALLED in _ASKED_TO_END:
+                # Somebody ended it, perhaps with Ctrl-C; that says nothing about its configuration.
+                return
             error = f"the command ended with {code} after {self._now() - started:.1f} s"
             self._say(f"{configuration.label}: {error}")
         await self._report(configuration, "applied" if error is None else "rejected", error)
@@ -275,6 +285,8 @@ class Supervisor(Generic[ChildT]):
                     self._changed.set()
         except AliciacfgError as error:
             self._say(f"changes are no longer followed: {error}")
+        except Exception as error:  # noqa: BLE001 - the command goes on, and the message of any error may hold values
+            self._say(f"changes are no longer followed, because of a fault of this program: {type(error).__name__}")
 
     async def _restart_due(self) -> tuple[Configuration, Prepared]:
         """Wait for a configuration that sets other variables than those that the command has."""

@@ -129,7 +129,17 @@ def _add(found: Resolution, name: str, pointer: str, value: Json) -> None:
         found.hidden.append((name, pointer))
         return
     text = text_of(value)
-    if "\0" in text:
+    if not _is_unicode(text):
+        found.problems.append(Problem(pointer, f"{name} would hold a surrogate, which is no character; remove it"))
+    elif "\0" in text:
         found.problems.append(Problem(pointer, f"{name} would hold a NUL, which no variable can; remove it"))
     else:
         found.variables.append(Variable(name, pointer, text))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
