@@ -21,7 +21,7 @@ from brokers import Broker
 from certificates import Authority
 from container_files import compose_file, dockerfile, of, settings_environment
 from daemons import Daemon
-from machine import free_port
+from machine import SECONDS, free_port
 from mqtt_clients import client
 from repository import ROOT
 
@@ -137,11 +137,41 @@ async def test_what_compose_starts_serves_those_who_may(
             await router.subscribe("alicia/config/update/voice_router")
             while (await router.next()).json["config"]["limits"].get("x") != len(tokens):
                 pass
+            if len(tokens) == 2:
+                await follows(composed, daemon, bearer, secret)
         with pytest.raises(aiomqtt.MqttError):
             await client(composed.port).__aenter__()
         await asyncio.to_thread(daemon.stop)
         await asyncio.to_thread(composed_broker.stop)
     assert tokens[0] == tokens[1]
+
+
+async def follows(composed: Composed, daemon: Daemon, bearer: dict[str, str], password: str) -> None:
+    """The example under ``exec`` starts with its variables, starts anew when one changes, and ends in time."""
+    service = composed.compose["services"]["voice_router"]
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "aliciacfg",
+        *service["command"],
+        cwd=composed.directory,
+        env={"PATH": os.environ["PATH"], **composed.environment("voice_router", VOICE_ROUTER_PASSWORD=password)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    try:
+        async with asyncio.timeout(2 * SECONDS):
+            assert await program.stdout.readline() == b"at most 10 sessions\n"
+            change = {"settings": {"max_sessions": 3}}
+            assert daemon.http("PATCH", "/config/voice_router", change, headers=bearer).status == 200
+            assert await program.stdout.readline() == b"at most 3 sessions\n"
+            snapshots = composed.directory / "alicia_voice_router"
+            assert await asyncio.to_thread(lambda: list(snapshots.iterdir()))
+    finally:
+        program.terminate()
+        _, told = await program.communicate()
+        assert password.encode() not in told
 
 
 def test_compose_takes_a_password_from_outside(composed: Composed):
