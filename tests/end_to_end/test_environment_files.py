@@ -126,7 +126,7 @@ def test_an_edit_reaches_every_key_that_nobody_overrode_at_run_time(home: Daemon
 )
 def test_a_broken_edit_is_refused_and_reported_whole(restored_home: Daemon, file: str, text: str, reported: str):
     """It reaches no service, names the file, and the old configuration serves on until it is restored_home."""
-    before = restored_home.http("GET", "/configs?include=config").json
+    before = restored_home.http("GET", "/configs?include=config").json["configs"]
     taken, refusals = (len(restored_home.logged(event)) for event in ("files_loaded", "files_refused"))
     path = restored_home.environments / file
     kept = path.read_text()
@@ -136,7 +136,9 @@ def test_a_broken_edit_is_refused_and_reported_whole(restored_home: Daemon, file
         refused = " ".join(restored_home.logged("files_refused")[refusals]["problems"])
         assert reported in refused
         assert file in refused or "services/" in refused
-        assert restored_home.http("GET", "/configs?include=config").json == before
+        listed = restored_home.http("GET", "/configs?include=config").json
+        assert listed["configs"] == before
+        assert listed["refused_edits"]
         health = restored_home.http("GET", "/health").json
         assert health["status"] == "degraded"
         assert "validation_failed" in health["alerts"]
@@ -272,13 +274,14 @@ def test_a_first_start_with_invalid_files_prints_every_problem_and_fails(make_da
 
 def test_a_later_start_with_invalid_files_serves_the_last_revisions(home: Daemon):
     """The daemon is degraded: reads and retained messages as before, no writes; repairing the file ends it."""
-    before = home.http("GET", "/configs?include=config").json
+    before = home.http("GET", "/configs?include=config").json["configs"]
     home.stop()
     path = home.environments / "base.yaml"
     kept = path.read_text()
     path.write_text("services: [")
     home.start()
-    assert home.http("GET", "/configs?include=config").json == before
+    listed = home.http("GET", "/configs?include=config").json
+    assert (listed["configs"], len(listed["refused_edits"])) == (before, 1)
     assert home.http("GET", "/health").json["status"] == "degraded"
     assert home.http("PATCH", "/config/one", {"settings": {"x": 1}}).status == 503
     path.write_text(kept)

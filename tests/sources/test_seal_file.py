@@ -165,15 +165,15 @@ def test_what_is_no_secret_string_is_left_alone_silently():
         "  lamp:\n    password:\n    settings:\n"
         "services2: {x: {password: not-ours}}\n"
     )
-    assert sealed(text) == SealedFile(text, [], [], [])
+    assert sealed(text) == SealedFile(text, [], [], [], [])
     whole = 'services: {bell: {settings: {max_tokens: "${TOKENS}"}}}\n'
-    assert sealed(whole) == SealedFile(whole, [], [], [])
+    assert sealed(whole) == SealedFile(whole, [], [], [], [])
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "services:\n", "null\n", "protected: true\n"])
 def test_files_without_services_have_no_secrets(text: str):
     """An empty section is null in YAML; there is nothing to seal."""
-    assert sealed(text) == SealedFile(text, [], [], [])
+    assert sealed(text) == SealedFile(text, [], [], [], [])
 
 
 @pytest.mark.parametrize(
