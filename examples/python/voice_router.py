@@ -77,7 +77,7 @@ async def follow(config: ConfigClient[VoiceRouter], router: Router) -> None:
         router.apply(change.settings)
         if PORT in change.changed:
             log.warning("the port changes at the next start")
-            await config.report("restart_pending")
+            await config.report("restart_pending", of=change)
 
 
 async def serve() -> None:

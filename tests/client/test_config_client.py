@@ -152,3 +152,23 @@ def test_a_program_on_threads_learns_why_it_cannot_start(tmp_path: Path):
     ):
         pass
     assert threading.active_count() == threads
+
+
+async def test_a_report_about_a_configuration_that_passed_is_none(file: Path):
+    """Another one came while the program was busy with it; that one is another matter."""
+    async with ConfigClient.from_file(file, Bell) as config:
+        changes = config.changes()
+        write(file, 2)
+        await config.refresh()
+        change = await anext(changes)
+        write(file, 3)
+        await config.refresh()
+        await config.report("rejected", "too loud", of=change)
+        following = await anext(changes)
+        await config.report("restart_pending", of=following)
+        assert config._reports._newest is not None
+        assert (config._reports._newest.revision, config._reports._newest.status) == (1, "applied")
+        waiting = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0)
+        assert (config._reports._newest.revision, config._reports._newest.status) == (3, "restart_pending")
+        waiting.cancel()

@@ -115,9 +115,9 @@ class BlockingConfigClient(Generic[SettingsT]):
         """Ask the daemon; as ``ConfigClient.refresh``."""
         return self._run(self._client.refresh())
 
-    def report(self, status: AppliedStatus, error: str | None = None) -> None:
+    def report(self, status: AppliedStatus, error: str | None = None, *, of: Current[SettingsT] | None = None) -> None:
         """Report what became of the present configuration; as ``ConfigClient.report``."""
-        self._run(self._client.report(status, error))
+        self._run(self._client.report(status, error, of=of))
 
     def open(self) -> "BlockingConfigClient[SettingsT]":
         """Wait for the first configuration; raises as ``ConfigClient.__aenter__``."""

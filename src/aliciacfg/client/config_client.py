@@ -4,16 +4,13 @@ import asyncio
 import contextlib
 import inspect
 import logging
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, cast
 
-import msgspec
-
 from aliciacfg.client.current import Change, Current, SettingsT, Trust
-from aliciacfg.client.errors import Closed, ConfigError, NotFound, Refused, Rejected, Unavailable
+from aliciacfg.client.errors import Closed, ConfigError, Rejected, Unavailable
 from aliciacfg.client.files import update_from_file
 from aliciacfg.client.hub import Hub, Watch
 from aliciacfg.client.intake import Intake, refused
@@ -23,10 +20,11 @@ from aliciacfg.client.messages import InvalidMessage, Refusal, Update, read_sche
 from aliciacfg.client.options import Broker, resolve
 from aliciacfg.client.reports import Reports
 from aliciacfg.client.snapshot import Snapshot
-from aliciacfg.client.values import Reader, opened_secrets
+from aliciacfg.client.start import Start, default_record
+from aliciacfg.client.tasks import uninterrupted
+from aliciacfg.client.values import Reader
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import AppliedStatus
-from aliciacfg.model.redaction import without_secrets
 
 _log = logging.getLogger(__name__)
 
@@ -90,13 +88,10 @@ class ConfigClient(Generic[SettingsT]):
             SettingsError: An argument or a variable is not usable.
         """
         self.service = service
-        self._type = settings_type
-        self._default = default
         self._options = resolve(
             service, broker or Broker(), key_file=key_file, snapshot_dir=snapshot_dir, instance=instance
         )
         self._manual = report == "manual"
-        self._timeout_seconds = timeout_seconds
         self._trust = Trust()
         self._keys = KeyFile(self._options.key_file)
         self._reader = Reader(settings_type, self._keys, self._trust, require_secrets=require_secrets)
@@ -110,6 +105,16 @@ class ConfigClient(Generic[SettingsT]):
             requester=self._options.requester,
             intake=self._intake,
             reports=self._reports,
+        )
+        self._start = Start(
+            service,
+            self._options.address,
+            reader=self._reader,
+            snapshot=self._snapshot,
+            intake=self._intake,
+            hub=self._hub,
+            default=default_record(default, self._trust),
+            timeout_seconds=timeout_seconds,
         )
         self._file: Path | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,7 +167,7 @@ class ConfigClient(Generic[SettingsT]):
         nobody else. An exception is logged and reported as ``rejected``; the next change is delivered all the same.
         Call it where the client is entered.
         """
-        task = self._start(self._call(callback, self.changes()), name=f"callback of {self.service}")
+        task = self._start_task(self._call(callback, self.changes()), name=f"callback of {self.service}")
 
         def stop() -> None:
             task.cancel()
@@ -223,22 +228,26 @@ class ConfigClient(Generic[SettingsT]):
             raise refused(found, self.service)
         return found
 
-    async def report(self, status: AppliedStatus, error: str | None = None) -> None:
+    async def report(
+        self, status: AppliedStatus, error: str | None = None, *, of: Current[SettingsT] | None = None
+    ) -> None:
         """Report what became of the present configuration.
 
-        With ``report="auto"``, ``report("restart_pending")`` in a callback or a loop says that it takes a restart.
+        With ``report="auto"``, ``report("restart_pending", of=change)`` in a callback or a loop says that it takes a
+        restart.
 
         Args:
             status: ``applied``, ``rejected`` or ``restart_pending``.
             error: Why it was rejected. Everybody on the bus can read it; secrets of the configuration become ``***``.
+            of: What it is about; if another configuration has come meanwhile, nothing is reported.
         """
         state = self._hub.state
-        if state.update is None:
+        if state.update is None or (of is not None and of.numbers != state.record.numbers):
             return
         if self._manual:
-            self._settled(state.update, status, None if error is None else self._redacted(error))
+            self._settled(state.update, status, None if error is None else state.redacted(error))
         elif status == "rejected":
-            self._hub.fail(state.place, self._redacted(error or "the program could not apply it"))
+            self._hub.fail(state, error or "the program could not apply it")
         else:
             self._hub.mark(status)
         self._hub.settle()
@@ -259,7 +268,8 @@ class ConfigClient(Generic[SettingsT]):
         try:
             self._keys.load()
             if self._file is None:
-                await self._begin()
+                self._start_task(self._link.run(), name=f"connection of {self.service}")
+                await self._start.wait()
             else:
                 self._read_file(self._file)
         except BaseException:
@@ -274,81 +284,6 @@ class ConfigClient(Generic[SettingsT]):
         if kind is not None and issubclass(kind, Exception):
             self._hub.end(f"the program ended while it applied it: {kind.__name__}")
         await self._close()
-
-    async def _begin(self) -> None:
-        """Connect, and wait until there is a configuration."""
-        fallback = self._fallback()
-        self._start(self._link.run(), name=f"connection of {self.service}")
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await self._first(impatient=fallback is not None)
-        except (TimeoutError, ConfigError) as error:
-            problem = error if isinstance(error, ConfigError) else self._unavailable()
-            if fallback is None or (isinstance(problem, NotFound) and fallback[1] is not None):
-                # The daemon knows better than a snapshot that there is no configuration.
-                fallback = self._default_state()
-            if fallback is None:
-                raise problem from None
-            record, update = fallback
-            _log.warning("%s starts with its %s: %s", self.service, _described(record), problem)
-            self._hub.put(record, update)
-            return
-        state = self._hub.state
-        if state.update is not None:
-            self._snapshot.save(state.update)
-
-    async def _first(self, *, impatient: bool) -> None:
-        """Wait for the first configuration of the daemon.
-
-        Args:
-            impatient: Whether there is another one, so that a broker or daemon that is away need not be waited for.
-
-        Raises:
-            ConfigError: There is none to wait for.
-        """
-        intake = self._intake
-        while not (intake.live and self._hub.has_state):
-            intake.news.clear()
-            failure = intake.failure
-            if isinstance(failure, NotFound | Rejected | Refused) or (failure is not None and impatient):
-                raise failure
-            await intake.news.wait()
-
-    def _fallback(self) -> tuple[Current[SettingsT], Update | None] | None:
-        """Return what to start with if the daemon does not answer: the snapshot, else the default."""
-        saved = self._snapshot.load()
-        if saved is not None:
-            try:
-                record = self._reader.read(saved.update, source="snapshot", received_at=saved.saved_at)
-            except Rejected as error:
-                _log.warning("the snapshot of %s is not used: %s", self.service, error)
-            else:
-                self._intake.order.start_from(saved.update.numbers)
-                return record, saved.update
-        return self._default_state()
-
-    def _default_state(self) -> tuple[Current[SettingsT], None] | None:
-        if self._default is None:
-            return None
-        settings = msgspec.to_builtins(self._default)
-        record = Current(
-            settings=self._default,
-            config={"settings": settings},
-            source="default",
-            received_at=time.time(),
-            trust=self._trust,
-        )
-        return record, None
-
-    def _unavailable(self) -> Unavailable:
-        """Return why nothing came in time."""
-        failure = self._intake.failure
-        if isinstance(failure, Unavailable):
-            return failure
-        return Unavailable(
-            f"no configuration of {self.service} came from {self._options.address.url} within "
-            f"{self._timeout_seconds:g} s"
-        )
 
     def _read_file(self, path: Path) -> None:
         """Make the file's configuration the present state.
@@ -371,13 +306,7 @@ class ConfigClient(Generic[SettingsT]):
                 await _called(callback, change)
             except Exception as error:  # noqa: BLE001 - whatever it raises, the next change is delivered
                 _log.exception("a callback of %s failed at revision %d", self.service, change.revision)
-                watch.fail(self._redacted(f"{type(error).__name__}: {error}"))
-
-    def _redacted(self, text: str) -> str:
-        state = self._hub.state
-        if state.update is None:
-            return text
-        return without_secrets(text, opened_secrets(state.update, state.record.config))
+                watch.fail(f"{type(error).__name__}: {error}")
 
     def _settled(self, update: Update, status: AppliedStatus, error: str | None) -> None:
         self._reports.note(update, status, error)
@@ -389,15 +318,18 @@ class ConfigClient(Generic[SettingsT]):
         if not self._opened or self._hub.closed:
             raise Closed("the client is not open: enter it with `async with`")
 
-    def _start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    def _start_task(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def _close(self) -> None:
-        """End everything; the last report is sent if the broker takes it at once."""
+        """End everything, even if that is cancelled; the last report is sent if the broker takes it at once."""
         self._hub.close()
+        await uninterrupted(self._end())
+
+    async def _end(self) -> None:
         try:
             if self._link.connected:
                 with contextlib.suppress(TimeoutError):
@@ -410,14 +342,6 @@ class ConfigClient(Generic[SettingsT]):
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._intake.close()
             await self._snapshot.finish()
-
-
-def _described(record: Current[Any]) -> str:
-    """Return what a client starts with in place of the daemon's configuration."""
-    if record.source != "snapshot":
-        return record.source
-    written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.received_at))
-    return f"snapshot of revision {record.revision}, written {written}"
 
 
 async def _called(callback: Callback[SettingsT], change: Change[SettingsT]) -> None:

@@ -16,8 +16,9 @@ from typing import Generic
 from aliciacfg.client.current import Change, Current, SettingsT, Trust
 from aliciacfg.client.errors import Closed, Rejected
 from aliciacfg.client.messages import Update
-from aliciacfg.client.values import differences
+from aliciacfg.client.values import differences, opened_secrets
 from aliciacfg.model.records import AppliedStatus
+from aliciacfg.model.redaction import without_secrets
 
 Settled = Callable[[Update, AppliedStatus, str | None], None]
 """Called with what became of a configuration."""
@@ -38,6 +39,10 @@ class State(Generic[SettingsT]):
     record: Current[SettingsT]
     update: Update | None
     deleted: bool = False
+
+    def redacted(self, text: str) -> str:
+        """Return a text without the secrets of this state that it quotes."""
+        return text if self.update is None else without_secrets(text, opened_secrets(self.update, self.record.config))
 
 
 class Hub(Generic[SettingsT]):
@@ -151,9 +156,9 @@ class Hub(Generic[SettingsT]):
         """Have the present state settled with another status than ``applied``."""
         self._marked = (self.state.place, status)
 
-    def fail(self, place: int, error: str) -> None:
+    def fail(self, state: State[SettingsT], error: str) -> None:
         """Note that a reader could not apply a state."""
-        self._failed = (place, error)
+        self._failed = (state.place, state.redacted(error))
 
     def give_up(self, place: int) -> None:
         """Note that a reader ended before it was done with a state."""
@@ -164,7 +169,7 @@ class Hub(Generic[SettingsT]):
         if self._state is not None and (
             self._given_up == self._state.place or any(watch.is_busy for watch in self._watches)
         ):
-            self.fail(self._state.place, error)
+            self.fail(self._state, error)
             self.settle()
 
     def settle(self) -> None:
@@ -259,7 +264,7 @@ class Watch(Generic[SettingsT]):
     def fail(self, error: str) -> None:
         """Note that the reader could not apply what it was given."""
         if self._handed is not None:
-            self._hub.fail(self._handed.place, error)
+            self._hub.fail(self._handed, error)
 
     def _due(self) -> Change[SettingsT] | None:
         """Return what is different from what the reader knows; None if nothing is."""

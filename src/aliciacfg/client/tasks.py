@@ -5,7 +5,7 @@ same turn of the event loop; Python 3.12 does not.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 _AGAIN_SECONDS = 0.1
@@ -25,3 +25,13 @@ async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
             task.cancel()
         await asyncio.wait(running, timeout=_AGAIN_SECONDS)
     await asyncio.gather(*every, return_exceptions=True)
+
+
+async def uninterrupted(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, even if the caller is cancelled meanwhile; that is raised behind it."""
+    running = asyncio.ensure_future(coroutine)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
