@@ -307,3 +307,50 @@ async def test_a_stale_log_does_no_harm(taken: Taken):
         answer = await core.ask("get", "lamp")
         assert (answer["config"]["settings"]["level"], answer["revision"]) == (2, 6)
         assert not (await core.parts.store.verify()).broken
+
+
+async def test_a_copy_beside_a_log_of_another_state_is_told_and_put_right(taken: Taken):
+    """Somebody put an older file in place and left the log: SQLite mixes the two, and cannot know."""
+    older = taken.home.database.read_bytes()
+    async with taken.home.core() as core:
+        for level in range(5, 45):
+            await core.ask("patch", "lamp", patch={"settings": {"level": level, "text": "x" * 1500}})
+            if level == 25:
+                assert await core.parts.store.scrub()
+        files = content(taken.home.database.parent)
+    for name, found in files.items():
+        (taken.home.database.parent / name).write_bytes(found)
+    taken.home.database.write_bytes(older)
+    async with taken.home.core() as core:
+        await core.parts.drift_checks.verify()
+        assert {"store:damage", "store:rows"} & core.standing.keys()
+    result = await put_back(taken.home, taken.archive)
+    async with taken.home.core() as core:
+        answer = await core.ask("get", "lamp")
+        assert (answer["config"]["settings"]["level"], answer["epoch"]) == (2, result.epoch)
+        await core.parts.drift_checks.verify()
+        assert core.standing == {}
+
+
+async def test_the_snapshot_of_a_whole_machine_is_noticed_once(taken: Taken):
+    """Its witness went back too; it is told at one start, by what was noted outside, and at no later one."""
+    data = taken.home.database.parent
+    older = content(data)
+    async with taken.home.core() as core:
+        await set_level(core, 5)
+    witness = (data / "witness").read_bytes()
+    for name, found in older.items():
+        (data / name).write_bytes(found)
+    async with taken.home.core() as core:
+        # The machine's memory of itself is of that time: only the broker's would tell.
+        assert core.standing == {}
+    for name, found in older.items():
+        (data / name).write_bytes(found)
+    (data / "witness").write_bytes(witness)
+    async with taken.home.core() as core:
+        assert set(core.standing) == {"restored"}
+        assert core.parts.state.epoch == 2
+        core.parts.order.settled()
+    async with taken.home.core() as core:
+        assert core.standing == {}
+        assert core.parts.state.epoch == 2

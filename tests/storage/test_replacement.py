@@ -1,5 +1,6 @@
 """The exchange of two states of a data directory: whoever ends it, one of them is there, whole."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,13 @@ def kill(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     counted(replacement, "_sync")
 
 
-def test_the_exchange_can_end_anywhere(tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]):
+def test_the_exchange_can_end_anywhere(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     """Before each step once, and the recovery before each of its own steps: old or new, and it is said which."""
     ends: set[str] = set()
+    # There is no loss of power here, and there are a thousand of them.
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     for at in range(1, 100):
         home = home_in(tmp_path_factory.mktemp("home"))
         with pytest.MonkeyPatch.context() as patched:
@@ -121,3 +126,14 @@ def test_a_start_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixtur
     replacement.recover(home)
     assert "restore_completed" in capsys.readouterr().out
     assert state(home) == NEW_STATE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_root_leaves_the_files_to_the_owner_of_the_directory(tmp_path: Path):
+    """The daemon's user has to be able to write what root restored for it."""
+    home = home_in(tmp_path)
+    os.chown(home, 1234, 1235)
+    exchange(home)
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in home.rglob("*") if path.name in NEW_STATE}
+    assert (1234, 1235) in owners
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in home.iterdir() if path.is_file()} == {(1234, 1235)}

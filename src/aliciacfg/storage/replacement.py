@@ -75,7 +75,11 @@ def decide(directory: Path, plan: Plan) -> None:
     """
     prepared = directory / PREPARED
     replace_file(prepared / _PLAN, msgspec.json.encode(plan), mode=0o600)
+    owner = directory.stat()
     for path in (*prepared.rglob("*"), prepared):
+        if os.geteuid() == 0:
+            # Root works for the daemon's user, who has to be able to write them.
+            os.chown(path, owner.st_uid, owner.st_gid)
         _sync(path)
     prepared.rename(directory / _DECIDED)
     _sync(directory)
@@ -127,9 +131,7 @@ def _complete(directory: Path) -> str:
     for path in sorted((moved / NEW).iterdir()):
         path.rename(directory / path.name)
     for name, target in plan.written.items():
-        path = Path(target)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, (moved / name).read_bytes(), mode=None if path.exists() else 0o644)
+        _write(Path(target), (moved / name).read_bytes())
     for target in plan.removed:
         Path(target).unlink(missing_ok=True)
     _sync(directory)
@@ -137,6 +139,16 @@ def _complete(directory: Path) -> str:
     moved.rename(directory / _DONE)
     shutil.rmtree(directory / _DONE)
     return plan.kept_in
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file; a new one belongs to the owner of its directory, if this is root."""
+    is_new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, content, mode=0o644 if is_new else None)
+    if is_new and os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _plan(directory: Path) -> Plan:

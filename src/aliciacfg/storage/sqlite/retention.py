@@ -29,7 +29,7 @@ from aliciacfg.storage.sqlite.transaction import transaction
 from aliciacfg.storage.store import Kept
 
 # A transaction with this many takes a few milliseconds, which is how long a commit may wait for it.
-_REMOVED_AT_ONCE = 50
+_REMOVED_AT_ONCE = 25
 _PASSED_AT_ONCE = 1000
 _FREED_AT_ONCE = 64
 
@@ -148,7 +148,8 @@ def free_some(connection: sqlite3.Connection) -> bool:
     (before,) = connection.execute("PRAGMA freelist_count").fetchone()
     if not before:
         return False
-    connection.execute(f"PRAGMA incremental_vacuum({_FREED_AT_ONCE})").fetchall()
+    # Not ``execute``: SQLite answers a row without columns for each page, and the sqlite3 module ends at the first one.
+    connection.executescript(f"PRAGMA incremental_vacuum({_FREED_AT_ONCE})")
     (after,) = connection.execute("PRAGMA freelist_count").fetchone()
     return 0 < after < before
 
