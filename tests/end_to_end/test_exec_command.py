@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -174,3 +175,40 @@ def test_what_goes_wrong_before_the_program_starts(
     said = (tmp_path / "stderr").read_text()
     assert not [text for _, _, text in running if text not in said], said
     assert "Traceback" not in said
+
+
+@pytest.mark.soak
+def test_whatever_happens_the_program_ends_with_the_right_values(
+    home: Daemon, run: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, broker: Broker
+):
+    """Broker and daemon are killed and come back, and so does ``exec``; one program runs, with the last value."""
+    chance = random.Random()
+    program = f"exec 9>lock; flock -n 9 || echo $$ >> overlap; {PROGRAM}"
+    home.start()
+    watching = ["--watch", "--allow-redacted", *QUICK, "--", "sh", "-c", program]
+    process, value = run(home, *watching), 10
+    wait_until(lambda: started(tmp_path))
+    for _ in range(40):
+        match chance.choice(["change", "change", "change", "broker", "daemon", "exec", "both"]):
+            case "change":
+                value = chance.randrange(1, 1000)
+                patch = {"settings": {"max_sessions": value}}
+                assert home.http("PATCH", "/config/voice_router", patch).status == 200
+            case "exec":
+                process.terminate()
+                # It may still be starting.
+                assert process.wait(30) in {0, 143, -signal.SIGTERM}
+                process = run(home, *watching)
+            case what:
+                if what != "broker":
+                    home.kill()
+                if what != "daemon":
+                    broker.kill()
+                    broker.start()
+                if what != "broker":
+                    home.start()
+        assert process.poll() is None, (tmp_path / "stderr").read_text()[-2000:]
+    wait_until(lambda: started(tmp_path)[-1][1] == str(value), seconds=60)
+    assert not (tmp_path / "overlap").exists()
+    alive = [pid for pid, *_ in started(tmp_path) if Path(f"/proc/{pid}").exists()]
+    assert alive == [started(tmp_path)[-1][0]]
