@@ -1,6 +1,6 @@
 # On a new machine start with `make run` or `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit lint format bench bench-quick bench-peers soak docs api-documents lock clean programs
+.PHONY: help run test test-unit lint format bench bench-quick bench-peers soak docs api-documents lock wheels clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -63,6 +63,10 @@ lock: $(VENV)/installed-dev  ## Update the locked versions of all dependencies
 	  --no-emit-index-url --no-header --upgrade --quiet --output-file original.txt; \
 	../$(BIN)/uv pip compile --group ../pyproject.toml:docs --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	  --no-emit-index-url --no-header --upgrade --quiet --output-file docs.txt
+
+wheels: $(VENV)/installed-dev  ## Build the wheels of aliciacfg and of aliciacfg-client into dist/
+	$(BIN)/python -m hatchling build --target wheel --directory dist
+	cd packaging/client && ../../$(BIN)/python -m hatchling build --target wheel --directory ../../dist
 
 clean:  ## Remove everything that make installed or built; data/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage .site .cache site dist

@@ -259,7 +259,7 @@ class ConfigClient(Generic[SettingsT]):
             NotFound: The daemon has none, and there is no default.
             Unavailable: Nobody answered in time, and there is neither a snapshot nor a default.
             Rejected: The daemon's configuration does not fit, and there is neither a snapshot nor a default.
-            SettingsError: The key file is not usable.
+            SettingsError: The key file, or a file of the TLS settings, is not usable.
             Closed: The client was entered before.
         """
         if self._opened:
@@ -268,6 +268,8 @@ class ConfigClient(Generic[SettingsT]):
         try:
             self._keys.load()
             if self._file is None:
+                # Reads files of the TLS settings: a wrong one is no reason to try again and again.
+                await asyncio.to_thread(self._options.address.tls_context)
                 self._start_task(self._link.run(), name=f"connection of {self.service}")
                 await self._start.wait()
             else:

@@ -184,7 +184,8 @@ class Link(Generic[SettingsT]):
         if error.reason in {"ended", "timeout"}:
             # A broker of the other version may do this.
             self.protocol = "3.1.1" if self.protocol == "5" else "5"
-        self._failed(f"{self._address.host}:{self._address.port}: {explain(error, self._address)}")
+        hint = "; if the broker is elsewhere, set MQTT_BROKER and MQTT_PORT" if error.reason == "failed" else ""
+        self._failed(f"{self._address.host}:{self._address.port}: {explain(error, self._address)}{hint}")
 
     def _failed(self, reason: str) -> None:
         if self.failures == 0:
