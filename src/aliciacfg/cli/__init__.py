@@ -25,7 +25,7 @@ import click
 
 from aliciacfg import __version__
 from aliciacfg.cli import output_format, pager
-from aliciacfg.cli.command_group import RootGroup
+from aliciacfg.cli.command_group import RootGroup, print_overview
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.cli.requests import DEFAULT_TIMEOUT_SECONDS, target_of
 from aliciacfg.model import names
@@ -59,11 +59,20 @@ __all__ = ["EXIT_CODES", "main"]
 )
 @output_format.option
 @pager.option
+@click.option(
+    "-h", is_flag=True, is_eager=True, expose_value=False, callback=print_overview, help="Show what fits a screen."
+)
 @click.pass_context
 def main(context: click.Context, http: str | None, caller: str | None, **_: Any) -> None:
-    """Config service for the services on an MQTT bus.
+    """Configuration for the services on an MQTT bus.
 
     `serve` runs the daemon. The other commands send requests to it, or work on its files.
+
+    Examples:
+        aliciacfg serve --dev
+        aliciacfg get voice_router
+        aliciacfg patch voice_router '{"limits": {"x": 5}}'
+        aliciacfg --http https://config.home:8026 -o json list
     """
     if http is not None and not http.lower().startswith(("http://", "https://")):
         raise click.UsageError(f"--http {http!r}: expected a URL, such as http://127.0.0.1:8026")

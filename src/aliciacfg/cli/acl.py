@@ -29,6 +29,10 @@ def acl(
     With the access list, made from environments/access.yaml, Mosquitto authenticates the callers of requests. The
     password file, in Mosquitto's format, has the passwords of the services' configurations; administrators and other
     users are not in it: add them with mosquitto_passwd. `aliciacfg setup` writes both files and keeps those users.
+
+    Examples:
+        aliciacfg acl > /etc/mosquitto/aliciacfg.acl
+        aliciacfg acl --passwords -e prod > passwords
     """
     if passwords:
         click.echo(_password_file(environment, data_dir), nl=False)

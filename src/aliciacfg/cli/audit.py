@@ -27,6 +27,11 @@ def audit(target: Target, service: str | None, limit: int, before: int | None, d
 
     It has every write, every refusal, every secret that was delivered in the open, and as secrets_tried each secret
     that was sent and checked but not stored, by which a writer can guess it.
+
+    Examples:
+        aliciacfg audit --limit 10
+        aliciacfg audit --service voice_router --times full
+        aliciacfg audit -o json | jq '.entries[] | select(.outcome != "done")'
     """
     fields = {"service": service, "limit": limit, "before": before}
     if target.http is not None:

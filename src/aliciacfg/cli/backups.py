@@ -60,6 +60,10 @@ def backup(
     \b
     aliciacfg backup /media/stick/
     aliciacfg backup home.zip --with-keys
+
+    Examples:
+        aliciacfg backup home.backup
+        aliciacfg backup home.backup --with-keys
     """
     from aliciacfg.backups.backup import Wanted, write_backup
 
@@ -146,6 +150,9 @@ def restore(
     number of a revision is used twice. An empty data directory needs no option, on another machine too.
 
     Environment and schema files are written where there are none; those that differ stay, unless --files is given.
+
+    Examples:
+        aliciacfg restore home.backup
     """
     from aliciacfg import logs
     from aliciacfg.backups.archive import KEYS, Archive

@@ -55,6 +55,11 @@ def check(environment: str | None, **flags: str | None) -> None:
     Composes every configuration of the files as the daemon does, without run-time changes (`reload --dry-run` includes
     them). Verifies every stored row against the keyed hash chain. Exit code 1 if a row is not confirmed, else 4 if a
     file is invalid.
+
+    Examples:
+        aliciacfg check
+        aliciacfg check -e prod
+        aliciacfg check -o name
     """
     settings = options.daemon_settings(flags).settings
     require_home(settings)

@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import import_module
+from textwrap import dedent
 from typing import Any
 
 import click
@@ -14,11 +15,15 @@ from aliciacfg.cli.exits import EXIT_FAILED
 COMPLETION_VARIABLE = "_ALICIACFG_COMPLETE"
 """The variable by which the script of a shell asks for completions."""
 
-_EXAMPLES = "Examples:"
+EXAMPLES = "Examples:"
 
 
 class RootGroup(click.Group):
     """The commands of the table, each imported when it is asked for."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        _show_examples(self)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of all commands, sorted."""
@@ -36,6 +41,10 @@ class RootGroup(click.Group):
         try:
             # However the program is called, the scripts of the shells know one variable.
             ended = super().main(*args, standalone_mode=False, **{"complete_var": COMPLETION_VARIABLE, **extra})
+        except click.exceptions.NoArgsIsHelpError as error:
+            context = error.ctx
+            click.echo(self.overview(context) if context.command is self else error.format_message())
+            sys.exit(error.exit_code)
         except click.ClickException as error:
             from aliciacfg.cli import usage_errors
 
@@ -46,12 +55,35 @@ class RootGroup(click.Group):
         # Without standalone mode click returns the code of an early exit, such as that of --help.
         sys.exit(ended if isinstance(ended, int) else 0)
 
+    def overview(self, context: click.Context) -> str:
+        """Return what fits a screen: the commands that people use most, and the names of the others."""
+        width = _name_width()
+        lines = [context.get_usage()]
+        for heading, rows in GROUPS.items():
+            others = ", ".join(row.name for row in rows if not row.common)
+            lines.append(f"\n{heading}" if len(lines) == 1 else heading)
+            lines[-1] += f" (also: {others})" if others else ""
+            lines += [f"  {row.name:{width}}  {row.summary}" for row in rows if row.common]
+        path = context.command_path
+        return "\n".join([*lines, "", f"{path} --help: all commands", f"{path} COMMAND --help: one command"])
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write a section of help for each group of commands; no command is imported for it."""
-        width = max(len(row.name) for rows in GROUPS.values() for row in rows)
+        width = _name_width()
         for heading, rows in GROUPS.items():
             with formatter.section(heading):
                 formatter.write_dl([(row.name.ljust(width), row.summary) for row in rows])
+
+
+def _name_width() -> int:
+    return max(len(row.name) for rows in GROUPS.values() for row in rows)
+
+
+def print_overview(context: click.Context, _parameter: click.Parameter | None, value: bool) -> None:
+    """Print the short help of the root command and end the program, if ``-h`` is given."""
+    if value and isinstance(context.command, RootGroup):
+        click.echo(context.command.overview(context))
+        context.exit()
 
 
 def _load(row: Row) -> click.Command:
@@ -77,11 +109,24 @@ def _complete(command: click.Command, *, formats: bool) -> None:
 
 
 def _show_examples(command: click.Command) -> None:
-    """Move the examples of a docstring below the options, where each keeps its line.
+    """Show the examples of a docstring as the last section of help, where each keeps its line.
 
     The examples are what follows the line ``Examples:``.
     """
-    text, found, examples = (command.help or "").partition(_EXAMPLES)
-    if found:
-        command.help = text.rstrip()
-        command.epilog = f"\b\n{_EXAMPLES}\n{examples.strip(chr(10)).rstrip()}"
+    text, found, examples = (command.help or "").partition(EXAMPLES)
+    if not found:
+        return
+    command.help = text.rstrip()
+    epilog = command.epilog
+    lines = dedent(examples.strip("\n").rstrip()).splitlines()
+
+    def write(ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG001
+        formatter.write_paragraph()
+        formatter.write_heading(EXAMPLES.removesuffix(":"))
+        formatter.write("".join(f"  {line}\n" for line in lines))
+        if epilog:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(epilog)
+
+    command.format_epilog = write

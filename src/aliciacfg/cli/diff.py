@@ -47,6 +47,11 @@ def diff(
 
     Two environments: `diff voice_router dev prod`. An old revision and the current one: `diff voice_router --rev 3`.
     Two revisions: `diff voice_router --rev 3 --rev 5 -e prod`.
+
+    Examples:
+        aliciacfg diff voice_router dev prod
+        aliciacfg diff voice_router --rev 3
+        aliciacfg diff voice_router --rev 3 --rev 5 -e prod
     """
     found = ask(target, "compare", service, _sides(environments, revisions, environment))
     answer = print_answer(found, CompareAnswer, _lines, names=_places)

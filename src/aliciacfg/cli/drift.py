@@ -23,6 +23,10 @@ def drift(target: Target, *, exit_code: bool) -> None:
     """List everything that differs from the store.
 
     Retained messages, files on disk, rows of the database, and running services.
+
+    Examples:
+        aliciacfg drift
+        aliciacfg drift --exit-code
     """
     answer = print_answer(
         ask(target, "drift", None, {}),
@@ -42,6 +46,9 @@ def instances(target: Target, service: str) -> None:
     """List the running instances of SERVICE.
 
     With the revision that each one reports, and since when.
+
+    Examples:
+        aliciacfg instances voice_router
     """
     print_answer(
         ask(target, "instances", service, {}),

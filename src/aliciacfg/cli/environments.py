@@ -19,7 +19,12 @@ _MAX_PROBLEMS = 5
 @click.command()
 @click.pass_obj
 def environments(target: Target) -> None:
-    """List the environments and their problems."""
+    """List the environments and their problems.
+
+    Examples:
+        aliciacfg environments
+        aliciacfg environments -o name
+    """
     print_answer(
         ask(target, "environments", None, {}),
         EnvironmentsAnswer,
@@ -37,6 +42,10 @@ def activate(target: Target, environment: str, *, dry_run: bool, comment: str | 
     """Make ENVIRONMENT the active one.
 
     Every service gets its configuration of that environment. If one of them is invalid, nothing changes.
+
+    Examples:
+        aliciacfg activate prod --dry-run
+        aliciacfg activate prod -m "the guests are gone"
     """
     found = ask(target, "activate", environment, options.request_fields({"dry_run": dry_run, "comment": comment}))
     print_answer(found, ActivateAnswer, _services_lines, names=lambda answer: answer.changed)
@@ -49,6 +58,10 @@ def reload(target: Target, *, dry_run: bool) -> None:
     """Make the daemon load its files now.
 
     Prints what changed, or every problem of the files.
+
+    Examples:
+        aliciacfg reload --dry-run
+        aliciacfg reload
     """
     found = ask(target, "reload", None, options.request_fields({"dry_run": dry_run}))
     print_answer(found, ReloadAnswer, _reload_lines, names=lambda answer: answer.changed)
@@ -63,6 +76,10 @@ def migrate(target: Target, *, dry_run: bool, data_dir: str | None) -> None:
 
     Run-time changes move to the new major version of their schema, all changes of a service or none. Exit code 4 if a
     service cannot be migrated.
+
+    Examples:
+        aliciacfg migrate --dry-run
+        aliciacfg migrate --data-dir /var/lib/aliciacfg
     """
     fields = options.request_fields({"migrate": True, "dry_run": dry_run})
     if data_dir is None:

@@ -39,6 +39,11 @@ def explain(target: Target, service: str, pointer: str, environment: str | None)
 
     File and line, or the revision that changed the value at run time, and the values that it overrides. With POINTER
     (/limits/x), only the values there and below.
+
+    Examples:
+        aliciacfg explain voice_router
+        aliciacfg explain voice_router /settings/max_sessions
+        aliciacfg explain voice_router -o name | grep timeout
     """
     try:
         parse_pointer(pointer)

@@ -36,6 +36,10 @@ def file_set(path: Path, pointer: str, value: str, *, string: bool) -> None:
 
     POINTER is, for example, /services/voice_router/limits/x. VALUE is JSON; anything else is taken as a string, unless
     it begins like a JSON object, array or string.
+
+    Examples:
+        aliciacfg file set environments/dev.yaml /services/voice_router/limits/x 5
+        aliciacfg file set environments/dev.yaml /services/voice_router/settings/greeting "good evening"
     """
     from aliciacfg.documents import walk_strings, yaml_editor
 
@@ -49,7 +53,11 @@ def file_set(path: Path, pointer: str, value: str, *, string: bool) -> None:
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("pointer")
 def file_unset(path: Path, pointer: str) -> None:
-    """Remove the value at POINTER from the file PATH."""
+    """Remove the value at POINTER from the file PATH.
+
+    Examples:
+        aliciacfg file unset environments/dev.yaml /services/voice_router/limits/x
+    """
     from aliciacfg.documents import yaml_editor
 
     _edit(path, pointer, lambda text: yaml_editor.remove(text, pointer, file=str(path)))

@@ -33,6 +33,11 @@ def history(
     """List the revisions of SERVICE, newest first.
 
     With time, author, cause, comment and changes.
+
+    Examples:
+        aliciacfg history voice_router
+        aliciacfg history voice_router -e prod --times full
+        aliciacfg history voice_router --all -o json
     """
     fields = {"environment": environment, "limit": _PAGE if everything else limit, "before": before}
     found = ask(target, "history", service, fields)

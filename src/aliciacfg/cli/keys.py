@@ -43,6 +43,10 @@ def keys_show(data_dir: str | None) -> None:
     """List the keys: id, public key, date, and which one seals.
 
     Prints no private key. Works while the daemon runs. `aliciacfg seal --key-file` accepts the JSON output.
+
+    Examples:
+        aliciacfg keys show
+        aliciacfg keys show -o json > home.key
     """
     with exit_on_error():
         file = KeyFile.load(Path(_settings(data_dir).data_dir) / KEY_FILE)
@@ -60,6 +64,9 @@ def keys_new(data_dir: str | None) -> None:
 
     What is sealed already stays as it is, and the old keys open it. In a data directory without keys this makes the
     first one. Stop the daemon before.
+
+    Examples:
+        aliciacfg keys new
     """
     with _locked_key_file(_settings(data_dir), create=True) as (file, created):
         if not created:
@@ -74,6 +81,9 @@ def keys_rotate(data_dir: str | None) -> None:
 
     The history too. Old keys stay, because environment files or values that other people sealed may need them; `keys
     remove` removes one.
+
+    Examples:
+        aliciacfg keys rotate
     """
     settings = _settings(data_dir)
     if _asked_daemon(settings, "keys_rotate", {}):
@@ -96,6 +106,10 @@ def keys_add(backup: Path | None, data_dir: str | None) -> None:
     """Add a private key that opens, such as one that was lost.
 
     From another key file, or in base64 on standard input.
+
+    Examples:
+        aliciacfg keys add --from old/keys.json
+        aliciacfg keys add < key.txt
     """
     try:
         found = KeyFile.load(backup).held if backup is not None else [HeldKey(_read_private_key())]
@@ -118,6 +132,9 @@ def keys_remove(key_id: str, data_dir: str | None, environments_dir: str | None)
     """Remove the key KEY_ID; this cannot be undone.
 
     Refused while the key seals, and while the store or an environment file needs it.
+
+    Examples:
+        aliciacfg keys remove 7cf8892faf907118
     """
     settings = _settings(data_dir, environments_dir)
     if _asked_daemon(settings, "keys_remove", {"key_id": key_id}):

@@ -44,6 +44,11 @@ def get(target: Target, service: str, environment: str | None, revision: int | N
     """Print the configuration of SERVICE, with secrets as ***.
 
     Edit the output and pass it to `set`: a *** that stays in its place keeps the secret.
+
+    Examples:
+        aliciacfg get voice_router
+        aliciacfg get voice_router -e prod -o yaml
+        aliciacfg get voice_router --revision 3 -o table
     """
     found = ask(target, "get", service, {"environment": environment, "revision": revision})
     output.print_document(found if answer else found.get("config"))
@@ -59,6 +64,10 @@ def validate(target: Target, service: str, file: str, environment: str | None) -
     """Check whether FILE is a valid configuration of SERVICE.
 
     FILE is JSON or YAML, - for standard input, or the JSON itself. Lists every problem. Exit code 4 if it is invalid.
+
+    Examples:
+        aliciacfg validate voice_router voice_router.yaml
+        aliciacfg get voice_router -e dev | aliciacfg validate voice_router - -e prod
     """
     found = ask(target, "validate", service, {"config": read_object(file), "environment": environment})
 
@@ -83,6 +92,10 @@ def schema(target: Target, service: str, struct: str | None, environment: str | 
     """Print the JSON Schema of SERVICE, base contract included.
 
     `aliciacfg schema export package.module:Struct` prints one for a msgspec Struct instead.
+
+    Examples:
+        aliciacfg schema voice_router
+        aliciacfg schema export my_service.settings:Settings > schemas/my_service.json
     """
     if struct is None:
         output.print_document(ask(target, "schema", service, {"environment": environment}).get("schema"))
@@ -98,7 +111,13 @@ def schema(target: Target, service: str, struct: str | None, environment: str | 
 @times.option
 @click.pass_obj
 def list_(target: Target, environment: str | None, prefix: str | None) -> None:
-    """List the configurations."""
+    """List the configurations.
+
+    Examples:
+        aliciacfg list
+        aliciacfg list -e prod --prefix voice
+        aliciacfg list -o name | xargs -n1 aliciacfg get
+    """
     fields: dict[str, Json] = {"environment": environment, "prefix": prefix, "limit": _PAGE}
     first = ask(target, "list", None, fields)
     page = parse(first, _Page)
@@ -118,6 +137,10 @@ def watch(target: Target, service: str | None, count: int | None) -> None:
     """Print the configuration of SERVICE and follow its changes.
 
     Without SERVICE, those of all services. Works over MQTT only.
+
+    Examples:
+        aliciacfg watch
+        aliciacfg watch voice_router | jq .config.limits
     """
     if target.http is not None:
         raise click.UsageError("watch works over MQTT only; leave --http out")

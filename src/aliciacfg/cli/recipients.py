@@ -38,6 +38,9 @@ def recipient_new(service: str, key_file: str | None, *, add: bool, no_register:
 
     The private key goes to a file of mode 0600, which is for the service alone: set ALICIACFG_KEY_FILE to it there. The
     public key goes to the daemon of the data directory; without one, the command that registers it is printed.
+
+    Examples:
+        aliciacfg recipient new voice_router --out voice_router.key
     """
     if problem := names.service_problem(service):
         fail(problem, EXIT_USAGE)
@@ -93,6 +96,10 @@ def recipient_set(service: str, public_key: str, data_dir: str | None) -> None:
     """Seal the secrets of SERVICE to PUBLIC_KEY.
 
     PUBLIC_KEY is an X25519 key in base64, or - for standard input.
+
+    Examples:
+        aliciacfg recipient set voice_router jxStzGSf0Q1eLSqBi72eiGdymP1pKuPBiwVYQ6W4tjA=
+        aliciacfg recipient set voice_router - < voice_router.pub
     """
     _set_key(service, inputs.read_stdin() if public_key == "-" else public_key, data_dir)
 
@@ -101,7 +108,11 @@ def recipient_set(service: str, public_key: str, data_dir: str | None) -> None:
 @click.argument("service")
 @options.data_dir
 def recipient_unset(service: str, data_dir: str | None) -> None:
-    """Remove the key of SERVICE; its secrets appear as *** again."""
+    """Remove the key of SERVICE; its secrets appear as *** again.
+
+    Examples:
+        aliciacfg recipient unset voice_router
+    """
     _set_key(service, None, data_dir)
 
 

@@ -39,6 +39,10 @@ def seal(
     The secret comes from standard input; on a terminal the command asks for it and does not show it. The sealed value
     goes to standard output. The daemon's key is pinned at first use; later another key is refused, as ssh does with
     host keys.
+
+    Examples:
+        aliciacfg seal --service voice_router --pointer /settings/api_key
+        pass show ha-token | aliciacfg seal --service ha_bridge -e prod
     """
     _check_place(service, environment, pointer)
     key = sealing_keys.published(target, key_file, accept)
@@ -58,6 +62,9 @@ def seal_file(
 
     Comments, order and everything else stay, and so do values that are sealed already or contain ${NAME}. Prints the
     places, never the values.
+
+    Examples:
+        aliciacfg seal-file environments/prod-secrets.yaml
     """
     from aliciacfg.sources import layers, loader, seal_file
 

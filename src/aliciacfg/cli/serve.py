@@ -25,6 +25,10 @@ def serve(dev: bool, **flags: str | None) -> None:
 
     Prints one line that starts with READY when store, broker and HTTP are usable. SIGTERM and SIGINT stop it, within
     ten seconds.
+
+    Examples:
+        aliciacfg serve --dev
+        aliciacfg serve --http-port 8080 --environments-dir /etc/aliciacfg/environments
     """
     from aliciacfg import daemon, logs
     from aliciacfg.line_writer import LineWriter, open_missing_streams
@@ -57,6 +61,10 @@ def settings(**flags: str | None) -> None:
     """Print the daemon's settings.
 
     With value, default, and where the value comes from.
+
+    Examples:
+        aliciacfg settings
+        aliciacfg settings -o json | jq -r '.[] | select(.from != "default") | .name'
     """
     rows = describe(options.daemon_settings(flags, code=EXIT_CANNOT_START))
     table = Table(_COLUMNS, [[row[name] or "" for name in _COLUMNS] for row in rows])

@@ -42,6 +42,10 @@ def setup(directory: Path, user: str | None, *, or_keep: bool, **flags: str | No
     none, shares one with another service, or uses a default for all services; the daemon gets one in
     MQTT_PASSWORD_FILE. Other passwords stay, and so do users added with --user or mosquitto_passwd. Run it as the
     daemon's user, again after every change of rules, services or passwords, and then send SIGHUP to Mosquitto.
+
+    Examples:
+        aliciacfg setup /etc/mosquitto/aliciacfg
+        aliciacfg setup /etc/mosquitto/aliciacfg --user mario
     """
     from aliciacfg.mqtt.broker.files import is_complete
 

@@ -39,6 +39,10 @@ def token_create(name: str, role: str, expires: str | None, data_dir: str | None
 
     NAME is a service or a person. The token cannot be printed again: only its hash is stored. Nothing else goes to
     standard output: curl -H "Authorization: Bearer $(aliciacfg token create …)"
+
+    Examples:
+        aliciacfg token create voice_router
+        aliciacfg token create mario --role admin --expires 90d
     """
     fields = {"name": name, "role": role, "expires_in_seconds": None if expires is None else _seconds(expires)}
     answer = administer("token_create", None, fields, data_dir=data_dir)
@@ -54,7 +58,11 @@ def token_create(name: str, role: str, expires: str | None, data_dir: str | None
 @times.option
 @options.data_dir
 def token_list(data_dir: str | None) -> None:
-    """List the tokens, without their secret part."""
+    """List the tokens, without their secret part.
+
+    Examples:
+        aliciacfg token list
+    """
     answer = administer("token_list", None, {}, data_dir=data_dir)
     output.print_result(answer.get("tokens"), lambda: [_table(parse(answer, TokensAnswer).tokens)])
 
@@ -63,7 +71,11 @@ def token_list(data_dir: str | None) -> None:
 @click.argument("token_id")
 @options.data_dir
 def token_revoke(token_id: str, data_dir: str | None) -> None:
-    """Revoke the token TOKEN_ID, with immediate effect."""
+    """Revoke the token TOKEN_ID, with immediate effect.
+
+    Examples:
+        aliciacfg token revoke 4f1d2c
+    """
     answer = administer("token_revoke", None, {"token_id": token_id}, data_dir=data_dir)
     output.print_result(answer.get("tokens"), names=lambda: [token_id], render=lambda: [f"token {token_id} is revoked"])
 

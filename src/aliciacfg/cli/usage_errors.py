@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 def end_with(error: click.ClickException) -> NoReturn:
     """Print an error of click and end the program with its exit code."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message())
-        sys.exit(error.exit_code)
     context = error.ctx if isinstance(error, click.UsageError) else None
     message = _message(error)
     hint = _hint(error, context)

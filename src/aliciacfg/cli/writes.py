@@ -34,6 +34,10 @@ def set_(target: Target, service: str, file: str, *, answer: bool, **fields: Any
     """Replace the configuration of SERVICE with FILE.
 
     FILE is JSON or YAML, - for standard input, or the JSON itself.
+
+    Examples:
+        aliciacfg set voice_router voice_router.yaml --dry-run
+        aliciacfg get voice_router | jq '.limits.x = 5' | aliciacfg set voice_router -
     """
     _write(target, "set", service, {"config": read_object(file), **fields}, answer=answer)
 
@@ -48,6 +52,11 @@ def patch(target: Target, service: str, file: str, *, answer: bool, **fields: An
     """Apply a merge patch (RFC 7396) to SERVICE.
 
     FILE is JSON or YAML, - for standard input, or the JSON itself, for example '{"limits": {"x": 5}}'.
+
+    Examples:
+        aliciacfg patch voice_router '{"limits": {"x": 5}}' -m "for the party"
+        aliciacfg patch voice_router changes.yaml --dry-run
+        aliciacfg patch voice_router '{"limits": {"x": null}}' --allow-breaking
     """
     _write(target, "patch", service, {"patch": read_object(file), **fields}, answer=answer)
 
@@ -61,6 +70,9 @@ def unset(target: Target, service: str, pointer: str, *, answer: bool, **fields:
     """Remove the run-time change at POINTER of SERVICE.
 
     POINTER is, for example, /limits/x. The value from the files applies again.
+
+    Examples:
+        aliciacfg unset voice_router /limits/x
     """
     found = _write(target, "unset", service, {"pointer": pointer, **fields}, answer=answer)
     if found.get("unchanged") and output.for_people():
@@ -81,6 +93,10 @@ def delete(target: Target, service: str, *, answer: bool, **fields: Any) -> None
     """Remove all run-time changes of SERVICE.
 
     If the files define SERVICE, their configuration applies again. Otherwise SERVICE has no configuration afterwards.
+
+    Examples:
+        aliciacfg delete voice_router --dry-run
+        aliciacfg delete voice_router
     """
     _write(target, "delete", service, fields, answer=answer)
 
@@ -94,6 +110,10 @@ def rollback(target: Target, service: str, revision: int, *, answer: bool, **fie
     """Restore an old REVISION of SERVICE.
 
     The restored content becomes a new revision and is validated like any write. `history` lists the revisions.
+
+    Examples:
+        aliciacfg rollback voice_router 3 --dry-run
+        aliciacfg rollback voice_router 3 -m "it was louder before"
     """
     _write(target, "rollback", service, {"revision": revision, **fields}, answer=answer)
 
@@ -113,6 +133,10 @@ def batch(target: Target, file: str, *, atomic: bool, **fields: Any) -> None:
     FILE is JSON or YAML, - for standard input, or the JSON itself: a list of updates, or an object with such a list
     as `updates`. An update names its `service` and has either `config`, as for `set`, or `patch`, as for `patch`; it
     may have `expected_revision`. The exit code is the highest one among the updates.
+
+    Examples:
+        aliciacfg batch changes.yaml --dry-run
+        aliciacfg batch --atomic '[{"service": "tts_service", "patch": {"limits": {"x": 5}}}]'
     """
     updates, atomic_in_file = _updates(inputs.read_document(file))
     request = {"updates": updates, "atomic": atomic or atomic_in_file, **fields}
