@@ -32,7 +32,7 @@ ROWS = (
     ("bus",),
     ("mqtt", "http", "client", "execution"),
     ("bootstrap", "condition", "service_manager"),
-    ("daemon", "offline", "backups"),
+    ("daemon", "offline", "backups", "diagnosis"),
     ("cli",),
     ("__main__",),
 )

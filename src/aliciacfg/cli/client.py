@@ -6,11 +6,11 @@ from typing import Any
 
 from aliciacfg.cli import lookups, requests
 from aliciacfg.cli.answers import exit_if_refused
-from aliciacfg.cli.exits import EXIT_FAILED, exit_on_error, fail
+from aliciacfg.cli.exits import EXIT_FAILED, EXIT_NO_ANSWER, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.requests import Target
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import OperationError
+from aliciacfg.errors import BrokerUnavailable, OperationError
 from aliciacfg.model import names
 
 __all__ = ["Target", "ask", "published_key"]
@@ -28,7 +28,7 @@ def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]
     if name is not None and (problem := _name_problem(operation, name)):
         # Refused here, because the name would change the topic or the path.
         return exit_if_refused({"status": "error", "code": "invalid_request", "message": problem, "problems": []})
-    with _exit_without_answer():
+    with _exit_without_answer(target):
         answer = requests.send(target, operation, name, fields)
     return exit_if_refused(answer, hint=lambda code: _hint(code, target, operation, name, fields))
 
@@ -38,7 +38,7 @@ def published_key(target: Target) -> tuple[str, JsonObject]:
 
     A refusal, or no answer, ends the program with its exit code.
     """
-    with _exit_without_answer():
+    with _exit_without_answer(target):
         if target.http is None:
             return requests.broker(target).url, run(_published_key_mqtt(target))
         from aliciacfg.http import client
@@ -48,13 +48,27 @@ def published_key(target: Target) -> tuple[str, JsonObject]:
 
 
 @contextmanager
-def _exit_without_answer() -> Generator[None]:
+def _exit_without_answer(target: Target) -> Generator[None]:
     """End the program if no answer comes, or one that is not JSON."""
     with exit_on_error():
         try:
             yield
+        except BrokerUnavailable as error:
+            fail(str(error), EXIT_NO_ANSWER, hint=_broker_hint(target, error))
         except OperationError as error:
             fail(f"The answer does not come from a daemon: {error}", EXIT_FAILED)
+
+
+def _broker_hint(target: Target, error: BrokerUnavailable) -> str:
+    """Return what to do when no answer came."""
+    from aliciacfg.bus.not_connected import NotConnected
+    from aliciacfg.diagnosis.broker import what_listens
+
+    found: str | None = None
+    if target.http is None and isinstance(error.__cause__, NotConnected) and error.__cause__.reason == "ended":
+        # Something is there, and it does not speak MQTT.
+        found = run(what_listens(requests.broker(target)))
+    return found or "`aliciacfg doctor` looks for the reason"
 
 
 def _hint(code: str, target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> str | None:

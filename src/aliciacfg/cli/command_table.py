@@ -80,6 +80,9 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("keys", "keys:keys", "Show and change the daemon's sealing keys"),
     ),
     "Operate": (
+        Row("status", "status:status", "Show how the daemon is, on one screen", common=True),
+        Row("health", "status:health", "Say whether the daemon is healthy, for scripts"),
+        Row("doctor", "doctor:doctor", "Look for what is wrong, and say what to do", common=True),
         Row("backup", "backups:backup", "Write everything to one file, while the daemon runs", common=True),
         Row("restore", "backups:restore", "Put the state of a backup in place", common=True),
         Row("export", "exchange:export", "Write the whole home as plain YAML, for git"),

@@ -92,6 +92,7 @@ class MqttClient:
             OperationError: The answer is not JSON.
         """
         levels = [operation, *([target] if target is not None else []), self._requester]
+        topic = topics.HEALTH_CHECK if operation == "health" else topics.CONFIG + "/".join(levels)
         answer_topic = self._prefix + uuid.uuid4().hex
         future = self._waiting[answer_topic] = asyncio.get_running_loop().create_future()
         # On MQTT 3.1.1 there is no Response Topic; the payload names it instead.
@@ -101,7 +102,7 @@ class MqttClient:
         payload = documents.encode(content) if content else b""
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._request(topics.CONFIG + "/".join(levels), payload, answer_topic)
+                await self._request(topic, payload, answer_topic)
                 answer = documents.decode_object(await self._while_connected(future))
         except TimeoutError as error:
             raise BrokerUnavailable(

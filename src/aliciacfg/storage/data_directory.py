@@ -125,6 +125,21 @@ class DataDirectory:
         return found
 
 
+def is_in_use(data: Path) -> bool:
+    """Return whether a process holds the lock on a data directory."""
+    try:
+        lock = os.open(data / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _open_lock(path: Path) -> int:
     """Open the lock file; only for reading if the home is there already and its disk is read-only now.
 

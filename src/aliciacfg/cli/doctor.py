@@ -1,0 +1,142 @@
+"""The ``doctor`` command: looks for what is wrong, with the daemon running and not, and says what to do."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from aliciacfg.cli import options, output, requests
+from aliciacfg.cli.exits import EXIT_FAILED, exit_on_error
+from aliciacfg.cli.local_client import ask_daemon
+from aliciacfg.cli.loop import run
+from aliciacfg.cli.requests import Target
+from aliciacfg.errors import SettingsError
+
+if TYPE_CHECKING:
+    from aliciacfg.api.answers import HealthAnswer
+    from aliciacfg.cli.output import Line
+    from aliciacfg.diagnosis.finding import Finding
+    from aliciacfg.settings import Settings
+
+_STYLES = {"ok": "green", "warn": "bold yellow", "fail": "bold red"}
+_ABOUT_WIDTH = 10
+
+
+@click.command()
+@options.settings("data_dir", "environments_dir", "schemas_dir")
+@click.option("-v", "--verbose", is_flag=True, help="Show what is well, too, with -o table.")
+@click.pass_obj
+def doctor(target: Target, *, verbose: bool, **flags: str | None) -> None:
+    """Look for what is wrong, and say what to do.
+
+    Broker and credentials, the daemon and its alerts, access rules, keys, database, files, ports, disk and clock; with
+    the daemon running and not. Run it in the home, as the daemon's user, with the daemon's environment variables.
+    Changes nothing, and prints no secret. Exit code 1 if something does not work.
+    """
+    from aliciacfg.diagnosis.finding import fails
+
+    settings = options.daemon_settings(flags).settings
+    with exit_on_error():
+        found = list(_findings(target, settings))
+    output.print_result(
+        msgspec.to_builtins(found),
+        lambda: _lines(found, verbose=verbose),
+        names=lambda: [finding.about for finding in found if finding.level != "ok"],
+    )
+    if fails(found):
+        sys.exit(EXIT_FAILED)
+
+
+def _findings(target: Target, settings: "Settings") -> "Iterator[Finding]":
+    from aliciacfg.diagnosis import data, files, ports, running
+    from aliciacfg.diagnosis.finding import fail, ok, warn
+    from aliciacfg.storage.data_directory import is_in_use
+
+    directory = Path(settings.data_dir)
+    health = _health_of(settings)
+    yield from _broker_findings(target, health)
+    if health is not None:
+        yield from running.look_at_health(health, now=time.time())
+        yield running.look_at_access(health)
+    elif is_in_use(directory):
+        remedy = "wait if it is starting or stopping; see its log (`journalctl -u aliciacfg`)"
+        yield fail("daemon", f"a process holds {directory}, but no daemon answers there", remedy)
+    else:
+        remedy = "start it: `aliciacfg serve`, or `systemctl start aliciacfg`"
+        yield warn("daemon", f"none runs in {directory}", remedy)
+        yield ports.look_at_http_port(settings.http_host, settings.http_port)
+    if health is not None and target.http is None:
+        yield ok("HTTP", "the daemon that runs holds its port")
+    yield from data.look_at_data(directory)
+    yield from files.look_at_files(settings, settings.environment if health is None else health.environment)
+
+
+def _health_of(settings: "Settings") -> "HealthAnswer | None":
+    from aliciacfg.api.answers import HealthAnswer
+
+    answer = ask_daemon(settings, "health", None, {})
+    try:
+        return None if answer is None else msgspec.convert(answer, HealthAnswer)
+    except msgspec.ValidationError:
+        return None
+
+
+def _broker_findings(target: Target, health: "HealthAnswer | None") -> "Iterator[Finding]":
+    """Yield what is wrong with the broker, and with another daemon on it."""
+    from aliciacfg.api.answers import HealthAnswer
+    from aliciacfg.diagnosis.broker import look_at_broker
+    from aliciacfg.diagnosis.finding import fail, warn
+
+    try:
+        address = requests.broker(target)
+    except SettingsError as error:
+        yield fail("broker", str(error), "correct the setting")
+        return
+    found = run(look_at_broker(address))
+    yield found
+    if found.level != "ok":
+        return
+    other = requests.try_ask(target, "health", None, {}, HealthAnswer)
+    if other is not None and health is not None and other.instance != health.instance:
+        yield warn(
+            "broker",
+            f"another daemon (instance {other.instance}) serves configurations on it",
+            "stop one of them, or give each a broker of its own",
+        )
+    elif other is not None and health is None:
+        yield warn(
+            "broker",
+            f"a daemon (instance {other.instance}) of another data directory serves configurations on it",
+            "to look at it, run doctor in its home",
+        )
+
+
+def _lines(found: "list[Finding]", *, verbose: bool) -> "Iterator[Line]":
+    for finding in found:
+        if finding.level == "ok" and not verbose and not _is_short(found):
+            continue
+        yield [(f"{finding.level:<4}  ", _STYLES[finding.level]), f"{finding.about:<{_ABOUT_WIDTH}} {finding.message}"]
+        if finding.remedy:
+            yield [f"{'':<{_ABOUT_WIDTH + 6}} ", ("→ ", "dim"), finding.remedy]
+    levels = [finding.level for finding in found]
+    failed, warned = levels.count("fail"), levels.count("warn")
+    if failed or warned:
+        yield f"{_count(failed, 'failure')}, {_count(warned, 'warning')}, {levels.count('ok')} ok"
+    else:
+        yield [("all is well", "bold green"), f": {len(levels)} looked at"]
+
+
+def _is_short(found: "list[Finding]") -> bool:
+    """Return whether everything fits on one screen."""
+    return sum(1 + bool(finding.remedy) for finding in found) <= _SCREEN
+
+
+_SCREEN = 22
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

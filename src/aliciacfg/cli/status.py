@@ -1,0 +1,224 @@
+"""The commands that tell how the daemon is: ``status`` on one screen, ``health`` for scripts."""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import click
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from aliciacfg.api.answers import (
+    AuditAnswer,
+    DriftAnswer,
+    EnvironmentItem,
+    EnvironmentsAnswer,
+    HealthAnswer,
+    ListAnswer,
+    ListItem,
+)
+from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli.answers import exit_if_refused, parse
+from aliciacfg.cli.daemon_reads import DaemonReads
+from aliciacfg.cli.exits import EXIT_FAILED, EXIT_NO_ANSWER, exit_on_error, fail
+from aliciacfg.cli.output import Line
+from aliciacfg.cli.refused_edits import edit_lines
+from aliciacfg.cli.requests import Target
+from aliciacfg.documents import JsonObject
+from aliciacfg.errors import BrokerUnavailable
+
+_LABEL_WIDTH = 15
+_STYLES = {"healthy": "bold green", "degraded": "bold yellow", "unhealthy": "bold red"}
+# What fits on one screen of 24 lines with all else.
+_MAX_LISTED = 3
+_MAX_CHANGES = 4
+_PAGE = 1000
+_WRITES = frozenset({"set", "patch", "unset", "delete", "rollback", "batch", "activate", "reload"})
+
+
+class Status(msgspec.Struct, omit_defaults=True):
+    """What ``status`` prints for programs; what the caller may not read is missing."""
+
+    health: HealthAnswer
+    environments: EnvironmentsAnswer | UnsetType = UNSET
+    drift: DriftAnswer | UnsetType = UNSET
+    changes: list[ListItem] | UnsetType = UNSET
+    authors: dict[str, str] = {}
+
+
+@click.command()
+@options.data_dir
+@click.pass_obj
+def status(target: Target, data_dir: str | None) -> None:
+    """Show how the daemon is, on one screen.
+
+    Version, broker, environments, edits of files that are not in force, alerts, drift, the messages that wait, and the
+    last changes. Asks the daemon of the data directory, else the one on the broker; --http and --broker name another.
+    """
+    found = _status(_reads(target, data_dir))
+    output.print_result(msgspec.to_builtins(found), lambda: _status_lines(found, time.time()))
+
+
+@click.command()
+@options.data_dir
+@click.pass_obj
+def health(target: Target, data_dir: str | None) -> None:
+    """Say whether the daemon is healthy.
+
+    Exit code 0 if it is, 1 if it is degraded or unhealthy, 7 if there is no answer.
+    """
+    reads = _reads(target, data_dir)
+    answer = _ask_health(reads)
+    found = parse(answer, HealthAnswer)
+    output.print_result(answer, lambda: _health_lines(found, time.time()), names=lambda: [found.status])
+    if found.status != "healthy":
+        sys.exit(EXIT_FAILED)
+
+
+def _reads(target: Target, data_dir: str | None) -> DaemonReads:
+    with exit_on_error():
+        return DaemonReads.nearest(target, data_dir)
+
+
+def _ask_health(reads: DaemonReads) -> JsonObject:
+    """Return the answer to ``health``; end the program if there is none."""
+    with exit_on_error():
+        try:
+            answer = reads.ask("health", None, {})
+        except BrokerUnavailable as error:
+            fail(str(error), EXIT_NO_ANSWER, hint="`aliciacfg doctor` looks for the reason")
+    # The status in it is the daemon's, not that of a refusal.
+    return exit_if_refused(answer) if answer.get("status") == "error" else answer
+
+
+def _status(reads: DaemonReads) -> Status:
+    found = Status(parse(_ask_health(reads), HealthAnswer))
+    if environments := reads.try_ask("environments", None, {}, EnvironmentsAnswer):
+        found.environments = environments
+    if drift := reads.try_ask("drift", None, {}, DriftAnswer):
+        found.drift = drift
+    if listed := reads.try_ask("list", None, {"limit": _PAGE}, ListAnswer):
+        newest = sorted(listed.configs, key=lambda item: item.last_updated, reverse=True)
+        found.changes = newest[:_MAX_CHANGES]
+        found.authors = _authors(reads, found.changes)
+    return found
+
+
+def _authors(reads: DaemonReads, changes: list[ListItem]) -> dict[str, str]:
+    """Return who made the last changes, by service, as far as the caller may know it."""
+    entries = reads.try_ask("audit", None, {"limit": 100}, AuditAnswer)
+    if entries is None:
+        return {}
+    known = {(entry.service, entry.environment, entry.after): entry for entry in entries.entries if entry.after}
+    found = ((item.service, known.get((item.service, item.environment, item.revision))) for item in changes)
+    return {service: f"{entry.operation} by {entry.who}" for service, entry in found if entry is not None}
+
+
+def _health_lines(found: HealthAnswer, now: float) -> Iterator[Line]:
+    broker = "broker connected" if found.mqtt_connected else "no broker"
+    yield [
+        (found.status, _STYLES[found.status]),
+        f": {found.configs_managed} configurations of {found.environment}, {broker}, up {_span(found.uptime)}",
+    ]
+    yield from _standing_lines(found, now)
+
+
+def _standing_lines(found: HealthAnswer, _now: float) -> Iterator[Line]:
+    """Yield a line for each alert that stands and each edit that is not in force."""
+    yield from ([("  not in force: ", "yellow"), line] for line in edit_lines(found.refused_edits))
+    yield from ([(f"  {kind}: ", "yellow"), message] for kind, message in found.alerts.items())
+
+
+def _status_lines(found: Status, now: float) -> Iterator[Line]:
+    health = found.health
+    yield _labelled(
+        "Config service", [(health.status, _STYLES[health.status])],
+        f"  {health.version}, up {_span(health.uptime)}, instance {health.instance}",
+    )  # fmt: skip
+    broker: tuple[str, str] = ("connected", "green") if health.mqtt_connected else ("not connected", "bold red")
+    pending = health.outbox_pending
+    waiting = f"  {pending} {'message waits' if pending == 1 else 'messages wait'}" if pending else "  nothing waits"
+    yield _labelled("Broker", [broker], waiting)
+    yield _labelled("Environment", [(health.environment, "bold")], _others(found.environments))
+    online = f", {health.services_online} online" if health.services_online else ""
+    yield _labelled("Services", [f"{health.configs_managed} configured{online}"])
+    yield from _environment_lines(found.environments)
+    edits = found.environments.refused_edits if isinstance(found.environments, EnvironmentsAnswer) else []
+    yield from _listed("Refused edits", list(edit_lines(edits or health.refused_edits)), "red")
+    yield from _listed("Alerts", [f"{kind}: {text}" for kind, text in health.alerts.items()], "yellow")
+    yield from _drift_lines(found)
+    yield from _change_lines(found, now)
+
+
+def _labelled(label: str, *parts: Line) -> Line:
+    """Return a line with a label in front; it is cut at the width of the terminal."""
+    line: list[str | tuple[str, str]] = [(f"{label:<{_LABEL_WIDTH}} ", "dim")]
+    room = max(output.width() - _LABEL_WIDTH - 1, 20)
+    for part in (piece for found in parts for piece in ([found] if isinstance(found, str) else found)):
+        text, style = (part, "") if isinstance(part, str) else part
+        shown = text if len(text) <= room else f"{text[: max(room - 1, 0)]}…"
+        room -= len(shown)
+        if shown.strip("…") or text == "…":
+            line.append((shown, style))
+    return line
+
+
+def _listed(label: str, lines: list[str], style: str) -> Iterator[Line]:
+    """Yield the first of some lines under a label, with how many more there are; ``none`` if there are none."""
+    if not lines:
+        yield _labelled(label, [("none", "green")])
+    for number, text in enumerate(lines[:_MAX_LISTED]):
+        yield _labelled("" if number else label, [(text, style)])
+    if len(lines) > _MAX_LISTED:
+        yield _labelled("", f"and {len(lines) - _MAX_LISTED} more; all of them: aliciacfg health")
+
+
+def _others(answer: EnvironmentsAnswer | UnsetType) -> str:
+    if isinstance(answer, UnsetType):
+        return ""
+    others = [item.name for item in answer.environments if item.name != answer.active]
+    return f"  beside {formatting.some_of(others, 5)}" if others else ""
+
+
+def _environment_lines(answer: EnvironmentsAnswer | UnsetType) -> Iterator[Line]:
+    """Yield a line for each other environment that is not valid, and for what overlays hide."""
+    if isinstance(answer, UnsetType):
+        return
+    invalid = [item for item in answer.environments if item.problems and item.name != answer.active]
+    for item in invalid[:_MAX_LISTED]:
+        yield _labelled("", [(f"{item.name} is not valid yet", "yellow")], f": {_what_to_do(item)}")
+    for item in answer.environments:
+        if item.hidden:
+            yield _labelled("", [(f"{item.name}: ", ""), (item.hidden[0].message, "yellow")])
+
+
+def _what_to_do(item: EnvironmentItem) -> str:
+    count = len(item.problems)
+    problems = "1 problem" if count == 1 else f"{count} problems"
+    return f"{problems}; {item.remedies[0] if item.remedies else f'aliciacfg check -e {item.name}'}"
+
+
+def _drift_lines(found: Status) -> Iterator[Line]:
+    if isinstance(found.drift, DriftAnswer):
+        yield from _listed("Drift", [f"{item.kind} {item.subject}" for item in found.drift.drift], "yellow")
+    else:
+        yield _labelled("Drift", str(found.health.drift) if found.health.drift else [("none", "green")])
+
+
+def _change_lines(found: Status, now: float) -> Iterator[Line]:
+    if isinstance(found.changes, UnsetType):
+        return
+    for number, item in enumerate(found.changes):
+        when = formatting.ago(item.last_updated, now=now)
+        by = found.authors.get(item.service, "")
+        yield _labelled("" if number else "Last changes", f"{when:<11} {item.service} revision {item.revision}  {by}")
+
+
+def _span(seconds: float) -> str:
+    """Return a span of time in its two largest units."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"

@@ -1,0 +1,69 @@
+"""What is wrong with the files of a home."""
+
+from pathlib import Path
+
+import pytest
+
+from aliciacfg.diagnosis.files import look_at_files
+from aliciacfg.diagnosis.finding import Finding
+from aliciacfg.settings import Settings, resolve
+from builders import environment_file
+from inprocess import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home in the working directory."""
+    made = Home(
+        tmp_path,
+        {
+            "environments/base.yaml": environment_file({"bell": {}}),
+            "environments/dev.yaml": "",
+            "environments/prod.yaml": "",
+        },
+    )
+    monkeypatch.chdir(made.directory)
+    return made
+
+
+def settings() -> Settings:
+    return resolve({}, environ={}, dotenv_values={}).settings
+
+
+def look(*, only: str = "") -> list[Finding]:
+    return [finding for finding in look_at_files(settings(), "dev") if only in (finding.level, "")]
+
+
+def test_valid_files_are_well(home: Home):
+    """With the number of configurations."""
+    (finding,) = look()
+    assert (finding.level, finding.message) == ("ok", "2 configurations are valid")
+    assert home.directory == Path.cwd()
+
+
+@pytest.mark.parametrize(("file", "level"), [("dev", "fail"), ("prod", "warn"), ("base", "fail")])
+def test_a_broken_file_is_named_with_its_line(home: Home, file: str, level: str):
+    """It stops the active environment, or is in the way of another one's activation only."""
+    home.write(f"environments/{file}.yaml", "services:\n  bell: {settings: [\n")
+    (finding,) = look(only=level)
+    assert f"environments/{file}.yaml:" in finding.message
+
+
+def test_no_home_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With what makes one."""
+    monkeypatch.chdir(tmp_path)
+    (finding,) = look()
+    assert finding.level == "fail"
+    assert "aliciacfg init" in finding.remedy
+
+
+def test_variables_that_others_can_read(home: Home):
+    """A .env holds passwords; none of it is shown."""
+    path = home.directory / ".env"
+    path.write_text("MQTT_PASSWORD=planted-93aa\n")
+    path.chmod(0o644)
+    (finding,) = look(only="warn")
+    assert finding.remedy == "run: chmod 600 .env"
+    path.chmod(0o600)
+    assert not look(only="warn")
+    assert "planted" not in repr(look())
