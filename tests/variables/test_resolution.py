@@ -2,7 +2,7 @@
 
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
-from aliciacfg.variables.resolution import Resolution, names_in, resolve
+from aliciacfg.variables.resolution import Resolution, names_any, names_in, resolve
 
 SCHEMA: JsonObject = {
     "allOf": [
@@ -24,7 +24,7 @@ SCHEMA: JsonObject = {
 }
 
 
-def resolved(*, derived: bool | None = None, **settings: object) -> Resolution:
+def resolved(*, derived: bool = False, **settings: object) -> Resolution:
     config: JsonObject = {"service_name": "bell", "version": "1.0.3", "settings": settings}  # pyright: ignore[reportAssignmentType]
     return resolve(config, names_in(SCHEMA), derived=derived)
 
@@ -37,22 +37,30 @@ def test_the_schema_names_the_variables():
     assert not found.hidden + found.problems + found.left_out
 
 
-def test_without_such_names_they_are_made_from_the_pointers():
-    """All values but the version, which differs in each revision."""
+def test_whether_a_schema_names_any_variable():
+    """Also of a value that a configuration does not have."""
+    assert names_any(SCHEMA)
+    assert not names_any({"allOf": [{"properties": {"a": {"type": ["string", "null"]}}}]})
+
+
+def test_names_are_made_from_the_pointers():
+    """For all values but the version, which differs in each revision."""
     found = resolve(
-        {"service_name": "bell", "version": "1.0.3", "settings": {"max_rooms": 3, "1-wire": "é"}}, lambda _: None
+        {"service_name": "bell", "version": "1.0.3", "settings": {"max_rooms": 3, "1-wire": "é"}},
+        lambda _: None,
+        derived=True,
     )
     assert found.values == {"SERVICE_NAME": "bell", "SETTINGS_MAX_ROOMS": "3", "SETTINGS_1_WIRE": "é"}
 
 
 def test_made_names_can_be_asked_for_beside_the_schemas():
-    """And can be refused."""
+    """No other ones are, if nobody asks."""
     assert resolved(derived=True, level="x", other=1).values == {
         "LOG_LEVEL": "x",
         "SERVICE_NAME": "bell",
         "SETTINGS_OTHER": "1",
     }
-    assert resolved(derived=False, other=1).values == {}
+    assert resolved(other=1).values == {}
 
 
 def test_secrets_that_cannot_be_read_are_listed():

@@ -20,7 +20,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError
 from aliciacfg.execution.supervisor import Configuration
 from aliciacfg.model.records import AppliedStatus
-from aliciacfg.variables.resolution import NameOf, names_in
+from aliciacfg.variables.resolution import names_any, names_in
 
 _MODE = 0o600
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -42,7 +42,7 @@ class ClientSource:
         self._client = client
         self._file = None if snapshot_dir is None else snapshot_dir / f"aliciacfg-{client.service}.schema.json"
         self._say = say
-        self._names: NameOf | None = None
+        self._schema: JsonObject | None = None
         self._open = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -75,32 +75,34 @@ class ClientSource:
             await self._client.report(status, error)
 
     async def _configuration(self, record: Current[dict[str, Any]]) -> Configuration:
+        schema = await self._schema_of_service()
         return Configuration(
             label=f"revision {record.revision}",
             config=record.config,
-            name_of=await self._name_of(),
+            name_of=names_in(schema),
+            names_any=names_any(schema),
             hidden=record.redacted,
             handle=record.numbers,
         )
 
-    async def _name_of(self) -> NameOf:
-        """Return what finds the names, from the daemon, else as they were last.
+    async def _schema_of_service(self) -> JsonObject:
+        """Return the schema, which names the variables, from the daemon, else as it was last.
 
         Raises:
-            ConfigError: They are not known.
+            ConfigError: It is not known.
         """
         try:
             schema = await self._client.schema()
         except ConfigError:
-            if self._names is None:
-                kept = await asyncio.to_thread(self._load)
-                if kept is None:
-                    raise
-                self._names = names_in(kept)
+            if self._schema is None:
+                self._schema = await asyncio.to_thread(self._load)
+            if self._schema is None:
+                raise
         else:
-            self._names = names_in(schema)
-            await asyncio.to_thread(self._save, schema)
-        return self._names
+            if schema != self._schema:
+                await asyncio.to_thread(self._save, schema)
+            self._schema = schema
+        return self._schema
 
     def _load(self) -> JsonObject | None:
         """Return the schema that was kept; None if there is none that can be used."""

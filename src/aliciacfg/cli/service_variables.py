@@ -12,7 +12,7 @@ from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.inputs import read_object
 from aliciacfg.execution.preparation import Unusable, Values
 from aliciacfg.terminal_text import printable
-from aliciacfg.variables.resolution import names_in
+from aliciacfg.variables.resolution import names_any, names_in
 
 derived = click.option(
     "--all",
@@ -58,7 +58,7 @@ def _file_values(service: str, file: str, schema: str | None) -> Values:
     found = {} if schema is None else read_object(schema)
     if problems := schema_problems(found, title=service):
         fail(f"{schema} is not a usable schema", EXIT_CODES["validation_failed"], problems=problems)
-    return Values(config=config, name_of=names_in({"allOf": [found]}))
+    return Values(config=config, name_of=names_in({"allOf": [found]}), names_any=names_any(found))
 
 
 def ask_values(target: Target, service: str, environment: str | None) -> Values:
@@ -87,7 +87,7 @@ def ask_values(target: Target, service: str, environment: str | None) -> Values:
             fail(f"The answer has another form than expected; does the daemon have this version? {error}", EXIT_FAILED)
         reader: Reader[dict[str, Any]] = Reader(dict, keys, Trust())
         record = reader.read(update, source="live")
-    return Values(config=record.config, name_of=names_in(schema), hidden=record.redacted)
+    return Values(config=record.config, name_of=names_in(schema), names_any=names_any(schema), hidden=record.redacted)
 
 
 def fail_unusable(service: str, error: Unusable) -> NoReturn:

@@ -34,11 +34,13 @@ class Values:
     Attributes:
         config: The document, secrets open where they can be read. ``repr`` leaves it out.
         name_of: Finds the variables that its schema names.
+        names_any: Whether its schema names any; where it does not, names are made from the pointers.
         hidden: Why secrets cannot be read, by JSON Pointer, and what to do.
     """
 
     config: JsonObject = field(repr=False)
     name_of: NameOf
+    names_any: bool = True
     hidden: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -47,7 +49,7 @@ class Choices:
     """Which variables a person wants.
 
     Attributes:
-        derived: Values to which the schema gives no name become variables too.
+        derived: Values to which the schema gives no name become variables too, even if it gives names to others.
         allow_redacted: Leave out secrets that cannot be read, instead of refusing.
     """
 
@@ -99,7 +101,7 @@ def select(source: Values, *, choices: Choices, kept: Collection[str]) -> Resolu
     Raises:
         Unusable: A variable that the schema names cannot be set, or a secret cannot be read.
     """
-    found = resolve(source.config, source.name_of, derived=choices.derived or None)
+    found = resolve(source.config, source.name_of, derived=choices.derived or not source.names_any)
     if found.problems:
         named = "; ".join(f"{problem.pointer}: {problem.message}" for problem in found.problems[:_MAX_NAMED])
         raise Unusable("validation_failed", f"values that cannot be variables: {named}")

@@ -63,14 +63,13 @@ class Resolution:
         return {variable.name: variable.text for variable in self.variables}
 
 
-def resolve(config: JsonObject, name_of: NameOf, *, derived: bool | None = None) -> Resolution:
+def resolve(config: JsonObject, name_of: NameOf, *, derived: bool = False) -> Resolution:
     """Return the variables of a configuration.
 
     Args:
         config: The configuration; its secrets may be open, sealed or redacted.
         name_of: Finds the name that the schema gives.
-        derived: Whether values without such a name become variables too, named after their pointers; None does so if
-            the schema names no value of this configuration.
+        derived: Whether values without such a name become variables too, named after their pointers.
     """
     found = Resolution()
     named: dict[str, str] = {}
@@ -89,7 +88,7 @@ def resolve(config: JsonObject, name_of: NameOf, *, derived: bool | None = None)
         else:
             named[name] = pointer
             _add(found, name, pointer, value)
-    if derived or (derived is None and not named):
+    if derived:
         _add_derived(found, unnamed, named)
     return found
 
@@ -104,6 +103,13 @@ def names_in(schema: JsonObject) -> NameOf:
     parts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else [schema]
     root = schema_tree.compile_tree(parts)
     return lambda pointer: schema_tree.node_at(root, pointer).variable
+
+
+def names_any(schema: Json) -> bool:
+    """Return whether a JSON Schema names any variable, whether or not a configuration has the value."""
+    if isinstance(schema, dict):
+        return schema_tree.ENVIRONMENT_VARIABLE in schema or any(map(names_any, schema.values()))
+    return isinstance(schema, list) and any(map(names_any, schema))
 
 
 def is_hidden(value: Json) -> bool:
