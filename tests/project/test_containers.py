@@ -170,7 +170,7 @@ def test_the_broker_takes_the_projects_settings(compose):
 
 def test_no_advice_stops_a_container_for_good(compose):
     """A signal sent by ``docker compose kill`` counts as stopping it by hand: it does not come back after a boot."""
-    texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "compose.yaml", *(ROOT / "docs").glob("*.md"))]
+    texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "compose.yaml", *(ROOT / "docs").rglob("*.md"))]
     assert not [text for text in texts if re.search(r"(docker|compose) kill (-s|--signal)", text)]
     assert "tmpfs" in compose["services"]["alicia_bus_core"]
 
