@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
@@ -11,32 +10,12 @@ import pytest
 
 from aliciacfg.service_manager import ServiceManager
 from inprocess import eventually
-
-
-class Receiver:
-    """The socket of a service manager; ``address`` as it stands in NOTIFY_SOCKET."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(address.replace("@", "\0", 1))
-        self._socket.setblocking(False)
-
-    def received(self) -> list[str]:
-        """The messages that arrived since the last call."""
-        messages: list[str] = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                messages.append(self._socket.recv(4096).decode())
-        return messages
-
-    def close(self) -> None:
-        self._socket.close()
+from manager_socket import ManagerSocket
 
 
 @pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    made = Receiver(str(tmp_path / "notify"))
+def receiver(tmp_path: Path) -> Iterator[ManagerSocket]:
+    made = ManagerSocket(str(tmp_path / "notify"))
     yield made
     made.close()
 
@@ -82,7 +61,7 @@ async def test_without_a_service_manager_nothing_happens():
 async def test_messages_arrive_at_both_kinds_of_socket(tmp_path: Path, abstract: bool):
     """A path, and a name in the abstract namespace."""
     address = f"@aliciacfg{tmp_path}" if abstract else str(tmp_path / "socket")
-    receiver = Receiver(address)
+    receiver = ManagerSocket(address)
     manager = ServiceManager(address)
     manager.ready()
     manager.stopping()
@@ -91,7 +70,7 @@ async def test_messages_arrive_at_both_kinds_of_socket(tmp_path: Path, abstract:
     receiver.close()
 
 
-async def test_signs_of_life_come_while_the_daemon_works(receiver: Receiver):
+async def test_signs_of_life_come_while_the_daemon_works(receiver: ManagerSocket):
     """At half the time that the manager allows; none if the daemon finds that it hangs."""
     manager = ServiceManager.from_environment({"NOTIFY_SOCKET": receiver.address, "WATCHDOG_USEC": "20000"}, pid=1)
     seen: list[str] = []
@@ -106,7 +85,7 @@ async def test_signs_of_life_come_while_the_daemon_works(receiver: Receiver):
 
 
 @pytest.mark.parametrize("others", [{"WATCHDOG_PID": "2"}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}])
-async def test_no_sign_of_life_where_none_is_expected(receiver: Receiver, others: dict[str, str]):
+async def test_no_sign_of_life_where_none_is_expected(receiver: ManagerSocket, others: dict[str, str]):
     """The variables are for another process, or switch the watchdog off."""
     environ = {"NOTIFY_SOCKET": receiver.address, "WATCHDOG_USEC": "20000", **others}
     manager = ServiceManager.from_environment(environ, pid=1)
@@ -117,7 +96,7 @@ async def test_no_sign_of_life_where_none_is_expected(receiver: Receiver, others
     assert seen == ["READY=1", "STATUS=fine"]
 
 
-async def test_the_start_is_extended_until_the_daemon_is_ready(receiver: Receiver):
+async def test_the_start_is_extended_until_the_daemon_is_ready(receiver: ManagerSocket):
     """While it loads, and while only the broker is missing; then, after a time, it counts as started all the same."""
     manager = ServiceManager(receiver.address, patience_seconds=0.0)
     async with manager.starting():
@@ -130,7 +109,7 @@ async def test_the_start_is_extended_until_the_daemon_is_ready(receiver: Receive
     assert seen == ["STATUS=degraded: no connection to the broker", "EXTEND_TIMEOUT_USEC=60000000", "READY=1"]
 
 
-async def test_a_reload_is_told_with_its_time(receiver: Receiver):
+async def test_a_reload_is_told_with_its_time(receiver: ManagerSocket):
     """RELOADING with the monotonic time, as Type=notify-reload expects it, and READY at the end, whatever happened."""
     manager = ServiceManager(receiver.address)
     manager.ready()
@@ -143,7 +122,7 @@ async def test_a_reload_is_told_with_its_time(receiver: Receiver):
     manager.close()
 
 
-async def test_what_finds_no_room_is_sent_later(receiver: Receiver):
+async def test_what_finds_no_room_is_sent_later(receiver: ManagerSocket):
     """The manager is busy and its socket full: no state is lost, and nothing waits."""
     manager = ServiceManager(receiver.address)
     told = [f"STATUS={number}" for number in range(600)]
@@ -155,7 +134,7 @@ async def test_what_finds_no_room_is_sent_later(receiver: Receiver):
         await eventually(lambda: receiver.received()[:2] == ["READY=1", "STOPPING=1"])
 
 
-async def test_a_blocked_event_loop_sends_no_sign_of_life(receiver: Receiver):
+async def test_a_blocked_event_loop_sends_no_sign_of_life(receiver: ManagerSocket):
     """No thread sends them in its place."""
     manager = ServiceManager.from_environment({"NOTIFY_SOCKET": receiver.address, "WATCHDOG_USEC": "20000"}, pid=1)
     async with reporting(manager):

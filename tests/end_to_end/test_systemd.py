@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,8 @@ import pytest
 from aliciacfg import logs
 from aliciacfg.settings import SETTINGS
 from daemons import Daemon
-from machine import SECONDS, wait_until
+from machine import wait_until
+from manager_socket import ManagerSocket
 from repository import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -28,36 +26,9 @@ UNITS = {"aliciacfg.service": 1.5, "aliciacfg-exec@.service": 2.5}
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
-class Manager:
-    """The socket of a service manager, and everything that was sent to it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.messages: list[str] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-
-    def wait_for(self, message: str, *, known: bool = False) -> None:
-        """Receive until a message begins with a text; with ``known``, one that came before counts, too."""
-        begun = 0 if known else len(self.messages)
-        deadline = time.monotonic() + SECONDS
-        while not any(found.startswith(message) for found in self.messages[begun:]):
-            assert self.receive(deadline - time.monotonic()), f"no {message} in {self.messages}"
-
-    def receive(self, seconds: float) -> bool:
-        """Receive one message; return False if none came in time."""
-        if not select.select([self._socket], [], [], max(0.0, seconds))[0]:
-            return False
-        self.messages.append(self._socket.recv(4096).decode())
-        return True
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    made = Manager(tmp_path / "notify")
+def manager(tmp_path: Path) -> Iterator[ManagerSocket]:
+    made = ManagerSocket(str(tmp_path / "notify"))
     yield made
     made.close()
 
@@ -67,9 +38,9 @@ def stopped(process: Any) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd is for Linux")
-def test_the_service_manager_follows_the_daemon(make_daemon: Callable[..., Daemon], manager: Manager):
+def test_the_service_manager_follows_the_daemon(make_daemon: Callable[..., Daemon], manager: ManagerSocket):
     """READY when the ports are usable, the status, signs of life unless it hangs, a reload, and the stop."""
-    watched = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "100000"}
+    watched = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "100000"}
     daemon = make_daemon(environ=watched).keep_services("voice_router").spawn()
     manager.wait_for("READY=1")
     assert manager.messages[0].startswith("EXTEND_TIMEOUT_USEC=")
@@ -84,8 +55,7 @@ def test_the_service_manager_follows_the_daemon(make_daemon: Callable[..., Daemo
     manager.wait_for("READY=1")
     daemon.process.send_signal(signal.SIGSTOP)
     wait_until(lambda: stopped(daemon.process))
-    while manager.receive(0.0):
-        pass
+    manager.received()
     assert not manager.receive(0.3)
     daemon.process.send_signal(signal.SIGCONT)
     manager.wait_for("WATCHDOG=1")
