@@ -24,7 +24,7 @@ def test_an_argument_beats_a_variable_and_an_empty_variable_is_none(tmp_path: Pa
     address = options({**variables, "MQTT_PASSWORD": "p"}, Broker(host="lab", port=1, username="u")).address
     assert (address.host, address.port, address.username, address.password) == ("lab", 1, "u", "p")
     address = options({}).address
-    assert (address.host, address.port, address.username, address.password) == ("127.0.0.1", 1883, None, None)
+    assert (address.host, address.port, address.username, address.password) == ("127.0.0.1", 1883, "bell", None)
 
 
 def test_the_brokers_user_is_who_asks():

@@ -97,18 +97,23 @@ HOSTILE: list[bytes] = [
 ]
 
 
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_what_is_not_the_daemons_changes_nothing(mosquitto: Mosquitto, protocol: str):
+@pytest.mark.parametrize("protocol", ["5", "3.1.1", "3.1.1, silent"])
+async def test_what_is_not_the_daemons_changes_nothing(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch, protocol: str
+):
     """Neither at the start, where the daemon is asked, nor later; nor does an older message."""
     async with played(mosquitto) as daemon, contextlib.AsyncExitStack() as stack:
         port = mosquitto.port
-        if protocol == "3.1.1":
+        if protocol == "3.1.1, silent":
+            # It ends a connection of MQTT 5 without a word.
+            monkeypatch.setattr("broker_proxies.REFUSAL", b"")
+        if protocol != "5":
             port = (await stack.enter_async_context(older_broker(port))).port
         await publish(daemon, HOSTILE[0])
         answering = asyncio.ensure_future(answer(daemon, update(5)))
         async with bell(port) as config:
             await answering
-            assert config._link.protocol == protocol
+            assert config._link.protocol == protocol.partition(",")[0]
             assert (config.current.settings.volume, config.current.stale) == (5, False)
             changes = config.changes()
             for payload in HOSTILE:

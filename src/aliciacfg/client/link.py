@@ -50,6 +50,7 @@ class Link(Generic[SettingsT]):
         self.connected = False
         self.failures = 0
         self.protocol: Protocol = "5"
+        self._tried_other = False
         self._address = address
         self._service = service
         self._update_topic = topic_names.UPDATE + service
@@ -67,9 +68,12 @@ class Link(Generic[SettingsT]):
             try:
                 async with self._connected() as connection:
                     self.failures = 0
+                    self._tried_other = False
                     delays = _Delays()
                     await self._serve(connection)
             except NotConnected as error:
+                if self._tries_the_other(error):
+                    continue
                 self._not_connected(error)
             except (BrokerUnavailable, SettingsError) as error:
                 self._failed(str(error))
@@ -180,10 +184,15 @@ class Link(Generic[SettingsT]):
         except ConfigError as error:
             _log.warning("the configuration of %s: %s", self._service, error)
 
+    def _tries_the_other(self, error: NotConnected) -> bool:
+        """Return whether to try the other version of MQTT at once: a broker may not answer one that it lacks."""
+        if error.reason not in {"ended", "timeout"}:
+            return False
+        self.protocol = "3.1.1" if self.protocol == "5" else "5"
+        self._tried_other = not self._tried_other
+        return self._tried_other
+
     def _not_connected(self, error: NotConnected) -> None:
-        if error.reason in {"ended", "timeout"}:
-            # A broker of the other version may do this.
-            self.protocol = "3.1.1" if self.protocol == "5" else "5"
         hint = "; if the broker is elsewhere, set MQTT_BROKER and MQTT_PORT" if error.reason == "failed" else ""
         self._failed(f"{self._address.host}:{self._address.port}: {explain(error, self._address)}{hint}")
 

@@ -24,7 +24,7 @@ class Broker:
     Attributes:
         host: ``MQTT_BROKER``, else 127.0.0.1.
         port: ``MQTT_PORT``, else 1883.
-        username: ``MQTT_USERNAME``, else the service's name where there is a password.
+        username: ``MQTT_USERNAME``, else the service's name.
         password: ``MQTT_PASSWORD``, else the first line of ``MQTT_PASSWORD_FILE``.
         tls_ca: File of certificate authorities; turns TLS on.
         tls_cert: File of the client's certificate.
@@ -78,11 +78,11 @@ def resolve(
     if problem := names.service_problem(service):
         raise SettingsError([problem])
     address = _address(service, broker, found)
-    user = address.username
+    user = address.username or service
     key = key_file if key_file is not None else found.get(KEY_SETTING)
     return Options(
         address=address,
-        requester=user if user is not None and names.is_caller_name(user) else service,
+        requester=user if names.is_caller_name(user) else service,
         key_file=Path(key) if key else None,
         snapshot_dir=_snapshot_dir(snapshot_dir, found),
         instance=(instance or socket.gethostname() or service)[:_MAX_INSTANCE],
@@ -100,7 +100,7 @@ def _address(service: str, broker: Broker, environ: Mapping[str, str]) -> Broker
     return BrokerAddress(
         host=variable("MQTT_BROKER", broker.host) or "127.0.0.1",
         port=_port(broker.port, environ.get("MQTT_PORT") or "1883"),
-        username=variable("MQTT_USERNAME", broker.username) or (service if password is not None else None),
+        username=variable("MQTT_USERNAME", broker.username) or service,
         password=password,
         tls_ca=variable("MQTT_TLS_CA", broker.tls_ca),
         tls_cert=variable("MQTT_TLS_CERT", broker.tls_cert),
