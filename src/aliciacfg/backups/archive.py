@@ -152,7 +152,7 @@ def write_archive(
             written.check()
         _give_name(temporary, target, replace=replace)
     except OSError as error:
-        raise ArchiveError(f"{target} cannot be written: {_reason(error)}") from error
+        raise ArchiveError(f"{target} cannot be written: {_reason(error, target.parent)}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -226,11 +226,13 @@ def _give_name(temporary: Path, target: Path, *, replace: bool) -> None:
         os.close(descriptor)
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, directory: Path) -> str:
     if isinstance(error, FileExistsError):
         return "it exists already; choose another name, or replace it with --force"
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"{error.strerror}; free some space, or write it to another disk"
+    if error.errno == errno.ENOENT:
+        return f"there is no directory {directory}; is the stick or the disk mounted?"
     return f"{error.strerror}"
 
 

@@ -48,7 +48,7 @@ def backup(
     force: bool,
     **flags: str | None,
 ) -> None:
-    r"""Write everything to FILE, while the daemon runs or while it does not.
+    """Write everything to FILE, while the daemon runs or while it does not.
 
     FILE gets the database as it is at one moment, with history and audit log, and the environment and schema files,
     their secrets sealed. It is verified before it has its name. If FILE is a directory, the file gets a name of its own
@@ -57,13 +57,9 @@ def backup(
     Without --with-keys the secrets in it open only where the keys still are: keep a copy of data/keys.json, or make one
     backup with keys and keep its passphrase elsewhere.
 
-    \b
-    aliciacfg backup /media/stick/
-    aliciacfg backup home.zip --with-keys
-
     Examples:
-        aliciacfg backup home.backup
-        aliciacfg backup home.backup --with-keys
+        aliciacfg backup home.zip --with-keys
+        aliciacfg backup /media/stick/
     """
     from aliciacfg.backups.backup import Wanted, write_backup
 
@@ -152,7 +148,8 @@ def restore(
     Environment and schema files are written where there are none; those that differ stay, unless --files is given.
 
     Examples:
-        aliciacfg restore home.backup
+        aliciacfg restore home.zip --dry-run
+        aliciacfg restore home.zip
     """
     from aliciacfg import logs
     from aliciacfg.backups.archive import KEYS, Archive
