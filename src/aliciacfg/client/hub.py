@@ -165,11 +165,12 @@ class Hub(Generic[SettingsT]):
         self._given_up = max(self._given_up, place)
 
     def end(self, error: str) -> None:
-        """Note that the program ends with an error; what it was given last, and is not done with, failed."""
-        if self._state is not None and (
-            self._given_up == self._state.place or any(watch.is_busy for watch in self._watches)
+        """Note that the program ends with an error; if it was busy with the present state, that failed."""
+        state = self._state
+        if state is not None and (
+            self._given_up == state.place or any(watch.is_busy_with(state) for watch in self._watches)
         ):
-            self.fail(self._state, error)
+            self.fail(state, error)
             self.settle()
 
     def settle(self) -> None:
@@ -222,10 +223,9 @@ class Watch(Generic[SettingsT]):
         self._finalizer: weakref.finalize[..., Watch[SettingsT]] | None = None
         self._loop = asyncio.get_running_loop()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether its reader was given a change, and is not done with it."""
-        return self._handed is not None
+    def is_busy_with(self, state: State[SettingsT]) -> bool:
+        """Return whether its reader was given a state, and is not done with it."""
+        return self._handed is not None and self._handed.place == state.place
 
     def __aiter__(self) -> "Watch[SettingsT]":
         return self
