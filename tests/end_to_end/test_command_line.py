@@ -1,14 +1,16 @@
 """The command line against a real daemon, over MQTT and over HTTP, on a pipe and on a terminal."""
 
+import getpass
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from brokers import Broker
-from commands import aliciacfg, on_terminal
+from commands import aliciacfg, on_terminal, typed
 from daemons import Daemon
 from machine import free_port
 from repository import SERVICES
@@ -173,3 +175,35 @@ def test_on_a_terminal_people_get_tables_and_sentences(shared: Daemon):
     assert "event_scheduler  dev  revision 2" in on_terminal(shared, "watch", "event_scheduler", "--count", "1").text
     assert "ALICIACFG_HTTP_PORT" in on_terminal(shared, "settings").text
     assert "Traceback" not in listed + written + refused
+
+
+def test_output_longer_than_the_terminal_goes_through_the_pager(shared: Daemon):
+    """The one that is set, and only if somebody sits at the terminal; a short answer is printed as it is."""
+    pager = {"ALICIACFG_PAGER": "sed s/^/paged:/"}
+    paged = typed(shared, "settings", keys="", environ=pager)
+    assert "paged:" in paged
+    assert "ALICIACFG_HTTP_PORT" in paged
+    assert "paged:" not in typed(shared, "list", "--prefix", "voice_router", keys="", environ=pager)
+    assert "paged:" not in typed(shared, "--no-pager", "settings", keys="", environ=pager)
+    assert "ALICIACFG_HTTP_PORT" in typed(shared, "settings", keys="", environ={"ALICIACFG_PAGER": "no-such-pager"})
+
+
+def test_the_caller_is_who_the_broker_knows(shared: Daemon):
+    """MQTT_USERNAME, of the environment or of .env; --as comes first, and a name that cannot be a caller's last."""
+
+    def author(*arguments: str, name: str | None = None) -> str:
+        environ = {} if name is None else {"MQTT_USERNAME": name}
+        patch = json.dumps({"limits": {"by": time.time()}})
+        assert aliciacfg(shared, *arguments, "patch", "grok_integration", patch, environ=environ).returncode == 0
+        return json.loads(aliciacfg(shared, "history", "grok_integration", "--limit", "1").stdout)["revisions"][0][
+            "author"
+        ]
+
+    assert author(name="kitchen") == "kitchen"
+    assert author("--as", "mario", name="kitchen") == "mario"
+    assert author(name="not a caller") == getpass.getuser()
+    (shared.directory / ".env").write_text("MQTT_USERNAME=from_file\n")
+    try:
+        assert author() == "from_file"
+    finally:
+        (shared.directory / ".env").unlink()

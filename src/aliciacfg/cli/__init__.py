@@ -15,7 +15,7 @@ what only it needs then, so that the others start quickly. These modules are not
     output, formatting     what a command prints
     service_variables, exec_source    where the variables of a service come from
     output_format, pager   in which format, and how much at once
-    notices                errors, warnings and notes on standard error
+    notices, progress      errors, warnings and notes on standard error, and what takes long
     loop                   runs a coroutine
 """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from aliciacfg.cli import formatting, notices, options, output
+from aliciacfg.cli import formatting, notices, options, output, progress
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
@@ -70,7 +70,8 @@ def backup(
     now = time.time()
     with exit_on_error(), snapshot(settings) as copy, _written(target, copy, now) as path:
         wanted = Wanted(passphrase, files=not no_files, replace=force)
-        manifest = write_backup(path, copy, settings, wanted, now=now)
+        with progress.shown("writing the backup"):
+            manifest = write_backup(path, copy, settings, wanted, now=now)
         size = path.stat().st_size
     _warn(manifest)
     if str(target) == "-":
@@ -166,7 +167,8 @@ def restore(
             passphrase = _passphrase(passphrase_file)
         wanted = Wanted(passphrase, force=force, files=files, dry_run=dry_run)
         try:
-            result = run(put_in_place(archive, settings, wanted, now=time.time()))
+            with progress.shown("checking the backup" if dry_run else "putting the backup in place"):
+                result = run(put_in_place(archive, settings, wanted, now=time.time()))
         except DataDirectoryInUse:
             fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, run this again, start it")
     for note in result.notes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli import formatting, options, output, progress
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.home import require_home
 from aliciacfg.errors import Unavailable
@@ -67,8 +67,10 @@ def check(environment: str | None, **flags: str | None) -> None:
     try:
         with exit_on_error():
             keyring = _keyring(data)
-            files = _check_files(settings, keyring, environment)
-            store = _check_store(data, keyring)
+            with progress.shown("checking the files"):
+                files = _check_files(settings, keyring, environment)
+            with progress.shown("verifying the store"):
+                store = _check_store(data, keyring)
     except OSError as error:
         fail(f"{error.filename} cannot be read: {error.strerror}", EXIT_FAILED)
     output.print_result(

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from aliciacfg.cli import lookups, requests
+from aliciacfg.cli import lookups, progress, requests
 from aliciacfg.cli.answers import exit_if_refused
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_NO_ANSWER, exit_on_error, fail
 from aliciacfg.cli.loop import run
@@ -28,7 +28,7 @@ def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]
     if name is not None and (problem := _name_problem(operation, name)):
         # Refused here, because the name would change the topic or the path.
         return exit_if_refused({"status": "error", "code": "invalid_request", "message": problem, "problems": []})
-    with _exit_without_answer(target):
+    with _exit_without_answer(target), progress.shown("waiting for the daemon"):
         answer = requests.send(target, operation, name, fields)
     return exit_if_refused(answer, hint=lambda code: _hint(code, target, operation, name, fields))
 

@@ -36,6 +36,10 @@ def doctor(target: Target, *, verbose: bool, **flags: str | None) -> None:
     Broker and credentials, the daemon and its alerts, access rules, keys, database, files, ports, disk and clock; with
     the daemon running and not. Run it in the home, as the daemon's user, with the daemon's environment variables.
     Changes nothing, and prints no secret. Exit code 1 if something does not work.
+
+    Examples:
+        aliciacfg doctor
+        aliciacfg doctor -o json
     """
     from aliciacfg.diagnosis.finding import fails
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from aliciacfg.cli import notices, options, output
+from aliciacfg.cli import notices, options, output, progress
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
@@ -40,7 +40,7 @@ def export(directory: Path, **flags: str | None) -> None:
 
     settings = options.daemon_settings(flags).settings
     logs.configure(level="error", form="auto")
-    with exit_on_error(), snapshot(settings) as copy:
+    with exit_on_error(), snapshot(settings) as copy, progress.shown("writing the home"):
         result = run(write_home(directory, copy, settings))
     for left in result.left_out:
         notices.print_warning(f"left out: {left}")
@@ -64,7 +64,8 @@ def import_whole(directory: Path, settings: "Settings", *, dry_run: bool) -> Non
     logs.configure(level="error", form="auto")
     with exit_on_error():
         try:
-            result = run(import_home(directory, settings, dry_run=dry_run))
+            with progress.shown("reading the home"):
+                result = run(import_home(directory, settings, dry_run=dry_run))
         except DataDirectoryInUse:
             fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, and run this again")
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}

@@ -7,7 +7,7 @@ out here, under the directory's lock.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from aliciacfg.cli import options
+from aliciacfg.cli import options, progress
 from aliciacfg.cli.answers import exit_if_refused
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, exit_on_error, fail
 from aliciacfg.cli.loop import run
@@ -50,10 +50,10 @@ def ask_daemon(settings: "Settings", operation: str, target: str | None, fields:
     from aliciacfg.http import client
 
     socket = Path(settings.data_dir) / SOCKET
+    asked = client.ask("http://localhost", operation, target, fields, timeout_seconds=_TIMEOUT_SECONDS, socket=socket)
     try:
-        return run(
-            client.ask("http://localhost", operation, target, fields, timeout_seconds=_TIMEOUT_SECONDS, socket=socket)
-        )
+        with progress.shown("waiting for the daemon"):
+            return run(asked)
     except BrokerUnavailable:
         return None
 
@@ -75,7 +75,7 @@ def _run_offline(
     from aliciacfg.offline import run_offline
 
     logs.configure(level="error", form="auto")
-    with exit_on_error():
+    with exit_on_error(), progress.shown("working on the data directory"):
         try:
             body = run(run_offline(settings, operation, target or "", fields, user=current_user(), starting=load_files))
         except DataDirectoryInUse:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-import click
-
 from aliciacfg.cli import output_format, pager
 from aliciacfg.documents import escape
 from aliciacfg.terminal_text import printable
@@ -173,12 +171,6 @@ def width() -> int:
 def problem_lines(problems: Iterable["Problem"], indent: str = "  ") -> list[str]:
     """Return a line for each problem of a document: place and message."""
     return [f"{indent}{problem.pointer or '(document)'}: {problem.message}" for problem in problems]
-
-
-def print_error(*lines: str) -> None:
-    """Print lines on standard error."""
-    for line in lines:
-        click.echo(printable(line, keep="\n"), err=True)
 
 
 def _print_table(console: "Console", table: Table) -> None:

@@ -8,7 +8,7 @@ import click
 
 from aliciacfg import atomic_files
 from aliciacfg.api.answers import RecipientAnswer
-from aliciacfg.cli import inputs, options, output
+from aliciacfg.cli import inputs, notices, options, output
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer
@@ -63,7 +63,7 @@ def recipient_new(service: str, key_file: str | None, *, add: bool, no_register:
         try:
             answer = administer("recipient", service, {"public_key": str(key.public)}, data_dir=data_dir)
         except SystemExit:
-            output.print_error(f"The keys are made: {path}. Register the public key later: {register}")
+            notices.print_note(f"The keys are made: {path}. Register the public key later: {register}")
             raise
         result["registered"] = True
         lines.append(f"The {parse(answer, RecipientAnswer).message.removeprefix('the ')}.")

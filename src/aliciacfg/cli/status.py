@@ -54,6 +54,10 @@ def status(target: Target, data_dir: str | None) -> None:
 
     Version, broker, environments, edits of files that are not in force, alerts, drift, the messages that wait, and the
     last changes. Asks the daemon of the data directory, else the one on the broker; --http and --broker name another.
+
+    Examples:
+        aliciacfg status
+        aliciacfg status -o json
     """
     found = _status(_reads(target, data_dir))
     output.print_result(msgspec.to_builtins(found), lambda: _status_lines(found, time.time()))
@@ -66,6 +70,10 @@ def health(target: Target, data_dir: str | None) -> None:
     """Say whether the daemon is healthy.
 
     Exit code 0 if it is, 1 if it is degraded or unhealthy, 7 if there is no answer.
+
+    Examples:
+        aliciacfg health
+        aliciacfg health -o yaml
     """
     reads = _reads(target, data_dir)
     answer = _ask_health(reads)

@@ -1,0 +1,47 @@
+"""What a command does while it takes long: a line on standard error, on a terminal only, gone when it is done."""
+
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+_QUIET_SECONDS: Final = 2.0
+_STEP_SECONDS: Final = 1.0
+_BACK_AND_CLEAR: Final = "\r\x1b[K"
+
+
+@contextmanager
+def shown(doing: str) -> Generator[None]:
+    """Show what is done inside, and for how long, as soon as it takes more than two seconds.
+
+    Args:
+        doing: Such as ``verifying the store``.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    line = threading.Thread(target=_show, args=(doing, done), daemon=True)
+    line.start()
+    try:
+        yield
+    finally:
+        done.set()
+        line.join()
+
+
+def _show(doing: str, done: threading.Event) -> None:
+    start = time.monotonic()
+    if done.wait(_QUIET_SECONDS):
+        return
+    try:
+        while True:
+            sys.stderr.write(f"{_BACK_AND_CLEAR}{doing}: {time.monotonic() - start:.0f} s")
+            sys.stderr.flush()
+            if done.wait(_STEP_SECONDS):
+                return
+    finally:
+        sys.stderr.write(_BACK_AND_CLEAR)
+        sys.stderr.flush()
