@@ -25,13 +25,17 @@ def test_status_fits_on_one_screen(shared: Daemon):
 
 
 def test_commands_tell_what_is_wrong_and_what_to_do(make_daemon: Callable[..., Daemon], broker: Broker):
-    """An edit that is refused, a broker that stops, and a daemon that does; health and doctor exit accordingly."""
+    """An edit that is hidden, one that is refused, a broker that stops, and a daemon that does; with exit codes."""
     daemon = make_daemon().keep_services("voice_router").start()
     assert aliciacfg(daemon, "health", "-o", "name").stdout == "healthy\n"
     well = aliciacfg(daemon, "doctor")
     assert well.returncode == 0, well.stdout
     looked_at = {finding["about"] for finding in json.loads(well.stdout)}
     assert looked_at >= {"broker", "daemon", "access", "keys", "database", "disk", "clock", "files"}
+    aliciacfg(daemon, "patch", "voice_router", '{"settings": {"max_sessions": 11}}')
+    place = "/services/voice_router/settings/max_sessions"
+    hidden = aliciacfg(daemon, "file", "set", "environments/dev.yaml", place, "12")
+    assert hidden.stderr.startswith("warning: /settings/max_sessions: shadowed by overlay, revision 2")
     dev = daemon.environments / "dev.yaml"
     dev.write_text(dev.read_text() + "\nnonsense: [\n")
     wait_until(lambda: aliciacfg(daemon, "health").returncode == 1, why="the edit was refused")

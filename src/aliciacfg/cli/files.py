@@ -11,6 +11,7 @@ from msgspec import UnsetType
 from aliciacfg.cli import output
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.cli.inputs import json_or_text, read_text, rewrite_text
+from aliciacfg.cli.shadowed import warn_if_shadowed
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.model.redaction import REDACTED
 
@@ -87,6 +88,8 @@ def _edit(path: Path, pointer: str, edit: Callable[[str], str]) -> None:
         {"path": str(path), "pointer": pointer, **change, "unchanged": after == before},
         lambda: [_sentence(path, pointer, change, unchanged=after == before)],
     )
+    if after != before:
+        warn_if_shadowed(path, pointer)
 
 
 def _sentence(path: Path, pointer: str, change: "dict[str, Json]", *, unchanged: bool) -> str:
