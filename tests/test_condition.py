@@ -21,7 +21,7 @@ async def test_the_status_names_what_is_wrong(tmp_path: Path):
         health = made.parts.service.health
         health.bus_connected = True
         fine = status_line(health.now(), "mqtt://127.0.0.1:1883")
-        assert fine == "healthy: environment dev, 1 configurations, mqtt://127.0.0.1:1883"
+        assert fine == "healthy: environment dev, 1 configuration, mqtt://127.0.0.1:1883"
         health.bus_connected = False
         made.parts.alerts.raise_("open_access", "who may")
         told = status_line(health.now(), "mqtt://127.0.0.1:1883")

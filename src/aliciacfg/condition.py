@@ -15,7 +15,8 @@ _PROBE_FILE = ".probe"
 def status_line(health: HealthAnswer, broker_url: str) -> str:
     """Return environment, number of configurations, broker, and what is wrong."""
     broker = broker_url if health.mqtt_connected else f"no connection to {broker_url}"
-    parts = [f"{health.status}: environment {health.environment}, {health.configs_managed} configurations, {broker}"]
+    managed = "1 configuration" if health.configs_managed == 1 else f"{health.configs_managed} configurations"
+    parts = [f"{health.status}: environment {health.environment}, {managed}, {broker}"]
     if health.alerts:
         parts.append(f"alerts: {', '.join(sorted(health.alerts))}")
     if health.drift:

@@ -46,7 +46,7 @@ def test_the_service_manager_follows_the_daemon(make_daemon: Callable[..., Daemo
     assert manager.messages[0].startswith("EXTEND_TIMEOUT_USEC=")
     daemon.wait_ready()
     assert daemon.http("GET", "/ready").status == 200
-    told = f"STATUS=healthy: environment dev, 1 configurations, mqtt://127.0.0.1:{daemon.broker_port}"
+    told = f"STATUS=healthy: environment dev, 1 configuration, mqtt://127.0.0.1:{daemon.broker_port}"
     manager.wait_for(told, known=True)
     manager.wait_for("WATCHDOG=1")
     assert daemon.process is not None

@@ -124,9 +124,10 @@ def _authors(reads: DaemonReads, changes: list[ListItem]) -> dict[str, str]:
 
 def _health_lines(found: HealthAnswer, now: float) -> Iterator[Line]:
     broker = "broker connected" if found.mqtt_connected else "no broker"
+    managed = formatting.counted(found.configs_managed, "configuration")
     yield [
         (found.status, _STYLES[found.status]),
-        f": {found.configs_managed} configurations of {found.environment}, {broker}, up {_span(found.uptime)}",
+        f": {managed} of {found.environment}, {broker}, up {_span(found.uptime)}",
     ]
     yield from _standing_lines(found, now)
 

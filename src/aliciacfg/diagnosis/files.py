@@ -90,8 +90,10 @@ def _look_at_variables() -> Iterator[Finding]:
     except (AliciacfgError, OSError) as error:
         yield fail(".env", str(error), "correct it; nothing of it is used")
         return
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
+    status = path.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    # Root may let the group of the daemon read it, as with /etc/default/aliciacfg.
+    if mode & stat.S_IROTH or (mode & stat.S_IRGRP and status.st_uid != 0):
         yield warn(".env", f"other users can read it (mode {mode:04o})", "run: chmod 600 .env")
     else:
         yield ok(".env", f"{len(names)} variables")
