@@ -2,12 +2,18 @@
 
 import ast
 import errno
+import functools
+import importlib
+import json
 import os
 import re
 import tomllib
 from collections.abc import Iterator
 
+from ruamel.yaml import YAML
+
 import build_site
+import doc_blocks
 import draw_pictures
 import write_reference
 from aliciacfg.operations.table import OPERATIONS
@@ -56,11 +62,15 @@ def test_every_kind_of_alert_is_documented():
     assert documented == kinds_of_alerts()
 
 
+@functools.cache
+def trees() -> list[ast.Module]:
+    return [ast.parse(path.read_text()) for path in (ROOT / "src").rglob("*.py")]
+
+
 def kinds_of_alerts() -> set[str]:
     """The first argument of every call that raises an alert, a text or a constant of the module."""
     kinds = set[str]()
-    for path in (ROOT / "src").rglob("*.py"):
-        tree = ast.parse(path.read_text())
+    for tree in trees():
         constants = {
             target.id: node.value.value
             for node in tree.body
@@ -90,12 +100,28 @@ def test_every_message_of_the_troubleshooting_exists():
 
 def texts_of_the_program() -> Iterator[str]:
     """Every text in the source; ``\ufffd`` stands for each value that is put in."""
-    for path in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for tree in trees():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
             elif isinstance(node, ast.JoinedStr):
                 yield "".join(str(part.value) if isinstance(part, ast.Constant) else "\ufffd" for part in node.values)
+
+
+def test_code_that_is_shown_is_sound():
+    """Python parses and imports what exists; JSON and YAML parse, apart from YAML of other programs."""
+    for page in DOCS.rglob("*.md"):
+        for block in doc_blocks.blocks_of(page.name, page.read_text()):
+            if block.language == "python":
+                tree = compile(block.text, block.place, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+                for node in ast.walk(tree):
+                    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("aliciacfg"):
+                        module = importlib.import_module(node.module or "")
+                        assert all(hasattr(module, name.name) for name in node.names), block.place
+            elif block.language == "json":
+                json.loads(block.text)
+            elif block.language == "yaml" and "!secret" not in block.text:
+                YAML(typ="safe", pure=True).load(block.text)
 
 
 def test_links_lead_somewhere():
