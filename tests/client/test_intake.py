@@ -62,7 +62,7 @@ NOT_FOUND = b'{"status":"error","code":"not_found","message":"no"}'
 async def test_changes_are_spread_and_the_newest_wins(monkeypatch: pytest.MonkeyPatch):
     """The first one takes effect at once; those of one delay become one; what is not in effect is not current."""
     asked: list[tuple[float, float]] = []
-    delays = iter([0.05, 3600.0])
+    delays = iter([0.05, 3600.0, 3600.0])
     monkeypatch.setattr("random.uniform", lambda *bounds: asked.append(bounds) or next(delays))
     found = Fixture(spread_seconds=9.0)
     found.message(1)
@@ -77,8 +77,13 @@ async def test_changes_are_spread_and_the_newest_wins(monkeypatch: pytest.Monkey
     # Whoever asks has it at once.
     found.message(4)
     found.answer(encoded(4), at_once=True)
-    assert found.volume == 4
-    await found.intake.close()
+    assert (found.volume, found.hub.state.record.stale) == (4, False)
+    # One that takes effect after the connection was lost may be out of date.
+    found.message(5)
+    found.intake.lose()
+    found.intake._fire()
+    assert (found.volume, found.hub.state.record.stale) == (5, True)
+    found.intake.close()
 
 
 async def test_a_deletion_waits_like_a_change(monkeypatch: pytest.MonkeyPatch):
@@ -93,7 +98,7 @@ async def test_a_deletion_waits_like_a_change(monkeypatch: pytest.MonkeyPatch):
     found.message(2)
     found.answer(encoded(2), at_once=True)
     assert (found.volume, found.hub.state.deleted) == (2, False)
-    await found.intake.close()
+    found.intake.close()
 
 
 async def test_an_empty_message_is_verified():
@@ -120,7 +125,7 @@ async def test_an_empty_message_is_verified():
     assert found.hub.state.deleted
     found.message(1)
     assert (found.volume, found.hub.state.deleted) == (1, False)
-    await found.intake.close()
+    found.intake.close()
 
 
 async def test_a_value_that_does_not_fit_is_raised_to_whoever_asks():
@@ -170,7 +175,8 @@ async def test_an_answer_that_tells_nothing_changes_nothing(payload: bytes, erro
 async def test_messages_of_others_are_passed_over(caplog: pytest.LogCaptureFixture):
     """And asked about only while there is nothing; an older one is silent."""
     found = Fixture()
-    found.intake.message(b"hello")
+    for _ in range(100):
+        found.intake.message(b"hello")
     assert found.intake.wanted.is_set()
     found.message(5)
     found.intake.wanted.clear()

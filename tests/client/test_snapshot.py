@@ -45,7 +45,14 @@ async def test_the_newest_is_saved_for_its_owner_alone(saved: Path):
     assert found is not None
     assert found.update == update(8)
     assert os.listdir(saved.parent) == [saved.name]  # noqa: PTH208
-    await snapshot.remove()
+    # The last wish counts, in whatever order they come.
+    snapshot.remove()
+    snapshot.save(update(8))
+    await snapshot.finish()
+    assert Snapshot(saved.parent, "bell").load() is not None
+    snapshot.save(update(9))
+    snapshot.remove()
+    await snapshot.finish()
     assert Snapshot(saved.parent, "bell").load() is None
 
 
@@ -130,5 +137,6 @@ async def test_without_a_directory_there_is_none():
     """For a program that wants none, or a user without a home."""
     snapshot = Snapshot(None, "bell")
     snapshot.save(update(1))
-    await snapshot.remove()
+    snapshot.remove()
+    await snapshot.finish()
     assert snapshot.load() is None

@@ -112,7 +112,11 @@ async def test_the_client_ends_where_the_daemon_is(
     home = Home(broker, daemon, tmp_path, random.Random(seed))
     happened: list[str] = []
     told: list[int] = []
-    options: dict[str, Any] = {"key_file": home.key_file, "snapshot_dir": tmp_path / "state"}
+    options: dict[str, Any] = {
+        "key_file": home.key_file,
+        "snapshot_dir": tmp_path / "state",
+        "spread_seconds": seed / 10,
+    }
     async with ConfigClient(SERVICE, broker=Broker(port=broker.port), **options) as config:
         config.on_change(lambda change: told.append(change.settings["max_sessions"]))
         for _ in range(STEPS):

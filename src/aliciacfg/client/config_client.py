@@ -342,7 +342,7 @@ class ConfigClient(Generic[SettingsT]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._intake.close()
+            self._intake.close()
             await self._snapshot.finish()
 
 

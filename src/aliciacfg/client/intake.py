@@ -47,12 +47,9 @@ class Intake(Generic[SettingsT]):
         # What becomes the state at the end of the delay; None is a deletion.
         self._next: tuple[Current[SettingsT], Update] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._removal: asyncio.Task[None] | None = None
-
-    def start_from(self, record: Current[SettingsT], update: Update) -> None:
-        """Begin with a snapshot."""
-        self.order.start_from(update.numbers)
-        self._hub.put(record, update)
+        # Whether there was a connection when anything came last, and still is.
+        self._in_touch = False
+        self._warned: str | None = None
 
     @property
     def needs_answer(self) -> bool:
@@ -67,10 +64,12 @@ class Intake(Generic[SettingsT]):
         try:
             update = read_update(payload, self._service)
         except InvalidMessage as error:
-            _log.warning("a message about %s is not the daemon's, and is ignored: %s", self._service, error)
+            self._warn(str(error))
             if self.order.held is None:
                 self.wanted.set()
             return
+        self._in_touch = True
+        self._warned = None
         verdict = self.order.judge(update.numbers)
         if self.order.in_doubt:
             self.wanted.set()
@@ -102,6 +101,7 @@ class Intake(Generic[SettingsT]):
             found = read_answer(payload, self._service)
         except InvalidMessage as error:
             raise self.fail(Unavailable(f"the answer is not a daemon's: {error}")) from error
+        self._in_touch = True
         if isinstance(found, Update):
             self._take(found, self.order.judge_answer(found.numbers, cause), at_once=at_once)
             return
@@ -116,14 +116,18 @@ class Intake(Generic[SettingsT]):
 
     def lose(self) -> None:
         """Note that the connection is gone."""
+        self._in_touch = False
         self._hub.lose()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let nothing become the state any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._removal is not None:
-            await asyncio.wait({self._removal})
+        self._cancel()
+
+    def _warn(self, reason: str) -> None:
+        """Log that a message is ignored; once for each reason, until a right one comes: there may be floods of them."""
+        if reason != self._warned:
+            self._warned = reason
+            _log.warning("a message about %s is not the daemon's, and is ignored: %s", self._service, reason)
 
     def _refused(self, refusal: Refusal, cause: int) -> ConfigError:
         if refusal.code == "not_found" and self.order.judge_absence(cause):
@@ -181,9 +185,12 @@ class Intake(Generic[SettingsT]):
         following, self._next = self._next, None
         if following is None:
             self._hub.delete()
-            self._removal = asyncio.create_task(self._snapshot.remove(), name=f"removal of {self._service}")
-        else:
-            self._hub.put(*following)
+            self._snapshot.remove()
+            return
+        self._hub.put(*following)
+        if not self._in_touch:
+            # The connection was lost while it waited.
+            self._hub.lose()
 
 
 def refused(refusal: Refusal, service: str) -> ConfigError:

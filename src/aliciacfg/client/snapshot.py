@@ -62,9 +62,10 @@ class Snapshot:
         """
         self._path = None if directory is None else directory / f"aliciacfg-{service}.json"
         self._service = service
-        self._wanted: Update | None = None
+        # What the file is to hold next, None for no file; at most one.
+        self._wanted: list[Update | None] = []
         self._last: Update | None = None
-        self._saving: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[None] | None = None
 
     def load(self) -> Saved | None:
         """Return the snapshot; None, with a warning, if it cannot be used, and None if there is none."""
@@ -112,34 +113,39 @@ class Snapshot:
 
     def save(self, update: Update) -> None:
         """Save a message in the background; one that cannot be saved is a warning."""
-        if self._path is None or update == self._last:
-            return
-        self._wanted = self._last = update
-        if self._saving is None or self._saving.done():
-            self._saving = asyncio.create_task(self._save_all(self._path), name=f"snapshot of {self._service}")
+        if update != self._last:
+            self._last = update
+            self._want(update)
 
-    async def remove(self) -> None:
-        """Remove the snapshot: the service has no configuration any more."""
-        self._wanted = self._last = None
-        await self.finish()
-        if self._path is not None:
-            try:
-                self._path.unlink(missing_ok=True)
-            except OSError as error:
-                _log.warning("the snapshot %s cannot be removed: %s", self._path, error.strerror)
+    def remove(self) -> None:
+        """Remove the snapshot in the background: the service has no configuration any more."""
+        self._last = None
+        self._want(None)
 
     async def finish(self) -> None:
-        """Wait until everything is saved."""
-        if self._saving is not None:
-            await asyncio.wait({self._saving})
+        """Wait until everything is done."""
+        if self._working is not None:
+            await asyncio.wait({self._working})
 
-    async def _save_all(self, path: Path) -> None:
-        while (update := self._wanted) is not None:
-            self._wanted = None
+    def _want(self, update: Update | None) -> None:
+        """Have the file hold a message, or be gone; what was wanted before and is not done yet, is not."""
+        if self._path is not None:
+            self._wanted = [update]
+            if self._working is None or self._working.done():
+                self._working = asyncio.create_task(self._work(self._path), name=f"snapshot of {self._service}")
+
+    async def _work(self, path: Path) -> None:
+        while self._wanted:
+            update = self._wanted.pop()
             try:
-                await asyncio.to_thread(_write, path, update)
+                if update is None:
+                    await asyncio.to_thread(path.unlink, missing_ok=True)
+                else:
+                    await asyncio.to_thread(_write, path, update)
             except OSError as error:
-                _log.warning("the snapshot %s cannot be written: %s", path, error.strerror)
+                self._last = None
+                what = "removed" if update is None else "written"
+                _log.warning("the snapshot %s cannot be %s: %s", path, what, error.strerror)
 
 
 def _write(path: Path, update: Update) -> None:
