@@ -258,7 +258,7 @@ def test_dev_says_why_the_broker_that_answers_is_not_used(make_daemon: Callable[
     (line,) = (line for line in daemon.output if line.startswith("broker: "))
     assert f"started for this run. The one that answers is not used: 127.0.0.1:{locked.port}: " in line
     assert "check MQTT_USERNAME and MQTT_PASSWORD" in line
-    answer = aliciacfg(daemon, "get", "voice_router", environ={"MQTT_BROKER": "", "MQTT_PORT": ""})
+    answer = aliciacfg(daemon, "get", "voice_router", environ={"MQTT_BROKER": ""})
     assert json.loads(answer.stdout)["service_name"] == "voice_router"
     locked.stop()
 

@@ -147,7 +147,8 @@ def broker(target: Target) -> "BrokerAddress":
     if not resolved.explicit("mqtt_broker"):
         # The default names the broker inside the home's network; commands are run beside the daemon.
         flags["mqtt_broker"] = "127.0.0.1"
-        if not resolved.explicit("mqtt_port") and (port := read_port(Path(resolved.settings.data_dir))) is not None:
+        # Also if MQTT_PORT is set: `serve --dev` does not use the broker there if that refuses it.
+        if (port := read_port(Path(resolved.settings.data_dir))) is not None:
             flags["mqtt_port"] = str(port)
         resolved = options.daemon_settings(flags)
     return broker_address(resolved.settings)
