@@ -10,6 +10,7 @@ from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
 from aliciacfg.cli.local_client import ask_daemon, exit_locked
 from aliciacfg.cli.loop import run
+from aliciacfg.cli.suggestions import close_to, did_you_mean
 from aliciacfg.errors import DataDirectoryInUse, SourceError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def environment_of(sources: "Sources", name: str) -> "Environment":
         fail(
             f"there is no environment {name!r}; there are: {', '.join(sorted(sources.environments))}",
             EXIT_CODES["not_found"],
+            hint=did_you_mean(close_to(name, sources.environments)),
         )
     if found.problems:
         raise SourceError(found.problems)

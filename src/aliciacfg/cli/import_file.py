@@ -14,6 +14,7 @@ from aliciacfg.cli.service import add_missing_secrets
 from aliciacfg.errors import Problem
 from aliciacfg.model import names
 from aliciacfg.model.redaction import REDACTED
+from aliciacfg.schemas.schema_tree import has_secret_name
 from aliciacfg.sources.foreign_files import Form, form_of, read_foreign
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _import(
             "dry_run": dry_run,
             "loaded": loaded,
         },
-        lambda: _lines(service, taken, files, dry_run=dry_run, loaded=loaded),
+        lambda: _lines(service, environment, taken, files, dry_run=dry_run, loaded=loaded),
     )
 
 
@@ -172,7 +173,9 @@ def _check_new(edits: "FileEdits", service: str, wanted: "list[tuple[Path, Mappi
         )
 
 
-def _lines(service: str, taken: "TakenValues", files: list[str], *, dry_run: bool, loaded: bool) -> "Iterable[Block]":
+def _lines(
+    service: str, environment: str | None, taken: "TakenValues", files: list[str], *, dry_run: bool, loaded: bool
+) -> "Iterable[Block]":
     count = len(taken.values) + len(taken.secrets)
     verb = "would take" if dry_run else "took"
     yield [(f"{verb} {count} {'value' if count == 1 else 'values'}", "green"), f" into {', '.join(files)}"]
@@ -183,6 +186,11 @@ def _lines(service: str, taken: "TakenValues", files: list[str], *, dry_run: boo
     if taken.notes:
         yield [("look at these:", "bold yellow")]
         yield from (f"  {pointer} {message}" for pointer, message in taken.notes)
+    left = [pointer for pointer, _ in taken.notes if pointer not in {*taken.values, *taken.secrets}]
+    if secrets := [pointer for pointer in left if has_secret_name(pointer)]:
+        where = "" if environment is None else f" -e {environment}"
+        yield "secrets that were not taken, for you to set:"
+        yield from (f"  aliciacfg secret set {service} {pointer}{where}" for pointer in secrets)
     if taken.secrets:
         yield "Is a value no secret, or a secret missing? Say so in the schema: x-sensitive: false, or true"
     if not dry_run:

@@ -12,6 +12,7 @@ from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer_with
+from aliciacfg.cli.suggestions import close_to, did_you_mean
 from aliciacfg.model.redaction import REDACTED
 
 if TYPE_CHECKING:
@@ -131,9 +132,9 @@ def _set_in_file(
     found = home.environment_of(sources, environment)
     if service not in found.services:
         fail(
-            f"{environment} has no service {service!r}; there are: {', '.join(sorted(found.services)) or 'none'}. "
-            "Add one with `aliciacfg service add`",
+            f"{environment} has no service {service!r}; there are: {', '.join(sorted(found.services)) or 'none'}",
             EXIT_CODES["not_found"],
+            hint=did_you_mean(close_to(service, found.services)) or f"aliciacfg service add {service}",
         )
     if pointer not in sources.schema(service).secrets(as_patch({pointer: "x"})):
         fail(
