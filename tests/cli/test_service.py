@@ -85,7 +85,8 @@ def test_the_result_is_checked_before_a_file_changes(home: Path):
     done = run("service", "add", "lamp", "--setting", "room=attic")
     assert done.exit_code == 4
     assert "/settings/room in dev, prod: found a string" in done.stderr
-    assert "/settings/api_key in dev, prod: is missing" in done.stderr
+    assert "/settings/api_key in prod: is missing" in done.stderr
+    assert "hint: on a terminal the command asks" in done.stderr
     assert files_of(home) == before
     taken = run("service", "add", "lamp", "--schema")
     assert (taken.exit_code, "leave out --schema" in taken.stderr) == (5, True)

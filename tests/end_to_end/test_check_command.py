@@ -36,8 +36,12 @@ def test_every_problem_has_its_line(make_daemon: Callable[..., Daemon]):
     home = make_daemon()
     seen = on_terminal(home, "check")
     assert seen.returncode == 4
-    assert re.search(r"environments/base\.yaml:\d+: /mqtt_config/password: is missing", seen.text)
-    assert "affects voice_router in prod, voice_router in staging" in seen.text
+    for environment in ("prod", "staging"):
+        place = f"environments/{environment}-secrets.yaml: /mqtt_config/password: is missing"
+        assert seen.text.count(place) == 1
+        assert f"make it with `aliciacfg secret generate {environment}`" in seen.text
+    assert "affects advanced_voice in prod, ai_service in prod" in seen.text
+    assert "set it with `aliciacfg secret set ai_service /settings/grok_api_key -e prod`" in seen.text
     assert re.search(r"files: \d+ problems; 22 configurations are valid", seen.text)
     assert "store: data has no database yet" in seen.text
     assert not home.data.exists()

@@ -212,7 +212,9 @@ def _add(
     problems = home.problems_with(settings, edits, sealing_keys.keyring_of_home(settings), wanted.name)
     if problems:
         lines = ["nothing was written:", *home.problem_lines(problems, wanted.name)]
-        fail("\n".join(lines), EXIT_CODES["validation_failed"])
+        asks = "on a terminal the command asks for the secrets that others give out"
+        hint = asks if any(has_secret_name(problem.pointer) for problem in problems) else None
+        fail("\n".join(lines), EXIT_CODES["validation_failed"], hint=hint)
     loaded = False if dry_run else home.write(settings, edits)
     output.print_result(
         {

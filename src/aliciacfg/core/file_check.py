@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from aliciacfg.core.composer import Composer
+from aliciacfg.core.missing_secrets import can_be_made, lacks_secret
 from aliciacfg.documents import DocumentLimits, walk_strings
 from aliciacfg.errors import InvalidDocument, NotFound, OperationError, Problem, SourceError, SourceProblem
+from aliciacfg.model import names
 from aliciacfg.sealing.boxes import CannotOpen, Keyring, sealed_with
 from aliciacfg.sources.idle_nulls import idle_nulls
 from aliciacfg.sources.layers import Environment, Sources
@@ -112,11 +114,33 @@ def _problems(composer: Composer, environment: Environment, service: str) -> lis
         composer.compose(environment.name, service)
     except InvalidDocument as error:
         # Whoever checks the files may read them, but the report may go to others.
-        return [_located(environment, service, finding.in_full) for finding in error.findings]
+        return [
+            _missing_secret(environment, service, finding.in_full)
+            if _lacks_secret(composer, environment, service, finding.pointer)
+            else _located(environment, service, finding.in_full)
+            for finding in error.findings
+        ]
     except OperationError as error:
         problems = error.problems or (Problem("", error.message),)
         return [_located(environment, service, problem) for problem in problems]
     return []
+
+
+def _lacks_secret(composer: Composer, environment: Environment, service: str, pointer: str) -> bool:
+    try:
+        document = composer.merged(environment.name, service, None)
+    except OperationError:
+        return False
+    return lacks_secret(composer.sources.schema(service), document, pointer)
+
+
+def _missing_secret(environment: Environment, service: str, problem: Problem) -> SourceProblem:
+    """Return a problem of the file into which the secret belongs; no line of another file is wrong."""
+    remedy = f"make it with `aliciacfg secret generate {environment.name}`"
+    if not can_be_made(problem.pointer):
+        remedy = f"set it with `aliciacfg secret set {service} {problem.pointer} -e {environment.name}`"
+    file = f"environments/{environment.name}{names.SECRETS_SUFFIX}.yaml"
+    return SourceProblem(file, None, f"{problem.message}; {remedy}", problem.pointer)
 
 
 def _located(environment: Environment, service: str, problem: Problem) -> SourceProblem:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from aliciacfg.core.composer import Composer
 from aliciacfg.documents import Json, JsonObject, find, has, merge, parse_pointer
 from aliciacfg.errors import Finding, InvalidDocument, OperationError
+from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.sources.layers import Environment
 
 _RANDOM_BYTES = 24
@@ -78,6 +79,19 @@ def find_missing(
     return result
 
 
+def can_be_made(pointer: str) -> bool:
+    """Return whether the home itself decides on a secret, by its name; otherwise somebody else gives it out."""
+    name = parse_pointer(pointer)[-1]
+    return _OWN.search(name) is not None and _OTHERS.search(name) is None
+
+
+def lacks_secret(schema: ServiceSchema, document: JsonObject, pointer: str) -> bool:
+    """Return whether there is nothing at a place of a document, and a string would be a secret there."""
+    if has(document, pointer) or not isinstance(find(document, _parent(pointer)), dict):
+        return False
+    return pointer in schema.secrets(merge(document, as_patch({pointer: "x"})))
+
+
 def as_patch(values: Mapping[str, Json]) -> JsonObject:
     """Return the merge patch that sets values by JSON Pointer; none of them is the whole document."""
     patch: JsonObject = {}
@@ -105,8 +119,7 @@ def _of_service(
         if not fresh:
             return made, list(needed.values())
         for pointer in fresh:
-            name = parse_pointer(pointer)[-1]
-            if _OWN.search(name) is None or _OTHERS.search(name) is not None:
+            if not can_be_made(pointer):
                 needed[pointer] = Needed(service, pointer, _GIVEN_BY_OTHERS)
                 continue
             made[pointer] = generate()
@@ -119,10 +132,7 @@ def _lacking(composer: Composer, environment: str, service: str, made: dict[str,
     """Yield the places of required secrets at which there is nothing."""
     schema = composer.sources.schema(service)
     for finding, document in _findings(composer, environment, service, made):
-        if has(document, finding.pointer) or not isinstance(find(document, _parent(finding.pointer)), dict):
-            continue
-        stand_in = merge(document, as_patch({finding.pointer: "x"}))
-        if finding.pointer in schema.secrets(stand_in):
+        if lacks_secret(schema, document, finding.pointer):
             yield finding.pointer
 
 
