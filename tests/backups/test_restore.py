@@ -225,6 +225,14 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
+def damage_the_manifest(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo("manifest.json").header_offset + 60
+    content = bytearray(path.read_bytes())
+    content[place : place + 9] = b"\xff" * 9
+    path.write_bytes(content)
+
+
 def repack(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -269,6 +277,7 @@ def be_newer(path: Path) -> None:
     [
         (cut_short, "its end is missing"),
         (flip_a_byte, "is not what was written"),
+        (damage_the_manifest, "its manifest.json cannot be read"),
         (add_rules, "was changed after it was made"),
         (lead_elsewhere, "names what no backup holds"),
         (be_newer, "in a newer form"),

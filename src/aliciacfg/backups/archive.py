@@ -37,6 +37,8 @@ KEYS = "keys"
 _PURPOSE = b"aliciacfg backup v1"
 _PIECE_BYTES = 2**20
 _MAX_MANIFEST_BYTES = 2**24
+# What zipfile raises for an archive that is damaged.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 
 
 class ArchiveError(AliciacfgError):
@@ -255,7 +257,7 @@ class Archive:
             self._zip = zipfile.ZipFile(path)
         except OSError as error:
             raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise ArchiveError(f"{path} is not a backup, or its end is missing: {error}") from error
         try:
             self.manifest = self._manifest()
@@ -312,7 +314,7 @@ class Archive:
                     if size > expected.size:
                         break
                     yield piece
-        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        except (KeyError, *_UNREADABLE) as error:
             raise self._damaged(name) from error
         if (size, digest.hexdigest()) != (expected.size, expected.sha256):
             raise self._damaged(name)
@@ -334,7 +336,7 @@ class Archive:
             manifest = msgspec.json.decode(content, type=Manifest)
         except KeyError as error:
             raise ArchiveError(f"{self.path} is not a backup of aliciacfg: it has no {MANIFEST}") from error
-        except (msgspec.MsgspecError, zipfile.BadZipFile, UnicodeDecodeError, OSError, RuntimeError) as error:
+        except (msgspec.MsgspecError, *_UNREADABLE) as error:
             raise ArchiveError(f"{self.path} is damaged: its {MANIFEST} cannot be read") from error
         if DATABASE not in manifest.members or not all(map(_is_safe, manifest.members)):
             raise ArchiveError(f"{self.path} is damaged: its {MANIFEST} names what no backup holds")

@@ -1,10 +1,13 @@
 """Makes the file of a backup from a copy of the database."""
 
+import contextlib
+import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from aliciacfg import __version__
-from aliciacfg.backups.archive import DATABASE, FORMAT, KEYS, ArchiveError, Manifest, write_archive
+from aliciacfg.backups.archive import DATABASE, FORMAT, KEYS, Archive, ArchiveError, Manifest, write_archive
 from aliciacfg.backups.files import HomeFiles, collect
 from aliciacfg.core.restore import ACTIVE
 from aliciacfg.errors import KeyFileError
@@ -16,6 +19,7 @@ from aliciacfg.storage.data_directory import KEY_FILE
 from aliciacfg.storage.hash_chain import Chain
 
 _MAX_NAMED = 3
+_NAME = re.compile(r"aliciacfg-[0-9]{8}T[0-9]{6}Z\.zip", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,8 @@ def write_backup(target: Path, snapshot: Path, settings: Settings, wanted: Wante
     keyring = keys.make_keyring()
     chain = Chain(keyring)
     database = database_in(snapshot)
-    described = database.describe()
     unconfirmed = _verified(snapshot, chain)
+    described = database.describe()
     files = collect(settings, keyring) if wanted.files else HomeFiles()
     members: dict[str, Path | bytes] = {DATABASE: Path(database.name)}
     if wanted.passphrase is not None:
@@ -87,6 +91,37 @@ def write_backup(target: Path, snapshot: Path, settings: Settings, wanted: Wante
     return write_archive(
         target, manifest, members | files.contents, keyring, sources=files.codes, replace=wanted.replace
     )
+
+
+def name_of(now: float) -> str:
+    """Return the name of a backup in a directory; later ones sort behind it."""
+    return time.strftime("aliciacfg-%Y%m%dT%H%M%SZ.zip", time.gmtime(now))
+
+
+def remove_older(newest: Path, home: str, *, keep: int) -> list[Path]:
+    """Remove the oldest backups beside one, and return them.
+
+    Only backups of the same home without keys, with names of ``name_of``, count: one with keys was made on purpose.
+
+    Args:
+        newest: The backup that was made just now.
+        home: The name of its home.
+        keep: How many are kept, this one included.
+
+    Raises:
+        ArchiveError: One cannot be removed.
+    """
+    found: list[Path] = []
+    for path in sorted(newest.parent.glob("aliciacfg-*.zip"), reverse=True):
+        with contextlib.suppress(ArchiveError), Archive(path) as archive:
+            if _NAME.fullmatch(path.name) and archive.manifest.home == home and KEYS not in archive.manifest.members:
+                found.append(path)
+    try:
+        for path in found[keep:]:
+            path.unlink()
+    except OSError as error:
+        raise ArchiveError(f"{error.filename} cannot be removed: {error.strerror}") from error
+    return found[keep:]
 
 
 def _verified(snapshot: Path, chain: Chain) -> int:

@@ -38,6 +38,12 @@ _PASSPHRASE_FILE = click.option(
 @_PASSPHRASE_FILE
 @click.option("--no-files", is_flag=True, help="Leave the environment and schema files out.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option(
+    "--keep",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="If FILE is a directory, keep the newest N backups without keys there, and remove older ones.",
+)
 @options.settings("data_dir", "environments_dir", "schemas_dir")
 def backup(
     target: Path,
@@ -46,6 +52,7 @@ def backup(
     passphrase_file: Path | None,
     no_files: bool,
     force: bool,
+    keep: int | None,
     **flags: str | None,
 ) -> None:
     """Write everything to FILE, while the daemon runs or while it does not.
@@ -61,11 +68,13 @@ def backup(
         aliciacfg backup home.zip --with-keys
         aliciacfg backup /media/stick/
     """
-    from aliciacfg.backups.backup import Wanted, write_backup
+    from aliciacfg.backups.backup import Wanted, remove_older, write_backup
 
     settings = options.daemon_settings(flags).settings
     if passphrase_file is not None and not with_keys:
         raise click.UsageError("--passphrase-file is for --with-keys")
+    if keep is not None and not target.is_dir():
+        raise click.UsageError("--keep is for a directory in place of FILE")
     passphrase = _new_passphrase(passphrase_file) if with_keys else None
     now = time.time()
     with exit_on_error(), snapshot(settings) as copy, _written(target, copy, now) as path:
@@ -73,11 +82,17 @@ def backup(
         with progress.shown("writing the backup"):
             manifest = write_backup(path, copy, settings, wanted, now=now)
         size = path.stat().st_size
+        removed = [] if keep is None else remove_older(path, manifest.home, keep=keep)
     _warn(manifest)
     if str(target) == "-":
         return
-    content = {"file": str(path), "bytes": size, **msgspec.to_builtins(manifest)}
-    output.print_result(content, lambda: _backup_lines(path, size, manifest))
+    content = {
+        "file": str(path),
+        "bytes": size,
+        "removed": [str(old) for old in removed],
+        **msgspec.to_builtins(manifest),
+    }
+    output.print_result(content, lambda: _backup_lines(path, size, manifest, removed))
 
 
 @contextmanager
@@ -92,7 +107,9 @@ def _written(target: Path, free: Path, now: float) -> Generator[Path]:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
-    yield target / time.strftime("aliciacfg-%Y%m%dT%H%M%SZ.zip", time.gmtime(now)) if target.is_dir() else target
+    from aliciacfg.backups.backup import name_of
+
+    yield target / name_of(now) if target.is_dir() else target
 
 
 def _warn(manifest: "Manifest") -> None:
@@ -105,7 +122,7 @@ def _warn(manifest: "Manifest") -> None:
         )
 
 
-def _backup_lines(path: Path, size: int, manifest: "Manifest") -> "list[Line]":
+def _backup_lines(path: Path, size: int, manifest: "Manifest", removed: list[Path]) -> "list[Line]":
     keys = "with keys" if "keys" in manifest.members else "without keys"
     return [
         [("backup: ", "green"), f"{path}, {_size(size)}, {keys}, verified"],
@@ -114,6 +131,7 @@ def _backup_lines(path: Path, size: int, manifest: "Manifest") -> "list[Line]":
             f"{_counted(manifest.configurations, 'configuration')}, {_counted(manifest.revisions, 'revision')}, ",
             _counted(len(manifest.files), "file"),
         ],
+        *([("removed: ", "dim"), str(old)] for old in removed),
     ]
 
 
