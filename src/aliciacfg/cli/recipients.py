@@ -25,7 +25,7 @@ def recipient() -> None:
     """Set the public key that a service's secrets are sealed to."""
 
 
-@recipient.command("new")
+@recipient.command("new", short_help="Make the keys of SERVICE, and seal its secrets to them.")
 @click.argument("service")
 @click.option("--key-file", metavar="FILE", help=f"For the private key; default: {_KEY_SETTING}, else SERVICE.key.")
 @click.option(
@@ -40,7 +40,7 @@ def recipient_new(service: str, key_file: str | None, *, add: bool, no_register:
     public key goes to the daemon of the data directory; without one, the command that registers it is printed.
 
     Examples:
-        aliciacfg recipient new voice_router --out voice_router.key
+        aliciacfg recipient new voice_router --key-file voice_router.key
     """
     if problem := names.service_problem(service):
         fail(problem, EXIT_USAGE)
