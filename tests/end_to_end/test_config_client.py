@@ -181,7 +181,8 @@ async def test_without_a_configuration_nothing_starts_but_with_a_default(home: D
         assert (change.source, change.settings.max_sessions) == ("live", 2)
         assert set(MAX_SESSIONS) < set(change.changed)
     port = free_port()
-    with pytest.raises(Unavailable, match=f"127.0.0.1:{port}: .*refused"):
-        await enter(config_client(port, tmp_path, "anybody", timeout_seconds=0.5))
+    with pytest.raises(Unavailable):
+        await enter(config_client(port, tmp_path, "anybody", timeout_seconds=0.1))
     async with config_client(port, tmp_path, "anybody", default=VoiceRouter(1)) as config:
         assert isinstance(config.problem, Unavailable)
+        assert "Connection refused; if the broker is elsewhere, set MQTT_BROKER" in str(config.problem)

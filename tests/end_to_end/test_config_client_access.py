@@ -42,7 +42,7 @@ class Guarded:
     def client(self, user: str, **broker: Any) -> ConfigClient[Any]:
         given = {"password": f"pw {user}", "username": user, "tls_ca": str(self.authority), **broker}
         return ConfigClient(
-            SERVICE, broker=Broker(host="localhost", port=self.port, **given), snapshots=False, timeout_seconds=0.5
+            SERVICE, default={}, broker=Broker(host="localhost", port=self.port, **given), snapshots=False
         )
 
 
@@ -92,8 +92,10 @@ async def test_who_may_not_ask_learns_what_to_look_at(guarded: Guarded, monkeypa
         ("stranger", f"does the broker let this user publish alicia/config/get/{SERVICE}/stranger", {}),
         (SERVICE, "check MQTT_USERNAME and MQTT_PASSWORD", {"password": "wrong"}),
         (SERVICE, "MQTT_TLS_CA", {"tls_ca": None}),
-        (SERVICE, "MQTT_TLS_CA", {"tls_ca": str(Path(__file__))}),
     ):
-        with pytest.raises((Unavailable, SettingsError), match=problem):
-            async with guarded.client(user, **broker):
-                pass
+        async with guarded.client(user, **broker) as config:
+            assert isinstance(config.problem, Unavailable)
+            assert problem in str(config.problem)
+    with pytest.raises(SettingsError, match=r"MQTT_TLS_CA: .* contains no certificate"):
+        async with guarded.client(SERVICE, tls_ca=__file__):
+            pass
