@@ -137,7 +137,7 @@ def test_what_does_not_run_is_known():
     for block in left_out:
         allowed = doc_blocks.SKIPPED[block.skipped]
         for command, _ in block.commands:
-            parsed = subprocess.run(["sh", "-n", "-c", command], capture_output=True, text=True, check=False)
+            parsed = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
             assert parsed.returncode == 0, (block.place, parsed.stderr)
             assert any(word in allowed for word in re.findall(r"[\w./-]+", command)), block.place
             for words in calls_of_aliciacfg(command):
