@@ -62,10 +62,25 @@ async def test_what_is_missing_shows_beside_the_differences(home: Home):
         (problem,) = answer["problems"]["prod"]
         assert problem["pointer"] == "/services/bell/settings/pin"
         assert "environments/prod.yaml:3" in problem["message"]
-        assert answer["remedies"] == ["aliciacfg secret generate prod"]
+        assert answer["remedies"] == ["aliciacfg secret set bell /settings/pin -e prod"]
         listed = {item["name"]: item for item in (await core.ask("environments"))["environments"]}
         assert listed["prod"]["remedies"] == answer["remedies"]
         assert "remedies" not in listed["dev"]
+
+
+async def test_the_remedy_makes_what_can_be_made(home: Home):
+    """Passwords by one command for all; what others give out has to be set, one by one."""
+    schema = {"properties": {"settings": {"required": ["gate_password", "weather_api_key"]}}}
+    home.write("schemas/bell.yaml", schema)
+    home.write(
+        "environments/dev.yaml", {"services": {"bell": {"settings": {"gate_password": "1", "weather_api_key": "2"}}}}
+    )
+    async with home.core() as core:
+        answer = await compared(core)
+        assert answer["remedies"] == [
+            "aliciacfg secret generate prod",
+            "aliciacfg secret set bell /settings/weather_api_key -e prod",
+        ]
 
 
 async def test_explain_shows_the_origins_of_an_invalid_configuration(home: Home):
@@ -146,7 +161,7 @@ async def test_a_trial_of_activate_lists_problems_and_changes(home: Home):
         trial = await refused(core)
         assert trial["code"] == "validation_failed"
         assert len(trial["problems"]) == 1
-        assert trial["remedies"] == ["aliciacfg secret generate prod"]
+        assert trial["remedies"] == ["aliciacfg secret set bell /settings/pin -e prod"]
         assert {"op": "replace", "path": "/settings/volume", "value": 5} in trial["difference"]["bell"]
         assert {"op": "remove", "path": "/settings/pin"} in trial["difference"]["bell"]
         assert "difference" not in await refused(core, dry_run=False)

@@ -36,7 +36,7 @@ def exit_if_refused(answer: JsonObject, *, hint: Callable[[str], str | None] | N
     refusal = parse(answer, _Refusal)
     advice = None if hint is None else hint(refusal.code)
     if refusal.remedies:
-        advice = f"correct it with {'; '.join(refusal.remedies)}"
+        advice = f"correct it with {'; '.join(refusal.remedies[:3])}"
     try:
         fail_with(answer, refusal_code(refusal.code), hint=advice, problems=refusal.problems)
     finally:

@@ -49,8 +49,8 @@ def pointers(listed: Sequence[str], most: int = _MAX_POINTERS) -> str:
 
 
 def remedy_lines(remedies: Sequence[str]) -> list[Line]:
-    """Return a line for the commands that correct what was listed; none if there are none."""
-    return [[("Correct it with: ", "bold"), "; ".join(remedies)]] if remedies else []
+    """Return a line for each command that corrects what was listed."""
+    return [[("Correct it with: " if number == 0 else " " * 17, "bold"), text] for number, text in enumerate(remedies)]
 
 
 def fitting(listed: Sequence[str], width: int) -> str:

@@ -195,16 +195,14 @@ def _environment_lines(answer: EnvironmentsAnswer | UnsetType) -> Iterator[Line]
         return
     invalid = [item for item in answer.environments if item.problems and item.name != answer.active]
     for item in invalid[:_MAX_LISTED]:
-        yield _labelled("", [(f"{item.name} is not valid yet", "yellow")], f": {_what_to_do(item)}")
+        yield _labelled("", [(f"{item.name} not valid yet", "yellow")], f": {_what_to_do(item)}")
     for item in answer.environments:
         if item.hidden:
             yield _labelled("", [(f"{item.name}: ", ""), (item.hidden[0].message, "yellow")])
 
 
 def _what_to_do(item: EnvironmentItem) -> str:
-    count = len(item.problems)
-    problems = "1 problem" if count == 1 else f"{count} problems"
-    return f"{problems}; {item.remedies[0] if item.remedies else f'aliciacfg check -e {item.name}'}"
+    return item.remedies[0] if item.remedies else f"aliciacfg check -e {item.name}"
 
 
 def _drift_lines(found: Status) -> Iterator[Line]:

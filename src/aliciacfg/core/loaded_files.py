@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from aliciacfg.api.answers import RefusedEdit
+from aliciacfg.core.missing_secrets import can_be_made
 from aliciacfg.core.plan import Lacking, Plan, Problems
 from aliciacfg.core.planner import Planner
 from aliciacfg.documents import JsonObject
@@ -16,6 +17,7 @@ from aliciacfg.sources.layers import BASE, Sources, Stamps
 # More are hardly corrected at once, and every answer has them.
 _MAX_REFUSED = 10
 _SERVICE_TOKENS = 2
+_MAX_REMEDIES = 20
 
 
 @dataclass(slots=True)
@@ -167,10 +169,14 @@ class LoadedFiles:
         return list(found)
 
     def remedies(self, environment: str, service: str | None = None) -> list[str]:
-        """Return the commands that correct all that is wrong with an environment, or with a service in it."""
+        """Return the commands that correct all that is wrong with an environment, or with a service in it; or none."""
         lacking = self.lacking.get(environment, {})
-        enough = self.lacks_only_secrets(environment) if service is None else service in lacking
-        return [f"aliciacfg secret generate {environment}"] if enough else []
+        if not (self.lacks_only_secrets(environment) if service is None else service in lacking):
+            return []
+        places = [(name, at) for name in ([service] if service else sorted(lacking)) for at in lacking[name]]
+        given = [f"aliciacfg secret set {name} {at} -e {environment}" for name, at in places if not can_be_made(at)]
+        made = [f"aliciacfg secret generate {environment}"] if len(given) < len(places) else []
+        return made + given[:_MAX_REMEDIES]
 
     def unopened_in(self, environment: str) -> list[Problem]:
         """Return the values in files that are sealed with missing keys."""
