@@ -18,7 +18,7 @@ def completed(daemon: Daemon, *words: str, environ: dict[str, str] | None = None
     """What a shell is told about the last of these words."""
     asked = {
         "_ALICIACFG_COMPLETE": "bash_complete", "COMP_WORDS": shlex.join(["aliciacfg", *words]),
-        "COMP_CWORD": str(len(words)),
+        "COMP_CWORD": str(len(words)), "ALICIACFG_COMPLETION_SECONDS": "20",
     }  # fmt: skip
     done = aliciacfg(daemon, environ={**asked, **(environ or {})})
     assert (done.returncode, done.stderr) == (0, "")
@@ -59,7 +59,7 @@ def test_bash_completes_with_the_script(shared: Daemon, tmp_path: Path):
     done = subprocess.run(
         ["bash", "--norc", "-c", script],
         cwd=shared.directory,
-        env={**shared.environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        env={**shared.environment(), "ALICIACFG_COMPLETION_SECONDS": "20", "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=True,

@@ -112,7 +112,9 @@ def test_explain_is_a_tree_for_people(shared: Daemon):
     seen = on_terminal(shared, "explain", "health_monitor").text
     assert seen.startswith("health_monitor in dev, revision 2\n")
     assert re.search(r"── requests_per_minute +7 +← overlay, revision 2\n", seen)
-    assert re.search(r"instead of \d+  ← environments/dev\.yaml:\d+ \(defaults\)\n", seen)
+    assert re.search(
+        r"instead of \d+  ← environments/dev\.yaml:\d+ \(defaults\), shadowed by overlay, revision 2\n", seen
+    )
     assert re.search(r"── max_payload_bytes +removed +← overlay, revision 2\n", seen)
     assert f"instead of {before}  ← environments/" in seen
     assert re.search(r'── password +"\*\*\*" +← environments/dev\.yaml:\d+', seen)

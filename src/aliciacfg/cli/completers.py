@@ -1,7 +1,7 @@
 """What the arguments and options of commands complete to in a shell: services, environments, pointers, revisions.
 
-The daemon is asked for them. A shell must never wait long, nor see an error: after two seconds, or if there is no
-answer, there is nothing to complete.
+The daemon is asked for them. A shell must never wait long, nor see an error: after ``ALICIACFG_COMPLETION_SECONDS``
+(one by default) without an answer there is nothing to complete.
 """
 
 import contextlib
@@ -17,8 +17,7 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from aliciacfg.cli.requests import Target
 
-_ANSWER_SECONDS: Final = 1.0
-_MOST_SECONDS: Final = 2
+_DEFAULT_SECONDS: Final = 1.0
 
 Complete = Callable[[click.Context, str], list[CompletionItem[str]]]
 
@@ -120,7 +119,7 @@ def _target(context: click.Context) -> "Target":
     from aliciacfg.cli import lookups
     from aliciacfg.cli.requests import target_of
 
-    return lookups.hurried(target_of(context.find_root().params), _ANSWER_SECONDS)
+    return lookups.hurried(target_of(context.find_root().params), _seconds())
 
 
 @contextlib.contextmanager
@@ -131,9 +130,17 @@ def _in_time() -> Generator[None]:
         os._exit(0)
 
     signal.signal(signal.SIGALRM, end)
-    signal.alarm(_MOST_SECONDS)
+    # The broker may take as long for a connection as the daemon for its answer.
+    signal.setitimer(signal.ITIMER_REAL, 2 * _seconds())
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(Exception, SystemExit):
             yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _seconds() -> float:
+    try:
+        return max(0.1, float(os.environ["ALICIACFG_COMPLETION_SECONDS"]))
+    except (KeyError, ValueError):
+        return _DEFAULT_SECONDS

@@ -16,7 +16,7 @@ def completion(context: click.Context, shell: str) -> None:
     """Print the script that completes commands in bash, zsh or fish.
 
     It completes commands and options, and services, environments, pointers and revisions as the daemon knows them. If
-    no daemon answers, it completes the rest.
+    no daemon answers within ALICIACFG_COMPLETION_SECONDS (default: 1), it completes the rest.
 
     Examples:
         bash, for good:  aliciacfg completion bash > ~/.local/share/bash-completion/completions/aliciacfg
