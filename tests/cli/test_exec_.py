@@ -1,8 +1,12 @@
 """What ``exec`` refuses before it asks anybody."""
 
+from pathlib import Path
+
 import pytest
 
+from aliciacfg.mqtt.broker.dev_port import noted_port
 from command_runs import run
+from machine import free_port
 
 
 @pytest.mark.parametrize(
@@ -28,3 +32,18 @@ def test_a_broker_that_is_none(broker: str):
     done = run("--broker", broker, "exec", "bell", "--", "true")
     assert done.exit_code == 2
     assert "expected HOST or HOST:PORT" in " ".join(done.output.split())
+
+
+def test_beside_a_daemon_the_broker_is_the_one_it_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As for every other command; a port is noted on which nothing listens. MQTT_BROKER still decides."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MQTT_BROKER", "MQTT_PORT", "ALICIACFG_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "data").mkdir()
+    port = free_port()
+    with noted_port(tmp_path / "data", port):
+        arguments = ("--timeout", "0.1", "exec", "bell", "--", "true")
+        assert f"127.0.0.1:{port}" in run(*arguments).output
+        monkeypatch.setenv("MQTT_BROKER", "localhost")
+        monkeypatch.setenv("MQTT_PORT", "1")
+        assert "localhost:1:" in run(*arguments).output

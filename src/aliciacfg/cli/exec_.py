@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -218,12 +220,17 @@ def _source(target: Target, service: str, say: Callable[[str], None]) -> "Client
 def _broker(target: Target) -> "Broker":
     """Return what options say about the broker; the client takes the rest from the service's variables.
 
-    A ``.env`` file is not read: the one in this directory may be the program's.
+    A ``.env`` file is not read: the one in this directory may be the program's. Beside a daemon that was started with
+    ``serve --dev`` the broker is the one that it uses.
     """
     from aliciacfg.client import Broker
+    from aliciacfg.mqtt.broker.dev_port import read_port
 
     if target.broker is None:
-        return Broker(tls_ca=target.ca)
+        near = (
+            None if os.environ.get("MQTT_BROKER") else read_port(Path(os.environ.get("ALICIACFG_DATA_DIR") or "data"))
+        )
+        return Broker(port=near, tls_ca=target.ca)
     host, colon, port = target.broker.rpartition(":")
     if colon and not port.isdecimal():
         raise click.UsageError(f"--broker {target.broker!r}: expected HOST or HOST:PORT")
