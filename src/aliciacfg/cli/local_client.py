@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from aliciacfg.cli import options, progress
 from aliciacfg.cli.answers import exit_if_refused
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, exit_on_error, fail
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.requests import current_user
 from aliciacfg.documents import JsonObject, decode_object
@@ -41,6 +41,7 @@ def administer_with(
     """
     answer = ask_daemon(settings, operation, target, fields)
     if answer is None:
+        _exit_without_home(settings)
         answer = _run_offline(settings, operation, target, fields, load_files=load_files)
     return exit_if_refused(answer)
 
@@ -65,6 +66,16 @@ def exit_locked(settings: "Settings") -> NoReturn:
         "same version of aliciacfg as the daemon",
         EXIT_ANOTHER_DAEMON,
     )
+
+
+def _exit_without_home(settings: "Settings") -> None:
+    """End the program where there is no home: a token that is made beside it would open nothing."""
+    if not Path(settings.data_dir).exists() and not Path(settings.environments_dir).is_dir():
+        fail(
+            f"there is no home here: neither {settings.data_dir} nor {settings.environments_dir} exists",
+            EXIT_USAGE,
+            hint="run it in the home's directory, or name its data with --data-dir or ALICIACFG_DATA_DIR",
+        )
 
 
 def _run_offline(
