@@ -12,7 +12,7 @@ def test_no_home_is_made_by_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """In a wrong directory the command says so; a token that it made there would open nothing."""
     monkeypatch.chdir(tmp_path)
     done = run(*command)
-    assert done.exit_code == 2
+    assert done.exit_code == 3
     assert "no home here" in done.stderr
     assert "ALICIACFG_DATA_DIR" in done.stderr
     assert not list(tmp_path.iterdir())

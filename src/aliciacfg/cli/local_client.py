@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from aliciacfg.cli import options, progress
 from aliciacfg.cli.answers import exit_if_refused
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_USAGE, exit_on_error, fail
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.requests import current_user
 from aliciacfg.documents import JsonObject, decode_object
@@ -73,7 +73,7 @@ def _exit_without_home(settings: "Settings") -> None:
     if not Path(settings.data_dir).exists() and not Path(settings.environments_dir).is_dir():
         fail(
             f"there is no home here: neither {settings.data_dir} nor {settings.environments_dir} exists",
-            EXIT_USAGE,
+            EXIT_CODES["not_found"],
             hint="run it in the home's directory, or name its data with --data-dir or ALICIACFG_DATA_DIR",
         )
 
