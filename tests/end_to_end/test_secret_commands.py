@@ -65,3 +65,20 @@ def test_a_running_daemon_has_the_secret_when_the_command_ends(make_daemon: Call
     run_time = aliciacfg(daemon, *arguments, stdin="another", http=True, environ=pins)
     assert json.loads(run_time.stdout)["changed"] == ["/settings/ha_token"], run_time.stderr
     assert (daemon.environments / "dev-secrets.yaml").read_text() == written
+
+
+def test_on_a_terminal_what_is_needed_is_asked_for(make_daemon: Callable[..., Daemon]):
+    """Adding a service: its name, a port, a schema; a key that its schema requires is typed without being seen."""
+    home = make_daemon().keep_services("voice_router")
+    asked = typed(home, "service", "add", keys="lamp\n8123\n\n")
+    assert "lamp to environments/base.yaml" in asked
+    assert "schemas/lamp.yaml describes its settings" in asked
+    assert "in environments/prod-secrets.yaml, environments/staging-secrets.yaml" in " ".join(asked.split())
+    required = "properties: {settings: {required: [api_key], properties: {api_key: {type: string}}}}\n"
+    (home.directory / "schemas" / "fan.yaml").write_text(required)
+    keys = f"fan\n\n{SECRET}\n{SECRET}\n" + f"{SECRET}\n{SECRET}\n" * 2
+    given = typed(home, "service", "add", keys=keys)
+    assert "fan to environments/base.yaml" in given
+    assert SECRET not in given
+    files = json.loads(aliciacfg(home, "check", "-e", "dev").stdout)["files"]
+    assert (files["valid"], files["problems"]) == (3, [])

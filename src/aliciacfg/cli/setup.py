@@ -106,8 +106,12 @@ def _set_up(settings: "Settings", directory: Path, user: str | None) -> None:
         _warn(users, "the same password, so each can log in as the others; give each one its own")
     output.print_result(
         {"directory": str(directory), "environment": environment, "users": sorted(passwords), "shared": shared},
-        lambda: [f"{directory} has the access list and the passwords of {len(passwords)} users in {environment}"],
+        lambda: [f"{directory} has the access list and the passwords of {_users(len(passwords))} in {environment}"],
     )
+
+
+def _users(count: int) -> str:
+    return "1 user" if count == 1 else f"{count} users"
 
 
 def _check_directory(directory: Path) -> None:
