@@ -136,6 +136,7 @@ async def test_a_variable_that_is_not_set_is_a_missing_value(home: Home):
     """It hides the value of the file below, as it will once it is set; the rest of the file is compared."""
     home.write("environments/base.yaml", environment_file({"bell": {"settings": {"tone": "plain"}}}))
     text = "services:\n  bell:\n    settings:\n      volume: 5\n      tone: ${TONE_OF_PROD}\n      pin: ${PIN:-x}\n"
+    text += "  lamp:\n    settings:\n      code: ${CODE_OF_ANOTHER}\n"
     home.write("environments/prod.yaml", text)
     async with home.core() as core:
         answer = await compared(core)
@@ -193,3 +194,17 @@ async def test_a_file_that_cannot_be_read_leaves_the_stored_revision(home: Home)
         answer = await compared(core)
         assert answer["rev2"] == 1
         assert answer["changed"]["/settings/volume"] == {"env1": 3, "env2": 5}
+
+
+async def test_what_was_a_secret_stays_one(home: Home):
+    """A value that was sealed in the overlay is not shown because the schema marks it no longer."""
+    async with home.core() as core:
+        await core.ask("patch", "bell", environment="prod", patch={"settings": {"pin": SECRET}})
+        home.write("schemas/bell.yaml", {"properties": {"settings": {"properties": {"volume": {"type": "integer"}}}}})
+        home.write("environments/prod.yaml", "services:\n  bell:\n    settings:\n      volume: loud\n")
+        await core.parts.reloads.reload()
+        answer = await compared(core)
+        assert answer["rev2"] == 0
+        explained = await core.ask("explain", "bell", environment="prod")
+        for text in map(json.dumps, (answer, explained, await refused(core))):
+            assert SECRET not in text

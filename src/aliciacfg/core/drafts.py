@@ -1,6 +1,6 @@
 """What files and overlay make of a configuration that is not valid: for people to look at, never to serve."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from msgspec import UnsetType
@@ -11,7 +11,7 @@ from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import State
 from aliciacfg.documents import JsonObject
 from aliciacfg.documents.yaml_values import with_value
-from aliciacfg.errors import Finding, Problem, TooLarge
+from aliciacfg.errors import Finding, Problem, SourceProblem, TooLarge
 from aliciacfg.model import versions
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.redaction import REDACTED
@@ -79,12 +79,17 @@ class Drafts:
         except TooLarge:
             return None
         schema = composer.sources.schema(service)
-        secrets = {**schema.secrets(document), **sealed}
+        # What was a secret stays one while its value stays the same, even if the schema marks it no longer.
+        kept = planner.secrets(entry).items()
+        secrets = {pointer: value for pointer, value in kept if documents.find(document, pointer) == value}
+        secrets |= {**schema.secrets(document), **sealed}
         findings = schema.findings({"version": versions.FIRST, **document}, hidden=secrets, opaque=sealed)
-        problems = self._files.problems_of(config_id)
         if environment.problems:
             # Nothing was composed from the files, so what they make of the service was not validated.
+            problems = [problem.shown for problem in _of_service(environment, service)]
             problems += [draft.located(service, finding) for finding in findings]
+        else:
+            problems = self._files.problems_of(config_id)
         document, masked = _masked(document, findings)
         missing = {finding.pointer for finding in findings if finding.missing}
         return Draft(
@@ -117,6 +122,13 @@ class Drafts:
         sealed = dict.fromkeys(sealed_pointers(document), REDACTED)
         filled, _ = filled_in(environment.name, service, documents.replace_strings(document, sealed))
         return filled, sealed
+
+
+def _of_service(environment: Environment, service: str) -> Sequence[SourceProblem]:
+    """Return the problems of an environment's files that are not those of other services alone; at least the first."""
+    own = ("/defaults", f"/services/{documents.escape(service)}/")
+    found = [problem for problem in environment.problems if not problem.pointer or problem.pointer.startswith(own)]
+    return found or environment.problems[:1]
 
 
 def _unset(environment: Environment, service: str) -> Iterator[str]:
