@@ -1,5 +1,6 @@
 """A home as plain files, and the same home made of them again."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -58,18 +59,29 @@ async def documents(core: Core) -> dict[tuple[str, str], Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run-time changes of many kinds: a value, a removal, a secret, a service of no file, another environment."""
+    home = Home(tmp_path_factory.mktemp("made"), FILES)
+
+    async def make() -> None:
+        async with home.core() as core:
+            patch = {"settings": {"level": 3, "color": None, "api_key": "open-sesame"}}
+            await core.ask("patch", "lamp", patch=patch, allow_breaking=True)
+            await core.ask("patch", "lamp", environment="prod", patch={"settings": {"level": 10}})
+            await core.ask("set", "siren", config=valid_config(settings={"volume": 11}))
+            await core.ask("recipient", "bell", public_key=KEY)
+            await core.ask("activate", "prod")
+
+    asyncio.run(make())
+    return home.directory
+
+
 @pytest.fixture
-async def home(tmp_path: Path) -> Home:
-    """A home with run-time changes of many kinds: a value, a removal, a secret, a service of no file, another env."""
-    home = Home(tmp_path / "home", FILES)
-    async with home.core() as core:
-        patch = {"settings": {"level": 3, "color": None, "api_key": "open-sesame"}}
-        await core.ask("patch", "lamp", patch=patch, allow_breaking=True)
-        await core.ask("patch", "lamp", environment="prod", patch={"settings": {"level": 10}})
-        await core.ask("set", "siren", config=valid_config(settings={"volume": 11}))
-        await core.ask("recipient", "bell", public_key=KEY)
-        await core.ask("activate", "prod")
-    return home
+def home(made: Path, tmp_path: Path) -> Home:
+    """A home of the test's own."""
+    shutil.copytree(made, tmp_path / "home")
+    return Home(tmp_path / "home")
 
 
 def tree(directory: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from aliciacfg.backups import files
 from aliciacfg.backups.archive import Archive, ArchiveError
 from aliciacfg.backups.backup import Wanted as BackupWanted
 from aliciacfg.backups.backup import write_backup
@@ -42,9 +43,9 @@ async def take(core: Core, target: Path, *, keys: bool = True) -> Path:
 
 
 async def put_back(
-    home: Home, archive: Path, *, keys: bool = True, force: bool = False, files: bool = False, dry_run: bool = False
+    home: Home, archive: Path, *, keys: bool = True, force: bool = False, replaced: bool = False, dry_run: bool = False
 ) -> Restored:
-    wanted = Wanted(PASSPHRASE if keys else None, force=force, files=files, dry_run=dry_run)
+    wanted = Wanted(PASSPHRASE if keys else None, force=force, files=replaced, dry_run=dry_run)
     with Archive(archive) as opened:
         return await restore(opened, home.settings(), wanted, now=2.0)
 
@@ -198,13 +199,28 @@ async def test_files_are_replaced_only_if_asked(taken: Taken):
     taken.home.write("environments/prod.yaml", "defaults: {}\n")
     result = await put_back(taken.home, taken.archive)
     assert result.left == ["environments/dev.yaml", "environments/prod.yaml"]
-    result = await put_back(taken.home, taken.archive, files=True)
+    result = await put_back(taken.home, taken.archive, replaced=True)
     assert (result.written, result.removed) == (["environments/dev.yaml"], ["environments/prod.yaml"])
     assert not (taken.home.directory / "environments" / "prod.yaml").exists()
     kept = Path(result.kept_in) / "environments"
     assert json.loads((kept / "dev.yaml").read_text()) == changed
     async with taken.home.core() as core:
         assert (await core.ask("get", "lamp"))["config"]["settings"]["level"] == 2
+
+
+async def test_files_that_cannot_be_written_do_not_stop_a_restore_half_way(
+    taken: Taken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As where they are mounted read-only: it is said before anything is replaced."""
+    monkeypatch.setattr(files, "is_writable", lambda _path: False)
+    other = Home(tmp_path / "other")
+    with pytest.raises(ArchiveError, match="cannot be written; make it writable, or restore without --files"):
+        await put_back(other, taken.archive, replaced=True)
+    assert not other.database.exists()
+    result = await put_back(other, taken.archive)
+    assert (result.written, result.left) == ([], ["environments/dev.yaml"])
+    assert "has to be copied from the backup by hand" in result.notes[0]
+    assert other.database.exists()
 
 
 async def test_a_running_daemon_is_not_disturbed(taken: Taken):

@@ -37,7 +37,9 @@ def exchange(home: Path) -> None:
     (prepared / "file").write_text("new")
     other = home.parent / "base.yaml"
     other.write_text("gone")
-    plan = Plan("before", list(OLD_STATE), written={"file": str(home.parent / "dev.yaml")}, removed=[str(other)])
+    (prepared / "another").write_text("new")
+    written = {"file": str(home.parent / "dev.yaml"), "another": str(home.parent / "schemas" / "lamp.yaml")}
+    plan = Plan("before", list(OLD_STATE), written=written, removed=[str(other)])
     replacement.decide(home, plan)
 
 
@@ -132,8 +134,8 @@ def test_a_start_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_root_leaves_the_files_to_the_owner_of_the_directory(tmp_path: Path):
     """The daemon's user has to be able to write what root restored for it."""
     home = home_in(tmp_path)
-    os.chown(home, 1234, 1235)
+    for path in (home, tmp_path):
+        os.chown(path, 1234, 1235)
     exchange(home)
-    owners = {(path.stat().st_uid, path.stat().st_gid) for path in home.rglob("*") if path.name in NEW_STATE}
-    assert (1234, 1235) in owners
-    assert {(path.stat().st_uid, path.stat().st_gid) for path in home.iterdir() if path.is_file()} == {(1234, 1235)}
+    new = [*(home / name for name in NEW_STATE), tmp_path / "schemas", tmp_path / "schemas" / "lamp.yaml"]
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in new} == {(1234, 1235)}

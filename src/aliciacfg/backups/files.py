@@ -1,5 +1,6 @@
 """The files of people in a backup or an export: environments and schemas, no secret of which is in plain text."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,14 @@ def place(name: str, settings: Settings) -> Path:
     """Return where a daemon with these settings reads a file of this name."""
     top, _, rest = name.partition("/")
     return Path(settings.environments_dir if top == ENVIRONMENTS else settings.schemas_dir) / rest
+
+
+def is_writable(path: Path) -> bool:
+    """Return whether a file can be put in place or removed: its directory, or the one to make it in, is writable."""
+    directory = path.absolute().parent
+    while not directory.exists():
+        directory = directory.parent
+    return os.access(directory, os.W_OK | os.X_OK)
 
 
 def collect(settings: Settings, keyring: Keyring, *, before: Mapping[str, bytes] | None = None) -> HomeFiles:

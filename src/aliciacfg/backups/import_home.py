@@ -102,7 +102,7 @@ def _new_files(tree: Mapping[str, bytes], settings: Settings) -> dict[str, bytes
     """Return the environment and schema files to write.
 
     Raises:
-        ArchiveError: Others are there.
+        ArchiveError: Others are there, or they cannot be written.
     """
     there = files.places(settings)
     wanted = {name: found for name, found in tree.items() if name.split("/")[0] in {files.ENVIRONMENTS, files.SCHEMAS}}
@@ -110,7 +110,12 @@ def _new_files(tree: Mapping[str, bytes], settings: Settings) -> dict[str, bytes
     if differing:
         named = ", ".join(differing[:_MAX_NAMED]) + (" and others" if len(differing) > _MAX_NAMED else "")
         raise ArchiveError(f"there are other files in the home: {named}; move them away before")
-    return {name: found for name, found in wanted.items() if name not in there}
+    new = {name: found for name, found in wanted.items() if name not in there}
+    for name in new:
+        path = files.place(name, settings)
+        if not files.is_writable(path):
+            raise ArchiveError(f"{path.parent} cannot be written; make it writable")
+    return new
 
 
 async def _try(

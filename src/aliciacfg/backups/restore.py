@@ -272,9 +272,10 @@ def _plan_files(
             content = there.read_bytes()
             if members[name].source == files.code(content, keyring) or content == archive.read(name):
                 continue
-            if not wanted.files:
-                result.left.append(name)
-                continue
+        if (there is not None and not wanted.files) or not _can_change(files.place(name, settings), wanted, result):
+            result.left.append(name)
+            continue
+        if there is not None:
             _keep(there, prepared / replacement.OLD / name)
         member = f"file-{len(written)}"
         archive.extract(name, prepared / member)
@@ -285,13 +286,30 @@ def _plan_files(
     for name in sorted(present.keys() - members.keys()) if archive.manifest.files else ():
         if any(line.startswith(f"{name}:") for line in archive.manifest.left_out):
             continue
-        if not wanted.files:
+        if not wanted.files or not _can_change(present[name], wanted, result):
             result.left.append(name)
             continue
         _keep(present[name], prepared / replacement.OLD / name)
         removed.append(str(present[name].absolute()))
         result.removed.append(name)
     return replacement.Plan(kept_in="", moved=[], written=written, removed=removed)
+
+
+def _can_change(path: Path, wanted: Wanted, result: Restored) -> bool:
+    """Return whether a file can be written or removed; after the decision it would be too late to find out.
+
+    Raises:
+        ArchiveError: It cannot, and somebody asked for it.
+    """
+    if files.is_writable(path):
+        return True
+    message = f"{path.parent} cannot be written"
+    if wanted.files:
+        raise ArchiveError(f"{message}; make it writable, or restore without --files")
+    note = f"{message}: what is missing there has to be copied from the backup by hand"
+    if note not in result.notes:
+        result.notes.append(note)
+    return False
 
 
 def _keep(file: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from aliciacfg.atomic_files import replace_file
+from aliciacfg.atomic_files import give_to_owner, replace_file
 
 _log = structlog.get_logger(__name__)
 
@@ -131,7 +131,9 @@ def _complete(directory: Path) -> str:
     for path in sorted((moved / NEW).iterdir()):
         path.rename(directory / path.name)
     for name, target in plan.written.items():
-        _write(Path(target), (moved / name).read_bytes())
+        path = Path(target)
+        _make_directory(path.parent)
+        replace_file(path, (moved / name).read_bytes(), mode=None if path.exists() else 0o644)
     for target in plan.removed:
         Path(target).unlink(missing_ok=True)
     _sync(directory)
@@ -141,14 +143,17 @@ def _complete(directory: Path) -> str:
     return plan.kept_in
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file; a new one belongs to the owner of its directory, if this is root."""
-    is_new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content, mode=0o644 if is_new else None)
-    if is_new and os.geteuid() == 0:
-        owner = path.parent.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+def _make_directory(path: Path) -> None:
+    """Make a directory and those above it, unless they exist; they belong to the owner of the one that does."""
+    if path.exists():
+        return
+    _make_directory(path.parent)
+    path.mkdir()
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        give_to_owner(descriptor, path.parent)
+    finally:
+        os.close(descriptor)
 
 
 def _plan(directory: Path) -> Plan:

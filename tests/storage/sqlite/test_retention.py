@@ -1,5 +1,6 @@
 """What retention removes and keeps, and that a verification still finds everything that somebody else does."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -23,12 +24,18 @@ def write(service: str, number: int) -> Write:
     )
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A quiet service from the beginning, one that changes all the time, and one that was deleted."""
     writes = [write("quiet", 1), write("busy", 1), write("gone", 1), Write(records=(tombstone("gone", 2),))]
     writes += [write("busy", number) for number in range(2, 11)]
-    return written(tmp_path / "db", writes)
+    return written(tmp_path_factory.mktemp("made") / "db", writes)
+
+
+@pytest.fixture
+def database(made: Path, tmp_path: Path) -> Path:
+    """A database of the test's own."""
+    return Path(shutil.copy(made, tmp_path / "db"))
 
 
 def remove(database: Path, kept: Kept, chain: Chain = CHAIN) -> list[int]:

@@ -326,6 +326,8 @@ class SqliteStore:
 
     async def remove_old(self, kept: Kept, *, pause: Callable[[], Awaitable[None]]) -> Removed:
         """Find what is outdated on a connection of its own; remove it in small transactions of the writer."""
+        if self.unwritable is not None:
+            raise self.unwritable
         removed = Removed()
         for outdated in await self._find_outdated(kept):
             more = True
