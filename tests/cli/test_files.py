@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from aliciacfg.sources.new_home import lay_out
 from command_runs import run
 
 
@@ -64,3 +65,17 @@ def test_what_changed_is_told_but_no_secret(tmp_path: Path):
     other.write_text("services: {bell: {settings: {pin: 1234}}}\n")
     done = run("file", "set", str(other), "/services/bell/settings/pin", "0000")
     assert "1234" not in done.output
+
+
+def test_an_edit_that_makes_the_home_invalid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is written all the same, because the next edit may complete it; what was wrong before is not told again."""
+    lay_out(tmp_path, "door_bell")
+    monkeypatch.chdir(tmp_path)
+    dev = "environments/dev.yaml"
+    wrong = run("file", "set", dev, "/services/door_bell/settings/volume_percent", "900")
+    assert (wrong.exit_code, json.loads(wrong.stdout)["new"]) == (0, 900)
+    assert "/settings/volume_percent in door_bell in dev: found an integer; expected at most 100" in wrong.stderr
+    assert run("file", "set", dev, "/services/door_bell/settings/melody", "buzzer").stderr == ""
+    assert run("file", "set", dev, "/services/door_bell/settings/volume_percent", "90").stderr == ""
+    assert "'service' is not known here" in run("file", "set", dev, "/service/x", "1").stderr
+    assert run("file", "unset", dev, "/service").stderr == ""

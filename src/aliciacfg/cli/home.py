@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aliciacfg.api.answers import EnvironmentsAnswer
-from aliciacfg.cli import notices
+from aliciacfg.cli import formatting, notices, options, sealing_keys
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
 from aliciacfg.cli.local_client import ask_daemon, exit_locked
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.suggestions import close_to, did_you_mean
-from aliciacfg.errors import DataDirectoryInUse, SourceError
+from aliciacfg.errors import AliciacfgError, DataDirectoryInUse, SourceError
 
 if TYPE_CHECKING:
     from aliciacfg.core.file_check import FileProblem
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from aliciacfg.settings import Settings
     from aliciacfg.sources.file_edits import FileEdits
     from aliciacfg.sources.layers import Environment, Sources
+
+_MAX_TOLD = 5
 
 
 def has_home(settings: "Settings") -> bool:
@@ -116,6 +118,44 @@ def problem_lines(problems: "Iterable[FileProblem]", service: str) -> list[str]:
         place = f"{problem.pointer or '(document)'} in {where}" if where else f"{problem.file}:{problem.line or 1}"
         lines.append(f"  {place}: {problem.message}")
     return lines
+
+
+def warn_if_invalid(path: Path, before: str) -> None:
+    """Print a warning if an edit of an environment file, which is written, made the home invalid.
+
+    Args:
+        path: The file; one of another directory is not looked at.
+        before: Its text before the edit.
+    """
+    from aliciacfg.core.file_check import check_files
+    from aliciacfg.sources.source_files import SourceFiles
+
+    settings = options.daemon_settings({}).settings
+    environments = Path(settings.environments_dir)
+    if path.resolve().parent != environments.resolve():
+        return
+    files = SourceFiles(settings)
+    try:
+        keyring = sealing_keys.keyring_of_home(settings)
+        found = check_files(files.load, keyring, limits=settings.document_limits).problems
+        if not found:
+            return
+        edits = {environments / path.name: before}
+        known = check_files(lambda: files.load(edits), keyring, limits=settings.document_limits).problems
+    except (AliciacfgError, OSError):
+        # What cannot be read cannot be judged; `aliciacfg check` says why.
+        return
+    told = {(problem.pointer, problem.message) for problem in known}
+    fresh = [problem for problem in found if (problem.pointer, problem.message) not in told]
+    if fresh:
+        lines = [_line_of(problem) for problem in fresh[:_MAX_TOLD]]
+        lines += [f"and {len(fresh) - _MAX_TOLD} more: aliciacfg check"] if len(fresh) > _MAX_TOLD else []
+        notices.print_warning("\n".join(["this is not valid, so a daemon keeps the values before it:", *lines]))
+
+
+def _line_of(problem: "FileProblem") -> str:
+    where = f" in {formatting.some_of(problem.configurations, 2)}" if problem.configurations else ""
+    return f"{problem.pointer or problem.file}{where}: {problem.message}"
 
 
 def write(settings: "Settings", edits: "FileEdits") -> bool:
