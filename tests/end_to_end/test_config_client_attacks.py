@@ -205,7 +205,8 @@ async def test_a_restart_that_is_due_is_reported(mosquitto: Mosquitto):
 
 async def test_a_connection_that_is_cut_anywhere_is_made_anew(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch):
     """In CONNECT, in the subscription, in the middle of a message."""
-    monkeypatch.setattr("aliciacfg.client.link._FIRST_DELAY_SECONDS", 0.01)
+    for name in ("_FIRST_DELAY_SECONDS", "_LONGEST_DELAY_SECONDS"):
+        monkeypatch.setattr(f"aliciacfg.client.link.{name}", 0.01)
     proxy = CuttingProxy(mosquitto.port)
     try:
         async with played(mosquitto) as daemon:
@@ -221,6 +222,42 @@ async def test_a_connection_that_is_cut_anywhere_is_made_anew(mosquitto: Mosquit
                     await eventually(lambda: not config.current.stale)
     finally:
         proxy.close()
+
+
+async def test_a_message_that_breaks_the_program_breaks_no_connection(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """It is logged, and the next one is taken."""
+    async with played(mosquitto) as daemon:
+        await publish(daemon, update(1))
+        async with bell(mosquitto.port) as config:
+            with monkeypatch.context() as broken:
+                broken.setattr(config._intake, "message", lambda _payload: 1 / 0)
+                await publish(daemon, update(2))
+                await eventually(lambda: "was not understood" in caplog.text)
+            await publish(daemon, update(3))
+            assert (await anext(config.changes())).revision == 3
+            assert config._link.failures == 0
+
+
+async def test_a_broker_that_ends_every_connection_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch):
+    """Each delay is longer than the one before, and of a random length."""
+    asked: list[tuple[float, float]] = []
+    monkeypatch.setattr("random.uniform", lambda *bounds: asked.append(bounds) or 0.0)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        # CONNACK of MQTT 5: success; then the end.
+        writer.write(b"\x20\x03\x00\x00\x00")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server, bell(server.sockets[0].getsockname()[1], default=Bell(3)):
+        await eventually(lambda: len(asked) >= 9)
+    longest = [bounds[1] for bounds in asked[:9]]
+    assert longest == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert all(bounds[0] == bounds[1] / 2 for bounds in asked)
 
 
 async def test_two_copies_of_a_service_follow_and_report_apart(mosquitto: Mosquitto):

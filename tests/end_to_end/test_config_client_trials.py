@@ -103,9 +103,10 @@ class Home:
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
 async def test_the_client_ends_where_the_daemon_is(
-    broker: Mosquitto, make_daemon: Callable[..., Daemon], tmp_path: Path, seed: int
+    broker: Mosquitto, make_daemon: Callable[..., Daemon], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ):
     """After each of many events, in whatever order: the same environment, revision and values; no task is lost."""
+    monkeypatch.setattr("aliciacfg.client.link._LONGEST_DELAY_SECONDS", 1.0)
     daemon = make_daemon().keep_services(SERVICE)
     shutil.copy(daemon.environments / "dev.yaml", daemon.environments / "lab.yaml")
     daemon.start()

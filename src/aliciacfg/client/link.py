@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Generic, Literal
@@ -27,6 +28,8 @@ ANSWER_SECONDS = 5.0
 
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
+# A connection that stood so long was a good one.
+_STABLE_SECONDS = 5.0
 
 
 class Link(Generic[SettingsT]):
@@ -51,6 +54,7 @@ class Link(Generic[SettingsT]):
         self.failures = 0
         self.protocol: Protocol = "5"
         self._tried_other = False
+        self._delays = _Delays()
         self._address = address
         self._service = service
         self._update_topic = topic_names.UPDATE + service
@@ -63,13 +67,9 @@ class Link(Generic[SettingsT]):
 
     async def run(self) -> None:
         """Stay connected, until cancelled."""
-        delays = _Delays()
         while True:
             try:
                 async with self._connected() as connection:
-                    self.failures = 0
-                    self._tried_other = False
-                    delays = _Delays()
                     await self._serve(connection)
             except NotConnected as error:
                 if self._tries_the_other(error):
@@ -82,7 +82,7 @@ class Link(Generic[SettingsT]):
                 _log.exception("the connection to %s failed", self._address.url)
             if is_cancelled():
                 return
-            await asyncio.sleep(delays.next())
+            await asyncio.sleep(self._delays.next())
 
     async def ask(self, operation: Literal["get", "schema"] = "get") -> tuple[bytes, int]:
         """Ask the daemon; return its answer, and the cause of doubt (``Order.cause``) at which it was asked.
@@ -118,14 +118,22 @@ class Link(Generic[SettingsT]):
     async def _connected(self) -> AsyncGenerator[Connection, None]:
         async with connect(self._address, self.protocol) as connection:
             self.protocol = connection.protocol
+            if self.failures:
+                _log.info("connected to the broker again")
+            self.failures = 0
+            self._tried_other = False
             self._connection = connection
             self.connected = True
+            begun = time.monotonic()
             try:
                 yield connection
             finally:
                 self._connection = None
                 self.connected = False
                 self._intake.lose()
+                if time.monotonic() - begun >= _STABLE_SECONDS:
+                    # Else the broker accepts connections that it ends at once: it is not asked as often.
+                    self._delays = _Delays()
 
     async def _serve(self, connection: Connection) -> None:
         """Handle what comes, for as long as the connection stands.
@@ -160,9 +168,16 @@ class Link(Generic[SettingsT]):
         async for topic, payload in connection.messages():
             if topic == self._update_topic:
                 heard.set()
-                self._intake.message(payload)
+                self._take(payload)
             elif (answer := self._waiting.get(topic)) is not None and not answer.done():
                 answer.set_result(payload)
+
+    def _take(self, payload: bytes) -> None:
+        try:
+            self._intake.message(payload)
+        except Exception:  # noqa: BLE001 - logged
+            # Whatever is in it: it is retained, so a connection that ended for it would end again and again.
+            _log.exception("a message about %s was not understood, and is ignored", self._service)
 
     async def _ask_when_wanted(self) -> None:
         while True:
