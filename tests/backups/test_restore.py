@@ -17,7 +17,7 @@ from aliciacfg.backups.archive import Archive, ArchiveError
 from aliciacfg.backups.backup import Wanted as BackupWanted
 from aliciacfg.backups.backup import write_backup
 from aliciacfg.backups.restore import Restored, Wanted, restore
-from aliciacfg.errors import DataDirectoryInUse
+from aliciacfg.errors import DataDirectoryInUse, KeyFileError
 from aliciacfg.sealing import passphrase
 from builders import environment_file
 from inprocess import Core, Home
@@ -317,6 +317,20 @@ async def test_a_wrong_passphrase_is_told_as_such(taken: Taken):
     wanted = Wanted("another horse battery", force=False, files=False, dry_run=False)
     with Archive(taken.archive) as opened, pytest.raises(ArchiveError, match="do not open: the passphrase"):
         await restore(opened, taken.home.settings(), wanted, now=2.0)
+
+
+async def test_what_is_broken_is_what_one_restores(taken: Taken):
+    """A key file and a database that nobody can read any more: the backup has both; what was there is kept."""
+    taken.home.keys.write_bytes(b"\0" * 100)
+    taken.home.database.write_bytes(b"\0" * 10_000)
+    with pytest.raises(KeyFileError, match="is not a key file"):
+        await put_back(taken.home, taken.archive, keys=False)
+    result = await put_back(taken.home, taken.archive)
+    assert (Path(result.kept_in) / "keys.json").read_bytes() == b"\0" * 100
+    async with taken.home.core() as core:
+        answer = await core.ask("get", "lamp")
+        assert (answer["config"]["settings"]["level"], answer["epoch"]) == (2, 2)
+        assert core.standing == {}
 
 
 async def test_a_stale_log_does_no_harm(taken: Taken):

@@ -27,6 +27,24 @@ class Keys:
     sentence: str
 
 
+def load_present(path: Path, *, replaceable: bool) -> KeyFile | None:
+    """Return the key file that is there, or None if there is none.
+
+    Args:
+        path: The file.
+        replaceable: Whether a file that cannot be used counts as none, because the backup has the keys.
+
+    Raises:
+        KeyFileError: It cannot be used.
+    """
+    try:
+        return KeyFile.load(path) if path.exists() else None
+    except KeyFileError:
+        if not replaceable:
+            raise
+        return None
+
+
 def choose(archive: Archive, present: Path, target: Path, passphrase: str | None) -> Keys:
     """Write the key file of a restored home, unless it needs a new one, which its first start makes.
 
@@ -45,7 +63,7 @@ def choose(archive: Archive, present: Path, target: Path, passphrase: str | None
         OSError: The file cannot be written.
     """
     home = archive.manifest.home
-    there = KeyFile.load(present) if present.exists() else None
+    there = load_present(present, replaceable=passphrase is not None)
     is_here = there is not None and _home(there) == home
     if passphrase is not None:
         found = _unlocked(archive, target, passphrase)

@@ -20,7 +20,6 @@ from aliciacfg.backups.opened import opened
 from aliciacfg.errors import AliciacfgError, Unavailable
 from aliciacfg.model.records import START, Position
 from aliciacfg.sealing.boxes import Keyring
-from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.settings import Settings
 from aliciacfg.storage import replacement
 from aliciacfg.storage.backend import database_in
@@ -126,7 +125,7 @@ async def _restore(archive: Archive, settings: Settings, wanted: Wanted, data: D
     prepared = replacement.prepare(data.path)
     new = prepared / replacement.NEW
     keys = kept_keys.choose(archive, data.key_file, new / KEY_FILE, wanted.passphrase)
-    before = await _examine(data, prepared, settings)
+    before = await _examine(data, prepared, settings, replaceable=wanted.passphrase is not None)
     result = Restored(keys=keys.sentence)
     _check_home(archive, before, keys, wanted, result)
     archive.extract(DATABASE, Path(database_in(new).name))
@@ -160,9 +159,16 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-async def _examine(data: DataDirectory, prepared: Path, settings: Settings) -> _Before:
-    """Look at the state before, in a copy: a database that cannot be used any more is often why one restores."""
-    keys = KeyFile.load(data.key_file) if data.key_file.exists() else None
+async def _examine(data: DataDirectory, prepared: Path, settings: Settings, *, replaceable: bool) -> _Before:
+    """Look at the state before, in a copy: a database that cannot be used any more is often why one restores.
+
+    Args:
+        data: The data directory.
+        prepared: Where the copy is made.
+        settings: The daemon's.
+        replaceable: As for ``kept_keys.load_present``.
+    """
+    keys = kept_keys.load_present(data.key_file, replaceable=replaceable)
     database = database_in(data.path)
     if not database.exists():
         return _Before(False, "" if keys is None else home_of(Chain(keys.make_keyring())), START, {})
