@@ -81,6 +81,7 @@ def comparable(text: str) -> str:
     return re.sub(r"\b\d+ (?:s|min|h) ago\b", "just now", "\n".join(lines)) + "\n"
 
 
+@pytest.mark.timeout(180)
 def test_the_commands_for_the_alicia_home(tmp_path: Path):
     """Pages whose commands are typed beside a daemon with the 22 services."""
     failed: list[str] = []
@@ -95,6 +96,7 @@ def address(daemon: Daemon) -> str:
     return daemon.url.partition("://")[2]
 
 
+@pytest.mark.timeout(180)
 def test_the_commands_for_a_home_of_ones_own(tmp_path: Path):
     """Pages that begin in an empty directory (``none``), or beside the files of the 22 services (``files``)."""
     failed: list[str] = []
@@ -113,6 +115,7 @@ def test_the_commands_for_a_home_of_ones_own(tmp_path: Path):
     assert not failed, "\n\n".join(failed)
 
 
+@pytest.mark.timeout(180)
 def test_the_commands_for_the_home_of_init(tmp_path: Path):
     """Pages whose commands are typed beside a daemon that serves what ``aliciacfg init`` lays out."""
     failed: list[str] = []
