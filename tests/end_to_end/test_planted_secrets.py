@@ -294,6 +294,20 @@ def by_command(lived: Lived) -> None:
         lived.secrets.write_text(broken)
         lived.http("POST", "/reload")
         cli("check")
+        for path in ("/environments", "/config/ha_bridge", "/configs", "/health"):
+            lived.http("GET", path)
+        # In an environment that is not active the same is a draft, which is shown.
+        lived.secrets.write_text(text)
+        inactive = lived.secrets.with_name("prod-secrets.yaml")
+        inactive.write_text(broken)
+        lived.http("POST", "/reload")
+        for service in ("ha_bridge", "security_gateway"):
+            lived.http("GET", f"/config/compare/{service}?env1=dev&env2=prod")
+            lived.http("GET", f"/config/{service}/explain?environment=prod")
+        lived.http("POST", "/environments/prod/activate", {"dry_run": True})
+        inactive.unlink()
+    cli("doctor")
+    cli("status")
     lived.secrets.write_text(text)
     assert lived.http("POST", "/reload") == 200
 
