@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Literal, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from aliciacfg.client.current import Change, Current, SettingsT, Trust
 from aliciacfg.client.errors import Closed, ConfigError, Rejected, Unavailable
@@ -27,6 +27,8 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import AppliedStatus
 
 _log = logging.getLogger(__name__)
+
+_FileT = TypeVar("_FileT")
 
 Callback = Callable[[Change[SettingsT]], Awaitable[object] | object]
 """Called with a change: a coroutine function on the event loop, any other function in a thread."""
@@ -174,10 +176,10 @@ class ConfigClient(Generic[SettingsT]):
 
         return stop
 
-    @classmethod
+    @staticmethod
     def from_file(
-        cls, path: str | Path, settings_type: type[SettingsT] = _ANYTHING, *, service: str | None = None
-    ) -> "ConfigClient[SettingsT]":
+        path: str | Path, settings_type: type[_FileT] = _ANYTHING, *, service: str | None = None
+    ) -> "ConfigClient[_FileT]":
         """Return a client of a JSON file, for tests of programs: neither broker nor daemon takes part.
 
         ``refresh`` reads the file again; ``changes`` and callbacks are told what differs then.
@@ -188,7 +190,7 @@ class ConfigClient(Generic[SettingsT]):
             service: The service; default: the name of the file without its suffix.
         """
         path = Path(path)
-        client = cls(service or path.stem, settings_type, snapshots=False)
+        client = ConfigClient(service or path.stem, settings_type, snapshots=False)
         client._file = path
         return client
 
