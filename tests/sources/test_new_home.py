@@ -1,6 +1,7 @@
 """A new home: what is laid out, that it is valid at once, and that nothing is overwritten."""
 
 import os
+import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def test_the_large_example_is_the_repositorys_own(tmp_path: Path):
     assert {Path(name).stem for name in made if name.startswith("schemas/")} == set(SERVICES)
     assert all((ROOT / name).read_bytes() == content for name, content in made.items() if name != ".gitignore")
     assert not [name for name in made if name.endswith(("-secrets.yaml", "access.yaml"))]
+
+
+def test_the_wheel_is_told_of_every_file_of_the_large_example(tmp_path: Path):
+    """The environment files are named one by one; one that is new must not be left out."""
+    lay_out(tmp_path, "alicia")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    included: dict[str, str] = settings["force-include"]
+    assert all(target == f"aliciacfg/sources/alicia/{source}" for source, target in included.items())
+    made = {name for name in files_of(tmp_path) if name.startswith("environments/")}
+    assert included.keys() == {"schemas", *made}
 
 
 @pytest.mark.parametrize(
