@@ -11,7 +11,7 @@ from aliciacfg.cli import home, inputs, options, output, sealing_keys
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
-from aliciacfg.cli.local_client import administer_with
+from aliciacfg.cli.local_client import administer_with, ask_daemon
 from aliciacfg.cli.suggestions import close_to, did_you_mean
 from aliciacfg.model.redaction import REDACTED
 
@@ -42,6 +42,7 @@ def secret() -> None:
 @click.option("--overlay", is_flag=True, help="Send it to the daemon as a change at run time; write no file.")
 @click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of standard input.")
 @options.comment
+@options.expected
 @options.settings("data_dir", "environments_dir", "schemas_dir")
 @click.pass_obj
 def secret_set(
@@ -53,6 +54,7 @@ def secret_set(
     overlay: bool,
     keep_newline: bool,
     comment: str | None,
+    expected_revision: int | None,
     **flags: str | None,
 ) -> None:
     """Set the secret at POINTER of SERVICE.
@@ -68,9 +70,10 @@ def secret_set(
         if not documents.parse_pointer(pointer):
             raise click.UsageError("POINTER is a place in the configuration, such as /settings/password")
         if overlay:
-            _set_at_run_time(target, service, pointer, environment, comment, keep_newline=keep_newline)
-        elif comment is not None:
-            raise click.UsageError("-m needs --overlay: a file has no history of its own; write a comment into it")
+            fields = {"environment": environment, "comment": comment, "expected_revision": expected_revision}
+            _set_at_run_time(target, service, pointer, fields, keep_newline=keep_newline)
+        elif comment is not None or expected_revision is not None:
+            raise click.UsageError("-m and --expected-revision need --overlay: a file has no history of its own")
         else:
             settings = options.daemon_settings(flags).settings
             home.require_home(settings)
@@ -100,17 +103,14 @@ def secret_generate(target: Target, environment: str, *, dry_run: bool, **flags:
         _generate(settings, target, environment, dry_run=dry_run)
 
 
-def _set_at_run_time(
-    target: Target, service: str, pointer: str, environment: str | None, comment: str | None, *, keep_newline: bool
-) -> None:
+def _set_at_run_time(target: Target, service: str, pointer: str, fields: dict[str, Any], *, keep_newline: bool) -> None:
     from aliciacfg.core.missing_secrets import as_patch
     from aliciacfg.sealing.boxes import seal_for
 
     key = sealing_keys.published(target, None, None)
     value = inputs.read_secret(f"{pointer} of {service}", keep_newline=keep_newline)
-    box = seal_for(key, value, service=service, environment=environment, pointer=pointer)
-    fields = {"patch": as_patch({pointer: box}), "environment": environment, "comment": comment}
-    answer = ask(target, "patch", service, options.request_fields(fields))
+    box = seal_for(key, value, service=service, environment=fields["environment"], pointer=pointer)
+    answer = ask(target, "patch", service, options.request_fields({**fields, "patch": as_patch({pointer: box})}))
     shown = {name: answer.get(name) for name in ("service", "environment", "revision", "changed")}
     output.print_result(
         {**shown, "pointer": pointer, "key_id": key.key_id},
@@ -134,7 +134,7 @@ def _set_in_file(
         fail(
             f"{environment} has no service {service!r}; there are: {', '.join(sorted(found.services)) or 'none'}",
             EXIT_CODES["not_found"],
-            hint=did_you_mean(close_to(service, found.services)) or f"aliciacfg service add {service}",
+            hint=_hint_on_unknown(settings, service, environment, found.services),
         )
     if pointer not in sources.schema(service).secrets(as_patch({pointer: "x"})):
         fail(
@@ -173,6 +173,13 @@ def _set_in_file(
             _on_loading(loaded=loaded),
         ],
     )
+
+
+def _hint_on_unknown(settings: "Settings", service: str, environment: str, known: "Iterable[str]") -> str:
+    answer = ask_daemon(settings, "get", service, {"environment": environment})
+    if answer is not None and answer.get("status") == "success":
+        return "the service was made at run time, so its secret belongs there too: add --overlay"
+    return did_you_mean(close_to(service, known)) or f"aliciacfg service add {service}"
 
 
 def _generate(settings: "Settings", target: Target, environment: str, *, dry_run: bool) -> None:
