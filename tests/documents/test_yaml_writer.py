@@ -39,6 +39,33 @@ def test_a_value_is_the_same_for_every_reader_of_yaml(value: Any, version: str):
         assert type(loaded) is type(whole)
 
 
+@settings(max_examples=100, deadline=None)
+@given(VALUES)
+def test_blocks_are_the_same_value_for_every_reader_of_yaml(value: Any):
+    """Long arrays, and arrays of objects, have an item a line."""
+    text = yaml_writer.dump_blocks(value)
+    for reader in readers().values():
+        assert same(reader.load(text), value), text
+
+
+def test_arrays_are_blocks_where_that_is_easier_to_read():
+    """An item of an array begins beside its dash; short arrays of scalars stay on their line."""
+    value: Any = {"short": [1, "a"], "long": ["x" * 40, "y" * 40], "of": [{"a": 1, "b": {"c": [{}]}}, [[{"d": 2}], []]]}
+    assert yaml_writer.dump_blocks(value).splitlines() == [
+        "short: [1, a]",
+        "long:",
+        f"  - {'x' * 40}",
+        f"  - {'y' * 40}",
+        "of:",
+        "  - a: 1",
+        "    b:",
+        "      c:",
+        "        - {}",
+        "  - - - d: 2",
+        "    - []",
+    ]
+
+
 @settings(max_examples=200, deadline=None)
 @given(VALUES)
 def test_any_value_is_the_same_for_every_reader_of_yaml(value: Any):

@@ -53,7 +53,7 @@ def current(daemon: Daemon) -> dict[str, object]:
 
 
 def test_what_is_valid_is_shown_asked_about_and_applied(shared: Daemon, editor: dict[str, str], tmp_path: Path):
-    """The text has origins, and a secret as ***, which stays; afterwards nothing is left of it."""
+    """The text has origins, and a secret as ***, which stays; what breaks readers is asked about besides."""
     before = json.loads(aliciacfg(shared, "get", SERVICE, "--answer").stdout)
     seen = edited(shared, editor, setting(5), keys="y\n", options=("-m", "by hand"))
     assert "+ /limits/edited  5" in seen
@@ -62,6 +62,10 @@ def test_what_is_valid_is_shown_asked_about_and_applied(shared: Daemon, editor: 
     assert re.search(r'password: "\*\*\*" +# environments/dev\.yaml:\d+', given)
     after = json.loads(aliciacfg(shared, "history", SERVICE, "--limit", "1").stdout)["revisions"][0]
     assert (after["changed"], after["comment"]) == (["/limits/edited"], "by hand")
+    removing = edited(shared, editor, r"import re; text = re.sub(r'(?m)^  edited:.*\n', '', text)", keys="y\ny\n")
+    assert "/limits/edited: would disappear" in removing
+    assert "- /limits/edited  5" in removing
+    assert "edited" not in json.loads(aliciacfg(shared, "get", SERVICE).stdout)["limits"]
     assert list(tmp_path.glob("aliciacfg-edit-*")) == []
 
 

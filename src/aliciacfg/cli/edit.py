@@ -22,7 +22,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem, SourceError, SourceProblem
 
 # What a user can correct in the text.
-_CORRECTABLE = {"validation_failed", "invalid_request", "too_large", "incompatible"}
+_CORRECTABLE = {"validation_failed", "invalid_request", "too_large"}
 
 
 @click.command()
@@ -137,6 +137,8 @@ class _Session:
         trial = parse(answer, WriteResult)
         if trial.code == "conflict":
             return self._rebase(config)
+        if trial.code == "incompatible":
+            return self._allow_breaking(edited, trial)
         if trial.code in _CORRECTABLE:
             return self._correct(edited, trial.message, trial.problems)
         exit_if_refused(answer)
@@ -161,6 +163,20 @@ class _Session:
         self._done = True
         output.print_result(answer, lambda: [result.message])
         return None
+
+    def _allow_breaking(self, edited: str, trial: WriteResult) -> str | None:
+        """Ask whether readers may break; return the text to edit next, or None at the end."""
+        notices.print_error(trial.message, [edit_text.problem_line(problem) for problem in trial.problems])
+        if not sys.stdin.isatty():
+            sys.exit(EXIT_CODES["incompatible"])
+        match _prompt("Allow it? y: yes, n: no, e: edit again", "n", "y", "n", "e"):
+            case "y":
+                self._fields["allow_breaking"] = True
+                return self._check(edited)
+            case "e":
+                return edited
+            case _:
+                sys.exit(EXIT_CODES["incompatible"])
 
     def _correct(self, edited: str, message: str, problems: Sequence[Problem | SourceProblem]) -> str:
         """Show what is wrong, and return the text with it at the top; end the program if the user gives up."""
