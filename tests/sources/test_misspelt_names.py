@@ -73,3 +73,17 @@ async def test_an_edit_of_a_file_is_taken_with_a_warning(home: Home):
         assert "max_sesions" not in warning
         assert trial["warnings"] == answer["warnings"]
         assert [entry["places"] for entry in logs if entry["event"] == "name_misspelt"] == [[warning]]
+
+
+async def test_services_with_the_same_places_are_told_each(home: Home):
+    """What is known of one is used for the next one, with its own line; not for one with another schema."""
+    home.write("schemas/lamp.yaml", {"properties": {"settings": {"properties": {"max_sesions": {}}}}})
+    home.write("schemas/gong.yaml", SCHEMA)
+    wrong = "    settings:\n      max_sesions: 5\n"
+    text = "services:\n" + "".join(f"  {name}:\n{wrong}" for name in ("bell", "gong", "lamp"))
+    async with home.core() as made:
+        home.write("environments/base.yaml", environment_file({"bell": {}, "gong": {}, "lamp": {}}))
+        home.write("environments/dev.yaml", text)
+        answer = await made.ask("reload")
+        places = [warning.partition(": ")[0] for warning in answer["warnings"]]
+        assert places == ["environments/dev.yaml:4", "environments/dev.yaml:7"]

@@ -3,7 +3,10 @@
 from array import array
 from collections.abc import Mapping
 
+from aliciacfg.documents import escape
+
 _SERVICES = "/services/"
+_NOTHING: tuple["array[int]", Mapping[str, int]] = array("Q"), {}
 
 
 class LineNumbers:
@@ -42,9 +45,13 @@ class LineNumbers:
         name, place = _split(pointer)
         if name is None:
             return self._others.get(pointer)
-        lines, index = self._services.get(name, (array("Q"), {}))
+        lines, index = self._services.get(name, _NOTHING)
         at = index.get(place)
         return None if at is None else lines[at]
+
+    def shape(self, service: str) -> Mapping[str, int]:
+        """Return the places of a service in the file: one object for all services that have the same ones."""
+        return self._services.get(escape(service), _NOTHING)[1]
 
 
 def _split(pointer: str) -> tuple[str | None, str]:
