@@ -92,7 +92,7 @@ def backup(
         "removed": [str(old) for old in removed],
         **msgspec.to_builtins(manifest),
     }
-    output.print_result(content, lambda: _backup_lines(path, size, manifest, removed))
+    output.print_result(content, lambda: _backup_lines(path, size, manifest, removed), names=lambda: [str(path)])
 
 
 @contextmanager
@@ -192,7 +192,11 @@ def restore(
     for note in result.notes:
         notices.print_note(note)
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
-    output.print_result(content, lambda: _restore_lines(result, dry_run=dry_run))
+    output.print_result(
+        content,
+        lambda: _restore_lines(result, dry_run=dry_run),
+        names=lambda: [f"{change.environment}/{change.service}" for change in result.changes],
+    )
 
 
 def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]":

@@ -44,7 +44,8 @@ def export(directory: Path, **flags: str | None) -> None:
         result = run(write_home(directory, copy, settings))
     for left in result.left_out:
         notices.print_warning(f"left out: {left}")
-    output.print_result(msgspec.to_builtins(result), lambda: _export_lines(result))
+    changed = [*result.written, *result.removed]
+    output.print_result(msgspec.to_builtins(result), lambda: _export_lines(result), names=lambda: changed)
 
 
 def _export_lines(result: "Exported") -> "list[Line]":
@@ -69,7 +70,7 @@ def import_whole(directory: Path, settings: "Settings", *, dry_run: bool) -> Non
         except DataDirectoryInUse:
             fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, and run this again")
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
-    output.print_result(content, lambda: _import_lines(result, dry_run=dry_run))
+    output.print_result(content, lambda: _import_lines(result, dry_run=dry_run), names=lambda: result.written)
 
 
 def _import_lines(result: "Imported", *, dry_run: bool) -> "list[Line]":
