@@ -1,6 +1,7 @@
 """The commands that tell how the daemon is: ``status`` on one screen, ``health`` for scripts."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 
@@ -29,8 +30,10 @@ from aliciacfg.errors import BrokerUnavailable
 
 _LABEL_WIDTH = 15
 _STYLES = {"healthy": "bold green", "degraded": "bold yellow", "unhealthy": "bold red"}
-# What fits on one screen of 24 lines with all else.
+# What fits on one screen of 24 lines with all else, unless much is wrong.
 _MAX_LISTED = 3
+# The lines of one alert or edit.
+_MAX_FOLDED = 3
 _MAX_CHANGES = 4
 _PAGE = 1000
 _WRITES = frozenset({"set", "patch", "unset", "delete", "rollback", "batch", "activate", "reload"})
@@ -172,12 +175,19 @@ def _labelled(label: str, *parts: Line) -> Line:
     return line
 
 
+def _folded(label: str, text: str, style: str) -> Iterator[Line]:
+    """Yield the lines of a text of which every word counts, such as an alert; beyond a few it is cut."""
+    width = max(output.width() - _LABEL_WIDTH - 1, 20)
+    for number, line in enumerate(textwrap.wrap(text, width, max_lines=_MAX_FOLDED, placeholder=" …")):
+        yield _labelled("" if number else label, [(line, style)])
+
+
 def _listed(label: str, lines: list[str], style: str) -> Iterator[Line]:
     """Yield the first of some lines under a label, with how many more there are; ``none`` if there are none."""
     if not lines:
         yield _labelled(label, [("none", "green")])
     for number, text in enumerate(lines[:_MAX_LISTED]):
-        yield _labelled("" if number else label, [(text, style)])
+        yield from _folded("" if number else label, text, style)
     if len(lines) > _MAX_LISTED:
         yield _labelled("", f"and {len(lines) - _MAX_LISTED} more; all of them: aliciacfg health")
 
@@ -198,7 +208,7 @@ def _environment_lines(answer: EnvironmentsAnswer | UnsetType) -> Iterator[Line]
         yield _labelled("", [(f"{item.name} not valid yet", "yellow")], f": {_what_to_do(item)}")
     for item in answer.environments:
         if item.hidden:
-            yield _labelled("", [(f"{item.name}: ", ""), (item.hidden[0].message, "yellow")])
+            yield from _folded("", f"{item.name}: {item.hidden[0].message}", "yellow")
 
 
 def _what_to_do(item: EnvironmentItem) -> str:

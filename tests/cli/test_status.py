@@ -1,0 +1,52 @@
+"""The one screen of ``status``."""
+
+import pytest
+
+from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.cli import output, status
+from aliciacfg.cli.output import Line
+from aliciacfg.cli.status import Status
+
+MESSAGE = (
+    "An edit of the files is refused, and what was in force before is served: environments/dev.yaml:14: door_bell "
+    "/settings/volume_percent: found 300; expected at most 100"
+)
+
+
+def health(**alerts: str) -> HealthAnswer:
+    return HealthAnswer(
+        service="config_service",
+        service_name="config_service",
+        status="degraded",
+        instance="0" * 16,
+        environment="dev",
+        version="1.0.0",
+        timestamp=0.0,
+        uptime=1.0,
+        configs_managed=1,
+        last_update=None,
+        cache_hit_rate=0.0,
+        validation_errors=0,
+        mqtt_connected=True,
+        outbox_pending=0,
+        drift=0,
+        device_registry="absent",
+        services_online=0,
+        messages_processed=0,
+        errors=0,
+        alerts=alerts,
+    )
+
+
+def text(line: Line) -> str:
+    return "".join(part if isinstance(part, str) else part[0] for part in line)
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_an_alert_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch, columns: int):
+    """It takes more than one line where it has to, below its label; no line is wider than the terminal."""
+    monkeypatch.setattr(output, "width", lambda: columns)
+    lines = [text(line) for line in status._status_lines(Status(health(validation_failed=MESSAGE)), 0.0)]
+    assert max(map(len, lines)) <= columns
+    words = " ".join(" ".join(lines).split())
+    assert f"Alerts validation_failed: {MESSAGE}" in words
