@@ -77,8 +77,10 @@ async def test_a_file_with_a_secret_that_cannot_be_sealed_is_left_out_and_named(
     home.write("schemas/bell.yaml", f"version: 1.0.0\n{schema}\n")
     home.write("environments/prod.yaml", "defaults: {settings: {chime: open-sesame}}\n")
     home.write("environments/test.yaml", "services: [")
+    home.write("environments/notes.json", {"password": "open-sesame"})
+    home.write("environments/access.yaml", "admins: [admin]\n")
     with Archive(write(home, tmp_path / "b.zip")) as archive:
-        assert archive.manifest.files == ["environments/dev.yaml", "schemas/bell.yaml"]
+        assert archive.manifest.files == ["environments/access.yaml", "environments/dev.yaml", "schemas/bell.yaml"]
         assert [line.partition(":")[0] for line in archive.manifest.left_out] == [
             "environments/prod.yaml",
             "environments/test.yaml",

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -104,13 +105,19 @@ def test_a_new_machine_is_set_up_by_somebody_who_types_the_passphrase(make_daemo
     seen = typed(daemon, "backup", "b.zip", "--with-keys", keys=f"{PASSPHRASE}\n{PASSPHRASE}\n")
     assert "verified" in seen
     assert PASSPHRASE not in seen
-    assert b"open-sesame" not in (daemon.directory / "b.zip").read_bytes()
+    with zipfile.ZipFile(daemon.directory / "b.zip") as archive:
+        assert {"database", "keys", "manifest.json"} <= set(archive.namelist())
+        secrets = (
+            "open-sesame",
+            *(key["private"] for key in json.loads((daemon.data / "keys.json").read_text())["keys"]),
+        )
+        assert not [name for name in archive.namelist() for text in secrets if text.encode() in archive.read(name)]
     daemon.stop()
     other = empty(make_daemon("other"))
-    archive = str(daemon.directory / "b.zip")
-    assert "the passphrase is another one" in typed(other, "restore", archive, keys="wrong horse battery\n")
+    file = str(daemon.directory / "b.zip")
+    assert "the passphrase is another one" in typed(other, "restore", file, keys="wrong horse battery\n")
     assert not other.data.exists() or not list(other.data.glob("*.db"))
-    assert "1 configuration put back" in typed(other, "restore", archive, keys=f"{PASSPHRASE}\n")
+    assert "1 configuration put back" in typed(other, "restore", file, keys=f"{PASSPHRASE}\n")
     other.start()
     answer = other.http("GET", "/config/voice_router").json
     assert (answer["config"]["settings"]["api_key"], answer["epoch"]) == ("***", 2)

@@ -19,6 +19,7 @@ from aliciacfg.text_files import read_bytes
 ENVIRONMENTS = "environments"
 SCHEMAS = "schemas"
 
+_ENVIRONMENT_SUFFIX = ".yaml"
 _PURPOSE = b"aliciacfg source file v1"
 
 
@@ -46,7 +47,13 @@ def places(settings: Settings) -> dict[str, Path]:
     """Return the files that a daemon with these settings reads, by name; without ``.env``."""
     environments, schemas = Path(settings.environments_dir), Path(settings.schemas_dir)
     found = loader.source_paths(environments_dir=environments, schemas_dir=schemas)
-    return {_name(path, environments, schemas): path for path in sorted(found) if not path.name.startswith(".")}
+    named = {_name(path, environments, schemas): path for path in sorted(found) if not path.name.startswith(".")}
+    # Another file that lies beside the environments may hold anything, in plain text.
+    return {
+        name: path
+        for name, path in named.items()
+        if not name.startswith(f"{ENVIRONMENTS}/") or path.suffix == _ENVIRONMENT_SUFFIX
+    }
 
 
 def place(name: str, settings: Settings) -> Path:
@@ -78,7 +85,7 @@ def collect(settings: Settings, keyring: Keyring, *, before: Mapping[str, bytes]
     for name, path in places(settings).items():
         try:
             content = read_bytes(path, name)
-            is_plain = name.startswith(f"{SCHEMAS}/") or path.suffix != ".yaml" or path.stem == ACCESS
+            is_plain = name.startswith(f"{SCHEMAS}/") or path.stem == ACCESS
             found.contents[name] = content if is_plain else _sealed(content, name, path, sources, keyring, before)
             found.codes[name] = code(content, keyring)
         except (OSError, UnicodeDecodeError) as error:
