@@ -260,6 +260,25 @@ async def test_a_broker_that_ends_every_connection_is_asked_less_and_less(monkey
     assert all(bounds[0] == bounds[1] / 2 for bounds in asked)
 
 
+async def test_a_message_as_large_as_mqtt_allows_fills_no_memory(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch):
+    """It is dropped as it comes on MQTT 3.1.1, where a client cannot refuse it; then everything goes on."""
+    async with played(mosquitto) as daemon, older_broker(mosquitto.port) as older:
+        await publish(daemon, update(1))
+        async with bell(older.port) as config:
+            held: list[int] = []
+            paho = config._link._connection._client._client  # pyright: ignore[reportOptionalMemberAccess]
+            receive = paho._sock_recv
+            monkeypatch.setattr(
+                paho, "_sock_recv", lambda size: held.append(len(paho._in_packet["packet"])) or receive(size)
+            )
+            await publish(daemon, json.dumps(update(2, padding="x" * 15_000_000)).encode())
+            await publish(daemon, update(3))
+            assert (await anext(config.changes())).revision == 3
+            assert len(held) > 100
+            assert max(held) < 1_000_000
+            assert config._link.failures == 0
+
+
 async def test_two_copies_of_a_service_follow_and_report_apart(mosquitto: Mosquitto):
     """Neither takes the other's place at the broker."""
     async with played(mosquitto) as daemon:

@@ -11,6 +11,9 @@ The text ``Operation timed out`` and the ``__context__`` of ``aiomqtt.MqttError`
     When a broker does not answer CONNECT or DISCONNECT, aiomqtt leaves the socket open, with a task that keeps it
     alive. And only a connection that ends without a DISCONNECT has the broker publish the last will. Can go when
     aiomqtt closes it, with or without one.
+``paho.mqtt.client.Client._sock_recv`` and ``_in_packet``:
+    With MQTT 3.1.1 nothing keeps a client from getting 256 MB at once, which paho would collect in memory. Can go when
+    paho refuses large packets by itself.
 """
 
 import asyncio
@@ -22,6 +25,9 @@ from paho.mqtt.enums import LogLevel
 from paho.mqtt.reasoncodes import ReasonCode
 
 from aliciacfg.bus.not_connected import NotConnected
+
+_KEPT_BYTES = 4096
+_CHUNK_BYTES = 64 * 1024
 
 
 class _EndedEarly(aiomqtt.MqttError):
@@ -85,6 +91,34 @@ def _abandon(client: aiomqtt.Client, task: "asyncio.Future[Any]") -> None:
     if not task.cancelled():
         # Retrieved, so that asyncio does not log it.
         task.exception()
+
+
+def drop_large_packets(client: aiomqtt.Client, max_bytes: int) -> None:
+    """Have packets that are larger dropped as they come, as a broker of MQTT 5 does that knows the Maximum Packet Size.
+
+    Args:
+        client: A client that is not connected yet.
+        max_bytes: The largest packet whose message is received.
+    """
+    paho: Any = client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    receive = paho._sock_recv  # noqa: SLF001
+
+    def received(size: int) -> bytes:
+        packet = paho._in_packet  # noqa: SLF001
+        if packet["have_remaining"] and packet["remaining_length"] > max_bytes:
+            del packet["packet"][_KEPT_BYTES:]
+            size = min(size, _CHUNK_BYTES)
+        return receive(size)
+
+    forward = paho.on_message
+
+    def on_message(*arguments: Any) -> None:
+        # Its beginning and its end would be left of a larger one.
+        if paho._in_packet["remaining_length"] <= max_bytes:  # noqa: SLF001
+            forward(*arguments)
+
+    paho._sock_recv = received  # noqa: SLF001
+    paho.on_message = on_message
 
 
 def close(client: aiomqtt.Client) -> None:

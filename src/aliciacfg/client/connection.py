@@ -129,5 +129,6 @@ async def _connected(address: BrokerAddress, protocol: Protocol) -> aiomqtt.Clie
         socket_options=[_NO_DELAY],
         logger=logging.getLogger("aliciacfg.client.mqtt"),
     )
+    aiomqtt_connecting.drop_large_packets(client, MAX_BYTES + _OVERHEAD_BYTES)
     await aiomqtt_connecting.connect(client, timeout_seconds=CONNECT_SECONDS)
     return client
