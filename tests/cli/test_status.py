@@ -1,5 +1,6 @@
 """The one screen of ``status``."""
 
+import msgspec
 import pytest
 
 from aliciacfg.api.answers import HealthAnswer
@@ -50,3 +51,22 @@ def test_an_alert_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch, columns: i
     assert max(map(len, lines)) <= columns
     words = " ".join(" ".join(lines).split())
     assert f"Alerts validation_failed: {MESSAGE}" in words
+
+
+def test_who_may_read_health_only_sees_that(monkeypatch: pytest.MonkeyPatch):
+    """Anything else is left out, not an error."""
+    monkeypatch.setattr(output, "width", lambda: 80)
+    found = msgspec.structs.replace(health(), drift=2, outbox_pending=1, uptime=93784.0)
+    lines = [text(line) for line in status._status_lines(Status(found), 1000.0)]
+    assert lines[0].startswith("Config service  degraded  1.0.0, up 1 d 2 h")
+    assert [line.split() for line in lines if line.startswith("Drift")] == [["Drift", "2"]]
+    assert any("1 message waits" in line for line in lines)
+    assert not any(line.startswith("Last changes") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "span"), [(0.2, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7200, "2 h"), (93784, "1 d 2 h")]
+)
+def test_a_span_has_its_two_largest_units(seconds: float, span: str):
+    """A unit without a count is left out."""
+    assert status._span(seconds) == span

@@ -48,11 +48,6 @@ class DaemonReads:
             raise BrokerUnavailable(f"no daemon listens in {data_dir}")
         return cls(target, settings if answers else None)
 
-    @property
-    def local(self) -> bool:
-        """Whether the daemon runs on this machine, in the data directory of the settings."""
-        return self.settings is not None
-
     def ask(self, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
         """Return an answer, a refusal too.
 

@@ -36,7 +36,6 @@ _MAX_LISTED = 3
 _MAX_FOLDED = 3
 _MAX_CHANGES = 4
 _PAGE = 1000
-_WRITES = frozenset({"set", "patch", "unset", "delete", "rollback", "batch", "activate", "reload"})
 
 
 class Status(msgspec.Struct, omit_defaults=True):
@@ -81,7 +80,7 @@ def health(target: Target, data_dir: str | None) -> None:
     reads = _reads(target, data_dir)
     answer = _ask_health(reads)
     found = parse(answer, HealthAnswer)
-    output.print_result(answer, lambda: _health_lines(found, time.time()), names=lambda: [found.status])
+    output.print_result(answer, lambda: _health_lines(found), names=lambda: [found.status])
     if found.status != "healthy":
         sys.exit(EXIT_FAILED)
 
@@ -125,17 +124,17 @@ def _authors(reads: DaemonReads, changes: list[ListItem]) -> dict[str, str]:
     return {service: f"{entry.operation} by {entry.who}" for service, entry in found if entry is not None}
 
 
-def _health_lines(found: HealthAnswer, now: float) -> Iterator[Line]:
+def _health_lines(found: HealthAnswer) -> Iterator[Line]:
     broker = "broker connected" if found.mqtt_connected else "no broker"
     managed = formatting.counted(found.configs_managed, "configuration")
     yield [
         (found.status, _STYLES[found.status]),
         f": {managed} of {found.environment}, {broker}, up {_span(found.uptime)}",
     ]
-    yield from _standing_lines(found, now)
+    yield from _standing_lines(found)
 
 
-def _standing_lines(found: HealthAnswer, _now: float) -> Iterator[Line]:
+def _standing_lines(found: HealthAnswer) -> Iterator[Line]:
     """Yield a line for each alert that stands and each edit that is not in force."""
     yield from ([("  not in force: ", "yellow"), line] for line in edit_lines(found.refused_edits))
     yield from ([(f"  {kind}: ", "yellow"), message] for kind, message in found.alerts.items())
@@ -206,9 +205,9 @@ def _environment_lines(answer: EnvironmentsAnswer | UnsetType) -> Iterator[Line]
     invalid = [item for item in answer.environments if item.problems and item.name != answer.active]
     for item in invalid[:_MAX_LISTED]:
         yield _labelled("", [(f"{item.name} not valid yet", "yellow")], f": {_what_to_do(item)}")
-    for item in answer.environments:
-        if item.hidden:
-            yield from _folded("", f"{item.name}: {item.hidden[0].message}", "yellow")
+    hidden = [(item.name, problem.message) for item in answer.environments for problem in item.hidden]
+    for name, message in hidden[:1]:
+        yield from _folded("", f"{name}: {message}", "yellow")
 
 
 def _what_to_do(item: EnvironmentItem) -> str:
