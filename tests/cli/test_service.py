@@ -98,3 +98,11 @@ def test_a_dry_run_writes_nothing(home: Path):
     done = run("service", "add", "lamp", "--setting", "watts=5", "--schema", "--dry-run")
     assert json.loads(done.stdout)["dry_run"] is True
     assert files_of(home) == before
+
+
+def test_what_is_wrong_with_a_file_already_is_no_reason_to_refuse(home: Path):
+    """A variable of prod that is not set: the service is added, and nothing new is wrong."""
+    (home / "environments" / "prod-secrets.yaml").write_text("services: {door_bell: {settings: {pin: '${UNSET}'}}}\n")
+    done = run("service", "add", "lamp", "--setting", "watts=5")
+    assert done.exit_code == 0, done.stderr
+    assert "lamp" in services(home, "base.yaml")

@@ -1,6 +1,6 @@
 """The home that a command works on: its files, edits of them, and the daemon that loads them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,14 +99,19 @@ def problems_with(
     from aliciacfg.sources.source_files import SourceFiles
 
     files = SourceFiles(settings)
-    found = check_files(
-        lambda: files.load(edits.texts), keyring, limits=settings.document_limits, environment=environment
-    )
-    return [
-        problem
-        for problem in found.problems
-        if not problem.configurations or any(name.partition(" in ")[0] == service for name in problem.configurations)
-    ]
+
+    def found(texts: "Mapping[Path, str]") -> "list[FileProblem]":
+        checked = check_files(
+            lambda: files.load(texts), keyring, limits=settings.document_limits, environment=environment, only=service
+        )
+        return checked.problems
+
+    problems = found(edits.texts)
+    if not any(problem.configurations == [] for problem in problems):
+        return problems
+    # What is wrong with a file already is no reason to refuse an edit of another one.
+    known = {(problem.file, problem.message) for problem in found({})}
+    return [problem for problem in problems if problem.configurations or (problem.file, problem.message) not in known]
 
 
 def problem_lines(problems: "Iterable[FileProblem]", service: str) -> list[str]:

@@ -51,7 +51,12 @@ class FileFindings(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def check_files(
-    load: Callable[[], Sources], keyring: Keyring | None, *, limits: DocumentLimits, environment: str | None = None
+    load: Callable[[], Sources],
+    keyring: Keyring | None,
+    *,
+    limits: DocumentLimits,
+    environment: str | None = None,
+    only: str | None = None,
 ) -> FileFindings:
     """Compose every configuration that the files define.
 
@@ -60,6 +65,7 @@ def check_files(
         keyring: Opens sealed values; if None, configurations with sealed values are not checked.
         limits: What a configuration may hold.
         environment: Check only this environment and the shared files.
+        only: Compose only the configurations of this service; None composes all.
 
     Raises:
         NotFound: There is no such environment.
@@ -77,7 +83,7 @@ def check_files(
     for item in sources.environments.values() if environment is None else [sources.environments[environment]]:
         found += [(problem, None) for problem in item.problems]
         # Without all of its files, problems in the configurations of an environment may be mere consequences.
-        for service in sorted(item.services) if not item.problems else []:
+        for service in sorted(item.services if only is None else item.services & {only}) if not item.problems else []:
             name = f"{service} in {item.name}"
             unreadable = _boxes(item, service) if keyring is None else frozenset[str]()
             problems = [found for found in _problems(composer, item, service) if found.pointer not in unreadable]
