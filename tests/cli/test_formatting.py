@@ -379,3 +379,47 @@ def test_the_state_of_a_token_is_one_phrase(fields: dict[str, Any], expected: st
         "confirmed": True,
     }  # fmt: skip
     assert tokens._state(TokenItem(**known | fields)) == expected
+
+
+def test_what_happened_to_a_place_is_one_line_where_there_is_room():
+    """Added, removed or changed; long values are below each other, and secrets are said to be others."""
+
+    def shown(first: str | None, second: str | None, width: int = 60) -> list[str]:
+        return [plain(line) for line in formatting.change_lines("/limits/x", (first, second), width=width)]
+
+    assert shown("1", "2") == ["~ /limits/x  1 → 2"]
+    assert shown(None, "2") == ["+ /limits/x  2"]
+    assert shown("1", None) == ["- /limits/x  1"]
+    assert shown("1" * 30, "2" * 30) == ["~ /limits/x", f"  - {'1' * 30}", f"  + {'2' * 30}"]
+    assert shown(None, "2" * 99, width=40) == [f"+ /limits/x  {'2' * 24}…"]
+    assert shown('"***"', '"***"') == ['~ /limits/x  "***", another secret']
+
+
+def on_page(table: Table, monkeypatch: pytest.MonkeyPatch, columns: int) -> list[str]:
+    """What a terminal of so many columns shows of a table."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    page = io.StringIO()
+    output._print_on(page, [table])
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", page.getvalue()).splitlines()]
+
+
+def test_a_table_that_is_too_wide_folds_its_widest_column(monkeypatch: pytest.MonkeyPatch):
+    """At words; where even that is too wide it is a list of records, in which nothing is folded."""
+    words = "one two three four five six seven eight nine ten"
+    table = Table(["name", "text"], [["bell", words], ["lamp", ""]])
+    assert on_page(table, monkeypatch, 60) == ["name  text", f"bell  {words}", "lamp"]
+    assert on_page(table, monkeypatch, 32) == [
+        "name  text",
+        "bell  one two three four five",
+        "      six seven eight nine ten",
+        "lamp",
+    ]
+    assert on_page(table, monkeypatch, 24) == ["name  bell", f"text  {words}", "", "name  lamp"]
+    assert on_page(Table(["name"], [], empty="No names."), monkeypatch, 60) == ["No names."]
+
+
+def test_a_cell_may_use_what_is_left(monkeypatch: pytest.MonkeyPatch):
+    """It is told the columns that the others leave."""
+    table = Table(["name", "rest"], [["bell", lambda width: "x" * width]])
+    assert on_page(table, monkeypatch, 50)[1] == f"bell  {'x' * 44}"
+    assert on_page(table, monkeypatch, 20) == ["name  bell", f"rest  {'x' * 14}"]

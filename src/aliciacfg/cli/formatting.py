@@ -153,6 +153,9 @@ def change_lines(pointer: str, sides: tuple[str | None, str | None], *, width: i
         return [[(f"+ {place}  {cut(second or '', room)}", ADDED), *remark]]
     if second is None:
         return [[(f"- {place}  {cut(first, room)}", REMOVED), *remark]]
+    if first == second:
+        # Only what is hidden can differ and look the same.
+        return [[("~", CHANGED), f" {place}  {cut(first, room)}, another secret", *remark]]
     if len(first) + len(second) + len(" → ") <= room:
         return [[("~", CHANGED), f" {place}  ", (first, REMOVED), " → ", (second, ADDED), *remark]]
     below = max(width - 2 * _BETWEEN, _NARROWEST_VALUE)

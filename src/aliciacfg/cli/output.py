@@ -148,17 +148,24 @@ def print_page(blocks: Iterable[Block]) -> None:
 
 def print_blocks(blocks: Iterable[Block]) -> None:
     """Print lines (of any length), tables and trees for people."""
-    _print_on(None, blocks)
+    if sys.stdout.isatty():
+        _print_on(None, blocks)
+        return
+    # Nobody sees the blanks with which tables end, and programs stumble over them.
+    page = StringIO()
+    _print_on(page, blocks, terminal=False)
+    for line in page.getvalue().splitlines():
+        write(line.rstrip().encode())
 
 
-def _print_on(page: StringIO | None, blocks: Iterable[Block]) -> None:
-    """Print blocks on a page that a terminal will show, or on standard output."""
-    console = _console(page)
+def _print_on(page: StringIO | None, blocks: Iterable[Block], *, terminal: bool = True) -> None:
+    """Print blocks on a page, which a terminal will show or not, or on standard output."""
+    console = _console(page, terminal=terminal)
     for block in blocks:
         if isinstance(block, Table):
             _print_table(console, block)
         elif isinstance(block, Branch):
-            _print_tree(page, block)
+            _print_tree(page, block, terminal=terminal)
         else:
             console.print(_text(block), soft_wrap=True)
 
@@ -227,7 +234,7 @@ def _print_records(console: "Console", table: Table) -> None:
                 console.print(_text([(f"{column:{longest}}", "dim"), " " * _GAP, *parts]), soft_wrap=True)
 
 
-def _print_tree(page: StringIO | None, root: Branch) -> None:
+def _print_tree(page: StringIO | None, root: Branch, *, terminal: bool) -> None:
     from rich.tree import Tree
 
     def grow(into: "Tree", branch: Branch) -> None:
@@ -237,7 +244,7 @@ def _print_tree(page: StringIO | None, root: Branch) -> None:
     made = Tree(_label(root), guide_style="dim")
     grow(made, root)
     # rich cuts a tree's lines at the console's width, which would hide where a value comes from; a terminal folds them.
-    _console(page, _UNCUT_COLUMNS).print(made, soft_wrap=True)
+    _console(page, _UNCUT_COLUMNS, terminal=terminal).print(made, soft_wrap=True)
 
 
 def _label(branch: Branch) -> "Text":
@@ -289,10 +296,13 @@ def _leaves(value: object, pointer: str = "") -> Iterator[tuple[str, object]]:
         yield pointer, value
 
 
-def _console(page: StringIO | None = None, columns: int | None = None) -> "Console":
-    """Return a console that prints on a page that a terminal will show, or on standard output."""
+def _console(page: StringIO | None = None, columns: int | None = None, *, terminal: bool = True) -> "Console":
+    """Return a console that prints on a page, which a terminal will show or not, or on standard output."""
     from rich.console import Console
 
     # A table is folded to the width of a terminal; a file or a program that searches lines gets whole ones.
-    width = columns or (None if page is not None or sys.stdout.isatty() else _UNCUT_COLUMNS)
-    return Console(file=page, force_terminal=None if page is None else True, highlight=False, width=width)
+    shown = terminal if page is not None else sys.stdout.isatty()
+    return Console(
+        file=page, force_terminal=None if page is None else terminal, highlight=False,
+        width=columns or (None if shown else _UNCUT_COLUMNS),
+    )  # fmt: skip
