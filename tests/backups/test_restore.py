@@ -333,6 +333,14 @@ async def test_what_is_broken_is_what_one_restores(taken: Taken):
         assert core.standing == {}
 
 
+async def test_the_witness_tells_how_far_a_lost_database_was(taken: Taken):
+    """Somebody removed it; a subscriber may hold what it published in a higher epoch than the backup knows."""
+    await put_back(taken.home, taken.archive)
+    await put_back(taken.home, taken.archive)
+    taken.home.database.unlink()
+    assert (await put_back(taken.home, taken.archive)).epoch == 4
+
+
 async def test_a_stale_log_does_no_harm(taken: Taken):
     """A database was killed: its write-ahead log stays beside, of other pages than those of the backup."""
     async with taken.home.core() as core:

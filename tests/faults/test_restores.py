@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -15,8 +16,10 @@ from brokers import Broker
 from commands import aliciacfg
 from daemons import Daemon, wait_nothing_pending
 from mqtt_clients import client
+from trials import Trial
 
 SERVICES = ("voice_router", "stt_service")
+_ROUNDS = 30
 
 
 class Load:
@@ -79,11 +82,12 @@ def test_whatever_is_killed_a_state_that_existed_is_served(
 ):
     """The one before or the one of the backup, whole; its chain is whole, and services follow it."""
     daemon = make_daemon(asyncio_debug=False).keep_services(*SERVICES).start()
+    trial = Trial(daemon, broker)
     dice = random.Random(7)
     numbers = counters(daemon)
     backups: list[tuple[Path, dict[str, int], dict[str, int]]] = []
     seen = {"before": 0, "restored": 0, "backups killed": 0}
-    for number in range(30):
+    for number in range(_ROUNDS):
         with Load(daemon, numbers) as load:
             threading.Event().wait(dice.uniform(0, 0.2))
             archive, least = tmp_path / f"{number}.zip", dict(load.answered)
@@ -101,7 +105,10 @@ def test_whatever_is_killed_a_state_that_existed_is_served(
         archive, *window = dice.choice(backups[-3:]) if backups else (None, {}, {})
         if archive is not None:
             run_for(daemon, dice.choice([0.1, 0.3, 0.5, 0.7, 1.0, 30.0]), "restore", str(archive))
+        trial.writes += sum(load.answered.values()) - sum(numbers.values())
+        began = time.monotonic()
         daemon.start()
+        trial.recoveries.append(time.monotonic() - began)
         numbers = counters(daemon)
         states = {"before": before, "restored": tuple(window)} if archive is not None else {"before": before}
         found = [
@@ -121,3 +128,4 @@ def test_whatever_is_killed_a_state_that_existed_is_served(
         assert (store["problem"], store["broken"]) == (None, [])
         assert not [path for path in daemon.data.iterdir() if path.name.startswith((".replacement", ".snapshot"))]
     assert min(seen.values()) > 0
+    trial.report("the daemon, backups and restores are killed (`kill -9`)", _ROUNDS)

@@ -59,7 +59,7 @@ class Trial:
                 self._recover()
                 self.recoveries.append(time.monotonic() - began)
             self._check()
-        self._report(name, count)
+        self.report(name, count)
 
     def keep_writing(self, seconds: float = 0.15) -> None:
         """Let the writers go on for a while."""
@@ -127,7 +127,7 @@ class Trial:
         async with client(self.broker.port) as mqtt:
             return {topic: message.json for topic, message in (await mqtt.retained("alicia/config/update/#")).items()}
 
-    def _report(self, name: str, rounds: int) -> None:
+    def report(self, name: str, rounds: int) -> None:
         """Add a line for docs/reliability.md to the file that ALICIACFG_TRIALS names."""
         file = os.environ.get("ALICIACFG_TRIALS")
         if file:

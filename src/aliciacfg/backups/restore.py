@@ -82,13 +82,11 @@ class _Before:
     """The state before.
 
     Attributes:
-        exists: Whether there is a database.
         home: The name of its home; empty if there are no keys.
         position: The highest position that any reader may hold of it.
         heads: Its configurations; empty if it cannot be read, or is of another home.
     """
 
-    exists: bool
     home: str
     position: Position
     heads: Heads
@@ -169,17 +167,16 @@ async def _examine(data: DataDirectory, prepared: Path, settings: Settings, *, r
         replaceable: As for ``kept_keys.load_present``.
     """
     keys = kept_keys.load_present(data.key_file, replaceable=replaceable)
+    chain = None if keys is None else Chain(keys.make_keyring())
+    home = "" if chain is None else home_of(chain)
     database = database_in(data.path)
+    position = (None if chain is None else database.witnessed(chain)) or START
     if not database.exists():
-        return _Before(False, "" if keys is None else home_of(Chain(keys.make_keyring())), START, {})
+        return _Before(home, position, {})
     copy = prepared / "before"
     copy.mkdir(mode=0o700)
-    position, heads, home = START, Heads(), ""
+    heads = Heads()
     try:
-        if keys is not None:
-            home = home_of(Chain(keys.make_keyring()))
-            witnessed = database.witnessed(Chain(keys.make_keyring()))
-            position = max(position, witnessed or position)
         database.backup(copy)
         position = max(position, database_in(copy).describe().position)
         if keys is not None and keys.chained:
@@ -192,7 +189,7 @@ async def _examine(data: DataDirectory, prepared: Path, settings: Settings, *, r
         heads = Heads()
     finally:
         shutil.rmtree(copy)
-    return _Before(True, home, position, heads)
+    return _Before(home, position, heads)
 
 
 def _check_home(archive: Archive, before: _Before, keys: Keys, wanted: Wanted, result: Restored) -> None:
