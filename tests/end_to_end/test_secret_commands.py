@@ -53,6 +53,8 @@ def test_a_running_daemon_has_the_secret_when_the_command_ends(make_daemon: Call
         ("/settings", "x", 4, "is not a secret"),
         ("settings", "x", 4, "does not begin with '/'"),
         ("/settings/jwt_secret", "***", 2, "stands for a secret"),
+        ("/settings/jwt_secret", "sealed: 0123", 2, "damaged sealed value"),
+        ("/settings/jwt_secret", "sealed:v1:0123456789abcdef:AAAA", 4, "which this daemon does not have"),
         ("/settings/jwt_secret", "", 4, "standard input is empty"),
     ):
         refused = aliciacfg(daemon, "secret", "set", "security_gateway", pointer, stdin=value)

@@ -72,10 +72,10 @@ def test_tags_of_other_programs_are_told_and_not_taken():
 
 
 def test_what_no_configuration_holds_is_told():
-    """Null, what stands for a secret in answers, and an empty password."""
-    found = read('{"a": null, "b": "***", "c": {"password": ""}, "d": 1}', "json")
+    """Null, what stands for a secret in answers or is sealed elsewhere, and an empty password."""
+    found = read('{"a": null, "b": "***", "c": {"password": ""}, "d": 1, "e": "sealed:v1:0123:AAAA"}', "json")
     assert found.patch == {"settings": {"c": {}, "d": 1}}
-    assert left(found).keys() == {"/settings/a", "/settings/b", "/settings/c/password"}
+    assert left(found).keys() == {"/settings/a", "/settings/b", "/settings/c/password", "/settings/e"}
 
 
 def test_an_address_with_a_password_is_told_without_it():

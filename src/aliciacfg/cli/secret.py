@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aliciacfg.cli.output import Line
     from aliciacfg.cli.sealing_keys import SealingKey
     from aliciacfg.core.missing_secrets import MissingSecrets
+    from aliciacfg.sealing.boxes import PublicKey
     from aliciacfg.settings import Settings
     from aliciacfg.sources.layers import Environment
 
@@ -105,11 +106,10 @@ def secret_generate(target: Target, environment: str, *, dry_run: bool, **flags:
 
 def _set_at_run_time(target: Target, service: str, pointer: str, fields: dict[str, Any], *, keep_newline: bool) -> None:
     from aliciacfg.core.missing_secrets import as_patch
-    from aliciacfg.sealing.boxes import seal_for
 
     key = sealing_keys.published(target, None, None)
-    value = inputs.read_secret(f"{pointer} of {service}", keep_newline=keep_newline)
-    box = seal_for(key, value, service=service, environment=fields["environment"], pointer=pointer)
+    value = _read(f"{pointer} of {service}", keep_newline=keep_newline)
+    box = _sealed_value(key, value, service, fields["environment"], pointer)
     answer = ask(target, "patch", service, options.request_fields({**fields, "patch": as_patch({pointer: box})}))
     shown = {name: answer.get(name) for name in ("service", "environment", "revision", "changed")}
     output.print_result(
@@ -121,11 +121,31 @@ def _set_at_run_time(target: Target, service: str, pointer: str, fields: dict[st
     )
 
 
+def _read(label: str, *, keep_newline: bool) -> str:
+    """Return the secret that is typed or piped; what only stands for one ends the program."""
+    from aliciacfg.sealing.boxes import resembles_sealed
+
+    value = inputs.read_secret(label, keep_newline=keep_newline)
+    if value.strip() == REDACTED:
+        fail(f"{REDACTED} stands for a secret in answers and is none itself", EXIT_USAGE)
+    if resembles_sealed(value, at_secret=True):
+        fail("this is a damaged sealed value; give the secret itself", EXIT_USAGE)
+    return value
+
+
+def _sealed_value(key: "PublicKey", value: str, service: str, environment: str | None, pointer: str) -> str:
+    """Seal a secret; one that `aliciacfg seal` has sealed stays as it is."""
+    from aliciacfg.sealing.boxes import is_sealed, seal_for
+
+    if is_sealed(value):
+        return value
+    return seal_for(key, value, service=service, environment=environment, pointer=pointer)
+
+
 def _set_in_file(
     settings: "Settings", target: Target, service: str, pointer: str, environment: str, *, keep_newline: bool
 ) -> None:
     from aliciacfg.core.missing_secrets import as_patch
-    from aliciacfg.sealing.boxes import seal_for
     from aliciacfg.sources.source_files import SourceFiles
 
     sources = SourceFiles(settings).load()
@@ -143,9 +163,7 @@ def _set_in_file(
             EXIT_CODES["invalid_request"],
         )
     key = sealing_keys.of_home(settings, target)
-    value = inputs.read_secret(f"{pointer} of {service} in {environment}", keep_newline=keep_newline)
-    if value.strip() == REDACTED:
-        fail(f"{REDACTED} stands for a secret in answers and is none itself", EXIT_USAGE)
+    value = _read(f"{pointer} of {service} in {environment}", keep_newline=keep_newline)
     edits = home.edits_of(settings)
     path = edits.secrets(environment)
     # First in plain text, to see whether it is valid there; the file never holds it so.
@@ -156,7 +174,7 @@ def _set_in_file(
         fail(
             "\n".join(["nothing was written:", *home.problem_lines(refused, service)]), EXIT_CODES["validation_failed"]
         )
-    box = seal_for(key.public, value, service=service, environment=environment, pointer=pointer)
+    box = _sealed_value(key.public, value, service, environment, pointer)
     edits.set_service(path, service, as_patch({pointer: box}))
     loaded = home.write(settings, edits)
     output.print_result(

@@ -1,7 +1,6 @@
 """The secrets that an environment lacks: which of them the program can make, and which somebody else has to give."""
 
 import re
-import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -9,9 +8,9 @@ from aliciacfg.core.composer import Composer
 from aliciacfg.documents import Json, JsonObject, find, has, merge, parse_pointer
 from aliciacfg.errors import Finding, InvalidDocument, OperationError
 from aliciacfg.schemas.service_schema import ServiceSchema
+from aliciacfg.sources.broker_accounts import generate
 from aliciacfg.sources.layers import Environment
 
-_RANDOM_BYTES = 24
 _OWN = re.compile(r"password|secret", re.IGNORECASE)
 # As keys and tokens do, they come from whoever offers the service.
 _OTHERS = re.compile(r"(?:client|app|api|consumer)[_-]?secret", re.IGNORECASE)
@@ -44,11 +43,6 @@ class MissingSecrets:
 
     made: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     needed: list[Needed] = field(default_factory=list[Needed])
-
-
-def generate() -> str:
-    """Return 32 random characters that need no quotes in files and shells: 192 bits."""
-    return secrets.token_urlsafe(_RANDOM_BYTES)
 
 
 def find_missing(

@@ -27,7 +27,7 @@ def secrets_file(directory: Path, environment: str) -> Path:
 
 
 def generate() -> str:
-    """Generate a password of 192 random bits, in characters that need no quotes in files and shells."""
+    """Generate a password of 192 random bits: 32 characters that need no quotes in files and shells."""
     return secrets.token_urlsafe(_PASSWORD_BYTES)
 
 

@@ -13,6 +13,7 @@ from aliciacfg import documents, dotenv_file
 from aliciacfg.documents import Json, JsonObject, escape, type_name, yaml_reader
 from aliciacfg.errors import OperationError, SourceError, SourceProblem
 from aliciacfg.model.redaction import REDACTED
+from aliciacfg.sealing.boxes import is_sealed, resembles_sealed
 
 Form = Literal["env", "json", "yaml", "ini"]
 
@@ -206,6 +207,8 @@ def _is_taken(value: Json, pointer: str, result: ForeignFile) -> bool:
         reason = f"is {shown}, which only the other program understands"
     elif isinstance(value, str) and value.strip() == REDACTED:
         reason = f"is {REDACTED}, which stands for a secret"
+    elif isinstance(value, str) and (is_sealed(value) or resembles_sealed(value, at_secret=True)):
+        reason = "is sealed already, and opens only in the place that it was sealed for"
     elif value == "" and _NEVER_A_NUMBER.search(pointer.rpartition("/")[2]):
         reason = "is empty"
     if reason is not None:
