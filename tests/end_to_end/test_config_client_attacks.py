@@ -214,8 +214,7 @@ async def test_a_connection_that_is_cut_anywhere_is_made_anew(mosquitto: Mosquit
             async with bell(proxy.port) as config:
                 for number, size in enumerate((1, 20, 60, 100, 160, 240, 400, 600), 2):
                     cutting = asyncio.ensure_future(asyncio.to_thread(proxy.cut_after, size))
-                    await asyncio.sleep(0)
-                    for _ in range(3):
+                    while not cutting.done():
                         await publish(daemon, update(number))
                     await cutting
                     await eventually(lambda: config.current.revision == number)  # noqa: B023
