@@ -255,7 +255,8 @@ def _known_version(connection: sqlite3.Connection) -> int:
     found = version(connection)
     if found > len(MIGRATIONS):
         raise sqlite3.DatabaseError(
-            f"its schema has version {found}, this aliciacfg knows {len(MIGRATIONS)}: run the newer aliciacfg"
+            f"its schema has version {found}, this aliciacfg knows {len(MIGRATIONS)}: run the newer aliciacfg, or "
+            "restore a backup from before it was used"
         )
     return found
 
