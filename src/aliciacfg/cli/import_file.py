@@ -153,6 +153,7 @@ def _import(
             "loaded": loaded,
         },
         lambda: _lines(service, environment, taken, files, dry_run=dry_run, loaded=loaded),
+        names=lambda: [*taken.values, *taken.secrets],
     )
 
 

@@ -57,6 +57,7 @@ def init(directory: Path, example: "Example") -> None:
     output.print_result(
         {"directory": str(directory), "created": made.created, "next": [step for step, _ in steps]},
         lambda: _lines(directory, made, steps),
+        names=lambda: made.created,
     )
 
 

@@ -218,11 +218,12 @@ def _generate(settings: "Settings", target: Target, environment: str, *, dry_run
     if key is not None and missing.made:
         edits.set_services(path, sealed(missing, key, environment))
         loaded = home.write(settings, edits)
+    made = [f"{service} {pointer}" for service, places in missing.made.items() for pointer in places]
     output.print_result(
         {
             "environment": environment,
             "file": str(path),
-            "made": [f"{service} {pointer}" for service, places in missing.made.items() for pointer in places],
+            "made": made,
             "needed": [
                 {"service": item.service, "pointer": item.pointer, "reason": item.reason} for item in missing.needed
             ],
@@ -230,6 +231,7 @@ def _generate(settings: "Settings", target: Target, environment: str, *, dry_run
             "loaded": loaded,
         },
         lambda: _generated_lines(environment, path, missing, dry_run=dry_run, loaded=loaded),
+        names=lambda: made,
     )
 
 
