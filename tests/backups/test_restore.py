@@ -281,6 +281,16 @@ def lead_elsewhere(path: Path) -> None:
     repack(path, change)
 
 
+def compress_as_no_backup_is(path: Path) -> None:
+    """The library raises errors of its own for each method."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name, found in members.items():
+            archive.writestr(name, found)
+    flip_a_byte(path)
+
+
 def be_newer(path: Path) -> None:
     def change(members: dict[str, bytes]) -> None:
         members["manifest.json"] = members["manifest.json"].replace(b'"format": 1', b'"format": 99')
@@ -295,6 +305,7 @@ def be_newer(path: Path) -> None:
         (flip_a_byte, "is not what was written"),
         (damage_the_manifest, "its manifest.json cannot be read"),
         (add_rules, "was changed after it was made"),
+        (compress_as_no_backup_is, "its manifest.json cannot be read"),
         (lead_elsewhere, "names what no backup holds"),
         (be_newer, "in a newer form"),
         (lambda path: path.write_bytes(b""), "is not a backup"),

@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Self
+from typing import IO, BinaryIO, Self
 
 import msgspec
 
@@ -307,7 +307,7 @@ class Archive:
         expected = self.manifest.members[name]
         digest, size = hashlib.sha256(), 0
         try:
-            with self._zip.open(name) as member:
+            with self._open(name) as member:
                 while piece := member.read(_PIECE_BYTES):
                     digest.update(piece)
                     size += len(piece)
@@ -319,6 +319,17 @@ class Archive:
         if (size, digest.hexdigest()) != (expected.size, expected.sha256):
             raise self._damaged(name)
 
+    def _open(self, name: str) -> IO[bytes]:
+        """Open a member; one that is compressed as no backup is counts as damaged.
+
+        Raises:
+            KeyError: It is missing.
+            OSError, RuntimeError, ValueError, BadZipFile: It cannot be opened.
+        """
+        if self._zip.getinfo(name).compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise zipfile.BadZipFile(name)
+        return self._zip.open(name)
+
     def _damaged(self, name: str) -> ArchiveError:
         return ArchiveError(f"{self.path} is damaged: {name} in it is not what was written; use another backup")
 
@@ -326,7 +337,8 @@ class Archive:
         try:
             if self._zip.getinfo(MANIFEST).file_size > _MAX_MANIFEST_BYTES:
                 raise ArchiveError(f"{self.path} is not a backup of aliciacfg: its {MANIFEST} is too large")
-            content = self._zip.read(MANIFEST)
+            with self._open(MANIFEST) as member:
+                content = member.read()
             form = msgspec.json.decode(content, type=_Form)
             if form.format > FORMAT:
                 raise ArchiveError(
