@@ -72,6 +72,19 @@ def test_values_that_are_there_are_replaced_only_when_that_is_asked_for(home: Pa
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("environment", [[], ["-e", "dev"]])
+def test_a_file_of_secrets_alone_leaves_the_values_that_are_there(home: Path, environment: list[str]):
+    """Nothing of the service is replaced by nothing."""
+    (home / "environments" / "dev.yaml").write_text("services:\n  door_bell: {settings: {melody: buzzer}}  # loud\n")
+    before = files_of(home)
+    (home / "camera.env").write_text("CAMERA_PASSWORD=planted\n")
+    assert run("import", "camera.env", "--service", "door_bell", *environment).exit_code == 0
+    after = files_of(home)
+    assert settings_of(home / "environments" / "base.yaml", "door_bell")["melody"] == "ding-dong"
+    assert after["environments/dev.yaml"] == before["environments/dev.yaml"]
+    assert after["environments/base.yaml"].startswith(before["environments/base.yaml"])
+
+
 def test_the_schema_of_the_service_says_where_a_variable_belongs_and_what_is_valid(home: Path):
     """What breaks it is refused before a file changes; an address with a password needs its mark."""
     (home / "bell.env").write_text("DOOR_BELL_MELODY=westminster\nCAMERA_PASSWORD=planted\nURL=ftp://a:planted@h\n")

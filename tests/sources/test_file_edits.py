@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from aliciacfg.errors import SourceError
 from aliciacfg.sources.file_edits import FileEdits
 
 
@@ -43,3 +46,32 @@ def test_a_new_file_of_secrets_is_private_and_says_what_it_is(tmp_path: Path):
     assert prod.read_text().startswith("# Secrets of the environment prod. ")
     assert prod.read_text().endswith("services:\n  a:\n    x: 1\n  b:\n    x: 2\n    z: 3\n")
     assert [path.stat().st_mode & 0o777 for path in (prod, dev, made.base())] == [0o600, 0o660, 0o664]
+
+
+def test_what_somebody_else_saves_meanwhile_is_not_overwritten(tmp_path: Path):
+    """Whether the file was there before or not; no other file is written either."""
+    made = edits(tmp_path)
+    made.base().write_text("services: {}\n")
+    for path in (made.base(), made.environment("dev"), made.secrets("dev")):
+        made.set_service(path, "bell", {"settings": {"x": 1}})
+    made.base().write_text("services: {}\n# saved meanwhile\n")
+    made.secrets("dev").write_text("# mine\n")
+    with pytest.raises(SourceError, match=r"base\.yaml: was changed .*\n.*dev-secrets\.yaml: was changed "):
+        made.write()
+    assert made.base().read_text() == "services: {}\n# saved meanwhile\n"
+    assert made.secrets("dev").read_text() == "# mine\n"
+    assert not made.environment("dev").exists()
+
+
+def test_a_file_that_cannot_be_written_leaves_the_others_as_they_were(tmp_path: Path):
+    """One that was written before it gets its old content and mode back, a new one is removed."""
+    made = edits(tmp_path)
+    made.base().write_text("# mine\n")
+    made.base().chmod(0o640)
+    for path in (made.base(), made.environment("dev")):
+        made.set_service(path, "bell", {"settings": {"x": 1}})
+    made.texts[made.schema("bell")] = "type: object\n"
+    with pytest.raises(OSError, match="schemas"):
+        made.write()
+    assert (made.base().read_text(), made.base().stat().st_mode & 0o777) == ("# mine\n", 0o640)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["base.yaml"]

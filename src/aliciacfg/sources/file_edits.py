@@ -8,6 +8,7 @@ from msgspec import UnsetType
 
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.documents import Json, JsonObject, equal, escape, find, has, yaml_editor, yaml_reader
+from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.sources.layers import BASE, is_secrets_file
 from aliciacfg.text_files import read_text
@@ -31,6 +32,8 @@ class FileEdits:
         self._environments = environments_dir
         self._schemas = schemas_dir
         self.texts: dict[Path, str] = {}
+        # The texts that the edits were made in; None where there was no file.
+        self._before: dict[Path, str | None] = {}
 
     def base(self) -> Path:
         """Return the path of the file that applies to all environments."""
@@ -54,7 +57,7 @@ class FileEdits:
         Args:
             path: The file; it begins empty if it does not exist.
             service: The service.
-            patch: The members. Objects merge with what is there; everything else replaces it.
+            patch: The members. Objects merge with what is there, an empty one too; everything else replaces it.
 
         Raises:
             SourceError: The file is not valid, or YAML cannot express the result.
@@ -93,19 +96,45 @@ class FileEdits:
         """Write every file that changes, each atomically.
 
         Raises:
-            OSError: A file cannot be written; those after it have their old content.
+            SourceError: Somebody else has changed a file since the edit was made; nothing is written.
+            OSError: A file cannot be written; those before it have their old content again.
         """
-        for path, text in self.texts.items():
-            replace_file(path, text.encode(), mode=_mode(path))
+        changed = [path for path, before in self._before.items() if path in self.texts and _read(path) != before]
+        if changed:
+            message = "was changed by somebody else meanwhile, so nothing was written; run this again"
+            raise SourceError(SourceProblem(str(path), None, message) for path in changed)
+        written: list[tuple[Path, bytes | None]] = []
+        try:
+            for path, text in self.texts.items():
+                before = path.read_bytes() if path.exists() else None
+                replace_file(path, text.encode(), mode=_mode(path))
+                written.append((path, before))
+        except OSError:
+            for path, before in written:
+                _put_back(path, before)
+            raise
 
     def _text(self, path: Path) -> str:
         if path in self.texts:
             return self.texts[path]
-        if path.exists():
-            return read_text(path, str(path))
+        text = self._before.setdefault(path, _read(path))
+        if text is not None:
+            return text
         if is_secrets_file(path.name):
             return _SECRETS_HEAD.format(environment=path.stem.removesuffix(names.SECRETS_SUFFIX))
         return ""
+
+
+def _read(path: Path) -> str | None:
+    return read_text(path, str(path)) if path.exists() else None
+
+
+def _put_back(path: Path, content: bytes | None) -> None:
+    """Give a file its content from before; None removes it."""
+    if content is None:
+        path.unlink(missing_ok=True)
+    else:
+        replace_file(path, content)
 
 
 def _document(text: str, path: Path) -> Json:
@@ -118,7 +147,7 @@ def _branches(text: str, path: Path, prefix: str, patch: JsonObject) -> list[tup
     found: list[tuple[str, Json]] = []
 
     def walk(pointer: str, value: Json, below: Json) -> None:
-        if isinstance(value, dict) and value and isinstance(below, dict):
+        if isinstance(value, dict) and isinstance(below, dict):
             for key, member in value.items():
                 walk(f"{pointer}/{escape(key)}", member, below.get(key))
         else:
