@@ -51,7 +51,8 @@ class FakeProcesses:
     async def stop(self, child: FakeChild, number: int, seconds: float) -> None:
         assert seconds == 10
         self.happened.append(signal.Signals(number).name)
-        child.exited.set_result(128 + number)
+        if not child.exited.done():
+            child.exited.set_result(128 + number)
 
 
 class FakeSource:
@@ -259,6 +260,47 @@ async def test_a_command_that_fails_can_be_restarted():
         await made.until_started("a", "a", "b")
         made.child.exited.set_result(0)
         assert await made.ended == 0
+
+
+async def test_a_command_that_fails_again_and_again_never_counts_as_applied():
+    """What it left running is ended before it starts anew."""
+    async with running(UNSETTLED, restarts=True) as made:
+        await made.change(2, "b")
+        await made.until_started("a", "b")
+        made.child.exited.set_result(1)
+        await made.until_started("a", "b", "b")
+        await made.until_reported((2, "rejected"))
+        assert made.processes.happened == ["a", "SIGTERM", "b", "SIGTERM", "b"]
+
+
+async def test_a_change_that_changes_no_variable_is_applied_only_if_the_command_stays_up():
+    """It comes before the command has stayed up for long enough."""
+    async with running(UNSETTLED) as made:
+        await made.change(2, "a")
+        await eventually(
+            lambda: made.supervisor._run is not None and made.supervisor._run.configuration.label[-1] == "2"
+        )
+        made.child.exited.set_result(1)
+        assert await made.ended == 1
+        await made.until_reported((2, "rejected"))
+
+
+async def test_an_interrupt_during_a_restart_is_the_end():
+    """The old command ends anyway, and the new one would not know of it."""
+    async with running() as made:
+        go, stop = asyncio.Event(), made.processes.stop
+
+        async def stop_later(child: FakeChild, number: int, seconds: float) -> None:
+            await go.wait()
+            await stop(child, number, seconds)
+
+        made.processes.stop = stop_later
+        await made.change(2, "b")
+        await eventually(lambda: "revision 2 changes V: restarting the command" in made.said)
+        made.supervisor.receive(signal.SIGINT)
+        go.set()
+        assert await made.ended == 128 + signal.SIGINT
+        assert made.processes.happened == ["a", "SIGTERM"]
 
 
 async def test_sigterm_stops_the_command_and_is_its_end():

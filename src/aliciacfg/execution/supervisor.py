@@ -116,6 +116,21 @@ class Task:
     restarts: bool = False
 
 
+@dataclass(slots=True)
+class _Run:
+    """What the command was started with.
+
+    Attributes:
+        configuration: The latest one that gives the same variables.
+        prepared: What it was started with.
+        settled: Whether it stayed up for long enough, or did its work.
+    """
+
+    configuration: Configuration
+    prepared: Prepared
+    settled: bool = False
+
+
 class Supervisor(Generic[ChildT]):
     """Runs one command until it ends."""
 
@@ -145,7 +160,9 @@ class Supervisor(Generic[ChildT]):
         self._sleep = sleep
         self._limit = RestartLimit(task.timing)
         self._child: ChildT | None = None
-        self._running: tuple[Configuration, Prepared] | None = None
+        # Whether the command is being stopped for another start.
+        self._replacing = False
+        self._run: _Run | None = None
         self._latest: Configuration | None = None
         self._changed = asyncio.Event()
         # The signal that asks the supervisor itself to end.
@@ -183,38 +200,37 @@ class Supervisor(Generic[ChildT]):
         if number in _TO_COMMAND:
             if self._child is not None:
                 self._child.send(number)
-        elif number in _TO_GROUP and self._child is not None:
+        elif number in _TO_GROUP and self._child is not None and not self._replacing:
             self._child.send_all(number)
         elif not self._ending.done():
             self._ending.set_result(number)
 
     async def _supervise(self, configuration: Configuration, prepared: Prepared) -> int:
         while True:
-            child = await self._start(configuration, prepared)
-            following = await self._until_end_or_change(child, configuration, prepared)
+            run = self._run = self._next_run(configuration, prepared)
+            child = await self._start(run)
+            following = await self._until_end_or_change(child, run)
             if following is None and (self._ending.done() or not self._restarts(child)):
                 return child.exited.result()
-            self._child = None
-            following = following or await self._after_failure(configuration, prepared)
+            await self._replace(child)
+            following = following or await self._after_failure(run)
             if following is None or self._ending.done():
                 return _SIGNALLED + self._ending.result()
             configuration, prepared = following
 
-    async def _until_end_or_change(
-        self, child: ChildT, configuration: Configuration, before: Prepared
-    ) -> tuple[Configuration, Prepared] | None:
-        """Wait until the command has ended, or was stopped because of a change or a signal.
+    async def _until_end_or_change(self, child: ChildT, run: _Run) -> tuple[Configuration, Prepared] | None:
+        """Wait until the command has ended, was stopped because of a signal, or has to restart because of a change.
 
         Returns:
             What to start next; None if that is not because of a change.
         """
-        settled = asyncio.create_task(self._report_start(child, configuration), name="settled")
+        settled = asyncio.create_task(self._report_start(child, run), name="settled")
         due = asyncio.create_task(self._restart_due(), name="restart")
         try:
             await asyncio.wait({child.exited, due, self._ending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             if not child.exited.done():
                 settled.cancel()
-        finally:
             due.cancel()
             await asyncio.gather(due, settled, return_exceptions=True)
         if child.exited.done():
@@ -223,40 +239,50 @@ class Supervisor(Generic[ChildT]):
             await self._processes.stop(child, self._ending.result(), self._timing.stop_seconds)
             return None
         following = due.result()
-        names = _changed(before.environment, following[1].environment)
+        names = _changed(run.prepared.environment, following[1].environment)
         self._say(f"{following[0].label} changes {names}: restarting the command")
-        await self._processes.stop(child, signal.SIGTERM, self._timing.stop_seconds)
-        self._limit.count(self._now())
         return following
+
+    async def _replace(self, child: ChildT) -> None:
+        """End a command, or what one that failed left running, before it starts anew."""
+        # An interrupt ends the supervisor now: the old command ends anyway, and would not pass that on to the new one.
+        self._replacing = True
+        try:
+            await self._processes.stop(child, signal.SIGTERM, self._timing.stop_seconds)
+        finally:
+            self._replacing = False
+        self._child = None
+        self._limit.count(self._now())
 
     def _restarts(self, child: ChildT) -> bool:
         return self._task.restarts and child.exited.result() != 0
 
-    async def _after_failure(
-        self, configuration: Configuration, prepared: Prepared
-    ) -> tuple[Configuration, Prepared] | None:
+    async def _after_failure(self, run: _Run) -> tuple[Configuration, Prepared] | None:
         """Wait until a command that failed may start again, and return what to start; None if this has to end."""
-        self._limit.count(self._now())
+        run.settled = False
         delay = self._limit.delay(self._now())
         self._say(f"the command failed; it restarts in {delay:.0f} s")
         await self._unless_ending(self._sleep(delay))
         if self._ending.done():
             return None
-        return await self._different() or (configuration, prepared)
+        return await self._different() or (run.configuration, run.prepared)
 
-    async def _start(self, configuration: Configuration, prepared: Prepared) -> ChildT:
-        if self._running is None or prepared.notes != self._running[1].notes:
+    def _next_run(self, configuration: Configuration, prepared: Prepared) -> _Run:
+        """Return what to start, and say what is new about variables that are not set."""
+        if self._run is None or prepared.notes != self._run.prepared.notes:
             for note in prepared.notes:
                 self._say(note)
-        self._running = configuration, prepared
+        return _Run(configuration, prepared)
+
+    async def _start(self, run: _Run) -> ChildT:
         try:
-            self._child = self._processes.start(self._task.command, prepared.environment)
+            self._child = self._processes.start(self._task.command, run.prepared.environment)
         except CannotStart as error:
-            await self._report(configuration, "rejected", str(error))
+            await self._report(run.configuration, "rejected", str(error))
             raise
         return self._child
 
-    async def _report_start(self, child: ChildT, configuration: Configuration) -> None:
+    async def _report_start(self, child: ChildT, run: _Run) -> None:
         """Report what became of a start: applied if the command stays up, or did its work within that time."""
         started = self._now()
         await asyncio.wait({child.exited}, timeout=self._timing.settle_seconds)
@@ -266,8 +292,9 @@ class Supervisor(Generic[ChildT]):
                 # Somebody ended it, perhaps with Ctrl-C; that says nothing about its configuration.
                 return
             error = f"the command ended with {code} after {self._now() - started:.1f} s"
-            self._say(f"{configuration.label}: {error}")
-        await self._report(configuration, "applied" if error is None else "rejected", error)
+            self._say(f"{run.configuration.label}: {error}")
+        run.settled = error is None
+        await self._report(run.configuration, "applied" if error is None else "rejected", error)
 
     async def _report(self, configuration: Configuration, status: AppliedStatus, error: str | None = None) -> None:
         """Report what became of a configuration; give up if that takes long."""
@@ -326,8 +353,8 @@ class Supervisor(Generic[ChildT]):
 
     async def _different(self) -> tuple[Configuration, Prepared] | None:
         """Return the latest configuration if the command has to restart for it; else report what became of it."""
-        configuration = self._latest
-        if configuration is None or self._running is None:
+        configuration, run = self._latest, self._run
+        if configuration is None or run is None:
             return None
         try:
             prepared = self._prepare(configuration)
@@ -336,9 +363,11 @@ class Supervisor(Generic[ChildT]):
             self._say(f"{configuration.label} is not used, the command keeps what it has: {error}")
             await self._report(configuration, "rejected", str(error))
             return None
-        if prepared.environment == self._running[1].environment:
-            self._running = configuration, self._running[1]
-            await self._report(configuration, "applied")
+        if prepared.environment == run.prepared.environment:
+            run.configuration = configuration
+            # Else it is reported with the start.
+            if run.settled:
+                await self._report(configuration, "applied")
             return None
         return configuration, prepared
 
