@@ -27,6 +27,14 @@ def test_an_argument_beats_a_variable_and_an_empty_variable_is_none(tmp_path: Pa
     assert (address.host, address.port, address.username, address.password) == ("127.0.0.1", 1883, "bell", None)
 
 
+def test_a_log_line_with_the_broker_tells_no_password():
+    """Neither as the program names it nor as it was resolved."""
+    broker = Broker(host="mqtt.home", password="hush")
+    options = resolve("bell", broker, key_file=None, snapshot_dir=None, instance=None, environ={})
+    assert options.address.password == "hush"
+    assert "hush" not in repr([broker, options])
+
+
 def test_the_brokers_user_is_who_asks():
     """An access list lets each user ask under its own name only; a user that is no name asks as the service."""
     assert options({}).requester == "bell"

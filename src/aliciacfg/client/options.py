@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aliciacfg.bus.address import BrokerAddress, read_password
@@ -34,7 +34,7 @@ class Broker:
     host: str | None = None
     port: int | None = None
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     password_file: str | None = None
     tls_ca: str | None = None
     tls_cert: str | None = None
