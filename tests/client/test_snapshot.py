@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,11 @@ def pipe(path: Path) -> None:
     os.mkfifo(path, 0o600)
 
 
+def no_time(path: Path) -> None:
+    """A time that no calendar has."""
+    path.write_text(re.sub(r'("saved_at":)[^,]*', r"\g<1>1e300", path.read_text()))
+
+
 def no_update(path: Path) -> None:
     content = json.loads(path.read_text())
     content["message"] = []
@@ -106,6 +112,7 @@ def no_update(path: Path) -> None:
         (directory, "Is a directory"),
         (pipe, "not a file"),
         (no_update, "damaged"),
+        (no_time, "saved_at"),
         (lambda path: path.write_bytes(b""), "damaged"),
         (lambda path: path.write_bytes(b"\xff" * 100), "damaged"),
         (lambda path: path.write_bytes(b"[" * 100_000), "damaged"),

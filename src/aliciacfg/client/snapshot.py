@@ -12,6 +12,7 @@ import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -22,13 +23,15 @@ _log = logging.getLogger(__name__)
 
 _FORMAT = "aliciacfg snapshot 1"
 _MAX_FILE_BYTES = MAX_BYTES + 4096
+# The system's calendar ends somewhere; no clock shows what is behind it.
+_YEAR_10000 = 253402300800
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class _File(msgspec.Struct, frozen=True):
     format: str
     service: str
-    saved_at: float
+    saved_at: Annotated[float, msgspec.Meta(ge=0, lt=_YEAR_10000)]
     sha256: str
     message: msgspec.Raw
 
