@@ -1,13 +1,20 @@
 """What stands for a secret where it must not be shown."""
 
+import json
 from collections.abc import Iterable
 
 REDACTED = "***"
 
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with ``***`` in place of each secret that it quotes."""
+    """Return a text with ``***`` in place of each secret that it quotes, as it is or with its line breaks escaped."""
+    forms = {form for secret in secrets for form in _forms(secret)}
     # The longest first: one secret may be a part of another.
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
+    for form in sorted(filter(None, forms), key=len, reverse=True):
+        text = text.replace(form, REDACTED)
     return text
+
+
+def _forms(text: str) -> tuple[str, ...]:
+    """Return a text as it is, and as Python and JSON write it between quotes."""
+    return text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
