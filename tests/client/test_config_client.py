@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from aliciacfg.client import BlockingConfigClient, Change, Closed, ConfigClient, Rejected, Unavailable
 from inprocess import eventually
+from machine import wait_until
 
 
 class Bell(msgspec.Struct):
@@ -90,6 +92,25 @@ async def test_a_callback_that_blocks_or_fails_delays_nobody(file: Path, caplog:
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
+async def test_a_callback_that_waited_for_something_cancelled_gets_the_next_change(file: Path):
+    """That is no cancellation of the callback itself."""
+    heard: list[int] = []
+
+    async def wait_in_vain(change: Change[Bell]) -> None:
+        heard.append(change.settings.volume)
+        vain: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        vain.cancel()
+        await vain
+
+    async with ConfigClient.from_file(file, Bell) as config:
+        config.on_change(wait_in_vain)
+        for volume in (2, 3):
+            write(file, volume)
+            await config.refresh()
+            await eventually(lambda volume=volume: heard[-1:] == [volume])
+        await eventually(lambda: config._reports._newest is not None and config._reports._newest.status == "rejected")
+
+
 async def test_a_client_is_used_while_it_is_entered(file: Path):
     """Before and after it says so."""
     config = ConfigClient.from_file(file, Bell)
@@ -141,6 +162,30 @@ def test_a_program_on_threads_waits_for_changes(file: Path):
         config.refresh()
     with pytest.raises(Closed):
         config.wait_for_change(0)
+
+
+def test_a_callback_on_a_thread_may_close_the_client_and_cannot_end_the_program(file: Path):
+    """``sys.exit`` there is a failure like any other; whoever waits for a change gets None at the end."""
+    heard: list[int] = []
+
+    def take(change: Change[Bell]) -> None:
+        heard.append(change.settings.volume)
+        if change.settings.volume == 2:
+            sys.exit(3)
+        config.close()
+        heard.append(0)
+
+    config = BlockingConfigClient(ConfigClient.from_file(file, Bell)).open()
+    config.on_change(take)
+    write(file, 2)
+    config.refresh()
+    while not heard:
+        threading.Event().wait(0.001)
+    write(file, 3)
+    config.refresh()
+    wait_until(lambda: f"configuration of {file.stem}" not in {thread.name for thread in threading.enumerate()})
+    assert heard == [2, 3, 0]
+    config.close()
 
 
 def test_a_program_on_threads_learns_why_it_cannot_start(tmp_path: Path):

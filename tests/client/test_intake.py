@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from aliciacfg.client.intake import Intake
 from aliciacfg.client.keys import KeyFile
 from aliciacfg.client.snapshot import Snapshot
 from aliciacfg.client.values import Reader
+from aliciacfg.sealing.boxes import PrivateKey, seal_for
 from inprocess import eventually
 
 
@@ -22,12 +24,15 @@ class Bell(msgspec.Struct):
 
 
 class Fixture:
-    def __init__(self, spread_seconds: float = 0.0) -> None:
+    def __init__(
+        self, spread_seconds: float = 0.0, *, key_file: Path | None = None, require_secrets: bool = False
+    ) -> None:
         self.told: list[tuple[int, str]] = []
         trust = Trust()
         self.hub: Hub[Bell] = Hub(trust, lambda update, status, _error: self.told.append((update.revision, status)))
+        reader = Reader(Bell, KeyFile(key_file), trust, require_secrets=require_secrets)
         self.intake: Intake[Bell] = Intake(
-            "bell", Reader(Bell, KeyFile(None), trust), self.hub, Snapshot(None, "bell"), spread_seconds=spread_seconds
+            "bell", reader, self.hub, Snapshot(None, "bell"), spread_seconds=spread_seconds
         )
 
     @property
@@ -41,7 +46,7 @@ class Fixture:
         self.intake.answer(payload, self.intake.order.cause, **options)
 
 
-def encoded(number: int, volume: object = ..., epoch: int = 1) -> bytes:
+def encoded(number: int, volume: object = ..., epoch: int = 1, **settings: object) -> bytes:
     return json.dumps(
         {
             "service": "bell",
@@ -51,7 +56,7 @@ def encoded(number: int, volume: object = ..., epoch: int = 1) -> bytes:
             "sequence": number,
             "epoch": epoch,
             "checksum": f"c{number}",
-            "config": {"settings": {"volume": number if volume is ... else volume}},
+            "config": {"settings": {"volume": number if volume is ... else volume, **settings}},
         }
     ).encode()
 
@@ -140,6 +145,40 @@ async def test_a_value_that_does_not_fit_is_raised_to_whoever_asks():
     assert found.told[-1] == (2, "rejected")
     found.message(3)
     assert (found.volume, found.hub.rejection) == (3, None)
+
+
+async def test_a_configuration_that_waits_is_not_rejected_for_the_one_before(monkeypatch: pytest.MonkeyPatch):
+    """It comes a second time, as at a new connection."""
+    monkeypatch.setattr("random.uniform", lambda *_bounds: 3600.0)
+    found = Fixture(spread_seconds=9.0)
+    found.message(1)
+    found.message(2, "loud")
+    found.message(3)
+    found.message(3)
+    assert found.told == [(1, "applied"), (2, "rejected")]
+    found.answer(encoded(3), at_once=True)
+    assert (found.volume, found.hub.rejection) == (3, None)
+    found.intake.close()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_a_key_that_comes_after_the_message_opens_it(tmp_path: Path, strict: bool):
+    """When the message comes again: after ``refresh``, or at a new connection. Before that nothing is told anew."""
+    key, path = PrivateKey.generate(), tmp_path / "key"
+    sealed = seal_for(key.public, "hush", service="bell", environment="dev", pointer="/settings/token")
+    found = Fixture(key_file=path, require_secrets=strict)
+    found.message(1)
+    message = encoded(2, token=sealed)
+    found.intake.message(message)
+    place = found.hub.state.place
+    found.intake.message(message)
+    assert (found.hub.state.place, found.volume) == (place, 1 if strict else 2)
+    path.touch(mode=0o600)
+    path.write_text(key.reveal())
+    found.intake.message(message)
+    record = found.hub.state.record
+    assert (record.config["settings"]["token"], record.redacted, record.stale) == ("hush", {}, False)
+    assert found.hub.rejection is None
 
 
 async def test_a_snapshot_counts_until_the_daemon_says_otherwise():

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aliciacfg.client import BlockingConfigClient, Broker, Change, ConfigClient, Rejected, Unavailable
+from aliciacfg.client import BlockingConfigClient, Broker, Change, Closed, ConfigClient, Rejected, Unavailable
 from broker_proxies import older_broker
 from brokers import Broker as Mosquitto
 from cutting_proxy import CuttingProxy
@@ -386,3 +388,28 @@ def test_threads_follow_too(mosquitto: Mosquitto):
         assert change is not None
         assert change.revision == 1001
     assert not config.connected
+
+
+@pytest.mark.parametrize("use", ["refresh", "wait_for_change", "close"])
+def test_a_forked_process_is_told_that_the_client_is_its_parents(mosquitto: Mosquitto, use: str):
+    """It would wait for a thread that does not exist there; the client itself goes on."""
+
+    async def prepare() -> None:
+        async with client(mosquitto.port) as daemon:
+            await publish(daemon, update(2000))
+
+    asyncio.run(prepare())
+    with BlockingConfigClient(bell(mosquitto.port)) as config:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            try:
+                getattr(config, use)()
+                os._exit(0)
+            except Closed as error:
+                os._exit(3 if "forked" in str(error) else 4)
+            finally:
+                os._exit(5)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code == (0 if use == "close" else 3)
+        assert config.connected

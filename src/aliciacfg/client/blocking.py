@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -20,7 +21,7 @@ _ResultT = TypeVar("_ResultT")
 
 
 class BlockingConfigClient(Generic[SettingsT]):
-    """A ``ConfigClient`` whose methods block, usable from any thread.
+    """A ``ConfigClient`` whose methods block, usable from any thread of the process that opened it.
 
     with BlockingConfigClient(ConfigClient("voice_router", VoiceRouter)) as config:
         print(config.current.settings.max_sessions)
@@ -41,6 +42,9 @@ class BlockingConfigClient(Generic[SettingsT]):
         self._watching: concurrent.futures.Future[Change[SettingsT] | None] | None = None
         self._closing = False
         self._lock = threading.Lock()
+        # Threads do not follow into a process that is forked.
+        self._process = os.getpid()
+        self._in_callback = threading.local()
 
     @property
     def current(self) -> Current[SettingsT]:
@@ -73,6 +77,7 @@ class BlockingConfigClient(Generic[SettingsT]):
         Raises:
             Closed: The client was closed before.
         """
+        self._check_process()
         if self._watching is None:
             self._watching = self._submit(self._next_change())
         try:
@@ -93,11 +98,21 @@ class BlockingConfigClient(Generic[SettingsT]):
     def on_change(self, callback: Callable[[Change[SettingsT]], object]) -> Callable[[], None]:
         """Call a function with each change, in a thread; return a function that ends this.
 
-        An exception is logged and reported as ``rejected``.
+        An exception is logged and reported as ``rejected``; so is ``SystemExit``, which ends a program in its main
+        thread only.
         """
 
+        def call(change: Change[SettingsT]) -> object:
+            self._in_callback.value = True
+            try:
+                return callback(change)
+            except SystemExit as error:
+                raise RuntimeError("a callback has a thread of its own, and cannot end the program there") from error
+            finally:
+                self._in_callback.value = False
+
         async def begin() -> Callable[[], None]:
-            return self._client.on_change(callback)
+            return self._client.on_change(call)
 
         stop = self._run(begin())
 
@@ -123,6 +138,7 @@ class BlockingConfigClient(Generic[SettingsT]):
         """Wait for the first configuration; raises as ``ConfigClient.__aenter__``."""
         if self._thread is not None:
             raise Closed("a client is opened once: make another one")
+        self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._run_loop, args=(self._loop,), name=f"configuration of {self._client.service}", daemon=True
@@ -139,9 +155,13 @@ class BlockingConfigClient(Generic[SettingsT]):
     def close(self, error: BaseException | None = None) -> None:
         """Send the last report, and end the thread; whoever waits for a change gets None.
 
+        In a process that was forked it does nothing: the client is the parent's.
+
         Args:
             error: With which the program ends.
         """
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if self._loop is None or self._closing:
                 return
@@ -166,6 +186,11 @@ class BlockingConfigClient(Generic[SettingsT]):
         Raises:
             Closed: There is no such thread, or it ends.
         """
+        try:
+            self._check_process()
+        except Closed:
+            coroutine.close()
+            raise
         with self._lock:
             if self._loop is not None and not self._closing:
                 return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -193,5 +218,15 @@ class BlockingConfigClient(Generic[SettingsT]):
 
     def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon_threadsafe(loop.stop)
-        if self._thread is not None:
+        # The thread waits for callbacks, so a callback cannot wait for the thread.
+        if self._thread is not None and not getattr(self._in_callback, "value", False):
             self._thread.join()
+
+    def _check_process(self) -> None:
+        """Check that the client was opened in this process.
+
+        Raises:
+            Closed: It was not.
+        """
+        if os.getpid() != self._process:
+            raise Closed("the client was opened before this process was forked from another one: open one in this one")

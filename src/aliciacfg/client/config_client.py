@@ -21,7 +21,7 @@ from aliciacfg.client.options import Broker, resolve
 from aliciacfg.client.reports import Reports
 from aliciacfg.client.snapshot import Snapshot
 from aliciacfg.client.start import Start, default_record
-from aliciacfg.client.tasks import uninterrupted
+from aliciacfg.client.tasks import is_cancelled, uninterrupted
 from aliciacfg.client.values import Reader
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import AppliedStatus
@@ -308,7 +308,10 @@ class ConfigClient(Generic[SettingsT]):
         async for change in watch:
             try:
                 await _called(callback, change)
-            except Exception as error:  # noqa: BLE001 - whatever it raises, the next change is delivered
+            except (Exception, asyncio.CancelledError) as error:
+                # Whatever it raises, the next change is delivered; even if what it waited for was cancelled.
+                if is_cancelled():
+                    raise
                 _log.exception("a callback of %s failed at revision %d", self.service, change.revision)
                 watch.fail(f"{type(error).__name__}: {error}")
 

@@ -144,15 +144,13 @@ class Intake(Generic[SettingsT]):
         if verdict == "older":
             return
         self.news.set()
-        if verdict == "same" and self._hub.has_state:
-            if (rejection := self._hub.rejection) is not None:
-                self._hub.reject(update, rejection)
-                raise rejection
-            if self._timer is None:
-                self.live, self.failure = True, None
-                self._hub.confirm()
-            elif at_once:
+        if verdict == "same" and self._hub.has_state and self._timer is not None:
+            if at_once:
                 self._fire()
+            return
+        if verdict == "same" and self._hub.has_state and not self._may_read_better(update):
+            self.live, self.failure = True, None
+            self._hub.confirm()
             return
         self._hub.hear(update)
         try:
@@ -165,6 +163,13 @@ class Intake(Generic[SettingsT]):
         self._hub.lose()
         self.live, self.failure = True, None
         self._schedule((record, update), at_once=at_once or not self._hub.has_state)
+
+    def _may_read_better(self, update: Update) -> bool:
+        """Return whether a message that came before may be taken, or tell more, now: a key may have come meanwhile."""
+        if self._hub.rejection is not None:
+            return True
+        redacted = self._hub.state.record.redacted
+        return bool(redacted) and self._reader.unreadable(update).keys() != redacted.keys()
 
     def _schedule(self, following: tuple[Current[SettingsT], Update] | None, *, at_once: bool = False) -> None:
         """Have a record, or a deletion, become the state after a random delay; one that waits is replaced."""

@@ -57,19 +57,33 @@ class Start(Generic[SettingsT]):
             async with asyncio.timeout(self._timeout_seconds):
                 await self._first(impatient=fallback is not None)
         except (TimeoutError, ConfigError) as error:
-            problem = error if isinstance(error, ConfigError) else self._unavailable()
-            if fallback is None or (isinstance(problem, NotFound) and fallback[1] is not None):
-                # The daemon knows better than a snapshot that there is no configuration.
-                fallback = self._default
-            if fallback is None:
-                raise problem from None
-            record, update = fallback
-            _log.warning("%s starts with its %s: %s", self._service, _described(record), problem)
-            self._hub.put(record, update)
-            return
+            # It may arrive in the moment in which the time ends.
+            if not self._arrived:
+                self._fall_back(fallback, error if isinstance(error, ConfigError) else self._unavailable())
+                return
         state = self._hub.state
         if state.update is not None:
             self._snapshot.save(state.update)
+
+    @property
+    def _arrived(self) -> bool:
+        """Whether a configuration of the daemon counts."""
+        return self._intake.live and self._hub.has_state
+
+    def _fall_back(self, fallback: _Beginning[SettingsT] | None, problem: ConfigError) -> None:
+        """Start without the daemon.
+
+        Raises:
+            ConfigError: There is nothing to start with.
+        """
+        if fallback is None or (isinstance(problem, NotFound) and fallback[1] is not None):
+            # The daemon knows better than a snapshot that there is no configuration.
+            fallback = self._default
+        if fallback is None:
+            raise problem from None
+        record, update = fallback
+        _log.warning("%s starts with its %s: %s", self._service, _described(record), problem)
+        self._hub.put(record, update)
 
     async def _first(self, *, impatient: bool) -> None:
         """Wait for the first configuration of the daemon.
@@ -81,7 +95,7 @@ class Start(Generic[SettingsT]):
             ConfigError: There is none to wait for.
         """
         intake = self._intake
-        while not (intake.live and self._hub.has_state):
+        while not self._arrived:
             intake.news.clear()
             failure = intake.failure
             if isinstance(failure, NotFound | Rejected | Refused) or (failure is not None and impatient):

@@ -58,6 +58,10 @@ class Reader(Generic[SettingsT]):
             trust=self._trust,
         )
 
+    def unreadable(self, update: Update) -> dict[str, str]:
+        """Return why secrets of a message cannot be opened now, by JSON Pointer."""
+        return self._opened(update)[2]
+
     def _settings(self, update: Update, config: JsonObject, secrets: list[str], redacted: dict[str, str]) -> SettingsT:
         """Return ``settings`` as their type.
 
