@@ -186,6 +186,9 @@ def test_output_longer_than_the_terminal_goes_through_the_pager(shared: Daemon):
     assert "paged:" not in typed(shared, "list", "--prefix", "voice_router", keys="", environ=pager)
     assert "paged:" not in typed(shared, "--no-pager", "settings", keys="", environ=pager)
     assert "ALICIACFG_HTTP_PORT" in typed(shared, "settings", keys="", environ={"ALICIACFG_PAGER": "no-such-pager"})
+    watched = typed(shared, "-o", "yaml", "watch", "voice_router", "--count", "1", keys="", environ=pager)
+    assert "service: voice_router" in watched
+    assert "paged:" not in watched
 
 
 def test_the_caller_is_who_the_broker_knows(shared: Daemon):

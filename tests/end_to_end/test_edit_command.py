@@ -85,10 +85,11 @@ def test_what_is_wrong_stands_at_the_top_and_is_kept(shared: Daemon, editor: dic
 
 
 def test_a_change_meanwhile_is_noticed_and_stays(shared: Daemon, editor: dict[str, str]):
-    """The user's changes are put on top of it, and what both changed is marked."""
+    """The user's changes are put on top of it, and what both changed is marked; Ctrl-C is the editor's."""
+    interrupt = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); os.killpg(0, signal.SIGINT)"
     meanwhile = [sys.executable, "-m", "aliciacfg", "patch", SERVICE, '{"limits": {"theirs": 1, "edited": 8}}']
     patch = f"import subprocess; subprocess.run({meanwhile!r}, check=True, stdout=subprocess.DEVNULL)"
-    seen = edited(shared, editor, f"{setting(7)}; {patch}", "pass", keys="y\ny\n")
+    seen = edited(shared, editor, f"{setting(7)}; {patch}; {interrupt}", "pass", keys="y\ny\n")
     assert "was changed meanwhile" in seen
     assert "+ /limits/theirs  1" in seen
     assert "~ /limits/edited  8 → 7" in seen

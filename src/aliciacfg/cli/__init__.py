@@ -14,6 +14,7 @@ what only it needs then, so that the others start quickly. These modules are not
     sealing_keys           which public key a command seals with
     output, formatting     what a command prints
     service_variables, exec_source    where the variables of a service come from
+    foreground             editor and pager, which have the terminal
     output_format, pager   in which format, and how much at once
     notices, progress      errors, warnings and notes on standard error, and what takes long
     loop                   runs a coroutine

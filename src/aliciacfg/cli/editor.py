@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from aliciacfg.cli.exits import EXIT_FAILED, fail
+from aliciacfg.cli.foreground import interrupts_left_to_it
 
 _USUAL: Final = ("sensible-editor", "nano", "vi")
 
@@ -31,7 +32,8 @@ class EditedFile:
         self.write(text)
         command = [*editor(), str(self.path)]
         try:
-            ended = subprocess.run(command, check=False)  # noqa: S603 - the user's own editor
+            with interrupts_left_to_it():
+                ended = subprocess.run(command, check=False)  # noqa: S603 - the user's own editor
         except OSError as error:
             fail(f"the editor {command[0]} cannot be started: {error.strerror}", EXIT_FAILED, hint="set EDITOR")
         if ended.returncode:

@@ -86,7 +86,7 @@ def print_result(
         case "name":
             _print_names(names_in(value) if names is None else names())
         case "yaml":
-            print_yaml(value)
+            print_yaml(value, paged=True)
         case "json":
             print_json(value)
 
@@ -100,7 +100,7 @@ def print_document(value: object) -> None:
         case "name":
             _print_names(place for place, _ in _leaves(value))
         case "yaml":
-            print_yaml(value)
+            print_yaml(value, paged=True)
         case "json" | None if sys.stdout.isatty():
             _print_colored_json(value)
         case _:
@@ -272,15 +272,16 @@ def _print_colored_json(value: object) -> None:
         pager.show(page.getvalue())
 
 
-def print_yaml(value: object) -> None:
-    """Print a value as YAML."""
+def print_yaml(value: object, *, paged: bool = False) -> None:
+    """Print a value as YAML, through a pager if that is wanted."""
     from aliciacfg.documents import yaml_writer
 
     text = yaml_writer.dump_blocks(cast("Json", value))
-    if pager.is_wanted():
-        pager.show(printable(text, keep="\n"))
+    shown = printable(text, keep="\n") if sys.stdout.isatty() else text
+    if paged and pager.is_wanted():
+        pager.show(shown)
     else:
-        write(text.removesuffix("\n").encode())
+        write(shown.removesuffix("\n").encode())
 
 
 def _print_names(names: Iterable[str]) -> None:

@@ -13,6 +13,8 @@ from typing import Final
 
 import click
 
+from aliciacfg.cli.foreground import interrupts_left_to_it
+
 _KEY: Final = "aliciacfg.no_pager"
 _PLAIN: Final = {"", "cat"}
 
@@ -43,11 +45,8 @@ def _page(text: str) -> bool:
         )
     except OSError:
         return False
-    try:
+    with interrupts_left_to_it():
         process.communicate(text)
-    except KeyboardInterrupt:
-        # Ctrl-C goes to the pager too, which decides what it means.
-        process.wait()
     return True
 
 
