@@ -27,7 +27,9 @@ from aliciacfg.errors import (
 )
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record, ServingSchema
-from aliciacfg.sources.layers import Environment, Sources
+from aliciacfg.sources.broker_accounts import only_in_secrets
+from aliciacfg.sources.layers import Environment, Sources, is_secrets_file
+from aliciacfg.sources.unclear_services import looks_like
 
 FILES = ChangeContext("files", "file")
 
@@ -50,6 +52,7 @@ class FileChanges:
         unopened: Services whose files contain values sealed with missing keys, by environment.
         shadowed: Values that were edited and that an overlay hides, as lines.
         hidden: Values of files that are not valid and that an overlay hides, by environment and service.
+        ended: Services that end, or keep nothing but what a file of secrets says, as lines.
         lacking: The JSON Pointers of missing secrets, by environment and service, of services in which nothing else is
             wrong.
     """
@@ -59,6 +62,7 @@ class FileChanges:
     unopened: dict[str, Problems] = field(default_factory=dict[str, Problems])
     lacking: dict[str, Lacking] = field(default_factory=dict[str, Lacking])
     shadowed: list[str] = field(default_factory=list[str])
+    ended: list[str] = field(default_factory=list[str])
     hidden: dict[str, Problems] = field(default_factory=dict[str, Problems])
 
 
@@ -159,6 +163,8 @@ class FilePlanner:
             if entry.undecryptable:
                 undecryptable.append(service)
                 continue
+            if service not in environment.services and entry.overlay is None:
+                self._note_ended(environment, service)
             try:
                 self._plan_service(ConfigId(environment.name, service), environment)
             except OperationError as error:
@@ -169,7 +175,33 @@ class FilePlanner:
                 self._places.update(zip(found[service], places, strict=True))
                 if self._lacks_only_secrets(service, findings):
                     lacking[service] = [finding.pointer for finding in findings]
+        self._note_bereft(environment)
         return problems
+
+    def _note_ended(self, environment: Environment, service: str) -> None:
+        """Note that a service ends because no file names it any more: perhaps its name was only misspelt."""
+        before = None if self._before is None else self._before.sources.environments.get(environment.name)
+        file = next((file.file for file in before.files if service in file.services), None) if before else None
+        named = f"{file} does not name it any more" if file else "no file names it any more"
+        self.changes.ended.append(f"{service} ends in {environment.name}: {named}{self._meant(environment, service)}")
+
+    def _note_bereft(self, environment: Environment) -> None:
+        """Note the services that are left with their secrets alone: other files do not name them any more."""
+        before = None if self._before is None else self._before.sources.environments.get(environment.name)
+        if before is None or before.problems:
+            return
+        for service in only_in_secrets(environment):
+            file = next((file.file for file in before.files if service in file.services), None)
+            if file is not None and not is_secrets_file(file):
+                self.changes.ended.append(
+                    f"{service} in {environment.name} keeps only what a file of secrets says: {file} does not name it "
+                    f"any more{self._meant(environment, service)}"
+                )
+
+    def _meant(self, environment: Environment, service: str) -> str:
+        fresh = environment.services.difference(self._defined.get(environment.name, ()))
+        meant = looks_like(service, fresh)
+        return f"; {meant}, which is new, looks like it" if meant else ""
 
     def _lacks_only_secrets(self, service: str, findings: Sequence[Finding]) -> bool:
         """Return whether nothing is wrong with a service's document but that secrets are missing."""

@@ -1,7 +1,7 @@
 """What a load of the files takes without complaint, and people have to know all the same."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import UnsetType
@@ -16,6 +16,7 @@ from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sources.idle_nulls import idle_nulls
 from aliciacfg.sources.layers import Environment, Sources
 from aliciacfg.sources.misspelt_names import misspelt_names
+from aliciacfg.sources.unclear_services import unclear_services
 
 _MAX_NAMED = 100
 
@@ -29,27 +30,49 @@ class FileWarnings:
         misspelt: Names that are nearly those of the schema.
         shadowed: Values that were edited and do not come into force, because the overlay hides them.
         hidden: Values that are not valid, which is no problem as long as the overlay hides them.
+        ended: Services that end, because no file names them any more.
+        unclear: Services that are probably not meant as the files name them, and schemas of no service.
     """
 
     nulls: list[str]
     misspelt: list[str]
     shadowed: list[str] = field(default_factory=list[str])
     hidden: list[str] = field(default_factory=list[str])
+    ended: list[str] = field(default_factory=list[str])
+    unclear: list[str] = field(default_factory=list[str])
 
     @property
     def listed(self) -> list[str]:
         """All, the most important first; of very many the rest is only counted."""
-        found = [*self.shadowed, *self.hidden, *self.misspelt, *self.nulls]
+        found = [*self.ended, *self.shadowed, *self.hidden, *self.unclear, *self.misspelt, *self.nulls]
         more = len(found) - _MAX_NAMED
         return found if more <= 0 else [*found[:_MAX_NAMED], f"{more} more; `aliciacfg check` lists those of files"]
 
 
-async def look_at_files(sources: Sources, *, shadowed: Sequence[str], hidden: Mapping[str, Problems]) -> FileWarnings:
-    """Return the warnings about files, with what was found about overlays while they were planned."""
+async def look_at_files(
+    sources: Sources,
+    *,
+    shadowed: Sequence[str],
+    hidden: Mapping[str, Problems],
+    ended: Sequence[str],
+    serves: Callable[[str], bool],
+) -> FileWarnings:
+    """Return the warnings about files, with what was found while they were planned.
+
+    Args:
+        sources: The files.
+        shadowed: As in ``FileWarnings``.
+        hidden: The values that are not valid, by environment and service.
+        ended: As in ``FileWarnings``.
+        serves: Whether a service is there, though perhaps no file names it.
+    """
     nulls = await asyncio.to_thread(idle_nulls, sources)
     misspelt = await asyncio.to_thread(misspelt_names, sources)
+    unclear = await asyncio.to_thread(unclear_services, sources, serves=serves)
     listed = [problem.message for found in hidden.values() for problems in found.values() for problem in problems]
-    return FileWarnings([*map(str, nulls)], [*map(str, misspelt)], list(shadowed), listed)
+    return FileWarnings(
+        [*map(str, nulls)], [*map(str, misspelt)], list(shadowed), listed, list(ended), [*map(str, unclear)]
+    )
 
 
 def shadowed_edits(

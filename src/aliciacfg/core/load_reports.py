@@ -93,16 +93,22 @@ class LoadReports:
         """Tell what is wrong with files that were accepted all the same."""
         self._undecryptable(changes)
         self._set_aside(sources)
+        self._log_once("service_unclear", warnings.unclear)
         self._log_once("null_removes_nothing", warnings.nulls)
         self._log_once("name_misspelt", warnings.misspelt)
         self._log_once("hidden_value_invalid", warnings.hidden)
+        if warnings.ended:
+            _log.warning("service_ended", services=warnings.ended[:_MAX_NAMED], count=len(warnings.ended))
+            self._alerts.emit(
+                "service_ended",
+                f"The files were loaded, and services end by it: {_some(warnings.ended)}. If that is not meant, put "
+                "the name back: the configuration comes back with it.",
+            )
         if warnings.shadowed:
-            named = "; ".join(warnings.shadowed[:_MAX_NAMED])
-            more = len(warnings.shadowed) - _MAX_NAMED
             self._alerts.emit(
                 "shadowed",
                 f"The files were loaded, but changes made at run time hide {len(warnings.shadowed)} of the edited "
-                f"values: {named}{f' (and {more} more)' if more > 0 else ''}. `aliciacfg unset` removes such a change.",
+                f"values: {_some(warnings.shadowed)}. `aliciacfg unset` removes such a change.",
             )
 
     def _set_aside(self, sources: Sources) -> None:
@@ -153,3 +159,9 @@ class LoadReports:
             f"missing, the first one in {first}.{served} Restore the key file, add the key (`aliciacfg keys add`), or "
             "seal the values again."
         )
+
+
+def _some(lines: Sequence[str]) -> str:
+    """Return the first of many lines, and how many more there are."""
+    more = len(lines) - _MAX_NAMED
+    return "; ".join(lines[:_MAX_NAMED]) + (f" (and {more} more)" if more > 0 else "")

@@ -24,6 +24,7 @@ from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import FilesVanished, VanishedFiles
 from aliciacfg.errors import SourceError, SourceProblem, Unavailable
 from aliciacfg.memory import free_slowly, give_back, making_what_stays
+from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sources.layers import Sources
 from aliciacfg.sources.source_files import VARIABLES, SourceFiles
 
@@ -263,7 +264,13 @@ class Reloads:
                 # Also if it is known only later that the plan is durable.
                 plan.on_commit.append(self._scrubbing.request)
             result = await self._planner.result(plan, load, dry_run=dry_run)
-        warnings = await look_at_files(sources, shadowed=load.changes.shadowed, hidden=load.changes.hidden)
+        warnings = await look_at_files(
+            sources,
+            shadowed=load.changes.shadowed,
+            hidden=load.changes.hidden,
+            ended=load.changes.ended,
+            serves=self._serves,
+        )
         result.warnings.extend(warnings.listed)
         if not dry_run:
             self._note_schemas(load)
@@ -271,6 +278,10 @@ class Reloads:
             if seals:
                 await self._scrubbing.scrub()
         return result
+
+    def _serves(self, service: str) -> bool:
+        """Return whether a service was made at run time in any environment."""
+        return any(self._state.head(ConfigId(name, service)).overlay is not None for name in self._files.defined)
 
     @asynccontextmanager
     async def _holding_up_little(self) -> AsyncGenerator[None]:
