@@ -63,7 +63,18 @@ async def test_a_write_tells_whose_edits_it_hides(home: Home):
         warning = "/settings/volume: the value of environments/dev.yaml:4 is shadowed by overlay, revision 2"
         assert [text for text in answer["warnings"] if "shadowed" in text] == [warning]
         again = await made.ask("patch", "bell", patch={"settings": {"volume": 6}})
-        assert not any("shadowed" in text for text in again["warnings"])
+        assert again["warnings"] == []
+
+
+async def test_a_forgotten_level_is_told(home: Home):
+    """By the write that adds the name, with where it belongs; on request the write is refused."""
+    async with home.core() as made:
+        meant = "did you mean /settings/volume?"
+        with pytest.raises(ValidationFailed, match=meant.replace("?", r"\?")):
+            await made.ask("patch", "bell", patch={"volume": 5}, refuse_near_misses=True)
+        answer = await made.ask("patch", "bell", patch={"volume": 5})
+        assert answer["warnings"] == [f"/volume is not described by the schema; {meant}"]
+        assert (await made.ask("patch", "bell", patch={"volume": 6}))["warnings"] == []
 
 
 async def test_a_hidden_value_that_is_not_valid_shows(home: Home):

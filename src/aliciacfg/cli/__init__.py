@@ -8,6 +8,7 @@ what only it needs then, so that the others start quickly. These modules are not
     client, requests       how a command reaches the daemon over the network
     local_client           how it reaches the daemon of a data directory
     answers, exits         what a command does with an answer, and the exit codes
+    command_words          what the daemon's messages say in the words of the command line
     options, inputs        what a command reads
     completers, lookups    what a shell completes, and what a mistyped name may have meant
     home                   the files that a command edits, and the daemon that loads them

@@ -7,6 +7,7 @@ import msgspec
 
 from aliciacfg.api.fields import Difference
 from aliciacfg.cli import output
+from aliciacfg.cli.command_words import in_command_words
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail, fail_with
 from aliciacfg.cli.formatting import difference_lines
 from aliciacfg.cli.output import Block
@@ -23,6 +24,9 @@ class _Refusal(msgspec.Struct):
     remedies: list[str] = []
     difference: Difference = {}
 
+    def __post_init__(self) -> None:
+        self.message = in_command_words(self.message)
+
 
 def exit_if_refused(answer: JsonObject, *, hint: Callable[[str], str | None] | None = None) -> JsonObject:
     """Return an answer; a refusal is printed on standard error instead and ends the program with its exit code.
@@ -38,7 +42,9 @@ def exit_if_refused(answer: JsonObject, *, hint: Callable[[str], str | None] | N
     if refusal.remedies:
         advice = f"correct it with {'; '.join(refusal.remedies[:3])}"
     try:
-        fail_with(answer, refusal_code(refusal.code), hint=advice, problems=refusal.problems)
+        fail_with(
+            {**answer, "message": refusal.message}, refusal_code(refusal.code), hint=advice, problems=refusal.problems
+        )
     finally:
         if refusal.difference and output.for_people():
             # Of a dry run that was refused.

@@ -73,8 +73,6 @@ def _broker_hint(target: Target, error: BrokerUnavailable) -> str:
 
 def _hint(code: str, target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> str | None:
     """Return what to do about a refused request; asks the daemon only after what was not found."""
-    if code == "incompatible":
-        return "add --allow-breaking if every reader can do without them"
     return lookups.meant(target, operation, name, fields) if code == "not_found" else None
 
 

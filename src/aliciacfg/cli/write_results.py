@@ -1,26 +1,33 @@
 """What people read of a write: what it changed, or would change, and what a refusal says."""
 
 import json
+import re
 from typing import Any
 
+import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from aliciacfg.api.answers import ValueChange
 from aliciacfg.api.fields import Difference
 from aliciacfg.cli import formatting, output
+from aliciacfg.cli.command_words import in_command_words
 from aliciacfg.cli.output import Line
 from aliciacfg.errors import Problem
 
+_NARROW = 32
 _RESTART = "restart required: "
 # Of a configuration that is new every place is listed, and there may be thousands.
 _MAX_PLACES = 20
+# The warning that a write hides a value of a file, which is what most writes are meant to do.
+_HIDES = re.compile(r"(?P<place>.*): the value of (?P<file>[^ ]+) is (?P<by>shadowed by overlay.*)")
 
 
 class WriteResult(msgspec.Struct):
     """The result of one write: the members that commands print, of a success or a refusal."""
 
     message: str
+    service: str = ""
     status: str = "success"
     code: str | None = None
     problems: list[Problem] = []
@@ -31,6 +38,9 @@ class WriteResult(msgspec.Struct):
     difference: Difference | UnsetType = UNSET
     changes: dict[str, ValueChange] = {}
     changes_left_out: int = 0
+
+    def __post_init__(self) -> None:
+        self.message = in_command_words(self.message)
 
 
 def success_lines(result: WriteResult) -> list[Line]:
@@ -46,8 +56,25 @@ def effect_lines(result: WriteResult, indent: str = "") -> list[Line]:
     if result.restart_required:
         restarts = formatting.fitting(result.restart_required, output.width() - len(_RESTART) - len(indent) - 2)
         lines.append([(_RESTART, "yellow"), restarts])
-    lines += [[("warning: ", "yellow"), warning] for warning in result.warnings]
+    lines += [_warning_line(warning, result) for warning in result.warnings]
     return [[f"{indent}  ", *([line] if isinstance(line, str) else line)] for line in lines]
+
+
+def _warning_line(warning: str, result: WriteResult) -> Line:
+    hides = _HIDES.fullmatch(warning)
+    if hides is None:
+        return [("warning: ", "yellow"), warning]
+    place = hides["place"]
+    change = result.changes.get(place)
+    value = None if change is None else _text(change.old)
+    says = "has this value, too" if value is None else f"says {formatting.cut(value, _NARROW)}"
+    context = click.get_current_context(silent=True)
+    environment = None if context is None else context.params.get("environment")
+    undo = f"aliciacfg unset {result.service} {place}{f' -e {environment}' if environment else ''}"
+    return [
+        ("note: ", "cyan"),
+        f"{hides['file']} {says}; this change at run time hides it ({hides['by']}); `{undo}` takes it back",
+    ]
 
 
 def _change_lines(result: WriteResult) -> list[Line]:

@@ -59,7 +59,7 @@ class WriteAnswers:
             changed=[] if unchanged else record.changed,
             restart_required=[] if unchanged else record.restart_required,
             warnings=[
-                *name_warnings(planned.planner, config_id, effective),
+                *([] if unchanged else _new_name_warnings(planned, config_id)),
                 *([] if unchanged else _shadow_warnings(planned, config_id)),
             ],
             unchanged=unchanged,
@@ -77,7 +77,10 @@ class WriteAnswers:
 
 def name_warnings(planner: Planner, config_id: ConfigId, effective: Effective) -> list[str]:
     """Return a warning for each member of a configuration that no schema describes."""
-    unknown = planner.written.unknown(*config_id, effective)
+    return _name_warnings(planner, config_id, planner.written.unknown(*config_id, effective))
+
+
+def _name_warnings(planner: Planner, config_id: ConfigId, unknown: list[str]) -> list[str]:
     if not unknown:
         return []
     meant = planner.written.near_misses(config_id.service, unknown)
@@ -86,6 +89,16 @@ def name_warnings(planner: Planner, config_id: ConfigId, effective: Effective) -
         + (f"did you mean {meant[pointer]}?" if pointer in meant else "is the name right?")
         for pointer in unknown
     ]
+
+
+def _new_name_warnings(planned: PlannedChange, config_id: ConfigId) -> list[str]:
+    """Return the warnings of ``name_warnings`` that a write gives rise to: not again with each one after it."""
+    found = planned.planner.written.unknown(*config_id, planned.effective)
+    if not found:
+        return []
+    before = planned.planner.document(planned.before)
+    fresh = [pointer for pointer in found if not documents.has(before, pointer)]
+    return _name_warnings(planned.planner, config_id, fresh)
 
 
 def _shadow_warnings(planned: PlannedChange, config_id: ConfigId) -> list[str]:

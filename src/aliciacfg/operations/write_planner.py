@@ -360,7 +360,7 @@ def _check_names(planner: Planner, config_id: ConfigId, before: JsonObject, effe
     if meant:
         raise ValidationFailed(
             f"The schema of {config_id.service} does not know these names. Correct them, or leave refuse_near_misses "
-            "out (on the command line: add --force) if they are meant",
+            "out if they are meant",
             [Problem(pointer, f"did you mean {place}?") for pointer, place in meant.items()],
         )
 

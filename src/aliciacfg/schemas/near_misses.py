@@ -9,6 +9,8 @@ from aliciacfg.schemas.schema_tree import Node
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 # Up to this length, names that differ in two characters are rather different names: `min` and `max`.
 _SHORT = 5
+# What a service's own names stand in.
+_OWN = "settings"
 
 
 def near_miss(name: str, known: Collection[str]) -> str | None:
@@ -26,7 +28,8 @@ def suggestions(root: Node, pointers: Iterable[str]) -> Mapping[str, str]:
 
     Args:
         root: The tree of the service's schemas.
-        pointers: JSON Pointers of members that no schema describes.
+        pointers: JSON Pointers of members that no schema describes. One at the top that the schema knows inside an
+            object there, such as ``settings``, belongs into that.
     """
     return dict(_suggested(root, pointers))
 
@@ -40,6 +43,18 @@ def _suggested(root: Node, pointers: Iterable[str]) -> Iterator[tuple[str, str]]
         meant = near_miss(name, node.declared)
         if meant is not None:
             yield pointer, f"{pointer.rpartition('/')[0]}/{escape(meant)}"
+        elif not around and (place := _below(root, name)) is not None:
+            yield pointer, place
+
+
+def _below(root: Node, name: str) -> str | None:
+    """Return where an object at the top of the document has a member of this name; None if none has."""
+    for section in sorted(root.declared, key=lambda section: (section != _OWN, section)):
+        inside = root.step(section).declared
+        found = next((known for known in sorted(inside) if _distance(name, known) == 0), None)
+        if found is not None:
+            return f"/{escape(section)}/{escape(found)}"
+    return None
 
 
 def _distance(name: str, other: str) -> int | None:

@@ -43,6 +43,7 @@ def _suggested(layer: Layer, schema: ServiceSchema) -> Mapping[str, str]:
 
 def _problems(layer: Layer, suggested: Mapping[str, str]) -> Iterator[SourceProblem]:
     for pointer, meant in suggested.items():
-        name = meant.rpartition("/")[2]
+        around, _, name = meant.rpartition("/")
+        name = name if around == pointer.rpartition("/")[0] else meant
         message = f"no schema knows this name; did you mean {name}? If it is meant, add it to the schema"
         yield SourceProblem(layer.file, layer.line(pointer), message, layer.prefix + pointer)

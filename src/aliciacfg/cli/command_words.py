@@ -1,0 +1,15 @@
+"""What the command line calls the fields of requests that the daemon's messages name."""
+
+from typing import Final
+
+_WORDS: Final = (
+    ("Send allow_breaking if", "Add --allow-breaking if"),
+    ("leave refuse_near_misses out if they are meant", "add --force if they are meant"),
+)
+
+
+def in_command_words(message: str) -> str:
+    """Return a message of the daemon in which the fields of a request have the names of the options."""
+    for field, option in _WORDS:
+        message = message.replace(field, option)
+    return message

@@ -1,0 +1,28 @@
+"""What people read of a write."""
+
+from aliciacfg.api.answers import ValueChange
+from aliciacfg.cli.write_results import WriteResult, effect_lines
+
+
+def text(line: object) -> str:
+    """Return a line without its styles."""
+    return "".join(part if isinstance(part, str) else part[0] for part in line)  # type: ignore[union-attr]
+
+
+def test_a_hidden_value_of_a_file_is_a_note():
+    """With file and line, what it says, and the way back: it is what most changes at run time are meant to do."""
+    result = WriteResult(
+        "bell in dev is at revision 2", service="bell", changed=["/settings/volume"],
+        changes={"/settings/volume": ValueChange(old=21, new=23)},
+        warnings=["/settings/volume: the value of environments/base.yaml:37 is shadowed by overlay, revision 2"],
+    )  # fmt: skip
+    assert text(effect_lines(result)[-1]) == (
+        "  note: environments/base.yaml:37 says 21; this change at run time hides it (shadowed by overlay, revision 2)"
+        "; `aliciacfg unset bell /settings/volume` takes it back"
+    )
+
+
+def test_a_refusal_names_options():
+    """Not the fields of a request, which only programs send."""
+    result = WriteResult("It needs version 2.0.0. Send allow_breaking if every reader can do without", status="error")
+    assert result.message == "It needs version 2.0.0. Add --allow-breaking if every reader can do without"
