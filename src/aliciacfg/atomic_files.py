@@ -42,8 +42,7 @@ def replace_file(
         target = path.parent.resolve() / path.name
         check_own_file(target)
     before = _status(target)
-    # The name is unique, so that two writers never rename each other's unfinished file.
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=SUFFIX, dir=target.parent)
+    descriptor, name = _temporary_beside(target)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -65,6 +64,20 @@ def replace_file(
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
+
+
+def try_to_replace(path: Path) -> None:
+    """Do what ``replace_file`` does first, and nothing else.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    target = path.resolve()
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    descriptor, name = _temporary_beside(target)
+    os.close(descriptor)
+    Path(name).unlink()
 
 
 def open_or_create(path: Path, flags: int, mode: int) -> int:
@@ -132,6 +145,11 @@ def remove_leftovers(path: Path) -> None:
     target = path.resolve()
     for left in target.parent.glob(f".{glob.escape(target.name)}.*{SUFFIX}"):
         left.unlink(missing_ok=True)
+
+
+def _temporary_beside(target: Path) -> tuple[int, str]:
+    # The name is unique, so that two writers never rename each other's unfinished file.
+    return tempfile.mkstemp(prefix=f".{target.name}.", suffix=SUFFIX, dir=target.parent)
 
 
 def _status(path: Path) -> os.stat_result | None:

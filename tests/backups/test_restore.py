@@ -19,6 +19,7 @@ from aliciacfg.backups.backup import write_backup
 from aliciacfg.backups.restore import Restored, Wanted, restore
 from aliciacfg.errors import DataDirectoryInUse, KeyFileError
 from aliciacfg.sealing import passphrase
+from aliciacfg.storage.data_directory import DataDirectory
 from builders import environment_file
 from inprocess import Core, Home
 
@@ -223,6 +224,31 @@ async def test_files_that_cannot_be_written_do_not_stop_a_restore_half_way(
     assert other.database.exists()
 
 
+async def test_a_file_that_no_environment_is_made_of_is_not_replaced_by_mistake(taken: Taken, tmp_path: Path):
+    """It differs from the one in the backup, so it stays."""
+    add_file(taken.archive, "environments/notes.txt", b"theirs")
+    other = Home(tmp_path / "other")
+    other.write("environments/notes.txt", "mine")
+    result = await put_back(other, taken.archive, keys=False)
+    assert result.left == ["environments/notes.txt"]
+    assert (other.directory / "environments" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("names", [["schemas/" + "a" * 250 + ".yaml"], ["schemas/a", "schemas/a/b.yaml"]])
+async def test_files_that_cannot_be_are_noticed_before_anything_is_replaced(
+    taken: Taken, tmp_path: Path, names: list[str]
+):
+    """Afterwards the restore could never be completed, and no daemon would start any more."""
+    for name in names:
+        add_file(taken.archive, name, b"{}\n")
+    other = Home(tmp_path / "other")
+    with pytest.raises(ArchiveError, match=r"schemas/.* cannot be used: (File name too long|Is a directory)"):
+        await put_back(other, taken.archive, keys=False)
+    assert not other.database.exists()
+    assert not (other.directory / "schemas" / "a").exists()
+    DataDirectory(other.database.parent).release()
+
+
 async def test_a_running_daemon_is_not_disturbed(taken: Taken):
     """Restoring beside it is refused."""
     async with taken.home.core() as core:
@@ -258,20 +284,19 @@ def repack(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
             archive.writestr(name, found)
 
 
-def add_rules(path: Path) -> None:
-    """Somebody who holds the file gives themselves every right."""
-
+def add_file(path: Path, name: str, content: bytes) -> None:
     def change(members: dict[str, bytes]) -> None:
         manifest = json.loads(members["manifest.json"])
-        rules = b"admins: [mallory]\n"
-        manifest["members"]["environments/access.yaml"] = {
-            "size": len(rules),
-            "sha256": hashlib.sha256(rules).hexdigest(),
-        }
-        members["environments/access.yaml"] = rules
+        manifest["members"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        members[name] = content
         members["manifest.json"] = json.dumps(manifest).encode()
 
     repack(path, change)
+
+
+def add_rules(path: Path) -> None:
+    """Somebody who holds the file gives themselves every right."""
+    add_file(path, "environments/access.yaml", b"admins: [mallory]\n")
 
 
 def lead_elsewhere(path: Path) -> None:

@@ -270,19 +270,20 @@ def _plan_files(
     present = files.places(settings)
     written: dict[str, str] = {}
     for name in archive.manifest.files:
-        there = present.get(name)
+        place = files.place(name, settings)
+        there = place if place.exists() else None
         if there is not None:
             content = there.read_bytes()
             if members[name].source == files.code(content, keyring) or content == archive.read(name):
                 continue
-        if (there is not None and not wanted.files) or not _can_change(files.place(name, settings), wanted, result):
+        if (there is not None and not wanted.files) or not _can_change(place, wanted, result):
             result.left.append(name)
             continue
         if there is not None:
             _keep(there, prepared / replacement.OLD / name)
         member = f"file-{len(written)}"
         archive.extract(name, prepared / member)
-        written[member] = str(files.place(name, settings).absolute())
+        written[member] = str(place.absolute())
         result.written.append(name)
     removed: list[str] = []
     # A backup without any says nothing about them.

@@ -11,14 +11,16 @@ changed; afterwards whoever locks the data directory next completes what is left
 Each of them holds the plan, the new files, and a directory that becomes the one of the old files.
 """
 
+import contextlib
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from aliciacfg.atomic_files import give_to_owner, replace_file
+from aliciacfg.atomic_files import give_to_owner, replace_file, try_to_replace
 
 _log = structlog.get_logger(__name__)
 
@@ -71,9 +73,11 @@ def decide(directory: Path, plan: Plan) -> None:
     """Let the prepared state be the one of the data directory; when this returns, it is.
 
     Raises:
-        OSError: It could not be made durable, or not be completed; the next process that locks the directory does.
+        OSError: It could not be made durable, or a file elsewhere cannot be written, and nothing was changed. Or it
+            could not be completed; the next process that locks the directory does.
     """
     prepared = directory / PREPARED
+    _try_out([Path(target) for target in plan.written.values()])
     replace_file(prepared / _PLAN, msgspec.json.encode(plan), mode=0o600)
     owner = directory.stat()
     for path in (*prepared.rglob("*"), prepared):
@@ -143,17 +147,40 @@ def _complete(directory: Path) -> str:
     return plan.kept_in
 
 
-def _make_directory(path: Path) -> None:
-    """Make a directory and those above it, unless they exist; they belong to the owner of the one that does."""
+def _try_out(targets: Collection[Path]) -> None:
+    """Make sure that files can be written: after the decision one that cannot would keep everybody out.
+
+    Raises:
+        OSError: One cannot.
+    """
+    made: list[Path] = []
+    try:
+        for target in targets:
+            made += _make_directory(target.parent)
+        for target in targets:
+            try_to_replace(target)
+    finally:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def _make_directory(path: Path) -> list[Path]:
+    """Make a directory and those above it, unless they exist; they belong to the owner of the one that does.
+
+    Returns:
+        The directories that were made, outer ones first.
+    """
     if path.exists():
-        return
-    _make_directory(path.parent)
+        return []
+    made = _make_directory(path.parent)
     path.mkdir()
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         give_to_owner(descriptor, path.parent)
     finally:
         os.close(descriptor)
+    return [*made, path]
 
 
 def _plan(directory: Path) -> Plan:
