@@ -139,6 +139,7 @@ async def test_an_export_changes_only_what_changed(home: Home, tmp_path: Path):
     await export_home(home, directory)
     (directory / ".git").mkdir()
     (directory / ".git" / "HEAD").write_text("x")
+    (directory / "environments" / "README.md").write_text("mine")
     before = tree(directory)
     assert (await export_home(home, directory)).written == []
     assert tree(directory) == before

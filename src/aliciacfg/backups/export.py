@@ -32,7 +32,8 @@ HOME = "home.yaml"
 OVERLAYS = "overlays"
 
 _OVERLAY = re.compile(rf"{OVERLAYS}/({names.PATTERN})/({names.PATTERN})\.yaml", re.ASCII)
-_TOPS = (ENVIRONMENTS, SCHEMAS, OVERLAYS)
+# What an export writes; a README.md that somebody adds is theirs.
+_SUFFIXES = {ENVIRONMENTS: {".yaml"}, SCHEMAS: {".yaml", ".json"}, OVERLAYS: {".yaml"}}
 _MODE = 0o600
 _ABOUT = "# A home of aliciacfg. `aliciacfg import DIR` puts it into an empty one.\n"
 
@@ -105,7 +106,15 @@ def read_tree(directory: Path) -> dict[str, bytes]:
             return {}
         if not (directory / HOME).is_file():
             raise ArchiveError(f"{directory} has no {HOME}, so it is no export; choose an empty or a new directory")
-        found = [directory / HOME, *(path for top in _TOPS for path in sorted((directory / top).rglob("*")))]
+        found = [
+            directory / HOME,
+            *(
+                path
+                for top, suffixes in _SUFFIXES.items()
+                for path in sorted((directory / top).rglob("*"))
+                if path.suffix in suffixes
+            ),
+        ]
         return {
             path.relative_to(directory).as_posix(): path.read_bytes()
             for path in found
