@@ -212,3 +212,20 @@ async def test_writes_that_race_with_activations_end_up_announced_for_the_enviro
     async with home.core() as core:
         assert core.parts.state.active == active
         assert on_the_bus(core) == {item["service"]: (active, item["revision"]) for item in listed}
+
+
+async def test_secrets_that_stay_behind_are_named(home: Home):
+    """By the dry run, by what compares the environments, and by the activation itself, which is not refused."""
+    home.write("environments/dev.yaml", {"services": {"one": {"settings": {"camera_password": "of-dev"}}, "old": {}}})
+    lacking = {"one": ["/settings/camera_password"]}
+    async with home.core() as core:
+        await core.ask("patch", "two", patch={"settings": {"pin_secret": "of-dev"}})
+        found = {item["name"]: item for item in (await core.ask("environments"))["environments"]}
+        assert "lacking_secrets" not in found["dev"]
+        assert found["prod"]["lacking_secrets"] == {**lacking, "two": ["/settings/pin_secret"]}
+        compared = await core.ask("compare", "one", env1="dev", env2="prod")
+        assert compared["lacking_secrets"] == lacking["one"]
+        await core.ask("patch", "two", patch={"settings": {"pin_secret": "of-prod"}}, environment="prod")
+        trial = await core.ask("activate", "prod", dry_run=True)
+        answer = await core.ask("activate", "prod")
+        assert trial["lacking_secrets"] == answer["lacking_secrets"] == lacking

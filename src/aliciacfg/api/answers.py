@@ -151,6 +151,7 @@ class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         problems: The reasons why it cannot be activated.
         hidden: Values of its files that are not valid, which is no problem as long as a change made at run time hides
             them.
+        lacking_secrets: By service, the secrets that it has in the active environment and not in this one.
     """
 
     name: str
@@ -160,6 +161,7 @@ class EnvironmentItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     problems: list[Problem]
     remedies: Remedies = []
     hidden: list[Problem] = []
+    lacking_secrets: dict[str, Pointers] = {}
 
 
 class EnvironmentsAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -326,6 +328,7 @@ class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             is not set.
         problems: By environment, the reasons why what its files say of the service is not valid.
         remedies: Commands that correct all of it, where there are any.
+        lacking_secrets: Of two environments, the secrets that only the first one has.
     """
 
     service: str
@@ -341,16 +344,22 @@ class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     missing: dict[str, Pointers] = {}
     problems: dict[str, list[Problem]] = {}
     remedies: Remedies = []
+    lacking_secrets: Pointers = []
 
 
 class ActivateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``activate``: the services whose configuration changed, and those that have to restart to apply it."""
+    """``activate``: the services whose configuration changed, and those that have to restart to apply it.
+
+    Attributes:
+        lacking_secrets: By service, the secrets that it had in the environment before and has not in this one.
+    """
 
     environment: str
     previous: str
     changed: list[str]
     restart_required: list[str]
     message: str
+    lacking_secrets: dict[str, Pointers] = {}
     dry_run: bool = False
     difference: Difference | UnsetType = UNSET
 

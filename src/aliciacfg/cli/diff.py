@@ -100,6 +100,7 @@ def _lines(answer: CompareAnswer) -> list[Line]:
     for environment, problems in answer.problems.items():
         lines += _problem_lines(environment, answer.missing.get(environment, []), problems)
     lines += formatting.remedy_lines(answer.remedies)
+    lines += formatting.lacking_lines(answer.env2, {answer.service: answer.lacking_secrets}, than=answer.env1)
     if answer.secrets:
         hidden = "Secrets were not compared: "
         lines.append([(hidden + formatting.fitting(answer.secrets, output.width() - len(hidden)), "dim")])

@@ -48,7 +48,7 @@ def activate(target: Target, environment: str, *, dry_run: bool, comment: str | 
         aliciacfg activate prod -m "the guests are gone"
     """
     found = ask(target, "activate", environment, options.request_fields({"dry_run": dry_run, "comment": comment}))
-    print_answer(found, ActivateAnswer, _services_lines, names=lambda answer: answer.changed)
+    print_answer(found, ActivateAnswer, _activation_lines, names=lambda answer: answer.changed)
 
 
 @click.command()
@@ -107,6 +107,7 @@ def _environments_blocks(answer: EnvironmentsAnswer) -> list[Block]:
     blocks: list[Block] = [Table(["name", "active", "protected", "services", "problems"], rows)]
     for item in answer.environments:
         blocks += _problems_lines(item)
+        blocks += formatting.lacking_lines(item.name, item.lacking_secrets, than=answer.active)
     return blocks
 
 
@@ -121,6 +122,11 @@ def _problems_lines(item: EnvironmentItem) -> list[Line]:
         more = len(item.problems) - _MAX_PROBLEMS
         lines.append([(f"  and {more} more; all of them: aliciacfg check -e {item.name}", "dim")])
     return [*lines, *formatting.remedy_lines(item.remedies), *hidden]
+
+
+def _activation_lines(answer: ActivateAnswer) -> list[Line]:
+    lacking = formatting.lacking_lines(answer.environment, answer.lacking_secrets, than=answer.previous)
+    return [*_services_lines(answer), *lacking]
 
 
 def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:

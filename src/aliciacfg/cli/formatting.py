@@ -10,6 +10,7 @@ from aliciacfg.cli.output import Line
 _VALUE_WIDTH = 60
 _POINTER_WIDTH = 30
 _MAX_POINTERS = 3
+_MAX_LACKING = 20
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
 _JUST_NOW_SECONDS = 5
 _NARROWEST_POINTER = 12
@@ -51,6 +52,23 @@ def pointers(listed: Sequence[str], most: int = _MAX_POINTERS) -> str:
 def remedy_lines(remedies: Sequence[str]) -> list[Line]:
     """Return a line for each command that corrects what was listed."""
     return [[("Correct it with: " if number == 0 else " " * 17, "bold"), text] for number, text in enumerate(remedies)]
+
+
+def lacking_lines(environment: str, lacking: Mapping[str, Sequence[str]], *, than: str) -> list[Line]:
+    """Return lines about the secrets that an environment lacks and another one has, each with the command that sets it.
+
+    Args:
+        environment: The environment that lacks them.
+        lacking: Their JSON Pointers by service.
+        than: The environment that has them.
+    """
+    places = [(service, pointer) for service, pointers in lacking.items() for pointer in pointers]
+    if not places:
+        return []
+    noun = "a secret" if len(places) == 1 else f"{len(places)} secrets"
+    lines: list[Line] = [[("warning: ", "yellow"), f"{environment} lacks {noun} that {than} has:"]]
+    lines += [f"  aliciacfg secret set {service} {at} -e {environment}" for service, at in places[:_MAX_LACKING]]
+    return [*lines, f"  and {len(places) - _MAX_LACKING} more"] if len(places) > _MAX_LACKING else lines
 
 
 def fitting(listed: Sequence[str], width: int) -> str:

@@ -7,7 +7,7 @@ import click
 
 from aliciacfg import documents
 from aliciacfg.api.answers import ListAnswer
-from aliciacfg.cli import home, inputs, options, output, sealing_keys
+from aliciacfg.cli import formatting, home, inputs, options, output, sealing_keys
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
@@ -145,6 +145,7 @@ def _sealed_value(key: "PublicKey", value: str, service: str, environment: str |
 def _set_in_file(
     settings: "Settings", target: Target, service: str, pointer: str, environment: str, *, keep_newline: bool
 ) -> None:
+    from aliciacfg.core.lacking_secrets import lacks_in_files
     from aliciacfg.core.missing_secrets import as_patch
     from aliciacfg.sources.source_files import SourceFiles
 
@@ -176,6 +177,11 @@ def _set_in_file(
         )
     box = _sealed_value(key.public, value, service, environment, pointer)
     edits.set_service(path, service, as_patch({pointer: box}))
+    elsewhere = [
+        name
+        for name, other in sources.environments.items()
+        if name != environment and service in other.services and lacks_in_files(sources, service, pointer, name)
+    ]
     loaded = home.write(settings, edits)
     output.print_result(
         {
@@ -184,11 +190,13 @@ def _set_in_file(
             "pointer": pointer,
             "file": str(path),
             "key_id": key.public.key_id,
+            "lacking_in": elsewhere,
             "loaded": loaded,
         },
         lambda: [
             f"{pointer} of {service} in {environment}: sealed, in {path}",
             _on_loading(loaded=loaded),
+            *(f"{name} still lacks it: aliciacfg secret set {service} {pointer} -e {name}" for name in elsewhere),
         ],
     )
 
@@ -202,6 +210,7 @@ def _hint_on_unknown(settings: "Settings", service: str, environment: str, known
 
 def _generate(settings: "Settings", target: Target, environment: str, *, dry_run: bool) -> None:
     from aliciacfg.core.composer import Composer
+    from aliciacfg.core.lacking_secrets import by_service
     from aliciacfg.core.missing_secrets import find_missing
     from aliciacfg.sealing.boxes import Keyring
     from aliciacfg.sources.source_files import SourceFiles
@@ -211,7 +220,8 @@ def _generate(settings: "Settings", target: Target, environment: str, *, dry_run
     key = None if dry_run else sealing_keys.of_home(settings, target)
     keyring = (key and key.keyring) or Keyring.ephemeral()
     composer = Composer(sources, keyring, limits=settings.document_limits)
-    missing = find_missing(composer, found, standing=_standing(settings, found))
+    standing = _standing(settings, found)
+    missing = find_missing(composer, found, standing=standing)
     loaded = False
     edits = home.edits_of(settings)
     path = edits.secrets(environment)
@@ -219,6 +229,13 @@ def _generate(settings: "Settings", target: Target, environment: str, *, dry_run
         edits.set_services(path, sealed(missing, key, environment))
         loaded = home.write(settings, edits)
     made = [f"{service} {pointer}" for service, places in missing.made.items() for pointer in places]
+    active = home.active_environment(settings)
+    told = {*standing, *((item.service, item.pointer) for item in missing.needed)}
+    lacking = {
+        service: fresh
+        for service, places in by_service(sources, active=active, other=environment).items()
+        if (fresh := [at for at in places if (service, at) not in told and at not in missing.made.get(service, {})])
+    }
     output.print_result(
         {
             "environment": environment,
@@ -227,10 +244,14 @@ def _generate(settings: "Settings", target: Target, environment: str, *, dry_run
             "needed": [
                 {"service": item.service, "pointer": item.pointer, "reason": item.reason} for item in missing.needed
             ],
+            "lacking_secrets": lacking,
             "dry_run": dry_run,
             "loaded": loaded,
         },
-        lambda: _generated_lines(environment, path, missing, dry_run=dry_run, loaded=loaded),
+        lambda: [
+            *_generated_lines(environment, path, missing, dry_run=dry_run, loaded=loaded),
+            *formatting.lacking_lines(environment, lacking, than=active),
+        ],
         names=lambda: made,
     )
 

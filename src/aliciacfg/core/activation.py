@@ -10,6 +10,7 @@ from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drafts import Drafts
 from aliciacfg.core.file_changes import FilePlanner
+from aliciacfg.core.lacking_secrets import lost_secrets
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.outbox import Outbox, service_subject
 from aliciacfg.core.plan import ChangeContext, Plan
@@ -31,12 +32,14 @@ class ActivationResult:
         changed: The services that get another configuration.
         restart_required: Those of them that apply it only at a restart.
         difference: JSON Patch by service, of a dry run.
+        lacking: The places of secrets that services have no more, by service.
     """
 
     previous: str
     changed: list[str] = field(default_factory=list[str])
     restart_required: list[str] = field(default_factory=list[str])
     difference: dict[str, list[JsonObject]] = field(default_factory=dict[str, list[JsonObject]])
+    lacking: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
 class Activation:
@@ -132,6 +135,8 @@ class Activation:
             old = before.get(service, NOTHING)
             if entry.live is None:
                 continue
+            if lost := lost_secrets(old, entry):
+                result.lacking[service] = lost
             pointers = planner.announce_switch(plan, entry.live, before=planner.document(old))
             if pointers.changed:
                 result.changed.append(service)

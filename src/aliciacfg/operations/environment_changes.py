@@ -42,6 +42,7 @@ class EnvironmentOperations:
                 changed=result.changed,
                 restart_required=result.restart_required,
                 message=message,
+                lacking_secrets=result.lacking,
                 dry_run=request.dry_run,
                 difference=result.difference if request.dry_run else UNSET,
             )

@@ -17,9 +17,10 @@ from aliciacfg.api.requests import CompareRequest, Request
 from aliciacfg.core.composer import Composer
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drafts import Draft, Drafts
+from aliciacfg.core.lacking_secrets import lacking_secrets
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import Entry, State
-from aliciacfg.documents import JsonObject
+from aliciacfg.documents import JsonObject, has
 from aliciacfg.errors import InvalidRequest, OperationError, Unavailable
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
@@ -137,6 +138,7 @@ class EnvironmentReads:
         compare_secrets = self._authorizer.access.administers(caller)
         result = compare(one.side, two.side, compare_secrets=compare_secrets)
         drafts = {item.config_id.environment: item.draft for item in (one, two) if item.draft is not None}
+        lost = [pointer for pointer in one.side.secrets if not has(two.side.document, pointer)]
         return Answer.of(
             CompareAnswer(
                 service=service,
@@ -152,6 +154,7 @@ class EnvironmentReads:
                 missing={name: draft.missing for name, draft in drafts.items()},
                 problems={name: draft.problems for name, draft in drafts.items()},
                 remedies=[remedy for name in drafts for remedy in self._files.remedies(name, service)],
+                lacking_secrets=sorted(lost) if first != second else [],
             )
         )
 
@@ -175,6 +178,7 @@ class EnvironmentReads:
                     problems=list(dict.fromkeys(problems)),
                     remedies=self._files.remedies(name),
                     hidden=files.hidden_in(name),
+                    lacking_secrets=await lacking_secrets(self._state, self._drafts, active=active, other=name),
                 )
             )
         return Answer.of(EnvironmentsAnswer(active=active, environments=items, refused_edits=files.refused_edits()))
