@@ -122,7 +122,7 @@ def test_cycles_out_of_sight_do_not_add_up(monkeypatch: pytest.MonkeyPatch):
         with memory.making_what_stays():
             pass
         needed = gc.get_freeze_count()
-        for _ in range(12):
+        for _ in range(9):
             with memory.making_what_stays():
                 circles = [[] for _ in range(needed // 2)]
                 for circle in circles:

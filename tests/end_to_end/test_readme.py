@@ -1,16 +1,17 @@
 """Every snippet of the README, run in order and unchanged."""
 
 import json
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from commands import on_terminal
 from daemons import Daemon
-from machine import PATH, wait_until
+from doc_shell import Shell
+from machine import wait_until
 from repository import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -20,18 +21,34 @@ SNIPPETS = SNIPPET.findall(ALICIA_HOME)
 # How many of them change something, and how many after these inspect and undo.
 CHANGING, LOOKING = 11, 5
 
+Runner = Callable[..., subprocess.CompletedProcess[str]]
 
-def run(daemon: Daemon, snippet: str, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """The programs that the snippets start."""
+    with Shell(tmp_path_factory.mktemp("readme"), {}) as made:
+        yield made
+
+
+@pytest.fixture
+def run(shell: Shell) -> Runner:
     """Run a snippet, in the daemon's directory by default; only ports and the path of the program are replaced."""
-    script = snippet.replace("http://127.0.0.1:8026", daemon.url)
-    script = re.sub(r"\b(mosquitto_rr|mosquitto_sub)\b", rf"\1 -W 10 -p {daemon.broker_port}", script)
-    script = re.sub(r"(?<![\w/])(?:\.venv/bin/)?aliciacfg(?= )", f"{sys.executable} -m aliciacfg", script)
-    # `seal` pins the daemon's key at first use; the pin must not go into the home directory of the tests' user.
-    home = {"XDG_CONFIG_HOME": str(daemon.directory / "config")}
-    environment = {**daemon.environment(), **home, "PATH": PATH + os.pathsep + os.environ.get("PATH", "")}
+
+    def run(daemon: Daemon, snippet: str, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+        script = snippet.replace("http://127.0.0.1:8026", daemon.url).replace(".venv/bin/aliciacfg", "aliciacfg")
+        # `seal` pins the daemon's key at first use; the pin must not go into the home directory of the tests' user.
+        home = {"XDG_CONFIG_HOME": str(daemon.directory / "config")}
+        environment = {**daemon.environment(), **home, "PATH": shell.environ["PATH"]}
+        return in_shell(script, directory or daemon.directory, environment)
+
+    return run
+
+
+def in_shell(script: str, directory: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", script],
-        cwd=directory or daemon.directory,
+        cwd=directory,
         env=environment,
         capture_output=True,
         text=True,
@@ -45,7 +62,9 @@ def comments(snippet: str) -> list[str]:
     return [line.removeprefix("# ") for line in snippet.splitlines() if line.startswith("# ")]
 
 
-def test_the_first_five_minutes_are_as_the_readme_has_them(tmp_path: Path, make_daemon: Callable[..., Daemon]):
+def test_the_first_five_minutes_are_as_the_readme_has_them(
+    tmp_path: Path, make_daemon: Callable[..., Daemon], run: Runner
+):
     """A home of one's own in an empty directory: service, secret, change, mistake, way back, import, and prod."""
     daemon = make_daemon("unused", arguments=["--dev"])
     daemon.directory = tmp_path / "my-home"
@@ -72,7 +91,7 @@ def test_the_first_five_minutes_are_as_the_readme_has_them(tmp_path: Path, make_
     assert daemon.config("telegram_bot")["environment"] == "prod"
 
 
-def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daemon]):
+def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daemon], run: Runner):
     """All interfaces answer the same document; changes, the refusal, file edit and sealing are as shown."""
     assert len(SNIPPETS) == CHANGING + LOOKING + 1
     daemon = make_daemon().start()
@@ -96,7 +115,7 @@ def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daem
     assert "max_queued_requests: 60" in (daemon.environments / "dev.yaml").read_text()
     assert refused.returncode == 4
     assert refused.stderr.splitlines() == comments(SNIPPETS[CHANGING - 1])
-    inspect_and_undo(daemon)
+    inspect_and_undo(daemon, run)
     sealed = run(daemon, SNIPPETS[-1])
     assert sealed.returncode == 0, sealed.stderr
     assert sealed.stdout.splitlines()[-1].startswith("sealed:v1:")
@@ -106,7 +125,7 @@ def test_every_snippet_does_what_the_readme_says(make_daemon: Callable[..., Daem
     assert daemon.config("ha_bridge")["config"]["settings"]["ha_token"] == "***"
 
 
-def inspect_and_undo(daemon: Daemon) -> None:
+def inspect_and_undo(daemon: Daemon, run: Runner) -> None:
     """The snippets of the section that inspects the changes made before, and undoes them."""
     block = README.partition("<!-- explain:")[2].partition("<!-- /explain -->")[0]
     tree = [line.removeprefix("    ") for line in block.splitlines()[1:]]
