@@ -17,7 +17,7 @@ SCHEMA: JsonObject = {"allOf": [{"properties": {"level": {"x-env": "LEVEL"}}}]}
 def record(sequence: int) -> Current[dict[str, Any]]:
     return Current(
         settings={}, config={"level": sequence}, revision=sequence, sequence=sequence, epoch=1,
-        source="live", received_at=0.0, trust=Trust(),
+        checksum=f"c{sequence % 3}", source="live", received_at=0.0, trust=Trust(),
     )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ async def test_a_directory_that_cannot_be_written_is_a_warning(tmp_path: Path):
 
 
 async def test_only_the_present_configuration_is_reported(tmp_path: Path):
-    """A report about an older one would count for the newer one."""
+    """A report about a different one would count for it; about an equal one, it does."""
     client = FakeClient(record(1), SCHEMA)
     made = source(client, tmp_path)
     first = await made.current()
@@ -98,3 +98,6 @@ async def test_only_the_present_configuration_is_reported(tmp_path: Path):
     client.current = record(2)
     await made.report(first, "rejected", "too late")
     assert client.reports == [("applied", None)]
+    client.current = record(4)
+    await made.report(first, "rejected", "in time")
+    assert client.reports == [("applied", None), ("rejected", "in time")]

@@ -29,14 +29,18 @@ def update(number: int, **members: Any) -> Update:
 class Bell:
     """A hub, and what it told."""
 
-    def __init__(self, *, manual: bool = False) -> None:
+    def __init__(self, *, by_hand: bool = False) -> None:
         self.told: Told = []
+        self.came: list[int] = []
         self.trust = Trust()
-        self.hub: Hub[Any] = Hub(self.trust, self._settled, manual=manual)
+        self.hub: Hub[Any] = Hub(self.trust, self._settled, by_hand=self._note if by_hand else None)
         self.put(1)
 
     def _settled(self, what: Update, status: str, error: str | None) -> None:
         self.told.append((what.revision, status, error))
+
+    def _note(self, what: Update) -> None:
+        self.came.append(what.revision)
 
     def put(self, number: int, **members: Any) -> None:
         what = update(number, **members)
@@ -190,10 +194,10 @@ async def test_a_confirmed_state_is_told_again_and_a_rejection_makes_it_stale():
 
 
 async def test_the_program_tells_by_hand_what_became_of_a_configuration():
-    """Only what does not fit is told without it."""
-    bell = Bell(manual=True)
+    """Only what does not fit is told without it; what has come is said, and what has come again."""
+    bell = Bell(by_hand=True)
     bell.put(2)
     bell.hub.confirm()
-    assert bell.told == []
+    assert (bell.told, bell.came) == ([], [1, 2, 2])
     bell.hub.reject(update(3), Rejected("no", environment="dev", revision=3))
     assert bell.told == [(3, "rejected", "no")]

@@ -205,6 +205,18 @@ async def test_a_restart_that_is_due_is_reported(mosquitto: Mosquitto):
             assert (report["status"], report["error"]) == ("rejected", "no such device")
 
 
+async def test_what_a_program_said_by_hand_counts_for_an_equal_configuration(mosquitto: Mosquitto):
+    """One that comes back is no change for it; what comes again may mean that the report was lost."""
+    async with played(mosquitto) as daemon:
+        await publish(daemon, update(5))
+        async with bell(mosquitto.port, report="manual") as config:
+            await config.report("applied")
+            for revision in (5, 7, 7):
+                report = (await daemon.until("alicia/config/applied/bell")).json
+                assert (report["revision"], report["status"]) == (revision, "applied")
+                await publish(daemon, update(7, 5, checksum="c5"))
+
+
 async def test_a_connection_that_is_cut_anywhere_is_made_anew(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch):
     """In CONNECT, in the subscription, in the middle of a message."""
     for name in ("_FIRST_DELAY_SECONDS", "_LONGEST_DELAY_SECONDS"):

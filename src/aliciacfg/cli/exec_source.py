@@ -70,8 +70,8 @@ class ClientSource:
             yield None if change.deleted else await self._configuration(change)
 
     async def report(self, configuration: Configuration, status: AppliedStatus, error: str | None = None) -> None:
-        """Report what became of a configuration, unless another one has come meanwhile."""
-        if configuration.handle == self._client.current.numbers:
+        """Report what became of a configuration, unless a different one has come meanwhile."""
+        if configuration.handle == self._client.current.checksum:
             await self._client.report(status, error)
 
     async def _configuration(self, record: Current[dict[str, Any]]) -> Configuration:
@@ -82,7 +82,7 @@ class ClientSource:
             name_of=names_in(schema),
             names_any=names_any(schema),
             hidden=record.redacted,
-            handle=record.numbers,
+            handle=record.checksum,
         )
 
     async def _schema_of_service(self) -> JsonObject:

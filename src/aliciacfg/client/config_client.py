@@ -80,7 +80,8 @@ class ConfigClient(Generic[SettingsT]):
             snapshots: False writes and reads none.
             instance: The name of this copy in its reports; default: the name of the machine.
             report: ``auto`` reports ``applied`` when every callback and every loop over ``changes`` is done with a
-                configuration. ``manual`` leaves it to ``report``.
+                configuration. ``manual`` leaves it to ``report``, and repeats what was said where an equal
+                configuration comes later, or the same one again.
             require_secrets: Whether a configuration with a secret that is not readable here is rejected.
             spread_seconds: A change takes effect after a random part of this time, so that not all services of a home
                 restart at once. The first configuration does at once.
@@ -97,9 +98,10 @@ class ConfigClient(Generic[SettingsT]):
         self._trust = Trust()
         self._keys = KeyFile(self._options.key_file)
         self._reader = Reader(settings_type, self._keys, self._trust, require_secrets=require_secrets)
-        self._hub: Hub[SettingsT] = Hub(self._trust, self._settled, manual=report == "manual")
         self._snapshot = Snapshot(self._options.snapshot_dir if snapshots else None, service)
         self._reports = Reports(service, self._options.instance)
+        by_hand = self._reports.renew if self._manual else None
+        self._hub: Hub[SettingsT] = Hub(self._trust, self._settled, by_hand=by_hand)
         self._intake = Intake(service, self._reader, self._hub, self._snapshot, spread_seconds=spread_seconds)
         self._link = Link(
             self._options.address,

@@ -52,15 +52,16 @@ class Hub(Generic[SettingsT]):
         rejection: Why the newest configuration does not count; None if it does.
     """
 
-    def __init__(self, trust: Trust, settled: Settled, *, manual: bool = False) -> None:
+    def __init__(self, trust: Trust, settled: Settled, *, by_hand: Callable[[Update], None] | None = None) -> None:
         """Begin without a state.
 
         Args:
             trust: Learns which record is confirmed.
             settled: Called once for each configuration that every reader is done with, or that one could not apply.
-            manual: Call it only for what does not fit: the program itself tells what became of the others.
+            by_hand: The program itself tells what became of a configuration, and ``settled`` is called only for what
+                does not fit. This is called with each one that counts, and again with one that is confirmed.
         """
-        self._manual = manual
+        self._by_hand = by_hand
         self.rejection: Rejected | None = None
         self._trust = trust
         self._settled = settled
@@ -120,7 +121,7 @@ class Hub(Generic[SettingsT]):
         self._trust.confirmed = record.numbers
         self._state = dataclasses.replace(state, record=record)
         self._told = None
-        self.settle()
+        self._came()
 
     def reject(self, update: Update, error: Rejected) -> None:
         """Note that a configuration does not fit; the state stays."""
@@ -176,7 +177,13 @@ class Hub(Generic[SettingsT]):
     def settle(self) -> None:
         """Tell what became of the present state, if that is known now and was not told before."""
         state = self._state
-        if self._manual or state is None or state.update is None or state.deleted or state.record.source != "live":
+        if (
+            self._by_hand is not None
+            or state is None
+            or state.update is None
+            or state.deleted
+            or state.record.source != "live"
+        ):
             return
         error = None
         if self._failed is not None and self._failed[0] == state.place:
@@ -201,6 +208,13 @@ class Hub(Generic[SettingsT]):
         self._state = state
         for watch in self._watches:
             watch.wake()
+        self._came()
+
+    def _came(self) -> None:
+        """Tell about a state that has come, or come again."""
+        state = self._state
+        if self._by_hand is not None and state is not None and state.update is not None and not state.deleted:
+            self._by_hand(state.update)
         self.settle()
 
 

@@ -35,6 +35,12 @@ class Reports:
         self._sent.clear()
         self._changed.set()
 
+    def renew(self, update: Update) -> None:
+        """Report again what was reported last, if this is an equal configuration; it may have another revision."""
+        report = self._newest
+        if report is not None and report.checksum == update.checksum:
+            self.note(update, report.status, report.error)
+
     async def send(self, connection: Connection) -> None:
         """Send the newest report if that was not sent, and every one after it.
 
