@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,38 @@ async def test_a_deletion_waits_like_a_change(monkeypatch: pytest.MonkeyPatch):
     found.answer(encoded(2), at_once=True)
     assert (found.volume, found.hub.state.deleted) == (2, False)
     found.intake.close()
+
+
+def told(number: int, environment: str = "dev", restart_required: Sequence[str] = ()) -> bytes:
+    """A message that changes two settings."""
+    content = {**json.loads(encoded(number, number, tone=number)), "restart_required": restart_required}
+    return json.dumps({**content, "environment": environment}).encode()
+
+
+async def test_a_restart_is_due_for_what_messages_name_or_for_everything_if_one_was_missed():
+    """Also before the program asks for changes; a ``get`` names nothing."""
+    both = ("/settings/volume", "/settings/tone")
+    found = Fixture()
+    found.intake.message(told(1))
+    found.intake.message(told(2, restart_required=["/settings/tone"]))
+    found.intake.message(told(3))
+    changes = found.hub.watch()
+    assert (await anext(changes)).restart_required == ("/settings/tone",)
+    found.intake.message(told(4, restart_required=["/settings/volume"]))
+    assert (await anext(changes)).restart_required == ("/settings/volume",)
+    found.intake.message(told(6))
+    assert (await anext(changes)).restart_required == both
+    found.intake.message(told(9, "prod"))
+    assert (await anext(changes)).restart_required == ()
+    found.intake.lose()
+    found.intake.message(told(12))
+    change = await anext(changes)
+    assert change.restart_required == change.changed == both
+    found.intake.nothing_retained()
+    found.answer(encoded(13, 13, tone=13))
+    assert (await anext(changes)).restart_required == both
+    found.intake.message(told(14))
+    assert (await anext(changes)).restart_required == ()
 
 
 async def test_an_empty_message_is_verified():

@@ -80,7 +80,8 @@ class Change(Current[SettingsT]):
 
     Attributes:
         changed: JSON Pointers of what differs in ``config``, ``version`` left out.
-        restart_required: Those of them that the schema marks with ``x-restart-required``.
+        restart_required: Those of them that the schema marks with ``x-restart-required``; all of them if a message was
+            missed, as while the broker was away, because this is not known then.
         deleted: Whether the daemon no longer has a configuration of this service. ``settings`` and ``config`` are then
             the last ones that there were.
     """

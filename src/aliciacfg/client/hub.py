@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic
 
 from aliciacfg.client.current import Change, Current, SettingsT, Trust
@@ -68,6 +68,7 @@ class Hub(Generic[SettingsT]):
         self._state: State[SettingsT] | None = None
         # Until the first watch is made, which must not miss what happens before.
         self._first: State[SettingsT] | None = None
+        self._first_restarts = Restarts()
         self._watches: weakref.WeakSet[Watch[SettingsT]] = weakref.WeakSet()
         # The state that a reader gave up in the middle: it is never settled.
         self._given_up = -1
@@ -92,10 +93,14 @@ class Hub(Generic[SettingsT]):
         """Whether there is a state."""
         return self._state is not None
 
-    def hear(self, update: Update) -> None:
-        """Note a message that counts, before it becomes a state."""
-        for watch in self._watches:
-            watch.hear(update)
+    def hear(self, restart_required: Iterable[str] | None) -> None:
+        """Note what a message that counts says about restarts, before it becomes a state.
+
+        Args:
+            restart_required: JSON Pointers; None if that is not known of everything that changed since the last one.
+        """
+        for restarts in (self._first_restarts, *(watch.restarts for watch in self._watches)):
+            restarts.add(restart_required)
 
     def put(self, record: Current[SettingsT], update: Update | None) -> None:
         """Make a record the present state."""
@@ -139,11 +144,13 @@ class Hub(Generic[SettingsT]):
         Args:
             since: What its reader knows; None is the first state for the first watch, and the present one for others.
         """
-        known, self._first = self._first or self.state, None
+        known, restarts = (self._first, self._first_restarts) if self._first is not None else (self.state, Restarts())
+        self._first = None
         if since is not None:
             # Whatever it is compared with, it is not the present one.
             known = State(known.place - 1, since, None)
-        made = Watch(self, known)
+            restarts.add(None)
+        made = Watch(self, known, restarts)
         self._watches.add(made)
         return made
 
@@ -204,7 +211,7 @@ class Hub(Generic[SettingsT]):
 
     def _set(self, state: State[SettingsT]) -> None:
         if self._state is None:
-            self._first = state
+            self._first, self._first_restarts = state, Restarts()
         self._state = state
         for watch in self._watches:
             watch.wake()
@@ -218,19 +225,39 @@ class Hub(Generic[SettingsT]):
         self.settle()
 
 
+class Restarts:
+    """The places of which messages said that their change takes a restart; all places if a message was missed."""
+
+    def __init__(self) -> None:
+        self._pointers: set[str] | None = set()
+
+    def add(self, pointers: Iterable[str] | None) -> None:
+        """Add what a message says; None if it may be incomplete."""
+        if pointers is None:
+            self._pointers = None
+        elif self._pointers is not None:
+            self._pointers.update(pointers)
+
+    def take(self, changed: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the places of a change that take a restart, and begin anew."""
+        pointers, self._pointers = self._pointers, set()
+        return changed if pointers is None else tuple(pointer for pointer in changed if pointer in pointers)
+
+
 class Watch(Generic[SettingsT]):
     """An asynchronous iterator over changes, for one reader; it ends when the client is closed.
 
     Attributes:
         done: The place of the state with which its reader is done.
+        restarts: What messages said since the state that its reader knows.
     """
 
-    def __init__(self, hub: Hub[SettingsT], known: State[SettingsT]) -> None:
+    def __init__(self, hub: Hub[SettingsT], known: State[SettingsT], restarts: Restarts) -> None:
         self._hub = hub
         self._known = known
         self.done = known.place
         self._handed: State[SettingsT] | None = None
-        self._restart: set[str] = set()
+        self.restarts = restarts
         self._woken = asyncio.Event()
         self._woken.set()
         # Has the others' progress count if the reader ends before it is done.
@@ -257,10 +284,6 @@ class Watch(Generic[SettingsT]):
             self._woken.clear()
             await self._woken.wait()
         raise StopAsyncIteration
-
-    def hear(self, update: Update) -> None:
-        """Note what a message says about restarts; it may never become a state of its own."""
-        self._restart.update(update.restart_required)
 
     def wake(self) -> None:
         """Have the reader look again."""
@@ -290,7 +313,7 @@ class Watch(Generic[SettingsT]):
         record = state.record
         changed = differences(known.record.config, record.config)
         self._known = state
-        restart, self._restart = self._restart, set()
+        restart_required = self.restarts.take(changed)
         if not changed and state.deleted == known.deleted:
             self.done = state.place
             self._hub.settle()
@@ -302,7 +325,7 @@ class Watch(Generic[SettingsT]):
         return Change(
             **members,
             changed=changed,
-            restart_required=tuple(pointer for pointer in changed if pointer in restart),
+            restart_required=restart_required,
             deleted=state.deleted,
         )
 

@@ -50,6 +50,8 @@ class Intake(Generic[SettingsT]):
         # Whether there was a connection when anything came last, and still is.
         self._in_touch = False
         self._warned: str | None = None
+        # The last message that counted, or what the program started with.
+        self._last: Update | None = None
 
     @property
     def needs_answer(self) -> bool:
@@ -68,13 +70,13 @@ class Intake(Generic[SettingsT]):
             if self.order.held is None:
                 self.wanted.set()
             return
-        self._in_touch = True
+        in_touch, self._in_touch = self._in_touch, True
         self._warned = None
         verdict = self.order.judge(update.numbers)
         if self.order.in_doubt:
             self.wanted.set()
         try:
-            self._take(update, verdict)
+            self._take(update, verdict, in_touch=in_touch)
         except Rejected as error:
             _log.warning("revision %d of %s is rejected: %s", update.revision, self._service, error)
 
@@ -119,6 +121,10 @@ class Intake(Generic[SettingsT]):
         self._in_touch = False
         self._hub.lose()
 
+    def started_from(self, update: Update | None) -> None:
+        """Note what the program started with in place of the daemon's configuration."""
+        self._last = update
+
     def close(self) -> None:
         """Let nothing become the state any more."""
         self._cancel()
@@ -135,8 +141,14 @@ class Intake(Generic[SettingsT]):
             self._schedule(None)
         return refused(refusal, self._service)
 
-    def _take(self, update: Update, verdict: Verdict, *, at_once: bool = False) -> None:
+    def _take(self, update: Update, verdict: Verdict, *, in_touch: bool = False, at_once: bool = False) -> None:
         """Take an update that came in order, or not.
+
+        Args:
+            update: The update.
+            verdict: How it stands to what is held.
+            in_touch: Whether it came as a message, and not as the first of its connection.
+            at_once: Whether it takes effect without the delay.
 
         Raises:
             Rejected: It does not fit.
@@ -152,7 +164,8 @@ class Intake(Generic[SettingsT]):
             self.live, self.failure = True, None
             self._hub.confirm()
             return
-        self._hub.hear(update)
+        self._hub.hear(update.restart_required if self._follows(update, in_touch=in_touch) else None)
+        self._last = update
         try:
             record = self._reader.read(update, source="live")
         except Rejected as error:
@@ -163,6 +176,15 @@ class Intake(Generic[SettingsT]):
         self._hub.lose()
         self.live, self.failure = True, None
         self._schedule((record, update), at_once=at_once or not self._hub.has_state)
+
+    def _follows(self, update: Update, *, in_touch: bool) -> bool:
+        """Return whether no message is missing between an update and the last one."""
+        last = self._last
+        if last is None:
+            return False
+        if last.environment != update.environment:
+            return in_touch
+        return last.revision <= update.revision <= last.revision + 1
 
     def _may_read_better(self, update: Update) -> bool:
         """Return whether a message that came before may be taken, or tell more, now: a key may have come meanwhile."""

@@ -23,7 +23,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration as the daemon sends it, secrets sealed or redacted.
 
     Attributes:
-        restart_required: The pointers of this revision's change that take a restart; a ``get`` does not tell.
+        restart_required: The pointers of this revision's change that take a restart; None in the answer to a ``get``,
+            which does not tell.
     """
 
     service: str
@@ -34,7 +35,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     sequence: Sequence
     checksum: str
     config: dict[str, Any]
-    restart_required: Pointers = []
+    restart_required: Pointers | None = None
 
     @property
     def numbers(self) -> Numbers:

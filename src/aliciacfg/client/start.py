@@ -83,6 +83,7 @@ class Start(Generic[SettingsT]):
             raise problem from None
         record, update = fallback
         _log.warning("%s starts with its %s: %s", self._service, _described(record), problem)
+        self._intake.started_from(update)
         self._hub.put(record, update)
 
     async def _first(self, *, impatient: bool) -> None:
