@@ -1,4 +1,4 @@
-"""``aliciacfg secret``: which environments lack what another one has."""
+"""``aliciacfg secret``: which environments lack what another one has; what is not valid is not written."""
 
 import json
 from pathlib import Path
@@ -29,3 +29,18 @@ def test_a_secret_of_one_environment_is_missed_in_the_others():
     again = run("secret", "set", "door_bell", PLACE, "-e", "prod", stdin="of-the-other-camera\n")
     assert json.loads(again.stdout)["lacking_in"] == []
     assert json.loads(run("secret", "generate", "prod").stdout)["lacking_secrets"] == {}
+
+
+def test_a_secret_inside_of_what_is_no_object_is_refused(home: Path):
+    """A daemon would refuse the file; what else is wrong with the service is no reason to refuse a secret."""
+    melody = run("secret", "set", "door_bell", "/settings/melody/password", stdin="planted")
+    assert (melody.exit_code, "/settings/melody in dev: found an object" in melody.stderr) == (4, True)
+    large = run("secret", "set", "door_bell", PLACE, stdin="x" * 300_000)
+    assert (large.exit_code, "at most 262144 are allowed" in large.stderr) == (4, True)
+    secrets = home / "environments" / "dev-secrets.yaml"
+    assert not secrets.exists()
+    (home / "environments" / "dev.yaml").write_text("services: {door_bell: {settings: {volume_percent: 900}}}\n")
+    schema = home / "schemas" / "door_bell.yaml"
+    schema.write_text(schema.read_text() + "    maxProperties: 2\n")
+    assert "camera_password" in run("secret", "set", "door_bell", PLACE, stdin="planted").stdout
+    assert "sealed:v1:" in secrets.read_text()

@@ -67,6 +67,12 @@ def test_a_running_daemon_has_the_secret_when_the_command_ends(make_daemon: Call
     run_time = aliciacfg(daemon, *arguments, stdin="another", http=True, environ=pins)
     assert json.loads(run_time.stdout)["changed"] == ["/settings/ha_token"], run_time.stderr
     assert (daemon.environments / "dev-secrets.yaml").read_text() == written
+    hidden = aliciacfg(daemon, "secret", "set", "ha_bridge", "/settings/ha_token", stdin="in-the-file")
+    assert hidden.stderr.startswith("warning: /settings/ha_token: shadowed by overlay, revision "), hidden.stderr
+    file = daemon.directory / "bridge.json"
+    file.write_text('{"ha_token": "from-the-program"}')
+    taken = aliciacfg(daemon, "import", str(file), "--service", "ha_bridge", "-e", "dev", "--replace")
+    assert taken.stderr == hidden.stderr
 
 
 def test_on_a_terminal_what_is_needed_is_asked_for(make_daemon: Callable[..., Daemon]):

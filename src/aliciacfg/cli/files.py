@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import UnsetType
 
-from aliciacfg.cli import home, output
+from aliciacfg.cli import home, options, output
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.cli.inputs import json_or_text, read_text, rewrite_text
 from aliciacfg.cli.shadowed import warn_if_shadowed
@@ -90,7 +90,7 @@ def _edit(path: Path, pointer: str, edit: Callable[[str], str]) -> None:
     )
     if after != before:
         home.warn_if_invalid(path, before)
-        warn_if_shadowed(path, pointer)
+        warn_if_shadowed(options.daemon_settings({}).settings, path, [pointer])
 
 
 def _sentence(path: Path, pointer: str, change: "dict[str, Json]", *, unchanged: bool) -> str:

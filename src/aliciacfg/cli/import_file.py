@@ -11,6 +11,7 @@ from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.output import Table
 from aliciacfg.cli.service import add_missing_secrets
+from aliciacfg.cli.shadowed import warn_if_shadowed
 from aliciacfg.errors import Problem
 from aliciacfg.model import names
 from aliciacfg.model.redaction import REDACTED
@@ -155,6 +156,9 @@ def _import(
         lambda: _lines(service, environment, taken, files, dry_run=dry_run, loaded=loaded),
         names=lambda: [*taken.values, *taken.secrets],
     )
+    if loaded:
+        places = (f"/services/{documents.escape(service)}{pointer}" for pointer in (*taken.values, *taken.secrets))
+        warn_if_shadowed(settings, path, places)
 
 
 def _check_new(edits: "FileEdits", service: str, wanted: "list[tuple[Path, Mapping[str, Json]]]") -> None:

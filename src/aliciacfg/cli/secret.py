@@ -12,6 +12,7 @@ from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer_with, ask_daemon
+from aliciacfg.cli.shadowed import warn_if_shadowed
 from aliciacfg.cli.suggestions import close_to, did_you_mean
 from aliciacfg.model.redaction import REDACTED
 
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
     from aliciacfg.cli.output import Line
     from aliciacfg.cli.sealing_keys import SealingKey
+    from aliciacfg.core.file_check import FileProblem
     from aliciacfg.core.missing_secrets import MissingSecrets
     from aliciacfg.sealing.boxes import PublicKey
     from aliciacfg.settings import Settings
+    from aliciacfg.sources.file_edits import FileEdits
     from aliciacfg.sources.layers import Environment
 
 _MAX_LISTED = 40
@@ -169,8 +172,7 @@ def _set_in_file(
     path = edits.secrets(environment)
     # First in plain text, to see whether it is valid there; the file never holds it so.
     edits.set_service(path, service, as_patch({pointer: value}))
-    problems = home.problems_with(settings, edits, key.keyring, service, environment=environment)
-    refused = [problem for problem in problems if problem.pointer == pointer or not problem.configurations]
+    refused = _problems_around(settings, edits, key, service, environment, pointer)
     if refused:
         fail(
             "\n".join(["nothing was written:", *home.problem_lines(refused, service)]), EXIT_CODES["validation_failed"]
@@ -199,6 +201,27 @@ def _set_in_file(
             *(f"{name} still lacks it: aliciacfg secret set {service} {pointer} -e {name}" for name in elsewhere),
         ],
     )
+    if loaded:
+        warn_if_shadowed(settings, path, [f"/services/{documents.escape(service)}{pointer}"])
+
+
+def _problems_around(
+    settings: "Settings", edits: "FileEdits", key: "SealingKey", service: str, environment: str, pointer: str
+) -> "list[FileProblem]":
+    """Return what would be wrong with a place, with what it is inside because of these edits, or with whole files."""
+
+    def found(made: "FileEdits") -> "list[FileProblem]":
+        return home.problems_with(settings, made, key.keyring, service, environment=environment)
+
+    problems = [
+        problem
+        for problem in found(edits)
+        if not problem.configurations or pointer == problem.pointer or pointer.startswith(f"{problem.pointer}/")
+    ]
+    if all(problem.pointer == pointer or not problem.configurations for problem in problems):
+        return problems
+    known = {problem.pointer for problem in found(home.edits_of(settings)) if problem.configurations}
+    return [problem for problem in problems if problem.pointer == pointer or problem.pointer not in known]
 
 
 def _hint_on_unknown(settings: "Settings", service: str, environment: str, known: "Iterable[str]") -> str:
