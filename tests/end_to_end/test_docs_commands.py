@@ -22,13 +22,13 @@ PAGES = list(doc_blocks.pages())
 SKIPPED = Counter(docker=6, forever=3, network=10, root=6, systemd=8, terminal=2)
 
 
-def run_page(page: Page, shell: Shell, *, slow: bool = False) -> list[str]:
+def run_page(page: Page, shell: Shell) -> list[str]:
     """Run the blocks of a page; return what went otherwise than the page says."""
     failed: list[str] = []
     before = len(shell.background)
     try:
         for block in page.blocks:
-            if block.skipped or ("slow" in block.marks and not slow):
+            if block.skipped:
                 continue
             if "file" in block.marks:
                 doc_blocks.written(block, shell.working_directory)

@@ -7,7 +7,6 @@ A comment directly above a block says it, invisible to readers: ``<!-- test: …
     background       runs until the page ends; a daemon has to print READY
     file=NAME        the block is the content of this file, which is written
     input="text"     what is typed; backslash and n are a line end
-    slow             only ``make soak`` runs it
 
 A comment of its own, ``<!-- page: home=own -->``, says which home the commands of a page are typed in.
 """
