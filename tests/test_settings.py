@@ -121,6 +121,13 @@ def test_what_a_setting_cannot_be_is_refused_by_its_variable(name: str, text: st
     assert repr(text) in told
 
 
+@pytest.mark.parametrize("text", ["127.0.0.1:18840", "broker:", "[::1]:1883"])
+def test_a_host_with_its_port_is_told_where_the_port_goes(text: str):
+    """To the setting of the port; an address of IPv6 alone is a host."""
+    assert "the port is MQTT_PORT" in refused({"MQTT_BROKER": text})
+    assert resolved({"MQTT_BROKER": "::1"}).settings.mqtt_broker == "::1"
+
+
 def test_a_choice_is_told_with_its_alternatives():
     """The message lists the levels that exist."""
     told = refused({"ALICIACFG_LOG_LEVEL": "INFO"})

@@ -152,7 +152,9 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )  # fmt: skip
 
-_HOSTS = frozenset({"mqtt_broker", "http_host"})
+# Beside each, the setting of its port.
+_HOSTS = {"mqtt_broker": "MQTT_PORT", "http_host": "ALICIACFG_HTTP_PORT"}
+_WITH_PORT = re.compile(r"[^:]*:[0-9]*|\[.*\]:[0-9]*")
 _NO_HOST = re.compile(r"[/@\s]")
 _HOST_EXPECTED = "expected a name or an IP address alone; port, user and password have settings of their own"
 
@@ -267,10 +269,9 @@ def resolve(flags: Mapping[str, str], *, environ: Mapping[str, str], dotenv_valu
             value = msgspec.convert(text, setting.type, strict=False)
             if isinstance(value, float) and not math.isfinite(value):
                 raise msgspec.ValidationError("Expected a finite number")
-            if setting.field in _HOSTS and _NO_HOST.search(text):
-                # Not shown: it may be an address that contains a password.
+            if setting.field in _HOSTS and (problem := _host_problem(setting, text)):
                 where = setting.flag if origin == "flag" else f"{setting.name} ({origin})"
-                messages.append(f"{where}: found no host; {_HOST_EXPECTED}")
+                messages.append(f"{where}: {problem}")
             values[setting.field] = value
         except msgspec.ValidationError as error:
             shown = "a secret" if setting.secret else repr(text)
@@ -322,6 +323,15 @@ def _find(
     if dotenv_values.get(setting.name):
         return dotenv_values[setting.name], ".env"
     return setting.default, "default"
+
+
+def _host_problem(setting: Setting, text: str) -> str | None:
+    """Return why a text is no host alone. It is not quoted: it may be an address that contains a password."""
+    if _NO_HOST.search(text):
+        return f"found no host; {_HOST_EXPECTED}"
+    if _WITH_PORT.fullmatch(text):
+        return f"found a host with a port; expected the host alone: the port is {_HOSTS[setting.field]}"
+    return None
 
 
 def _expectation(setting: Setting, error: msgspec.ValidationError) -> str:

@@ -27,8 +27,15 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]):
 @pytest.mark.parametrize("url", ["127.0.0.1:8026", "config.home", "mqtt://127.0.0.1"])
 def test_what_is_no_url_is_told_as_such(url: str):
     """Not as a daemon that does not answer."""
-    done = run("--http", url, "get", "voice_router")
-    assert (done.exit_code, "expected a URL, such as http://" in done.stderr) == (2, True)
+    for done in (run("--http", url, "get", "voice_router"), run("get", "voice_router", "--http", url)):
+        assert (done.exit_code, "expected a URL, such as http://" in done.stderr) == (2, True)
+
+
+def test_whom_to_ask_can_stand_after_the_command():
+    """The daemon there is asked, and help of the command does not repeat the options."""
+    done = run("get", "voice_router", "--http", "http://127.0.0.1:1", "--timeout", "2")
+    assert (done.exit_code, "http://127.0.0.1:1/config/voice_router" in done.stderr) == (7, True)
+    assert "--timeout" not in run("get", "--help").stdout
 
 
 @pytest.mark.parametrize(

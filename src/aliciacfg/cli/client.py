@@ -68,7 +68,7 @@ def _broker_hint(target: Target, error: BrokerUnavailable) -> str:
     if target.http is None and isinstance(error.__cause__, NotConnected) and error.__cause__.reason == "ended":
         # Something is there, and it does not speak MQTT.
         found = run(what_listens(requests.broker(target)))
-    return found or "`aliciacfg doctor` looks for the reason"
+    return found or requests.without_answer(target)
 
 
 def _hint(code: str, target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aliciacfg.cli import notices, output_format
+from aliciacfg.cli import notices, output_format, target_options
 from aliciacfg.cli.command_table import GROUPS, Row, row_of
 from aliciacfg.cli.exits import EXIT_FAILED
 
@@ -106,6 +106,7 @@ def _complete(command: click.Command, *, formats: bool) -> None:
         completers.add_completers(command)
     if formats:
         output_format.add_option(command)
+    target_options.add_to(command)
 
 
 def _show_examples(command: click.Command) -> None:

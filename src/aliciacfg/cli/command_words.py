@@ -4,6 +4,7 @@ from typing import Final
 
 _WORDS: Final = (
     ("Send allow_breaking if", "Add --allow-breaking if"),
+    ("a write needs expected_revision. Send expected_revision", "a write needs a condition. Add --expected-revision"),
     ("leave refuse_near_misses out if they are meant", "add --force if they are meant"),
 )
 

@@ -62,7 +62,7 @@ def _findings(target: Target, settings: "Settings") -> "Iterator[Finding]":
 
     directory = Path(settings.data_dir)
     health = _health_of(settings)
-    yield from _broker_findings(target, health)
+    yield from _broker_findings(target, health, settings.data_dir)
     if health is not None:
         yield from running.look_at_health(health, now=time.time())
         yield running.look_at_access(health)
@@ -70,7 +70,7 @@ def _findings(target: Target, settings: "Settings") -> "Iterator[Finding]":
         remedy = "wait if it is starting or stopping; see its log (`journalctl -u aliciacfg`)"
         yield fail("daemon", f"a process holds {directory}, but no daemon answers there", remedy)
     else:
-        remedy = "start it: `aliciacfg serve`, or `systemctl start aliciacfg`"
+        remedy = "start it: `aliciacfg serve --dev` on this machine alone, else `aliciacfg serve` or systemd"
         yield warn("daemon", f"none runs in {directory}", remedy)
         yield ports.look_at_http_port(settings.http_host, settings.http_port)
     if health is not None and target.http is None:
@@ -89,7 +89,7 @@ def _health_of(settings: "Settings") -> "HealthAnswer | None":
         return None
 
 
-def _broker_findings(target: Target, health: "HealthAnswer | None") -> "Iterator[Finding]":
+def _broker_findings(target: Target, health: "HealthAnswer | None", data_dir: str) -> "Iterator[Finding]":
     """Yield what is wrong with the broker, and with another daemon on it."""
     from aliciacfg.api.answers import HealthAnswer
     from aliciacfg.diagnosis.broker import look_at_broker
@@ -100,6 +100,10 @@ def _broker_findings(target: Target, health: "HealthAnswer | None") -> "Iterator
     except SettingsError as error:
         yield fail("broker", str(error), "correct the setting")
         return
+    if target.broker is None and (problem := requests.other_port(options.daemon_settings({"data_dir": data_dir}))):
+        yield warn(
+            "broker", f"{problem}; programs beside it follow MQTT_PORT", "remove MQTT_PORT, or set it to that port"
+        )
     found = run(look_at_broker(address))
     yield found
     if found.level != "ok":

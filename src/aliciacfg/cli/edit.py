@@ -16,6 +16,7 @@ from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.editor import EditedFile
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
+from aliciacfg.cli.masking import without_boxes
 from aliciacfg.cli.output import Line
 from aliciacfg.cli.write_results import WriteResult, success_lines
 from aliciacfg.documents import JsonObject
@@ -74,7 +75,7 @@ class _Base:
 def _base(target: Target, service: str, environment: str | None) -> _Base:
     """Ask for the current revision; end the program if there is none."""
     found = parse(ask(target, "get", service, {"environment": environment}), ConfigAnswer)
-    config = cast("JsonObject", found.config)
+    config = without_boxes(cast("JsonObject", found.config))
     return _Base(
         config, found.revision, found.environment, _text(target, service, found.environment, found.revision, config)
     )

@@ -107,6 +107,12 @@ def print_document(value: object) -> None:
             print_json(value)
 
 
+def document_is_for_people() -> bool:
+    """Return whether ``print_document`` prints for people: at a terminal, or a table."""
+    chosen = output_format.chosen()
+    return chosen == "table" or (chosen is None and sys.stdout.isatty())
+
+
 def names_in(value: object) -> list[str]:
     """Return the names of what a result is about: of each item of a list, else of the one thing."""
     if isinstance(value, list):

@@ -1,26 +1,34 @@
 """The commands that read and check configurations: get, validate, schema, list, watch."""
 
+import asyncio
 import sys
 import time
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from aliciacfg import documents
-from aliciacfg.api.answers import ListItem, ValidateAnswer
-from aliciacfg.cli import formatting, options, output, output_format, times
+from aliciacfg.api.answers import ListAnswer, ListItem, ValidateAnswer
+from aliciacfg.cli import formatting, notices, options, output, output_format, times
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
 from aliciacfg.cli.inputs import read_object
 from aliciacfg.cli.loop import run
+from aliciacfg.cli.masking import without_boxes_anywhere
 from aliciacfg.cli.output import Line, Table
 from aliciacfg.cli.refused_edits import warn_of_refused_edits
 from aliciacfg.cli.requests import connected
+from aliciacfg.cli.suggestions import close_to, did_you_mean
 from aliciacfg.documents import Json, JsonObject
+from aliciacfg.errors import AliciacfgError
 from aliciacfg.model import names
+
+if TYPE_CHECKING:
+    from aliciacfg.mqtt.client import MqttClient
 
 _MAX_LISTED = 8
 _PAGE = 1000
@@ -43,7 +51,8 @@ class _Page(msgspec.Struct):
 def get(target: Target, service: str, environment: str | None, revision: int | None, *, answer: bool) -> None:
     """Print the configuration of SERVICE, with secrets as ***.
 
-    Edit the output and pass it to `set`: a *** that stays in its place keeps the secret.
+    Edit the output and pass it to `set`: a *** that stays in its place keeps the secret. If SERVICE has a key of its
+    own, programs (-o json, a pipe) get each secret sealed to it, which keeps the secret as well.
 
     Examples:
         aliciacfg get voice_router
@@ -51,7 +60,8 @@ def get(target: Target, service: str, environment: str | None, revision: int | N
         aliciacfg get voice_router --revision 3 -o table
     """
     found = ask(target, "get", service, {"environment": environment, "revision": revision})
-    output.print_document(found if answer else found.get("config"))
+    shown = found if answer else found.get("config")
+    output.print_document(without_boxes_anywhere(shown) if output.document_is_for_people() else shown)
     warn_of_refused_edits(found)
 
 
@@ -156,11 +166,32 @@ def watch(target: Target, service: str | None, count: int | None) -> None:
 async def _watch(target: Target, service: str | None, count: int | None) -> None:
     async with connected(target) as client:
         seen = 0
-        async for update in client.updates(service):
-            _print_update(update)
-            seen += 1
-            if count is not None and seen >= count:
-                return
+        asking = None if service is None else asyncio.create_task(_tell_if_missing(target, client, service))
+        try:
+            async for update in client.updates(service):
+                _print_update(update)
+                seen += 1
+                if count is not None and seen >= count:
+                    return
+        finally:
+            if asking is not None:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+
+
+async def _tell_if_missing(target: Target, client: "MqttClient", service: str) -> None:
+    """Say that there is nothing to follow yet, which may come or be a mistyped name; without an answer say nothing."""
+    ask = partial(client.ask, timeout_seconds=target.timeout_seconds)
+    try:
+        if (await ask("get", service, {})).get("code") != "not_found":
+            return
+        listed = await ask("list", None, {"limit": _PAGE})
+        known = [item.service for item in msgspec.convert(listed, ListAnswer).configs]
+    except (AliciacfgError, msgspec.ValidationError):
+        return
+    notices.print_note(f"{service} has no configuration; waiting for its first one")
+    if meant := did_you_mean(close_to(service, known)):
+        notices.print_hint(meant)
 
 
 def _print_update(update: JsonObject) -> None:

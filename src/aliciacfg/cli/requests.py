@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import click
 import msgspec
 
-from aliciacfg.cli import options
+from aliciacfg.cli import notices, options, output_format
 from aliciacfg.cli.loop import run
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import AliciacfgError
@@ -19,9 +20,11 @@ from aliciacfg.model import names
 if TYPE_CHECKING:
     from aliciacfg.bus.address import BrokerAddress
     from aliciacfg.mqtt.client import MqttClient
+    from aliciacfg.settings import Resolved
 
 T = TypeVar("T")
 DEFAULT_TIMEOUT_SECONDS = 10.0
+_NOTED: Final = "aliciacfg.noted_other_port"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,16 @@ def target_of(options: Mapping[str, Any]) -> Target:
         os.environ.get("ALICIACFG_TOKEN") or None,
         options.get("ca"),
     )
+
+
+def checked_target(options: Mapping[str, Any]) -> Target:
+    """Return likewise; end with wrong usage if an option is malformed."""
+    http, caller = options.get("http"), options.get("caller")
+    if http is not None and not http.lower().startswith(("http://", "https://")):
+        raise click.UsageError(f"--http {http!r}: expected a URL, such as http://127.0.0.1:8026")
+    if caller is not None and not names.is_caller_name(caller):
+        raise click.UsageError(f"--as {caller!r}: expected letters, digits, '_', '.' and '-'")
+    return target_of(options)
 
 
 def current_user() -> str:
@@ -108,6 +121,17 @@ def try_ask(target: Target, operation: str, name: str | None, fields: dict[str, 
         return None
 
 
+def without_answer(target: Target) -> str:
+    """Return what to do where no daemon answers: start it, in a home in which none runs."""
+    from aliciacfg.storage.data_directory import is_in_use
+
+    if target.http is None and target.broker is None:
+        settings = options.daemon_settings({}).settings
+        if Path(settings.environments_dir).is_dir() and not is_in_use(Path(settings.data_dir)):
+            return "no daemon runs in this home; start it with `aliciacfg serve --dev`, or see `aliciacfg doctor`"
+    return "`aliciacfg doctor` looks for the reason"
+
+
 @asynccontextmanager
 async def connected(target: Target) -> AsyncGenerator["MqttClient", None]:
     """Connect to the broker.
@@ -118,8 +142,18 @@ async def connected(target: Target) -> AsyncGenerator["MqttClient", None]:
     """
     from aliciacfg.mqtt.client import open_client
 
+    if problem := other_port(options.daemon_settings({})) if target.broker is None else None:
+        _note_once(f"{problem}, which is asked")
     async with open_client(broker(target), target.caller) as client:
         yield client
+
+
+def _note_once(message: str) -> None:
+    """Print a note for people, once however often a command asks."""
+    context = click.get_current_context(silent=True)
+    if context is not None and output_format.chosen() not in {"json", "yaml"} and _NOTED not in context.meta:
+        context.meta[_NOTED] = True
+        notices.print_note(message)
 
 
 async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
@@ -132,6 +166,20 @@ def _broker_user() -> str | None:
     found = options.daemon_settings({})
     name = found.settings.mqtt_username
     return name if found.explicit("mqtt_username") and names.is_caller_name(name) else None
+
+
+def other_port(resolved: "Resolved") -> str | None:
+    """Return what to say if MQTT_PORT is not the port of the broker that ``serve --dev`` uses here."""
+    from aliciacfg.mqtt.broker.dev_port import read_port
+
+    found = resolved.settings
+    noted = None if resolved.explicit("mqtt_broker") else read_port(Path(found.data_dir))
+    if noted is None or not resolved.explicit("mqtt_port") or found.mqtt_port == noted:
+        return None
+    return (
+        f"MQTT_PORT ({resolved.origins['mqtt_port']}) is {found.mqtt_port}; the daemon of this home uses the broker "
+        f"on port {noted}"
+    )
 
 
 def broker(target: Target) -> "BrokerAddress":

@@ -18,7 +18,7 @@ from aliciacfg.api.answers import (
     ListAnswer,
     ListItem,
 )
-from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli import formatting, options, output, requests
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.daemon_reads import DaemonReads
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_NO_ANSWER, exit_on_error, fail
@@ -61,7 +61,7 @@ def status(target: Target, data_dir: str | None) -> None:
         aliciacfg status
         aliciacfg status -o json
     """
-    found = _status(_reads(target, data_dir))
+    found = _status(target, _reads(target, data_dir))
     output.print_result(msgspec.to_builtins(found), lambda: _status_lines(found, time.time()))
 
 
@@ -78,7 +78,7 @@ def health(target: Target, data_dir: str | None) -> None:
         aliciacfg health -o yaml
     """
     reads = _reads(target, data_dir)
-    answer = _ask_health(reads)
+    answer = _ask_health(target, reads)
     found = parse(answer, HealthAnswer)
     output.print_result(answer, lambda: _health_lines(found), names=lambda: [found.status])
     if found.status != "healthy":
@@ -90,19 +90,19 @@ def _reads(target: Target, data_dir: str | None) -> DaemonReads:
         return DaemonReads.nearest(target, data_dir)
 
 
-def _ask_health(reads: DaemonReads) -> JsonObject:
+def _ask_health(target: Target, reads: DaemonReads) -> JsonObject:
     """Return the answer to ``health``; end the program if there is none."""
     with exit_on_error():
         try:
             answer = reads.ask("health", None, {})
         except BrokerUnavailable as error:
-            fail(str(error), EXIT_NO_ANSWER, hint="`aliciacfg doctor` looks for the reason")
+            fail(str(error), EXIT_NO_ANSWER, hint=requests.without_answer(target))
     # The status in it is the daemon's, not that of a refusal.
     return exit_if_refused(answer) if answer.get("status") == "error" else answer
 
 
-def _status(reads: DaemonReads) -> Status:
-    found = Status(parse(_ask_health(reads), HealthAnswer))
+def _status(target: Target, reads: DaemonReads) -> Status:
+    found = Status(parse(_ask_health(target, reads), HealthAnswer))
     if environments := reads.try_ask("environments", None, {}, EnvironmentsAnswer):
         found.environments = environments
     if drift := reads.try_ask("drift", None, {}, DriftAnswer):

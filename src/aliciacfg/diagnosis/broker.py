@@ -77,7 +77,8 @@ async def _unreachable(address: BrokerAddress) -> Finding | None:
         return fail(
             _ABOUT,
             f"nothing listens on {host}:{port}",
-            "start the broker (`systemctl start mosquitto`), or set MQTT_PORT: 1883, or 8883 with TLS",
+            "start it: `aliciacfg serve --dev` brings one for this machine, `systemctl start mosquitto` starts the "
+            "system's; or set MQTT_PORT: 1883, or 8883 with TLS",
         )
     except OSError as error:
         return fail(_ABOUT, f"{host}:{port} cannot be reached: {error.strerror or error}", "check MQTT_BROKER")

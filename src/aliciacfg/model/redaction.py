@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 
 REDACTED = "***"
+SEALED_PREFIX = "sealed:v1:"
+"""With it a secret begins that is sealed to a key."""
 
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:

@@ -23,8 +23,9 @@ from nacl import public
 from nacl.exceptions import CryptoError
 
 from aliciacfg.errors import AliciacfgError
+from aliciacfg.model.redaction import SEALED_PREFIX
 
-PREFIX = "sealed:v1:"
+PREFIX = SEALED_PREFIX
 DIGEST_KEY_BYTES = 32
 # A quarter of a megabyte.
 _RECENT_DIGESTS = 512

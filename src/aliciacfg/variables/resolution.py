@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from aliciacfg import documents
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import Problem
-from aliciacfg.model.redaction import REDACTED
+from aliciacfg.model.redaction import REDACTED, SEALED_PREFIX
 from aliciacfg.model.variables import redirects, takes_over
 from aliciacfg.schemas import schema_tree
 from aliciacfg.variables.texts import derived_name, text_of
@@ -21,7 +21,6 @@ NameOf = Callable[[str], str | None]
 """Returns the variable that a schema names for a pointer (``x-env``), or None."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_SEALED_PREFIX = "sealed:v1:"
 # It differs in every revision, and no program asks for it.
 _LEFT_ASIDE = "/version"
 
@@ -114,7 +113,7 @@ def names_any(schema: Json) -> bool:
 
 def is_hidden(value: Json) -> bool:
     """Return whether a value is, or contains, a secret that its reader cannot read."""
-    return any(text == REDACTED or text.startswith(_SEALED_PREFIX) for _, text in documents.walk_strings(value))
+    return any(text == REDACTED or text.startswith(SEALED_PREFIX) for _, text in documents.walk_strings(value))
 
 
 def _add_derived(found: Resolution, values: list[tuple[str, Json]], named: dict[str, str]) -> None:
