@@ -67,15 +67,37 @@ def test_what_changed_is_told_but_no_secret(tmp_path: Path):
     assert "1234" not in done.output
 
 
-def test_an_edit_that_makes_the_home_invalid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """It is written all the same, because the next edit may complete it; what was wrong before is not told again."""
+@pytest.fixture
+def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of an environment in a new home, in which commands run."""
     lay_out(tmp_path, "door_bell")
     monkeypatch.chdir(tmp_path)
-    dev = "environments/dev.yaml"
-    wrong = run("file", "set", dev, "/services/door_bell/settings/volume_percent", "900")
-    assert (wrong.exit_code, json.loads(wrong.stdout)["new"]) == (0, 900)
+    return Path("environments/dev.yaml")
+
+
+def test_what_a_daemon_would_refuse_is_not_written(dev: Path):
+    """Unless that is asked for, or the service was not valid before: the next edit may complete it."""
+    before = dev.read_text()
+    volume = "/services/door_bell/settings/volume_percent"
+    wrong = run("file", "set", str(dev), volume, "900")
+    assert wrong.exit_code == 4
     assert "/settings/volume_percent in door_bell in dev: found an integer; expected at most 100" in wrong.stderr
-    assert run("file", "set", dev, "/services/door_bell/settings/melody", "buzzer").stderr == ""
-    assert run("file", "set", dev, "/services/door_bell/settings/volume_percent", "90").stderr == ""
-    assert "'service' is not known here" in run("file", "set", dev, "/service/x", "1").stderr
-    assert run("file", "unset", dev, "/service").stderr == ""
+    unknown = run("file", "set", str(dev), "/service/x", "1")
+    assert (unknown.exit_code, "'service' is not known here" in unknown.stderr) == (4, True)
+    assert dev.read_text() == before
+    forced = run("file", "set", str(dev), volume, "900", "--force")
+    assert (forced.exit_code, "so a daemon keeps the values before it" in forced.stderr) == (0, True)
+    assert run("file", "set", str(dev), volume, "800").exit_code == 0
+    assert run("file", "set", str(dev), "/services/door_bell/settings/melody", "buzzer").exit_code == 0
+    assert run("file", "set", str(dev), volume, "90").stderr == ""
+
+
+@pytest.mark.parametrize("place", ["/services/door_bell/settings/volume_percnt", "/services/dor_bell/settings/melody"])
+def test_a_misspelt_name_is_written_only_by_force(dev: Path, place: str):
+    """Of a setting, and of a service, which would be another one."""
+    Path("schemas/door_bell.yaml").write_text("properties: {settings: {properties: {volume_percent: {}}}}\n")
+    before = dev.read_text()
+    refused = run("file", "set", str(dev), place, "5")
+    assert (refused.exit_code, "did you mean" in refused.stderr, "--force" in refused.stderr) == (4, True, True)
+    assert dev.read_text() == before
+    assert run("file", "set", str(dev), place, "5", "--force").exit_code == 0

@@ -281,7 +281,7 @@ def test_passwords_that_are_missing_later_are_made_too(home: Daemon):
     assert "bell" in json.loads(done.stdout)["users"]
     # Taken out of the file, a password is made anew; what was recorded of it does not count.
     place = "/services/bell/mqtt_config"
-    assert aliciacfg(home, "file", "unset", "environments/dev-secrets.yaml", place).returncode == 0
+    assert aliciacfg(home, "file", "unset", "environments/dev-secrets.yaml", place, "--force").returncode == 0
     done = setup(home)
     assert (done.returncode, "bell" in json.loads(done.stdout or "{}").get("users", [])) == (0, True), done.stderr
     home.environ["ENVIRONMENT"] = "staging"

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from aliciacfg.documents import Json
 
 
+_force = click.option(
+    "--force", is_flag=True, help="Write it even if a daemon would refuse it, or a name looks misspelt."
+)
+
+
 @click.group()
 def file() -> None:
     """Change one value of an environment file.
@@ -32,11 +37,13 @@ def file() -> None:
 @click.argument("pointer")
 @click.argument("value")
 @click.option("--string", is_flag=True, help="Take VALUE as a string, whatever it looks like.")
-def file_set(path: Path, pointer: str, value: str, *, string: bool) -> None:
+@_force
+def file_set(path: Path, pointer: str, value: str, *, string: bool, force: bool) -> None:
     """Set the value at POINTER in the file PATH to VALUE.
 
     POINTER is, for example, /services/voice_router/limits/x. VALUE is JSON; anything else is taken as a string, unless
-    it begins like a JSON object, array or string.
+    it begins like a JSON object, array or string. What a daemon would refuse is not written (exit code 4), nor is a
+    name that looks like a misspelt one.
 
     Examples:
         aliciacfg file set environments/dev.yaml /services/voice_router/limits/x 5
@@ -47,13 +54,14 @@ def file_set(path: Path, pointer: str, value: str, *, string: bool) -> None:
     parsed: Json = value if string else json_or_text(value, otherwise="add --string")
     if any(text.strip() == REDACTED for _, text in walk_strings(parsed)):
         fail(f"{REDACTED} stands for a secret in answers and is none itself; set the secret", EXIT_USAGE)
-    _edit(path, pointer, lambda text: yaml_editor.replace(text, pointer, parsed, file=str(path)))
+    _edit(path, pointer, lambda text: yaml_editor.replace(text, pointer, parsed, file=str(path)), force=force)
 
 
 @file.command("unset")
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("pointer")
-def file_unset(path: Path, pointer: str) -> None:
+@_force
+def file_unset(path: Path, pointer: str, *, force: bool) -> None:
     """Remove the value at POINTER from the file PATH.
 
     Examples:
@@ -61,10 +69,10 @@ def file_unset(path: Path, pointer: str) -> None:
     """
     from aliciacfg.documents import yaml_editor
 
-    _edit(path, pointer, lambda text: yaml_editor.remove(text, pointer, file=str(path)))
+    _edit(path, pointer, lambda text: yaml_editor.remove(text, pointer, file=str(path)), force=force)
 
 
-def _edit(path: Path, pointer: str, edit: Callable[[str], str]) -> None:
+def _edit(path: Path, pointer: str, edit: Callable[[str], str], *, force: bool) -> None:
     """Edit a file, and tell the value before and after; a secret is not shown."""
     from aliciacfg.documents import find, yaml_reader
     from aliciacfg.schemas.schema_tree import has_secret_name
@@ -74,6 +82,7 @@ def _edit(path: Path, pointer: str, edit: Callable[[str], str]) -> None:
         before = read_text(path)
         after = edit(before)
         if after != before:
+            home.refuse_if_invalid(path, pointer, before, after, force=force)
             rewrite_text(path, after)
         old, new = (find(yaml_reader.load(text, file=str(path)).value, pointer) for text in (before, after))
     except AliciacfgError as error:
@@ -89,7 +98,6 @@ def _edit(path: Path, pointer: str, edit: Callable[[str], str]) -> None:
         lambda: [_sentence(path, pointer, change, unchanged=after == before)],
     )
     if after != before:
-        home.warn_if_invalid(path, before)
         warn_if_shadowed(options.daemon_settings({}).settings, path, [pointer])
 
 

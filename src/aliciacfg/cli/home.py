@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aliciacfg import documents
 from aliciacfg.api.answers import EnvironmentsAnswer
 from aliciacfg.cli import formatting, notices, options, sealing_keys
 from aliciacfg.cli.answers import exit_if_refused, parse
@@ -125,12 +126,17 @@ def problem_lines(problems: "Iterable[FileProblem]", service: str) -> list[str]:
     return lines
 
 
-def warn_if_invalid(path: Path, before: str) -> None:
-    """Print a warning if an edit of an environment file, which is written, made the home invalid.
+def refuse_if_invalid(path: Path, pointer: str, before: str, after: str, *, force: bool) -> None:
+    """End the program before an edit of an environment file that makes the home invalid, or has a misspelt name.
+
+    What was not valid before may stay so, with a warning: the next edit may mend it.
 
     Args:
         path: The file; one of another directory is not looked at.
-        before: Its text before the edit.
+        pointer: JSON Pointer of the place that is edited.
+        before: The text of the file.
+        after: Its text with the edit.
+        force: Only warn.
     """
     from aliciacfg.core.file_check import check_files
     from aliciacfg.sources.source_files import SourceFiles
@@ -140,18 +146,36 @@ def warn_if_invalid(path: Path, before: str) -> None:
     if path.resolve().parent != environments.resolve():
         return
     files = SourceFiles(settings)
+    section, *names = documents.parse_pointer(pointer) or ("",)
+    only = names[0] if section == "services" and names else None
     try:
         keyring = sealing_keys.keyring_of_home(settings)
-        found = check_files(files.load, keyring, limits=settings.document_limits).problems
-        if not found:
-            return
-        edits = {environments / path.name: before}
-        known = check_files(lambda: files.load(edits), keyring, limits=settings.document_limits).problems
+        found, known = (
+            check_files(
+                lambda text=text: files.load({environments / path.name: text}),
+                keyring,
+                limits=settings.document_limits,
+                only=only,
+            )
+            for text in (after, before)
+        )
     except (AliciacfgError, OSError):
         # What cannot be read cannot be judged; `aliciacfg check` says why.
         return
-    told = {(problem.pointer, problem.message) for problem in known}
-    fresh = [problem for problem in found if (problem.pointer, problem.message) not in told]
+    told = {(problem.pointer, problem.message) for problem in known.problems}
+    fresh = [problem for problem in found.problems if (problem.pointer, problem.message) not in told]
+    broken = {name for problem in known.problems for name in problem.configurations or [problem.file]}
+    new = [problem for problem in fresh if broken.isdisjoint(problem.configurations or [problem.file])]
+    label = f"{environments.name}/{path.name}"
+    misspelt = [
+        warning
+        for warning in found.warnings
+        if warning not in known.warnings and warning.file == label and "did you mean" in warning.message
+    ]
+    if (new or misspelt) and not force:
+        lines = [_line_of(problem) for problem in [*new, *misspelt][:_MAX_TOLD]]
+        hint = "if it is meant, or the next edit completes it, add --force"
+        fail("\n".join(["nothing was written:", *lines]), EXIT_CODES["validation_failed"], hint=hint)
     if fresh:
         lines = [_line_of(problem) for problem in fresh[:_MAX_TOLD]]
         lines += [f"and {len(fresh) - _MAX_TOLD} more: aliciacfg check"] if len(fresh) > _MAX_TOLD else []
