@@ -42,6 +42,14 @@ def test_a_service_is_added_below_the_others(home: Path):
     assert json.loads(run("check").stdout)["files"]["valid"] == 4
 
 
+def test_a_number_that_is_whole_today_need_not_be_tomorrow(home: Path):
+    """The schema that is written accepts both."""
+    assert run("service", "add", "lamp", "--setting", "celsius=21", "--schema").exit_code == 0
+    place = "/services/lamp/settings/celsius"
+    assert run("file", "set", str(home / "environments" / "dev.yaml"), place, "21.5").exit_code == 0
+    assert json.loads(run("check").stdout)["files"]["problems"] == []
+
+
 def test_a_service_that_connects_has_a_password_in_every_environment(home: Path):
     """Made and sealed; one for one environment only has it there only."""
     done = run("service", "add", "lamp", "--mqtt", "broker.home:1884", "--port", "8100")
@@ -67,6 +75,8 @@ def test_a_service_that_connects_has_a_password_in_every_environment(home: Path)
         (["x", "--mqtt", "h:0"], 2, "from 1 to 65535"), (["x", "--mqtt", "mqtt://h"], 2, "expected HOST"),
         (["x", "--setting", "a"], 2, "NAME=VALUE"), (["x", "--setting", "a={"], 2, "not JSON"),
         (["x", "--setting", "api_key=k"], 2, "secret set SERVICE /settings/api_key"),
+        (["x", "--setting", "url=http://u:pw@h/"], 2, "x-sensitive: true in its schema"),
+        (["x", "--setting", 'a={"b": {"password": "pw"}}'], 2, "secret set SERVICE /settings/a/b/password"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_added_changes_nothing(home: Path, arguments: list[str], code: int, words: str):

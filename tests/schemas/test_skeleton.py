@@ -23,11 +23,11 @@ def test_each_setting_gets_its_type_and_variable():
     described = find(schema_of(schema_skeleton("bell", settings)), "/properties/settings/properties")
     assert described == {
         "on": {"type": "boolean", "x-env": "ON"},
-        "count": {"type": "integer", "x-env": "COUNT"},
+        "count": {"type": "number", "x-env": "COUNT"},
         "share": {"type": "number", "x-env": "SHARE"},
         "room": {"type": "string", "x-env": "ROOM"},
         "tags": {"type": "array", "x-env": "TAGS"},
-        "tone": {"type": "object", "properties": {"hertz": {"type": "integer", "x-env": "TONE_HERTZ"}}},
+        "tone": {"type": "object", "properties": {"hertz": {"type": "number", "x-env": "TONE_HERTZ"}}},
     }
 
 
@@ -37,7 +37,7 @@ def test_secrets_are_marked_and_given_names_are_kept():
     described = find(schema_of(text), "/properties/settings/properties")
     assert described == {
         "url": {"type": "string", "x-env": "DATABASE_URL", "x-sensitive": True},
-        "a b": {"type": "integer", "x-env": "A_B"},
+        "a b": {"type": "number", "x-env": "A_B"},
     }
 
 

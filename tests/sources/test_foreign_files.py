@@ -1,5 +1,6 @@
 """Files of other programs: their values, and what a person should look at."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,17 @@ def test_what_is_not_of_its_form_is_refused_with_its_line(text: str, form: Form,
     with pytest.raises(SourceError) as refused:
         read(text, form)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("http://u:pw@h/", True), ("see mqtt://:pw@h:1883 there", True), ("http://ha.lan:8123?token=zzz", True),
+        ("https://h/a?b=1&api_key=k", True), ("https://h/#a?access-token=k", True), ("https://u@h/", False),
+        ("http://h:8123/?tokens=1", False), ("http://h/?token=", False), ("token=zzz", False),
+    ],
+)  # fmt: skip
+def test_addresses_that_hold_a_password_are_told(text: str, holds: bool):
+    """Before the host, or in the query, of any name that says so."""
+    found = read(json.dumps({"address": text}), "json")
+    assert (found.passwords == ["/settings/address"], len(found.remarks) == 1) == (holds, holds)

@@ -173,13 +173,24 @@ def _settings(items: tuple[str, ...]) -> "JsonObject":
         if not equals or not name:
             raise click.UsageError(f"--setting {item!r}: expected NAME=VALUE")
         found[name] = inputs.json_or_text(value, otherwise="quote it as JSON")
-        if isinstance(found[name], str) and has_secret_name(name):
-            fail(
-                f"--setting {name} is a secret by its name, and other users of this machine see command lines",
-                EXIT_USAGE,
-                hint=f"add the service without it, then: aliciacfg secret set SERVICE /settings/{name}",
-            )
+        for pointer, text in documents.walk_strings({name: found[name]}):
+            if why := _secret(pointer, text):
+                marked = "" if has_secret_name(pointer) else ", mark it with x-sensitive: true in its schema"
+                fail(
+                    f"--setting {name} {why}, and other users of this machine see command lines",
+                    EXIT_USAGE,
+                    hint=f"add the service without it{marked}, then: aliciacfg secret set SERVICE /settings{pointer}",
+                )
     return found
+
+
+def _secret(pointer: str, text: str) -> str | None:
+    """Return why a setting must not stand in the open, or None."""
+    from aliciacfg.sources.foreign_files import holds_password
+
+    if has_secret_name(pointer):
+        return "is a secret by its name"
+    return "is an address with a password in it" if holds_password(text) else None
 
 
 def _schema_path(settings: "Settings", name: str) -> Path | None:

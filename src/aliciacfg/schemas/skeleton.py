@@ -9,6 +9,7 @@ from aliciacfg.model.variables import takes_over
 _HEAD = """\
 # Describes the configuration of {service} in JSON Schema 2020-12. Narrow what is accepted (minimum, maximum, enum,
 # pattern), give defaults, and say in "description" what a value does. `aliciacfg check` finds mistakes.
+# "number" accepts 21 and 21.5; where only whole numbers are meant, write "integer".
 """
 _LESSON = """\
       # Further settings, for example:
@@ -27,7 +28,8 @@ _LESSON = """\
 _FIRST: JsonObject = {"log_level": "info"}
 _TYPES: dict[type, str] = {
     bool: "boolean",
-    int: "integer",
+    # 21 may be 21.5 tomorrow.
+    int: "number",
     float: "number",
     str: "string",
     list: "array",

@@ -31,7 +31,11 @@ _SECRET_NUMBER = re.compile(r"password|secret|(?:^|[_-])(?:key|pin|token)$", re.
 _TAGGED = re.compile(r"!(?:[A-Za-z_][\w.]*)")
 # Names of values and files, not values.
 _REFERENCE = re.compile(r"!(?:secret|include\w*|env_var)(?:\.yaml)? [\w./-]+")
-_URL_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@:]*:[^\s/@]+@", re.IGNORECASE)
+_URL_WITH_PASSWORD = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:[^\s/@:]*:[^\s/@]+@"
+    r"|\S*[?&;][\w.-]*(?:token|passw(?:or)?d|pwd|secret|api[_-]?key|access[_-]?key|auth)=[^\s&;#])",
+    re.IGNORECASE,
+)
 _SECTION = "settings"
 
 
@@ -74,6 +78,11 @@ def form_of(path: Path) -> Form | None:
     if path.name == ".env" or path.name.startswith(".env."):
         return "env"
     return _FORMS.get(path.suffix.lower())
+
+
+def holds_password(text: str) -> bool:
+    """Return whether a text holds an address with a password or a token, before the host or behind ``?``."""
+    return _URL_WITH_PASSWORD.search(text) is not None
 
 
 def read_foreign(text: str, form: Form, *, file: str) -> ForeignFile:
@@ -217,7 +226,7 @@ def _is_taken(value: Json, pointer: str, result: ForeignFile) -> bool:
 
 
 def _remark_on_text(text: str, pointer: str, result: ForeignFile) -> None:
-    if _URL_WITH_PASSWORD.search(text):
+    if holds_password(text):
         result.passwords.append(pointer)
         result.remarks.append(Remark(pointer, "is an address with a password in it", taken=True))
     elif "${" in text:
