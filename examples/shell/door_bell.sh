@@ -33,7 +33,7 @@ mosquitto_sub -h "$broker" -p "$port" -q 1 -t "alicia/config/update/$service" -F
     fi
     # What is no message of the daemon makes jq fail, and is skipped. tostring and @sh make one quoted word of any value.
     values=$(printf '%s\n' "$message" | jq -er '
-        def whole: type == "number" and . == floor and . >= 0;
+        def whole: type == "number" and . == floor and . >= 0 and . < 9007199254740992;
         select((.epoch | whole) and (.sequence | whole) and (.revision | whole))
         | {epoch, sequence, revision, checksum, volume: .config.settings.volume_percent}
         | to_entries[] | "\(.key)=\(.value | tostring | @sh)"' 2>/dev/null) || continue

@@ -9,9 +9,37 @@ import os
 import stat
 from pathlib import Path
 
-from aliciacfg.errors import SettingsError
+from aliciacfg.errors import AliciacfgError, SettingsError
 
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class NotTrusted(AliciacfgError):
+    """A file that this program may not have written; the text says why."""
+
+
+def read_own_file(path: Path, *, max_bytes: int) -> bytes:
+    """Return the content of a file that this program wrote, if nobody else can have written it.
+
+    Whatever stands in its place does not block. Root trusts the owner of the directory, to whom ``atomic_files`` gives
+    what root writes there.
+
+    Raises:
+        NotTrusted: It is not a file, another user owns it or can write it, or it is larger than ``max_bytes``.
+        OSError: It cannot be read, or is a link.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotTrusted("it is not a file")
+        trusted = {os.geteuid(), 0, *({path.parent.stat().st_uid} if os.geteuid() == 0 else ())}
+        if status.st_uid not in trusted or status.st_mode & _BY_OTHERS:
+            raise NotTrusted("another user owns it, or can write it")
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise NotTrusted(f"it has more than {max_bytes} bytes")
+    return content
 
 
 def check_directory(directory: Path, setting: str) -> None:

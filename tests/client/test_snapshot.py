@@ -57,6 +57,18 @@ async def test_the_newest_is_saved_for_its_owner_alone(saved: Path):
     assert Snapshot(saved.parent, "bell").load() is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
+async def test_root_reads_what_it_wrote_into_the_directory_of_another_user(tmp_path: Path):
+    """As in a container that is given one of the host; a file there that a third one owns is not used."""
+    os.chown(tmp_path, 1000, 1000)
+    snapshot = Snapshot(tmp_path, "bell")
+    snapshot.save(update(1))
+    await snapshot.finish()
+    assert snapshot.load() is not None
+    os.chown(tmp_path / "aliciacfg-bell.json", 1001, 1001)
+    assert snapshot.load() is None
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 

@@ -6,8 +6,6 @@ beside the snapshot, in ``aliciacfg-<service>.schema.json``; it holds no value.
 
 import asyncio
 import contextlib
-import os
-import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +14,15 @@ from typing import Any, Self
 from aliciacfg import documents
 from aliciacfg.atomic_files import replace_file
 from aliciacfg.client import ConfigClient, ConfigError, Current
+from aliciacfg.client.messages import MAX_BYTES
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import OperationError
 from aliciacfg.execution.supervisor import Configuration
 from aliciacfg.model.records import AppliedStatus
+from aliciacfg.private_files import NotTrusted, read_own_file
 from aliciacfg.variables.resolution import names_any, names_in
 
 _MODE = 0o600
-_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class ClientSource:
@@ -109,16 +108,10 @@ class ClientSource:
         if self._file is None:
             return None
         try:
-            descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
-                if status.st_uid not in {os.geteuid(), 0} or status.st_mode & _BY_OTHERS:
-                    self._say(f"{self._file} is not used: another user owns it, or can write it")
-                    return None
-                return documents.decode_object(file.read())
+            return documents.decode_object(read_own_file(self._file, max_bytes=MAX_BYTES))
         except FileNotFoundError:
             return None
-        except (OSError, OperationError) as error:
+        except (OSError, NotTrusted, OperationError) as error:
             self._say(f"{self._file} is not used: {error}")
             return None
 

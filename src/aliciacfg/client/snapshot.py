@@ -7,8 +7,6 @@ One file ``aliciacfg-<service>.json`` of mode 0600: ``{"format", "service", "sav
 import asyncio
 import hashlib
 import logging
-import os
-import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from aliciacfg import atomic_files
+from aliciacfg import atomic_files, private_files
 from aliciacfg.client.messages import MAX_BYTES, InvalidMessage, Update, read_update
 
 _log = logging.getLogger(__name__)
@@ -25,7 +23,6 @@ _FORMAT = "aliciacfg snapshot 1"
 _MAX_FILE_BYTES = MAX_BYTES + 4096
 # The system's calendar ends somewhere; no clock shows what is behind it.
 _YEAR_10000 = 253402300800
-_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -75,27 +72,13 @@ class Snapshot:
         if self._path is None:
             return None
         try:
-            return self._load(self._path)
+            return self._parsed(private_files.read_own_file(self._path, max_bytes=_MAX_FILE_BYTES))
         except FileNotFoundError:
             return None
-        except (OSError, Unusable) as error:
+        except (OSError, private_files.NotTrusted, Unusable) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             _log.warning("the snapshot %s is not used: %s", self._path, reason)
             return None
-
-    def _load(self, path: Path) -> Saved:
-        # Whatever is there in place of a file must not block.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise Unusable("it is not a file")
-            if status.st_uid not in {os.geteuid(), 0} or stat.S_IMODE(status.st_mode) & _BY_OTHERS:
-                raise Unusable("another user owns it, or can write it")
-            content = file.read(_MAX_FILE_BYTES + 1)
-        if len(content) > _MAX_FILE_BYTES:
-            raise Unusable(f"it has more than {_MAX_FILE_BYTES} bytes")
-        return self._parsed(content)
 
     def _parsed(self, content: bytes) -> Saved:
         try:
