@@ -76,15 +76,19 @@ def test_a_running_daemon_has_the_secret_when_the_command_ends(make_daemon: Call
 
 
 def test_on_a_terminal_what_is_needed_is_asked_for(make_daemon: Callable[..., Daemon]):
-    """Adding a service: its name, a port, a schema; a key that its schema requires is typed without being seen."""
+    """Adding a service: its name, a port, settings, a schema; a key that its schema requires is typed unseen."""
     home = make_daemon().keep_services("voice_router")
-    asked = typed(home, "service", "add", keys="lamp\n8123\n\n")
+    lines = ("lamp", "8123", "room=hall", "token=zzz", "watts=5", "", "")
+    asked = typed(home, "service", "add", keys="".join(f"{line}\n" for line in lines))
+    assert "token is a secret by its name; set it afterwards" in asked
+    assert 'patch lamp \'{"settings": {"room": "hall"}}\'' in asked
+    assert "watts: 5" in (home.environments / "base.yaml").read_text()
     assert "lamp to environments/base.yaml" in asked
     assert "schemas/lamp.yaml describes its settings" in asked
     assert "in environments/prod-secrets.yaml, environments/staging-secrets.yaml" in " ".join(asked.split())
     required = "properties: {settings: {required: [api_key], properties: {api_key: {type: string}}}}\n"
     (home.directory / "schemas" / "fan.yaml").write_text(required)
-    keys = f"fan\n\n{SECRET}\n{SECRET}\n" + f"{SECRET}\n{SECRET}\n" * 2
+    keys = f"fan\n\n\n{SECRET}\n{SECRET}\n" + f"{SECRET}\n{SECRET}\n" * 2
     given = typed(home, "service", "add", keys=keys)
     assert "fan to environments/base.yaml" in given
     assert SECRET not in given

@@ -1,6 +1,7 @@
 """The ``service`` commands: ``add`` puts a service into the files of the home."""
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from aliciacfg.cli import home, inputs, options, output, sealing_keys
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import ask_daemon
+from aliciacfg.errors import OperationError
 from aliciacfg.model import names
 from aliciacfg.schemas.schema_tree import has_secret_name
 
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aliciacfg.cli.output import Line
-    from aliciacfg.documents import JsonObject
+    from aliciacfg.documents import Json, JsonObject
     from aliciacfg.settings import Settings
     from aliciacfg.sources.file_edits import FileEdits
     from aliciacfg.sources.layers import Layer, Sources
 
 _MAX_PORT = 65535
 _BROKER_PORT = 1883
+_ADDRESS = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?)|\[(?P<six>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +142,13 @@ def _ask(settings: "Settings", sources: "Sources", name: str) -> _Wanted:
     if not any(layer.names_broker for layer in _default_layers(sources)):
         question = "Broker that it connects to, HOST[:PORT] (empty: it needs none from here)"
         broker = click.prompt(question, default="", show_default=False, value_proc=_broker_or_none, err=True)
+    found: JsonObject = {}
+    question = "Setting, NAME=VALUE (empty: no more)"
+    while item := click.prompt(question, default="", show_default=False, value_proc=_typed_setting, err=True):
+        found.update([item])
     there = _schema_path(settings, name) is not None
     schema = not there and click.confirm("Write a schema to begin with", default=True, err=True)
-    return _Wanted(name, port, broker, {}, schema)
+    return _Wanted(name, port, broker, found, schema)
 
 
 def _port(text: str) -> int | None:
@@ -157,11 +166,11 @@ def _broker_or_none(text: str) -> tuple[str, int] | None:
 def _broker(text: str | None) -> tuple[str, int] | None:
     if text is None:
         return None
-    host, _, port = text.rpartition(":") if ":" in text else (text, "", str(_BROKER_PORT))
-    if not host or any(character in text for character in "/@ "):
+    parts = _ADDRESS.fullmatch(text)
+    if parts is None:
         raise click.UsageError(f"--mqtt {text!r}: expected HOST or HOST:PORT; the password is made here")
     try:
-        return host, _port(port) or _BROKER_PORT
+        return parts["name"] or parts["six"], _port(parts["port"] or "") or _BROKER_PORT
     except click.UsageError as error:
         raise click.UsageError(f"--mqtt {text!r}: {error.message}") from error
 
@@ -169,9 +178,7 @@ def _broker(text: str | None) -> tuple[str, int] | None:
 def _settings(items: tuple[str, ...]) -> "JsonObject":
     found: JsonObject = {}
     for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--setting {item!r}: expected NAME=VALUE")
+        name, value = _name_and_value(item)
         found[name] = inputs.json_or_text(value, otherwise="quote it as JSON")
         for pointer, text in documents.walk_strings({name: found[name]}):
             if why := _secret(pointer, text):
@@ -182,6 +189,30 @@ def _settings(items: tuple[str, ...]) -> "JsonObject":
                     hint=f"add the service without it{marked}, then: aliciacfg secret set SERVICE /settings{pointer}",
                 )
     return found
+
+
+def _typed_setting(line: str) -> "tuple[str, Json] | None":
+    """Return the setting of a line that was typed, or None for an empty one; what is wrong is asked again."""
+    if not line.strip():
+        return None
+    name, text = _name_and_value(line.strip())
+    value: Json = text
+    try:
+        value = documents.decode(text.encode(errors="surrogateescape"))
+    except OperationError:
+        if text.startswith(("{", "[", '"')):
+            raise click.UsageError(f"the value of {name} begins like JSON and is none") from None
+    for pointer, inner in documents.walk_strings({name: value}):
+        if why := _secret(pointer, inner):
+            raise click.UsageError(f"{name} {why}; set it afterwards with `aliciacfg secret set`")
+    return name, value
+
+
+def _name_and_value(item: str) -> tuple[str, str]:
+    name, equals, value = item.partition("=")
+    if not equals or not name.strip():
+        raise click.UsageError(f"--setting {item!r}: expected NAME=VALUE")
+    return name.strip(), value
 
 
 def _secret(pointer: str, text: str) -> str | None:
