@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from aliciacfg.api.answers import (
@@ -315,8 +316,10 @@ def test_an_old_or_rejected_revision_of_an_instance_is_marked():
         instance="kitchen", revision=3, checksum="", status="rejected", since=NOW - 60, last_seen=NOW,
         current=False, error="port in use",
     )  # fmt: skip
-    row = [plain(cell) for cell in drift._row(item, NOW)]
+    row = [plain(cell) for cell in drift._row(item, NOW, 4)]
     assert row == ["kitchen", "3 (old)", "rejected", "1 min ago", "just now", "port in use"]
+    waiting = msgspec.structs.replace(item, revision=4, status="restart_pending")
+    assert [plain(cell) for cell in drift._row(waiting, NOW, 4)][1:3] == ["4", "restart pending"]
 
 
 @pytest.mark.parametrize(
@@ -361,6 +364,8 @@ def test_problems_are_listed_below_their_environment():
         "prod cannot be activated:",
         "  environments/prod.yaml:3: one /x: found 1; expected a string",
     ]
+    active = environments._environments_blocks(msgspec.structs.replace(answer, active="prod"))
+    assert plain(active[1]) == "prod: its files are refused, what was in force before serves:"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

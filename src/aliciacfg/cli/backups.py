@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 import msgspec
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aliciacfg.backups.archive import Manifest
     from aliciacfg.backups.restore import Restored
     from aliciacfg.cli.output import Line, Table
+    from aliciacfg.settings import Settings
 
 _MAX_NAMED = 12
 _MAX_FILES = 4
@@ -174,12 +175,15 @@ def restore(
     from aliciacfg.backups.archive import KEYS, Archive
     from aliciacfg.backups.restore import Wanted
     from aliciacfg.backups.restore import restore as put_in_place
+    from aliciacfg.storage.data_directory import is_in_use
 
     settings = options.daemon_settings(flags).settings
     logs.configure(level="error", form="auto")
     if without_keys and passphrase_file is not None:
         raise click.UsageError("--without-keys leaves the keys; --passphrase-file opens them")
     with exit_on_error(), Archive(source) as archive:
+        if is_in_use(Path(settings.data_dir)):
+            _exit_running(settings)
         passphrase = None
         if passphrase_file is not None or (KEYS in archive.manifest.members and not without_keys):
             passphrase = _passphrase(passphrase_file)
@@ -188,7 +192,7 @@ def restore(
             with progress.shown("checking the backup" if dry_run else "putting the backup in place"):
                 result = run(put_in_place(archive, settings, wanted, now=time.time()))
         except DataDirectoryInUse:
-            fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, run this again, start it")
+            _exit_running(settings)
     for note in result.notes:
         notices.print_note(note)
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
@@ -197,6 +201,10 @@ def restore(
         lambda: _restore_lines(result, dry_run=dry_run),
         names=lambda: [f"{change.environment}/{change.service}" for change in result.changes],
     )
+
+
+def _exit_running(settings: "Settings") -> NoReturn:
+    fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, run this again, start it")
 
 
 def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]":
@@ -210,7 +218,12 @@ def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]"
         lines.append(output.Table(["environment", "service", "is", "revision before", "revision now"], rows))
         if len(known) > _MAX_NAMED:
             lines.append(f"and {len(known) - _MAX_NAMED} more")
-    for word, names in (("written", result.written), ("removed", result.removed), ("left as it is", result.left)):
+    for done, planned, names in (
+        ("written", "would be written", result.written),
+        ("removed", "would be removed", result.removed),
+        ("left as it is", "would be left as it is", result.left),
+    ):
+        word = planned if dry_run else done
         if names:
             lines.append([(f"{word}: ", "dim"), formatting.some_of(names, _MAX_FILES)])
     lines += [[("does not open: ", "yellow"), place] for place in result.undecryptable[:_MAX_NAMED]]

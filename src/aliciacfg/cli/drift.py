@@ -81,14 +81,21 @@ def _instances_blocks(answer: InstancesAnswer) -> list[Block]:
         return [heading, [("No instance has reported its revision.", "dim")]]
     now = time.time()
     columns = ["instance", "revision", "status", "since", "last seen", "error"]
-    return [heading, Table(columns, [_row(item, now) for item in answer.instances])]
+    return [heading, Table(columns, [_row(item, now, answer.revision) for item in answer.instances])]
 
 
-def _row(item: InstanceItem, now: float) -> list[Line]:
+def _beside(item: InstanceItem, revision: int) -> str:
+    """Return what to say of a revision that is not applied: a program may have it, and need a restart for it."""
+    if item.current or (item.revision == revision and item.status == "restart_pending"):
+        return ""
+    return " (old)" if item.revision != revision else " (not applied)"
+
+
+def _row(item: InstanceItem, now: float, revision: int) -> list[Line]:
     return [
         item.instance,
-        [(str(item.revision), "green" if item.current else "red"), "" if item.current else " (old)"],
-        [(item.status, _STATUS_STYLE[item.status])],
+        [(str(item.revision), "green" if item.current else "red"), _beside(item, revision)],
+        [(item.status.replace("_", " "), _STATUS_STYLE[item.status])],
         formatting.when(item.since, now=now),
         formatting.when(item.last_seen, now=now),
         item.error or "",

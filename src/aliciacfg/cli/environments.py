@@ -106,18 +106,19 @@ def _environments_blocks(answer: EnvironmentsAnswer) -> list[Block]:
     ]
     blocks: list[Block] = [Table(["name", "active", "protected", "services", "problems"], rows)]
     for item in answer.environments:
-        blocks += _problems_lines(item)
+        blocks += _problems_lines(item, active=item.name == answer.active)
         blocks += formatting.lacking_lines(item.name, item.lacking_secrets, than=answer.active)
     return blocks
 
 
-def _problems_lines(item: EnvironmentItem) -> list[Line]:
+def _problems_lines(item: EnvironmentItem, *, active: bool) -> list[Line]:
     hidden: list[Line] = [[("hidden: ", "yellow"), problem.message] for problem in item.hidden]
     if not item.problems:
         return hidden
     # Each message names file, line and place itself.
     shown = [f"  {problem.message}" for problem in item.problems[:_MAX_PROBLEMS]]
-    lines: list[Line] = [[(f"{item.name} cannot be activated:", "bold")], *shown]
+    state = ": its files are refused, what was in force before serves:" if active else " cannot be activated:"
+    lines: list[Line] = [[(f"{item.name}{state}", "bold")], *shown]
     if len(item.problems) > _MAX_PROBLEMS:
         more = len(item.problems) - _MAX_PROBLEMS
         lines.append([(f"  and {more} more; all of them: aliciacfg check -e {item.name}", "dim")])

@@ -6,13 +6,14 @@ from collections.abc import Callable
 import click
 import msgspec
 
-from aliciacfg.api.answers import HistoryAnswer, HistoryItem
-from aliciacfg.cli import formatting, options, times
+from aliciacfg.api.answers import EnvironmentsAnswer, HistoryAnswer, HistoryItem
+from aliciacfg.cli import formatting, lookups, notices, options, output, requests, times
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.output import Block, Cell, Line, Table
 
 _PAGE = 1000
+_MAX_OTHERS = 3
 # What says nothing that the author does not say.
 _USUAL_CAUSES = {"api", "file"}
 
@@ -46,9 +47,26 @@ def history(
     while everything and page.next is not None:
         page = parse(ask(target, "history", service, {**fields, "before": page.next}), HistoryAnswer)
         revisions += page.revisions
-    print_answer(
+    printed = print_answer(
         {**found, "revisions": msgspec.to_builtins(revisions), "next": page.next}, HistoryAnswer, _blocks, names=_names
     )
+    if environment is None and page.next is None and before is None and output.for_people():
+        _hint_elsewhere(target, service, printed)
+
+
+def _hint_elsewhere(target: Target, service: str, printed: HistoryAnswer) -> None:
+    """Say in which environment there are more revisions: after an activation, what was done before is there."""
+    quick = lookups.hurried(target, 2.0)
+    known = requests.try_ask(quick, "environments", None, {}, EnvironmentsAnswer)
+    others = [] if known is None else [item.name for item in known.environments if item.name != known.active]
+    newest = max((item.revision for item in printed.revisions), default=0)
+    for name in others[:_MAX_OTHERS]:
+        found = requests.try_ask(quick, "history", service, {"environment": name, "limit": 1}, HistoryAnswer)
+        last = 0 if found is None or not found.revisions else found.revisions[0].revision
+        if known is not None and last > newest:
+            notices.print_hint(
+                f"this is {known.active}; in {name} there are {last} revisions: aliciacfg history {service} -e {name}"
+            )
 
 
 def _names(answer: HistoryAnswer) -> list[str]:

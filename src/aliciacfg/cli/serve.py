@@ -9,7 +9,7 @@ from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CANNOT_START, EXIT_CUT
 from aliciacfg.cli.home import require_home
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.output import Table
-from aliciacfg.errors import AliciacfgError, AnotherDaemon, DataDirectoryInUse, SourceError
+from aliciacfg.errors import AliciacfgError, AnotherDaemon, DataDirectoryInUse, SourceError, Unavailable
 from aliciacfg.settings import describe
 
 _STOP_SECONDS = 10.0
@@ -49,6 +49,12 @@ def serve(dev: bool, **flags: str | None) -> None:
         fail(str(error), EXIT_ANOTHER_DAEMON)
     except SourceError as error:
         fail(f"The daemon does not start, because the files are not valid:\n{error}", EXIT_CANNOT_START)
+    except Unavailable as error:
+        fail(
+            str(error),
+            EXIT_CANNOT_START,
+            hint="`aliciacfg doctor` looks at disk and database; a damaged one: aliciacfg restore FILE",
+        )
     except AliciacfgError as error:
         fail(str(error), EXIT_CANNOT_START)
     finally:

@@ -35,7 +35,18 @@ _MAX_LISTED = 3
 # The lines of one alert or edit.
 _MAX_FOLDED = 3
 _MAX_CHANGES = 4
+# The alert that says of a refused edit what its line says.
+_OF_EDITS = "validation_failed"
 _PAGE = 1000
+_AUDITED = 100
+
+
+class Activated(msgspec.Struct):
+    """The last time that an environment was made the active one."""
+
+    environment: str
+    who: str
+    timestamp: float
 
 
 class Status(msgspec.Struct, omit_defaults=True):
@@ -46,6 +57,7 @@ class Status(msgspec.Struct, omit_defaults=True):
     drift: DriftAnswer | UnsetType = UNSET
     changes: list[ListItem] | UnsetType = UNSET
     authors: dict[str, str] = {}
+    activated: Activated | UnsetType = UNSET
 
 
 @click.command()
@@ -110,15 +122,21 @@ def _status(target: Target, reads: DaemonReads) -> Status:
     if listed := reads.try_ask("list", None, {"limit": _PAGE}, ListAnswer):
         newest = sorted(listed.configs, key=lambda item: item.last_updated, reverse=True)
         found.changes = newest[:_MAX_CHANGES]
-        found.authors = _authors(reads, found.changes)
+        entries = reads.try_ask("audit", None, {"limit": _AUDITED}, AuditAnswer)
+        if entries is not None:
+            found.authors = _authors(entries, found.changes)
+            found.activated = _activated(entries)
     return found
 
 
-def _authors(reads: DaemonReads, changes: list[ListItem]) -> dict[str, str]:
-    """Return who made the last changes, by service, as far as the caller may know it."""
-    entries = reads.try_ask("audit", None, {"limit": 100}, AuditAnswer)
-    if entries is None:
-        return {}
+def _activated(entries: AuditAnswer) -> Activated | UnsetType:
+    done = (entry for entry in entries.entries if entry.operation == "activate" and entry.outcome == "done")
+    last = next((entry for entry in done if entry.environment is not None), None)
+    return UNSET if last is None else Activated(last.environment or "", last.who, last.timestamp)
+
+
+def _authors(entries: AuditAnswer, changes: list[ListItem]) -> dict[str, str]:
+    """Return who made the last changes, by service, as far as the audit log goes back."""
     known = {(entry.service, entry.environment, entry.after): entry for entry in entries.entries if entry.after}
     found = ((item.service, known.get((item.service, item.environment, item.revision))) for item in changes)
     return {service: f"{entry.operation} by {entry.who}" for service, entry in found if entry is not None}
@@ -156,7 +174,8 @@ def _status_lines(found: Status, now: float) -> Iterator[Line]:
     yield from _environment_lines(found.environments)
     edits = found.environments.refused_edits if isinstance(found.environments, EnvironmentsAnswer) else []
     yield from _listed("Refused edits", list(edit_lines(edits or health.refused_edits)), "red")
-    yield from _listed("Alerts", [f"{kind}: {text}" for kind, text in health.alerts.items()], "yellow")
+    told = {kind: text for kind, text in health.alerts.items() if not (edits and kind.startswith(_OF_EDITS))}
+    yield from _listed("Alerts", [f"{kind}: {text}" for kind, text in told.items()], "yellow")
     yield from _drift_lines(found)
     yield from _change_lines(found, now)
 
@@ -224,10 +243,17 @@ def _drift_lines(found: Status) -> Iterator[Line]:
 def _change_lines(found: Status, now: float) -> Iterator[Line]:
     if isinstance(found.changes, UnsetType):
         return
-    for number, item in enumerate(found.changes):
-        when = formatting.ago(item.last_updated, now=now)
-        by = found.authors.get(item.service, "")
-        yield _labelled("" if number else "Last changes", f"{when:<11} {item.service} revision {item.revision}  {by}")
+    changes = [
+        (item.last_updated, f"{item.service} revision {item.revision}  {found.authors.get(item.service, '')}")
+        for item in found.changes
+    ]
+    if isinstance(found.activated, Activated):
+        # An activation may leave the revisions of its environment as they are.
+        changes.append((found.activated.timestamp, f"{found.activated.environment} activated by {found.activated.who}"))
+    changes.sort(key=lambda change: change[0], reverse=True)
+    for number, (timestamp, what) in enumerate(changes[:_MAX_CHANGES]):
+        when = formatting.ago(timestamp, now=now)
+        yield _labelled("" if number else "Last changes", f"{when:<11} {what}")
 
 
 def _span(seconds: float) -> str:

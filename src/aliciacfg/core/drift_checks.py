@@ -126,7 +126,7 @@ class DriftChecks:
             self._alerts.raise_(
                 "undecryptable",
                 f"{findings.unreadable} revisions contain secrets whose key is missing, so they cannot be verified. "
-                "Restore the key file.",
+                "Restore a backup with its keys (`aliciacfg restore FILE`).",
                 of="history",
             )
         else:

@@ -156,8 +156,8 @@ class LoadReports:
         served = f" There is no stored revision of {', '.join(missing)} to serve instead." if missing else ""
         return (
             f"The files of {environment} contain values for {', '.join(unopened)} that are sealed with keys that are "
-            f"missing, the first one in {first}.{served} Restore the key file, add the key (`aliciacfg keys add`), or "
-            "seal the values again."
+            f"missing, the first one in {first}.{served} Restore a backup with its keys (`aliciacfg restore FILE`), "
+            "add the key (`aliciacfg keys add`), or seal the values again."
         )
 
 

@@ -61,7 +61,12 @@ def _by_environment(found: FileFindings, active: str) -> Iterator[Finding]:
     for warning in found.warnings[:_MAX_NAMED]:
         yield warn("files", _line(warning), "correct the line, or leave it if it is meant")
     if found.unopened:
-        yield warn("files", f"{len(found.unopened)} configurations hold sealed values, and there is no key", "see keys")
+        yield warn(
+            "files",
+            f"{len(found.unopened)} configurations hold sealed values, and {KEY_FILE} with the keys to them is missing",
+            "restore a backup before the next start (`aliciacfg restore FILE`); without one set the secrets anew "
+            "(`aliciacfg secret set`)",
+        )
     if not in_the_way:
         yield ok("files", f"{found.valid} configurations are valid")
 

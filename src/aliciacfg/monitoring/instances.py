@@ -206,7 +206,10 @@ class Instances:
             return f"{what} has to be restarted to apply revision {current.revision}"
         if meant:
             return f"{what} runs a configuration other than revision {current.revision}: its checksum differs"
-        return f"{what} runs revision {item.revision}, not {current.revision}; is it alive, and does it read updates?"
+        return (
+            f"{what} runs revision {item.revision}, not {current.revision}; is it alive, and does it read updates? "
+            f"`aliciacfg instances {item.service}` says when it last reported; one that ended is forgotten after a day"
+        )
 
 
 def _runs(item: Applied, current: Record) -> bool:

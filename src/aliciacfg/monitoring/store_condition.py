@@ -52,7 +52,8 @@ class StoreCondition:
             self.report(
                 "read",
                 f"{failure} What is in memory is served, the history and the audit log are not. See whether its disk "
-                "is failing; the daemon goes on by itself when it can read.",
+                "is failing; a daemon that runs goes on by itself when it can read. If the database is damaged, "
+                "restore a backup (`aliciacfg restore FILE`).",
             )
 
     def has(self, fault: Fault) -> bool:

@@ -19,7 +19,11 @@ from aliciacfg.storage.store import StoreError, Summary
 _PAGES_PER_STEP = 64
 _PAUSE_SECONDS = 0.001
 _COUNTS = (
-    "SELECT count(*) FROM (SELECT DISTINCT environment, service FROM revisions)",
+    # Those that are not deleted; of the others only the history is left.
+    (
+        "SELECT count(*) FROM (SELECT environment AS e, service AS s, max(revision) AS r FROM revisions GROUP BY e, s)"
+        " JOIN revisions ON environment = e AND service = s AND revision = r WHERE deleted = 0"
+    ),
     "SELECT count(*) FROM revisions",
 )
 _SELECT_META = "SELECT name, value FROM meta"

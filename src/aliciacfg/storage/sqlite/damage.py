@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aliciacfg.storage.store import StoreError
 
-RESTORE = "stop the daemon, restore it from a backup, and start again"
+RESTORE = "stop the daemon, restore it from a backup (`aliciacfg restore FILE`), and start again"
 
 _MAY_PASS = frozenset(
     {
