@@ -1,6 +1,7 @@
 """``aliciacfg import``: a program's file becomes settings and sealed secrets of a service."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,31 @@ def test_values_that_are_there_are_replaced_only_when_that_is_asked_for(home: Pa
     assert settings_of(home / "environments" / "prod-secrets.yaml", "bot").keys() == {
         "bot_token", "database_url", "password",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("environment", [[], ["-e", "prod"]])
+def test_the_same_file_again_changes_nothing(home: Path, environment: list[str]):
+    """Secrets are compared opened, and stay in the boxes that they are in; another one is a conflict."""
+    arguments = ("import", "bot.env", "--service", "bot", *environment)
+    assert json.loads(run(*arguments).stdout)["unchanged"] is False
+    before = files_of(home)
+    again = run(*arguments)
+    assert (again.exit_code, json.loads(again.stdout)["unchanged"]) == (0, True), again.output
+    table = run(*arguments, "-o", "table").stdout
+    assert "nothing to change: " in table
+    assert "took" not in table
+    assert files_of(home) == before
+    (home / "bot.env").write_text(ENV.replace("123:planted", "456:planted"))
+    path = home / "environments" / ("prod-secrets.yaml" if environment else "base.yaml")
+    text = path.read_text()
+    path.write_text(re.sub(r'bot_token: "sealed:[^"]*"', "bot_token: '456:planted'", text))
+    assert run(*arguments).exit_code == 0
+    assert "456:planted" not in path.read_text()
+    path.write_text(text)
+    other = run(*arguments)
+    assert (other.exit_code, other.stderr.count("has another value")) == (5, 1)
+    changed = run(*arguments, "--replace")
+    assert json.loads(changed.stdout)["unchanged"] is False
 
 
 @pytest.mark.parametrize("environment", [[], ["-e", "dev"]])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from aliciacfg import documents
-from aliciacfg.cli import home, inputs, options, output, sealing_keys
+from aliciacfg.cli import formatting, home, inputs, options, output, sealing_keys
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.output import Table
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from aliciacfg.cli.output import Block, Line
     from aliciacfg.core.taken_values import TakenValues
     from aliciacfg.documents import Json
+    from aliciacfg.sealing.boxes import Keyring
     from aliciacfg.settings import Settings
-    from aliciacfg.sources.file_edits import FileEdits
 
 _MAX_SHOWN = 60
 
@@ -118,14 +118,27 @@ def _import(
     path = edits.base() if environment is None else edits.environment(environment)
     # Without an environment the secrets are of all of them, so they are sealed for none.
     private = path if environment is None else edits.secrets(environment)
+    keyring = sealing_keys.keyring_of_home(settings)
+    there = {
+        pointer: _opened(keyring, edits.value(private, service, pointer), service, environment, pointer)
+        for pointer in taken.secrets
+    }
+    # What is sealed there with the same value stays as it is: another box would look like a change.
+    secrets = {
+        pointer: value
+        for pointer, value in taken.secrets.items()
+        if there[pointer] != value or edits.value(private, service, pointer) == value
+    }
     if not replace:
-        _check_new(edits, service, [(path, taken.values), (private, taken.secrets)])
+        found = {pointer: (path, edits.value(path, service, pointer)) for pointer in taken.values}
+        found |= {pointer: (private, value) for pointer, value in there.items()}
+        _check_new(service, found, {**taken.values, **taken.secrets})
     if taken.schema is not None:
         edits.texts[edits.schema(service)] = taken.schema
     edits.set_service(path, service, as_patch(taken.values) if taken.values else {})
     # First in plain text, to see whether they are valid; no file ever holds them so.
-    if taken.secrets:
-        edits.set_service(private, service, as_patch(dict(taken.secrets)))
+    if secrets:
+        edits.set_service(private, service, as_patch(dict(secrets)))
     if not dry_run:
         add_missing_secrets(settings, target, edits, service)
     keyring = sealing_keys.keyring_of_home(settings)
@@ -133,14 +146,15 @@ def _import(
     if problems:
         lines = ["nothing was written:", *home.problem_lines(problems, service)]
         fail("\n".join(lines), EXIT_CODES["validation_failed"])
-    if taken.secrets and not dry_run:
+    if secrets and not dry_run:
         key = sealing_keys.of_home(settings, target)
         boxes = {
             pointer: seal_for(key.public, value, service=service, environment=environment, pointer=pointer)
-            for pointer, value in taken.secrets.items()
+            for pointer, value in secrets.items()
         }
         edits.set_service(private, service, as_patch(dict(boxes)))
-    loaded = False if dry_run else home.write(settings, edits)
+    unchanged = not edits.changed
+    loaded = False if dry_run or unchanged else home.write(settings, edits)
     files = [str(file) for file in edits.texts]
     output.print_result(
         {
@@ -151,9 +165,10 @@ def _import(
             "secrets": [{"from": taken.names[at], "pointer": at} for at in taken.secrets],
             "notes": [{"pointer": at, "message": message} for at, message in taken.notes],
             "dry_run": dry_run,
+            "unchanged": unchanged,
             "loaded": loaded,
         },
-        lambda: _lines(service, environment, taken, files, dry_run=dry_run, loaded=loaded),
+        lambda: _lines(service, environment, taken, files, dry_run=dry_run, unchanged=unchanged, loaded=loaded),
         names=lambda: [*taken.values, *taken.secrets],
     )
     if loaded:
@@ -161,13 +176,24 @@ def _import(
         warn_if_shadowed(settings, path, places)
 
 
-def _check_new(edits: "FileEdits", service: str, wanted: "list[tuple[Path, Mapping[str, Json]]]") -> None:
+def _opened(keyring: "Keyring | None", value: "Json", service: str, environment: str | None, pointer: str) -> "Json":
+    """Return a value of a file, opened if it is sealed and opens where the import would seal it."""
+    from aliciacfg.sealing.boxes import CannotOpen, is_sealed
+
+    if keyring is None or not isinstance(value, str) or not is_sealed(value):
+        return value
+    try:
+        return keyring.open(value, service=service, environment=environment or "", pointer=pointer)
+    except CannotOpen:
+        return value
+
+
+def _check_new(service: str, there: "Mapping[str, tuple[Path, Json]]", wanted: "Mapping[str, Json]") -> None:
     """End the program if the files have other values at the places that are imported."""
     problems = [
         Problem(pointer, f"{path} has another value")
-        for path, values in wanted
-        for pointer, value in values.items()
-        if not edits.may_set(path, service, pointer, value)
+        for pointer, (path, value) in there.items()
+        if value is not None and not documents.equal(value, wanted[pointer])
     ]
     if problems:
         fail(
@@ -179,11 +205,21 @@ def _check_new(edits: "FileEdits", service: str, wanted: "list[tuple[Path, Mappi
 
 
 def _lines(
-    service: str, environment: str | None, taken: "TakenValues", files: list[str], *, dry_run: bool, loaded: bool
+    service: str,
+    environment: str | None,
+    taken: "TakenValues",
+    files: list[str],
+    *,
+    dry_run: bool,
+    unchanged: bool,
+    loaded: bool,
 ) -> "Iterable[Block]":
-    count = len(taken.values) + len(taken.secrets)
+    values = formatting.counted(len(taken.values) + len(taken.secrets), "value")
     verb = "would take" if dry_run else "took"
-    yield [(f"{verb} {count} {'value' if count == 1 else 'values'}", "green"), f" into {', '.join(files)}"]
+    if unchanged:
+        yield [("nothing to change: ", "green"), f"{', '.join(files)} has {values} of {service} so already"]
+    else:
+        yield [(f"{verb} {values}", "green"), f" into {', '.join(files)}"]
     rows: list[list[Line]] = [[taken.names[at], at, _shown(value)] for at, value in taken.values.items()]
     sealed: Line = [(f"{REDACTED} sealed", "cyan")]
     rows += [[taken.names[at], at, sealed] for at in taken.secrets]
@@ -198,7 +234,7 @@ def _lines(
         yield from (f"  aliciacfg secret set {service} {pointer}{where}" for pointer in secrets)
     if taken.secrets:
         yield "Is a value no secret, or a secret missing? Say so in the schema: x-sensitive: false, or true"
-    if not dry_run:
+    if not dry_run and not unchanged:
         yield "the running daemon has loaded it" if loaded else "the daemon loads it when it starts"
 
 

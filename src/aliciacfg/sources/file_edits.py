@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import UnsetType
 
 from aliciacfg.atomic_files import replace_file
-from aliciacfg.documents import Json, JsonObject, equal, escape, find, has, yaml_editor, yaml_reader
+from aliciacfg.documents import Json, JsonObject, escape, find, has, yaml_editor, yaml_reader
 from aliciacfg.errors import SourceError, SourceProblem
 from aliciacfg.model import names
 from aliciacfg.sources.layers import BASE, is_secrets_file
@@ -82,15 +82,18 @@ class FileEdits:
         for service, patch in patches.items():
             self.set_service(path, service, patch)
 
-    def may_set(self, path: Path, service: str, pointer: str, value: Json) -> bool:
-        """Return whether a value can be set without replacing another one in the same file.
+    @property
+    def changed(self) -> bool:
+        """Whether any text is another one than before."""
+        return any(text != self._before.get(path) for path, text in self.texts.items())
 
-        A sealed value there counts as another one: nobody can compare them here.
-        """
+    def value(self, path: Path, service: str, pointer: str) -> Json:
+        """Return the value of a service's place in an environment file; None if there is none."""
         there = find(_document(self._text(path), path), f"/services/{escape(service)}{pointer}")
-        if isinstance(there, str) and (meant := yaml_reader.literal(there)) is not None:
-            there = meant
-        return there is None or isinstance(there, UnsetType) or equal(there, value)
+        if isinstance(there, UnsetType):
+            return None
+        meant = yaml_reader.literal(there) if isinstance(there, str) else None
+        return there if meant is None else meant
 
     def write(self) -> None:
         """Write every file that changes, each atomically.
