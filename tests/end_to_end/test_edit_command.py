@@ -105,6 +105,10 @@ def test_no_is_no_and_no_change_is_none(shared: Daemon, editor: dict[str, str], 
     assert list(tmp_path.glob("aliciacfg-edit-*")) == []
     assert "what you typed is in" in edited(shared, editor, "text += 'typed: 1\\n'", keys="n\n")
     assert len(list(tmp_path.glob("aliciacfg-edit-*"))) == 1
+    gone = edited(shared, editor, "text += 'lost: [1\\n'", "file.unlink(); sys.exit()", keys="y\n")
+    assert "left no file" in gone
+    assert "what you typed is in" in gone
+    assert any("lost: [1" in path.read_text() for path in tmp_path.glob("aliciacfg-edit-*/*.yaml"))
     failing = typed(shared, "edit", SERVICE, keys="", environ={**editor, "VISUAL": "false"})
     assert "the editor false ended with 1" in failing
     assert current(shared) == before

@@ -27,7 +27,7 @@ class EditedFile:
     def edit(self, text: str) -> str:
         """Write a text, let the user edit it, and return what she made of it.
 
-        If the editor cannot be started or fails, the program ends.
+        If the editor cannot be started, fails, or leaves no file, the program ends; then the file is there again.
         """
         self.write(text)
         command = [*editor(), str(self.path)]
@@ -38,6 +38,10 @@ class EditedFile:
             fail(f"the editor {command[0]} cannot be started: {error.strerror}", EXIT_FAILED, hint="set EDITOR")
         if ended.returncode:
             fail(f"the editor {command[0]} ended with {ended.returncode}; nothing was changed", EXIT_FAILED)
+        if not self.path.exists():
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            self.write(text)
+            fail(f"the editor {command[0]} left no file; nothing was changed", EXIT_FAILED)
         return self.read()
 
     def write(self, text: str) -> None:
