@@ -3,11 +3,14 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from aliciacfg.backups.archive import Archive, ArchiveError
+from aliciacfg.backups.archive import Archive, ArchiveError, Manifest
 from aliciacfg.backups.backup import Wanted, name_of, remove_older, write_backup
 from aliciacfg.sealing import passphrase
+from aliciacfg.sealing.boxes import Keyring, seal_for
+from aliciacfg.sealing.key_file import KeyFile
 from builders import environment_file
 from inprocess import Home
 
@@ -19,6 +22,10 @@ async def home(tmp_path: Path) -> Home:
     async with home.core():
         pass
     return home
+
+
+def home_keyring(home: Home) -> Keyring:
+    return KeyFile.load(home.database.parent / "keys.json").make_keyring()
 
 
 def write(home: Home, target: Path, *, keys: bool = False, now: float = 1.0, replace: bool = False) -> Path:
@@ -68,6 +75,30 @@ async def test_a_damaged_database_is_not_backed_up(home: Home, tmp_path: Path):
     with pytest.raises(ArchiveError, match="the database is damaged, so nothing was backed up"):
         write(home, tmp_path / "b.zip")
     assert not (tmp_path / "b.zip").exists()
+
+
+async def test_a_default_of_a_variable_that_stays_in_plain_text_is_named(home: Home, tmp_path: Path):
+    """Its file is needed all the same; what is empty, sealed or only a variable needs no word."""
+    box = seal_for(home_keyring(home).public_key, "x", service="lamp", environment="prod", pointer="/settings/d_key")
+    settings = {"a_key": "${A:-planted}", "b_key": "planted-${B}", "c_key": "${C:-}", "d_key": f"${{D:-{box}}}"}
+    home.write("environments/prod.yaml", {"services": {"lamp": {"settings": {**settings, "e_key": "${E}"}}}})
+    with Archive(write(home, tmp_path / "b.zip")) as archive:
+        assert archive.manifest.in_plain_text == [
+            "environments/prod.yaml: /services/lamp/settings/a_key",
+            "environments/prod.yaml: /services/lamp/settings/b_key",
+        ]
+        assert "environments/prod.yaml" in archive.manifest.files
+
+
+async def test_what_a_later_version_adds_to_the_manifest_does_not_change_its_code(home: Home, tmp_path: Path):
+    """Or no earlier backup could be restored any more."""
+    keyring = home_keyring(home)
+    with Archive(write(home, tmp_path / "b.zip")) as archive:
+        later = msgspec.defstruct("Later", [("added", list[str], [])], bases=(Manifest,), kw_only=True, frozen=True)
+        as_later = msgspec.convert(msgspec.to_builtins(archive.manifest), later)
+        assert isinstance(as_later, Manifest)
+        assert as_later.is_confirmed(keyring)
+        assert not msgspec.structs.replace(as_later, added=["x"]).is_confirmed(keyring)
 
 
 async def test_a_file_with_a_secret_that_cannot_be_sealed_is_left_out_and_named(home: Home, tmp_path: Path):

@@ -150,6 +150,7 @@ def test_variables_are_left_alone_with_a_note():
     assert (result.text, result.sealed) == (text, [])
     assert set(notes(result)) == {"/services/lamp/a_key", "/services/lamp/b_key", "/services/lamp/c_key"}
     assert all(note.line == 1 and "${…}" in note.message for note in result.notes)
+    assert result.defaults == ["/services/lamp/b_key"]
 
 
 def test_an_escaped_dollar_is_sealed_as_what_it_means():

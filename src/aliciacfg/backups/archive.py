@@ -77,6 +77,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         revisions: How many revisions it holds.
         unconfirmed: How many rows were not what was written when it was made.
         left_out: Files that are not in it, and why.
+        in_plain_text: Secrets that are in its files in plain text, as defaults of variables: ``file: pointer``.
         members: The other members.
         code: A code of everything above, made with the home's keys; in hexadecimal.
     """
@@ -95,6 +96,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     revisions: int
     unconfirmed: int = 0
     left_out: list[str] = []
+    in_plain_text: list[str] = []
     members: dict[str, Member] = {}
     code: str = ""
 
@@ -112,7 +114,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return self.code == self._code(keyring)
 
     def _code(self, keyring: Keyring) -> str:
-        content = msgspec.json.encode(msgspec.structs.replace(self, code=""), order="sorted")
+        # What is empty is left out: a member that a later version adds does not change the code of an earlier backup.
+        members = {name: value for name, value in msgspec.structs.asdict(self).items() if value and name != "code"}
+        content = msgspec.json.encode(members, order="sorted")
         return KeyedHash(keyring.derive(_PURPOSE)).digest(content).hex()
 
 

@@ -87,6 +87,7 @@ def write_backup(target: Path, snapshot: Path, settings: Settings, wanted: Wante
         revisions=described.revisions,
         unconfirmed=unconfirmed,
         left_out=files.left_out,
+        in_plain_text=files.in_plain_text,
     )
     return write_archive(
         target, manifest, members | files.contents, keyring, sources=files.codes, replace=wanted.replace

@@ -50,6 +50,7 @@ class Exported:
         written: The files that are new or differ from what was there.
         removed: The files that were there and are no longer part of the home.
         left_out: What is not in it, and why.
+        in_plain_text: Secrets that are in it in plain text, as defaults of variables: ``file: pointer``.
     """
 
     directory: str
@@ -59,6 +60,7 @@ class Exported:
     written: list[str] = field(default_factory=list[str])
     removed: list[str] = field(default_factory=list[str])
     left_out: list[str] = field(default_factory=list[str])
+    in_plain_text: list[str] = field(default_factory=list[str])
 
 
 async def export(directory: Path, snapshot: Path, settings: Settings) -> Exported:
@@ -87,6 +89,7 @@ async def export(directory: Path, snapshot: Path, settings: Settings) -> Exporte
         overlays=sum(name.startswith(f"{OVERLAYS}/") for name in wanted),
         files=len(files.contents),
         left_out=[*files.left_out, *(f"{item.environment}/{item.service}: is not what was written" for item in forged)],
+        in_plain_text=files.in_plain_text,
     )
     try:
         _write(directory, wanted, before, result)

@@ -31,11 +31,13 @@ class HomeFiles:
         contents: The content of each file, by its name: ``environments/dev.yaml``, ``schemas/….yaml``.
         codes: A code of each file as it is on the disk, by name: see ``code``.
         left_out: Files that are not among them, with the reason.
+        in_plain_text: Secrets that are in them in plain text, as defaults of variables: ``file: pointer``.
     """
 
     contents: dict[str, bytes] = field(default_factory=dict[str, bytes])
     codes: dict[str, str] = field(default_factory=dict[str, str])
     left_out: list[str] = field(default_factory=list[str])
+    in_plain_text: list[str] = field(default_factory=list[str])
 
 
 def code(content: bytes, keyring: Keyring) -> str:
@@ -84,10 +86,14 @@ def collect(settings: Settings, keyring: Keyring, *, before: Mapping[str, bytes]
     sources = _schemas(Path(settings.schemas_dir))
     for name, path in places(settings).items():
         try:
-            content = read_bytes(path, name)
+            content = original = read_bytes(path, name)
             is_plain = name.startswith(f"{SCHEMAS}/") or path.stem == ACCESS
-            found.contents[name] = content if is_plain else _sealed(content, name, path, sources, keyring, before)
-            found.codes[name] = code(content, keyring)
+            plain: list[str] = []
+            if not is_plain:
+                content, plain = _sealed(content, name, path, sources, keyring, before)
+            found.contents[name] = content
+            found.codes[name] = code(original, keyring)
+            found.in_plain_text.extend(f"{name}: {place}" for place in plain)
         except (OSError, UnicodeDecodeError) as error:
             found.left_out.append(f"{name}: cannot be read ({error})")
         except SourceError as error:
@@ -110,8 +116,8 @@ def _sealed(
     sources: Sources | None,
     keyring: Keyring,
     before: Mapping[str, bytes] | None,
-) -> bytes:
-    """Return an environment file with its secrets sealed.
+) -> tuple[bytes, list[str]]:
+    """Return an environment file with its secrets sealed, and the places of those that stay as defaults of variables.
 
     Raises:
         SourceError: It is not valid, or a secret of it cannot be sealed where it stands.
@@ -121,7 +127,7 @@ def _sealed(
     result = seal_file(content.decode(), path=path, sources=sources, key=keyring.public_key)
     if result.plain:
         raise _left_out(name, f"{result.plain[0]} is a secret that cannot be sealed there; write it under a service")
-    return _with_known_boxes(result, path, (before or {}).get(name, b""), keyring).encode()
+    return _with_known_boxes(result, path, (before or {}).get(name, b""), keyring).encode(), result.defaults
 
 
 def _with_known_boxes(result: SealedFile, path: Path, before: bytes, keyring: Keyring) -> str:

@@ -18,6 +18,8 @@ from aliciacfg.cli.snapshots import snapshot
 from aliciacfg.errors import DataDirectoryInUse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aliciacfg.backups.archive import Manifest
     from aliciacfg.backups.restore import Restored
     from aliciacfg.cli.output import Line, Table
@@ -116,10 +118,20 @@ def _written(target: Path, free: Path, now: float) -> Generator[Path]:
 def _warn(manifest: "Manifest") -> None:
     for left in manifest.left_out:
         notices.print_warning(f"left out: {left}")
+    warn_of_plain_text(manifest.in_plain_text)
     if manifest.unconfirmed:
         notices.print_warning(
             f"{manifest.unconfirmed} rows of the database are not what was written, and are in the backup as they are; "
             "`aliciacfg check` lists them"
+        )
+
+
+def warn_of_plain_text(places: "Sequence[str]") -> None:
+    """Print a warning about the secrets that leave the home in plain text, if there are some."""
+    if places:
+        notices.print_warning(
+            f"{formatting.some_of(places, _MAX_FILES)}: the text beside the variable, such as its default, is in plain "
+            "text, as in the home; where that is a real secret, remove it and use `aliciacfg secret set`"
         )
 
 

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from aliciacfg.cli import notices, options, output, progress
+from aliciacfg.cli.backups import warn_of_plain_text
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
@@ -42,6 +43,7 @@ def export(directory: Path, **flags: str | None) -> None:
     logs.configure(level="error", form="auto")
     with exit_on_error(), snapshot(settings) as copy, progress.shown("writing the home"):
         result = run(write_home(directory, copy, settings))
+    warn_of_plain_text(result.in_plain_text)
     for left in result.left_out:
         notices.print_warning(f"left out: {left}")
     changed = [*result.written, *result.removed]

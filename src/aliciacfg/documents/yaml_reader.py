@@ -123,6 +123,11 @@ def literal(text: str) -> str | None:
     return _VARIABLE.sub("${", text)
 
 
+def without_variables(text: str) -> str:
+    """Return what a string that was loaded without variables says by itself, as if no variable were set."""
+    return _VARIABLE.sub(lambda match: "${" if match[0] == "$${" else match["default"] or "", text)
+
+
 def load_tagged(text: str, *, file: str) -> YamlDocument:
     """Read a YAML file of another program: as ``load``, but a tagged scalar is a string that begins with the tag.
 

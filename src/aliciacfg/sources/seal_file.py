@@ -1,7 +1,7 @@
 """Seals the secrets of an environment file in place, as SOPS does; comments and order stay."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from aliciacfg.documents import Json, JsonObject, escape, type_name, yaml_editor, yaml_reader
@@ -36,6 +36,7 @@ class SealedFile:
         kept: JSON Pointers in the file of the values that had been sealed before.
         notes: The values that were not sealed, and why.
         plain: JSON Pointers in the file of the secrets among them that stand there in plain text.
+        defaults: JSON Pointers in the file of those with ``${…}`` that have a default or another part in plain text.
     """
 
     text: str
@@ -43,6 +44,7 @@ class SealedFile:
     kept: list[str]
     notes: list[SourceProblem]
     plain: list[str]
+    defaults: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
             note(secret.place, _STAND_IN)
         elif plain is None:
             note(secret.place, _VARIABLE)
+            result.defaults.extend(_partly_plain(secret))
         elif plain:
             boxes[secret.place] = seal_for(
                 key, plain, service=secret.service, environment=environment, pointer=secret.pointer
@@ -132,6 +135,13 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
     if not boxes:
         return result
     return replace(result, text=yaml_editor.replace_strings(text, boxes, file=str(path)), sealed=list(boxes))
+
+
+def _partly_plain(secret: _Secret) -> Iterator[str]:
+    """Yield the place of a secret with variables if a default or another part of it says something by itself."""
+    beside = yaml_reader.without_variables(secret.value)
+    if beside and not is_sealed(beside):
+        yield secret.place
 
 
 def _note_on_sealed(value: str, key: PublicKey) -> str | None:
