@@ -22,7 +22,7 @@ from aliciacfg.client.reports import Reports
 from aliciacfg.client.snapshot import Snapshot
 from aliciacfg.client.start import Start, default_record
 from aliciacfg.client.tasks import is_cancelled, uninterrupted
-from aliciacfg.client.values import Reader
+from aliciacfg.client.values import Reader, differences
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.records import AppliedStatus
 
@@ -243,10 +243,10 @@ class ConfigClient(Generic[SettingsT]):
         Args:
             status: ``applied``, ``rejected`` or ``restart_pending``.
             error: Why it was rejected. Everybody on the bus can read it; secrets of the configuration become ``***``.
-            of: What it is about; if another configuration has come meanwhile, nothing is reported.
+            of: What it is about; if a different configuration has come meanwhile, nothing is reported.
         """
         state = self._hub.state
-        if state.update is None or (of is not None and of.numbers != state.record.numbers):
+        if state.update is None or (of is not None and differences(of.config, state.record.config)):
             return
         if self._manual:
             self._settled(state.update, status, None if error is None else state.redacted(error))
