@@ -145,6 +145,21 @@ async def test_an_empty_message_is_a_deletion_only_if_the_daemon_says_so(
             assert (await anext(changes)).deleted
 
 
+async def test_an_answer_that_comes_late_counts(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch):
+    """The daemon takes longer than the client waits for any question, and answers the first behind the second."""
+    monkeypatch.setattr("aliciacfg.client.link.ANSWER_SECONDS", 0.1)
+    async with played(mosquitto) as daemon:
+
+        async def be_slow() -> None:
+            first, _ = [await daemon.until("alicia/config/get/bell/bell") for _ in range(2)]
+            await daemon.publish(first.json["reply_to"], {"status": "success", **update(5)})
+
+        answering = asyncio.ensure_future(be_slow())
+        async with bell(mosquitto.port) as config:
+            await answering
+            assert (config.current.settings.volume, config.current.stale) == (5, False)
+
+
 async def test_a_value_that_does_not_fit_is_rejected_and_the_old_one_stays(mosquitto: Mosquitto):
     """The bus is told why; so is whoever asks, and whoever starts with it."""
     async with played(mosquitto) as daemon:

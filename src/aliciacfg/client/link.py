@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 ANSWER_SECONDS = 5.0
 """How long the daemon may take to answer before it is asked again."""
 
+_MAX_LATE = 8
+
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 # A connection that stood so long was a good one.
@@ -64,6 +66,8 @@ class Link(Generic[SettingsT]):
         self._reports = reports
         self._connection: Connection | None = None
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        # Where answers to a ``get`` may still come, with the cause of each: a daemon may always be slower than we wait.
+        self._late: dict[str, int] = {}
 
     async def run(self) -> None:
         """Stay connected, until cancelled."""
@@ -105,6 +109,10 @@ class Link(Generic[SettingsT]):
                 await connection.publish(question, documents.encode({"reply_to": topic}))
                 return await answer, cause
         except TimeoutError:
+            if operation == "get":
+                self._late[topic] = cause
+                if len(self._late) > _MAX_LATE:
+                    del self._late[next(iter(self._late))]
             raise Unavailable(
                 f"no daemon answered at {self._address.url} within {ANSWER_SECONDS:g} s: is it running, and does the "
                 f"broker let this user publish {question}?"
@@ -129,6 +137,7 @@ class Link(Generic[SettingsT]):
                 yield connection
             finally:
                 self._connection = None
+                self._late.clear()
                 self.connected = False
                 self._intake.lose()
                 if time.monotonic() - begun >= _STABLE_SECONDS:
@@ -171,6 +180,8 @@ class Link(Generic[SettingsT]):
                 self._take(payload)
             elif (answer := self._waiting.get(topic)) is not None and not answer.done():
                 answer.set_result(payload)
+            elif (cause := self._late.pop(topic, None)) is not None:
+                self._take_answer(payload, cause)
 
     def _take(self, payload: bytes) -> None:
         try:
@@ -191,11 +202,17 @@ class Link(Generic[SettingsT]):
     async def _settle(self) -> None:
         try:
             payload, cause = await self.ask()
-            self._intake.answer(payload, cause)
-        except NotFound:
-            pass
         except Unavailable as error:
             self._intake.fail(error)
+        else:
+            self._take_answer(payload, cause)
+
+    def _take_answer(self, payload: bytes, cause: int) -> None:
+        try:
+            self._intake.answer(payload, cause)
+        except (NotFound, Unavailable):
+            # Noted by the intake.
+            pass
         except ConfigError as error:
             _log.warning("the configuration of %s: %s", self._service, error)
 
