@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 from commands import aliciacfg, typed
 from daemons import Daemon
@@ -94,3 +95,22 @@ def test_on_a_terminal_what_is_needed_is_asked_for(make_daemon: Callable[..., Da
     assert SECRET not in given
     files = json.loads(aliciacfg(home, "check", "-e", "dev").stdout)["files"]
     assert (files["valid"], files["problems"]) == (3, [])
+
+
+def test_a_new_required_secret_is_set_one_environment_after_the_other(make_daemon: Callable[..., Daemon]):
+    """In any order: the daemon takes the schema when none lacks it, and until then each command says who does."""
+    daemon = make_daemon().keep_services("voice_router")
+    for name in ("staging", "prod"):
+        aliciacfg(daemon, "secret", "generate", name)
+    daemon.start()
+    schema = daemon.directory / "schemas" / "voice_router.yaml"
+    schema.write_text("properties: {settings: {required: [hub_token], properties: {hub_token: {type: string}}}}\n")
+    place = "/settings/hub_token"
+    told: dict[str, Any] = {}
+    for done, name in enumerate(("prod", "dev", "staging")):
+        said = aliciacfg(daemon, "secret", "set", "voice_router", place, "-e", name, stdin=f"{SECRET}\n")
+        assert said.returncode == 0, said.stderr
+        told = json.loads(said.stdout)
+        assert (told["loaded"], len(told["waits_for"])) == (done == 2, 2 - done)
+    assert told["lacking_in"] == []
+    assert daemon.config("voice_router")["config"]["settings"]["hub_token"] == "***"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aliciacfg import documents
 from aliciacfg.api.answers import EnvironmentsAnswer
@@ -192,15 +192,72 @@ def write(settings: "Settings", edits: "FileEdits") -> bool:
 
     That a file cannot be written ends the program; so does the daemon's refusal, once the files are written.
     """
+    answer = _write(settings, edits)
+    if answer is not None and answer.get("status") == "error":
+        _refuse(edits, answer)
+    return answer is not None
+
+
+def write_secrets(
+    settings: "Settings", edits: "FileEdits", keyring: "Keyring | None", service: str | None
+) -> tuple[bool, list[str]]:
+    """Write edits as ``write`` does, but take a refusal for secrets that are still missing elsewhere.
+
+    A schema with a new required secret comes into force when every environment has it, and each command sets one.
+
+    Args:
+        settings: Name the files.
+        edits: The edits.
+        keyring: Opens sealed values.
+        service: The service whose secrets are set; None for all services.
+
+    Returns:
+        Whether a running daemon has loaded the files; and the commands that set what it waits for.
+    """
+    answer = _write(settings, edits)
+    if answer is None or answer.get("status") != "error":
+        return answer is not None, []
+    missing = _missing_secrets(settings, keyring, service)
+    if not missing:
+        _refuse(edits, answer)
+    return False, missing
+
+
+def _write(settings: "Settings", edits: "FileEdits") -> "dict[str, Any] | None":
+    """Write edits and return what the running daemon answers to it; None if none runs here."""
     try:
         edits.write()
     except OSError as error:
         fail(f"{error.filename or settings.environments_dir} cannot be written: {error.strerror}", EXIT_FAILED)
-    answer = ask_daemon(settings, "reload", None, {})
-    if answer is None:
-        return False
-    if answer.get("status") == "error":
-        written = ", ".join(map(str, edits.texts))
-        notices.print_note(f"{written} is written, but the running daemon does not take it")
+    return ask_daemon(settings, "reload", None, {})
+
+
+def _refuse(edits: "FileEdits", answer: "dict[str, Any]") -> None:
+    written = ", ".join(map(str, edits.texts))
+    notices.print_note(f"{written} is written, but the running daemon does not take it")
     exit_if_refused(answer)
-    return True
+
+
+def _missing_secrets(settings: "Settings", keyring: "Keyring | None", service: str | None) -> list[str]:
+    """Return the commands that set the missing secrets; none if anything else is wrong with the configurations."""
+    from aliciacfg.core.composer import Composer
+    from aliciacfg.core.file_check import check_files
+    from aliciacfg.core.missing_secrets import find_missing
+    from aliciacfg.sealing.boxes import Keyring
+    from aliciacfg.sources.source_files import SourceFiles
+
+    sources = SourceFiles(settings).load()
+    composer = Composer(sources, keyring or Keyring.ephemeral(), limits=settings.document_limits)
+    services = None if service is None else [service]
+    places: dict[tuple[str, str], str] = {}
+    for name, environment in sources.environments.items():
+        if service is None or service in environment.services:
+            missing = find_missing(composer, environment, services=services)
+            found = [(item.service, item.pointer) for item in missing.needed]
+            found += [(made, pointer) for made, pointers in missing.made.items() for pointer in pointers]
+            command = "aliciacfg secret set {} {} -e {}"
+            places |= {(f"{of} in {name}", pointer): command.format(of, pointer, name) for of, pointer in found}
+    wrong = check_files(lambda: sources, keyring, limits=settings.document_limits, only=service).problems
+    if any((name, item.pointer) not in places for item in wrong for name in item.configurations or [""]):
+        return []
+    return list(places.values())

@@ -184,7 +184,7 @@ def _set_in_file(
         for name, other in sources.environments.items()
         if name != environment and service in other.services and lacks_in_files(sources, service, pointer, name)
     ]
-    loaded = home.write(settings, edits)
+    loaded, waits = home.write_secrets(settings, edits, key.keyring, service)
     output.print_result(
         {
             "service": service,
@@ -193,12 +193,17 @@ def _set_in_file(
             "file": str(path),
             "key_id": key.public.key_id,
             "lacking_in": elsewhere,
+            "waits_for": waits,
             "loaded": loaded,
         },
         lambda: [
             f"{pointer} of {service} in {environment}: sealed, in {path}",
-            _on_loading(loaded=loaded),
-            *(f"{name} still lacks it: aliciacfg secret set {service} {pointer} -e {name}" for name in elsewhere),
+            *_on_loading(loaded=loaded, waits=waits),
+            *(
+                f"{name} lacks it: {command}"
+                for name in elsewhere
+                if (command := f"aliciacfg secret set {service} {pointer} -e {name}") not in waits
+            ),
         ],
     )
     if loaded:
@@ -245,12 +250,12 @@ def _generate(settings: "Settings", target: Target, environment: str, *, dry_run
     composer = Composer(sources, keyring, limits=settings.document_limits)
     standing = _standing(settings, found)
     missing = find_missing(composer, found, standing=standing)
-    loaded = False
+    loaded, waits = False, list[str]()
     edits = home.edits_of(settings)
     path = edits.secrets(environment)
     if key is not None and missing.made:
         edits.set_services(path, sealed(missing, key, environment))
-        loaded = home.write(settings, edits)
+        loaded, waits = home.write_secrets(settings, edits, keyring, None)
     made = [f"{service} {pointer}" for service, places in missing.made.items() for pointer in places]
     active = home.active_environment(settings)
     told = {*standing, *((item.service, item.pointer) for item in missing.needed)}
@@ -268,11 +273,12 @@ def _generate(settings: "Settings", target: Target, environment: str, *, dry_run
                 {"service": item.service, "pointer": item.pointer, "reason": item.reason} for item in missing.needed
             ],
             "lacking_secrets": lacking,
+            "waits_for": waits,
             "dry_run": dry_run,
             "loaded": loaded,
         },
         lambda: [
-            *_generated_lines(environment, path, missing, dry_run=dry_run, loaded=loaded),
+            *_generated_lines(environment, path, missing, dry_run=dry_run, loaded=loaded, waits=waits),
             *formatting.lacking_lines(environment, lacking, than=active),
         ],
         names=lambda: made,
@@ -317,7 +323,7 @@ def _standing(settings: "Settings", environment: "Environment") -> set[tuple[str
 
 
 def _generated_lines(
-    environment: str, path: Path, missing: "MissingSecrets", *, dry_run: bool, loaded: bool
+    environment: str, path: Path, missing: "MissingSecrets", *, dry_run: bool, loaded: bool, waits: list[str]
 ) -> "Iterable[Line]":
     made = [(service, pointer) for service, places in missing.made.items() for pointer in places]
     if not made:
@@ -331,11 +337,15 @@ def _generated_lines(
             yield f"  and {len(made) - _MAX_LISTED} more"
         yield "Does another program know one of them already? Then set it: aliciacfg secret set SERVICE POINTER"
         if not dry_run:
-            yield _on_loading(loaded=loaded)
+            yield from _on_loading(loaded=loaded, waits=waits)
     if missing.needed:
         yield [("still missing", "bold yellow"), ", because others give them out:"]
         yield from (f"  aliciacfg secret set {item.service} {item.pointer} -e {environment}" for item in missing.needed)
 
 
-def _on_loading(*, loaded: bool) -> str:
-    return "the running daemon has loaded the file" if loaded else "the daemon loads the file when it starts"
+def _on_loading(*, loaded: bool, waits: list[str]) -> "Iterable[Line]":
+    if waits:
+        yield [("the running daemon loads it when nothing is missing any more:", "yellow")]
+        yield from (f"  {command}" for command in waits[:_MAX_LISTED])
+    else:
+        yield "the running daemon has loaded the file" if loaded else "the daemon loads the file when it starts"
