@@ -73,6 +73,22 @@ def test_values_that_are_there_are_replaced_only_when_that_is_asked_for(home: Pa
     }  # fmt: skip
 
 
+def test_the_variables_of_a_file_without_any_can_begin_as_the_program_wants_them(home: Path):
+    """Also that of a secret that is not taken, which is set later; only a new schema can name them."""
+    (home / "z.yaml").write_text("mqtt: {base_topic: z, password: !secret pw}\nadvanced: {channel: 15}\n")
+    done = run("import", "z.yaml", "--service", "z", "--env-prefix", "Z_CONFIG_")
+    assert done.exit_code == 0, done.output
+    schema = yaml_reader.load((home / "schemas" / "z.yaml").read_text(), file="z").value
+    assert (
+        find(schema, "/properties/settings/properties/advanced/properties/channel/x-env") == "Z_CONFIG_ADVANCED_CHANNEL"
+    )
+    assert find(schema, "/properties/settings/properties/mqtt/properties/password") == {
+        "type": "string", "x-env": "Z_CONFIG_MQTT_PASSWORD", "x-sensitive": True,
+    }  # fmt: skip
+    for arguments in (["z.yaml", "--service", "z"], ["bot.env", "--service", "b"]):
+        assert run("import", *arguments, "--env-prefix", "Z_").exit_code == 2
+
+
 @pytest.mark.parametrize("environment", [[], ["-e", "prod"]])
 def test_the_same_file_again_changes_nothing(home: Path, environment: list[str]):
     """Secrets are compared opened, and stay in the boxes that they are in; another one is a conflict."""

@@ -1,5 +1,6 @@
 """The ``import`` command: takes over the configuration file of a program."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -37,6 +38,9 @@ _MAX_SHOWN = 60
 @click.option("--format", "form", type=click.Choice(get_args(Form)), help="Form of FILE; default: by its name.")
 @click.option("--replace", is_flag=True, help="Replace values that the files have already.")
 @click.option("--schema/--no-schema", default=True, help="Describe a new service in a schema.  [default: schema]")
+@click.option(
+    "--env-prefix", metavar="TEXT", help="How the variables begin that a new schema names: the program's own."
+)
 @options.dry_run
 @options.settings("data_dir", "environments_dir", "schemas_dir")
 @click.pass_obj
@@ -49,6 +53,7 @@ def import_(
     *,
     replace: bool,
     schema: bool,
+    env_prefix: str | None,
     dry_run: bool,
     **flags: str | None,
 ) -> None:
@@ -63,7 +68,7 @@ def import_(
 
     Examples:
       aliciacfg import telegram/.env --service telegram_bot --dry-run
-      aliciacfg import configuration.yaml --service zigbee2mqtt -e prod
+      aliciacfg import configuration.yaml --service zigbee2mqtt --env-prefix ZIGBEE2MQTT_CONFIG_
       aliciacfg import home-in-git
     """
     settings = options.daemon_settings(flags).settings
@@ -82,6 +87,9 @@ def import_(
     form = form or form_of(file)
     if form is None:
         fail(f"the name of {file} does not tell its form", EXIT_USAGE, hint=f"add --format {'|'.join(get_args(Form))}")
+    if env_prefix is not None and (form == "env" or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", env_prefix) is None):
+        what = "FILE names its variables itself" if form == "env" else "expected letters, digits and _"
+        raise click.UsageError(f"--env-prefix: {what}")
     with exit_on_error():
         from aliciacfg.core.taken_values import take_over
         from aliciacfg.sources.source_files import SourceFiles
@@ -91,7 +99,9 @@ def import_(
         sources = SourceFiles(settings).load()
         if environment is not None:
             home.environment_of(sources, environment)
-        taken = take_over(foreign, service=service, sources=sources, with_schema=schema)
+        taken = take_over(foreign, service=service, sources=sources, with_schema=schema, prefix=env_prefix or "")
+        if env_prefix is not None and taken.schema is None:
+            raise click.UsageError(f"--env-prefix: no new schema is written for {service}; name its variables there")
         if not taken.values and not taken.secrets:
             fail(
                 f"nothing of {file} can be taken over",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from aliciacfg import documents
 from aliciacfg.core.missing_secrets import as_patch
 from aliciacfg.documents import Json, JsonObject, yaml_reader
+from aliciacfg.schemas.schema_tree import has_secret_name
 from aliciacfg.schemas.service_schema import ServiceSchema
 from aliciacfg.schemas.skeleton import schema_skeleton
 from aliciacfg.sources.foreign_files import ForeignFile
@@ -33,7 +34,9 @@ class TakenValues:
     schema: str | None = None
 
 
-def take_over(foreign: ForeignFile, *, service: str, sources: Sources, with_schema: bool) -> TakenValues:
+def take_over(
+    foreign: ForeignFile, *, service: str, sources: Sources, with_schema: bool, prefix: str = ""
+) -> TakenValues:
     """Sort the values of a file into open ones and secrets, at the places where the service has them.
 
     Args:
@@ -41,6 +44,7 @@ def take_over(foreign: ForeignFile, *, service: str, sources: Sources, with_sche
         service: The service.
         sources: The files of the home. Where the service's schema names a variable, its value goes to that place.
         with_schema: Describe a service without a schema in a new one, in which addresses with a password are secrets.
+        prefix: How the variables of this schema begin, if the file has none.
     """
     leaves = {pointer: value for pointer, value in documents.leaves(foreign.patch) if value != {}}
     own = sources.schemas.get(service)
@@ -51,7 +55,7 @@ def take_over(foreign: ForeignFile, *, service: str, sources: Sources, with_sche
     remarks = {places.get(remark.pointer, remark.pointer): remark for remark in foreign.remarks}
     schema, text = own or sources.fallback, None
     if own is None and with_schema:
-        text = _skeleton(foreign, service, sources, {*schema.secrets(as_patch(values)), *passwords})
+        text = _skeleton(foreign, service, sources, {*schema.secrets(as_patch(values)), *passwords}, prefix)
         schema = ServiceSchema(_parsed(text), title=service)
     taken = TakenValues(names={places[pointer]: foreign.names[pointer] for pointer in leaves}, schema=text)
     secrets = schema.secrets(as_patch(values))
@@ -73,14 +77,24 @@ def take_over(foreign: ForeignFile, *, service: str, sources: Sources, with_sche
     return taken
 
 
-def _skeleton(foreign: ForeignFile, service: str, sources: Sources, secrets: set[str]) -> str:
-    settings = foreign.patch.get("settings")
+def _skeleton(foreign: ForeignFile, service: str, sources: Sources, secrets: set[str], prefix: str) -> str:
+    # Secrets that are not taken are set later, and have their variables too.
+    left = {remark.pointer for remark in foreign.remarks if not remark.taken and has_secret_name(remark.pointer)}
+    left = {pointer for pointer in left if pointer.startswith(f"{_SETTINGS}/") and _is_member(foreign, pointer)}
+    secrets |= left
+    settings = documents.merge(foreign.patch, as_patch(dict.fromkeys(left, ""))).get("settings")
     return schema_skeleton(
         service,
         sources.with_default_settings(settings if isinstance(settings, dict) else {}),
         secrets={pointer.removeprefix(_SETTINGS) for pointer in secrets},
         variables={at.removeprefix(_SETTINGS): name for at, name in foreign.names.items() if foreign.variables},
+        prefix=prefix,
     )
+
+
+def _is_member(foreign: ForeignFile, pointer: str) -> bool:
+    """Return whether a place is one of an object that is taken over."""
+    return isinstance(documents.find(foreign.patch, pointer.rpartition("/")[0]), dict)
 
 
 def _parsed(text: str) -> JsonObject:

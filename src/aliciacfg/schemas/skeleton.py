@@ -45,6 +45,7 @@ def schema_skeleton(
     *,
     secrets: Collection[str] = (),
     variables: Mapping[str, str] | None = None,
+    prefix: str = "",
     teach: bool = False,
 ) -> str:
     """Return the text of a schema file that accepts settings, with the types that they have.
@@ -54,9 +55,10 @@ def schema_skeleton(
         settings: Its settings.
         secrets: JSON Pointers, in the settings, of the strings that are secrets.
         variables: Environment variables by JSON Pointer in the settings; made of the names where one is left out.
+        prefix: How the variables begin that are made of names.
         teach: Say in comments how to describe further settings.
     """
-    properties = _properties(settings or _FIRST, "", secrets, variables or {})
+    properties = _properties(settings or _FIRST, "", secrets, variables or {}, prefix)
     schema: JsonObject = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": service,
@@ -68,16 +70,16 @@ def schema_skeleton(
 
 
 def _properties(
-    settings: JsonObject, pointer: str, secrets: Collection[str], variables: Mapping[str, str]
+    settings: JsonObject, pointer: str, secrets: Collection[str], variables: Mapping[str, str], prefix: str
 ) -> JsonObject:
     found: JsonObject = {}
     for name, value in settings.items():
         place = f"{pointer}/{escape(name)}"
         node: JsonObject = {"type": _TYPES.get(type(value), "string")}
         if isinstance(value, dict):
-            node["properties"] = _properties(value, place, secrets, variables)
+            node["properties"] = _properties(value, place, secrets, variables, prefix)
         else:
-            variable = variables.get(place) or _variable(place)
+            variable = variables.get(place) or prefix + _variable(place)
             if _VARIABLE.fullmatch(variable) and not takes_over(variable):
                 node["x-env"] = variable
         if place in secrets:
