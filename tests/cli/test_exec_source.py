@@ -10,6 +10,7 @@ from aliciacfg.cli.exec_source import ClientSource
 from aliciacfg.client import ConfigClient, ConfigError, Current, Unavailable
 from aliciacfg.client.current import Trust
 from aliciacfg.documents import JsonObject
+from aliciacfg.model import names
 
 SCHEMA: JsonObject = {"allOf": [{"properties": {"level": {"x-env": "LEVEL"}}}]}
 
@@ -51,11 +52,12 @@ def source(client: FakeClient, directory: Path | None, said: list[str] | None = 
 
 
 async def test_names_are_kept_for_when_the_daemon_is_away(tmp_path: Path):
-    """In a private file; what the daemon says later counts again."""
+    """In a private file, which is no other service's snapshot; what the daemon says later counts again."""
     client = FakeClient(record(1), SCHEMA)
     await source(client, tmp_path / "state").current()
-    file = tmp_path / "state" / "aliciacfg-bell.schema.json"
+    file = tmp_path / "state" / "aliciacfg-bell+schema.json"
     assert file.stat().st_mode & 0o777 == 0o600
+    assert names.service_problem(file.name.removeprefix("aliciacfg-").removesuffix(".json")) is not None
     client.answer = Unavailable("nobody answers")
     found = await source(client, tmp_path / "state").current()
     assert found.name_of("/level") == "LEVEL"
@@ -69,7 +71,7 @@ async def test_without_names_nothing_starts(tmp_path: Path):
     for directory in (None, tmp_path):
         with pytest.raises(Unavailable, match="nobody answers"):
             await source(client, directory).current()
-    file = tmp_path / "aliciacfg-bell.schema.json"
+    file = tmp_path / "aliciacfg-bell+schema.json"
     said: list[str] = []
     for content, mode in ((b"{", 0o600), (b"{}", 0o622)):
         file.write_bytes(content)

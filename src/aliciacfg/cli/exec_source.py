@@ -1,7 +1,7 @@
 """Configurations for ``exec``: the client's, with the variables that the schema of the service names.
 
 Names are needed also when the daemon is away and its last configuration comes from the snapshot. So the schema is kept
-beside the snapshot, in ``aliciacfg-<service>.schema.json``; it holds no value.
+beside the snapshot, in ``aliciacfg-<service>+schema.json``; it holds no value.
 """
 
 import asyncio
@@ -39,7 +39,8 @@ class ClientSource:
             say: Prints one line for a person.
         """
         self._client = client
-        self._file = None if snapshot_dir is None else snapshot_dir / f"aliciacfg-{client.service}.schema.json"
+        # No service has a "+" in its name, so this is the snapshot of none.
+        self._file = None if snapshot_dir is None else snapshot_dir / f"aliciacfg-{client.service}+schema.json"
         self._say = say
         self._schema: JsonObject | None = None
         self._open = contextlib.AsyncExitStack()
