@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from aliciacfg.client import BlockingConfigClient, Broker, Change, Closed, ConfigClient, Rejected, Unavailable
+from aliciacfg.sealing.boxes import PrivateKey, seal_for
 from broker_proxies import older_broker
 from brokers import Broker as Mosquitto
 from cutting_proxy import CuttingProxy
@@ -180,6 +181,34 @@ async def test_a_value_that_does_not_fit_is_rejected_and_the_old_one_stays(mosqu
                 pass
         # Told before the client ended.
         assert (await daemon.until("alicia/config/applied/bell")).json["status"] == "rejected"
+
+
+async def test_an_error_of_a_callback_tells_no_secret(
+    mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Neither in the log nor in the report, although the error quotes it."""
+    key, key_file = PrivateKey.generate(), tmp_path / "key"
+    key_file.touch(0o600)
+    key_file.write_text(key.reveal())
+    token = seal_for(key.public, "hush\nhush", service="bell", environment="dev", pointer="/settings/token")
+
+    async def fail(change: Change[Bell]) -> None:
+        raise OSError(f"no device at {change.config['settings']!r}")
+
+    async with played(mosquitto) as daemon:
+        await publish(daemon, update(5))
+        async with bell(mosquitto.port, key_file=key_file) as config:
+            config.on_change(fail)
+            await daemon.until("alicia/config/applied/bell")
+            await publish(daemon, update(6, config={"settings": {"volume": 6, "token": token}}))
+            report = (await daemon.until("alicia/config/applied/bell")).json
+            assert (report["status"], report["error"]) == (
+                "rejected",
+                "OSError: no device at {'volume': 6, 'token': '***'}",
+            )
+    assert "a callback of bell failed at revision 6" in caplog.text
+    assert "in fail" in caplog.text
+    assert "hush" not in caplog.text
 
 
 async def test_a_program_that_ends_in_a_change_did_not_apply_it(mosquitto: Mosquitto):

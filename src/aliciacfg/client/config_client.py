@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
@@ -314,7 +315,9 @@ class ConfigClient(Generic[SettingsT]):
                 # Whatever it raises, the next change is delivered; even if what it waited for was cancelled.
                 if is_cancelled():
                     raise
-                _log.exception("a callback of %s failed at revision %d", self.service, change.revision)
+                # Not as ``exc_info``: it may quote a secret.
+                trace = watch.redacted("".join(traceback.format_exception(error)))
+                _log.error("a callback of %s failed at revision %d\n%s", self.service, change.revision, trace)
                 watch.fail(f"{type(error).__name__}: {error}")
 
     def _settled(self, update: Update, status: AppliedStatus, error: str | None) -> None:

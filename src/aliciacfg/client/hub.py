@@ -298,6 +298,10 @@ class Watch(Generic[SettingsT]):
                 self._finalizer.detach()
             self._hub.settle()
 
+    def redacted(self, text: str) -> str:
+        """Return a text without the secrets of what the reader was given."""
+        return text if self._handed is None else self._handed.redacted(text)
+
     def fail(self, error: str) -> None:
         """Note that the reader could not apply what it was given."""
         if self._handed is not None:
