@@ -110,10 +110,11 @@ async def test_what_is_corrected_is_compared_as_before(home: Home):
     [
         (f"hook: {SECRET}", "/settings/hook"),
         ("pin: 40714071", "/settings/pin"),
+        (f"pin: {{value: {SECRET}, more: [{SECRET}]}}", "/settings/pin/value"),
         (f"pinn: {SECRET}", "/settings/pinn"),
         (f"pinn: {{deep: [{SECRET}]}}", "/settings/pinn"),
     ],
-    ids=["text for an object", "number for a secret", "misspelt name", "misspelt object"],
+    ids=["text for an object", "number for a secret", "object for a secret", "misspelt name", "misspelt object"],
 )
 async def test_what_may_be_meant_as_a_secret_is_not_shown(home: Home, line: str, pointer: str):
     """A value in the wrong place or of the wrong type shows as a secret, in whatever shows drafts."""

@@ -142,8 +142,9 @@ def _unset(environment: Environment, service: str) -> Iterator[str]:
 def _masked(document: JsonObject, findings: Iterable[Finding]) -> tuple[JsonObject, dict[str, str]]:
     """Replace by ``***`` what breaks a rule and may be meant as a secret.
 
-    That is a value that no message may quote, such as a number in the place of a password, or a password in the place
-    of an object; and whatever has a name that the schema forbids, as a misspelt one is.
+    That is a value that no message may quote, such as a number in the place of a password, a password in the place of
+    an object, or the strings of an object in the place of a password; and whatever has a name that the schema forbids,
+    as a misspelt one is.
 
     Returns:
         The document; and its masked values by JSON Pointer.
@@ -155,6 +156,8 @@ def _masked(document: JsonObject, findings: Iterable[Finding]) -> tuple[JsonObje
             continue
         if not isinstance(value, dict | list) or not finding.found:
             masked[finding.pointer] = REDACTED
+        else:
+            masked.update((place, REDACTED) for place, _ in documents.walk_strings(value, finding.pointer))
     # What is inside comes first: afterwards it is not there any more.
     for pointer in sorted(masked, key=len, reverse=True):
         changed = with_value(document, documents.parse_pointer(pointer), REDACTED)
