@@ -7,6 +7,7 @@ publishes anew.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import packets
@@ -15,8 +16,10 @@ from aliciacfg.mqtt.get_lane import GetLane
 from aliciacfg.mqtt.messages import Inbound, Protocol, Publication, Reply
 from aliciacfg.mqtt.mqtt5_packets import explain
 from aliciacfg.mqtt.packet_limit import PacketLimit
-from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.send_queue import Sending, SendQueue
+
+if TYPE_CHECKING:
+    from aliciacfg.mqtt.requests import Requests
 
 _LOOK_SECONDS = 0.5
 # How often it is looked whether the broker takes anything while nothing is read.
@@ -273,7 +276,7 @@ class Connection:
 
     def open_lane(
         self,
-        requests: Requests,
+        requests: "Requests",
         *,
         is_free: Callable[[], bool],
         on_too_large: Callable[[Reply, DoesNotFit], None],

@@ -21,13 +21,16 @@ to be learned again.
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aliciacfg.mqtt import packets
 from aliciacfg.mqtt.identifiers import MAX_IDENTIFIER, Identifiers
 from aliciacfg.mqtt.messages import Inbound, Publication, Reply
-from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.send_queue import MAX_UNDER_WAY_BYTES, QuickAnswer, SendQueue
+
+if TYPE_CHECKING:
+    # It brings all operations along, and commands only connect.
+    from aliciacfg.mqtt.requests import Requests
 
 _MAX_ROUTES = 1024
 _PUBACK = 0x40
@@ -142,7 +145,7 @@ class GetLane:
 
     def __init__(
         self,
-        requests: Requests,
+        requests: "Requests",
         queue: SendQueue,
         limit: Limit,
         *,
