@@ -218,6 +218,21 @@ def test_an_explanation_is_a_tree_of_the_document():
     ]
 
 
+def test_an_explanation_fits_the_terminal(monkeypatch: pytest.MonkeyPatch):
+    """What is too wide goes on below, at the arrow; no word is broken."""
+    monkeypatch.setattr(explain.output, "width", lambda: 72)
+    root = explain._Node()
+    base = Overridden(layer="environments/base.yaml#services", line=36, value=21)
+    explain._insert(root, "/settings/target", explained(23, "overlay", revision=2, overridden=[base]))
+    assert flat(Branch("heating", branches=explain._branches(root, 40))) == [
+        "heating",
+        "  settings",
+        "    target  23  ← overlay, revision 2",
+        "      instead of 21  ← environments/base.yaml:36 (services)",
+        "          shadowed by overlay, revision 2",
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "overridden", "note"),
     [

@@ -31,6 +31,28 @@ def test_what_is_no_url_is_told_as_such(url: str):
         assert (done.exit_code, "expected a URL, such as http://" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("completion",), "error: missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish\n"),
+        (("rollback", "bell", "one"), "error: invalid value for 'REVISION': 'one' is not a whole number\n"),
+        (("diff", "bell", "1", "2"), "error: revisions are named with --rev: --rev 1 --rev 2\n"),
+        (("help", "instnces"), "hint: did you mean instances?\n"),
+    ],
+)
+def test_wrong_usage_is_told_in_plain_words(arguments: tuple[str, ...], message: str):
+    """Without the names that click has for things, on one line."""
+    done = run(*arguments)
+    assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+
+
+def test_help_is_a_command_too():
+    """With and without the name of another, also of one in a group."""
+    assert run("help").stdout == run("--help").stdout
+    assert run("help", "get").stdout == run("get", "--help").stdout
+    assert "secret set" in run("help", "secret", "set").stdout
+
+
 def test_whom_to_ask_can_stand_after_the_command():
     """The daemon there is asked, and help of the command does not repeat the options."""
     done = run("get", "voice_router", "--http", "http://127.0.0.1:1", "--timeout", "2")

@@ -15,6 +15,8 @@ from aliciacfg.cli.exits import EXIT_FAILED
 COMPLETION_VARIABLE = "_ALICIACFG_COMPLETE"
 """The variable by which the script of a shell asks for completions."""
 
+_HELP = Row("help", "help_:help_", "Show the help of a command", formats=False)
+
 EXAMPLES = "Examples:"
 
 
@@ -31,7 +33,7 @@ class RootGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import a command and return it; return None if there is no such command."""
-        row = row_of(cmd_name)
+        row = _HELP if cmd_name == _HELP.name else row_of(cmd_name)
         return None if row is None else _load(row)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:

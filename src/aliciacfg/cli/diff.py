@@ -61,6 +61,9 @@ def diff(
 
 def _sides(environments: tuple[str, ...], revisions: tuple[int, ...], environment: str | None) -> dict[str, Any]:
     """Return the fields of the request."""
+    if environments and all(name.isdecimal() for name in environments) and not revisions:
+        named = " ".join(f"--rev {number}" for number in environments[:_SIDES])
+        raise click.UsageError(f"revisions are named with --rev: {named}")
     if len(environments) not in {0, _SIDES} or len(revisions) > _SIDES:
         raise click.UsageError("name two environments, or give --rev once or twice")
     if environments and environment is not None:

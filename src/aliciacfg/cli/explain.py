@@ -1,6 +1,7 @@
 """The ``explain`` command: where each value of a configuration comes from."""
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import click
 import msgspec
@@ -19,6 +20,12 @@ from aliciacfg.model.redaction import REDACTED
 _BESIDE_WIDTH = 76
 _MIN_VALUE_WIDTH, _MAX_VALUE_WIDTH = 16, 48
 _MAX_NAME_WIDTH = 28
+# Of the tree, for each level.
+_GUIDE = 4
+_CONTINUED = "      "
+
+_Piece: TypeAlias = list[tuple[str, str]]
+"""A part of a line that stays together: texts with their styles."""
 
 
 @dataclass
@@ -100,8 +107,12 @@ def _insert(root: _Node, pointer: str, explained: Explained | Removed) -> None:
     node.explained = explained
 
 
-def _branches(node: _Node, value_width: int) -> list[Branch]:
-    """Return the branches below a node, with values and arrows aligned among neighbours."""
+def _branches(node: _Node, value_width: int, depth: int = 1) -> list[Branch]:
+    """Return the branches below a node, with values and arrows aligned among neighbours.
+
+    What is too wide for the terminal goes on below, from the arrow on.
+    """
+    room = output.width() - depth * _GUIDE
     leaves = {
         name: _value(below.explained, value_width) for name, below in node.below.items() if below.explained is not None
     }
@@ -109,37 +120,57 @@ def _branches(node: _Node, value_width: int) -> list[Branch]:
     longest_value = max(map(len, leaves.values()), default=0)
     branches: list[Branch] = []
     for name, below in node.below.items():
-        further = _branches(below, value_width)
+        further = _branches(below, value_width, depth + 1)
         if below.explained is None:
             branches.append(Branch([(name, "bold")], branches=further))
         else:
             line = _line(name, leaves[name].ljust(longest_value), below.explained, name_width=longest_name)
-            notes = [_overridden_line(below.explained, other, value_width) for other in below.explained.overridden]
-            branches.append(Branch(line, notes, further))
+            lines = [_overridden_line(below.explained, other, value_width) for other in below.explained.overridden]
+            first, *notes = [shown for pieces in [line, *lines] for shown in _fitted(pieces, room)]
+            branches.append(Branch(first, notes, further))
     return branches
+
+
+def _fitted(pieces: list[_Piece], room: int) -> list[Line]:
+    """Return pieces of a line as one line, or as several if that is too wide."""
+    lines: list[_Piece] = [[]]
+    for piece in pieces:
+        if lines[-1] and _width([*lines[-1], *piece]) > room:
+            (text, style), *others = piece
+            lines.append([(_CONTINUED, ""), (text.lstrip(", "), style), *others])
+        else:
+            lines[-1] += piece
+    return [list(line) for line in lines]
+
+
+def _width(piece: _Piece) -> int:
+    return sum(len(text) for text, _ in piece)
 
 
 def _value(explained: Explained | Removed, width: int) -> str:
     return formatting.short(explained.value, width) if isinstance(explained, Explained) else "removed"
 
 
-def _line(name: str, value: str, explained: Explained | Removed, *, name_width: int) -> Line:
+def _line(name: str, value: str, explained: Explained | Removed, *, name_width: int) -> list[_Piece]:
     origin = formatting.origin(explained.layer, explained.line, explained.revision)
     blank = " " * (name_width - len(name) + 2)
     if isinstance(explained, Removed):
-        return [(name, "strike dim"), (f"{blank}{value}  ← {origin}", "dim")]
+        return [[(name, "strike dim"), (f"{blank}{value}", "dim")], [(f"  ← {origin}", "dim")]]
     # Run-time changes stand out, because the files do not have them.
     style = "yellow" if explained.layer == "overlay" else ""
-    return [f"{name}{blank}", (value, "cyan"), ("  ← ", "dim"), (origin, style)]
+    return [[(f"{name}{blank}", ""), (value, "cyan")], [("  ← ", "dim"), (origin, style)]]
 
 
-def _overridden_line(explained: Explained | Removed, other: Overridden, value_width: int) -> Line:
+def _overridden_line(explained: Explained | Removed, other: Overridden, value_width: int) -> list[_Piece]:
     # Two secrets only look the same, because neither is shown.
     hidden = any(text == REDACTED for _, text in walk_strings(other.value))
     same = isinstance(explained, Explained) and equal(explained.value, other.value) and not hidden
     value = "the same" if same else f"instead of {formatting.short(other.value, value_width)}"
-    origin = formatting.origin(other.layer, other.line, None)
+    pieces: list[_Piece] = [
+        [(f"  {value}", "dim")],
+        [(f"  ← {formatting.origin(other.layer, other.line, None)}", "dim")],
+    ]
     if explained.layer == "overlay" and explained.revision is not None and other.line is not None:
         # An edit of that line would not show.
-        origin += f", shadowed by overlay, revision {explained.revision}"
-    return [(f"  {value}  ← {origin}", "dim")]
+        pieces.append([(f", shadowed by overlay, revision {explained.revision}", "dim")])
+    return pieces

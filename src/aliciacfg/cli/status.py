@@ -33,7 +33,7 @@ _STYLES = {"healthy": "bold green", "degraded": "bold yellow", "unhealthy": "bol
 # What fits on one screen of 24 lines with all else, unless much is wrong.
 _MAX_LISTED = 3
 # The lines of one alert or edit.
-_MAX_FOLDED = 3
+_MAX_FOLDED = 5
 _MAX_CHANGES = 4
 # The alert that says of a refused edit what its line says.
 _OF_EDITS = "validation_failed"

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from aliciacfg.documents import JsonObject
 
 
+# What click calls the types of values, with the words of this program.
+_TYPES = {"integer range": "a whole number", "integer": "a whole number", "float": "a number"}
+
+
 def end_with(error: click.ClickException) -> NoReturn:
     """Print an error of click and end the program with its exit code."""
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -33,7 +37,9 @@ def _message(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
         return f"there is no option {error.option_name}"
     message = error.message if _unknown_command(error) else error.format_message()
-    message = message.removesuffix(".")
+    message = " ".join(message.split()).removesuffix(".")
+    for name, words in _TYPES.items():
+        message = message.replace(f"is not a valid {name}", f"is not {words}")
     return f"{message[:1].lower()}{message[1:]}" if message[1:2].islower() else message
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import jsonschema_rs
 
-from aliciacfg.documents import Json, JsonObject, escape, format_pointer, normalise, parse_pointer
+from aliciacfg.documents import Json, JsonObject, escape, find, format_pointer, normalise, parse_pointer
 from aliciacfg.errors import AliciacfgError, Finding, Problem
 from aliciacfg.schemas import schema_tree
 from aliciacfg.schemas.base_contract import base_schema
@@ -25,6 +25,9 @@ MAX_PROBLEMS = 1000
 
 # A value breaks such a rule, or does not, because of the strings inside it.
 _JUDGES_CONTENT = frozenset({"anyOf", "oneOf", "not", "contains", "enum", "const"})
+
+# Those of JSON Schema; its own message only says that none of its alternatives fits.
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
 
 class NotASchema(AliciacfgError):
@@ -196,7 +199,10 @@ def _not_a_schema(schema: JsonObject, error: jsonschema_rs.ValidationError) -> P
     finding = next(describe(violation, schema, lambda _pointer: False, str), None)
     if finding is None:
         return Problem(violation.pointer, "is not JSON Schema 2020-12")
-    return Problem(finding.pointer, f"is not JSON Schema 2020-12: {finding.shown.message}")
+    message = finding.shown.message
+    if finding.pointer.endswith("/type") and isinstance(find(schema, finding.pointer), str):
+        message = f"{message.partition(';')[0]}; expected one of {', '.join(_TYPES)}"
+    return Problem(finding.pointer, f"is not JSON Schema 2020-12: {message}")
 
 
 def _violation(error: jsonschema_rs.ValidationError) -> Violation:
