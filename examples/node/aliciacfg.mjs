@@ -35,6 +35,7 @@ export function follow(service, apply) {
   let held = null;
   let newest = null; // What came while `apply` was at work; only the last of it counts.
   let working = false;
+  let reported = null;
 
   // The library subscribes again after a reconnect, and the broker sends the retained message again.
   client.subscribe(`alicia/config/update/${service}`, { qos: 1 });
@@ -44,7 +45,11 @@ export function follow(service, apply) {
       newest = { message: null };
     } else {
       const message = parsed(payload);
-      if (message === null || !isNewer(message, held)) return;
+      if (message === null || message.service !== service) return;
+      const order = compared(message, held);
+      if (order === 0 && reported !== null) report(reported); // The daemon may have missed it.
+      if (order <= 0) return;
+      reported = null;
       held = message;
       newest = { message };
     }
@@ -72,9 +77,14 @@ export function follow(service, apply) {
     }
     if (message === null) return;
     const { revision, checksum } = message;
-    const report = { instance: hostname(), revision, checksum, status: error === null ? "applied" : "rejected" };
-    if (error !== null) report.error = error;
-    client.publish(`alicia/config/applied/${service}`, JSON.stringify(report), { qos: 1 });
+    const told = { instance: hostname(), revision, checksum, status: error === null ? "applied" : "rejected" };
+    if (error !== null) told.error = error;
+    if (message === held) reported = told;
+    report(told);
+  }
+
+  function report(told) {
+    client.publish(`alicia/config/applied/${service}`, JSON.stringify(told), { qos: 1 });
   }
 
   return client;
@@ -90,10 +100,10 @@ function parsed(payload) {
   }
 }
 
-/** A message counts exactly if its (epoch, sequence) is higher, whatever environment or revision it names. */
-function isNewer(message, held) {
-  if (held === null) return true;
-  return message.epoch !== held.epoch ? message.epoch > held.epoch : message.sequence > held.sequence;
+/** A message counts exactly if this is above 0: its (epoch, sequence) is higher, whatever environment or revision it names. */
+function compared(message, held) {
+  if (held === null) return 1;
+  return message.epoch - held.epoch || message.sequence - held.sequence;
 }
 
 /** Return a copy of a value in which every sealed string is open; `place` says where the boxes have to be bound to. */

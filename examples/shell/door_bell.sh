@@ -39,14 +39,16 @@ mosquitto_sub -h "$broker" -p "$port" -q 1 -t "alicia/config/update/$service" -F
         | to_entries[] | "\(.key)=\(.value | tostring | @sh)"' 2>/dev/null) || continue
     eval "$values"
     # A message counts exactly if its (epoch, sequence) is higher, whatever environment or revision it names.
+    if [ "$epoch" -eq "$held_epoch" ] && [ "$sequence" -eq "$held_sequence" ]; then
+        report "$status" "$problem" # The daemon may have missed it.
+        continue
+    fi
     if [ "$epoch" -lt "$held_epoch" ] || { [ "$epoch" -eq "$held_epoch" ] && [ "$sequence" -le "$held_sequence" ]; }; then
         continue
     fi
     held_epoch=$epoch held_sequence=$sequence
-    if problem=$(apply); then
-        report applied
-    else
-        echo "not applied: $problem" >&2
-        report rejected "$problem"
-    fi
+    status=applied
+    problem=$(apply) || status=rejected
+    [ -z "$problem" ] || echo "not applied: $problem" >&2
+    report "$status" "$problem"
 done

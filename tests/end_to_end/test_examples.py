@@ -103,11 +103,16 @@ async def follows(home: Daemon, program: Program) -> None:
         for volume, status in ((70, "applied"), (500, "rejected"), (30, "applied")):
             written = set_volume(home, volume)
             await program.said("has to be from 0 to 100" if status == "rejected" else f": volume {volume}")
+            latest = first.payload
             while (report := await bus.next()).topic == UPDATE or report.json["revision"] != written["revision"]:
-                pass
+                latest = report.payload if report.topic == UPDATE else latest
             assert report.json["status"] == status
             assert report.json["checksum"] == written["checksum"]
             assert ("volume" in report.json.get("error", "")) == (status == "rejected")
+        # The same again, as after a reconnect: the daemon may have missed the report.
+        await bus.publish(UPDATE, latest)
+        again = await bus.until("alicia/config/applied/door_bell")
+        assert again.json == report.json
         # A hostile or late message, and one that is none: neither is applied. The daemon restores its own.
         await bus.publish(UPDATE, first.payload)
         await bus.publish(UPDATE, b'{"epoch": 9, "sequence": "x; touch /tmp/x", "revision": 1}')
