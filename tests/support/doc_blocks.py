@@ -23,7 +23,20 @@ DOCS = ROOT / "docs"
 SHELL = ("sh", "console")
 # Why a block cannot run in the tests, and the programs that its lines may name.
 SKIPPED = {
-    "network": ("pip", "pipx", "uvx", "uv", "git", "python3", "npm", "apt", "sudo", "make", ".venv/bin/pip"),
+    "network": (
+        "pip",
+        "pipx",
+        "uvx",
+        "uv",
+        "git",
+        "python3",
+        "npm",
+        "apt",
+        "sudo",
+        "make",
+        ".venv/bin/pip",
+        "/opt/aliciacfg/bin/pip",
+    ),
     "docker": ("docker",),
     "systemd": ("sudo", "systemctl", "journalctl", "systemd-analyze", "systemd-creds", "loginctl"),
     "root": ("sudo", "install", "chown", "useradd", "adduser", "groupadd"),
