@@ -189,6 +189,23 @@ async def test_a_number_over_a_secret_does_not_open_it(tmp_path: Path):
     assert [item["value"] for item in values["/settings/keys"]["overridden"]] == [["***"]]
 
 
+async def test_an_object_in_the_place_of_a_secret_shows_no_text(tmp_path: Path):
+    """A file below has it, and the text, or nothing at all, above it."""
+    pins = {name: {"type": "string", "x-sensitive": True} for name in ("pin", "puk")}
+    schema = {"version": "1.0.0", "properties": {"settings": {"properties": pins}}}
+    base = environment_file(
+        {"bell": {"settings": {"pin": {"value": SECRET}, "puk": {"values": [SECRET], "digits": 8}}}}
+    )
+    dev = {"services": {"bell": {"settings": {"pin": "7777", "puk": None}}}}
+    files = {"schemas/bell.yaml": schema, "environments/base.yaml": base, "environments/dev.yaml": dev}
+    async with core(tmp_path, files) as made:
+        answer = await made.ask("explain", "bell")
+    (below,) = answer["values"]["/settings/pin"]["overridden"]
+    assert below["value"] == {"value": "***"}
+    (removed,) = answer["removed"]["/settings/puk"]["overridden"]
+    assert removed["value"] == {"values": ["***"], "digits": 8}
+
+
 async def test_what_the_files_no_longer_make_is_said_to_be_invalid(tmp_path: Path):
     """An edit that breaks an inactive environment leaves its revision; the new lines show with what is wrong."""
     async with core(tmp_path, house(**{"environments/prod.yaml": DEV})) as made:

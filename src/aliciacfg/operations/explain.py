@@ -82,6 +82,7 @@ class Explainer:
         """
         secrets = {**schema.secrets(document), **(secrets or {})}
         self._document = document
+        self._schema = schema
         self._redacted_document = redact(document, secrets)
         self._highest_first = list(reversed(sources))
         # A lower layer may have a number at the place of a secret.
@@ -164,7 +165,12 @@ class Explainer:
         return Overridden(layer=item.source.layer, line=item.line, value=value)
 
     def _redacted(self, pointer: str, value: Json, *, secret: bool) -> Json:
-        """Redact the secrets of a value; in a file of secrets, every string is one whatever the schema says."""
+        """Redact the secrets of a value.
+
+        In a file of secrets, every string is one whatever the schema says; so it is in what stands where a string would
+        be a secret.
+        """
+        secret = secret or (isinstance(value, dict | list) and self._schema.expects_secret(pointer))
         if isinstance(value, dict):
             return {
                 key: self._redacted(f"{pointer}/{documents.escape(key)}", inner, secret=secret)
