@@ -51,6 +51,9 @@ async def test_the_oldest_backups_go(home: Home, tmp_path: Path, monkeypatch: py
     assert {path.name for path in directory.iterdir()} == {
         made[1].name, made[2].name, name_of(5e8), name_of(4e8), "aliciacfg-mine.zip",
     }  # fmt: skip
+    # A clock that went back.
+    late = write(home, directory / name_of(1e8), now=1e8)
+    assert remove_older(late, name, keep=2) == [made[1]]
 
 
 def test_no_file_is_replaced_by_mistake(home: Home, tmp_path: Path):

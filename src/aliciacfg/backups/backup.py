@@ -117,6 +117,8 @@ def remove_older(newest: Path, home: str, *, keep: int) -> list[Path]:
         with contextlib.suppress(ArchiveError), Archive(path) as archive:
             if _NAME.fullmatch(path.name) and archive.manifest.home == home and KEYS not in archive.manifest.members:
                 found.append(path)
+    # By its name it may be older than the others: not every machine has a clock of its own.
+    found.sort(key=lambda path: path != newest)
     try:
         for path in found[keep:]:
             path.unlink()
