@@ -443,4 +443,4 @@ async def test_a_file_that_is_away_for_a_moment_ends_no_service(make_daemon: Cal
     base.unlink()
     await asyncio.to_thread(wait_until, lambda: home.http("GET", "/config/one").status == 404)
     assert home.config("four")["revision"] == 1
-    assert alerts() == {}
+    await asyncio.to_thread(wait_until, lambda: alerts() == {})

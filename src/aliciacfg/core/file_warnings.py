@@ -66,9 +66,9 @@ async def look_at_files(
         ended: As in ``FileWarnings``.
         serves: Whether a service is there, though perhaps no file names it.
     """
-    nulls = await asyncio.to_thread(idle_nulls, sources)
-    misspelt = await asyncio.to_thread(misspelt_names, sources)
-    unclear = await asyncio.to_thread(unclear_services, sources, serves=serves)
+    nulls, misspelt, unclear = await asyncio.to_thread(
+        lambda: (idle_nulls(sources), misspelt_names(sources), unclear_services(sources, serves=serves))
+    )
     listed = [problem.message for found in hidden.values() for problems in found.values() for problem in problems]
     return FileWarnings(
         [*map(str, nulls)], [*map(str, misspelt)], list(shadowed), listed, list(ended), [*map(str, unclear)]
