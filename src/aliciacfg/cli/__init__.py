@@ -19,6 +19,7 @@ what only it needs then, so that the others start quickly. These modules are not
     service_variables, exec_source    where the variables of a service come from
     foreground             editor and pager, which have the terminal
     output_format, pager   in which format, and how much at once
+    prompts                questions at a terminal
     notices, progress      errors, warnings and notes on standard error, and what takes long
     loop                   runs a coroutine
 """

@@ -18,6 +18,7 @@ from aliciacfg.cli.editor import EditedFile
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.masking import without_boxes
 from aliciacfg.cli.output import Line
+from aliciacfg.cli.prompts import choose
 from aliciacfg.cli.write_results import WriteResult, success_lines
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem, SourceError, SourceProblem
@@ -147,7 +148,7 @@ class _Session:
             self._finish([f"{trial.message}."])
             return None
         _show(success_lines(trial))
-        match "y" if self._yes else _prompt("Apply? y: yes, n: no, e: edit again", "n", "y", "n", "e"):
+        match "y" if self._yes else choose("Apply? y: yes, n: no, e: edit again", "n", "y", "n", "e"):
             case "y":
                 return self._apply(config)
             case "e":
@@ -170,7 +171,7 @@ class _Session:
         notices.print_error(trial.message, [edit_text.problem_line(problem) for problem in trial.problems])
         if not sys.stdin.isatty():
             sys.exit(EXIT_CODES["incompatible"])
-        match _prompt("Allow it? y: yes, n: no, e: edit again", "n", "y", "n", "e"):
+        match choose("Allow it? y: yes, n: no, e: edit again", "n", "y", "n", "e"):
             case "y":
                 self._fields["allow_breaking"] = True
                 return self._check(edited)
@@ -218,7 +219,7 @@ class _Session:
             return requests.send(self._target, "set", self._service, options.request_fields(fields))
 
     def _ask_or_end(self, question: str, code: int) -> None:
-        if not sys.stdin.isatty() or _prompt(question, "y", "y", "n") == "n":
+        if not sys.stdin.isatty() or choose(question, "y", "y", "n") == "n":
             sys.exit(code)
 
     def _finish(self, lines: list[Line]) -> None:
@@ -230,10 +231,6 @@ def _show(lines: list[Line]) -> None:
     """Print lines for people; programs only get the answer."""
     if output.for_people():
         output.print_blocks(lines)
-
-
-def _prompt(question: str, default: str, *choices: str) -> str:
-    return click.prompt(question, default=default, type=click.Choice(choices), show_choices=False, err=True)
 
 
 def _change_lines(before: JsonObject, after: JsonObject) -> list[Line]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aliciacfg import documents
-from aliciacfg.cli import home, inputs, options, output, sealing_keys
+from aliciacfg.cli import home, inputs, options, output, prompts, sealing_keys
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import ask_daemon
@@ -135,16 +135,14 @@ def _check_free(settings: "Settings", sources: "Sources", name: str) -> None:
 
 def _ask(settings: "Settings", sources: "Sources", name: str) -> _Wanted:
     """Ask for everything that can be answered with the return key."""
-    port = click.prompt(
-        "Port of its own HTTP interface (empty: none)", default="", show_default=False, value_proc=_port, err=True
-    )
+    port = prompts.ask("Port of its own HTTP interface (empty: none)", _port)
     broker = None
     if not any(layer.names_broker for layer in _default_layers(sources)):
         question = "Broker that it connects to, HOST[:PORT] (empty: it needs none from here)"
-        broker = click.prompt(question, default="", show_default=False, value_proc=_broker_or_none, err=True)
+        broker = prompts.ask(question, _broker_or_none)
     found: JsonObject = {}
     question = "Setting, NAME=VALUE (empty: no more)"
-    while item := click.prompt(question, default="", show_default=False, value_proc=_typed_setting, err=True):
+    while item := prompts.ask(question, _typed_setting):
         found.update([item])
     there = _schema_path(settings, name) is not None
     schema = not there and click.confirm("Write a schema to begin with", default=True, err=True)
