@@ -32,6 +32,8 @@ from aliciacfg.sources.layers import Environment, Sources, is_secrets_file
 from aliciacfg.sources.unclear_services import looks_like
 
 FILES = ChangeContext("files", "file")
+# A name was misspelt, or one after another; where a whole home is exchanged, nobody compares all with all.
+_MAX_COMPARED = 20
 
 
 class SchemaRefused(SourceError):
@@ -199,6 +201,8 @@ class FilePlanner:
                 )
 
     def _meant(self, environment: Environment, service: str) -> str:
+        if len(self.changes.ended) >= _MAX_COMPARED:
+            return ""
         fresh = environment.services.difference(self._defined.get(environment.name, ()))
         meant = looks_like(service, fresh)
         return f"; {meant}, which is new, looks like it" if meant else ""
