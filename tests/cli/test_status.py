@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.answers import HealthAnswer, RefusedEdit
 from aliciacfg.cli import output, status
 from aliciacfg.cli.output import Line
 from aliciacfg.cli.status import Status
@@ -62,6 +62,17 @@ def test_who_may_read_health_only_sees_that(monkeypatch: pytest.MonkeyPatch):
     assert [line.split() for line in lines if line.startswith("Drift")] == [["Drift", "2"]]
     assert any("1 message waits" in line for line in lines)
     assert not any(line.startswith("Last changes") for line in lines)
+
+
+def test_an_activation_is_a_change_and_a_refused_edit_is_told_once(monkeypatch: pytest.MonkeyPatch):
+    """The alert about the edit would only say the same again."""
+    monkeypatch.setattr(output, "width", lambda: 140)
+    edit = RefusedEdit(file="environments/dev.yaml", line=14, message="found 300")
+    answered = msgspec.structs.replace(health(validation_failed=MESSAGE), refused_edits=[edit])
+    found = Status(answered, changes=[], activated=status.Activated("prod", "alice", 940.0))
+    lines = [text(line) for line in status._status_lines(found, 1000.0)]
+    assert lines[-1] == "Last changes    1 min ago   prod activated by alice"
+    assert [line.split()[1] for line in lines if line.startswith(("Refused", "Alerts"))] == ["edits", "none"]
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,8 @@ def _status_lines(found: Status, now: float) -> Iterator[Line]:
     yield _labelled("Services", [f"{health.configs_managed} configured{online}"])
     yield from _environment_lines(found.environments)
     edits = found.environments.refused_edits if isinstance(found.environments, EnvironmentsAnswer) else []
-    yield from _listed("Refused edits", list(edit_lines(edits or health.refused_edits)), "red")
+    edits = edits or health.refused_edits
+    yield from _listed("Refused edits", list(edit_lines(edits)), "red")
     told = {kind: text for kind, text in health.alerts.items() if not (edits and kind.startswith(_OF_EDITS))}
     yield from _listed("Alerts", [f"{kind}: {text}" for kind, text in told.items()], "yellow")
     yield from _drift_lines(found)
