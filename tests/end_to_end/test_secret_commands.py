@@ -74,6 +74,10 @@ def test_a_running_daemon_has_the_secret_when_the_command_ends(make_daemon: Call
     file.write_text('{"ha_token": "from-the-program"}')
     taken = aliciacfg(daemon, "import", str(file), "--service", "ha_bridge", "-e", "dev", "--replace")
     assert taken.stderr == hidden.stderr
+    patch = json.dumps({"settings": {"jwt_secret": SECRET * 2, "log_level": "DEBUG"}})
+    warned = aliciacfg(daemon, "patch", "security_gateway", patch).stderr
+    assert warned.startswith("warning: /settings/jwt_secret: went over the bus in plain text; "), warned
+    assert aliciacfg(daemon, "patch", "security_gateway", patch, http=True).stderr == ""
 
 
 def test_on_a_terminal_what_is_needed_is_asked_for(make_daemon: Callable[..., Daemon]):

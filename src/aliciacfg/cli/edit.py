@@ -18,6 +18,7 @@ from aliciacfg.cli.editor import EditedFile
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.masking import without_boxes
 from aliciacfg.cli.output import Line
+from aliciacfg.cli.plain_secrets import warn_of_plain_secrets
 from aliciacfg.cli.prompts import choose
 from aliciacfg.cli.write_results import WriteResult, success_lines
 from aliciacfg.documents import JsonObject
@@ -144,6 +145,7 @@ class _Session:
         if trial.code in _CORRECTABLE:
             return self._correct(edited, trial.message, trial.problems)
         exit_if_refused(answer)
+        warn_of_plain_secrets(self._target, self._service, config, answer)
         if trial.unchanged:
             self._finish([f"{trial.message}."])
             return None

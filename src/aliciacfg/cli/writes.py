@@ -12,6 +12,7 @@ from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, fail
 from aliciacfg.cli.inputs import read_object
 from aliciacfg.cli.output import Line
+from aliciacfg.cli.plain_secrets import warn_of_plain_secrets
 from aliciacfg.cli.write_results import WriteResult, effect_lines, success_lines
 from aliciacfg.documents import Json, JsonObject, type_name
 
@@ -166,6 +167,8 @@ def _write(target: Target, operation: str, service: str, fields: dict[str, Any],
         output.print_document(found)
     else:
         output.print_result(found, lambda: success_lines(parse(found, WriteResult)))
+    sent: JsonObject = fields.get("config") or fields.get("patch") or {}
+    warn_of_plain_secrets(target, service, sent, found)
     return found
 
 
