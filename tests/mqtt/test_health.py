@@ -109,6 +109,26 @@ async def test_a_health_check_is_answered_where_that_is_allowed(tmp_path: Path):
         assert made.core.parts.service.health.metrics.meter("health", "mqtt").outcomes == {"success": 5}
 
 
+@pytest.mark.parametrize(
+    ("payload", "answered"),
+    [
+        (b'{"reply_to": "alicia/reply/me/1"}', ["alicia/reply/me/1"]),
+        (b'{"message_id": "1", "payload": {"reply_to": "alicia/reply/me/1"}}', ["alicia/reply/me/1"]),
+        (b'{"reply_to": "alicia/devices/x"}', []),
+        (b'{"reply_to": 1}', []),
+        (b"[]", []),
+        (b"\xff", []),
+    ],
+)
+async def test_on_mqtt_3_1_1_a_health_check_names_its_answer_topic_in_the_payload(
+    tmp_path: Path, payload: bytes, answered: list[str]
+):
+    """As every request does; whatever else other programs send is no error."""
+    async with bus(tmp_path) as made:
+        made.health.answer_check(Inbound(CHECK, payload, 0, retained=False))
+        assert [answer.topic for answer in made.connection.answers] == answered
+
+
 async def test_what_others_publish_as_health_is_overwritten_at_once(tmp_path: Path):
     """Whatever it is, and an old one of its own; its own newest ones that come back change nothing."""
     async with bus(tmp_path) as made:

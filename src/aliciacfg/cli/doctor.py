@@ -62,9 +62,10 @@ def _findings(target: Target, settings: "Settings") -> "Iterator[Finding]":
 
     directory = Path(settings.data_dir)
     health = _health_of(settings)
+    answered = time.time()
     yield from _broker_findings(target, health, settings.data_dir)
     if health is not None:
-        yield from running.look_at_health(health, now=time.time())
+        yield from running.look_at_health(health, now=answered)
         yield running.look_at_access(health)
     elif is_in_use(directory):
         remedy = "wait if it is starting or stopping; see its log (`journalctl -u aliciacfg`)"

@@ -10,6 +10,7 @@ import msgspec
 
 from aliciacfg import documents
 from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.errors import OperationError
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.mqtt import envelope, topics
 from aliciacfg.mqtt.connection import Connection
@@ -126,10 +127,13 @@ class HealthPublisher:
             await connection.publish(topics.HEALTH, payload, retain=True)
 
     def answer_check(self, inbound: Inbound) -> None:
-        """Publish health, and answer on the Response Topic if the health check names one that is allowed."""
+        """Publish health, and answer where the health check asks for it, if that is allowed.
+
+        That is the Response Topic (MQTT 5), else ``reply_to`` in the payload.
+        """
         started = perf_counter()
         self.publish_soon()
-        named = inbound.response_topic
+        named = inbound.response_topic if inbound.response_topic is not None else _reply_to(inbound.payload)
         if named is not None and not inbound.retained and self._may_answer_on(named):
             body = documents.encode(self._health.now())
             self._outgoing.answer(Reply(named, body, True, inbound.qos, inbound.correlation_data))
@@ -163,6 +167,17 @@ class HealthPublisher:
         return envelope.wrap(
             documents.encode(msgspec.structs.replace(health, alerts={"left_out": left_out}, refused_edits=[]))
         )
+
+
+def _reply_to(payload: bytes) -> str | None:
+    """Return the answer topic that a health check names in its payload; other programs send theirs in any form."""
+    if not payload:
+        return None
+    try:
+        named = envelope.open_payload(payload).content.get("reply_to")
+    except OperationError:
+        return None
+    return named if isinstance(named, str) else None
 
 
 def _essence(health: HealthAnswer) -> tuple[object, ...]:
