@@ -1,5 +1,6 @@
 """Fixtures: a real broker, a real daemon, real files. Only tests in end_to_end/ and faults/ start processes."""
 
+import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_processes)
+
+# A shell starts what runs in the background with SIGINT ignored; the programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -103,7 +103,8 @@ def test_a_token_that_ends_while_it_waits_gets_nothing(make_daemon: Callable[...
 def test_health_tells_nobodys_values(daemon: Daemon):
     """Everyone may know what is wrong in which line; the value, and a name of no schema, are in the file alone."""
     place = "/services/tts_service/limits/requests_per_minute"
-    assert aliciacfg(daemon, "file", "set", "environments/dev.yaml", place, '"private-value"').returncode == 0
+    edited = aliciacfg(daemon, "file", "set", "environments/dev.yaml", place, '"private-value"', "--force")
+    assert edited.returncode == 0
     refused = daemon.http("POST", "/reload")
     assert (refused.status, b"environments/dev.yaml:" in refused.body) == (422, True), refused.body
     health = daemon.http("GET", "/health")
