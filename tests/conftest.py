@@ -1,5 +1,6 @@
 """Fixtures: a real broker, a real daemon, real files. Only tests in end_to_end/ and faults/ start processes."""
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -46,6 +47,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if skipped:
         config.hook.pytest_deselected(items=skipped)
         items[:] = [item for item in items if item not in skipped]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests that were collected: they stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

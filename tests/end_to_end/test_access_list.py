@@ -26,6 +26,7 @@ from daemons import Daemon
 from machine import free_port, wait_until
 from mqtt_clients import Client, Message, client
 from repository import ROOT, SERVICES
+from soak import rarely
 
 DAEMON = "config_service"
 STRANGER = "stranger"
@@ -101,7 +102,7 @@ def start_guarded(directory: Path, rules: Access, *, protocol: int = 5) -> Guard
     return Guarded(rules, Broker(directory / "broker", config=config).start(), protocol=protocol)
 
 
-@pytest.fixture(scope="module", params=["example", "dense"])
+@pytest.fixture(scope="module", params=["example", rarely("dense")])
 def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """A broker under the rules of the example; one under dense ones, where all speak MQTT 3.1.1 as the home does."""
     text, protocol = (EXAMPLE, 5) if request.param == "example" else (dense_rules(), 4)
