@@ -5,11 +5,15 @@ import os
 import pty
 import re
 import subprocess
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import forking
 from daemons import Daemon
+
+# No program writes it.
+_END = b"\x00the end\x00"
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,7 @@ def on_terminal(daemon: Daemon, *arguments: str, columns: int = 120) -> Seen:
         terminal=theirs,
         reads=False,
     )
-    os.close(theirs)
-    seen = b""
-    # Linux ends the reading side of a terminal with an error.
-    with contextlib.suppress(OSError):
-        while part := os.read(ours, 65536):
-            seen += part
-    os.close(ours)
-    return Seen(seen.decode(), process.wait(20))
+    return Seen(_read(ours, theirs, process).decode(), process.wait(20))
 
 
 def typed(daemon: Daemon, *arguments: str, keys: str, environ: dict[str, str] | None = None) -> str:
@@ -72,15 +69,28 @@ def typed(daemon: Daemon, *arguments: str, keys: str, environ: dict[str, str] | 
         terminal=theirs,
         reads=True,
     )
-    os.close(theirs)
-    seen, lines = b"", keys.splitlines(keepends=True)
-    # Linux ends the reading side of a terminal with an error.
-    with contextlib.suppress(OSError):
-        while part := os.read(ours, 65536):
-            seen += part
-            # Only what asks is answered: before, the terminal would still echo.
-            if lines and seen.endswith(b": "):
-                os.write(ours, lines.pop(0).encode())
+    return _read(ours, theirs, process, keys.splitlines(keepends=True)).decode()
+
+
+def _read(ours: int, theirs: int, process: forking.ForkedProcess, lines: Sequence[str] = ()) -> bytes:
+    """Return all that a process wrote to its terminal until it ended; type a line whenever it asks for one.
+
+    Linux may drop what was written last when nobody has the terminal open any more. So it stays open here, and a mark
+    that is written behind the end of the process says that everything has been read.
+    """
+
+    def mark_the_end() -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(40)
+        os.write(theirs, _END)
+
+    threading.Thread(target=mark_the_end, daemon=True).start()
+    seen, left = b"", list(lines)
+    while not seen.endswith(_END):
+        seen += os.read(ours, 65536)
+        # Only what asks is answered: before, the terminal would still echo.
+        if left and seen.endswith(b": "):
+            os.write(ours, left.pop(0).encode())
     os.close(ours)
-    process.wait(20)
-    return seen.decode()
+    os.close(theirs)
+    return seen.removesuffix(_END)

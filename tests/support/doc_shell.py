@@ -153,7 +153,7 @@ class Shell:
             raise
         text = seen.decode(errors="replace").replace("\r\n", "\n")
         # A line about progress is gone in the end.
-        text = re.sub(r"[^\n]*\r\x1b\[K", "", text)
+        text = re.sub(r"[^\n]*\x1b\[K", "", text)
         return Ran(code, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text))
 
     def start(self, command: str) -> None:
