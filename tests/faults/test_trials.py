@@ -13,6 +13,7 @@ import pytest
 from cutting_proxy import CuttingProxy
 from failing_disk import FailingDisk, Fault
 from jumping_clock import JumpingClock
+from soak import rarely
 from trials import Trial
 
 # Each is a line of the log: together more than a pipe holds.
@@ -95,11 +96,11 @@ def disk(trial: Trial, tmp_path: Path) -> FailingDisk:
     ("fault", "name"),
     [
         ("full", "the disk is full"),
-        ("write_fails", "writes to the disk fail"),
-        ("sync_fails", "the disk does not keep what was written (fsync fails)"),
+        rarely("write_fails", "writes to the disk fail"),
+        rarely("sync_fails", "the disk does not keep what was written (fsync fails)"),
         ("sync_hangs", "the disk hangs"),
         ("read_fails", "the disk cannot be read"),
-        ("read_only", "the disk is mounted read-only"),
+        rarely("read_only", "the disk is mounted read-only"),
     ],
 )
 def test_the_disk_fails(trial: Trial, disk: FailingDisk, fault: Fault, name: str, rounds: int):
