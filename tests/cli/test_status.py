@@ -7,6 +7,7 @@ from aliciacfg.api.answers import HealthAnswer, RefusedEdit
 from aliciacfg.cli import output, status
 from aliciacfg.cli.output import Line
 from aliciacfg.cli.status import Status
+from builders import health
 
 MESSAGE = (
     "An edit of the files is refused, and what was in force before is served: environments/dev.yaml:14: door_bell "
@@ -14,29 +15,8 @@ MESSAGE = (
 )
 
 
-def health(**alerts: str) -> HealthAnswer:
-    return HealthAnswer(
-        service="config_service",
-        service_name="config_service",
-        status="degraded",
-        instance="0" * 16,
-        environment="dev",
-        version="1.0.0",
-        timestamp=0.0,
-        uptime=1.0,
-        configs_managed=1,
-        last_update=None,
-        cache_hit_rate=0.0,
-        validation_errors=0,
-        mqtt_connected=True,
-        outbox_pending=0,
-        drift=0,
-        device_registry="absent",
-        services_online=0,
-        messages_processed=0,
-        errors=0,
-        alerts=alerts,
-    )
+def degraded(**alerts: str) -> HealthAnswer:
+    return health(status="degraded", instance="0" * 16, timestamp=0.0, uptime=1.0, alerts=alerts)
 
 
 def text(line: Line) -> str:
@@ -47,7 +27,7 @@ def text(line: Line) -> str:
 def test_an_alert_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch, columns: int):
     """It takes more than one line where it has to, below its label; no line is wider than the terminal."""
     monkeypatch.setattr(output, "width", lambda: columns)
-    lines = [text(line) for line in status._status_lines(Status(health(validation_failed=MESSAGE)), 0.0)]
+    lines = [text(line) for line in status._status_lines(Status(degraded(validation_failed=MESSAGE)), 0.0)]
     assert max(map(len, lines)) <= columns
     words = " ".join(" ".join(lines).split())
     assert f"Alerts validation_failed: {MESSAGE}" in words
@@ -56,7 +36,7 @@ def test_an_alert_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch, columns: i
 def test_who_may_read_health_only_sees_that(monkeypatch: pytest.MonkeyPatch):
     """Anything else is left out, not an error."""
     monkeypatch.setattr(output, "width", lambda: 80)
-    found = msgspec.structs.replace(health(), drift=2, outbox_pending=1, uptime=93784.0)
+    found = msgspec.structs.replace(degraded(), drift=2, outbox_pending=1, uptime=93784.0)
     lines = [text(line) for line in status._status_lines(Status(found), 1000.0)]
     assert lines[0].startswith("Config service  degraded  1.0.0, up 1 d 2 h")
     assert [line.split() for line in lines if line.startswith("Drift")] == [["Drift", "2"]]
@@ -68,7 +48,7 @@ def test_an_activation_is_a_change_and_a_refused_edit_is_told_once(monkeypatch: 
     """The alert about the edit would only say the same again."""
     monkeypatch.setattr(output, "width", lambda: 140)
     edit = RefusedEdit(file="environments/dev.yaml", line=14, message="found 300")
-    answered = msgspec.structs.replace(health(validation_failed=MESSAGE), refused_edits=[edit])
+    answered = msgspec.structs.replace(degraded(validation_failed=MESSAGE), refused_edits=[edit])
     found = Status(answered, changes=[], activated=status.Activated("prod", "alice", 940.0))
     lines = [text(line) for line in status._status_lines(found, 1000.0)]
     assert lines[-1] == "Last changes    1 min ago   prod activated by alice"

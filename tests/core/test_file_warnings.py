@@ -1,4 +1,4 @@
-"""What people are told about values of files that run-time changes hide."""
+"""The warnings about values of files that run-time changes hide."""
 
 from pathlib import Path
 

@@ -5,31 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from aliciacfg.api.answers import HealthAnswer, RefusedEdit
+from aliciacfg.api.answers import RefusedEdit
 from aliciacfg.diagnosis.running import look_at_access, look_at_health
+from builders import health
 
-HEALTHY = HealthAnswer(
-    service="config_service",
-    status="healthy",
-    service_name="config_service",
-    instance="0a1b2c3d4e5f6071",
-    environment="dev",
-    version="1.0.0",
-    timestamp=1000.0,
-    uptime=5.0,
-    configs_managed=1,
-    last_update=None,
-    cache_hit_rate=0.0,
-    validation_errors=0,
-    mqtt_connected=True,
-    outbox_pending=0,
-    drift=0,
-    device_registry="absent",
-    services_online=0,
-    messages_processed=0,
-    errors=0,
-    alerts={},
-)
+HEALTHY = health()
 
 
 def test_a_healthy_daemon_is_well():

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import msgspec
+
+from aliciacfg.api.answers import HealthAnswer
+
 
 def valid_config(**sections: Any) -> dict[str, Any]:
     """Return the smallest configuration that meets the base contract, with sections added.
@@ -25,3 +29,30 @@ def environment_file(services: dict[str, Any] | None = None, **sections: Any) ->
     """Return an environment file whose defaults, with sections added, make every service valid."""
     defaults = valid_config(**sections)
     return {"defaults": defaults} if services is None else {"defaults": defaults, "services": services}
+
+
+def health(**differences: Any) -> HealthAnswer:
+    """What a healthy daemon says of itself, with differences."""
+    said = HealthAnswer(
+        service="config_service",
+        service_name="config_service",
+        status="healthy",
+        instance="0a1b2c3d4e5f6071",
+        environment="dev",
+        version="1.0.0",
+        timestamp=1000.0,
+        uptime=5.0,
+        configs_managed=1,
+        last_update=None,
+        cache_hit_rate=0.0,
+        validation_errors=0,
+        mqtt_connected=True,
+        outbox_pending=0,
+        drift=0,
+        device_registry="absent",
+        services_online=0,
+        messages_processed=0,
+        errors=0,
+        alerts={},
+    )
+    return msgspec.structs.replace(said, **differences)

@@ -205,7 +205,7 @@ def _pieces(content: Path | bytes) -> Iterator[bytes]:
 
 
 def _give_name(temporary: Path, target: Path, *, replace: bool) -> None:
-    """Give a complete file its name, which nobody else has taken meanwhile unless it is to be replaced.
+    """Give a complete file its name; raise if the name is taken meanwhile, unless it is to be replaced.
 
     Raises:
         OSError: The file has no name then.

@@ -19,7 +19,7 @@ class Keys:
     Attributes:
         keyring: The keys; those that nothing was written with yet, if ``is_new``.
         is_new: Whether the backup's rows are adopted by new keys, because its own are not here.
-        sentence: What people are told.
+        sentence: The text for people.
     """
 
     keyring: Keyring

@@ -11,7 +11,7 @@ from aliciacfg.storage.data_directory import DataDirectory
 
 @asynccontextmanager
 async def opened(directory: Path, settings: Settings) -> AsyncGenerator[Core]:
-    """Open a data directory that nobody else knows; errors as ``open_core``."""
+    """Open a data directory that no other process uses; errors as ``open_core``."""
     async with AsyncExitStack() as stack:
         data = DataDirectory(directory)
         stack.callback(data.release)

@@ -1,4 +1,4 @@
-"""Connecting and disconnecting a client of aiomqtt, so that a failure is told at once and nothing stays open.
+"""Connecting and disconnecting a client of aiomqtt, so that a failure is reported at once and nothing stays open.
 
 Uses what aiomqtt and paho do not document; all were last tried with aiomqtt 2.5.1 and paho-mqtt 2.2.0 on Python 3.11:
 

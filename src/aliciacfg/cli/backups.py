@@ -274,7 +274,7 @@ def _new_passphrase(file: Path | None) -> str:
     found = _passphrase(file, twice=True)
     if len(found) < MIN_LENGTH:
         fail(
-            f"the passphrase has {len(found)} characters; it needs at least {MIN_LENGTH}, because whoever finds the "
+            f"the passphrase has {len(found)} characters; it needs at least {MIN_LENGTH}, because a finder of the "
             "backup can try as many as they like",
             EXIT_CODES["invalid_request"],
         )

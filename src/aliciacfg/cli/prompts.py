@@ -1,4 +1,4 @@
-"""Questions at a terminal; a wrong answer is told in the style of all errors, and asked for again."""
+"""Questions at a terminal; a wrong answer is reported in the style of all errors, and the question is repeated."""
 
 from collections.abc import Callable
 from typing import TypeVar

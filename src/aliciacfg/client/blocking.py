@@ -153,7 +153,7 @@ class BlockingConfigClient(Generic[SettingsT]):
         return self
 
     def close(self, error: BaseException | None = None) -> None:
-        """Send the last report, and end the thread; whoever waits for a change gets None.
+        """Send the last report, and end the thread; a waiting ``wait_for_change`` returns None.
 
         In a process that was forked it does nothing: the client is the parent's.
 

@@ -262,7 +262,7 @@ class ConfigClient(Generic[SettingsT]):
 
         Raises:
             NotFound: The daemon has none, and there is no default.
-            Unavailable: Nobody answered in time, and there is neither a snapshot nor a default.
+            Unavailable: No answer came in time, and there is neither a snapshot nor a default.
             Rejected: The daemon's configuration does not fit, and there is neither a snapshot nor a default.
             SettingsError: The key file, or a file of the TLS settings, is not usable.
             Closed: The client was entered before.

@@ -4,7 +4,7 @@ AliciacfgError
 ├── SettingsError          an argument or variable of the client is wrong, or a file that it names
 └── ConfigError
     ├── NotFound           the daemon answered: it has no configuration of this service
-    ├── Unavailable        nobody answered, or the daemon cannot: there may be a configuration
+    ├── Unavailable        no answer came, or the daemon cannot: there may be a configuration
     │   └── Refused        the daemon does not answer this service
     ├── Rejected           there is one, and it does not fit the program
     └── Closed             the client is closed

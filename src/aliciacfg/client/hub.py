@@ -1,4 +1,4 @@
-"""Who is told of a service's configuration, each at its own pace, and what became of it.
+"""The readers of a service's configuration, each at its own pace, and what became of it.
 
 A watch gives the latest state, never every step: what came while its reader was busy is one change. So a slow reader
 delays nobody, and loses nothing but states that are already past. A configuration counts as applied when every reader

@@ -26,7 +26,7 @@ class Intake(Generic[SettingsT]):
     Attributes:
         order: Decides which of them count.
         wanted: Set while the daemon has to be asked.
-        news: Set when anything was learned; whoever waits clears it.
+        news: Set when anything was learned; the waiting task clears it.
         failure: Why there is no live configuration; None if there is one, or nothing is known.
         live: Whether a configuration of the daemon has arrived and fits.
     """

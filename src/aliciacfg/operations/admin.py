@@ -196,7 +196,7 @@ class AdminOperations:
         return await self._keys_answer(f"{request.key_id} is removed")
 
     async def backup(self, caller: Caller, _request: Request) -> Answer:
-        """Copy the database into a new directory in the data directory; whoever asked for it removes it."""
+        """Copy the database into a new directory in the data directory; the caller removes it."""
         directory = self._make_snapshot_directory()
         try:
             await self._store.backup(directory)

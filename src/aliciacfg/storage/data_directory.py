@@ -77,7 +77,7 @@ class DataDirectory:
         return self.path / SOCKET
 
     def make_snapshot_directory(self) -> Path:
-        """Return a new directory in it, with mode 0700, for a copy of the database; whoever gets it removes it.
+        """Return a new directory in it, with mode 0700, for a copy of the database; the caller removes it.
 
         Raises:
             Unavailable: It cannot be created.
@@ -105,7 +105,7 @@ class DataDirectory:
         self._remove_snapshots(older_than_seconds=0)
 
     def _remove_snapshots(self, *, older_than_seconds: float) -> None:
-        """Remove copies of the database that nobody needs any more: who asked for one was killed."""
+        """Remove copies of the database whose makers were killed."""
         for left in self.path.glob(f"{SNAPSHOT_PREFIX}*"):
             with contextlib.suppress(OSError):
                 if time.time() - left.stat().st_mtime >= older_than_seconds:

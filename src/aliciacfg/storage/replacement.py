@@ -1,7 +1,7 @@
-"""Puts a new state in the place of a data directory's, so that whoever kills it meets the old one or the new one.
+"""Puts a new state in the place of a data directory's, so that an interruption leaves the old one or the new one.
 
 The new state is prepared in a directory beside the old files. Renaming that directory decides: before, nothing has
-changed; afterwards whoever locks the data directory next completes what is left. Each step can be repeated.
+changed; afterwards the next process that locks the data directory completes what is left. Each step can be repeated.
 
     .replacement-prepared    being prepared; a process that finds it removes it
     .replacement-decided     complete: the old files are moved away
