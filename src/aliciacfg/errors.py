@@ -24,7 +24,8 @@
         └── Unavailable        unavailable
             ├── Damaged        unavailable; the database is damaged
             ├── Blocked        unavailable; another program, or somebody, is in the way of the database
-            └── Unconfirmed    unavailable; whether a write was made is not known
+            ├── Unconfirmed    unavailable; whether a write was made is not known
+            └── Superseded     unavailable; another daemon changed what a write was planned on
 
 Each adapter maps ``OperationError.code`` to its own status in exactly one place. It answers any other exception with
 the code ``internal`` and no details, and logs the traceback.
@@ -389,3 +390,10 @@ class Blocked(Unavailable):
 
 class Unconfirmed(Unavailable):
     """The store failed while it committed: whether it made the write, it finds out when it works again."""
+
+
+class Superseded(Unavailable):
+    """Another daemon changed what a write was planned on: nothing was written, and memory follows that change now.
+
+    Whoever planned the write plans it again; no client reads this error.
+    """

@@ -248,6 +248,66 @@ class Recipient(msgspec.Struct, frozen=True):
     public_key: str | None
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to a request, kept so that a repetition of the request is not carried out again.
+
+    Attributes:
+        requester: Who sent the request.
+        request_id: What the requester calls it.
+        content: The encoded answer.
+    """
+
+    requester: str
+    request_id: str
+    content: bytes
+
+
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the daemons that share a home.
+
+    Attributes:
+        replica: Its id, which no other daemon ever has.
+        name: Its name, for people.
+        version: The version of its program.
+        url: Where it listens for HTTP; empty if it does not.
+        started: When it started, in Unix seconds.
+        format: The highest format of the database that it can work with.
+        files: The digest of the files that it reads.
+        commit: The number of the last transaction that its memory follows.
+        seen: When it last reported, in Unix seconds by the database's clock; the database sets it.
+        behind: How many transactions it had not followed when it reported; the database sets it.
+        leads: Whether it leads now; the database sets it.
+    """
+
+    replica: str
+    name: str
+    version: str
+    url: str
+    started: float
+    format: int
+    files: str
+    commit: int = 0
+    seen: float = 0.0
+    behind: int = 0
+    leads: bool = False
+
+
+class Basis(msgspec.Struct, frozen=True):
+    """What a write was planned on; if another daemon changed that, the write does not count.
+
+    A change of a name with a value (``Write.meta``) or of the epoch changes the basis of every plan.
+
+    Attributes:
+        services: The services whose configurations, schema or recipient it builds on, in every environment.
+        creates: The environments in which it creates a configuration: their number is limited.
+        everything: Whether it builds on the configurations, schemas and recipients of all services.
+    """
+
+    services: frozenset[str] = frozenset()
+    creates: frozenset[str] = frozenset()
+    everything: bool = False
+
+
 class Write(msgspec.Struct, frozen=True):
     """The content of one transaction of the store.
 
@@ -266,6 +326,8 @@ class Write(msgspec.Struct, frozen=True):
         told: Changes of what readers are told that made no revision; each replaces the one before.
         meta: Names with values, such as the active environment.
         position: The position of the home after this write, if that changes.
+        answers: Answers to requests, kept for their repetitions where several daemons share the home.
+        basis: What the write was planned on; None if it builds on nothing.
     """
 
     records: tuple[Record, ...] = ()
@@ -282,14 +344,19 @@ class Write(msgspec.Struct, frozen=True):
     told: tuple[Told, ...] = ()
     meta: tuple[tuple[str, str], ...] = ()
     position: Position | None = None
+    answers: tuple[Answer, ...] = ()
+    basis: Basis | None = None
 
 
 class StoredState(msgspec.Struct, frozen=True):
-    """The content of the store at a start, without rows that are not what was written.
+    """The content of the store at a start, without rows that are not what was written; or what changed since then.
+
+    Of a change (``Store.load_since``) each list holds only the rows that other daemons, or this one, wrote since.
 
     Attributes:
         records: The newest revision of each configuration.
-        overlays: All overlays, those that are not ``confirmed`` included.
+        overlays: All overlays, those that are not ``confirmed`` included. In a change also those that were dropped,
+            whose patch is None.
         announcements: All announcements.
         schemas: The schemas in use.
         told: Changes of what readers are told that made no revision, one for each configuration.
@@ -300,6 +367,10 @@ class StoredState(msgspec.Struct, frozen=True):
         dropped: The rows that are not what was written, named as in ``storage.verifier.Broken``.
         damaged: The parts of the database that cannot be read, each with the reason; what they hold is missing here.
         incomplete: Whether there may be configurations of which ``records`` has none, because they cannot be read.
+        commit: The number of the last transaction that this holds; 0 where one daemon has the database for itself.
+        tokens: The tokens that changed; empty at a start, as ``Store.tokens`` returns them.
+        recipients: The recipients that changed; empty at a start, as ``Store.recipients`` returns them.
+        applied: The reports that changed; empty at a start, as ``Store.applied`` returns them.
     """
 
     records: list[Record] = []
@@ -313,3 +384,7 @@ class StoredState(msgspec.Struct, frozen=True):
     dropped: list[str] = []
     damaged: list[str] = []
     incomplete: bool = False
+    commit: int = 0
+    tokens: list[Token] = []
+    recipients: list[Recipient] = []
+    applied: list[Applied] = []

@@ -1,5 +1,6 @@
 """The contract of a database backend: ``Store`` for the daemon, ``Database`` for what happens before and without it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from aliciacfg.model.records import (
     Recipient,
     Record,
     RecordHead,
+    Replica,
     StoredState,
     Token,
     Write,
@@ -94,6 +96,49 @@ class StoreError(AliciacfgError):
     """The database cannot be used as it is; the message names the remedy."""
 
 
+class SharedHome(Protocol):
+    """What daemons that share one database know of each other. Nothing of it is covered by the hash chain.
+
+    Every method raises Unavailable if the database cannot be reached.
+    """
+
+    async def renew_lease(self, replica: str, seconds: float) -> bool:
+        """Take or prolong the lease of the leader; return whether this replica has it now.
+
+        Args:
+            replica: The id of the replica.
+            seconds: How long the lease lasts from now on, by the database's clock.
+        """
+        ...
+
+    async def release_lease(self, replica: str) -> None:
+        """End the lease, if this replica has it, so that another one can take it at once."""
+        ...
+
+    async def report(self, row: Replica) -> None:
+        """Add or replace the row of a replica; it is seen now, by the database's clock."""
+        ...
+
+    async def replicas(self, *, within_seconds: float) -> list[Replica]:
+        """Return the replicas that reported within so many seconds, the oldest first; others are forgotten in time."""
+        ...
+
+    async def answer(self, requester: str, request_id: str) -> bytes | None:
+        """Return the answer that was kept for a request (``Write.answers``), or None."""
+        ...
+
+    async def remove_answers(self, *, older_than_seconds: float) -> None:
+        """Remove answers that were kept for so long."""
+        ...
+
+    def hints(self) -> asyncio.Event:
+        """Return an event that is set when another daemon may have written; whoever waits for it clears it.
+
+        It may also not be set: ``Store.catch_up`` finds out in any case.
+        """
+        ...
+
+
 class Store(Protocol):
     """Durable revisions, overlays, announcements, tokens and audit entries of one data directory.
 
@@ -102,6 +147,10 @@ class Store(Protocol):
     before the read was called.
 
     Writers do not call ``commit`` themselves: they submit to ``write_queue.WriteQueue``.
+
+    Several daemons may share one database. Their transactions are numbered 1, 2, 3 and so on, and memory follows them:
+    ``load`` says which one it holds. Whenever the store learns of those that others made since, it calls the listener
+    with what they changed.
 
     Attributes:
         unwritable: Why the database can only be read at present, as its disk is full or read-only for example; None if
@@ -114,6 +163,52 @@ class Store(Protocol):
         """Have a function called after every read of the database: with None if it succeeded, else with the reason.
 
         A row that cannot be parsed is no failure of this kind.
+        """
+        ...
+
+    @property
+    def shared(self) -> SharedHome | None:
+        """What the daemons that share the database know of each other; None if only one daemon may have it open."""
+        ...
+
+    def listen_others(self, listener: Callable[[StoredState], None]) -> None:
+        """Have a function called, in the event loop, with what other daemons changed: each change once, in order.
+
+        It is called before ``catch_up``, ``commit`` or the entry into ``holding`` returns or raises. It must not raise,
+        and not be called before ``load`` has returned. A change of this store itself is never told.
+
+        Memory has to follow the writes of a ``commit`` that succeeded without awaiting anything in between: the next
+        change of others may be told at any later moment.
+        """
+        ...
+
+    async def catch_up(self) -> None:
+        """Tell the listener what other daemons changed since memory last followed.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        ...
+
+    async def load_since(self, commit: int) -> StoredState:
+        """Return what was changed by all transactions after one, as it is now; tells no listener.
+
+        Args:
+            commit: The number of the transaction, as ``StoredState.commit``.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        ...
+
+    def holding(self) -> AbstractAsyncContextManager[None]:
+        """Have nobody else write while the block plans: what memory holds in the block is the latest.
+
+        The first ``commit`` in the block belongs to it and ends that state; without one it ends with the block. The
+        block must be short: every other daemon waits.
+
+        Raises:
+            Unavailable: The database cannot be written.
         """
         ...
 
@@ -145,9 +240,14 @@ class Store(Protocol):
         replaces config and checksum of a revision that exists. ``position`` replaces the one before.
         A row that somebody put in the place of a new revision is moved away.
 
+        Where several daemons share the database, the position becomes at least that of the writes, and ``answers`` are
+        kept. If another daemon changed the ``basis`` of a write, or kept an answer to the same request, the listener is
+        told, and none of the writes counts.
+
         A call that is cancelled may still commit.
 
         Raises:
+            Superseded: Another daemon changed what a write was planned on; none of the writes was applied.
             Unconfirmed: The database failed while it committed; ``settle`` tells whether the writes were applied.
             Unavailable: The database cannot be written, or a revision exists already; none of the writes was applied.
         """

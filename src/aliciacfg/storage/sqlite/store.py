@@ -197,6 +197,26 @@ class SqliteStore:
         """Have a function called after every read."""
         self._read_listeners.append(listener)
 
+    @property
+    def shared(self) -> None:
+        """Nothing: one daemon has the file for itself."""
+        return
+
+    def listen_others(self, listener: Callable[[StoredState], None]) -> None:
+        """Do nothing: there are no other daemons."""
+
+    async def catch_up(self) -> None:
+        """Do nothing: there are no other daemons."""
+
+    async def load_since(self, commit: int) -> StoredState:
+        """Return nothing: transactions of a single daemon have no numbers."""
+        return StoredState(commit=commit)
+
+    @contextlib.asynccontextmanager
+    async def holding(self) -> AsyncGenerator[None]:
+        """Do nothing: nobody else writes."""
+        yield
+
     async def probe(self) -> None:
         """Read the end of the chain on a connection of its own, whose cache is empty."""
         try:
