@@ -18,14 +18,14 @@ PACKAGE = ROOT / "src" / "aliciacfg"
 
 # Lowest first. A module imports from its own package and from those of lower rows; never from one beside it.
 ROWS = (
-    ("errors", "atomic_files", "line_writer", "memory", "stop_deadline", "terminal_text"),
+    ("errors", "atomic_files", "cancellation", "line_writer", "memory", "stop_deadline", "terminal_text"),
     ("tls", "text_files", "private_files"),
     ("documents", "dotenv_file"),
     ("logs", "model"),
     ("settings", "schemas", "api"),
     ("sealing", "monitoring"),
     ("storage", "variables"),
-    ("access",),
+    ("access", "replicas"),
     ("sources",),
     ("core",),
     ("operations",),

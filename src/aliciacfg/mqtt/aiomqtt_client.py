@@ -92,6 +92,7 @@ class AiomqttClient:
         will: Will | None,
         max_packet_bytes: int,
         timeout_seconds: float,
+        persistent: bool = True,
     ) -> None:
         self.protocol: Protocol = "3.1.1"
         self.max_packet_bytes: int | None = None
@@ -107,7 +108,12 @@ class AiomqttClient:
         self.on_written: Callable[[], None] = lambda: None
         self._max_received_bytes = max_packet_bytes
         self._client = _aiomqtt_client(
-            address, context, client_id=client_id, will=will, timeout_seconds=timeout_seconds
+            address,
+            context,
+            client_id=client_id,
+            will=will,
+            timeout_seconds=timeout_seconds,
+            persistent=persistent and client_id is not None,
         )
         self._paho: PahoMqttClient = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._connect_seconds = timeout_seconds
@@ -240,8 +246,9 @@ class AiomqttClient:
         """Close the connection without a DISCONNECT."""
         aiomqtt_connecting.close(self._client)
 
-    async def disconnect(self) -> None:
-        """Disconnect, if the broker has not gone first."""
+    async def disconnect(self, *, with_will: bool = False) -> None:
+        """Disconnect, if the broker has not gone first; MQTT 3.1.1 drops the last will in any case."""
+        del with_will
         await aiomqtt_connecting.disconnect(self._client)
 
     async def wait_closed(self) -> None:
@@ -372,6 +379,7 @@ def _aiomqtt_client(
     client_id: str | None,
     will: Will | None,
     timeout_seconds: float,
+    persistent: bool,
 ) -> aiomqtt.Client:
     return aiomqtt.Client(
         address.host,
@@ -380,7 +388,7 @@ def _aiomqtt_client(
         password=address.password,
         identifier=client_id,
         protocol=aiomqtt.ProtocolVersion.V311,
-        clean_session=client_id is None,
+        clean_session=not persistent,
         will=None if will is None else aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
         timeout=timeout_seconds,
         keepalive=KEEPALIVE_SECONDS,

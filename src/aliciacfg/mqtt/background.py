@@ -25,9 +25,12 @@ class BackgroundTasks:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """Run tasks inside this context; it ends when the tasks have ended."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            yield
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                yield
+        finally:
+            self._group = None
 
     def start(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """Start a task."""

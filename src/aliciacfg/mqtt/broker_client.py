@@ -113,8 +113,12 @@ class BrokerClient(Protocol):
         """Close the connection without a DISCONNECT."""
         ...
 
-    async def disconnect(self) -> None:
-        """Disconnect, if the broker has not gone first."""
+    async def disconnect(self, *, with_will: bool = False) -> None:
+        """Disconnect, if the broker has not gone first.
+
+        Args:
+            with_will: On MQTT 5, whether the broker publishes the last will all the same, after its delay.
+        """
         ...
 
     async def wait_closed(self) -> None:

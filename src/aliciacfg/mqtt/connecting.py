@@ -50,14 +50,16 @@ class Session:
     """What makes a connection that of the daemon.
 
     Attributes:
-        client_id: A fixed id makes a persistent session, in which the broker holds what arrives meanwhile.
+        client_id: Names the session.
         will: Published, retained, when the connection dies without a disconnect.
         max_packet_bytes: The largest packet that is received; announced to a broker of MQTT 5.
+        persistent: Whether the broker holds what arrives meanwhile for the next connection with this client id.
     """
 
     client_id: str
-    will: Will
+    will: Will | None
     max_packet_bytes: int
+    persistent: bool = True
 
 
 @asynccontextmanager
@@ -219,6 +221,7 @@ class Dialer:
             will=None if session is None else session.will,
             max_packet_bytes=_CLIENT_PACKET_BYTES if session is None else session.max_packet_bytes,
             timeout_seconds=self._timeout_seconds,
+            persistent=session is not None and session.persistent,
         )
         # Before connecting: what a persistent session held comes right behind the CONNACK.
         connection = Connection(client, certain=certain, limit=limit or PacketLimit(_CLIENT_PACKET_BYTES))

@@ -63,6 +63,8 @@ class Connection:
         delivered: How many messages were received.
         congested_for: Returns whether a request should not be begun whose answer goes to a topic.
         on_relief: Called when the connection is no longer congested.
+        may_publish: Asked before anything but an answer is published.
+        leaves_will: Whether the broker publishes the last will, after its delay, also when this side disconnects.
     """
 
     def __init__(self, client: BrokerClient, *, certain: bool, limit: PacketLimit) -> None:
@@ -92,6 +94,8 @@ class Connection:
         self._looks: asyncio.TimerHandle | None = None
         self.delivered = 0
         self.on_relief: Callable[[], None] = lambda: None
+        self.may_publish: Callable[[], bool] = lambda: True
+        self.leaves_will = False
         self._on_too_large: Callable[[Reply, DoesNotFit], None] = lambda _reply, _error: None
         client.on_message = self._early.append
         client.on_acknowledged = self._queue.acknowledge
@@ -133,7 +137,7 @@ class Connection:
 
     async def aclose(self) -> None:
         """Disconnect, if the broker has not gone first."""
-        await self._client.disconnect()
+        await self._client.disconnect(with_will=self.leaves_will)
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone.
@@ -194,8 +198,7 @@ class Connection:
             DoesNotFit: It is larger than the broker takes.
             BrokerUnavailable: The broker did not acknowledge in time, or is gone.
         """
-        if self._gone is not None:
-            raise BrokerUnavailable(str(self._gone))
+        self._check_open()
         publication = Publication(topic, payload, retain=retain)
         size = self._checked_size(publication)
         acknowledged: asyncio.Future[int | str] = asyncio.get_running_loop().create_future()
@@ -227,8 +230,7 @@ class Connection:
             DoesNotFit: It is larger than the broker takes.
             BrokerUnavailable: The broker is gone.
         """
-        if self._gone is not None:
-            raise BrokerUnavailable(str(self._gone))
+        self._check_open()
         publication = Publication(topic, payload, retain=retain)
         size = self._checked_size(publication)
         self._queue.put(publication, size, answer=False, done=lambda code: done(self._refusal(topic, size, code)))
@@ -251,6 +253,8 @@ class Connection:
         Raises:
             DoesNotFit: It is larger than the broker takes.
         """
+        if not self.may_publish():
+            return
         publication = Publication(topic, payload, qos)
         self._queue.put(publication, self._checked_size(publication), answer=False)
 
@@ -300,6 +304,12 @@ class Connection:
         """Note that the broker refused an answer of the lane."""
         if code == _PACKET_TOO_LARGE:
             self._on_too_large(reply, DoesNotFit(reply.topic, size=size, limit=self.limit.bytes))
+
+    def _check_open(self) -> None:
+        if self._gone is not None:
+            raise BrokerUnavailable(str(self._gone))
+        if not self.may_publish():
+            raise BrokerUnavailable("this daemon may not publish any more")
 
     def _checked_size(self, publication: Publication) -> int:
         size = packets.packet_size(publication, self.protocol)

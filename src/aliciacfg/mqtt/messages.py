@@ -35,10 +35,18 @@ class Inbound(msgspec.Struct, frozen=True, gc=False):
 
 
 class Will(msgspec.Struct, frozen=True):
-    """The message that the broker publishes, retained, when a connection ends without a DISCONNECT."""
+    """The message that the broker publishes, retained, when a connection ends without a DISCONNECT.
+
+    Attributes:
+        topic: Where it goes.
+        payload: What goes there.
+        delay_seconds: For how long the broker waits with it, and drops it if the session is continued meanwhile (MQTT 5
+            §3.1.3.2.2); MQTT 3.1.1 knows no delay.
+    """
 
     topic: str
     payload: bytes
+    delay_seconds: int = 0
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):

@@ -60,16 +60,18 @@ class Mqtt5Client(asyncio.Protocol):
         will: Will | None,
         max_packet_bytes: int,
         timeout_seconds: float,
+        persistent: bool = True,
     ) -> None:
         """Make a client that is not connected.
 
         Args:
             address: The broker.
             context: TLS, if it is to be used.
-            client_id: Of a persistent session; None makes one that ends with the connection.
+            client_id: Names the session; None has the broker make a name for one that ends with the connection.
             will: Published when the connection dies.
-            max_packet_bytes: The largest packet that is received; announced for a persistent session.
+            max_packet_bytes: The largest packet that is received; announced with a client id.
             timeout_seconds: How long connecting may take, then the TLS handshake, then the answer to CONNECT.
+            persistent: Whether the session outlives the connection.
         """
         self.protocol: Protocol = "5"
         self.max_packet_bytes: int | None = None
@@ -87,7 +89,7 @@ class Mqtt5Client(asyncio.Protocol):
             password=address.password,
             keepalive_seconds=KEEPALIVE_SECONDS,
             will=will,
-            session_expiry_seconds=_SESSION_EXPIRY_SECONDS,
+            session_expiry_seconds=_SESSION_EXPIRY_SECONDS if persistent else 0,
             receive_maximum=_RECEIVE_MAXIMUM,
             max_packet_bytes=max_packet_bytes,
         )
@@ -140,14 +142,14 @@ class Mqtt5Client(asyncio.Protocol):
         if self._output.transport is not None:
             self._output.transport.abort()
 
-    async def disconnect(self) -> None:
+    async def disconnect(self, *, with_will: bool = False) -> None:
         """Disconnect, if the broker has not gone first.
 
         The broker closes the connection: closing it here, with something unread, could take from it what was sent last.
         """
         if self._output.transport is None or self._ended.is_set():
             return
-        self._output.send(mqtt5_packets.disconnect())
+        self._output.send(mqtt5_packets.disconnect(mqtt5_packets.WITH_WILL if with_will else 0))
         self._output.flush()
         self._input.close()
         try:

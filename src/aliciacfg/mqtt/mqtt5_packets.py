@@ -26,6 +26,8 @@ UNSUBACK = 11
 PINGRESP = 13
 DISCONNECT = 14
 
+# The reason code of a DISCONNECT after which the last will is published all the same (MQTT 5 §3.14.2.1).
+WITH_WILL = 0x04
 TOPIC_ALIAS_INVALID = 0x94
 RETAIN_NOT_SUPPORTED = 0x9A
 QOS_NOT_SUPPORTED = 0x9B
@@ -104,7 +106,7 @@ def connect(
     """Encode CONNECT (MQTT 5 §3.1).
 
     Without a client id the broker makes one, the session is a new one that ends with the connection, and nothing is
-    announced.
+    announced. With one, the session is continued, or a new one if it ends with the connection.
     """
     proof = None if password is None else password.encode()
     if client_id is None:
@@ -114,11 +116,18 @@ def connect(
         return packet.write()
     last = None
     if will is not None:
-        last = mqtt5.Will(will.topic, payload=will.payload, qos=mqtt5.QoS.AT_LEAST_ONCE, retain=True)
+        last = mqtt5.Will(
+            will.topic,
+            payload=will.payload,
+            qos=mqtt5.QoS.AT_LEAST_ONCE,
+            retain=True,
+            will_delay_interval=will.delay_seconds,
+        )
     return mqtt5.ConnectPacket(
         client_id,
         username=username,
         password=proof,
+        clean_start=not session_expiry_seconds,
         keep_alive=keepalive_seconds,
         will=last,
         session_expiry_interval=session_expiry_seconds,

@@ -23,13 +23,21 @@ class Outgoing:
     turn out to serve this broker.
     """
 
-    def __init__(self, alerts: Alerts) -> None:
+    def __init__(self, alerts: Alerts, *, publishes_alerts: bool = True) -> None:
+        """Publish nothing yet.
+
+        Args:
+            alerts: Raised about what the broker does not take.
+            publishes_alerts: Whether to publish them as well.
+        """
         self._alerts = alerts
         self._connection: Connection | None = None
         self._opened = False
         # Raised at the start, or while the broker was away; beyond the limit the oldest are dropped.
         self._waiting: deque[Alert] = deque(maxlen=_MAX_WAITING_ALERTS)
-        alerts.listen(self._on_alert)
+        self._publishes_alerts = publishes_alerts
+        if publishes_alerts:
+            alerts.listen(self._on_alert)
 
     def congested_for(self, topic: str) -> bool:
         """Return whether so many answers wait to be sent that no request should be begun that is answered there."""
@@ -43,6 +51,8 @@ class Outgoing:
     def open(self) -> None:
         """Publish the alerts that waited and the active ones, and from now on every alert at once."""
         self._opened = True
+        if not self._publishes_alerts:
+            return
         active = self._alerts.active_alerts
         waited = [alert for alert in self._waiting if alert not in active]
         self._waiting.clear()

@@ -79,6 +79,7 @@ class Retained:
         markers: Markers,
         on_confirmed: Callable[[], None],
         pace: Pace,
+        inherits: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish an outbox.
@@ -91,6 +92,7 @@ class Retained:
             markers: Close each batch of the read-back.
             on_confirmed: Called when the broker was seen to hold the whole outbox.
             pace: Bounds how fast messages are published.
+            inherits: Whether a connection may begin with what another daemon of the home published.
             clock: Seconds, monotonic.
         """
         self._outbox = outbox
@@ -100,6 +102,7 @@ class Retained:
         self._markers = markers
         self._on_confirmed = on_confirmed
         self._pace = pace
+        self._inherits = inherits
         self._clock = clock
         # By subject.
         self._attempts: dict[str, _Attempt] = {}
@@ -115,6 +118,7 @@ class Retained:
         self._unknown: set[str] = set()
         # Subjects whose message came on this connection.
         self._seen: set[str] = set()
+        self._inheriting = False
         # By subject: the highest position that foreign messages claimed which wait for their repair.
         self._claimed: dict[str, Position | None] = {}
         # Whether everything was published that the start found to publish, taken by the broker or not. Until then the
@@ -131,6 +135,8 @@ class Retained:
     def begin(self) -> None:
         """Begin a connection, before it delivers anything."""
         self._seen.clear()
+        # Whether what comes may be from before this connection.
+        self._inheriting = self._inherits
 
     async def publish_forever(self, connection: Connection) -> None:
         """Publish the pending messages on one connection, until it is gone.
@@ -257,6 +263,10 @@ class Retained:
         Raises:
             BrokerUnavailable: The connection is gone.
         """
+        if self._inheriting:
+            # The session delivers first what it held; the marker is behind that.
+            await self._markers.wait(connection)
+            self._inheriting = False
         expected = sorted(subject for subject, item in self._outbox.current.items() if item.payload)
         for start in range(0, len(expected), _READ_BACK_BATCH):
             batch = expected[start : start + _READ_BACK_BATCH]
@@ -292,6 +302,10 @@ class Retained:
         elif _digest(inbound.payload) in self._sent.get(subject, ()):
             # An echo that was overtaken, or a copy that another program published.
             self._on_own(subject, current)
+        elif not inbound.payload and self._inheriting:
+            # What the daemon that led before removed has no signature, and may have been made again since. The
+            # read-back shows what the broker holds.
+            self._outbox.repeat(subject)
         elif not inbound.payload:
             # Readers forgot what they held, and so apply the right one again.
             self._on_foreign(subject, current, None)

@@ -1,8 +1,8 @@
 """The life of the daemon on the bus: connect, make sure to be alone, serve; and again when the connection is lost."""
 
 import asyncio
-import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -14,43 +14,58 @@ from aliciacfg.core.outbox import Outbox
 from aliciacfg.errors import (
     AnotherDaemon,
     BrokerUnavailable,
-    leaves,
+    Unavailable,
 )
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt import topics
 from aliciacfg.mqtt.access_probe import AccessProbe
-from aliciacfg.mqtt.admission import Admission
-from aliciacfg.mqtt.background import BackgroundTasks
-from aliciacfg.mqtt.connecting import Session, answers_five, connect
+from aliciacfg.mqtt.connecting import Session
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.health import HealthPublisher
-from aliciacfg.mqtt.inbox import Inbox
+from aliciacfg.mqtt.intake import Intake
+from aliciacfg.mqtt.link import Link
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
-from aliciacfg.mqtt.outgoing import Outgoing
 from aliciacfg.mqtt.pace import Pace
-from aliciacfg.mqtt.packet_limit import PacketLimit
 from aliciacfg.mqtt.peers import Peers
 from aliciacfg.mqtt.registration import Registration
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.operations.service import ConfigService
+from aliciacfg.replicas.leadership import Leadership
 
 _log = structlog.get_logger(__name__)
 
-# With the time that a hanging attempt to connect takes, the daemon is back five seconds after the broker at the latest.
-_FIRST_RETRY_SECONDS = 0.3
-_MAX_RETRY_SECONDS = 1.5
-_FIRST_QUESTION_SECONDS = 5.0
-_MAX_QUESTION_SECONDS = 60.0
-_CANCELLATIONS = 20
-_CANCELLATION_SECONDS = 0.25
 _DRAIN_SECONDS = 10.0
+# How long the broker waits with the last will of a leader: for less, nobody would notice that another one took over.
+_WILL_DELAY_SECONDS = 10
 # What ends a connection; any other error in one of its tasks is a fault of that task alone.
 _ENDINGS = (AnotherDaemon, BrokerUnavailable)
+_REQUESTS = f"{topics.CONFIG}#"
+# What the daemon hears under ``alicia/config/`` where requests come to it on another connection.
+_RETAINED = (f"{topics.UPDATE}+", topics.ENVIRONMENT, topics.KEY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaderPart:
+    """What differs where several daemons serve a home, and the one that leads has this connection beside its others.
+
+    Its client id is fixed for the home. So a leader that takes over has the broker end the connection of the one
+    before, and gets its session: what programs sent in between, such as registrations, is not lost.
+
+    Attributes:
+        leadership: Nothing is published once it has ended.
+        takes_requests: Whether requests come on this connection, because the broker cannot share them among several.
+        prepare: Awaited on each connection, once the broker has ended the one before and before anything that was
+            received is compared: has memory catch up with everything that an earlier leader may have published.
+    """
+
+    leadership: Leadership
+    takes_requests: Callable[[], bool]
+    prepare: Callable[[], Awaitable[None]]
 
 
 class MqttSession:
@@ -75,6 +90,7 @@ class MqttSession:
         on_drained: Callable[[], None],
         max_packet_bytes: int,
         updates_per_second: float,
+        leader_part: LeaderPart | None = None,
     ) -> None:
         """Make a session that has not begun.
 
@@ -91,18 +107,25 @@ class MqttSession:
             on_drained: Called whenever the broker was seen to hold the whole outbox.
             max_packet_bytes: The largest MQTT packet that is sent or received.
             updates_per_second: How many retained messages are published a second, of many that are due at once.
+            leader_part: For a daemon that is one of several of its home; then the session runs only while it leads.
         """
-        self._address = address
         self._client_id = f"config_service_{session_id}"
+        self._leader_part = leader_part
         self._health = health = service.health
         self._outbox = outbox
         self._on_drained = on_drained
         self._supervisor = supervisor
-        self._background = BackgroundTasks(supervisor.report)
-        self._outgoing = outgoing = Outgoing(alerts)
-        self._admission = Admission(self._background, acknowledge=self._acknowledge, congested=outgoing.congested_for)
-        self._requests = requests
-        self._inbox = Inbox(requests, self._admission, outgoing, max_packet_bytes=max_packet_bytes)
+        self._intake = intake = Intake(
+            requests,
+            alerts=alerts,
+            supervisor=supervisor,
+            max_packet_bytes=max_packet_bytes,
+            # A daemon that is one of several publishes its alerts over its own connection, whether it leads or not.
+            publishes_alerts=leader_part is None,
+        )
+        self._inbox = intake.inbox
+        self._admission = intake.admission
+        self._outgoing = outgoing = intake.outgoing
         self._markers = markers = Markers(health.instance)
         self._retained = Retained(
             outbox,
@@ -112,6 +135,7 @@ class MqttSession:
             markers=markers,
             on_confirmed=self._on_confirmed,
             pace=Pace(updates_per_second),
+            inherits=leader_part is not None,
         )
         self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
         self._health_publisher = HealthPublisher(
@@ -131,48 +155,42 @@ class MqttSession:
         self._registration = Registration(
             service.registrations, health=health, alerts=alerts, device_registry=self._devices
         )
-        self._connection: Connection | None = None
-        # Whether the broker spoke MQTT 5 at the previous connection.
-        self._speaks_five = False
-        self._limit = PacketLimit(max_packet_bytes)
         self._max_packet_bytes = max_packet_bytes
+        self._address = address
+        self._link = Link(
+            address,
+            make_session=self._session,
+            serve=self._serve,
+            on_lost=self._on_lost,
+            supervisor=supervisor,
+            max_packet_bytes=max_packet_bytes,
+        )
+        # Whether the present connection serves, and whether requests come on it.
+        self._serving = False
+        self._takes_requests = leader_part is None
         # Set while the broker holds every retained message of the present connection.
         self._drained = asyncio.Event()
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until cancelled.
+        """Serve until cancelled; it may be run again after that.
 
         Raises:
-            AnotherDaemon: A daemon with another data directory is alive on this broker.
+            AnotherDaemon: A daemon of another home is alive on this broker.
         """
-        retry = _FIRST_RETRY_SECONDS
-        async with self._background.running():
-            while True:
-                reason = await self._connect_once()
-                if self._connection is None:
-                    # Elsewhere it may have come back with other settings.
-                    self._limit.forget()
-                elif self._health.bus_connected:
-                    retry = _FIRST_RETRY_SECONDS
-                self._on_lost()
-                pause = retry * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
-                _log.warning(
-                    "broker_lost",
-                    broker=f"{self._address.host}:{self._address.port}",
-                    reason=reason,
-                    retry_seconds=round(pause, 2),
-                )
-                await asyncio.sleep(pause)
-                retry = min(retry * 2, _MAX_RETRY_SECONDS)
+        async with self._intake.background.running():
+            await self._link.run()
 
     async def stop(self) -> None:
         """Answer the requests that were received, and publish that the daemon stops."""
-        connection = self._connection
+        connection = self._link.connection
         if connection is not None:
             await self._admission.stop()
-            await self._background.wait_idle()
-        self._background.close()
+            await self._intake.background.wait_idle()
+        self._intake.background.close()
+        if connection is not None and connection.leaves_will:
+            # The broker publishes it if no other daemon of the home takes over.
+            connection = None
         try:
             await self._health_publisher.stop(connection)
         except BrokerUnavailable as error:
@@ -180,89 +198,88 @@ class MqttSession:
 
     def abort(self) -> None:
         """Close the connection without a DISCONNECT, so that the broker publishes the last will (MQTT 5 §3.1.2.5)."""
-        if self._connection is not None:
-            self._connection.abort()
+        self._link.abort()
 
-    async def _connect_once(self) -> str:
-        """Serve one connection; return why it ended.
-
-        In a task of its own: before Python 3.13 a TaskGroup that fails drops a cancellation that comes at the same
-        moment, and the daemon would go on connecting after SIGTERM. Here the waiting is cancelled.
-        """
-        task = asyncio.create_task(self._serve_once(), name="mqtt-connection")
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            # Once may not be enough: asyncio.wait_for of Python 3.11, by which aiomqtt waits, drops a cancellation
-            # when what it waits for comes at the same moment.
-            for _ in range(_CANCELLATIONS):
-                task.cancel()
-                if (await asyncio.wait({task}, timeout=_CANCELLATION_SECONDS))[0]:
-                    # How the connection ended does not matter any more.
-                    await asyncio.gather(task, return_exceptions=True)
-                    break
-            raise
-        try:
-            task.result()
-        except Exception as error:  # noqa: BLE001 - the boundary of a connection: the next one may do better
-            return _expected_reason(error) or self._unexpected(error)
-        return "the connection ended"
-
-    async def _serve_once(self) -> None:
-        """Serve one connection, from connecting to its end."""
-        speaks_five, self._speaks_five = self._speaks_five, False
-        session = Session(self._client_id, self._health_publisher.will, self._max_packet_bytes)
-        async with connect(self._address, session, limit=self._limit, speaks_five=speaks_five) as connection:
-            self._speaks_five = connection.protocol == "5"
-            self._connection = connection
-            connection.on_relief = self._admission.pump
-            self._outgoing.attach(connection)
-            self._peers.forget()
-            self._retained.begin()
-            connection.receive(self._on_message)
-            lane = connection.open_lane(
-                self._requests, is_free=self._admission.reads_are_free, on_too_large=self._outgoing.on_too_large
-            )
-            self._inbox.learn = lane.learn
-            async with asyncio.TaskGroup() as group:
-                group.create_task(connection.wait_closed(), name="mqtt-closed")
-                # Nothing of the bus is touched before it is known that no other daemon serves it.
-                await self._peers.check_alone(connection)
-                # A retained request shows its flag even when it comes live.
-                await connection.subscribe([f"{topics.CONFIG}#"], retain_as_published=True)
-                await connection.subscribe([topics.REGISTER, topics.UNREGISTER])
-                await self._probe.run(connection)
-                await self._retained.read_back(connection)
-                await self._peers.confirm_alone(connection)
-                self._admission.open()
-                announcement = self._registration.announcement()
-                await self._outgoing.publish_optional(connection, topics.REGISTER, announcement)
-                self._on_connected(connection)
-                for name, work in {
-                    "publication of updates": self._retained.publish_forever,
-                    "publication of health": self._health_publisher.publish_forever,
-                    "watch for other daemons": self._peers.watch,
-                    "check of the broker's access list": self._probe.run_forever,
-                    "device registry": self._devices.follow,
-                }.items():
-                    supervised = self._supervisor.keep_running(name, partial(work, connection), fatal=_ENDINGS)
-                    group.create_task(supervised, name=name)
-                if not connection.certain:
-                    group.create_task(self._ask_for_five(), name="mqtt-version")
-                await self._wait_until_drained()
-
-    async def _ask_for_five(self) -> None:
-        """Ask the broker for MQTT 5 from time to time, after it was silent when it was asked at the connect.
+    def _session(self) -> Session:
+        """Return what makes the next connection.
 
         Raises:
-            BrokerUnavailable: It answers; the next connection speaks MQTT 5.
+            BrokerUnavailable: This daemon does not lead any more, and would end the connection of the one that does.
         """
-        pause = _FIRST_QUESTION_SECONDS
-        while True:
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
-            if await answers_five(self._address):
-                raise BrokerUnavailable("the broker answers MQTT 5 now; connecting with it")
-            pause = min(pause * 2, _MAX_QUESTION_SECONDS)
+        if self._leader_part is None:
+            return Session(self._client_id, self._health_publisher.will, self._max_packet_bytes)
+        self._check_leading(self._leader_part)
+        will = msgspec.structs.replace(self._health_publisher.will, delay_seconds=_WILL_DELAY_SECONDS)
+        return Session(self._client_id, will, self._max_packet_bytes)
+
+    async def _serve(self, connection: Connection, group: asyncio.TaskGroup) -> None:
+        """Begin to serve a connection.
+
+        Raises:
+            AnotherDaemon: A daemon of another home is alive on this broker.
+            BrokerUnavailable: The connection is gone.
+        """
+        if self._leader_part is not None:
+            await self._prepare(connection, self._leader_part)
+        self._intake.attach(connection)
+        self._peers.forget()
+        self._retained.begin()
+        connection.receive(self._on_message)
+        # Nothing of the bus is touched before it is known that no other daemon serves it.
+        await self._peers.check_alone(connection)
+        self._takes_requests = await self._subscribe(connection)
+        if self._takes_requests:
+            await self._probe.run(connection)
+        await self._retained.read_back(connection)
+        await self._peers.confirm_alone(connection)
+        self._admission.open()
+        announcement = self._registration.announcement()
+        await self._outgoing.publish_optional(connection, topics.REGISTER, announcement)
+        self._on_connected(connection)
+        for name, work in {
+            "publication of updates": self._retained.publish_forever,
+            "publication of health": self._health_publisher.publish_forever,
+            "watch for other daemons": self._peers.watch,
+            **({"check of the broker's access list": self._probe.run_forever} if self._takes_requests else {}),
+            "device registry": self._devices.follow,
+        }.items():
+            supervised = self._supervisor.keep_running(name, partial(work, connection), fatal=_ENDINGS)
+            group.create_task(supervised, name=name)
+        group.create_task(self._wait_until_drained(), name="mqtt-drained")
+
+    async def _prepare(self, connection: Connection, part: LeaderPart) -> None:
+        """Take over from a leader before.
+
+        Raises:
+            BrokerUnavailable: This daemon does not lead any more, or cannot catch up.
+        """
+        connection.may_publish = lambda: part.leadership.leading
+        try:
+            await part.prepare()
+        except Unavailable as error:
+            raise BrokerUnavailable(f"the store cannot be read: {error.message}") from error
+        self._check_leading(part)
+
+    def _check_leading(self, part: LeaderPart) -> None:
+        if not part.leadership.leading:
+            raise BrokerUnavailable("another daemon may lead the home by now")
+
+    async def _subscribe(self, connection: Connection) -> bool:
+        """Subscribe to what programs send; return whether requests are among it.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        takes_requests = self._leader_part is None or self._leader_part.takes_requests()
+        if takes_requests:
+            # A retained request shows its flag even when it comes live.
+            await connection.subscribe([_REQUESTS], retain_as_published=True)
+        else:
+            await connection.subscribe(_RETAINED, retain_as_published=True)
+            # The session may be from a time when requests could not be shared.
+            await connection.unsubscribe([_REQUESTS])
+        await connection.subscribe([topics.REGISTER, topics.UNREGISTER])
+        return takes_requests
 
     async def _wait_until_drained(self) -> None:
         """Wait until the broker holds every retained message, for a limited time."""
@@ -276,7 +293,8 @@ class MqttSession:
         self.ready.set()
 
     def _on_connected(self, connection: Connection) -> None:
-        self._health.bus_connected = True
+        self._note_serving(True)
+        connection.leaves_will = self._leader_part is not None and connection.protocol == "5"
         self._drained.clear()
         self._health_publisher.publish_soon()
         _log.info(
@@ -286,17 +304,19 @@ class MqttSession:
         )
         self._outgoing.open()
 
-    def _on_lost(self) -> None:
-        self._connection = None
-        self._admission.close()
-        self._outgoing.detach()
-        self._probe.reset()
-        self._health.bus_connected = False
+    def _on_lost(self) -> bool:
+        served = self._serving
+        self._intake.detach()
+        if self._takes_requests:
+            self._probe.reset()
+        self._note_serving(False)
         self._devices.forget()
+        return served
 
-    def _acknowledge(self, inbound: Inbound) -> None:
-        if self._connection is not None:
-            self._connection.acknowledge(inbound)
+    def _note_serving(self, serving: bool) -> None:
+        self._serving = serving
+        if self._leader_part is None:
+            self._health.bus_connected = serving
 
     def _on_message(self, inbound: Inbound) -> bool:
         """Handle a message, without waiting; return whether the broker may forget it."""
@@ -340,7 +360,7 @@ class MqttSession:
             _log.warning("message_too_large", topic=topic, bytes=inbound.oversized)
         elif topic == topics.HEALTH_CHECK:
             self._health_publisher.answer_check(inbound)
-            if not self._health.bus_connected:
+            if not self._serving:
                 self._peers.answer_check()
         elif topic in {topics.REGISTER, topics.UNREGISTER}:
             if inbound.retained:
@@ -356,23 +376,5 @@ class MqttSession:
         self._drained.set()
         self._on_drained()
 
-    def _unexpected(self, error: Exception) -> str:
-        self._supervisor.report("MQTT connection", error, consequence="it is made again")
-        return "an unexpected error, which was logged"
-
     def _count_devices(self, count: int | None) -> None:
         self._health.devices = count
-
-
-def _expected_reason(error: Exception) -> str | None:
-    """Return why the broker is gone; None if something else happened.
-
-    Raises:
-        AnotherDaemon: It is among the errors.
-    """
-    found = list(leaves(error))
-    for foreign in found:
-        if isinstance(foreign, AnotherDaemon):
-            raise AnotherDaemon(foreign.instance) from error
-    reasons = dict.fromkeys(str(item) for item in found if isinstance(item, BrokerUnavailable))
-    return "; ".join(reasons) if all(isinstance(item, BrokerUnavailable) for item in found) else None

@@ -1,0 +1,1 @@
+"""Several daemons that serve one home: which of them leads, and whether each is ready."""
