@@ -25,7 +25,8 @@
             ├── Damaged        unavailable; the database is damaged
             ├── Blocked        unavailable; another program, or somebody, is in the way of the database
             ├── Unconfirmed    unavailable; whether a write was made is not known
-            └── Superseded     unavailable; another daemon changed what a write was planned on
+            ├── Superseded     unavailable; another daemon changed what a write was planned on
+            └── Answered       unavailable; the request was carried out before
 
 Each adapter maps ``OperationError.code`` to its own status in exactly one place. It answers any other exception with
 the code ``internal`` and no details, and logs the traceback.
@@ -378,6 +379,18 @@ class Unavailable(OperationError):
     """The store, or another part that the operation needs, is not usable now."""
 
     code = "unavailable"
+
+
+class Answered(Unavailable):
+    """The request was carried out before, by this daemon or another one of the home.
+
+    Attributes:
+        content: The answer that was kept.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__("The request was carried out before.")
+        self.content = content
 
 
 class Damaged(Unavailable):

@@ -11,6 +11,7 @@ from aliciacfg.errors import Problem
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import (
     Announcement,
+    Answer,
     AuditEntry,
     Cause,
     Overlay,
@@ -38,6 +39,8 @@ class ChangeContext:
         comment: The author's comment.
         operation: The operation that was requested.
         where: The way it came in, as in ``records.AuditEntry``.
+        answer_key: The requester and the request under which the answer is kept (``records.Answer``); None if it is
+            not.
     """
 
     author: str
@@ -45,6 +48,7 @@ class ChangeContext:
     comment: str | None = None
     operation: str = "reload"
     where: str = "files"
+    answer_key: tuple[str, str] | None = None
 
     def audit_entry(
         self,
@@ -95,6 +99,7 @@ class Plan:
         told: The configurations of which readers are told something new without a revision.
         audit: The audit entries.
         meta: Names and values for the store's own table.
+        answers: The answer to the request, where it is kept.
         activates: The environment that becomes the active one, if another one does.
         on_commit: Called in order when the write is durable, before any listener of the commits.
     """
@@ -117,6 +122,7 @@ class Plan:
     told: list[Told] = field(default_factory=list[Told])
     audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
     meta: dict[str, str] = field(default_factory=dict[str, str])
+    answers: tuple[Answer, ...] = ()
     activates: str | None = None
     on_commit: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
@@ -157,6 +163,11 @@ class Plan:
         self.entries[config_id] = replace(entry, record=record)
         return record
 
+    def keep_answer(self, content: bytes) -> None:
+        """Have the answer kept in the transaction of the plan, if the request is one whose answer is."""
+        if self.context.answer_key is not None:
+            self.answers = (Answer(*self.context.answer_key, content),)
+
     def head(self, config_id: ConfigId) -> Entry:
         """Return the entry that the next change of a configuration builds on: this plan's own, or else its head."""
         return self.entries.get(config_id) or self.state.head(config_id)
@@ -189,5 +200,6 @@ class Plan:
             told=tuple(self.told),
             audit=tuple(self.audit),
             meta=tuple(self.meta.items()),
+            answers=self.answers,
             position=Position(self.epoch, self.sequence or self.state.sequence) if self._moves else None,
         )
