@@ -7,6 +7,7 @@ from msgspec import UNSET
 from aliciacfg import documents
 from aliciacfg.api.answers import WriteAnswer
 from aliciacfg.api.encoding import Answer
+from aliciacfg.core.changed_values import ChangedValues, changed_values
 from aliciacfg.core.composer import Effective
 from aliciacfg.core.file_warnings import newly_shadowed
 from aliciacfg.core.planner import Planner
@@ -15,7 +16,6 @@ from aliciacfg.core.views import Views, difference
 from aliciacfg.documents import JsonObject
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Record
-from aliciacfg.operations.changed_values import ChangedValues, changed_values
 from aliciacfg.operations.write_planner import PlannedChange
 from aliciacfg.sealing.sealed_documents import redact
 
