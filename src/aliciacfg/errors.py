@@ -322,12 +322,31 @@ class InvalidDocument(ValidationFailed):
         super().__init__(message, (finding.shown for finding in self.findings))
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a change of several services would do, secrets as ``***``.
+
+    Attributes:
+        difference: JSON Patch by service.
+        changes: By service, the old and the new value by JSON Pointer.
+        changes_left_out: By service, how many changed places are not in ``changes``.
+        added: The services that would get their first configuration.
+        removed: The services that would have none any more.
+    """
+
+    difference: Mapping[str, Sequence[Mapping[str, Any]]]
+    changes: Mapping[str, Mapping[str, Any]]
+    changes_left_out: Mapping[str, int]
+    added: Sequence[str]
+    removed: Sequence[str]
+
+
 class ActivationRefused(ValidationFailed):
     """An environment cannot be activated.
 
     Attributes:
         remedies: Commands that correct all of it, where there are any.
-        difference: For a dry run, what would change apart from the problems: JSON Patch by service, secrets as ``***``.
+        trial: For a dry run, what would change apart from the problems.
     """
 
     def __init__(
@@ -336,11 +355,11 @@ class ActivationRefused(ValidationFailed):
         problems: Iterable[Problem],
         *,
         remedies: Iterable[str],
-        difference: Mapping[str, Sequence[Mapping[str, Any]]] | None,
+        trial: Trial | None,
     ) -> None:
         super().__init__(message, problems)
         self.remedies = tuple(remedies)
-        self.difference = difference
+        self.trial = trial
 
 
 class NotApplied(OperationError):

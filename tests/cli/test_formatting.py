@@ -22,6 +22,7 @@ from aliciacfg.api.answers import (
     Removed,
     Sides,
     TokenItem,
+    ValueChange,
 )
 from aliciacfg.cli import (
     diff,
@@ -309,13 +310,17 @@ def test_a_migration_has_its_state():
         "service": "one", "from_version": "1.4.0", "to_version": "2.0.0", "files": ["1-to-2.yaml"],
         "environments": ["dev"], "problems": [], "done": False,
     }  # fmt: skip
-    tried = Migration(**common, difference={"dev": [{"op": "remove", "path": "/x"}]})
+    moved = {"/x": ValueChange(old=5), "/y": ValueChange(new=5)}
+    tried = Migration(**common, changes={"dev": moved}, changes_left_out={"dev": 1}, difference={"dev": []})
     assert [plain(line) for line in environments._migration_lines(tried, dry_run=True)] == [
         "one  1.4.0 → 2.0.0  would be migrated",
         "  by 1-to-2.yaml",
         "  run-time changes in dev",
-        "  dev",
-        "    - /x",
+        "  dev  3 places",
+        "    - /x  5",
+        "    + /y  5",
+        "    … and 1 more",
+        "  -o json shows all of it",
     ]
     done = Migration(**{**common, "done": True})
     assert "  migrated" in plain(environments._migration_lines(done, dry_run=False)[0])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,6 @@ def home(tmp_path: Path) -> Home:
 
 def announced(core: Core) -> dict[str, Any]:
     """Return the pending payloads by subject, without empty ones."""
-    import json
-
     return {subject: json.loads(item.payload) for subject, item in core.parts.outbox.current.items() if item.payload}
 
 
@@ -148,6 +147,51 @@ async def test_a_trial_run_says_what_would_change_and_leaves_no_trace(home: Home
         assert {item["op"] for item in answer["difference"]["old"]} == {"remove"}
         assert (on_the_bus(core), home.stored) == before
         assert core.parts.state.active == "dev"
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_the_old_and_new_values_are_beside_what_changed(home: Home, dry_run: bool):
+    """By service, of a trial and of the activation; services that come or go are named instead."""
+    async with home.core() as core:
+        await core.ask("patch", "two", patch={"settings": {"note": "of dev"}})
+        answer = await core.ask("activate", "prod", dry_run=dry_run)
+        moved = {"/environment": {"old": "dev", "new": "prod"}}
+        assert answer["changes"] == {
+            "one": {**moved, "/settings/size": {"old": 1, "new": 2}},
+            "two": {**moved, "/settings/note": {"old": "of dev"}},
+        }
+        assert (answer["added"], answer["removed"], "changes_left_out" in answer) == (["new"], ["old"], False)
+        assert set(answer["changed"]) == {*answer["changes"], "new", "old"}
+        again = await core.ask("activate", "dev" if dry_run else "prod")
+        assert not {"changes", "changes_left_out", "added", "removed"} & again.keys()
+
+
+async def test_the_answer_of_many_services_stays_short(tmp_path: Path):
+    """Places beyond the hundredth of a service, long values, and all beyond 64 KiB are counted instead."""
+    services = [f"s{number:02}" for number in range(40)]
+    few = {f"l{number}": number for number in range(103)}
+    notes = {f"n{number}": "x" * 1000 for number in range(20)}
+    home = Home(
+        tmp_path,
+        {
+            "environments/base.yaml": environment_file({name: {} for name in services}),
+            "environments/dev.yaml": {},
+            "environments/prod.yaml": {
+                "services": {
+                    **{name: {"settings": notes} for name in services},
+                    "s00": {"limits": few, "settings": {"long": "y" * 1025}},
+                }
+            },
+        },
+    )
+    async with home.core() as core:
+        answer = await core.ask("activate", "prod")
+        assert answer["changes_left_out"]["s00"] == 5
+        assert len(answer["changes"]["s00"]) == 100
+        shown, left_out = answer["changes"], answer["changes_left_out"]
+        assert {len(shown.get(name, {})) + left_out.get(name, 0) for name in services[1:]} == {21}
+        assert ("s39" in shown, left_out["s39"]) == (False, 21)
+        assert 50 * 1024 < len(json.dumps(shown)) < 70 * 1024
 
 
 async def test_files_that_changed_meanwhile_count_for_the_environment_that_is_active(home: Home):

@@ -97,12 +97,26 @@ async def test_a_trial_run_shows_the_result_and_leaves_no_trace(home: Home):
             {"op": "move", "from": "/settings/timeout", "path": "/settings/timeout_seconds"}
         ]
         assert any(item["path"].startswith("/settings/doors") for item in found["difference"]["prod"])
+        assert found["changes"] == {
+            "dev": {
+                "/settings/timeout": {"old": 5},
+                "/settings/timeout_seconds": {"new": 5},
+            },
+            "prod": {
+                "/settings/door": {"old": "***"},
+                "/settings/timeout": {"old": 30},
+                "/settings/timeout_seconds": {"new": 30},
+                "/settings/doors/front": {"new": "***"},
+            },
+        }
         assert SECRET not in str(found)
         assert (home.stored, await core.ask("list", include="config")) == before
         assert core.standing == {}
         assert await serving(core) == "1.0.0"
         # Without the migration nothing is shown for it.
-        assert "difference" not in (await waiting(core, dry_run=True))["one"]
+        assert not {"difference", "changes"} & (await waiting(core, dry_run=True))["one"].keys()
+        done = (await waiting(core, migrate=True))["one"]
+        assert (done["done"], done["changes"], "difference" in done) == (True, found["changes"], False)
 
 
 async def test_a_migration_reaches_the_overlays_of_all_environments(home: Home):

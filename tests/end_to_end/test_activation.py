@@ -1,6 +1,7 @@
 """Activation seen from outside: every service moves on the bus, or none does, over kill -9 too."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,38 @@ async def test_22_services_move_on_the_bus_or_none(two: Daemon):
 async def mqtt_ask(daemon: Daemon, topic: str) -> Any:
     async with client(daemon.broker_port) as mqtt:
         return await mqtt.ask(topic, b"{}")
+
+
+async def test_old_and_new_values_are_in_the_answers_of_both_transports_without_secrets(
+    make_daemon: Callable[..., Daemon],
+):
+    """Of a trial and of the activation: by service, with ``***`` for the secrets of either environment."""
+    daemon = make_daemon().keep_services("voice_router", "tts_service")
+    old, new = "planted-old-5e0d", "planted-new-81fa"
+    dev = (daemon.environments / "dev.yaml").read_text().replace("alicia-dev-only", old)
+    (daemon.environments / "dev.yaml").write_text(dev)
+    staging = dev.replace(old, new).replace("requests_per_minute: 6000", "requests_per_minute: 60")
+    (daemon.environments / "staging.yaml").write_text(staging)
+    await asyncio.to_thread(daemon.start)
+    expected = {
+        "/environment": {"old": "dev", "new": "staging"},
+        "/mqtt_config/password": {"old": "***", "new": "***"},
+        "/limits/requests_per_minute": {"old": 6000, "new": 60},
+    }
+    async with client(daemon.broker_port) as mqtt:
+        texts: list[str] = []
+        for dry_run in (True, False):
+            if not dry_run:
+                daemon.http("POST", "/environments/dev/activate", {})
+            over_http = daemon.http("POST", "/environments/staging/activate", {"dry_run": dry_run})
+            if not dry_run:
+                daemon.http("POST", "/environments/dev/activate", {})
+            over_mqtt = await mqtt.ask("alicia/config/activate/staging", json.dumps({"dry_run": dry_run}).encode())
+            for answer in (over_http.json, over_mqtt.json):
+                assert answer["changes"] == {"tts_service": expected, "voice_router": expected}
+                assert ("difference" in answer) == dry_run
+                texts.append(json.dumps(answer))
+    assert not [text for text in texts if old in text or new in text]
 
 
 async def test_kill_9_in_the_middle_of_activations_leaves_one_environment(two: Daemon, broker: Broker):

@@ -204,14 +204,14 @@ def test_environments_are_compared_tried_and_activated(two_environments: Daemon)
     assert lines[:2] == ["--- voice_router in dev, revision 1", "+++ voice_router in lab, revision 1"]
     assert [line for line in lines[2:-1] if line[0] in "+-~"] == ["~ /limits/max_queued_messages  10000 → 77"]
     tried = on_terminal(two_environments, "activate", "lab", "--dry-run").text
-    assert "  voice_router\n" in tried
-    assert "    ~ /limits/max_queued_messages  77\n" in tried
+    assert "  ~ /limits/max_queued_messages  10000 → 77  in all 22 services\n" in tried
     assert json.loads(aliciacfg(two_environments, "environments").stdout)["active"] == "dev"
     moved = json.loads(aliciacfg(two_environments, "activate", "lab", "-m", "trial", http=True).stdout)
     assert (moved["environment"], moved["previous"], "voice_router" in moved["changed"]) == ("lab", "dev", True)
     assert two_environments.config("voice_router")["config"]["limits"]["max_queued_messages"] == 77
     back = on_terminal(two_environments, "activate", "dev")
     assert (back.returncode, "dev is active (was lab)" in back.text) == (0, True)
+    assert "  ~ /limits/max_queued_messages  77 → 10000  in all 22 services\n" in back.text
 
 
 def test_an_environment_that_cannot_be_activated(two_environments: Daemon):
@@ -222,6 +222,10 @@ def test_an_environment_that_cannot_be_activated(two_environments: Daemon):
     invalid = on_terminal(two_environments, "activate", "prod")
     assert invalid.returncode == 4
     assert "voice_router /mqtt_config/password: is missing" in invalid.text
+    assert "max_sessions" not in invalid.text
+    tried = on_terminal(two_environments, "activate", "prod", "--dry-run")
+    assert tried.returncode == 4
+    assert "    ~ /settings/max_sessions  10 → 50\n" in tried.text.partition("Apart from that, it would change:")[2]
     assert json.loads(aliciacfg(two_environments, "environments").stdout)["active"] == "dev"
 
 
@@ -240,7 +244,7 @@ def test_a_migration_is_listed_tried_and_run(daemon: Daemon):
     assert tried.returncode == 0
     assert "voice_router  1.0.0 → 2.0.0  would be migrated" in tried.text
     assert "schemas/voice_router/migrations/1-to-2.yaml" in tried.text
-    assert "/settings/most_sessions" in tried.text
+    assert "    - /settings/max_sessions  12\n    + /settings/most_sessions  12\n" in tried.text
     assert "most_sessions" not in daemon.config("voice_router")["config"]["settings"]
     done = json.loads(aliciacfg(daemon, "migrate").stdout)
     assert [(one["service"], one["done"]) for one in done["migrations"]] == [("voice_router", True)]

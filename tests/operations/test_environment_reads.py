@@ -166,7 +166,9 @@ async def test_a_trial_of_activate_lists_problems_and_changes(home: Home):
         assert trial["remedies"] == ["aliciacfg secret set bell /settings/pin -e prod"]
         assert {"op": "replace", "path": "/settings/volume", "value": 5} in trial["difference"]["bell"]
         assert {"op": "remove", "path": "/settings/pin"} in trial["difference"]["bell"]
-        assert "difference" not in await refused(core, dry_run=False)
+        assert trial["changes"]["bell"]["/settings/volume"] == {"old": 3, "new": 5}
+        assert trial["changes"]["bell"]["/settings/pin"] == {"old": "***"}
+        assert not {"difference", "changes"} & (await refused(core, dry_run=False)).keys()
         assert (await core.ask("environments"))["active"] == "dev"
 
 

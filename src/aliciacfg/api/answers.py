@@ -62,7 +62,7 @@ class UnchangedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ValueChange(msgspec.Struct, frozen=True, kw_only=True):
-    """The value of a place before and after a write.
+    """The value of a place before and after a change.
 
     Attributes:
         old: The value before, a secret as ``***``; missing if there was none.
@@ -71,6 +71,25 @@ class ValueChange(msgspec.Struct, frozen=True, kw_only=True):
 
     old: Any = UNSET
     new: Any = UNSET
+
+
+Changes = Annotated[
+    dict[str, dict[str, ValueChange]],
+    Meta(
+        description="By service: the old and the new value of each changed place, by JSON Pointer. At most 100 places "
+        "of a service, none with a value of more than 1 KiB, and 64 KiB of all services."
+    ),
+]
+ChangesLeftOut = Annotated[
+    dict[str, int],
+    Meta(description="By service: how many changed places are not in `changes` because of its limits."),
+]
+AddedServices = Annotated[
+    list[str], Meta(description="Services that had no configuration before; their values are not in `changes`.")
+]
+RemovedServices = Annotated[
+    list[str], Meta(description="Services that have no configuration afterwards; their values are not in `changes`.")
+]
 
 
 class WriteAnswer(ConfigAnswer, frozen=True, kw_only=True, omit_defaults=True):
@@ -183,6 +202,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         environments: The environments in which run-time changes are stored.
         problems: Reasons why the migration cannot be carried out; each names the environment and the place.
         done: Whether the migration was carried out.
+        changes: As in ``ReloadAnswer``, but by environment.
+        changes_left_out: As in ``ReloadAnswer``, but by environment.
         difference: By environment; for a dry run only.
     """
 
@@ -193,6 +214,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     environments: list[str]
     problems: list[Problem]
     done: bool
+    changes: Changes = {}
+    changes_left_out: ChangesLeftOut = {}
     difference: Difference | UnsetType = UNSET
 
 
@@ -212,6 +235,10 @@ class ReloadAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     migrations: list[Migration]
     warnings: list[str] = []
     dry_run: bool = False
+    changes: Changes = {}
+    changes_left_out: ChangesLeftOut = {}
+    added: AddedServices = []
+    removed: RemovedServices = []
     difference: Difference | UnsetType = UNSET
 
 
@@ -361,6 +388,10 @@ class ActivateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     message: str
     lacking_secrets: dict[str, Pointers] = {}
     dry_run: bool = False
+    changes: Changes = {}
+    changes_left_out: ChangesLeftOut = {}
+    added: AddedServices = []
+    removed: RemovedServices = []
     difference: Difference | UnsetType = UNSET
 
 

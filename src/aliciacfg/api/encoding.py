@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from aliciacfg.api.answers import AddedServices, Changes, ChangesLeftOut, RemovedServices
 from aliciacfg.api.fields import Difference, Form, Remedies
 from aliciacfg.documents import encode
 from aliciacfg.errors import ActivationRefused, BatchRefused, Conflict, ErrorCode, OperationError, Problem
@@ -49,6 +50,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ) = UNSET
     remedies: Remedies = []
     difference: Difference | UnsetType = UNSET
+    changes: Changes = {}
+    changes_left_out: ChangesLeftOut = {}
+    added: AddedServices = []
+    removed: RemovedServices = []
     applied: int | UnsetType = UNSET
     failed: int | UnsetType = UNSET
 
@@ -83,8 +88,17 @@ def encode_failure(error: OperationError, request_id: str | None) -> bytes:
         results = [msgspec.Raw(result) for result in error.results]
         failure = msgspec.structs.replace(failure, results=results, applied=0, failed=len(results))
     elif isinstance(error, ActivationRefused):
-        difference = UNSET if error.difference is None else error.difference
-        failure = msgspec.structs.replace(failure, remedies=error.remedies, difference=difference)
+        failure = msgspec.structs.replace(failure, remedies=error.remedies)
+        if error.trial is not None:
+            trial = error.trial
+            failure = msgspec.structs.replace(
+                failure,
+                difference=trial.difference,
+                changes=trial.changes,
+                changes_left_out=trial.changes_left_out,
+                added=trial.added,
+                removed=trial.removed,
+            )
     return encode(failure)
 
 

@@ -5,11 +5,12 @@ from typing import TypeVar
 
 import msgspec
 
+from aliciacfg.api.answers import ValueChange
 from aliciacfg.api.fields import Difference
-from aliciacfg.cli import output
+from aliciacfg.cli import changed_services, output
+from aliciacfg.cli.changed_services import ChangedServices
 from aliciacfg.cli.command_words import in_command_words
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail, fail_with
-from aliciacfg.cli.formatting import difference_lines
 from aliciacfg.cli.output import Block
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
@@ -23,6 +24,10 @@ class _Refusal(msgspec.Struct):
     problems: list[Problem] = []
     remedies: list[str] = []
     difference: Difference = {}
+    changes: dict[str, dict[str, ValueChange]] = {}
+    changes_left_out: dict[str, int] = {}
+    added: list[str] = []
+    removed: list[str] = []
 
     def __post_init__(self) -> None:
         self.message = in_command_words(self.message)
@@ -48,7 +53,8 @@ def exit_if_refused(answer: JsonObject, *, hint: Callable[[str], str | None] | N
     finally:
         if refusal.difference and output.for_people():
             # Of a dry run that was refused.
-            output.print_blocks(["Apart from that, it would change:", *difference_lines(refusal.difference, "  ")])
+            found = ChangedServices(refusal.changes, refusal.changes_left_out, refusal.added, refusal.removed)
+            output.print_blocks(["Apart from that, it would change:", *changed_services.lines(found)])
 
 
 def refusal_code(code: str | None) -> int:

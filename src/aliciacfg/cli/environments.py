@@ -6,8 +6,9 @@ import click
 from msgspec import UnsetType
 
 from aliciacfg.api.answers import ActivateAnswer, EnvironmentItem, EnvironmentsAnswer, Migration, ReloadAnswer
-from aliciacfg.cli import formatting, options, output
+from aliciacfg.cli import changed_services, formatting, options, output
 from aliciacfg.cli.answers import print_answer
+from aliciacfg.cli.changed_services import ChangedServices
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES
 from aliciacfg.cli.local_client import administer
@@ -133,10 +134,15 @@ def _activation_lines(answer: ActivateAnswer) -> list[Line]:
 def _services_lines(answer: ActivateAnswer | ReloadAnswer) -> list[Line]:
     """Return what happens, or would happen, to the services of an environment."""
     lines: list[Line] = [answer.message]
-    if isinstance(answer.difference, UnsetType):
-        lines += [["  ", (service, "bold")] for service in answer.changed]
-    else:
-        lines += formatting.difference_lines(answer.difference, "  ")
+    lines += changed_services.lines(
+        ChangedServices(
+            changes=answer.changes,
+            left_out=answer.changes_left_out,
+            added=answer.added,
+            removed=answer.removed,
+            complete=not isinstance(answer.difference, UnsetType),
+        )
+    )
     if answer.restart_required:
         lines.append([("restart required: ", "yellow"), ", ".join(answer.restart_required)])
     return lines
@@ -172,6 +178,6 @@ def _migration_lines(migration: Migration, *, dry_run: bool) -> list[Line]:
     if migration.environments:
         lines.append(f"  run-time changes in {', '.join(migration.environments)}")
     lines += [[("  ✗ ", "red"), line] for line in output.problem_lines(migration.problems, "")]
-    if not isinstance(migration.difference, UnsetType):
-        lines += formatting.difference_lines(migration.difference, "  ")
-    return lines
+    complete = not isinstance(migration.difference, UnsetType)
+    found = ChangedServices(migration.changes, migration.changes_left_out, complete=complete)
+    return [*lines, *changed_services.lines(found, noun="environment")]

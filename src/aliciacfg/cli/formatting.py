@@ -4,6 +4,8 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 
+from msgspec import UnsetType
+
 from aliciacfg.cli import times
 from aliciacfg.cli.output import Line
 
@@ -153,6 +155,11 @@ def _patch_line(operation: Mapping[str, object], indent: str) -> Line:
         case other:
             verb = {"move": "moved", "copy": "copied"}.get(str(other), str(other))
             return [indent, (f"~ {path}  {verb} from {operation.get('from')}", CHANGED)]
+
+
+def side(value: object) -> str | None:
+    """Return a value of a ``ValueChange`` as a side for ``change_lines``: as JSON; None where it is unset."""
+    return None if isinstance(value, UnsetType) else json.dumps(value, ensure_ascii=False)
 
 
 def change_lines(pointer: str, sides: tuple[str | None, str | None], *, width: int, note: str = "") -> list[Line]:

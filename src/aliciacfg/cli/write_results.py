@@ -1,8 +1,6 @@
 """What people read of a write: what it changed, or would change, and what a refusal says."""
 
-import json
 import re
-from typing import Any
 
 import click
 import msgspec
@@ -66,7 +64,7 @@ def _warning_line(warning: str, result: WriteResult) -> Line:
         return [("warning: ", "yellow"), warning]
     place = hides["place"]
     change = result.changes.get(place)
-    value = None if change is None else _text(change.old)
+    value = None if change is None else formatting.side(change.old)
     says = "has this value, too" if value is None else f"says {formatting.cut(value, _NARROW)}"
     context = click.get_current_context(silent=True)
     environment = None if context is None else context.params.get("environment")
@@ -81,7 +79,9 @@ def _change_lines(result: WriteResult) -> list[Line]:
     """Return a line for each place that changed: the old and the new value."""
     lines: list[Line] = []
     for pointer, change in result.changes.items():
-        lines += formatting.change_lines(pointer, (_text(change.old), _text(change.new)), width=output.width() - 2)
+        lines += formatting.change_lines(
+            pointer, (formatting.side(change.old), formatting.side(change.new)), width=output.width() - 2
+        )
     further = [pointer for pointer in result.changed if pointer not in result.changes]
     if further and not result.changes and not isinstance(result.difference, UnsetType):
         return formatting.difference_lines(result.difference)
@@ -89,7 +89,3 @@ def _change_lines(result: WriteResult) -> list[Line]:
     if len(further) > _MAX_PLACES:
         lines.append([(f"and {formatting.counted(len(further) - _MAX_PLACES, 'place')} more", "dim")])
     return lines
-
-
-def _text(value: Any) -> str | None:
-    return None if isinstance(value, UnsetType) else json.dumps(value, ensure_ascii=False)

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from aliciacfg import documents
 from aliciacfg.core import restore
 from aliciacfg.core.announcements import Announcements
+from aliciacfg.core.changed_values import ChangesByName, Content
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drafts import Drafts
@@ -18,7 +20,7 @@ from aliciacfg.core.planner import Planner
 from aliciacfg.core.state import NOTHING, State
 from aliciacfg.core.views import difference, difference_to
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import ActivationRefused, ValidationFailed
+from aliciacfg.errors import ActivationRefused, Trial, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.sealed_documents import redact
 
@@ -32,6 +34,7 @@ class ActivationResult:
         changed: The services that get another configuration.
         restart_required: Those of them that apply it only at a restart.
         difference: JSON Patch by service, of a dry run.
+        values: What the changed places held and hold, by service.
         lacking: The places of secrets that services have no more, by service.
     """
 
@@ -39,6 +42,7 @@ class ActivationResult:
     changed: list[str] = field(default_factory=list[str])
     restart_required: list[str] = field(default_factory=list[str])
     difference: dict[str, list[JsonObject]] = field(default_factory=dict[str, list[JsonObject]])
+    values: ChangesByName = field(default_factory=ChangesByName)
     lacking: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
@@ -99,26 +103,33 @@ class Activation:
                 f"{name} cannot be activated; {self._state.active} stays active",
                 listed,
                 remedies=self._files.remedies(name),
-                difference=await self._draft_differences(plan, planner, name) if dry_run else None,
+                trial=await self._draft_differences(plan, planner, name) if dry_run else None,
             )
 
-    async def _draft_differences(self, plan: Plan, planner: Planner, name: str) -> dict[str, list[JsonObject]]:
+    async def _draft_differences(self, plan: Plan, planner: Planner, name: str) -> Trial:
         """Return what services would get another configuration, with that which is not valid as its files say it."""
         named = planner.composer.sources.environments[name].draft.services
         found: dict[str, list[JsonObject]] = {}
+        values = ChangesByName()
         for service in sorted({*named, *self._state.names(name), *self._state.names(self._state.active)}):
             # Let reads run in between.
             await asyncio.sleep(0)
             before = self._state.head(ConfigId(self._state.active, service))
             draft = self._drafts.of(ConfigId(name, service))
+            after = plan.head(ConfigId(name, service))
             if draft is None:
-                operations = await asyncio.to_thread(difference, before, plan.head(ConfigId(name, service)))
+                operations = await asyncio.to_thread(difference, before, after)
+                content, document = after, planner.document(after)
             else:
                 shown = redact(draft.document, draft.secrets)
                 operations = await asyncio.to_thread(difference_to, before, shown, draft.secrets)
+                content = Content(draft.document, draft.secrets, planner.composer.sources.schema(service))
+                document = draft.document
             if operations:
                 found[service] = operations
-        return found
+                changes = documents.changes(planner.document(before), document)
+                values.add(service, before, content, [change.pointer for change in changes])
+        return Trial(found, values.values, values.left_out, values.added, values.removed)
 
     async def _plan_switch(
         self, plan: Plan, planner: Planner, name: str, result: ActivationResult, *, dry_run: bool
@@ -140,6 +151,7 @@ class Activation:
             pointers = planner.announce_switch(plan, entry.live, before=planner.document(old))
             if pointers.changed:
                 result.changed.append(service)
+                result.values.add(service, old, entry, pointers.changed)
                 if dry_run:
                     result.difference[service] = await asyncio.to_thread(difference, old, entry)
                 if pointers.restart_required:
@@ -147,6 +159,7 @@ class Activation:
         for service in sorted(before.keys() - after.keys()):
             plan.announcements.append(self._outbox.remove(service_subject(service), plan.next_sequence()))
             result.changed.append(service)
+            result.values.removed.append(service)
             if dry_run:
                 result.difference[service] = difference(before[service], NOTHING)
         plan.announcements.append(self._announcements.environment(plan, name))

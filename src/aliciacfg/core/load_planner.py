@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from aliciacfg.api.answers import Migration
+from aliciacfg.core.changed_values import ChangesByName
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.file_changes import (
     FileChanges,
@@ -38,6 +39,7 @@ class ReloadResult:
         changed: The services whose configuration changes.
         restart_required: Those of them that apply the change only at a restart.
         difference: JSON Patch by service, of a dry run.
+        values: What the changed places held and hold, by service.
         migrations: The schemas that wait for their migration, or had it.
         warnings: What the files say and probably do not mean, or what overlays hide of it.
     """
@@ -45,6 +47,7 @@ class ReloadResult:
     changed: list[str]
     restart_required: list[str]
     difference: dict[str, list[JsonObject]]
+    values: ChangesByName
     migrations: list[Migration] = field(default_factory=list[Migration])
     warnings: list[str] = field(default_factory=list[str])
 
@@ -198,14 +201,21 @@ class LoadPlanner:
         active = self._state.active
         records = [record for record in plan.records if record.environment == active]
         changes: dict[str, list[JsonObject]] = {}
-        for record in records if dry_run else ():
+        values = ChangesByName()
+        for record in records:
             config_id = ConfigId(active, record.service)
             before, after = self._state.head(config_id), plan.head(config_id)
-            changes[record.service] = await asyncio.to_thread(difference, before, after)
+            if before.live is not None:
+                # Let reads run in between.
+                await asyncio.sleep(0)
+            values.add(record.service, before, after, record.changed)
+            if dry_run:
+                changes[record.service] = await asyncio.to_thread(difference, before, after)
         return ReloadResult(
             changed=[record.service for record in records],
             restart_required=[record.service for record in records if record.restart_required],
             difference=changes,
+            values=values,
             migrations=load.migrations,
         )
 
@@ -219,6 +229,11 @@ def _migration(migration: PendingMigration, plan: Plan, *, ready: bool, dry_run:
     """Return a move of a schema as callers see it."""
     change = migration.change
     ids = [ConfigId(environment, change.service) for environment in sorted(migration.overlays)]
+    values = ChangesByName()
+    for config_id in ids if ready else ():
+        before, after = plan.state.head(config_id), plan.head(config_id)
+        if after.record is not None and after.record is not before.record:
+            values.add(config_id.environment, before, after, after.record.changed)
     return Migration(
         service=change.service,
         from_version=change.from_version,
@@ -227,6 +242,8 @@ def _migration(migration: PendingMigration, plan: Plan, *, ready: bool, dry_run:
         environments=[config_id.environment for config_id in ids],
         problems=migration.problems,
         done=ready and not dry_run,
+        changes=values.values,
+        changes_left_out=values.left_out,
         difference={
             config_id.environment: difference(plan.state.head(config_id), plan.head(config_id)) for config_id in ids
         }

@@ -44,6 +44,10 @@ class EnvironmentOperations:
                 message=message,
                 lacking_secrets=result.lacking,
                 dry_run=request.dry_run,
+                changes=result.values.values,
+                changes_left_out=result.values.left_out,
+                added=result.values.added,
+                removed=result.values.removed,
                 difference=result.difference if request.dry_run else UNSET,
             )
         )
@@ -68,6 +72,10 @@ class EnvironmentOperations:
                 migrations=result.migrations,
                 warnings=result.warnings,
                 dry_run=request.dry_run,
+                changes=result.values.values,
+                changes_left_out=result.values.left_out,
+                added=result.values.added,
+                removed=result.values.removed,
                 difference=result.difference if request.dry_run else UNSET,
             )
         )

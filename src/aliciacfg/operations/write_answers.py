@@ -7,7 +7,7 @@ from msgspec import UNSET
 from aliciacfg import documents
 from aliciacfg.api.answers import WriteAnswer
 from aliciacfg.api.encoding import Answer
-from aliciacfg.core.changed_values import ChangedValues, changed_values
+from aliciacfg.core.changed_values import ChangedValues, Content, changed_values
 from aliciacfg.core.composer import Effective
 from aliciacfg.core.file_warnings import newly_shadowed
 from aliciacfg.core.planner import Planner
@@ -44,7 +44,7 @@ class WriteAnswers:
         if document is None:
             document = redact(effective.document, effective.secrets)
         config_id = ConfigId(record.environment, record.service)
-        changes = ChangedValues() if unchanged else changed_values(before, document, record.changed)
+        changes = ChangedValues() if unchanged else changed_values(before, Content.of(effective), record.changed)
         answer = WriteAnswer(
             service=record.service,
             config={**document, "version": record.version},
