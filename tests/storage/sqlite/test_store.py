@@ -9,7 +9,7 @@ from aliciacfg.model.records import Position, Write
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.store import SqliteStore
-from aliciacfg.storage.sqlite.witness import FILE_NAME, Witness
+from aliciacfg.storage.witness import FILE_NAME, Witness
 from inprocess import eventually
 from stored_rows import CHAIN
 

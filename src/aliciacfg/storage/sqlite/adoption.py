@@ -8,27 +8,25 @@ import msgspec
 from aliciacfg.errors import OperationError
 from aliciacfg.model.records import AuditEntry, Record
 from aliciacfg.storage.hash_chain import START, Chain, ChainStart, equals, sum_macs
+from aliciacfg.storage.rows import (
+    AUDIT_COLUMNS,
+    CHAIN_START,
+    RECORD_COLUMNS,
+    RENEWED_COLUMNS,
+    STANDING_COLUMNS,
+    encode_chain_start,
+    overlay_row,
+    parse_audit_entry,
+    parse_overlay,
+    parse_record,
+)
 from aliciacfg.storage.sqlite.chain_tail import (
     REPLACE_CHAIN_END,
     REPLACE_OVERLAY,
     SELECT_CHAIN_END,
     replace_coded,
 )
-from aliciacfg.storage.sqlite.rows import (
-    AUDIT_COLUMNS,
-    CHAIN_START,
-    RECORD_COLUMNS,
-    RENEWED_COLUMNS,
-    SELECT_OVERLAYS,
-    STANDING_COLUMNS,
-    chain_start,
-    encode_chain_start,
-    overlay_row,
-    parse_audit_entry,
-    parse_overlay,
-    parse_record,
-    select_coded,
-)
+from aliciacfg.storage.sqlite.rows import SELECT_OVERLAYS, chain_start, select_coded
 from aliciacfg.storage.sqlite.transaction import transaction
 from aliciacfg.storage.store import Adoption
 

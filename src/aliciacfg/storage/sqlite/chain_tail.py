@@ -8,12 +8,11 @@ import msgspec
 
 from aliciacfg.model.records import Announcement, AuditEntry, Overlay, Position, Record
 from aliciacfg.storage.hash_chain import START, TORN, Chain, End, sum_macs
-from aliciacfg.storage.sqlite.rows import (
+from aliciacfg.storage.rows import (
     AUDIT_COLUMNS,
     OVERLAY_COLUMNS,
     RECORD_COLUMNS,
     RENEWED_COLUMNS,
-    SELECT_RECORDS,
     STANDING_COLUMNS,
     Row,
     announcement_row,
@@ -22,6 +21,7 @@ from aliciacfg.storage.sqlite.rows import (
     position_rows,
     record_row,
 )
+from aliciacfg.storage.sqlite.rows import SELECT_RECORDS
 
 SELECT_CHAIN_END = "SELECT sequence, mac, standing, sealed FROM chain"
 REPLACE_CHAIN_END = "INSERT OR REPLACE INTO chain VALUES (1,?,?,?,?)"

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aliciacfg.errors import Unavailable
+from aliciacfg.storage.rows import parse_position
 from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
 from aliciacfg.storage.sqlite.damage import telling_damage
 from aliciacfg.storage.sqlite.maintenance import connect_to_read
-from aliciacfg.storage.sqlite.rows import parse_position
 from aliciacfg.storage.sqlite.schema import MIGRATIONS, version
 from aliciacfg.storage.store import StoreError, Summary
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from aliciacfg.atomic_files import open_or_create
 from aliciacfg.model.records import Position
+from aliciacfg.storage import witness
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite import witness
 from aliciacfg.storage.sqlite.copies import copy_file, describe_file
 from aliciacfg.storage.sqlite.maintenance import adopt_file, key_ids_in_file, reseal_file, verify_file
 from aliciacfg.storage.sqlite.store import SqliteStore

@@ -7,31 +7,23 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from aliciacfg.errors import Unavailable
-from aliciacfg.model.records import AuditEntry, ChainedRow, Overlay, Record
+from aliciacfg.model.records import ChainedRow
 from aliciacfg.sealing.boxes import key_ids
 from aliciacfg.storage.hash_chain import Chain, MalformedRow
-from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
-from aliciacfg.storage.sqlite.damage import is_damage, is_locked, may_pass, telling_damage, unusable
-from aliciacfg.storage.sqlite.rows import (
+from aliciacfg.storage.row_checks import chained_audit, chained_records, coded_overlays
+from aliciacfg.storage.rows import (
     AUDIT_COLUMNS,
     RECORD_COLUMNS,
     RENEWED_COLUMNS,
-    SELECT_OVERLAYS,
     STANDING_COLUMNS,
-    Row,
-    chain_start,
-    parse_audit_entry,
-    parse_overlay,
-    parse_record,
-    record_subject,
-    select_coded,
 )
+from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
+from aliciacfg.storage.sqlite.damage import is_damage, is_locked, may_pass, telling_damage, unusable
+from aliciacfg.storage.sqlite.rows import SELECT_OVERLAYS, chain_start, select_coded
 from aliciacfg.storage.sqlite.schema import SELECT_PROGRAMS, adopt_database, check_readable, migrate, quoted
 from aliciacfg.storage.sqlite.transaction import reseal_rows
 from aliciacfg.storage.store import Adoption, Reseal, StoreError
@@ -321,7 +313,7 @@ def _verify_in_pieces(connection: sqlite3.Connection, chain: Chain, between: Cal
     # The last rows and everything else are read in the same transaction as the end of the chain.
     verifier.check_chain(_select_chained(connection, verifier, "sequence > ?", (after,)))
     verifier.check_chain(_select_chained(connection, verifier, "sequence IS NULL", ()))
-    verifier.check_overlays(_parse_overlays(connection.execute(SELECT_OVERLAYS), verifier))
+    verifier.check_overlays(coded_overlays(connection.execute(SELECT_OVERLAYS), verifier))
     for table in STANDING_COLUMNS:
         verifier.check_rows(table, select_coded(connection, table))
     for kind, name in connection.execute(SELECT_PROGRAMS):
@@ -338,35 +330,7 @@ def _select_chained(
     revisions = connection.execute(f"{_SELECT_CHAIN} WHERE {where} ORDER BY sequence", parameters)
     audit = connection.execute(f"{_SELECT_AUDIT_CHAIN} WHERE {where} ORDER BY sequence", parameters)
     return heapq.merge(
-        _parse_chained(revisions, parse_record, verifier),
-        _parse_chained(audit, parse_audit_entry, verifier),
+        chained_records(revisions, verifier),
+        chained_audit(audit, verifier),
         key=lambda row: row.sequence,
     )
-
-
-def _parse_chained(
-    rows: Iterable[Row], parse: Callable[[Row], Record | AuditEntry], verifier: Verifier
-) -> Iterator[ChainedRow | MalformedRow]:
-    """Yield rows that have a place in the chain; reject the others."""
-    for sequence, mac, code, *values in rows:
-        subject, environment, service = f"audit/{sequence}", "", ""
-        if parse is parse_record:
-            environment, service, _ = map(str, values[:3])
-            subject = record_subject(tuple(values))
-        if not isinstance(sequence, int) or not isinstance(mac, bytes):
-            verifier.reject(subject, environment, service)
-            continue
-        try:
-            yield ChainedRow(sequence, parse(tuple(values)), mac, code if isinstance(code, bytes) else b"")
-        except msgspec.MsgspecError:
-            yield MalformedRow(subject, environment, service, sequence, mac)
-
-
-def _parse_overlays(rows: Iterable[Row], verifier: Verifier) -> Iterator[tuple[Overlay, bytes]]:
-    """Yield overlays with their MACs; reject rows that cannot be parsed."""
-    for row in rows:
-        environment, service, *_, mac = row
-        try:
-            yield parse_overlay(row), msgspec.convert(mac, bytes)
-        except msgspec.MsgspecError:
-            verifier.reject(f"{environment}/{service}/overlay", str(environment), str(service))

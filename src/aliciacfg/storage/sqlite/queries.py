@@ -5,7 +5,7 @@ All raise sqlite3.Error. A row that is not what was written is left out wherever
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -16,7 +16,6 @@ from aliciacfg.model.records import (
     Audited,
     AuditEntry,
     Overlay,
-    Position,
     Recipient,
     Record,
     RecordHead,
@@ -24,28 +23,34 @@ from aliciacfg.model.records import (
     Token,
 )
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.damage import is_damage
-from aliciacfg.storage.sqlite.rows import (
-    OWN_NAMES,
-    SELECT_AUDIT,
-    SELECT_OVERLAYS,
-    SELECT_RECORD_BY_ROW,
-    SELECT_RECORDS,
+from aliciacfg.storage.loading import (
+    add_meta,
+    add_newest,
+    head_of,
+    not_as_written,
+    read_confirmed,
+    read_overlays,
+    read_tokens,
+)
+from aliciacfg.storage.rows import (
     Row,
-    chain_start,
     confirmed_audit_entry,
     parse_announcement,
     parse_applied,
     parse_meta,
-    parse_position,
     parse_recipient,
     parse_schema,
-    parse_stored_overlay,
-    parse_token,
     parse_told,
-    record_subject,
-    select_coded,
     told_record,
+)
+from aliciacfg.storage.sqlite.damage import is_damage
+from aliciacfg.storage.sqlite.rows import (
+    SELECT_AUDIT,
+    SELECT_OVERLAYS,
+    SELECT_RECORD_BY_ROW,
+    SELECT_RECORDS,
+    chain_start,
+    select_coded,
 )
 
 T = TypeVar("T")
@@ -67,10 +72,10 @@ def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
     state = StoredState()
     for environment, service in _configurations(connection, state):
         with _noting_damage(state, f"the configuration of {service} in {environment}"):
-            _load_newest(connection, chain, state, (environment, service))
+            add_newest(connection.execute(_SELECT_NEWEST_FIRST, (environment, service)), chain, state)
     incomplete = bool(state.damaged)
     with _noting_damage(state, "run-time changes"):
-        state.overlays.extend(_overlays(connection, chain, state.dropped))
+        state.overlays.extend(read_overlays(connection.execute(SELECT_OVERLAYS), chain, state.dropped))
     with _noting_damage(state, "announcements"):
         state.announcements.extend(_confirmed(connection, chain, "outbox", parse_announcement, state.dropped))
     with _noting_damage(state, "schemas"):
@@ -80,8 +85,7 @@ def load(connection: sqlite3.Connection, chain: Chain) -> StoredState:
     meta: dict[str, str] = {}
     with _noting_damage(state, "names and values"):
         meta.update(_confirmed(connection, chain, "meta", parse_meta, state.dropped))
-    state.meta.update({name: value for name, value in meta.items() if name not in OWN_NAMES})
-    return msgspec.structs.replace(state, position=_position(meta, state), incomplete=incomplete)
+    return msgspec.structs.replace(add_meta(meta, state), incomplete=incomplete)
 
 
 def _configurations(connection: sqlite3.Connection, state: StoredState) -> list[tuple[str, str]]:
@@ -107,17 +111,6 @@ def _noting_damage(state: StoredState, what: str) -> Generator[None]:
         state.damaged.append(f"{what} ({error})")
 
 
-def _position(meta: Mapping[str, str], state: StoredState) -> Position:
-    """Return the position of the home; where the store does not say it, that of the last thing that was told."""
-    stored = parse_position(meta)
-    told = [
-        *(record.home_sequence for record in state.records),
-        *(item.home_sequence for item in state.told),
-        *(item.sequence for item in state.announcements),
-    ]
-    return Position(stored.epoch, max(stored.sequence, *told, 0))
-
-
 def record(
     connection: sqlite3.Connection, chain: Chain, environment: str, service: str, revision: int
 ) -> Record | None:
@@ -131,10 +124,7 @@ def record(
         return None
     found = told_record(row, chain)
     if found is None:
-        raise Unavailable(
-            f"Revision {revision} of {service} in {environment} differs from what was written: the database was "
-            "changed outside aliciacfg. Read another revision, or restore a backup."
-        )
+        raise Unavailable(not_as_written(environment, service, revision))
     return found
 
 
@@ -150,7 +140,7 @@ def history(
             break
         known = told_record(row, chain)
         if known is not None:
-            found.append(RecordHead(**{name: getattr(known, name) for name in RecordHead.__struct_fields__}))
+            found.append(head_of(known))
     return found
 
 
@@ -188,16 +178,13 @@ def revision_in(connection: sqlite3.Connection, *, chain: Chain, row: int) -> Re
 
 def overlays(connection: sqlite3.Connection, chain: Chain) -> list[Overlay]:
     """Return every overlay that is what was written."""
-    return [overlay for overlay in _overlays(connection, chain, []) if overlay.confirmed]
+    found = read_overlays(connection.execute(SELECT_OVERLAYS), chain, [])
+    return [overlay for overlay in found if overlay.confirmed]
 
 
 def tokens(connection: sqlite3.Connection, chain: Chain) -> list[Token]:
     """Return every token that can be parsed."""
-    found: list[Token] = []
-    for row, mac in select_coded(connection, "tokens"):
-        with contextlib.suppress(msgspec.MsgspecError):
-            found.append(parse_token(row, confirmed=chain.confirms_row("tokens", row, mac)))
-    return found
+    return read_tokens(select_coded(connection, "tokens"), chain)
 
 
 def recipients(connection: sqlite3.Connection, chain: Chain) -> list[Recipient]:
@@ -210,50 +197,11 @@ def applied(connection: sqlite3.Connection, chain: Chain) -> list[Applied]:
     return list(_confirmed(connection, chain, "applied", parse_applied, []))
 
 
-def _load_newest(connection: sqlite3.Connection, chain: Chain, state: StoredState, configuration: Row) -> None:
-    """Load the newest revision of a configuration that is what was written, and the number of the last row after it."""
-    passed: set[object] = set()
-    number = 0
-    for row in connection.execute(_SELECT_NEWEST_FIRST, configuration):
-        found = told_record(row, chain)
-        if found is not None:
-            state.records.append(found)
-            number = found.revision
-            break
-        passed.add(row[2])
-        state.dropped.append(record_subject(row))
-    # A number far above is forged; one that follows was perhaps used, by a row that was changed since.
-    while number + 1 in passed:
-        number += 1
-    if passed:
-        state.used_numbers[str(configuration[0]), str(configuration[1])] = number
-
-
-def _overlays(connection: sqlite3.Connection, chain: Chain, dropped: list[str]) -> Iterator[Overlay]:
-    for row in connection.execute(SELECT_OVERLAYS):
-        subject = f"{row[0]}/{row[1]}/overlay"
-        try:
-            overlay = parse_stored_overlay(row, chain)
-        except msgspec.MsgspecError:
-            dropped.append(subject)
-            continue
-        if not overlay.confirmed:
-            dropped.append(subject)
-        yield overlay
-
-
 def _confirmed(
     connection: sqlite3.Connection, chain: Chain, table: str, parse: Callable[[Row], T], dropped: list[str]
 ) -> Iterator[T]:
-    """Yield the rows of a table that are what was written; name the others in ``dropped``."""
-    for row, mac in select_coded(connection, table):
-        try:
-            if chain.confirms_row(table, row, mac):
-                yield parse(row)
-                continue
-        except msgspec.MsgspecError:
-            pass
-        dropped.append(f"{table}/{row[0]}")
+    """Return the rows of a table that are what was written; name the others in ``dropped``."""
+    return read_confirmed(table, select_coded(connection, table), chain, parse, dropped)
 
 
 def _audited(connection: sqlite3.Connection, chain: Chain, sequence: int, entry: AuditEntry) -> Audited:

@@ -13,18 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aliciacfg.storage.hash_chain import Chain, ChainStart, sum_macs
+from aliciacfg.storage.rows import CHAIN_START, Row, confirmed_audit_entry, confirmed_record, encode_chain_start
 from aliciacfg.storage.sqlite.chain_tail import ChainTail, KnownTail
 from aliciacfg.storage.sqlite.maintenance import connect_to_read
-from aliciacfg.storage.sqlite.rows import (
-    CHAIN_START,
-    SELECT_AUDIT,
-    SELECT_RECORDS,
-    Row,
-    chain_start,
-    confirmed_audit_entry,
-    confirmed_record,
-    encode_chain_start,
-)
+from aliciacfg.storage.sqlite.rows import SELECT_AUDIT, SELECT_RECORDS, chain_start
 from aliciacfg.storage.sqlite.transaction import transaction
 from aliciacfg.storage.store import Kept
 

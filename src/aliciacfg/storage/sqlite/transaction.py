@@ -7,20 +7,18 @@ from collections.abc import Generator, Sequence
 import msgspec
 
 from aliciacfg.errors import InvalidRequest
-from aliciacfg.model.records import Announcement, Overlay, Position, Write
+from aliciacfg.model.records import Write
+from aliciacfg.storage.batch import combine
 from aliciacfg.storage.hash_chain import Chain, End
-from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END, THIS_RECORD, ChainTail, KnownTail, replace_coded
-from aliciacfg.storage.sqlite.rows import (
-    SELECT_OVERLAYS,
-    SELECT_RECORD_BY_ROW,
-    SELECT_RECORDS,
+from aliciacfg.storage.rows import (
     Row,
     announcement_row,
     confirmed_record,
     parse_record,
     parse_stored_overlay,
-    standing_rows,
 )
+from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END, THIS_RECORD, ChainTail, KnownTail, replace_coded
+from aliciacfg.storage.sqlite.rows import SELECT_OVERLAYS, SELECT_RECORD_BY_ROW, SELECT_RECORDS
 from aliciacfg.storage.store import Reseal
 
 # When COMMIT fails with these, the frame that ends the transaction was not written.
@@ -133,26 +131,16 @@ def apply(
 
 def _apply_all(connection: sqlite3.Connection, chain: Chain, writes: Sequence[Write], tail: ChainTail) -> None:
     """Apply writes in the present transaction."""
-    # Of what is replaced the last one of a key counts: every write that readers are told of replaces the position of
-    # the home, and of many writes of one configuration each its overlay and its announcement.
-    standing: dict[tuple[str, object], Row] = {}
-    overlays: dict[tuple[str, str], Overlay] = {}
-    announcements: dict[str, Announcement] = {}
-    position: Position | None = None
-    for write in writes:
-        for row in (*write.records, *write.audit):
-            tail.append(row)
-        overlays.update({(overlay.environment, overlay.service): overlay for overlay in write.overlays})
-        standing.update({(table, row[0]): row for table, row in standing_rows(write)})
-        announcements.update({item.subject: item for item in write.announcements})
-        position = write.position or position
-    for overlay in overlays.values():
+    batch = combine(writes)
+    for row in batch.chained:
+        tail.append(row)
+    for overlay in batch.overlays.values():
         tail.replace_overlay(overlay)
-    for (table, _), row in standing.items():
+    for (table, _), row in batch.standing.items():
         tail.replace_row(table, row)
-    if position is not None:
-        tail.replace_position(position)
-    for item in announcements.values():
+    if batch.position is not None:
+        tail.replace_position(batch.position)
+    for item in batch.announcements.values():
         tail.replace_announcement(item)
     tail.flush()
     for write in writes:

@@ -8,7 +8,7 @@ import pytest
 from aliciacfg.model.records import Position
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.witness import Witness
+from aliciacfg.storage.witness import Witness
 from stored_rows import CHAIN
 
 HIGHEST = Position(2**53 - 1, 2**53 - 1)
