@@ -55,7 +55,7 @@ api-documents: $(VENV)/installed-dev programs  ## Record examples; write docs/op
 
 lock: $(VENV)/installed-dev  ## Update the locked versions of all dependencies
 	cd requirements && for what in run dev; do \
-	  extras="--extra embedded"; [ $$what = run ] || extras="$$extras --extra dev"; \
+	  extras="--extra embedded --extra postgres"; [ $$what = run ] || extras="$$extras --extra dev"; \
 	  ../$(BIN)/uv pip compile ../pyproject.toml $$extras --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --no-header --upgrade --quiet --output-file $$what.txt || exit 1; \
 	done; \

@@ -1,5 +1,10 @@
-"""Fixtures: a real broker, a real daemon, real files. Only tests in end_to_end/ and faults/ start processes."""
+"""Fixtures: a real broker, a real database server, a real daemon, real files.
 
+Only tests in end_to_end/ and faults/ start processes. The database server is one for all tests of a run, or of one of
+its processes, so that tests of the store may use it anywhere.
+"""
+
+import contextlib
 import gc
 import signal
 import sys
@@ -12,6 +17,7 @@ import pytest
 from brokers import Broker
 from certificates import Authority
 from daemons import Daemon, serving, tracebacks
+from postgres import Postgres
 
 WITH_PROCESSES = [Path(__file__).parent / name for name in ("end_to_end", "faults")]
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
@@ -39,6 +45,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         _processes["allowed"] = True
 
 
+@contextlib.contextmanager
+def processes_allowed() -> Iterator[None]:
+    """Let a fixture that many tests share start or end its process."""
+    before, _processes["allowed"] = _processes["allowed"], True
+    try:
+        yield
+    finally:
+        _processes["allowed"] = before
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the long trials unless their marker is selected."""
     if "soak" in (config.option.markexpr or ""):
@@ -59,6 +75,20 @@ def pytest_collection_finish() -> None:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """An authority that signs certificates."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; tests make databases of their own with ``create``, and change nothing else."""
+    with processes_allowed():
+        made = Postgres()
+    try:
+        with processes_allowed():
+            made.start()
+        yield made
+    finally:
+        with processes_allowed():
+            made.remove()
 
 
 @pytest.fixture

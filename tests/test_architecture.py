@@ -48,6 +48,7 @@ OWNERS = {
     "aiomqtt": {"bus.aiomqtt_connecting", "client.connection", "mqtt.aiomqtt_client", "mqtt.client"},
     "aiosqlite": {"storage.sqlite.store"},
     "amqtt": {"mqtt.broker.dev_broker"},
+    "asyncpg": {"storage.postgres.driver"},
     # Every command is declared with it.
     "click": {"cli.*"},
     "dotenv": {"dotenv_file"},
@@ -178,7 +179,8 @@ def test_every_library_has_an_owner_and_is_declared():
     foreign = {library for library in imported if library not in sys.stdlib_module_names}
     assert foreign <= OWNERS.keys() | SHARED
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
+    extras = (project["optional-dependencies"][name] for name in ("embedded", "postgres"))
+    listed = [*project["dependencies"], *(line for extra in extras for line in extra)]
     declared = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower().replace("_", "-") for line in listed}
     # The C extension of ruamel.yaml, which ruamel.yaml imports itself.
     declared -= {"ruamel.yaml.clib"}
@@ -210,10 +212,14 @@ def test_the_core_knows_no_transport(package: str):
         assert not words, found.name
 
 
-def test_the_database_backend_is_known_to_its_package_alone():
-    """A second backend is added beside it, and chosen in one place."""
+BACKENDS = {"sqlite": r"(?i)sqlite|pragma|aliciacfg\.db", "postgres": r"(?i)sqlstate|for update|pg_"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_database_backend_is_known_to_its_package_alone(backend: str):
+    """Another one is added beside it, and chosen in one place."""
     for name, found in MODULES.items():
-        if not belongs(name, "storage.sqlite.*"):
-            backends = {other for other in found.siblings() if belongs(other, "storage.sqlite.*")}
+        if not belongs(name, f"storage.{backend}.*"):
+            backends = {other for other in found.siblings() if belongs(other, f"storage.{backend}.*")}
             assert not backends or name == "storage.backend", name
-            assert not [text for text in found.literals() if re.search(r"(?i)sqlite|pragma|aliciacfg\.db", text)], name
+            assert not [text for text in found.literals() if re.search(BACKENDS[backend], text)], name

@@ -2,8 +2,9 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -27,19 +28,24 @@ from aliciacfg.model.records import (
 )
 from aliciacfg.sealing import sealed_documents
 from aliciacfg.sealing.boxes import Keyring
+from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.database import SqliteDatabase
 from aliciacfg.storage.store import Database, Store, StoreError
 from aliciacfg.storage.verifier import Findings
 from stored_rows import CHAIN, KEY, KEYRING, OTHER, entry, revision, tombstone
 
-BACKENDS: dict[str, Callable[[Path], Database]] = {"sqlite": SqliteDatabase}
+if TYPE_CHECKING:
+    from postgres import Postgres
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=["postgres", "sqlite"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """An empty database of each backend."""
-    return BACKENDS[request.param](tmp_path)
+    if request.param == "sqlite":
+        return database_in(tmp_path)
+    server: Postgres = request.getfixturevalue("postgres")
+    return database_in(tmp_path, server.create())
 
 
 @pytest.fixture
@@ -431,15 +437,21 @@ async def test_calls_that_overlap_do_not_mix(store: Store):
     assert await store.verify() == Findings(confirmed=2)
 
 
-def spoil(path: Path) -> None:
-    path.write_bytes(b"this is no database" * 1000)
+def spoil(request: pytest.FixtureRequest, database: Database) -> None:
+    """Leave something in a database's place that is none."""
+    if isinstance(database, SqliteDatabase):
+        Path(database.name).write_bytes(b"this is no database" * 1000)
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.url(database.name.rpartition("/")[2])
+    server.execute("DROP TABLE aliciacfg.meta", "SELECT 1", url=url)
 
 
-async def test_a_database_that_cannot_be_opened_says_so(database: Database):
+async def test_a_database_that_cannot_be_opened_says_so(request: pytest.FixtureRequest, database: Database):
     """In the words of the program, whatever the backend raises."""
     async with database.open(CHAIN) as store:
         await store.commit([EVERYTHING])
-    spoil(Path(database.name))
+    await asyncio.to_thread(spoil, request, database)
     with pytest.raises(StoreError):
         async with database.open(CHAIN):
             pass

@@ -50,6 +50,21 @@ RENEWED_COLUMNS = {
 }
 """The tables whose rows are made again when they are gone, with their columns: the key first, no code."""
 
+
+def _names(columns: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in columns.split(","))
+
+
+TABLES: dict[str, tuple[str, ...]] = {
+    "revisions": (*_names(RECORD_COLUMNS), "sequence", "mac", "code"),
+    "audit": (*_names(AUDIT_COLUMNS), "sequence", "mac", "code"),
+    "overlays": _names(OVERLAY_COLUMNS),
+    **{table: (*columns, "mac") for table, columns in (STANDING_COLUMNS | RENEWED_COLUMNS).items()},
+}
+"""The columns of every table that every backend has, keys first, with the codes of their rows."""
+CHAIN = "chain"
+"""Stands for the end of the chain where the rows of all tables are copied: one row, as ``hash_chain.End``."""
+
 # Names in the table ``meta``.
 _EPOCH = "epoch"
 _SEQUENCE = "sequence"
@@ -59,7 +74,7 @@ OWN_NAMES = frozenset({_EPOCH, _SEQUENCE, CHAIN_START})
 
 _CHAIN_START = re.compile(r"([0-9]{1,18}) ([0-9a-f]{64}) ([0-9a-f]{64})", re.ASCII)
 
-_RECORD_FIELDS = tuple(name.strip() for name in RECORD_COLUMNS.split(","))
+_RECORD_FIELDS = _names(RECORD_COLUMNS)
 # Side by side; stored as JSON.
 _LISTS = ("changed", "restart_required")
 _BEFORE_LISTS, _AFTER_LISTS = _RECORD_FIELDS.index(_LISTS[0]), _RECORD_FIELDS.index(_LISTS[-1]) + 1

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,12 +22,25 @@ from aliciacfg.model.records import (
     Write,
 )
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.rows import Row
 from aliciacfg.storage.verifier import Findings
 
 Reseal = Callable[[bytes, str, str], bytes]
 """Returns a document with its secrets sealed again, as JSON: from the stored one, its environment and its service.
 
 Raises InvalidRequest if the stored document is not JSON.
+"""
+
+
+AddRows = Callable[[str, Sequence[Row]], None]
+"""Adds rows to a table of ``rows.TABLES``, or the end of the chain (``rows.CHAIN``), of a copy.
+
+Raises Unavailable if it cannot be written.
+"""
+CopyTarget = Callable[[Path], AbstractContextManager[AddRows]]
+"""Makes an empty database in a directory, to which the block adds rows; if the block fails, there is none.
+
+Raises Unavailable if it cannot be written.
 """
 
 
@@ -82,6 +95,23 @@ class Kept:
     revisions_since: float | None = None
     audit: int | None = None
     audit_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """Rows that are kept no longer.
+
+    Attributes:
+        table: Their table.
+        upto: The number of the last revision, or the place of the last audit entry, that may be removed.
+        environment: The environment of the configuration; empty for audit entries.
+        service: The service of the configuration; empty for audit entries.
+    """
+
+    table: str
+    upto: int
+    environment: str = ""
+    service: str = ""
 
 
 @dataclass(slots=True)

@@ -4,16 +4,16 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from aliciacfg.errors import Unavailable
-from aliciacfg.storage.rows import parse_position
+from aliciacfg.storage.rows import CHAIN, TABLES, Row, parse_position
 from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
 from aliciacfg.storage.sqlite.damage import telling_damage
 from aliciacfg.storage.sqlite.maintenance import connect_to_read
 from aliciacfg.storage.sqlite.schema import MIGRATIONS, version
-from aliciacfg.storage.store import StoreError, Summary
+from aliciacfg.storage.store import AddRows, StoreError, Summary
 
 # A quarter of a megabyte at once, then a rest: the thread that writes gets the disk and the interpreter in between.
 _PAGES_PER_STEP = 64
@@ -47,10 +47,7 @@ def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bo
             raise Unavailable("The daemon is stopping.")
         time.sleep(_PAUSE_SECONDS)
 
-    try:
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise Unavailable(f"{target} cannot be written: {error.strerror}.") from error
+    _create(target)
     try:
         with (
             contextlib.closing(connect_to_read(path, more=_more(path) if at_rest else "")) as source,
@@ -68,6 +65,51 @@ def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bo
         if isinstance(error, sqlite3.Error | OSError):
             raise Unavailable(f"The database cannot be copied: {error}.") from error
         raise
+
+
+@contextlib.contextmanager
+def writing_copy(target: Path) -> Generator[AddRows]:
+    """Yield a function that adds rows of another backend's database to a new file, as they are.
+
+    Args:
+        target: The file; created with mode 0600, and removed again if the block fails.
+
+    Raises:
+        Unavailable: It cannot be written.
+    """
+    _create(target)
+    try:
+        with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            # It is read back before anybody relies on it.
+            copy.execute("PRAGMA synchronous=OFF")
+            copy.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            copy.executescript(f"{''.join(MIGRATIONS)} PRAGMA user_version = {len(MIGRATIONS)}; BEGIN;")
+
+            def add(table: str, rows: Sequence[Row]) -> None:
+                columns = "one, sequence, mac, standing, sealed" if table == CHAIN else ", ".join(TABLES[table])
+                values = [(1, *row) for row in rows] if table == CHAIN else rows
+                places = ", ".join("?" * (columns.count(",") + 1))
+                copy.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", values)
+
+            yield add
+            copy.execute("COMMIT")
+    except BaseException as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error | OSError):
+            raise Unavailable(f"The database cannot be copied: {error}.") from error
+        raise
+
+
+def _create(target: Path) -> None:
+    """Make an empty file.
+
+    Raises:
+        Unavailable: It cannot be made, or is there already.
+    """
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise Unavailable(f"{target} cannot be written: {error.strerror}.") from error
 
 
 def _more(path: Path) -> str:

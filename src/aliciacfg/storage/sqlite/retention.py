@@ -9,7 +9,6 @@ be there: what was missing before stays missing.
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from aliciacfg.storage.hash_chain import Chain, ChainStart, sum_macs
@@ -18,7 +17,7 @@ from aliciacfg.storage.sqlite.chain_tail import ChainTail, KnownTail
 from aliciacfg.storage.sqlite.maintenance import connect_to_read
 from aliciacfg.storage.sqlite.rows import SELECT_AUDIT, SELECT_RECORDS, chain_start
 from aliciacfg.storage.sqlite.transaction import transaction
-from aliciacfg.storage.store import Kept
+from aliciacfg.storage.store import Kept, Outdated
 
 # A transaction with this many takes a few milliseconds, which is how long a commit may wait for it.
 _REMOVED_AT_ONCE = 25
@@ -39,23 +38,6 @@ _SELECT_PLACES = """
     UNION ALL SELECT sequence FROM audit WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3
 """
 _SELECT_LINK = "SELECT mac FROM {} WHERE sequence = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Outdated:
-    """Rows that are kept no longer.
-
-    Attributes:
-        table: Their table.
-        upto: The number of the last revision, or the place of the last audit entry, that may be removed.
-        environment: The environment of the configuration; empty for audit entries.
-        service: The service of the configuration; empty for audit entries.
-    """
-
-    table: str
-    upto: int
-    environment: str = ""
-    service: str = ""
 
 
 def outdated_in_file(path: Path, kept: Kept) -> list[Outdated]:

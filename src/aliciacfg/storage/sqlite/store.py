@@ -53,10 +53,10 @@ from aliciacfg.storage.sqlite.maintenance import (
     truncate_log,
     verify_file,
 )
-from aliciacfg.storage.sqlite.retention import Outdated, free_some, outdated_in_file, remove_some
+from aliciacfg.storage.sqlite.retention import free_some, outdated_in_file, remove_some
 from aliciacfg.storage.sqlite.schema import is_readable, migrate, version
 from aliciacfg.storage.sqlite.transaction import CommitInDoubt, apply, check_writable, reseal_rows, settle
-from aliciacfg.storage.store import Kept, Removed, Reseal, StoreError
+from aliciacfg.storage.store import Kept, Outdated, Removed, Reseal, StoreError
 from aliciacfg.storage.verifier import Findings
 from aliciacfg.storage.witness import FILE_NAME, Witness
 

@@ -1,0 +1,168 @@
+"""The PostgreSQL database of a home."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from aliciacfg.errors import Unavailable
+from aliciacfg.model.records import Position
+from aliciacfg.storage.hash_chain import START, Chain
+from aliciacfg.storage.postgres import schema
+from aliciacfg.storage.postgres.driver import Link, ServerError
+from aliciacfg.storage.postgres.failures import unusable
+from aliciacfg.storage.postgres.maintenance import copy_database, key_ids_of, snapshot, verify_database
+from aliciacfg.storage.postgres.statements import SCHEMA, SELECT_END
+from aliciacfg.storage.postgres.store import PostgresStore
+from aliciacfg.storage.rows import parse_position
+from aliciacfg.storage.store import Adoption, CopyTarget, Reseal, Store, StoreError, Summary
+from aliciacfg.storage.threads import run_alone
+from aliciacfg.storage.verifier import Findings
+from aliciacfg.storage.witness import FILE_NAME, Witness
+
+T = TypeVar("T")
+
+_COUNTS = f"""
+    SELECT (SELECT format FROM {SCHEMA}.home), (SELECT count(*) FROM {SCHEMA}.revisions), (
+        SELECT count(*) FROM (SELECT DISTINCT environment, service FROM {SCHEMA}.revisions) AS c CROSS JOIN LATERAL (
+            SELECT deleted FROM {SCHEMA}.revisions AS n WHERE n.environment = c.environment AND n.service = c.service
+            ORDER BY n.revision DESC LIMIT 1
+        ) AS r WHERE NOT r.deleted
+    )
+"""
+
+
+class PostgresDatabase:
+    """Implements ``storage.store.Database``, which says what each method promises."""
+
+    def __init__(self, directory: Path, url: str, copy_target: CopyTarget) -> None:
+        """Name a database; nothing is opened.
+
+        Args:
+            directory: The data directory of this daemon.
+            url: ``postgresql://…``
+            copy_target: Makes the target of a backup.
+        """
+        self._directory = directory
+        self._url = url
+        self._copy_target = copy_target
+
+    @property
+    def name(self) -> str:
+        """The address of the database, without password."""
+        parts = urlsplit(self._url)
+        host = parts.netloc.rpartition("@")[2]
+        user = f"{parts.username}@" if parts.username else ""
+        return f"{parts.scheme}://{user}{host}{parts.path}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The witness: the database itself is not in the data directory."""
+        return (FILE_NAME,)
+
+    def exists(self) -> bool:
+        """Return whether there are tables."""
+        return self._run(schema.exists)
+
+    def backup(self, directory: Path) -> None:
+        """Copy the database into a file, in this thread."""
+
+        async def copy() -> None:
+            with self._copy_target(directory) as add:
+                await copy_database(self._url, add)
+
+        run_alone(copy)
+
+    def witnessed(self, chain: Chain) -> Position | None:
+        """Return the position in the witness file."""
+        return Witness(self._directory / FILE_NAME, chain).read()
+
+    def describe(self) -> Summary:
+        """Return what the database says of itself."""
+
+        async def describe(link: Link) -> Summary:
+            ((format_, revisions, configurations),) = await link.rows(_COUNTS)
+            ((sequence, mac, *_),) = await link.rows(SELECT_END)
+            meta = dict(await link.rows(f"SELECT name, value FROM {SCHEMA}.meta"))
+            return Summary(
+                format=format_,
+                position=parse_position(meta),
+                meta=meta,
+                rows=sequence,
+                head="" if mac == START else mac.hex(),
+                configurations=configurations,
+                revisions=revisions,
+            )
+
+        return self._run_in_snapshot(describe)
+
+    def adopt(self, chain: Chain) -> Adoption | None:
+        """Refuse rows of another key: the other daemons that share the database have it."""
+
+        async def check(link: Link) -> None:
+            if not await schema.exists(link):
+                return
+            for end in await link.rows(SELECT_END):
+                if chain.confirmed_end(end) is None:
+                    raise StoreError(
+                        f"{self.name} was written with another key file than this one. Every daemon that shares a "
+                        "database needs the same keys.json: copy it from another one, or from a backup."
+                    )
+
+        self._run(check)
+
+    def open(self, chain: Chain) -> AbstractAsyncContextManager[Store]:
+        """Connect, and create the tables if there are none."""
+        return PostgresStore.open(self._url, self.name, self._directory, chain, self._copy_target)
+
+    def verify(self, chain: Chain) -> Findings:
+        """Compare every row with the chain."""
+        return run_alone(lambda: verify_database(self._url, chain))
+
+    def reseal(self, chain: Chain, reseal: Reseal) -> None:
+        """Reseal every stored configuration and overlay."""
+
+        async def work() -> None:
+            async with PostgresStore.open(self._url, self.name, self._directory, chain, self._copy_target) as store:
+                await store.reseal(reseal)
+
+        try:
+            run_alone(work)
+        except Unavailable as error:
+            raise StoreError(f"{self.name} cannot be resealed, and stays as it was: {error}") from error
+
+    def key_ids(self) -> set[str]:
+        """Return the ids of the keys that any value is sealed with."""
+        return self._run_in_snapshot(key_ids_of)
+
+    def _run(self, work: Callable[[Link], Awaitable[T]]) -> T:
+        """Call a function with a connection.
+
+        Raises:
+            StoreError: The database cannot be read or written.
+        """
+
+        async def call() -> T:
+            link = await Link.connect(self._url)
+            try:
+                return await work(link)
+            finally:
+                await link.close()
+
+        try:
+            return run_alone(call)
+        except ServerError as error:
+            raise unusable(self.name, error) from error
+
+    def _run_in_snapshot(self, work: Callable[[Link], Awaitable[T]]) -> T:
+        async def call() -> T:
+            async with snapshot(self._url) as link:
+                return await work(link)
+
+        try:
+            return run_alone(call)
+        except ServerError as error:
+            raise unusable(self.name, error) from error
+        except StoreError as error:
+            raise StoreError(f"{self.name} cannot be used: {error}") from error

@@ -1,0 +1,240 @@
+"""Connections to a PostgreSQL server: the only module that knows asyncpg.
+
+PostgreSQL's texts hold no U+0000. A text that has one is stored with U+001A and a digit in its place, and so is U+001A
+itself; that is undone when it is read.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from typing import Any, Self
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+
+Values = tuple[Any, ...]
+"""The values of a row, as the server's types are in Python; those of a row in a row are a tuple."""
+
+# It has no types.
+_driver: Any = asyncpg
+_CONNECT_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
+_PREFETCHED = 200
+# How many prepared statements a connection keeps.
+_STATEMENTS = 100
+_MARK = "\x1a"
+_ENCODED = {"\x00": f"{_MARK}0", _MARK: f"{_MARK}1"}
+_TABLE = str.maketrans(_ENCODED)
+# An error of these classes, or one of these, ends the connection.
+_LOST_CLASSES = ("08", "57P")
+_LOST = frozenset({"25P03", "25P04"})
+_NOTICE_CLASS = "01000"
+
+
+class ServerError(Exception):
+    """The server, or the way to it, failed.
+
+    Attributes:
+        sqlstate: The server's code (PostgreSQL, appendix A); empty if the error is not the server's.
+        message: What happened, in the server's words.
+        lost: Whether the connection is gone.
+        refused: Whether no server was found at all, or none that this connection asks for.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str = "", lost: bool = False, refused: bool = False) -> None:
+        self.sqlstate = sqlstate
+        self.message = message
+        self.lost = lost
+        self.refused = refused
+        super().__init__(message)
+
+
+def encode_text(text: str) -> str:
+    """Return a text as it is stored."""
+    return text.translate(_TABLE) if "\x00" in text or _MARK in text else text
+
+
+def decode_text(text: str) -> str:
+    """Return a stored text as it was."""
+    if _MARK not in text:
+        return text
+    first, *others = text.split(_MARK)
+    decoded = [first]
+    for part in others:
+        digit, rest = part[:1], part[1:]
+        decoded.append({"0": "\x00", "1": _MARK}.get(digit, _MARK + digit) + rest)
+    return "".join(decoded)
+
+
+class Link:
+    """One connection. Nothing of it may be called while another call has not returned.
+
+    Every method raises ServerError.
+
+    Attributes:
+        read_only: Whether the server only lets it read: a standby for example.
+        pooled: Whether a pooler stands between, which may give each transaction to another process of the server.
+        warned: Whether the server warned since ``forget_warnings`` that a commit may not be on the standby.
+        ended: Is set when it can be used no longer.
+    """
+
+    def __init__(self, connection: Any, *, read_only: bool) -> None:
+        self._connection = connection
+        self.read_only = read_only
+        self.pooled = False
+        self.warned = False
+        self.ended = asyncio.Event()
+        connection.add_log_listener(self._warn)
+        connection.add_termination_listener(self._end)
+
+    @classmethod
+    async def connect(cls, url: str) -> Self:
+        """Connect to a server that takes writes, or else to one that is only read.
+
+        Args:
+            url: ``postgresql://…``; with several hosts, separated by commas, the first one is taken that fits.
+        """
+        try:
+            link = await cls._connect(url, "read-write", read_only=False)
+        except ServerError as error:
+            if not error.refused:
+                raise
+            link = await cls._connect(url, "any", read_only=True)
+        if link.pooled:
+            return link
+        # Compiling a query takes longer than any of these does.
+        await link.run("SET jit = off")
+        return link
+
+    @classmethod
+    async def _connect(cls, url: str, wanted: str, *, read_only: bool) -> Self:
+        link = await cls._open(url, wanted, statements=_STATEMENTS, read_only=read_only)
+        try:
+            # A pooler has process ids of its own.
+            await link.run("BEGIN")
+            ((process,),) = await link.rows("SELECT pg_backend_pid()")
+            await link.run("ROLLBACK")
+        except ServerError:
+            link.terminate()
+            raise
+        if process == link.process:
+            return link
+        # Statements that are prepared in one transaction are not there in the next.
+        link.terminate()
+        link = await cls._open(url, wanted, statements=0, read_only=read_only)
+        link.pooled = True
+        return link
+
+    @classmethod
+    async def _open(cls, url: str, wanted: str, *, statements: int, read_only: bool) -> Self:
+        with _told():
+            connection = await _driver.connect(
+                url,
+                timeout=_CONNECT_SECONDS,
+                statement_cache_size=statements,
+                target_session_attrs=wanted,
+                server_settings={"application_name": "aliciacfg"},
+            )
+        return cls(connection, read_only=read_only)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can be used no longer."""
+        return self._connection.is_closed()
+
+    @property
+    def process(self) -> int:
+        """The process id of the server's side."""
+        return self._connection.get_server_pid()
+
+    async def run(self, script: str) -> str:
+        """Carry out statements without arguments in one round trip; return what the server says of the last one."""
+        with _told():
+            return await self._connection.execute(script)
+
+    async def rows(self, query: str, *arguments: object) -> list[Values]:
+        """Return the rows of a query."""
+        with _told():
+            found = await self._connection.fetch(query, *map(_encode, arguments))
+        return [_decode(record) for record in found]
+
+    async def each(self, query: str, *arguments: object) -> AsyncGenerator[Values]:
+        """Yield the rows of a query, some of which are in memory at a time; only in a transaction."""
+        with _told():
+            async for record in self._connection.cursor(query, *map(_encode, arguments), prefetch=_PREFETCHED):
+                yield _decode(record)
+
+    async def repeat(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Carry out a statement with each of many rows of arguments, in few round trips."""
+        with _told():
+            await self._connection.executemany(statement, [tuple(map(_encode, row)) for row in rows])
+
+    async def listen(self, channel: str, heard: Callable[[int], None]) -> None:
+        """Have a function called with the process id of each notifier of a channel."""
+
+        def call(_connection: object, process: int, _channel: str, _payload: object) -> None:
+            heard(process)
+
+        with _told():
+            await self._connection.add_listener(channel, call)
+
+    def forget_warnings(self) -> None:
+        """Have ``warned`` tell only of what comes from now on."""
+        self.warned = False
+
+    def _warn(self, _connection: object, message: object) -> None:
+        if getattr(message, "sqlstate", None) == _NOTICE_CLASS:
+            self.warned = True
+
+    def _end(self, _connection: object) -> None:
+        self.ended.set()
+
+    async def close(self) -> None:
+        """Say goodbye to the server."""
+        try:
+            with _told():
+                await self._connection.close(timeout=_CLOSE_SECONDS)
+        except ServerError:
+            self.terminate()
+
+    def terminate(self) -> None:
+        """End it at once; the server takes back a transaction that is not committed."""
+        self._connection.terminate()
+
+
+@contextlib.contextmanager
+def _told() -> Generator[None]:
+    """Raise ServerError for every error of the driver."""
+    try:
+        yield
+    except asyncpg.TargetServerAttributeNotMatched as error:
+        raise ServerError(str(error), refused=True) from error
+    except asyncpg.PostgresError as error:
+        sqlstate = str(getattr(error, "sqlstate", None) or "")
+        lost = sqlstate.startswith(_LOST_CLASSES) or sqlstate in _LOST
+        raise ServerError(str(error), sqlstate=sqlstate, lost=lost) from error
+    except asyncpg.InterfaceError as error:
+        raise ServerError(str(error), lost="closed" in str(error)) from error
+    except asyncpg.InternalClientError as error:
+        raise ServerError(str(error), lost=True) from error
+    except TimeoutError as error:
+        raise ServerError(f"no answer within {_CONNECT_SECONDS:g} s", lost=True) from error
+    except OSError as error:
+        raise ServerError(str(error) or type(error).__name__, lost=True) from error
+    except (OverflowError, asyncio.IncompleteReadError) as error:
+        raise ServerError(str(error), lost=not isinstance(error, OverflowError)) from error
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, str):
+        return encode_text(value)
+    if isinstance(value, list):
+        return [encode_text(item) if isinstance(item, str) else item for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def _decode(record: Any) -> Values:
+    """Return the values of a row; those of a row in a row as a tuple."""
+    return tuple([
+        decode_text(value) if isinstance(value, str) else _decode(value) if isinstance(value, asyncpg.Record) else value
+        for value in record
+    ])  # fmt: skip

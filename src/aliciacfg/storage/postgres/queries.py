@@ -1,0 +1,256 @@
+"""The reads of ``Store``, each on a connection: what the methods of the same name return.
+
+All raise ServerError. A row that is not what was written is left out wherever another one can take its place.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from aliciacfg.errors import Unavailable
+from aliciacfg.model.records import (
+    Applied,
+    Audited,
+    AuditEntry,
+    Overlay,
+    Recipient,
+    Record,
+    RecordHead,
+    StoredState,
+    Token,
+)
+from aliciacfg.storage.hash_chain import BEGINNING, Chain, ChainStart
+from aliciacfg.storage.loading import (
+    add_meta,
+    add_newest,
+    head_of,
+    not_as_written,
+    read_confirmed,
+    read_overlays,
+    read_tokens,
+)
+from aliciacfg.storage.postgres.driver import Link, Values
+from aliciacfg.storage.postgres.statements import (
+    SCHEMA,
+    SELECT_AUDIT,
+    SELECT_CHANGED,
+    SELECT_COMMIT,
+    SELECT_NEWEST,
+    SELECT_NEWEST_FIRST,
+    SELECT_OVERLAYS,
+    SELECT_RECORDS,
+    select_coded,
+)
+from aliciacfg.storage.rows import (
+    CHAIN_START,
+    Row,
+    confirmed_audit_entry,
+    parse_announcement,
+    parse_applied,
+    parse_chain_start,
+    parse_meta,
+    parse_overlay,
+    parse_recipient,
+    parse_schema,
+    parse_told,
+    told_record,
+)
+
+T = TypeVar("T")
+
+MAX_INTEGER = 2**63 - 1
+# How many revisions are read at a time where few of them are returned: one may have a megabyte.
+_PAGE = 64
+_SELECT_ONE = f"{SELECT_RECORDS} WHERE environment = $1 AND service = $2 AND revision = $3"
+_SELECT_HISTORY = (
+    f"{SELECT_RECORDS} WHERE environment = $1 AND service = $2 AND revision < $3 ORDER BY revision DESC LIMIT $4"
+)
+_SELECT_AUDIT_PAGE = (
+    f"{SELECT_AUDIT} WHERE sequence < $1 AND ($2::text IS NULL OR service = $2) ORDER BY sequence DESC LIMIT $3"
+)
+_SELECT_FIRST = f"SELECT min(revision) FROM {SCHEMA}.revisions WHERE environment = $1 AND service = $2 AND revision > 0"
+_SELECT_PLACES = f"SELECT environment, revision FROM {SCHEMA}.revisions WHERE service = $1 ORDER BY sequence"
+_SELECT_START = f"SELECT value, mac FROM {SCHEMA}.meta WHERE name = '{CHAIN_START}'"
+
+
+async def load(link: Link, chain: Chain) -> StoredState:
+    """Return what a start needs; in a transaction, so that all of it is of one moment."""
+    state = StoredState()
+    ((commit,),) = await link.rows(SELECT_COMMIT)
+    doubtful = [row[:2] async for row in link.each(SELECT_NEWEST) if not _add_newest(row, chain, state)]
+    for configuration in doubtful:
+        add_newest(await link.rows(SELECT_NEWEST_FIRST, *configuration), chain, state)
+    state.overlays.extend(read_overlays(await link.rows(SELECT_OVERLAYS), chain, state.dropped))
+    state.announcements.extend(await _confirmed(link, chain, "outbox", parse_announcement, state.dropped))
+    state.schemas.extend(await _confirmed(link, chain, "schemas", parse_schema, state.dropped))
+    state.told.extend(await _confirmed(link, chain, "told", parse_told, state.dropped))
+    meta = dict(await _confirmed(link, chain, "meta", parse_meta, state.dropped))
+    return msgspec.structs.replace(add_meta(meta, state), commit=commit)
+
+
+def _add_newest(row: Values, chain: Chain, state: StoredState) -> bool:
+    """Add the newest revision of a configuration, if it is what was written; return whether it is."""
+    found = told_record(row, chain)
+    if found is None:
+        return False
+    state.records.append(found)
+    return True
+
+
+async def load_since(link: Link, chain: Chain, commit: int) -> tuple[StoredState, set[str]]:
+    """Return what commits after one changed, and the environments in which they created a configuration."""
+    rows: dict[str, list[Values]] = {}
+    for table, row in await link.rows(SELECT_CHANGED, commit):
+        rows.setdefault(table, []).append(row)
+    state = StoredState()
+    created: set[str] = set()
+    for *row, is_created in rows.get("revisions", ()):
+        if is_created:
+            created.add(str(row[0]))
+        if not _add_newest(tuple(row), chain, state):
+            add_newest(await link.rows(SELECT_NEWEST_FIRST, *row[:2]), chain, state)
+    dropped = state.dropped
+    overlays = rows.get("overlays", [])
+    state.overlays.extend(read_overlays((row for row in overlays if not _is_gone(row)), chain, dropped))
+    state.overlays.extend(parse_overlay(row) for row in overlays if _is_gone(row))
+    state.announcements.extend(read_confirmed("outbox", _coded(rows, "outbox"), chain, parse_announcement, dropped))
+    state.schemas.extend(read_confirmed("schemas", _coded(rows, "schemas"), chain, parse_schema, dropped))
+    state.told.extend(read_confirmed("told", _coded(rows, "told"), chain, parse_told, dropped))
+    state.recipients.extend(read_confirmed("recipients", _coded(rows, "recipients"), chain, parse_recipient, dropped))
+    state.applied.extend(read_confirmed("applied", _coded(rows, "applied"), chain, parse_applied, dropped))
+    state.tokens.extend(read_tokens(_coded(rows, "tokens"), chain))
+    meta = dict(read_confirmed("meta", _coded(rows, "meta"), chain, parse_meta, dropped))
+    ((reached,),) = rows["home"]
+    return msgspec.structs.replace(add_meta(meta, state), commit=reached), created
+
+
+def _is_gone(overlay: Values) -> bool:
+    """Return whether a row of ``OVERLAY_COLUMNS`` only says that an overlay was dropped."""
+    return overlay[2] is None and overlay[4] is None
+
+
+def _coded(rows: dict[str, list[Values]], table: str) -> Iterable[tuple[Row, object]]:
+    return ((row[:-1], row[-1]) for row in rows.get(table, ()))
+
+
+async def _confirmed(link: Link, chain: Chain, table: str, parse: Callable[[Row], T], dropped: list[str]) -> list[T]:
+    """Return the rows of a table that are what was written; name the others in ``dropped``."""
+    return list(read_confirmed(table, await coded_rows(link, table), chain, parse, dropped))
+
+
+async def coded_rows(link: Link, table: str) -> list[tuple[Row, object]]:
+    """Return the rows of a table of ``STANDING_COLUMNS`` or ``RENEWED_COLUMNS``, each with its code."""
+    return [(row[:-1], row[-1]) for row in await link.rows(select_coded(table))]
+
+
+async def chain_start(link: Link, chain: Chain) -> ChainStart:
+    """Return where the links of the chain begin."""
+    found = await link.rows(_SELECT_START)
+    return parse_chain_start(found[0], chain) if found else BEGINNING
+
+
+async def record(link: Link, chain: Chain, environment: str, service: str, revision: int) -> Record | None:
+    """Return one revision, or None.
+
+    Raises:
+        Unavailable: The row is not what was written.
+    """
+    for row in await link.rows(_SELECT_ONE, environment, service, revision):
+        found = told_record(row, chain)
+        if found is None:
+            raise Unavailable(not_as_written(environment, service, revision))
+        return found
+    return None
+
+
+async def history(
+    link: Link, chain: Chain, environment: str, service: str, *, before: int | None, limit: int
+) -> list[RecordHead]:
+    """Return revisions without their content, newest first."""
+    found: list[RecordHead] = []
+    upto = MAX_INTEGER if before is None else before
+    # A page at a time: the content of every revision does not fit into memory.
+    while len(found) < limit:
+        rows = await link.rows(_SELECT_HISTORY, environment, service, upto, _PAGE)
+        known = (told_record(row, chain) for row in rows)
+        found += [head_of(one) for one in known if one is not None]
+        if len(rows) < _PAGE:
+            break
+        upto = rows[-1][2]
+    return found[:limit]
+
+
+async def audit(link: Link, chain: Chain, *, before: int | None, limit: int, service: str | None) -> list[Audited]:
+    """Return audit entries, newest first."""
+    found: list[Audited] = []
+    upto = MAX_INTEGER if before is None else before
+    while len(found) < limit:
+        rows = await link.rows(_SELECT_AUDIT_PAGE, upto, service, min(limit, 1000))
+        for row in rows:
+            known = confirmed_audit_entry(row, chain)
+            if known is not None and len(found) < limit:
+                found.append(await _audited(link, chain, *known))
+        if len(rows) < min(limit, 1000):
+            break
+        upto = rows[-1][-2]
+    return found
+
+
+async def _audited(link: Link, chain: Chain, sequence: int, entry: AuditEntry) -> Audited:
+    """Return an audit entry as readers get it."""
+
+    async def checksum(revision: int | None) -> str | None:
+        if revision is None or entry.environment is None or entry.service is None:
+            return None
+        for row in await link.rows(_SELECT_ONE, entry.environment, entry.service, revision):
+            known = told_record(row, chain)
+            return None if known is None else known.checksum
+        return None
+
+    return Audited(
+        **msgspec.structs.asdict(entry),
+        sequence=sequence,
+        before_checksum=await checksum(entry.before),
+        after_checksum=await checksum(entry.after),
+    )
+
+
+async def first_kept(link: Link, chain: Chain, environment: str, service: str) -> int | None:
+    """Return the number of the oldest revision; None if nothing was ever removed, or there is none."""
+    if not (await chain_start(link, chain)).sequence:
+        return None
+    ((first,),) = await link.rows(_SELECT_FIRST, environment, service)
+    return first
+
+
+async def places(link: Link, service: str) -> list[tuple[str, int]]:
+    """Return environment and number of every revision of a service."""
+    return [(environment, revision) for environment, revision in await link.rows(_SELECT_PLACES, service)]
+
+
+async def revision_at(link: Link, chain: Chain, environment: str, service: str, revision: int) -> Record | None:
+    """Return one revision; None if there is none, or it is not what was written."""
+    for row in await link.rows(_SELECT_ONE, environment, service, revision):
+        return told_record(row, chain)
+    return None
+
+
+async def overlays(link: Link, chain: Chain) -> list[Overlay]:
+    """Return every overlay that is what was written."""
+    return [found for found in read_overlays(await link.rows(SELECT_OVERLAYS), chain, []) if found.confirmed]
+
+
+async def tokens(link: Link, chain: Chain) -> list[Token]:
+    """Return every token that can be parsed."""
+    return read_tokens(await coded_rows(link, "tokens"), chain)
+
+
+async def recipients(link: Link, chain: Chain) -> list[Recipient]:
+    """Return the public keys that are what was written."""
+    return await _confirmed(link, chain, "recipients", parse_recipient, [])
+
+
+async def applied(link: Link, chain: Chain) -> list[Applied]:
+    """Return the last reports of running copies of services that are what was written."""
+    return await _confirmed(link, chain, "applied", parse_applied, [])

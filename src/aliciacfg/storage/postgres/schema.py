@@ -1,0 +1,96 @@
+"""Creates the tables, checks those that are there, and removes programs that somebody put into the schema."""
+
+import structlog
+
+from aliciacfg.storage.hash_chain import START, Chain
+from aliciacfg.storage.postgres.driver import Link, Values
+from aliciacfg.storage.postgres.statements import COLUMNS, CREATE, FORMAT, INSERT_HOME, SCHEMA
+from aliciacfg.storage.store import StoreError
+
+_log = structlog.get_logger(__name__)
+
+_MIN_SERVER = 140000
+# Of this program; any other number would do.
+_LOCK = 0x616C6963
+_SELECT_SERVER = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
+_SELECT_EXISTS = f"SELECT to_regclass('{SCHEMA}.home') IS NOT NULL"
+_SELECT_TABLES = f"SELECT relname::text FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r'"
+_SELECT_FORMAT = f"SELECT format FROM {SCHEMA}.home"
+_SELECT_PROGRAMS = f"""
+    SELECT 'trigger', tgname::text, c.relname::text FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+        WHERE c.relnamespace = '{SCHEMA}'::regnamespace AND NOT t.tgisinternal
+    UNION ALL SELECT 'rule', rulename::text, c.relname::text FROM pg_rewrite AS r
+        JOIN pg_class AS c ON c.oid = r.ev_class WHERE c.relnamespace = '{SCHEMA}'::regnamespace AND c.relkind <> 'v'
+    UNION ALL SELECT 'view', relname::text, '' FROM pg_class
+        WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'v'
+"""
+
+
+async def exists(link: Link) -> bool:
+    """Return whether the tables are there.
+
+    Raises:
+        ServerError: That cannot be read.
+    """
+    ((found,),) = await link.rows(_SELECT_EXISTS)
+    return bool(found)
+
+
+async def check(link: Link) -> bool:
+    """Return whether the tables are there, and can be used as they are.
+
+    Raises:
+        ServerError: That cannot be read.
+        StoreError: The server is too old, stores texts in another encoding, or the tables are those of a newer version.
+    """
+    ((version, encoding),) = await link.rows(_SELECT_SERVER)
+    if version < _MIN_SERVER:
+        raise StoreError(f"the server is PostgreSQL {version // 10000}; aliciacfg needs 14 or later")
+    if encoding != "UTF8":
+        raise StoreError(f"the database has the encoding {encoding}; create one with `createdb --encoding=UTF8`")
+    if not await exists(link):
+        return False
+    missing = COLUMNS.keys() - {name for (name,) in await link.rows(_SELECT_TABLES)}
+    if missing:
+        raise StoreError(f"the table {SCHEMA}.{min(missing)} is missing: restore the database from a backup")
+    found = await link.rows(_SELECT_FORMAT)
+    if not found:
+        raise StoreError(f"the table {SCHEMA}.home has no row: restore the database from a backup")
+    ((format_,),) = found
+    if format_ > FORMAT:
+        raise StoreError(
+            f"its tables have format {format_}, this aliciacfg knows up to {FORMAT}: run the newer aliciacfg, or "
+            "restore a backup from before it was used"
+        )
+    return True
+
+
+async def prepare(link: Link, chain: Chain) -> None:
+    """Create the tables in an empty database, and remove programs; only one daemon at a time does so.
+
+    Raises:
+        ServerError: Nothing was changed.
+        StoreError: As ``check``.
+    """
+    await link.run(f"BEGIN; SELECT pg_advisory_xact_lock({_LOCK})")
+    if not await check(link):
+        await link.run(CREATE)
+        await link.rows(INSERT_HOME, *chain.end(0, START, START))
+    for kind, name, table in await programs(link):
+        place = f" ON {SCHEMA}.{_quoted(table)}" if table else ""
+        await link.run(f"DROP {kind} {f'{SCHEMA}.' if kind == 'view' else ''}{_quoted(name)}{place}")
+        _log.warning("program_dropped", kind=kind, name=name, remedy="find out what wrote to the database")
+    await link.run("COMMIT")
+
+
+async def programs(link: Link) -> list[Values]:
+    """Return kind, name and table of triggers, rules and views: with them, somebody could undo what is written.
+
+    Raises:
+        ServerError: They cannot be read.
+    """
+    return await link.rows(_SELECT_PROGRAMS)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

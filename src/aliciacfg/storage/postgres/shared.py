@@ -1,0 +1,86 @@
+"""What the daemons that share a database know of each other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from aliciacfg.model.records import Replica
+from aliciacfg.storage.postgres.driver import Link
+from aliciacfg.storage.postgres.statements import SCHEMA
+
+T = TypeVar("T")
+
+_NOW = "extract(epoch FROM clock_timestamp())::double precision"
+_RENEW = f"""
+    INSERT INTO {SCHEMA}.lease AS l (one, replica, until) VALUES (true, $1, {_NOW} + $2)
+    ON CONFLICT (one) DO UPDATE SET replica = excluded.replica, until = {_NOW} + $2
+    WHERE l.replica = excluded.replica OR l.until < {_NOW}
+    RETURNING replica
+"""
+_RELEASE = f"DELETE FROM {SCHEMA}.lease WHERE replica = $1"
+_REPORTED = ("replica", "name", "version", "url", "started", "format", "files", "commit")
+_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in (*_REPORTED[1:], "behind", "seen"))
+_REPORT = f"""
+    INSERT INTO {SCHEMA}.replicas ({", ".join(_REPORTED)}, behind, seen)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8::bigint, greatest(h.commit - $8, 0), {_NOW} FROM {SCHEMA}.home AS h
+    ON CONFLICT (replica) DO UPDATE SET {_REPLACED}
+"""
+_FORGET = f"DELETE FROM {SCHEMA}.replicas WHERE seen < {_NOW} - $1"
+_SELECT = f"""
+    SELECT {", ".join(f"r.{name}" for name in _REPORTED)}, r.seen, r.behind,
+        coalesce((SELECT l.replica = r.replica AND l.until >= {_NOW} FROM {SCHEMA}.lease AS l), false)
+    FROM {SCHEMA}.replicas AS r WHERE r.seen >= {_NOW} - $1 ORDER BY r.started, r.replica
+"""
+_ANSWER = f"SELECT content FROM {SCHEMA}.answers WHERE requester = $1 AND request_id = $2"
+_REMOVE_ANSWERS = f"DELETE FROM {SCHEMA}.answers WHERE kept < {_NOW} - $1"
+# How long the row of a daemon that ended stays.
+_FORGOTTEN_SECONDS = 86400.0
+
+Call = Callable[[Callable[[Link], Awaitable[Any]]], Awaitable[Any]]
+"""Calls a function with a connection of its own for the time of the call; raises Unavailable."""
+
+
+class PostgresSharedHome:
+    """Implements ``storage.store.SharedHome``, which says what each method promises."""
+
+    def __init__(self, read: Call, change: Call) -> None:
+        self._read = read
+        self._change = change
+        self._hints = asyncio.Event()
+
+    async def renew_lease(self, replica: str, seconds: float) -> bool:
+        """Take or prolong the lease."""
+        return bool(await self._change(lambda link: link.rows(_RENEW, replica, seconds)))
+
+    async def release_lease(self, replica: str) -> None:
+        """End the lease."""
+        await self._change(lambda link: link.rows(_RELEASE, replica))
+
+    async def report(self, row: Replica) -> None:
+        """Add or replace the row of a replica; remove those that ended long ago."""
+        values = [getattr(row, name) for name in _REPORTED]
+
+        async def write(link: Link) -> None:
+            await link.rows(_REPORT, *values)
+            await link.rows(_FORGET, _FORGOTTEN_SECONDS)
+
+        await self._change(write)
+
+    async def replicas(self, *, within_seconds: float) -> list[Replica]:
+        """Return the replicas that reported lately."""
+        rows = await self._read(lambda link: link.rows(_SELECT, within_seconds))
+        names = (*_REPORTED, "seen", "behind", "leads")
+        return [Replica(**dict(zip(names, row, strict=True))) for row in rows]
+
+    async def answer(self, requester: str, request_id: str) -> bytes | None:
+        """Return the answer that was kept for a request."""
+        rows = await self._read(lambda link: link.rows(_ANSWER, requester, request_id))
+        return rows[0][0] if rows else None
+
+    async def remove_answers(self, *, older_than_seconds: float) -> None:
+        """Remove old answers."""
+        await self._change(lambda link: link.rows(_REMOVE_ANSWERS, older_than_seconds))
+
+    def hints(self) -> asyncio.Event:
+        """Return the event that a notification sets."""
+        return self._hints
