@@ -60,6 +60,8 @@ from aliciacfg.operations.table import BY_NAME
 from aliciacfg.operations.write_answers import WriteAnswers
 from aliciacfg.operations.write_planner import WritePlanner
 from aliciacfg.operations.writes import WriteOperations
+from aliciacfg.replicas.leadership import Leadership
+from aliciacfg.replicas.readiness import Readiness
 from aliciacfg.sealing.boxes import Keyring, PublicKey
 from aliciacfg.sealing.key_file import AdoptionNote, KeyFile
 from aliciacfg.settings import Settings
@@ -103,8 +105,10 @@ class Core:
         drift_checks: Looks for drift.
         key_rotation: Changes keys.
         service: The operations.
-        session: The MQTT session id of this data directory; secret, because a client with the same id would end the
-            daemon's connection and get its messages.
+        leadership: Whether this daemon does what must happen once in its home.
+        readiness: Whether it may take requests over the bus.
+        session: The MQTT session id of the home; secret, because a client with the same id would end the daemon's
+            connection and get its messages.
     """
 
     alerts: Alerts
@@ -130,6 +134,8 @@ class Core:
     drift_checks: DriftChecks
     key_rotation: KeyRotation
     service: ConfigService
+    leadership: Leadership
+    readiness: Readiness
     session: str
 
     async def start(self, requested_environment: str, *, degraded: bool = True) -> bool:
@@ -143,6 +149,15 @@ class Core:
         # The run before may have sealed something and ended before it removed the plain copies.
         await self.scrubbing.scrub()
         return ordered and complete and announced
+
+    async def take_over(self) -> None:
+        """Begin to lead: have memory and outbox hold everything that another daemon of the home may have published.
+
+        Raises:
+            Unavailable: The store cannot be read or written.
+        """
+        await self.store.catch_up()
+        await self.announcements.reconcile()
 
     async def _stored(self, step: Awaitable[None], *, degraded: bool) -> bool:
         """Carry out a step of the start; return False if the store cannot write, and ``degraded`` allows that."""
@@ -353,8 +368,17 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         ),
         key_rotation=key_rotation,
         service=_service(ground, reloads, announcements, key_rotation, instances, data),
-        session=ground.keyring.derive(f"aliciacfg session v1 {data.instance}".encode())[:_SESSION_BYTES].hex(),
+        leadership=Leadership.single() if ground.store.shared is None else Leadership(),
+        readiness=Readiness(),
+        session=ground.keyring.derive(f"aliciacfg session v1 {_home(ground, data)}".encode())[:_SESSION_BYTES].hex(),
     )
+
+
+def _home(ground: _Parts, data: DataDirectory) -> str:
+    """Return what the bus knows the home by: its data directory, or the keys that all of its daemons share."""
+    if ground.store.shared is None:
+        return data.instance
+    return ground.keyring.derive(b"aliciacfg home v1")[:_SESSION_BYTES].hex()
 
 
 def _listen(ground: _Parts, reloads: Reloads, instances: Instances) -> None:
@@ -461,7 +485,7 @@ def _service(
     instances: Instances,
     data: DataDirectory,
 ) -> ConfigService:
-    health = _health(ground, reloads, data.instance)
+    health = _health(ground, reloads, _home(ground, data))
     write_planner = WritePlanner(
         configurations=ground.configurations,
         files=ground.files,

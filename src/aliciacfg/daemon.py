@@ -51,8 +51,10 @@ from aliciacfg.mqtt import asyncapi
 from aliciacfg.mqtt.address import broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
 from aliciacfg.mqtt.broker.dev_port import noted_port
+from aliciacfg.mqtt.replica_session import ReplicaSession
 from aliciacfg.mqtt.requests import Requests
-from aliciacfg.mqtt.session import MqttSession
+from aliciacfg.mqtt.session import LeaderPart, MqttSession
+from aliciacfg.mqtt.shared_requests import SharedRequests
 from aliciacfg.private_files import check_secret_file
 from aliciacfg.service_manager import ServiceManager
 from aliciacfg.settings import Resolved, Settings
@@ -262,7 +264,7 @@ async def _run(
                 complete = await _start(core, settings)
         _apply_protected_mode(core, settings, address)
         http = _http_server(core, settings, data, certificate)
-        mqtt = _mqtt_session(core, settings, address)
+        mqtt = _bus_session(core, settings, address)
         liveness = Liveness(core.condition, data.path)
         url = await http.start()
         _log.info("listening", url=url, version=__version__)
@@ -280,15 +282,19 @@ async def _run(
             )
             manager.ready()
 
+        def once(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+            """Return what runs a task only while this daemon leads its home."""
+            return lambda: core.leadership.while_leading(work)
+
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
-            "file watcher": watcher.run,
-            "check of instances": core.drift_checks.check_instances_forever,
+            "file watcher": once(watcher.run),
+            "check of instances": once(core.drift_checks.check_instances_forever),
             "probe of the store": core.drift_checks.probe_forever,
-            "verification of the store": core.drift_checks.verify_forever,
+            "verification of the store": once(core.drift_checks.verify_forever),
             "scrubbing of the store": core.scrubbing.run,
-            "retention": core.retention.run,
+            "retention": once(core.retention.run),
             "audit log": core.audit_log.run,
-            "note of what the broker holds": core.announcements.store_confirmations_forever,
+            "note of what the broker holds": once(core.announcements.store_confirmations_forever),
             "freed memory": give_back_forever,
             "READY line": announce_ready,
             "rest of the start": lambda: _finish_start(core, settings, complete=complete),
@@ -372,23 +378,42 @@ def _http_server(
     )
 
 
-def _mqtt_session(core: Core, settings: Settings, address: BrokerAddress) -> MqttSession:
-    return MqttSession(
-        address=address,
-        session_id=core.session,
-        service=core.service,
-        requests=Requests(
-            core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
-        ),
-        outbox=core.outbox,
-        alerts=core.alerts,
-        drift=core.drift,
-        supervisor=core.supervisor,
-        order=core.order,
-        on_drained=core.announcements.note_drained,
-        max_packet_bytes=settings.max_packet_bytes,
-        updates_per_second=settings.max_updates_per_second,
+def _bus_session(core: Core, settings: Settings, address: BrokerAddress) -> MqttSession | ReplicaSession:
+    """Return the session on the bus: of a daemon that serves its home alone, or of one of several."""
+    requests = Requests(
+        core.service, reply_prefixes=settings.reply_prefix_list, max_config_bytes=settings.max_config_bytes
     )
+
+    def session(leader_part: LeaderPart | None = None) -> MqttSession:
+        return MqttSession(
+            address=address,
+            session_id=core.session,
+            service=core.service,
+            requests=requests,
+            outbox=core.outbox,
+            alerts=core.alerts,
+            drift=core.drift,
+            supervisor=core.supervisor,
+            order=core.order,
+            on_drained=core.announcements.note_drained,
+            max_packet_bytes=settings.max_packet_bytes,
+            updates_per_second=settings.max_updates_per_second,
+            leader_part=leader_part,
+        )
+
+    if core.store.shared is None:
+        return session()
+    shared = SharedRequests(
+        address=address,
+        service=core.service,
+        requests=requests,
+        alerts=core.alerts,
+        supervisor=core.supervisor,
+        readiness=core.readiness,
+        max_packet_bytes=settings.max_packet_bytes,
+    )
+    part = LeaderPart(leadership=core.leadership, takes_requests=lambda: not shared.sharing, prepare=core.take_over)
+    return ReplicaSession(home=session(part), requests=shared, leadership=core.leadership)
 
 
 def admin_token(path: Path) -> str:
@@ -454,7 +479,7 @@ def _renew(certificate: ServerCertificate) -> None:
 async def _serve_until(
     stop: asyncio.Event,
     http: HttpServer,
-    mqtt: MqttSession,
+    mqtt: MqttSession | ReplicaSession,
     supervisor: Supervisor,
     tasks: Mapping[str, Callable[[], Awaitable[None]]],
     manager: ServiceManager,

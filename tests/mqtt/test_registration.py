@@ -12,6 +12,7 @@ import pytest
 from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.registration import Registration
+from aliciacfg.mqtt.reports import Reports
 from builders import environment_file
 from inprocess import Core, core
 
@@ -26,6 +27,7 @@ class Bus:
 
     core: Core
     registration: Registration
+    reports: Reports
     questions: list[str]
 
     async def discover(self, topic: str, message: object) -> None:
@@ -37,7 +39,7 @@ class Bus:
 
     async def report(self, service: str, report: object, *, retained: bool = False) -> None:
         payload = report if isinstance(report, bytes) else json.dumps(report).encode()
-        await self.registration.on_applied(Inbound(f"alicia/config/applied/{service}", payload, 1, retained))
+        await self.reports.receive(Inbound(f"alicia/config/applied/{service}", payload, 1, retained))
 
     @property
     def refused(self) -> list[str]:
@@ -62,6 +64,7 @@ async def bus(directory: Path, **settings: str) -> AsyncGenerator[Bus, None]:
                 alerts=made.parts.alerts,
                 device_registry=registry,
             ),
+            Reports(made.parts.service.registrations),
             questions,
         )
 

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Literal
 
 # MQTT 5 §3.2.2.2: unsupported protocol version.
 REFUSAL = b"\x20\x03\x00\x84\x00"
 LEVEL_5 = 5
+SUBSCRIBE = 8
 
 
 class OlderBroker:
@@ -70,6 +72,64 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def older_broker(broker_port: int) -> AsyncGenerator[OlderBroker, None]:
     """A broker of MQTT 3.1.1 only."""
     made = OlderBroker(broker_port)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    try:
+        yield made
+    finally:
+        server.close()
+
+
+Unshared = Literal["refuses", "ignores", "disconnects"]
+
+
+class UnsharingBroker:
+    """A broker without shared subscriptions, in front of a Mosquitto, for clients of MQTT 5.
+
+    Attributes:
+        port: Where it listens.
+        behaviour: What becomes of a subscription of ``$share/…``; None passes it on.
+    """
+
+    def __init__(self, broker_port: int, behaviour: Unshared) -> None:
+        self.port = 0
+        self.behaviour: Unshared | None = behaviour
+        self._broker_port = broker_port
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass packets on, but for subscriptions of ``$share/…``."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            theirs, ours = await asyncio.open_connection("127.0.0.1", self._broker_port)
+            back = asyncio.create_task(_copy(theirs, writer))
+            back.add_done_callback(lambda _: writer.close())
+            with contextlib.closing(ours):
+                while not back.done():
+                    packet = await self._packet(reader)
+                    if packet[0] >> 4 != SUBSCRIBE or b"$share/" not in packet or self.behaviour is None:
+                        ours.write(packet)
+                        await ours.drain()
+                    elif self.behaviour == "disconnects":
+                        break
+                    else:
+                        code = 0x9E if self.behaviour == "refuses" else 0x01
+                        # Its length has one byte: the filters are short.
+                        writer.write(bytes([0x90, 4]) + packet[2:4] + bytes([0, code]))
+            back.cancel()
+        writer.close()
+
+    @staticmethod
+    async def _packet(reader: asyncio.StreamReader) -> bytes:
+        head = await reader.readexactly(2)
+        while head[-1] & 0x80:
+            head += await reader.readexactly(1)
+        size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(head[1:]))
+        return head + await reader.readexactly(size)
+
+
+@contextlib.asynccontextmanager
+async def unsharing_broker(broker_port: int, behaviour: Unshared) -> AsyncGenerator[UnsharingBroker, None]:
+    """A broker without shared subscriptions."""
+    made = UnsharingBroker(broker_port, behaviour)
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
     try:

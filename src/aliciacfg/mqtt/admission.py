@@ -184,6 +184,10 @@ class Admission:
         self._settle()
         await self._idle.wait()
 
+    async def wait_idle(self) -> None:
+        """Wait until everything that was submitted is done."""
+        await self._idle.wait()
+
     def submit(self, job: Job) -> bool:
         """Begin, keep or refuse a job; return whether its message is to be acknowledged now."""
         if self._stopping:

@@ -53,6 +53,7 @@ from aliciacfg.mqtt.broker_client import (
     KEPT_PAYLOAD_BYTES,
     PATIENCE_SECONDS,
     Lane,
+    SubscriptionRefused,
     is_failure,
     while_alive,
 )
@@ -93,6 +94,7 @@ class AiomqttClient:
         max_packet_bytes: int,
         timeout_seconds: float,
         persistent: bool = True,
+        keepalive_seconds: int = KEEPALIVE_SECONDS,
     ) -> None:
         self.protocol: Protocol = "3.1.1"
         self.max_packet_bytes: int | None = None
@@ -102,6 +104,7 @@ class AiomqttClient:
         # What was read and not handled, and what paho takes for sent.
         self._unread = bytearray()
         self._unsent = bytearray()
+        self.shares = True
         self.end_code = 0
         self.on_message: Callable[[Inbound], None] = lambda _message: None
         self.on_acknowledged: Callable[[int, int], None] = lambda _identifier, _code: None
@@ -114,6 +117,7 @@ class AiomqttClient:
             will=will,
             timeout_seconds=timeout_seconds,
             persistent=persistent and client_id is not None,
+            keepalive_seconds=keepalive_seconds,
         )
         self._paho: PahoMqttClient = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._connect_seconds = timeout_seconds
@@ -283,7 +287,7 @@ class AiomqttClient:
             raise BrokerUnavailable(f"subscribing failed: {error}") from error
         refused = [name for name, code in zip(filters, granted, strict=False) if is_failure(reason_code(code))]
         if refused:
-            raise BrokerUnavailable(f"the broker refused the subscription of {', '.join(refused)}")
+            raise SubscriptionRefused(refused)
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         """Unsubscribe from topic filters; returns when the broker has acknowledged.
@@ -380,6 +384,7 @@ def _aiomqtt_client(
     will: Will | None,
     timeout_seconds: float,
     persistent: bool,
+    keepalive_seconds: int,
 ) -> aiomqtt.Client:
     return aiomqtt.Client(
         address.host,
@@ -391,7 +396,7 @@ def _aiomqtt_client(
         clean_session=not persistent,
         will=None if will is None else aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
         timeout=timeout_seconds,
-        keepalive=KEEPALIVE_SECONDS,
+        keepalive=keepalive_seconds,
         max_inflight_messages=_UNLIMITED,
         tls_context=context,
         socket_options=[_NO_DELAY],

@@ -34,6 +34,13 @@ _FAILURE = 0x80
 _Answer = TypeVar("_Answer")
 
 
+class SubscriptionRefused(BrokerUnavailable):
+    """The broker refused topic filters (MQTT 5 §3.9.3, MQTT 3.1.1 §3.9.3)."""
+
+    def __init__(self, filters: Sequence[str]) -> None:
+        super().__init__(f"the broker refused the subscription of {', '.join(filters)}")
+
+
 class Lane(Protocol):
     """Handles some of the packets of MQTT 5 from bytes to bytes."""
 
@@ -62,6 +69,7 @@ class BrokerClient(Protocol):
         protocol: The version of MQTT that it speaks.
         max_packet_bytes: The Maximum Packet Size that the broker announced (MQTT 5 §3.2.2.3.6), or None.
         receive_maximum: How many publications at QoS 1 the broker takes at a time.
+        shares: False if the broker said that it has no shared subscriptions (MQTT 5 §3.2.2.3.13).
         end_code: After the end, the reason code (MQTT 5 §2.4) if there is one; else 0.
         on_message: Called with every message, on the event loop. At QoS 1 the broker regards it as under way until
             ``acknowledge`` is called.
@@ -72,6 +80,7 @@ class BrokerClient(Protocol):
     protocol: messages.Protocol
     max_packet_bytes: int | None
     receive_maximum: int
+    shares: bool
     end_code: int
     on_message: Callable[[Inbound], None]
     on_acknowledged: Callable[[int, int], None]

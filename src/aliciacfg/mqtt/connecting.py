@@ -22,6 +22,7 @@ from aliciacfg.bus.not_connected import (
 )
 from aliciacfg.errors import BrokerUnavailable, SettingsError
 from aliciacfg.mqtt.aiomqtt_client import AiomqttClient
+from aliciacfg.mqtt.broker_client import KEEPALIVE_SECONDS
 from aliciacfg.mqtt.connection import Connection
 from aliciacfg.mqtt.messages import Protocol, Will
 from aliciacfg.mqtt.mqtt5_client import Mqtt5Client
@@ -54,12 +55,14 @@ class Session:
         will: Published, retained, when the connection dies without a disconnect.
         max_packet_bytes: The largest packet that is received; announced to a broker of MQTT 5.
         persistent: Whether the broker holds what arrives meanwhile for the next connection with this client id.
+        keepalive_seconds: The Keep Alive of CONNECT (MQTT 5 §3.1.2.10).
     """
 
     client_id: str
     will: Will | None
     max_packet_bytes: int
     persistent: bool = True
+    keepalive_seconds: int = KEEPALIVE_SECONDS
 
 
 @asynccontextmanager
@@ -222,6 +225,7 @@ class Dialer:
             max_packet_bytes=_CLIENT_PACKET_BYTES if session is None else session.max_packet_bytes,
             timeout_seconds=self._timeout_seconds,
             persistent=session is not None and session.persistent,
+            keepalive_seconds=KEEPALIVE_SECONDS if session is None else session.keepalive_seconds,
         )
         # Before connecting: what a persistent session held comes right behind the CONNACK.
         connection = Connection(client, certain=certain, limit=limit or PacketLimit(_CLIENT_PACKET_BYTES))

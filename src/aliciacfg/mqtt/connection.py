@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from aliciacfg.mqtt.requests import Requests
 
 _LOOK_SECONDS = 0.5
+# How often it is looked whether everything was acknowledged, before the daemon leaves.
+_SENT_SECONDS = 0.01
 # How often it is looked whether the broker takes anything while nothing is read.
 _FULL_SECONDS = 1.0
 # MQTT 5 §2.4.
@@ -156,6 +158,19 @@ class Connection:
                 if not acknowledged.done():
                     acknowledged.set_result(str(error))
             raise
+
+    @property
+    def shares(self) -> bool:
+        """False if the broker said that it has no shared subscriptions."""
+        return self._client.shares
+
+    async def wait_sent(self) -> None:
+        """Wait until the broker has acknowledged everything that was published, or the connection is gone."""
+        # What is under way changes in ``GetLane``, too, which has no time for an event.
+        while self._gone is None and (  # noqa: ASYNC110
+            self._queue.waits or self._queue.under_way or self._client.unwritten_bytes()
+        ):
+            await asyncio.sleep(_SENT_SECONDS)
 
     @property
     def holds_back(self) -> bool:

@@ -38,6 +38,7 @@ class HealthPublisher:
         alerts: Alerts,
         outgoing: Outgoing,
         may_answer_on: Callable[[str], bool],
+        serves: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish the health of a daemon.
@@ -47,11 +48,13 @@ class HealthPublisher:
             alerts: Each one changes the health.
             outgoing: Publishes.
             may_answer_on: Whether the answer to a health check may go to a topic.
+            serves: Whether the home is served over this connection; None if the health says so.
             clock: Seconds, monotonic.
         """
         self._health = health
         self._outgoing = outgoing
         self._may_answer_on = may_answer_on
+        self._serves = serves
         self._clock = clock
         self._changed = asyncio.Event()
         self._published: tuple[object, ...] = ()
@@ -158,6 +161,8 @@ class HealthPublisher:
             status: Instead of the present status.
         """
         health = self._health.now()
+        if self._serves is not None:
+            health = msgspec.structs.replace(health, mqtt_connected=self._serves())
         if status is not None:
             health = msgspec.structs.replace(health, status=status, mqtt_connected=False)
         payload = envelope.wrap(documents.encode(health))

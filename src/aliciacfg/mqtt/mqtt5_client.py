@@ -61,6 +61,7 @@ class Mqtt5Client(asyncio.Protocol):
         max_packet_bytes: int,
         timeout_seconds: float,
         persistent: bool = True,
+        keepalive_seconds: int = KEEPALIVE_SECONDS,
     ) -> None:
         """Make a client that is not connected.
 
@@ -72,10 +73,12 @@ class Mqtt5Client(asyncio.Protocol):
             max_packet_bytes: The largest packet that is received; announced with a client id.
             timeout_seconds: How long connecting may take, then the TLS handshake, then the answer to CONNECT.
             persistent: Whether the session outlives the connection.
+            keepalive_seconds: The Keep Alive that is asked for.
         """
         self.protocol: Protocol = "5"
         self.max_packet_bytes: int | None = None
         self.receive_maximum = DEFAULT_RECEIVE_MAXIMUM
+        self.shares = True
         self.end_code = 0
         self.on_message: Callable[[Inbound], None] = lambda _message: None
         self.on_acknowledged: Callable[[int, int], None] = lambda _identifier, _code: None
@@ -87,7 +90,7 @@ class Mqtt5Client(asyncio.Protocol):
             client_id=client_id,
             username=address.username,
             password=address.password,
-            keepalive_seconds=KEEPALIVE_SECONDS,
+            keepalive_seconds=keepalive_seconds,
             will=will,
             session_expiry_seconds=_SESSION_EXPIRY_SECONDS if persistent else 0,
             receive_maximum=_RECEIVE_MAXIMUM,
@@ -103,7 +106,7 @@ class Mqtt5Client(asyncio.Protocol):
         self._ended = asyncio.Event()
         self._end_reason = ""
         self._subscriptions = Subscriptions(self._output, self._identifiers, last_received=lambda: self.last_received)
-        self._keepalive_seconds = KEEPALIVE_SECONDS
+        self._keepalive_seconds = keepalive_seconds
         self._keepalive: KeepAlive | None = None
         self._log_limit = LogLimit()
 
@@ -322,6 +325,7 @@ class Mqtt5Client(asyncio.Protocol):
             self._refused(code)
             return
         self.max_packet_bytes = accepted.max_packet_size
+        self.shares = accepted.shared_subscription_available
         self.receive_maximum = accepted.receive_max
         if accepted.server_keep_alive is not None:
             # Zero turns it off for the broker; a broker that hangs is to be noticed all the same.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from aliciacfg.errors import BrokerUnavailable
 from aliciacfg.mqtt import mqtt5_packets
-from aliciacfg.mqtt.broker_client import PATIENCE_SECONDS, is_failure, while_alive
+from aliciacfg.mqtt.broker_client import PATIENCE_SECONDS, SubscriptionRefused, is_failure, while_alive
 from aliciacfg.mqtt.identifiers import Identifiers
 from aliciacfg.mqtt.mqtt5_output import Output
 
@@ -46,7 +46,7 @@ class Subscriptions:
         if len(codes) != len(filters):
             refused = list(filters)
         if refused:
-            raise BrokerUnavailable(f"the broker refused the subscription of {', '.join(refused)}")
+            raise SubscriptionRefused(refused)
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         """Unsubscribe from topic filters; returns when the broker has acknowledged.

@@ -118,7 +118,7 @@ class Peers:
 
     def receive(self, inbound: Inbound) -> None:
         """Note a health message of another daemon, or that this daemon's own has come back."""
-        health = _parse_health(inbound.payload)
+        health = parse_health(inbound.payload)
         if health is None or not health.instance:
             return
         if health.instance == self._instance:
@@ -275,7 +275,7 @@ class Peers:
         return [self._seen.get_nowait() for _ in range(self._seen.qsize())]
 
 
-def _parse_health(payload: bytes) -> _Health | None:
+def parse_health(payload: bytes) -> _Health | None:
     """Return a health message out of its envelopes; None if it is none."""
     try:
         return msgspec.convert(envelope.open_payload(payload).content, _Health, strict=False)

@@ -1,10 +1,6 @@
-"""Messages of services about themselves: that they start and stop, and which configuration they applied."""
-
-import msgspec
-import structlog
+"""Messages of services about themselves: that they start and stop."""
 
 from aliciacfg import documents
-from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.errors import OperationError
 from aliciacfg.model import names
@@ -14,8 +10,6 @@ from aliciacfg.mqtt.devices import DeviceRegistry
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.operations.health import Health
 from aliciacfg.operations.registrations import Registrations
-
-_log = structlog.get_logger(__name__)
 
 _MAX_MESSAGE_BYTES = 64 * 1024
 _MAX_SHOWN_NAME = 80
@@ -39,7 +33,7 @@ class Registration:
         """Make the registration of a daemon.
 
         Args:
-            registrations: Registers, unregisters, and stores what was applied.
+            registrations: Registers and unregisters.
             health: Tells the daemon's version and time.
             alerts: Raised once for each name that gets no configuration.
             device_registry: Learns that the home's device registry came or went.
@@ -82,38 +76,20 @@ class Registration:
         except OperationError as error:
             self._alert_once(name[:_MAX_SHOWN_NAME], error)
 
-    async def on_applied(self, inbound: Inbound) -> None:
-        """Store the report of a running copy of a service; any other message is logged and ignored."""
-        if inbound.retained or len(inbound.payload) > _MAX_MESSAGE_BYTES:
-            return
-        service = inbound.topic.removeprefix(topics.APPLIED)
-        try:
-            report = msgspec.convert(envelope.open_payload(inbound.payload).content, AppliedReport)
-            await self._registrations.applied(service, report)
-        except (OperationError, msgspec.ValidationError) as error:
-            _log.info("report_ignored", topic=inbound.topic[:200], reason=_reason(error))
-
     def _alert_once(self, name: str, error: OperationError) -> None:
         if name in self._refused:
             return
         if len(self._refused) >= _MAX_REFUSED:
             self._refused.clear()
         self._refused.add(name)
+        reason = (error.logged_message or error.code).rstrip(".")
         message = (
             f"A program announced itself under a name that no service can have: {names.SERVICE_FORM}."
             if names.service_problem(name)
-            else f"{name!r} announced itself, but gets no configuration: {_reason(error).rstrip('.')}. Define it in "
-            "the environment files, or set it."
+            else f"{name!r} announced itself, but gets no configuration: {reason}. Define it in the environment files, "
+            "or set it."
         )
         self._alerts.emit("validation_failed", message, problems=error.problems)
-
-
-def _reason(error: OperationError | msgspec.ValidationError) -> str:
-    """Return why a message was not accepted, without any value in it."""
-    if isinstance(error, OperationError):
-        return error.logged_message or error.code
-    # msgspec quotes an unknown value of an enumeration.
-    return "its fields are not those of a report"
 
 
 def _service_name(payload: bytes) -> str | None:

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -80,6 +80,7 @@ class Retained:
         on_confirmed: Callable[[], None],
         pace: Pace,
         inherits: bool = False,
+        standing: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish an outbox.
@@ -93,6 +94,7 @@ class Retained:
             on_confirmed: Called when the broker was seen to hold the whole outbox.
             pace: Bounds how fast messages are published.
             inherits: Whether a connection may begin with what another daemon of the home published.
+            standing: Topics to which the connection is subscribed by themselves, not as part of a tree.
             clock: Seconds, monotonic.
         """
         self._outbox = outbox
@@ -103,6 +105,7 @@ class Retained:
         self._on_confirmed = on_confirmed
         self._pace = pace
         self._inherits = inherits
+        self._standing = standing
         self._clock = clock
         # By subject.
         self._attempts: dict[str, _Attempt] = {}
@@ -273,7 +276,9 @@ class Retained:
             filters = [topics.subject_topic(subject) for subject in batch]
             await connection.subscribe(filters)
             await self._markers.wait(connection)
-            await connection.unsubscribe(filters)
+            # Those that stand by themselves have to stay.
+            if ended := [name for name in filters if name not in self._standing]:
+                await connection.unsubscribe(ended)
         pending = {item.subject for item in self._outbox.due()}
         missing = [subject for subject in expected if subject not in self._seen and subject not in pending]
         for subject in missing:

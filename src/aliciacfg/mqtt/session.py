@@ -32,6 +32,7 @@ from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.pace import Pace
 from aliciacfg.mqtt.peers import Peers
 from aliciacfg.mqtt.registration import Registration
+from aliciacfg.mqtt.reports import Reports
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.retained import Retained
 from aliciacfg.operations.service import ConfigService
@@ -136,10 +137,15 @@ class MqttSession:
             on_confirmed=self._on_confirmed,
             pace=Pace(updates_per_second),
             inherits=leader_part is not None,
+            standing=() if leader_part is None else _RETAINED,
         )
         self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
         self._health_publisher = HealthPublisher(
-            health, alerts=alerts, outgoing=outgoing, may_answer_on=requests.may_answer_on
+            health,
+            alerts=alerts,
+            outgoing=outgoing,
+            may_answer_on=requests.may_answer_on,
+            serves=None if leader_part is None else lambda: self._serving,
         )
         self._peers = Peers(
             health.instance,
@@ -155,6 +161,7 @@ class MqttSession:
         self._registration = Registration(
             service.registrations, health=health, alerts=alerts, device_registry=self._devices
         )
+        self._reports = Reports(service.registrations)
         self._max_packet_bytes = max_packet_bytes
         self._address = address
         self._link = Link(
@@ -344,7 +351,7 @@ class MqttSession:
             # It comes live: with Retain As Published the flag does not say that the broker had kept the message.
             inbound = msgspec.structs.replace(inbound, retained=False)
         if not retained:
-            return self._inbox.submit(inbound, self._registration.on_applied, name="report of a service")
+            return self._inbox.submit(inbound, self._reports.receive, name="report of a service")
         self._retained.receive(topics.topic_subject(topic), inbound)
         return True
 

@@ -27,7 +27,7 @@ class Health:
     """The health, readiness and metrics of the daemon.
 
     Attributes:
-        instance: Names this daemon's data directory on the bus.
+        instance: Names this daemon's home on the bus.
         metrics: Counted by the adapters and the operations.
         bus_connected: Set by the bus adapter.
         devices: The number of devices that the device registry knows; None while it is absent. Set by the bus adapter.

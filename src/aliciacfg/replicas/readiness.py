@@ -8,18 +8,15 @@ class Readiness:
 
     Attributes:
         ready: Whether requests may be taken.
+        turns: Notified when that changes.
     """
 
     def __init__(self, *, ready: bool = True) -> None:
         self.ready = ready
-        self._turns = Turns()
+        self.turns = Turns()
 
     def set(self, ready: bool) -> None:
         """Note whether requests may be taken, and wake all who wait for that."""
         if ready != self.ready:
             self.ready = ready
-            self._turns.notify()
-
-    async def changed(self, ready: bool) -> None:
-        """Wait until ``self.ready`` equals ``ready``."""
-        await self._turns.until(lambda: self.ready is ready)
+            self.turns.notify()

@@ -1,0 +1,70 @@
+"""The life on the bus of a daemon that is one of several of its home.
+
+It has two connections. One takes its share of the requests for as long as the daemon is ready. The other one is that of
+the home, and stands only while the daemon leads: its client id is fixed for the home, so that the broker ends the
+connection of a leader that was frozen when another one takes over. On one connection for both, a daemon would have to
+give up its part of the requests, and those under way with it, whenever the lead changes.
+"""
+
+import asyncio
+
+from aliciacfg.cancellation import end_task
+from aliciacfg.mqtt.session import MqttSession
+from aliciacfg.mqtt.shared_requests import SharedRequests
+from aliciacfg.replicas.leadership import Leadership
+
+
+class ReplicaSession:
+    """Takes requests, and does what must happen once in the home while this daemon leads.
+
+    Attributes:
+        ready: Set when requests are taken for the first time, or it is known that only the leader takes them.
+    """
+
+    def __init__(self, *, home: MqttSession, requests: SharedRequests, leadership: Leadership) -> None:
+        """Make a session that has not begun.
+
+        Args:
+            home: The connection of the home.
+            requests: The connection for requests.
+            leadership: Whether this daemon leads.
+        """
+        self._home = home
+        self._requests = requests
+        self._leadership = leadership
+        self.ready = requests.ready
+
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises:
+            AnotherDaemon: A daemon of another home is alive on this broker.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._requests.run(), name="share of the requests")
+            group.create_task(self._leadership.while_leading(self._lead), name="connection of the home")
+
+    async def stop(self) -> None:
+        """Answer the requests that were received, and leave the home to the other daemons."""
+        await self._requests.stop()
+        await self._home.stop()
+
+    def abort(self) -> None:
+        """Close the connections without a DISCONNECT."""
+        self._requests.abort()
+        self._home.abort()
+
+    async def _lead(self) -> None:
+        """Keep the connection of the home; make it anew when it is to take the requests, or no longer."""
+        while True:
+            sharing = await self._requests.known()
+            serving = asyncio.create_task(self._home.run(), name="session of the home")
+            changing = asyncio.create_task(self._requests.changed(sharing), name="change of sharing")
+            try:
+                await asyncio.wait({serving, changing}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                ended = serving.done()
+                changing.cancel()
+                await end_task(serving)
+            if ended:
+                serving.result()

@@ -1,0 +1,328 @@
+"""The share that one of several daemons of a home takes of the requests: a shared subscription on a clean session.
+
+The session ends with its connection, and each connection has a client id of its own. A persistent session of a daemon
+that is gone would stay a member of the group, and the broker would go on to keep its part of the requests for it.
+
+A broker may refuse a shared subscription, close the connection over it, or take ``$share/…`` for the name of a topic.
+So a marker below one is published and has to come back, at each connection; where it does not, no request is taken
+here.
+
+A daemon joins the group while it is ready and the broker is known to be its home's. It leaves in order: UNSUBSCRIBE, a
+marker behind everything that the broker has queued for it, the answers to all of that and their acknowledgements. So
+nothing is lost.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import structlog
+
+from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.monitoring.supervisor import Supervisor
+from aliciacfg.mqtt import topics
+from aliciacfg.mqtt.access_probe import AccessProbe
+from aliciacfg.mqtt.broker_client import SubscriptionRefused
+from aliciacfg.mqtt.connecting import Session
+from aliciacfg.mqtt.connection import Connection, Denied
+from aliciacfg.mqtt.intake import Intake
+from aliciacfg.mqtt.link import Link
+from aliciacfg.mqtt.markers import Markers
+from aliciacfg.mqtt.messages import Inbound
+from aliciacfg.mqtt.peers import parse_health
+from aliciacfg.mqtt.reports import Reports
+from aliciacfg.mqtt.requests import Requests
+from aliciacfg.operations.service import ConfigService
+from aliciacfg.replicas.readiness import Readiness
+from aliciacfg.replicas.turns import Turns
+
+_log = structlog.get_logger(__name__)
+
+_GROUP = "$share/aliciacfg/"
+_REQUESTS = f"{_GROUP}{topics.CONFIG}#"
+_ALERT = "requests_not_shared"
+# The broker goes on to send requests to a daemon that hangs until it misses its Keep Alive by half.
+_KEEPALIVE_SECONDS = 4
+_PROOF_SECONDS = 5.0
+_LEAVE_SECONDS = 5.0
+# Until it is tried again whether the broker shares subscriptions.
+_AGAIN_SECONDS = 60.0
+# So many connections that ended during the proof are as good as a refusal.
+_MAX_CUT_PROOFS = 2
+# What ends a connection; any other error in one of its tasks is a fault of that task alone.
+_ENDINGS = (BrokerUnavailable,)
+
+
+class SharedRequests:
+    """Takes a share of the home's requests.
+
+    Attributes:
+        sharing: Whether the broker shares subscriptions; None until the first connection has shown it.
+        joined: Whether this daemon gets its share now.
+        ready: Set when the daemon has joined for the first time, or it is known that it cannot.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: BrokerAddress,
+        service: ConfigService,
+        requests: Requests,
+        alerts: Alerts,
+        supervisor: Supervisor,
+        readiness: Readiness,
+        max_packet_bytes: int,
+        proof_seconds: float = _PROOF_SECONDS,
+    ) -> None:
+        """Take nothing yet.
+
+        Args:
+            address: The broker.
+            service: What is served; its health names the home.
+            requests: Answers requests.
+            alerts: Published; raised while the broker does not share subscriptions.
+            supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
+            readiness: Whether requests may be taken.
+            max_packet_bytes: The largest MQTT packet that is sent or received.
+            proof_seconds: How long the broker may take to deliver the marker that proves a shared subscription.
+        """
+        self._address = address
+        self._health = health = service.health
+        self._alerts = alerts
+        self._supervisor = supervisor
+        self._readiness = readiness
+        self._max_packet_bytes = max_packet_bytes
+        self._proof_seconds = proof_seconds
+        self._intake = Intake(requests, alerts=alerts, supervisor=supervisor, max_packet_bytes=max_packet_bytes)
+        self._inbox = self._intake.inbox
+        self._reports = Reports(service.registrations)
+        self._markers = markers = Markers(health.instance)
+        self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
+        self._link = Link(
+            address,
+            make_session=self._session,
+            serve=self._serve,
+            on_lost=self._on_lost,
+            supervisor=supervisor,
+            max_packet_bytes=max_packet_bytes,
+        )
+        self._turns = Turns()
+        # Whether the last health that came named this home.
+        self._is_ours = False
+        self._stopping = False
+        # The topic and payload of the marker that proves a shared subscription, and what waits for it.
+        self._proof: tuple[str, bytes, asyncio.Future[None]] | None = None
+        self._cut_proofs = 0
+        self.sharing: bool | None = None
+        self.joined = False
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with self._intake.background.running():
+            await self._link.run()
+
+    async def stop(self) -> None:
+        """Leave in order: answer every request that the broker sent to this daemon."""
+        self._stopping = True
+        self._readiness.turns.notify()
+        self._turns.notify()
+        await self._turns.until(lambda: not self.joined)
+        self._intake.background.close()
+
+    def abort(self) -> None:
+        """Close the connection without a DISCONNECT."""
+        self._link.abort()
+
+    async def known(self) -> bool:
+        """Wait until it is known whether the broker shares subscriptions, and return that."""
+        await self._turns.until(lambda: self.sharing is not None)
+        return bool(self.sharing)
+
+    async def changed(self, sharing: bool) -> None:
+        """Wait until it is known that ``self.sharing`` differs from what is given."""
+        await self._turns.until(lambda: self.sharing is not None and self.sharing is not sharing)
+
+    def _session(self) -> Session:
+        # Another id each time, so that no connection ends another one; and one that nobody can guess.
+        name = f"config_service_{secrets.token_hex(12)}"
+        return Session(name, None, self._max_packet_bytes, persistent=False, keepalive_seconds=_KEEPALIVE_SECONDS)
+
+    async def _serve(self, connection: Connection, group: asyncio.TaskGroup) -> None:
+        """Begin to serve a connection.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        self._intake.attach(connection)
+        connection.receive(self._on_message)
+        await connection.subscribe([topics.HEALTH, f"{self._markers.prefix}#"])
+        await self._markers.wait(connection)
+        sharing = await self._prove(connection)
+        # The answer of the broker for an exact topic: the group's own subscription may bring it as well.
+        await connection.subscribe([self._probe.topic])
+        await self._probe.run(connection)
+        self._health.bus_connected = True
+        self._intake.outgoing.open()
+        _log.info("requests_connected", protocol=f"MQTT {connection.protocol}", shared=sharing)
+        self._note_sharing(sharing)
+        take_part: Callable[[Connection], Awaitable[None]] = self._take_part if sharing else self._try_again
+        for name, work in {
+            "share of the requests": take_part,
+            "check of the broker's access list": self._probe.run_forever,
+        }.items():
+            supervised = self._supervisor.keep_running(name, partial(work, connection), fatal=_ENDINGS)
+            group.create_task(supervised, name=name)
+
+    async def _prove(self, connection: Connection) -> bool:
+        """Return whether the broker shares subscriptions.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        if not connection.shares or self._cut_proofs >= _MAX_CUT_PROOFS:
+            # Tried anew by ``_try_again``.
+            self._cut_proofs = 0
+            return False
+        # Beside the markers, whose subscription would bring it as well.
+        topic = f"{self._markers.prefix.removesuffix('/')}.shared/{secrets.token_hex(16)}"
+        payload = secrets.token_bytes(16)
+        came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._proof = (topic, payload, came)
+        self._cut_proofs += 1
+        try:
+            with contextlib.suppress(SubscriptionRefused, Denied):
+                await connection.subscribe([_GROUP + topic])
+                await connection.publish(topic, payload)
+                await asyncio.wait({came}, timeout=self._proof_seconds)
+                await connection.unsubscribe([_GROUP + topic])
+        finally:
+            self._proof = None
+        self._cut_proofs = 0
+        return came.done()
+
+    def _note_sharing(self, sharing: bool) -> None:
+        self.sharing = sharing
+        if sharing:
+            self._alerts.clear(_ALERT)
+        else:
+            self._alerts.raise_(
+                _ALERT,
+                "The broker does not share requests among the daemons of this home: a subscription of $share/… was "
+                "refused, or brought nothing. The daemon that leads answers all of them over MQTT; the others serve "
+                "HTTP only. Let config_service subscribe to $share/aliciacfg/#, or use a broker that has shared "
+                "subscriptions.",
+            )
+            self.ready.set()
+        self._turns.notify()
+
+    async def _try_again(self, connection: Connection) -> None:
+        """See from time to time whether the broker shares subscriptions by now.
+
+        Raises:
+            BrokerUnavailable: It does; or the connection is gone.
+        """
+        while True:
+            await asyncio.sleep(_AGAIN_SECONDS)
+            if await self._prove(connection):
+                raise BrokerUnavailable("the broker shares subscriptions now; connecting anew")
+
+    async def _take_part(self, connection: Connection) -> None:
+        """Be a member of the group while this daemon is ready.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        try:
+            while True:
+                await self._turns.until(lambda: self._is_ours)
+                await self._readiness.turns.until(lambda: self._readiness.ready and not self._stopping)
+                self._intake.admission.open()
+                self.joined = True
+                # A retained request shows its flag even when it comes live.
+                await connection.subscribe([_REQUESTS], retain_as_published=True)
+                _log.info("requests_joined")
+                self.ready.set()
+                await self._readiness.turns.until(lambda: not self._readiness.ready or self._stopping)
+                await self._leave(connection)
+        finally:
+            self._note_left()
+
+    async def _leave(self, connection: Connection) -> None:
+        """Leave the group, and answer everything that the broker sent before.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        try:
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await connection.unsubscribe([_REQUESTS])
+                # Mosquitto keeps what it has queued, and delivers it in front of this.
+                await self._markers.wait(connection)
+                await self._intake.admission.wait_idle()
+                await self._intake.background.wait_idle()
+                await connection.wait_sent()
+        except TimeoutError:
+            _log.warning("requests_left_unanswered", after_seconds=_LEAVE_SECONDS, remedy="none; requesters repeat")
+        else:
+            _log.info("requests_left")
+        self._intake.admission.close()
+        self._note_left()
+
+    def _note_left(self) -> None:
+        self.joined = False
+        self._turns.notify()
+
+    def _on_lost(self) -> bool:
+        served = self._health.bus_connected
+        self._intake.detach()
+        self._probe.reset()
+        self._health.bus_connected = False
+        self._is_ours = False
+        self._note_left()
+        return served
+
+    def _on_message(self, inbound: Inbound) -> bool:
+        """Handle a message, without waiting; return whether the broker may forget it."""
+        try:
+            if inbound.topic == self._probe.topic:
+                self._probe.receive()
+                return True
+            return self._inbox.answer_at_once(inbound) or self._dispatch(inbound)
+        except Exception as error:  # noqa: BLE001 - a boundary: the connection goes on
+            self._supervisor.report("handling of a message", error)
+            return True
+
+    def _dispatch(self, inbound: Inbound) -> bool:
+        topic = inbound.topic
+        if topic.startswith(topics.APPLIED):
+            # Every member is subscribed with Retain As Published.
+            return self._inbox.submit(inbound, self._reports.receive, name="report of a service")
+        if topic.startswith(topics.CONFIG):
+            return self._inbox.receive_request(inbound)
+        if topic.startswith(self._markers.prefix):
+            self._markers.receive(topic)
+        elif self._proof is not None and topic == self._proof[0]:
+            _, payload, came = self._proof
+            if inbound.payload == payload and not came.done():
+                came.set_result(None)
+        elif topic == topics.HEALTH and not inbound.oversized:
+            self._on_health(inbound)
+        return True
+
+    def _on_health(self, inbound: Inbound) -> None:
+        """Learn whose broker it is: the health of the home is retained there, or comes when a daemon leads.
+
+        Once it is known, what others publish there is a matter of the daemon that leads. One that only claims the
+        broker may still find that another home has it.
+        """
+        health = None if self._is_ours else parse_health(inbound.payload)
+        if health is None or health.instance != self._health.instance:
+            return
+        if health.mqtt_connected or health.status == "offline":
+            self._is_ours = True
+            self._turns.notify()

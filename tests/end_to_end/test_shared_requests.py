@@ -1,0 +1,298 @@
+"""Several daemons of one home on one broker: they share the requests, and one of them does what must happen once."""
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from aliciacfg.mqtt import shared_requests
+from broker_proxies import Unshared, unsharing_broker
+from brokers import Broker
+from builders import environment_file
+from inprocess import eventually
+from machine import SECONDS
+from mqtt_clients import Client, client
+from replicas import Replica, replicas
+
+SERVICES = [f"bell{number}" for number in range(8)]
+FILES = {"environments/dev.yaml": environment_file({service: {} for service in SERVICES})}
+HEALTH = "alicia/system/health/config_service"
+ALERTS = "alicia/config/alert/#"
+ANSWERS = "alicia/reply/load"
+
+
+@contextlib.asynccontextmanager
+async def home(tmp_path: Path, port: int, count: int = 3) -> AsyncGenerator[list[Replica]]:
+    """Daemons that all have joined; the first one leads."""
+    async with replicas(tmp_path, FILES, port, count) as made:
+        made[0].lead()
+        for replica in made:
+            replica.start()
+        for replica in made:
+            await replica.joined()
+        await eventually(made[0].home.ready.is_set)
+        yield made
+
+
+class Load:
+    """Gets one after the other, each with a number as its Correlation Data, and how often each was answered."""
+
+    def __init__(self, mqtt: Client) -> None:
+        self._mqtt = mqtt
+        self.sent = 0
+        self.answers: Counter[int] = Counter()
+
+    async def send(self, count: int) -> None:
+        """Send gets, and receive the answers to some of them meanwhile."""
+        for _ in range(count):
+            service = SERVICES[self.sent % len(SERVICES)]
+            await self._mqtt.publish(
+                f"alicia/config/get/{service}",
+                ResponseTopic=ANSWERS,
+                CorrelationData=self.sent.to_bytes(4, "big"),
+            )
+            self.sent += 1
+
+    async def receive(self) -> None:
+        """Count answers until cancelled."""
+        while True:
+            message = await self._mqtt.next(3600)
+            if message.topic == ANSWERS:
+                assert message.json["status"] == "success"
+                self.answers[int.from_bytes(message.properties["CorrelationData"], "big")] += 1
+
+    @property
+    def all_answered(self) -> bool:
+        return len(self.answers) == self.sent
+
+    @property
+    def twice(self) -> list[int]:
+        return [number for number, count in self.answers.items() if count > 1]
+
+
+@contextlib.asynccontextmanager
+async def load(port: int) -> AsyncGenerator[Load]:
+    """A requester."""
+    async with client(port) as mqtt:
+        await mqtt.subscribe(ANSWERS)
+        made = Load(mqtt)
+        receiving = asyncio.create_task(made.receive())
+        try:
+            yield made
+        finally:
+            receiving.cancel()
+            await asyncio.wait({receiving})
+
+
+async def test_daemons_of_a_home_share_its_requests(tmp_path: Path, broker: Broker):
+    """Each takes part, and each request is answered once."""
+    async with home(tmp_path, broker.port) as made, load(broker.port) as requester:
+        await requester.send(60)
+        await eventually(lambda: requester.all_answered)
+        assert not requester.twice
+        assert all(replica.answered >= 10 for replica in made)
+
+
+async def test_the_others_go_on_when_one_of_them_dies(tmp_path: Path, broker: Broker):
+    """What the broker sends after it noticed is answered; no request is answered by two."""
+    async with home(tmp_path, broker.port) as made, load(broker.port) as requester:
+        await requester.send(30)
+        made[2].readiness.set(False)
+        made[2].session.abort()
+        await requester.send(30)
+        lost = requester.sent - len(requester.answers)
+        await eventually(lambda: not made[2].shared.joined)
+        before = requester.sent
+        await requester.send(60)
+        await eventually(lambda: all(number in requester.answers for number in range(before, requester.sent)))
+        assert not requester.twice
+        assert lost < 60
+
+
+async def test_one_that_leaves_in_order_loses_no_request(tmp_path: Path, broker: Broker):
+    """Three times under load it leaves, as when its database is away, and joins again; then it stops."""
+    async with home(tmp_path, broker.port) as made, load(broker.port) as requester:
+        sending = asyncio.create_task(requester.send(900))
+        for _ in range(3):
+            await eventually(lambda: made[1].shared.joined)
+            before = made[1].answered
+            await eventually(lambda before=before: made[1].answered > before + 5)
+            made[1].readiness.set(False)
+            await eventually(lambda: not made[1].shared.joined)
+            made[1].readiness.set(True)
+        await eventually(lambda: made[1].shared.joined)
+        await made[1].session.stop()
+        await made[1].cancel()
+        await sending
+        await eventually(lambda: requester.all_answered)
+        assert not requester.twice
+
+
+async def test_one_that_is_not_ready_takes_no_request_and_leads_on(tmp_path: Path, broker: Broker):
+    """It keeps its connection, and the retained messages are still its own business."""
+    async with home(tmp_path, broker.port, 2) as made, load(broker.port) as requester:
+        made[0].readiness.set(False)
+        await eventually(lambda: not made[0].shared.joined)
+        before = made[0].answered
+        await requester.send(10)
+        await eventually(lambda: requester.all_answered)
+        assert made[0].answered == before
+        async with client(broker.port) as mqtt:
+            await mqtt.publish("alicia/config/update/bell1", b"", retain=True)
+            await mqtt.subscribe("alicia/config/update/bell1")
+            await mqtt.until("alicia/config/update/bell1")
+
+
+async def test_a_takeover_cuts_the_one_before_off_and_alerts_nothing(tmp_path: Path, broker: Broker):
+    """Its connection ends at the broker, though it believes that it leads; the messages stay as they are."""
+    async with home(tmp_path, broker.port) as made, client(broker.port) as mqtt:
+        before = await mqtt.retained("alicia/config/update/#")
+        assert len(before) == len(SERVICES)
+        await mqtt.subscribe(ALERTS, "alicia/config/update/#")
+        made[1].lead()
+        await eventually(made[1].home.ready.is_set)
+        made[0].leadership.lose()
+        assert await mqtt.retained("alicia/config/update/#") == before
+        health = (await mqtt.retained(HEALTH))[HEALTH].json["payload"]
+        assert health["status"] == "healthy"
+        assert not [alert for replica in made for alert in replica.core.heard]
+        heard = [message for message in await mqtt.silence(0.2) if not message.retained]
+        assert not heard
+
+
+async def test_an_old_message_of_the_leader_before_is_no_forgery(tmp_path: Path, broker: Broker):
+    """It was signed with the home's keys: it is overwritten without an alert. One of another program is alerted."""
+    async with home(tmp_path, broker.port, 2) as made, client(broker.port) as mqtt:
+        topic = "alicia/config/update/bell1"
+        old = (await mqtt.retained(topic))[topic].payload
+        for replica in made:
+            await replica.core.ask("patch", "bell1", patch={"settings": {"volume": 2}})
+        await mqtt.subscribe(topic)
+        while json.loads((await mqtt.until(topic)).payload)["revision"] != 2:
+            pass
+        made[0].leadership.lose()
+        await mqtt.publish(topic, old, retain=True)
+        made[1].lead()
+        await eventually(made[1].home.ready.is_set)
+        found = (await mqtt.retained(topic))[topic].json
+        assert found["revision"] == 2
+        assert not [alert for replica in made for alert in replica.core.heard if alert.kind == "tamper"]
+        await mqtt.publish(topic, b"{}", retain=True)
+        await eventually(lambda: any(alert.kind == "tamper" for alert in made[1].core.heard))
+
+
+async def test_what_was_registered_while_nobody_led_is_kept(tmp_path: Path, broker: Broker):
+    """The session of the home outlives its leaders."""
+    async with home(tmp_path, broker.port, 2) as made, client(broker.port) as mqtt:
+        made[0].leadership.lose()
+        # Its connection has ended when its part of the device registry is forgotten.
+        await eventually(lambda: made[0].home._link.connection is None)  # pyright: ignore[reportPrivateUsage]
+        await mqtt.publish("alicia/system/discovery/register", {"service_name": "chime"})
+        made[1].lead()
+        await mqtt.subscribe("alicia/config/update/chime")
+        assert (await mqtt.until("alicia/config/update/chime")).json["service"] == "chime"
+
+
+async def test_one_whose_lease_is_over_publishes_nothing_more(tmp_path: Path, broker: Broker):
+    """By its own clock, though it was granted no other and its connection stands."""
+    async with home(tmp_path, broker.port, 1) as made, client(broker.port) as mqtt:
+        (replica,) = made
+        connection = replica.home._link.connection  # pyright: ignore[reportPrivateUsage]
+        assert connection is not None
+        await mqtt.subscribe("alicia/config/update/bell1")
+        await mqtt.until("alicia/config/update/bell1")
+        # As in a process that goes on after it was stopped: no timer has run yet.
+        replica.leadership._until = 0.0  # pyright: ignore[reportPrivateUsage]
+        await replica.core.ask("patch", "bell1", patch={"settings": {"volume": 2}})
+        assert not await mqtt.silence(0.3)
+        replica.lead()
+        assert (await mqtt.until("alicia/config/update/bell1")).json["revision"] == 2
+
+
+@pytest.mark.parametrize("behaviour", ["refuses", "ignores", "disconnects"])
+async def test_where_the_broker_does_not_share_only_the_leader_takes_requests(
+    tmp_path: Path, broker: Broker, behaviour: Unshared
+):
+    """The others say so; a leader that takes over takes the requests as well."""
+    async with (
+        unsharing_broker(broker.port, behaviour) as proxy,
+        replicas(tmp_path, FILES, proxy.port, 2, proof_seconds=0.2) as made,
+        load(broker.port) as requester,
+    ):
+        first, second = made
+        first.lead()
+        for replica in made:
+            replica.start()
+        await eventually(first.home.ready.is_set)
+        await eventually(second.session.ready.is_set)
+        await requester.send(20)
+        await eventually(lambda: requester.all_answered)
+        assert second.answered == 0
+        assert all("requests_not_shared" in replica.core.standing for replica in made)
+        first.leadership.lose()
+        second.lead()
+        await eventually(second.home.ready.is_set)
+        await requester.send(20)
+        await eventually(lambda: requester.all_answered)
+        assert second.answered >= 20
+        assert not requester.twice
+
+
+async def test_a_broker_that_shares_later_is_noticed(tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch):
+    """All take part then, and the leader no longer takes every request."""
+    monkeypatch.setattr(shared_requests, "_AGAIN_SECONDS", 0.1)
+    async with (
+        unsharing_broker(broker.port, "refuses") as proxy,
+        replicas(tmp_path, FILES, proxy.port, 2, proof_seconds=0.2) as made,
+        load(broker.port) as requester,
+    ):
+        made[0].lead()
+        for replica in made:
+            replica.start()
+        await eventually(made[0].home.ready.is_set)
+        proxy.behaviour = None
+        for replica in made:
+            await replica.joined()
+        taking = lambda: made[0].home._takes_requests  # noqa: E731  # pyright: ignore[reportPrivateUsage]
+        await eventually(lambda: not taking())
+        await requester.send(20)
+        await eventually(lambda: requester.all_answered)
+        assert not requester.twice
+        assert all(replica.answered for replica in made)
+        assert not any(replica.core.standing for replica in made)
+
+
+async def test_daemons_of_another_home_take_no_request(tmp_path: Path, broker: Broker):
+    """Those that do not lead wait for their home's health; the one that leads gives way."""
+    async with (
+        home(tmp_path / "ours", broker.port, 2) as ours,
+        replicas(tmp_path / "theirs", FILES, broker.port, 2) as theirs,
+        load(broker.port) as requester,
+    ):
+        theirs[0].lead()
+        for replica in theirs:
+            replica.start()
+        assert theirs[0].task is not None
+        await asyncio.wait({theirs[0].task}, timeout=SECONDS)
+        assert "AnotherDaemon" in repr(theirs[0].task.exception())
+        await requester.send(20)
+        await eventually(lambda: requester.all_answered)
+        assert not any(replica.shared.joined for replica in theirs)
+        assert sum(replica.answered for replica in ours) >= 20
+
+
+async def test_the_home_is_offline_only_when_nobody_takes_over(tmp_path: Path, broker: Broker):
+    """A leader that stops leaves the message to the broker, which waits with it for the next one."""
+    async with home(tmp_path, broker.port, 2) as made, client(broker.port) as mqtt:
+        await mqtt.subscribe(HEALTH)
+        await made[0].session.stop()
+        await made[0].cancel()
+        made[1].lead()
+        await eventually(made[1].home.ready.is_set)
+        said = [message.json["payload"]["status"] for message in await mqtt.silence(0.5)]
+        assert said
+        assert "offline" not in said

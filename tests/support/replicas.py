@@ -1,0 +1,111 @@
+"""Several daemons of one home in the test's process: a core, and the session on the bus, for each."""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aliciacfg.bus.address import BrokerAddress
+from aliciacfg.mqtt.replica_session import ReplicaSession
+from aliciacfg.mqtt.requests import Requests
+from aliciacfg.mqtt.session import LeaderPart, MqttSession
+from aliciacfg.mqtt.shared_requests import SharedRequests
+from aliciacfg.replicas.leadership import Leadership
+from aliciacfg.replicas.readiness import Readiness
+from inprocess import Core, Home, eventually
+
+_LEASE_SECONDS = 3600.0
+_PACKET_BYTES = 2 * 1024 * 1024
+
+
+async def _nothing() -> None:
+    """Catch up with nobody: no core of these learns what another one stores."""
+
+
+@dataclass
+class Replica:
+    """One daemon of a home; its store is its own, so what another one stores it does not know."""
+
+    core: Core
+    port: int
+    proof_seconds: float = 5.0
+    leadership: Leadership = field(default_factory=Leadership)
+    readiness: Readiness = field(default_factory=Readiness)
+    task: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        parts, address = self.core.parts, BrokerAddress("127.0.0.1", self.port)
+        requests = Requests(parts.service, reply_prefixes=(), max_config_bytes=256 * 1024)
+        self.shared = SharedRequests(
+            address=address,
+            service=parts.service,
+            requests=requests,
+            alerts=parts.alerts,
+            supervisor=parts.supervisor,
+            readiness=self.readiness,
+            max_packet_bytes=_PACKET_BYTES,
+            proof_seconds=self.proof_seconds,
+        )
+        self.home = MqttSession(
+            address=address,
+            session_id=parts.session,
+            service=parts.service,
+            requests=requests,
+            outbox=parts.outbox,
+            alerts=parts.alerts,
+            drift=parts.drift,
+            supervisor=parts.supervisor,
+            order=parts.order,
+            on_drained=parts.announcements.note_drained,
+            max_packet_bytes=_PACKET_BYTES,
+            updates_per_second=1000.0,
+            leader_part=LeaderPart(
+                leadership=self.leadership,
+                takes_requests=lambda: not self.shared.sharing,
+                prepare=_nothing,
+            ),
+        )
+        self.session = ReplicaSession(home=self.home, requests=self.shared, leadership=self.leadership)
+
+    def start(self) -> None:
+        self.task = asyncio.create_task(self.session.run(), name="replica")
+
+    def lead(self, seconds: float = _LEASE_SECONDS) -> None:
+        """Have it lead for a time."""
+        self.leadership.hold(seconds, asked=self.leadership.now())
+
+    async def cancel(self) -> None:
+        """End its tasks, as at the end of the process; its connections are closed with a DISCONNECT."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait({self.task})
+
+    @property
+    def answered(self) -> int:
+        """How many requests it has answered over MQTT."""
+        return self.core.parts.service.health.metrics.messages_processed
+
+    async def joined(self) -> None:
+        """Wait until it gets its share of the requests."""
+        await eventually(lambda: self.shared.joined)
+
+
+@contextlib.asynccontextmanager
+async def replicas(
+    directory: Path, files: Mapping[str, object], port: int, count: int, *, proof_seconds: float = 5.0, **settings: str
+) -> AsyncGenerator[list[Replica]]:
+    """Daemons of one home that have the same keys and the same contents, none started; they are ended at the end."""
+    home = Home(directory / "first", files)
+    async with home.core(**settings):
+        """What the first start stores, all of them have."""
+    async with contextlib.AsyncExitStack() as stack:
+        made: list[Replica] = []
+        for number in range(count):
+            copy = directory / f"replica{number}"
+            shutil.copytree(home.directory, copy)
+            core = await stack.enter_async_context(Home(copy).core(**settings))
+            made.append(Replica(core, port, proof_seconds))
+            stack.push_async_callback(made[-1].cancel)
+        yield made
