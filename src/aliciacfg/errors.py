@@ -201,6 +201,18 @@ class AnotherDaemon(AliciacfgError):
         )
 
 
+class OtherHome(AliciacfgError):
+    """The daemon that a command reaches serves another home than the one that the command stands in.
+
+    Attributes:
+        hint: What to do.
+    """
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        self.hint = hint
+        super().__init__(message)
+
+
 class SettingsError(AliciacfgError):
     """Settings of the daemon itself that are not usable.
 

@@ -6,6 +6,7 @@ what only it needs then, so that the others start quickly. These modules are not
     command_table          which commands there are, and in which groups help shows them
     command_group          how a command is found and how help looks
     client, requests       how a command reaches the daemon over the network
+    other_homes            whether it reached the daemon of the home here
     local_client           how it reaches the daemon of a data directory
     answers, exits         what a command does with an answer, and the exit codes
     command_words          what the daemon's messages say in the words of the command line

@@ -78,6 +78,8 @@ def _hint(code: str, target: Target, operation: str, name: str | None, fields: d
 
 async def _published_key_mqtt(target: Target) -> JsonObject:
     async with requests.connected(target) as client:
+        # What is sealed with the key of another home opens in none of this one.
+        await requests.refuse_other_home(target, client)
         return await client.published_key(timeout_seconds=target.timeout_seconds)
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,9 @@ def _broker_findings(target: Target, health: "HealthAnswer | None", data_dir: st
     yield found
     if found.level != "ok":
         return
-    other = requests.try_ask(target, "health", None, {}, HealthAnswer)
+    # The broker is named, as what is found here is told by the findings.
+    named = replace(target, broker=target.broker or f"{address.host}:{address.port}")
+    other = requests.try_ask(named, "health", None, {}, HealthAnswer)
     if other is not None and health is not None and other.instance != health.instance:
         yield warn(
             "broker",

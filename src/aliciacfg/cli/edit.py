@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import click
@@ -55,6 +55,8 @@ def edit(target: Target, service: str, environment: str | None, *, yes: bool, **
             EXIT_USAGE,
             hint=f"aliciacfg get {service} > file, change the file, aliciacfg set {service} file",
         )
+    # Nothing of the daemon of another home is shown for a change that would then be refused.
+    target = replace(target, changing=True)
     base = _base(target, service, environment)
     file = EditedFile(f"{service}.{base.environment}.yaml")
     session = _Session(target, service, fields, base, file, yes=yes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from aliciacfg.cli import options, service_variables
+from aliciacfg.cli import options, requests, service_variables
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_NO_ANSWER, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.errors import SettingsError
@@ -225,8 +225,12 @@ def _broker(target: Target) -> "Broker":
     """
     from aliciacfg.client import Broker
     from aliciacfg.mqtt.broker.dev_port import read_port
+    from aliciacfg.settings import resolve
 
     if target.broker is None:
+        with exit_on_error():
+            requests.note_other_port(resolve({}, environ=os.environ, dotenv_values={}))
+        requests.warn_if_served_by_another(target)
         near = (
             None if os.environ.get("MQTT_BROKER") else read_port(Path(os.environ.get("ALICIACFG_DATA_DIR") or "data"))
         )

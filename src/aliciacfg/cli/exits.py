@@ -21,6 +21,7 @@ from aliciacfg.errors import (
     AliciacfgError,
     BrokerUnavailable,
     OperationError,
+    OtherHome,
     Problem,
     SettingsError,
     SourceError,
@@ -124,5 +125,7 @@ def exit_on_error() -> Generator[None]:
         fail(f"the files are not valid:\n{error}", EXIT_CODES["validation_failed"])
     except OperationError as error:
         fail(str(error), EXIT_CODES.get(error.code, EXIT_FAILED))
+    except OtherHome as error:
+        fail(str(error), EXIT_ANOTHER_DAEMON, hint=error.hint)
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)

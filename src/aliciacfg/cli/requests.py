@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,19 @@ from aliciacfg.model import names
 
 if TYPE_CHECKING:
     from aliciacfg.bus.address import BrokerAddress
+    from aliciacfg.cli.other_homes import HomeHere
     from aliciacfg.mqtt.client import MqttClient
     from aliciacfg.settings import Resolved
 
 T = TypeVar("T")
 DEFAULT_TIMEOUT_SECONDS = 10.0
+WRITES: Final = frozenset({"set", "patch", "unset", "delete", "batch", "rollback", "activate", "reload", "recipient"})
+"""The operations of the table that write; the table itself loads much of the daemon."""
+
 _NOTED: Final = "aliciacfg.noted_other_port"
+_WARNED: Final = "aliciacfg.warned_of_other_home"
+# What is retained comes with the acknowledgement of the subscription, unless there is nothing to come.
+_HEALTH_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Target:
         timeout_seconds: How long to wait for an answer.
         token: Bearer token, which authenticates the caller over HTTP.
         ca: File of trusted certificate authorities; None uses the system's for HTTPS and the setting for MQTT.
+        changing: Whether what is read is for a change, so that the daemon of another home is none to read from.
     """
 
     http: str | None
@@ -46,6 +54,7 @@ class Target:
     timeout_seconds: float
     token: str | None = None
     ca: str | None = None
+    changing: bool = False
 
     @property
     def caller(self) -> str:
@@ -93,6 +102,7 @@ def send(target: Target, operation: str, name: str | None, fields: dict[str, Any
     Raises:
         BrokerUnavailable: There was no answer.
         OperationError: The answer is not a JSON object.
+        OtherHome: The daemon serves another home than the one here, and the request is to change something.
         SettingsError: The settings name no usable broker, or ``--ca`` cannot be used.
     """
     if target.http is None:
@@ -142,23 +152,78 @@ async def connected(target: Target) -> AsyncGenerator["MqttClient", None]:
     """
     from aliciacfg.mqtt.client import open_client
 
-    if problem := other_port(options.daemon_settings({})) if target.broker is None else None:
-        _note_once(f"{problem}, which is asked")
-    async with open_client(broker(target), target.caller) as client:
+    if target.broker is None:
+        note_other_port(options.daemon_settings({}))
+    async with open_client(broker(target), target.caller, with_health=_home_here(target) is not None) as client:
         yield client
 
 
-def _note_once(message: str) -> None:
-    """Print a note for people, once however often a command asks."""
+async def refuse_other_home(target: Target, client: "MqttClient") -> None:
+    """Refuse a change by the daemon of another home than the one here.
+
+    Raises:
+        BrokerUnavailable: The broker is gone.
+        OtherHome: It is one.
+    """
+    home = _home_here(target)
+    if home is not None and (
+        mistake := home.mistake(await client.health(wait_seconds=_HEALTH_SECONDS), broker(target))
+    ):
+        raise mistake
+
+
+async def warn_of_other_home(target: Target, client: "MqttClient") -> None:
+    """Warn once that what was read is of the daemon of another home than the one here.
+
+    Raises:
+        BrokerUnavailable: The broker is gone.
+    """
+    home = _home_here(target)
+    if home is not None and (mistake := home.mistake(await client.health(), broker(target))):
+        _say_once(_WARNED, lambda: notices.print_warning(f"{mistake}. To have your own: {mistake.hint}"))
+
+
+def warn_if_served_by_another(target: Target) -> None:
+    """Warn if no daemon runs in the home here, and that of another home serves the broker that is asked instead.
+
+    For commands whose requests go through the client of programs. No answer is left to them.
+    """
+    home = _home_here(target)
+    if home is not None and not home.served:
+        try_ask(target, "health", None, {}, object)
+
+
+def _home_here(target: Target) -> "HomeHere | None":
+    """Return the home here if the user names no other place to send requests to."""
+    from aliciacfg.cli.other_homes import home_here
+
+    return home_here() if target.http is None and target.broker is None else None
+
+
+def note_other_port(resolved: "Resolved") -> None:
+    """Print a note for people, once however often a command asks, if MQTT_PORT is not the port that is asked."""
+    problem = other_port(resolved)
+    if problem is not None and output_format.chosen() not in {"json", "yaml"}:
+        _say_once(_NOTED, lambda: notices.print_note(f"{problem}, which is asked"))
+
+
+def _say_once(key: str, say: Callable[[], None]) -> None:
+    """Say something once in a command; nothing where none runs, as while a shell completes one."""
     context = click.get_current_context(silent=True)
-    if context is not None and output_format.chosen() not in {"json", "yaml"} and _NOTED not in context.meta:
-        context.meta[_NOTED] = True
-        notices.print_note(message)
+    if context is not None and key not in context.meta:
+        context.meta[key] = True
+        say()
 
 
 async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
+    changes = target.changing or (operation in WRITES and not fields.get("dry_run"))
     async with connected(target) as client:
-        return await client.ask(operation, name, fields, timeout_seconds=target.timeout_seconds)
+        if changes:
+            await refuse_other_home(target, client)
+        answer = await client.ask(operation, name, fields, timeout_seconds=target.timeout_seconds)
+        if not changes:
+            await warn_of_other_home(target, client)
+        return answer
 
 
 def _broker_user() -> str | None:

@@ -5,6 +5,7 @@ is no connection, a connection of ``aliciacfg.mqtt.connecting`` finds out before
 """
 
 import asyncio
+import contextlib
 import math
 import socket
 import uuid
@@ -19,8 +20,8 @@ from paho.mqtt.properties import Properties
 from aliciacfg import documents
 from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.documents import JsonObject
-from aliciacfg.errors import BrokerUnavailable
-from aliciacfg.mqtt import packets, topics
+from aliciacfg.errors import BrokerUnavailable, OperationError
+from aliciacfg.mqtt import envelope, packets, topics
 from aliciacfg.mqtt.connecting import CONNECT_SECONDS, connect_client
 from aliciacfg.mqtt.connection import DoesNotFit
 from aliciacfg.mqtt.messages import Protocol, Publication
@@ -45,15 +46,45 @@ class MqttClient:
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         # Topic and payload of what came under the update topics.
         self._updates: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self._health: asyncio.Future[bytes] | None = None
         self._receiving = asyncio.create_task(self._receive(), name="messages")
 
-    async def listen(self) -> None:
+    async def listen(self, *, with_health: bool = False) -> None:
         """Subscribe to answers.
+
+        Args:
+            with_health: Also to the daemon's health, which ``health`` returns.
 
         Raises:
             BrokerUnavailable: The broker refuses.
         """
-        await self._subscribe(f"{self._prefix}#")
+        if with_health:
+            self._health = self._waiting[topics.HEALTH] = asyncio.get_running_loop().create_future()
+            # Both are on their way at once: what is retained comes before the acknowledgement of the second one.
+            await asyncio.gather(self._subscribe(topics.HEALTH), self._subscribe(f"{self._prefix}#"))
+        else:
+            await self._subscribe(f"{self._prefix}#")
+
+    async def health(self, *, wait_seconds: float = 0.0) -> JsonObject | None:
+        """Return the health that the daemon on the broker has published; None if none has come.
+
+        Args:
+            wait_seconds: How long to wait for it. After an answer it need not be waited for: it came before.
+
+        Raises:
+            BrokerUnavailable: The broker is gone.
+        """
+        if self._health is None:
+            return None
+        if not self._health.done():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_seconds):
+                    await self._while_connected(asyncio.shield(self._health))
+        try:
+            return envelope.open_payload(self._health.result()).content if self._health.done() else None
+        except OperationError:
+            # Of a program that is no daemon.
+            return None
 
     async def stop(self) -> None:
         """Receive nothing any more."""
@@ -202,12 +233,15 @@ def _update(topic: str, payload: bytes) -> JsonObject:
 
 
 @asynccontextmanager
-async def open_client(address: BrokerAddress, requester: str) -> AsyncGenerator[MqttClient, None]:
+async def open_client(
+    address: BrokerAddress, requester: str, *, with_health: bool = False
+) -> AsyncGenerator[MqttClient, None]:
     """Connect a client.
 
     Args:
         address: The broker.
         requester: Who asks: the last level of request topics.
+        with_health: Whether the client gets the health of the daemon.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached.
@@ -228,7 +262,7 @@ async def open_client(address: BrokerAddress, requester: str) -> AsyncGenerator[
         async with connection:
             client = MqttClient(connection, protocol, requester, max_packet_bytes=max_packet_bytes)
             try:
-                await client.listen()
+                await client.listen(with_health=with_health)
                 yield client
             finally:
                 await client.stop()

@@ -24,6 +24,7 @@ SNAPSHOT_PREFIX = ".snapshot-"
 _SNAPSHOT_SECONDS = 3600.0
 _SETTING = "ALICIACFG_DATA_DIR"
 _DATABASE_FILES = "aliciacfg.*"
+_INSTANCE_FILE = "instance"
 _INSTANCE = re.compile(r"[0-9a-f]{16}")
 
 
@@ -112,7 +113,7 @@ class DataDirectory:
                     shutil.rmtree(left)
 
     def _instance(self) -> str:
-        file = self.path / "instance"
+        file = self.path / _INSTANCE_FILE
         try:
             found = file.read_bytes().decode("ascii", "replace").strip() if file.exists() else ""
             if not found:
@@ -123,6 +124,18 @@ class DataDirectory:
         if _INSTANCE.fullmatch(found) is None:
             raise SettingsError([f"{file} does not hold 16 hex digits; remove it to get a new instance"])
         return found
+
+
+def read_instance(data: Path) -> str | None:
+    """Return the name of a data directory on the bus; None if it has none yet.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    try:
+        return (data / _INSTANCE_FILE).read_text("ascii", "replace").strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def is_in_use(data: Path) -> bool:
@@ -172,6 +185,6 @@ def _check_ownership(directory: Path) -> None:
     """
     check_directory(directory, _SETTING)
     owner = directory.stat().st_uid
-    own = [directory / name for name in (KEY_FILE, "instance", "lock", "witness")]
+    own = [directory / name for name in (KEY_FILE, _INSTANCE_FILE, "lock", "witness")]
     for path in (*own, *directory.glob(_DATABASE_FILES)):
         check_kept_file(path, _SETTING, directory_owner=owner)
