@@ -1,0 +1,477 @@
+"""Several stores on one database: each follows what the others write, and none writes on what others have changed."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from aliciacfg.errors import Superseded, Unavailable, Unconfirmed
+from aliciacfg.model.records import (
+    Announcement,
+    Answer,
+    Applied,
+    Basis,
+    Overlay,
+    Position,
+    Recipient,
+    Replica,
+    ServingSchema,
+    StoredState,
+    Token,
+    Told,
+    Write,
+)
+from aliciacfg.storage.backend import database_in
+from aliciacfg.storage.store import Kept, SharedHome, Store
+from aliciacfg.storage.verifier import Findings
+from cutting_socket import CuttingSocket, cutting_socket
+from inprocess import eventually
+from postgres import Postgres
+from stored_rows import CHAIN, entry, revision, tombstone
+
+
+class Follower:
+    """A store with what its listener was told, as a daemon has it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.told: list[StoredState] = []
+        store.listen_others(self.told.append)
+
+    @property
+    def shared(self) -> SharedHome:
+        shared = self.store.shared
+        assert shared is not None
+        return shared
+
+    async def commit(self, *writes: Write) -> None:
+        await self.store.commit(writes)
+
+    async def learned(self) -> list[StoredState]:
+        """What it was told since this was asked last, after it has caught up."""
+        await self.store.catch_up()
+        found, self.told[:] = list(self.told), []
+        return found
+
+
+Follow = Callable[..., Awaitable[Follower]]
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    """An empty database."""
+    return postgres.create()
+
+
+@pytest.fixture
+async def follow(postgres: Postgres, url: str, tmp_path: Path) -> AsyncGenerator[Follow]:
+    """Open stores on one database, each with a data directory of its own."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_one(name: str, host: Path | None = None) -> Follower:
+            (tmp_path / name).mkdir()
+            to = url if host is None else url.replace(str(postgres.directory), str(host))
+            store = await stack.enter_async_context(database_in(tmp_path / name, to).open(CHAIN))
+            await store.load()
+            return Follower(store)
+
+        yield open_one
+
+
+@pytest.fixture
+async def one(follow: Follow) -> Follower:
+    return await follow("one")
+
+
+@pytest.fixture
+async def other(follow: Follow, one: Follower) -> Follower:
+    assert one
+    return await follow("other")
+
+
+def change(service: str, number: int, *, basis: Basis | None = None, environment: str = "dev") -> Write:
+    """What a daemon writes when a configuration is set."""
+    return Write(
+        records=(revision(service, number, {"size": number}, environment=environment),),
+        audit=(entry(service, number),),
+        overlays=(Overlay(environment, service, b'{"size":%d}' % number, {"/size": number}),),
+        announcements=(Announcement(f"service/{service}", number, b"x"),),
+        position=Position(1, number),
+        basis=basis,
+    )
+
+
+async def test_everything_that_one_writes_the_other_is_told(one: Follower, other: Follower):
+    """Each kind of row, once; a store is never told of its own writes."""
+    token = Token(token_id="0" * 12, digest="d", name="panel", role="reader", created=1)
+    write = Write(
+        records=(revision("one", 1, {"size": 1}),),
+        audit=(entry("one", 1),),
+        overlays=(Overlay("dev", "one", b'{"size":1}', {"/size": 1}),),
+        announcements=(Announcement("service/one", 7, b"x"),),
+        schemas=(ServingSchema("one", b"{}"),),
+        applied=(Applied("one", "a", "dev", 1, "c", "rejected", "why", 1.5, 2.0),),
+        tokens=(token,),
+        recipients=(Recipient("one", "a" * 43),),
+        told=(Told("dev", "one", 7),),
+        meta=(("active_environment", "dev"),),
+        position=Position(2, 8),
+    )
+    await one.commit(write)
+    (told,) = await other.learned()
+    assert told == StoredState(
+        records=list(write.records), overlays=list(write.overlays), announcements=list(write.announcements),
+        schemas=list(write.schemas), told=list(write.told), meta=dict(write.meta), position=Position(2, 8),
+        commit=1, tokens=[token], recipients=list(write.recipients), applied=list(write.applied),
+    )  # fmt: skip
+    assert await other.learned() == []
+    assert await one.learned() == []
+    assert await other.store.load_since(0) == told
+
+
+async def test_what_changed_is_told_in_order_and_as_it_is_last(one: Follower, other: Follower):
+    """Of several commits in between the newest revision of each configuration; then those that follow."""
+    await one.commit(change("one", 1))
+    await one.commit(change("one", 2), change("two", 1))
+    (told,) = await other.learned()
+    assert {(record.service, record.revision) for record in told.records} == {("one", 2), ("two", 1)}
+    assert told.commit == 2
+    await one.commit(Write(confirmed=(Announcement("service/two", 1, b"x"),)))
+    await one.commit(change("two", 2))
+    (told,) = await other.learned()
+    assert [(record.service, record.revision) for record in told.records] == [("two", 2)]
+    assert [(item.subject, item.sequence, item.pending) for item in told.announcements] == [("service/two", 2, True)]
+
+
+async def test_a_dropped_overlay_is_told(one: Follower, other: Follower):
+    """It leaves a row that neither a start nor a verification counts; set again, it is as new."""
+    await one.commit(change("one", 1))
+    await other.learned()
+    await one.commit(Write(overlays=(Overlay("dev", "one", None),)))
+    (told,) = await other.learned()
+    assert told.overlays == [Overlay("dev", "one", None)]
+    assert (await other.store.load()).overlays == []
+    assert await other.store.overlays() == []
+    assert (await one.store.verify()).broken == []
+    await one.commit(Write(overlays=(Overlay("dev", "one", b"{}"),)))
+    (told,) = await other.learned()
+    assert told.overlays == [Overlay("dev", "one", b"{}")]
+    assert (await one.store.verify()).broken == []
+
+
+async def test_a_commit_tells_what_others_wrote_before_it_returns(one: Follower, other: Follower):
+    """Memory has followed them when it follows the own write."""
+    await one.commit(change("one", 1))
+    await other.commit(change("two", 1, basis=Basis(services=frozenset({"two"}))))
+    (told,) = other.told
+    assert [record.service for record in told.records] == ["one"]
+    assert [record.service for state in await one.learned() for record in state.records] == ["two"]
+    assert (await one.store.verify()).broken == []
+
+
+SERVICES = Basis(services=frozenset({"one"}))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "basis", "superseded"),
+    [
+        (change("one", 1), SERVICES, True),
+        (change("two", 1), SERVICES, False),
+        (change("one", 1, environment="prod"), SERVICES, True),
+        (Write(overlays=(Overlay("dev", "one", b"{}"),)), SERVICES, True),
+        (Write(told=(Told("dev", "one", 7),)), SERVICES, True),
+        (Write(schemas=(ServingSchema("one", b"{}"),)), SERVICES, True),
+        (Write(schemas=(ServingSchema("two", b"{}"),)), SERVICES, False),
+        (Write(recipients=(Recipient("one", "a"),)), SERVICES, True),
+        (Write(meta=(("active_environment", "prod"),)), SERVICES, True),
+        (Write(meta=(("probe", ""),)), SERVICES, False),
+        (Write(position=Position(2, 0)), SERVICES, True),
+        (Write(position=Position(1, 9)), SERVICES, False),
+        (Write(audit=(entry("one"),)), SERVICES, False),
+        (Write(announcements=(Announcement("service/one", 1, b"x"),)), SERVICES, False),
+        (Write(applied=(Applied("one", "a", "dev", 1, "c", "applied", None, 1, 2),)), SERVICES, False),
+        (change("two", 1), Basis(everything=True), True),
+        (Write(audit=(entry("one"),)), Basis(everything=True), False),
+        (change("two", 1), Basis(creates=frozenset({"dev"})), True),
+        (change("two", 1), Basis(creates=frozenset({"prod"})), False),
+        (change("zero", 2), Basis(creates=frozenset({"dev"})), False),
+        (Write(records=(tombstone("zero", 2),)), Basis(creates=frozenset({"dev"})), False),
+        (change("one", 1), None, False),
+        (change("one", 1), Basis(), False),
+    ],
+)  # fmt: skip
+async def test_a_write_on_what_others_changed_is_superseded(
+    one: Follower, other: Follower, theirs: Write, basis: Basis | None, superseded: bool
+):
+    """None of the writes with it counts, and memory follows the change; a write on anything else goes through."""
+    await one.commit(change("zero", 1))
+    await other.learned()
+    await one.commit(theirs)
+    mine = Write(audit=(entry("mine"),), meta=(("mine", "1"),), basis=basis)
+    if superseded:
+        with pytest.raises(Superseded):
+            await other.commit(Write(audit=(entry("with-it"),)), mine)
+        assert len(other.told) == 1
+        assert "mine" not in (await one.store.load()).meta
+        assert len(await one.store.audit(before=None, limit=9, service="with-it")) == 0
+        # Planned again, on memory that follows.
+        await other.commit(mine)
+    else:
+        await other.commit(mine)
+        assert len(other.told) == 1
+    assert (await one.store.load()).meta["mine"] == "1"
+    # The builder computes digests for dev.
+    assert {broken.subject for broken in (await one.store.verify()).broken} <= {"prod/one/1"}
+
+
+async def test_the_position_never_goes_back(one: Follower, other: Follower):
+    """The higher one of what is stored and what a write has."""
+    await one.commit(Write(position=Position(1, 9)))
+    await other.commit(Write(position=Position(1, 7)))
+    assert (await one.store.load()).position == Position(1, 9)
+    await other.commit(Write(position=Position(2, 1)))
+    await one.commit(Write(position=Position(1, 20)))
+    assert (await one.store.load()).position == Position(2, 1)
+    assert (await one.store.verify()).broken == []
+
+
+async def test_writers_do_not_lose_each_others_writes(one: Follower, other: Follower):
+    """Many at once, from two stores: every revision is there once, and the chain is whole."""
+
+    async def write(follower: Follower, service: str) -> None:
+        for number in range(1, 26):
+            await follower.commit(change(service, number))
+
+    await asyncio.gather(*(write(who, f"{name}{n}") for who, name in ((one, "a"), (other, "b")) for n in range(3)))
+    await one.store.catch_up()
+    await other.store.catch_up()
+    assert await one.store.verify() == Findings(confirmed=6 * 25 * 2 + 6 + 6 + 2)
+    for follower, theirs in ((one, "b"), (other, "a")):
+        # The number of the last revision that it was told of each configuration of the other.
+        last = {record.service: record.revision for state in follower.told for record in state.records}
+        assert last == {f"{theirs}{n}": 25 for n in range(3)}
+        commits = [state.commit for state in follower.told]
+        assert commits == sorted(set(commits))
+
+
+async def test_who_holds_the_home_plans_on_the_latest(one: Follower, other: Follower):
+    """Nobody else writes meanwhile; the commit in the block belongs to it, and others go on behind it."""
+    await one.commit(change("one", 1))
+    async with other.store.holding():
+        assert [record.revision for record in other.told[-1].records] == [1]
+        behind = asyncio.create_task(one.commit(Write(meta=(("behind", ""),))))
+        await other.commit(change("one", 2, basis=Basis(everything=True)))
+    await behind
+    assert [record.revision for state in one.told for record in state.records] == [2]
+    assert (await one.store.verify()).broken == []
+
+
+async def test_who_holds_the_home_and_writes_nothing_lets_it_go(one: Follower, other: Follower):
+    """Also where the block fails; a commit behind the first one in a block is one of its own."""
+    async with other.store.holding():
+        pass
+    await one.commit(change("one", 1))
+    with pytest.raises(ZeroDivisionError):
+        async with other.store.holding():
+            raise ZeroDivisionError
+    await one.commit(change("one", 2))
+    async with other.store.holding():
+        await other.commit(change("two", 1))
+        await other.commit(change("two", 2))
+    async with one.store.holding():
+        assert [record.revision for state in one.told for record in state.records] == [2]
+    assert (await one.store.verify()).broken == []
+
+
+async def test_an_answer_is_kept_once(one: Follower, other: Follower):
+    """A repetition that another daemon carries out meanwhile is superseded, and finds the answer."""
+    await one.commit(Write(answers=(Answer("panel", "7", b"done"), Answer("panel", "8", b"x\x00y"))))
+    assert await other.shared.answer("panel", "8") == b"x\x00y"
+    assert await other.shared.answer("panel", "9") is None
+    again = Write(audit=(entry("one"),), answers=(Answer("panel", "7", b"again"),))
+    with pytest.raises(Superseded):
+        await other.commit(again)
+    assert await other.shared.answer("panel", "7") == b"done"
+    assert await one.store.audit(before=None, limit=9, service=None) == []
+    await one.shared.remove_answers(older_than_seconds=60)
+    assert await other.shared.answer("panel", "7") == b"done"
+    await one.shared.remove_answers(older_than_seconds=0)
+    assert await other.shared.answer("panel", "7") is None
+
+
+async def test_one_of_them_leads(one: Follower, other: Follower):
+    """Until it lets go, or its time is over by the database's clock."""
+    assert await one.shared.renew_lease("a", 60)
+    assert not await other.shared.renew_lease("b", 60)
+    assert await one.shared.renew_lease("a", 60)
+    await other.shared.release_lease("b")
+    assert not await other.shared.renew_lease("b", 60)
+    await one.shared.release_lease("a")
+    assert await other.shared.renew_lease("b", 0)
+    assert await one.shared.renew_lease("a", 60)
+
+
+def replica(name: str, commit: int) -> Replica:
+    return Replica(
+        replica=name, name=f"{name}\x00", version="1", url="http://x", started=1.5, format=1, files="f", commit=commit
+    )
+
+
+async def test_each_sees_the_others(one: Follower, other: Follower):
+    """With what they follow, and who of them leads."""
+    await one.commit(change("one", 1))
+    await one.shared.report(replica("a", 1))
+    await other.shared.report(replica("b", 0))
+    await one.shared.renew_lease("b", 60)
+    first, second = await other.shared.replicas(within_seconds=60)
+    assert (first.replica, first.name, first.commit, first.behind, first.leads) == ("a", "a\x00", 1, 0, False)
+    assert (second.replica, second.behind, second.leads) == ("b", 1, True)
+    assert first.seen > 1e9
+    await other.shared.report(replica("b", 1))
+    assert [found.behind for found in await one.shared.replicas(within_seconds=60)] == [0, 0]
+    assert await one.shared.replicas(within_seconds=-1) == []
+
+
+async def test_a_commit_is_hinted_at(one: Follower, other: Follower):
+    """To the others; those who look at the hints need not wait for their next look."""
+    await eventually(lambda: one.shared.hints().is_set() and other.shared.hints().is_set())
+    one.shared.hints().clear()
+    other.shared.hints().clear()
+    await one.commit(change("one", 1))
+    await eventually(lambda: other.shared.hints().is_set())
+    assert not one.shared.hints().is_set()
+
+
+async def test_retention_and_resealing_are_told_as_little_as_they_are(one: Follower, other: Follower):
+    """Removed history concerns nobody's memory; what was sealed anew is told with the same revision."""
+    for number in range(1, 5):
+        await one.commit(change("one", number))
+    await other.learned()
+
+    async def pause() -> None:
+        await other.commit(Write(audit=(entry("two"),)))
+
+    removed = await one.store.remove_old(Kept(revisions=1, audit=1), pause=pause)
+    assert (removed.revisions, removed.audit) == (3, 3)
+    assert not any(state.records for state in await other.learned())
+    assert await other.store.first_kept("dev", "one") == 4
+    await one.store.reseal(lambda document, _environment, _service: document)
+    assert (await other.store.verify()).broken == []
+
+
+@pytest.fixture
+async def way(postgres: Postgres) -> AsyncGenerator[CuttingSocket]:
+    """A way to the server on which answers get lost."""
+    async with cutting_socket(postgres.directory) as made:
+        yield made
+
+
+async def cut_off(follow: Follow, way: CuttingSocket) -> Follower:
+    return await follow("cut", way.directory)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "write", [change("one", 1), Write(meta=(("a", "1"),)), Write(overlays=(Overlay("dev", "one", None),))]
+)
+async def test_a_lost_answer_to_a_commit_is_looked_up(
+    follow: Follow, one: Follower, way: CuttingSocket, when: str, write: Write
+):
+    """It was made, or it was not; whatever others write behind it. Then everything goes on."""
+    cut = await cut_off(follow, way)
+    await cut.commit(change("zero", 1))
+    way.cut_commit(when)
+    with pytest.raises(Unconfirmed):
+        await cut.commit(write)
+    assert way.cuts == 1
+    await one.commit(change("two", 1))
+    # As long as it is not known, nothing is told and nothing is written.
+    await cut.store.catch_up()
+    assert cut.told == []
+    with pytest.raises(Unavailable, match="finds out"):
+        await cut.commit(Write(meta=(("b", "1"),)))
+    assert await cut.store.settle() == (when == "after")
+    await cut.store.catch_up()
+    assert [record.service for state in cut.told for record in state.records] == ["two"]
+    state = await one.store.load()
+    there = "one" in {record.service for record in state.records} or "a" in state.meta
+    assert there == (when == "after" and bool(write.records or write.meta))
+    await cut.commit(change("three", 1))
+    assert (await one.store.verify()).broken == []
+
+
+async def test_it_is_not_known_until_the_server_is_there(follow: Follow, one: Follower, way: CuttingSocket):
+    """Asked before, it says so; the requester's write is never made twice."""
+    cut = await cut_off(follow, way)
+    way.cut_commit("after")
+    with pytest.raises(Unconfirmed):
+        await cut.commit(change("one", 1))
+    await way.shut()
+    with pytest.raises(Unavailable):
+        await cut.store.settle()
+    way.reopen()
+    assert await in_the_end(cut.store.settle)
+    assert [head.revision for head in await one.store.history("dev", "one", before=None, limit=9)] == [1]
+
+
+T = TypeVar("T")
+
+
+async def in_the_end(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call until it is not unavailable."""
+    async with asyncio.timeout(15):
+        while True:
+            with contextlib.suppress(Unavailable):
+                return await call()
+            await asyncio.sleep(0.01)
+
+
+async def test_without_a_server_nothing_is_written_and_everything_goes_on_with_it(
+    follow: Follow, one: Follower, way: CuttingSocket
+):
+    """Reads and commits say what is wrong and what to do; what others wrote meanwhile is told."""
+    cut = await cut_off(follow, way)
+    failures: list[str | None] = []
+    cut.store.listen_reads(failures.append)
+    await way.shut()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="see whether the server runs"):
+            await cut.commit(change("one", 1))
+        with pytest.raises(Unavailable, match="cannot be read"):
+            await cut.store.catch_up()
+    assert failures[-1] is not None
+    await one.commit(change("two", 1))
+    way.reopen()
+    await in_the_end(cut.store.catch_up)
+    assert failures[-1] is None
+    await cut.commit(change("one", 1))
+    assert [record.service for state in cut.told for record in state.records] == ["two"]
+    assert (await one.store.verify()).broken == []
+
+
+async def test_a_cancelled_commit_is_made_and_told(one: Follower, other: Follower):
+    """Its caller is gone, so that memory is told of it like the others."""
+    async with other.store.holding():
+        commit = asyncio.create_task(one.commit(change("one", 1)))
+        await asyncio.sleep(0)
+        commit.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await commit
+    await one.commit(change("two", 1))
+    assert [record.service for state in one.told for record in state.records] == ["one"]
+    assert [r.service for state in await other.learned() for r in state.records] == ["one", "two"]
+
+
+async def test_a_database_that_went_back_is_not_written_on(
+    one: Follower, other: Follower, url: str, postgres: Postgres
+):
+    """Transactions that were seen are gone: only a new start can tell what that means."""
+    await one.commit(change("one", 1))
+    await other.learned()
+    await asyncio.to_thread(postgres.execute, "UPDATE aliciacfg.home SET commit = 0", "SELECT 1", url=url)
+    for call in (other.commit(change("one", 2)), other.store.catch_up()):
+        with pytest.raises(Unavailable, match="went back"):
+            await call
