@@ -78,8 +78,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server; tests make databases of their own with ``create``, and change nothing else."""
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests; a test uses ``postgres``, a fixture of a wider scope this."""
     with processes_allowed():
         made = Postgres()
     try:
@@ -89,6 +89,13 @@ def postgres() -> Iterator[Postgres]:
     finally:
         with processes_allowed():
             made.remove()
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
+    """A PostgreSQL server; a test makes databases of its own with ``create``, and changes nothing else."""
+    with postgres_server.lent():
+        yield postgres_server
 
 
 @pytest.fixture

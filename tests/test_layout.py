@@ -30,6 +30,7 @@ SUBJECTS = {
     },
     "http": {"malformed_requests", "memory", "waiting"},
     "mqtt": {"held_reading"},
+    "storage/postgres": {"several_stores"},
     "operations": {
         "compatibility",
         "document_limits",

@@ -94,16 +94,11 @@ class Link:
             url: ``postgresql://…``; with several hosts, separated by commas, the first one is taken that fits.
         """
         try:
-            link = await cls._connect(url, "read-write", read_only=False)
+            return await cls._connect(url, "read-write", read_only=False)
         except ServerError as error:
             if not error.refused:
                 raise
-            link = await cls._connect(url, "any", read_only=True)
-        if link.pooled:
-            return link
-        # Compiling a query takes longer than any of these does.
-        await link.run("SET jit = off")
-        return link
+            return await cls._connect(url, "any", read_only=True)
 
     @classmethod
     async def _connect(cls, url: str, wanted: str, *, read_only: bool) -> Self:
@@ -113,11 +108,13 @@ class Link:
             await link.run("BEGIN")
             ((process,),) = await link.rows("SELECT pg_backend_pid()")
             await link.run("ROLLBACK")
-        except ServerError:
+            if process == link.process:
+                # Compiling a query takes longer than any of these does.
+                await link.run("SET jit = off")
+                return link
+        except BaseException:
             link.terminate()
             raise
-        if process == link.process:
-            return link
         # Statements that are prepared in one transaction are not there in the next.
         link.terminate()
         link = await cls._open(url, wanted, statements=0, read_only=read_only)
