@@ -3,6 +3,12 @@
 import asyncio
 import contextlib
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -17,12 +23,14 @@ from inprocess import eventually
 from machine import SECONDS
 from mqtt_clients import Client, client
 from replicas import Replica, replicas
+from repository import ROOT
 
 SERVICES = [f"bell{number}" for number in range(8)]
 FILES = {"environments/dev.yaml": environment_file({service: {} for service in SERVICES})}
 HEALTH = "alicia/system/health/config_service"
 ALERTS = "alicia/config/alert/#"
 ANSWERS = "alicia/reply/load"
+PATHS = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests" / "support")])
 
 
 @contextlib.asynccontextmanager
@@ -296,3 +304,63 @@ async def test_the_home_is_offline_only_when_nobody_takes_over(tmp_path: Path, b
         said = [message.json["payload"]["status"] for message in await mqtt.silence(0.5)]
         assert said
         assert "offline" not in said
+
+
+class Process:
+    """A daemon of the home in a process of its own."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        program = [sys.executable, str(ROOT / "tests" / "support" / "replica_process.py"), str(directory), str(port)]
+        # Without a buffer: an answer that was read must not hide behind the pipe.
+        self.process = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env={**os.environ, "PYTHONPATH": PATHS}
+        )
+        self._output = b""
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+
+    async def done(self) -> None:
+        """Wait until it has done what the oldest line said of which this was not awaited."""
+        assert self.process.stdout is not None
+        while b"done\n" not in self._output:
+            found = await asyncio.to_thread(os.read, self.process.stdout.fileno(), 65536)
+            assert found, "the process has ended"
+            self._output += found
+        self._output = self._output.partition(b"done\n")[2]
+
+    def end(self) -> None:
+        with self.process:
+            self.process.kill()
+
+
+async def test_a_leader_that_was_stopped_publishes_nothing_when_it_goes_on(tmp_path: Path, broker: Broker):
+    """SIGSTOP holds it past its lease, and another one takes over; what it stores after SIGCONT stays unpublished.
+
+    Its store is its own here, so a message of it would be ahead of what the new leader knows, and raise an alert.
+    """
+    async with replicas(tmp_path, FILES, broker.port, 1) as (second,), client(broker.port) as mqtt:
+        shutil.copytree(second.core.home.directory.parent / "first", tmp_path / "stopped")
+        first = Process(tmp_path / "stopped", broker.port)
+        try:
+            first.say("lead 2")
+            await first.done()
+            first.process.send_signal(signal.SIGSTOP)
+            stopped = time.clock_gettime(time.CLOCK_BOOTTIME)
+            second.start()
+            second.lead()
+            await eventually(second.home.ready.is_set)
+            before = await mqtt.retained("alicia/config/update/#")
+            await mqtt.subscribe("alicia/config/update/+", ALERTS)
+            await mqtt.silence(0.1)
+            await eventually(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) > stopped + 2)
+            first.say("patch bell1 2")
+            first.process.send_signal(signal.SIGCONT)
+            await first.done()
+            assert not await mqtt.silence(1.0)
+            assert await mqtt.retained("alicia/config/update/#") == before
+            assert not second.core.heard
+            assert second.home._link.connection is not None  # pyright: ignore[reportPrivateUsage]
+        finally:
+            first.end()
