@@ -53,6 +53,7 @@ from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
 from aliciacfg.operations.environment_reads import EnvironmentReads
 from aliciacfg.operations.health import Health
+from aliciacfg.operations.ledger import Ledger
 from aliciacfg.operations.reads import ReadOperations, ReadParts
 from aliciacfg.operations.registrations import Registrations
 from aliciacfg.operations.service import ConfigService
@@ -524,6 +525,9 @@ def _service(
             health=health,
             writes=writes,
         ),
+        ledger=None
+        if ground.store.shared is None
+        else Ledger(ground.store.shared, ground.keyring.derive(b"aliciacfg answers v1")),
     )
 
 

@@ -303,6 +303,8 @@ async def _run(
                 lambda: status_line(core.service.health.now(), address.url), liveness.alive
             ),
         }
+        if core.service.ledger is not None:
+            tasks["removal of old answers"] = once(core.service.ledger.remove_forever)
         await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks, manager)
 
 

@@ -10,13 +10,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 import pytest
 
+from aliciacfg.access import rules_file
+from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.mqtt import shared_requests
-from broker_proxies import Unshared, unsharing_broker
+from aliciacfg.mqtt.broker.access_list import access_list
+from aliciacfg.mqtt.broker.passwords import password_file
+from broker_proxies import Unshared, older_broker, unsharing_broker
 from brokers import Broker
 from builders import environment_file
 from inprocess import eventually
@@ -34,9 +38,11 @@ PATHS = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests" / "support")])
 
 
 @contextlib.asynccontextmanager
-async def home(tmp_path: Path, port: int, count: int = 3) -> AsyncGenerator[list[Replica]]:
+async def home(
+    tmp_path: Path, broker: BrokerAddress | int, count: int = 3, files: Mapping[str, object] = FILES
+) -> AsyncGenerator[list[Replica]]:
     """Daemons that all have joined; the first one leads."""
-    async with replicas(tmp_path, FILES, port, count) as made:
+    async with replicas(tmp_path, files, broker, count) as made:
         made[0].lead()
         for replica in made:
             replica.start()
@@ -304,6 +310,53 @@ async def test_the_home_is_offline_only_when_nobody_takes_over(tmp_path: Path, b
         said = [message.json["payload"]["status"] for message in await mqtt.silence(0.5)]
         assert said
         assert "offline" not in said
+
+
+async def test_a_broker_of_mqtt_311_shares_as_well(tmp_path: Path, broker: Broker):
+    """Mosquitto has shared subscriptions there, too; one that leaves loses nothing."""
+    async with (
+        older_broker(broker.port) as older,
+        home(tmp_path, older.port, 2) as made,
+        load(broker.port) as requester,
+    ):
+        sending = asyncio.create_task(requester.send(200))
+        await eventually(lambda: made[1].answered > 5)
+        await made[1].session.stop()
+        await made[1].cancel()
+        await sending
+        async with client(broker.port, protocol=4) as mqtt:
+            await mqtt.subscribe("alicia/reply/get/bell1")
+            await mqtt.publish("alicia/config/get/bell1")
+            await mqtt.until("alicia/reply/get/bell1")
+        made[0].leadership.lose()
+        await eventually(lambda: made[0].home._link.connection is None)  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_each_daemon_finds_out_whether_the_access_list_is_in_force(tmp_path: Path):
+    """By a plain subscription of its own: under the list, requests are answered for those whom the broker proves."""
+    rules = "services:\n  bell1: {read: {allowed_services: [bell2]}}\n"
+    passwords = {name: f"password of {name}" for name in ("config_service", "bell1", "bell2")}
+    (tmp_path / "acl").write_text(access_list(rules_file.load(rules, services=SERVICES)))
+    (tmp_path / "passwords").write_text(password_file(passwords, iterations=1000))
+    config = f"acl_file {tmp_path / 'acl'}\npassword_file {tmp_path / 'passwords'}\n"
+    for file in ("acl", "passwords"):
+        (tmp_path / file).chmod(0o644)
+    broker = Broker(tmp_path / "broker", config=config).start()
+    address = BrokerAddress("127.0.0.1", broker.port, "config_service", passwords["config_service"])
+    try:
+        async with (
+            home(tmp_path, address, files={**FILES, "environments/access.yaml": rules}) as made,
+            client(broker.port, username="bell2", password=passwords["bell2"]) as mqtt,
+        ):
+            assert all(replica.core.parts.service.authorizer.bus_proves for replica in made)
+            await mqtt.subscribe("alicia/reply/bell2/#")
+            for number in range(12):
+                await mqtt.publish("alicia/config/get/bell1/bell2", ResponseTopic=f"alicia/reply/bell2/{number}")
+                assert (await mqtt.until(f"alicia/reply/bell2/{number}")).json["status"] == "success"
+            assert all(replica.answered for replica in made)
+            assert not any(replica.core.standing for replica in made)
+    finally:
+        broker.stop()
 
 
 class Process:

@@ -9,6 +9,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from aliciacfg.bus.address import BrokerAddress
 from inprocess import Home, eventually
 from replicas import Replica
 
@@ -17,7 +18,7 @@ async def main(directory: Path, port: int) -> None:
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with Home(directory).core() as core:
-        replica = Replica(core, port)
+        replica = Replica(core, BrokerAddress("127.0.0.1", port))
         replica.start()
         while line := (await lines.readline()).decode().split():
             if line[0] == "lead":

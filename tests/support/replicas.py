@@ -29,14 +29,14 @@ class Replica:
     """One daemon of a home; its store is its own, so what another one stores it does not know."""
 
     core: Core
-    port: int
+    address: BrokerAddress
     proof_seconds: float = 5.0
     leadership: Leadership = field(default_factory=Leadership)
     readiness: Readiness = field(default_factory=Readiness)
     task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
-        parts, address = self.core.parts, BrokerAddress("127.0.0.1", self.port)
+        parts, address = self.core.parts, self.address
         requests = Requests(parts.service, reply_prefixes=(), max_config_bytes=256 * 1024)
         self.shared = SharedRequests(
             address=address,
@@ -94,9 +94,19 @@ class Replica:
 
 @contextlib.asynccontextmanager
 async def replicas(
-    directory: Path, files: Mapping[str, object], port: int, count: int, *, proof_seconds: float = 5.0, **settings: str
+    directory: Path,
+    files: Mapping[str, object],
+    broker: BrokerAddress | int,
+    count: int,
+    *,
+    proof_seconds: float = 5.0,
+    **settings: str,
 ) -> AsyncGenerator[list[Replica]]:
-    """Daemons of one home that have the same keys and the same contents, none started; they are ended at the end."""
+    """Daemons of one home that have the same keys and the same contents, none started; they are ended at the end.
+
+    ``broker`` is its address, or its port on this machine.
+    """
+    address = BrokerAddress("127.0.0.1", broker) if isinstance(broker, int) else broker
     home = Home(directory / "first", files)
     async with home.core(**settings):
         """What the first start stores, all of them have."""
@@ -106,6 +116,6 @@ async def replicas(
             copy = directory / f"replica{number}"
             shutil.copytree(home.directory, copy)
             core = await stack.enter_async_context(Home(copy).core(**settings))
-            made.append(Replica(core, port, proof_seconds))
+            made.append(Replica(core, address, proof_seconds))
             stack.push_async_callback(made[-1].cancel)
         yield made

@@ -15,6 +15,7 @@ class Caller(msgspec.Struct, frozen=True):
         role: The role of the token; over MQTT always ``service``.
         address: The address of the peer, if the transport has one.
         private: Whether only the peer can read the connection: it uses TLS, or does not leave this machine.
+        answer_key: What the answer to its present request is kept under (``records.Answer``); None if it is not kept.
     """
 
     name: str | None
@@ -23,6 +24,7 @@ class Caller(msgspec.Struct, frozen=True):
     role: Role = "service"
     address: str | None = None
     private: bool = False
+    answer_key: tuple[str, str] | None = None
 
     @property
     def where(self) -> str:

@@ -78,7 +78,16 @@ class OperationHandler:
         conditional = is_conditional(operation, http_request)
         if conditional:
             # After authorization and parse: RFC 9110 §13.2.1 puts every other refusal before that of a condition.
-            request = apply_condition(operation, http_request, name, request, self._service.writes)
+            try:
+                request = apply_condition(operation, http_request, name, request, self._service.writes)
+            except PreconditionFailed:
+                # RFC 9110 §13.1.1 allows a success where the request was carried out before, by what it asks for now.
+                if self._service.ledger is None:
+                    raise
+                kept = await self._service.ledger.kept(operation.name, caller, name, request)
+                if kept is None:
+                    raise
+                return _reply(operation, http_request, kept, request.request_id)
         elif isinstance(request, GetRequest) and request.wait_seconds and http_request.if_none_match is not None:
             await self._polls.wait(name, request, held_by_client(http_request))
             # The time that the client asked to wait does not count as the daemon's response time.

@@ -131,6 +131,16 @@ class Operation:
             Busy: Too much work of this caller waits.
             OperationError: The operation is refused.
         """
+        if self.writes and service.ledger is not None:
+            return await service.ledger.once(
+                self.name,
+                caller,
+                name,
+                request,
+                lambda asking: service.workload.run(
+                    asking, self.name, lambda: self.handler.call(service, asking, name, request), writes=True
+                ),
+            )
         return await service.workload.run(
             caller, self.name, lambda: self.handler.call(service, caller, name, request), writes=self.writes
         )

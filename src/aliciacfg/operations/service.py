@@ -9,6 +9,7 @@ from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
 from aliciacfg.operations.environment_reads import EnvironmentReads
 from aliciacfg.operations.health import Health
+from aliciacfg.operations.ledger import Ledger
 from aliciacfg.operations.reads import ReadOperations
 from aliciacfg.operations.registrations import Registrations
 from aliciacfg.operations.workload import Workload
@@ -31,6 +32,7 @@ class ConfigService:
         health: The health of the daemon.
         registrations: Handles the registrations and reports of services.
         workload: Gives each caller its share of the processor.
+        ledger: Keeps the answers to writes, where several daemons serve the home.
     """
 
     authorizer: Authorizer
@@ -44,3 +46,4 @@ class ConfigService:
     health: Health
     registrations: Registrations
     workload: Workload = field(default_factory=Workload)
+    ledger: Ledger | None = None
