@@ -8,6 +8,7 @@ database closes; the lock is released. If that takes too long, because a write h
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -38,7 +39,7 @@ from aliciacfg.errors import (
 )
 from aliciacfg.http import openapi
 from aliciacfg.http.callers import is_loopback
-from aliciacfg.http.pages import pages
+from aliciacfg.http.pages import Page, pages
 from aliciacfg.http.server import HttpServer, HttpSettings
 from aliciacfg.memory import (
     give_back_forever,
@@ -373,10 +374,16 @@ def _http_server(
             tls=None if certificate is None else certificate.context,
         ),
         published_key=lambda: core.key_rotation.published,
-        pages=pages(
-            openapi=documents.encode(openapi.document(__version__, openapi.recorded())),
-            asyncapi=documents.encode(asyncapi.document(__version__, asyncapi.recorded())),
-        ),
+        pages=api_pages(),
+    )
+
+
+@functools.cache
+def api_pages() -> Mapping[str, Page]:
+    """Return the pages of the HTTP server, both API documents of this version among them."""
+    return pages(
+        openapi=documents.encode(openapi.document(__version__, openapi.recorded())),
+        asyncapi=documents.encode(asyncapi.document(__version__, asyncapi.recorded())),
     )
 
 
