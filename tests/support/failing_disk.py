@@ -1,10 +1,12 @@
 """A disk that fails when it is told to, for the process of a daemon: see failing_disk.c."""
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -17,14 +19,22 @@ Fault = Literal["read_fails", "write_fails", "full", "sync_fails", "sync_hangs",
 
 
 def preloaded(source: Path, directory: Path) -> Path:
-    """Compile a library for LD_PRELOAD; skip the test where that is not possible."""
+    """Write a library for LD_PRELOAD into a directory; skip the test where it cannot be compiled."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip(f"{source.name} needs a C compiler and Linux")
     directory.mkdir(parents=True, exist_ok=True)
     library = directory / f"{source.stem}.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    library.write_bytes(_compiled(compiler, source))
     return library
+
+
+@functools.cache
+def _compiled(compiler: str, source: Path) -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        library = Path(directory) / "library.so"
+        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+        return library.read_bytes()
 
 
 class FailingDisk:
