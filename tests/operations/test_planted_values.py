@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from aliciacfg.errors import OperationError, Problem, ValidationFailed
 from builders import environment_file, valid_config
 from inprocess import Core, Home, core, listening
+from soak import each_in_turn
 
 PLANTED = "planted4cb1"
 NUMBER = 918273645
@@ -76,8 +77,7 @@ def told(error: OperationError) -> str:
     return repr((error.message, error.problems))
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("operation", ["patch", "set", "batch"])
+@pytest.mark.parametrize(("wrong", "operation"), each_in_turn(WRONG, ["patch", "set", "batch"]))
 async def test_a_wrong_value_is_told_to_its_sender_alone(tmp_path: Path, wrong: str, operation: str):
     """The answer quotes it, with the names that it has; the alert names the place, type and length."""
     files = {"environments/dev.yaml": environment_file({"bell": {}}), "schemas/bell.yaml": SCHEMA}
@@ -99,8 +99,7 @@ async def test_a_wrong_value_is_told_to_its_sender_alone(tmp_path: Path, wrong: 
         assert all(problem.pointer and problem.message for problem in made.heard[0].problems)
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("origin", ["file", "variable", "secrets file"])
+@pytest.mark.parametrize(("wrong", "origin"), each_in_turn(WRONG, ["file", "variable", "secrets file"]))
 async def test_a_wrong_value_in_a_file_is_told_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, origin: str
 ):

@@ -1,5 +1,7 @@
 """What only ``make soak`` tries."""
 
+from collections.abc import Iterable, Sequence
+
 import pytest
 from _pytest.mark.structures import ParameterSet
 
@@ -7,3 +9,12 @@ from _pytest.mark.structures import ParameterSet
 def rarely(*values: object) -> ParameterSet:
     """Another form of what a test tries anyway, as arguments of ``parametrize``."""
     return pytest.param(*values, marks=pytest.mark.soak)
+
+
+def each_in_turn(values: Iterable[object], forms: Sequence[object]) -> list[ParameterSet]:
+    """Return every value in every form, as arguments of ``parametrize``: in one, the next each time; else rarely."""
+    return [
+        pytest.param(value, form) if number % len(forms) == place else rarely(value, form)
+        for number, value in enumerate(values)
+        for place, form in enumerate(forms)
+    ]
