@@ -5,6 +5,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests often wait for brokers and daemons, so more processes than cores are faster.
+# asyncio's debug mode finds calls from the wrong thread. It is for the code that tests run in their own process, for
+# daemons of a whole file and for those whose disk or broker fails: the others run on uvloop, as in production. With the
+# value "all" every daemon is in debug mode.
 PYTEST = PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 # Hundreds of short processes would otherwise each compile the program again.
@@ -45,6 +48,7 @@ soak: $(VENV)/installed-javascript programs docs  ## Run the long tests: faults 
 	ALICIACFG_TRIALS=$(CURDIR)/$(VENV)/trials.jsonl $(BIN)/python -m pytest -m soak --timeout 3600
 	$(BIN)/python scripts/write_reliability.py $(VENV)/trials.jsonl
 	$(BIN)/python benchmarks/floods.py
+	PYTHONASYNCIODEBUG=all $(BIN)/python -m pytest --numprocesses 4 --dist worksteal --hypothesis-profile many
 
 docs: $(VENV)/docs/installed  ## Build the documentation's site in site/; a broken link is an error
 	@$(VENV)/docs/bin/python scripts/build_site.py

@@ -12,7 +12,9 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from _pytest.pathlib import import_path
 
 from brokers import Broker
 from certificates import Authority
@@ -30,6 +32,13 @@ def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_processes)
+
+# Each run tries other examples. How long one takes is a matter of what else the machine does.
+for _profile, _examples in (("some", 40), ("many", 100)):
+    hypothesis.settings.register_profile(
+        _profile, max_examples=_examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+hypothesis.settings.load_profile("some")
 
 # A shell starts what runs in the background with SIGINT ignored; the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,6 +62,24 @@ def processes_allowed() -> Iterator[None]:
         yield
     finally:
         _processes["allowed"] = before
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Have each of several processes load a part of the test files before it collects all of them.
+
+    In a fresh clone, pytest rewrites the asserts of every file and keeps the result: five of ten seconds of a process's
+    collection. Without parts, all processes would do it for the same file at the same time.
+    """
+    given = getattr(session.config, "workerinput", None)
+    if given is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    number, count = int(given["workerid"].removeprefix("gw")), given["workercount"]
+    files = sorted(Path(__file__).parent.rglob("test_*.py"), key=lambda file: file.stat().st_size)
+    for file in files[number::count]:
+        # What is wrong with a file is reported when it is collected.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            import_path(file, mode="importlib", root=session.config.rootpath, consider_namespace_packages=False)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -106,12 +133,13 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def make_daemon(tmp_path: Path, broker: Broker) -> Iterator[Callable[..., Daemon]]:
+def make_daemon(tmp_path: Path, broker: Broker, request: pytest.FixtureRequest) -> Iterator[Callable[..., Daemon]]:
     """Create daemons without starting them; stop them after the test, and fail if one logged a traceback."""
+    debug = True if request.path.parent.name == "faults" else None
     made: list[Daemon] = []
 
     def make(name: str = "home", **options: Any) -> Daemon:
-        options.setdefault("broker_port", broker.port)
+        options = {"broker_port": broker.port, "asyncio_debug": debug, **options}
         made.append(Daemon(tmp_path / name, **options).prepare())
         return made[-1]
 
@@ -131,7 +159,7 @@ def daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A READY daemon for tests that change nothing, or only a service whose name no other test uses."""
-    with serving(tmp_path_factory.mktemp("shared")) as made:
+    with serving(tmp_path_factory.mktemp("shared"), asyncio_debug=None) as made:
         yield made
 
 

@@ -101,7 +101,7 @@ def with_settings(values: dict[str, Any]) -> dict[str, Any]:
     return {**VALID, "settings": values}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(
     st.dictionaries(OPEN_NAMES, PATCHES, max_size=3),
     st.lists(st.dictionaries(OPEN_NAMES, PATCHES, max_size=3), max_size=3),
@@ -120,7 +120,7 @@ def test_an_overlay_on_the_files_gives_back_what_was_wanted(
     assert json.dumps(again, sort_keys=True) == json.dumps(effective.document, sort_keys=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.dictionaries(OPEN_NAMES, PATCHES, max_size=3), st.dictionaries(OPEN_NAMES, PATCHES, max_size=3))
 def test_what_the_files_say_needs_no_overlay(defaults: dict[str, Any], patch: dict[str, Any]):
     """A configuration equal to the files needs no overlay, so that later edits of files apply to every key."""

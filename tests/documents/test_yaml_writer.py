@@ -39,7 +39,7 @@ def test_a_value_is_the_same_for_every_reader_of_yaml(value: Any, version: str):
         assert type(loaded) is type(whole)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(VALUES)
 def test_blocks_are_the_same_value_for_every_reader_of_yaml(value: Any):
     """Long arrays, and arrays of objects, have an item a line."""

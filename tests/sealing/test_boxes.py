@@ -47,7 +47,7 @@ def box(keyring: Keyring, plain: object) -> str:
     return f"sealed:v1:{keyring.current}:{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode()}"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(value=st.text())
 def test_what_is_sealed_opens_again_in_its_place(keyring: Keyring, value: str):
     """Any text at all, the empty one too, and the box does not show it."""

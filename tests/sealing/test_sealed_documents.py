@@ -64,7 +64,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(document=st.dictionaries(st.text(max_size=4), values, max_size=4), data=st.data())
 def test_after_resealing_only_the_new_key_is_needed(document: dict[str, Any], data: st.DataObject):
     """For any document with any of its strings sealed: it says the same, and the old key can go."""
@@ -126,7 +126,7 @@ def test_what_is_no_json_object_is_refused(stored: bytes):
         reseal(stored, AFTER, **HERE)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(document=st.dictionaries(st.text(max_size=4), values, max_size=4), data=st.data())
 def test_a_sealed_document_opens_to_what_it_was(document: dict[str, Any], data: st.DataObject):
     """For any document with any of its strings sealed; neither step changes its argument."""

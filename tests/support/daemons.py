@@ -35,8 +35,9 @@ class Daemon:
     broker_port: int
     environ: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
-    # Whether it runs in asyncio's debug mode if the tests do: requests take three times as long.
-    asyncio_debug: bool = True
+    # Whether it runs in asyncio's debug mode if the tests do; None: if they do in the mode "all". It is then on
+    # asyncio's own loop, not on uvloop as in production, and requests take three times as long.
+    asyncio_debug: bool | None = None
     # Put before its command, to run it elsewhere.
     before: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | forking.ForkedProcess | None = None
@@ -116,7 +117,9 @@ class Daemon:
         return self
 
     def _debugged(self) -> dict[str, str]:
-        debug = os.environ.get("PYTHONASYNCIODEBUG", "") if self.asyncio_debug else ""
+        asked = os.environ.get("PYTHONASYNCIODEBUG", "")
+        given_to_it = asked == "all" if self.asyncio_debug is None else self.asyncio_debug
+        debug = asked if given_to_it else ""
         given = {**self.environment(), "PYTHONASYNCIODEBUG": debug}
         return {key: value for key, value in given.items() if value}
 
@@ -238,10 +241,12 @@ def tracebacks(daemon: Daemon) -> list[str]:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, prepare: Callable[[Daemon], object] = Daemon.prepare) -> Iterator[Daemon]:
+def serving(
+    directory: Path, prepare: Callable[[Daemon], object] = Daemon.prepare, *, asyncio_debug: bool | None = True
+) -> Iterator[Daemon]:
     """A READY daemon on a broker of its own, whose files ``prepare`` wrote; it ends with 0 and logs no traceback."""
     broker = Broker(directory / "broker").start()
-    made = Daemon(directory / "home", broker_port=broker.port)
+    made = Daemon(directory / "home", broker_port=broker.port, asyncio_debug=asyncio_debug)
     prepare(made)
     made.start()
     yield made

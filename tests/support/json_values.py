@@ -26,7 +26,7 @@ VALUES = st.recursive(
 OBJECTS: st.SearchStrategy[Any] = st.dictionaries(KEYS, VALUES, max_size=4)
 PAIRS = st.tuples(OBJECTS, OBJECTS) | OBJECTS.map(lambda one: (one, copy.deepcopy(one)))
 
-thorough = settings(max_examples=60, deadline=None)
+thorough = settings(deadline=None)
 
 
 def same(left: object, right: object) -> bool:
