@@ -37,6 +37,14 @@ def test_what_is_sealed_is_standard_input_without_its_last_newline(
     assert (done.stderr, Path("config").exists()) == ("", False)
 
 
+def test_the_key_itself_is_taken_as_it_is():
+    """One with two slashes beside each other too, which a path would not have."""
+    key = next(key for _ in range(100_000) if "//" in str((key := PrivateKey.generate()).public))
+    text = json.dumps({"key_id": key.public.key_id, "public_key": str(key.public)})
+    done = run("seal", "--service", "x", "--key-file", text, stdin="planted")
+    assert key.open(done.stdout.strip(), service="x", environment="any", pointer="/any") == "planted"
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code", "words"),
     [

@@ -31,7 +31,7 @@ def seal(
     pointer: str | None,
     *,
     keep_newline: bool,
-    key_file: Path | None,
+    key_file: str | None,
     accept: str | None,
 ) -> None:
     """Seal a secret for an environment file or a write.
@@ -55,9 +55,7 @@ def seal(
 @click.option("--schemas-dir", metavar="DIR", help="Schemas, which say what is secret; default: as for the daemon.")
 @sealing_keys.published_key_options
 @click.pass_obj
-def seal_file(
-    target: Target, path: Path, schemas_dir: str | None, *, key_file: Path | None, accept: str | None
-) -> None:
+def seal_file(target: Target, path: Path, schemas_dir: str | None, *, key_file: str | None, accept: str | None) -> None:
     """Seal every secret of the environment file PATH in place.
 
     Comments, order and everything else stay, and so do values that are sealed already or contain ${NAME}. Prints the

@@ -80,13 +80,14 @@ def published_key_options(command: Any) -> Any:
     key_file = click.option(
         "--key-file",
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        # Or the key itself: as a Path it would lose one of two slashes.
+        type=click.Path(),
         help="File with the public key, as GET /keys/current or `aliciacfg keys show` prints it; no daemon is asked.",
     )
     return key_file(accept(command))
 
 
-def published(target: Target, key_file: Path | None, accept: str | None) -> PublicKey:
+def published(target: Target, key_file: str | None, accept: str | None) -> PublicKey:
     """Return the key of a file, which the user trusts, or the daemon's if it is the pinned one.
 
     Errors end the program.
@@ -95,7 +96,7 @@ def published(target: Target, key_file: Path | None, accept: str | None) -> Publ
         if key_file is not None:
             if accept is not None:
                 raise click.UsageError("--key-file needs no --accept-new-key: a key in a file is trusted")
-            return PublicKey.from_published(inputs.read_object(str(key_file)))
+            return PublicKey.from_published(inputs.read_object(key_file))
         url, content = published_key(target)
         daemon, key = daemon_name(url), PublicKey.from_published(content)
         if KeyPins(pin_file(os.environ)).check(daemon, key, accept=accept) == "pinned":
