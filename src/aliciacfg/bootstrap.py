@@ -21,6 +21,7 @@ from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drafts import Drafts
 from aliciacfg.core.drift_checks import DriftChecks
 from aliciacfg.core.file_marks import FileMarks
+from aliciacfg.core.following import Following, OthersChanges
 from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.load_planner import LoadPlanner
 from aliciacfg.core.load_reports import LoadReports
@@ -70,7 +71,7 @@ from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.store import Store
+from aliciacfg.storage.store import Database, Store
 from aliciacfg.storage.write_queue import WriteQueue
 
 _log = structlog.get_logger(__name__)
@@ -105,6 +106,7 @@ class Core:
         audit_log: Records refused access.
         drift_checks: Looks for drift.
         key_rotation: Changes keys.
+        following: Follows the other daemons that share the database; None where one daemon has it for itself.
         service: The operations.
         leadership: Whether this daemon does what must happen once in its home.
         readiness: Whether it may take requests over the bus.
@@ -134,6 +136,7 @@ class Core:
     audit_log: AuditLog
     drift_checks: DriftChecks
     key_rotation: KeyRotation
+    following: Following | None
     service: ConfigService
     leadership: Leadership
     readiness: Readiness
@@ -172,8 +175,15 @@ class Core:
 
 
 @asynccontextmanager
-async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[Core, None]:
+async def open_core(
+    settings: Settings, data: DataDirectory, *, database: Database | None = None
+) -> AsyncGenerator[Core, None]:
     """Put the core together over a data directory; at the end commit pending writes and close the store.
+
+    Args:
+        settings: The settings of the daemon.
+        data: The data directory.
+        database: The database; None for the one that the settings name.
 
     The files are not loaded yet: see ``Core.start``. If a commit may have left memory and database different,
     the block is cancelled and raises that error.
@@ -191,7 +201,7 @@ async def open_core(settings: Settings, data: DataDirectory) -> AsyncGenerator[C
         # One object, whose keys a rotation replaces in place: every part holds it.
         keyring = keys.make_keyring()
         chain = Chain(keyring)
-        database = database_in(data.path)
+        database = database or database_in(data.path)
         adopted = await asyncio.to_thread(adopt_rows, database, keys, chain, now=time.time())
         store = await stack.enter_async_context(database.open(chain))
         condition = StoreCondition(alerts)
@@ -318,7 +328,13 @@ async def _core(
 
 
 def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -> Core:
-    reloads, announcements = _reloads(ground), _announcements(ground)
+    marks = FileMarks(
+        files=ground.files,
+        authorizer=ground.authorizer,
+        rules=ground.restored.rules,
+        history_sealed=ground.restored.history_sealed,
+    )
+    reloads, announcements = _reloads(ground, marks), _announcements(ground)
     instances = Instances(
         applied,
         current=lambda service: ground.state.committed(ConfigId(ground.state.active, service)).live,
@@ -327,6 +343,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         clock=time.time,
     )
     _listen(ground, reloads, instances)
+    following = None if ground.store.shared is None else _following(ground, marks, instances)
     key_rotation = _key_rotation(ground, reloads, announcements)
     return Core(
         alerts=ground.alerts,
@@ -368,6 +385,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
             dropped=ground.restored.dropped,
         ),
         key_rotation=key_rotation,
+        following=following,
         service=_service(ground, reloads, announcements, key_rotation, instances, data),
         leadership=Leadership.single() if ground.store.shared is None else Leadership(),
         readiness=Readiness(),
@@ -402,7 +420,41 @@ def _services_with_other_revisions(plan: Plan) -> Iterable[str] | None:
     return None if moved else (config_id.service for config_id in plan.entries)
 
 
-def _reloads(ground: _Parts) -> Reloads:
+def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Following:
+    """Have memory follow the other daemons that share the database."""
+
+    async def reload_keys() -> None:
+        try:
+            keys = await asyncio.to_thread(ground.keys.reloaded)
+        except KeyFileError as error:
+            _log.warning("keys_not_reloaded", reason=str(error), remedy="see that all daemons have the same keys.json")
+            return
+        if keys is not None:
+            ground.keyring.replace_with(keys)
+            ground.views.forget()
+            ground.cache.clear()
+
+    following = Following(
+        ground.store,
+        ground.commits,
+        OthersChanges(
+            state=ground.state,
+            files=ground.files,
+            marks=marks,
+            authorizer=ground.authorizer,
+            instances=instances,
+            keyring=ground.keyring,
+            known_token=lambda token: _unless_revoked(token, ground.keys),
+            reload_keys=reload_keys,
+        ),
+    )
+    ground.commits.follow(following)
+    ground.queue.follow(following.in_turn)
+    ground.store.listen_others(following.deliver)
+    return following
+
+
+def _reloads(ground: _Parts, marks: FileMarks) -> Reloads:
     settings = ground.settings
     planners = PlannerFactory(
         keyring=ground.keyring,
@@ -421,12 +473,7 @@ def _reloads(ground: _Parts) -> Reloads:
             commits=ground.commits,
             plain_secrets=PlainSecrets(ground.store, ground.keyring),
         ),
-        marks=FileMarks(
-            files=ground.files,
-            authorizer=ground.authorizer,
-            rules=ground.restored.rules,
-            history_sealed=ground.restored.history_sealed,
-        ),
+        marks=marks,
         reports=LoadReports(alerts=ground.alerts, state=ground.state),
         files=ground.files,
         state=ground.state,

@@ -1,7 +1,7 @@
 """The only way to change a configuration: one plan at a time, durable in order, all or nothing."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -51,8 +51,7 @@ class Home:
 
     async def change(self, config_id: ConfigId = BELL, *, exclusive: bool = False) -> int:
         """Append a revision; returns its number."""
-        async with self.commits.change(CONTEXT, exclusive=exclusive) as plan:
-            return add_revision(plan, config_id)
+        return await self.commits.change(CONTEXT, adding(config_id), exclusive=exclusive)
 
     def begin(self, config_id: ConfigId = BELL, *, exclusive: bool = False) -> asyncio.Task[int]:
         return asyncio.create_task(self.change(config_id, exclusive=exclusive))
@@ -69,6 +68,15 @@ def add_revision(plan: Plan, config_id: ConfigId = BELL) -> int:
     plan.records.append(record)
     plan.entries[config_id] = Entry(record)
     return number
+
+
+def adding(config_id: ConfigId = BELL) -> Callable[[Plan], Awaitable[int]]:
+    """Return what plans a revision."""
+
+    async def make(plan: Plan) -> int:
+        return add_revision(plan, config_id)
+
+    return make
 
 
 async def turns() -> None:
@@ -130,12 +138,11 @@ async def test_an_exclusive_change_that_is_cancelled_still_lets_none_begin_befor
     """A connection to the broker that breaks cancels the change that raises the epoch; a later plan has that epoch."""
     home.store.gate.clear()
 
-    async def raise_epoch() -> None:
-        async with home.commits.change(CONTEXT, exclusive=True) as plan:
-            plan.raise_epoch(Position(4, 0))
-            plan.activates = "prod"
+    async def raise_epoch(plan: Plan) -> None:
+        plan.raise_epoch(Position(4, 0))
+        plan.activates = "prod"
 
-    first = asyncio.create_task(raise_epoch())
+    first = asyncio.create_task(home.commits.change(CONTEXT, raise_epoch, exclusive=True))
     await turns()
     first.cancel()
     second = home.begin(ConfigId("prod", "bell"))
@@ -162,13 +169,12 @@ async def test_a_change_is_refused_at_once_while_an_exclusive_one_hangs(home: Ho
 async def test_a_block_that_raises_changes_nothing_and_lets_the_next_one_begin(home: Home):
     """A failed change drops its plan and releases the lock."""
 
-    async def refused() -> None:
-        async with home.commits.change(CONTEXT) as plan:
-            add_revision(plan)
-            raise InvalidRequest("no")
+    async def refused(plan: Plan) -> None:
+        add_revision(plan)
+        raise InvalidRequest("no")
 
     with pytest.raises(InvalidRequest):
-        await refused()
+        await home.commits.change(CONTEXT, refused)
     assert home.state.head(BELL).revision == 0
     assert home.heard == []
     assert await home.change() == 1
@@ -176,9 +182,13 @@ async def test_a_block_that_raises_changes_nothing_and_lets_the_next_one_begin(h
 
 async def test_a_dry_run_changes_nothing(home: Home):
     """Its plan is there to be looked at afterwards."""
-    async with home.commits.change(CONTEXT, dry_run=True) as plan:
+
+    async def make(plan: Plan) -> Plan:
         add_revision(plan)
         plan.on_commit.append(lambda: pytest.fail("a dry run is never durable"))
+        return plan
+
+    plan = await home.commits.change(CONTEXT, make, dry_run=True)
     assert plan.head(BELL).revision == 1
     assert home.state.head(BELL).revision == 0
     assert (home.store.revisions, home.heard) == ([], [])
@@ -188,11 +198,14 @@ async def test_callbacks_and_listeners_run_before_the_change_goes_on(home: Home)
     """After a commit, the state, the callbacks of the plan, the listeners and the author run in this order."""
     order: list[str] = []
     home.commits.listen(lambda _plan: order.append(f"listener sees {home.state.committed(BELL).revision}"))
-    async with home.commits.change(CONTEXT) as plan:
+
+    async def make(plan: Plan) -> None:
         add_revision(plan)
         plan.activates = "prod"
         plan.on_commit.append(lambda: order.append(f"callback sees {home.state.active}"))
         order.append("planned")
+
+    await home.commits.change(CONTEXT, make)
     order.append("done")
     assert order == ["planned", "callback sees prod", "listener sees 1", "done"]
 
@@ -219,14 +232,13 @@ async def test_a_plan_that_outlived_a_failure_is_refused(home: Home):
     failing = home.begin()
     await turns()
 
-    async def outlive() -> None:
-        async with home.commits.change(CONTEXT) as plan:
-            add_revision(plan, SIREN)
-            home.store.gate.set()
-            await asyncio.gather(failing, return_exceptions=True)
+    async def outlive(plan: Plan) -> None:
+        add_revision(plan, SIREN)
+        home.store.gate.set()
+        await asyncio.gather(failing, return_exceptions=True)
 
     with pytest.raises(Unavailable, match="Nothing was changed"):
-        await outlive()
+        await home.commits.change(CONTEXT, outlive)
     assert home.state.head(SIREN).revision == 0
 
 
@@ -237,8 +249,10 @@ async def test_unchanged_is_said_only_when_what_made_it_so_is_durable(home: Home
     await turns()
 
     async def nothing(config_id: ConfigId) -> None:
-        async with home.commits.change(CONTEXT) as plan:
+        async def make(plan: Plan) -> None:
             plan.entries[config_id] = plan.head(config_id)
+
+        await home.commits.change(CONTEXT, make)
 
     behind, beside = asyncio.create_task(nothing(BELL)), asyncio.create_task(nothing(SIREN))
     await turns()
@@ -251,8 +265,11 @@ async def test_unchanged_is_said_only_when_what_made_it_so_is_durable(home: Home
 async def test_the_callbacks_of_an_empty_plan_run(home: Home):
     """A plan without revisions still runs its callbacks."""
     called: list[bool] = []
-    async with home.commits.change(CONTEXT, exclusive=True) as plan:
+
+    async def make(plan: Plan) -> None:
         plan.on_commit.append(lambda: called.append(True))
+
+    await home.commits.change(CONTEXT, make, exclusive=True)
     assert called == [True]
 
 

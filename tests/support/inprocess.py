@@ -21,6 +21,7 @@ from aliciacfg.operations.table import BY_NAME
 from aliciacfg.settings import Settings, resolve
 from aliciacfg.sources import layers, loader
 from aliciacfg.storage.data_directory import DataDirectory
+from aliciacfg.storage.store import Database
 
 CALLER = Caller("tester", "test", proven=True, role="admin", private=True)
 
@@ -87,6 +88,18 @@ class Core:
         return [item["subject"] for item in (await self.ask("drift"))["drift"] if item["kind"] == kind]
 
 
+class _OtherKeys(DataDirectory):
+    """A data directory whose keys are in another one."""
+
+    def __init__(self, path: Path, keys: Path) -> None:
+        super().__init__(path)
+        self._keys = keys
+
+    @property
+    def key_file(self) -> Path:
+        return self._keys
+
+
 class Home:
     """Files and a data directory."""
 
@@ -140,12 +153,27 @@ class Home:
     async def core(self, environment: str = "dev", **settings: str) -> AsyncGenerator[Core, None]:
         """A started core; a second one finds what the first one stored."""
         made = self.settings(environment, **settings)
-        data = DataDirectory(Path(made.data_dir))
+        async with self._started(made, DataDirectory(Path(made.data_dir))) as core:
+            yield core
+
+    @contextlib.asynccontextmanager
+    async def sharing_core(
+        self, database: Database, *, keys: Path, environment: str = "dev", **settings: str
+    ) -> AsyncGenerator[Core, None]:
+        """A started core on a database that others share, with the keys of this file."""
+        made = self.settings(environment, **settings)
+        async with self._started(made, _OtherKeys(Path(made.data_dir), keys), database) as core:
+            yield core
+
+    @contextlib.asynccontextmanager
+    async def _started(
+        self, settings: Settings, data: DataDirectory, database: Database | None = None
+    ) -> AsyncGenerator[Core, None]:
         heard: list[Alert] = []
         try:
-            async with open_core(made, data) as parts:
+            async with open_core(settings, data, database=database) as parts:
                 parts.alerts.listen(heard.append)
-                await parts.start(environment)
+                await parts.start(settings.environment)
                 yield Core(self, parts, heard)
         finally:
             data.release()

@@ -79,15 +79,18 @@ class Activation:
             ActivationRefused: A service of it would be invalid; nothing changed.
             ValidationFailed: It has no service; nothing changed.
         """
-        # Exclusive: a write planned during the switch would be announced for the old environment.
-        async with self._commits.change(context, dry_run=dry_run, exclusive=True) as plan:
+
+        async def make(plan: Plan) -> ActivationResult:
             self._configurations.environment(name)
             result = ActivationResult(self._state.active)
             if name != self._state.active:
                 planner = self._files.any_planner()
                 await self._plan_services(plan, planner, name, dry_run=dry_run)
                 await self._plan_switch(plan, planner, name, result, dry_run=dry_run)
-        return result
+            return result
+
+        # Exclusive: a write planned during the switch would be announced for the old environment.
+        return await self._commits.change(context, make, dry_run=dry_run, exclusive=True)
 
     async def _plan_services(self, plan: Plan, planner: Planner, name: str, *, dry_run: bool) -> None:
         """Bring the services of the environment up to its files.

@@ -70,10 +70,13 @@ class Announcements:
         Raises:
             Unavailable: The store cannot write.
         """
-        async with self._commits.change(_CONTEXT, exclusive=True) as plan:
+
+        async def make(plan: Plan) -> None:
             # What is compared with the outbox is what is committed.
             await self._commits.flush()
             await self.plan(plan)
+
+        await self._commits.change(_CONTEXT, make, exclusive=True)
 
     async def plan(self, plan: Plan, *, views: Views | None = None) -> None:
         """Add to a plan what the outbox lacks or holds wrongly; lets reads run in between.

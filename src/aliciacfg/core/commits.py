@@ -1,18 +1,61 @@
-"""The only way to change a configuration: plan on the heads, one at a time, and commit in that order."""
+"""The only way to change a configuration: plan on the heads, one at a time, and commit in that order.
+
+Where several daemons share one database, memory may not know yet what another one committed. A plan that was made on
+such a memory is superseded: it is dropped, memory follows the other daemon, and the plan is made again.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 
 from aliciacfg.core.plan import ChangeContext, Plan
-from aliciacfg.core.state import State
-from aliciacfg.errors import Unavailable
-from aliciacfg.model.records import Cause, Write
+from aliciacfg.core.state import Entry, State
+from aliciacfg.errors import AliciacfgError, Busy, Superseded, Unavailable
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import Cause, StoredState, Write
+from aliciacfg.storage.basis import conflicts
 from aliciacfg.storage.write_queue import WriteQueue
+
+T = TypeVar("T")
 
 Listener = Callable[[Plan], None]
 """Applies a durable plan to one part; must not raise."""
+
+# So many plans of a change may be superseded; then nobody else writes while the next one is made.
+_MAX_SUPERSEDED = 3
+_SUPERSEDED = "Another daemon changed what this change was planned on."
+
+
+class Others(Protocol):
+    """The other daemons that share the database, as far as this one's memory has to follow them."""
+
+    async def settle(self) -> None:
+        """Return when memory follows everything that the store has told of so far."""
+        ...
+
+    async def catch_up(self) -> None:
+        """Return when memory follows everything that others committed before the call.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        ...
+
+    async def check_unanswered(self, requester: str, request_id: str) -> None:
+        """Return if no daemon has kept an answer to a request.
+
+        Raises:
+            Answered: One has.
+            Unavailable: The database cannot be read.
+        """
+        ...
+
+    @property
+    def untold(self) -> list[StoredState]:
+        """What the store has told of and memory does not follow yet."""
+        ...
 
 
 class Commits:
@@ -20,7 +63,8 @@ class Commits:
 
     Attributes:
         last_update: Unix seconds of the newest revision since the start; None before the first.
-        revisions: Revisions that were committed since the start, by cause.
+        revisions: Revisions that were committed since the start, by cause; without those of other daemons.
+        superseded: How many plans were dropped since the start because another daemon changed what they were made on.
     """
 
     def __init__(self, *, state: State, queue: WriteQueue) -> None:
@@ -31,44 +75,69 @@ class Commits:
         self._planning = asyncio.Lock()
         # Called in this order for each durable plan.
         self._listeners: list[Listener] = []
+        self._others: Others | None = None
+        # What others changed since each plan that is being made was begun.
+        self._begun: dict[int, list[StoredState]] = {}
+        # How many changes of others are in memory, and the number of the last one that activated an environment.
+        self._followed = 0
+        self._activation_followed = 0
+        # Steps that go on though their callers may be gone.
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.last_update: float | None = None
         self.revisions: Counter[Cause] = Counter()
+        self.superseded = 0
         queue.listen_abort(state.abort)
 
     def listen(self, *listeners: Listener) -> None:
         """Register functions that are called in the event loop for each durable plan, in the order of registration.
 
         They run before the change that made the plan goes on, so that a caller who has the answer also sees its
-        effects. A plan that writes nothing calls no listener.
+        effects. A plan that writes nothing calls no listener. What other daemons committed comes as a plan, too.
         """
         self._listeners += listeners
 
-    def change(
-        self, context: ChangeContext, *, dry_run: bool = False, exclusive: bool = False
-    ) -> AbstractAsyncContextManager[Plan, None]:
-        """Make a plan and commit it: ``async with commits.change(context) as plan``.
+    def follow(self, others: Others) -> None:
+        """Share the database with other daemons."""
+        self._others = others
 
-        The block adds to the plan; its end waits until the plan is durable. A block that raises changes nothing.
+    async def change(
+        self,
+        context: ChangeContext,
+        make: Callable[[Plan], Awaitable[T]],
+        *,
+        dry_run: bool = False,
+        exclusive: bool = False,
+    ) -> T:
+        """Make a plan and commit it; return what ``make`` returned when the plan is durable.
 
         Args:
             context: The reason for the change.
-            dry_run: Drop the plan at the end of the block.
+            make: Adds to the plan. If it raises, nothing is changed. Called again with a new plan if another daemon
+                changed what the plan was made on, so it must have no other effect than on the plan, which has
+                ``on_commit`` and ``when_decided`` for those.
+            dry_run: Drop the plan at the end.
             exclusive: Let no other plan begin before this one is durable or has failed, even if the caller is
                 cancelled, because others build on more than its entries: on the active environment, the epoch, the
                 files, or the keys.
 
         Raises:
             Busy: Too many writes wait; nothing was changed.
+            Answered: Another daemon carried the same request out meanwhile.
             Unconfirmed: The store failed while it wrote; it is not known whether anything was changed.
             Unavailable: The store cannot write; nothing was changed.
         """
-        return _Change(
-            self._planning,
-            lambda: Plan(self._state, context),
-            check_open=None if dry_run else self._queue.check_open,
-            submit=None if dry_run else self._submit,
-            exclusive=exclusive,
-        )
+        if self._others is None:
+            return await self._attempt(context, make, dry_run=dry_run, exclusive=exclusive)
+        for _ in range(_MAX_SUPERSEDED):
+            await self._others.settle()
+            try:
+                return await self._attempt(context, make, dry_run=dry_run, exclusive=exclusive)
+            except Superseded:
+                self.superseded += 1
+                if context.answer_key is not None:
+                    # Perhaps by a write of the same request.
+                    await self._others.check_unanswered(*context.answer_key)
+        return await self._change_holding(context, make, dry_run=dry_run)
 
     async def flush(self) -> None:
         """Wait until every plan that was submitted before is durable.
@@ -78,18 +147,161 @@ class Commits:
         """
         await self._queue.flush()
 
+    def note_others(self, change: StoredState) -> None:
+        """Note that the store told of a change of other daemons, which ``apply_others`` puts in memory later.
+
+        Plans that were made on what it changed are superseded.
+        """
+        for changes in self._begun.values():
+            changes.append(change)
+        self._queue.note_others(change)
+
+    def apply_others(self, plan: Plan) -> None:
+        """Have memory follow a change that other daemons committed.
+
+        Args:
+            plan: What changed, made by ``Following``; it was not committed here.
+        """
+        self._followed += 1
+        if plan.activates is not None:
+            self._activation_followed = self._followed
+        self._state.sequence = max(self._state.sequence, plan.sequence)
+        self._apply(plan, plan.entries, plan.activates)
+        if plan.records:
+            self.last_update = max(self.last_update or 0.0, *(record.timestamp for record in plan.records))
+        self._tell(plan)
+
+    async def _attempt(
+        self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool, exclusive: bool
+    ) -> T:
+        """Make one plan and commit it; arguments and errors as for ``change``.
+
+        Raises:
+            Superseded: Another daemon changed what the plan was made on.
+        """
+        change = _Change(
+            self._planning,
+            lambda: self._begin(Plan(self._state, context, exclusive)),
+            check_open=None if dry_run else self._queue.check_open,
+            submit=None if dry_run else self._submit,
+            exclusive=exclusive,
+        )
+        try:
+            async with change as plan:
+                result = await make(plan)
+            if dry_run:
+                plan.decide()
+        except Superseded:
+            raise
+        except AliciacfgError as error:
+            await self._confirm_refusal(change.plan, error)
+            raise
+        except BaseException:
+            if change.plan is not None and not change.submitted:
+                change.plan.decide()
+            raise
+        finally:
+            self._end(change.plan)
+        return result
+
+    async def _confirm_refusal(self, plan: Plan | None, error: AliciacfgError) -> None:
+        """Return if a change stays refused; a memory that lags may have refused it.
+
+        Raises:
+            Superseded: Another daemon changed what the plan looked at.
+            Unavailable: The database cannot be read.
+        """
+        if plan is None:
+            return
+        if self._others is not None and not isinstance(error, Unavailable | Busy):
+            await self._others.catch_up()
+            if self._is_superseded(plan):
+                raise Superseded(_SUPERSEDED) from error
+        plan.decide()
+
+    async def _change_holding(
+        self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool
+    ) -> T:
+        """Make a plan while nobody else writes; arguments and errors as for ``change``."""
+        # A task of its own: a caller that is cancelled must not end the hold while the commit is under way.
+        task = self._kept(self._attempt_holding(context, make, dry_run=dry_run))
+        try:
+            return await asyncio.shield(task)
+        except Superseded as error:
+            raise Busy("Other daemons changed the same all the time; send the request again in a second.") from error
+
+    async def _attempt_holding(
+        self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool
+    ) -> T:
+        async with self._planning:
+            await self._queue.flush()
+            async with self._queue.holding():
+                if self._others is not None:
+                    await self._others.settle()
+                plan = self._begin(Plan(self._state, context, exclusive=True))
+                try:
+                    result = await make(plan)
+                    if not dry_run:
+                        await self._submit(plan)
+                except Superseded:
+                    raise
+                except BaseException:
+                    plan.decide()
+                    raise
+                finally:
+                    self._end(plan)
+                if dry_run:
+                    plan.decide()
+                return result
+
+    def _kept(self, step: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Begin a step that goes on though its caller may be gone."""
+        task = asyncio.create_task(step)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Marks the exception as retrieved: the caller may be gone.
+            task.exception()
+
+    def _begin(self, plan: Plan) -> Plan:
+        plan.followed = self._followed
+        if self._others is not None:
+            self._begun[id(plan)] = list(self._others.untold)
+        return plan
+
+    def _end(self, plan: Plan | None) -> None:
+        if self._begun:
+            self._begun.pop(id(plan), None)
+
+    def _is_superseded(self, plan: Plan) -> bool:
+        """Return whether others changed what a plan was made on, as far as the store has told."""
+        changes = self._begun.get(id(plan))
+        if not changes:
+            return False
+        basis = plan.basis
+        return any(conflicts(basis, change) for change in changes)
+
     def _submit(self, plan: Plan) -> asyncio.Future[None]:
         """Submit a plan; the result is done when it is durable."""
         if plan.generation != self._state.generation:
+            if self._others is not None:
+                raise Superseded(_SUPERSEDED)
             raise Unavailable("The store could not write what this change builds on. Nothing was changed.")
-        write = plan.write
-        if write == Write():
+        if not plan.writes:
             return self._unchanged(plan)
-        committed = self._queue.submit(write, lambda: self._committed(plan))
+        if self._is_superseded(plan):
+            raise Superseded(_SUPERSEDED)
+        committed = self._queue.submit(plan.write, lambda: self._committed(plan))
         self._state.plan(plan.entries)
         return committed
 
     def _unchanged(self, plan: Plan) -> asyncio.Future[None]:
+        if self._others is not None:
+            return self._kept(self._confirm_unchanged(plan, self._others))
         # The answer "unchanged" is true only when the pending write before it is durable.
         if any(self._state.is_pending(config_id) for config_id in plan.entries):
             return self._queue.submit(Write(), lambda: self._call_back(plan))
@@ -100,27 +312,67 @@ class Commits:
         done.set_result(None)
         return done
 
+    async def _confirm_unchanged(self, plan: Plan, others: Others) -> None:
+        """Return when it is certain that a plan has nothing to write: others may have changed what it looked at.
+
+        Raises:
+            Superseded: They have.
+            Unavailable: The database cannot be read.
+        """
+        if any(self._state.is_pending(config_id) for config_id in plan.entries):
+            await self._queue.flush()
+        await others.catch_up()
+        if self._is_superseded(plan):
+            raise Superseded(_SUPERSEDED)
+        self._state.refresh(plan.entries)
+        self._call_back(plan)
+
     def _call_back(self, plan: Plan) -> None:
+        if plan.when_decided:
+            plan.decide()
         for callback in plan.on_commit:
             callback()
 
     def _committed(self, plan: Plan) -> None:
-        self._state.commit(plan.entries)
-        if plan.activates is not None:
-            self._state.active = plan.activates
-        self._state.epoch = max(self._state.epoch, plan.epoch)
+        if plan.followed == self._followed:
+            self._apply(plan, plan.entries, plan.activates)
+        else:
+            is_last = plan.followed >= self._activation_followed
+            self._apply(plan, self._newest(plan.entries), plan.activates if is_last else None)
         if plan.records:
             self.last_update = plan.records[-1].timestamp
             self.revisions.update(record.cause for record in plan.records)
+        self._tell(plan)
+
+    def _apply(self, plan: Plan, entries: Mapping[ConfigId, Entry], activates: str | None) -> None:
+        self._state.commit(entries)
+        if activates is not None:
+            self._state.active = activates
+        self._state.epoch = max(self._state.epoch, plan.epoch)
+
+    def _tell(self, plan: Plan) -> None:
         self._call_back(plan)
         for listener in self._listeners:
             listener(plan)
 
+    def _newest(self, entries: Mapping[ConfigId, Entry]) -> Mapping[ConfigId, Entry]:
+        """Return the entries that are not older than those in memory.
+
+        It may become known only late that a commit was made; others may have built on it meanwhile.
+        """
+        return {
+            known: entry for known, entry in entries.items() if not entry.is_older_than(self._state.committed(known))
+        }
+
 
 class _Change(AbstractAsyncContextManager[Plan, None]):
-    """One use of ``Commits.change``.
+    """The planning lock, a plan, and the wait until it is durable.
 
     A class, because the generator and the exit stack that said the same in fewer lines took 5 % of the time of a write.
+
+    Attributes:
+        plan: The plan; None before it is begun.
+        submitted: Whether it was submitted.
     """
 
     def __init__(
@@ -138,6 +390,8 @@ class _Change(AbstractAsyncContextManager[Plan, None]):
         self._check_open = check_open
         self._submit = submit
         self._exclusive = exclusive
+        self.plan: Plan | None = None
+        self.submitted = False
 
     async def __aenter__(self) -> Plan:
         if self._check_open is not None:
@@ -148,17 +402,18 @@ class _Change(AbstractAsyncContextManager[Plan, None]):
             if self._check_open is not None:
                 # While it is not known whether a write was made, nothing can build on it.
                 self._check_open()
-            self._plan = self._begin()
+            self.plan = self._begin()
         except BaseException:
             self._planning.release()
             raise
-        return self._plan
+        return self.plan
 
     async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
         durable: asyncio.Future[None] | None = None
         try:
-            if error is None and self._submit is not None:
-                durable = self._submit(self._plan)
+            if error is None and self._submit is not None and self.plan is not None:
+                durable = self._submit(self.plan)
+                self.submitted = True
         finally:
             if durable is not None and self._exclusive:
                 durable.add_done_callback(lambda _: self._planning.release())

@@ -156,6 +156,7 @@ class Configurations:
         environment = config_id.environment
         if plan.head(config_id).live is not None or self._files.defines(config_id):
             return
+        plan.room_in.add(environment)
         there = self._state.count_heads(environment)
         planned = sum(1 for other, entry in plan.entries.items() if entry.live and not self._state.head(other).live)
         if there + planned >= self._max_services:

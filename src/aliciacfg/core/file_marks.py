@@ -51,6 +51,13 @@ class FileMarks:
         self.rules = self._rules_with(sources)
         self.history_sealed = True
 
+    def follow(self, meta: Mapping[str, str]) -> None:
+        """Note what another daemon stored: names with values that changed."""
+        if restore.RULES in meta:
+            self.rules = restore.rules_mark(meta)
+        if restore.HISTORY_SEALED in meta:
+            self.history_sealed = meta[restore.HISTORY_SEALED] == restore.SEALED
+
     def _rules_with(self, sources: Sources) -> RulesMark:
         if sources.access is not None:
             return "since"

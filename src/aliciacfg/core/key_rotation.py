@@ -10,7 +10,7 @@ from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.loaded_files import LoadedFiles
-from aliciacfg.core.plan import ChangeContext
+from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.restore import stored_entries
 from aliciacfg.core.scrubbing import Scrubbing
@@ -100,11 +100,17 @@ class KeyRotation:
             KeyFileError: The file cannot be written; nothing changed.
             Unavailable: The store cannot write. The new key seals already, and the old ones open what they sealed.
         """
-        async with self._commits.change(context, exclusive=True) as plan:
+        before: dict[ConfigId, set[str]] | None = None
+
+        async def make(plan: Plan) -> None:
+            nonlocal before
             await self._commits.flush()
-            before = await self._opened()
-            self._keyring.replace_with(await asyncio.to_thread(change))
-            await self._store.reseal(self._resealed)
+            if before is None:
+                # Once, however often this is planned.
+                opened_before = await self._opened()
+                self._keyring.replace_with(await asyncio.to_thread(change))
+                await self._store.reseal(self._resealed)
+                before = opened_before
             await self._reload_stored()
             self._views.forget()
             self._cache.clear()
@@ -112,6 +118,8 @@ class KeyRotation:
                 if opened != before.get(config_id):
                     self._announcements.announce_again(plan, config_id)
             await self._announcements.plan(plan)
+
+        await self._commits.change(context, make, exclusive=True)
         await self._scrubbing.scrub()
         # Reloads already raised an alert, and the keys have changed regardless.
         with contextlib.suppress(SourceError, OperationError):
@@ -124,8 +132,8 @@ class KeyRotation:
             NotFound: The service has no configuration anywhere.
             Unavailable: The store cannot write; nothing was changed.
         """
-        # Exclusive: what is planned next is announced for the new key.
-        async with self._commits.change(context, exclusive=True) as plan:
+
+        async def make(plan: Plan) -> None:
             heads = self._state.heads_of(service)
             if not any(entry.live for entry in heads.values()):
                 raise NotFound(f"There is no configuration of {service}.")
@@ -137,6 +145,9 @@ class KeyRotation:
             views = self._views.with_recipient(service, key)
             for environment in heads:
                 self._announcements.announce_again(plan, ConfigId(environment, service), views=views)
+
+        # Exclusive: what is planned next is announced for the new key.
+        await self._commits.change(context, make, exclusive=True)
 
     async def _reload_stored(self) -> None:
         """Reload the stored records after the keys changed; some sealed values may open now, others no longer.
@@ -150,7 +161,7 @@ class KeyRotation:
             {
                 config_id: replace(entry, effective=heads[config_id].effective)
                 for config_id, entry in stored.items()
-                if config_id in heads
+                if config_id in heads and not entry.is_older_than(self._state.committed(config_id))
             }
         )
 

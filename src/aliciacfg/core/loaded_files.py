@@ -4,7 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+import msgspec
+
 from aliciacfg.api.answers import RefusedEdit
+from aliciacfg.core import restore
 from aliciacfg.core.missing_secrets import can_be_made
 from aliciacfg.core.plan import Lacking, Plan, Problems
 from aliciacfg.core.planner import Planner
@@ -12,6 +15,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem, SourceProblem, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.names import SECRETS_SUFFIX
+from aliciacfg.model.records import ServingSchema
 from aliciacfg.sources.layers import BASE, Sources, Stamps
 
 # More are hardly corrected at once, and every answer has them.
@@ -75,6 +79,20 @@ class LoadedFiles:
         if self.refused:
             self.refuse(())
         self.not_stored = None
+
+    def follow(self, schemas: Iterable[ServingSchema], meta: Mapping[str, str]) -> None:
+        """Note what another daemon put in force, as far as the store says it; the files themselves stay.
+
+        Args:
+            schemas: The schemas that changed.
+            meta: The names with values that changed.
+        """
+        changed = {
+            item.service: None if item.document is None else msgspec.json.decode(item.document) for item in schemas
+        }
+        if changed:
+            self.schemas = {**self.schemas, **changed}
+        self.defined, self.found = restore.marked_files(meta, defined=self.defined, found=self.found)
 
     def on_commit(self, plan: Plan) -> None:
         """Drop the problems of configurations that a plan made valid."""

@@ -194,7 +194,8 @@ class Order:
         if not self.behind:
             return False
         ahead, lost = self._ahead, dict(self._lost)
-        async with self._commits.change(_CONTEXT, exclusive=True) as plan:
+
+        async def make(plan: Plan) -> None:
             await self._commits.flush()
             if ahead is not None:
                 plan.raise_epoch(ahead)
@@ -203,6 +204,8 @@ class Order:
             await self._announcements.plan(plan)
             if ahead is not None:
                 plan.audit.append(_CONTEXT.audit_entry(self._clock(), detail=f"epoch {plan.epoch}: {detail}"))
+
+        await self._commits.change(_CONTEXT, make, exclusive=True)
         if self._ahead == ahead:
             self._ahead = None
         self._lost = {known: number for known, number in self._lost.items() if number > lost.get(known, 0)}
@@ -229,7 +232,8 @@ class Order:
             return True
         if claimed.epoch > self._state.epoch + _MAX_STEP:
             return False
-        async with self._commits.change(_CONTEXT, exclusive=True) as plan:
+
+        async def make(plan: Plan) -> None:
             await self._commits.flush()
             if claimed.epoch == plan.epoch and claimed.sequence <= self._state.sequence + _MAX_STEP:
                 plan.advance(claimed)
@@ -239,6 +243,8 @@ class Order:
                 await self._announcements.plan(plan)
                 detail = f"epoch {plan.epoch}: another program published as epoch {claimed.epoch}"
                 plan.audit.append(_CONTEXT.audit_entry(self._clock(), detail=detail))
+
+        await self._commits.change(_CONTEXT, make, exclusive=True)
         return True
 
     def is_gone(self, subject: str) -> bool:

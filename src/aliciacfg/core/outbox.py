@@ -16,21 +16,20 @@ from aliciacfg.api.bus_messages import RetainedMessage, UpdateMessage
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.core.message_ids import MessageIds
 from aliciacfg.documents import JsonObject
-from aliciacfg.model.records import Announcement, Record
+from aliciacfg.model.records import SERVICE_SUBJECT, Announcement, Record
 
 ENVIRONMENT = "environment"
 KEY = "key"
-_SERVICE = "service/"
 
 
 def service_subject(service: str) -> str:
     """Return the subject of a service's configuration."""
-    return _SERVICE + service
+    return SERVICE_SUBJECT + service
 
 
 def subject_service(subject: str) -> str | None:
     """Return the service whose configuration a subject is; None for any other subject."""
-    return subject.removeprefix(_SERVICE) if subject.startswith(_SERVICE) else None
+    return subject.removeprefix(SERVICE_SUBJECT) if subject.startswith(SERVICE_SUBJECT) else None
 
 
 def _not_taken() -> bool:
@@ -123,18 +122,26 @@ class Outbox:
         return not item.payload or self._message_ids.signed(item.subject, item.payload)
 
     def add(self, announcements: Iterable[Announcement]) -> None:
-        """Make committed announcements pending, unless a newer one of the same subject was added before."""
+        """Make committed announcements pending, unless a newer one of the same subject was added before.
+
+        One that is not ``pending`` was confirmed by another daemon that shares the outbox.
+        """
         current, pending = self._current, self._pending
         # Of a subject, each has a higher place than the one before. Whole dictionaries at a time, as an edit may
         # announce 10,000, and nothing else goes on until all are added.
         newer = {
             item.subject: item
             for item in announcements
-            if (known := current.get(item.subject)) is None or known.sequence < item.sequence
+            if (known := current.get(item.subject)) is None
+            or known.sequence < item.sequence
+            or (not item.pending and known.sequence == item.sequence)
         }
         current.update(newer)
         for subject in self._confirmed.keys() & newer.keys():
             del self._confirmed[subject]
+        for item in [item for item in newer.values() if not item.pending]:
+            del newer[item.subject]
+            pending.pop(item.subject, None)
         self._added.update(dict.fromkeys(newer))
         pending.update(dict.fromkeys([subject for subject in newer if subject not in pending], self._clock()))
         if self._added and not self.on_added():

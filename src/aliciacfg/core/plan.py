@@ -13,6 +13,7 @@ from aliciacfg.model.records import (
     Announcement,
     Answer,
     AuditEntry,
+    Basis,
     Cause,
     Overlay,
     Position,
@@ -82,6 +83,7 @@ class Plan:
     Attributes:
         state: The state that the plan builds on.
         context: The reason for it.
+        exclusive: Whether it builds on more than the configurations that it looks at: see ``Commits.change``.
         epoch: The epoch after the write.
         sequence: The place of the last change in this plan that readers are told of; 0 if there is none.
         generation: The generation of ``state`` at the beginning of the plan; if it has changed by the end of the plan,
@@ -102,10 +104,16 @@ class Plan:
         answers: The answer to the request, where it is kept.
         activates: The environment that becomes the active one, if another one does.
         on_commit: Called in order when the write is durable, before any listener of the commits.
+        when_decided: Called in order when the fate of the change is decided: it is durable, a dry run, or refused. Not
+            if another plan is made in place of this one: what is told or counted of it must be so once.
+        looked_at: The services that it looked at.
+        room_in: The environments in which it looked for room for another configuration.
+        followed: How many changes of other daemons were in memory when the plan was begun.
     """
 
     state: State
     context: ChangeContext
+    exclusive: bool = False
     epoch: int = field(init=False)
     sequence: int = field(init=False, default=0)
     _epoch_before: int = field(init=False)
@@ -125,6 +133,10 @@ class Plan:
     answers: tuple[Answer, ...] = ()
     activates: str | None = None
     on_commit: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    when_decided: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    looked_at: set[str] = field(default_factory=set[str])
+    room_in: set[str] = field(default_factory=set[str])
+    followed: int = 0
 
     def __post_init__(self) -> None:
         self.epoch = self._epoch_before = self.state.epoch
@@ -170,6 +182,7 @@ class Plan:
 
     def head(self, config_id: ConfigId) -> Entry:
         """Return the entry that the next change of a configuration builds on: this plan's own, or else its head."""
+        self.looked_at.add(config_id.service)
         return self.entries.get(config_id) or self.state.head(config_id)
 
     def heads(self, environment: str) -> Iterator[tuple[str, Entry]]:
@@ -188,6 +201,29 @@ class Plan:
         return self.sequence > 0 or self.raises_epoch
 
     @property
+    def writes(self) -> bool:
+        """Whether there is any content for the store."""
+        return self._moves or any(
+            (
+                self.records, self.overlays, self.announcements, self.schemas, self.resealed, self.recipients,
+                self.told, self.audit, self.meta, self.answers,
+            )
+        )  # fmt: skip
+
+    @property
+    def basis(self) -> Basis:
+        """What the plan was made on so far."""
+        if self.exclusive:
+            return Basis(everything=True)
+        return Basis(frozenset(self.looked_at), frozenset(self.room_in))
+
+    def decide(self) -> None:
+        """Call what waits for the fate of the change, once."""
+        decided, self.when_decided = self.when_decided, []
+        for callback in decided:
+            callback()
+
+    @property
     def write(self) -> Write:
         """The content for the store."""
         return Write(
@@ -202,4 +238,5 @@ class Plan:
             meta=tuple(self.meta.items()),
             answers=self.answers,
             position=Position(self.epoch, self.sequence or self.state.sequence) if self._moves else None,
+            basis=self.basis,
         )

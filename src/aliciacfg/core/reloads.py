@@ -90,6 +90,8 @@ class Reloads:
         self._reloading = asyncio.Lock()
         # Services whose configurations made the last load or migration fail.
         self._blocking: frozenset[str] = frozenset()
+        # The active environment before a start, which may fail.
+        self._active_before = state.active
         self.degraded: str | None = None
         self.refused_schemas: list[str] = []
         self._started = False
@@ -126,8 +128,8 @@ class Reloads:
             return self._started
 
     async def _start(self, restored: Restored, requested_environment: str, *, degraded: bool) -> bool:
-        before = self._state.active
         moved = restored.moves_to(requested_environment)
+        self._active_before = self._state.active
         if moved:
             self._state.active = requested_environment
         active = self._state.active
@@ -142,10 +144,16 @@ class Reloads:
             meta = {}
         try:
             patience: Patience = "endings" if falls_back else "none"
-            await self._load(await self._read_files(), meta=meta, starting=True, patience=patience)
+            await self._load(
+                await self._read_files(),
+                meta=meta,
+                moves_to=requested_environment if moved else None,
+                starting=True,
+                patience=patience,
+            )
         except Unavailable as error:
-            self._state.active = before
-            if not degraded or not self._state.count(before):
+            self._state.active = self._active_before
+            if not degraded or not self._state.count(self._state.active):
                 raise
             self.degraded = _UNSTORED
             self._files.not_stored = error.message
@@ -153,7 +161,7 @@ class Reloads:
             _log.warning("start_not_stored", reason=error.message, remedy="none needed; it is tried again")
             return False
         except SourceError as error:
-            self._state.active = before
+            self._state.active = self._active_before
             if not falls_back:
                 if self.degraded is not None:
                     # This start is a repeated one: the environment before is served already, and goes on.
@@ -231,14 +239,18 @@ class Reloads:
         sources: Sources,
         *,
         meta: dict[str, str] | None = None,
+        moves_to: str | None = None,
         starting: bool = False,
         dry_run: bool = False,
         migrate: ChangeContext | None = None,
         patience: Patience = "none",
     ) -> ReloadResult:
         vanished = self._vanished.look(self._files.found, sources.files, dry_run=dry_run)
-        # Exclusive: whatever is planned next builds on these files.
-        async with self._commits.change(FILES, dry_run=dry_run, exclusive=True) as plan:
+
+        async def make(plan: Plan) -> tuple[PlannedLoad, ReloadResult, bool]:
+            if moves_to is not None and moves_to != self._state.active:
+                # Another daemon activated another one meanwhile.
+                self._active_before, self._state.active = self._state.active, moves_to
             try:
                 load = await self._planner.plan(
                     plan,
@@ -256,14 +268,18 @@ class Reloads:
                 raise
             if not dry_run and (patience == "all" or (patience == "endings" and _ends_any(plan))):
                 self._vanished.check(vanished)
-            plan.meta.update(meta or {})
+            if meta:
+                plan.meta.update({**meta, restore.ACTIVE: self._state.active})
             self._marks.plan(plan, load.sources, load.defined)
             plan.on_commit.append(lambda: self._loaded(load))
             seals = bool(plan.resealed or plan.overlays)
             if seals:
                 # Also if it is known only later that the plan is durable.
                 plan.on_commit.append(self._scrubbing.request)
-            result = await self._planner.result(plan, load, dry_run=dry_run)
+            return load, await self._planner.result(plan, load, dry_run=dry_run), seals
+
+        # Exclusive: whatever is planned next builds on these files.
+        load, result, seals = await self._commits.change(FILES, make, dry_run=dry_run, exclusive=True)
         warnings = await look_at_files(
             sources,
             shadowed=load.changes.shadowed,

@@ -1,7 +1,7 @@
 """Loads the content of the store into memory, at a start and after the keys changed."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -107,6 +107,7 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
             remedy="find out what wrote to the database; `aliciacfg check` lists the rows",
         )
     announced = _announced(stored.announcements)
+    defined, files = marked_files(stored.meta, defined={}, found=[])
     active = stored.meta.get(ACTIVE) or announced.environment
     return Restored(
         entries=stored_entries(stored, keyring),
@@ -116,13 +117,13 @@ async def restore(store: Store, keyring: Keyring, *, requested_environment: str)
             item.service: None if item.document is None else msgspec.json.decode(item.document)
             for item in stored.schemas
         },
-        defined=msgspec.json.decode(stored.meta.get(DEFINED, "{}"), type=dict[str, list[str]]),
+        defined=dict(defined),
         active=active or requested_environment,
         requested=stored.meta.get(REQUESTED) or (requested_environment if active else None),
         position=Position(max(stored.position.epoch, announced.epoch), stored.position.sequence),
-        rules=_rules_mark(stored.meta),
+        rules=rules_mark(stored.meta),
         history_sealed=stored.meta.get(HISTORY_SEALED) == SEALED,
-        files=msgspec.json.decode(stored.meta.get(FILES, "[]"), type=list[str]),
+        files=list(files),
         dropped=stored.dropped,
         incomplete=stored.incomplete,
         start_marks={name: stored.meta[name] for name in (ACTIVE, REQUESTED) if name in stored.meta},
@@ -136,7 +137,7 @@ def stored_entries(stored: StoredState, keyring: Keyring) -> dict[ConfigId, Entr
     """
     told = {ConfigId(item.environment, item.service): item.home_sequence for item in stored.told}
     records: dict[ConfigId, Record] = {}
-    shared = _Shared()
+    shared = SharedTexts()
     for record in stored.records:
         config_id = ConfigId(record.environment, record.service)
         place = max(record.home_sequence, told.get(config_id, 0))
@@ -147,11 +148,11 @@ def stored_entries(stored: StoredState, keyring: Keyring) -> dict[ConfigId, Entr
     for config_id in records.keys() | overlays.keys():
         overlay = overlays.get(config_id)
         record = records.get(config_id)
-        entries[config_id] = Entry(record) if overlay is None else _entry(record, overlay, keyring)
+        entries[config_id] = Entry(record) if overlay is None else opened_entry(record, overlay, keyring)
     return entries
 
 
-class _Shared:
+class SharedTexts:
     """Makes revisions share what is equal in many: otherwise it takes a fifth of a configuration's memory."""
 
     def __init__(self) -> None:
@@ -189,7 +190,25 @@ def _announced(announcements: Iterable[Announcement]) -> _Announced:
     return _Announced()
 
 
-def _rules_mark(meta: Mapping[str, str]) -> RulesMark:
+def marked_files(
+    meta: Mapping[str, str], *, defined: Mapping[str, list[str]], found: Collection[str]
+) -> tuple[Mapping[str, list[str]], Collection[str]]:
+    """Return the services that the files in force name by environment, and the names of those files.
+
+    Args:
+        meta: Names with values of the store.
+        defined: The services where the store does not say it.
+        found: The names of files where the store does not say it.
+    """
+    if DEFINED in meta:
+        defined = msgspec.json.decode(meta[DEFINED], type=dict[str, list[str]])
+    if FILES in meta:
+        found = msgspec.json.decode(meta[FILES], type=list[str])
+    return defined, found
+
+
+def rules_mark(meta: Mapping[str, str]) -> RulesMark:
+    """Return whether the home has had access rules, as the store says it."""
     match meta.get(RULES):
         case "never":
             return "never"
@@ -199,7 +218,7 @@ def _rules_mark(meta: Mapping[str, str]) -> RulesMark:
             return "unknown"
 
 
-def _entry(record: Record | None, stored: Overlay, keyring: Keyring) -> Entry:
+def opened_entry(record: Record | None, stored: Overlay, keyring: Keyring) -> Entry:
     """Return an entry with its overlay's secrets in plain text; a value that does not open stays sealed."""
     if stored.patch is None:
         return Entry(record, origins=stored.origins)

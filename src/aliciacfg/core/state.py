@@ -47,6 +47,10 @@ class Entry:
         """Whether the overlay holds sealed values that do not open, so that nothing can be composed with it."""
         return self.overlay is not None and bool(sealed_pointers(self.overlay))
 
+    def is_older_than(self, other: "Entry") -> bool:
+        """Return whether another state of the same configuration has a later revision."""
+        return other.record is not None and (self.record is None or self.record.revision < other.record.revision)
+
     @property
     def revision(self) -> int:
         """The revision that a conditional write has to expect; 0 if the configuration does not exist."""

@@ -180,6 +180,8 @@ class Position(msgspec.Struct, frozen=True, order=True):
 
 START = Position(1, 0)
 """The position of a home of which nobody was told anything yet."""
+SERVICE_SUBJECT = "service/"
+"""What the subject of an announcement about a service's configuration begins with; others are about the home."""
 
 
 class Told(msgspec.Struct, frozen=True):

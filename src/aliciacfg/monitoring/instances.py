@@ -82,6 +82,16 @@ class Instances:
             known.saved[item.instance] = item.last_seen
         self._unsettled.update(self._services)
 
+    def follow(self, applied: Iterable[Applied]) -> None:
+        """Note reports that another daemon stored, unless a newer one of the same copy is known."""
+        for item in applied:
+            known = self._services.setdefault(item.service, _Known())
+            before = known.by_name.get(item.instance)
+            if before is None or before.last_seen <= item.last_seen:
+                known.by_name[item.instance] = item
+                known.saved[item.instance] = item.last_seen
+                self._unsettled.add(item.service)
+
     def of(self, service: str, *, current: Record) -> list[InstanceItem]:
         """Return the copies of a service by name, compared with a revision."""
         known = self._services.get(service, _Known())

@@ -1,6 +1,7 @@
 """Several writes in one transaction."""
 
 import asyncio
+from functools import partial
 
 from msgspec import Raw, UnsetType
 
@@ -52,15 +53,19 @@ class BatchOperation:
         """Carry out several writes in one transaction: all that are valid, or with ``atomic`` all or none."""
         _check_size(request)
         environment = self._configurations.environment(request.environment)
-        results: list[PlannedChange | OperationError] = []
         context = ChangeContext(caller.author, "api", request.comment, operation="batch", where=caller.where)
-        async with self._commits.change(context, dry_run=request.dry_run) as plan:
+
+        async def make(plan: Plan) -> list[PlannedChange | OperationError]:
+            planned: list[PlannedChange | OperationError] = []
             for update in request.updates:
                 # A long batch must not block readers.
                 await asyncio.sleep(0)
-                results.append(await self._planned(plan, environment, update, request, caller))
+                planned.append(await self._planned(plan, environment, update, request, caller))
             if request.atomic:
-                _refuse_if_any(request, results)
+                _refuse_if_any(request, planned)
+            return planned
+
+        results = await self._commits.change(context, make, dry_run=request.dry_run)
         answers = [await self._result(result, request) for result in results]
         failed = sum(1 for result in results if isinstance(result, OperationError))
         return Answer.of(BatchAnswer(results=answers, applied=len(results) - failed, failed=failed))
@@ -88,7 +93,9 @@ class BatchOperation:
             return await self._planner.plan(plan, config_id, caller, write, wanted)
         except OperationError as error:
             if isinstance(error, Unauthorized | Forbidden):
-                self._audit_log.record_refusal(caller, "batch", update.service, error)
+                plan.when_decided.append(
+                    partial(self._audit_log.record_refusal, caller, "batch", update.service, error)
+                )
             return error
 
     async def _result(self, result: PlannedChange | OperationError, request: BatchRequest) -> Raw:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from msgspec import UNSET
 
@@ -132,11 +133,19 @@ class WritePlanner:
                 plan, planner, config_id, caller, request, wanted, refuse_breaking=refuse_breaking
             )
         except ValidationFailed:
-            self.record_trial(caller, plan.context.operation, config_id, planner, entry, wanted)
+            self._plan_trial(plan, caller, config_id, planner, entry, wanted)
             raise
         if request.dry_run or planned.after.record is entry.record:
-            self.record_trial(caller, plan.context.operation, config_id, planner, entry, wanted)
+            self._plan_trial(plan, caller, config_id, planner, entry, wanted)
         return planned
+
+    def _plan_trial(
+        self, plan: Plan, caller: Caller, config_id: ConfigId, planner: Planner, entry: Entry, wanted: Wanted
+    ) -> None:
+        """Have a trial recorded if this plan is the last one of its change."""
+        plan.when_decided.append(
+            lambda: self.record_trial(caller, plan.context.operation, config_id, planner, entry, wanted)
+        )
 
     async def _planned(
         self,
@@ -153,7 +162,7 @@ class WritePlanner:
         entry = plan.head(config_id)
         base = planner.composer.base(config_id.environment, config_id.service)
         base = {name: value for name, value in base.items() if name != "version"}
-        effective = await self._checked(planner, config_id, entry, base, wanted, dry_run=request.dry_run)
+        effective = await self._checked(plan, planner, config_id, entry, base, wanted, dry_run=request.dry_run)
         before = planner.document(entry) or base
         self._check_identity(caller, config_id, before, effective.document)
         if request.refuse_near_misses and not wanted.stored:
@@ -271,6 +280,7 @@ class WritePlanner:
 
     async def _checked(
         self,
+        plan: Plan,
         planner: Planner,
         config_id: ConfigId,
         entry: Entry,
@@ -284,9 +294,15 @@ class WritePlanner:
             return await self.compose(planner, config_id, entry, base, wanted)
         except InvalidDocument as error:
             if not dry_run:
-                self._count_invalid()
-                self._alerts.emit(
-                    "validation_failed", error.message, service=config_id.service, problems=error.problems
+                plan.when_decided.append(self._count_invalid)
+                plan.when_decided.append(
+                    partial(
+                        self._alerts.emit,
+                        "validation_failed",
+                        error.message,
+                        service=config_id.service,
+                        problems=error.problems,
+                    )
                 )
             raise wanted.tell(self._located(error, config_id, base, entry, wanted)) from error
 

@@ -21,7 +21,7 @@ from aliciacfg.api.requests import (
 from aliciacfg.core.commits import Commits
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.loaded_files import LoadedFiles
-from aliciacfg.core.plan import ChangeContext
+from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.state import Entry, State
 from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
@@ -103,21 +103,22 @@ class WriteOperations:
     async def delete(self, caller: Caller, service: str, request: WriteRequest) -> Answer:
         """Remove the overlay; if no file defines the service, delete the configuration."""
         config_id = self._id(service, request)
-        planned: PlannedChange | None = None
-        async with self._commits.change(_context(caller, request, "delete"), dry_run=request.dry_run) as plan:
+
+        async def make(plan: Plan) -> PlannedChange | tuple[Entry, Entry]:
             planner = self._files.planner(config_id.environment)
             entry = plan.head(config_id)
             if entry.live is None:
                 raise NotFound(f"There is no configuration of {service} in {config_id.environment}.")
             if self._files.defines(config_id):
                 from_files = without_sending(lambda base, _entry: base)
-                planned = await self._planner.plan(plan, config_id, caller, request, from_files)
-            else:
-                self._planner.check_conditions(config_id, entry, request.expected_revision)
-                planner.tombstone(plan, config_id)
-        if planned is not None:
+                return await self._planner.plan(plan, config_id, caller, request, from_files)
+            self._planner.check_conditions(config_id, entry, request.expected_revision)
+            return entry, planner.tombstone(plan, config_id)
+
+        planned = await self._commits.change(_context(caller, request, "delete"), make, dry_run=request.dry_run)
+        if isinstance(planned, PlannedChange):
             return await self._answers.of(planned, dry_run=request.dry_run, remains=True)
-        after = plan.entries[config_id]
+        entry, after = planned
         verb = "would have" if request.dry_run else "has"
         return Answer.of(
             DeletedAnswer(
@@ -175,9 +176,10 @@ class WriteOperations:
                 reached; or there are access rules and no file names the service, because a registration does not
                 prove who sent it.
         """
-        config_id = self._configurations.config_id(service, None)
-        context = ChangeContext(service, "registration", operation="register", where="mqtt")
-        async with self._commits.change(context) as plan:
+        # Refused before the lock, if it has to be.
+        self._configurations.config_id(service, None)
+
+        async def make(plan: Plan) -> None:
             # Another environment may have become active while the change waited for the lock.
             config_id = self._configurations.config_id(service, None)
             if plan.head(config_id).live is not None:
@@ -193,6 +195,8 @@ class WriteOperations:
             effective = planner.composer.compose(environment, service)
             planner.change(plan, config_id, effective=effective, overlay=None if defined else {})
 
+        await self._commits.change(ChangeContext(service, "registration", operation="register", where="mqtt"), make)
+
     async def _change(
         self,
         caller: Caller,
@@ -204,11 +208,11 @@ class WriteOperations:
         refuse_breaking: bool = True,
     ) -> Answer:
         """Carry out a write that leaves a configuration."""
-        context = _context(caller, request, operation)
-        async with self._commits.change(context, dry_run=request.dry_run) as plan:
-            planned = await self._planner.plan(
-                plan, config_id, caller, request, wanted, refuse_breaking=refuse_breaking
-            )
+        planned = await self._commits.change(
+            _context(caller, request, operation),
+            lambda plan: self._planner.plan(plan, config_id, caller, request, wanted, refuse_breaking=refuse_breaking),
+            dry_run=request.dry_run,
+        )
         return await self._answers.of(planned, dry_run=request.dry_run)
 
     def _id(self, service: str, request: WriteRequest | ValidateRequest) -> ConfigId:

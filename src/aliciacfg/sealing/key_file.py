@@ -196,6 +196,18 @@ class KeyFile:
             current=self._current, keys=[item.key for item in self._held.values()], digest_key=self._digest_key
         )
 
+    def reloaded(self) -> Keyring | None:
+        """Read the file again; return the keyring if it holds other keys than before, None if it holds the same.
+
+        Raises:
+            KeyFileError: As for ``load``; the keys stay as they were.
+        """
+        found = KeyFile.load(self.path)
+        if found._current == self._current and found._held.keys() == self._held.keys():  # noqa: SLF001 - its own class
+            return None
+        self._current, self._held = found._current, found._held  # noqa: SLF001
+        return self.make_keyring()
+
     @property
     def held(self) -> list[HeldKey]:
         """The private keys, in the order of the file."""

@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from typing import Self
 
 import msgspec
 import structlog
 
-from aliciacfg.errors import Blocked, Busy, Damaged, Unavailable, Unconfirmed
-from aliciacfg.model.records import Write
+from aliciacfg.errors import Blocked, Busy, Damaged, Superseded, Unavailable, Unconfirmed
+from aliciacfg.model.records import StoredState, Write
 from aliciacfg.monitoring.store_condition import StoreCondition
+from aliciacfg.storage.basis import PROBE, conflicts
 from aliciacfg.storage.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -25,15 +26,36 @@ _SLOW_SECONDS = 2.0
 _HUNG_SECONDS = 10.0
 # An edit that changes 100,000 services is one transaction of 9 s of work; a busy processor takes several times as long.
 _SECONDS_PER_ROW = 0.001
-_PROBE = Write(meta=(("probe", ""),))
+_PROBE = Write(meta=((PROBE, ""),))
 _NOTHING = Write()
 _UNKNOWN = "It is not known whether this was written; read it before you send it again."
+_SUPERSEDED = "Another daemon changed what this was planned on. Nothing was changed."
+
+InTurn = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Awaits a step when memory follows what other daemons changed before; begins to wait before its first await."""
 
 
 class _Waiting(msgspec.Struct):
     write: Write
     on_commit: Callable[[], None] | None
     done: asyncio.Future[None]
+
+    @property
+    def was_planned(self) -> bool:
+        """Whether it builds on something: on its basis, or as a ``flush`` on those before it."""
+        return self.write.basis is not None or self.write == _NOTHING
+
+
+class _Pause:
+    """A time in which nothing is committed.
+
+    Attributes:
+        begun: Set when the task that commits is at rest.
+        over: Set when it may go on.
+    """
+
+    def __init__(self) -> None:
+        self.begun, self.over = asyncio.Event(), asyncio.Event()
 
 
 class Unfinished(msgspec.Struct, frozen=True):
@@ -58,6 +80,9 @@ class WriteQueue:
     A commit may fail in such a way that nobody knows whether it was made: the disk took the bytes, but not the order to
     keep them. Then its writes fail as unknown, further ones are refused, and the queue asks the store every second what
     it holds, until it knows; only then memory follows, or does not.
+
+    Where several daemons share the database, another one may have changed what writes were planned on. Then all that
+    were planned fail as superseded, and those that build on nothing are committed all the same, in their order.
 
     Attributes:
         healthy: False from a failed commit to the next successful one; a probe is written every second meanwhile.
@@ -94,6 +119,10 @@ class WriteQueue:
         self._wake = asyncio.Event()
         self._closing = False
         self._abort_listeners: list[Callable[[], None]] = []
+        self._in_turn: InTurn | None = None
+        # What others changed while writes waited here.
+        self._changes: list[StoredState] = []
+        self._pause: _Pause | None = None
 
     async def __aenter__(self) -> Self:
         owner = asyncio.current_task()
@@ -143,6 +172,43 @@ class WriteQueue:
         """
         self._abort_listeners.append(listener)
 
+    def follow(self, in_turn: InTurn) -> None:
+        """Share the database with other daemons.
+
+        Args:
+            in_turn: Awaited with the step that has memory follow a commit: before it, memory has to follow what others
+                committed before.
+        """
+        self._in_turn = in_turn
+
+    def note_others(self, change: StoredState) -> None:
+        """Have writes superseded that wait, and were planned on what other daemons changed."""
+        if self._queue:
+            self._changes.append(change)
+
+    @contextlib.asynccontextmanager
+    async def holding(self) -> AsyncGenerator[None]:
+        """Have nobody write while the block plans, but for its own write, which it submits and awaits.
+
+        Every write that was planned before must be durable; one block at a time.
+
+        Raises:
+            Unavailable: The database cannot be written.
+        """
+        pause = self._pause = _Pause()
+        self._wake.set()
+        try:
+            await pause.begun.wait()
+            async with self._store.holding():
+                yield
+        finally:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._pause is not None:
+            self._pause.over.set()
+            self._pause = None
+
     def check_open(self) -> None:
         """Raise Unavailable if no write is accepted at present, however many wait."""
         if self._closing:
@@ -165,7 +231,8 @@ class WriteQueue:
 
         Returns:
             A future that is done when the write is durable. It fails with Unavailable if nothing was written, with
-            Unconfirmed if that is not known. Cancelling it does not take the write back.
+            Superseded if that is because another daemon changed what it was planned on, with Unconfirmed if it is not
+            known whether anything was written. Cancelling it does not take the write back.
 
         Raises:
             Busy: 4096 writes wait.
@@ -177,6 +244,9 @@ class WriteQueue:
         done = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(write, on_commit, done))
         self._wake.set()
+        if self._pause is not None and write.basis is not None:
+            # The one for which nothing else was committed.
+            self._resume()
         return done
 
     def flush(self) -> asyncio.Future[None]:
@@ -188,10 +258,20 @@ class WriteQueue:
             Busy: As for ``submit``.
             Unavailable: As for ``submit``.
         """
+        if self._pause is not None and self._pause.begun.is_set():
+            # Everything that was planned before is durable.
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
         return self.submit(_NOTHING)
 
     async def _write_until_closed(self) -> None:
         while self._queue or not self._closing:
+            if self._pause is not None:
+                self._pause.begun.set()
+                await self._pause.over.wait()
+            if self._changes:
+                self._supersede_waiting()
             if self._queue:
                 self._committing = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_BATCH))]
                 await self._commit(self._committing)
@@ -199,6 +279,26 @@ class WriteQueue:
             else:
                 self._wake.clear()
                 await self._wait_for_work()
+
+    def _supersede_waiting(self) -> None:
+        """Drop the writes that wait if others changed what one of them was planned on; nothing is being committed."""
+        changes, self._changes = self._changes, []
+        if any(
+            conflicts(item.write.basis, change)
+            for item in self._queue
+            if item.write.basis is not None
+            for change in changes
+        ):
+            self._supersede(())
+
+    def _supersede(self, batch: Sequence[_Waiting]) -> None:
+        """Drop the writes of a commit that was refused and those that wait, but for those that build on nothing."""
+        waiting = [*batch, *self._queue]
+        self._queue = deque(item for item in waiting if not item.was_planned)
+        self._changes.clear()
+        for listener in self._abort_listeners:
+            listener()
+        _fail((item for item in waiting if item.was_planned), Superseded(_SUPERSEDED))
 
     async def _wait_for_work(self) -> None:
         if self.healthy:
@@ -219,6 +319,9 @@ class WriteQueue:
         if writes:
             # A write may find nothing to change, and its success then says nothing about a disk that failed before.
             error = await self._failure(writes if self.healthy else [*writes, _PROBE])
+            if isinstance(error, Superseded):
+                self._supersede(batch)
+                return
             self._note(error)
             if isinstance(error, Unconfirmed):
                 await self._doubt(batch, error)
@@ -226,6 +329,13 @@ class WriteQueue:
             if error is not None:
                 self._abort([*batch, *self._queue], error)
                 return
+        if self._in_turn is None:
+            await self._have_memory_follow(batch)
+        else:
+            await self._in_turn(lambda: self._have_memory_follow(batch))
+
+    async def _have_memory_follow(self, batch: Sequence[_Waiting]) -> None:
+        """Have memory follow writes that are durable, a few at a time."""
         for start in range(0, len(batch), _MAX_RESUMED):
             # Those who wait go on in the next turn of the event loop, and render and send an answer each: of 20 at
             # once, each get that comes meanwhile would wait for all.
@@ -315,7 +425,9 @@ class WriteQueue:
         self._note(None)
         _log.warning("write_settled", made=made, writes=len(self._unknown))
         unknown, self._unknown = self._unknown, []
-        if made:
+        if made and self._in_turn is not None:
+            await self._in_turn(lambda: self._have_memory_follow(unknown))
+        elif made:
             self._done(unknown)
         # What was planned behind it was refused meanwhile.
         for listener in self._abort_listeners:

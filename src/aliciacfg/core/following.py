@@ -1,0 +1,303 @@
+"""Has memory follow what other daemons commit to the same database.
+
+The store tells of each change in order. A change becomes a plan, as if it had been made here, and ``Commits`` puts it
+in memory: so there is one way into memory, and everybody who waits for a change learns of it.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from aliciacfg.access.authorizer import Authorizer
+from aliciacfg.core import restore
+from aliciacfg.core.commits import Commits
+from aliciacfg.core.composer import Composer, Effective
+from aliciacfg.core.file_marks import FileMarks
+from aliciacfg.core.loaded_files import LoadedFiles
+from aliciacfg.core.outbox import KEY
+from aliciacfg.core.plan import ChangeContext, Plan
+from aliciacfg.core.restore import SharedTexts, opened_entry
+from aliciacfg.core.state import Entry, State
+from aliciacfg.errors import Answered, OperationError
+from aliciacfg.memory import free_slowly
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.model.records import Overlay, Record, StoredState, Token, Told
+from aliciacfg.monitoring.instances import Instances
+from aliciacfg.sealing.boxes import Keyring, key_ids
+from aliciacfg.sealing.sealed_documents import open_record
+from aliciacfg.storage.store import Store
+
+_log = structlog.get_logger(__name__)
+
+_OTHERS = ChangeContext("another daemon", "api", operation="follow")
+# Configurations that are composed before anything else goes on: some milliseconds.
+_SLICE = 10
+# Documents that are looked through for keys before anything else goes on.
+_TEXTS = 100
+_MAX_NAMED = 20
+
+
+@dataclass(slots=True)
+class _Step:
+    """A step that waits for its turn among the changes of others."""
+
+    run: Callable[[], Awaitable[None]]
+    done: asyncio.Future[None]
+
+
+class Following:
+    """Puts the changes of other daemons and the commits of this one in memory, in the order in which they were made.
+
+    Register ``deliver`` with the store, ``in_turn`` with the write queue, and the object itself with ``Commits``.
+    """
+
+    def __init__(self, store: Store, commits: Commits, changes: "OthersChanges") -> None:
+        """Begin with a memory that holds what the store held when it was loaded.
+
+        Args:
+            store: Tells of the changes.
+            commits: Puts them in memory.
+            changes: Makes plans of them.
+        """
+        self._store = store
+        self._commits = commits
+        self._changes = changes
+        self._waiting: deque[StoredState | _Step] = deque()
+        # How many items were ever added to those that wait, and how many of them are done.
+        self._added = self._done = 0
+        self._applying = asyncio.Lock()
+        self._freeing: set[asyncio.Task[None]] = set()
+
+    @property
+    def untold(self) -> list[StoredState]:
+        """What the store has told of and memory does not follow yet."""
+        return [item for item in self._waiting if isinstance(item, StoredState)]
+
+    def deliver(self, change: StoredState) -> None:
+        """Take a change from the store; memory follows it soon, or in the next ``settle``."""
+        self._add(change)
+        self._commits.note_others(change)
+
+    async def in_turn(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Await a step after everything that the store has told of so far, and before what it tells later."""
+        waiting = _Step(step, asyncio.get_running_loop().create_future())
+        self._add(waiting)
+        await self.settle()
+        await waiting.done
+
+    async def settle(self) -> None:
+        """Return when memory follows everything that the store has told of so far."""
+        last = self._added
+        while self._done < last:
+            async with self._applying:
+                if self._done < last:
+                    await self._follow(self._waiting[0])
+                    # Not before: until it is in memory, plans are made on what was before.
+                    self._waiting.popleft()
+                    self._done += 1
+
+    async def catch_up(self) -> None:
+        """Return when memory follows everything that others committed before the call.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        await self._store.catch_up()
+        await self.settle()
+
+    def _add(self, item: StoredState | _Step) -> None:
+        self._waiting.append(item)
+        self._added += 1
+
+    async def check_unanswered(self, requester: str, request_id: str) -> None:
+        """Return if no daemon has kept an answer to a request.
+
+        Raises:
+            Answered: One has.
+            Unavailable: The database cannot be read.
+        """
+        shared = self._store.shared
+        kept = None if shared is None else await shared.answer(requester, request_id)
+        if kept is not None:
+            raise Answered(kept)
+
+    async def _follow(self, item: StoredState | _Step) -> None:
+        if isinstance(item, StoredState):
+            plan, replaced = await self._changes.planned(item)
+            self._commits.apply_others(plan)
+            if len(replaced) > _SLICE:
+                freeing = asyncio.create_task(free_slowly(replaced))
+                self._freeing.add(freeing)
+                freeing.add_done_callback(self._freeing.discard)
+            return
+        try:
+            await item.run()
+        except Exception as error:  # noqa: BLE001 - whoever waits for the step gets it
+            item.done.set_exception(error)
+        else:
+            item.done.set_result(None)
+
+
+class OthersChanges:
+    """Makes plans of what other daemons committed; has no effect but through them."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        files: LoadedFiles,
+        marks: FileMarks,
+        authorizer: Authorizer,
+        instances: Instances,
+        keyring: Keyring,
+        known_token: Callable[[Token], Token],
+        reload_keys: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Hold the parts.
+
+        Args:
+            state: The configurations in memory.
+            files: The files in force, from which contents are composed.
+            marks: What the store says about the files.
+            authorizer: Has the tokens.
+            instances: Has the reports of services.
+            keyring: Opens overlays.
+            known_token: Returns a token as far as its row is believed.
+            reload_keys: Awaited when another daemon published a key that this one may not have.
+        """
+        self._state = state
+        self._files = files
+        self._marks = marks
+        self._authorizer = authorizer
+        self._instances = instances
+        self._keyring = keyring
+        self._known_token = known_token
+        self._reload_keys = reload_keys
+
+    async def planned(self, change: StoredState) -> tuple[Plan, list[object]]:
+        """Return a plan whose entries are those after a change, and the entries that it replaces.
+
+        It composes as a start does, and lets others go on in between.
+        """
+        if change.dropped:
+            _log.warning(
+                "rows_dropped",
+                count=len(change.dropped),
+                rows=change.dropped[:_MAX_NAMED],
+                remedy="find out what wrote to the database; `aliciacfg check` lists the rows",
+            )
+        if await self._needs_keys(change):
+            await self._reload_keys()
+        plan = Plan(self._state, _OTHERS)
+        replaced: list[object] = []
+        await self._plan_entries(plan, change, replaced)
+        plan.epoch = max(plan.epoch, change.position.epoch)
+        plan.sequence = change.position.sequence
+        plan.records += change.records
+        plan.announcements += change.announcements
+        plan.schemas += change.schemas
+        plan.recipients += change.recipients
+        plan.told += change.told
+        plan.meta |= change.meta
+        active = change.meta.get(restore.ACTIVE)
+        plan.activates = active if active != self._state.active else None
+        plan.on_commit.append(lambda: self._apply_rest(change))
+        return plan, replaced
+
+    async def _needs_keys(self, change: StoredState) -> bool:
+        """Return whether another key seals now, or values of a change are sealed with one that is not here."""
+        if any(item.subject == KEY for item in change.announcements):
+            return True
+        sealed = [*(item.config for item in change.records), *(item.patch for item in change.overlays if item.patch)]
+        for number, text in enumerate(sealed, start=1):
+            if number % _TEXTS == 0:
+                await asyncio.sleep(0)
+            if not all(map(self._keyring.has, key_ids(text))):
+                return True
+        return False
+
+    def _apply_rest(self, change: StoredState) -> None:
+        """Put in memory what is no configuration."""
+        self._files.follow(change.schemas, change.meta)
+        self._marks.follow(change.meta)
+        self._authorizer.apply_tokens(map(self._known_token, change.tokens))
+        self._instances.follow(change.applied)
+
+    async def _plan_entries(self, plan: Plan, change: StoredState, replaced: list[object]) -> None:
+        records = {_id(item): item for item in change.records}
+        overlays = {_id(item): item for item in change.overlays}
+        told = {_id(item): item.home_sequence for item in change.told}
+        texts = SharedTexts()
+        for number, config_id in enumerate(dict.fromkeys([*records, *overlays, *told]), start=1):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            before = self._state.committed(config_id)
+            replaced.append(before)
+            record = self._record(before, records.get(config_id), told.get(config_id, 0), texts)
+            entry = self._entry(before, record, overlays.get(config_id))
+            if entry is None:
+                continue
+            plan.entries[config_id] = entry
+            if entry.live is None or entry.effective is not None:
+                plan.settled.add(config_id)
+
+    def _record(self, before: Entry, changed: Record | None, told: int, texts: SharedTexts) -> Record | None:
+        """Return the newest revision with the place of the last change that readers were told of."""
+        record = changed or before.record
+        if record is None:
+            return None
+        place = max(record.home_sequence, told)
+        if before.record is not None and before.record.revision == record.revision:
+            # The same revision, of which more is sealed now.
+            place = max(place, before.record.home_sequence)
+        return texts.replace(record, home_sequence=place)
+
+    def _entry(self, before: Entry, record: Record | None, overlay: Overlay | None) -> Entry | None:
+        """Return an entry after a change, its content composed if the files yield it; None if there is nothing."""
+        if overlay is None:
+            entry = Entry(record, before.overlay, None, before.origins, before.sealed)
+        elif overlay.patch is None or not (overlay.confirmed or record is not None):
+            entry = Entry(record)
+        else:
+            entry = opened_entry(record, overlay, self._keyring)
+        if entry.record is None and entry.overlay is None and before.record is None and before.overlay is None:
+            return None
+        return self._composed(before, entry)
+
+    def _composed(self, before: Entry, entry: Entry) -> Entry:
+        record = entry.live
+        if record is None or entry.undecryptable:
+            return entry
+        known = before.effective
+        if known is not None and known.checksum == record.checksum and before.overlay == entry.overlay:
+            # Readers are told anew of the same.
+            effective = known
+        else:
+            found = None if self._files.current_planner is None else self._files.current_planner.composer
+            effective = None if found is None else self._composed_by(found, record, entry)
+        return entry if effective is None else Entry(record, entry.overlay, effective, entry.origins)
+
+    def _composed_by(self, composer: Composer, record: Record, entry: Entry) -> Effective | None:
+        """Return the content of a revision; None if these files and the overlay do not yield it."""
+        environment = composer.sources.environments.get(record.environment)
+        if environment is None or environment.problems:
+            return None
+        with contextlib.suppress(OperationError):
+            found = composer.compose(record.environment, record.service, entry.overlay)
+            if found.checksum == record.checksum:
+                return replace(found, checksum=record.checksum)
+        with contextlib.suppress(OperationError):
+            # What the schema does not mark any more stays a secret.
+            kept = {**open_record(record, self._keyring).secrets, **entry.sealed}
+            found = composer.compose(record.environment, record.service, entry.overlay, kept=kept)
+            if found.checksum == record.checksum:
+                return replace(found, checksum=record.checksum)
+        return None
+
+
+def _id(item: Record | Overlay | Told) -> ConfigId:
+    return ConfigId(item.environment, item.service)

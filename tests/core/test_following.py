@@ -1,0 +1,373 @@
+"""Several daemons on one database: each follows what the others commit, and none loses a write of another."""
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nacl.public import PrivateKey
+
+from aliciacfg.api.bus_messages import AppliedReport
+from aliciacfg.errors import Conflict, NotFound, OperationError, SourceError, Unavailable
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.sealing.boxes import PublicKey
+from builders import environment_file, valid_config
+from inprocess import Core, Home
+from shared_database import SharedDatabase, SharedRows, SharedStore
+from soak import rarely
+
+SERVICES = ("bell", "lamp", "siren", "guest")
+FILES = {
+    "environments/base.yaml": environment_file({"bell": {"settings": {"size": 1}}, "lamp": {}, "siren": {}}),
+    "environments/dev.yaml": {"services": {"bell": {"settings": {"place": "dev"}}}},
+    "environments/prod.yaml": {"services": {"bell": {"settings": {"place": "prod"}}}},
+    "schemas/siren.yaml": {
+        "version": "1.0.0",
+        "properties": {"settings": {"properties": {"tone": {"type": "string", "x-sensitive": True}}}},
+    },
+}
+
+
+@dataclass
+class Replicas:
+    """Daemons of one home, on the same files and keys."""
+
+    home: Home
+    rows: SharedRows
+    stack: contextlib.AsyncExitStack
+    cores: list[Core] = field(default_factory=list[Core])
+    stores: list[SharedStore] = field(default_factory=list[SharedStore])
+
+    async def start(self, **settings: str) -> Core:
+        """Start another daemon."""
+        directory = self.home.directory / f"data{len(self.cores)}"
+        database = SharedDatabase(self.rows)
+        core = await self.stack.enter_async_context(
+            self.home.sharing_core(
+                database.as_database(),
+                # The same for all: only the first daemon rotates them.
+                keys=self.home.directory / "data0" / "keys.json",
+                data_dir=str(directory),
+                **settings,
+            )
+        )
+        self.cores.append(core)
+        self.stores.append(database.store)
+        return core
+
+    async def catch_up(self) -> None:
+        """Have every daemon follow all others."""
+        for core in self.cores:
+            await following(core).catch_up()
+
+
+def following(core: Core) -> Any:
+    assert core.parts.following is not None
+    return core.parts.following
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path) -> AsyncGenerator[Replicas]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield Replicas(Home(tmp_path, FILES), SharedRows(), stack)
+
+
+def memory(core: Core) -> dict[str, Any]:
+    """Everything that a daemon knows of its home."""
+    parts, state = core.parts, core.parts.state
+    heads = state.all_heads()
+    return {
+        "records": {known: entry.record for known, entry in heads.items()},
+        "overlays": {known: (entry.overlay, dict(entry.origins)) for known, entry in heads.items()},
+        "effective": {known: entry.effective for known, entry in heads.items()},
+        "listed": {name: list(state.live(name)) for name in ("dev", "prod")},
+        "active": state.active,
+        # The highest place of all is higher where a change failed.
+        "epoch": state.epoch,
+        "schemas": parts.files.schemas,
+        "defined": parts.files.defined,
+        "found": list(parts.files.found),
+        "tokens": dict(parts.service.authorizer.tokens),
+        "recipients": {name: parts.configurations and _etag(core, name) for name in SERVICES},
+        "outbox": {name: (item.sequence, item.payload) for name, item in parts.outbox.current.items()},
+        "pending": sorted(item.subject for item in parts.outbox.due()),
+    }
+
+
+def _etag(core: Core, service: str) -> str:
+    """What readers see of a service, the key that its secrets are sealed to included."""
+    found = core.parts.cache.find(("dev", service))
+    return "" if found is None else found.etag
+
+
+async def test_what_one_commits_the_other_serves(replicas: Replicas):
+    """After it caught up, with the same tag, and a write builds on it."""
+    first, second = await replicas.start(), await replicas.start()
+    told = await first.ask("patch", "bell", patch={"settings": {"size": 7}})
+    await replicas.catch_up()
+    seen = await second.ask("get", "bell")
+    assert (seen["revision"], seen["config"]["settings"]) == (told["revision"], {"size": 7, "place": "dev"})
+    assert memory(second) == memory(first)
+    again = await second.ask("patch", "bell", patch={"settings": {"more": 1}})
+    assert (again["revision"], again["config"]["settings"]["size"]) == (told["revision"] + 1, 7)
+
+
+async def test_a_write_on_a_memory_that_lags_is_planned_again(replicas: Replicas):
+    """Two daemons patch the same configuration, the second one without having caught up: nothing is lost."""
+    first, second = await replicas.start(), await replicas.start()
+    one = await first.ask("patch", "bell", patch={"settings": {"one": 1}})
+    two = await second.ask("patch", "bell", patch={"settings": {"two": 2}})
+    assert two["revision"] == one["revision"] + 1
+    assert two["config"]["settings"] == {"size": 1, "place": "dev", "one": 1, "two": 2}
+    assert (second.parts.commits.superseded, replicas.rows.twice) == (1, [])
+    # Once in the audit log, once in the count of revisions.
+    audit = [entry for entry in replicas.rows.audit if entry.operation == "patch"]
+    assert [(entry.before, entry.after) for entry in audit] == [(1, 2), (2, 3)]
+    assert (first.parts.commits.revisions["api"], second.parts.commits.revisions["api"]) == (1, 1)
+
+
+async def test_writes_on_other_configurations_do_not_conflict(replicas: Replicas):
+    """However far the memory lags."""
+    first, second = await replicas.start(), await replicas.start()
+    await first.ask("patch", "bell", patch={"settings": {"one": 1}})
+    await second.ask("patch", "lamp", patch={"settings": {"two": 2}})
+    assert second.parts.commits.superseded == 0
+
+
+async def test_a_refusal_is_confirmed_by_the_database(replicas: Replicas):
+    """What a daemon does not know yet is no reason to refuse a write; what it knows in vain is."""
+    first, second = await replicas.start(), await replicas.start()
+    made = await first.ask("set", "guest", config=valid_config())
+    changed = await second.ask("patch", "guest", patch={"settings": {"x": 1}}, expected_revision=made["revision"])
+    assert changed["revision"] == made["revision"] + 1
+    with pytest.raises(Conflict) as error:
+        await first.ask("patch", "guest", patch={"settings": {"x": 2}}, expected_revision=made["revision"])
+    assert error.value.revision == changed["revision"]
+    with pytest.raises(NotFound):
+        await first.ask("delete", "nobody")
+
+
+async def test_unchanged_is_confirmed_by_the_database(replicas: Replicas):
+    """What would change nothing here, and does in the database, is written."""
+    first, second = await replicas.start(), await replicas.start()
+    await first.ask("patch", "bell", patch={"settings": {"size": 9}})
+    answer = await second.ask("patch", "bell", patch={"settings": {"size": 1}})
+    assert (answer["config"]["settings"]["size"], answer["revision"], "unchanged" in answer) == (1, 3, False)
+
+
+async def test_a_change_that_is_superseded_again_and_again_is_made_while_nobody_else_writes(replicas: Replicas):
+    """A daemon that writes all the time does not keep another one from an activation."""
+    first, second = await replicas.start(), await replicas.start()
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            await first.ask("patch", "bell", patch={"settings": {"size": number}})
+
+    writer = asyncio.create_task(write())
+    answer = await second.ask("activate", "prod")
+    stop.set()
+    await writer
+    assert answer["environment"] == "prod"
+    await replicas.catch_up()
+    assert [core.parts.state.active for core in replicas.cores] == ["prod", "prod"]
+    assert memory(first) == memory(second)
+    assert replicas.stores[1].held == 1
+
+
+async def test_whoever_waits_for_a_change_learns_of_that_of_another_daemon(replicas: Replicas):
+    """A long poll ends."""
+    first, second = await replicas.start(), await replicas.start()
+    etag = second.parts.cache.find(("dev", "bell")).etag  # type: ignore[union-attr]
+    waiting = asyncio.create_task(second.parts.service.reads.while_current("bell", None, etag.__eq__, 60.0))
+    await first.ask("patch", "bell", patch={"settings": {"size": 3}})
+    assert not waiting.done()
+    await replicas.catch_up()
+    await asyncio.wait_for(waiting, 1.0)
+
+
+async def test_a_load_of_files_on_one_daemon_reaches_the_other(replicas: Replicas):
+    """Also the schemas in force and what the files name; the other loads the same files and has nothing to write."""
+    first, second = await replicas.start(), await replicas.start()
+    replicas.home.write("environments/dev.yaml", {"services": {"bell": {"settings": {"size": 5}}, "gate": {}}})
+    replicas.home.write("schemas/gate.yaml", {"version": "2.0.0"})
+    await first.ask("reload")
+    await replicas.catch_up()
+    assert (await second.ask("get", "bell"))["config"]["settings"] == {"size": 5}
+    assert second.parts.files.schemas == first.parts.files.schemas
+    commit = replicas.rows.commit
+    await second.ask("reload")
+    assert replicas.rows.commit == commit
+    assert memory(second) == memory(first)
+
+
+async def test_both_may_load_the_same_edit_at_the_same_time(replicas: Replicas):
+    """Each revision is made once."""
+    first, second = await replicas.start(), await replicas.start()
+    replicas.home.write("environments/dev.yaml", {"services": {"bell": {"settings": {"size": 5}}}})
+    await asyncio.gather(first.ask("reload"), second.ask("reload"))
+    await replicas.catch_up()
+    assert memory(second) == memory(first)
+    assert replicas.rows.twice == []
+    assert (await first.ask("get", "bell"))["revision"] == 2
+
+
+async def test_a_database_that_is_away_makes_writes_unavailable_and_reads_go_on(replicas: Replicas):
+    """What another daemon may have changed meanwhile cannot be confirmed either."""
+    first, _ = await replicas.start(), await replicas.start()
+    replicas.rows.broken = Unavailable("The database cannot be reached.")
+    assert (await first.ask("get", "bell"))["revision"] == 1
+    with pytest.raises(Unavailable):
+        await first.ask("patch", "bell", patch={"settings": {"size": 2}})
+    replicas.rows.broken = None
+    assert (await first.ask("patch", "bell", patch={"settings": {"size": 2}}))["revision"] == 2
+
+
+class Trial:
+    """Random operations on two daemons, and what of them was acknowledged."""
+
+    def __init__(self, replicas: Replicas, seed: int) -> None:
+        self.replicas = replicas
+        self.random = random.Random(seed)
+        self.numbers = iter(range(1, 10_000))
+        self.acknowledged: list[tuple[str, int]] = []
+        self.increments = 0
+        self.ledger: set[str] = set()
+        self.refusals: list[str] = []
+
+    async def one(self, core: Core) -> None:
+        """One operation, which may be refused."""
+        operations: list[tuple[int, Callable[[Core], Awaitable[object]]]] = [
+            (6, self.patch), (2, self.set), (2, self.delete), (3, self.batch), (1, self.activate), (2, self.register),
+            (1, self.token), (1, self.recipient), (2, self.reload), (6, self.increment), (6, self.note),
+            (1, self.rotate), (2, self.report),
+        ]  # fmt: skip
+        weights, calls = zip(*operations, strict=True)
+        (call,) = self.random.choices(calls, weights)
+        try:
+            await call(core)
+        except (OperationError, SourceError) as error:
+            self.refusals.append(f"{getattr(call, '__name__', '')}: {error}")
+
+    def service(self) -> str:
+        return self.random.choice(SERVICES)
+
+    def environment(self) -> str:
+        return self.random.choice(("dev", "prod"))
+
+    async def patch(self, core: Core) -> None:
+        service, environment = self.service(), self.environment()
+        patch = {"settings": {self.random.choice("abc"): next(self.numbers), "token": str(next(self.numbers))}}
+        answer = await core.ask("patch", service, patch=patch, environment=environment, allow_breaking=True)
+        self.acknowledged.append((f"{environment} {service}", answer["revision"]))
+
+    async def set(self, core: Core) -> None:
+        service, environment = self.service(), self.environment()
+        config = valid_config(settings={"a": next(self.numbers), "password": "secret"})
+        answer = await core.ask("set", service, config=config, environment=environment, allow_breaking=True)
+        self.acknowledged.append((f"{environment} {service}", answer["revision"]))
+
+    async def delete(self, core: Core) -> None:
+        await core.ask("delete", self.service(), environment=self.environment(), allow_breaking=True)
+
+    async def batch(self, core: Core) -> None:
+        updates = [
+            {"service": self.service(), "patch": {"settings": {"b": next(self.numbers)}}}
+            for _ in range(self.random.randrange(1, 4))
+        ]
+        await core.ask("batch", updates=updates, atomic=self.random.random() < 0.5, environment=self.environment())
+
+    async def activate(self, core: Core) -> None:
+        await core.ask("activate", self.environment())
+
+    async def register(self, core: Core) -> None:
+        await core.parts.service.registrations.register(self.random.choice((*SERVICES, "stranger")))
+
+    async def token(self, core: Core) -> None:
+        if self.random.random() < 0.5:
+            await core.ask("token_create", name="someone", role="reader")
+            return
+        for token_id in list(core.parts.service.authorizer.tokens)[:1]:
+            await core.ask("token_revoke", token_id=token_id)
+
+    async def recipient(self, core: Core) -> None:
+        key = str(PublicKey(bytes(PrivateKey.generate().public_key))) if self.random.random() < 0.7 else None
+        await core.ask("recipient", self.service(), public_key=key)
+
+    async def reload(self, core: Core) -> None:
+        if self.random.random() < 0.5:
+            size = next(self.numbers)
+            services = {"bell": {"settings": {"size": size}}, "lamp": {"settings": {"size": size}}}
+            self.replicas.home.write("environments/dev.yaml", {"services": services})
+        await core.ask("reload")
+
+    async def rotate(self, _core: Core) -> None:
+        await self.replicas.cores[0].ask("keys_rotate")
+
+    async def report(self, core: Core) -> None:
+        report = AppliedReport(instance="a", revision=1, checksum="", status="applied", error=None)
+        await core.parts.service.registrations.applied(self.service(), report)
+
+    async def increment(self, core: Core) -> None:
+        """Read, add one, and write only if nobody else did meanwhile."""
+        seen = await core.ask("get", "counter", environment="dev")
+        number = seen["config"]["settings"]["number"] + 1
+        patch = {"settings": {"number": number}}
+        await core.ask("patch", "counter", patch=patch, environment="dev", expected_revision=seen["revision"])
+        self.increments += 1
+
+    async def note(self, core: Core) -> None:
+        name = f"n{next(self.numbers)}"
+        await core.ask("patch", "ledger", patch={"settings": {name: 1}}, environment="dev")
+        self.ledger.add(name)
+
+
+async def trial(replicas: Replicas, seed: int, rounds: int) -> Trial:
+    """Run operations on both daemons at the same time, and compare what they know with what a fresh start finds."""
+    replicas.rows.turns.seed(seed)
+    first, second = await replicas.start(), await replicas.start()
+    made = Trial(replicas, seed)
+    await first.ask("set", "counter", config=valid_config(settings={"number": 0}), environment="dev")
+    await first.ask("set", "ledger", config=valid_config(settings={}), environment="dev")
+    for _ in range(rounds):
+        await asyncio.gather(
+            *(made.one(made.random.choice((first, second))) for _ in range(made.random.randrange(1, 9)))
+        )
+        if made.random.random() < 0.3:
+            await following(made.random.choice((first, second))).catch_up()
+    for _ in range(2):
+        for core in (first, second):
+            with contextlib.suppress(OperationError, SourceError):
+                await core.ask("reload")
+        await replicas.catch_up()
+    return made
+
+
+@pytest.mark.parametrize("seed", [*range(6), *(rarely(seed) for seed in range(6, 300))])
+async def test_random_operations_on_two_daemons(replicas: Replicas, seed: int):
+    """Both memories are what a fresh start finds; no acknowledged write is lost; no number is given twice."""
+    made = await trial(replicas, int(os.environ.get("SEED", seed)), 25)
+    first, second = replicas.cores
+    rows = replicas.rows
+    assert rows.twice == []
+    stored = {(f"{env} {name}", number) for env, name, number in rows.table("revisions")}
+    assert set(made.acknowledged) <= stored
+    config = await first.config("ledger", environment="dev")
+    assert set(config["settings"]) == made.ledger
+    assert (await second.config("counter", environment="dev"))["settings"] == {"number": made.increments}
+    assert memory(first) == memory(second)
+    third = await replicas.start(environment=first.parts.state.active)
+    await replicas.catch_up()
+    assert memory(third) == memory(first)
+    assert min(core.parts.state.sequence for core in replicas.cores) >= rows.position.sequence
+    assert not {
+        known for known, entry in third.parts.state.all_heads().items() if entry.effective is None and entry.live
+    }
+    assert ConfigId("dev", "ledger") in first.parts.state.all_heads()
