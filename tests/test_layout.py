@@ -40,6 +40,7 @@ SUBJECTS = {
         "memory",
         "planted_values",
         "properties",
+        "repeated_requests",
         "state_machine",
     },
     "sources": {"any_files"},

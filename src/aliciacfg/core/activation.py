@@ -70,8 +70,21 @@ class Activation:
         self._announcements = announcements
         self._clock = clock
 
-    async def activate(self, name: str, context: ChangeContext, *, dry_run: bool = False) -> ActivationResult:
+    async def activate(
+        self,
+        name: str,
+        context: ChangeContext,
+        *,
+        dry_run: bool = False,
+        on_planned: Callable[[Plan, ActivationResult], None] = lambda _plan, _result: None,
+    ) -> ActivationResult:
         """Make an environment the active one.
+
+        Args:
+            name: The environment.
+            context: The reason for it.
+            dry_run: Change nothing.
+            on_planned: Called with the complete plan before it is committed.
 
         Raises:
             NotFound: There is no such environment.
@@ -87,6 +100,7 @@ class Activation:
                 planner = self._files.any_planner()
                 await self._plan_services(plan, planner, name, dry_run=dry_run)
                 await self._plan_switch(plan, planner, name, result, dry_run=dry_run)
+            on_planned(plan, result)
             return result
 
         # Exclusive: a write planned during the switch would be announced for the old environment.

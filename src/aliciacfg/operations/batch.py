@@ -25,6 +25,7 @@ from aliciacfg.errors import (
     TooLarge,
     Unauthorized,
 )
+from aliciacfg.operations.ledger import answered
 from aliciacfg.operations.write_answers import WriteAnswers
 from aliciacfg.operations.write_planner import PlannedChange, WritePlanner, replaced
 
@@ -53,7 +54,14 @@ class BatchOperation:
         """Carry out several writes in one transaction: all that are valid, or with ``atomic`` all or none."""
         _check_size(request)
         environment = self._configurations.environment(request.environment)
-        context = ChangeContext(caller.author, "api", request.comment, operation="batch", where=caller.where)
+        context = ChangeContext(
+            caller.author,
+            "api",
+            request.comment,
+            operation="batch",
+            where=caller.where,
+            answer_key=caller.answer_key,
+        )
 
         async def make(plan: Plan) -> list[PlannedChange | OperationError]:
             planned: list[PlannedChange | OperationError] = []
@@ -65,10 +73,12 @@ class BatchOperation:
                 _refuse_if_any(request, planned)
             return planned
 
-        results = await self._commits.change(context, make, dry_run=request.dry_run)
-        answers = [await self._result(result, request) for result in results]
-        failed = sum(1 for result in results if isinstance(result, OperationError))
-        return Answer.of(BatchAnswer(results=answers, applied=len(results) - failed, failed=failed))
+        async def answer(results: list[PlannedChange | OperationError]) -> Answer:
+            answers = [await self._result(result, request) for result in results]
+            failed = sum(1 for result in results if isinstance(result, OperationError))
+            return Answer.of(BatchAnswer(results=answers, applied=len(results) - failed, failed=failed))
+
+        return await answered(self._commits, context, make, answer, dry_run=request.dry_run)
 
     async def _planned(
         self, plan: Plan, environment: str, update: BatchUpdate, request: BatchRequest, caller: Caller

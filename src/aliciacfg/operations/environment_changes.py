@@ -6,13 +6,14 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.api.answers import ActivateAnswer, ReloadAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import ActivateRequest, ReloadRequest
-from aliciacfg.core.activation import Activation
+from aliciacfg.core.activation import Activation, ActivationResult
 from aliciacfg.core.file_changes import as_problems
-from aliciacfg.core.plan import ChangeContext
+from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.state import State
 from aliciacfg.errors import SourceError, ValidationFailed
 from aliciacfg.model import names
+from aliciacfg.operations.ledger import closed
 
 
 class EnvironmentOperations:
@@ -26,31 +27,21 @@ class EnvironmentOperations:
     async def activate(self, caller: Caller, environment: str, request: ActivateRequest) -> Answer:
         """Make an environment the active one, unless a service would be invalid in it."""
         names.check_environment(environment)
-        context = ChangeContext(caller.author, "activation", request.comment, operation="activate", where=caller.where)
-        result = await self._activation.activate(environment, context, dry_run=request.dry_run)
-        message = f"{environment} is active already"
-        if environment != result.previous:
-            verb = "would be" if request.dry_run else "is"
-            message = (
-                f"{environment} {verb} active (was {result.previous}); {len(result.changed)} services get another "
-                "configuration"
-            )
-        return Answer.of(
-            ActivateAnswer(
-                environment=environment,
-                previous=result.previous,
-                changed=result.changed,
-                restart_required=result.restart_required,
-                message=message,
-                lacking_secrets=result.lacking,
-                dry_run=request.dry_run,
-                changes=result.values.values,
-                changes_left_out=result.values.left_out,
-                added=result.values.added,
-                removed=result.values.removed,
-                difference=result.difference if request.dry_run else UNSET,
-            )
+        context = ChangeContext(
+            caller.author,
+            "activation",
+            request.comment,
+            operation="activate",
+            where=caller.where,
+            answer_key=caller.answer_key,
         )
+
+        def keep(plan: Plan, result: ActivationResult) -> None:
+            if context.answer_key is not None:
+                plan.keep_answer(closed(_activated(environment, request, result)))
+
+        result = await self._activation.activate(environment, context, dry_run=request.dry_run, on_planned=keep)
+        return _activated(environment, request, result)
 
     async def reload(self, caller: Caller, request: ReloadRequest) -> Answer:
         """Read the files and put them in force; with ``migrate``, carry out the pending schema migrations."""
@@ -79,3 +70,29 @@ class EnvironmentOperations:
                 difference=result.difference if request.dry_run else UNSET,
             )
         )
+
+
+def _activated(environment: str, request: ActivateRequest, result: ActivationResult) -> Answer:
+    message = f"{environment} is active already"
+    if environment != result.previous:
+        verb = "would be" if request.dry_run else "is"
+        message = (
+            f"{environment} {verb} active (was {result.previous}); {len(result.changed)} services get another "
+            "configuration"
+        )
+    return Answer.of(
+        ActivateAnswer(
+            environment=environment,
+            previous=result.previous,
+            changed=result.changed,
+            restart_required=result.restart_required,
+            message=message,
+            lacking_secrets=result.lacking,
+            dry_run=request.dry_run,
+            changes=result.values.values,
+            changes_left_out=result.values.left_out,
+            added=result.values.added,
+            removed=result.values.removed,
+            difference=result.difference if request.dry_run else UNSET,
+        )
+    )

@@ -8,6 +8,7 @@ Only several daemons need that: a daemon alone has carried out what it acknowled
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -15,11 +16,15 @@ import structlog
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.requests import Request, WriteRequest
+from aliciacfg.core.commits import Commits
+from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.errors import Answered, Busy, OperationError, Unavailable
 from aliciacfg.sealing.keyed_hash import KeyedHash
 from aliciacfg.storage.store import SharedHome
 
 _log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 KEPT_SECONDS = 600.0
 """How long an answer is kept at least: longer than any requester goes on to repeat a request."""
@@ -139,6 +144,39 @@ class Ledger:
             asked = msgspec.structs.replace(asked, expected_revision=None)
         digest = self._digest(msgspec.msgpack.encode((operation, target, asked), order="deterministic"))
         return caller.name, f"{request.request_id} {digest[:_DIGEST_BYTES].hex()}"
+
+
+async def answered(
+    commits: Commits,
+    context: ChangeContext,
+    make: Callable[[Plan], Awaitable[T]],
+    answer: Callable[[T], Awaitable[Answer]],
+    *,
+    dry_run: bool,
+) -> Answer:
+    """Make a plan and commit it; return the answer, which is kept in the same transaction if the request's one is.
+
+    Args:
+        commits: Commits it.
+        context: The reason for the change.
+        make: Adds to the plan, as for ``Commits.change``.
+        answer: Renders the answer of what ``make`` returned, before or after the plan is durable.
+        dry_run: Drop the plan at the end.
+
+    Raises:
+        OperationError: As ``Commits.change``, ``make`` and ``answer``.
+    """
+
+    async def make_with_answer(plan: Plan) -> tuple[T, Answer | None]:
+        made = await make(plan)
+        if context.answer_key is None:
+            return made, None
+        rendered = await answer(made)
+        plan.keep_answer(closed(rendered))
+        return made, rendered
+
+    made, rendered = await commits.change(context, make_with_answer, dry_run=dry_run)
+    return await answer(made) if rendered is None else rendered
 
 
 def closed(answer: Answer) -> bytes:

@@ -27,6 +27,7 @@ from aliciacfg.core.views import Views
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Forbidden, InvalidDocument, NotFound, Problem, ValidationFailed
 from aliciacfg.model.config_id import ConfigId
+from aliciacfg.operations.ledger import answered
 from aliciacfg.operations.write_answers import WriteAnswers, entry_difference, name_warnings, told_sequence
 from aliciacfg.operations.write_planner import PlannedChange, Wanted, WritePlanner, replaced, restored, without_sending
 from aliciacfg.sealing.sealed_documents import sealed_document
@@ -115,24 +116,27 @@ class WriteOperations:
             self._planner.check_conditions(config_id, entry, request.expected_revision)
             return entry, planner.tombstone(plan, config_id)
 
-        planned = await self._commits.change(_context(caller, request, "delete"), make, dry_run=request.dry_run)
-        if isinstance(planned, PlannedChange):
-            return await self._answers.of(planned, dry_run=request.dry_run, remains=True)
-        entry, after = planned
-        verb = "would have" if request.dry_run else "has"
-        return Answer.of(
-            DeletedAnswer(
-                service=service,
-                environment=config_id.environment,
-                revision=after.record.revision if after.record else 1,
-                sequence=told_sequence(entry, after, dry_run=request.dry_run),
-                epoch=self._state.epoch,
-                message=f"{service} {verb} no configuration in {config_id.environment} any more",
-                remains=False,
-                dry_run=request.dry_run,
-                difference={service: await entry_difference(entry, after)} if request.dry_run else UNSET,
+        async def answer(planned: PlannedChange | tuple[Entry, Entry]) -> Answer:
+            if isinstance(planned, PlannedChange):
+                return await self._answers.of(planned, dry_run=request.dry_run, remains=True)
+            entry, after = planned
+            verb = "would have" if request.dry_run else "has"
+            return Answer.of(
+                DeletedAnswer(
+                    service=service,
+                    environment=config_id.environment,
+                    revision=after.record.revision if after.record else 1,
+                    sequence=told_sequence(entry, after, dry_run=request.dry_run),
+                    epoch=self._state.epoch,
+                    message=f"{service} {verb} no configuration in {config_id.environment} any more",
+                    remains=False,
+                    dry_run=request.dry_run,
+                    difference={service: await entry_difference(entry, after)} if request.dry_run else UNSET,
+                )
             )
-        )
+
+        context = _context(caller, request, "delete")
+        return await answered(self._commits, context, make, answer, dry_run=request.dry_run)
 
     async def rollback(self, caller: Caller, service: str, request: RollbackRequest) -> Answer:
         """Make a new revision with the content of an old one, validated like any write, even after a deletion."""
@@ -208,12 +212,13 @@ class WriteOperations:
         refuse_breaking: bool = True,
     ) -> Answer:
         """Carry out a write that leaves a configuration."""
-        planned = await self._commits.change(
+        return await answered(
+            self._commits,
             _context(caller, request, operation),
             lambda plan: self._planner.plan(plan, config_id, caller, request, wanted, refuse_breaking=refuse_breaking),
+            lambda planned: self._answers.of(planned, dry_run=request.dry_run),
             dry_run=request.dry_run,
         )
-        return await self._answers.of(planned, dry_run=request.dry_run)
 
     def _id(self, service: str, request: WriteRequest | ValidateRequest) -> ConfigId:
         return self._configurations.config_id(service, request.environment)
@@ -221,4 +226,11 @@ class WriteOperations:
 
 def _context(caller: Caller, request: WriteRequest, operation: str) -> ChangeContext:
     cause = "rollback" if operation == "rollback" else "api"
-    return ChangeContext(caller.author, cause, request.comment, operation=operation, where=caller.where)
+    return ChangeContext(
+        caller.author,
+        cause,
+        request.comment,
+        operation=operation,
+        where=caller.where,
+        answer_key=caller.answer_key,
+    )
