@@ -286,7 +286,7 @@ async def test_guesses_in_one_environment_tell_nothing_of_anothers_secret(make_d
     (daemon.environments / "staging-secrets.yaml").write_text(secrets)
     place = "/services/tts_service/settings/azure_speech_key"
     done = await asyncio.to_thread(
-        aliciacfg, daemon, "file", "set", "environments/staging-secrets.yaml", place, json.dumps(secret)
+        aliciacfg, daemon, "file", "set", "environments/staging-secrets.yaml", place, json.dumps(secret), "--force"
     )
     assert done.returncode == 0, done.stderr
     (daemon.environments / "access.yaml").write_text(

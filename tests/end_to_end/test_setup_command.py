@@ -208,7 +208,7 @@ def test_an_environment_that_lacks_more_than_passwords_is_refused(home: Daemon):
     key = json.dumps("of-grok")
     for service in ("ai_service", "grok_integration"):
         place = f"/services/{service}/settings/grok_api_key"
-        assert aliciacfg(home, "file", "set", "environments/prod-secrets.yaml", place, key).returncode == 0
+        assert aliciacfg(home, "file", "set", "environments/prod-secrets.yaml", place, key, "--force").returncode == 0
     done = setup(home)
     assert (done.returncode, json.loads(done.stdout or "{}").get("environment")) == (0, "prod"), done.stderr
 
@@ -361,7 +361,7 @@ async def test_a_run_without_the_daemons_password_keeps_its_account(home: Daemon
     own = file.read_text().strip()
     # The service of the same name has another one.
     place = "/services/config_service/mqtt_config/password"
-    changed = aliciacfg(home, "file", "set", "environments/dev-secrets.yaml", place, "another-one-4c1")
+    changed = aliciacfg(home, "file", "set", "environments/dev-secrets.yaml", place, "another-one-4c1", "--force")
     assert changed.returncode == 0, changed.stderr
     with lock(home) as broker:
         line = own_line(home)

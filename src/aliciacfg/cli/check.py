@@ -53,8 +53,8 @@ def check(environment: str | None, **flags: str | None) -> None:
     """Check files and store, with or without a daemon.
 
     Composes every configuration of the files as the daemon does, without run-time changes (`reload --dry-run` includes
-    them). Verifies every stored row against the keyed hash chain. Exit code 1 if a row is not confirmed, else 4 if a
-    file is invalid.
+    them). Warns of secrets in the open in files that git does not ignore. Verifies every stored row against the keyed
+    hash chain. Exit code 1 if a row is not confirmed, else 4 if a file is invalid.
 
     Examples:
         aliciacfg check
@@ -111,10 +111,16 @@ def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
 
 
 def _check_files(settings: "Settings", keyring: "Keyring | None", environment: str | None) -> "FileFindings":
-    from aliciacfg.core.file_check import check_files
+    from aliciacfg.core.file_check import FileProblem, check_files
+    from aliciacfg.diagnosis.open_secrets import exposed_secrets
     from aliciacfg.sources.source_files import SourceFiles
 
-    return check_files(SourceFiles(settings).load, keyring, limits=settings.document_limits, environment=environment)
+    found = check_files(SourceFiles(settings).load, keyring, limits=settings.document_limits, environment=environment)
+    exposed = [
+        FileProblem(item.file, item.secret.line, item.secret.place, f"{item.secret.place} {item.message}", [])
+        for item in exposed_secrets(settings, environment)
+    ]
+    return msgspec.structs.replace(found, warnings=[*found.warnings, *exposed])
 
 
 def _files_lines(files: "FileFindings") -> "list[Line]":

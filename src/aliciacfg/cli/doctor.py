@@ -57,7 +57,7 @@ def doctor(target: Target, *, verbose: bool, **flags: str | None) -> None:
 
 
 def _findings(target: Target, settings: "Settings") -> "Iterator[Finding]":
-    from aliciacfg.diagnosis import data, files, ports, running
+    from aliciacfg.diagnosis import data, files, open_secrets, ports, running
     from aliciacfg.diagnosis.finding import fail, ok, warn
     from aliciacfg.storage.data_directory import is_in_use
 
@@ -79,6 +79,7 @@ def _findings(target: Target, settings: "Settings") -> "Iterator[Finding]":
         yield ok("HTTP", "the daemon that runs holds its port")
     yield from data.look_at_data(directory)
     yield from files.look_at_files(settings, settings.environment if health is None else health.environment)
+    yield from open_secrets.look_at_secrets(settings)
 
 
 def _health_of(settings: "Settings") -> "HealthAnswer | None":

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import UnsetType
 
-from aliciacfg.cli import home, options, output
+from aliciacfg.cli import home, notices, options, output
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.cli.inputs import json_or_text, read_text, rewrite_text
 from aliciacfg.cli.shadowed import warn_if_shadowed
+from aliciacfg.documents import find, yaml_reader
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.model.redaction import REDACTED
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 
 _force = click.option(
-    "--force", is_flag=True, help="Write it even if a daemon would refuse it, or a name looks misspelt."
+    "--force",
+    is_flag=True,
+    help="Write it even if a daemon would refuse it, a name looks misspelt, or it is a secret in the open.",
 )
 
 
@@ -43,7 +46,7 @@ def file_set(path: Path, pointer: str, value: str, *, string: bool, force: bool)
 
     POINTER is, for example, /services/voice_router/limits/x. VALUE is JSON; anything else is taken as a string, unless
     it begins like a JSON object, array or string. What a daemon would refuse is not written (exit code 4), nor is a
-    name that looks like a misspelt one.
+    name that looks like a misspelt one, nor a secret in the open: that is for `aliciacfg secret set`.
 
     Examples:
         aliciacfg file set environments/dev.yaml /services/voice_router/limits/x 5
@@ -74,7 +77,6 @@ def file_unset(path: Path, pointer: str, *, force: bool) -> None:
 
 def _edit(path: Path, pointer: str, edit: Callable[[str], str], *, force: bool) -> None:
     """Edit a file, and tell the value before and after; a secret is not shown."""
-    from aliciacfg.documents import find, yaml_reader
     from aliciacfg.schemas.schema_tree import has_secret_name
     from aliciacfg.sources.layers import is_secrets_file
 
@@ -82,6 +84,7 @@ def _edit(path: Path, pointer: str, edit: Callable[[str], str], *, force: bool) 
         before = read_text(path)
         after = edit(before)
         if after != before:
+            _refuse_open_secrets(path, before, after, force=force)
             home.refuse_if_invalid(path, pointer, before, after, force=force)
             rewrite_text(path, after)
         old, new = (find(yaml_reader.load(text, file=str(path)).value, pointer) for text in (before, after))
@@ -99,6 +102,49 @@ def _edit(path: Path, pointer: str, edit: Callable[[str], str], *, force: bool) 
     )
     if after != before:
         warn_if_shadowed(options.daemon_settings({}).settings, path, [pointer])
+
+
+def _refuse_open_secrets(path: Path, before: str, after: str, *, force: bool) -> None:
+    """End the program before an edit that writes a secret in the open, with the command that seals it.
+
+    Args:
+        path: The file; one of another directory than the environments' is not looked at.
+        before: Its text.
+        after: Its text with the edit.
+        force: Only warn.
+    """
+    from aliciacfg.sources import layers, loader, seal_file
+    from aliciacfg.sources.open_secrets import open_secrets
+
+    settings = options.daemon_settings({}).settings
+    if path.resolve().parent != Path(settings.environments_dir).resolve():
+        return
+    try:
+        sources = layers.Sources({}, loader.load_schemas(Path(settings.schemas_dir)))
+        environment = seal_file.file_environment(path)
+        found = open_secrets(after, path=path, sources=sources)
+        old, new = (yaml_reader.load(text, file=str(path)).value for text in (before, after))
+    except (AliciacfgError, OSError):
+        # What cannot be read cannot be judged; `aliciacfg check` says why.
+        return
+    fresh = [secret for secret in found if find(old, secret.place) != find(new, secret.place)]
+    if not fresh:
+        return
+    secret = fresh[0]
+    where = "SERVICE" if secret.service is None else secret.service
+    command = f"aliciacfg secret set {where} {secret.pointer} -e {environment or 'ENVIRONMENT'}"
+    if secret.marked:
+        told, remedy = f"{secret.pointer} is a secret", command
+    else:
+        told = f"{secret.pointer} is an address with a password in it"
+        remedy = f"{secret.first}, then: {command}"
+    if not force:
+        fail(
+            f"{told}, and other users of this machine see command lines; nothing was written",
+            EXIT_USAGE,
+            hint=f"{remedy}; --force writes it in the open",
+        )
+    notices.print_warning(f"{told} and stands in the open now; seal it: aliciacfg seal-file {path}")
 
 
 def _sentence(path: Path, pointer: str, change: "dict[str, Json]", *, unchanged: bool) -> str:

@@ -59,7 +59,7 @@ def seal_file(target: Target, path: Path, schemas_dir: str | None, *, key_file: 
     """Seal every secret of the environment file PATH in place.
 
     Comments, order and everything else stay, and so do values that are sealed already or contain ${NAME}. Prints the
-    places, never the values.
+    places, never the values. Needs no daemon in the home whose file it is; elsewhere the daemon publishes its key.
 
     Examples:
         aliciacfg seal-file environments/prod-secrets.yaml
@@ -68,10 +68,11 @@ def seal_file(target: Target, path: Path, schemas_dir: str | None, *, key_file: 
 
     try:
         seal_file.file_environment(path)
-        directory = Path(options.daemon_settings({"schemas_dir": schemas_dir}).settings.schemas_dir)
-        sources = layers.Sources({}, loader.load_schemas(directory))
+        settings = options.daemon_settings({"schemas_dir": schemas_dir}).settings
+        sources = layers.Sources({}, loader.load_schemas(Path(settings.schemas_dir)))
         text = inputs.read_text(path)
-        key = sealing_keys.published(target, key_file, accept)
+        own = None if key_file or accept else sealing_keys.for_file(settings, target, path)
+        key = own or sealing_keys.published(target, key_file, accept)
         result = seal_file.seal_file(text, path=path, sources=sources, key=key)
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aliciacfg.cli import inputs, notices
+from aliciacfg.cli import inputs, notices, options
 from aliciacfg.cli.client import Target, published_key
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.errors import DataDirectoryInUse
@@ -70,6 +70,23 @@ def of_home(settings: "Settings", target: Target) -> SealingKey:
                 data.release()
         keyring = KeyFile.load(path).make_keyring()
     return SealingKey(keyring.public_key, keyring)
+
+
+def for_file(settings: "Settings", target: Target, path: Path) -> PublicKey | None:
+    """Return the key of the home here if a file is one of its environment files; None if a daemon has to be asked.
+
+    That is so with ``--http`` or ``--broker``, and where the keys are elsewhere and the settings name the broker.
+    """
+    from aliciacfg.storage.data_directory import KEY_FILE
+
+    if target.http is not None or target.broker is not None:
+        return None
+    if path.resolve().parent != Path(settings.environments_dir).resolve():
+        return None
+    resolved = options.daemon_settings({})
+    if resolved.explicit("mqtt_broker") and not (Path(settings.data_dir) / KEY_FILE).exists():
+        return None
+    return of_home(settings, target).public
 
 
 def published_key_options(command: Any) -> Any:

@@ -48,7 +48,7 @@ class SealedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Secret:
+class FileSecret:
     """A secret of a file.
 
     Attributes:
@@ -65,6 +65,7 @@ class _Secret:
 
     @property
     def place(self) -> str:
+        """JSON Pointer in the file."""
         return self.prefix + self.pointer
 
 
@@ -106,18 +107,18 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
     """
     environment = file_environment(path)
     document = yaml_reader.load(text, file=str(path))
-    defaults, services = _sections(document, str(path))
+    defaults, services = sections(document, str(path))
     result = SealedFile(text, [], [], [], [])
     boxes: dict[str, str] = {}
 
     def note(place: str, message: str) -> None:
         result.notes.append(SourceProblem(str(path), document.lines.get(place), f"{place} {message}", place))
 
-    shared = _by_service(defaults, sources)
-    for place, some in _uneven(shared):
+    shared = secrets_by_schema(defaults, sources)
+    for place, some in secret_for_some(shared):
         result.plain.append(place)
         note(place, _ELSEWHERE.format(", ".join(some[:_MAX_LISTED]) + (", …" if len(some) > _MAX_LISTED else "")))
-    for secret in _secrets(shared, services, sources):
+    for secret in secrets_in(shared, services, sources):
         plain = yaml_reader.literal(secret.value)
         if is_sealed(secret.value):
             result.kept.append(secret.place)
@@ -127,7 +128,7 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
             note(secret.place, _STAND_IN)
         elif plain is None:
             note(secret.place, _VARIABLE)
-            result.defaults.extend(_partly_plain(secret))
+            result.defaults.extend(partly_plain(secret))
         elif plain:
             boxes[secret.place] = seal_for(
                 key, plain, service=secret.service, environment=environment, pointer=secret.pointer
@@ -137,7 +138,7 @@ def seal_file(text: str, *, path: PurePath, sources: Sources, key: PublicKey) ->
     return replace(result, text=yaml_editor.replace_strings(text, boxes, file=str(path)), sealed=list(boxes))
 
 
-def _partly_plain(secret: _Secret) -> Iterator[str]:
+def partly_plain(secret: FileSecret) -> Iterator[str]:
     """Yield the place of a secret with variables if a default or another part of it says something by itself."""
     beside = yaml_reader.without_variables(secret.value)
     if beside and not is_sealed(beside):
@@ -153,16 +154,16 @@ def _note_on_sealed(value: str, key: PublicKey) -> str | None:
     return None if name == key.key_id else _OTHER_KEY.format(name, key.key_id)
 
 
-def _secrets(shared: Mapping[str, Mapping[str, str]], services: JsonObject, sources: Sources) -> Iterator[_Secret]:
+def secrets_in(shared: Mapping[str, Mapping[str, str]], services: JsonObject, sources: Sources) -> Iterator[FileSecret]:
     """Yield every secret that can be sealed in its place, those in ``defaults`` first."""
     for pointer in _everywhere(shared):
-        yield _Secret("*", "/defaults", pointer, shared[""][pointer])
+        yield FileSecret("*", "/defaults", pointer, shared[""][pointer])
     for name, patch in services.items():
         for pointer, value in _strings(sources.schema(name), patch).items():
-            yield _Secret(name, f"/services/{escape(name)}", pointer, value)
+            yield FileSecret(name, f"/services/{escape(name)}", pointer, value)
 
 
-def _uneven(shared: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, list[str]]]:
+def secret_for_some(shared: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, list[str]]]:
     """Yield the plain values in ``defaults`` that are secrets of some services only, with these services."""
     everywhere = _everywhere(shared)
     services: dict[str, list[str]] = {}
@@ -174,7 +175,7 @@ def _uneven(shared: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, list
         yield f"/defaults{pointer}", found
 
 
-def _by_service(defaults: JsonObject, sources: Sources) -> dict[str, dict[str, str]]:
+def secrets_by_schema(defaults: JsonObject, sources: Sources) -> dict[str, dict[str, str]]:
     """Return the secrets in ``defaults`` for each service's schema; the empty name is for services without a schema."""
     schemas = {"": sources.fallback, **sources.schemas}
     return {name: _strings(schema, defaults) for name, schema in schemas.items()}
@@ -193,7 +194,7 @@ def _strings(schema: ServiceSchema, document: Json) -> dict[str, str]:
     }
 
 
-def _sections(document: yaml_reader.YamlDocument, file: str) -> tuple[JsonObject, JsonObject]:
+def sections(document: yaml_reader.YamlDocument, file: str) -> tuple[JsonObject, JsonObject]:
     """Return the sections ``defaults`` and ``services``; an empty one is null in YAML.
 
     Raises:
