@@ -24,6 +24,7 @@ SUBJECTS = {
         "migrations",
         "forged_rows",
         "interrupted_changes",
+        "lost_key_files",
         "large_loads",
         "stale_reads",
         "stored_rows",

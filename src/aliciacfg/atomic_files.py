@@ -63,7 +63,7 @@ def replace_file(
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(target.parent)
+    sync(target.parent)
 
 
 def try_to_replace(path: Path) -> None:
@@ -159,7 +159,12 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _sync_directory(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Write a file, or the names in a directory, to the disk.
+
+    Raises:
+        OSError: That failed.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import structlog
@@ -13,7 +14,7 @@ from aliciacfg import __version__
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
 from aliciacfg.core.activation import Activation
-from aliciacfg.core.adoption import adopt_rows
+from aliciacfg.core.adoption import adopt_rows, tell_adoption
 from aliciacfg.core.announcements import Announcements
 from aliciacfg.core.cache import AnswerCache
 from aliciacfg.core.commits import Commits
@@ -176,20 +177,21 @@ class Core:
 
 @asynccontextmanager
 async def open_core(
-    settings: Settings, data: DataDirectory, *, database: Database | None = None
+    settings: Settings, data: DataDirectory, *, database: Database | None = None, keep_adopted: bool = True
 ) -> AsyncGenerator[Core, None]:
     """Put the core together over a data directory; at the end commit pending writes and close the store.
-
-    Args:
-        settings: The settings of the daemon.
-        data: The data directory.
-        database: The database; None for the one that the settings name.
 
     The files are not loaded yet: see ``Core.start``. If a commit may have left memory and database different,
     the block is cancelled and raises that error.
 
+    Args:
+        settings: The daemon's settings.
+        data: The data directory.
+        database: The database; None for the one that the settings name.
+        keep_adopted: Whether a database is copied before rows of a lost key file are adopted.
+
     Raises:
-        KeyFileError: The sealing keys cannot be used.
+        KeyFileError: The sealing keys cannot be used, or did not write the database.
         StoreError: The database cannot be used.
         Unavailable: The database cannot be read.
     """
@@ -202,15 +204,18 @@ async def open_core(
         keyring = keys.make_keyring()
         chain = Chain(keyring)
         database = database or database_in(data.path)
-        adopted = await asyncio.to_thread(adopt_rows, database, keys, chain, now=time.time())
+        now = time.time()
+        keep = partial(data.keeping_before, "adoption", database.backup, now=now) if keep_adopted else None
+        adopted = await asyncio.to_thread(adopt_rows, database, keys, chain, keep=keep, now=now)
         store = await stack.enter_async_context(database.open(chain))
         condition = StoreCondition(alerts)
         store.listen_reads(condition.on_read)
         queue = await stack.enter_async_context(WriteQueue(store, condition))
         audit_log = AuditLog(queue, time.time)
         stack.callback(audit_log.flush)
+        tell_adoption(keys, alerts)
         if adopted is not None:
-            await _tell_adopted(adopted, alerts, queue)
+            await _record_adoption(adopted, queue)
         core = await _core(
             settings,
             data,
@@ -659,6 +664,7 @@ def _admin(ground: _Parts, key_rotation: KeyRotation, data: DataDirectory) -> Ad
         store=ground.store,
         authorizer=ground.authorizer,
         audit_log=ground.audit_log,
+        alerts=ground.alerts,
         keys=ground.keys,
         key_rotation=key_rotation,
         make_snapshot_directory=data.make_snapshot_directory,
@@ -666,15 +672,8 @@ def _admin(ground: _Parts, key_rotation: KeyRotation, data: DataDirectory) -> Ad
     )
 
 
-async def _tell_adopted(note: AdoptionNote, alerts: Alerts, queue: WriteQueue) -> None:
-    """Record in the audit log that rows were adopted; raise an alert if another key had written them."""
-    if note.key_name:
-        alerts.raise_(
-            "adopted",
-            f"keys.json was made anew, so the {note.rows} rows of the database were adopted as they were found. Make "
-            "tokens and recipient keys again. If nobody removed keys.json on purpose, restore it and the database from "
-            "a backup.",
-        )
+async def _record_adoption(note: AdoptionNote, queue: WriteQueue) -> None:
+    """Record in the audit log that rows were adopted."""
     context = ChangeContext("config_service", "restore", operation="adopt", where="local")
     detail = f"{note.rows} rows of key {note.key_name or 'none'}"
     await queue.submit(Write(audit=(context.audit_entry(note.at, detail=detail),)))

@@ -26,6 +26,7 @@ from aliciacfg.atomic_files import replace_file
 from aliciacfg.bootstrap import Core, open_core
 from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.condition import Liveness, status_line
+from aliciacfg.core.adoption import ALERT as ADOPTED
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.vanished_files import FilesVanished
 from aliciacfg.errors import (
@@ -276,9 +277,10 @@ async def _run(
             managed = "1 configuration" if health.configs_managed == 1 else f"{health.configs_managed} configurations"
             missing = len(core.configurations.not_served())
             not_served = f"{missing} not served, " if missing else ""
+            adopted = "keys.json was lost (see `aliciacfg status`), " if ADOPTED in core.alerts.active else ""
             announce(
                 f"READY aliciacfg {__version__}: {url} and {address.url}, "
-                f"environment {health.environment}, {managed}, {not_served}"
+                f"environment {health.environment}, {managed}, {not_served}{adopted}"
                 f"{time.monotonic() - started:.2f} s"
             )
             manager.ready()

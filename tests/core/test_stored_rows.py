@@ -242,16 +242,24 @@ async def test_a_lost_key_file_keeps_nobody_from_what_is_no_secret(home: Home):
     home.keys.unlink()
     for number in range(2):
         async with home.core() as core:
-            assert ("adopted" in core.standing) == (number == 0)
+            assert "adopted" in core.standing
             assert await core.settings("one") == {"size": 6 + number}
             await change(core, size=7 + number)
             assert (await core.ask("get", "one", revision=2))["config"]["settings"] == {"size": 5}
             assert (await core.settings("two"))["key"] == "***"
             assert "two" in core.told("undecryptable")
+            with pytest.raises(Unauthorized):
+                await core.ask_as(ANONYMOUS, "get", "one")
             assert await rows(core) == [f"tokens/{token}"]
             assert [entry["operation"] for entry in (await core.ask("audit"))["entries"]].count("adopt") == 1
     (note,) = json.loads(home.keys.read_text())["adopted"]
     assert note["rows"] > 10
+    assert note["kept_in"].startswith("before-adoption-")
+    async with home.core() as core:
+        await core.ask("keys_acknowledge")
+        assert "adopted" not in core.standing
+    async with home.core() as core:
+        assert "adopted" not in core.standing
     tamper(home.database, "UPDATE overlays SET mac = x'00000000' WHERE service = 'one'")
     async with home.core() as core:
         assert await core.settings("one") == {"size": 8}

@@ -31,7 +31,7 @@ from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.database import SqliteDatabase
-from aliciacfg.storage.store import Database, Store, StoreError
+from aliciacfg.storage.store import Database, Origin, Store, StoreError
 from aliciacfg.storage.verifier import Findings
 from stored_rows import CHAIN, KEY, KEYRING, OTHER, entry, revision, tombstone
 
@@ -100,6 +100,17 @@ async def test_a_database_exists_from_its_first_opening_on(database: Database):
     async with database.open(CHAIN):
         assert database.exists()
     assert database.exists()
+
+
+async def test_a_database_says_which_key_wrote_it(database: Database):
+    """Its own, another one, which it names, or none."""
+    other = Chain(Keyring.ephemeral())
+    assert database.origin(CHAIN) == Origin(is_own=False, key_name="")
+    async with database.open(CHAIN) as store:
+        await store.commit([EVERYTHING])
+    assert database.origin(CHAIN) == Origin(is_own=True, key_name="")
+    assert database.origin(other) == Origin(is_own=False, key_name=CHAIN.key_name.hex())
+    assert database.origin(other).is_foreign
 
 
 async def test_what_was_committed_is_read_back(database: Database, store: Store):

@@ -507,7 +507,7 @@ class KeyItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeysAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``keys_show``, ``keys_rotate``, ``keys_add`` and ``keys_remove``: the keys afterwards."""
+    """``keys_show``, ``keys_rotate``, ``keys_add``, ``keys_remove`` and ``keys_acknowledge``: the keys afterwards."""
 
     keys: list[KeyItem]
     message: str

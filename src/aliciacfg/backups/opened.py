@@ -11,8 +11,11 @@ from aliciacfg.storage.data_directory import DataDirectory
 
 @asynccontextmanager
 async def opened(directory: Path, settings: Settings) -> AsyncGenerator[Core]:
-    """Open a data directory that no other process uses; errors as ``open_core``."""
+    """Open a data directory that no other process uses; errors as ``open_core``.
+
+    What is adopted there is not kept as it was: it is a copy itself, of a backup for example.
+    """
     async with AsyncExitStack() as stack:
         data = DataDirectory(directory)
         stack.callback(data.release)
-        yield await stack.enter_async_context(open_core(settings, data))
+        yield await stack.enter_async_context(open_core(settings, data, keep_adopted=False))

@@ -23,7 +23,7 @@ from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.settings import Settings
 from aliciacfg.storage import replacement
 from aliciacfg.storage.backend import database_in
-from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
+from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory, free_name_before
 from aliciacfg.storage.hash_chain import Chain
 
 _MAX_NAMED = 3
@@ -136,7 +136,7 @@ async def _restore(archive: Archive, settings: Settings, wanted: Wanted, data: D
     if wanted.dry_run:
         return result
     names = [*database_in(data.path).files, KEY_FILE]
-    kept_in = _kept_name(data.path, now)
+    kept_in = free_name_before(data.path, "restore", now=now)
     plan = replacement.Plan(kept_in=kept_in, moved=names, written=plan.written, removed=plan.removed)
     had_files = any((data.path / name).exists() for name in names) or any((prepared / replacement.OLD).iterdir())
     replacement.decide(data.path, plan)
@@ -145,16 +145,6 @@ async def _restore(archive: Archive, settings: Settings, wanted: Wanted, data: D
     else:
         (data.path / kept_in).rmdir()
     return result
-
-
-def _kept_name(directory: Path, now: float) -> str:
-    name = time.strftime("before-restore-%Y%m%dT%H%M%SZ", time.gmtime(now))
-    taken = {path.name for path in directory.glob(f"{name}*")}
-    return next(found for number in range(1, len(taken) + 2) if (found := _numbered(name, number)) not in taken)
-
-
-def _numbered(name: str, number: int) -> str:
-    return name if number == 1 else f"{name}-{number}"
 
 
 async def _examine(data: DataDirectory, prepared: Path, settings: Settings, *, replaceable: bool) -> _Before:

@@ -94,6 +94,7 @@ def _keyring(data: Path) -> "Keyring | None":
 
 def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
     """Verify the rows of the database; return None if there is no database."""
+    from aliciacfg.core.adoption import explain_foreign
     from aliciacfg.storage.backend import database_in
     from aliciacfg.storage.hash_chain import Chain
 
@@ -102,8 +103,11 @@ def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
         return None
     if keyring is None:
         return _StoreReport(problem=f"{data / KEY_FILE} is missing, and rows are verified with its keys; restore it")
+    chain = Chain(keyring)
+    if foreign := explain_foreign(database, data / KEY_FILE, chain):
+        return _StoreReport(problem=f"{foreign.problem}. {foreign.remedy}")
     try:
-        found = database.verify(Chain(keyring))
+        found = database.verify(chain)
     except Unavailable as error:
         return _StoreReport(problem=error.message)
     problem = f"the database is damaged; restore it from a backup: {'; '.join(found.damage)}" if found.damage else None

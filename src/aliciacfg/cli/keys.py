@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from aliciacfg.errors import AliciacfgError, DataDirectoryInUse
 from aliciacfg.sealing.boxes import PrivateKey, key_ids
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
 from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
+from aliciacfg.storage.hash_chain import Chain
 
 if TYPE_CHECKING:
     from aliciacfg.settings import Settings
@@ -40,7 +42,7 @@ def keys() -> None:
 @times.option
 @options.data_dir
 def keys_show(data_dir: str | None) -> None:
-    """List the keys: id, public key, date, and which one seals.
+    """List the keys: id, public key, date, and which one seals; and the name of the home that they belong to.
 
     Prints no private key. Works while the daemon runs. `aliciacfg seal --key-file` accepts the JSON output.
 
@@ -54,7 +56,10 @@ def keys_show(data_dir: str | None) -> None:
         {"key_id": key.key_id, "public_key": str(key.public_key), "created": key.created, "seals": key.seals}
         for key in file.keys
     ]
-    output.print_result({**file.make_keyring().published, "keys": listed}, lambda: [_table(file)])
+    home = Chain(file.make_keyring()).key_name.hex()
+    output.print_result(
+        {**file.make_keyring().published, "home": home, "keys": listed}, lambda: [_table(file), f"home {home}"]
+    )
 
 
 @keys.command("new")
@@ -68,7 +73,7 @@ def keys_new(data_dir: str | None) -> None:
     Examples:
         aliciacfg keys new
     """
-    with _locked_key_file(_settings(data_dir), create=True) as (file, created):
+    with _locked_key_file(_settings(data_dir), create=True) as (file, _, created):
         if not created:
             file.rotate(now=time.time())
     _print_change(file, f"{file.make_keyring().current} seals from now on; the other keys open what they have sealed.")
@@ -88,10 +93,11 @@ def keys_rotate(data_dir: str | None) -> None:
     settings = _settings(data_dir)
     if _asked_daemon(settings, "keys_rotate", {}):
         return
-    with _locked_key_file(settings) as (file, _):
+    with _locked_key_file(settings) as (file, data, _):
+        _adopt_stored(file, data)
         # First the key: if a later step fails, the file still has every key that anything is sealed with.
         file.rotate(now=time.time())
-        left = _reseal_stored(settings, file)
+        left = _reseal_stored(file, data)
     for place in left:
         notices.print_warning(f"cannot be opened, left as it is: {place}")
     _print_change(
@@ -105,7 +111,8 @@ def keys_rotate(data_dir: str | None) -> None:
 def keys_add(backup: Path | None, data_dir: str | None) -> None:
     """Add a private key that opens, such as one that was lost.
 
-    From another key file, or in base64 on standard input.
+    From another key file, or in base64 on standard input. This is how a keys.json that turned up again comes back: do
+    not copy it over the one that is there.
 
     Examples:
         aliciacfg keys add --from old/keys.json
@@ -118,8 +125,11 @@ def keys_add(backup: Path | None, data_dir: str | None) -> None:
     settings = _settings(data_dir)
     if all(_asked_daemon(settings, "keys_add", {"private_key": item.key.reveal()}) for item in found):
         return
-    with _locked_key_file(settings) as (file, _):
+    with _locked_key_file(settings) as (file, data, _):
         added = file.add(found)
+        used = _used(settings, data)
+        if used & {item.key.public.key_id for item in found} or used <= {key.key_id for key in file.keys}:
+            file.settle_adoptions()
     listed = ", ".join(added)
     _print_change(file, f"{listed} opens from now on." if added else "Nothing to add: the key is there already.")
 
@@ -139,7 +149,7 @@ def keys_remove(key_id: str, data_dir: str | None, environments_dir: str | None)
     settings = _settings(data_dir, environments_dir)
     if _asked_daemon(settings, "keys_remove", {"key_id": key_id}):
         return
-    with _locked_key_file(settings) as (file, _):
+    with _locked_key_file(settings) as (file, _, _):
         places = _sealed_with(settings, key_id)
         try:
             file.remove(key_id, still_sealed=bool(places))
@@ -147,6 +157,27 @@ def keys_remove(key_id: str, data_dir: str | None, environments_dir: str | None)
             found = f" (found in {', '.join(places)})" if places else ""
             fail(f"{error}{found}", EXIT_CODES["conflict"])
     _print_change(file, f"{key_id} is removed.")
+
+
+@keys.command("acknowledge")
+@options.data_dir
+def keys_acknowledge(data_dir: str | None) -> None:
+    """Acknowledge that an earlier keys.json is lost.
+
+    Ends the alert `adopted`, which every start raises after a new keys.json took over a database. If you still have
+    the earlier file, use `keys add --from` instead.
+
+    Examples:
+        aliciacfg keys acknowledge
+    """
+    settings = _settings(data_dir)
+    if _asked_daemon(settings, "keys_acknowledge", {}):
+        return
+    with _locked_key_file(settings) as (file, _, _):
+        was_pending = file.pending_adoption is not None
+        file.settle_adoptions()
+    done = "The loss of the earlier keys.json is acknowledged."
+    _print_change(file, done if was_pending else "Nothing to acknowledge: no key file was lost.")
 
 
 def _asked_daemon(settings: "Settings", operation: str, fields: dict[str, Any]) -> bool:
@@ -159,8 +190,8 @@ def _asked_daemon(settings: "Settings", operation: str, fields: dict[str, Any]) 
 
 
 @contextmanager
-def _locked_key_file(settings: "Settings", *, create: bool = False) -> Generator[tuple[KeyFile, bool]]:
-    """Lock the data directory and yield its key file, and whether the file was made now.
+def _locked_key_file(settings: "Settings", *, create: bool = False) -> Generator[tuple[KeyFile, DataDirectory, bool]]:
+    """Lock the data directory and yield its key file, the directory, and whether the file was made now.
 
     Errors, also inside, end the program.
 
@@ -175,7 +206,7 @@ def _locked_key_file(settings: "Settings", *, create: bool = False) -> Generator
         data = DataDirectory(directory)
         try:
             created = not data.key_file.exists()
-            yield KeyFile.load_or_create(data.key_file, now=time.time()), created
+            yield KeyFile.load_or_create(data.key_file, now=time.time()), data, created
         finally:
             data.release()
     except DataDirectoryInUse:
@@ -187,14 +218,24 @@ def _locked_key_file(settings: "Settings", *, create: bool = False) -> Generator
         fail(str(error), EXIT_FAILED)
 
 
-def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
-    """Seal every secret in the database with the current key; return the places that do not open."""
+def _adopt_stored(file: KeyFile, data: DataDirectory) -> None:
+    """Let a key file that was made anew adopt the database; errors as for ``adopt_rows``."""
     from aliciacfg.core.adoption import adopt_rows
+    from aliciacfg.storage.backend import database_in
+
+    database = database_in(data.path)
+    if database.exists():
+        now = time.time()
+        keep = partial(data.keeping_before, "adoption", database.backup, now=now)
+        adopt_rows(database, file, Chain(file.make_keyring()), keep=keep, now=now)
+
+
+def _reseal_stored(file: KeyFile, data: DataDirectory) -> list[str]:
+    """Seal every secret in the database with the current key; return the places that do not open."""
     from aliciacfg.sealing.sealed_documents import reseal
     from aliciacfg.storage.backend import database_in
-    from aliciacfg.storage.hash_chain import Chain
 
-    database = database_in(Path(settings.data_dir))
+    database = database_in(data.path)
     left: dict[str, None] = {}
     keyring = file.make_keyring()
 
@@ -204,10 +245,19 @@ def _reseal_stored(settings: "Settings", file: KeyFile) -> list[str]:
         return result.document
 
     if database.exists():
-        chain = Chain(keyring)
-        adopt_rows(database, file, chain, now=time.time())
-        database.reseal(chain, resealed)
+        database.reseal(Chain(keyring), resealed)
     return list(left)
+
+
+def _used(settings: "Settings", data: DataDirectory) -> set[str]:
+    """Return the ids of the keys that any value in the database or an environment file is sealed with."""
+    from aliciacfg.storage.backend import database_in
+
+    database = database_in(data.path)
+    used = database.key_ids() if database.exists() else set[str]()
+    for path in Path(settings.environments_dir).glob("*.yaml"):
+        used |= key_ids(path.read_bytes())
+    return used
 
 
 def _sealed_with(settings: "Settings", key_id: str) -> list[str]:

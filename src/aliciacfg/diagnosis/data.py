@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from aliciacfg.core.adoption import explain_adoption, explain_foreign
 from aliciacfg.diagnosis.finding import Finding, fail, ok, warn
 from aliciacfg.errors import AliciacfgError, SettingsError
 from aliciacfg.private_files import check_directory, check_kept_file
-from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import KEY_FILE, SNAPSHOT_PREFIX, is_in_use
@@ -66,8 +66,9 @@ def _look_at_keys(data: Path) -> Iterator[Finding]:
         if database.exists():
             yield fail(
                 "keys",
-                f"{path} is missing, and the database holds secrets that only its keys open",
-                "restore it from a backup (`aliciacfg restore`) before the next start",
+                f"{path} is missing; the next start makes a new one, with which stored secrets do not open and tokens "
+                "do not count",
+                "put it back before the next start, or restore a backup with keys (`aliciacfg restore`)",
             )
         else:
             yield ok("keys", "none yet; the first start makes them")
@@ -81,22 +82,28 @@ def _look_at_keys(data: Path) -> Iterator[Finding]:
         )
         return
     try:
-        keyring = KeyFile.load(path).make_keyring()
+        file = KeyFile.load(path)
     except AliciacfgError as error:
         found, _, remedy = str(error).partition("; ")
         yield fail("keys", found, remedy or "restore it from a backup (`aliciacfg restore`)")
         return
-    yield ok("keys", f"{path} can be used and is this user's alone")
+    if (note := file.pending_adoption) is None:
+        yield ok("keys", f"{path} can be used and is this user's alone")
+    else:
+        yield warn("keys", *explain_adoption(note))
     if database.exists():
-        yield _look_at_database(data, keyring)
+        yield _look_at_database(data, file)
 
 
-def _look_at_database(data: Path, keyring: Keyring) -> Finding:
+def _look_at_database(data: Path, file: KeyFile) -> Finding:
     size = sum(path.stat().st_size for path in data.glob("aliciacfg.*"))
     if size > _MAX_VERIFIED_BYTES:
         return ok("database", f"{size // _MEGABYTE} MB, not verified here; `aliciacfg check` does")
+    chain = Chain(file.make_keyring())
     try:
-        found = database_in(data).verify(Chain(keyring))
+        if foreign := explain_foreign(database_in(data), file.path, chain):
+            return fail("database", *foreign)
+        found = database_in(data).verify(chain)
     except AliciacfgError as error:
         return fail("database", str(error), "look at its files, and restore a backup if they are damaged")
     if found.damage:
@@ -121,7 +128,7 @@ def _look_at_leftovers(data: Path) -> Iterator[Finding]:
     if kept := sorted(path.name for path in data.glob("before-*")):
         yield warn(
             "leftovers",
-            f"the state before a restore is kept ({', '.join(kept)})",
+            f"an earlier state of this home is kept ({', '.join(kept)})",
             f"if all is well, remove it from {data}: it holds secrets",
         )
     future = [path.name for path in data.iterdir() if path.stat().st_mtime > time.time() + _CLOCK_SECONDS]

@@ -17,7 +17,7 @@ OperationName = Literal[
 """The name of an operation over MQTT and HTTP; types the rows of the operations table."""
 LocalOperationName = Literal[
     "token_create", "token_list", "token_revoke", "keys_show", "keys_rotate", "keys_add", "keys_remove",
-    "broker_passwords", "backup",
+    "keys_acknowledge", "broker_passwords", "backup",
 ]  # fmt: skip
 """The name of an operation of the socket in the data directory. No topic contains it, so a service may have it."""
 

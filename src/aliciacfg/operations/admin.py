@@ -33,6 +33,7 @@ from aliciacfg.api.requests import (
     TokenCreateRequest,
     TokenRevokeRequest,
 )
+from aliciacfg.core.adoption import tell_adoption
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.loaded_files import LoadedFiles
@@ -49,6 +50,7 @@ from aliciacfg.errors import (
 from aliciacfg.model import names
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Audited, AuditEntry, Token, Write
+from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.operations.pages import Page
 from aliciacfg.sealing.boxes import Keyring, PrivateKey, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
@@ -72,6 +74,7 @@ class AdminOperations:
         store: Store,
         authorizer: Authorizer,
         audit_log: AuditLog,
+        alerts: Alerts,
         keys: KeyFile,
         key_rotation: KeyRotation,
         make_snapshot_directory: Callable[[], Path],
@@ -84,6 +87,7 @@ class AdminOperations:
         self._store = store
         self._authorizer = authorizer
         self._audit_log = audit_log
+        self._alerts = alerts
         self._keys = keys
         self._key_rotation = key_rotation
         self._make_snapshot_directory = make_snapshot_directory
@@ -178,8 +182,12 @@ class AdminOperations:
             self._keys.add([HeldKey(key, self._clock())])
             return self._keys.make_keyring()
 
+        used = await self._key_rotation.used()
         await self._change_keys(caller, "keys_add", add)
         self._audit(caller, "keys_add", key.public.key_id)
+        if key.public.key_id in used or used <= {item.key_id for item in self._keys.keys}:
+            # What does not open even now, other alerts tell.
+            await self._settle_adoptions()
         return await self._keys_answer(f"{key.public.key_id} opens from now on")
 
     async def keys_remove(self, caller: Caller, request: KeyRemoveRequest) -> Answer:
@@ -194,6 +202,21 @@ class AdminOperations:
         self._key_rotation.apply(self._keys.make_keyring())
         self._audit(caller, "keys_remove", request.key_id)
         return await self._keys_answer(f"{request.key_id} is removed")
+
+    async def keys_acknowledge(self, caller: Caller, _request: Request) -> Answer:
+        """End the alert about a database that a new key file adopted."""
+        if self._keys.pending_adoption is None:
+            return await self._keys_answer("nothing to acknowledge: no key file was lost")
+        await self._settle_adoptions()
+        self._audit(caller, "keys_acknowledge", "the loss of an earlier keys.json")
+        return await self._keys_answer("the loss of the earlier keys.json is acknowledged")
+
+    async def _settle_adoptions(self) -> None:
+        try:
+            await asyncio.to_thread(self._keys.settle_adoptions)
+        except KeyFileError as error:
+            raise Unavailable(f"{error}.") from error
+        tell_adoption(self._keys, self._alerts)
 
     async def backup(self, caller: Caller, _request: Request) -> Answer:
         """Copy the database into a new directory in the data directory; the caller removes it."""

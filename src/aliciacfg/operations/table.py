@@ -388,6 +388,18 @@ LOCAL_OPERATIONS: tuple[Operation, ...] = (
         local=True,
     ),
     Operation(
+        name="keys_acknowledge",
+        summary="Acknowledge that an earlier key file is lost",
+        needs="admin",
+        handler=on_all(_admin, AdminOperations.keys_acknowledge, requests.Request),
+        answer=KeysAnswer,
+        method="POST",
+        path="/local/keys_acknowledge",
+        body="fields",
+        writes=True,
+        local=True,
+    ),
+    Operation(
         name="broker_passwords",
         summary="Read the passwords of services on the broker",
         needs="admin",

@@ -41,12 +41,16 @@ class AdoptionNote(msgspec.Struct, frozen=True):
     Attributes:
         at: The time in Unix seconds.
         key_name: The short name of the key that wrote them; empty if they had no codes.
-        rows: How many they were.
+        rows: How many they were; 0 if the process ended before it noted that.
+        kept_in: The directory in the data directory that holds the database as it was before; empty if there is none.
+        pending: Whether people have to be told: neither was the earlier key file added, nor the loss acknowledged.
     """
 
     at: float
     key_name: str
     rows: int
+    kept_in: str = ""
+    pending: bool = False
 
 
 class _Content(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -221,18 +225,45 @@ class KeyFile:
             for key_id, item in self._held.items()
         ]
 
+    @property
+    def pending_adoption(self) -> AdoptionNote | None:
+        """The last adoption, if it is still pending."""
+        return next((note for note in reversed(self.adopted) if note.pending), None)
+
+    def begin_adoption(self, note: AdoptionNote) -> None:
+        """Record an adoption before the rows change, so that a process that is killed meanwhile does not hide it.
+
+        Raises:
+            KeyFileError: The file cannot be written.
+        """
+        # One that was begun and not done has no rows.
+        self.adopted = [*(before for before in self.adopted if before.rows or not before.pending), note]
+        self._write()
+
+    def settle_adoptions(self) -> None:
+        """Record that no adoption is pending any more.
+
+        Raises:
+            KeyFileError: The file cannot be written.
+        """
+        if self.pending_adoption is not None:
+            self.adopted = [msgspec.structs.replace(note, pending=False) for note in self.adopted]
+            self._write()
+
     def mark_chained(self, adopted: AdoptionNote | None = None) -> None:
         """Record that the rows of the database have codes from now on; see ``chained``.
 
         Args:
-            adopted: The adoption by which they got them, if they are those of another key.
+            adopted: The adoption by which they got them, if they are those of another key; replaces its note of
+                ``begin_adoption``.
 
         Raises:
             KeyFileError: The file cannot be written.
         """
         if not self.chained:
             self.chained = True
-            self.adopted += [] if adopted is None else [adopted]
+            if adopted is not None:
+                self.adopted = [*(note for note in self.adopted if note.at != adopted.at), adopted]
             self._write()
 
     def check_writable(self) -> None:

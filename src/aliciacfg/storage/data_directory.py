@@ -8,9 +8,10 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 
-from aliciacfg.atomic_files import open_or_create, replace_file
+from aliciacfg.atomic_files import open_or_create, replace_file, sync
 from aliciacfg.errors import DataDirectoryInUse, SettingsError, Unavailable
 from aliciacfg.private_files import check_directory, check_kept_file
 from aliciacfg.storage import replacement
@@ -91,6 +92,37 @@ class DataDirectory:
             raise Unavailable(f"{directory} cannot be created: {_reason(error)}.") from error
         return directory
 
+    @contextlib.contextmanager
+    def keeping_before(self, occasion: str, copy: Callable[[Path], None], *, now: float) -> Generator[str]:
+        """Keep a copy of what the block changes, in a directory whose name is yielded; no copy if the block raises.
+
+        Args:
+            occasion: What changes it; part of the name.
+            copy: Writes the files of the copy into a directory.
+            now: Unix seconds; part of the name.
+
+        Raises:
+            Unavailable: The copy cannot be written; there is none.
+        """
+        directory = self.make_snapshot_directory()
+        name = free_name_before(self.path, occasion, now=now)
+        try:
+            copy(directory)
+            for file in (*directory.iterdir(), directory):
+                sync(file)
+            directory.rename(self.path / name)
+            sync(self.path)
+        except BaseException as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise Unavailable(f"{directory} cannot be written: {_reason(error)}.") from error
+            raise
+        try:
+            yield name
+        except BaseException:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+            raise
+
     def release(self) -> None:
         """Release the lock. Safe to call twice."""
         if self._lock >= 0:
@@ -136,6 +168,14 @@ def read_instance(data: Path) -> str | None:
         return (data / _INSTANCE_FILE).read_text("ascii", "replace").strip() or None
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def free_name_before(directory: Path, occasion: str, *, now: float) -> str:
+    """Return a free name, with the time in it, for what is kept in a data directory before an event."""
+    name = time.strftime(f"before-{occasion}-%Y%m%dT%H%M%SZ", time.gmtime(now))
+    taken = {path.name for path in directory.glob(f"{name}*")}
+    names = (name if number == 1 else f"{name}-{number}" for number in range(1, len(taken) + 2))
+    return next(found for found in names if found not in taken)
 
 
 def is_in_use(data: Path) -> bool:

@@ -38,7 +38,7 @@ START = b"\x00" * 32
 TORN = b"\xff" * 32
 """The MAC that a row is linked to if the end of the chain was tampered with; a verification never confirms it."""
 
-_KEY_NAME_BYTES = 4
+KEY_NAME_BYTES = 4
 
 End = tuple[int, bytes, bytes, bytes]
 """The end of the chain: sequence and MAC of the last row, sum of the MACs of standing rows, MAC of these three."""
@@ -87,7 +87,7 @@ class Chain:
     def __init__(self, keyring: Keyring) -> None:
         self._mac = KeyedHash(keyring.derive(b"aliciacfg chain v1")).digest
         self._keyring = keyring
-        self.key_name = self._mac(b"name")[:_KEY_NAME_BYTES]
+        self.key_name = self._mac(b"name")[:KEY_NAME_BYTES]
 
     def digest(self, document: JsonObject, *, service: str, environment: str) -> str:
         """Return the keyed digest of a configuration, ``version`` included, with its secrets in plain text.

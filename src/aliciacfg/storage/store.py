@@ -58,6 +58,24 @@ class Adoption:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Which key wrote a database.
+
+    Attributes:
+        is_own: Whether the key that was asked about confirms the end of the chain or a row.
+        key_name: The short name that most rows of other keys bear; empty if there are none.
+    """
+
+    is_own: bool
+    key_name: str
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another key wrote all of it."""
+        return bool(self.key_name) and not self.is_own
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What a database says of itself; nothing of it is verified.
 
@@ -498,11 +516,22 @@ class Database(Protocol):
         """
         ...
 
+    def origin(self, chain: Chain) -> Origin:
+        """Return whether this key or another one wrote the rows; change nothing.
+
+        Tokens do not count: after an adoption they still have the codes of the key before.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        ...
+
     def adopt(self, chain: Chain) -> Adoption | None:
         """Give every row a code of this key, all or none: the key that wrote them was lost, or they had no codes.
 
-        Tokens and recipients are not adopted. To be called only with a key that has written nothing yet; a database
-        whose end this key has written stays as it is, so that an adoption which was interrupted is repeated safely.
+        Tokens are not adopted, and recipients are removed. To be called only with a key that has written nothing yet; a
+        database whose end this key has written stays as it is, so that an adoption which was interrupted is repeated
+        safely.
 
         Returns:
             What was adopted; None if there was nothing to adopt.

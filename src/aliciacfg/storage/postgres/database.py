@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import Position
-from aliciacfg.storage.hash_chain import START, Chain
+from aliciacfg.storage.hash_chain import KEY_NAME_BYTES, START, Chain
 from aliciacfg.storage.postgres import schema
 from aliciacfg.storage.postgres.driver import Link, ServerError
 from aliciacfg.storage.postgres.failures import unusable
@@ -16,7 +16,7 @@ from aliciacfg.storage.postgres.maintenance import copy_database, key_ids_of, sn
 from aliciacfg.storage.postgres.statements import SCHEMA, SELECT_END
 from aliciacfg.storage.postgres.store import PostgresStore
 from aliciacfg.storage.rows import parse_position
-from aliciacfg.storage.store import Adoption, CopyTarget, Reseal, Store, StoreError, Summary
+from aliciacfg.storage.store import Adoption, CopyTarget, Origin, Reseal, Store, StoreError, Summary
 from aliciacfg.storage.threads import run_alone
 from aliciacfg.storage.verifier import Findings
 from aliciacfg.storage.witness import FILE_NAME, Witness
@@ -30,6 +30,14 @@ _COUNTS = f"""
             ORDER BY n.revision DESC LIMIT 1
         ) AS r WHERE NOT r.deleted
     )
+"""
+_CODES = " UNION ALL ".join(
+    f"SELECT {column} AS code FROM {SCHEMA}.{table}"
+    for table, column in (("revisions", "code"), ("audit", "code"), ("overlays", "mac"), ("meta", "mac"))
+)
+_COUNT_NAMES = f"""
+    SELECT substring(code FROM 1 FOR {KEY_NAME_BYTES}) AS name, count(*) FROM ({_CODES}) AS codes
+    WHERE length(code) > {KEY_NAME_BYTES} GROUP BY 1 ORDER BY 2 DESC
 """
 
 
@@ -96,6 +104,21 @@ class PostgresDatabase:
             )
 
         return self._run_in_snapshot(describe)
+
+    def origin(self, chain: Chain) -> Origin:
+        """Return which key wrote the database, by the names in its codes: rows of another key are never adopted."""
+
+        async def find(link: Link) -> Origin:
+            if not await schema.exists(link):
+                return Origin(is_own=False, key_name="")
+            if any(chain.confirmed_end(end) is not None for end in await link.rows(SELECT_END)):
+                return Origin(is_own=True, key_name="")
+            named = await link.rows(_COUNT_NAMES)
+            own = any(name == chain.key_name for name, _ in named)
+            other = next((name.hex() for name, _ in named if name != chain.key_name), "")
+            return Origin(is_own=own, key_name=other)
+
+        return self._run(find)
 
     def adopt(self, chain: Chain) -> Adoption | None:
         """Refuse rows of another key: the other daemons that share the database have it."""

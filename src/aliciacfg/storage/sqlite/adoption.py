@@ -1,19 +1,23 @@
 """Codes for rows that have none of this key: of a database whose key file was lost, or of an older version."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
 
 from aliciacfg.errors import OperationError
 from aliciacfg.model.records import AuditEntry, Record
-from aliciacfg.storage.hash_chain import START, Chain, ChainStart, equals, sum_macs
+from aliciacfg.storage.hash_chain import KEY_NAME_BYTES, START, Chain, ChainStart, equals, sum_macs
 from aliciacfg.storage.rows import (
     AUDIT_COLUMNS,
     CHAIN_START,
     RECORD_COLUMNS,
     RENEWED_COLUMNS,
     STANDING_COLUMNS,
+    Row,
+    confirmed_audit_entry,
+    confirmed_record,
     encode_chain_start,
     overlay_row,
     parse_audit_entry,
@@ -26,9 +30,9 @@ from aliciacfg.storage.sqlite.chain_tail import (
     SELECT_CHAIN_END,
     replace_coded,
 )
-from aliciacfg.storage.sqlite.rows import SELECT_OVERLAYS, chain_start, select_coded
+from aliciacfg.storage.sqlite.rows import SELECT_AUDIT, SELECT_OVERLAYS, SELECT_RECORDS, chain_start, select_coded
 from aliciacfg.storage.sqlite.transaction import transaction
-from aliciacfg.storage.store import Adoption
+from aliciacfg.storage.store import Adoption, Origin
 
 _SELECT_PLACES = """
     SELECT sequence, 'revisions' FROM revisions WHERE typeof(sequence) = 'integer'
@@ -47,8 +51,14 @@ _SELECT_LACKING = "SELECT " + " OR ".join(
     f"EXISTS (SELECT 1 FROM {table} WHERE {code} = x'')" for table, code in _CODES.items()
 )
 _SEALED = b"sealed:v1:"
-# Whoever could make a key file disappear would otherwise make themselves an administrator.
-_NEVER_ADOPTED = ("tokens", "recipients")
+# Whoever could make a key file disappear would otherwise make themselves an administrator. The rows stay all the same:
+# with them, the home stays closed.
+_NEVER_ADOPTED = "tokens"
+_CODE_COLUMNS = {
+    **{table: "mac" for table in (*STANDING_COLUMNS, "overlays", *RENEWED_COLUMNS) if table != _NEVER_ADOPTED},
+    "revisions": "code",
+    "audit": "code",
+}
 
 
 def adopt(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
@@ -73,9 +83,11 @@ def adopt(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
             connection.execute(REPLACE_OVERLAY, overlay_row(overlay, code))
             standing = sum_macs(standing, code)
             rows += 1
+        # Secrets would be sealed to keys that somebody else may have put there.
+        connection.execute("DELETE FROM recipients")
         for table in STANDING_COLUMNS:
             for row, stored in list(select_coded(connection, table)):
-                if table in _NEVER_ADOPTED:
+                if table == _NEVER_ADOPTED:
                     standing = _sum_stored(standing, stored)
                 else:
                     standing = sum_macs(standing, replace_coded(connection, chain, table, row))
@@ -83,6 +95,46 @@ def adopt(connection: sqlite3.Connection, chain: Chain) -> Adoption | None:
         _code_renewed(connection, chain)
         connection.execute(REPLACE_CHAIN_END, chain.end(sequence, mac, standing))
     return Adoption(key_name, rows) if rows else None
+
+
+def find_origin(connection: sqlite3.Connection, chain: Chain) -> Origin:
+    """Return which key wrote a database; see ``Database.origin``.
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+    """
+    if chain.confirmed_end(connection.execute(SELECT_CHAIN_END).fetchone()) is not None:
+        return Origin(is_own=True, key_name="")
+    others: Counter[bytes] = Counter()
+    for table, column in _CODE_COLUMNS.items():
+        named = connection.execute(
+            f"SELECT substr({column}, 1, {KEY_NAME_BYTES}), count(*) FROM {table}"
+            f" WHERE typeof({column}) = 'blob' AND length({column}) > {KEY_NAME_BYTES} GROUP BY 1"
+        ).fetchall()
+        if any(name == chain.key_name for name, _ in named) and _confirms_any(connection, chain, table):
+            return Origin(is_own=True, key_name="")
+        others.update({name: count for name, count in named if name != chain.key_name})
+    return Origin(is_own=False, key_name=others.most_common(1)[0][0].hex() if others else "")
+
+
+def _confirms_any(connection: sqlite3.Connection, chain: Chain, table: str) -> bool:
+    """Return whether a row of a table is what this key wrote."""
+    match table:
+        case "revisions":
+            return any(confirmed_record(row, chain) for row in connection.execute(SELECT_RECORDS))
+        case "audit":
+            return any(confirmed_audit_entry(row, chain) for row in connection.execute(SELECT_AUDIT))
+        case "overlays":
+            return any(_confirms_overlay(row, chain) for row in connection.execute(SELECT_OVERLAYS))
+        case _:
+            return any(chain.confirms_row(table, row, mac) for row, mac in select_coded(connection, table))
+
+
+def _confirms_overlay(row: Row, chain: Chain) -> bool:
+    try:
+        return chain.confirms_overlay(parse_overlay(row), row[-1])
+    except msgspec.MsgspecError:
+        return False
 
 
 def lacks_codes(connection: sqlite3.Connection) -> bool:
@@ -186,7 +238,7 @@ def _key_name(connection: sqlite3.Connection) -> str:
     """Return the name of the key that wrote the rows, in hexadecimal; empty if they have no codes."""
     for _, mac in select_coded(connection, "meta"):
         if isinstance(mac, bytes) and mac:
-            return mac[:4].hex()
+            return mac[:KEY_NAME_BYTES].hex()
     return ""
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from aliciacfg.errors import Unavailable
+from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.rows import CHAIN, TABLES, Row, parse_position
+from aliciacfg.storage.sqlite.adoption import find_origin
 from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
 from aliciacfg.storage.sqlite.damage import telling_damage
 from aliciacfg.storage.sqlite.maintenance import connect_to_read
-from aliciacfg.storage.sqlite.schema import MIGRATIONS, version
-from aliciacfg.storage.store import AddRows, StoreError, Summary
+from aliciacfg.storage.sqlite.schema import MIGRATIONS, is_readable, version
+from aliciacfg.storage.store import AddRows, Origin, StoreError, Summary
 
 # A quarter of a megabyte at once, then a rest: the thread that writes gets the disk and the interpreter in between.
 _PAGES_PER_STEP = 64
@@ -149,3 +151,18 @@ def describe_file(path: Path) -> Summary:
         configurations=configurations,
         revisions=revisions,
     )
+
+
+def origin_of_file(path: Path, chain: Chain) -> Origin:
+    """Return which key wrote a database; see ``Database.origin``. Of one that has to be upgraded nothing is known.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    if not path.exists():
+        return Origin(is_own=False, key_name="")
+    try:
+        with contextlib.closing(connect_to_read(path, more=_more(path))) as connection, telling_damage():
+            return find_origin(connection, chain) if is_readable(connection) else Origin(is_own=False, key_name="")
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error

@@ -9,10 +9,10 @@ from aliciacfg.atomic_files import open_or_create
 from aliciacfg.model.records import Position
 from aliciacfg.storage import witness
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.copies import copy_file, describe_file
+from aliciacfg.storage.sqlite.copies import copy_file, describe_file, origin_of_file
 from aliciacfg.storage.sqlite.maintenance import adopt_file, key_ids_in_file, reseal_file, verify_file
 from aliciacfg.storage.sqlite.store import SqliteStore
-from aliciacfg.storage.store import Adoption, Reseal, Store, Summary
+from aliciacfg.storage.store import Adoption, Origin, Reseal, Store, Summary
 from aliciacfg.storage.verifier import Findings
 
 FILE_NAME = "aliciacfg.db"
@@ -49,6 +49,10 @@ class SqliteDatabase:
     def describe(self) -> Summary:
         """Return what the file says of itself."""
         return describe_file(self._path)
+
+    def origin(self, chain: Chain) -> Origin:
+        """Return which key wrote the file, in this thread."""
+        return origin_of_file(self._path, chain)
 
     def adopt(self, chain: Chain) -> Adoption | None:
         """Give every row a code of this key, in this thread."""
