@@ -249,6 +249,26 @@ async def test_dev_starts_mosquitto_from_the_path_and_ends_it(make_daemon: Calla
         socket.create_connection(("127.0.0.1", port), 1)
 
 
+def is_taken(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells a process of the end of its parent")
+def test_the_broker_of_dev_ends_with_a_daemon_that_is_killed(make_daemon: Callable[..., Daemon]):
+    port = free_port()
+    daemon = make_daemon(arguments=["--dev"], environ={"MQTT_BROKER": ""}, broker_port=port).start()
+    assert is_taken(port)
+    daemon.kill()
+    wait_until(lambda: not is_taken(port), why="the broker has ended")
+    daemon.start()
+    assert "started for this run" in daemon.output[-2]
+    daemon.stop()
+
+
 def test_dev_says_why_the_broker_that_answers_is_not_used(make_daemon: Callable[..., Daemon], tmp_path: Path):
     """One that requires a password which no setting has. The next command finds the one that was started."""
     (tmp_path / "passwords").touch(mode=0o600)

@@ -20,12 +20,12 @@ from pathlib import Path
 
 from aliciacfg.bus.address import BrokerAddress
 from aliciacfg.errors import BrokerUnavailable
+from aliciacfg.mqtt.broker.child_process import beside, end_left
 from aliciacfg.mqtt.connecting import connect_client
 
 _LOOPBACK = "127.0.0.1"
 _PROBE_SECONDS = 1.0
 _START_SECONDS = 10.0
-_STOP_SECONDS = 5.0
 # Debian installs daemons where the PATH of an ordinary user does not lead.
 _MORE_PATHS = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 _REPLACED = ("listener", "persistence_location", "allow_anonymous", "password_file", "acl_file", "user")
@@ -60,6 +60,10 @@ async def dev_broker(wanted: BrokerAddress, *, explicit: bool, data_dir: Path) -
     if explicit:
         yield DevBroker(wanted, f"the broker set by MQTT_BROKER, {wanted.host}:{wanted.port}")
         return
+    program = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), _MORE_PATHS]))
+    if program is not None:
+        # It holds the port, and its end is nobody's business: this daemon would not stop it.
+        await end_left(_command(program, data_dir), _note(data_dir))
     loopback = BrokerAddress(_LOOPBACK, wanted.port, wanted.username, wanted.password)
     refusal = await _refusal(loopback)
     if refusal is None:
@@ -67,7 +71,6 @@ async def dev_broker(wanted: BrokerAddress, *, explicit: bool, data_dir: Path) -
         return
     unused = f". The one that answers is not used: {refusal}" if refusal else ""
     own = BrokerAddress(_LOOPBACK, _free_port(wanted.port), wanted.username, wanted.password)
-    program = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), _MORE_PATHS]))
     if program is not None:
         async with _mosquitto(program, own.port, data_dir) as end_process:
             description = f"{program} on {_LOOPBACK}:{own.port}, started for this run{unused}"
@@ -79,8 +82,8 @@ async def dev_broker(wanted: BrokerAddress, *, explicit: bool, data_dir: Path) -
 
 @asynccontextmanager
 async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[Callable[[], None], None]:
-    directory = data_dir / "broker"
-    config = directory / "mosquitto.conf"
+    config = _config(data_dir)
+    directory = config.parent
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         config.write_text(dev_config(port, directory), "utf-8")
@@ -88,21 +91,22 @@ async def _mosquitto(program: str, port: int, data_dir: Path) -> AsyncGenerator[
         raise BrokerUnavailable(
             f"{config} cannot be written: {error.strerror}; set MQTT_BROKER, or mend that"
         ) from error
-    # In a session of its own: Ctrl-C is for the daemon, which still has to publish through this broker that it stops.
-    process = await asyncio.create_subprocess_exec(
-        program, "-c", str(config), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
-    )
-    try:
+    # Ctrl-C is for the daemon, which still has to publish through this broker that it stops.
+    async with beside(_command(program, data_dir), _note(data_dir)) as process:
         await _wait_until_it_answers(BrokerAddress(_LOOPBACK, port), process)
         yield lambda: os.kill(process.pid, signal.SIGTERM)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+
+
+def _config(data_dir: Path) -> Path:
+    return data_dir.absolute() / "broker" / "mosquitto.conf"
+
+
+def _command(program: str, data_dir: Path) -> list[str]:
+    return [program, "-c", str(_config(data_dir))]
+
+
+def _note(data_dir: Path) -> Path:
+    return _config(data_dir).with_name("pid")
 
 
 def dev_config(port: int, directory: Path) -> str:
