@@ -1,8 +1,7 @@
 """The contract of a store and of its database, for every backend."""
 
 import asyncio
-import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import msgspec
 import pytest
 
 from aliciacfg import documents
-from aliciacfg.errors import Blocked, Unavailable
+from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import (
     START,
     Announcement,
@@ -31,21 +30,12 @@ from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.sqlite.database import SqliteDatabase
-from aliciacfg.storage.store import Database, Origin, Store, StoreError
+from aliciacfg.storage.store import Database, Kept, Origin, Store, StoreError
 from aliciacfg.storage.verifier import Findings
 from stored_rows import CHAIN, KEY, KEYRING, OTHER, entry, revision, tombstone
 
 if TYPE_CHECKING:
     from postgres import Postgres
-
-
-@pytest.fixture(params=["postgres", "sqlite"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    """An empty database of each backend."""
-    if request.param == "sqlite":
-        return database_in(tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    return database_in(tmp_path, server.create())
 
 
 @pytest.fixture
@@ -151,7 +141,9 @@ async def test_writes_of_one_transaction_apply_in_order(store: Store):
     assert await store.recipients() == [Recipient("one", None)]
 
 
-async def test_many_writes_leave_the_same_in_one_transaction_as_in_many(tmp_path: Path):
+async def test_many_writes_leave_the_same_in_one_transaction_as_in_many(
+    make_database: Callable[[Path], Database], tmp_path: Path
+):
     """Also where they replace and remove the same overlay, announcement and position; the chain confirms both."""
     writes = [
         Write(
@@ -173,7 +165,8 @@ async def test_many_writes_leave_the_same_in_one_transaction_as_in_many(tmp_path
     found: list[list[str]] = []
     for name, batches in (("one", [writes]), ("many", [[write] for write in writes])):
         (tmp_path / name).mkdir()
-        async with SqliteDatabase(tmp_path / name).open(CHAIN) as store:
+        database = await asyncio.to_thread(make_database, tmp_path / name)
+        async with database.open(CHAIN) as store:
             for batch in batches:
                 await store.commit(batch)
             found.append(await everything(store))
@@ -473,23 +466,126 @@ async def test_a_database_that_cannot_be_opened_says_so(request: pytest.FixtureR
     assert database.verify(CHAIN).damage
 
 
-@pytest.mark.parametrize("name", ["aliciacfg.db", "aliciacfg.db-wal", ""])
-async def test_a_database_that_was_moved_is_not_written_on(tmp_path: Path, name: str):
-    """A file or the directory is moved, another is there or not: no write gets lost in it; moved back, it goes on."""
-    place, away = tmp_path / "data", tmp_path / "away"
-    place.mkdir()
-    async with SqliteDatabase(place).open(CHAIN) as store:
-        await store.commit([Write(overlays=(Overlay("dev", "one", b"{}", {}),))])
-        (place / name).rename(away)
-        with pytest.raises(Blocked, match="was removed, moved or replaced while the daemon runs"):
-            await store.commit([Write(overlays=(Overlay("dev", "two", b"{}", {}),))])
-        if name:
-            shutil.copy(away, place / name)
-            with pytest.raises(Blocked):
-                await store.commit([Write(overlays=(Overlay("dev", "three", b"{}", {}),))])
-        else:
-            assert not place.exists()
-        away.rename(place / name)
-        await store.commit([Write(overlays=(Overlay("dev", "four", b"{}", {}),))])
-    async with SqliteDatabase(place).open(CHAIN) as store:
-        assert {found.service for found in (await store.load()).overlays} == {"one", "four"}
+ODD = "a\x00b\x1ac\x1a0\x1a1\U0001f600\n"
+
+
+async def test_every_text_that_can_be_written_is_read_back(database: Database, store: Store):
+    """Also with U+0000, which some databases do not store; codes and keys of rows hold."""
+    write = Write(
+        records=(revision("one", 1, {ODD: ODD}, comment=ODD, author=ODD, cause="api", changed=[ODD]),),
+        audit=(msgspec.structs.replace(entry("one", 1), who=ODD, where=ODD, detail=ODD),),
+        overlays=(Overlay("dev", "one", b'"\x00\xff"', {ODD: 1}),),
+        announcements=(Announcement(ODD, 7, b"\x00\x1a\xff"),),
+        schemas=(ServingSchema("one", ODD.encode()),),
+        applied=(Applied("one", ODD, "dev", 1, ODD, "rejected", ODD, 1.5, 2.0),),
+        tokens=(Token(token_id="0" * 12, digest="d", name=ODD, role="reader", created=1),),
+        recipients=(Recipient("one", ODD),),
+        meta=((ODD, ODD),),
+    )
+    for _ in range(2):
+        # Once to add each row, once to replace it.
+        await store.commit([write if not (await store.load()).records else msgspec.structs.replace(write, records=())])
+        state = await store.load()
+        assert (state.records, state.overlays, state.announcements) == (
+            list(write.records), list(write.overlays), list(write.announcements),
+        )  # fmt: skip
+        assert (state.schemas, state.meta) == (list(write.schemas), dict(write.meta))
+        assert await store.applied() == list(write.applied)
+        assert await store.tokens() == list(write.tokens)
+        assert await store.recipients() == list(write.recipients)
+        (found, *_) = await store.audit(before=None, limit=9, service=None)
+        assert (found.who, found.where, found.detail) == (ODD, ODD, ODD)
+    assert (await store.verify()).broken == database.verify(CHAIN).broken == []
+    await store.commit([Write(forgotten=write.applied, confirmed=write.announcements)])
+    assert await store.applied() == []
+    assert not (await store.load()).announcements[0].pending
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        Write(records=(revision("one", 2**63, {}),)),
+        Write(records=(revision("one", 1, {}, home_sequence=2**70),)),
+        Write(records=(revision("one", 1, {}, timestamp=float("nan")),)),
+        Write(audit=(msgspec.structs.replace(entry("one"), count=2**63),)),
+        Write(audit=(msgspec.structs.replace(entry("one"), timestamp=float("nan")),)),
+        Write(audit=(msgspec.structs.replace(entry("one"), detail="\udc00"),)),
+        Write(announcements=(Announcement("one", -(2**64), b""),)),
+    ],
+)
+async def test_what_no_database_can_hold_is_refused(store: Store, write: Write):
+    """Numbers of more than 64 bits, what is no number, and half a character: nothing is written, and others are."""
+    await store.commit([Write(meta=(("before", ""),))])
+    with pytest.raises((Unavailable, UnicodeEncodeError, OverflowError)):
+        await store.commit([Write(meta=(("with-it", ""),)), write])
+    await store.commit([Write(meta=(("after", ""),))])
+    assert set((await store.load()).meta) == {"before", "after"}
+    assert await store.audit(before=None, limit=9, service=None) == []
+    assert (await store.verify()).broken == []
+
+
+async def test_old_revisions_and_audit_entries_are_removed(store: Store):
+    """By number and by age; never the newest one. A verification finds nothing, and the chain goes on."""
+    deletion = (tombstone("gone", 1), tombstone("gone", 2))
+    await store.commit([Write(records=(revision("quiet", 1, {}), *deletion))])
+    for number in range(1, 41):
+        await store.commit([Write(records=(revision("busy", number, {}),), audit=(entry("busy", number),))])
+    assert await store.first_kept("dev", "busy") is None
+
+    async def pause() -> None:
+        await store.commit([Write(audit=(entry("quiet"),))])
+
+    removed = await store.remove_old(Kept(revisions=10, audit=20), pause=pause)
+    # Those that came meanwhile are more than the count.
+    assert (removed.revisions, removed.audit >= 20) == (30, True)
+    assert await store.first_kept("dev", "busy") == 31
+    assert await store.first_kept("dev", "gone") == 1
+    assert [head.revision for head in await store.history("dev", "busy", before=None, limit=99)] == [*range(40, 30, -1)]
+    await store.remove_old(Kept(revisions_since=1.5 + 35), pause=pause)
+    assert [head.revision for head in await store.history("dev", "busy", before=None, limit=99)] == [*range(40, 34, -1)]
+
+    async def rest() -> None:
+        pass
+
+    await store.remove_old(Kept(revisions_since=1e9, audit_since=1e9), pause=rest)
+    assert len(await store.audit(before=None, limit=9, service=None)) == 1
+    state = await store.load()
+    assert sorted((record.service, record.revision) for record in state.records) == [
+        ("busy", 40), ("gone", 2), ("quiet", 1),
+    ]  # fmt: skip
+    await store.commit([Write(records=(revision("busy", 41, {}),), audit=(entry("busy", 41),))])
+    assert (await store.verify()).broken == []
+
+
+async def test_a_copy_holds_every_row_as_it_is(database: Database, store: Store, tmp_path: Path):
+    """It is a database file of its own, which the same keys confirm; commits go on meanwhile."""
+    await store.commit([EVERYTHING])
+    await store.commit([Write(overlays=(Overlay("dev", "two", b"{}"),), records=(revision("one", 2, {}),))])
+    await store.commit([Write(overlays=(Overlay("dev", "two", None),))])
+    before = await everything(store)
+    for name, copy in (
+        ("open", store.backup),
+        ("at-rest", lambda to: asyncio.to_thread(database.backup, to)),
+    ):
+        (tmp_path / name).mkdir()
+        await copy(tmp_path / name)
+        copied = database_in(tmp_path / name)
+        assert copied.verify(CHAIN) == database.verify(CHAIN) == Findings(confirmed=ROWS + 1)
+        assert copied.describe().head == database.describe().head != ""
+        async with copied.open(CHAIN) as opened:
+            assert await everything(opened) == before
+            await opened.commit([Write(records=(revision("one", 3, {}),))])
+            assert (await opened.verify()).broken == []
+        with pytest.raises(Unavailable, match="cannot be written"):
+            await copy(tmp_path / name)
+
+
+async def test_a_database_describes_itself(database: Database, store: Store):
+    """What it holds, without verifying anything."""
+    await store.commit(
+        [EVERYTHING, Write(records=(revision("one", 2, {}), revision("two", 1, {}), tombstone("two", 2)))]
+    )
+    found = database.describe()
+    assert (found.position, found.rows, found.configurations, found.revisions) == (Position(2, 8), 5, 1, 4)
+    assert found.meta["active_environment"] == "dev"
+    assert len(found.head) == 64

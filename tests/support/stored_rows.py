@@ -8,7 +8,7 @@ from typing import Any
 
 from aliciacfg import documents
 from aliciacfg.documents import JsonObject
-from aliciacfg.model.records import AuditEntry, Record, Write
+from aliciacfg.model.records import AuditEntry, Overlay, Recipient, Record, ServingSchema, Token, Write
 from aliciacfg.sealing.boxes import Keyring, PrivateKey
 from aliciacfg.sealing.sealed_documents import checksum
 from aliciacfg.storage.hash_chain import Chain
@@ -58,6 +58,29 @@ def entry(service: str, after: int | None = None) -> AuditEntry:
         timestamp=2.5, who="mario", where="mqtt", operation="set", outcome="done", environment="dev", service=service,
         before=None, after=after, detail="x", count=1,
     )  # fmt: skip
+
+
+def three_revisions() -> list[Write]:
+    """Three revisions of one service with a secret, its overlay, the audit of all, and one row of every other table.
+
+    Times are whole seconds as well as fractions.
+    """
+    writes = [
+        Write(
+            records=(revision("one", number, {"size": number}, secret="open-sesame"),),
+            audit=(entry("one", number),),
+            overlays=(Overlay("dev", "one", documents.canonical({"size": number}), {"/size": number}),),
+        )
+        for number in range(1, 4)
+    ]
+    token = Token(token_id="0" * 12, digest="d", name="panel", role="reader", created=1, expires=2.5)
+    others = Write(
+        tokens=(token,),
+        recipients=(Recipient("one", "a" * 43),),
+        schemas=(ServingSchema("one", b"{}"), ServingSchema("two", None)),
+        meta=(("active_environment", "dev"),),
+    )
+    return [*writes, others]
 
 
 @contextlib.contextmanager

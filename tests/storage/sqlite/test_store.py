@@ -1,13 +1,16 @@
 """The connections of the SQLite store, their threads, and the witness file."""
 
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from aliciacfg.model.records import Position, Write
+from aliciacfg.errors import Blocked
+from aliciacfg.model.records import Overlay, Position, Write
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.sqlite.database import SqliteDatabase
 from aliciacfg.storage.sqlite.store import SqliteStore
 from aliciacfg.storage.witness import FILE_NAME, Witness
 from inprocess import eventually
@@ -77,3 +80,25 @@ async def test_one_thread_writes_the_witness(tmp_path: Path, monkeypatch: pytest
     threads = {thread for _, thread in written}
     assert len(threads) == 1
     assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("name", ["aliciacfg.db", "aliciacfg.db-wal", ""])
+async def test_a_database_that_was_moved_is_not_written_on(tmp_path: Path, name: str):
+    """A file or the directory is moved, another is there or not: no write gets lost in it; moved back, it goes on."""
+    place, away = tmp_path / "data", tmp_path / "away"
+    place.mkdir()
+    async with SqliteDatabase(place).open(CHAIN) as store:
+        await store.commit([Write(overlays=(Overlay("dev", "one", b"{}", {}),))])
+        (place / name).rename(away)
+        with pytest.raises(Blocked, match="was removed, moved or replaced while the daemon runs"):
+            await store.commit([Write(overlays=(Overlay("dev", "two", b"{}", {}),))])
+        if name:
+            shutil.copy(away, place / name)
+            with pytest.raises(Blocked):
+                await store.commit([Write(overlays=(Overlay("dev", "three", b"{}", {}),))])
+        else:
+            assert not place.exists()
+        away.rename(place / name)
+        await store.commit([Write(overlays=(Overlay("dev", "four", b"{}", {}),))])
+    async with SqliteDatabase(place).open(CHAIN) as store:
+        assert {found.service for found in (await store.load()).overlays} == {"one", "four"}

@@ -229,9 +229,9 @@ def _encode(value: object) -> object:
     return value
 
 
-def _decode(record: Any) -> Values:
-    """Return the values of a row; those of a row in a row as a tuple."""
+def _decode(record: Iterable[Any]) -> Values:
+    """Return the values of a row; those of a row in a row, which the driver returns as a tuple, as a tuple."""
     return tuple([
-        decode_text(value) if isinstance(value, str) else _decode(value) if isinstance(value, asyncpg.Record) else value
+        decode_text(value) if isinstance(value, str) else _decode(value) if isinstance(value, tuple) else value
         for value in record
     ])  # fmt: skip

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import TypeVar
 
@@ -94,21 +93,34 @@ async def verify_database(url: str, chain: Chain, *, pause_seconds: float = 0.0)
     Raises:
         Unavailable: The database cannot be read.
     """
-    damage: list[str] = []
     try:
         async with snapshot(url) as link:
-            findings = await _verify(link, chain, pause_seconds)
+            return await verify_rows(link, chain, pause_seconds=pause_seconds)
     except NoTables as error:
         raise Unavailable(f"The store cannot be read: {error}.") from error
     except StoreError as error:
-        findings = Findings()
-        damage.append(str(error))
+        return Findings(damage=[str(error)])
+    except ServerError as error:
+        raise unreadable(error) from error
+
+
+async def verify_rows(link: Link, chain: Chain, *, pause_seconds: float = 0.0) -> Findings:
+    """Compare every row with the keyed chain, in a transaction.
+
+    Args:
+        link: Has begun it.
+        chain: Computes the MACs.
+        pause_seconds: The time to rest after every few rows.
+
+    Raises:
+        ServerError: The database cannot be read.
+    """
+    try:
+        return await _verify(link, chain, pause_seconds)
     except ServerError as error:
         if not is_damage(error) and error.sqlstate not in _MISSING:
-            raise unreadable(error) from error
-        findings = Findings()
-        damage.append(str(error))
-    return dataclasses.replace(findings, damage=damage)
+            raise
+        return Findings(damage=[str(error)])
 
 
 async def _verify(link: Link, chain: Chain, pause_seconds: float) -> Findings:

@@ -16,6 +16,11 @@ _SELECT_SERVER = "SELECT current_setting('server_version_num')::int, current_set
 _SELECT_EXISTS = f"SELECT to_regclass('{SCHEMA}.home') IS NOT NULL"
 _SELECT_TABLES = f"SELECT relname::text FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r'"
 _SELECT_FORMAT = f"SELECT format FROM {SCHEMA}.home"
+_LAST_COMMIT = ", ".join(f"coalesce((SELECT max(commit) FROM {SCHEMA}.{table}), 0)" for table in COLUMNS)
+_REPLACE_HOME = f"""
+    INSERT INTO {SCHEMA}.home SELECT true, greatest({_LAST_COMMIT}), 0, '', '', '', {FORMAT}, 0
+    ON CONFLICT DO NOTHING RETURNING one
+"""
 _SELECT_PROGRAMS = f"""
     SELECT 'trigger', tgname::text, c.relname::text FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
         WHERE c.relnamespace = '{SCHEMA}'::regnamespace AND NOT t.tgisinternal
@@ -53,15 +58,12 @@ async def check(link: Link) -> bool:
     missing = COLUMNS.keys() - {name for (name,) in await link.rows(_SELECT_TABLES)}
     if missing:
         raise StoreError(f"the table {SCHEMA}.{min(missing)} is missing: restore the database from a backup")
-    found = await link.rows(_SELECT_FORMAT)
-    if not found:
-        raise StoreError(f"the table {SCHEMA}.home has no row: restore the database from a backup")
-    ((format_,),) = found
-    if format_ > FORMAT:
-        raise StoreError(
-            f"its tables have format {format_}, this aliciacfg knows up to {FORMAT}: run the newer aliciacfg, or "
-            "restore a backup from before it was used"
-        )
+    for (found,) in await link.rows(_SELECT_FORMAT):
+        if found > FORMAT:
+            raise StoreError(
+                f"its tables have format {found}, this aliciacfg knows up to {FORMAT}: run the newer aliciacfg, or "
+                "restore a backup from before it was used"
+            )
     return True
 
 
@@ -76,11 +78,22 @@ async def prepare(link: Link, chain: Chain) -> None:
     if not await check(link):
         await link.run(CREATE)
         await link.rows(INSERT_HOME, *chain.end(0, START, START))
+    await replace_home(link)
     for kind, name, table in await programs(link):
         place = f" ON {SCHEMA}.{_quoted(table)}" if table else ""
         await link.run(f"DROP {kind} {f'{SCHEMA}.' if kind == 'view' else ''}{_quoted(name)}{place}")
         _log.warning("program_dropped", kind=kind, name=name, remedy="find out what wrote to the database")
     await link.run("COMMIT")
+
+
+async def replace_home(link: Link) -> None:
+    """Make another row of the home if somebody removed it; no end of the chain is in it, which verifications tell.
+
+    Raises:
+        ServerError: It cannot be made.
+    """
+    if await link.rows(_REPLACE_HOME):
+        _log.error("home_row_missing", remedy="compare the database with a backup; find out what wrote to it")
 
 
 async def programs(link: Link) -> list[Values]:
