@@ -7,7 +7,7 @@ itself; that is undone when it is read.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
@@ -230,8 +230,11 @@ def _encode(value: object) -> object:
 
 
 def _decode(record: Iterable[Any]) -> Values:
-    """Return the values of a row; those of a row in a row, which the driver returns as a tuple, as a tuple."""
-    return tuple([
-        decode_text(value) if isinstance(value, str) else _decode(value) if isinstance(value, tuple) else value
-        for value in record
-    ])  # fmt: skip
+    """Return the values of a row; those of a row in a row as a tuple, as the driver does."""
+    return tuple(map(_decode_value, record))
+
+
+def _decode_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return decode_text(value)
+    return _decode(cast("Values", value)) if isinstance(value, tuple) else value

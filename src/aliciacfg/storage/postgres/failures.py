@@ -35,7 +35,8 @@ def remedy(error: ServerError) -> str:
 
 def may_pass(error: ServerError) -> bool:
     """Return whether an error tells of circumstances that may pass: no server, no room, too many connections."""
-    return not error.sqlstate.startswith(_FOREVER_CLASSES) and not is_damage(error)
+    known = error.lost or error.refused or bool(error.sqlstate)
+    return known and not error.sqlstate.startswith(_FOREVER_CLASSES) and not is_damage(error)
 
 
 def is_damage(error: ServerError) -> bool:

@@ -15,7 +15,15 @@ from aliciacfg.storage.postgres.driver import Link, ServerError, Values
 from aliciacfg.storage.postgres.failures import LOCK_TIMEOUT, is_damage, unreadable
 from aliciacfg.storage.postgres.queries import chain_start, coded_rows
 from aliciacfg.storage.postgres.schema import check, programs
-from aliciacfg.storage.postgres.statements import COLUMNS, SCHEMA, SELECT_END, SELECT_OVERLAYS, SELECT_RECORDS
+from aliciacfg.storage.postgres.statements import (
+    COLUMNS,
+    NOTE_RESIDUE,
+    SCHEMA,
+    SELECT_COMMIT,
+    SELECT_END,
+    SELECT_OVERLAYS,
+    SELECT_RECORDS,
+)
 from aliciacfg.storage.row_checks import chained_audit, chained_records, coded_overlays
 from aliciacfg.storage.rows import (
     AUDIT_COLUMNS,
@@ -48,7 +56,6 @@ _UPDATE_CONFIG = f"""
     UPDATE {SCHEMA}.revisions SET config = $1, code = $2, commit = (SELECT commit + 1 FROM {SCHEMA}.home)
     WHERE sequence = $3
 """
-_NOTE_RESIDUE = f"UPDATE {SCHEMA}.home SET residue = commit + 1"
 _SELECT_RESIDUE = f"SELECT residue FROM {SCHEMA}.home"
 _END_RESIDUE = f"UPDATE {SCHEMA}.home SET residue = 0 WHERE residue = $1"
 _REWRITTEN = ("revisions", "overlays", "outbox")
@@ -205,7 +212,8 @@ async def reseal_rows(link: Link, chain: Chain, reseal: Reseal) -> list[Write]:
         await link.repeat(_UPDATE_CONFIG, await asyncio.to_thread(_resealed, rows, chain, reseal))
     overlays = await link.rows(SELECT_OVERLAYS)
     changed = await asyncio.to_thread(_resealed_overlays, overlays, chain, reseal)
-    await link.run(_NOTE_RESIDUE)
+    ((commit,),) = await link.rows(SELECT_COMMIT)
+    await link.rows(NOTE_RESIDUE, commit + 1)
     return [Write(overlays=tuple(changed))]
 
 

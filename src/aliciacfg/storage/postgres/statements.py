@@ -286,6 +286,8 @@ SELECT_NEWEST_FIRST = f"{SELECT_RECORDS} WHERE environment = $1 AND service = $2
 SELECT_OVERLAYS = f"SELECT {OVERLAY_COLUMNS} FROM {SCHEMA}.overlays WHERE mac IS NOT NULL OR patch IS NOT NULL"
 SELECT_AUDIT = f"SELECT {AUDIT_COLUMNS}, sequence, code FROM {SCHEMA}.audit"
 SELECT_END = f"SELECT sequence, mac, standing, sealed FROM {SCHEMA}.home"
+NOTE_RESIDUE = f"UPDATE {SCHEMA}.home SET residue = $1"
+"""Notes that a commit left what should not be there any more in the files of tables, until they are written anew."""
 SELECT_COMMIT = f"SELECT commit FROM {SCHEMA}.home"
 
 

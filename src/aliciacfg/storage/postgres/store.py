@@ -97,6 +97,8 @@ class PostgresStore:
         self._chain = chain
         self._copy_target = copy_target
         self._connections = Connections(url)
+        # Why there was no server when it was looked for last, at the start.
+        self._unreachable = ""
         self._shared = PostgresSharedHome(self._read, self._change)
         self._witness = Witness(directory / FILE_NAME, chain)
         # Writes the witness file, so that an older position never replaces a newer one.
@@ -167,7 +169,9 @@ class PostgresStore:
             self._connections.drop_writer()
             if not may_pass(error):
                 raise unusable(self._name, error) from error
-            _log.warning("database_unreachable", database=self._name, reason=str(error), remedy=remedy(error))
+            if str(error) != self._unreachable:
+                self._unreachable = str(error)
+                _log.warning("database_unreachable", database=self._name, reason=str(error), remedy=remedy(error))
             return False
         except StoreError as error:
             raise StoreError(f"{self._name} cannot be used: {error}") from error

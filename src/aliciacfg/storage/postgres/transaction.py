@@ -20,6 +20,7 @@ from aliciacfg.storage.postgres.statements import (
     COLUMNS,
     CONFIRMED,
     FORGOTTEN,
+    NOTE_RESIDUE,
     SCHEMA,
     SELECT_RECORDS,
     is_flag,
@@ -300,6 +301,7 @@ async def reseal_written(link: Link, chain: Chain, writes: Sequence[Write], comm
                 sealed = msgspec.structs.replace(stored, config=record.config, checksum=record.checksum)
                 code = chain.record_code(sealed, row[-2])
                 await link.rows(_UPDATE_RECORD, *place, sealed.config, sealed.checksum, code, commit)
+                await link.rows(NOTE_RESIDUE, commit)
 
 
 async def was_made(link: Link, written: Written) -> bool:
