@@ -43,8 +43,10 @@ def test_a_file_of_variables_becomes_a_service(home: Path):
     assert [item["value"] for item in told["values"]] == [-100, True]
     assert told["notes"][0]["message"].endswith("taken as a secret, as a whole")
     found = settings_of(home / "environments" / "base.yaml", "bot")
-    assert (found["chat_id"], found["debug"]) == (-100, True)
-    assert all(found[name].startswith("sealed:v1:") for name in ("bot_token", "database_url", "password"))
+    assert found == {"chat_id": -100, "debug": True}
+    for environment in ("dev", "prod"):
+        sealed = settings_of(home / "environments" / f"{environment}-secrets.yaml", "bot")
+        assert all(sealed[name].startswith("sealed:v1:") for name in ("bot_token", "database_url", "password"))
     checked = json.loads(run("check").stdout)["files"]
     assert (checked["valid"], checked["problems"]) == (4, [])
     kept = {name: text for name, text in files_of(home).items() if "planted" in text}
@@ -102,16 +104,44 @@ def test_the_same_file_again_changes_nothing(home: Path, environment: list[str])
     assert "took" not in table
     assert files_of(home) == before
     (home / "bot.env").write_text(ENV.replace("123:planted", "456:planted"))
-    path = home / "environments" / ("prod-secrets.yaml" if environment else "base.yaml")
-    text = path.read_text()
-    path.write_text(re.sub(r'bot_token: "sealed:[^"]*"', "bot_token: '456:planted'", text))
+    names = ["prod"] if environment else ["dev", "prod"]
+    texts = {path: path.read_text() for name in names if (path := home / "environments" / f"{name}-secrets.yaml")}
+    for path, text in texts.items():
+        path.write_text(re.sub(r'bot_token: "sealed:[^"]*"', "bot_token: '456:planted'", text))
     assert run(*arguments).exit_code == 0
-    assert "456:planted" not in path.read_text()
-    path.write_text(text)
+    assert not any("456:planted" in path.read_text() for path in texts)
+    for path, text in texts.items():
+        path.write_text(text)
     other = run(*arguments)
-    assert (other.exit_code, other.stderr.count("has another value")) == (5, 1)
+    assert (other.exit_code, other.stderr.count("has another value")) == (5, len(names))
     changed = run(*arguments, "--replace")
     assert json.loads(changed.stdout)["unchanged"] is False
+
+
+def test_what_is_sealed_for_all_environments_already_stays_there(home: Path):
+    """As earlier versions imported it; in the open it is sealed where it stands, and another one is a conflict."""
+    base = home / "environments" / "base.yaml"
+    (home / "camera.env").write_text("CAMERA_PASSWORD=planted\n")
+    arguments = ("import", "camera.env", "--service", "door_bell")
+    base.write_text(base.read_text().replace("melody:", "camera_password: planted\n      melody:", 1))
+    assert run(*arguments).exit_code == 0
+    assert settings_of(base, "door_bell")["camera_password"].startswith("sealed:v1:")
+    assert not (home / "environments" / "dev-secrets.yaml").exists()
+    assert json.loads(run(*arguments).stdout)["unchanged"] is True
+    (home / "camera.env").write_text("CAMERA_PASSWORD=another\n")
+    other = run(*arguments)
+    assert (other.exit_code, other.stderr.count("environments/base.yaml has another value")) == (5, 1)
+
+
+def test_that_the_file_still_holds_the_secrets_is_said(home: Path):
+    """Until it is deleted; not of a trial, which changes nothing, nor where there is no secret."""
+    said = "bot.env still holds 3 secrets in the open; delete it"
+    done = run("import", "bot.env", "--service", "bot", "-o", "table")
+    assert said in done.stdout.splitlines()[-1]
+    assert said in run("import", "bot.env", "--service", "bot", "-o", "table").stdout
+    assert said not in run("import", "bot.env", "--service", "other", "--dry-run", "-o", "table").stdout
+    (home / "open.env").write_text("CHAT_ID=7\n")
+    assert "still holds" not in run("import", "open.env", "--service", "third", "-o", "table").stdout
 
 
 @pytest.mark.parametrize("environment", [[], ["-e", "dev"]])

@@ -31,6 +31,26 @@ def test_a_secret_of_one_environment_is_missed_in_the_others():
     assert json.loads(run("secret", "generate", "prod").stdout)["lacking_secrets"] == {}
 
 
+def test_the_environments_that_keep_another_secret_are_named(home: Path):
+    """With file and line, and the command; not those that have the same one, opened. What does not open is another."""
+    (home / "camera.env").write_text("CAMERA_PASSWORD=old\n")
+    assert run("import", "camera.env", "--service", "door_bell").exit_code == 0
+    place = "environments/prod-secrets.yaml"
+    lines = (home / place).read_text().splitlines()
+    (line,) = [number for number, text in enumerate(lines, 1) if "camera_password" in text]
+    done = run("secret", "set", "door_bell", PLACE, "-o", "table", stdin="new")
+    command = f"aliciacfg secret set door_bell {PLACE} -e prod"
+    assert f"prod still has another one, from {place}:{line}; to set it there too: {command}" in done.stdout
+    told = json.loads(run("secret", "set", "door_bell", PLACE, "-e", "prod", stdin="new").stdout)
+    assert told["others"] == []
+    (home / place).unlink()
+    base = home / "environments" / "base.yaml"
+    base.write_text(base.read_text().replace("melody:", "camera_password: ${WORD:-old}\n      melody:", 1))
+    told = json.loads(run("secret", "set", "door_bell", PLACE, stdin="newer").stdout)
+    assert [(other["environment"], other["file"]) for other in told["others"]] == [("prod", "environments/base.yaml")]
+    assert told["lacking_in"] == []
+
+
 def test_a_secret_inside_of_what_is_no_object_is_refused(home: Path):
     """A daemon would refuse the file; what else is wrong with the service is no reason to refuse a secret."""
     melody = run("secret", "set", "door_bell", "/settings/melody/password", stdin="planted")

@@ -1,6 +1,7 @@
 """The ``import`` command: takes over the configuration file of a program."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -20,13 +21,14 @@ from aliciacfg.schemas.schema_tree import has_secret_name
 from aliciacfg.sources.foreign_files import Form, form_of, read_foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from aliciacfg.cli.output import Block, Line
     from aliciacfg.core.taken_values import TakenValues
     from aliciacfg.documents import Json
-    from aliciacfg.sealing.boxes import Keyring
+    from aliciacfg.sealing.boxes import Keyring, PublicKey
     from aliciacfg.settings import Settings
+    from aliciacfg.sources.file_edits import FileEdits
 
 _MAX_SHOWN = 60
 
@@ -60,8 +62,9 @@ def import_(
     """Take over the configuration file FILE of a program, or a whole home.
 
     FILE is a .env file, JSON, YAML, or key=value with or without [sections]. Its values become settings of the service,
-    with the types that they have. Secrets are sealed. What only the other program understands, such as !secret and
-    !include, is listed and not taken; addresses that hold a password are listed and sealed. FILE stays as it is.
+    with the types that they have. Secrets are sealed, for each environment by itself, in its file of secrets. What only
+    the other program understands, such as !secret and !include, is listed and not taken; addresses that hold a password
+    are listed and sealed. FILE stays as it is.
 
     If FILE is a directory that `aliciacfg export` wrote, the whole home in it is put into an empty one; the daemon must
     not run. To have its secrets open, put the keys.json of that home into the data directory before.
@@ -108,7 +111,17 @@ def import_(
                 EXIT_CODES["invalid_request"],
                 problems=[Problem(pointer, message) for pointer, message in taken.notes],
             )
-        _import(settings, target, service, environment, taken, replace=replace, dry_run=dry_run)
+        _import(
+            settings,
+            target,
+            service,
+            environment,
+            sources.environments,
+            taken,
+            file=None if str(file) == "-" else file,
+            replace=replace,
+            dry_run=dry_run,
+        )
 
 
 def _import(
@@ -116,39 +129,35 @@ def _import(
     target: Target,
     service: str,
     environment: str | None,
+    environments: "Iterable[str]",
     taken: "TakenValues",
     *,
+    file: Path | None,
     replace: bool,
     dry_run: bool,
 ) -> None:
     from aliciacfg.core.missing_secrets import as_patch
-    from aliciacfg.sealing.boxes import seal_for
 
     edits = home.edits_of(settings)
     path = edits.base() if environment is None else edits.environment(environment)
-    # Without an environment the secrets are of all of them, so they are sealed for none.
-    private = path if environment is None else edits.secrets(environment)
     keyring = sealing_keys.keyring_of_home(settings)
-    there = {
-        pointer: _opened(keyring, edits.value(private, service, pointer), service, environment, pointer)
-        for pointer in taken.secrets
-    }
-    # What is sealed there with the same value stays as it is: another box would look like a change.
-    secrets = {
-        pointer: value
-        for pointer, value in taken.secrets.items()
-        if there[pointer] != value or edits.value(private, service, pointer) == value
-    }
+    standing = list(_standing(edits, keyring, service, environment, environments, taken.secrets))
     if not replace:
-        found = {pointer: (path, edits.value(path, service, pointer)) for pointer in taken.values}
-        found |= {pointer: (private, value) for pointer, value in there.items()}
+        found = [(pointer, path, edits.value(path, service, pointer)) for pointer in taken.values]
+        found += [(secret.pointer, secret.file, secret.opened) for secret in standing]
         _check_new(service, found, {**taken.values, **taken.secrets})
+    secrets: dict[tuple[Path, str | None], dict[str, str]] = {}
+    for secret in standing:
+        value = taken.secrets[secret.pointer]
+        # What is sealed there with the same value stays as it is: another box would look like a change.
+        if secret.opened != value or secret.raw == value:
+            secrets.setdefault(secret.place(edits, value), {})[secret.pointer] = value
     if taken.schema is not None:
         edits.texts[edits.schema(service)] = taken.schema
     edits.set_service(path, service, as_patch(taken.values) if taken.values else {})
     # First in plain text, to see whether they are valid; no file ever holds them so.
-    if secrets:
-        edits.set_service(private, service, as_patch(dict(secrets)))
+    for (private, _), values in secrets.items():
+        edits.set_service(private, service, as_patch(dict(values)))
     if not dry_run:
         add_missing_secrets(settings, target, edits, service)
     keyring = sealing_keys.keyring_of_home(settings)
@@ -157,12 +166,7 @@ def _import(
         lines = ["nothing was written:", *home.problem_lines(problems, service)]
         fail("\n".join(lines), EXIT_CODES["validation_failed"])
     if secrets and not dry_run:
-        key = sealing_keys.of_home(settings, target)
-        boxes = {
-            pointer: seal_for(key.public, value, service=service, environment=environment, pointer=pointer)
-            for pointer, value in secrets.items()
-        }
-        edits.set_service(private, service, as_patch(dict(boxes)))
+        _seal(edits, sealing_keys.of_home(settings, target).public, service, secrets)
     unchanged = not edits.changed
     loaded = False if dry_run or unchanged else home.write(settings, edits)
     files = [str(file) for file in edits.texts]
@@ -178,7 +182,9 @@ def _import(
             "unchanged": unchanged,
             "loaded": loaded,
         },
-        lambda: _lines(service, environment, taken, files, dry_run=dry_run, unchanged=unchanged, loaded=loaded),
+        lambda: _lines(
+            service, environment, taken, files, file=file, dry_run=dry_run, unchanged=unchanged, loaded=loaded
+        ),
         names=lambda: [*taken.values, *taken.secrets],
     )
     if loaded:
@@ -186,25 +192,93 @@ def _import(
         warn_if_shadowed(settings, path, places)
 
 
-def _opened(keyring: "Keyring | None", value: "Json", service: str, environment: str | None, pointer: str) -> "Json":
-    """Return a value of a file, opened if it is sealed and opens where the import would seal it."""
+def _seal(
+    edits: "FileEdits",
+    key: "PublicKey",
+    service: str,
+    secrets: "Mapping[tuple[Path, str | None], Mapping[str, str]]",
+) -> None:
+    """Write secrets sealed, by their file and the environment that they are sealed for."""
+    from aliciacfg.core.missing_secrets import as_patch
+    from aliciacfg.sealing.boxes import seal_for
+
+    for (private, environment), values in secrets.items():
+        boxes: dict[str, Json] = {
+            pointer: seal_for(key, value, service=service, environment=environment, pointer=pointer)
+            for pointer, value in values.items()
+        }
+        edits.set_service(private, service, as_patch(boxes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What the files have in an environment at the place of an imported secret.
+
+    Attributes:
+        environment: The environment.
+        pointer: The place.
+        file: The highest file that has a value there; without one, the file that gets it.
+        raw: The value in the file; None if there is none.
+        opened: The value, opened if it opens.
+    """
+
+    environment: str
+    pointer: str
+    file: Path
+    raw: "Json"
+    opened: "Json"
+
+    def place(self, edits: "FileEdits", value: str) -> tuple[Path, str | None]:
+        """Return the file that gets the sealed value, and the environment that it is sealed for.
+
+        The same value in the open is sealed where it stands.
+        """
+        file = self.file if self.raw == value else edits.secrets(self.environment)
+        return file, None if file == edits.base() else self.environment
+
+
+def _standing(
+    edits: "FileEdits",
+    keyring: "Keyring | None",
+    service: str,
+    only: str | None,
+    environments: "Iterable[str]",
+    pointers: "Iterable[str]",
+) -> "Iterator[_Standing]":
+    """Yield what stands at each place in each environment that gets the secrets.
+
+    A secret is sealed for each environment by itself, as ``secret set`` does: it opens only there, and a new one in one
+    environment leaves no old one below it.
+    """
+    for name in environments if only is None else [only]:
+        own = edits.secrets(name)
+        files = [own] if only is not None else [own, edits.environment(name), edits.base()]
+        for pointer in pointers:
+            values = ((file, edits.value(file, service, pointer)) for file in files)
+            file, raw = next(((file, value) for file, value in values if value is not None), (own, None))
+            yield _Standing(name, pointer, file, raw, _opened(keyring, raw, service, name, pointer))
+
+
+def _opened(keyring: "Keyring | None", value: "Json", service: str, environment: str, pointer: str) -> "Json":
+    """Return a value of a file, opened if it is sealed and opens in an environment."""
     from aliciacfg.sealing.boxes import CannotOpen, is_sealed
 
     if keyring is None or not isinstance(value, str) or not is_sealed(value):
         return value
     try:
-        return keyring.open(value, service=service, environment=environment or "", pointer=pointer)
+        return keyring.open(value, service=service, environment=environment, pointer=pointer)
     except CannotOpen:
         return value
 
 
-def _check_new(service: str, there: "Mapping[str, tuple[Path, Json]]", wanted: "Mapping[str, Json]") -> None:
+def _check_new(service: str, there: "Iterable[tuple[str, Path, Json]]", wanted: "Mapping[str, Json]") -> None:
     """End the program if the files have other values at the places that are imported."""
-    problems = [
-        Problem(pointer, f"{path} has another value")
-        for pointer, (path, value) in there.items()
+    others = {
+        (pointer, path): None
+        for pointer, path, value in there
         if value is not None and not documents.equal(value, wanted[pointer])
-    ]
+    }
+    problems = [Problem(pointer, f"{path} has another value") for pointer, path in others]
     if problems:
         fail(
             f"{service} has values already, so nothing was written",
@@ -220,6 +294,7 @@ def _lines(
     taken: "TakenValues",
     files: list[str],
     *,
+    file: Path | None,
     dry_run: bool,
     unchanged: bool,
     loaded: bool,
@@ -246,6 +321,9 @@ def _lines(
         yield "Is a value no secret, or a secret missing? Say so in the schema: x-sensitive: false, or true"
     if not dry_run and not unchanged:
         yield "the running daemon has loaded it" if loaded else "the daemon loads it when it starts"
+    if not dry_run and taken.secrets and file is not None:
+        held = formatting.counted(len(taken.secrets), "secret")
+        yield [("note: ", "cyan"), f"{file} still holds {held} in the open; delete it when the program runs from here"]
 
 
 def _shown(value: "Json") -> str:

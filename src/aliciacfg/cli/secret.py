@@ -1,5 +1,7 @@
 """The ``secret`` commands: ``set`` for one secret, ``generate`` for all that an environment lacks."""
 
+import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
     from aliciacfg.cli.sealing_keys import SealingKey
     from aliciacfg.core.file_check import FileProblem
     from aliciacfg.core.missing_secrets import MissingSecrets
-    from aliciacfg.sealing.boxes import PublicKey
+    from aliciacfg.sealing.boxes import Keyring, PublicKey
     from aliciacfg.settings import Settings
     from aliciacfg.sources.file_edits import FileEdits
-    from aliciacfg.sources.layers import Environment
+    from aliciacfg.sources.layers import Environment, Sources
 
 _MAX_LISTED = 40
 
@@ -184,6 +186,7 @@ def _set_in_file(
         for name, other in sources.environments.items()
         if name != environment and service in other.services and lacks_in_files(sources, service, pointer, name)
     ]
+    others = _with_another_value(sources, key.keyring, service, pointer, value, unless=environment)
     loaded, waits = home.write_secrets(settings, edits, key.keyring, service)
     output.print_result(
         {
@@ -193,6 +196,7 @@ def _set_in_file(
             "file": str(path),
             "key_id": key.public.key_id,
             "lacking_in": elsewhere,
+            "others": [{"environment": other.name, "file": other.file, "line": other.line} for other in others],
             "waits_for": waits,
             "loaded": loaded,
         },
@@ -204,10 +208,53 @@ def _set_in_file(
                 for name in elsewhere
                 if (command := f"aliciacfg secret set {service} {pointer} -e {name}") not in waits
             ),
+            *(
+                f"{other.name} still has another one, from {other.place}; to set it there too: "
+                f"aliciacfg secret set {service} {pointer} -e {other.name}"
+                for other in others
+            ),
         ],
     )
     if loaded:
         warn_if_shadowed(settings, path, [f"/services/{documents.escape(service)}{pointer}"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """An environment with another value, and where that stands."""
+
+    name: str
+    file: str
+    line: int | None
+
+    @property
+    def place(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+def _with_another_value(
+    sources: "Sources", keyring: "Keyring | None", service: str, pointer: str, value: str, *, unless: str
+) -> list[_Other]:
+    """Return the other environments whose files have another value, or one that does not open, at a place."""
+    from aliciacfg.sealing.boxes import CannotOpen, is_sealed
+
+    if is_sealed(value):
+        # Sealed elsewhere, for this environment.
+        return []
+    found: list[_Other] = []
+    for name, other in sources.environments.items():
+        if name == unless or other.problems or service not in other.services:
+            continue
+        values = ((layer, documents.find(layer.patch, pointer)) for layer in reversed(other.layers(service)))
+        layer, there = next(((layer, at) for layer, at in values if isinstance(at, str)), (None, ""))
+        if layer is None:
+            continue
+        if keyring is not None and is_sealed(there):
+            with contextlib.suppress(CannotOpen):
+                there = keyring.open(there, service=service, environment=name, pointer=pointer)
+        if there != value:
+            found.append(_Other(name, layer.file, layer.line(pointer)))
+    return found
 
 
 def _problems_around(
