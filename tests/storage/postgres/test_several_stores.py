@@ -207,6 +207,48 @@ async def test_a_write_on_what_others_changed_is_superseded(
     assert (await one.store.verify()).broken == []
 
 
+async def test_a_write_is_judged_by_what_was_told_while_it_waited(one: Follower, other: Follower):
+    """Memory followed only after it was planned: it is superseded all the same."""
+    async with one.store.holding():
+        waiting = asyncio.create_task(other.commit(change("one", 1, basis=Basis(services=frozenset({"one"})))))
+        bystander = asyncio.create_task(other.commit(Write(meta=(("bystander", ""),))))
+        await asyncio.sleep(0)
+        await one.commit(change("one", 1))
+        await other.store.catch_up()
+        assert len(other.told) == 1
+    with pytest.raises(Superseded):
+        await waiting
+    await bystander
+    assert len(other.told) == 1
+    await other.commit(change("one", 2, basis=Basis(services=frozenset({"one"}))))
+    assert (await one.store.verify()).broken == []
+
+
+async def test_catching_up_waits_for_ones_own_commit(one: Follower, other: Follower):
+    """Else it would tell of it, or not tell of what others wrote behind it."""
+
+    async def write(number: int) -> None:
+        await one.commit(change("one", number))
+        await other.commit(change("two", number))
+        await one.store.catch_up()
+        told = [record.revision for state in one.told for record in state.records]
+        assert told[-1] == number
+
+    for number in range(1, 9):
+        await asyncio.gather(write(number), *(one.store.catch_up() for _ in range(3)))
+    assert {record.service for state in one.told for record in state.records} == {"two"}
+    assert {record.service for state in await other.learned() for record in state.records} == {"one"}
+
+
+async def test_a_number_that_another_daemon_gave_is_given_again(one: Follower, other: Follower):
+    """A write that says nothing of its basis is planned again, too."""
+    await one.commit(change("one", 1))
+    with pytest.raises(Superseded):
+        await other.commit(change("one", 1))
+    await other.commit(change("one", 2))
+    assert (await one.store.verify()).broken == []
+
+
 async def test_the_position_never_goes_back(one: Follower, other: Follower):
     """The higher one of what is stored and what a write has."""
     await one.commit(Write(position=Position(1, 9)))
@@ -369,7 +411,9 @@ async def test_a_lost_answer_to_a_commit_is_looked_up(
     assert way.cuts == 1
     await one.commit(change("two", 1))
     # As long as it is not known, nothing is told and nothing is written.
-    await cut.store.catch_up()
+    for call in (cut.store.catch_up, cut.store.holding().__aenter__):
+        with pytest.raises(Unavailable, match="finds out"):
+            await call()
     assert cut.told == []
     with pytest.raises(Unavailable, match="finds out"):
         await cut.commit(Write(meta=(("b", "1"),)))

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -82,6 +82,23 @@ _RESTART = (
 
 
 @dataclass(slots=True)
+class _Basis:
+    """What memory has been told since writes were handed over: they were planned without it.
+
+    Attributes:
+        epoch: The epoch of memory at that time.
+        changes: What others changed, each with the environments in which they created a configuration.
+    """
+
+    epoch: int | None
+    changes: list[tuple[StoredState, set[str]]] = field(default_factory=list[tuple[StoredState, "set[str]"]])
+
+    def is_superseded(self, writes: Sequence[Write]) -> bool:
+        """Return whether writes were planned on what has changed since."""
+        return any(is_superseded(writes, change, created, epoch=self.epoch) for change, created in self.changes)
+
+
+@dataclass(slots=True)
 class _Hold:
     """A transaction that holds the lock while somebody plans."""
 
@@ -116,6 +133,8 @@ class PostgresStore:
         self._followed_mine = asyncio.Event()
         self._followed_mine.set()
         self._in_doubt: Written | None = None
+        # Of every commit that has not ended.
+        self._bases: list[_Basis] = []
         # Whose turn it is on the connection that writes.
         self._turn = asyncio.Lock()
         self._hold: _Hold | None = None
@@ -230,23 +249,25 @@ class PostgresStore:
     async def catch_up(self) -> None:
         """Read and tell what others changed."""
         while (since := self._followed) is not None:
-            change, _ = await self._read(partial(queries.load_since, chain=self._chain, commit=since))
+            change, created = await self._read(partial(queries.load_since, chain=self._chain, commit=since))
             if change.commit < since:
                 raise Unavailable(_RESTART)
             if self._mine is not None and change.commit >= self._mine:
-                # It would tell of a write of this store, which memory learns of in another way.
-                return
-            if self._followed == since:
-                self._tell(change)
+                # It tells of a write of this store, which memory learns of in another way.
+                await self._wait_followed()
+            elif self._followed == since:
+                self._tell(change, created)
                 return
 
-    def _tell(self, change: StoredState) -> None:
+    def _tell(self, change: StoredState, created: set[str]) -> None:
         """Have memory follow what others changed, if they changed anything."""
         if self._followed is None or change.commit <= self._followed:
             return
         self._followed, self._epoch = change.commit, change.position.epoch
         self._position = change.position
         self._note_soon()
+        for basis in self._bases:
+            basis.changes.append((change, created))
         for listener in self._listeners:
             listener(change)
 
@@ -256,19 +277,30 @@ class PostgresStore:
         async def planned(_: Link) -> tuple[Sequence[Write], None]:
             return writes, None
 
-        await self._transact(planned)
+        basis = _Basis(self._epoch)
+        self._bases.append(basis)
+        try:
+            await self._transact(planned, basis)
+        finally:
+            self._bases.remove(basis)
         position = next((write.position for write in reversed(writes) if write.position is not None), None)
         if position is not None:
             self._epoch = max(position.epoch, self._epoch or 0)
             self._position = position
             self._note_soon()
 
-    async def _transact(self, plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]]) -> T | None:
+    async def _transact(
+        self, plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]], basis: _Basis | None = None
+    ) -> T | None:
         """Have a function plan writes under the lock, and commit them; return what else it returned.
 
         If it returns None, nothing is written. A caller that is cancelled does not end the transaction.
+
+        Args:
+            plan: Returns the writes and something else.
+            basis: What memory has been told since the writes were planned; None if they build on nothing.
         """
-        task = self._start(self._in_turn(plan))
+        task = self._start(self._in_turn(plan, basis or _Basis(None)))
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -299,7 +331,7 @@ class PostgresStore:
             raise Unavailable("The store cannot write: it finds out whether it made the write before this one.")
 
     async def _in_turn(
-        self, plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]]
+        self, plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]], basis: _Basis
     ) -> tuple[int, T] | None:
         """Carry out a transaction when it is its turn; return its number and what the plan returned."""
         hold, self._hold = self._hold, None
@@ -308,12 +340,12 @@ class PostgresStore:
         try:
             await self._wait_followed()
             try:
-                return await self._attempt(plan, None if hold is None else hold.link)
+                return await self._attempt(plan, basis, None if hold is None else hold.link)
             except ServerError as error:
                 if error.sqlstate != DUPLICATE:
                     raise unwritable(error) from error
             try:
-                return await self._attempt(plan, None, moving=True)
+                return await self._attempt(plan, basis, None, moving=True)
             except ServerError as error:
                 raise unwritable(error) from error
         finally:
@@ -322,6 +354,7 @@ class PostgresStore:
     async def _attempt(
         self,
         plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]],
+        basis: _Basis,
         link: Link | None,
         *,
         moving: bool = False,
@@ -330,6 +363,7 @@ class PostgresStore:
 
         Args:
             plan: As for ``_transact``.
+            basis: As for ``_transact``.
             link: Has the lock already; None to take it.
             moving: Whether rows are moved away that somebody put in the place of new ones.
 
@@ -345,7 +379,7 @@ class PostgresStore:
                 return None
             writes, found = planned
             batch = combine(writes)
-            held, change = await self._look(link, writes, batch)
+            held, change = await self._look(link, writes, batch, basis)
             if moving:
                 await move_forged(link, self._chain, batch)
             written = await write_batch(link, self._chain, writes, batch, held)
@@ -375,7 +409,9 @@ class PostgresStore:
                 return link
         raise AssertionError
 
-    async def _look(self, link: Link, writes: Sequence[Write], batch: Batch) -> tuple[Held, StoredState | None]:
+    async def _look(
+        self, link: Link, writes: Sequence[Write], batch: Batch, basis: _Basis
+    ) -> tuple[Held, tuple[StoredState, set[str]] | None]:
         """Read what is replaced, and what others changed since memory followed.
 
         Raises:
@@ -383,18 +419,19 @@ class PostgresStore:
         """
         answers = [(answer.requester, answer.request_id) for write in writes for answer in write.answers]
         held = await read_home(link, batch, answers)
-        change: StoredState | None = None
-        superseded = held.answered
+        change: tuple[StoredState, set[str]] | None = None
+        superseded = held.answered or basis.is_superseded(writes)
         if self._followed is not None and held.commit != self._followed:
             if held.commit < self._followed:
                 raise Unavailable(_RESTART)
-            change, created = await queries.load_since(link, self._chain, self._followed)
-            superseded = superseded or is_superseded(writes, change, created, epoch=self._epoch)
-        if superseded:
+            change = await queries.load_since(link, self._chain, self._followed)
+            superseded = superseded or is_superseded(writes, *change, epoch=basis.epoch)
+        # Memory may have been told of another change meanwhile.
+        if superseded or basis.is_superseded(writes):
             await self._roll_back(link)
             if change is not None:
-                self._tell(change)
-            raise Superseded("Another daemon changed what this was planned on.")
+                self._tell(*change)
+            raise Superseded("The store cannot write: another daemon changed what this was planned on.")
         return held, change
 
     async def _roll_back(self, link: Link) -> None:
@@ -407,17 +444,15 @@ class PostgresStore:
             pass
         self._connections.drop_writer()
 
-    async def _end(self, link: Link, written: Written, change: StoredState | None) -> None:
-        """Commit, and tell memory what others changed while the server does so."""
+    async def _end(self, link: Link, written: Written, change: tuple[StoredState, set[str]] | None) -> None:
+        """Tell memory what others changed, and commit."""
+        if change is not None:
+            self._tell(*change)
         self._mine = written.commit
         self._followed_mine.clear()
         link.forget_warnings()
-        committing = asyncio.ensure_future(link.run(COMMIT))
-        await asyncio.sleep(0)
-        if change is not None:
-            self._tell(change)
         try:
-            status = await committing
+            status = await link.run(COMMIT)
         except ServerError as error:
             self._connections.drop_writer()
             if error.sqlstate and not error.lost:
@@ -493,8 +528,7 @@ class PostgresStore:
         link = await self._lock()
         try:
             if self._followed is not None:
-                change, _ = await queries.load_since(link, self._chain, self._followed)
-                self._tell(change)
+                self._tell(*await queries.load_since(link, self._chain, self._followed))
         except BaseException:
             await self._roll_back(link)
             raise

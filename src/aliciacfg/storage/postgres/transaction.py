@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from aliciacfg.errors import Damaged, Unavailable
+from aliciacfg.errors import Damaged, Superseded
 from aliciacfg.model.records import START as START_POSITION
 from aliciacfg.model.records import Announcement, Applied, AuditEntry, Position, Record, Write
 from aliciacfg.storage.batch import Batch
@@ -275,7 +275,7 @@ async def move_forged(link: Link, chain: Chain, batch: Batch) -> bool:
     """Move rows away that somebody put in the place of new revisions; return whether there was any.
 
     Raises:
-        Unavailable: There is a revision of the number of a new one, and a daemon wrote it.
+        Superseded: There is a revision of the number of a new one, and a daemon wrote it.
         ServerError: Nothing is changed.
     """
     moved = False
@@ -285,7 +285,7 @@ async def move_forged(link: Link, chain: Chain, batch: Batch) -> bool:
         place = record.environment, record.service, record.revision
         for row in await link.rows(f"{SELECT_RECORDS} {_THIS_RECORD}", *place):
             if confirmed_record(row, chain) is not None:
-                raise Unavailable("The store cannot write: a revision of this number exists already.")
+                raise Superseded("The store cannot write: a revision of this number exists already.")
             await link.rows(_MOVE_RECORD, *place, -secrets.randbits(62))
             moved = True
     return moved
