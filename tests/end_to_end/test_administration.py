@@ -12,7 +12,7 @@ import pytest
 from aliciacfg.access import tokens
 from aliciacfg.sealing.boxes import PrivateKey, seal_for
 from callers import bearing, token, token_by_command
-from commands import aliciacfg
+from commands import aliciacfg, typed
 from daemons import Daemon, HttpAnswer, files_under
 from machine import wait_until
 from mqtt_clients import client
@@ -45,6 +45,45 @@ def test_the_first_token_closes_the_house(daemon: Daemon):
     writer = token_by_command(daemon, "panel", "--role", "writer")
     assert ask(daemon, writer, "PATCH", "/config/tts_service", {"limits": {"x": 1}}).status == 200
     assert ask(daemon, writer, "POST", "/reload", {}).status == 403
+
+
+def test_nobody_closes_a_home_by_accident(make_daemon: Callable[..., Daemon]):
+    """The first token asks at a terminal, and is refused in a script unless it administers; later ones ask nothing."""
+    daemon = make_daemon().keep_services("tts_service").start()
+    refused = aliciacfg(daemon, "token", "create", "ann", "--role", "reader")
+    assert refused.returncode == 5
+    assert "This is the first token." in refused.stderr
+    assert "aliciacfg token create NAME --role admin. Or go on with --yes" in refused.stderr
+    seen = typed(daemon, "token", "create", "ann", "--role", "reader", keys="n\n")
+    assert "Make one that may change everything first" in " ".join(seen.split())
+    assert "Go on? [y/N]" in seen
+    assert json.loads(aliciacfg(daemon, "token", "list").stdout) == []
+    assert daemon.http("GET", "/configs").status == 200
+    made = aliciacfg(daemon, "token", "create", "operator", "--role", "admin")
+    assert (made.returncode, made.stdout[:5]) == (0, "acfg_")
+    assert "This is the first token." in made.stderr
+    assert daemon.http("GET", "/configs").status == 401
+    later = aliciacfg(daemon, "token", "create", "ann", "--role", "reader")
+    assert later.returncode == 0
+    assert "first" not in later.stderr
+    over_mqtt = aliciacfg(daemon, "patch", "tts_service", "{}")
+    assert "`ALICIACFG_TOKEN=… aliciacfg --http URL …`" in over_mqtt.stderr
+    over_http = aliciacfg(daemon, "get", "tts_service", http=True)
+    assert "set ALICIACFG_TOKEN to a token" in over_http.stderr
+
+
+def test_a_token_is_revoked_by_its_name_too(daemon: Daemon):
+    """If only one is in force; what ``-o name`` prints is what ``revoke`` takes."""
+    for _ in range(2):
+        token(daemon, "panel", role="reader")
+    first, second = aliciacfg(daemon, "token", "list", "-o", "name").stdout.split()
+    several = aliciacfg(daemon, "token", "revoke", "panel")
+    assert several.returncode == 5
+    assert first in several.stderr
+    assert second in several.stderr
+    assert aliciacfg(daemon, "token", "revoke", first).returncode == 0
+    assert aliciacfg(daemon, "token", "revoke", "panel", "-o", "name").stdout == f"{second}\n"
+    assert aliciacfg(daemon, "token", "revoke", "panel").returncode == 3
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def token(daemon: Daemon, name: str, *, role: str = "service") -> str:
 
 def token_by_command(daemon: Daemon, name: str, *arguments: str) -> str:
     """Create a token with ``aliciacfg token create``, whether a daemon runs or not."""
-    done = aliciacfg(daemon, "token", "create", name, *arguments)
+    done = aliciacfg(daemon, "token", "create", name, "--yes", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -149,7 +149,9 @@ class Authorizer:
                 "acl_missing",
                 "There are access rules, but the broker does not enforce them: requests over MQTT may only read, and "
                 "their answers show no secrets. Load the list that `aliciacfg acl` prints into the broker (acl_file, "
-                "with allow_anonymous false); the daemon checks again within half a minute.",
+                "with allow_anonymous false); the daemon checks again within half a minute. The broker that `serve "
+                "--dev` starts takes no list: there, use HTTP with a token (`ALICIACFG_TOKEN=… aliciacfg --http URL "
+                "…`), or another broker, with the files of `aliciacfg setup`.",
             )
         else:
             self._alerts.clear("acl_missing")

@@ -135,7 +135,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return Decision(
                 allowed=False,
                 reason=f"Nothing proves that the caller is {caller.name}, so only reading is allowed: let the broker "
-                "enforce the access list that `aliciacfg acl` prints, or send a token.",
+                "enforce the access list that `aliciacfg acl` prints, or send a token over HTTP.",
                 anonymous=True,
             )
         if not self._satisfies(need, caller, service):

@@ -58,7 +58,9 @@ def keys_show(data_dir: str | None) -> None:
     ]
     home = Chain(file.make_keyring()).key_name.hex()
     output.print_result(
-        {**file.make_keyring().published, "home": home, "keys": listed}, lambda: [_table(file), f"home {home}"]
+        {**file.make_keyring().published, "home": home, "keys": listed},
+        lambda: [_table(file), f"home {home}"],
+        names=lambda: [key.key_id for key in file.keys],
     )
 
 
