@@ -195,7 +195,7 @@ def test_every_row_is_documented_and_leads_to_a_field_and_a_flag():
         assert "\n" not in setting.help
         assert setting.flag == "--" + setting.field.replace("_", "-")
         assert setting.name == setting.name.upper()
-        assert setting.secret == setting.name.endswith("PASSWORD")
+        assert setting.secret == (setting.name.endswith("PASSWORD") or setting.name == "ALICIACFG_DATABASE_URL")
 
 
 @pytest.mark.parametrize(
@@ -244,3 +244,36 @@ def test_variables_in_files_come_from_the_process_before_dotenv(tmp_path: Path, 
     monkeypatch.delenv("TEST_ALICIACFG_B", raising=False)
     found = settings.variables(tmp_path)
     assert (found["TEST_ALICIACFG_A"], found["TEST_ALICIACFG_B"]) == ("process", "dotenv")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://cfg:hunter2@db/alicia", "postgres://db:5432/alicia", "postgresql:///alicia?host=/run/postgresql",
+        "postgresql://db?dbname=alicia",
+    ],
+)  # fmt: skip
+def test_the_address_of_a_database_is_taken_and_never_shown(url: str):
+    """It may contain a password."""
+    found = resolved({"ALICIACFG_DATABASE_URL": url})
+    assert found.settings.database_url == url
+    (row,) = [row for row in describe(found) if row["name"] == "ALICIACFG_DATABASE_URL"]
+    assert row["value"] == "***"
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://cfg:hunter2@db/alicia", "hunter2@db", "postgresql://cfg:hunter2@db", "postgresql://hunter2:x/y"]
+)
+def test_what_is_no_address_of_a_database_is_refused_without_quoting_it(url: str):
+    """The message says what is expected."""
+    with pytest.raises(SettingsError) as error:
+        resolved({"ALICIACFG_DATABASE_URL": url})
+    assert "ALICIACFG_DATABASE_URL (environment): found a secret; expected postgresql://" in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+def test_the_name_of_a_replica_is_one_word():
+    """As names of services are."""
+    assert resolved({"ALICIACFG_REPLICA": "rack-2.a"}).settings.replica == "rack-2.a"
+    with pytest.raises(SettingsError, match=r"ALICIACFG_REPLICA .*found 'rack 2'; expected"):
+        resolved({"ALICIACFG_REPLICA": "rack 2"})

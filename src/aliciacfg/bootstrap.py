@@ -161,7 +161,8 @@ class Core:
         Raises:
             Unavailable: The store cannot be read or written.
         """
-        await self.store.catch_up()
+        if self.following is not None:
+            await self.following.catch_up()
         await self.announcements.reconcile()
 
     async def _stored(self, step: Awaitable[None], *, degraded: bool) -> bool:
@@ -203,7 +204,7 @@ async def open_core(
         # One object, whose keys a rotation replaces in place: every part holds it.
         keyring = keys.make_keyring()
         chain = Chain(keyring)
-        database = database or database_in(data.path)
+        database = database or database_in(data.path, settings.database_url)
         now = time.time()
         keep = partial(data.keeping_before, "adoption", database.backup, now=now) if keep_adopted else None
         adopted = await asyncio.to_thread(adopt_rows, database, keys, chain, keep=keep, now=now)
@@ -391,7 +392,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         ),
         key_rotation=key_rotation,
         following=following,
-        service=_service(ground, reloads, announcements, key_rotation, instances, data),
+        service=_service(ground, reloads, announcements, key_rotation, instances, data, following),
         leadership=Leadership.single() if ground.store.shared is None else Leadership(),
         readiness=Readiness(),
         session=ground.keyring.derive(f"aliciacfg session v1 {_home(ground, data)}".encode())[:_SESSION_BYTES].hex(),
@@ -537,6 +538,7 @@ def _service(
     key_rotation: KeyRotation,
     instances: Instances,
     data: DataDirectory,
+    following: Following | None,
 ) -> ConfigService:
     health = _health(ground, reloads, _home(ground, data))
     write_planner = WritePlanner(
@@ -553,7 +555,7 @@ def _service(
     return ConfigService(
         authorizer=ground.authorizer,
         audit_log=ground.audit_log,
-        reads=_reads(ground, instances, health.metrics),
+        reads=_reads(ground, instances, health.metrics, following),
         environment_reads=EnvironmentReads(
             configurations=ground.configurations,
             state=ground.state,
@@ -577,6 +579,7 @@ def _service(
             health=health,
             writes=writes,
         ),
+        following=following,
         ledger=None
         if ground.store.shared is None
         else Ledger(ground.store.shared, ground.keyring.derive(b"aliciacfg answers v1")),
@@ -600,7 +603,7 @@ def _health(ground: _Parts, reloads: Reloads, instance: str) -> Health:
     )
 
 
-def _reads(ground: _Parts, instances: Instances, metrics: Metrics) -> ReadOperations:
+def _reads(ground: _Parts, instances: Instances, metrics: Metrics, following: Following | None) -> ReadOperations:
     return ReadOperations(
         ReadParts(
             configurations=ground.configurations,
@@ -614,6 +617,7 @@ def _reads(ground: _Parts, instances: Instances, metrics: Metrics) -> ReadOperat
             instances=instances,
             drift=ground.drift,
             count_read=metrics.accessed,
+            following=following,
         )
     )
 

@@ -293,6 +293,7 @@ async def _run(
             "file watcher": once(watcher.run),
             "check of instances": once(core.drift_checks.check_instances_forever),
             "probe of the store": core.drift_checks.probe_forever,
+            **({} if core.following is None else {"following of other daemons": core.following.follow_forever}),
             "verification of the store": once(core.drift_checks.verify_forever),
             "scrubbing of the store": core.scrubbing.run,
             "retention": once(core.retention.run),

@@ -3,10 +3,11 @@
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -82,6 +83,15 @@ SETTINGS: tuple[Setting, ...] = (
         "Further names of this host, comma-separated.",
     ),
     Setting("ALICIACFG_DATA_DIR", "data_dir", str, "data", "Directory of the database and the keys."),
+    Setting(
+        "ALICIACFG_DATABASE_URL", "database_url", str, None,
+        "Address of a PostgreSQL database (postgresql://user:password@host/name) that several daemons may share; "
+        "without one the database is in the data directory.", secret=True,
+    ),
+    Setting(
+        "ALICIACFG_REPLICA", "replica", str, None,
+        "Name of this daemon among those that share a database; without one it is made of the host's name.",
+    ),
     Setting("ALICIACFG_ENVIRONMENTS_DIR", "environments_dir", str, "environments", "Directory of environment files."),
     Setting("ALICIACFG_SCHEMAS_DIR", "schemas_dir", str, "schemas", "Directory of schema files."),
     Setting("ALICIACFG_CACHE_TTL_SECONDS", "cache_ttl_seconds", float, "300", "How long a cached answer is used."),
@@ -179,6 +189,8 @@ class Settings(msgspec.Struct, frozen=True):
     tls_key: str | None
     http_allowed_hosts: str
     data_dir: str
+    database_url: str | None
+    replica: str | None
     environments_dir: str
     schemas_dir: str
     cache_ttl_seconds: float
@@ -269,6 +281,9 @@ def resolve(flags: Mapping[str, str], *, environ: Mapping[str, str], dotenv_valu
             value = msgspec.convert(text, setting.type, strict=False)
             if isinstance(value, float) and not math.isfinite(value):
                 raise msgspec.ValidationError("Expected a finite number")
+            if setting.field in _CHECKS and (problem := _CHECKS[setting.field](text)):
+                where = setting.flag if origin == "flag" else f"{setting.name} ({origin})"
+                messages.append(f"{where}: {problem}")
             if setting.field in _HOSTS and (problem := _host_problem(setting, text)):
                 where = setting.flag if origin == "flag" else f"{setting.name} ({origin})"
                 messages.append(f"{where}: {problem}")
@@ -332,6 +347,27 @@ def _host_problem(setting: Setting, text: str) -> str | None:
     if _WITH_PORT.fullmatch(text):
         return f"found a host with a port; expected the host alone: the port is {_HOSTS[setting.field]}"
     return None
+
+
+def _url_problem(text: str) -> str | None:
+    """Return why a text is no address of a database. It is not quoted: it may contain a password."""
+    try:
+        parts = urlsplit(text)
+        named = bool(parts.path.strip("/")) or "dbname=" in parts.query
+        usable = parts.scheme in {"postgresql", "postgres"} and named and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    return None if usable else "found a secret; expected postgresql://user:password@host:port/name"
+
+
+def _replica_problem(text: str) -> str | None:
+    if _REPLICA.fullmatch(text):
+        return None
+    return f"found {text[:80]!r}; expected 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit"
+
+
+_REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_CHECKS: Mapping[str, Callable[[str], str | None]] = {"database_url": _url_problem, "replica": _replica_problem}
 
 
 def _expectation(setting: Setting, error: msgspec.ValidationError) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 import pytest
 from nacl.public import PrivateKey
 
+from aliciacfg.access.caller import Caller
 from aliciacfg.api.bus_messages import AppliedReport
 from aliciacfg.errors import Conflict, NotFound, OperationError, SourceError, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.boxes import PublicKey
 from builders import environment_file, valid_config
-from inprocess import Core, Home
+from inprocess import Core, Home, eventually
 from shared_database import SharedDatabase, SharedRows, SharedStore
 from soak import rarely
 
@@ -228,6 +230,87 @@ async def test_a_database_that_is_away_makes_writes_unavailable_and_reads_go_on(
         await first.ask("patch", "bell", patch={"settings": {"size": 2}})
     replicas.rows.broken = None
     assert (await first.ask("patch", "bell", patch={"settings": {"size": 2}}))["revision"] == 2
+
+
+async def test_a_read_waits_for_a_revision_of_another_daemon(replicas: Replicas):
+    """For one's own write, made through another daemon; and not for ever for one that nobody makes."""
+    first, second = await replicas.start(), await replicas.start()
+    made = await first.ask("patch", "bell", patch={"settings": {"size": 3}})
+    assert (await second.ask("get", "bell", at_least=made["revision"]))["revision"] == made["revision"]
+    for operation in ("history", "explain", "instances"):
+        await second.ask(operation, "bell", at_least=made["revision"])
+    later = asyncio.create_task(second.ask("get", "bell", at_least=made["revision"] + 1))
+    await first.ask("patch", "bell", patch={"settings": {"size": 4}})
+    assert (await later)["config"]["settings"]["size"] == 4
+
+
+async def test_a_revision_that_nobody_makes_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: Any):
+    """On a daemon that serves its home alone, too."""
+    monkeypatch.setattr("aliciacfg.operations.reads._REVISION_SECONDS", 0.05)
+    async with Home(tmp_path, FILES).core() as core:
+        with pytest.raises(Unavailable, match="Revision 9 of bell is not here after"):
+            await core.ask("get", "bell", at_least=9)
+        assert (await core.ask("get", "bell", at_least=1))["revision"] == 1
+
+
+async def test_what_is_not_found_is_looked_for_in_the_database(replicas: Replicas):
+    """A daemon does not say that there is no configuration which another one has just made."""
+    first, second = await replicas.start(), await replicas.start()
+    await first.ask("set", "guest", config=valid_config())
+    assert (await second.ask("get", "guest"))["revision"] == 1
+    with pytest.raises(NotFound):
+        await second.ask("get", "nobody")
+    replicas.rows.broken = Unavailable("The database cannot be reached.")
+    with pytest.raises(Unavailable):
+        await second.ask("get", "nobody")
+
+
+async def test_a_memory_that_cannot_be_confirmed_gives_out_no_secrets(tmp_path: Path):
+    """The rule that allows it may have been taken away by another daemon; redacted reads go on."""
+    access = {"services": {"bell": {"secrets": "plaintext"}}, "admins": ["tester"]}
+    async with contextlib.AsyncExitStack() as stack:
+        replicas = Replicas(Home(tmp_path, {**FILES, "environments/access.yaml": access}), SharedRows(), stack)
+        core = await replicas.start()
+        bell = Caller("bell", "local", proven=True, private=True)
+        assert "from-the-files" in str(await core.ask_as(bell, "get", "bell"))
+        following(core)._clock = lambda: time.monotonic() + 2.5
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await core.ask_as(bell, "get", "bell")
+        assert "from-the-files" not in str(await core.ask("get", "bell"))
+
+
+async def test_a_daemon_knows_how_far_its_memory_may_be_behind(replicas: Replicas):
+    """Since it began to catch up for the last time; the task that follows does it at each hint."""
+    first, second = await replicas.start(), await replicas.start()
+    task = asyncio.create_task(following(second).follow_forever())
+    await first.ask("patch", "bell", patch={"settings": {"size": 3}})
+    replicas.stores[1].shared.hints().set()
+    await eventually(lambda: second.parts.state.committed(ConfigId("dev", "bell")).revision == 2)
+    assert following(second).commit == replicas.rows.commit
+    assert following(second).behind_seconds < 2.0
+    task.cancel()
+    await asyncio.wait({task})
+    replicas.rows.broken = Unavailable("The database cannot be reached.")
+    before = following(second).behind_seconds
+    with pytest.raises(Unavailable):
+        await following(second).catch_up()
+    assert following(second).behind_seconds > before
+
+
+async def test_whoever_waits_for_memory_may_be_cancelled(replicas: Replicas):
+    """What it waited for goes on, once."""
+    first, second = await replicas.start(), await replicas.start()
+    await first.ask("patch", "bell", patch={"settings": {"size": 3}})
+    for _ in range(20):
+        write = asyncio.create_task(second.ask("patch", "lamp", patch={"settings": {"size": 3}}))
+        reader = asyncio.create_task(following(second).catch_up())
+        for _ in range(replicas.rows.turns.randrange(12)):
+            await asyncio.sleep(0)
+        reader.cancel()
+        await asyncio.gather(write, reader, return_exceptions=True)
+        await first.ask("patch", "bell", patch={"settings": {"size": replicas.rows.commit}})
+    await replicas.catch_up()
+    assert memory(first) == memory(second)
 
 
 class Trial:

@@ -30,9 +30,9 @@ from aliciacfg.model.records import (
     Write,
 )
 from aliciacfg.sealing.boxes import key_ids
-from aliciacfg.storage.basis import conflicts
+from aliciacfg.storage.conflicts import may_supersede
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.store import Adoption, Database, Kept, Removed, Reseal, SharedHome, Store
+from aliciacfg.storage.store import Adoption, Database, Kept, Origin, Removed, Reseal, SharedHome, Store
 from aliciacfg.storage.verifier import Findings
 
 Key = tuple[Any, ...]
@@ -206,9 +206,13 @@ class SharedStore:
             self._known = self.rows.commit
         return self.rows.state()
 
+    @property
+    def followed(self) -> int:
+        return self._known or 0
+
     async def load_since(self, commit: int) -> StoredState:
         await self.rows.wait()
-        return self.rows.state(after=commit, but_of=self)
+        return self.rows.state(after=commit, but_of=SharedStore(self.rows))
 
     async def catch_up(self) -> None:
         await self.rows.wait()
@@ -230,7 +234,7 @@ class SharedStore:
             self._tell()
             change = self.rows.state(after=planned_at, but_of=self)
             if self.rows.commit > planned_at and any(
-                write.basis is not None and conflicts(write.basis, change) for write in writes
+                write.basis is not None and may_supersede(write.basis, change) for write in writes
             ):
                 self.superseded += 1
                 raise Superseded("stale")
@@ -337,6 +341,12 @@ class SharedDatabase:
     def __init__(self, rows: SharedRows) -> None:
         self.rows = rows
         self.store: SharedStore
+
+    def backup(self, directory: Path) -> None:
+        raise NotImplementedError
+
+    def origin(self, chain: Chain) -> Origin:
+        return Origin(is_own=True, key_name="")
 
     def adopt(self, chain: Chain) -> Adoption | None:
         return None

@@ -12,6 +12,14 @@ MAX_NUMBER = 2**53 - 1
 """The largest ``epoch`` and ``sequence``: the largest integer that every JSON library reads exactly (RFC 8259 §6)."""
 
 Revision = Annotated[int, Meta(ge=1, le=2**63 - 1, description="1, 2, 3 … per environment and service, never reused.")]
+AtLeast = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=2**63 - 1,
+        description="Wait a few seconds until this daemon knows this revision, such as that of one's own write.",
+    ),
+]
 RevisionOrNone = Annotated[int, Meta(ge=0, le=2**63 - 1, description="A revision; 0 if there is none.")]
 Epoch = Annotated[
     int, Meta(ge=1, le=MAX_NUMBER, description="Raised whenever the database went back, as after a restore.")

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from aliciacfg.api.fields import (
     AllowBreaking,
+    AtLeast,
     Comment,
     DryRun,
     Form,
@@ -42,7 +43,13 @@ class WriteRequest(Request, frozen=True, kw_only=True):
     refuse_near_misses: RefuseNearMisses = False
 
 
-class GetRequest(Request, frozen=True, kw_only=True):
+class CurrentRequest(Request, frozen=True, kw_only=True):
+    """Fields of a request about a configuration of which a revision may be newer than what the daemon knows."""
+
+    at_least: AtLeast | None = None
+
+
+class GetRequest(CurrentRequest, frozen=True, kw_only=True):
     """``get``: reads the effective configuration, or an old revision of it.
 
     Attributes:
@@ -131,7 +138,7 @@ class BatchRequest(Request, frozen=True, kw_only=True):
     refuse_near_misses: RefuseNearMisses = False
 
 
-class HistoryRequest(Request, frozen=True, kw_only=True):
+class HistoryRequest(CurrentRequest, frozen=True, kw_only=True):
     """``history``: lists the revisions of one configuration, newest first.
 
     Attributes:

@@ -12,7 +12,7 @@ from aliciacfg import documents
 from aliciacfg.backups import export, files
 from aliciacfg.backups.archive import ArchiveError
 from aliciacfg.backups.comparison import undecryptable
-from aliciacfg.backups.opened import opened
+from aliciacfg.backups.opened import opened, refuse_server
 from aliciacfg.bootstrap import Core
 from aliciacfg.core.restore import ACTIVE, REQUESTED
 from aliciacfg.model.records import START, Overlay, Position, Write
@@ -60,6 +60,7 @@ async def import_home(directory: Path, settings: Settings, *, dry_run: bool) -> 
         SourceError: The files are not valid.
         AliciacfgError: Keys or database cannot be used.
     """
+    refuse_server(settings)
     tree = await asyncio.to_thread(export.read_tree, directory)
     if not tree:
         raise ArchiveError(f"{directory} is empty, or does not exist; `aliciacfg export` writes one")

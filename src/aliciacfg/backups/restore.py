@@ -16,7 +16,7 @@ from aliciacfg.backups.archive import DATABASE, Archive, ArchiveError, check_spa
 from aliciacfg.backups.backup import home_of
 from aliciacfg.backups.comparison import Change, Heads, compare, heads_of, undecryptable
 from aliciacfg.backups.kept_keys import Keys
-from aliciacfg.backups.opened import opened
+from aliciacfg.backups.opened import opened, refuse_server
 from aliciacfg.errors import AliciacfgError, Unavailable
 from aliciacfg.model.records import START, Position
 from aliciacfg.sealing.boxes import Keyring
@@ -100,6 +100,7 @@ async def restore(archive: Archive, settings: Settings, wanted: Wanted, *, now: 
         ArchiveError: The backup is damaged, or is not one of this home; nothing was changed.
         AliciacfgError: It cannot be used for another reason, which the message names; nothing was changed.
     """
+    refuse_server(settings)
     archive.check()
     path = Path(settings.data_dir)
     with tempfile.TemporaryDirectory(prefix="aliciacfg-") as empty:

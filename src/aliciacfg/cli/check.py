@@ -70,7 +70,7 @@ def check(environment: str | None, **flags: str | None) -> None:
             with progress.shown("checking the files"):
                 files = _check_files(settings, keyring, environment)
             with progress.shown("verifying the store"):
-                store = _check_store(data, keyring)
+                store = _check_store(data, settings, keyring)
     except OSError as error:
         fail(f"{error.filename} cannot be read: {error.strerror}", EXIT_FAILED)
     output.print_result(
@@ -92,13 +92,13 @@ def _keyring(data: Path) -> "Keyring | None":
     return KeyFile.load(path).make_keyring() if path.exists() else None
 
 
-def _check_store(data: Path, keyring: "Keyring | None") -> _StoreReport | None:
+def _check_store(data: Path, settings: "Settings", keyring: "Keyring | None") -> _StoreReport | None:
     """Verify the rows of the database; return None if there is no database."""
     from aliciacfg.core.adoption import explain_foreign
     from aliciacfg.storage.backend import database_in
     from aliciacfg.storage.hash_chain import Chain
 
-    database = database_in(data)
+    database = database_in(data, settings.database_url)
     if not database.exists():
         return None
     if keyring is None:

@@ -29,7 +29,9 @@ def has_home(settings: "Settings") -> bool:
     """Return whether there are environment files, or a database that a daemon can serve without them."""
     from aliciacfg.storage.backend import database_in
 
-    return Path(settings.environments_dir).exists() or database_in(Path(settings.data_dir)).exists()
+    return (
+        Path(settings.environments_dir).exists() or database_in(Path(settings.data_dir), settings.database_url).exists()
+    )
 
 
 def require_home(settings: "Settings", *, code: int = EXIT_CODES["not_found"]) -> None:
@@ -79,7 +81,7 @@ def active_environment(settings: "Settings") -> str:
     answer = ask_daemon(settings, "environments", None, {})
     if answer is not None:
         return parse(exit_if_refused(answer), EnvironmentsAnswer).active
-    if not database_in(Path(settings.data_dir)).exists():
+    if not database_in(Path(settings.data_dir), settings.database_url).exists():
         return settings.environment
     try:
         return run(next_environment(settings))

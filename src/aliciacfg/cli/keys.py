@@ -75,8 +75,10 @@ def keys_new(data_dir: str | None) -> None:
     Examples:
         aliciacfg keys new
     """
-    with _locked_key_file(_settings(data_dir), create=True) as (file, _, created):
+    settings = _settings(data_dir)
+    with _locked_key_file(settings, create=True) as (file, _, created):
         if not created:
+            _refuse_shared(settings)
             file.rotate(now=time.time())
     _print_change(file, f"{file.make_keyring().current} seals from now on; the other keys open what they have sealed.")
 
@@ -95,6 +97,7 @@ def keys_rotate(data_dir: str | None) -> None:
     settings = _settings(data_dir)
     if _asked_daemon(settings, "keys_rotate", {}):
         return
+    _refuse_shared(settings)
     with _locked_key_file(settings) as (file, data, _):
         _adopt_stored(file, data)
         # First the key: if a later step fails, the file still has every key that anything is sealed with.
@@ -151,6 +154,7 @@ def keys_remove(key_id: str, data_dir: str | None, environments_dir: str | None)
     settings = _settings(data_dir, environments_dir)
     if _asked_daemon(settings, "keys_remove", {"key_id": key_id}):
         return
+    _refuse_shared(settings)
     with _locked_key_file(settings) as (file, _, _):
         places = _sealed_with(settings, key_id)
         try:
@@ -180,6 +184,16 @@ def keys_acknowledge(data_dir: str | None) -> None:
         file.settle_adoptions()
     done = "The loss of the earlier keys.json is acknowledged."
     _print_change(file, done if was_pending else "Nothing to acknowledge: no key file was lost.")
+
+
+def _refuse_shared(settings: "Settings") -> None:
+    """End the program if other daemons may seal with these keys at present."""
+    if settings.database_url is not None:
+        fail(
+            "other daemons may share the database (ALICIACFG_DATABASE_URL), and seal with the present keys; start the "
+            "daemon of this data directory, and run this again: it changes its keys itself",
+            EXIT_FAILED,
+        )
 
 
 def _asked_daemon(settings: "Settings", operation: str, fields: dict[str, Any]) -> bool:
@@ -266,7 +280,7 @@ def _sealed_with(settings: "Settings", key_id: str) -> list[str]:
     """Return the files in which a value is sealed with a key: the database, environment files."""
     from aliciacfg.storage.backend import database_in
 
-    database = database_in(Path(settings.data_dir))
+    database = database_in(Path(settings.data_dir), settings.database_url)
     found = [database.name] if database.exists() and key_id in database.key_ids() else []
     files = sorted(Path(settings.environments_dir).glob("*.yaml"))
     return found + [str(path) for path in files if key_id in key_ids(path.read_bytes())]

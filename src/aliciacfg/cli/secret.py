@@ -354,7 +354,7 @@ def _standing(settings: "Settings", environment: "Environment") -> set[tuple[str
     """Return the places of secrets that the store's configurations have: a run-time change may have set them."""
     from aliciacfg.storage.backend import database_in
 
-    if not database_in(Path(settings.data_dir)).exists():
+    if not database_in(Path(settings.data_dir), settings.database_url).exists():
         return set()
     places: set[tuple[str, str]] = set()
     fields: dict[str, Any] = {"environment": environment.name, "include": "config", "limit": 1000}

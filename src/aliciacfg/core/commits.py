@@ -15,7 +15,7 @@ from aliciacfg.core.state import Entry, State
 from aliciacfg.errors import AliciacfgError, Busy, Superseded, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Cause, StoredState, Write
-from aliciacfg.storage.basis import conflicts
+from aliciacfg.storage.conflicts import may_supersede
 from aliciacfg.storage.write_queue import WriteQueue
 
 T = TypeVar("T")
@@ -283,7 +283,7 @@ class Commits:
         if not changes:
             return False
         basis = plan.basis
-        return any(conflicts(basis, change) for change in changes)
+        return any(may_supersede(basis, change) for change in changes)
 
     def _submit(self, plan: Plan) -> asyncio.Future[None]:
         """Submit a plan; the result is done when it is durable."""

@@ -6,6 +6,7 @@ in memory: so there is one way into memory, and everybody who waits for a change
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from aliciacfg.core.outbox import KEY
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.restore import SharedTexts, opened_entry
 from aliciacfg.core.state import Entry, State
-from aliciacfg.errors import Answered, OperationError
+from aliciacfg.errors import Answered, OperationError, Unavailable
 from aliciacfg.memory import free_slowly
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record, StoredState, Token, Told
@@ -34,6 +35,10 @@ from aliciacfg.storage.store import Store
 _log = structlog.get_logger(__name__)
 
 _OTHERS = ChangeContext("another daemon", "api", operation="follow")
+MAX_BEHIND_SECONDS = 2.0
+"""A daemon whose memory may lag for longer is not ready."""
+
+_POLL_SECONDS = 0.5
 # Configurations that are composed before anything else goes on: some milliseconds.
 _SLICE = 10
 # Documents that are looked through for keys before anything else goes on.
@@ -53,23 +58,39 @@ class Following:
     """Puts the changes of other daemons and the commits of this one in memory, in the order in which they were made.
 
     Register ``deliver`` with the store, ``in_turn`` with the write queue, and the object itself with ``Commits``.
+
+    Attributes:
+        followed: How many changes of others memory has followed.
     """
 
-    def __init__(self, store: Store, commits: Commits, changes: "OthersChanges") -> None:
-        """Begin with a memory that holds what the store held when it was loaded.
+    def __init__(
+        self,
+        store: Store,
+        commits: Commits,
+        changes: "OthersChanges",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with a memory that holds what the store held when it was loaded, just now.
 
         Args:
             store: Tells of the changes.
             commits: Puts them in memory.
             changes: Makes plans of them.
+            clock: Seconds, monotonic.
         """
+        self._clock = clock
+        # Memory holds everything that was committed until then.
+        self._complete_until = clock()
+        self.followed = 0
         self._store = store
         self._commits = commits
         self._changes = changes
         self._waiting: deque[StoredState | _Step] = deque()
         # How many items were ever added to those that wait, and how many of them are done.
         self._added = self._done = 0
-        self._applying = asyncio.Lock()
+        # Puts what waits in memory; a task of its own, as whoever waits for it may be cancelled in the middle.
+        self._applying: asyncio.Task[None] | None = None
         self._freeing: set[asyncio.Task[None]] = set()
 
     @property
@@ -93,12 +114,19 @@ class Following:
         """Return when memory follows everything that the store has told of so far."""
         last = self._added
         while self._done < last:
-            async with self._applying:
-                if self._done < last:
-                    await self._follow(self._waiting[0])
-                    # Not before: until it is in memory, plans are made on what was before.
-                    self._waiting.popleft()
-                    self._done += 1
+            if self._applying is None:
+                self._applying = asyncio.create_task(self._apply_waiting(), name="following")
+            await asyncio.shield(self._applying)
+
+    async def _apply_waiting(self) -> None:
+        try:
+            while self._waiting:
+                await self._follow(self._waiting[0])
+                # Not before: until it is in memory, plans are made on what was before.
+                self._waiting.popleft()
+                self._done += 1
+        finally:
+            self._applying = None
 
     async def catch_up(self) -> None:
         """Return when memory follows everything that others committed before the call.
@@ -106,8 +134,44 @@ class Following:
         Raises:
             Unavailable: The database cannot be read.
         """
+        began = self._clock()
         await self._store.catch_up()
         await self.settle()
+        self._complete_until = max(self._complete_until, began)
+
+    @property
+    def behind_seconds(self) -> float:
+        """Since when something may have been committed that memory does not hold."""
+        return self._clock() - self._complete_until
+
+    @property
+    def commit(self) -> int:
+        """The number of the last transaction that memory holds, its own included."""
+        return self._store.followed
+
+    def check_fresh(self) -> None:
+        """Return if memory is at most two seconds behind.
+
+        Raises:
+            Unavailable: It may be further behind.
+        """
+        if self.behind_seconds > MAX_BEHIND_SECONDS:
+            raise Unavailable(
+                "The database cannot be reached, so it is not known whether another daemon changed this; try again "
+                "later, or ask another daemon."
+            )
+
+    async def follow_forever(self) -> None:
+        """Follow the others until cancelled: twice a second, and whenever the store has a hint that there is news."""
+        hints = asyncio.Event() if self._store.shared is None else self._store.shared.hints()
+        while True:
+            hints.clear()
+            with contextlib.suppress(Unavailable):
+                # The store's condition tells why.
+                await self.catch_up()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await hints.wait()
 
     def _add(self, item: StoredState | _Step) -> None:
         self._waiting.append(item)
@@ -129,6 +193,7 @@ class Following:
         if isinstance(item, StoredState):
             plan, replaced = await self._changes.planned(item)
             self._commits.apply_others(plan)
+            self.followed += 1
             if len(replaced) > _SLICE:
                 freeing = asyncio.create_task(free_slowly(replaced))
                 self._freeing.add(freeing)

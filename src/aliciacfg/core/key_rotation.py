@@ -156,7 +156,10 @@ class KeyRotation:
             Unavailable: The store cannot be read.
         """
         heads = self._state.all_heads()
-        stored = await asyncio.to_thread(stored_entries, await self._store.load(), self._keyring)
+        shared = self._store.shared is not None
+        # Another load would have memory follow only what comes after it.
+        state = await (self._store.load_since(0) if shared else self._store.load())
+        stored = await asyncio.to_thread(stored_entries, state, self._keyring)
         self._state.commit(
             {
                 config_id: replace(entry, effective=heads[config_id].effective)

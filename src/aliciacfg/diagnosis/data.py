@@ -15,6 +15,7 @@ from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import KEY_FILE, SNAPSHOT_PREFIX, is_in_use
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.store import Database
 
 _MEGABYTE = 1024 * 1024
 _LITTLE_BYTES, _FEW_BYTES = 500 * _MEGABYTE, 50 * _MEGABYTE
@@ -24,12 +25,17 @@ _REPLACEMENT = ".replacement-*"
 _CLOCK_SECONDS = 5.0
 
 
-def look_at_data(data: Path) -> list[Finding]:
-    """Look at a data directory and all that is in it."""
+def look_at_data(data: Path, database_url: str | None = None) -> list[Finding]:
+    """Look at a data directory and all that is in it, and at the database on a server if there is one."""
     if not data.exists():
         return [_look_at_parent(data)]
     try:
-        return [_look_at_owner(data), *_look_at_keys(data), *_look_at_leftovers(data), _look_at_disk(data)]
+        return [
+            _look_at_owner(data),
+            *_look_at_keys(data, database_url),
+            *_look_at_leftovers(data),
+            _look_at_disk(data),
+        ]
     except OSError as error:
         return [fail("data", f"{error.filename} cannot be looked at: {error.strerror}", "run it as the daemon's user")]
 
@@ -60,10 +66,17 @@ def _look_at_owner(data: Path) -> Finding:
     return ok("data", f"{data} is this user's alone")
 
 
-def _look_at_keys(data: Path) -> Iterator[Finding]:
-    path, database = data / KEY_FILE, database_in(data)
+def _look_at_keys(data: Path, database_url: str | None) -> Iterator[Finding]:
+    path = data / KEY_FILE
+    try:
+        database = database_in(data, database_url)
+        stored = database.exists()
+    except AliciacfgError as error:
+        found, _, remedy = str(error).partition("; ")
+        yield fail("database", found, remedy or "see whether its server runs, and ALICIACFG_DATABASE_URL")
+        return
     if not path.exists():
-        if database.exists():
+        if stored:
             yield fail(
                 "keys",
                 f"{path} is missing; the next start makes a new one, with which stored secrets do not open and tokens "
@@ -91,8 +104,16 @@ def _look_at_keys(data: Path) -> Iterator[Finding]:
         yield ok("keys", f"{path} can be used and is this user's alone")
     else:
         yield warn("keys", *explain_adoption(note))
-    if database.exists():
-        yield _look_at_database(data, file)
+    if stored:
+        yield _look_at_server(database) if database_url else _look_at_database(data, file)
+
+
+def _look_at_server(database: Database) -> Finding:
+    try:
+        found = database.describe()
+    except AliciacfgError as error:
+        return fail("database", str(error), "see whether its server runs, and ALICIACFG_DATABASE_URL")
+    return ok("database", f"{database.name} has {found.revisions} revisions; `aliciacfg check` verifies them")
 
 
 def _look_at_database(data: Path, file: KeyFile) -> Finding:

@@ -1,6 +1,7 @@
 """The way of one HTTP request through its operation: caller, authorization, fields, condition, call, response."""
 
 import asyncio
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +18,7 @@ from aliciacfg.http.conditions import LongPolls, apply_condition, held_by_client
 from aliciacfg.http.connection_limits import Limits, Share
 from aliciacfg.http.refusals import REQUEST_ID, PreconditionFailed
 from aliciacfg.http.responses import MEDIA_TYPES, Reply, not_modified, respond
+from aliciacfg.operations.operation import confirmed
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import Operation, encode_answer
 
@@ -79,7 +81,10 @@ class OperationHandler:
         if conditional:
             # After authorization and parse: RFC 9110 §13.2.1 puts every other refusal before that of a condition.
             try:
-                request = apply_condition(operation, http_request, name, request, self._service.writes)
+                request = await confirmed(
+                    self._service.following,
+                    partial(self._with_condition, operation, http_request, name, request),
+                )
             except PreconditionFailed:
                 # RFC 9110 §13.1.1 allows a success where the request was carried out before, by what it asks for now.
                 if self._service.ledger is None:
@@ -89,7 +94,8 @@ class OperationHandler:
                     raise
                 return _reply(operation, http_request, kept, request.request_id)
         elif isinstance(request, GetRequest) and request.wait_seconds and http_request.if_none_match is not None:
-            await self._polls.wait(name, request, held_by_client(http_request))
+            wait = partial(self._polls.wait, name, request, held_by_client(http_request))
+            await confirmed(self._service.following, wait)
             # The time that the client asked to wait does not count as the daemon's response time.
             http_request[STARTED] = perf_counter()
             # The token may have expired or been revoked during the wait, and the rules may have changed.
@@ -106,6 +112,11 @@ class OperationHandler:
             # Another write was committed after the condition was compared.
             raise PreconditionFailed(error.message, revision=error.revision, checksum=error.checksum) from error
         return _reply(operation, http_request, answer, request.request_id)
+
+    async def _with_condition(
+        self, operation: Operation, http_request: web.Request, name: str, request: Request
+    ) -> Request:
+        return apply_condition(operation, http_request, name, request, self._service.writes)
 
     def _identify(self, http_request: web.Request) -> Caller:
         # Of the first identification nothing stays: a token that has ended since names no one in the audit log.

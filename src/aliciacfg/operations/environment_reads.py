@@ -13,7 +13,7 @@ from aliciacfg.api.answers import (
     Explained,
 )
 from aliciacfg.api.encoding import Answer
-from aliciacfg.api.requests import CompareRequest, Request
+from aliciacfg.api.requests import CompareRequest, CurrentRequest, Request
 from aliciacfg.core.composer import Composer
 from aliciacfg.core.configurations import Configurations
 from aliciacfg.core.drafts import Draft, Drafts
@@ -66,7 +66,7 @@ class EnvironmentReads:
         self._drafts = drafts
         self._authorizer = authorizer
 
-    async def explain(self, _caller: Caller, service: str, request: Request) -> Answer:
+    async def explain(self, _caller: Caller, service: str, request: CurrentRequest) -> Answer:
         """Return the origin of each value of a configuration, and the values that it overrides.
 
         Of a configuration that is not valid, the values are those that files and run-time changes say, and ``problems``

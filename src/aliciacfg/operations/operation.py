@@ -13,12 +13,14 @@ from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import Need
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.fields import MAX_REQUEST_ID_BYTES
-from aliciacfg.api.requests import Request
+from aliciacfg.api.requests import CurrentRequest, Request
+from aliciacfg.core.following import Following
 from aliciacfg.documents import Json, JsonObject, escape
-from aliciacfg.errors import InvalidRequest, Problem
+from aliciacfg.errors import Conflict, InvalidRequest, NotFound, Problem
 from aliciacfg.model.names import LocalOperationName, OperationName
 from aliciacfg.operations.service import ConfigService
 
+T = TypeVar("T")
 Part = TypeVar("Part")
 Fields = TypeVar("Fields", bound=Request)
 
@@ -77,6 +79,29 @@ def _typed(fields: Request, request: type[Fields]) -> Fields:
     if not isinstance(fields, request):
         raise TypeError(f"expected {request.__name__}, got {type(fields).__name__}")
     return fields
+
+
+async def confirmed(following: Following | None, ask: Callable[[], Awaitable[T]]) -> T:
+    """Return what a function returns; one that does not find what it needs is asked again if memory lagged.
+
+    Args:
+        following: Follows the other daemons; None where there are none.
+        ask: Reads or changes configurations. If it raises NotFound or Conflict, it has changed nothing.
+
+    Raises:
+        Unavailable: The database cannot be read, so it is not known whether another daemon changed something.
+        OperationError: As the function.
+    """
+    if following is None:
+        return await ask()
+    followed = following.followed
+    try:
+        return await ask()
+    except (NotFound, Conflict):
+        await following.catch_up()
+        if following.followed == followed:
+            raise
+    return await ask()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +163,26 @@ class Operation:
                 name,
                 request,
                 lambda asking: service.workload.run(
-                    asking, self.name, lambda: self.handler.call(service, asking, name, request), writes=True
+                    asking, self.name, lambda: self._carry_out(service, asking, name, request), writes=True
                 ),
             )
         return await service.workload.run(
-            caller, self.name, lambda: self.handler.call(service, caller, name, request), writes=self.writes
+            caller, self.name, lambda: self._carry_out(service, caller, name, request), writes=self.writes
         )
+
+    def _carry_out(self, service: ConfigService, caller: Caller, name: str, request: Request) -> Awaitable[Answer]:
+        if isinstance(request, CurrentRequest) and request.at_least is not None:
+            return self._carry_out_later(service, caller, name, request, request.at_least)
+        if service.following is None:
+            return self.handler.call(service, caller, name, request)
+        return confirmed(service.following, lambda: self.handler.call(service, caller, name, request))
+
+    async def _carry_out_later(
+        self, service: ConfigService, caller: Caller, name: str, request: Request, revision: int
+    ) -> Answer:
+        """Carry the operation out when a revision is here."""
+        await service.reads.wait_for_revision(name, request.environment, revision)
+        return await self.handler.call(service, caller, name, request)
 
     async def run(self, service: ConfigService, caller: Caller, name: str, fields: JsonObject) -> Answer:
         """Authorize the caller, check the fields and carry out the operation.

@@ -26,9 +26,10 @@ from aliciacfg.api.answers import (
     UnchangedAnswer,
 )
 from aliciacfg.api.encoding import Answer
-from aliciacfg.api.requests import GetRequest, HistoryRequest, ListRequest, Request
+from aliciacfg.api.requests import CurrentRequest, GetRequest, HistoryRequest, ListRequest, Request
 from aliciacfg.core.cache import AnswerCache, CachedAnswer
 from aliciacfg.core.configurations import Configurations
+from aliciacfg.core.following import Following
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.state import State
 from aliciacfg.core.views import Views
@@ -43,6 +44,9 @@ from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.env_export import as_variables
 from aliciacfg.operations.pages import Page
 
+# How long a read waits for a revision, and how soon it looks whether another daemon made it.
+_REVISION_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 0.1
 # Each of them lists every place that its revision changed.
 _HEADS_AT_ONCE = 25
 
@@ -84,6 +88,7 @@ class ReadParts:
     instances: Instances
     drift: Drift
     count_read: CountRead
+    following: Following | None = None
 
 
 class ReadOperations:
@@ -146,11 +151,47 @@ class ReadOperations:
                 unchanged = UnchangedAnswer(revision=cached.revision, checksum=cached.checksum)
                 return Answer(documents.encode(unchanged), cached.etag)
         if self._in_plain_text(caller, config_id.service):
+            if parts.following is not None:
+                # The rule that allows it, or the token, may have been taken away.
+                parts.following.check_fresh()
             answer = parts.views.plaintext_answer(record)
             parts.audit_log.record_delivery(caller, config_id.service, config_id.environment, record.revision)
         if request.pointer is None and request.format == "json":
             return answer
         return self._picked(answer, config_id.service, request)
+
+    async def wait_for_revision(self, service: str, environment: str | None, revision: int) -> None:
+        """Wait until a configuration has at least a revision here, some seconds at most.
+
+        Args:
+            service: The service.
+            environment: The environment; None for the active one, even if that changes during the wait.
+            revision: The revision, which may be that of a deletion.
+
+        Raises:
+            InvalidRequest: A name is not valid.
+            NotFound: There is no such environment.
+            Unavailable: It is not here in time, or the database cannot be read.
+        """
+        try:
+            async with asyncio.timeout(_REVISION_SECONDS):
+                while True:
+                    config_id = self._configurations.config_id(service, environment)
+                    record = self._state.committed(config_id).record
+                    if record is not None and record.revision >= revision:
+                        return
+                    waiting = asyncio.ensure_future(self._parts.waiters.change_of(config_id))
+                    try:
+                        if self._parts.following is not None:
+                            await self._parts.following.catch_up()
+                        await asyncio.wait({waiting}, timeout=_LOOK_AGAIN_SECONDS)
+                    finally:
+                        waiting.cancel()
+        except TimeoutError:
+            raise Unavailable(
+                f"Revision {revision} of {service} is not here after {_REVISION_SECONDS:g} seconds; leave at_least out "
+                "to get the newest one that is."
+            ) from None
 
     async def while_current(
         self, service: str, environment: str | None, is_current: Callable[[str], bool], seconds: float
@@ -248,7 +289,7 @@ class ReadOperations:
             )
         )
 
-    async def instances(self, _caller: Caller, service: str, request: Request) -> Answer:
+    async def instances(self, _caller: Caller, service: str, request: CurrentRequest) -> Answer:
         """Return the running copies of a service with the revision that each one runs."""
         config_id = self._id(service, request)
         record = self._configurations.live(config_id)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.access.authorizer import Authorizer
+from aliciacfg.core.following import Following
 from aliciacfg.operations.admin import AdminOperations
 from aliciacfg.operations.batch import BatchOperation
 from aliciacfg.operations.environment_changes import EnvironmentOperations
@@ -33,6 +34,7 @@ class ConfigService:
         registrations: Handles the registrations and reports of services.
         workload: Gives each caller its share of the processor.
         ledger: Keeps the answers to writes, where several daemons serve the home.
+        following: Follows the other daemons; None where one serves the home alone.
     """
 
     authorizer: Authorizer
@@ -47,3 +49,4 @@ class ConfigService:
     registrations: Registrations
     workload: Workload = field(default_factory=Workload)
     ledger: Ledger | None = None
+    following: Following | None = None

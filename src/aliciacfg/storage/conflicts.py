@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from aliciacfg.model.records import Basis, StoredState, Write
+from aliciacfg.model.records import SERVICE_SUBJECT, Basis, StoredState, Write
 
-# Written to see whether the database can be written; means nothing.
-_MEANINGLESS = frozenset({"probe"})
+PROBE = "probe"
+"""A name in the table of names and values that is written to see whether the database can be; it means nothing."""
 
 
 def is_superseded(
@@ -23,10 +23,25 @@ def is_superseded(
     bases = [write.basis for write in writes if write.basis is not None]
     if not bases:
         return False
-    if change.meta.keys() - _MEANINGLESS or change.position.epoch != epoch:
+    if change.meta.keys() - {PROBE} or change.position.epoch != epoch:
         return True
     changed = _changed_services(change)
     return any(_intersects(basis, changed, created) for basis in bases)
+
+
+def may_supersede(basis: Basis, change: StoredState) -> bool:
+    """Return whether a change by others may be in a basis, as far as the change itself says it.
+
+    It does not say which configurations are new, nor what the epoch was before. So where ``is_superseded`` says yes,
+    this does as well, and sometimes where that says no.
+    """
+    if change.meta.keys() - {PROBE}:
+        return True
+    if any(item.pending and not item.subject.startswith(SERVICE_SUBJECT) for item in change.announcements):
+        # Of the home: each new epoch has them.
+        return True
+    created = {record.environment for record in change.records if not record.deleted}
+    return _intersects(basis, _changed_services(change), created)
 
 
 def _changed_services(change: StoredState) -> set[str]:

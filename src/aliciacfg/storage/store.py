@@ -238,6 +238,11 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def followed(self) -> int:
+        """The number of the last transaction that memory follows; 0 if only one daemon may have the database open."""
+        ...
+
     async def load_since(self, commit: int) -> StoredState:
         """Return what was changed by all transactions after one, as it is now; tells no listener.
 

@@ -12,7 +12,7 @@ import structlog
 from aliciacfg.errors import Blocked, Busy, Damaged, Superseded, Unavailable, Unconfirmed
 from aliciacfg.model.records import StoredState, Write
 from aliciacfg.monitoring.store_condition import StoreCondition
-from aliciacfg.storage.basis import PROBE, conflicts
+from aliciacfg.storage.conflicts import PROBE, may_supersede
 from aliciacfg.storage.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -284,7 +284,7 @@ class WriteQueue:
         """Drop the writes that wait if others changed what one of them was planned on; nothing is being committed."""
         changes, self._changes = self._changes, []
         if any(
-            conflicts(item.write.basis, change)
+            may_supersede(item.write.basis, change)
             for item in self._queue
             if item.write.basis is not None
             for change in changes

@@ -241,6 +241,11 @@ class PostgresStore:
         self._followed, self._epoch = state.commit, state.position.epoch
         return state
 
+    @property
+    def followed(self) -> int:
+        """The number of the last transaction that memory follows."""
+        return self._followed or 0
+
     async def load_since(self, commit: int) -> StoredState:
         """Return what was changed after a commit."""
         state, _ = await self._read(partial(queries.load_since, chain=self._chain, commit=commit))

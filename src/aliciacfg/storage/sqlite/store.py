@@ -208,6 +208,11 @@ class SqliteStore:
     async def catch_up(self) -> None:
         """Do nothing: there are no other daemons."""
 
+    @property
+    def followed(self) -> int:
+        """Nothing: transactions of a single daemon have no numbers."""
+        return 0
+
     async def load_since(self, commit: int) -> StoredState:
         """Return nothing: transactions of a single daemon have no numbers."""
         return StoredState(commit=commit)
