@@ -441,3 +441,10 @@ class Superseded(Unavailable):
 
     Whoever planned the write plans it again; no client reads this error.
     """
+
+
+class WentBack(Unavailable):
+    """The database lacks transactions that this daemon has seen, after a failover or a restore: memory is wrong.
+
+    A start sees it as well, raises the epoch and publishes everything again.
+    """

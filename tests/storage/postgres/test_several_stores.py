@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from aliciacfg.errors import Superseded, Unavailable, Unconfirmed
+from aliciacfg.errors import Superseded, Unavailable, Unconfirmed, WentBack
 from aliciacfg.model.records import (
     Announcement,
     Answer,
@@ -489,13 +489,33 @@ async def test_a_cancelled_commit_is_made_and_told(one: Follower, other: Followe
     assert [r.service for state in await other.learned() for r in state.records] == ["one", "two"]
 
 
+@pytest.mark.parametrize("theirs", [0, 1, 2])
 async def test_a_database_that_went_back_is_not_written_on(
-    one: Follower, other: Follower, url: str, postgres: Postgres
+    follow: Follow, one: Follower, other: Follower, url: str, postgres: Postgres, theirs: int
 ):
-    """Transactions that were seen are gone: only a new start can tell what that means."""
+    """Transactions that were seen are lost, whatever was written in their place: the next start finds that, too."""
+    await one.commit(change("zero", 1))
+    await asyncio.to_thread(postgres.execute, "CREATE TABLE saved AS SELECT * FROM aliciacfg.home", "SELECT 1", url=url)
     await one.commit(change("one", 1))
     await other.learned()
-    await asyncio.to_thread(postgres.execute, "UPDATE aliciacfg.home SET commit = 0", "SELECT 1", url=url)
-    for call in (other.commit(change("one", 2)), other.store.catch_up()):
-        with pytest.raises(Unavailable, match="went back"):
-            await call
+    # As after a failover to a standby that had not got the last one.
+    await asyncio.to_thread(
+        postgres.execute,
+        *(f"DELETE FROM aliciacfg.{table} WHERE commit > 1" for table in ("revisions", "audit", "overlays", "outbox")),
+        "DELETE FROM aliciacfg.home",
+        "INSERT INTO aliciacfg.home SELECT * FROM saved",
+        "SELECT 1",
+        url=url,
+    )
+    third = await follow("third")
+    for number in range(1, theirs + 1):
+        await third.commit(change("three", number))
+    for follower in (one, other):
+        for call in (follower.commit(change("one", 2)), follower.store.catch_up(), follower.commit(Write())):
+            with pytest.raises(WentBack, match="Restart the daemon"):
+                await call
+        assert [record.service for state in follower.told for record in state.records] == []
+        witnessed = await follower.store.witnessed()
+        assert witnessed is not None
+        assert witnessed > (await third.store.load()).position
+    assert (await third.store.verify()).broken == []

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from aliciacfg.errors import InvalidRequest, Unavailable
 from aliciacfg.model.records import Overlay, Write
@@ -40,6 +41,8 @@ from aliciacfg.storage.store import AddRows, Reseal, StoreError
 from aliciacfg.storage.verifier import Findings, Verifier
 
 T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
 
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _CHAINED = {
@@ -248,6 +251,8 @@ def _resealed_overlays(rows: Sequence[Values], chain: Chain, reseal: Reseal) -> 
 async def rewrite_tables(link: Link) -> bool:
     """Write the tables anew in which rows from before a resealing are left; return False while somebody reads them.
 
+    Through a pooler that is not possible.
+
     The files before are removed. What the server's write-ahead log, its archive, its standbys and copies of its
     directory hold is beyond the reach of a client.
 
@@ -257,6 +262,10 @@ async def rewrite_tables(link: Link) -> bool:
     ((residue,),) = await link.rows(_SELECT_RESIDUE)
     if not residue:
         return True
+    if link.pooled:
+        # It cannot be done in a transaction, and a pooler keeps nothing together that is in none.
+        _log.debug("tables_not_rewritten", remedy="name the server itself in ALICIACFG_DATABASE_URL for a start")
+        return False
     ((readers,),) = await link.rows(_SELECT_READERS)
     if readers:
         return False

@@ -4,6 +4,7 @@ All raise ServerError. A row that is not what was written is left out wherever a
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -35,7 +36,7 @@ from aliciacfg.storage.postgres.statements import (
     SCHEMA,
     SELECT_AUDIT,
     SELECT_CHANGED,
-    SELECT_COMMIT,
+    SELECT_HOME,
     SELECT_NEWEST,
     SELECT_NEWEST_FIRST,
     SELECT_OVERLAYS,
@@ -74,10 +75,27 @@ _SELECT_PLACES = f"SELECT environment, revision FROM {SCHEMA}.revisions WHERE se
 _SELECT_START = f"SELECT value, mac FROM {SCHEMA}.meta WHERE name = '{CHAIN_START}'"
 
 
-async def load(link: Link, chain: Chain) -> StoredState:
-    """Return what a start needs; in a transaction, so that all of it is of one moment."""
+@dataclass(slots=True)
+class Change:
+    """What commits after one changed.
+
+    Attributes:
+        state: The rows.
+        created: The environments in which they created a configuration.
+        end: The end of the chain after them, as it is stored.
+        is_lost: Whether the database lacks what was there before.
+    """
+
+    state: StoredState
+    created: set[str]
+    end: Values
+    is_lost: bool
+
+
+async def load(link: Link, chain: Chain) -> tuple[StoredState, Values]:
+    """Return what a start needs, and the end of the chain; in a transaction, so that all of it is of one moment."""
     state = StoredState()
-    ((commit,),) = await link.rows(SELECT_COMMIT)
+    ((commit, *end),) = await link.rows(SELECT_HOME)
     doubtful = [row[:2] async for row in link.each(SELECT_NEWEST) if not _add_newest(row, chain, state)]
     for configuration in doubtful:
         add_newest(await link.rows(SELECT_NEWEST_FIRST, *configuration), chain, state)
@@ -86,7 +104,7 @@ async def load(link: Link, chain: Chain) -> StoredState:
     state.schemas.extend(await _confirmed(link, chain, "schemas", parse_schema, state.dropped))
     state.told.extend(await _confirmed(link, chain, "told", parse_told, state.dropped))
     meta = dict(await _confirmed(link, chain, "meta", parse_meta, state.dropped))
-    return msgspec.structs.replace(add_meta(meta, state), commit=commit)
+    return msgspec.structs.replace(add_meta(meta, state), commit=commit), tuple(end)
 
 
 def _add_newest(row: Values, chain: Chain, state: StoredState) -> bool:
@@ -98,10 +116,18 @@ def _add_newest(row: Values, chain: Chain, state: StoredState) -> bool:
     return True
 
 
-async def load_since(link: Link, chain: Chain, commit: int) -> tuple[StoredState, set[str]]:
-    """Return what commits after one changed, and the environments in which they created a configuration."""
+async def load_since(link: Link, chain: Chain, commit: int, seen: Values | None = None) -> Change:
+    """Return what commits after one changed.
+
+    Args:
+        link: A connection.
+        chain: Confirms the rows.
+        commit: The number of the commit.
+        seen: The end of the chain after it; None if that is not known.
+    """
     rows: dict[str, list[Values]] = {}
-    for table, row in await link.rows(SELECT_CHANGED, commit):
+    sequence, mac = (seen[0], seen[1]) if seen is not None else (0, None)
+    for table, row in await link.rows(SELECT_CHANGED, commit, sequence):
         rows.setdefault(table, []).append(row)
     state = StoredState()
     created: set[str] = set()
@@ -121,8 +147,11 @@ async def load_since(link: Link, chain: Chain, commit: int) -> tuple[StoredState
     state.applied.extend(read_confirmed("applied", _coded(rows, "applied"), chain, parse_applied, dropped))
     state.tokens.extend(read_tokens(_coded(rows, "tokens"), chain))
     meta = dict(read_confirmed("meta", _coded(rows, "meta"), chain, parse_meta, dropped))
-    ((reached,),) = rows["home"]
-    return msgspec.structs.replace(add_meta(meta, state), commit=reached), created
+    ((reached, *end),) = rows["home"]
+    # Retention may have removed the row that was the last one.
+    others = [found for (found,) in rows.get("seen", ())]
+    is_lost = reached < commit or end[0] < sequence or (bool(others) and mac not in others)
+    return Change(msgspec.structs.replace(add_meta(meta, state), commit=reached), created, tuple(end), is_lost)
 
 
 def _is_gone(overlay: Values) -> bool:

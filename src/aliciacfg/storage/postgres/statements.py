@@ -289,6 +289,7 @@ SELECT_END = f"SELECT sequence, mac, standing, sealed FROM {SCHEMA}.home"
 NOTE_RESIDUE = f"UPDATE {SCHEMA}.home SET residue = $1"
 """Notes that a commit left what should not be there any more in the files of tables, until they are written anew."""
 SELECT_COMMIT = f"SELECT commit FROM {SCHEMA}.home"
+SELECT_HOME = f"SELECT commit, sequence, mac, standing, sealed FROM {SCHEMA}.home"
 
 
 def select_coded(table: str) -> str:
@@ -317,7 +318,9 @@ _CHANGED_ROWS = " UNION ALL ".join(
     if table != "meta"
 )
 SELECT_CHANGED = f"""
-    SELECT 'home', ROW(commit) FROM {SCHEMA}.home
+    SELECT 'home', ROW(commit, sequence, mac, standing, sealed) FROM {SCHEMA}.home
+    UNION ALL SELECT 'seen', ROW(mac) FROM {SCHEMA}.revisions WHERE sequence = $2
+    UNION ALL SELECT 'seen', ROW(mac) FROM {SCHEMA}.audit WHERE sequence = $2
     UNION ALL SELECT 'revisions', ROW({RECORD_COLUMNS}, sequence, code, {_CREATED})
         FROM ({_NEWEST.format("WHERE commit > $1")}) AS n
     UNION ALL SELECT 'overlays', ROW({OVERLAY_COLUMNS}) FROM {SCHEMA}.overlays WHERE commit > $1
@@ -325,4 +328,7 @@ SELECT_CHANGED = f"""
         WHERE commit > $1 OR name IN ('epoch', 'sequence')
     UNION ALL {_CHANGED_ROWS}
 """
-"""Rows of a name and a row each: what commits after one changed. Of revisions the newest of each configuration."""
+"""Rows of a name and a row each: what commits after one changed. Of revisions the newest of each configuration.
+
+``seen`` are the MACs of the rows at a place of the chain, the second argument.
+"""

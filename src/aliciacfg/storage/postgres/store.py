@@ -16,8 +16,9 @@ from typing import TypeVar
 
 import structlog
 
-from aliciacfg.errors import Superseded, Unavailable, Unconfirmed
+from aliciacfg.errors import Superseded, Unavailable, Unconfirmed, WentBack
 from aliciacfg.model.records import (
+    START,
     Applied,
     Audited,
     Overlay,
@@ -34,7 +35,7 @@ from aliciacfg.storage.conflicts import is_superseded
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.postgres import queries
 from aliciacfg.storage.postgres.connections import Connections
-from aliciacfg.storage.postgres.driver import Link, ServerError
+from aliciacfg.storage.postgres.driver import Link, ServerError, Values
 from aliciacfg.storage.postgres.failures import DUPLICATE, STANDBY, may_pass, remedy, unreadable, unusable, unwritable
 from aliciacfg.storage.postgres.maintenance import (
     copy_database,
@@ -43,6 +44,7 @@ from aliciacfg.storage.postgres.maintenance import (
     rewrite_tables,
     verify_database,
 )
+from aliciacfg.storage.postgres.queries import Change
 from aliciacfg.storage.postgres.retention import find_outdated, remove_some
 from aliciacfg.storage.postgres.schema import check, prepare
 from aliciacfg.storage.postgres.shared import PostgresSharedHome
@@ -87,15 +89,19 @@ class _Basis:
 
     Attributes:
         epoch: The epoch of memory at that time.
-        changes: What others changed, each with the environments in which they created a configuration.
+        changes: What others changed.
     """
 
     epoch: int | None
-    changes: list[tuple[StoredState, set[str]]] = field(default_factory=list[tuple[StoredState, "set[str]"]])
+    changes: list[Change] = field(default_factory=list[Change])
 
     def is_superseded(self, writes: Sequence[Write]) -> bool:
         """Return whether writes were planned on what has changed since."""
-        return any(is_superseded(writes, change, created, epoch=self.epoch) for change, created in self.changes)
+        return any(self.contradicts(writes, change) for change in self.changes)
+
+    def contradicts(self, writes: Sequence[Write], change: Change) -> bool:
+        """Return whether writes were planned on what a change changed."""
+        return is_superseded(writes, change.state, change.created, epoch=self.epoch)
 
 
 @dataclass(slots=True)
@@ -128,6 +134,10 @@ class PostgresStore:
         # The number of the transaction that memory follows, and its epoch; None before ``load``.
         self._followed: int | None = None
         self._epoch: int | None = None
+        # The end of the chain after that transaction.
+        self._followed_end: Values | None = None
+        # Set once the database lacks what memory follows.
+        self._lost: WentBack | None = None
         # The number of a transaction of this store that memory does not follow yet, although it may be there.
         self._mine: int | None = None
         self._followed_mine = asyncio.Event()
@@ -235,9 +245,10 @@ class PostgresStore:
     async def load(self) -> StoredState:
         """Return what a start needs; memory follows what comes after it."""
         try:
-            state = await self._select(partial(queries.load, chain=self._chain), snapshot=True)
+            state, end = await self._select(partial(queries.load, chain=self._chain), snapshot=True)
         except ServerError as error:
             raise unreadable(error) from error
+        self._followed_end = end
         self._followed, self._epoch = state.commit, state.position.epoch
         return state
 
@@ -248,33 +259,46 @@ class PostgresStore:
 
     async def load_since(self, commit: int) -> StoredState:
         """Return what was changed after a commit."""
-        state, _ = await self._read(partial(queries.load_since, chain=self._chain, commit=commit))
-        return state
+        change = await self._read(partial(queries.load_since, chain=self._chain, commit=commit))
+        return change.state
 
     async def catch_up(self) -> None:
         """Read and tell what others changed."""
         while (since := self._followed) is not None:
-            change, created = await self._read(partial(queries.load_since, chain=self._chain, commit=since))
-            if change.commit < since:
-                raise Unavailable(_RESTART)
-            if self._mine is not None and change.commit >= self._mine:
+            seen = self._followed_end
+            change = await self._read(partial(queries.load_since, chain=self._chain, commit=since, seen=seen))
+            if self._mine is not None and change.state.commit >= self._mine:
                 # It tells of a write of this store, which memory learns of in another way.
                 await self._wait_followed()
             elif self._followed == since:
-                self._tell(change, created)
+                if change.is_lost:
+                    raise self._went_back(change.state.position)
+                self._tell(change)
                 return
 
-    def _tell(self, change: StoredState, created: set[str]) -> None:
+    def _tell(self, change: Change) -> None:
         """Have memory follow what others changed, if they changed anything."""
-        if self._followed is None or change.commit <= self._followed:
+        state = change.state
+        if self._followed is None or state.commit <= self._followed:
             return
-        self._followed, self._epoch = change.commit, change.position.epoch
-        self._position = change.position
+        self._followed, self._epoch, self._followed_end = state.commit, state.position.epoch, change.end
+        self._position = state.position
         self._note_soon()
         for basis in self._bases:
-            basis.changes.append((change, created))
+            basis.changes.append(change)
         for listener in self._listeners:
-            listener(change)
+            listener(state)
+
+    def _went_back(self, stored: Position) -> WentBack:
+        """Return the error about lost transactions, and have the next start find that something is lost."""
+        if self._lost is None:
+            _log.error("database_went_back", database=self._name, remedy="restart the daemon")
+            self._lost = WentBack(_RESTART)
+            # Higher than what is stored, also where others wrote in the place of what is lost.
+            known = self._position or START
+            self._position = Position(stored.epoch, max(stored, known).sequence + 1)
+            self._note_position()
+        return WentBack(self._lost.message)
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Apply writes in one transaction."""
@@ -314,9 +338,9 @@ class PostgresStore:
             raise
         if result is None:
             return None
-        commit, found = result
+        written, found = result
         if self._followed is not None:
-            self._followed = commit
+            self._followed, self._followed_end = written.commit, written.end
         self._forget_mine()
         return found
 
@@ -337,12 +361,14 @@ class PostgresStore:
 
     async def _in_turn(
         self, plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]], basis: _Basis
-    ) -> tuple[int, T] | None:
-        """Carry out a transaction when it is its turn; return its number and what the plan returned."""
+    ) -> tuple[Written, T] | None:
+        """Carry out a transaction when it is its turn; return what it wrote and what the plan returned."""
         hold, self._hold = self._hold, None
         if hold is None:
             await self._turn.acquire()
         try:
+            if self._lost is not None:
+                raise WentBack(self._lost.message)
             await self._wait_followed()
             try:
                 return await self._attempt(plan, basis, None if hold is None else hold.link)
@@ -363,7 +389,7 @@ class PostgresStore:
         link: Link | None,
         *,
         moving: bool = False,
-    ) -> tuple[int, T] | None:
+    ) -> tuple[Written, T] | None:
         """Carry out a transaction.
 
         Args:
@@ -393,7 +419,7 @@ class PostgresStore:
             await self._roll_back(link)
             raise
         await self._end(link, written, change)
-        return written.commit, found
+        return written, found
 
     async def _lock(self) -> Link:
         """Begin a transaction that holds the lock."""
@@ -416,26 +442,29 @@ class PostgresStore:
 
     async def _look(
         self, link: Link, writes: Sequence[Write], batch: Batch, basis: _Basis
-    ) -> tuple[Held, tuple[StoredState, set[str]] | None]:
+    ) -> tuple[Held, Change | None]:
         """Read what is replaced, and what others changed since memory followed.
 
         Raises:
             Superseded: They changed what a write was planned on; memory was told.
+            WentBack: Memory follows transactions that are lost.
         """
         answers = [(answer.requester, answer.request_id) for write in writes for answer in write.answers]
         held = await read_home(link, batch, answers)
-        change: tuple[StoredState, set[str]] | None = None
+        change: Change | None = None
         superseded = held.answered or basis.is_superseded(writes)
-        if self._followed is not None and held.commit != self._followed:
-            if held.commit < self._followed:
-                raise Unavailable(_RESTART)
-            change = await queries.load_since(link, self._chain, self._followed)
-            superseded = superseded or is_superseded(writes, *change, epoch=basis.epoch)
+        if self._followed is not None and (held.commit, held.end) != (self._followed, self._followed_end):
+            change = await queries.load_since(link, self._chain, self._followed, self._followed_end)
+            # An end that no key made is somebody's work, and no other history.
+            is_other = held.commit == self._followed and self._chain.confirmed_end(held.end) is not None
+            if change.is_lost or is_other:
+                raise self._went_back(held.position)
+            superseded = superseded or basis.contradicts(writes, change)
         # Memory may have been told of another change meanwhile.
         if superseded or basis.is_superseded(writes):
             await self._roll_back(link)
             if change is not None:
-                self._tell(*change)
+                self._tell(change)
             raise Superseded("The store cannot write: another daemon changed what this was planned on.")
         return held, change
 
@@ -449,10 +478,10 @@ class PostgresStore:
             pass
         self._connections.drop_writer()
 
-    async def _end(self, link: Link, written: Written, change: tuple[StoredState, set[str]] | None) -> None:
+    async def _end(self, link: Link, written: Written, change: Change | None) -> None:
         """Tell memory what others changed, and commit."""
         if change is not None:
-            self._tell(*change)
+            self._tell(change)
         self._mine = written.commit
         self._followed_mine.clear()
         link.forget_warnings()
@@ -504,7 +533,8 @@ class PostgresStore:
         self._in_doubt = None
         self._forget_mine()
         if made and self._followed is not None:
-            self._followed = probe.commit if probe.commit == written.commit + 1 else written.commit
+            follows = probe if probe.commit == written.commit + 1 else written
+            self._followed, self._followed_end = follows.commit, follows.end
         return made
 
     @contextlib.asynccontextmanager
@@ -533,7 +563,10 @@ class PostgresStore:
         link = await self._lock()
         try:
             if self._followed is not None:
-                self._tell(*await queries.load_since(link, self._chain, self._followed))
+                change = await queries.load_since(link, self._chain, self._followed, self._followed_end)
+                if change.is_lost:
+                    raise self._went_back(change.state.position)
+                self._tell(change)
         except BaseException:
             await self._roll_back(link)
             raise

@@ -14,7 +14,7 @@ from aliciacfg.errors import Damaged, Superseded
 from aliciacfg.model.records import START as START_POSITION
 from aliciacfg.model.records import Announcement, Applied, AuditEntry, Position, Record, Write
 from aliciacfg.storage.batch import Batch
-from aliciacfg.storage.hash_chain import START, TORN, Chain, End, sum_macs
+from aliciacfg.storage.hash_chain import START, TORN, Chain, sum_macs
 from aliciacfg.storage.postgres.driver import Link, Values
 from aliciacfg.storage.postgres.statements import (
     COLUMNS,
@@ -91,11 +91,13 @@ class Written:
 
     Attributes:
         commit: Its number.
+        end: The end of the chain after it.
         link: Sequence and MAC of the last row that it added to the chain; None if it added none.
         standing: Table, key and code of the standing rows that it replaced; the code is None for one that is gone.
     """
 
     commit: int
+    end: Values
     link: tuple[int, bytes] | None = None
     standing: list[tuple[str, Values, bytes | None]] = field(default_factory=list[tuple[str, Values, "bytes | None"]])
 
@@ -169,7 +171,7 @@ async def write_batch(link: Link, chain: Chain, writes: Sequence[Write], batch: 
             revision exists already.
     """
     commit = held.commit + 1
-    written = Written(commit)
+    written = Written(commit, held.end)
     end = chain.confirmed_end(held.end)
     if end is None:
         # Rows may have been removed. A chain that simply went on would hide that from every later verification.
@@ -196,11 +198,10 @@ async def write_batch(link: Link, chain: Chain, writes: Sequence[Write], batch: 
         rows.setdefault(table, []).append(values)
         written.standing.append((table, key, code))
     _add_unchained(chain, writes, batch, rows)
-    new_end: End | tuple[object, ...] = held.end
     if written.matters:
-        new_end = chain.end(sequence, mac, standing)
+        written.end = chain.end(sequence, mac, standing)
     tables = tuple(sorted(rows))
-    await link.rows(write(tables), commit, *new_end, *_columns(tables, rows))
+    await link.rows(write(tables), commit, *written.end, *_columns(tables, rows))
     return written
 
 
