@@ -59,7 +59,7 @@ from aliciacfg.mqtt.session import LeaderPart, MqttSession
 from aliciacfg.mqtt.shared_requests import SharedRequests
 from aliciacfg.private_files import check_secret_file
 from aliciacfg.service_manager import ServiceManager
-from aliciacfg.settings import Resolved, Settings
+from aliciacfg.settings import SETTINGS, Resolved, Settings
 from aliciacfg.sources import loader
 from aliciacfg.sources.watcher import FileWatcher
 from aliciacfg.stop_deadline import StopDeadline
@@ -119,11 +119,16 @@ def check_protected(settings: Settings, address: BrokerAddress) -> None:
         )
     if not is_loopback(address.host):
         wrong.append(
-            f"MQTT_BROKER is {address.host}, which other machines can reach; set it to 127.0.0.1, start with --dev, "
-            f"{remedy}"
+            f"{_said_of_broker(address.host)}, which other machines can reach; start with --dev, which uses a broker "
+            f"of this machine, set it to 127.0.0.1, {remedy}"
         )
     if wrong:
         raise SettingsError(wrong)
+
+
+def _said_of_broker(host: str) -> str:
+    default = next(setting.default for setting in SETTINGS if setting.field == "mqtt_broker")
+    return f"MQTT_BROKER is its default, {host}" if host == default else f"MQTT_BROKER is {host}"
 
 
 async def serve(resolved: Resolved, *, dev: bool, announce: Callable[[str], None], deadline: StopDeadline) -> None:

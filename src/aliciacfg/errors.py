@@ -183,6 +183,13 @@ class DataDirectoryInUse(AliciacfgError):
     """Another process holds the lock on the data directory."""
 
 
+SECOND_HOME = (
+    "for a second home on this machine: MQTT_PORT=1884 ALICIACFG_HTTP_PORT=8027 aliciacfg serve --dev, or both "
+    "variables in its .env"
+)
+"""How a daemon gets a broker and a port of its own."""
+
+
 class AnotherDaemon(AliciacfgError):
     """Another daemon, with a data directory of its own, is active on the bus.
 
@@ -197,7 +204,7 @@ class AnotherDaemon(AliciacfgError):
     def __str__(self) -> str:
         return (
             f"another_daemon: instance {self.instance} already serves configurations on this broker; "
-            "stop it first, or point MQTT_BROKER at another broker"
+            f"stop it first, or point MQTT_BROKER at another broker; {SECOND_HOME}"
         )
 
 

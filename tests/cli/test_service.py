@@ -117,3 +117,37 @@ def test_what_is_wrong_with_a_file_already_is_no_reason_to_refuse(home: Path):
     done = run("service", "add", "lamp", "--setting", "watts=5")
     assert done.exit_code == 0, done.stderr
     assert "lamp" in services(home, "base.yaml")
+
+
+def test_a_home_whose_files_cannot_be_read_gets_no_service(home: Path):
+    """The next start would not take it: those of the active environment, or of the one that it is for."""
+    dev, prod = (home / "environments" / f"{name}.yaml" for name in ("dev", "prod"))
+    before = dev.read_text()
+    dev.write_text(f"{before}\n  bad: [1\n")
+    (home / "lamp.env").write_text("WATTS=5\n")
+    commands = (["service", "add", "lamp", "--setting", "watts=5"], ["import", "lamp.env", "--service", "lamp"])
+    for command in commands:
+        done = run(*command)
+        assert (done.exit_code, "environments/dev.yaml:" in done.stderr) == (4, True), done.output
+    assert "lamp" not in (home / "environments" / "base.yaml").read_text()
+    dev.write_text(before)
+    prod.write_text("bad: [1\n")
+    assert run("service", "add", "lamp", "--setting", "watts=5", "-e", "prod").exit_code == 4
+    assert run("service", "add", "lamp", "--setting", "watts=5").exit_code == 0
+
+
+def test_a_port_that_another_service_has_is_warned_of(home: Path):
+    """By ``check``, too, at its line; another address of the machine is another port."""
+    for name in ("one", "two"):
+        done = run("service", "add", name, "--port", "8100")
+        assert done.exit_code == 0
+        assert ("one and two" in done.stderr or "two and one" in done.stderr) is (name == "two")
+    warnings = json.loads(run("check").stdout)["files"]["warnings"]
+    assert [(item["file"], item["pointer"]) for item in warnings] == [
+        ("environments/base.yaml", "/services/two/api_config/port")
+    ]
+    base = home / "environments" / "base.yaml"
+    place = "/services/one/api_config/host"
+    assert run("file", "set", str(base), place, "127.0.0.2").exit_code == 0
+    assert run("file", "set", str(base), place.replace("one", "two"), "127.0.0.1").exit_code == 0
+    assert "warnings" not in json.loads(run("check").stdout)["files"]

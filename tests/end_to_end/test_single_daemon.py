@@ -32,6 +32,7 @@ async def test_a_second_daemon_on_the_same_broker_does_not_start(daemon: Daemon,
     other = make_daemon("other").spawn()
     assert await asyncio.to_thread(other.wait_exit) == 9
     assert daemon.data.joinpath("instance").read_text() in other.log.read_text()
+    assert "MQTT_PORT=1884 ALICIACFG_HTTP_PORT=8027 aliciacfg serve --dev" in other.log.read_text()
     assert daemon.http("GET", "/ready").status == 200
     async with client(daemon.broker_port) as mqtt:
         health = await mqtt.retained("alicia/system/health/config_service")

@@ -87,6 +87,7 @@ def _edit(path: Path, pointer: str, edit: Callable[[str], str], *, force: bool) 
             _refuse_open_secrets(path, before, after, force=force)
             home.refuse_if_invalid(path, pointer, before, after, force=force)
             rewrite_text(path, after)
+            home.load_edit(path, force=force)
         old, new = (find(yaml_reader.load(text, file=str(path)).value, pointer) for text in (before, after))
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)

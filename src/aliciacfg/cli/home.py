@@ -73,6 +73,23 @@ def environment_of(sources: "Sources", name: str) -> "Environment":
     return found
 
 
+def require_readable(settings: "Settings", sources: "Sources", environment: str | None) -> None:
+    """End the program if files cannot be read that have to be before an edit is checked, and comes into force.
+
+    Args:
+        settings: Name the home.
+        sources: Its files.
+        environment: The environment that is edited; None for all: then the active one has to be readable, as the daemon
+            takes no edit while its files are broken.
+
+    Raises:
+        SourceError: They cannot.
+    """
+    name = environment or active_environment(settings)
+    if environment is not None or name in sources.environments:
+        environment_of(sources, name)
+
+
 def active_environment(settings: "Settings") -> str:
     """Return the environment that is active, or that the next start activates."""
     from aliciacfg.offline import next_environment
@@ -201,6 +218,23 @@ def write(settings: "Settings", edits: "FileEdits") -> bool:
     if answer is not None and answer.get("status") == "error":
         _refuse(edits, answer)
     return answer is not None
+
+
+def load_edit(path: Path, *, force: bool) -> None:
+    """Have the running daemon load an edit of an environment file that is written; its refusal ends the program.
+
+    Args:
+        path: The file; one of another directory is not looked at.
+        force: Only say it.
+    """
+    settings = options.daemon_settings({}).settings
+    if path.resolve().parent != Path(settings.environments_dir).resolve():
+        return
+    answer = ask_daemon(settings, "reload", None, {})
+    if answer is not None and answer.get("status") == "error":
+        notices.print_note(f"{path} is written, but the running daemon does not take it")
+        if not force:
+            exit_if_refused(answer)
 
 
 def write_secrets(

@@ -100,8 +100,7 @@ def import_(
         text = inputs.read_stdin() if str(file) == "-" else inputs.read_text(file)
         foreign = read_foreign(text, form, file=str(file))
         sources = SourceFiles(settings).load()
-        if environment is not None:
-            home.environment_of(sources, environment)
+        home.require_readable(settings, sources, environment)
         taken = take_over(foreign, service=service, sources=sources, with_schema=schema, prefix=env_prefix or "")
         if env_prefix is not None and taken.schema is None:
             raise click.UsageError(f"--env-prefix: no new schema is written for {service}; name its variables there")

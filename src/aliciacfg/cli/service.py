@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aliciacfg import documents
-from aliciacfg.cli import home, inputs, options, output, prompts, sealing_keys
+from aliciacfg.cli import home, inputs, notices, options, output, prompts, sealing_keys
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import ask_daemon
@@ -97,8 +97,7 @@ def service_add(
         from aliciacfg.sources.source_files import SourceFiles
 
         sources = SourceFiles(place).load()
-        if environment is not None:
-            home.environment_of(sources, environment)
+        home.require_readable(place, sources, environment)
         given = bool(settings or port or mqtt) or schema is not None
         asks = sys.stdin.isatty() and output.for_people() and not given and not dry_run
         if name is None:
@@ -237,6 +236,8 @@ def _add(
     dry_run: bool,
 ) -> None:
     from aliciacfg.schemas.skeleton import schema_skeleton
+    from aliciacfg.sources.same_ports import same_ports
+    from aliciacfg.sources.source_files import SourceFiles
 
     edits = home.edits_of(settings)
     path = edits.base() if environment is None else edits.environment(environment)
@@ -255,7 +256,10 @@ def _add(
         asks = "on a terminal the command asks for the secrets that others give out"
         hint = asks if any(has_secret_name(problem.pointer) for problem in problems) else None
         fail("\n".join(lines), EXIT_CODES["validation_failed"], hint=hint)
+    shared = [] if wanted.port is None else same_ports(SourceFiles(settings).load(edits.texts))
     loaded = False if dry_run else home.write(settings, edits)
+    for told in dict.fromkeys(problem.message for problem in shared if wanted.name in problem.message.split()):
+        notices.print_warning(f"{told}; is another one meant? aliciacfg check")
     output.print_result(
         {
             "service": wanted.name,

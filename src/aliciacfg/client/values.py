@@ -14,7 +14,10 @@ from aliciacfg.documents import Json, JsonObject
 from aliciacfg.model.redaction import REDACTED, without_secrets
 from aliciacfg.sealing.boxes import CannotOpen, is_sealed
 
-NO_RECIPIENT = "the daemon has no key of this service: make one with `aliciacfg recipient new {service}`"
+NO_RECIPIENT = (
+    "the daemon has no key of this service: make one with `aliciacfg recipient new {service}`, and name its file, "
+    "ALICIACFG_KEY_FILE={service}.key"
+)
 
 
 class Reader(Generic[SettingsT]):

@@ -13,6 +13,7 @@ from aliciacfg.sealing.boxes import CannotOpen, Keyring, sealed_with
 from aliciacfg.sources.idle_nulls import idle_nulls
 from aliciacfg.sources.layers import Environment, Sources
 from aliciacfg.sources.misspelt_names import misspelt_names
+from aliciacfg.sources.same_ports import same_ports
 from aliciacfg.sources.unclear_services import unclear_services
 
 
@@ -97,6 +98,7 @@ def check_files(
         *unclear_services(sources, only=environment),
         *idle_nulls(sources, only=environment),
         *misspelt_names(sources, only=environment),
+        *same_ports(sources, only=environment),
     ]
     warnings = _merge_equal((warning, None) for warning in unclear)
     return FileFindings(valid, _merge_equal(found), unopened, warnings)

@@ -20,7 +20,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aliciacfg import documents
 from aliciacfg.access.caller import Caller
 from aliciacfg.access.rules import METRICS_NEED
-from aliciacfg.errors import AliciacfgError, Forbidden, InvalidRequest, OperationError, Unauthorized
+from aliciacfg.errors import SECOND_HOME, AliciacfgError, Forbidden, InvalidRequest, OperationError, Unauthorized
 from aliciacfg.http.cached_reads import CachedReads
 from aliciacfg.http.callers import CALLER, BrowserGuard, identify
 from aliciacfg.http.conditions import is_held
@@ -165,7 +165,7 @@ class HttpServer:
             await self._runner.cleanup()
             raise ListenError(
                 f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}; stop what listens "
-                "there, or set ALICIACFG_HTTP_PORT or ALICIACFG_HTTP_HOST"
+                f"there, or set ALICIACFG_HTTP_PORT or ALICIACFG_HTTP_HOST; {SECOND_HOME}"
             ) from error
         await self._listen_on_socket()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -131,6 +132,11 @@ def dev_config(port: int, directory: Path) -> str:
     return "\n".join([*kept, *own, ""])
 
 
+def _installation() -> str:
+    """Return the beginning of the command that installs something further into the environment of this program."""
+    return "pipx install --force" if "pipx" in Path(sys.prefix).parts else "pip install"
+
+
 @asynccontextmanager
 async def _embedded(port: int) -> AsyncGenerator[None, None]:
     try:
@@ -140,7 +146,7 @@ async def _embedded(port: int) -> AsyncGenerator[None, None]:
     except ImportError as error:
         raise BrokerUnavailable(
             "there is no broker: none is set by MQTT_BROKER, none answers on loopback, mosquitto is not on the PATH "
-            "and amqtt is not installed. Install mosquitto, or: pip install 'aliciacfg[embedded]'"
+            f"and amqtt is not installed. Install mosquitto, or: {_installation()} 'aliciacfg[embedded]'"
         ) from error
     config = {
         "listeners": {"default": {"type": "tcp", "bind": f"{_LOOPBACK}:{port}", "max_connections": 1000}},
