@@ -17,7 +17,7 @@ import pytest
 
 from aliciacfg.access import rules_file
 from aliciacfg.bus.address import BrokerAddress
-from aliciacfg.mqtt import shared_requests
+from aliciacfg.mqtt import session, shared_requests
 from aliciacfg.mqtt.broker.access_list import access_list
 from aliciacfg.mqtt.broker.passwords import password_file
 from broker_proxies import Unshared, older_broker, unsharing_broker
@@ -299,17 +299,23 @@ async def test_daemons_of_another_home_take_no_request(tmp_path: Path, broker: B
         assert sum(replica.answered for replica in ours) >= 20
 
 
-async def test_the_home_is_offline_only_when_nobody_takes_over(tmp_path: Path, broker: Broker):
+async def test_the_home_is_offline_only_when_nobody_takes_over(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+):
     """A leader that stops leaves the message to the broker, which waits with it for the next one."""
+    monkeypatch.setattr(session, "_WILL_DELAY_SECONDS", 1)
     async with home(tmp_path, broker.port, 2) as made, client(broker.port) as mqtt:
         await mqtt.subscribe(HEALTH)
         await made[0].session.stop()
         await made[0].cancel()
         made[1].lead()
         await eventually(made[1].home.ready.is_set)
-        said = [message.json["payload"]["status"] for message in await mqtt.silence(0.5)]
+        said = [message.json["payload"]["status"] for message in await mqtt.silence(1.5)]
         assert said
         assert "offline" not in said
+        await made[1].session.stop()
+        await made[1].cancel()
+        assert (await mqtt.until(HEALTH)).json["payload"]["status"] == "offline"
 
 
 async def test_a_broker_of_mqtt_311_shares_as_well(tmp_path: Path, broker: Broker):

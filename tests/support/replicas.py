@@ -14,19 +14,16 @@ from aliciacfg.mqtt.session import LeaderPart, MqttSession
 from aliciacfg.mqtt.shared_requests import SharedRequests
 from aliciacfg.replicas.leadership import Leadership
 from aliciacfg.replicas.readiness import Readiness
+from aliciacfg.storage.backend import database_in
 from inprocess import Core, Home, eventually
 
 _LEASE_SECONDS = 3600.0
 _PACKET_BYTES = 2 * 1024 * 1024
 
 
-async def _nothing() -> None:
-    """Catch up with nobody: no core of these learns what another one stores."""
-
-
 @dataclass
 class Replica:
-    """One daemon of a home; its store is its own, so what another one stores it does not know."""
+    """One daemon of a home, whether it shares a database with the others or has one of its own."""
 
     core: Core
     address: BrokerAddress
@@ -64,7 +61,7 @@ class Replica:
             leader_part=LeaderPart(
                 leadership=self.leadership,
                 takes_requests=lambda: not self.shared.sharing,
-                prepare=_nothing,
+                prepare=parts.take_over,
             ),
         )
         self.session = ReplicaSession(home=self.home, requests=self.shared, leadership=self.leadership)
@@ -90,6 +87,48 @@ class Replica:
     async def joined(self) -> None:
         """Wait until it gets its share of the requests."""
         await eventually(lambda: self.shared.joined)
+
+
+@contextlib.asynccontextmanager
+async def sharing_replicas(
+    directory: Path, files: Mapping[str, object], broker: BrokerAddress | int, url: str, count: int
+) -> AsyncGenerator[list[Replica]]:
+    """Daemons of one home on one PostgreSQL database, started; the first one leads. They are ended at the end."""
+    address = BrokerAddress("127.0.0.1", broker) if isinstance(broker, int) else broker
+    home = Home(directory, files)
+    async with contextlib.AsyncExitStack() as stack:
+        made: list[Replica] = []
+        for number in range(count):
+            data = directory / f"data{number}"
+            core = await stack.enter_async_context(
+                home.sharing_core(database_in(data, url), keys=directory / "data0" / "keys.json", data_dir=str(data))
+            )
+            made.append(Replica(core, address))
+            stack.push_async_callback(made[-1].cancel)
+        following = [asyncio.create_task(_follow(replica.core)) for replica in made]
+        stack.push_async_callback(asyncio.wait, following)
+        for task in following:
+            stack.callback(task.cancel)
+        made[0].lead()
+        for replica in made:
+            replica.start()
+        for replica in made:
+            await replica.joined()
+        await eventually(made[0].home.ready.is_set)
+        yield made
+
+
+async def _follow(core: Core) -> None:
+    """Have a memory follow what others commit, until cancelled."""
+    following, shared = core.parts.following, core.parts.store.shared
+    assert following is not None
+    assert shared is not None
+    while True:
+        await following.catch_up()
+        shared.hints().clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await shared.hints().wait()
 
 
 @contextlib.asynccontextmanager
