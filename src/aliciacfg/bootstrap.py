@@ -334,6 +334,7 @@ async def _core(
 
 
 def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -> Core:
+    data.name_home(None if ground.store.shared is None else _home(ground, data))
     marks = FileMarks(
         files=ground.files,
         authorizer=ground.authorizer,

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+from aliciacfg.storage.data_directory import read_instance
 from brokers import Broker
 from builders import environment_file, valid_config
 from inprocess import eventually
@@ -62,6 +63,9 @@ async def test_what_any_daemon_stores_is_published_by_the_one_that_leads(
             assert (await replica.core.ask("get", "bell1"))["revision"] == 10
             assert replica.answered
         assert not alerted(made)
+        # What a command in the directory of any of them takes for its home.
+        named = {read_instance(tmp_path / f"data{number}") for number in range(3)}
+        assert named == {made[0].core.parts.service.health.instance}
 
 
 async def test_the_lead_changes_again_and_again_while_all_of_them_write(

@@ -8,7 +8,7 @@ import pytest
 
 from aliciacfg.daemon import admin_token
 from aliciacfg.errors import SettingsError
-from aliciacfg.storage.data_directory import DataDirectory
+from aliciacfg.storage.data_directory import DataDirectory, read_instance
 
 NOBODY = 65534
 
@@ -31,6 +31,19 @@ def test_a_directory_of_this_user_is_used_again(tmp_path: Path):
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_home_that_several_daemons_share_has_one_name(tmp_path: Path):
+    """It stands beside the name of the directory, until that is a home of its own again."""
+    assert read_instance(tmp_path) is None
+    data = DataDirectory(tmp_path)
+    assert read_instance(tmp_path) == data.instance
+    for name in ("0123456789abcdef", "0123456789abcdef", "fedcba9876543210"):
+        data.name_home(name)
+        assert read_instance(tmp_path) == name
+    data.name_home(None)
+    assert read_instance(tmp_path) == data.instance
+    data.release()
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o702])
 def test_a_directory_that_others_can_write_is_refused(tmp_path: Path, mode: int):
     """Before anything is read or made in it."""
@@ -43,7 +56,7 @@ def test_a_directory_that_others_can_write_is_refused(tmp_path: Path, mode: int)
 
 
 @pytest.mark.parametrize(
-    "name", ["keys.json", "aliciacfg.db", "aliciacfg.db-wal", "aliciacfg.db-shm", "instance", "lock"]
+    "name", ["keys.json", "aliciacfg.db", "aliciacfg.db-wal", "aliciacfg.db-shm", "instance", "home", "lock"]
 )
 @pytest.mark.parametrize("how", ["link", "writable", "another owner"])
 def test_a_file_that_others_put_there_is_refused(tmp_path: Path, name: str, how: str):

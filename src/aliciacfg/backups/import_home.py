@@ -154,7 +154,7 @@ async def _try(
         await core.start(settings.environment, degraded=False)
         keyring = KeyFile.load(new / KEY_FILE).make_keyring()
         result = _result(core, overlays, keyring, written=sorted(written))
-    for name in ("lock", "instance"):
+    for name in ("lock", "instance", "home"):
         (new / name).unlink(missing_ok=True)
     plan = replacement.Plan(
         kept_in="before-import",

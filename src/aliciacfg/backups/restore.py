@@ -28,7 +28,7 @@ from aliciacfg.storage.hash_chain import Chain
 
 _MAX_NAMED = 3
 # Of the new data directory; the old one keeps its own.
-_OF_DIRECTORY = ("lock", "instance")
+_OF_DIRECTORY = ("lock", "instance", "home")
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def home_here() -> HomeHere | None:
 def _home_of(health: JsonObject) -> str | None:
     """Return what a daemon's health calls the home that it serves; None if it does not say.
 
-    Daemons that serve one home together have to say the same here, and ``read_instance`` what they say.
+    Daemons that serve one home together say the same here.
     """
     found = health.get("instance")
     return found if isinstance(found, str) and found else None

@@ -26,6 +26,8 @@ _SNAPSHOT_SECONDS = 3600.0
 _SETTING = "ALICIACFG_DATA_DIR"
 _DATABASE_FILES = "aliciacfg.*"
 _INSTANCE_FILE = "instance"
+# Of a directory whose daemon shares a home with others.
+_HOME_FILE = "home"
 _INSTANCE = re.compile(r"[0-9a-f]{16}")
 
 
@@ -67,6 +69,21 @@ class DataDirectory:
         except BaseException:
             self.release()
             raise
+
+    def name_home(self, home: str | None) -> None:
+        """Note what the bus calls the home that several daemons share; None if this directory is a home of its own.
+
+        Raises:
+            SettingsError: It cannot be written.
+        """
+        file = self.path / _HOME_FILE
+        try:
+            if home is None:
+                file.unlink(missing_ok=True)
+            elif not file.exists() or file.read_bytes() != home.encode():
+                replace_file(file, home.encode(), mode=0o644)
+        except OSError as error:
+            raise SettingsError([f"{file} cannot be used: {_reason(error)}"]) from error
 
     @property
     def key_file(self) -> Path:
@@ -159,15 +176,19 @@ class DataDirectory:
 
 
 def read_instance(data: Path) -> str | None:
-    """Return the name of a data directory on the bus; None if it has none yet.
+    """Return what the bus calls the home of a data directory; None if it has no name yet.
 
     Raises:
         OSError: It cannot be read.
     """
-    try:
-        return (data / _INSTANCE_FILE).read_text("ascii", "replace").strip() or None
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    for name in (_HOME_FILE, _INSTANCE_FILE):
+        try:
+            found = (data / name).read_text("ascii", "replace").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if found:
+            return found
+    return None
 
 
 def free_name_before(directory: Path, occasion: str, *, now: float) -> str:
@@ -225,6 +246,6 @@ def _check_ownership(directory: Path) -> None:
     """
     check_directory(directory, _SETTING)
     owner = directory.stat().st_uid
-    own = [directory / name for name in (KEY_FILE, _INSTANCE_FILE, "lock", "witness")]
+    own = [directory / name for name in (KEY_FILE, _INSTANCE_FILE, _HOME_FILE, "lock", "witness")]
     for path in (*own, *directory.glob(_DATABASE_FILES)):
         check_kept_file(path, _SETTING, directory_owner=owner)
