@@ -30,7 +30,8 @@ class Replica:
     proof_seconds: float = 5.0
     leadership: Leadership = field(default_factory=Leadership)
     readiness: Readiness = field(default_factory=Readiness)
-    task: asyncio.Task[None] | None = None
+    task: "asyncio.Task[None] | None" = None
+    confirming: "asyncio.Task[None] | None" = None
 
     def __post_init__(self) -> None:
         parts, address = self.core.parts, self.address
@@ -68,6 +69,8 @@ class Replica:
 
     def start(self) -> None:
         self.task = asyncio.create_task(self.session.run(), name="replica")
+        confirm = self.core.parts.announcements.store_confirmations_forever
+        self.confirming = asyncio.create_task(self.leadership.while_leading(confirm), name="confirmations")
 
     def lead(self, seconds: float = _LEASE_SECONDS) -> None:
         """Have it lead for a time."""
@@ -75,9 +78,10 @@ class Replica:
 
     async def cancel(self) -> None:
         """End its tasks, as at the end of the process; its connections are closed with a DISCONNECT."""
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.wait({self.task})
+        for task in (self.task, self.confirming):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
 
     @property
     def answered(self) -> int:

@@ -14,6 +14,7 @@ from aliciacfg.core.outbox import Outbox
 from aliciacfg.errors import (
     AnotherDaemon,
     BrokerUnavailable,
+    Busy,
     Unavailable,
 )
 from aliciacfg.monitoring.alerts import Alerts
@@ -263,8 +264,8 @@ class MqttSession:
         connection.may_publish = lambda: part.leadership.leading
         try:
             await part.prepare()
-        except Unavailable as error:
-            raise BrokerUnavailable(f"the store cannot be read: {error.message}") from error
+        except (Busy, Unavailable) as error:
+            raise BrokerUnavailable(f"the home cannot be taken over yet: {error.message}") from error
         self._check_leading(part)
 
     def _check_leading(self, part: LeaderPart) -> None:

@@ -37,13 +37,19 @@ from aliciacfg.mqtt.peers import parse_health
 from aliciacfg.mqtt.reports import Reports
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.operations.service import ConfigService
+from aliciacfg.operations.table import OPERATIONS
 from aliciacfg.replicas.readiness import Readiness
 from aliciacfg.replicas.turns import Turns
 
 _log = structlog.get_logger(__name__)
 
 _GROUP = "$share/aliciacfg/"
-_REQUESTS = f"{_GROUP}{topics.CONFIG}#"
+# Each by itself, not the whole tree: what the leader publishes there would be given to the members in turn, too, and of
+# two of them one would get every request and the other one every update.
+_REQUESTS = [
+    *(f"{_GROUP}{topics.CONFIG}{operation.name}/#" for operation in OPERATIONS if operation.name != "health"),
+    f"{_GROUP}{topics.APPLIED}+",
+]
 _ALERT = "requests_not_shared"
 # The broker goes on to send requests to a daemon that hangs until it misses its Keep Alive by half.
 _KEEPALIVE_SECONDS = 4
@@ -244,7 +250,7 @@ class SharedRequests:
                 self._intake.admission.open()
                 self.joined = True
                 # A retained request shows its flag even when it comes live.
-                await connection.subscribe([_REQUESTS], retain_as_published=True)
+                await connection.subscribe(_REQUESTS, retain_as_published=True)
                 _log.info("requests_joined")
                 self.ready.set()
                 await self._readiness.turns.until(lambda: not self._readiness.ready or self._stopping)
@@ -260,7 +266,7 @@ class SharedRequests:
         """
         try:
             async with asyncio.timeout(_LEAVE_SECONDS):
-                await connection.unsubscribe([_REQUESTS])
+                await connection.unsubscribe(_REQUESTS)
                 # Mosquitto keeps what it has queued, and delivers it in front of this.
                 await self._markers.wait(connection)
                 await self._intake.admission.wait_idle()
