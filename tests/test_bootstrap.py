@@ -4,7 +4,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from aliciacfg.errors import Problem
 from builders import environment_file
 from inprocess import Home
 
@@ -33,3 +35,17 @@ async def test_a_core_whose_memory_does_not_follow_its_database_ends(tmp_path: P
     assert ended == ["served"]
     async with home.core() as core:
         assert await core.settings("one") == {"size": 1}
+
+
+async def test_the_log_says_each_problem_of_an_alert_once(tmp_path: Path):
+    """Not those that its message names; with their places, where they have any."""
+    home = Home(tmp_path, {"environments/base.yaml": environment_file({"one": {}})})
+    home.write("environments/dev.yaml", {})
+    place, general = Problem("/settings/size", "too large"), Problem("", "environments/dev.yaml:1: not YAML")
+    async with home.core() as core:
+        with capture_logs() as logged:
+            core.parts.alerts.emit("validation_failed", f"Refused: {general.message}", problems=[general, place, place])
+            core.parts.alerts.emit("tamper", "Somebody publishes.")
+    first, second = (entry for entry in logged if entry["event"] == "alert")
+    assert first["problems"] == ["/settings/size: too large"]
+    assert second["problems"] is None

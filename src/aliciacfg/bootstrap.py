@@ -703,5 +703,9 @@ async def _recipients(store: Store) -> dict[str, PublicKey]:
 
 
 def _log_alert(alert: Alert) -> None:
-    problems = [f"{problem.pointer}: {problem.message}" for problem in alert.problems]
-    _log.warning("alert", kind=alert.kind, service=alert.service, message=alert.message, problems=problems)
+    """Log an alert; of its problems those that its message does not name, each once."""
+    texts = (
+        f"{problem.pointer}: {problem.message}" if problem.pointer else problem.message for problem in alert.problems
+    )
+    more = [text for text in dict.fromkeys(texts) if text not in alert.message]
+    _log.warning("alert", kind=alert.kind, service=alert.service, message=alert.message, problems=more or None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from mqtt_clients import client
 FEW = ("voice_router", "stt_service")
 # With three seconds for a connection that hangs, five in all.
 MAX_PAUSE_SECONDS = 1.5
+
+# The log has each attempt to connect.
+EACH = {"ALICIACFG_LOG_LEVEL": "debug"}
 
 
 def freeze(broker: Broker) -> None:
@@ -47,7 +51,7 @@ async def test_a_start_with_a_frozen_broker_leads_to_mqtt_5(make_daemon: Callabl
 
 async def test_a_broker_that_freezes_meanwhile_is_mqtt_5_afterwards(make_daemon: Callable[..., Daemon], broker: Broker):
     """For longer than an attempt to connect takes; requests of MQTT 5 are answered again."""
-    daemon = await asyncio.to_thread(make_daemon().keep_services(*FEW).start)
+    daemon = await asyncio.to_thread(make_daemon(environ=EACH).keep_services(*FEW).start)
     freeze(broker)
     assert daemon.http("PATCH", "/config/voice_router", {"settings": {"max_sessions": 7}}).status == 200
     await wait(lambda: len(daemon.logged("broker_lost")) >= 2)
@@ -63,7 +67,7 @@ async def test_a_broker_that_freezes_meanwhile_is_mqtt_5_afterwards(make_daemon:
 
 async def test_the_pauses_between_attempts_are_short_and_differ(make_daemon: Callable[..., Daemon], broker: Broker):
     """However long the broker was away, and again after a good connection."""
-    daemon = await asyncio.to_thread(make_daemon().keep_services(*FEW).start)
+    daemon = await asyncio.to_thread(make_daemon(environ=EACH).keep_services(*FEW).start)
     for number in (1, 2):
         before = len(daemon.logged("broker_lost"))
         broker.kill()
@@ -72,6 +76,20 @@ async def test_the_pauses_between_attempts_are_short_and_differ(make_daemon: Cal
         assert pauses[0] <= 0.3
         assert max(pauses) <= MAX_PAUSE_SECONDS
         assert len(set(pauses)) > 1
+        broker.start()
+        await wait(lambda number=number: len(daemon.logged("broker_connected")) == number + 1)
+
+
+async def test_a_broker_that_stays_away_is_logged_once(make_daemon: Callable[..., Daemon], broker: Broker):
+    """Not at each attempt; again when it was there meanwhile."""
+    daemon = await asyncio.to_thread(make_daemon(environ=EACH).keep_services(*FEW).start)
+    for number in (1, 2):
+        before = len(daemon.logged("broker_lost"))
+        broker.kill()
+        await wait(lambda before=before: len(daemon.logged("broker_lost")) >= before + 6)
+        levels = Counter((entry["level"], entry["reason"]) for entry in daemon.logged("broker_lost")[before:])
+        assert all(count == 1 for (level, _), count in levels.items() if level == "warning")
+        assert sum(count for (level, _), count in levels.items() if level == "debug") >= 3
         broker.start()
         await wait(lambda number=number: len(daemon.logged("broker_connected")) == number + 1)
 

@@ -97,7 +97,7 @@ class Case:
         Case("good", True, "authority", None, "set MQTT_TLS_CERT and its key"),
         Case("good", True, "authority", "of a stranger", "does not trust the certificate of MQTT_TLS_CERT"),
         Case("good", True, "authority", "expired, ours", "certificate of MQTT_TLS_CERT has expired; renew it"),
-        Case("good", False, None, None, "if it speaks TLS on this port, set MQTT_TLS_CA"),
+        Case("good", False, None, None, "If it speaks TLS there, set MQTT_TLS_CA"),
     ],
     ids=lambda case: case.why,
 )
@@ -246,7 +246,9 @@ def test_the_daemon_says_why_and_tries_on(
     corrected = authority.issue("corrected")
     certificates[shown].copy_to(corrected)
     broker = make_broker(corrected, config)
-    daemon = over_tls(make_daemon(broker_port=broker.port), authority).spawn()
+    daemon = over_tls(make_daemon(broker_port=broker.port), authority)
+    daemon.environ["ALICIACFG_LOG_LEVEL"] = "debug"
+    daemon.spawn()
     wait_until(lambda: len(daemon.logged("broker_lost")) >= 3)
     assert all(why in entry["reason"] for entry in daemon.logged("broker_lost"))
     daemon.url = daemon.logged("listening")[0]["url"]

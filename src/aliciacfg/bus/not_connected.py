@@ -43,7 +43,7 @@ def explain(problem: NotConnected, address: BrokerAddress) -> str:
     if explained := tls_problem(problem, address):
         return explained
     if problem.reason == "ended":
-        hint = "" if address.has_tls else "; if it speaks TLS on this port, set MQTT_TLS_CA"
+        hint = "" if address.has_tls else "; is this its port? If it speaks TLS there, set MQTT_TLS_CA"
         return f"the broker ended the connection without an answer{hint}"
     if problem.code in NOT_LET_IN:
         return f"{problem}; check MQTT_USERNAME and MQTT_PASSWORD"

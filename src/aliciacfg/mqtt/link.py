@@ -12,6 +12,7 @@ from aliciacfg.errors import AnotherDaemon, BrokerUnavailable, leaves
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt.connecting import Session, answers_five, connect
 from aliciacfg.mqtt.connection import Connection
+from aliciacfg.mqtt.log_limit import LogLimit
 from aliciacfg.mqtt.packet_limit import PacketLimit
 
 _log = structlog.get_logger(__name__)
@@ -21,6 +22,20 @@ _FIRST_RETRY_SECONDS = 0.3
 _MAX_RETRY_SECONDS = 1.5
 _FIRST_QUESTION_SECONDS = 5.0
 _MAX_QUESTION_SECONDS = 60.0
+
+
+class _LoggedReason:
+    """The reason that was logged last: another one is news, and the same one after a minute."""
+
+    def __init__(self) -> None:
+        self._reason = ""
+        self._limit = LogLimit()
+
+    def is_news(self, reason: str) -> bool:
+        """Return whether a reason is to be logged, and note that it was."""
+        if reason != self._reason:
+            self._reason, self._limit = reason, LogLimit()
+        return self._limit.allows()
 
 
 class Link:
@@ -57,6 +72,7 @@ class Link:
         self._on_lost = on_lost
         self._supervisor = supervisor
         self._limit = PacketLimit(max_packet_bytes)
+        self._logged = _LoggedReason()
         # Whether the broker spoke MQTT 5 at the previous connection.
         self._speaks_five = False
         self.connection: Connection | None = None
@@ -77,8 +93,11 @@ class Link:
                 self.connection = None
                 if self._on_lost():
                     retry = _FIRST_RETRY_SECONDS
+                    self._logged = _LoggedReason()
                 pause = retry * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
-                _log.warning(
+                # A broker that is away for a night would fill the log.
+                log = _log.warning if self._logged.is_news(reason) else _log.debug
+                log(
                     "broker_lost",
                     broker=f"{self._address.host}:{self._address.port}",
                     reason=reason,

@@ -44,6 +44,7 @@ _FILE_KEYS = ("defaults", "services", "protected")
 # A line that is neither blank nor a comment nor the mark of a document.
 _CONTENT = re.compile(r"^(?!\ufeff?(?:---|\.\.\.)?[ \t\r]*(?:#|$))", re.MULTILINE)
 _ENDINGS = frozenset({".yaml", ".yml", ".json"})
+_SCHEMAS_DIR = "ALICIACFG_SCHEMAS_DIR"
 _UNTYPED = "its name is not UTF-8 or has characters that cannot be seen, so it is ignored; rename or remove it"
 
 
@@ -111,7 +112,7 @@ def load(
     broken: dict[str, tuple[SourceProblem, ...]] = {}
     drafts: dict[str, EnvironmentFile] = {}
     rules: tuple[Path, str] | None = None
-    for path, label in _listing(environments_dir, (".yaml",), found):
+    for path, label in _listing(environments_dir, (".yaml",), found, setting="ALICIACFG_ENVIRONMENTS_DIR"):
         name = path.stem
         if name == ACCESS:
             rules = (path, label)
@@ -200,7 +201,7 @@ def _environments(
 
 
 def _listing(
-    directory: Path, suffixes: tuple[str, ...], found: _Found, *, label: str | None = None
+    directory: Path, suffixes: tuple[str, ...], found: _Found, *, setting: str, label: str | None = None
 ) -> list[tuple[Path, str]]:
     """Return the files of a directory with their names in problems, sorted by name; hidden files are left out.
 
@@ -208,6 +209,7 @@ def _listing(
         directory: The directory.
         suffixes: The endings of files that count.
         found: Gets the problems.
+        setting: The setting that names the directory.
         label: The directory's name in problems, if it is not its own name.
     """
     label = label or printable_name(directory.name)
@@ -216,7 +218,7 @@ def _listing(
         paths = sorted(path for path in there if not path.name.startswith("."))
     except OSError as error:
         shown = printable_name(str(directory))
-        message = f"the directory {shown} cannot be read ({error.strerror}); create it or set its path"
+        message = f"the directory {shown} cannot be read ({error.strerror}); create it, or set {setting}"
         found.wrong(f"{label}/", message)
         return []
     listed: list[tuple[Path, str]] = []
@@ -331,7 +333,7 @@ def _redactions(document: yaml_reader.YamlDocument, label: str) -> list[SourcePr
 
 def _load_schemas(directory: Path, found: _Found) -> dict[str, ServiceSchema]:
     loaded: dict[str, ServiceSchema] = {}
-    for path, label in _listing(directory, (".yaml", ".json"), found):
+    for path, label in _listing(directory, (".yaml", ".json"), found, setting=_SCHEMAS_DIR):
         service = path.stem
         if problem := names.service_problem(service):
             found.wrong(label, f"{problem}; rename the file")
@@ -377,7 +379,7 @@ def _load_migrations(schemas_dir: Path, found: _Found) -> dict[str, tuple[Migrat
 
 def _migration_files(directory: Path, label: str, found: _Found) -> Iterable[MigrationFile]:
     # Other files are temporary files of editors, and notes.
-    for path, place in _listing(directory, (".yaml", ".yml", ".json"), found, label=label):
+    for path, place in _listing(directory, (".yaml", ".yml", ".json"), found, setting=_SCHEMAS_DIR, label=label):
         between = majors(path.stem) if path.suffix == ".yaml" else None
         try:
             if between is None:
