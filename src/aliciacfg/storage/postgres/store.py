@@ -453,10 +453,11 @@ class PostgresStore:
         held = await read_home(link, batch, answers)
         change: Change | None = None
         superseded = held.answered or basis.is_superseded(writes)
-        if self._followed is not None and (held.commit, held.end) != (self._followed, self._followed_end):
-            change = await queries.load_since(link, self._chain, self._followed, self._followed_end)
+        followed, seen = self._followed, self._followed_end
+        if followed is not None and (held.commit, held.end) != (followed, seen):
+            change = await queries.load_since(link, self._chain, followed, seen)
             # An end that no key made is somebody's work, and no other history.
-            is_other = held.commit == self._followed and self._chain.confirmed_end(held.end) is not None
+            is_other = held.commit == followed and self._chain.confirmed_end(held.end) is not None
             if change.is_lost or is_other:
                 raise self._went_back(held.position)
             superseded = superseded or basis.contradicts(writes, change)
