@@ -32,6 +32,7 @@ RUN groupadd --non-unique --gid "$GID" aliciacfg \
     && useradd --non-unique --uid "$UID" --gid "$GID" --home-dir /app --no-create-home --shell /usr/sbin/nologin aliciacfg \
     && install --directory --owner "$UID" --group "$GID" --mode 0700 /data \
     && install --directory --owner "$UID" --group 1883 --mode 0750 /access \
+    && install --directory --owner "$UID" --group "$GID" --mode 0700 /secrets \
     && install --directory --owner "$UID" --group "$GID" --mode 0700 /snapshot \
     && install --directory --owner "$UID" --group "$GID" /app
 

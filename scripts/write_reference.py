@@ -1,7 +1,7 @@
 """Write the tables of the documentation that come from the code: between ``<!-- generated: NAME -->`` and its end.
 
 ``tests/project/test_reference.py`` holds them equal. Run it after a change of settings, operations, errors, metrics,
-exit codes or commands: ``python scripts/write_reference.py``.
+exit codes, commands or of ``scale_model.py``: ``python scripts/write_reference.py``.
 """
 
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+import scale_model
 from aliciacfg.cli import EXIT_CODES
 from aliciacfg.cli import main as root
 from aliciacfg.cli.command_table import GROUPS
@@ -160,6 +161,7 @@ GENERATORS: dict[str, Callable[[], Iterator[str]]] = {
     "errors": errors,
     "exit codes": exit_codes,
     "commands": commands,
+    "scale model": scale_model.lines,
 }
 
 

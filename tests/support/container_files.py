@@ -1,4 +1,4 @@
-"""compose.yaml and the Dockerfile as data."""
+"""The files for Compose, and the Dockerfile, as data."""
 
 import re
 import shlex
@@ -9,9 +9,9 @@ from ruamel.yaml import YAML
 from repository import ROOT
 
 
-def compose_file() -> dict[str, Any]:
-    """Return compose.yaml."""
-    return YAML(typ="safe").load(ROOT / "compose.yaml")
+def compose_file(name: str = "compose.yaml") -> dict[str, Any]:
+    """Return one of the files for Compose."""
+    return YAML(typ="safe").load(ROOT / name)
 
 
 def interpolated(text: str, variables: dict[str, str]) -> str:

@@ -1,0 +1,130 @@
+"""``make run-replicas``: a home on several daemons of this machine, and what stands before them."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import run_replicas
+from machine import PATH, SECONDS, free_port, wait_until
+from repository import ROOT
+
+HAPROXY = (ROOT / "deploy" / "haproxy.cfg").read_text()
+NGINX = (ROOT / "deploy" / "nginx-replicas.conf").read_text()
+
+
+def balancer(name: str) -> str:
+    found = shutil.which(name, path=PATH)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def test_haproxy_accepts_its_file(tmp_path: Path):
+    """As it is, and for daemons on one machine."""
+    program = balancer("haproxy")
+    for text in (HAPROXY, run_replicas.haproxy_config(HAPROXY, free_port(), [free_port(), free_port()])):
+        config = tmp_path / "haproxy.cfg"
+        config.write_text(text)
+        done = subprocess.run([program, "-c", "-f", config], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_nginx_accepts_its_file(tmp_path: Path):
+    """For daemons on one machine: it wants addresses that it can find."""
+    program = balancer("nginx")
+    config = tmp_path / "nginx.conf"
+    config.write_text(run_replicas.nginx_config(NGINX, free_port(), [free_port(), free_port()]))
+    done = subprocess.run([program, "-t", "-p", tmp_path, "-c", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class Run:
+    """One run of the script in a directory of its own."""
+
+    def __init__(self, directory: Path, *arguments: str, path: str = os.environ["PATH"]) -> None:
+        directory.mkdir(exist_ok=True)
+        for name in ("environments", "schemas"):
+            shutil.copytree(ROOT / name, directory / name, dirs_exist_ok=True)
+        home = directory / "home"
+        home.mkdir(exist_ok=True)
+        self.data = directory / "data" / "replicas"
+        self.output = directory / "output"
+        ours = ("MQTT_", "ALICIA", "ENVIRON", "PYTHONASYNCIODEBUG")
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        environ |= {"HOME": str(home), "PATH": path, "MQTT_PORT": str(free_port())}
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, ROOT / "scripts" / "run_replicas.py", "--port", "0", *arguments],
+                cwd=directory,
+                env=environ,
+                stdout=output,
+                stderr=output,
+            )
+
+    def says(self, pattern: str, *, seconds: float = 4 * SECONDS) -> re.Match[str]:
+        """What it printed, once it did."""
+
+        def found() -> re.Match[str] | None:
+            text = self.output.read_text()
+            assert self.process.poll() is None, text
+            return re.search(pattern, text, re.MULTILINE)
+
+        return wait_until(found, seconds=seconds, why=f"{pattern} in the output")
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(4 * SECONDS)
+
+
+@contextlib.contextmanager
+def running(directory: Path, *arguments: str) -> Iterator[Run]:
+    run = Run(directory, *arguments)
+    try:
+        yield run
+    finally:
+        if run.process.poll() is None:
+            run.end()
+
+
+def ask(url: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
+    request = urllib.request.Request(url, method=method, data=None if body is None else json.dumps(body).encode())
+    request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b"null")
+
+
+def limit(url: str) -> Any:
+    return ask(f"{url}/config/voice_router")[1]["config"]["limits"].get("x")
+
+
+def test_a_second_run_is_refused(tmp_path: Path):
+    """Two would start two servers on the same files."""
+    data = tmp_path / "data" / "replicas"
+    with run_replicas.locked(data):
+        run = Run(tmp_path)
+        assert run.process.wait(SECONDS) == 1
+    assert "is used by another run" in run.output.read_text()
+
+
+def test_a_missing_postgresql_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With the command that installs it."""
+    monkeypatch.setattr(run_replicas, "POSTGRES_PLACES", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(run_replicas.CannotRun, match="apt-get install postgresql") as told:
+        run_replicas.postgres_programs(tmp_path)
+    assert "\n" not in str(told.value)
