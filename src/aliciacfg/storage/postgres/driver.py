@@ -6,6 +6,7 @@ itself; that is undone when it is read.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from typing import Any, Self, cast
 
@@ -19,6 +20,10 @@ _driver: Any = asyncpg
 _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _PREFETCHED = 200
+# A server that does not answer at all, because its machine or the network is gone, counts as lost after this time. A
+# COMMIT that takes long does not: the server's side of the connection goes on to answer.
+_SILENT_SECONDS = 10
+_ALIVE_OPTIONS = {"TCP_USER_TIMEOUT": _SILENT_SECONDS * 1000, "TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 # How many prepared statements a connection keeps.
 _STATEMENTS = 100
 _MARK = "\x1a"
@@ -63,6 +68,21 @@ def decode_text(text: str) -> str:
         digit, rest = part[:1], part[1:]
         decoded.append({"0": "\x00", "1": _MARK}.get(digit, _MARK + digit) + rest)
     return "".join(decoded)
+
+
+class _Connection(asyncpg.Connection):
+    """A connection of the driver that notices when the other end is gone."""
+
+    def __init__(self, protocol: Any, transport: Any, *others: Any) -> None:
+        super().__init__(protocol, transport, *others)  # pyright: ignore[reportUnknownMemberType] - it has no types
+        end = transport.get_extra_info("socket")
+        if end.family == socket.AF_UNIX:
+            return
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _ALIVE_OPTIONS.items():
+            # Some systems do not have all of them.
+            if hasattr(socket, name):
+                end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Link:
@@ -130,6 +150,7 @@ class Link:
                 statement_cache_size=statements,
                 target_session_attrs=wanted,
                 server_settings={"application_name": "aliciacfg"},
+                connection_class=_Connection,
             )
         return cls(connection, read_only=read_only)
 
