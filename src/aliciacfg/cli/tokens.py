@@ -128,6 +128,9 @@ def _is_open(settings: "Settings") -> bool:
     if settings.admin_token_file is not None or (Path(settings.environments_dir) / Path(FILE).name).exists():
         return False
     keys = Path(settings.data_dir) / KEY_FILE
+    if not keys.parent.exists() and not Path(settings.environments_dir).is_dir():
+        # There is no home here, which the operation says.
+        return False
     try:
         return not keys.exists() or not KeyFile.load(keys).had_tokens
     except (AliciacfgError, OSError):
