@@ -151,3 +151,14 @@ def test_a_port_that_another_service_has_is_warned_of(home: Path):
     assert run("file", "set", str(base), place, "127.0.0.2").exit_code == 0
     assert run("file", "set", str(base), place.replace("one", "two"), "127.0.0.1").exit_code == 0
     assert "warnings" not in json.loads(run("check").stdout)["files"]
+
+
+def test_what_a_schema_says_to_be_secret_is_not_written_in_the_open(home: Path):
+    """Whatever its name is; the command that sets it is named."""
+    (home / "schemas" / "lock.yaml").write_text(
+        "properties: {settings: {properties: {pin: {type: string, x-sensitive: true}}}}\n"
+    )
+    before = files_of(home)
+    done = run("service", "add", "lock", "--setting", 'pin="1234"')
+    assert (done.exit_code, "aliciacfg secret set lock /settings/pin" in done.stderr) == (2, True), done.output
+    assert files_of(home) == before

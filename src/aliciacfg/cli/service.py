@@ -242,6 +242,7 @@ def _add(
     edits = home.edits_of(settings)
     path = edits.base() if environment is None else edits.environment(environment)
     edits.set_service(path, wanted.name, _patch(sources, wanted))
+    _refuse_open_secrets(sources, wanted.name, path, edits.texts[path])
     schema = edits.schema(wanted.name) if wanted.schema else None
     if schema is not None:
         if there := _schema_path(settings, wanted.name):
@@ -279,6 +280,19 @@ def _add(
             loaded=loaded,
         ),
     )
+
+
+def _refuse_open_secrets(sources: "Sources", name: str, path: Path, text: str) -> None:
+    """End the program if the service would have a secret in the open, as a schema that is there already says it."""
+    from aliciacfg.sources.open_secrets import open_secrets
+
+    for secret in open_secrets(text, path=path, sources=sources):
+        if secret.service == name and secret.marked:
+            fail(
+                f"{secret.pointer} is a secret, as the schema of {name} says, and would stand in the open",
+                EXIT_USAGE,
+                hint=f"add the service without it, then: aliciacfg secret set {name} {secret.pointer}",
+            )
 
 
 def _patch(sources: "Sources", wanted: _Wanted) -> "JsonObject":
