@@ -138,6 +138,7 @@ class Postgres:
         while len(self._given) > count:
             name = self._given.pop()
             self.execute(
+                "SET default_transaction_read_only = off",
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()",
                 "DROP SCHEMA IF EXISTS aliciacfg CASCADE",

@@ -519,3 +519,31 @@ async def test_a_database_that_went_back_is_not_written_on(
         assert witnessed is not None
         assert witnessed > (await third.store.load()).position
     assert (await third.store.verify()).broken == []
+
+
+async def test_a_standby_that_is_behind_has_lost_nothing(one: Follower, url: str, postgres: Postgres):
+    """What it lacks, it gets later; until then others' changes cannot be read."""
+    await one.commit(change("one", 1))
+    name = url.partition("@/")[2].partition("?")[0]
+    # As if there were only a standby.
+    await asyncio.to_thread(
+        postgres.execute,
+        "UPDATE aliciacfg.home SET commit = 0",
+        f"ALTER DATABASE {name} SET default_transaction_read_only = on",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        url=url,
+    )
+    with pytest.raises(Unavailable, match="a standby that is behind"):
+        await one.store.catch_up()
+    await asyncio.to_thread(
+        postgres.execute,
+        "SET default_transaction_read_only = off",
+        f"ALTER DATABASE {name} SET default_transaction_read_only = off",
+        "UPDATE aliciacfg.home SET commit = 1",
+        "SELECT 1",
+        url=url,
+    )
+    await one.store.catch_up()
+    await one.commit(change("one", 2))
+    assert (await one.store.verify()).broken == []

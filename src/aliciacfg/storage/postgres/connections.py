@@ -96,7 +96,11 @@ class Connections:
                 # It may be in the middle of an answer, or of a transaction.
                 link.terminate()
                 raise
-            self._idle.append(link)
+            if link.read_only:
+                # By the next time there may be a server that takes writes.
+                await link.close()
+            else:
+                self._idle.append(link)
 
     async def _idle_link(self) -> Link:
         while self._idle:

@@ -31,7 +31,7 @@ from aliciacfg.storage.loading import (
     read_overlays,
     read_tokens,
 )
-from aliciacfg.storage.postgres.driver import Link, Values
+from aliciacfg.storage.postgres.driver import Link, ServerError, Values
 from aliciacfg.storage.postgres.statements import (
     SCHEMA,
     SELECT_AUDIT,
@@ -151,6 +151,9 @@ async def load_since(link: Link, chain: Chain, commit: int, seen: Values | None 
     # Retention may have removed the row that was the last one.
     others = [found for (found,) in rows.get("seen", ())]
     is_lost = reached < commit or end[0] < sequence or (bool(others) and mac not in others)
+    if is_lost and link.read_only:
+        # A standby that is behind: what it lacks, it may still get.
+        raise ServerError("the server is a standby that is behind", refused=True)
     return Change(msgspec.structs.replace(add_meta(meta, state), commit=reached), created, tuple(end), is_lost)
 
 
