@@ -227,6 +227,21 @@ async def test_one_whose_lease_is_over_publishes_nothing_more(tmp_path: Path, br
         assert (await mqtt.until("alicia/config/update/bell1")).json["revision"] == 2
 
 
+async def test_one_that_stood_still_carries_out_no_old_request(tmp_path: Path, broker: Broker):
+    """As after SIGSTOP: what it finds in its socket was repeated to others by now; it connects anew and takes part."""
+    async with home(tmp_path, broker.port, 1) as (replica,), client(broker.port) as mqtt:
+        link, before = replica.shared._link, replica.answered  # pyright: ignore[reportPrivateUsage]
+        for operation, payload in (("patch", '{"patch": {"settings": {"volume": 2}}}'), ("get", "")):
+            ends = link.connection
+            # Before the request is received, as its process went on just now.
+            replica.shared._pauses._last = 0.0  # pyright: ignore[reportPrivateUsage]
+            await mqtt.publish(f"alicia/config/{operation}/bell1", payload)
+            await eventually(lambda ends=ends: link.connection is not ends)
+            await replica.joined()
+        assert replica.answered == before
+        assert (await mqtt.ask("alicia/config/get/bell1")).json["revision"] == 1
+
+
 @pytest.mark.parametrize("behaviour", ["refuses", "ignores", "disconnects"])
 async def test_where_the_broker_does_not_share_only_the_leader_takes_requests(
     tmp_path: Path, broker: Broker, behaviour: Unshared

@@ -1,5 +1,7 @@
 """What takes the requests of one link to the broker, and publishes their answers."""
 
+from collections.abc import Callable
+
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.supervisor import Supervisor
 from aliciacfg.mqtt.admission import Admission
@@ -29,6 +31,7 @@ class Intake:
         supervisor: Supervisor,
         max_packet_bytes: int,
         publishes_alerts: bool = True,
+        may_read: Callable[[], bool] | None = None,
     ) -> None:
         """Take nothing yet.
 
@@ -38,8 +41,10 @@ class Intake:
             supervisor: Is told of unexpected errors.
             max_packet_bytes: The largest MQTT packet that is read.
             publishes_alerts: Whether alerts are published over this link.
+            may_read: Asked before reads are answered many at a time; None if they always may.
         """
         self._requests = requests
+        self._may_read = may_read
         self._connection: Connection | None = None
         self.background = BackgroundTasks(supervisor.report)
         self.outgoing = Outgoing(alerts, publishes_alerts=publishes_alerts)
@@ -54,7 +59,9 @@ class Intake:
         connection.on_relief = self.admission.pump
         self.outgoing.attach(connection)
         lane = connection.open_lane(
-            self._requests, is_free=self.admission.reads_are_free, on_too_large=self.outgoing.on_too_large
+            self._requests,
+            is_free=self.admission.reads_are_free if self._may_read is None else self._reads_are_free,
+            on_too_large=self.outgoing.on_too_large,
         )
         self.inbox.learn = lane.learn
 
@@ -63,6 +70,9 @@ class Intake:
         self._connection = None
         self.admission.close()
         self.outgoing.detach()
+
+    def _reads_are_free(self) -> bool:
+        return self.admission.reads_are_free() and (self._may_read is None or self._may_read())
 
     def _acknowledge(self, inbound: Inbound) -> None:
         if self._connection is not None:

@@ -7,6 +7,9 @@ A broker may refuse a shared subscription, close the connection over it, or take
 So a marker below one is published and has to come back, at each connection; where it does not, no request is taken
 here.
 
+A daemon that was stopped, with SIGSTOP for example, finds old requests in its socket when it goes on. Their senders
+have repeated them to others by then, and may have sent newer ones, so it drops them with the connection.
+
 A daemon joins the group while it is ready and the broker is known to be its home's. It leaves in order: UNSUBSCRIBE, a
 marker behind everything that the broker has queued for it, the answers to all of that and their acknowledgements. So
 nothing is lost.
@@ -38,6 +41,7 @@ from aliciacfg.mqtt.reports import Reports
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.operations.service import ConfigService
 from aliciacfg.operations.table import OPERATIONS
+from aliciacfg.replicas.pauses import Pauses
 from aliciacfg.replicas.readiness import Readiness
 from aliciacfg.replicas.turns import Turns
 
@@ -53,12 +57,16 @@ _REQUESTS = [
 _ALERT = "requests_not_shared"
 # The broker goes on to send requests to a daemon that hangs until it misses its Keep Alive by half.
 _KEEPALIVE_SECONDS = 4
+# A daemon that stood still for longer carries out nothing that the broker sent it: that is repeated to another one.
+_STILL_SECONDS = 3.0
+_TICK_SECONDS = 0.5
 _PROOF_SECONDS = 5.0
 _LEAVE_SECONDS = 5.0
 # Until it is tried again whether the broker shares subscriptions.
 _AGAIN_SECONDS = 60.0
 # So many connections that ended during the proof are as good as a refusal.
 _MAX_CUT_PROOFS = 2
+_STOOD_STILL = "the daemon stood still, so that what the broker had sent it is too old"
 # What ends a connection; any other error in one of its tasks is a fault of that task alone.
 _ENDINGS = (BrokerUnavailable,)
 
@@ -103,7 +111,14 @@ class SharedRequests:
         self._readiness = readiness
         self._max_packet_bytes = max_packet_bytes
         self._proof_seconds = proof_seconds
-        self._intake = Intake(requests, alerts=alerts, supervisor=supervisor, max_packet_bytes=max_packet_bytes)
+        self._pauses = Pauses(_STILL_SECONDS)
+        self._intake = Intake(
+            requests,
+            alerts=alerts,
+            supervisor=supervisor,
+            max_packet_bytes=max_packet_bytes,
+            may_read=lambda: not self._pauses.stood_still,
+        )
         self._inbox = self._intake.inbox
         self._reports = Reports(service.registrations)
         self._markers = markers = Markers(health.instance)
@@ -164,6 +179,8 @@ class SharedRequests:
         Raises:
             BrokerUnavailable: The connection is gone.
         """
+        self._pauses.tick()
+        group.create_task(self._watch_pauses(), name="mqtt-pauses")
         self._intake.attach(connection)
         connection.receive(self._on_message)
         await connection.subscribe([topics.HEALTH, f"{self._markers.prefix}#"])
@@ -183,6 +200,18 @@ class SharedRequests:
         }.items():
             supervised = self._supervisor.keep_running(name, partial(work, connection), fatal=_ENDINGS)
             group.create_task(supervised, name=name)
+
+    async def _watch_pauses(self) -> None:
+        """Watch whether this process stands still.
+
+        Raises:
+            BrokerUnavailable: It did, so that what the broker had sent is too old.
+        """
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            if self._pauses.stood_still:
+                raise BrokerUnavailable(_STOOD_STILL)
+            self._pauses.tick()
 
     async def _prove(self, connection: Connection) -> bool:
         """Return whether the broker shares subscriptions.
@@ -295,6 +324,10 @@ class SharedRequests:
     def _on_message(self, inbound: Inbound) -> bool:
         """Handle a message, without waiting; return whether the broker may forget it."""
         try:
+            if self._pauses.stood_still:
+                # The connection ends when this is noticed; the broker may have ended it long ago.
+                self._link.abort()
+                return False
             if inbound.topic == self._probe.topic:
                 self._probe.receive()
                 return True

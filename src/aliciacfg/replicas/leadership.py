@@ -7,16 +7,11 @@ knows that it no longer leads before it can do anything.
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable
 
 from aliciacfg.cancellation import end_task
+from aliciacfg.replicas.clock import boottime
 from aliciacfg.replicas.turns import Turns
-
-
-def _boottime() -> float:
-    """Return seconds on a clock that no one sets, and that goes on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Leadership:
@@ -26,7 +21,7 @@ class Leadership:
         term: How often it has begun to lead.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = _boottime) -> None:
+    def __init__(self, *, clock: Callable[[], float] = boottime) -> None:
         """Begin without a lease.
 
         Args:
