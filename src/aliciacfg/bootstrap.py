@@ -41,6 +41,7 @@ from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import VanishedFiles
 from aliciacfg.core.views import Views
 from aliciacfg.core.waiters import ChangeWaiters
+from aliciacfg.counted import counted
 from aliciacfg.errors import KeyFileError, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Applied, Token, Write
@@ -680,7 +681,7 @@ def _admin(ground: _Parts, key_rotation: KeyRotation, data: DataDirectory) -> Ad
 async def _record_adoption(note: AdoptionNote, queue: WriteQueue) -> None:
     """Record in the audit log that rows were adopted."""
     context = ChangeContext("config_service", "restore", operation="adopt", where="local")
-    detail = f"{note.rows} rows of key {note.key_name or 'none'}"
+    detail = f"{counted(note.rows, 'row')} of key {note.key_name or 'none'}"
     await queue.submit(Write(audit=(context.audit_entry(note.at, detail=detail),)))
 
 

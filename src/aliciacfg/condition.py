@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.counted import counted
 from aliciacfg.monitoring.store_condition import StoreCondition
 
 _DISK_SECONDS = 2.0
@@ -15,7 +16,7 @@ _PROBE_FILE = ".probe"
 def status_line(health: HealthAnswer, broker_url: str) -> str:
     """Return environment, number of configurations, broker, and what is wrong."""
     broker = broker_url if health.mqtt_connected else f"no connection to {broker_url}"
-    managed = "1 configuration" if health.configs_managed == 1 else f"{health.configs_managed} configurations"
+    managed = counted(health.configs_managed, "configuration")
     parts = [f"{health.status}: environment {health.environment}, {managed}, {broker}"]
     if health.alerts:
         parts.append(f"alerts: {', '.join(sorted(health.alerts))}")

@@ -29,6 +29,7 @@ from aliciacfg.condition import Liveness, status_line
 from aliciacfg.core.adoption import ALERT as ADOPTED
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.vanished_files import FilesVanished
+from aliciacfg.counted import counted
 from aliciacfg.errors import (
     AliciacfgError,
     AnotherDaemon,
@@ -279,7 +280,7 @@ async def _run(
         async def announce_ready() -> None:
             await mqtt.ready.wait()
             health = core.service.health.now()
-            managed = "1 configuration" if health.configs_managed == 1 else f"{health.configs_managed} configurations"
+            managed = counted(health.configs_managed, "configuration")
             missing = len(core.configurations.not_served())
             not_served = f"{missing} not served, " if missing else ""
             adopted = "keys.json was lost (see `aliciacfg status`), " if ADOPTED in core.alerts.active else ""

@@ -185,7 +185,7 @@ async def test_another_home_is_not_replaced_by_mistake(taken: Taken, tmp_path: P
     async with other.core():
         pass
     before = content(other.database.parent)
-    with pytest.raises(ArchiveError, match=r"here is home [0-9a-f]{8}, with 1 configurations.*--force"):
+    with pytest.raises(ArchiveError, match=r"here is home [0-9a-f]{8}, with 1 configuration.*--force"):
         await put_back(other, taken.archive)
     assert content(other.database.parent) == before
     result = await put_back(other, taken.archive, force=True)

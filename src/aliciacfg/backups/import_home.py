@@ -15,6 +15,7 @@ from aliciacfg.backups.comparison import undecryptable
 from aliciacfg.backups.opened import opened, refuse_server
 from aliciacfg.bootstrap import Core
 from aliciacfg.core.restore import ACTIVE, REQUESTED
+from aliciacfg.counted import counted
 from aliciacfg.model.records import START, Overlay, Position, Write
 from aliciacfg.sealing.boxes import Keyring, PublicKey, UnusableKey
 from aliciacfg.sealing.key_file import KeyFile
@@ -90,8 +91,8 @@ def _check_empty(data: DataDirectory) -> Position:
     database = database_in(data.path)
     if database.exists() and (count := database.describe().configurations):
         raise ArchiveError(
-            f"{data.path} is not empty: it has {count} configurations. A whole home is imported into an empty data "
-            "directory; to replace this one, move it away first, or use `aliciacfg restore` with a backup"
+            f"{data.path} is not empty: it has {counted(count, 'configuration')}. A whole home is imported into an "
+            "empty data directory; to replace this one, move it away first, or use `aliciacfg restore` with a backup"
         )
     if not data.key_file.exists():
         return START

@@ -17,6 +17,7 @@ from aliciacfg.backups.backup import home_of
 from aliciacfg.backups.comparison import Change, Heads, compare, heads_of, undecryptable
 from aliciacfg.backups.kept_keys import Keys
 from aliciacfg.backups.opened import opened, refuse_server
+from aliciacfg.counted import counted, counted_are
 from aliciacfg.errors import AliciacfgError, Unavailable
 from aliciacfg.model.records import START, Position
 from aliciacfg.sealing.boxes import Keyring
@@ -191,7 +192,7 @@ def _check_home(archive: Archive, before: _Before, keys: Keys, wanted: Wanted, r
     """
     home = archive.manifest.home
     if before.home and before.home != home:
-        what = f"{before.home}, with {len(before.heads)} configurations" if before.heads else before.home
+        what = f"{before.home}, with {counted(len(before.heads), 'configuration')}" if before.heads else before.home
         if not wanted.force:
             raise ArchiveError(
                 f"the backup is of home {home}, and here is home {what}. If the backup is to take its place, use "
@@ -231,10 +232,10 @@ def _check_rows(archive: Archive, new: Path, keyring: Keyring, wanted: Wanted, r
         named = "; ".join(broken.message for broken in findings.broken[:_MAX_NAMED])
         if not wanted.force:
             raise ArchiveError(
-                f"{len(findings.broken)} rows in {archive.path} are not what was written: {named}. Use another backup, "
-                "or --force to restore what is confirmed"
+                f"{counted(len(findings.broken), 'row')} in {archive.path} differ from what was written: {named}. Use "
+                "another backup, or --force to restore what is confirmed"
             )
-        result.notes.append(f"{len(findings.broken)} rows are not confirmed, and are not used")
+        result.notes.append(f"{counted_are(len(findings.broken), 'row')} not confirmed and not used")
 
 
 async def _bring_up(archive: Archive, new: Path, settings: Settings, before: _Before, result: Restored) -> Heads:

@@ -15,6 +15,7 @@ from aliciacfg.cli import formatting, notices, options, output, progress
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
+from aliciacfg.counted import counted_are
 from aliciacfg.errors import DataDirectoryInUse
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _warn(manifest: "Manifest") -> None:
     warn_of_plain_text(manifest.in_plain_text)
     if manifest.unconfirmed:
         notices.print_warning(
-            f"{manifest.unconfirmed} rows of the database are not what was written, and are in the backup as they are; "
+            f"{counted_are(manifest.unconfirmed, 'row')} in the database not as written, and in the backup likewise; "
             "`aliciacfg check` lists them"
         )
 

@@ -11,6 +11,7 @@ from aliciacfg.cli.backups import warn_of_plain_text
 from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
+from aliciacfg.counted import counted
 from aliciacfg.errors import DataDirectoryInUse
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def _export_lines(result: "Exported") -> "list[Line]":
     lines: list[Line] = [[(f"{word}: ", "dim"), name] for word, name in changed[:_MAX_NAMED]]
     if len(changed) > _MAX_NAMED:
         lines.append(f"and {len(changed) - _MAX_NAMED} more")
-    counts = f"{result.files} files, run-time changes of {result.overlays} configurations, secrets sealed"
+    changes = f"run-time changes of {counted(result.overlays, 'configuration')}"
+    counts = f"{counted(result.files, 'file')}, {changes}, secrets sealed"
     return [*lines, [("exported: ", "green"), f"{result.directory}, {counts}"]]
 
 
@@ -82,6 +84,6 @@ def _import_lines(result: "Imported", *, dry_run: bool) -> "list[Line]":
     for environment, problems in result.problems.items():
         more = f", and {len(problems) - 1} more; `aliciacfg environments` lists them" if len(problems) > 1 else ""
         lines.append([("not valid: ", "yellow"), f"{environment}: {problems[0]}{more}"])
-    counts = f"{result.configurations} configurations, {result.overlays} with run-time changes"
+    counts = f"{counted(result.configurations, 'configuration')}, {result.overlays} with run-time changes"
     done = "would be imported" if dry_run else "imported"
     return [*lines, [(f"{done}: ", "green"), f"environment {result.environment}, {counts}"]]

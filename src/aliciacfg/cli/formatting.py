@@ -8,6 +8,7 @@ from msgspec import UnsetType
 
 from aliciacfg.cli import times
 from aliciacfg.cli.output import Line
+from aliciacfg.counted import counted  # noqa: F401 # pyright: ignore[reportUnusedImport] - commands find it here
 
 _VALUE_WIDTH = 60
 _POINTER_WIDTH = 30
@@ -87,11 +88,6 @@ def fitting(listed: Sequence[str], width: int) -> str:
         return ""
     more = some_of(places, 1)[len(places[0]) :]
     return elided(places[0], max(width - len(more), _NARROWEST_POINTER)) + more
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 row``, ``2 rows``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def when(timestamp: float | None, *, now: float) -> str:

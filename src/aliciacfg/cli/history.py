@@ -65,7 +65,8 @@ def _hint_elsewhere(target: Target, service: str, printed: HistoryAnswer) -> Non
         last = 0 if found is None or not found.revisions else found.revisions[0].revision
         if known is not None and last > newest:
             notices.print_hint(
-                f"this is {known.active}; in {name} there are {last} revisions: aliciacfg history {service} -e {name}"
+                f"this is {known.active}; {name} has {formatting.counted(last, 'revision')}: "
+                f"aliciacfg history {service} -e {name}"
             )
 
 

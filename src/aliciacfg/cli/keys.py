@@ -99,10 +99,10 @@ def keys_rotate(data_dir: str | None) -> None:
         return
     _refuse_shared(settings)
     with _locked_key_file(settings) as (file, data, _):
-        _adopt_stored(file, data)
+        _adopt_stored(settings, file, data)
         # First the key: if a later step fails, the file still has every key that anything is sealed with.
         file.rotate(now=time.time())
-        left = _reseal_stored(file, data)
+        left = _reseal_stored(settings, file, data)
     for place in left:
         notices.print_warning(f"cannot be opened, left as it is: {place}")
     _print_change(
@@ -234,24 +234,24 @@ def _locked_key_file(settings: "Settings", *, create: bool = False) -> Generator
         fail(str(error), EXIT_FAILED)
 
 
-def _adopt_stored(file: KeyFile, data: DataDirectory) -> None:
+def _adopt_stored(settings: "Settings", file: KeyFile, data: DataDirectory) -> None:
     """Let a key file that was made anew adopt the database; errors as for ``adopt_rows``."""
     from aliciacfg.core.adoption import adopt_rows
     from aliciacfg.storage.backend import database_in
 
-    database = database_in(data.path)
+    database = database_in(data.path, settings.database_url)
     if database.exists():
         now = time.time()
         keep = partial(data.keeping_before, "adoption", database.backup, now=now)
         adopt_rows(database, file, Chain(file.make_keyring()), keep=keep, now=now)
 
 
-def _reseal_stored(file: KeyFile, data: DataDirectory) -> list[str]:
+def _reseal_stored(settings: "Settings", file: KeyFile, data: DataDirectory) -> list[str]:
     """Seal every secret in the database with the current key; return the places that do not open."""
     from aliciacfg.sealing.sealed_documents import reseal
     from aliciacfg.storage.backend import database_in
 
-    database = database_in(data.path)
+    database = database_in(data.path, settings.database_url)
     left: dict[str, None] = {}
     keyring = file.make_keyring()
 
@@ -269,7 +269,7 @@ def _used(settings: "Settings", data: DataDirectory) -> set[str]:
     """Return the ids of the keys that any value in the database or an environment file is sealed with."""
     from aliciacfg.storage.backend import database_in
 
-    database = database_in(data.path)
+    database = database_in(data.path, settings.database_url)
     used = database.key_ids() if database.exists() else set[str]()
     for path in Path(settings.environments_dir).glob("*.yaml"):
         used |= key_ids(path.read_bytes())

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
+from aliciacfg.counted import counted
 from aliciacfg.errors import KeyFileError
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.sealing.key_file import AdoptionNote, KeyFile
@@ -105,7 +106,7 @@ def tell_adoption(keys: KeyFile, alerts: Alerts) -> None:
 
 def explain_adoption(note: AdoptionNote) -> Explanation:
     """Return what an adoption was and what to do."""
-    rows = f"the {note.rows} rows" if note.rows else "the rows"
+    rows = counted(note.rows, "row") if note.rows else "the rows"
     kept = f" ({note.kept_in} in the data directory is a copy from before)" if note.kept_in else ""
     return Explanation(
         f"keys.json was missing, so a new one was made; it adopted {rows} of the database that the keys of home "

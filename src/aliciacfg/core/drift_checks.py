@@ -7,6 +7,7 @@ import structlog
 
 from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.reloads import Reloads
+from aliciacfg.counted import counted, counted_are
 from aliciacfg.errors import Unavailable
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift, Finding
@@ -125,8 +126,9 @@ class DriftChecks:
         if findings.unreadable:
             self._alerts.raise_(
                 "undecryptable",
-                f"{findings.unreadable} revisions contain secrets whose key is missing, so they cannot be verified. "
-                "Restore a backup with its keys (`aliciacfg restore FILE`).",
+                f"The key of secrets in {counted(findings.unreadable, 'revision')} is missing, so that these cannot be "
+                "verified. Add it (`aliciacfg keys add --from FILE`), or restore a backup with its keys (`aliciacfg "
+                "restore FILE`).",
                 of="history",
             )
         else:
@@ -149,8 +151,9 @@ class DriftChecks:
         if count:
             self._condition.report(
                 "rows",
-                f"{count} rows of the database are not what was written, or are missing. `aliciacfg drift` lists them; "
-                "find out what wrote to the database, and restore a backup where the list names no other remedy.",
+                f"In the database {counted_are(count, 'row')} not what was written, or missing. `aliciacfg drift` "
+                "lists them; find out what wrote to the database, and restore a backup where the list names no other "
+                "remedy.",
             )
         else:
             self._condition.clear("rows")

@@ -10,6 +10,7 @@ from aliciacfg.core.file_warnings import FileWarnings
 from aliciacfg.core.plan import Problems
 from aliciacfg.core.state import State
 from aliciacfg.core.vanished_files import FilesVanished
+from aliciacfg.counted import counted_are
 from aliciacfg.errors import SourceError
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.monitoring.alerts import Alerts
@@ -119,7 +120,7 @@ class LoadReports:
         named = "; ".join(str(problem) for problem in sources.set_aside[:_MAX_NAMED])
         self._alerts.raise_(
             "validation_failed",
-            f"{len(sources.set_aside)} files are ignored, and everything else is served: {named}",
+            f"{counted_are(len(sources.set_aside), 'file')} ignored, and everything else is served: {named}",
             of="ignored",
             problems=[problem.shown for problem in sources.set_aside],
         )

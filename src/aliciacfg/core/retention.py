@@ -7,6 +7,7 @@ import structlog
 
 from aliciacfg.access.audit_log import AuditLog
 from aliciacfg.core.plan import ChangeContext
+from aliciacfg.counted import counted
 from aliciacfg.errors import Unavailable
 from aliciacfg.storage.store import Kept, Removed, Store
 
@@ -80,7 +81,7 @@ class Retention:
         )
         removed = await self._store.remove_old(kept, pause=_pause)
         if removed.revisions or removed.audit:
-            detail = f"{removed.revisions} revisions and {removed.audit} audit entries removed"
+            detail = f"removed: {counted(removed.revisions, 'revision')}, {removed.audit} of the audit log"
             self._audit_log.write([_CONTEXT.audit_entry(now, detail=detail)])
             _log.info("history_removed", revisions=removed.revisions, audit_entries=removed.audit)
         return removed

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aliciacfg.core.adoption import explain_adoption, explain_foreign
+from aliciacfg.counted import counted, counted_are
 from aliciacfg.diagnosis.finding import Finding, fail, ok, warn
 from aliciacfg.errors import AliciacfgError, SettingsError
 from aliciacfg.private_files import check_directory, check_kept_file
@@ -113,7 +114,8 @@ def _look_at_server(database: Database) -> Finding:
         found = database.describe()
     except AliciacfgError as error:
         return fail("database", str(error), "see whether its server runs, and ALICIACFG_DATABASE_URL")
-    return ok("database", f"{database.name} has {found.revisions} revisions; `aliciacfg check` verifies them")
+    revisions = counted(found.revisions, "revision")
+    return ok("database", f"{database.name} has {revisions}; `aliciacfg check` verifies them")
 
 
 def _look_at_database(data: Path, file: KeyFile) -> Finding:
@@ -130,9 +132,9 @@ def _look_at_database(data: Path, file: KeyFile) -> Finding:
     if found.damage:
         return fail("database", f"it is damaged: {found.damage[0]}", "restore a backup: aliciacfg restore FILE")
     if found.broken:
-        rows = f"{len(found.broken)} rows are not what the daemon wrote"
+        rows = f"{counted_are(len(found.broken), 'row')} not what the daemon wrote"
         return fail("database", rows, "see which: aliciacfg check")
-    return ok("database", f"{found.confirmed} rows are confirmed")
+    return ok("database", f"{counted_are(found.confirmed, 'row')} confirmed")
 
 
 def _look_at_leftovers(data: Path) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 from aliciacfg import dotenv_file
 from aliciacfg.core.file_check import FileFindings, FileProblem, check_files
+from aliciacfg.counted import counted, counted_are
 from aliciacfg.diagnosis.finding import Finding, fail, ok, warn
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.model.names import SECRETS_SUFFIX
@@ -55,7 +56,7 @@ def _by_environment(found: FileFindings, active: str) -> Iterator[Finding]:
     if others:
         yield warn(
             "files",
-            f"{len(others)} problems in other environments than {active}, the first: {_line(others[0])}",
+            f"{counted(len(others), 'problem')} in other environments than {active}, the first: {_line(others[0])}",
             "they cannot be activated before; see `aliciacfg environments`",
         )
     for warning in found.warnings[:_MAX_NAMED]:
@@ -63,12 +64,12 @@ def _by_environment(found: FileFindings, active: str) -> Iterator[Finding]:
     if found.unopened:
         yield warn(
             "files",
-            f"{len(found.unopened)} configurations hold sealed values, and {KEY_FILE} with the keys to them is missing",
+            f"{KEY_FILE} is missing, with the keys to sealed values of {counted(len(found.unopened), 'configuration')}",
             "restore a backup before the next start (`aliciacfg restore FILE`); without one set the secrets anew "
             "(`aliciacfg secret set`)",
         )
     if not in_the_way:
-        yield ok("files", f"{found.valid} configurations are valid")
+        yield ok("files", f"{counted_are(found.valid, 'configuration')} valid")
 
 
 def _concerns(problem: FileProblem, active: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.counted import counted
 from aliciacfg.diagnosis.finding import Finding, fail, ok, warn
 
 _CLOCK_SECONDS = 2.0
@@ -33,9 +34,10 @@ def look_at_health(health: HealthAnswer, *, now: float) -> Iterator[Finding]:
         if kind.partition(":")[0] not in _KNOWN:
             yield warn("alert", f"{kind}: {message}", "do what it says; `aliciacfg health` shows when it is over")
     if health.outbox_pending and health.mqtt_connected:
-        yield warn("outbox", f"{health.outbox_pending} updates wait for the broker", "look again in a minute")
+        waiting = counted(health.outbox_pending, "update")
+        yield warn("outbox", f"not at the broker yet: {waiting}", "look again in a minute")
     if health.drift:
-        yield warn("drift", f"{health.drift} differences from the store", "see them: aliciacfg drift")
+        yield warn("drift", f"{counted(health.drift, 'difference')} from the store", "see them: aliciacfg drift")
     away = health.timestamp - now
     if abs(away) > _CLOCK_SECONDS:
         where = "behind" if away > 0 else "ahead of"

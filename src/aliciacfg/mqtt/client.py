@@ -28,6 +28,7 @@ from aliciacfg.mqtt.messages import Protocol, Publication
 
 _Result = TypeVar("_Result")
 
+_ANSWER_AFTER_HEALTH_SECONDS = 0.3
 _CORRELATION_DATA = b"1"
 # Without it a request waits for the delayed acknowledgement of the packet before it: 44 ms (Nagle's algorithm).
 _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -47,6 +48,8 @@ class MqttClient:
         # Topic and payload of what came under the update topics.
         self._updates: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         self._health: asyncio.Future[bytes] | None = None
+        # The next health that the daemon publishes.
+        self._next_health: asyncio.Future[bytes] | None = None
         self._receiving = asyncio.create_task(self._receive(), name="messages")
 
     async def listen(self, *, with_health: bool = False) -> None:
@@ -102,7 +105,12 @@ class MqttClient:
                 topic, payload = str(message.topic), bytes(message.payload or b"")
                 if topic.startswith(topics.UPDATE):
                     self._updates.put_nowait((topic, payload))
-                elif (future := self._waiting.get(topic)) is not None and not future.done():
+                    continue
+                if topic == topics.HEALTH and not message.retain and self._next_health is not None:
+                    if not self._next_health.done():
+                        self._next_health.set_result(payload)
+                    continue
+                if (future := self._waiting.get(topic)) is not None and not future.done():
                     future.set_result(payload)
         except aiomqtt.MqttError as error:
             raise BrokerUnavailable(f"the broker is gone: {error}") from error
@@ -123,7 +131,7 @@ class MqttClient:
             OperationError: The answer is not JSON.
         """
         levels = [operation, *([target] if target is not None else []), self._requester]
-        topic = topics.HEALTH_CHECK if operation == "health" else topics.CONFIG + "/".join(levels)
+        topic = topics.CONFIG + "/".join(levels)
         answer_topic = self._prefix + uuid.uuid4().hex
         future = self._waiting[answer_topic] = asyncio.get_running_loop().create_future()
         # On MQTT 3.1.1 there is no Response Topic; the payload names it instead.
@@ -133,8 +141,11 @@ class MqttClient:
         payload = documents.encode(content) if content else b""
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._request(topic, payload, answer_topic)
-                answer = documents.decode_object(await self._while_connected(future))
+                if operation == "health":
+                    answer = await self._check_health(payload, answer_topic, future)
+                else:
+                    await self._request(topic, payload, answer_topic)
+                    answer = documents.decode_object(await self._while_connected(future))
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"no answer within {timeout_seconds:g} s: is the daemon running on this broker, "
@@ -143,6 +154,25 @@ class MqttClient:
         finally:
             self._waiting.pop(answer_topic, None)
         return answer
+
+    async def _check_health(self, payload: bytes, answer_topic: str, answer: "asyncio.Future[bytes]") -> JsonObject:
+        """Send a health check; return its answer, or the health that the daemon publishes at once because of it.
+
+        A health check names nobody, so that a daemon with access rules answers none on the topic of a requester.
+        """
+        published = self._next_health = asyncio.get_running_loop().create_future()
+        try:
+            await self._subscribe(topics.HEALTH)
+            await self._request(topics.HEALTH_CHECK, payload, answer_topic)
+            first = asyncio.ensure_future(asyncio.wait({answer, published}, return_when=asyncio.FIRST_COMPLETED))
+            await self._while_connected(first)
+            # The answer has the texts of all alerts.
+            await asyncio.wait({answer}, timeout=_ANSWER_AFTER_HEALTH_SECONDS)
+            if answer.done():
+                return documents.decode_object(answer.result())
+            return envelope.open_payload(published.result()).content
+        finally:
+            self._next_health = None
 
     async def published_key(self, *, timeout_seconds: float) -> JsonObject:
         """Return the message that is retained with the daemon's sealing key.

@@ -10,6 +10,7 @@ import msgspec
 
 from aliciacfg import documents
 from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.counted import counted_are
 from aliciacfg.errors import OperationError
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.mqtt import envelope, topics
@@ -168,7 +169,7 @@ class HealthPublisher:
         payload = envelope.wrap(documents.encode(health))
         if len(payload) <= room:
             return payload
-        left_out = f"{len(health.alerts)} alerts are active; /health has their texts."
+        left_out = f"{counted_are(len(health.alerts), 'alert')} active; /health has their texts."
         return envelope.wrap(
             documents.encode(msgspec.structs.replace(health, alerts={"left_out": left_out}, refused_edits=[]))
         )

@@ -11,6 +11,7 @@ from aliciacfg.core.file_changes import as_problems
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.state import State
+from aliciacfg.counted import counted
 from aliciacfg.errors import SourceError, ValidationFailed
 from aliciacfg.model import names
 from aliciacfg.operations.ledger import closed
@@ -59,7 +60,7 @@ class EnvironmentOperations:
                 environment=active,
                 changed=result.changed,
                 restart_required=result.restart_required,
-                message=f"{len(result.changed)} configurations of {active} {verb}",
+                message=f"{counted(len(result.changed), 'configuration')} of {active} {verb}",
                 migrations=result.migrations,
                 warnings=result.warnings,
                 dry_run=request.dry_run,
@@ -76,10 +77,9 @@ def _activated(environment: str, request: ActivateRequest, result: ActivationRes
     message = f"{environment} is active already"
     if environment != result.previous:
         verb = "would be" if request.dry_run else "is"
-        message = (
-            f"{environment} {verb} active (was {result.previous}); {len(result.changed)} services get another "
-            "configuration"
-        )
+        number = len(result.changed)
+        get = f"{counted(number, 'service')} {'gets' if number == 1 else 'get'} another configuration"
+        message = f"{environment} {verb} active (was {result.previous}); {get}"
     return Answer.of(
         ActivateAnswer(
             environment=environment,
