@@ -547,3 +547,49 @@ async def test_a_standby_that_is_behind_has_lost_nothing(one: Follower, url: str
     await one.store.catch_up()
     await one.commit(change("one", 2))
     assert (await one.store.verify()).broken == []
+
+
+async def set_standby(postgres: Postgres, name: str) -> None:
+    """Have every commit of the server wait for a standby; for none, if the name is empty."""
+    await asyncio.to_thread(
+        postgres.execute,
+        f"ALTER SYSTEM SET synchronous_standby_names = '{name}'",
+        "SELECT pg_reload_conf()",
+    )
+
+
+async def waiting_commits(postgres: Postgres, call: str) -> int:
+    """Call a function of the server with each process that waits for a standby; return how many do."""
+    found = await asyncio.to_thread(
+        postgres.execute, f"SELECT {call} FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    )
+    return len(found)
+
+
+async def until_one_waits(postgres: Postgres) -> None:
+    async with asyncio.timeout(15):
+        while not await waiting_commits(postgres, "pid"):  # noqa: ASYNC110 - only the server knows
+            await asyncio.sleep(0.01)
+
+
+async def test_what_the_standby_may_not_have_is_not_known(one: Follower, other: Follower, postgres: Postgres):
+    """An operator cancels the wait for it: the commit is made here, and counts when the standby has it."""
+    await one.commit(change("zero", 1))
+    await other.learned()
+    await set_standby(postgres, "nobody")
+    try:
+        commit = asyncio.create_task(one.commit(change("one", 1)))
+        await until_one_waits(postgres)
+        assert not commit.done()
+        assert await waiting_commits(postgres, "pg_cancel_backend(pid)") == 1
+        with pytest.raises(Unconfirmed, match="did not wait for its standby"):
+            await commit
+        settle = asyncio.create_task(one.store.settle())
+        await until_one_waits(postgres)
+        assert not settle.done()
+    finally:
+        await set_standby(postgres, "")
+    assert await settle
+    assert [record.service for state in await other.learned() for record in state.records] == ["one"]
+    await one.commit(change("one", 2))
+    assert (await one.store.verify()).broken == []

@@ -3,7 +3,7 @@
 All raise ServerError. A row that is not what was written is left out wherever another one can take its place.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -63,7 +63,12 @@ T = TypeVar("T")
 MAX_INTEGER = 2**63 - 1
 # How many revisions are read at a time where few of them are returned: one may have a megabyte.
 _PAGE = 64
+_AUDIT_PAGE = 1000
 _SELECT_ONE = f"{SELECT_RECORDS} WHERE environment = $1 AND service = $2 AND revision = $3"
+_SELECT_SOME = (
+    f"{SELECT_RECORDS} WHERE (environment, service, revision)"
+    " IN (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]))"
+)
 _SELECT_HISTORY = (
     f"{SELECT_RECORDS} WHERE environment = $1 AND service = $2 AND revision < $3 ORDER BY revision DESC LIMIT $4"
 )
@@ -215,36 +220,50 @@ async def history(
 
 async def audit(link: Link, chain: Chain, *, before: int | None, limit: int, service: str | None) -> list[Audited]:
     """Return audit entries, newest first."""
-    found: list[Audited] = []
+    found: list[tuple[int, AuditEntry]] = []
     upto = MAX_INTEGER if before is None else before
     while len(found) < limit:
-        rows = await link.rows(_SELECT_AUDIT_PAGE, upto, service, min(limit, 1000))
-        for row in rows:
-            known = confirmed_audit_entry(row, chain)
-            if known is not None and len(found) < limit:
-                found.append(await _audited(link, chain, *known))
-        if len(rows) < min(limit, 1000):
+        rows = await link.rows(_SELECT_AUDIT_PAGE, upto, service, min(limit, _AUDIT_PAGE))
+        known = (confirmed_audit_entry(row, chain) for row in rows)
+        found += [one for one in known if one is not None]
+        if len(rows) < min(limit, _AUDIT_PAGE):
             break
         upto = rows[-1][-2]
+    del found[limit:]
+    checksums = await _checksums(link, chain, (entry for _, entry in found))
+    return [_audited(sequence, entry, checksums) for sequence, entry in found]
+
+
+_Place = tuple[str | None, str | None, int | None]
+
+
+async def _checksums(link: Link, chain: Chain, entries: Iterable[AuditEntry]) -> dict[_Place, str]:
+    """Return the checksums of the revisions that audit entries name, where these are what was written."""
+    places = sorted(
+        {
+            (entry.environment, entry.service, revision)
+            for entry in entries
+            for revision in (entry.before, entry.after)
+            if entry.environment is not None and entry.service is not None and revision is not None
+        }
+    )
+    found: dict[_Place, str] = {}
+    for start in range(0, len(places), _PAGE):
+        columns = [list(column) for column in zip(*places[start : start + _PAGE], strict=True)]
+        for row in await link.rows(_SELECT_SOME, *columns):
+            known = told_record(row, chain)
+            if known is not None:
+                found[known.environment, known.service, known.revision] = known.checksum
     return found
 
 
-async def _audited(link: Link, chain: Chain, sequence: int, entry: AuditEntry) -> Audited:
+def _audited(sequence: int, entry: AuditEntry, checksums: Mapping[_Place, str]) -> Audited:
     """Return an audit entry as readers get it."""
-
-    async def checksum(revision: int | None) -> str | None:
-        if revision is None or entry.environment is None or entry.service is None:
-            return None
-        for row in await link.rows(_SELECT_ONE, entry.environment, entry.service, revision):
-            known = told_record(row, chain)
-            return None if known is None else known.checksum
-        return None
-
     return Audited(
         **msgspec.structs.asdict(entry),
         sequence=sequence,
-        before_checksum=await checksum(entry.before),
-        after_checksum=await checksum(entry.after),
+        before_checksum=checksums.get((entry.environment, entry.service, entry.before)),
+        after_checksum=checksums.get((entry.environment, entry.service, entry.after)),
     )
 
 
