@@ -1,6 +1,8 @@
 """The composition root: makes the parts that know no transport, over one data directory."""
 
 import asyncio
+import platform
+import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -65,10 +67,16 @@ from aliciacfg.operations.write_answers import WriteAnswers
 from aliciacfg.operations.write_planner import WritePlanner
 from aliciacfg.operations.writes import WriteOperations
 from aliciacfg.replicas.leadership import Leadership
-from aliciacfg.replicas.readiness import Readiness
+from aliciacfg.replicas.lease import Lease
+from aliciacfg.replicas.membership import Membership
+from aliciacfg.replicas.presence import Presence
+from aliciacfg.replicas.readiness import LagCheck, Readiness
+from aliciacfg.replicas.registry import Registry
 from aliciacfg.sealing.boxes import Keyring, PublicKey
 from aliciacfg.sealing.key_file import AdoptionNote, KeyFile
 from aliciacfg.settings import Settings
+from aliciacfg.sources import loader
+from aliciacfg.sources.content_digest import ContentDigest
 from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import DataDirectory
@@ -79,6 +87,9 @@ from aliciacfg.storage.write_queue import WriteQueue
 _log = structlog.get_logger(__name__)
 
 _SESSION_BYTES = 8
+_RUN_BYTES = 4
+# Of the data directory's instance, in the name of a daemon that was not given one.
+_NAME_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,8 @@ class Core:
         service: The operations.
         leadership: Whether this daemon does what must happen once in its home.
         readiness: Whether it may take requests over the bus.
+        presence: What it is among the daemons of its home.
+        membership: Its part among several daemons; None where one daemon has the database for itself.
         session: The MQTT session id of the home; secret, because a client with the same id would end the daemon's
             connection and get its messages.
     """
@@ -142,6 +155,8 @@ class Core:
     service: ConfigService
     leadership: Leadership
     readiness: Readiness
+    presence: Presence
+    membership: Membership | None
     session: str
 
     async def start(self, requested_environment: str, *, degraded: bool = True) -> bool:
@@ -353,6 +368,9 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
     _listen(ground, reloads, instances)
     following = None if ground.store.shared is None else _following(ground, marks, instances)
     key_rotation = _key_rotation(ground, reloads, announcements)
+    presence = _presence(ground, data, following)
+    service = _service(ground, reloads, announcements, key_rotation, instances, presence, data, following)
+    presence.connected = lambda: service.health.bus_connected
     return Core(
         alerts=ground.alerts,
         supervisor=Supervisor(ground.alerts),
@@ -394,10 +412,63 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         ),
         key_rotation=key_rotation,
         following=following,
-        service=_service(ground, reloads, announcements, key_rotation, instances, data, following),
-        leadership=Leadership.single() if ground.store.shared is None else Leadership(),
-        readiness=Readiness(),
+        service=service,
+        leadership=presence.leadership,
+        readiness=presence.readiness,
+        presence=presence,
+        membership=_membership(ground, presence),
         session=ground.keyring.derive(f"aliciacfg session v1 {_home(ground, data)}".encode())[:_SESSION_BYTES].hex(),
+    )
+
+
+def _presence(ground: _Parts, data: DataDirectory, following: Following | None) -> Presence:
+    """Return what the daemon is among those of its home."""
+    settings, started = ground.settings, time.time()
+    name = settings.replica or f"{platform.node() or 'daemon'}-{data.instance[:_NAME_DIGITS]}"
+    # A process that was killed may still be listed: it is another one.
+    replica = f"{data.instance}.{secrets.token_hex(_RUN_BYTES)}"
+    if following is None:
+        return Presence(
+            name=name,
+            replica=replica,
+            version=__version__,
+            started=started,
+            leadership=Leadership.single(),
+            readiness=Readiness(),
+        )
+    return Presence(
+        name=name,
+        replica=replica,
+        version=__version__,
+        started=started,
+        leadership=Leadership(),
+        readiness=Readiness(),
+        behind_seconds=lambda: following.behind_seconds,
+        commit=lambda: following.commit,
+    )
+
+
+def _membership(ground: _Parts, presence: Presence) -> Membership | None:
+    """Return the daemon's part among several of its home; None if it serves the home alone."""
+    shared = ground.store.shared
+    if shared is None:
+        return None
+    digest = ContentDigest(lambda: loader.stamp_files(ground.source_files.paths()), ground.source_files.common_digest)
+    presence.files = lambda: digest.value
+    registry = Registry(
+        shared,
+        presence.describe,
+        replica=presence.replica,
+        alerts=ground.alerts,
+        leading=lambda: presence.leadership.leading,
+    )
+    presence.share(shared, registry)
+    lease = Lease(shared, presence.leadership, replica=presence.replica, may_lead=registry.may_lead)
+    return Membership(
+        lease=lease,
+        registry=registry,
+        lag_check=LagCheck(presence.readiness, presence.behind_seconds),
+        others={"digest of the files": digest.run},
     )
 
 
@@ -539,10 +610,11 @@ def _service(
     announcements: Announcements,
     key_rotation: KeyRotation,
     instances: Instances,
+    presence: Presence,
     data: DataDirectory,
     following: Following | None,
 ) -> ConfigService:
-    health = _health(ground, reloads, _home(ground, data))
+    health = _health(ground, reloads, presence, _home(ground, data))
     write_planner = WritePlanner(
         configurations=ground.configurations,
         files=ground.files,
@@ -588,7 +660,7 @@ def _service(
     )
 
 
-def _health(ground: _Parts, reloads: Reloads, instance: str) -> Health:
+def _health(ground: _Parts, reloads: Reloads, presence: Presence, instance: str) -> Health:
     return Health(
         state=ground.state,
         commits=ground.commits,
@@ -600,6 +672,7 @@ def _health(ground: _Parts, reloads: Reloads, instance: str) -> Health:
         alerts=ground.alerts,
         drift=ground.drift,
         metrics=Metrics(operations=BY_NAME, version=__version__),
+        presence=presence,
         instance=instance,
         clock=time.time,
     )

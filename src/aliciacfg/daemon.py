@@ -274,7 +274,7 @@ async def _run(
         http = _http_server(core, settings, data, certificate)
         mqtt = _bus_session(core, settings, address)
         liveness = Liveness(core.condition, data.path)
-        url = await http.start()
+        url = core.presence.url = await http.start()
         _log.info("listening", url=url, version=__version__)
 
         async def announce_ready() -> None:
@@ -315,7 +315,15 @@ async def _run(
         }
         if core.service.ledger is not None:
             tasks["removal of old answers"] = once(core.service.ledger.remove_forever)
-        await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks, manager)
+        if core.membership is None:
+            await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks, manager)
+            return
+        tasks |= core.membership.tasks
+        try:
+            await _serve_until(signals.stop, http, mqtt, core.supervisor, tasks, manager)
+        finally:
+            # Not before the connection of the home has ended: the next leader takes it over.
+            await core.membership.leave()
 
 
 async def _start(core: Core, settings: Settings) -> bool:

@@ -32,7 +32,8 @@ async def test_a_full_disk_refuses_writes_and_serves_reads(make_daemon: Callable
     assert (refused.status, refused.json["code"]) == (503, "unavailable")
     assert daemon.config("voice_router") == before
     assert daemon.http("GET", "/health").json["status"] == "unhealthy"
-    assert daemon.http("GET", "/ready").status == 503
+    not_ready = daemon.http("GET", "/ready")
+    assert (not_ready.status, "store" in not_ready.json["reason"]) == (503, True)
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
     await asyncio.to_thread(wait_until, lambda: daemon.http("GET", "/ready").status == 200)
     written = daemon.http("PATCH", "/config/voice_router", {"settings": {"max_sessions": 5}})

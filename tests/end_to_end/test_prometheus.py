@@ -32,7 +32,7 @@ def test_rules_and_settings_are_valid(tmp_path: Path):
     token = tmp_path / "token"
     token.write_text("aliciacfg-token")
     settings.write_text(settings.read_text().replace("/etc/prometheus/aliciacfg.token", str(token)))
-    assert "13 rules found" in promtool("check", "config", str(settings))
+    assert "16 rules found" in promtool("check", "config", str(settings))
 
 
 @needs_promtool

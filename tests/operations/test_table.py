@@ -37,6 +37,7 @@ PROMISED = {
     "drift": (None, "GET", "/drift"),
     "audit": (None, "GET", "/audit"),
     "health": (None, "GET", "/health"),
+    "replicas": (None, "GET", "/replicas"),
 }
 FIELDS = {
     "get": {"at_least", "if_checksum", "revision", "pointer", "format", "wait_seconds"},
@@ -50,6 +51,7 @@ FIELDS = {
     "environments": set[str](),
     "reload": {"dry_run", "migrate"},
     "health": set[str](),
+    "replicas": set[str](),
     "batch": {"updates", "atomic", "dry_run", "comment", "allow_breaking", "refuse_near_misses"},
     "history": {"at_least", "limit", "before"},
     "rollback": {"revision"},

@@ -155,7 +155,15 @@ def test_what_needs_a_token_once_there_are_rules_says_so():
     """Every operation that can be refused for a missing one, and the metrics; nothing else."""
     for path, item in OPENAPI["paths"].items():
         for method, operation in item.items():
-            named = path in {"/health", "/ready", "/keys/current", "/openapi.json", "/asyncapi.json", "/docs"}
+            named = path in {
+                "/health",
+                "/replicas",
+                "/ready",
+                "/keys/current",
+                "/openapi.json",
+                "/asyncapi.json",
+                "/docs",
+            }
             assert ("401" in operation["responses"]) is not named, (method, path)
             assert (operation.get("security") == []) is named, (method, path)
 

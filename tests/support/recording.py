@@ -90,6 +90,8 @@ VOLATILE: dict[str, Any] = {
     "before_checksum": "5f0c1d2e" * 8,
     "after_checksum": "5f0c1d2e" * 8,
     "instance": "3f8a1c2b4d5e6f70",
+    "replica": "3f8a1c2b4d5e6f70.5a7c9e01",
+    "url": "http://127.0.0.1:8026",
     "message_id": "6d1f7c1e-4a52-4f0b-9f0e-2b7a3c4d5e6f",
     "key_id": "0123456789abcdef",
     "public_key": "bm90IGEga2V5OyBpdCBzdGFuZHMgZm9yIG9uZSBoZXI=",
@@ -272,6 +274,7 @@ HTTP = (
     Http("drift", "repaired", "One message of somebody else was put right", "GET", "/drift"),
     Http("audit", "one_service", "What was done about one service", "GET", "/audit?service=weather_display&limit=2"),
     Http("health", "now", "A daemon that is well", "GET", "/health"),
+    Http("replicas", "alone", "The only daemon of its home", "GET", "/replicas"),
     Http("", "key", "To seal with", "GET", "/keys/current"),
     Http("", "ready", "It is usable", "GET", "/ready"),
 )  # fmt: skip
@@ -344,6 +347,7 @@ MQTT = (
     ),
     Mqtt("instances", "own", "Who runs what", f"{_TO}/instances/voice_router"),
     Mqtt("drift", "all", "What is not as it should be", f"{_TO}/drift/console"),
+    Mqtt("replicas", "alone", "The only daemon of its home", f"{_TO}/replicas/console"),
     Mqtt(
         "validate", "invalid", "What set would refuse", f"{_TO}/validate/voice_router",
         {"config": {"settings": {"max_sessions": 5000}}},
@@ -401,7 +405,7 @@ async def record(directory: Path) -> tuple[list[openapi.Exchange], list[asyncapi
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(text)
     broker = Broker(directory / "broker").start()
-    daemon = Daemon(home, broker_port=broker.port)
+    daemon = Daemon(home, broker_port=broker.port, environ={"ALICIACFG_REPLICA": "kitchen"})
     try:
         daemon.start()
         async with client(daemon.broker_port) as bus:

@@ -88,6 +88,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("export", "exchange:export", "Write the whole home as plain YAML, for git"),
         Row("instances", "drift:instances", "List the running instances of a service"),
         Row("drift", "drift:drift", "List everything that differs from the store"),
+        Row("replicas", "replicas:replicas", "List the daemons that serve the home"),
     ),
 }
 """The rows of each help group, in the order in which help shows them."""

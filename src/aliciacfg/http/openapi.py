@@ -111,7 +111,11 @@ class _OtherRoute:
 
 _READY: JsonObject = {
     "type": "object",
-    "properties": {"ready": {"type": "boolean"}, "mqtt_connected": {"type": "boolean"}},
+    "properties": {
+        "ready": {"type": "boolean"},
+        "mqtt_connected": {"type": "boolean"},
+        "reason": {"type": "string", "description": "Why it is not ready."},
+    },
     "required": ["ready", "mqtt_connected"],
 }
 _KEY: JsonObject = {
@@ -125,7 +129,7 @@ _KEY: JsonObject = {
 _OTHER_ROUTES = (
     _OtherRoute(
         "/ready", "ready", "Whether store and broker are usable", {JSON: _READY},
-        {200: "Both are usable.", 503: "One of them is not."},
+        {200: "Both are, and memory is up to date.", 503: "Something is not."},
     ),
     _OtherRoute(
         "/metrics", "metrics", "Metrics for Prometheus",

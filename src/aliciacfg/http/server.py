@@ -319,9 +319,11 @@ class HttpServer:
         raise web.HTTPNotFound
 
     async def _ready(self, _request: web.Request) -> Reply:
-        ready = self._service.health.ready
-        body = documents.encode({"ready": ready, "mqtt_connected": self._service.health.bus_connected})
-        return respond(body, status=200 if ready else 503)
+        health = self._service.health
+        reason = health.not_ready
+        found = {"ready": not reason, "mqtt_connected": health.bus_connected} | ({"reason": reason} if reason else {})
+        body = documents.encode(found)
+        return respond(body, status=503 if reason else 200)
 
     async def _metrics(self, request: web.Request) -> Reply:
         self._service.authorizer.check(identify(request, self._service.authorizer), METRICS_NEED, operation="metrics")

@@ -13,6 +13,7 @@ SECRETS_SUFFIX = "-secrets"
 OperationName = Literal[
     "get", "set", "patch", "unset", "delete", "validate", "schema", "list", "batch", "history", "rollback", "explain",
     "compare", "environments", "activate", "reload", "recipient", "health", "instances", "drift", "audit",
+    "replicas",
 ]  # fmt: skip
 """The name of an operation over MQTT and HTTP; types the rows of the operations table."""
 LocalOperationName = Literal[

@@ -276,7 +276,11 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
         format: The highest format of the database that it can work with.
         files: The digest of the files that it reads.
         commit: The number of the last transaction that its memory follows.
+        lag: For how many seconds its memory may have lacked what others committed, when it reported.
+        problem: Why it is not ready; empty if it is.
+        connected: Whether it reaches the broker.
         seen: When it last reported, in Unix seconds by the database's clock; the database sets it.
+        silent: How many seconds ago that was, by the same clock; the database sets it.
         behind: How many transactions it had not followed when it reported; the database sets it.
         leads: Whether it leads now; the database sets it.
     """
@@ -289,7 +293,11 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     format: int
     files: str
     commit: int = 0
+    lag: float = 0.0
+    problem: str = ""
+    connected: bool = True
     seen: float = 0.0
+    silent: float = 0.0
     behind: int = 0
     leads: bool = False
 

@@ -8,7 +8,7 @@ send: the values of labels come from closed sets or are limited in number.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal, get_args
 
@@ -30,6 +30,7 @@ Outcome = Literal["success"] | ErrorCode
 OTHER = "other"
 """The label that stands for all operations or services without a label of their own."""
 
+_STATES = ("ready", "not_ready", "gone")
 _OPENMETRICS = "application/openmetrics-text"
 # From the time of a cached read to that of a write on a slow disk.
 _BOUNDS_SECONDS = (0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0)
@@ -68,11 +69,19 @@ _OLDEST = Family("aliciacfg_outbox_oldest_seconds", "gauge", (), "Age of the old
 _DRIFT = Family("aliciacfg_drift", "gauge", ("kind",), "Current differences from the state in the store.")
 _ALERTS = Family("aliciacfg_alerts", "gauge", ("kind",), "Active alerts.")
 _BROKER = Family("aliciacfg_broker_connected", "gauge", (), "1 while the broker is connected.")
+_LAG = Family("aliciacfg_replica_lag_seconds", "gauge", (), "For so long memory may lack what other daemons committed.")
+_LAG_COMMITS = Family("aliciacfg_replica_lag_commits", "gauge", (), "Transactions of other daemons not in memory yet.")
+_SUPERSEDED = Family(
+    "aliciacfg_plans_superseded_total", "counter", (), "Changes planned anew because another daemon came first."
+)
+_LEASE = Family("aliciacfg_lease_held", "gauge", (), "1 while this daemon leads its home.")
+_LEASE_CHANGES = Family("aliciacfg_lease_changes_total", "counter", (), "Times that another daemon began to lead.")
+_REPLICAS = Family("aliciacfg_replicas", "gauge", ("state",), "Daemons of the home: ready, not_ready or gone.")
 _BUILD = Family("aliciacfg_build_info", "info", ("version",), "The version of the daemon.")
 
 FAMILIES = (
     _REQUESTS, _LATENCY, _ACCESSES, _INVALID, _HITS, _MISSES, _REVISIONS, _PENDING, _OLDEST, _DRIFT, _ALERTS, _BROKER,
-    _BUILD,
+    _LAG, _LAG_COMMITS, _SUPERSEDED, _LEASE, _LEASE_CHANGES, _REPLICAS, _BUILD,
 )  # fmt: skip
 """Every metric except those of the process (``process_…``), which the library provides."""
 
@@ -90,6 +99,12 @@ class Readings:
         drift: The number of current findings by kind.
         alerts: The number of active alerts by kind.
         broker_connected: Whether the broker is connected.
+        replica_lag_seconds: For how many seconds memory may lack what other daemons committed.
+        replica_lag_commits: The number of transactions that it did not hold when this was last compared.
+        plans_superseded: The number of plans made anew since the start because another daemon came first.
+        leading: Whether this daemon leads its home.
+        leader_changes: How often another daemon began to lead since the start, this one included.
+        replicas: The number of daemons of the home by state.
     """
 
     cache_hits: int = 0
@@ -100,6 +115,12 @@ class Readings:
     drift: Mapping[str, int]
     alerts: Mapping[str, int]
     broker_connected: bool = False
+    replica_lag_seconds: float = 0.0
+    replica_lag_commits: int = 0
+    plans_superseded: int = 0
+    leading: bool = True
+    leader_changes: int = 0
+    replicas: Mapping[str, int] = field(default_factory=lambda: {"ready": 1})
 
 
 class Meter:
@@ -217,6 +238,12 @@ def _read(readings: Readings) -> Iterator[Metric]:
     yield _gauges(_DRIFT, {kind: readings.drift.get(kind, 0) for kind in get_args(DriftKind)})
     yield _gauges(_ALERTS, readings.alerts)
     yield GaugeMetricFamily(_BROKER.name, _BROKER.help, readings.broker_connected)
+    yield GaugeMetricFamily(_LAG.name, _LAG.help, readings.replica_lag_seconds)
+    yield GaugeMetricFamily(_LAG_COMMITS.name, _LAG_COMMITS.help, readings.replica_lag_commits)
+    yield CounterMetricFamily(_SUPERSEDED.name, _SUPERSEDED.help, readings.plans_superseded)
+    yield GaugeMetricFamily(_LEASE.name, _LEASE.help, readings.leading)
+    yield CounterMetricFamily(_LEASE_CHANGES.name, _LEASE_CHANGES.help, readings.leader_changes)
+    yield _gauges(_REPLICAS, {state: readings.replicas.get(state, 0) for state in _STATES})
 
 
 def _cumulative(buckets: Sequence[int]) -> list[tuple[str, float]]:

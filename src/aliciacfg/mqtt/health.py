@@ -171,7 +171,9 @@ class HealthPublisher:
             return payload
         left_out = f"{counted_are(len(health.alerts), 'alert')} active; /health has their texts."
         return envelope.wrap(
-            documents.encode(msgspec.structs.replace(health, alerts={"left_out": left_out}, refused_edits=[]))
+            documents.encode(
+                msgspec.structs.replace(health, alerts={"left_out": left_out}, refused_edits=[], replicas=[])
+            )
         )
 
 
@@ -197,4 +199,5 @@ def _essence(health: HealthAnswer) -> tuple[object, ...]:
         health.device_registry,
         tuple(health.alerts),
         tuple(health.refused_edits),
+        tuple(health.replicas),
     )

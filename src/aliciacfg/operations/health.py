@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
+from msgspec import UNSET
+
 from aliciacfg import __version__
 from aliciacfg.access.caller import Caller
-from aliciacfg.api.answers import HealthAnswer
+from aliciacfg.api.answers import HealthAnswer, OtherReplica, OwnReplica, ReplicaItem, ReplicasAnswer
 from aliciacfg.api.encoding import Answer
 from aliciacfg.api.fields import SOURCE
 from aliciacfg.api.requests import Request
@@ -17,10 +19,12 @@ from aliciacfg.core.loaded_files import LoadedFiles
 from aliciacfg.core.outbox import Outbox
 from aliciacfg.core.reloads import Reloads
 from aliciacfg.core.state import State
+from aliciacfg.model.records import Replica
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.metrics import Metrics, Readings
 from aliciacfg.monitoring.store_condition import StoreCondition
+from aliciacfg.replicas.presence import Presence
 
 
 class Health:
@@ -47,6 +51,7 @@ class Health:
         alerts: Alerts,
         drift: Drift,
         metrics: Metrics,
+        presence: Presence,
         instance: str,
         clock: Callable[[], float],
     ) -> None:
@@ -59,6 +64,7 @@ class Health:
         self._store = store
         self._alerts = alerts
         self._drift = drift
+        self._presence = presence
         self._clock = clock
         self._started = time.monotonic()
         self.instance = instance
@@ -70,6 +76,22 @@ class Health:
     async def health(self, _caller: Caller, _request: Request) -> Answer:
         """Return the health of the daemon."""
         return Answer.of(self.now())
+
+    async def replicas(self, _caller: Caller, _request: Request) -> Answer:
+        """List the daemons that serve the home; each reports itself once a second.
+
+        Raises:
+            Unavailable: The database that they share cannot be reached.
+        """
+        rows = await self._presence.replicas()
+        leader = next((row for row in rows if row.leads), None)
+        files = self._presence.files() if leader is None else leader.files
+        return Answer.of(
+            ReplicasAnswer(
+                leader=None if leader is None else leader.name,
+                replicas=[_item(row, state=self._presence.state(row), files=files) for row in rows],
+            )
+        )
 
     def now(self) -> HealthAnswer:
         """Return the current health."""
@@ -95,7 +117,27 @@ class Health:
             errors=self.metrics.errors,
             alerts=self._alerts.active,
             refused_edits=self._files.refused_edits(sees=lambda _: False),
+            replica=UNSET if self._presence.registry is None else self._own_replica(),
+            replicas=[] if self._presence.registry is None else self._other_replicas(),
         )
+
+    def _own_replica(self) -> OwnReplica:
+        presence = self._presence
+        leading = presence.leadership.leading
+        leader = presence.name if leading else next((row.name for row in presence.known if row.leads), None)
+        return OwnReplica(
+            name=presence.name,
+            role="leader" if leading else "follower",
+            ready=not presence.problem,
+            lag_seconds=round(presence.behind_seconds(), 3),
+            leader=leader,
+        )
+
+    def _other_replicas(self) -> list[OtherReplica]:
+        return [
+            OtherReplica(name=row.name, role=_role(row), state=self._presence.state(row))
+            for row in self._presence.known
+        ]
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics as text, and its content type.
@@ -103,6 +145,7 @@ class Health:
         Args:
             accept: The media types that the scraper accepts.
         """
+        presence = self._presence
         readings = Readings(
             cache_hits=self._cache.hits,
             cache_misses=self._cache.misses,
@@ -112,6 +155,12 @@ class Health:
             drift=self._drift.counts,
             alerts=Counter(alert.kind for alert in self._alerts.active_alerts),
             broker_connected=self.bus_connected,
+            replica_lag_seconds=presence.behind_seconds(),
+            replica_lag_commits=presence.behind,
+            plans_superseded=self._commits.superseded,
+            leading=presence.leadership.leading,
+            leader_changes=presence.leader_changes,
+            replicas=Counter(presence.state(row) for row in presence.known),
         )
         return self.metrics.exposition(accept, readings)
 
@@ -121,10 +170,46 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether store and bus are usable."""
-        return self._store.usable and self.bus_connected
+        """Whether store and bus are usable, and memory is up to date."""
+        return not self.not_ready
+
+    @property
+    def not_ready(self) -> str:
+        """Why requests had better go elsewhere; empty if the daemon is ready."""
+        if self._presence.problem:
+            return self._presence.problem
+        if not self._store.usable:
+            return "the store cannot be used; the alert `store` in /health says why"
+        return "" if self.bus_connected else "the broker is not connected"
 
     def _status(self) -> Literal["healthy", "degraded", "unhealthy"]:
-        if self._store.level == "healthy" and (self._reloads.degraded is not None or not self.bus_connected):
-            return "degraded"
-        return self._store.level
+        degraded = self._reloads.degraded is not None or not self.bus_connected or self._presence.troubled
+        return "degraded" if degraded and self._store.level == "healthy" else self._store.level
+
+
+def _role(row: Replica) -> Literal["leader", "follower"]:
+    return "leader" if row.leads else "follower"
+
+
+def _item(row: Replica, *, state: Literal["ready", "not_ready", "gone"], files: str) -> ReplicaItem:
+    """Return a daemon as it is listed.
+
+    Args:
+        row: Its last report.
+        state: How it is.
+        files: The digest of the leader's files.
+    """
+    return ReplicaItem(
+        replica=row.replica,
+        name=row.name,
+        role=_role(row),
+        state=state,
+        version=row.version,
+        url=row.url,
+        since=row.started,
+        lag_seconds=round(row.lag, 3),
+        lag_commits=row.behind,
+        silent_seconds=round(row.silent, 1),
+        files_differ=row.files != files,
+        problem=row.problem or None,
+    )

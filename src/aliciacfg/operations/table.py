@@ -25,6 +25,7 @@ from aliciacfg.api.answers import (
     PasswordsAnswer,
     RecipientAnswer,
     ReloadAnswer,
+    ReplicasAnswer,
     SchemaAnswer,
     TokenAnswer,
     TokensAnswer,
@@ -301,6 +302,15 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/health",
         own_status=True,
+    ),
+    Operation(
+        name="replicas",
+        summary="List the daemons that serve the home",
+        needs="nothing",
+        handler=on_all(_health, Health.replicas, requests.Request),
+        answer=ReplicasAnswer,
+        method="GET",
+        path="/replicas",
     ),
 )
 

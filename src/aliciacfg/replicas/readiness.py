@@ -1,6 +1,24 @@
 """Whether a daemon may take its share of the home's requests."""
 
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
 from aliciacfg.replicas.turns import Turns
+
+_log = structlog.get_logger(__name__)
+
+MAX_LAG_SECONDS = 2.0
+"""By how much the memory of a daemon may be behind the database while it is ready."""
+
+LAGGING = (
+    f"its memory may be more than {MAX_LAG_SECONDS:g} s behind the database, which answers too slowly "
+    "or cannot be reached"
+)
+"""Why a daemon is not ready whose memory is."""
+
+_LOOK_SECONDS = 0.2
 
 
 class Readiness:
@@ -8,15 +26,51 @@ class Readiness:
 
     Attributes:
         ready: Whether requests may be taken.
-        turns: Notified when that changes.
+        problem: Why they may not; empty if they may.
+        turns: Notified when it changes.
     """
 
     def __init__(self, *, ready: bool = True) -> None:
         self.ready = ready
+        self.problem = "" if ready else "it has just started"
         self.turns = Turns()
 
-    def set(self, ready: bool) -> None:
-        """Note whether requests may be taken, and wake all who wait for that."""
+    def set(self, ready: bool, problem: str = "it is not ready") -> None:
+        """Note whether requests may be taken, and wake all who wait for that.
+
+        Args:
+            ready: Whether they may.
+            problem: Why they may not.
+        """
+        self.problem = "" if ready else problem
         if ready != self.ready:
             self.ready = ready
             self.turns.notify()
+
+
+class LagCheck:
+    """Judges readiness by how far memory may be behind what other daemons have written."""
+
+    def __init__(self, readiness: Readiness, behind_seconds: Callable[[], float]) -> None:
+        """Judge nothing yet.
+
+        Args:
+            readiness: Is set.
+            behind_seconds: Returns for how many seconds memory may lack what others committed.
+        """
+        self._readiness = readiness
+        self._behind_seconds = behind_seconds
+
+    def look(self) -> None:
+        """Judge now."""
+        behind = self._behind_seconds()
+        ready = behind <= MAX_LAG_SECONDS
+        if ready is not self._readiness.ready:
+            _log.info("ready" if ready else "not_ready", behind_seconds=round(behind, 2))
+        self._readiness.set(ready, LAGGING)
+
+    async def run(self) -> None:
+        """Judge several times a second until cancelled."""
+        while True:
+            self.look()
+            await asyncio.sleep(_LOOK_SECONDS)

@@ -18,6 +18,7 @@ from aliciacfg.text_files import printable_name, read_bytes
 
 # Relative, so that a working directory that was deleted is no error: it holds no file.
 _DOTENV = Path(dotenv_file.NAME)
+_COMMON_BYTES = 16
 VARIABLES = dotenv_file.NAME
 """The name of the file of variables, in problems and in ``Sources.files``."""
 
@@ -60,6 +61,21 @@ class SourceFiles:
                 content = read_bytes(path, str(path))
             found.update(b"%d %s" % (len(content), os.fsencode(path)) + content)
         return found.digest()
+
+    def common_digest(self) -> str:
+        """Return a digest of environments and schemas, the same wherever they lie; ``.env`` belongs to one machine.
+
+        Files that cannot be read count as empty.
+        """
+        found = blake2b(digest_size=_COMMON_BYTES)
+        for place, directory in (("environments", self._environments), ("schemas", self._schemas)):
+            for path in sorted(path for path in self.paths() if path.is_relative_to(directory)):
+                content = b""
+                with contextlib.suppress(OSError, SourceError):
+                    content = read_bytes(path, str(path))
+                name = os.fsencode(path.relative_to(directory))
+                found.update(b"%s %d %d %s" % (place.encode(), len(name), len(content), name) + content)
+        return found.hexdigest()
 
     def has_variables(self) -> bool:
         """Return whether ``.env`` has any variable, or cannot be read."""

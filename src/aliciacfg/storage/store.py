@@ -163,12 +163,24 @@ class SharedHome(Protocol):
         """End the lease, if this replica has it, so that another one can take it at once."""
         ...
 
+    @property
+    def format(self) -> int:
+        """The highest format of the database that this program can work with."""
+        ...
+
     async def report(self, row: Replica) -> None:
-        """Add or replace the row of a replica; it is seen now, by the database's clock."""
+        """Add or replace the row of a replica; it is seen now, by the database's clock.
+
+        It may be lost if the server fails at once; the next report makes up for it.
+        """
         ...
 
     async def replicas(self, *, within_seconds: float) -> list[Replica]:
         """Return the replicas that reported within so many seconds, the oldest first; others are forgotten in time."""
+        ...
+
+    async def forget(self, replica: str) -> None:
+        """Remove the row of a replica, which ended."""
         ...
 
     async def answer(self, requester: str, request_id: str) -> bytes | None:

@@ -6,28 +6,36 @@ from typing import Any, TypeVar
 
 from aliciacfg.model.records import Replica
 from aliciacfg.storage.postgres.driver import Link
-from aliciacfg.storage.postgres.statements import SCHEMA
+from aliciacfg.storage.postgres.statements import FORMAT, SCHEMA
 
 T = TypeVar("T")
 
 _NOW = "extract(epoch FROM clock_timestamp())::double precision"
+# A standby that is gone must not have every daemon look dead, or the leader lose its lease. A report, which each daemon
+# makes once a second, does not wait for the disk either.
+_DURABLE = "set_config('synchronous_commit', '{}', true)"
 _RENEW = f"""
-    INSERT INTO {SCHEMA}.lease AS l (one, replica, until) VALUES (true, $1, {_NOW} + $2)
+    INSERT INTO {SCHEMA}.lease AS l (one, replica, until)
+    SELECT true, $1, {_NOW} + $2 FROM (SELECT {_DURABLE.format("local")}) AS durable
     ON CONFLICT (one) DO UPDATE SET replica = excluded.replica, until = {_NOW} + $2
     WHERE l.replica = excluded.replica OR l.until < {_NOW}
     RETURNING replica
 """
 _RELEASE = f"DELETE FROM {SCHEMA}.lease WHERE replica = $1"
-_REPORTED = ("replica", "name", "version", "url", "started", "format", "files", "commit")
+_REPORTED = (
+    "replica", "name", "version", "url", "started", "format", "files", "commit", "lag", "problem", "connected",
+)  # fmt: skip
 _REPLACED = ", ".join(f"{name} = excluded.{name}" for name in (*_REPORTED[1:], "behind", "seen"))
 _REPORT = f"""
     INSERT INTO {SCHEMA}.replicas ({", ".join(_REPORTED)}, behind, seen)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8::bigint, greatest(h.commit - $8, 0), {_NOW} FROM {SCHEMA}.home AS h
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8::bigint, $9, $10, $11, greatest(h.commit - $8, 0), {_NOW}
+    FROM {SCHEMA}.home AS h, (SELECT {_DURABLE.format("off")}) AS durable
     ON CONFLICT (replica) DO UPDATE SET {_REPLACED}
 """
-_FORGET = f"DELETE FROM {SCHEMA}.replicas WHERE seen < {_NOW} - $1"
+_FORGET_OLD = f"DELETE FROM {SCHEMA}.replicas WHERE seen < {_NOW} - $1"
+_FORGET = f"DELETE FROM {SCHEMA}.replicas WHERE replica = $1"
 _SELECT = f"""
-    SELECT {", ".join(f"r.{name}" for name in _REPORTED)}, r.seen, r.behind,
+    SELECT {", ".join(f"r.{name}" for name in _REPORTED)}, r.seen, greatest({_NOW} - r.seen, 0), r.behind,
         coalesce((SELECT l.replica = r.replica AND l.until >= {_NOW} FROM {SCHEMA}.lease AS l), false)
     FROM {SCHEMA}.replicas AS r WHERE r.seen >= {_NOW} - $1 ORDER BY r.started, r.replica
 """
@@ -48,6 +56,11 @@ class PostgresSharedHome:
         self._change = change
         self._hints = asyncio.Event()
 
+    @property
+    def format(self) -> int:
+        """The highest format that this program can work with."""
+        return FORMAT
+
     async def renew_lease(self, replica: str, seconds: float) -> bool:
         """Take or prolong the lease."""
         return bool(await self._change(lambda link: link.rows(_RENEW, replica, seconds)))
@@ -62,15 +75,19 @@ class PostgresSharedHome:
 
         async def write(link: Link) -> None:
             await link.rows(_REPORT, *values)
-            await link.rows(_FORGET, _FORGOTTEN_SECONDS)
+            await link.rows(_FORGET_OLD, _FORGOTTEN_SECONDS)
 
         await self._change(write)
 
     async def replicas(self, *, within_seconds: float) -> list[Replica]:
         """Return the replicas that reported lately."""
         rows = await self._read(lambda link: link.rows(_SELECT, within_seconds))
-        names = (*_REPORTED, "seen", "behind", "leads")
+        names = (*_REPORTED, "seen", "silent", "behind", "leads")
         return [Replica(**dict(zip(names, row, strict=True))) for row in rows]
+
+    async def forget(self, replica: str) -> None:
+        """Remove the row of a replica."""
+        await self._change(lambda link: link.rows(_FORGET, replica))
 
     async def answer(self, requester: str, request_id: str) -> bytes | None:
         """Return the answer that was kept for a request."""

@@ -168,6 +168,9 @@ CREATE = f"""
         format integer NOT NULL,
         files text NOT NULL,
         commit bigint NOT NULL,
+        lag double precision NOT NULL,
+        problem text NOT NULL,
+        connected boolean NOT NULL,
         behind bigint NOT NULL,
         seen double precision NOT NULL
     );

@@ -1,0 +1,136 @@
+"""What a daemon is among those that serve its home: what it reports of itself, and how it sees the others."""
+
+from collections.abc import Callable
+
+from aliciacfg.model.records import Replica
+from aliciacfg.replicas.leadership import Leadership
+from aliciacfg.replicas.readiness import LAGGING, MAX_LAG_SECONDS, Readiness
+from aliciacfg.replicas.registry import Registry, ReplicaState
+from aliciacfg.storage.store import SharedHome
+
+
+class Presence:
+    """One daemon of a home, which may be the only one.
+
+    Attributes:
+        replica: Its id.
+        name: Its name, for people.
+        leadership: Whether it leads.
+        readiness: Whether it may take requests.
+        registry: What all daemons of the home report; None for a daemon that serves its home alone.
+        connected: Returns whether it reaches the broker; set once that is known.
+        url: Where it listens for HTTP; set once it does.
+        files: Returns the digest of the files on its disk.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        replica: str,
+        version: str,
+        started: float,
+        leadership: Leadership,
+        readiness: Readiness,
+        behind_seconds: Callable[[], float] = lambda: 0.0,
+        commit: Callable[[], int] = lambda: 0,
+        files: Callable[[], str] = lambda: "",
+    ) -> None:
+        """Describe a daemon that serves its home alone, until ``share`` is called.
+
+        Args:
+            name: Its name, for people.
+            replica: Its id.
+            version: The version of its program.
+            started: When it started, in Unix seconds.
+            leadership: Whether it leads.
+            readiness: Whether it may take requests.
+            behind_seconds: Returns for how many seconds its memory may lack what others committed.
+            commit: Returns the number of the last transaction that its memory follows.
+            files: Returns the digest of the files on its disk.
+        """
+        self.name = name
+        self.leadership = leadership
+        self.readiness = readiness
+        self.registry: Registry | None = None
+        self.connected: Callable[[], bool] = lambda: True
+        self.url = ""
+        self.files = files
+        self.behind_seconds = behind_seconds
+        self.replica = replica
+        self._version = version
+        self._started = started
+        self._commit = commit
+        self._shared: SharedHome | None = None
+
+    def share(self, shared: SharedHome, registry: Registry) -> None:
+        """Note that other daemons may serve the home as well.
+
+        Args:
+            shared: What the daemons know of each other.
+            registry: Reports ``describe``.
+        """
+        self._shared = shared
+        self.registry = registry
+
+    def describe(self) -> Replica:
+        """Return what it reports of itself."""
+        return Replica(
+            replica=self.replica,
+            name=self.name,
+            version=self._version,
+            url=self.url,
+            started=self._started,
+            format=0 if self._shared is None else self._shared.format,
+            files=self.files(),
+            commit=self._commit(),
+            lag=self.behind_seconds(),
+            problem=self.problem,
+            connected=self.connected(),
+            leads=self.leadership.leading,
+        )
+
+    @property
+    def problem(self) -> str:
+        """Why it is not ready for its part of the home's requests; empty if it is."""
+        if self.behind_seconds() > MAX_LAG_SECONDS:
+            # Before the next look of ``LagCheck``.
+            return LAGGING
+        return self.readiness.problem
+
+    @property
+    def known(self) -> list[Replica]:
+        """All daemons of the home as of the last second, those that are gone included."""
+        return [self.describe()] if self.registry is None else self.registry.rows
+
+    async def replicas(self) -> list[Replica]:
+        """Return all daemons of the home, as the database has them now.
+
+        Raises:
+            Unavailable: The database cannot be reached.
+        """
+        if self.registry is None:
+            return [self.describe()]
+        return await self.registry.read()
+
+    def state(self, row: Replica) -> ReplicaState:
+        """Return how a daemon of the home is."""
+        if self.registry is not None:
+            return self.registry.state(row)
+        return "not_ready" if row.problem else "ready"
+
+    @property
+    def behind(self) -> int:
+        """The number of transactions that its memory did not hold when it last reported."""
+        own = None if self.registry is None else self.registry.own
+        return 0 if own is None else own.behind
+
+    @property
+    def leader_changes(self) -> int:
+        """How often another daemon of the home began to lead."""
+        return 0 if self.registry is None else self.registry.leader_changes
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the home lacks a daemon that it had, or a leader."""
+        return self.registry is not None and (self.registry.leaderless or bool(self.registry.gone))

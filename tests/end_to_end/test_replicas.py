@@ -1,0 +1,274 @@
+"""Whole daemons on one PostgreSQL database: which one leads, how each is, and what happens when one of them fails."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import aliciacfg
+from cutting_socket import cutting_socket
+from daemons import Daemon
+from jumping_clock import JumpingClock
+from machine import wait_until
+from mqtt_clients import client
+from postgres import Postgres
+
+SERVICE = "sonos_service"
+SERVICES = (SERVICE, "voice_router")
+HEALTH = "alicia/system/health/config_service"
+
+
+def status(daemon: Daemon, path: str) -> tuple[int, dict[str, Any]]:
+    """What a path answers."""
+    answer = daemon.http("GET", path)
+    return answer.status, answer.json
+
+
+def health(daemon: Daemon) -> dict[str, Any]:
+    return status(daemon, "/health")[1]
+
+
+def role(daemon: Daemon) -> str:
+    return health(daemon)["replica"]["role"]
+
+
+def leader(daemons: list[Daemon]) -> Daemon | None:
+    found = [daemon for daemon in daemons if role(daemon) == "leader"]
+    assert len(found) < 2, [health(daemon)["replica"] for daemon in daemons]
+    return found[0] if found else None
+
+
+def others(daemons: list[Daemon], daemon: Daemon) -> list[Daemon]:
+    return [other for other in daemons if other is not daemon]
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    return postgres.create()
+
+
+@pytest.fixture
+def make_replicas(make_daemon: Callable[..., Daemon], url: str) -> Callable[..., list[Daemon]]:
+    """Start daemons of one home, which have the same keys and files."""
+
+    def make(*names: str, database: str = url, environ: dict[str, dict[str, str]] | None = None) -> list[Daemon]:
+        made: list[Daemon] = []
+        for name in names:
+            own = {"ALICIACFG_DATABASE_URL": database, "ALICIACFG_REPLICA": name, **(environ or {}).get(name, {})}
+            daemon = make_daemon(name, environ=own).keep_services(*SERVICES)
+            if made:
+                daemon.data.mkdir(mode=0o700)
+                shutil.copy(made[0].data / "keys.json", daemon.data / "keys.json")
+                daemon.spawn()
+            else:
+                daemon.start()
+            made.append(daemon)
+        for daemon in made[1:]:
+            daemon.wait_ready()
+        return made
+
+    return make
+
+
+def listed(daemon: Daemon) -> dict[str, dict[str, Any]]:
+    """What the daemon answers of all, by name."""
+    code, answer = status(daemon, "/replicas")
+    assert code == 200, answer
+    return {item["name"]: item for item in answer["replicas"]}
+
+
+def test_each_daemon_says_what_it_is_and_lists_the_others(make_replicas: Callable[..., list[Daemon]]):
+    """One leads; all are ready, hold the same, and have the same files; over HTTP and over MQTT."""
+    daemons = make_replicas("a", "b", "c")
+    wait_until(lambda: leader(daemons) and all(len(health(daemon)["replicas"]) == 3 for daemon in daemons))
+    first = leader(daemons)
+    assert first is not None
+    for daemon in daemons:
+        own = health(daemon)["replica"]
+        assert own["name"] == daemon.directory.name
+        assert own["leader"] == first.directory.name
+        assert own["ready"] is True
+        assert own["lag_seconds"] <= 2
+        assert health(daemon)["status"] == "healthy"
+        assert status(daemon, "/ready") == (200, {"ready": True, "mqtt_connected": True})
+        items = listed(daemon)
+        assert {name: (item["role"], item["state"], item["url"]) for name, item in items.items()} == {
+            other.directory.name: ("leader" if other is first else "follower", "ready", other.url) for other in daemons
+        }
+        assert not any(item.get("files_differ") for item in items.values())
+    over_mqtt = json.loads(aliciacfg(first, "replicas", "-o", "json").stdout)
+    assert {item["name"] for item in over_mqtt["replicas"]} == {"a", "b", "c"}
+    assert over_mqtt["leader"] == first.directory.name
+
+
+async def retained_health(daemon: Daemon) -> dict[str, Any]:
+    async with client(daemon.broker_port) as mqtt:
+        (message,) = (await mqtt.retained(HEALTH)).values()
+    return message.json["payload"]
+
+
+def names(items: list[dict[str, Any]], state: str) -> list[str]:
+    return [item["name"] for item in items if item["state"] == state]
+
+
+def wait_for_leader(daemons: list[Daemon]) -> Daemon:
+    found = wait_until(lambda: leader(daemons), why="one of them leads")
+    assert isinstance(found, Daemon)
+    return found
+
+
+def patched(daemon: Daemon, volume: int) -> int:
+    """Change a value; return the status, of the first answer that is not ``unavailable``."""
+    body = {"settings": {"max_volume_percent": volume}}
+    found = wait_until(
+        lambda: (answer := daemon.http("PATCH", f"/config/{SERVICE}", body)).status != 503 and answer,
+        why="the store can be written",
+    )
+    return found.status
+
+
+def test_another_daemon_leads_when_the_leader_is_killed(make_replicas: Callable[..., list[Daemon]]):
+    """Health names the dead one until it runs again; who stops in order is not missed."""
+    daemons = make_replicas("a", "b", "c")
+    first = wait_for_leader(daemons)
+    lost = first.directory.name
+    wait_until(lambda: all(len(health(daemon)["replicas"]) == 3 for daemon in daemons))
+    first.kill()
+    killed = time.monotonic()
+    left = others(daemons, first)
+    second = wait_for_leader(left)
+    assert time.monotonic() - killed < 7
+    wait_until(lambda: names(health(second)["replicas"], "gone") == [lost], why="the dead one is missed")
+    found = wait_until(lambda: (told := asyncio.run(retained_health(second))).get("alerts") and told)
+    assert found["status"] == "degraded"
+    assert f"The daemon {lost} " in found["alerts"][f"replica_gone:{lost}"]
+    assert (found["replica"]["name"], len(found["replicas"])) == (second.directory.name, 3)
+    assert listed(left[0])[lost]["state"] == "gone"
+    first.start()
+    wait_until(lambda: all(not names(health(daemon)["replicas"], "gone") for daemon in daemons), why="it is back")
+    wait_until(lambda: asyncio.run(retained_health(second))["status"] == "healthy", why="the home is told to be well")
+    assert role(first) == "follower"
+    second.stop()
+    stopped = time.monotonic()
+    rest = others(daemons, second)
+    wait_for_leader(rest)
+    assert time.monotonic() - stopped < 3
+    wait_until(lambda: all(second.directory.name not in listed(daemon) for daemon in rest))
+    assert all(health(daemon)["alerts"] == {} for daemon in rest)
+
+
+def test_a_leader_that_hangs_is_followed_by_another_one(make_replicas: Callable[..., list[Daemon]]):
+    """When it goes on it leads no more, and takes its share of the requests again."""
+    daemons = make_replicas("a", "b")
+    first = wait_for_leader(daemons)
+    (second,) = others(daemons, first)
+    assert first.process is not None
+    os.kill(first.process.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: role(second) == "leader", why="the other one leads")
+        assert patched(second, 31) == 200
+    finally:
+        os.kill(first.process.pid, signal.SIGCONT)
+    assert role(first) == "follower"
+    wait_until(lambda: settings(first)["max_volume_percent"] == 31, why="it follows")
+    wait_until(lambda: status(first, "/ready")[0] == 200)
+    assert (role(first), role(second)) == ("follower", "leader")
+    assert second.logged("task_failed") == first.logged("task_failed") == []
+
+
+@pytest.mark.parametrize("shift", [3600, -3600])
+def test_a_clock_that_is_an_hour_off_changes_nothing(
+    make_replicas: Callable[..., list[Daemon]], tmp_path: Path, shift: int
+):
+    """The leader's clock jumps: it leads on, nobody is missed, what either writes reaches the other."""
+    clock = JumpingClock(tmp_path)
+    daemons = make_replicas("a", "b", environ={"a": clock.environ})
+    first, second = daemons
+    assert wait_for_leader(daemons) is first
+    wait_until(lambda: all(len(health(daemon)["replicas"]) == 2 for daemon in daemons))
+    clock.set(shift)
+    before = listed(second)["a"]["lag_seconds"]
+    assert before <= 2
+    for volume, (writer, reader) in enumerate([(first, second), (second, first)] * 3, start=40):
+        assert patched(writer, volume) == 200
+        wait_until(
+            lambda reader=reader, volume=volume: settings(reader)["max_volume_percent"] == volume,
+            why="the other follows",
+        )
+    silent = wait_until(lambda: (item := listed(second)["a"])["silent_seconds"] > 0.5 and item)
+    assert silent["state"] == "ready"
+    assert (role(first), role(second)) == ("leader", "follower")
+    for daemon in daemons:
+        assert health(daemon)["alerts"] == {}
+        assert len(daemon.logged("leader_changed")) == 1
+        assert status(daemon, "/ready")[0] == 200
+
+
+def test_a_database_that_is_away_for_a_while(make_replicas: Callable[..., list[Daemon]]):
+    """Nobody is ready or leads meanwhile, and what is in memory is served; afterwards all is as before."""
+    server = Postgres().start()
+    try:
+        daemons = make_replicas("a", "b", database=server.create())
+        wait_for_leader(daemons)
+        assert patched(daemons[0], 50) == 200
+        wait_until(lambda: settings(daemons[1])["max_volume_percent"] == 50, why="the other follows")
+        server.stop(signal.SIGINT)
+        away = time.monotonic()
+        for daemon in daemons:
+            wait_until(lambda daemon=daemon: status(daemon, "/ready")[0] == 503, why="it is not ready")
+            wait_until(lambda daemon=daemon: "behind the database" in status(daemon, "/ready")[1]["reason"])
+            assert health(daemon)["replica"]["ready"] is False
+            assert settings(daemon)["max_volume_percent"] == 50
+        wait_until(lambda: leader(daemons) is None, why="nobody leads")
+        code, refused = status(daemons[0], "/replicas")
+        assert (code, refused["code"]) == (503, "unavailable")
+        wait_until(lambda: time.monotonic() - away > 5, why="five seconds are over")
+        server.start()
+        for daemon in daemons:
+            wait_until(lambda daemon=daemon: status(daemon, "/ready")[0] == 200, why="it is ready again")
+        first = wait_for_leader(daemons)
+        assert patched(first, 51) == 200
+        for daemon in daemons:
+            wait_until(lambda daemon=daemon: settings(daemon)["max_volume_percent"] == 51, why="it follows")
+            wait_until(lambda daemon=daemon: health(daemon)["status"] == "healthy", why="nothing is wrong any more")
+            assert health(daemon)["alerts"] == {}
+            wait_until(lambda daemon=daemon: {item["state"] for item in listed(daemon).values()} == {"ready"})
+    finally:
+        server.remove()
+
+
+async def test_one_that_is_cut_off_from_the_database_takes_no_requests(
+    make_replicas: Callable[..., list[Daemon]], postgres: Postgres, url: str
+):
+    """The others answer all of them over MQTT, and one of them leads; it takes part again when it is back."""
+    async with cutting_socket(postgres.directory) as way:
+        through = {"ALICIACFG_DATABASE_URL": url.replace(str(postgres.directory), str(way.directory))}
+        daemons = await asyncio.to_thread(make_replicas, "a", "b", environ={"a": through})
+        first, second = daemons
+        assert await asyncio.to_thread(wait_for_leader, daemons) is first
+        await way.shut()
+        await until(lambda: status(first, "/ready")[0] == 503 and role(second) == "leader")
+        await until(lambda: bool(first.logged("requests_left")))
+        answered = (await asyncio.to_thread(health, first))["messages_processed"] + 1
+        async with client(first.broker_port) as mqtt:
+            for _ in range(20):
+                assert (await mqtt.ask(f"alicia/config/get/{SERVICE}")).json["status"] == "success"
+        assert (await asyncio.to_thread(health, first))["messages_processed"] == answered
+        way.reopen()
+        await until(lambda: status(first, "/ready")[0] == 200 and len(first.logged("requests_joined")) == 2)
+        assert (await asyncio.to_thread(role, first), await asyncio.to_thread(role, second)) == ("follower", "leader")
+
+
+async def until(what: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_until, what)
+
+
+def settings(daemon: Daemon) -> dict[str, Any]:
+    return daemon.config(SERVICE)["config"]["settings"]
