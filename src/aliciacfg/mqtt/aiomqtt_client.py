@@ -31,6 +31,7 @@ MQTT 3.1.1 is given up.
 
 import asyncio
 import logging
+import math
 import socket
 import ssl
 import time
@@ -95,6 +96,7 @@ class AiomqttClient:
         timeout_seconds: float,
         persistent: bool = True,
         keepalive_seconds: int = KEEPALIVE_SECONDS,
+        silence_seconds: float = 0.0,
     ) -> None:
         self.protocol: Protocol = "3.1.1"
         self.max_packet_bytes: int | None = None
@@ -117,7 +119,8 @@ class AiomqttClient:
             will=will,
             timeout_seconds=timeout_seconds,
             persistent=persistent and client_id is not None,
-            keepalive_seconds=keepalive_seconds,
+            # The library has one number for both.
+            keepalive_seconds=max(keepalive_seconds, math.ceil(silence_seconds)),
         )
         self._paho: PahoMqttClient = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._connect_seconds = timeout_seconds

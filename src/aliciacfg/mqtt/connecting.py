@@ -56,6 +56,7 @@ class Session:
         max_packet_bytes: The largest packet that is received; announced to a broker of MQTT 5.
         persistent: Whether the broker holds what arrives meanwhile for the next connection with this client id.
         keepalive_seconds: The Keep Alive of CONNECT (MQTT 5 §3.1.2.10).
+        silence_seconds: How long the broker may be silent at least, if the Keep Alive is shorter.
     """
 
     client_id: str
@@ -63,6 +64,7 @@ class Session:
     max_packet_bytes: int
     persistent: bool = True
     keepalive_seconds: int = KEEPALIVE_SECONDS
+    silence_seconds: float = 0.0
 
 
 @asynccontextmanager
@@ -226,6 +228,7 @@ class Dialer:
             timeout_seconds=self._timeout_seconds,
             persistent=session is not None and session.persistent,
             keepalive_seconds=KEEPALIVE_SECONDS if session is None else session.keepalive_seconds,
+            silence_seconds=0.0 if session is None else session.silence_seconds,
         )
         # Before connecting: what a persistent session held comes right behind the CONNACK.
         connection = Connection(client, certain=certain, limit=limit or PacketLimit(_CLIENT_PACKET_BYTES))

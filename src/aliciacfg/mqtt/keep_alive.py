@@ -15,7 +15,13 @@ class KeepAlive:
     """Sends a PINGREQ where nothing else is sent, and notices that none is answered."""
 
     def __init__(
-        self, seconds: float, output: Output, *, last_received: Callable[[], float], on_silence: Callable[[], None]
+        self,
+        seconds: float,
+        output: Output,
+        *,
+        last_received: Callable[[], float],
+        on_silence: Callable[[], None],
+        silence_seconds: float = 0.0,
     ) -> None:
         """Begin.
 
@@ -24,8 +30,10 @@ class KeepAlive:
             output: Where a PINGREQ goes.
             last_received: When anything was received, on the monotonic clock.
             on_silence: Called when a PINGREQ was not answered within the Keep Alive.
+            silence_seconds: How long an answer may take at least, if the Keep Alive is shorter.
         """
         self._seconds = seconds
+        self._silence_seconds = max(seconds, silence_seconds)
         self._output = output
         self._last_received = last_received
         self._on_silence = on_silence
@@ -43,7 +51,7 @@ class KeepAlive:
         now = time.monotonic()
         if self._pinged_at is not None and self._last_received() > self._pinged_at:
             self._pinged_at = None
-        if self._pinged_at is not None and now - self._pinged_at >= self._seconds:
+        if self._pinged_at is not None and now - self._pinged_at >= self._silence_seconds:
             self._on_silence()
             return
         if not self._output.was_busy:

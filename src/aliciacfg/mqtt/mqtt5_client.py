@@ -62,6 +62,7 @@ class Mqtt5Client(asyncio.Protocol):
         timeout_seconds: float,
         persistent: bool = True,
         keepalive_seconds: int = KEEPALIVE_SECONDS,
+        silence_seconds: float = 0.0,
     ) -> None:
         """Make a client that is not connected.
 
@@ -74,6 +75,7 @@ class Mqtt5Client(asyncio.Protocol):
             timeout_seconds: How long connecting may take, then the TLS handshake, then the answer to CONNECT.
             persistent: Whether the session outlives the connection.
             keepalive_seconds: The Keep Alive that is asked for.
+            silence_seconds: How long the broker may be silent at least, if the Keep Alive is shorter.
         """
         self.protocol: Protocol = "5"
         self.max_packet_bytes: int | None = None
@@ -107,6 +109,7 @@ class Mqtt5Client(asyncio.Protocol):
         self._end_reason = ""
         self._subscriptions = Subscriptions(self._output, self._identifiers, last_received=lambda: self.last_received)
         self._keepalive_seconds = keepalive_seconds
+        self._silence_seconds = silence_seconds
         self._keepalive: KeepAlive | None = None
         self._log_limit = LogLimit()
 
@@ -138,6 +141,7 @@ class Mqtt5Client(asyncio.Protocol):
                 self._output,
                 last_received=lambda: self.last_received,
                 on_silence=self._on_silence,
+                silence_seconds=self._silence_seconds,
             )
 
     def abort(self) -> None:

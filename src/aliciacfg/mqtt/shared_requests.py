@@ -55,8 +55,10 @@ _REQUESTS = [
     f"{_GROUP}{topics.APPLIED}+",
 ]
 _ALERT = "requests_not_shared"
-# The broker goes on to send requests to a daemon that hangs until it misses its Keep Alive by half.
-_KEEPALIVE_SECONDS = 4
+# The broker goes on to send requests to a daemon that hangs until it misses its Keep Alive by half. A broker may take
+# longer than that to answer.
+_KEEPALIVE_SECONDS = 2
+_SILENCE_SECONDS = 6.0
 # A daemon that stood still for longer carries out nothing that the broker sent it: that is repeated to another one.
 _STILL_SECONDS = 3.0
 _TICK_SECONDS = 0.5
@@ -171,7 +173,14 @@ class SharedRequests:
     def _session(self) -> Session:
         # Another id each time, so that no connection ends another one; and one that nobody can guess.
         name = f"config_service_{secrets.token_hex(12)}"
-        return Session(name, None, self._max_packet_bytes, persistent=False, keepalive_seconds=_KEEPALIVE_SECONDS)
+        return Session(
+            name,
+            None,
+            self._max_packet_bytes,
+            persistent=False,
+            keepalive_seconds=_KEEPALIVE_SECONDS,
+            silence_seconds=_SILENCE_SECONDS,
+        )
 
     async def _serve(self, connection: Connection, group: asyncio.TaskGroup) -> None:
         """Begin to serve a connection.
