@@ -1,6 +1,6 @@
 # On a new machine start with `make run` or `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit lint format bench bench-quick bench-peers soak docs api-documents lock wheels clean programs
+.PHONY: help run run-replicas test test-unit lint format bench bench-quick bench-peers soak docs api-documents lock wheels clean programs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,9 @@ help:  ## List the targets
 
 run: $(VENV)/installed-run  ## Install the dependencies and start everything on this machine
 	@$(BIN)/aliciacfg serve --dev
+
+run-replicas: $(VENV)/installed-run  ## Start PostgreSQL, three daemons of one home and a load balancer on this machine
+	@$(BIN)/python scripts/run_replicas.py
 
 test: $(VENV)/installed-javascript programs  ## Install the test tools and run all tests
 	$(PYTEST)

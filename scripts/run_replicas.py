@@ -50,6 +50,7 @@ _POSTGRES_START_SECONDS = 30.0
 # The daemon needs at most 10.
 _STOP_SECONDS = 12.0
 _RESTART_SECONDS = 3.0
+_PATIENCE_SECONDS = 20.0
 # A path of a socket has at most 107 bytes.
 _MAX_SOCKET_DIRECTORY = 80
 
@@ -127,7 +128,7 @@ async def _run(data: Path, count: int, port: int) -> None:
             for replica in few:
                 group.create_task(replica.run(), name=replica.name)
             for replica in few:
-                await replica.ready.wait()
+                await replica.wait_ready()
         await stack.enter_async_context(_balancer(data, ports[0], ports[1:]))
         say("READY. Ctrl-C ends everything and keeps the data.")
         await asyncio.Event().wait()
@@ -301,7 +302,8 @@ def postgres_programs(files: Path) -> Path:
 @contextmanager
 def _socket_directory(user: dict[str, Any]) -> Generator[Path]:
     above = tempfile.gettempdir()
-    directory = Path(tempfile.mkdtemp(prefix="aliciacfg-", dir=above if len(above) < _MAX_SOCKET_DIRECTORY else "/tmp"))
+    above = above if len(above) < _MAX_SOCKET_DIRECTORY else "/tmp"
+    directory = Path(tempfile.mkdtemp(prefix="aliciacfg-postgres-", dir=above))
     try:
         if user:
             os.chown(directory, user["user"], user["group"])
@@ -357,6 +359,14 @@ class Replica:
     def log(self) -> Path:
         """Where its log goes, of this run only."""
         return self.directory.with_suffix(".log")
+
+    async def wait_ready(self) -> None:
+        """Wait until it was ready for the first time; say so from time to time if it is not."""
+        while not self.ready.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ready.wait(), _PATIENCE_SECONDS)
+                return
+            say(f"{self.name} is not ready yet; see {self.log}")
 
     async def run(self) -> None:
         """Keep it running until cancelled.

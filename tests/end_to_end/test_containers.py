@@ -17,12 +17,14 @@ import aiomqtt
 import pytest
 from ruamel.yaml import YAML
 
+import prepare_replicas
 from brokers import Broker
 from certificates import Authority
 from container_files import compose_file, dockerfile, of, settings_environment
 from daemons import Daemon
 from machine import SECONDS, free_port
 from mqtt_clients import client
+from postgres import Postgres
 from repository import ROOT
 
 
@@ -52,6 +54,8 @@ class Composed:
     compose: dict[str, Any]
     directory: Path
     port: int = field(default_factory=free_port)
+    # Where the database of compose.replicas.yaml listens.
+    database_port: int = 0
 
     def __post_init__(self) -> None:
         for name in ("environments", "schemas"):
@@ -73,7 +77,12 @@ class Composed:
     def environment(self, service: str, **variables: str) -> dict[str, str]:
         given = settings_environment(self.compose["services"][service], variables)
         reached = {"MQTT_BROKER": "127.0.0.1", "MQTT_PORT": str(self.port), "ALICIACFG_HTTP_PORT": "0"}
-        return {name: self.placed(service, value) for name, value in given.items()} | reached
+        placed = {name: self.placed(service, value) for name, value in given.items()} | reached
+        return {name: self.reached(value) for name, value in placed.items()}
+
+    def reached(self, text: str) -> str:
+        """A text with the address of the database put in."""
+        return text.replace("alicia_database:5432", f"127.0.0.1:{self.database_port}")
 
     def set_up(self, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [self.placed("setup", word) for word in self.compose["services"]["setup"]["command"]]
@@ -145,6 +154,64 @@ async def test_what_compose_starts_serves_those_who_may(
         await asyncio.to_thread(daemon.stop)
         await asyncio.to_thread(composed_broker.stop)
     assert tokens[0] == tokens[1]
+
+
+class ClosedPostgres(Postgres):
+    """A server that asks for a password on a port of this machine."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        super().__init__(listen_addresses="127.0.0.1", port=str(self.port))
+        (self.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+
+    def url(self, database: str = "postgres") -> str:
+        return f"{super().url(database)}&port={self.port}"
+
+
+@pytest.fixture
+def closed_postgres() -> Iterator[ClosedPostgres]:
+    server = ClosedPostgres()
+    server.start()
+    yield server
+    server.remove()
+
+
+async def test_what_compose_replicas_starts_serves_those_who_may(
+    tmp_path: Path, closed_postgres: ClosedPostgres, make_daemon: Callable[..., Daemon]
+):
+    """Preparation, database, set-up, broker and one daemon, each with the files and settings of its service."""
+    (tmp_path / "composed").mkdir()
+    compose = compose_file("compose.replicas.yaml")
+    composed = Composed(compose, tmp_path / "composed", database_port=closed_postgres.port)
+    data, private = (Path(composed.places("prepare")[place]) for place in ("/data", "/secrets"))
+    prepare_replicas.prepare(data, private)
+    replace_text(private / "pgpass", composed.reached)
+    password = (private / "password").read_text().strip()
+    roles = ["CREATE DATABASE aliciacfg", f"ALTER ROLE aliciacfg PASSWORD '{password}'", "SELECT 1"]
+    await asyncio.to_thread(closed_postgres.execute, *roles)
+    done = await asyncio.to_thread(composed.set_up)
+    assert done.returncode == 0, done.stderr
+    text = composed.placed("alicia_bus_core", (ROOT / "src/aliciacfg/mqtt/broker/mosquitto.conf").read_text())
+    broker = ComposedBroker(composed.directory / "alicia_bus_data", port=composed.port, text=text)
+    copying, _, _ = compose["services"]["aliciacfg1"]["entrypoint"][2].partition(";")
+    copied = await asyncio.to_thread(subprocess.run, ["sh", "-c", composed.placed("aliciacfg1", copying)], check=False)
+    assert copied.returncode == 0
+    daemon = make_daemon("composed", broker_port=composed.port, environ=composed.environment("aliciacfg1"))
+    try:
+        await asyncio.to_thread(broker.start)
+        await asyncio.to_thread(daemon.start)
+        health = daemon.http("GET", "/health").json
+        assert (health["mqtt_connected"], health["alerts"]) == (True, {})
+        assert daemon.http("GET", "/config/voice_router").status == 401
+        bearer = {"Authorization": f"Bearer {(data / 'admin.token').read_text().strip()}"}
+        assert daemon.http("PATCH", "/config/voice_router", {"limits": {"x": 1}}, headers=bearer).status == 200
+        await asyncio.to_thread(daemon.stop)
+    finally:
+        await asyncio.to_thread(broker.stop)
+
+
+def replace_text(file: Path, change: Callable[[str], str]) -> None:
+    file.write_text(change(file.read_text()))
 
 
 async def follows(composed: Composed, daemon: Daemon, bearer: dict[str, str], password: str) -> None:

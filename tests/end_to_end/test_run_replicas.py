@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import run_replicas
-from machine import PATH, SECONDS, free_port, wait_until
+from machine import PATH, SECONDS, free_port, listens, wait_until
 from repository import ROOT
 
 HAPROXY = (ROOT / "deploy" / "haproxy.cfg").read_text()
@@ -110,6 +110,31 @@ def ask(url: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
 
 def limit(url: str) -> Any:
     return ask(f"{url}/config/voice_router")[1]["config"]["limits"].get("x")
+
+
+@pytest.mark.timeout(180)
+def test_three_daemons_share_one_home_and_one_may_be_killed(tmp_path: Path):
+    """A write at one is read at the others; a killed one comes back; the next run has what this one wrote."""
+    with running(tmp_path) as run:
+        run.says("^READY")
+        found = re.findall(r"^replica\d: (\S+), process (\d+),", run.output.read_text(), re.MULTILINE)
+        urls, processes = [url for url, _ in found], [int(process) for _, process in found]
+        assert len(urls) == 3
+        for number, url in enumerate(urls):
+            assert ask(f"{url}/config/voice_router", "PATCH", {"limits": {"x": number}})[0] == 200
+            wait_until(lambda number=number: all(limit(other) == number for other in urls), why="all have it")
+        if front := re.search(r"^load balancer: (\S+)", run.output.read_text(), re.MULTILINE):
+            urls.append(front[1])
+        os.kill(processes[0], signal.SIGKILL)
+        assert all(limit(url) == 2 for url in urls[1:])
+        run.says("replica1 ended with SIGKILL")
+        wait_until(lambda: len(re.findall("^replica1: ", run.output.read_text(), re.MULTILINE)) == 2)
+        ports = [int(url.rpartition(":")[2]) for url in urls]
+        run.end()
+        assert run.process.returncode == 0, run.output.read_text()
+    assert not any(map(listens, ports))
+    with running(tmp_path) as again:
+        assert limit(again.says(r"^replica1: ([^,]+),")[1]) == 2
 
 
 def test_a_second_run_is_refused(tmp_path: Path):
