@@ -26,7 +26,7 @@ class Inputs:
     peak_factor: float = 10
     writes_per_second_of_a_home: int = 546
     history_keep: int = 1_000
-    row_bytes: int = 3_000
+    row_bytes: int = 2_200
     disk_gb_of_a_database_node: int = 500
     connections_of_a_daemon: int = 6
     connections_of_a_database_node: int = 300
@@ -56,7 +56,10 @@ SOURCES: dict[str, tuple[str, str]] = {
         "measured: [Durable set](performance.md#durable-set), one writer, SQLite",
     ),
     "history_keep": ("revisions that are kept of a service", "the default of `ALICIACFG_HISTORY_KEEP`"),
-    "row_bytes": ("bytes of a stored revision, with indexes", "assumed"),
+    "row_bytes": (
+        "bytes of a stored revision and its audit entry, with indexes",
+        "measured: 1,687 revisions of 1,144 bytes in PostgreSQL 15",
+    ),
     "disk_gb_of_a_database_node": ("disk of a database node, GB", "assumed"),
     "connections_of_a_daemon": (
         "connections of a daemon to the database",
