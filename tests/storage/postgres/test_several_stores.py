@@ -308,6 +308,27 @@ async def test_who_holds_the_home_and_writes_nothing_lets_it_go(one: Follower, o
     assert (await one.store.verify()).broken == []
 
 
+async def test_retention_does_not_use_up_what_somebody_holds(one: Follower, other: Follower):
+    """It waits; the commit in the block is the one that nobody came before."""
+    for number in range(1, 4):
+        await one.commit(change("one", number))
+
+    async def pause() -> None:
+        pass
+
+    async with one.store.holding():
+        removal = asyncio.create_task(one.store.remove_old(Kept(revisions=1), pause=pause))
+        theirs = asyncio.create_task(other.commit(change("two", 1)))
+        # Long enough for both to reach the lock.
+        await other.store.history("dev", "one", before=None, limit=1)
+        await one.store.history("dev", "one", before=None, limit=1)
+        assert not removal.done()
+        await one.commit(change("one", 4, basis=Basis(everything=True)))
+    await theirs
+    assert (await removal).revisions >= 2
+    assert (await one.store.verify()).broken == []
+
+
 async def test_an_answer_is_kept_once(one: Follower, other: Follower):
     """A repetition that another daemon carries out meanwhile is superseded, and finds the answer."""
     await one.commit(Write(answers=(Answer("panel", "7", b"done"), Answer("panel", "8", b"x\x00y"))))

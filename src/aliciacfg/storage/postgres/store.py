@@ -319,7 +319,11 @@ class PostgresStore:
             self._note_soon()
 
     async def _transact(
-        self, plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]], basis: _Basis | None = None
+        self,
+        plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]],
+        basis: _Basis | None = None,
+        *,
+        background: bool = False,
     ) -> T | None:
         """Have a function plan writes under the lock, and commit them; return what else it returned.
 
@@ -328,8 +332,9 @@ class PostgresStore:
         Args:
             plan: Returns the writes and something else.
             basis: What memory has been told since the writes were planned; None if they build on nothing.
+            background: Whether it waits until nobody holds the home, instead of being what the hold is for.
         """
-        task = self._start(self._in_turn(plan, basis or _Basis(None)))
+        task = self._start(self._in_turn(plan, basis or _Basis(None), background=background))
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -360,10 +365,12 @@ class PostgresStore:
             raise Unavailable("The store cannot write: it finds out whether it made the write before this one.")
 
     async def _in_turn(
-        self, plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]], basis: _Basis
+        self, plan: Callable[[Link], Awaitable[tuple[Sequence[Write], T] | None]], basis: _Basis, *, background: bool
     ) -> tuple[Written, T] | None:
         """Carry out a transaction when it is its turn; return what it wrote and what the plan returned."""
-        hold, self._hold = self._hold, None
+        hold = None
+        if not background:
+            hold, self._hold = self._hold, None
         if hold is None:
             await self._turn.acquire()
         try:
@@ -674,7 +681,7 @@ class PostgresStore:
                     found = await remove_some(link, self._chain, outdated)
                     return None if found is None else (found[0], found[1:])
 
-                count, more = await self._transact(planned) or (0, False)
+                count, more = await self._transact(planned, background=True) or (0, False)
                 setattr(removed, outdated.table, getattr(removed, outdated.table) + count)
                 await pause()
         return removed
