@@ -30,7 +30,7 @@ ERRORS: dict[ErrorCode, tuple[str, str]] = {
     "invalid_request": (", 405, 408, 415", "not JSON, wrong fields, an invalid name, a body that does not arrive"),
     "unauthorized": ("", "under access rules: the caller is not authenticated"),
     "forbidden": ("", "the rules do not allow it; an answer topic, Host or Origin that is not allowed"),
-    "not_found": ("", "no such service, environment, revision or route"),
+    "not_found": ("", "no such service, environment, revision or route; says which service was probably meant"),
     "conflict": (
         ", 412", "the revision is not the expected one; the answer has the current `revision` and `checksum`",
     ),

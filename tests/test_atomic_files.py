@@ -1,12 +1,15 @@
 """Files are replaced atomically, keep their mode, and are not readable by other users meanwhile."""
 
+import errno
 import os
+import pwd
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from aliciacfg.atomic_files import LinkRefused, open_or_create, remove_leftovers, replace_file
+from aliciacfg.atomic_files import LinkRefused, open_or_create, remove_leftovers, replace_file, unwritable
 
 
 def mode(path: Path) -> int:
@@ -119,3 +122,25 @@ def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: Path):
     (tmp_path / "link").symlink_to(tmp_path / "own")
     with pytest.raises(OSError, match="symbolic links"):
         open_or_create(tmp_path / "link", os.O_RDWR, 0o600)
+
+
+def test_why_a_file_cannot_be_written_names_it_and_who_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Not the temporary file, which nobody knows; the directory decides, as files are replaced."""
+    path = tmp_path / "base.yaml"
+
+    def refuse(**_: object) -> tuple[int, str]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/home/.base.yaml.xyz.new")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(PermissionError) as refused:
+        replace_file(path, b"")
+    assert refused.value.filename == str(path.resolve())
+    tmp_path.chmod(0o555)
+    own = f"{path} cannot be written: Permission denied; {tmp_path} has mode 0555: chmod u+w it"
+    assert unwritable(path, refused.value) == own
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    user = pwd.getpwuid(os.getuid()).pw_name
+    other = f"{path} cannot be written: Permission denied; {tmp_path} belongs to {user}: run it as that user"
+    assert unwritable(path, refused.value) == other
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert unwritable(path, full) == f"{path} cannot be written: No space left on device"

@@ -38,6 +38,7 @@ SUBJECTS = {
         "guesses",
         "history",
         "many_secrets",
+        "meant_services",
         "memory",
         "planted_values",
         "properties",

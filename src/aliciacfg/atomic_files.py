@@ -4,6 +4,7 @@ import contextlib
 import errno
 import glob
 import os
+import pwd
 import stat
 import tempfile
 from pathlib import Path
@@ -80,6 +81,33 @@ def try_to_replace(path: Path) -> None:
     Path(name).unlink()
 
 
+def unwritable(path: Path, error: OSError) -> str:
+    """Return why a file cannot be written, and what to do, as a sentence.
+
+    Args:
+        path: The file, as the reader knows it.
+        error: What ``replace_file`` raised.
+    """
+    message = f"{path} cannot be written: {error.strerror or error}"
+    if not isinstance(error, PermissionError):
+        return message
+    try:
+        # The file is replaced, so the rights of its directory count.
+        status = path.resolve().parent.stat()
+    except OSError:
+        return message
+    if status.st_uid == os.geteuid():
+        return f"{message}; {path.parent} has mode {stat.S_IMODE(status.st_mode):04o}: chmod u+w it"
+    return f"{message}; {path.parent} belongs to {_user(status.st_uid)}: run it as that user"
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"the user with the id {number}"
+
+
 def open_or_create(path: Path, flags: int, mode: int) -> int:
     """Open a file and return its descriptor; one that root makes in another user's directory is given to that user.
 
@@ -149,7 +177,12 @@ def remove_leftovers(path: Path) -> None:
 
 def _temporary_beside(target: Path) -> tuple[int, str]:
     # The name is unique, so that two writers never rename each other's unfinished file.
-    return tempfile.mkstemp(prefix=f".{target.name}.", suffix=SUFFIX, dir=target.parent)
+    try:
+        return tempfile.mkstemp(prefix=f".{target.name}.", suffix=SUFFIX, dir=target.parent)
+    except OSError as error:
+        # A reader of the error knows the file, and not the temporary one.
+        error.filename = str(target)
+        raise
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -72,7 +72,7 @@ def _problem(binding: Binding) -> str | None:
         return "cannot be read; write NAME=value, and close each quote on its line"
     if _VARIABLE.fullmatch(name) is None:
         return (
-            "does not begin with the name of a variable; write NAME=value, the name in letters, digits and _, "
+            "does not begin with the name of a variable; write NAME=value, the name in letters a to z, digits and _, "
             "beginning with no digit"
         )
     if value is None:

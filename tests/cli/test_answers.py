@@ -80,3 +80,13 @@ def test_an_error_ends_with_its_exit_code(error: Exception, code: int, capsys: p
         raise error
     assert ended.value.code == code
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_what_was_probably_meant_is_a_hint(capsys: pytest.CaptureFixture[str]):
+    """The daemon asks behind its message; it is not looked for again."""
+    message = "There is no configuration of dorbell in dev. Did you mean door_bell?"
+    refused = {"status": "error", "code": "not_found", "message": message, "problems": []}
+    with pytest.raises(SystemExit):
+        answers.exit_if_refused(refused, hint=lambda _: "something else")
+    said = ["error: There is no configuration of dorbell in dev.", "hint: did you mean door_bell?"]
+    assert capsys.readouterr().err.splitlines() == said

@@ -35,7 +35,8 @@ def test_a_configuration_in_a_file(files: Path):
         (["--file", "{}", "--schema", '{"properties": {"a": {"x-env": "LD_PRELOAD"}}}'], 4, "/properties/a/x-env"),
         (["--file", '{"a": "***"}'], 6, "A (/a)"),
         (["--file", "[]"], 4, "expected a JSON or YAML object"),
-        (["--file", "/no/such/file"], 1, "cannot be read"),
+        (["--file", "/no/such/file"], 1, "'/no/such/file' is neither JSON nor a file"),
+        (["--file", "no-such.yaml"], 1, "there is no file no-such.yaml"),
     ],
 )
 def test_what_is_refused(arguments: list[str], code: int, said: str):

@@ -448,3 +448,29 @@ def test_a_cell_may_use_what_is_left(monkeypatch: pytest.MonkeyPatch):
     table = Table(["name", "rest"], [["bell", lambda width: "x" * width]])
     assert on_page(table, monkeypatch, 50)[1] == f"bell  {'x' * 44}"
     assert on_page(table, monkeypatch, 20) == ["name  bell", f"rest  {'x' * 14}"]
+
+
+def test_a_secret_in_a_comparison_is_three_asterisks():
+    """Where the answer has the word for one; a value that is that word stays."""
+    answer = CompareAnswer(
+        service="one", env1="dev", env2="prod", rev1=7, rev2=3, equal=False,
+        changed={"/pin": Sides(env1="secret", env2="secret"), "/mode": Sides(env1="secret", env2="open")},
+        only_in_env1={"/a": {"token": "secret"}}, only_in_env2={"/doors": [{"code": "secret"}]},
+        secrets=[], hidden=["/a/token", "/doors/0/code", "/pin"],
+    )  # fmt: skip
+    lines = [plain(line) for line in diff._lines(answer)]
+    assert lines[2:] == [
+        '- /a/token  "***"',
+        '+ /doors  [{"code": "***"}]',
+        '~ /mode  "secret" → "open"',
+        '~ /pin  "***", another secret',
+    ]
+
+
+def test_a_row_that_goes_on_with_another_one_is_a_part_of_its_list():
+    """On a terminal that is too narrow for the table: no empty line between, and no label again."""
+    table = output.Table(["when", "what"], [["now", "for the party"], ["", "/limits/x"], ["then", "/limits/y"]])
+    page = io.StringIO()
+    output._print_records(output._console(page, 12), table)
+    plain_lines = [re.sub("\x1b[^m]*m", "", line).rstrip() for line in page.getvalue().splitlines()]
+    assert plain_lines == ["when  now", "what  for the party", "      /limits/x", "", "when  then", "what  /limits/y"]

@@ -64,3 +64,22 @@ def test_a_secret_inside_of_what_is_no_object_is_refused(home: Path):
     schema.write_text(schema.read_text() + "    maxProperties: 2\n")
     assert "camera_password" in run("secret", "set", "door_bell", PLACE, stdin="planted").stdout
     assert "sealed:v1:" in secrets.read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("/settings/camera_pasword", PLACE),
+        ("/settings/camra_password", PLACE),
+        ("/setings/camera_password", PLACE),
+        ("/camera_password", PLACE),
+    ],
+)
+def test_a_mistyped_place_is_answered_with_the_one_that_is_there(home: Path, typed: str, meant: str):
+    """Before anything is asked or written; a new name that is meant is taken with --force, if it can be a secret."""
+    done = run("secret", "set", "door_bell", typed, stdin="planted\n")
+    assert done.exit_code == 4
+    assert f"no schema knows {typed} of door_bell\nhint: did you mean {meant}?" in done.stderr
+    assert not (home / "environments" / "dev-secrets.yaml").exists()
+    forced = run("secret", "set", "door_bell", "/settings/camra_password", "--force", stdin="planted\n")
+    assert forced.exit_code == 0, forced.stderr

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from aliciacfg.cli import service
 from aliciacfg.documents import find, yaml_reader
+from aliciacfg.model import names
 from aliciacfg.sources.new_home import lay_out
 from command_runs import run
 
@@ -75,9 +78,9 @@ def test_a_service_that_connects_has_a_password_in_every_environment(home: Path)
         (["x", "--mqtt", "level=007"], 2, "expected HOST"), (["x", "--mqtt", "h:"], 2, "expected HOST"),
         (["x", "--mqtt", "h:0"], 2, "from 1 to 65535"), (["x", "--mqtt", "mqtt://h"], 2, "expected HOST"),
         (["x", "--setting", "a"], 2, "NAME=VALUE"), (["x", "--setting", "a={"], 2, "not JSON"),
-        (["x", "--setting", "api_key=k"], 2, "secret set SERVICE /settings/api_key"),
+        (["x", "--setting", "api_key=k"], 2, "secret set x /settings/api_key"),
         (["x", "--setting", "url=http://u:pw@h/"], 2, "x-sensitive: true in its schema"),
-        (["x", "--setting", 'a={"b": {"password": "pw"}}'], 2, "secret set SERVICE /settings/a/b/password"),
+        (["x", "--setting", 'a={"b": {"password": "pw"}}'], 2, "secret set x /settings/a/b/password"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_added_changes_nothing(home: Path, arguments: list[str], code: int, words: str):
@@ -162,3 +165,20 @@ def test_what_a_schema_says_to_be_secret_is_not_written_in_the_open(home: Path):
     done = run("service", "add", "lock", "--setting", 'pin="1234"')
     assert (done.exit_code, "aliciacfg secret set lock /settings/pin" in done.stderr) == (2, True), done.output
     assert files_of(home) == before
+
+
+def test_a_wrong_answer_is_told_without_the_option(home: Path, monkeypatch: pytest.MonkeyPatch):
+    """A question asks for a broker or a setting, and not for an option."""
+    monkeypatch.setattr(service, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    answers = "kitchen lamp\nkitchen_lamp\n70000\n\na=1\n\nroom\nroom=hall\n\nmaybe\nn\n"
+    done = run("-o", "table", "service", "add", stdin=answers)
+    assert done.exit_code == 0, done.stderr
+    said = [line.rpartition("error: ")[2] for line in done.stderr.splitlines() if "error: " in line]
+    assert said == [
+        names.service_problem("kitchen lamp"),
+        "found '70000'; expected a number from 1 to 65535",
+        "'a=1': expected HOST or HOST:PORT; the password is made here",
+        "'room': expected NAME=VALUE",
+        "found 'maybe'; expected y or n",
+    ]
+    assert services(home, "base.yaml")["kitchen_lamp"] == {"settings": {"room": "hall"}}

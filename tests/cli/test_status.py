@@ -61,3 +61,12 @@ def test_an_activation_is_a_change_and_a_refused_edit_is_told_once(monkeypatch: 
 def test_a_span_has_its_two_largest_units(seconds: float, span: str):
     """A unit without a count is left out."""
     assert status._span(seconds) == span
+
+
+def test_on_a_narrow_terminal_nothing_is_cut(monkeypatch: pytest.MonkeyPatch):
+    """What counts stands below its label, folded between words."""
+    monkeypatch.setattr(output, "width", lambda: 30)
+    lines = [text(line) for line in status._status_lines(Status(degraded(validation_failed=MESSAGE)), 0.0)]
+    assert lines[:3] == ["Config service", "  degraded", "  1.0.0, up 1 s, instance"]
+    assert not any("…" in line for line in lines)
+    assert f"Alerts validation_failed: {MESSAGE}" in " ".join(" ".join(lines).split())

@@ -1,5 +1,7 @@
 """What commands refuse before they send anything."""
 
+from pathlib import Path
+
 import pytest
 
 from command_runs import NOWHERE, run
@@ -76,3 +78,93 @@ def test_impossible_names_exit_with_4(transport: str, arguments: tuple[str, ...]
     """They would change the topic or the path, so they are not sent."""
     done = run(*NOWHERE[transport], *arguments)
     assert (done.exit_code, done.stdout, done.stderr.startswith("error: ")) == (4, "", True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "lines"),
+    [
+        (
+            ("patch", "bell", "settings.volume_percent=7"),
+            1,
+            [
+                "error: 'settings.volume_percent=7' is neither JSON nor a file",
+                """hint: did you mean '{"settings":{"volume_percent":7}}'?""",
+            ],
+        ),
+        (
+            ("set", "bell", "/limits/x=five"),
+            1,
+            [
+                "error: '/limits/x=five' is neither JSON nor a file",
+                """hint: did you mean '{"limits":{"x":"five"}}'?""",
+            ],
+        ),
+        (
+            ("validate", "bell", "settings: {a: 1}"),
+            1,
+            [
+                "error: 'settings: {a: 1}' is neither JSON nor a file",
+                """hint: write a JSON or YAML file, or the JSON itself: '{"settings": {"volume": 7}}'""",
+            ],
+        ),
+        (
+            ("patch", "bell", '{"settings": {"volume_percent": 7}'),
+            4,
+            [
+                "error: the argument is not JSON: expecting ',' delimiter (column 35, where it ends)",
+                """hint: write a JSON or YAML file, or the JSON itself: '{"settings": {"volume": 7}}'""",
+            ],
+        ),
+        (
+            ("batch", "[{]"),
+            4,
+            [
+                "error: the argument is not JSON: expecting property name enclosed in double quotes (column 3)",
+                """hint: write a JSON or YAML file, or the JSON itself: '{"settings": {"volume": 7}}'""",
+            ],
+        ),
+        (("patch", "bell", "no-such.yaml"), 1, ["error: there is no file no-such.yaml"]),
+    ],
+)
+def test_what_is_no_document_is_told_with_one(arguments: tuple[str, ...], code: int, lines: list[str]):
+    """Every command that takes a document as an argument says how one looks, or what this one was meant as."""
+    done = run(*arguments)
+    assert (done.exit_code, done.stderr.splitlines()) == (code, lines)
+
+
+def test_a_broken_file_is_told_by_its_line(tmp_path: Path):
+    """Not by a byte, and without the words for a request, of every command that reads one."""
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"a": 1\n "b": 2}')
+    told = f"{broken}:2: is not JSON: expecting ',' delimiter (column 2)\n"
+    for arguments in (
+        ("patch", "bell", str(broken)),
+        ("batch", str(broken)),
+        ("env", "bell", "--file", str(broken)),
+        ("seal", "--service", "bell", "--key-file", str(broken)),
+    ):
+        done = run(*arguments)
+        assert (done.exit_code, done.stderr.endswith(told)) == (4, True), done.stderr
+
+
+@pytest.mark.parametrize("command", ["history", "get", "list", "audit"])
+def test_the_pager_can_be_switched_off_after_the_command(command: str):
+    """As before it; help of the command does not repeat the option."""
+    arguments = (command, "bell") if command in {"history", "get"} else (command,)
+    done = run(*NOWHERE["--broker"], *arguments, "--no-pager")
+    assert (done.exit_code, "no option" in done.stderr) == (7, False) or command == "audit", done.stderr
+    assert "--no-pager" not in run(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("get", "bell", "-o", "jsn"), "json"),
+        (("token", "create", "ann", "--role", "redaer"), "reader"),
+        (("completion", "bsh"), "bash"),
+    ],
+)
+def test_a_mistyped_word_of_a_few_is_answered_with_the_one_that_was_meant(arguments: tuple[str, ...], meant: str):
+    """Wherever an option or an argument takes one of some words."""
+    done = run(*arguments)
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, f"hint: did you mean {meant}?")

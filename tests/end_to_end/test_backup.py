@@ -64,7 +64,10 @@ async def test_a_backup_under_load_is_a_state_that_existed_and_services_follow_i
     assert not list(daemon.data.glob(".snapshot-*"))
     restoring = ("restore", str(archive))
     refused = await asyncio.to_thread(aliciacfg, daemon, *restoring)
-    assert (refused.returncode, "a daemon runs on data" in refused.stderr) == (9, True)
+    assert (refused.returncode, "the daemon of data runs (pid " in refused.stderr) == (9, True)
+    tried = await asyncio.to_thread(aliciacfg, daemon, *restoring, "--dry-run")
+    assert (tried.returncode, json.loads(tried.stdout)["epoch"]) == (0, 2), tried.stderr
+    assert not list(daemon.data.glob(".snapshot-*"))
     await asyncio.to_thread(wait_nothing_pending, daemon)
     async with client(broker.port) as mqtt:
         await mqtt.subscribe("alicia/config/update/voice_router")

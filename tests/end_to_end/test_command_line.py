@@ -2,6 +2,8 @@
 
 import getpass
 import json
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -210,3 +212,22 @@ def test_the_caller_is_who_the_broker_knows(shared: Daemon):
         assert author() == "from_file"
     finally:
         (shared.directory / ".env").unlink()
+
+
+@pytest.mark.parametrize("option", ["--broker", "--http"])
+def test_ctrl_c_twice_at_once_is_ctrl_c(tmp_path: Path, option: str):
+    """Of a command that waits for an answer: one line, and no traceback of what it left half done."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"127.0.0.1:{silent.getsockname()[1]}"
+        line = [option, where if option == "--broker" else f"http://{where}", "get", "voice_router"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aliciacfg", *line], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        )
+        connection, _ = silent.accept()
+        with connection:
+            # What it sends is written in its loop.
+            connection.recv(1)
+            for _ in range(20):
+                process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=40)
+    assert (process.returncode, said.strip()) == (1, "error: interrupted")

@@ -202,3 +202,9 @@ def test_whatever_happens_the_program_ends_with_the_right_values(
     assert not (tmp_path / "overlap").exists()
     alive = [pid for pid, *_ in started(tmp_path) if Path(f"/proc/{pid}").exists()]
     assert alive == [started(tmp_path)[-1][0]]
+
+
+def test_a_mistyped_service_is_answered_with_the_one_that_is_there(shared: Daemon):
+    """By the daemon, so that the client in a program says it as well."""
+    done = aliciacfg(shared, "exec", "voice_rooter", "--", "true")
+    assert (done.returncode, "Did you mean voice_router? If it is new, add it" in done.stderr) == (3, True), done.stderr

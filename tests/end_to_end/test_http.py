@@ -80,7 +80,7 @@ def test_expected_revision_conflicts_with_409(shared: Daemon):
     ("method", "path", "body", "status", "code"),
     [
         ("GET", "/nothing/here", None, 404, "not_found"),
-        ("GET", "/", None, 404, "not_found"),
+        ("GET", "/nothing", None, 404, "not_found"),
         ("POST", "/configs", {}, 405, "invalid_request"),
         ("GET", "/config/nobody", None, 404, "not_found"),
         ("GET", "/config/a%20b", None, 400, "invalid_request"),
@@ -283,3 +283,10 @@ async def test_slow_clients_do_not_delay_others(shared: Daemon):
         for _, writer in slow:
             writer.close()
             await writer.wait_closed()
+
+
+def test_the_root_leads_to_the_documentation(shared: Daemon):
+    """A person who has only the address finds the operations there, and so does a refusal of another path say."""
+    # The client of the test follows what leads elsewhere.
+    assert shared.http("GET", "/").body == shared.http("GET", "/docs").body
+    assert "GET /docs" in shared.http("GET", "/nothing").json["message"]

@@ -136,3 +136,11 @@ async def test_a_comparison_names_what_it_compares(tmp_path: Path):
                 await made.ask("compare", "bell", **sides)
         with pytest.raises(NotFound):
             await made.ask("compare", "nobody", rev1=1)
+
+
+def test_the_places_of_secrets_are_named():
+    """Of those that one side alone has, and for administrators of those that differ; what is equal on both is none."""
+    one = Side({"p": "a", "q": "b", "r": "secret", "s": 1}, {"/p": "a", "/q": "b"})
+    two = Side({"p": "c", "t": {"u": "d"}}, {"/p": "c", "/t/u": "d"})
+    assert compare(one, two, compare_secrets=False).hidden == ["/q", "/t/u"]
+    assert sorted(compare(one, two, compare_secrets=True).hidden) == ["/p", "/q", "/t/u"]

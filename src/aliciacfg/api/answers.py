@@ -351,6 +351,7 @@ class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         rev1: The revision of the first side; 0 if its environment yields nothing valid: then it is what its files say.
         rev2: The revision of the second side, or 0.
         secrets: Secrets of both sides that were not compared.
+        hidden: The places of differences at which ``secret`` stands for one.
         missing: By environment that yields nothing valid: required members that are missing, and values whose variable
             is not set.
         problems: By environment, the reasons why what its files say of the service is not valid.
@@ -372,6 +373,7 @@ class CompareAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     problems: dict[str, list[Problem]] = {}
     remedies: Remedies = []
     lacking_secrets: Pointers = []
+    hidden: Pointers = []
 
 
 class ActivateAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -58,7 +58,7 @@ def main(context: click.Context, **_: Any) -> None:
     """Configuration for the services on an MQTT bus.
 
     `serve` runs the daemon. The other commands send requests to it, or work on its files. The options --http, --broker,
-    --ca, --as, --timeout and -o can also stand after a command.
+    --ca, --as, --timeout, --no-pager and -o can also stand after a command.
 
     Examples:
         aliciacfg serve --dev

@@ -16,6 +16,8 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import Problem
 
 T = TypeVar("T")
+# Begins what a daemon says behind its message about a service that does not exist.
+_MEANT = " Did you mean "
 
 
 class _Refusal(msgspec.Struct):
@@ -43,7 +45,10 @@ def exit_if_refused(answer: JsonObject, *, hint: Callable[[str], str | None] | N
     if answer.get("status") != "error":
         return answer
     refusal = parse(answer, _Refusal)
-    advice = None if hint is None else hint(refusal.code)
+    refusal.message, _, meant = refusal.message.partition(_MEANT)
+    advice = f"did you mean {meant}" if meant else None
+    if advice is None and hint is not None:
+        advice = hint(refusal.code)
     if refusal.remedies:
         advice = f"correct it with {'; '.join(refusal.remedies[:3])}"
     try:

@@ -4,18 +4,19 @@ import shutil
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from aliciacfg.cli import formatting, notices, options, output, progress
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, exit_on_error, fail
+from aliciacfg.cli import formatting, notices, options, output, progress, prompts
+from aliciacfg.cli.exits import EXIT_CODES, exit_on_error, fail
+from aliciacfg.cli.local_client import exit_running
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
-from aliciacfg.counted import counted_are
+from aliciacfg.counted import counted, counted_are
 from aliciacfg.errors import DataDirectoryInUse
 
 if TYPE_CHECKING:
@@ -142,8 +143,8 @@ def _backup_lines(path: Path, size: int, manifest: "Manifest", removed: list[Pat
         [("backup: ", "green"), f"{path}, {_size(size)}, {keys}, verified"],
         f"home {manifest.home}, environment {manifest.environment}, epoch {manifest.epoch}, change {manifest.sequence}",
         [
-            f"{_counted(manifest.configurations, 'configuration')}, {_counted(manifest.revisions, 'revision')}, ",
-            _counted(len(manifest.files), "file"),
+            f"{counted(manifest.configurations, 'configuration')}, {counted(manifest.revisions, 'revision')}, ",
+            counted(len(manifest.files), "file"),
         ],
         *([("removed: ", "dim"), str(old)] for old in removed),
     ]
@@ -172,7 +173,7 @@ def restore(
     passphrase_file: Path | None,
     **flags: str | None,
 ) -> None:
-    """Put the state of the backup FILE in place. Stop the daemon before.
+    """Put the state of the backup FILE in place. Stop the daemon before; --dry-run needs no stop.
 
     Everything is checked before anything is replaced, and the state before is kept in the data directory as
     before-restore-<time>. The epoch is raised above both states, so that services follow what is published next; no
@@ -195,17 +196,21 @@ def restore(
     if without_keys and passphrase_file is not None:
         raise click.UsageError("--without-keys leaves the keys; --passphrase-file opens them")
     with exit_on_error(), Archive(source) as archive:
-        if is_in_use(Path(settings.data_dir)):
-            _exit_running(settings)
+        running = is_in_use(Path(settings.data_dir))
+        if running and not dry_run:
+            exit_running(settings)
         passphrase = None
         if passphrase_file is not None or (KEYS in archive.manifest.members and not without_keys):
             passphrase = _passphrase(passphrase_file)
         wanted = Wanted(passphrase, force=force, files=files, dry_run=dry_run)
         try:
-            with progress.shown("checking the backup" if dry_run else "putting the backup in place"):
-                result = run(put_in_place(archive, settings, wanted, now=time.time()))
+            with (
+                _copied(settings) if running else nullcontext(settings) as place,
+                progress.shown("checking the backup" if dry_run else "putting the backup in place"),
+            ):
+                result = run(put_in_place(archive, place, wanted, now=time.time()))
         except DataDirectoryInUse:
-            _exit_running(settings)
+            exit_running(settings)
     for note in result.notes:
         notices.print_note(note)
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
@@ -216,8 +221,16 @@ def restore(
     )
 
 
-def _exit_running(settings: "Settings") -> NoReturn:
-    fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, run this again, start it")
+@contextmanager
+def _copied(settings: "Settings") -> Generator["Settings"]:
+    """Yield settings that name a copy of the data directory of a running daemon, for a dry run."""
+    from aliciacfg.storage.data_directory import KEY_FILE
+
+    with snapshot(settings) as copy:
+        keys = Path(settings.data_dir) / KEY_FILE
+        if keys.exists():
+            shutil.copy(keys, copy / KEY_FILE)
+        yield msgspec.structs.replace(settings, data_dir=str(copy))
 
 
 def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]":
@@ -246,7 +259,7 @@ def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]"
     if result.kept_in:
         lines.append([("the state before: ", "dim"), result.kept_in])
     done = "would be restored" if dry_run else "restored"
-    count = _counted(len(result.changes), "configuration")
+    count = counted(len(result.changes), "configuration")
     if not result.changes:
         what = "all configurations are as before"
     elif known:
@@ -264,10 +277,6 @@ def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]"
     return lines
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _new_passphrase(file: Path | None) -> str:
     """Return a passphrase to encrypt with: from a file, or asked twice; end the program if it is too short."""
     from aliciacfg.sealing.passphrase import MIN_LENGTH
@@ -275,8 +284,8 @@ def _new_passphrase(file: Path | None) -> str:
     found = _passphrase(file, twice=True)
     if len(found) < MIN_LENGTH:
         fail(
-            f"the passphrase has {len(found)} characters; it needs at least {MIN_LENGTH}, because a finder of the "
-            "backup can try as many as they like",
+            f"the passphrase has {counted(len(found), 'character')}; it needs at least {MIN_LENGTH}, because a finder "
+            "of the backup can try as many as they like",
             EXIT_CODES["invalid_request"],
         )
     return found
@@ -286,7 +295,7 @@ def _passphrase(file: Path | None, *, twice: bool = False) -> str:
     if file is None:
         if not sys.stdin.isatty():
             fail("there is no terminal to ask for the passphrase; use --passphrase-file", EXIT_CODES["invalid_request"])
-        return click.prompt("Passphrase of the keys", hide_input=True, confirmation_prompt=twice, err=True)
+        return prompts.ask_secret("Passphrase of the keys", twice=twice)
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

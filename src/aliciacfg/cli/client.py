@@ -73,6 +73,8 @@ def _broker_hint(target: Target, error: BrokerUnavailable) -> str:
 
 def _hint(code: str, target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> str | None:
     """Return what to do about a refused request; asks the daemon only after what was not found."""
+    if code == "incompatible" and operation == "set":
+        return f"to change some values and keep all others: aliciacfg patch {name} …"
     return lookups.meant(target, operation, name, fields) if code == "not_found" else None
 
 

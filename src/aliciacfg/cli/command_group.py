@@ -1,6 +1,7 @@
 """The root command: it imports a command when it is asked for, and shows help in groups."""
 
 import os
+import signal
 import sys
 from importlib import import_module
 from textwrap import dedent
@@ -8,7 +9,7 @@ from typing import Any
 
 import click
 
-from aliciacfg.cli import notices, output_format, target_options
+from aliciacfg.cli import notices, output_format, pager, target_options
 from aliciacfg.cli.command_table import GROUPS, Row, row_of
 from aliciacfg.cli.exits import EXIT_FAILED
 
@@ -26,6 +27,17 @@ class RootGroup(click.Group):
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         _show_examples(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line as the program; does not return."""
+        try:
+            return self.main(*args, **kwargs)
+        except KeyboardInterrupt:
+            # A further one, while the first ended the command.
+            sys.exit(EXIT_FAILED)
+        finally:
+            # Nothing is left to interrupt but the end of threads, and Python tells that with a traceback.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of all commands, sorted."""
@@ -109,6 +121,7 @@ def _complete(command: click.Command, *, formats: bool) -> None:
     if formats:
         output_format.add_option(command)
     target_options.add_to(command)
+    pager.add_to(command)
 
 
 def _show_examples(command: click.Command) -> None:

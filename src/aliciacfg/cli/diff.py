@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from aliciacfg import documents
 from aliciacfg.api.answers import CompareAnswer
 from aliciacfg.cli import formatting, options, output
 from aliciacfg.cli.answers import print_answer
@@ -16,6 +17,7 @@ from aliciacfg.cli.exits import EXIT_FAILED
 from aliciacfg.cli.output import Line
 from aliciacfg.documents import Json, escape
 from aliciacfg.errors import Problem
+from aliciacfg.model.redaction import REDACTED
 
 _SIDES = 2
 
@@ -127,12 +129,17 @@ def _places(answer: CompareAnswer) -> list[str]:
 
 
 def _differences(answer: CompareAnswer) -> Iterator[_Difference]:
+    def text(place: str, value: Json) -> str:
+        inside = [pointer for pointer in answer.hidden if f"{pointer}/".startswith(f"{place}/")]
+        masked = documents.replace_strings(value, {pointer.removeprefix(place): REDACTED for pointer in inside})
+        return json.dumps(masked, ensure_ascii=False)
+
     for pointer, sides in answer.changed.items():
-        yield _Difference(pointer, _text(sides.env1), _text(sides.env2))
+        yield _Difference(pointer, text(pointer, sides.env1), text(pointer, sides.env2))
     for pointer, value in answer.only_in_env1.items():
-        yield from (_Difference(place, _text(leaf), None) for place, leaf in _leaves(pointer, value))
+        yield from (_Difference(place, text(place, leaf), None) for place, leaf in _leaves(pointer, value))
     for pointer, value in answer.only_in_env2.items():
-        yield from (_Difference(place, None, _text(leaf)) for place, leaf in _leaves(pointer, value))
+        yield from (_Difference(place, None, text(place, leaf)) for place, leaf in _leaves(pointer, value))
 
 
 def _leaves(pointer: str, value: Json) -> Iterator[tuple[str, Json]]:
@@ -141,7 +148,3 @@ def _leaves(pointer: str, value: Json) -> Iterator[tuple[str, Json]]:
             yield from _leaves(f"{pointer}/{escape(name)}", member)
     else:
         yield pointer, value
-
-
-def _text(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False)

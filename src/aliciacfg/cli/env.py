@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from aliciacfg.atomic_files import replace_file
+from aliciacfg.atomic_files import replace_file, unwritable
 from aliciacfg.cli import notices, options, service_variables
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
@@ -76,7 +76,7 @@ def env(
     try:
         replace_file(path, text.encode(), mode=_PRIVATE)
     except OSError as error:
-        fail(f"{path} cannot be written: {error.strerror}", EXIT_FAILED)
+        fail(unwritable(path, error), EXIT_FAILED)
 
 
 def _print(text: str) -> None:

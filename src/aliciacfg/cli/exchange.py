@@ -8,7 +8,8 @@ import msgspec
 
 from aliciacfg.cli import notices, options, output, progress
 from aliciacfg.cli.backups import warn_of_plain_text
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, exit_on_error, fail
+from aliciacfg.cli.exits import exit_on_error
+from aliciacfg.cli.local_client import exit_running
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
 from aliciacfg.counted import counted
@@ -72,7 +73,7 @@ def import_whole(directory: Path, settings: "Settings", *, dry_run: bool) -> Non
             with progress.shown("reading the home"):
                 result = run(import_home(directory, settings, dry_run=dry_run))
         except DataDirectoryInUse:
-            fail(f"a daemon runs on {settings.data_dir}", EXIT_ANOTHER_DAEMON, hint="stop it, and run this again")
+            exit_running(settings)
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
     output.print_result(content, lambda: _import_lines(result, dry_run=dry_run), names=lambda: result.written)
 

@@ -1,6 +1,5 @@
 """The ``exec`` command: runs a program with the variables of a service."""
 
-import asyncio
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from aliciacfg.cli import options, requests, service_variables
+from aliciacfg.cli import loop, options, requests, service_variables
 from aliciacfg.cli.client import Target
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_NO_ANSWER, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.errors import SettingsError
@@ -187,7 +186,7 @@ def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     from aliciacfg.client import ConfigError
 
     try:
-        return asyncio.run(coroutine)
+        return loop.run(coroutine, own_loop=True)
     except (ConfigError, SettingsError) as error:
         fail(str(error), EXIT_USAGE if isinstance(error, SettingsError) else _exit_code(error))
     except KeyboardInterrupt:

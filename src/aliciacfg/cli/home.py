@@ -1,5 +1,6 @@
 """The home that a command works on: its files, edits of them, and the daemon that loads them."""
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aliciacfg import documents
 from aliciacfg.api.answers import EnvironmentsAnswer
+from aliciacfg.atomic_files import unwritable
 from aliciacfg.cli import formatting, notices, options, sealing_keys
 from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, fail
@@ -267,8 +269,16 @@ def _write(settings: "Settings", edits: "FileEdits") -> "dict[str, Any] | None":
     try:
         edits.write()
     except OSError as error:
-        fail(f"{error.filename or settings.environments_dir} cannot be written: {error.strerror}", EXIT_FAILED)
+        fail(unwritable(_file_of(error, edits, settings), error), EXIT_FAILED)
     return ask_daemon(settings, "reload", None, {})
+
+
+def _file_of(error: OSError, edits: "FileEdits", settings: "Settings") -> Path:
+    """Return the file that could not be written, by the name that the command line has for it."""
+    if error.filename is None:
+        return Path(settings.environments_dir)
+    found = Path(os.fsdecode(error.filename))
+    return next((path for path in edits.texts if path.resolve() == found), found)
 
 
 def _refuse(edits: "FileEdits", answer: "dict[str, Any]") -> None:

@@ -91,7 +91,7 @@ def import_(
     if form is None:
         fail(f"the name of {file} does not tell its form", EXIT_USAGE, hint=f"add --format {'|'.join(get_args(Form))}")
     if env_prefix is not None and (form == "env" or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", env_prefix) is None):
-        what = "FILE names its variables itself" if form == "env" else "expected letters, digits and _"
+        what = "FILE names its variables itself" if form == "env" else "expected letters a to z, digits and _"
         raise click.UsageError(f"--env-prefix: {what}")
     with exit_on_error():
         from aliciacfg.core.taken_values import take_over

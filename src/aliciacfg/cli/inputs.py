@@ -1,15 +1,20 @@
 """What commands read: documents and secrets, from files, standard input, an argument or a terminal."""
 
+import re
 import sys
 from pathlib import Path
-
-import click
+from typing import Final, NoReturn
 
 from aliciacfg import documents
-from aliciacfg.atomic_files import replace_file
+from aliciacfg.atomic_files import replace_file, unwritable
+from aliciacfg.cli import prompts
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, EXIT_USAGE, fail
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import OperationError, SourceError
+
+_AS_ARGUMENT: Final = """write a JSON or YAML file, or the JSON itself: '{"settings": {"volume": 7}}'"""
+# Names with dots or slashes between them, as in `settings.volume` and `/settings/volume`.
+_PATH: Final = re.compile(r"/?[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*")
 
 
 def read_object(source: str) -> JsonObject:
@@ -37,11 +42,42 @@ def read_document(source: str) -> Json:
         return documents.decode(data)
     except OperationError:
         try:
-            return yaml_reader.load(data.decode(), file=_label(source)).value
+            text = data.decode()
         except UnicodeDecodeError as error:
             fail(f"{_label(source)} is not UTF-8: byte {error.start} is invalid", EXIT_CODES["invalid_request"])
+        try:
+            return yaml_reader.load(text, file=_label(source)).value
         except SourceError as error:
-            fail(str(error), EXIT_CODES["invalid_request"])
+            _fail_unreadable(source, text, error)
+
+
+def _fail_unreadable(source: str, text: str, error: SourceError) -> NoReturn:
+    """End the program because a document is neither JSON nor YAML; what looks like JSON is judged as such."""
+    if text.lstrip().startswith(("{", "[")):
+        line, problem = documents.explain_file(text)
+        place = _label(source) if line is None or _is_inline(source) else f"{_label(source)}:{line}"
+        message = f"{place} {problem}" if _is_inline(source) else f"{place}: {problem}"
+    else:
+        message = str(error)
+    fail(message, EXIT_CODES["invalid_request"], hint=_AS_ARGUMENT if _is_inline(source) else None)
+
+
+def _fail_no_file(source: str) -> NoReturn:
+    """End the program: a source is neither a document nor a file. One like ``limits.x=5`` may be meant as one."""
+    name, equals, value = source.partition("=")
+    hint = _AS_ARGUMENT
+    if equals and _PATH.fullmatch(name):
+        meant: Json
+        try:
+            meant = documents.decode(value.encode(errors="surrogateescape"))
+        except OperationError:
+            meant = value
+        for token in reversed(name.strip("./").replace("/", ".").split(".")):
+            meant = {token: meant}
+        hint = f"did you mean '{documents.encode(meant).decode()}'?"
+    if Path(source).suffix in {".json", ".yaml", ".yml"}:
+        fail(f"there is no file {source}", EXIT_FAILED)
+    fail(f"{source!r} is neither JSON nor a file", EXIT_FAILED, hint=hint)
 
 
 def read_text(path: Path) -> str:
@@ -70,7 +106,7 @@ def read_secret(label: str, *, keep_newline: bool = False) -> str:
         keep_newline: Keep the newline at the end of standard input.
     """
     if sys.stdin.isatty():
-        return click.prompt(label, hide_input=True, confirmation_prompt=True, err=True)
+        return prompts.ask_secret(label, twice=True)
     text = read_stdin()
     if not keep_newline:
         text = text.removesuffix("\n").removesuffix("\r")
@@ -89,10 +125,10 @@ def json_or_text(value: str, *, otherwise: str) -> Json:
     try:
         # Python hands over arguments that are not UTF-8 as surrogates.
         return documents.decode(value.encode(errors="surrogateescape"))
-    except OperationError as error:
+    except OperationError:
         if value.lstrip().startswith(("{", "[", '"')):
-            problem = error.message.removeprefix("The body ")
-            fail(f"VALUE {problem} To set it as the string that it is, {otherwise}", EXIT_USAGE)
+            _, problem = documents.explain_file(value)
+            fail(f"VALUE {problem}", EXIT_USAGE, hint=f"to set it as the string that it is, {otherwise}")
         return value
 
 
@@ -101,7 +137,7 @@ def rewrite_text(path: Path, text: str) -> None:
     try:
         replace_file(path, text.encode())
     except OSError as error:
-        fail(f"{path} cannot be written: {error.strerror}", EXIT_FAILED)
+        fail(unwritable(path, error), EXIT_FAILED)
 
 
 def _is_inline(source: str) -> bool:
@@ -118,6 +154,8 @@ def _read(source: str) -> bytes:
         return source.encode(errors="surrogateescape")
     if source == "-":
         return sys.stdin.buffer.read()
+    if not Path(source).exists():
+        _fail_no_file(source)
     return _read_file(Path(source))
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aliciacfg.api.answers import KeysAnswer
-from aliciacfg.cli import formatting, inputs, notices, options, output, times
+from aliciacfg.cli import formatting, inputs, notices, options, output, prompts, times
 from aliciacfg.cli.answers import exit_if_refused, print_answer
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, EXIT_FAILED, exit_on_error, fail
-from aliciacfg.cli.local_client import ask_daemon
+from aliciacfg.cli.exits import EXIT_CODES, EXIT_FAILED, exit_on_error, fail
+from aliciacfg.cli.local_client import ask_daemon, exit_running
 from aliciacfg.cli.output import Line, Table
 from aliciacfg.errors import AliciacfgError, DataDirectoryInUse
 from aliciacfg.sealing.boxes import PrivateKey, key_ids
@@ -226,10 +226,7 @@ def _locked_key_file(settings: "Settings", *, create: bool = False) -> Generator
         finally:
             data.release()
     except DataDirectoryInUse:
-        fail(
-            f"a daemon runs on {directory} and has loaded its keys; stop it, run this again, and start it",
-            EXIT_ANOTHER_DAEMON,
-        )
+        exit_running(settings)
     except AliciacfgError as error:
         fail(str(error), EXIT_FAILED)
 
@@ -293,7 +290,7 @@ def _read_private_key() -> PrivateKey:
         UnusableKey: It is not a private key.
     """
     if sys.stdin.isatty():
-        return PrivateKey.parse(click.prompt("Private key in base64", hide_input=True, err=True))
+        return PrivateKey.parse(prompts.ask_secret("Private key in base64", twice=False))
     return PrivateKey.parse(inputs.read_stdin())
 
 

@@ -59,6 +59,18 @@ def ask_daemon(settings: "Settings", operation: str, target: str | None, fields:
         return None
 
 
+def exit_running(settings: "Settings") -> NoReturn:
+    """End the program: it changes what the daemon of this home has in memory."""
+    from aliciacfg.storage.data_directory import holder
+
+    found = holder(Path(settings.data_dir))
+    fail(
+        f"the daemon of {settings.data_dir} runs{'' if found is None else f' (pid {found})'}",
+        EXIT_ANOTHER_DAEMON,
+        hint="stop it with Ctrl-C or `systemctl stop aliciacfg`, run this again, and start it",
+    )
+
+
 def exit_locked(settings: "Settings") -> NoReturn:
     """End the program: the data directory is locked, but no daemon listens on its socket."""
     fail(

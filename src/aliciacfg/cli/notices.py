@@ -67,7 +67,8 @@ def print_object(value: Json) -> None:
 
 def _print_labelled(label: str, message: str) -> None:
     first, *further = message.splitlines() or [""]
-    shown = click.style(f"{label}:", fg=_COLORS[label], bold=True) if _in_color() else f"{label}:"
+    color = None if os.environ.get("NO_COLOR") else _COLORS[label]
+    shown = click.style(f"{label}:", fg=color, bold=True) if _with_styles() else f"{label}:"
     _print_line(first, lead=shown, lead_width=len(label) + 1, indent=_INDENT)
     for line in further:
         _print_line(line if line.startswith(" ") else f"{_INDENT}{line}", indent=_INDENT * 2)
@@ -87,5 +88,5 @@ def _print_line(line: str, *, indent: str, lead: str = "", lead_width: int = 0) 
     click.echo(lead + text[lead_width:], err=True)
 
 
-def _in_color() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+def _with_styles() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

@@ -231,13 +231,16 @@ def _print_records(console: "Console", table: Table) -> None:
     """Print each row as a list of its cells, with the column's name before each."""
     longest = max(map(len, table.columns))
     for number, row in enumerate(table.rows):
-        if number:
+        # A row that begins with nothing goes on with the one before.
+        goes_on = number > 0 and not callable(row[0]) and not _text(row[0])
+        if number and not goes_on:
             console.print()
         for column, cell in zip(table.columns, row, strict=True):
             line = cell(console.width - longest - _GAP) if callable(cell) else cell
             if _text(line):
                 parts: Line = [line] if isinstance(line, str) else line
-                console.print(_text([(f"{column:{longest}}", "dim"), " " * _GAP, *parts]), soft_wrap=True)
+                label = "" if goes_on else column
+                console.print(_text([(f"{label:{longest}}", "dim"), " " * _GAP, *parts]), soft_wrap=True)
 
 
 def _print_tree(page: StringIO | None, root: Branch, *, terminal: bool) -> None:

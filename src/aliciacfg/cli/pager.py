@@ -9,13 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from aliciacfg.cli.foreground import interrupts_left_to_it
 
 _KEY: Final = "aliciacfg.no_pager"
+_FLAG: Final = "--no-pager"
 _PLAIN: Final = {"", "cat"}
 
 
@@ -58,9 +59,16 @@ def _command() -> list[str]:
 
 
 def _remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    context.meta[_KEY] = value
+    # A context shares this mapping with those of its subcommands.
+    context.meta[_KEY] = value or bool(context.meta.get(_KEY))
 
 
-option = click.option(
-    "--no-pager", is_flag=True, expose_value=False, callback=_remember, help="Print long output at once."
-)
+def add_to(command: click.Command) -> None:
+    """Add the option to a command, hidden, which it can stand after as well as before."""
+    if all(_FLAG not in parameter.opts for parameter in command.params):
+        command.params.append(click.Option([_FLAG], hidden=True, **_ATTRIBUTES))
+
+
+_ATTRIBUTES: Final[dict[str, Any]] = {"is_flag": True, "expose_value": False, "callback": _remember}
+
+option = click.option(_FLAG, help="Print long output at once.", **_ATTRIBUTES)

@@ -1,5 +1,6 @@
 """What a command does while it takes long: a line on standard error, on a terminal only, gone when it is done."""
 
+import os
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ def shown(doing: str) -> Generator[None]:
     Args:
         doing: Such as ``verifying the store``.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return
     done = threading.Event()

@@ -85,7 +85,7 @@ def _write_key(path: Path, key: PrivateKey, *, add: bool) -> None:
                 before = path.read_text().rstrip() + "\n"
             atomic_files.replace_file(path, f"{before}{key.reveal()}\n".encode(), mode=0o600, follow_links=False)
         except OSError as error:
-            raise SettingsError([f"{path} cannot be written: {error.strerror}"]) from error
+            raise SettingsError([atomic_files.unwritable(path, error)]) from error
 
 
 @recipient.command("set")

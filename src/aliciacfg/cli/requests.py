@@ -83,7 +83,7 @@ def checked_target(options: Mapping[str, Any]) -> Target:
     if http is not None and not http.lower().startswith(("http://", "https://")):
         raise click.UsageError(f"--http {http!r}: expected a URL, such as http://127.0.0.1:8026")
     if caller is not None and not names.is_caller_name(caller):
-        raise click.UsageError(f"--as {caller!r}: expected letters, digits, '_', '.' and '-'")
+        raise click.UsageError(f"--as {caller!r}: expected letters a to z, digits, '_', '.' and '-'")
     return target_of(options)
 
 

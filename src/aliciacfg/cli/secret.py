@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aliciacfg.cli.sealing_keys import SealingKey
     from aliciacfg.core.file_check import FileProblem
     from aliciacfg.core.missing_secrets import MissingSecrets
+    from aliciacfg.schemas.service_schema import ServiceSchema
     from aliciacfg.sealing.boxes import Keyring, PublicKey
     from aliciacfg.settings import Settings
     from aliciacfg.sources.file_edits import FileEdits
@@ -47,6 +48,7 @@ def secret() -> None:
 @click.option("-e", "--environment", metavar="NAME", help="Environment; default: the active one.")
 @click.option("--overlay", is_flag=True, help="Send it to the daemon as a change at run time; write no file.")
 @click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of standard input.")
+@options.force
 @options.comment
 @options.expected
 @options.settings("data_dir", "environments_dir", "schemas_dir")
@@ -59,6 +61,7 @@ def secret_set(
     *,
     overlay: bool,
     keep_newline: bool,
+    refuse_near_misses: bool,
     comment: str | None,
     expected_revision: int | None,
     **flags: str | None,
@@ -76,7 +79,12 @@ def secret_set(
         if not documents.parse_pointer(pointer):
             raise click.UsageError("POINTER is a place in the configuration, such as /settings/password")
         if overlay:
-            fields = {"environment": environment, "comment": comment, "expected_revision": expected_revision}
+            fields = {
+                "environment": environment,
+                "comment": comment,
+                "expected_revision": expected_revision,
+                "refuse_near_misses": refuse_near_misses,
+            }
             _set_at_run_time(target, service, pointer, fields, keep_newline=keep_newline)
         elif comment is not None or expected_revision is not None:
             raise click.UsageError("-m and --expected-revision need --overlay: a file has no history of its own")
@@ -84,7 +92,9 @@ def secret_set(
             settings = options.daemon_settings(flags).settings
             home.require_home(settings)
             name = environment or home.active_environment(settings)
-            _set_in_file(settings, target, service, pointer, name, keep_newline=keep_newline)
+            _set_in_file(
+                settings, target, service, pointer, name, keep_newline=keep_newline, force=not refuse_near_misses
+            )
 
 
 @secret.command("generate")
@@ -148,7 +158,14 @@ def _sealed_value(key: "PublicKey", value: str, service: str, environment: str |
 
 
 def _set_in_file(
-    settings: "Settings", target: Target, service: str, pointer: str, environment: str, *, keep_newline: bool
+    settings: "Settings",
+    target: Target,
+    service: str,
+    pointer: str,
+    environment: str,
+    *,
+    keep_newline: bool,
+    force: bool,
 ) -> None:
     from aliciacfg.core.lacking_secrets import lacks_in_files
     from aliciacfg.core.missing_secrets import as_patch
@@ -161,6 +178,13 @@ def _set_in_file(
             f"{environment} has no service {service!r}; there are: {', '.join(sorted(found.services)) or 'none'}",
             EXIT_CODES["not_found"],
             hint=_hint_on_unknown(settings, service, environment, found.services),
+        )
+    meant = _meant(sources.schema(service), pointer)
+    if meant and not force:
+        fail(
+            f"no schema knows {pointer} of {service}",
+            EXIT_CODES["invalid_request"],
+            hint=f"did you mean {meant}? If not, add --force",
         )
     if pointer not in sources.schema(service).secrets(as_patch({pointer: "x"})):
         fail(
@@ -255,6 +279,17 @@ def _with_another_value(
         if there != value:
             found.append(_Other(name, layer.file, layer.line(pointer)))
     return found
+
+
+def _meant(schema: "ServiceSchema", pointer: str) -> str | None:
+    """Return the place that a pointer which the schema does not know is probably a misspelling of; None if none is."""
+    from aliciacfg.core.missing_secrets import as_patch
+    from aliciacfg.schemas.near_misses import suggestions
+
+    unknown = schema.unknown(as_patch({pointer: "x"}))
+    meant = suggestions(schema.tree, unknown)
+    # An object on the way may be what is misspelt.
+    return next((meant[at] + pointer.removeprefix(at) for at in unknown if at in meant), None)
 
 
 def _problems_around(

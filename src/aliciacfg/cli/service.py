@@ -103,12 +103,12 @@ def service_add(
         if name is None:
             if not asks:
                 raise click.UsageError("Missing argument 'NAME'.")
-            name = click.prompt("Name of the service", err=True)
+            name = prompts.ask("Name of the service", _service_name, default=None)
         _check_free(place, sources, name)
         if asks:
             wanted = _ask(place, sources, name)
         else:
-            wanted = _Wanted(name, port, _broker(mqtt), _settings(settings), schema is True)
+            wanted = _Wanted(name, port, _broker(mqtt), _settings(name, settings), schema is True)
         _add(place, target, sources, wanted, environment, dry_run=dry_run)
 
 
@@ -144,8 +144,14 @@ def _ask(settings: "Settings", sources: "Sources", name: str) -> _Wanted:
     while item := prompts.ask(question, _typed_setting):
         found.update([item])
     there = _schema_path(settings, name) is not None
-    schema = not there and click.confirm("Write a schema to begin with", default=True, err=True)
+    schema = not there and prompts.confirm("Write a schema to begin with?", default=True)
     return _Wanted(name, port, broker, found, schema)
+
+
+def _service_name(text: str) -> str:
+    if problem := names.service_problem(text.strip()):
+        raise click.UsageError(problem)
+    return text.strip()
 
 
 def _port(text: str) -> int | None:
@@ -157,25 +163,35 @@ def _port(text: str) -> int | None:
 
 
 def _broker_or_none(text: str) -> tuple[str, int] | None:
-    return _broker(text.strip() or None)
+    return _address(text.strip()) if text.strip() else None
 
 
-def _broker(text: str | None) -> tuple[str, int] | None:
-    if text is None:
-        return None
+def _address(text: str) -> tuple[str, int]:
     parts = _ADDRESS.fullmatch(text)
     if parts is None:
-        raise click.UsageError(f"--mqtt {text!r}: expected HOST or HOST:PORT; the password is made here")
+        raise click.UsageError(f"{text!r}: expected HOST or HOST:PORT; the password is made here")
     try:
         return parts["name"] or parts["six"], _port(parts["port"] or "") or _BROKER_PORT
     except click.UsageError as error:
-        raise click.UsageError(f"--mqtt {text!r}: {error.message}") from error
+        raise click.UsageError(f"{text!r}: {error.message}") from error
 
 
-def _settings(items: tuple[str, ...]) -> "JsonObject":
+def _broker(text: str | None) -> tuple[str, int] | None:
+    """Return the broker that ``--mqtt`` names."""
+    try:
+        return None if text is None else _address(text)
+    except click.UsageError as error:
+        raise click.UsageError(f"--mqtt {error.message}") from error
+
+
+def _settings(service: str, items: tuple[str, ...]) -> "JsonObject":
+    """Return the settings that ``--setting`` gives; a secret among them ends the program."""
     found: JsonObject = {}
     for item in items:
-        name, value = _name_and_value(item)
+        try:
+            name, value = _name_and_value(item)
+        except click.UsageError as error:
+            raise click.UsageError(f"--setting {error.message}") from error
         found[name] = inputs.json_or_text(value, otherwise="quote it as JSON")
         for pointer, text in documents.walk_strings({name: found[name]}):
             if why := _secret(pointer, text):
@@ -183,7 +199,7 @@ def _settings(items: tuple[str, ...]) -> "JsonObject":
                 fail(
                     f"--setting {name} {why}, and other users of this machine see command lines",
                     EXIT_USAGE,
-                    hint=f"add the service without it{marked}, then: aliciacfg secret set SERVICE /settings{pointer}",
+                    hint=f"add the service without it{marked}, then: aliciacfg secret set {service} /settings{pointer}",
                 )
     return found
 
@@ -208,7 +224,7 @@ def _typed_setting(line: str) -> "tuple[str, Json] | None":
 def _name_and_value(item: str) -> tuple[str, str]:
     name, equals, value = item.partition("=")
     if not equals or not name.strip():
-        raise click.UsageError(f"--setting {item!r}: expected NAME=VALUE")
+        raise click.UsageError(f"{item!r}: expected NAME=VALUE")
     return name.strip(), value
 
 

@@ -3,7 +3,7 @@
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 import msgspec
@@ -25,10 +25,14 @@ from aliciacfg.cli.exits import EXIT_FAILED, EXIT_NO_ANSWER, exit_on_error, fail
 from aliciacfg.cli.output import Line
 from aliciacfg.cli.refused_edits import edit_lines
 from aliciacfg.cli.requests import Target
+from aliciacfg.counted import counted
 from aliciacfg.documents import JsonObject
 from aliciacfg.errors import BrokerUnavailable
 
 _LABEL_WIDTH = 15
+# Columns of a terminal below which what counts would be cut.
+_NARROW = 60
+_INDENT = "  "
 _STYLES = {"healthy": "bold green", "degraded": "bold yellow", "unhealthy": "bold red"}
 # What fits on one screen of 24 lines with all else, unless much is wrong.
 _MAX_LISTED = 3
@@ -144,7 +148,7 @@ def _authors(entries: AuditAnswer, changes: list[ListItem]) -> dict[str, str]:
 
 def _health_lines(found: HealthAnswer) -> Iterator[Line]:
     broker = "broker connected" if found.mqtt_connected else "no broker"
-    managed = formatting.counted(found.configs_managed, "configuration")
+    managed = counted(found.configs_managed, "configuration")
     yield [
         (found.status, _STYLES[found.status]),
         f": {managed} of {found.environment}, {broker}, up {_span(found.uptime)}",
@@ -160,17 +164,17 @@ def _standing_lines(found: HealthAnswer) -> Iterator[Line]:
 
 def _status_lines(found: Status, now: float) -> Iterator[Line]:
     health = found.health
-    yield _labelled(
+    yield from _labelled(
         "Config service", [(health.status, _STYLES[health.status])],
         f"  {health.version}, up {_span(health.uptime)}, instance {health.instance}",
     )  # fmt: skip
     broker: tuple[str, str] = ("connected", "green") if health.mqtt_connected else ("not connected", "bold red")
     pending = health.outbox_pending
     waiting = f"  {pending} {'message waits' if pending == 1 else 'messages wait'}" if pending else "  nothing waits"
-    yield _labelled("Broker", [broker], waiting)
-    yield _labelled("Environment", [(health.environment, "bold")], _others(found.environments))
+    yield from _labelled("Broker", [broker], waiting)
+    yield from _labelled("Environment", [(health.environment, "bold")], _others(found.environments))
     online = f", {health.services_online} online" if health.services_online else ""
-    yield _labelled("Services", [f"{health.configs_managed} configured{online}"])
+    yield from _labelled("Services", [f"{health.configs_managed} configured{online}"])
     yield from _environment_lines(found.environments)
     edits = found.environments.refused_edits if isinstance(found.environments, EnvironmentsAnswer) else []
     edits = edits or health.refused_edits
@@ -181,34 +185,54 @@ def _status_lines(found: Status, now: float) -> Iterator[Line]:
     yield from _change_lines(found, now)
 
 
-def _labelled(label: str, *parts: Line) -> Line:
-    """Return a line with a label in front; it is cut at the width of the terminal."""
+def _labelled(label: str, *parts: Line) -> Iterator[Line]:
+    """Yield a line with a label in front; it is cut at the width of the terminal, or folded on a narrow one."""
+    if output.width() < _NARROW:
+        yield from _below(label, *parts)
+        return
     line: list[str | tuple[str, str]] = [(f"{label:<{_LABEL_WIDTH}} ", "dim")]
     room = max(output.width() - _LABEL_WIDTH - 1, 20)
-    for part in (piece for found in parts for piece in ([found] if isinstance(found, str) else found)):
-        text, style = (part, "") if isinstance(part, str) else part
+    for text, style in _pieces(parts):
         shown = text if len(text) <= room else f"{text[: max(room - 1, 0)]}…"
         room -= len(shown)
         if shown.strip("…") or text == "…":
             line.append((shown, style))
-    return line
+    yield line
+
+
+def _below(label: str, *parts: Line) -> Iterator[Line]:
+    """Yield a label and below it, each on lines of its own, what would be cut beside it."""
+    if label:
+        yield [(label, "dim")]
+    for text, style in _pieces(parts):
+        for folded in textwrap.wrap(" ".join(text.split()), output.width() - 1 - len(_INDENT)):
+            yield [_INDENT, (folded, style)]
+
+
+def _pieces(parts: Iterable[Line]) -> Iterator[tuple[str, str]]:
+    """Yield the texts of lines with their styles."""
+    for part in (piece for found in parts for piece in ([found] if isinstance(found, str) else found)):
+        yield (part, "") if isinstance(part, str) else part
 
 
 def _folded(label: str, text: str, style: str) -> Iterator[Line]:
     """Yield the lines of a text of which every word counts, such as an alert; beyond a few it is cut."""
-    width = max(output.width() - _LABEL_WIDTH - 1, 20)
+    if output.width() < _NARROW:
+        yield from _below(label, [(text, style)])
+        return
+    width = output.width() - _LABEL_WIDTH - 1
     for number, line in enumerate(textwrap.wrap(text, width, max_lines=_MAX_FOLDED, placeholder=" …")):
-        yield _labelled("" if number else label, [(line, style)])
+        yield from _labelled("" if number else label, [(line, style)])
 
 
 def _listed(label: str, lines: list[str], style: str) -> Iterator[Line]:
     """Yield the first of some lines under a label, with how many more there are; ``none`` if there are none."""
     if not lines:
-        yield _labelled(label, [("none", "green")])
+        yield from _labelled(label, [("none", "green")])
     for number, text in enumerate(lines[:_MAX_LISTED]):
         yield from _folded("" if number else label, text, style)
     if len(lines) > _MAX_LISTED:
-        yield _labelled("", f"and {len(lines) - _MAX_LISTED} more; all of them: aliciacfg health")
+        yield from _labelled("", f"and {len(lines) - _MAX_LISTED} more; all of them: aliciacfg health")
 
 
 def _others(answer: EnvironmentsAnswer | UnsetType) -> str:
@@ -224,7 +248,7 @@ def _environment_lines(answer: EnvironmentsAnswer | UnsetType) -> Iterator[Line]
         return
     invalid = [item for item in answer.environments if item.problems and item.name != answer.active]
     for item in invalid[:_MAX_LISTED]:
-        yield _labelled("", [(f"{item.name} not valid yet", "yellow")], f": {_what_to_do(item)}")
+        yield from _labelled("", [(f"{item.name} not valid yet", "yellow")], f": {_what_to_do(item)}")
     hidden = [(item.name, problem.message) for item in answer.environments for problem in item.hidden]
     for name, message in hidden[:1]:
         yield from _folded("", f"{name}: {message}", "yellow")
@@ -238,7 +262,7 @@ def _drift_lines(found: Status) -> Iterator[Line]:
     if isinstance(found.drift, DriftAnswer):
         yield from _listed("Drift", [f"{item.kind} {item.subject}" for item in found.drift.drift], "yellow")
     else:
-        yield _labelled("Drift", str(found.health.drift) if found.health.drift else [("none", "green")])
+        yield from _labelled("Drift", str(found.health.drift) if found.health.drift else [("none", "green")])
 
 
 def _change_lines(found: Status, now: float) -> Iterator[Line]:
@@ -254,7 +278,7 @@ def _change_lines(found: Status, now: float) -> Iterator[Line]:
     changes.sort(key=lambda change: change[0], reverse=True)
     for number, (timestamp, what) in enumerate(changes[:_MAX_CHANGES]):
         when = formatting.ago(timestamp, now=now)
-        yield _labelled("" if number else "Last changes", f"{when:<11} {what}")
+        yield from _labelled("" if number else "Last changes", f"{when:<11} {what}")
 
 
 def _span(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """Wrong usage: what click finds wrong with a command line, said in the style of all errors, with what was meant."""
 
+import re
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # What click calls the types of values, with the words of this program.
 _TYPES = {"integer range": "a whole number", "integer": "a whole number", "float": "a number"}
+# What click says of a word that is not one of some.
+_NOT_ONE_OF = re.compile(r"'(?P<word>.*)' is not one of ")
 
 
 def end_with(error: click.ClickException) -> NoReturn:
@@ -51,6 +54,11 @@ def _hint(error: click.ClickException, context: click.Context | None) -> str | N
         meant = close_to(error.option_name, [flag for flag in known if flag.startswith("--")])
     elif (name := _unknown_command(error)) is not None and isinstance(context.command, click.Group):
         meant = close_to(name, context.command.list_commands(context))
+    elif (
+        isinstance(error, click.BadParameter) and error.param is not None and isinstance(error.param.type, click.Choice)
+    ):
+        typed = _NOT_ONE_OF.match(error.message)
+        meant = [] if typed is None else close_to(typed["word"], map(str, error.param.type.choices))
     else:
         meant = []
     return did_you_mean(meant) or f"{context.command_path} --help"

@@ -226,4 +226,7 @@ def refused(refusal: Refusal, service: str) -> ConfigError:
         return Unavailable(f"the daemon cannot answer now ({refusal.code}): {refusal.message}")
     if refusal.code != "not_found":
         return Refused(f"the daemon refuses ({refusal.code}): {refusal.message}")
+    if refusal.message.endswith("?"):
+        # The daemon knows one that was probably meant.
+        return NotFound(f"{refusal.message} If it is new, {_ADD_SERVICE.format(service=service)}")
     return NotFound(f"the daemon has no configuration of {service}: {_ADD_SERVICE.format(service=service)}")

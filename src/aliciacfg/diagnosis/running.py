@@ -51,7 +51,7 @@ def look_at_access(health: HealthAnswer) -> Finding:
     kinds = {kind.partition(":")[0]: message for kind, message in health.alerts.items()}
     for kind in ("access_closed", "acl_missing"):
         if kind in kinds:
-            return fail("access", kinds[kind], "aliciacfg setup writes the list; see docs/how-to/doctor.md")
+            return fail("access", kinds[kind], "`aliciacfg setup DIRECTORY` writes the list")
     if "open_access" in kinds:
         return warn("access", kinds["open_access"], "write environments/access.yaml, or make a token")
     return ok("access", "nothing is open that rules close")

@@ -6,6 +6,7 @@ imported by name.
 """
 
 from aliciacfg.documents.changes import Bump, Change, changes
+from aliciacfg.documents.json_syntax import explain_file
 from aliciacfg.documents.limits import MAX_INTEGER, MIN_INTEGER, DocumentLimits, excess_nodes, shape_problems
 from aliciacfg.documents.merge_patch import difference, merge, without
 from aliciacfg.documents.pointers import (
@@ -52,6 +53,7 @@ __all__ = [
     "equal",
     "escape",
     "excess_nodes",
+    "explain_file",
     "find",
     "format_pointer",
     "has",

@@ -1,5 +1,6 @@
 """The HTTP client of the command line: sends requests to a daemon, over the network or its Unix socket."""
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -110,4 +111,7 @@ def _reason(error: Exception, url: str) -> str:
             return explanation
     elif isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection; if it serves HTTPS, use https://…"
+    if isinstance(cause, OSError) and cause.errno is not None:
+        # Its own text quotes how Python calls the system.
+        return f"{os.strerror(cause.errno)}; is the daemon running?"
     return f"{cause or 'timeout'}; is the daemon running?"

@@ -144,7 +144,7 @@ def from_aiohttp(request: web.BaseRequest, error: web.HTTPException) -> Operatio
     if isinstance(error, web.HTTPExpectationFailed):
         return ExpectationFailed("The only expectation that can be met is 100-continue; omit the header Expect.")
     if error.status == STATUS["not_found"]:
-        return NotFound(f"There is nothing at {request.path[:200]}; the operations are listed in the README.")
+        return NotFound(f"There is nothing at {request.path[:200]}; GET /docs shows the operations.")
     return InvalidRequest(f"The request is malformed: {error.reason}.")
 
 

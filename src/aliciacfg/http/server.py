@@ -10,6 +10,7 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
 from typing import cast
@@ -136,7 +137,12 @@ class HttpServer:
                 router.add_get(path, handler, expect_handler=_check_expectation)
             else:
                 router.add_route(operation.method, path, handler, expect_handler=_check_expectation)
-        others = {"/ready": self._ready, "/metrics": self._metrics, "/keys/current": self._current_key}
+        others = {
+            "/": _lead_to_docs,
+            "/ready": self._ready,
+            "/metrics": self._metrics,
+            "/keys/current": self._current_key,
+        }
         for path, answer in (others | {path: _page_handler(page) for path, page in pages.items()}).items():
             router.add_get(path, _for_aiohttp(self._bounded(answer)), expect_handler=_check_expectation)
         unmatched = _for_aiohttp(self._bounded(self._unmatched))
@@ -352,6 +358,11 @@ def _for_aiohttp(handler: Handler) -> _AiohttpHandler:
         return reply.response() if isinstance(reply, Reply) else reply
 
     return handle
+
+
+async def _lead_to_docs(_request: web.Request) -> Reply:
+    # Relative, so that it is right behind a proxy as well.
+    return Reply(b"", HTTPStatus.FOUND.value, {"Location": "docs"})
 
 
 def _page_handler(page: Page) -> _Handler:

@@ -26,7 +26,7 @@ RESERVED_SERVICES: frozenset[str] = frozenset({*get_args(OperationName), "reply"
 """Words that stand in topics and paths where the name of a service or a caller may stand."""
 RESERVED_ENVIRONMENTS = frozenset({"base", "access"})
 
-_FORM = "a name begins with a letter or digit, followed by at most 63 letters, digits, '_', '.' or '-'"
+_FORM = "a name begins with a letter a to z or A to Z or a digit, followed by at most 63 of these, '_', '.' or '-'"
 SERVICE_FORM = f"{_FORM}, and is no operation or part of a path"
 """What a service's name has to be, for messages that do not show the name."""
 

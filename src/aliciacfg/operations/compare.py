@@ -35,6 +35,7 @@ class Comparison:
     only_in_first: dict[str, Json] = field(default_factory=dict[str, Json])
     only_in_second: dict[str, Json] = field(default_factory=dict[str, Json])
     secrets: list[str] = field(default_factory=list[str])
+    hidden: list[str] = field(default_factory=list[str])
 
     @property
     def equal(self) -> bool:
@@ -54,12 +55,14 @@ def compare(first: Side, second: Side, *, compare_secrets: bool) -> Comparison:
     result = Comparison()
     _walk(first.redacted, second.redacted, "", result)
     both = sorted(first.secrets.keys() & second.secrets.keys())
+    result.hidden = sorted(first.secrets.keys() ^ second.secrets.keys())
     if not compare_secrets:
         result.secrets = both
         return result
     for pointer in both:
         if first.secrets[pointer] != second.secrets[pointer]:
             result.changed[pointer] = Sides(env1=SECRET, env2=SECRET)
+            result.hidden.append(pointer)
     return result
 
 

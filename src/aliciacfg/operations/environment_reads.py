@@ -151,6 +151,7 @@ class EnvironmentReads:
                 only_in_env1=result.only_in_first,
                 only_in_env2=result.only_in_second,
                 secrets=result.secrets,
+                hidden=result.hidden,
                 missing={name: draft.missing for name, draft in drafts.items()},
                 problems={name: draft.problems for name, draft in drafts.items()},
                 remedies=[remedy for name in drafts for remedy in self._files.remedies(name, service)],

@@ -174,15 +174,25 @@ class Operation:
         if isinstance(request, CurrentRequest) and request.at_least is not None:
             return self._carry_out_later(service, caller, name, request, request.at_least)
         if service.following is None:
-            return self.handler.call(service, caller, name, request)
-        return confirmed(service.following, lambda: self.handler.call(service, caller, name, request))
+            return self._call(service, caller, name, request)
+        return confirmed(service.following, lambda: self._call(service, caller, name, request))
 
     async def _carry_out_later(
         self, service: ConfigService, caller: Caller, name: str, request: Request, revision: int
     ) -> Answer:
         """Carry the operation out when a revision is here."""
         await service.reads.wait_for_revision(name, request.environment, revision)
-        return await self.handler.call(service, caller, name, request)
+        return await self._call(service, caller, name, request)
+
+    async def _call(self, service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
+        """Call the handler; say which service was probably meant if there is none of the name."""
+        try:
+            return await self.handler.call(service, caller, name, request)
+        except NotFound as error:
+            meant = service.reads.meant(caller, name, request.environment) if self.target == "service" else None
+            if meant is None:
+                raise
+            raise NotFound(f"{error.message} Did you mean {meant}?") from error
 
     async def run(self, service: ConfigService, caller: Caller, name: str, fields: JsonObject) -> Answer:
         """Authorize the caller, check the fields and carry out the operation.
@@ -218,6 +228,9 @@ class Operation:
             request = msgspec.convert(dict(fields), self.request)
         except msgspec.ValidationError as error:
             problem = _as_problem(error, self.request)
+            if (field := _missing(problem.message)) in _EXAMPLES:
+                example = f'{{"{field}": {_EXAMPLES[field]}}}'
+                problem = msgspec.structs.replace(problem, message=f"{problem.message}; send {example}")
             raise InvalidRequest(f"{self.name}: {problem.message}.", [problem]) from error
         if request.request_id is not None and len(request.request_id.encode()) > MAX_REQUEST_ID_BYTES:
             raise InvalidRequest(f"request_id is longer than {MAX_REQUEST_ID_BYTES} bytes; send a shorter one.")
@@ -257,6 +270,18 @@ class Operation:
 @functools.cache
 def _names_of_fields(request: type[Request]) -> frozenset[str]:
     return frozenset(request.__struct_encode_fields__)
+
+
+# What stands in a request for a field that is required.
+_EXAMPLES = {
+    "config": "{…}", "patch": "{…}", "updates": "[…]", "pointer": '"/limits/x"', "revision": "3", "public_key": '"…"',
+}  # fmt: skip
+_MISSING = re.compile(r"missing required field `(\w+)`")
+
+
+def _missing(message: str) -> str:
+    found = _MISSING.search(message)
+    return "" if found is None else found[1]
 
 
 # msgspec names some types as Python does; requests are JSON.

@@ -6,6 +6,7 @@ No read waits for a write, and only old revisions are read from the store.
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
@@ -43,6 +44,7 @@ from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.operations.env_export import as_variables
 from aliciacfg.operations.pages import Page
+from aliciacfg.sources.unclear_services import MAX_OTHERS, looks_like
 
 # How long a read waits for a revision, and how soon it looks whether another daemon made it.
 _REVISION_SECONDS = 5.0
@@ -130,6 +132,22 @@ class ReadOperations:
             return None
         self._count_read(service)
         return found, part
+
+    def meant(self, caller: Caller, service: str, environment: str | None) -> str | None:
+        """Return the service that a caller who asks for one that does not exist probably means.
+
+        Args:
+            caller: Services that it may not read are not considered.
+            service: The name in the request.
+            environment: The environment; None for the active one.
+
+        Returns:
+            None if the service exists, if no name is like it, or if there are very many services.
+        """
+        environment = self._state.active if environment is None else environment
+        if self._state.committed(ConfigId(environment, service)).live is not None:
+            return None
+        return looks_like(service, [name for name, _ in islice(self._readable(caller, environment), MAX_OTHERS + 1)])
 
     async def get(self, caller: Caller, service: str, request: GetRequest) -> Answer:
         """Return one configuration."""
@@ -234,7 +252,7 @@ class ReadOperations:
         """Return the configurations of one environment that the caller may read, sorted by name."""
         environment = self._configurations.environment(request.environment)
         page = Page[ListItem](request.limit)
-        for service, record in self._listed(caller, environment, request):
+        for service, record in self._readable(caller, environment, after=request.after, prefix=request.prefix):
             item = ListItem(
                 service=service,
                 environment=environment,
@@ -257,13 +275,15 @@ class ReadOperations:
             )
         )
 
-    def _listed(self, caller: Caller, environment: str, request: ListRequest) -> Iterator[tuple[str, Record]]:
-        """Yield what a list contains, from its cursor on; what the caller may not read is not even looked at."""
+    def _readable(
+        self, caller: Caller, environment: str, *, after: str = "", prefix: str = ""
+    ) -> Iterator[tuple[str, Record]]:
+        """Yield the configurations that a caller may read; what it may not read is not even looked at."""
         allowed = self._parts.authorizer.access.readable(caller)
         if allowed is None:
-            yield from self._state.live(environment, after=request.after, prefix=request.prefix)
+            yield from self._state.live(environment, after=after, prefix=prefix)
             return
-        for service in allowed.after(request.after, request.prefix):
+        for service in allowed.after(after, prefix):
             record = self._state.committed(ConfigId(environment, service)).live
             if record is not None:
                 yield service, record

@@ -375,7 +375,7 @@ def _check_names(planner: Planner, config_id: ConfigId, before: JsonObject, effe
     meant = planner.written.near_misses(config_id.service, added)
     if meant:
         raise ValidationFailed(
-            f"The schema of {config_id.service} does not know these names. Correct them, or leave refuse_near_misses "
+            f"No schema knows these names of {config_id.service}. Correct them, or leave refuse_near_misses "
             "out if they are meant",
             [Problem(pointer, f"did you mean {place}?") for pointer, place in meant.items()],
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from aliciacfg.atomic_files import remove_leftovers, replace_file
+from aliciacfg.atomic_files import remove_leftovers, replace_file, unwritable
 from aliciacfg.errors import AliciacfgError, KeyFileError
 from aliciacfg.sealing.boxes import DIGEST_KEY_BYTES, Keyring, PrivateKey, PublicKey, UnusableKey
 
@@ -351,7 +351,7 @@ class KeyFile:
                 remove_leftovers(self.path)
                 replace_file(self.path, msgspec.json.encode(content), mode=_PRIVATE_MODE)
             except OSError as error:
-                raise KeyFileError(f"{self.path} cannot be written: {error.strerror}") from error
+                raise KeyFileError(unwritable(self.path, error)) from error
 
 
 def _read(path: Path) -> bytes:

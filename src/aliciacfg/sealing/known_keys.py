@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from aliciacfg.atomic_files import replace_file
+from aliciacfg.atomic_files import replace_file, unwritable
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.sealing.boxes import PublicKey
 
@@ -107,4 +107,4 @@ class KeyPins:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self._path, text.encode(), mode=0o600)
         except OSError as error:
-            raise PinsUnusable(f"{self._path} cannot be written: {error.strerror}") from error
+            raise PinsUnusable(unwritable(self._path, error)) from error

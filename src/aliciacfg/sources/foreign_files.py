@@ -173,8 +173,8 @@ def _document(text: str, form: Form, file: str) -> JsonObject:
     if form == "json":
         try:
             value: Json = documents.decode(text.encode())
-        except OperationError as error:
-            raise SourceError([SourceProblem(file, None, error.message.removeprefix("The body "))]) from None
+        except OperationError:
+            raise SourceError([SourceProblem(file, *documents.explain_file(text))]) from None
     else:
         value = yaml_reader.load_tagged(text, file=file).value
     if not isinstance(value, dict):

@@ -34,16 +34,19 @@ def _in_environment(sources: Sources, environment: Environment) -> Iterator[Sour
             shape = (id(schema), id(layer.lines.shape(service)))
             if shape not in known:
                 known[shape] = _suggested(layer, schema)
-            yield from _problems(layer, known[shape])
+            described = None if service in sources.schemas else service
+            yield from _problems(layer, known[shape], undescribed=described)
 
 
 def _suggested(layer: Layer, schema: ServiceSchema) -> Mapping[str, str]:
     return suggestions(schema.tree, schema.unknown(layer.patch))
 
 
-def _problems(layer: Layer, suggested: Mapping[str, str]) -> Iterator[SourceProblem]:
+def _problems(layer: Layer, suggested: Mapping[str, str], *, undescribed: str | None = None) -> Iterator[SourceProblem]:
+    """Yield a warning for each suggestion; ``undescribed`` names a service that has no schema of its own."""
+    add = "add it to the schema" if undescribed is None else f"describe it in schemas/{undescribed}.yaml"
     for pointer, meant in suggested.items():
         around, _, name = meant.rpartition("/")
         name = name if around == pointer.rpartition("/")[0] else meant
-        message = f"no schema knows this name; did you mean {name}? If it is meant, add it to the schema"
+        message = f"no schema knows this name; did you mean {name}? If it is meant, {add}"
         yield SourceProblem(layer.file, layer.line(pointer), message, layer.prefix + pointer)

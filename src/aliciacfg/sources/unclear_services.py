@@ -9,7 +9,7 @@ from aliciacfg.sources.layers import BASE, Environment, Sources, is_secrets_file
 
 # Comparing two names takes some microseconds; of 10,000 services nobody waits for all with all.
 _MAX_PAIRS = 50_000
-_MAX_OTHERS = 500
+MAX_OTHERS = 500
 
 
 def unclear_services(
@@ -33,7 +33,7 @@ def unclear_services(
 
 def looks_like(name: str, others: Collection[str]) -> str | None:
     """Return which of other services a name is probably a misspelling of; None too if there are very many."""
-    return near_miss(name, others) if len(others) <= _MAX_OTHERS else None
+    return near_miss(name, others) if len(others) <= MAX_OTHERS else None
 
 
 def _misspelt(sources: Sources, environment: Environment) -> Iterator[SourceProblem]:

@@ -60,8 +60,10 @@ class DataDirectory:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._lock)
+            found = holder(path)
+            which = "" if found is None else f" (pid {found})"
             raise DataDirectoryInUse(
-                f"another aliciacfg uses the data directory {path}; stop it, or set ALICIACFG_DATA_DIR"
+                f"another aliciacfg{which} uses the data directory {path}; stop it, or set ALICIACFG_DATA_DIR"
             ) from error
         try:
             self._tidy()
@@ -212,6 +214,19 @@ def is_in_use(data: Path) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+def holder(data: Path) -> int | None:
+    """Return the id of the process that holds the lock on a data directory; None if there or known is none."""
+    try:
+        lock = (data / "lock").stat()
+        held = Path("/proc/locks").read_text("ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    place = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+    # proc(5): number, kind, ADVISORY, WRITE, process, device and inode, and a range.
+    found = (line.split() for line in held)
+    return next((int(words[4]) for words in found if words[1:2] == ["FLOCK"] and words[5:6] == [place]), None)
 
 
 def _open_lock(path: Path) -> int:

@@ -30,6 +30,8 @@ _START_SECONDS = 10.0
 # Debian installs daemons where the PATH of an ordinary user does not lead.
 _MORE_PATHS = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 _REPLACED = ("listener", "persistence_location", "allow_anonymous", "password_file", "acl_file", "user")
+# Mosquitto says at every start that it had better be left out, and max_packet_size limits the same here.
+_LEFT_OUT = ("message_size_limit",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def dev_config(port: int, directory: Path) -> str:
     kept = [
         line
         for line in files("aliciacfg.mqtt.broker").joinpath("mosquitto.conf").read_text("utf-8").splitlines()
-        if not line.startswith(_REPLACED)
+        if not line.startswith((*_REPLACED, *_LEFT_OUT))
     ]
     # As root Mosquitto would become the user "mosquitto", which cannot write here.
     own = [
