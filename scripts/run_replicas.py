@@ -173,6 +173,14 @@ def _program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_MORE_PATHS]))
 
 
+def _ending_with_this(number: signal.Signals) -> list[str]:
+    """Return what to put before a command so that the kernel ends it when this process is killed; none if it cannot."""
+    setpriv = _program("setpriv")
+    if setpriv is None or subprocess.run([setpriv, "--pdeathsig", "keep", "true"], check=False).returncode:
+        return []
+    return [setpriv, "--pdeathsig", number.name.removeprefix("SIG")]
+
+
 async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     """End a process and wait for it; kill it if it does not end in time."""
     if process.returncode is None:
@@ -206,6 +214,7 @@ async def _postgres(data: Path) -> AsyncGenerator[str]:
         arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
+                *_ending_with_this(signal.SIGINT),
                 str(programs / "postgres"),
                 "-D",
                 str(files),
@@ -393,6 +402,7 @@ class Replica:
         }
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
+                *_ending_with_this(signal.SIGTERM),
                 sys.executable,
                 "-m",
                 "aliciacfg",
@@ -457,7 +467,13 @@ async def _balancer(data: Path, port: int, ports: Sequence[int]) -> AsyncGenerat
         return
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            program, *arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            *_ending_with_this(signal.SIGTERM),
+            program,
+            *arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         say(f"load balancer: http://{_LOOPBACK}:{port} ({program}, {config})")

@@ -134,7 +134,11 @@ def test_three_daemons_share_one_home_and_one_may_be_killed(tmp_path: Path):
         assert run.process.returncode == 0, run.output.read_text()
     assert not any(map(listens, ports))
     with running(tmp_path) as again:
-        assert limit(again.says(r"^replica1: ([^,]+),")[1]) == 2
+        url = again.says(r"^replica1: ([^,]+),")[1]
+        assert limit(url) == 2
+        again.process.kill()
+        # The next run finds nothing in its way.
+        wait_until(lambda: not listens(int(url.rpartition(":")[2])), why="the daemon has ended with the script")
 
 
 def test_a_second_run_is_refused(tmp_path: Path):
