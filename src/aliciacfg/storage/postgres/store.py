@@ -126,7 +126,9 @@ class PostgresStore:
         self._witness = Witness(directory / FILE_NAME, chain)
         # Writes the witness file, so that an older position never replaces a newer one.
         self._notes = ThreadPoolExecutor(1, "witness")
+        # The position that the witness file is to have soon, and the last one of all.
         self._position: Position | None = None
+        self._reached = START
         self._noting: asyncio.TimerHandle | None = None
         self._read_listeners: list[Callable[[str | None], None]] = []
         self._listeners: list[Callable[[StoredState], None]] = []
@@ -250,6 +252,7 @@ class PostgresStore:
             raise unreadable(error) from error
         self._followed_end = end
         self._followed, self._epoch = state.commit, state.position.epoch
+        self._reached = max(state.position, self._reached)
         return state
 
     @property
@@ -282,8 +285,7 @@ class PostgresStore:
         if self._followed is None or state.commit <= self._followed:
             return
         self._followed, self._epoch, self._followed_end = state.commit, state.position.epoch, change.end
-        self._position = state.position
-        self._note_soon()
+        self._note_soon(state.position)
         for basis in self._bases:
             basis.changes.append(change)
         for listener in self._listeners:
@@ -295,8 +297,9 @@ class PostgresStore:
             _log.error("database_went_back", database=self._name, remedy="restart the daemon")
             self._lost = WentBack(_RESTART)
             # Higher than what is stored, also where others wrote in the place of what is lost.
-            known = self._position or START
-            self._position = Position(stored.epoch, max(stored, known).sequence + 1)
+            known = self._reached
+            epoch, sequence = max(stored.epoch, known.epoch), max(stored.sequence, known.sequence)
+            self._reached = self._position = Position(epoch, sequence + 1)
             self._note_position()
         return WentBack(self._lost.message)
 
@@ -315,8 +318,7 @@ class PostgresStore:
         position = next((write.position for write in reversed(writes) if write.position is not None), None)
         if position is not None:
             self._epoch = max(position.epoch, self._epoch or 0)
-            self._position = position
-            self._note_soon()
+            self._note_soon(position)
 
     async def _transact(
         self,
@@ -580,7 +582,8 @@ class PostgresStore:
             raise
         return _Hold(link)
 
-    def _note_soon(self) -> None:
+    def _note_soon(self, position: Position) -> None:
+        self._reached = self._position = max(position, self._reached)
         if self._noting is None:
             self._noting = asyncio.get_running_loop().call_later(_NOTED_SECONDS, self._note_position)
 
