@@ -1,6 +1,7 @@
 """Whole daemons on one PostgreSQL database: which one leads, how each is, and what happens when one of them fails."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -15,9 +16,10 @@ import pytest
 from commands import aliciacfg
 from cutting_socket import cutting_socket
 from daemons import Daemon
+from inprocess import eventually
 from jumping_clock import JumpingClock
 from machine import wait_until
-from mqtt_clients import client
+from mqtt_clients import SECONDS, Client, client
 from postgres import Postgres
 
 SERVICE = "sonos_service"
@@ -272,3 +274,84 @@ async def until(what: Callable[[], bool]) -> None:
 
 def settings(daemon: Daemon) -> dict[str, Any]:
     return daemon.config(SERVICE)["config"]["settings"]
+
+
+class Requester:
+    """A program that sends one request after the other, and repeats each until it is carried out.
+
+    Attributes:
+        answered: How many were.
+        longest: How long one took at most, in seconds.
+    """
+
+    def __init__(self, name: str, operation: str) -> None:
+        self.name = name
+        self.operation = operation
+        self.answered = 0
+        self.longest = 0.0
+        self.stopping = False
+
+    async def run(self, port: int) -> None:
+        answers = f"alicia/reply/{self.name}"
+        async with client(port) as mqtt:
+            await mqtt.subscribe(answers)
+            while not self.stopping:
+                began = time.monotonic()
+                request: dict[str, Any] = {"request_id": str(self.answered)}
+                if self.operation == "patch":
+                    request["patch"] = {"settings": {"max_volume_percent": self.answered % 90 + 1}}
+                while not await self._ask(mqtt, request, answers):
+                    pass
+                self.answered += 1
+                self.longest = max(self.longest, time.monotonic() - began)
+
+    async def _ask(self, mqtt: Client, request: dict[str, Any], answers: str) -> bool:
+        """Send a request; return whether it was carried out, as far as is known after half a second."""
+        await mqtt.publish(f"alicia/config/{self.operation}/{SERVICE}/{self.name}", request, ResponseTopic=answers)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                while (answer := (await mqtt.next()).json)["request_id"] != request["request_id"]:
+                    pass
+                return answer["status"] == "success"
+        return False
+
+
+async def test_no_request_over_the_bus_waits_long_when_a_leader_stands_still_or_dies(
+    make_replicas: Callable[..., list[Daemon]],
+):
+    """None waits three seconds, each change is made once, and no message of an earlier leader alerts anything."""
+    daemons = await asyncio.to_thread(make_replicas, "a", "b", "c")
+    first = await asyncio.to_thread(wait_for_leader, daemons)
+    requesters = [Requester("voice_router", "get"), Requester("panel", "get"), Requester("console", "patch")]
+    running = [asyncio.create_task(requester.run(first.broker_port)) for requester in requesters]
+
+    async def answers(count: int) -> None:
+        most = [requester.answered + count for requester in requesters]
+        await eventually(
+            lambda: all(requester.answered >= least for requester, least in zip(requesters, most, strict=True)),
+            seconds=SECONDS,
+        )
+
+    await answers(20)
+    assert first.process is not None
+    first.process.send_signal(signal.SIGSTOP)
+    second = await asyncio.to_thread(wait_for_leader, others(daemons, first))
+    await answers(50)
+    first.process.send_signal(signal.SIGCONT)
+    await asyncio.to_thread(wait_until, lambda: role(first) == "follower", why="it follows the other one")
+    await answers(20)
+    second.kill()
+    await answers(50)
+    third = await asyncio.to_thread(wait_for_leader, others(daemons, second))
+    for requester in requesters:
+        requester.stopping = True
+    await asyncio.gather(*running)
+    assert max(requester.longest for requester in requesters) < 3.0
+    changes = requesters[-1].answered
+    assert third.config(SERVICE)["revision"] == 1 + changes
+    await asyncio.to_thread(wait_until, lambda: health(third)["outbox_pending"] == 0, why="everything is published")
+    async with client(third.broker_port) as mqtt:
+        (message,) = (await mqtt.retained(f"alicia/config/update/{SERVICE}")).values()
+    assert (message.json["revision"], message.json["epoch"]) == (1 + changes, 1)
+    kinds = {entry["kind"] for daemon in daemons for entry in daemon.logged("alert")}
+    assert kinds <= {"replica_gone", "no_leader"}
