@@ -18,7 +18,7 @@ from _pytest.pathlib import import_path
 
 from brokers import Broker
 from certificates import Authority
-from daemons import Daemon, serving, tracebacks
+from daemons import DATABASES, Daemon, serving, tracebacks
 from postgres import Postgres
 
 WITH_PROCESSES = [Path(__file__).parent / name for name in ("end_to_end", "faults")]
@@ -42,6 +42,13 @@ hypothesis.settings.load_profile("some")
 
 # A shell starts what runs in the background with SIGINT ignored; the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the daemons of all tests have their databases on a PostgreSQL server."""
+    parser.addoption(
+        "--database", choices=["sqlite", "postgresql"], default="sqlite", help="where daemons have their databases"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -116,6 +123,13 @@ def postgres_server() -> Iterator[Postgres]:
     finally:
         with processes_allowed():
             made.remove()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _databases(request: pytest.FixtureRequest) -> None:
+    """Put the databases of daemons where ``--database`` says."""
+    if request.config.getoption("--database") == "postgresql":
+        DATABASES.server = request.getfixturevalue("postgres_server")
 
 
 @pytest.fixture

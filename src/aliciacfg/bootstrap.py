@@ -522,6 +522,7 @@ def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Follow
             marks=marks,
             authorizer=ground.authorizer,
             instances=instances,
+            outbox=ground.outbox,
             keyring=ground.keyring,
             known_token=lambda token: _unless_revoked(token, ground.keys),
             reload_keys=reload_keys,

@@ -1,13 +1,14 @@
 """Group commit: order, failures, recovery and the end of the queue, over a store in memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from aliciacfg.errors import Busy, Unavailable, Unconfirmed
-from aliciacfg.model.records import Announcement, Write
+from aliciacfg.errors import Busy, Superseded, Unavailable, Unconfirmed
+from aliciacfg.model.records import Announcement, Basis, StoredState, Told, Write
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.write_queue import Unfinished, WriteQueue
@@ -30,6 +31,7 @@ class FakeStore:
         entered: Set when a commit begins.
         made: What ``settle`` returns, unless commits fail.
         settled: How often it was asked.
+        held: How often the store was held.
     """
 
     def __init__(self) -> None:
@@ -41,6 +43,12 @@ class FakeStore:
         self.entered = asyncio.Event()
         self.made = False
         self.settled = 0
+        self.held = 0
+
+    @contextlib.asynccontextmanager
+    async def holding(self) -> AsyncGenerator[None]:
+        self.held += 1
+        yield
 
     async def commit(self, writes: Sequence[Write]) -> None:
         names = [name for write in writes for name, _ in write.meta]
@@ -608,3 +616,92 @@ async def test_a_change_of_all_is_allowed_the_time_that_its_work_takes(store: Fa
         assert not conditions[0].has("slow")
         assert not conditions[0].has("hung")
         store.gate.set()
+
+
+BELL, SIREN = Basis(frozenset({"bell"})), Basis(frozenset({"siren"}))
+
+
+def planned(name: str, basis: Basis) -> Write:
+    return Write(meta=((name, ""),), basis=basis)
+
+
+def changed(service: str) -> StoredState:
+    """What another daemon changed."""
+    return StoredState(told=[Told("dev", service, 1)])
+
+
+async def test_what_was_planned_fails_as_superseded_and_the_rest_is_written(store: FakeStore, queue: WriteQueue):
+    """Another daemon changed what one write was planned on: those without a basis go on, in order."""
+    aborted: list[int] = []
+
+    def abort() -> None:
+        aborted.append(1)
+        store.failure = None
+
+    queue.listen_abort(abort)
+    store.gate.clear()
+    store.failure = Superseded("stale")
+    futures = [
+        queue.submit(write)
+        for write in (named("first"), planned("bell", BELL), named("second"), planned("siren", SIREN), named("third"))
+    ]
+    flushed = queue.flush()
+    await store.entered.wait()
+    late = [queue.submit(named("fourth")), queue.submit(planned("lamp", BELL))]
+    store.gate.set()
+    written = (futures[0], futures[2], futures[4], late[0])
+    await asyncio.gather(*written)
+    assert [name for names in store.transactions for name in names] == ["first", "second", "third", "fourth"]
+    results = await asyncio.gather(futures[1], futures[3], flushed, late[1], return_exceptions=True)
+    assert [type(error) for error in results] == [Superseded] * 4
+    assert aborted == [1]
+    assert queue.healthy
+
+
+async def test_a_write_that_waits_is_superseded_by_what_others_change(store: FakeStore, queue: WriteQueue):
+    """Not the commit under way, which the store judges; and not what another service is about."""
+    first = await hold(store, queue)
+    waiting = queue.submit(planned("siren", SIREN))
+    queue.note_others(changed("bell"))
+    store.gate.set()
+    await asyncio.gather(first, waiting)
+    first = await hold(store, queue)
+    waiting = [queue.submit(planned("bell", BELL)), queue.submit(named("audit"))]
+    queue.note_others(changed("bell"))
+    store.gate.set()
+    await asyncio.gather(first, waiting[1])
+    with pytest.raises(Superseded):
+        await waiting[0]
+    assert "bell" not in [name for names in store.transactions for name in names]
+
+
+async def test_while_the_store_is_held_nothing_is_written_before_the_plan(store: FakeStore, queue: WriteQueue):
+    """What others told at the beginning was known to the plan; what builds on nothing shares its transaction."""
+    audit = None
+    async with queue.holding():
+        audit = queue.submit(named("audit"))
+        queue.note_others(changed("bell"))
+        await asyncio.wait_for(queue.flush(), 1.0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (store.transactions, store.held) == ([], 1)
+        await queue.submit(planned("bell", BELL))
+    await audit
+    assert store.transactions == [["audit", "bell"]]
+    async with queue.holding():
+        audit = queue.submit(named("later"))
+    await audit
+    assert store.transactions[-1] == ["later"]
+
+
+async def test_memory_follows_a_commit_in_its_turn(queue: WriteQueue):
+    """After what others committed before."""
+    turns: list[str] = []
+
+    async def in_turn(step: Callable[[], Awaitable[None]]) -> None:
+        turns.append("others")
+        await step()
+
+    queue.follow(in_turn)
+    await queue.submit(named("own"), lambda: turns.append("own"))
+    assert turns == ["others", "own"]

@@ -21,10 +21,34 @@ from typing import Any
 import forking
 from brokers import Broker
 from machine import SECONDS, wait_until
+from postgres import Postgres
 from repository import ROOT
 
 # Variables that the loader or the interpreter reads before it imports anything.
 BEFORE_IMPORTS = ("LD_", "LC_", "LANG", "MALLOC_", "PYTHON")
+
+
+@dataclass
+class Databases:
+    """Where daemons have their databases: in their data directories, or on a server, one for each directory.
+
+    Attributes:
+        server: The server; None for the data directories.
+    """
+
+    server: Postgres | None = None
+    _urls: dict[Path, str] = field(default_factory=dict[Path, str])
+
+    def environment(self, directory: Path) -> dict[str, str]:
+        """The setting of a daemon in this directory."""
+        if self.server is None:
+            return {}
+        if directory not in self._urls:
+            self._urls[directory] = self.server.create()
+        return {"ALICIACFG_DATABASE_URL": self._urls[directory]}
+
+
+DATABASES = Databases()
 
 
 @dataclass
@@ -94,6 +118,7 @@ class Daemon:
             "MQTT_BROKER": "127.0.0.1",
             "MQTT_PORT": str(self.broker_port),
             "ALICIACFG_HTTP_PORT": "0",
+            **DATABASES.environment(self.directory),
             **self.environ,
         }
 

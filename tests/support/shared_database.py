@@ -234,7 +234,7 @@ class SharedStore:
             self._tell()
             change = self.rows.state(after=planned_at, but_of=self)
             if self.rows.commit > planned_at and any(
-                write.basis is not None and may_supersede(write.basis, change) for write in writes
+                write.basis is not None and may_supersede([write.basis], change) for write in writes
             ):
                 self.superseded += 1
                 raise Superseded("stale")

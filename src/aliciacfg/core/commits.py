@@ -283,7 +283,7 @@ class Commits:
         if not changes:
             return False
         basis = plan.basis
-        return any(may_supersede(basis, change) for change in changes)
+        return any(may_supersede([basis], change) for change in changes)
 
     def _submit(self, plan: Plan) -> asyncio.Future[None]:
         """Submit a plan; the result is done when it is durable."""

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+import msgspec
 import structlog
 
 from aliciacfg.access.authorizer import Authorizer
@@ -19,7 +20,7 @@ from aliciacfg.core.commits import Commits
 from aliciacfg.core.composer import Composer, Effective
 from aliciacfg.core.file_marks import FileMarks
 from aliciacfg.core.loaded_files import LoadedFiles
-from aliciacfg.core.outbox import KEY
+from aliciacfg.core.outbox import KEY, Outbox
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.restore import SharedTexts, opened_entry
 from aliciacfg.core.state import Entry, State
@@ -29,7 +30,7 @@ from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record, StoredState, Token, Told
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.sealing.boxes import Keyring, key_ids
-from aliciacfg.sealing.sealed_documents import open_record
+from aliciacfg.sealing.sealed_documents import open_record, sealed_pointers
 from aliciacfg.storage.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +42,8 @@ MAX_BEHIND_SECONDS = 2.0
 _POLL_SECONDS = 0.5
 # Configurations that are composed before anything else goes on: some milliseconds.
 _SLICE = 10
+# Announcements that follow together with the configurations.
+_ANNOUNCED = 1000
 # Documents that are looked through for keys before anything else goes on.
 _TEXTS = 100
 _MAX_NAMED = 20
@@ -194,6 +197,7 @@ class Following:
             plan, replaced = await self._changes.planned(item)
             self._commits.apply_others(plan)
             self.followed += 1
+            await self._changes.announce_rest(item)
             if len(replaced) > _SLICE:
                 freeing = asyncio.create_task(free_slowly(replaced))
                 self._freeing.add(freeing)
@@ -218,6 +222,7 @@ class OthersChanges:
         marks: FileMarks,
         authorizer: Authorizer,
         instances: Instances,
+        outbox: Outbox,
         keyring: Keyring,
         known_token: Callable[[Token], Token],
         reload_keys: Callable[[], Awaitable[None]],
@@ -230,6 +235,7 @@ class OthersChanges:
             marks: What the store says about the files.
             authorizer: Has the tokens.
             instances: Has the reports of services.
+            outbox: Has the announcements.
             keyring: Opens overlays.
             known_token: Returns a token as far as its row is believed.
             reload_keys: Awaited when another daemon published a key that this one may not have.
@@ -239,6 +245,7 @@ class OthersChanges:
         self._marks = marks
         self._authorizer = authorizer
         self._instances = instances
+        self._outbox = outbox
         self._keyring = keyring
         self._known_token = known_token
         self._reload_keys = reload_keys
@@ -263,7 +270,7 @@ class OthersChanges:
         plan.epoch = max(plan.epoch, change.position.epoch)
         plan.sequence = change.position.sequence
         plan.records += change.records
-        plan.announcements += change.announcements
+        plan.announcements += change.announcements[:_ANNOUNCED]
         plan.schemas += change.schemas
         plan.recipients += change.recipients
         plan.told += change.told
@@ -272,6 +279,15 @@ class OthersChanges:
         plan.activates = active if active != self._state.active else None
         plan.on_commit.append(lambda: self._apply_rest(change))
         return plan, replaced
+
+    async def announce_rest(self, change: StoredState) -> None:
+        """Have the outbox follow the announcements that a plan of ``planned`` left out, a few at a time.
+
+        The broker may get them later than what is read here, and does so in any case.
+        """
+        for start in range(_ANNOUNCED, len(change.announcements), _ANNOUNCED):
+            await asyncio.sleep(0)
+            self._outbox.add(change.announcements[start : start + _ANNOUNCED])
 
     async def _needs_keys(self, change: StoredState) -> bool:
         """Return whether another key seals now, or values of a change are sealed with one that is not here."""
@@ -351,10 +367,13 @@ class OthersChanges:
         environment = composer.sources.environments.get(record.environment)
         if environment is None or environment.problems:
             return None
+        found = None
         with contextlib.suppress(OperationError):
             found = composer.compose(record.environment, record.service, entry.overlay)
             if found.checksum == record.checksum:
                 return replace(found, checksum=record.checksum)
+        if not self._has_more_secrets(record, found):
+            return None
         with contextlib.suppress(OperationError):
             # What the schema does not mark any more stays a secret.
             kept = {**open_record(record, self._keyring).secrets, **entry.sealed}
@@ -362,6 +381,13 @@ class OthersChanges:
             if found.checksum == record.checksum:
                 return replace(found, checksum=record.checksum)
         return None
+
+    def _has_more_secrets(self, record: Record, found: Effective | None) -> bool:
+        """Return whether a revision holds secrets where the files and the schema have none."""
+        if found is None:
+            return True
+        document = msgspec.json.decode(record.config)
+        return not found.secrets.keys() >= set(sealed_pointers(document))
 
 
 def _id(item: Record | Overlay | Told) -> ConfigId:

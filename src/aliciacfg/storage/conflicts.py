@@ -29,19 +29,23 @@ def is_superseded(
     return any(_intersects(basis, changed, created) for basis in bases)
 
 
-def may_supersede(basis: Basis, change: StoredState) -> bool:
-    """Return whether a change by others may be in a basis, as far as the change itself says it.
+def may_supersede(bases: Iterable[Basis], change: StoredState) -> bool:
+    """Return whether a change by others may be in one of the bases, as far as the change itself says it.
 
     It does not say which configurations are new, nor what the epoch was before. So where ``is_superseded`` says yes,
     this does as well, and sometimes where that says no.
     """
+    bases = list(bases)
+    if not bases:
+        return False
     if change.meta.keys() - {PROBE}:
         return True
     if any(item.pending and not item.subject.startswith(SERVICE_SUBJECT) for item in change.announcements):
         # Of the home: each new epoch has them.
         return True
     created = {record.environment for record in change.records if not record.deleted}
-    return _intersects(basis, _changed_services(change), created)
+    changed = _changed_services(change)
+    return any(_intersects(basis, changed, created) for basis in bases)
 
 
 def _changed_services(change: StoredState) -> set[str]:

@@ -120,8 +120,8 @@ class WriteQueue:
         self._closing = False
         self._abort_listeners: list[Callable[[], None]] = []
         self._in_turn: InTurn | None = None
-        # What others changed while writes waited here.
-        self._changes: list[StoredState] = []
+        # Whether others changed what one of the writes that wait was planned on.
+        self._stale = False
         self._pause: _Pause | None = None
 
     async def __aenter__(self) -> Self:
@@ -183,8 +183,10 @@ class WriteQueue:
 
     def note_others(self, change: StoredState) -> None:
         """Have writes superseded that wait, and were planned on what other daemons changed."""
-        if self._queue:
-            self._changes.append(change)
+        if self._queue and not self._stale:
+            # What is submitted later was planned on that change, or its author knows better.
+            bases = [item.write.basis for item in self._queue if item.write.basis is not None]
+            self._stale = may_supersede(bases, change)
 
     @contextlib.asynccontextmanager
     async def holding(self) -> AsyncGenerator[None]:
@@ -270,8 +272,9 @@ class WriteQueue:
             if self._pause is not None:
                 self._pause.begun.set()
                 await self._pause.over.wait()
-            if self._changes:
-                self._supersede_waiting()
+            if self._stale:
+                # Not before: those of a commit under way stay the heads that others build on.
+                self._supersede(())
             if self._queue:
                 self._committing = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_BATCH))]
                 await self._commit(self._committing)
@@ -280,22 +283,11 @@ class WriteQueue:
                 self._wake.clear()
                 await self._wait_for_work()
 
-    def _supersede_waiting(self) -> None:
-        """Drop the writes that wait if others changed what one of them was planned on; nothing is being committed."""
-        changes, self._changes = self._changes, []
-        if any(
-            may_supersede(item.write.basis, change)
-            for item in self._queue
-            if item.write.basis is not None
-            for change in changes
-        ):
-            self._supersede(())
-
     def _supersede(self, batch: Sequence[_Waiting]) -> None:
         """Drop the writes of a commit that was refused and those that wait, but for those that build on nothing."""
         waiting = [*batch, *self._queue]
         self._queue = deque(item for item in waiting if not item.was_planned)
-        self._changes.clear()
+        self._stale = False
         for listener in self._abort_listeners:
             listener()
         _fail((item for item in waiting if item.was_planned), Superseded(_SUPERSEDED))
@@ -319,7 +311,7 @@ class WriteQueue:
         if writes:
             # A write may find nothing to change, and its success then says nothing about a disk that failed before.
             error = await self._failure(writes if self.healthy else [*writes, _PROBE])
-            if isinstance(error, Superseded):
+            if isinstance(error, Superseded) and any(item.was_planned for item in batch):
                 self._supersede(batch)
                 return
             self._note(error)

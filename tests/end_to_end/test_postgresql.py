@@ -1,0 +1,65 @@
+"""A daemon whose database is on a PostgreSQL server: what it promises on SQLite, it promises here."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from commands import aliciacfg
+from daemons import Daemon
+from postgres import Postgres
+
+PASSWORD = "hunter2"
+
+
+@pytest.fixture
+def daemon(make_daemon: Callable[..., Daemon], postgres: Postgres) -> Iterator[Daemon]:
+    """A daemon on a database of its own, with a password in its address, for a server that asks for none."""
+    url = postgres.create().replace("aliciacfg@", f"aliciacfg:{PASSWORD}@", 1)
+    made = make_daemon(environ={"ALICIACFG_DATABASE_URL": url})
+    made.keep_services("voice_router", "tts_service")
+    yield made.start()
+    made.stop()
+
+
+def test_a_daemon_on_postgresql_writes_and_finds_it_again(daemon: Daemon):
+    """Writes, history, conditions, secrets, activation and the audit log, before and after a restart."""
+    first = daemon.http("PATCH", "/config/voice_router", {"limits": {"requests_per_minute": 7}, "settings": {"x": 1}})
+    assert first.status == 200, first.body
+    stale = daemon.http("PATCH", "/config/voice_router", {"settings": {"x": 2}}, {"If-Match": '"1"'})
+    assert stale.status == 412, stale.body
+    secret = daemon.http("PATCH", "/config/voice_router", {"mqtt_config": {"password": "planted-secret"}})
+    assert secret.json["config"]["mqtt_config"]["password"] == "***"
+    rolled = daemon.http("POST", "/config/voice_router/rollback", {"revision": 1})
+    assert (rolled.status, rolled.json["revision"]) == (200, 4), rolled.body
+    assert daemon.http("DELETE", "/config/nobody").status == 404
+    before = daemon.http("GET", "/config/voice_router").json
+    assert daemon.stop() == 0
+    daemon.start()
+    after = daemon.http("GET", "/config/voice_router?at_least=4").json
+    assert after["config"] == before["config"]
+    history = daemon.http("GET", "/config/voice_router/history").json["revisions"]
+    assert [item["revision"] for item in history] == [4, 3, 2, 1]
+    assert daemon.http("GET", "/ready").status == 200
+    assert "planted-secret" not in daemon.log.read_text()
+    assert daemon.http("GET", "/audit").json["entries"]
+
+
+def test_the_password_of_the_database_is_in_no_log_and_no_answer(daemon: Daemon):
+    """Not in those of commands either."""
+    said = [daemon.log.read_text(), daemon.ready_line]
+    said += [daemon.http("GET", path).body.decode() for path in ("/health", "/metrics", "/ready")]
+    for command in ("status", "settings", "doctor", "check"):
+        done = aliciacfg(daemon, command)
+        said += [done.stdout, done.stderr]
+    assert PASSWORD not in "".join(said)
+    assert "postgresql://aliciacfg@" in aliciacfg(daemon, "doctor").stdout
+
+
+def test_commands_read_the_database_of_a_daemon_that_does_not_run(daemon: Daemon):
+    """And those that would put another one in its place refuse."""
+    daemon.http("PATCH", "/config/voice_router", {"settings": {"x": 5}})
+    assert daemon.stop() == 0
+    checked = aliciacfg(daemon, "check")
+    assert checked.returncode == 0, checked.stderr
+    rotated = aliciacfg(daemon, "keys", "rotate")
+    assert (rotated.returncode, "share the database" in rotated.stderr) == (1, True)
