@@ -37,6 +37,7 @@ from aliciacfg.errors import (
     SettingsError,
     SourceError,
     Unavailable,
+    WentBack,
     leaves,
 )
 from aliciacfg.http import openapi
@@ -539,7 +540,7 @@ async def _serve_until(
             bus = supervisor.keep_running("MQTT session", mqtt.run, fatal=(AnotherDaemon,))
             group.create_task(bus, name="MQTT session")
             for name, work in tasks.items():
-                group.create_task(supervisor.keep_running(name, work), name=name)
+                group.create_task(supervisor.keep_running(name, work, fatal=(WentBack,)), name=name)
             group.create_task(stop_in_order(), name="stop")
     except BaseExceptionGroup as errors:
         _reraise_own(errors)

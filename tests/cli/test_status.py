@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from aliciacfg.api.answers import HealthAnswer, RefusedEdit
+from aliciacfg.api.answers import HealthAnswer, OtherReplica, OwnReplica, RefusedEdit
 from aliciacfg.cli import output, status
 from aliciacfg.cli.output import Line
 from aliciacfg.cli.status import Status
@@ -70,3 +70,24 @@ def test_on_a_narrow_terminal_nothing_is_cut(monkeypatch: pytest.MonkeyPatch):
     assert lines[:3] == ["Config service", "  degraded", "  1.0.0, up 1 s, instance"]
     assert not any("…" in line for line in lines)
     assert f"Alerts validation_failed: {MESSAGE}" in " ".join(" ".join(lines).split())
+
+
+def test_several_daemons_have_a_line(monkeypatch: pytest.MonkeyPatch):
+    """Who leads, and which of them are not as they should be; one alone has none."""
+    monkeypatch.setattr(output, "width", lambda: 80)
+
+    def screen(found: HealthAnswer) -> list[str]:
+        return [text(line) for line in status._status_lines(Status(found), 0.0)]
+
+    assert not any(line.startswith("Daemons") for line in screen(degraded()))
+    own = OwnReplica(name="a", role="follower", ready=True, lag_seconds=0.1, leader="b")
+    replicas = [
+        OtherReplica(name="a", role="follower", state="ready"),
+        OtherReplica(name="b", role="leader", state="not_ready"),
+        OtherReplica(name="c", role="follower", state="gone"),
+    ]
+    shared = msgspec.structs.replace(degraded(), replica=own, replicas=replicas)
+    assert "Daemons         3, b leads; b not ready, c gone" in screen(shared)
+    leaderless = msgspec.structs.replace(own, leader=None)
+    alone = msgspec.structs.replace(shared, replica=leaderless, replicas=replicas[:1])
+    assert "Daemons         1, none leads" in screen(alone)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from postgres import Postgres
 
 SERVICE = "sonos_service"
 SERVICES = (SERVICE, "voice_router")
+LONGER_THAN_A_LEASE = 4.0
 HEALTH = "alicia/system/health/config_service"
 
 
@@ -355,3 +357,64 @@ async def test_no_request_over_the_bus_waits_long_when_a_leader_stands_still_or_
     assert (message.json["revision"], message.json["epoch"]) == (1 + changes, 1)
     kinds = {entry["kind"] for daemon in daemons for entry in daemon.logged("alert")}
     assert kinds <= {"replica_gone", "no_leader"}
+
+
+def test_a_database_that_went_back_ends_the_daemons_and_the_next_start_tells(
+    make_replicas: Callable[..., list[Daemon]], tmp_path: Path
+):
+    """As after a failover that lost what was acknowledged: no daemon goes on with a memory of its own."""
+    server = Postgres().start()
+    try:
+        first, second = make_replicas("a", "b", database=server.create())
+        assert patched(first, 60) == 200
+        epoch = first.config(SERVICE)["epoch"]
+        server.stop(signal.SIGINT)
+        shutil.copytree(server.data, tmp_path / "older", copy_function=shutil.copy2)
+        server.start()
+        assert patched(second, 61) == 200
+        wait_until(lambda: settings(first)["max_volume_percent"] == 61, why="it follows")
+        server.stop(signal.SIGINT)
+        for path in (tmp_path / "older").rglob("*"):
+            if path.is_file():
+                (server.data / path.relative_to(tmp_path / "older")).write_bytes(path.read_bytes())
+        server.start()
+        for daemon in (first, second):
+            # A service manager starts it again, unlike one that cannot start.
+            assert daemon.wait_exit() == 1
+            assert daemon.logged("database_went_back")
+        first.start()
+        assert settings(first)["max_volume_percent"] == 60
+        assert first.config(SERVICE)["epoch"] > epoch
+        assert "restored" in health(first)["alerts"]
+    finally:
+        server.remove()
+
+
+def test_a_standby_that_is_gone_holds_up_writes_and_nothing_else(make_replicas: Callable[..., list[Daemon]]):
+    """For longer than a lease: the leader leads on, nobody is missed, reads go on, the write counts when it is back."""
+    server = Postgres().start()
+    reload = "SELECT pg_reload_conf()"
+    try:
+        daemons = make_replicas("a", "b", database=server.create())
+        first = wait_for_leader(daemons)
+        (second,) = others(daemons, first)
+        wait_until(lambda: len(health(second)["replicas"]) == 2)
+        server.execute("ALTER SYSTEM SET synchronous_standby_names = 'gone'", reload)
+        wait_until(lambda: server.execute("SHOW synchronous_standby_names")[0][0] == "gone")
+        answers: list[int] = []
+        writing = threading.Thread(target=lambda: answers.append(patched(second, 70)))
+        writing.start()
+        began = time.monotonic()
+        while time.monotonic() - began < LONGER_THAN_A_LEASE:
+            assert (role(first), role(second)) == ("leader", "follower")
+            assert [item["state"] for item in listed(second).values()] == ["ready", "ready"]
+            assert all(settings(daemon)["max_volume_percent"] == 40 for daemon in daemons)
+        assert answers == []
+        server.execute("ALTER SYSTEM RESET synchronous_standby_names", reload)
+        writing.join()
+        assert answers == [200]
+        for daemon in daemons:
+            wait_until(lambda daemon=daemon: settings(daemon)["max_volume_percent"] == 70, why="it follows")
+            assert len(daemon.logged("leader_changed")) == 1
+    finally:
+        server.remove()

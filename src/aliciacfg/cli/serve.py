@@ -5,11 +5,11 @@ import sys
 import click
 
 from aliciacfg.cli import options, output
-from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CANNOT_START, EXIT_CUT_SHORT, fail
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CANNOT_START, EXIT_CUT_SHORT, EXIT_FAILED, fail
 from aliciacfg.cli.home import require_home
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.output import Table
-from aliciacfg.errors import AliciacfgError, AnotherDaemon, DataDirectoryInUse, SourceError, Unavailable
+from aliciacfg.errors import AliciacfgError, AnotherDaemon, DataDirectoryInUse, SourceError, Unavailable, WentBack
 from aliciacfg.settings import describe
 
 _STOP_SECONDS = 10.0
@@ -49,6 +49,9 @@ def serve(dev: bool, **flags: str | None) -> None:
         fail(str(error), EXIT_ANOTHER_DAEMON)
     except SourceError as error:
         fail(f"The daemon does not start, because the files are not valid:\n{error}", EXIT_CANNOT_START)
+    except WentBack as error:
+        # Not one of the codes after which a service manager leaves the daemon stopped.
+        fail(str(error), EXIT_FAILED)
     except Unavailable as error:
         fail(
             str(error),

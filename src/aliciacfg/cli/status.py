@@ -173,6 +173,7 @@ def _status_lines(found: Status, now: float) -> Iterator[Line]:
     waiting = f"  {pending} {'message waits' if pending == 1 else 'messages wait'}" if pending else "  nothing waits"
     yield from _labelled("Broker", [broker], waiting)
     yield from _labelled("Environment", [(health.environment, "bold")], _others(found.environments))
+    yield from _replica_lines(health)
     online = f", {health.services_online} online" if health.services_online else ""
     yield from _labelled("Services", [f"{health.configs_managed} configured{online}"])
     yield from _environment_lines(found.environments)
@@ -183,6 +184,18 @@ def _status_lines(found: Status, now: float) -> Iterator[Line]:
     yield from _listed("Alerts", [f"{kind}: {text}" for kind, text in told.items()], "yellow")
     yield from _drift_lines(found)
     yield from _change_lines(found, now)
+
+
+def _replica_lines(health: HealthAnswer) -> Iterator[Line]:
+    """Yield a line about the daemons that serve the home, if there can be several."""
+    if isinstance(health.replica, UnsetType):
+        return
+    wrong = [f"{item.name} {item.state.replace('_', ' ')}" for item in health.replicas if item.state != "ready"]
+    leads = f"{health.replica.leader} leads" if health.replica.leader is not None else "none leads"
+    parts: list[Line] = [[(leads, "" if health.replica.leader is not None else "bold red")]]
+    if wrong:
+        parts.append([("; ", ""), (formatting.some_of(wrong, _MAX_LISTED), "yellow")])
+    yield from _labelled("Daemons", f"{len(health.replicas)}, ", *parts)
 
 
 def _labelled(label: str, *parts: Line) -> Iterator[Line]:

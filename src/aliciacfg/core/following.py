@@ -24,7 +24,7 @@ from aliciacfg.core.outbox import KEY, Outbox
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.restore import SharedTexts, opened_entry
 from aliciacfg.core.state import Entry, State
-from aliciacfg.errors import Answered, OperationError, Unavailable
+from aliciacfg.errors import Answered, OperationError, Unavailable, WentBack
 from aliciacfg.memory import free_slowly
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record, StoredState, Token, Told
@@ -165,13 +165,21 @@ class Following:
             )
 
     async def follow_forever(self) -> None:
-        """Follow the others until cancelled: twice a second, and whenever the store has a hint that there is news."""
+        """Follow the others until cancelled: twice a second, and whenever the store has a hint that there is news.
+
+        Raises:
+            WentBack: Memory holds what the database has lost; only a start can tell what is to be served.
+        """
         hints = asyncio.Event() if self._store.shared is None else self._store.shared.hints()
         while True:
             hints.clear()
-            with contextlib.suppress(Unavailable):
-                # The store's condition tells why.
+            try:
                 await self.catch_up()
+            except WentBack:
+                raise
+            except Unavailable as error:
+                # The store's condition tells about it.
+                _log.debug("not_followed", reason=error.message)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_SECONDS):
                     await hints.wait()

@@ -26,6 +26,8 @@ class Supervisor:
 
     - ``AnotherDaemon``: two daemons on one bus would overwrite each other's messages for ever. The caller names it in
       ``fatal``.
+    - ``WentBack``: memory holds what the database has lost, and only a start can tell what is to be served. It is in
+      ``fatal`` as well.
     - A failure of the task that commits (``WriteQueue``): memory and database may differ, and only a start can tell.
       It cancels the daemon's main task, and cancellations pass through here.
     - Errors at the start, before anything is served: a daemon that cannot do its work says so and exits.

@@ -101,7 +101,8 @@ class Presence:
     @property
     def known(self) -> list[Replica]:
         """All daemons of the home as of the last second, those that are gone included."""
-        return [self.describe()] if self.registry is None else self.registry.rows
+        rows = [] if self.registry is None else self.registry.rows
+        return rows or [self.describe()]
 
     async def replicas(self) -> list[Replica]:
         """Return all daemons of the home, as the database has them now.

@@ -1,0 +1,35 @@
+"""The table of a home's daemons."""
+
+import msgspec
+
+from aliciacfg.api.answers import ReplicaItem, ReplicasAnswer
+from aliciacfg.cli import replicas
+from aliciacfg.cli.output import Line, Table
+
+ONE = ReplicaItem(
+    replica="0.1", name="attic", role="leader", state="ready", version="1.2.0", url="http://attic:8026", since=0.0,
+    lag_seconds=0.04, lag_commits=0, silent_seconds=0.6,
+)  # fmt: skip
+
+
+def plain(line: Line) -> str:
+    return line if isinstance(line, str) else "".join(part if isinstance(part, str) else part[0] for part in line)
+
+
+def test_each_daemon_has_a_row_and_what_is_wrong_is_said_below():
+    """Why one is not ready, and that none leads."""
+    other = msgspec.structs.replace(
+        ONE, name="barn", role="follower", state="not_ready", lag_seconds=3.5, files_differ=True, problem="it lags"
+    )
+    table, *below = replicas._blocks(ReplicasAnswer(leader="attic", replicas=[ONE, other]))
+    assert isinstance(table, Table)
+    rows = [[plain(cell) for cell in row if isinstance(cell, str | list)] for row in table.rows]
+    assert [row[:5] + row[6:] for row in rows] == [
+        ["attic", "leader", "ready", "1.2.0", "0.0 s", "http://attic:8026", ""],
+        ["barn", "follower", "not ready", "1.2.0", "3.5 s", "http://attic:8026", "differ"],
+    ]
+    assert len(table.columns) == len(rows[0])
+    assert [plain(block) for block in below if isinstance(block, list)] == ["barn is not ready: it lags"]
+    *_, last = replicas._blocks(ReplicasAnswer(leader=None, replicas=[other]))
+    assert isinstance(last, list)
+    assert plain(last) == "No daemon leads at present."
