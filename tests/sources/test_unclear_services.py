@@ -34,10 +34,11 @@ def home(tmp_path: Path) -> Home:
 
 
 def warnings(home: Home) -> list[str]:
-    """What ``check`` says."""
+    """What ``check`` says, but for the port that all services of a builder have."""
     found = check_files(home.load, Keyring.ephemeral(), limits=DocumentLimits())
     assert not found.problems
-    return [f"{warning.file}: {warning.message}" for warning in found.warnings]
+    said = [f"{warning.file}: {warning.message}" for warning in found.warnings]
+    return [line for line in said if "have one port" not in line]
 
 
 def test_a_misspelt_service_has_a_suggestion(home: Home):
