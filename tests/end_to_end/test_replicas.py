@@ -91,9 +91,11 @@ def listed(daemon: Daemon) -> dict[str, dict[str, Any]]:
 def test_each_daemon_says_what_it_is_and_lists_the_others(make_replicas: Callable[..., list[Daemon]]):
     """One leads; all are ready, hold the same, and have the same files; over HTTP and over MQTT."""
     daemons = make_replicas("a", "b", "c")
-    wait_until(lambda: leader(daemons) and all(len(health(daemon)["replicas"]) == 3 for daemon in daemons))
-    first = leader(daemons)
-    assert first is not None
+    first = wait_for_leader(daemons)
+    wait_until(lambda: all(len(health(daemon)["replicas"]) == 3 for daemon in daemons))
+    wait_until(
+        lambda: all(item["role"] == "leader" for item in (listed(daemon)[first.directory.name] for daemon in daemons))
+    )
     for daemon in daemons:
         own = health(daemon)["replica"]
         assert own["name"] == daemon.directory.name
@@ -154,7 +156,7 @@ def test_another_daemon_leads_when_the_leader_is_killed(make_replicas: Callable[
     assert found["status"] == "degraded"
     assert f"The daemon {lost} " in found["alerts"][f"replica_gone:{lost}"]
     assert (found["replica"]["name"], len(found["replicas"])) == (second.directory.name, 3)
-    assert listed(left[0])[lost]["state"] == "gone"
+    wait_until(lambda: all(listed(daemon)[lost]["state"] == "gone" for daemon in left))
     first.start()
     wait_until(lambda: all(not names(health(daemon)["replicas"], "gone") for daemon in daemons), why="it is back")
     wait_until(lambda: asyncio.run(retained_health(second))["status"] == "healthy", why="the home is told to be well")
@@ -243,6 +245,7 @@ def test_a_database_that_is_away_for_a_while(make_replicas: Callable[..., list[D
             wait_until(lambda daemon=daemon: settings(daemon)["max_volume_percent"] == 51, why="it follows")
             wait_until(lambda daemon=daemon: health(daemon)["status"] == "healthy", why="nothing is wrong any more")
             assert health(daemon)["alerts"] == {}
+            wait_until(lambda daemon=daemon: status(daemon, "/replicas")[0] == 200, why="it knows the others again")
             wait_until(lambda daemon=daemon: {item["state"] for item in listed(daemon).values()} == {"ready"})
     finally:
         server.remove()

@@ -58,7 +58,7 @@ class Registry:
     def state(self, row: Replica) -> str:
         return "gone" if row in self.gone else "not_ready" if row.problem else "ready"
 
-    async def read(self) -> list[Replica]:
+    def read(self) -> list[Replica]:
         return self.rows
 
 

@@ -225,6 +225,21 @@ async def test_who_may_lead(own: dict[str, object], other: dict[str, object], *,
     assert case.registry.may_lead(False)
 
 
+async def test_the_list_costs_the_database_nothing():
+    """It is that of the last exchange, however long ago; there is none while the database is away."""
+    case = Case()
+    with pytest.raises(Unavailable, match="not known how the daemons"):
+        case.registry.read()
+    await case.look(report("a.1", leads=True), report("b.1", silent=0.5))
+    case.reports.rows = []
+    case.now += 0.75
+    assert [(row.replica, row.silent) for row in case.registry.read()] == [("a.1", 0.75), ("b.1", 1.25)]
+    case.reports.away = True
+    await case.look()
+    with pytest.raises(Unavailable):
+        case.registry.read()
+
+
 async def test_an_earlier_run_on_the_same_data_directory_is_forgotten():
     """Its process is dead: this one has its lock. One with the same name and another directory is not."""
     case = Case()

@@ -29,6 +29,7 @@ from aliciacfg.memory import free_slowly
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record, StoredState, Token, Told
 from aliciacfg.monitoring.instances import Instances
+from aliciacfg.replicas.readiness import MAX_LAG_SECONDS
 from aliciacfg.sealing.boxes import Keyring, key_ids
 from aliciacfg.sealing.sealed_documents import open_record, sealed_pointers
 from aliciacfg.storage.store import Store
@@ -36,9 +37,6 @@ from aliciacfg.storage.store import Store
 _log = structlog.get_logger(__name__)
 
 _OTHERS = ChangeContext("another daemon", "api", operation="follow")
-MAX_BEHIND_SECONDS = 2.0
-"""A daemon whose memory may lag for longer is not ready."""
-
 _POLL_SECONDS = 0.5
 # Configurations that are composed before anything else goes on: some milliseconds.
 _SLICE = 10
@@ -158,7 +156,7 @@ class Following:
         Raises:
             Unavailable: It may be further behind.
         """
-        if self.behind_seconds > MAX_BEHIND_SECONDS:
+        if self.behind_seconds > MAX_LAG_SECONDS:
             raise Unavailable(
                 "The database cannot be reached, so it is not known whether another daemon changed this; try again "
                 "later, or ask another daemon."

@@ -83,7 +83,7 @@ class Health:
         Raises:
             Unavailable: The database that they share cannot be reached.
         """
-        rows = await self._presence.replicas()
+        rows = self._presence.replicas()
         leader = next((row for row in rows if row.leads), None)
         files = self._presence.files() if leader is None else leader.files
         return Answer.of(

@@ -104,15 +104,13 @@ class Presence:
         rows = [] if self.registry is None else self.registry.rows
         return rows or [self.describe()]
 
-    async def replicas(self) -> list[Replica]:
-        """Return all daemons of the home, as the database has them now.
+    def replicas(self) -> list[Replica]:
+        """Return all daemons of the home, as they were reported a second ago.
 
         Raises:
-            Unavailable: The database cannot be reached.
+            Unavailable: The reports cannot be read at present.
         """
-        if self.registry is None:
-            return [self.describe()]
-        return await self.registry.read()
+        return [self.describe()] if self.registry is None else self.registry.read()
 
     def state(self, row: Replica) -> ReplicaState:
         """Return how a daemon of the home is."""

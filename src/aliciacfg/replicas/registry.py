@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import structlog
+from msgspec.structs import replace
 
 from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import Replica
@@ -148,13 +149,18 @@ class Registry:
             self._readable_since = self._leaderless_since = None
         self._raise_alerts()
 
-    async def read(self) -> list[Replica]:
-        """Return all daemons that reported within the last hour.
+    def read(self) -> list[Replica]:
+        """Return ``rows`` as they are at most two seconds later; it asks nothing of the database, whoever wants it.
 
         Raises:
-            Unavailable: The database cannot be reached.
+            Unavailable: The reports cannot be read at present.
         """
-        return await self._shared.replicas(within_seconds=FORGOTTEN_SECONDS)
+        if self._readable_since is None:
+            raise Unavailable(
+                "The database cannot be reached, so it is not known how the daemons of the home are; try again later."
+            )
+        since = self._clock() - self._read_at
+        return [replace(row, silent=row.silent + since) for row in self.rows]
 
     async def leave(self) -> None:
         """Have the others forget this daemon, which stops in order."""
@@ -171,7 +177,7 @@ class Registry:
             Unavailable: The database cannot be reached.
         """
         await self._shared.report(self._describe())
-        self.rows = await self.read()
+        self.rows = await self._shared.replicas(within_seconds=FORGOTTEN_SECONDS)
         now = self._clock()
         if self._readable_since is None or now - self._read_at > _GONE_SECONDS:
             # Also if this process was stopped meanwhile: it does not know what the others could do.
