@@ -31,6 +31,7 @@ SUBJECTS = {
     },
     "http": {"malformed_requests", "memory", "waiting"},
     "mqtt": {"held_reading"},
+    "storage": {"copied_homes"},
     "storage/postgres": {"several_stores"},
     "operations": {
         "compatibility",

@@ -349,7 +349,7 @@ def _host_problem(setting: Setting, text: str) -> str | None:
     return None
 
 
-def _url_problem(text: str) -> str | None:
+def database_url_problem(text: str) -> str | None:
     """Return why a text is no address of a database. It is not quoted: it may contain a password."""
     try:
         parts = urlsplit(text)
@@ -367,7 +367,7 @@ def _replica_problem(text: str) -> str | None:
 
 
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_CHECKS: Mapping[str, Callable[[str], str | None]] = {"database_url": _url_problem, "replica": _replica_problem}
+_CHECKS: Mapping[str, Callable[[str], str | None]] = {"database_url": database_url_problem, "replica": _replica_problem}
 
 
 def _expectation(setting: Setting, error: msgspec.ValidationError) -> str:

@@ -42,6 +42,7 @@ SKIPPED = {
     "root": ("sudo", "install", "chown", "useradd", "adduser", "groupadd"),
     "terminal": ("aliciacfg", "sudo", "source", "eval"),
     "forever": ("aliciacfg", "node", "examples/shell/door_bell.sh"),
+    "postgres": ("aliciacfg",),
     "elsewhere": ("promtool", "ssh", "scp", "rsync", "restic", "crontab"),
 }
 _FENCE = re.compile(

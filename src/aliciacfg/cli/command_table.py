@@ -85,6 +85,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("doctor", "doctor:doctor", "Look for what is wrong, and say what to do", common=True),
         Row("backup", "backups:backup", "Write everything to one file, while the daemon runs", common=True),
         Row("restore", "backups:restore", "Put the state of a backup in place", common=True),
+        Row("database", "database:database", "Move a home between a file and a database server"),
         Row("export", "exchange:export", "Write the whole home as plain YAML, for git"),
         Row("instances", "drift:instances", "List the running instances of a service"),
         Row("drift", "drift:drift", "List everything that differs from the store"),

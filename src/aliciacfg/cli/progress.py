@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -14,11 +14,11 @@ _BACK_AND_CLEAR: Final = "\r\x1b[K"
 
 
 @contextmanager
-def shown(doing: str) -> Generator[None]:
+def shown(doing: str | Callable[[], str]) -> Generator[None]:
     """Show what is done inside, and for how long, as soon as it takes more than two seconds.
 
     Args:
-        doing: Such as ``verifying the store``.
+        doing: Such as ``verifying the store``; or returns that, where it changes.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
@@ -33,13 +33,14 @@ def shown(doing: str) -> Generator[None]:
         line.join()
 
 
-def _show(doing: str, done: threading.Event) -> None:
+def _show(doing: str | Callable[[], str], done: threading.Event) -> None:
     start = time.monotonic()
     if done.wait(_QUIET_SECONDS):
         return
     try:
         while True:
-            sys.stderr.write(f"{_BACK_AND_CLEAR}{doing}: {time.monotonic() - start:.0f} s")
+            said = doing if isinstance(doing, str) else doing()
+            sys.stderr.write(f"{_BACK_AND_CLEAR}{said}: {time.monotonic() - start:.0f} s")
             sys.stderr.flush()
             if done.wait(_STEP_SECONDS):
                 return

@@ -37,7 +37,29 @@ AddRows = Callable[[str, Sequence[Row]], None]
 
 Raises Unavailable if it cannot be written.
 """
-CopyTarget = Callable[[Path], AbstractContextManager[AddRows]]
+
+
+class Filling(Protocol):
+    """A new database that is filled with the rows of another one, as they are, and is complete or not there."""
+
+    def add(self, table: str, rows: Sequence[Row]) -> None:
+        """Add rows to a table of ``rows.TABLES``, or the end of the chain (``rows.CHAIN``).
+
+        Raises:
+            Unavailable: They cannot be written, or this backend cannot store a value of them.
+        """
+        ...
+
+    def verify(self, chain: Chain) -> Findings:
+        """Compare every row that was added with the keyed hash chain.
+
+        Raises:
+            Unavailable: They cannot be read.
+        """
+        ...
+
+
+CopyTarget = Callable[[Path], AbstractContextManager[Filling]]
 """Makes an empty database in a directory, to which the block adds rows; if the block fails, there is none.
 
 Raises Unavailable if it cannot be written.
@@ -518,6 +540,35 @@ class Database(Protocol):
 
         Raises:
             Unavailable: The database cannot be read, or the copy cannot be written; there is no copy.
+        """
+        ...
+
+    def copy_rows(self, add: AddRows) -> None:
+        """Add every row, as it is stored at one moment, to a copy.
+
+        Raises:
+            Unavailable: The database cannot be read, or the copy cannot be written.
+        """
+        ...
+
+    def filling(self, *, kept_as: str = "") -> AbstractContextManager[Filling]:
+        """Make the database from the rows that the block adds; if the block fails, all is as before.
+
+        Args:
+            kept_as: The name under which the database keeps the tables of a home that it holds; empty to refuse one.
+                A database that is a file refuses in any case.
+
+        Raises:
+            StoreError: It holds a home already.
+            Unavailable: It cannot be written.
+        """
+        ...
+
+    def users(self) -> list[str]:
+        """Return the daemons that use the database on a server, as far as it knows; empty if it is a file.
+
+        Raises:
+            StoreError: It cannot be read.
         """
         ...
 

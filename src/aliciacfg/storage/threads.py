@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from typing import TypeVar
+from typing import Self, TypeVar
 
 T = TypeVar("T")
 
@@ -54,3 +54,36 @@ async def run_in_thread(make: Callable[[], Coroutine[object, object, T]]) -> T:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(task.cancel)
         raise
+
+
+class LoopThread:
+    """An event loop in a thread of its own, in which another thread has coroutines run; a context manager."""
+
+    _loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._started = threading.Event()
+        self._ended = asyncio.Event()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._started.set()
+        await self._ended.wait()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._started.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.call_soon(self._ended.set)
+        self._thread.join()
+
+    def call(self, coroutine: Coroutine[object, object, T]) -> T:
+        """Run a coroutine to its end, and return what it returns; not to be called in this loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def call_soon(self, work: Callable[[], object]) -> None:
+        """Have a function called in the loop, after what was called before."""
+        self._loop.call_soon_threadsafe(work)

@@ -1,7 +1,7 @@
 """The PostgreSQL database of a home."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -12,11 +12,12 @@ from aliciacfg.storage.hash_chain import KEY_NAME_BYTES, START, Chain
 from aliciacfg.storage.postgres import schema
 from aliciacfg.storage.postgres.driver import Link, ServerError
 from aliciacfg.storage.postgres.failures import unusable
+from aliciacfg.storage.postgres.filling import filling
 from aliciacfg.storage.postgres.maintenance import copy_database, key_ids_of, snapshot, verify_database
-from aliciacfg.storage.postgres.statements import SCHEMA, SELECT_END
+from aliciacfg.storage.postgres.statements import CHANNEL, SCHEMA, SELECT_END
 from aliciacfg.storage.postgres.store import PostgresStore
 from aliciacfg.storage.rows import parse_position
-from aliciacfg.storage.store import Adoption, CopyTarget, Origin, Reseal, Store, StoreError, Summary
+from aliciacfg.storage.store import AddRows, Adoption, CopyTarget, Filling, Origin, Reseal, Store, StoreError, Summary
 from aliciacfg.storage.threads import run_alone
 from aliciacfg.storage.verifier import Findings
 from aliciacfg.storage.witness import FILE_NAME, Witness
@@ -35,6 +36,16 @@ _CODES = " UNION ALL ".join(
     f"SELECT {column} AS code FROM {SCHEMA}.{table}"
     for table, column in (("revisions", "code"), ("audit", "code"), ("overlays", "mac"), ("meta", "mac"))
 )
+_NOW = "extract(epoch FROM clock_timestamp())"
+# A daemon reports each second.
+_ALIVE_SECONDS = 5
+_SELECT_USERS = f"""
+    WITH alive AS (SELECT replica, name FROM {SCHEMA}.replicas WHERE seen > {_NOW} - {_ALIVE_SECONDS})
+    SELECT name FROM alive
+    UNION SELECT replica FROM {SCHEMA}.lease WHERE until > {_NOW} AND replica NOT IN (SELECT replica FROM alive)
+    UNION SELECT 'a daemon on ' || coalesce(host(client_addr), 'the machine of the server') FROM pg_stat_activity
+        WHERE datname = current_database() AND query ILIKE 'LISTEN %{CHANNEL}%' AND NOT EXISTS (SELECT FROM alive)
+"""
 _COUNT_NAMES = f"""
     SELECT substring(code FROM 1 FOR {KEY_NAME_BYTES}) AS name, count(*) FROM ({_CODES}) AS codes
     WHERE length(code) > {KEY_NAME_BYTES} GROUP BY 1 ORDER BY 2 DESC
@@ -77,10 +88,30 @@ class PostgresDatabase:
         """Copy the database into a file, in this thread."""
 
         async def copy() -> None:
-            with self._copy_target(directory) as add:
-                await copy_database(self._url, add)
+            with self._copy_target(directory) as filling:
+                await copy_database(self._url, filling.add)
 
         run_alone(copy)
+
+    def copy_rows(self, add: AddRows) -> None:
+        """Add every row to a copy, in this thread, or in another one where this one has an event loop that runs."""
+        run_alone(lambda: copy_database(self._url, add))
+
+    def filling(self, *, kept_as: str = "") -> AbstractContextManager[Filling]:
+        """Fill the database in one transaction."""
+        return filling(self._url, self.name, kept_as=kept_as)
+
+    def users(self) -> list[str]:
+        """Return the daemons that reported lately, lead, or listen to what others change."""
+
+        async def find(link: Link) -> list[str]:
+            try:
+                there = await schema.check(link)
+            except StoreError as error:
+                raise StoreError(f"{self.name} cannot be used: {error}") from error
+            return sorted(str(name) for (name,) in await link.rows(_SELECT_USERS)) if there else []
+
+        return self._run(find)
 
     def witnessed(self, chain: Chain) -> Position | None:
         """Return the position in the witness file."""

@@ -13,6 +13,9 @@ _MIN_SERVER = 140000
 # Of this program; any other number would do.
 _LOCK = 0x616C6963
 _SELECT_SERVER = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
+_SELECT_SCHEMA = f"SELECT to_regnamespace('{SCHEMA}') IS NOT NULL"
+# Whoever fills the database reads another one meanwhile, which takes as long as it takes.
+_PATIENT = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"
 _SELECT_EXISTS = f"SELECT to_regclass('{SCHEMA}.home') IS NOT NULL"
 _SELECT_TABLES = f"SELECT relname::text FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r'"
 _SELECT_FORMAT = f"SELECT format FROM {SCHEMA}.home"
@@ -41,6 +44,20 @@ async def exists(link: Link) -> bool:
     return bool(found)
 
 
+async def check_server(link: Link) -> None:
+    """Check that the server can hold a database of aliciacfg.
+
+    Raises:
+        ServerError: That cannot be read.
+        StoreError: The server is too old, or stores texts in another encoding.
+    """
+    ((version, encoding),) = await link.rows(_SELECT_SERVER)
+    if version < _MIN_SERVER:
+        raise StoreError(f"the server is PostgreSQL {version // 10000}; aliciacfg needs 14 or later")
+    if encoding != "UTF8":
+        raise StoreError(f"the database has the encoding {encoding}; create one with `createdb --encoding=UTF8`")
+
+
 async def check(link: Link) -> bool:
     """Return whether the tables are there, and can be used as they are.
 
@@ -48,11 +65,7 @@ async def check(link: Link) -> bool:
         ServerError: That cannot be read.
         StoreError: The server is too old, stores texts in another encoding, or the tables are those of a newer version.
     """
-    ((version, encoding),) = await link.rows(_SELECT_SERVER)
-    if version < _MIN_SERVER:
-        raise StoreError(f"the server is PostgreSQL {version // 10000}; aliciacfg needs 14 or later")
-    if encoding != "UTF8":
-        raise StoreError(f"the database has the encoding {encoding}; create one with `createdb --encoding=UTF8`")
+    await check_server(link)
     if not await exists(link):
         return False
     missing = COLUMNS.keys() - {name for (name,) in await link.rows(_SELECT_TABLES)}
@@ -84,6 +97,33 @@ async def prepare(link: Link, chain: Chain) -> None:
         await link.run(f"DROP {kind} {f'{SCHEMA}.' if kind == 'view' else ''}{_quoted(name)}{place}")
         _log.warning("program_dropped", kind=kind, name=name, remedy="find out what wrote to the database")
     await link.run("COMMIT")
+
+
+async def prepare_filling(link: Link, *, kept_as: str) -> None:
+    """Begin a transaction in which the tables are there, and empty; no daemon may create them meanwhile.
+
+    Args:
+        link: Begins it.
+        kept_as: The name of the schema that the tables of a home get that is there; empty to refuse one.
+
+    Raises:
+        ServerError: Nothing was changed.
+        StoreError: As ``check``; or a home is there.
+    """
+    await link.run(f"BEGIN; {_PATIENT}; SELECT pg_advisory_xact_lock({_LOCK})")
+    await check_server(link)
+    if kept_as:
+        ((there,),) = await link.rows(_SELECT_SCHEMA)
+        if there:
+            await link.run(f"ALTER SCHEMA {SCHEMA} RENAME TO {_quoted(kept_as)}")
+    elif await check(link):
+        # Two states of one home must not be mixed; a daemon that waits for the lock finds the new one.
+        if await link.rows(f"SELECT FROM {SCHEMA}.home WHERE commit > 0 FOR UPDATE"):
+            raise StoreError("it holds a home already")
+        await replace_home(link)
+        return
+    await link.run(CREATE)
+    await link.rows(INSERT_HOME, 0, START, START, b"")
 
 
 async def replace_home(link: Link) -> None:

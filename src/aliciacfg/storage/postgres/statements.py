@@ -178,6 +178,9 @@ CREATE = f"""
 
 INSERT_HOME = f"INSERT INTO {SCHEMA}.home VALUES (true, 0, $1, $2, $3, $4, {FORMAT}, 0)"
 
+UPDATE_HOME = f"UPDATE {SCHEMA}.home SET commit = 1, sequence = $1, mac = $2, standing = $3, sealed = $4"
+"""Ends the first commit of a database that is filled at once."""
+
 _TYPES = {
     "bigint": frozenset({"revision", "sequence", "home_sequence", "before", "after", "count"}),
     "double precision": frozenset({"timestamp", "since", "last_seen", "created", "expires", "revoked"}),
@@ -204,8 +207,21 @@ def is_flag(column: str) -> bool:
     return column in _TYPES["boolean"]
 
 
+def is_binary(column: str) -> bool:
+    """Return whether a column holds bytes, for which a file of an earlier version may have a text."""
+    return column in _TYPES["bytea"]
+
+
 def _type(column: str) -> str:
     return next((name for name, columns in _TYPES.items() if column.strip('"') in columns), "text")
+
+
+@cache
+def insert(table: str) -> str:
+    """Return the statement that adds a row to a table in the first commit."""
+    columns = COLUMNS[table]
+    places = ", ".join(f"${number + 1}" for number in range(len(columns)))
+    return f"INSERT INTO {SCHEMA}.{table} ({', '.join(columns)}, commit) VALUES ({places}, 1)"
 
 
 @cache

@@ -693,8 +693,8 @@ class PostgresStore:
         """Copy the database into a file, on a connection and in a thread of its own."""
 
         async def copy() -> None:
-            with self._copy_target(directory) as add:
-                await copy_database(self._url, add)
+            with self._copy_target(directory) as filling:
+                await copy_database(self._url, filling.add)
 
         await run_in_thread(copy)
 

@@ -13,13 +13,15 @@ from aliciacfg.storage.rows import CHAIN, TABLES, Row, parse_position
 from aliciacfg.storage.sqlite.adoption import find_origin
 from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
 from aliciacfg.storage.sqlite.damage import telling_damage
-from aliciacfg.storage.sqlite.maintenance import connect_to_read
-from aliciacfg.storage.sqlite.schema import MIGRATIONS, is_readable, version
+from aliciacfg.storage.sqlite.maintenance import connect_to_read, decode, verify_rows
+from aliciacfg.storage.sqlite.schema import MIGRATIONS, check_readable, is_readable, version
 from aliciacfg.storage.store import AddRows, Origin, StoreError, Summary
+from aliciacfg.storage.verifier import Findings
 
 # A quarter of a megabyte at once, then a rest: the thread that writes gets the disk and the interpreter in between.
 _PAGES_PER_STEP = 64
 _PAUSE_SECONDS = 0.001
+_ROWS_COPIED = 200
 _COUNTS = (
     # Those that are not deleted; of the others only the history is left.
     (
@@ -69,9 +71,52 @@ def copy_file(path: Path, target: Path, *, at_rest: bool, ended: Callable[[], bo
         raise
 
 
+def copy_rows(path: Path, add: AddRows) -> None:
+    """Add every row of a database, as it is at one moment, to a copy; see ``Database.copy_rows``.
+
+    Raises:
+        Unavailable: It cannot be read, has to be upgraded before, or the copy cannot be written.
+    """
+    try:
+        with contextlib.closing(connect_to_read(path, more=_more(path))) as connection, telling_damage():
+            connection.execute("BEGIN")
+            check_readable(connection)
+            for table, columns in TABLES.items():
+                found = connection.execute(f"SELECT {', '.join(columns)} FROM {table}")
+                while rows := found.fetchmany(_ROWS_COPIED):
+                    add(table, rows)
+            add(CHAIN, connection.execute(SELECT_CHAIN_END).fetchall())
+    except sqlite3.Error as error:
+        raise Unavailable(f"The database cannot be copied: {error}.") from error
+
+
+class SqliteFilling:
+    """Implements ``storage.store.Filling``, in a transaction of a new file."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, table: str, rows: Sequence[Row]) -> None:
+        """Add rows."""
+        columns = "one, sequence, mac, standing, sealed" if table == CHAIN else ", ".join(TABLES[table])
+        values = [(1, *row) for row in rows] if table == CHAIN else rows
+        places = ", ".join("?" * (columns.count(",") + 1))
+        try:
+            self._connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", values)
+        except (sqlite3.Error, OverflowError) as error:
+            raise Unavailable(f"Rows of the table {table} cannot be written: {error}.") from error
+
+    def verify(self, chain: Chain) -> Findings:
+        """Compare every row with the chain."""
+        try:
+            return verify_rows(self._connection, chain)
+        except sqlite3.Error as error:
+            raise Unavailable(f"The copy cannot be read: {error}.") from error
+
+
 @contextlib.contextmanager
-def writing_copy(target: Path) -> Generator[AddRows]:
-    """Yield a function that adds rows of another backend's database to a new file, as they are.
+def writing_copy(target: Path) -> Generator[SqliteFilling]:
+    """Yield what adds rows of another backend's database to a new file, as they are.
 
     Args:
         target: The file; created with mode 0600, and removed again if the block fails.
@@ -82,18 +127,12 @@ def writing_copy(target: Path) -> Generator[AddRows]:
     _create(target)
     try:
         with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            copy.text_factory = decode
             # It is read back before anybody relies on it.
             copy.execute("PRAGMA synchronous=OFF")
             copy.execute("PRAGMA auto_vacuum=INCREMENTAL")
             copy.executescript(f"{''.join(MIGRATIONS)} PRAGMA user_version = {len(MIGRATIONS)}; BEGIN;")
-
-            def add(table: str, rows: Sequence[Row]) -> None:
-                columns = "one, sequence, mac, standing, sealed" if table == CHAIN else ", ".join(TABLES[table])
-                values = [(1, *row) for row in rows] if table == CHAIN else rows
-                places = ", ".join("?" * (columns.count(",") + 1))
-                copy.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", values)
-
-            yield add
+            yield SqliteFilling(copy)
             copy.execute("COMMIT")
     except BaseException as error:
         target.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -9,10 +10,10 @@ from aliciacfg.atomic_files import open_or_create
 from aliciacfg.model.records import Position
 from aliciacfg.storage import witness
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.sqlite.copies import copy_file, describe_file, origin_of_file
+from aliciacfg.storage.sqlite.copies import copy_file, copy_rows, describe_file, origin_of_file, writing_copy
 from aliciacfg.storage.sqlite.maintenance import adopt_file, key_ids_in_file, reseal_file, verify_file
 from aliciacfg.storage.sqlite.store import SqliteStore
-from aliciacfg.storage.store import Adoption, Origin, Reseal, Store, Summary
+from aliciacfg.storage.store import AddRows, Adoption, Filling, Origin, Reseal, Store, StoreError, Summary
 from aliciacfg.storage.verifier import Findings
 
 FILE_NAME = "aliciacfg.db"
@@ -41,6 +42,22 @@ class SqliteDatabase:
     def backup(self, directory: Path) -> None:
         """Copy the file, in this thread."""
         copy_file(self._path, directory / FILE_NAME, at_rest=True)
+
+    def copy_rows(self, add: AddRows) -> None:
+        """Add every row to a copy, in this thread."""
+        copy_rows(self._path, add)
+
+    @contextlib.contextmanager
+    def filling(self, *, kept_as: str = "") -> Generator[Filling]:  # noqa: ARG002 - a file keeps nothing beside it
+        """Make the file, in this thread."""
+        if self.exists():
+            raise StoreError(f"{self.name} holds a home already")
+        with writing_copy(self._path) as filling:
+            yield filling
+
+    def users(self) -> list[str]:
+        """Return nothing: the lock on the data directory says whether a daemon uses the file."""
+        return []
 
     def witnessed(self, chain: Chain) -> Position | None:
         """Return the position in the witness file."""

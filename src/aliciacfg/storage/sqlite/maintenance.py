@@ -57,7 +57,7 @@ def connect(path: Path) -> sqlite3.Connection:
     _check_permissions(path)
     is_new = not path.exists() or not path.stat().st_size
     connection = sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None)
-    connection.text_factory = _decode
+    connection.text_factory = decode
     try:
         with telling_damage():
             if is_new:
@@ -162,7 +162,7 @@ def verify_file(
     try:
         with contextlib.closing(_connect_to_verify(path, copied=copied)) as connection, telling_damage():
             damage += _check_file(connection, ended)
-            findings = _verify(connection, chain, between)
+            findings = verify_rows(connection, chain, between)
     except (sqlite3.Error, OSError) as error:
         if not isinstance(error, sqlite3.Error) or not is_damage(error):
             raise Unavailable(f"The store cannot be read: {error}.") from error
@@ -239,7 +239,7 @@ def select_key_ids(connection: sqlite3.Connection) -> set[str]:
     }
 
 
-def _decode(text: bytes) -> str:
+def decode(text: bytes) -> str:
     """Decode a stored text; bytes that are not UTF-8 must not make the whole row unreadable."""
     return text.decode(errors="replace")
 
@@ -253,7 +253,7 @@ def connect_to_read(path: Path, *, more: str = "") -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.resolve().as_uri()}?mode=ro{more}", _BUSY_SECONDS, uri=True, isolation_level=None
     )
-    connection.text_factory = _decode
+    connection.text_factory = decode
     try:
         with telling_damage():
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -273,7 +273,17 @@ def _connect_to_verify(path: Path, *, copied: bool) -> sqlite3.Connection:
         return connect_to_rest(path)
 
 
-def _verify(connection: sqlite3.Connection, chain: Chain, between: Callable[[], object]) -> Findings:
+def verify_rows(connection: sqlite3.Connection, chain: Chain, between: Callable[[], object] = lambda: None) -> Findings:
+    """Compare every row of a database with the keyed chain.
+
+    Args:
+        connection: Reads it; in a transaction, or not.
+        chain: Computes the MACs.
+        between: As for ``verify_file``.
+
+    Raises:
+        sqlite3.Error: It cannot be read, or has to be upgraded before.
+    """
     check_readable(connection)
     for _ in range(_MAX_BEGINNINGS):
         findings = _verify_in_pieces(connection, chain, between)
