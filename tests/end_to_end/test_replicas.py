@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from brokers import Broker
 from commands import aliciacfg
+from cutting_proxy import CuttingProxy
 from cutting_socket import cutting_socket
 from daemons import Daemon
 from inprocess import eventually
@@ -271,6 +273,31 @@ async def test_one_that_is_cut_off_from_the_database_takes_no_requests(
         way.reopen()
         await until(lambda: status(first, "/ready")[0] == 200 and len(first.logged("requests_joined")) == 2)
         assert (await asyncio.to_thread(role, first), await asyncio.to_thread(role, second)) == ("follower", "leader")
+
+
+async def test_a_leader_that_loses_the_broker_leaves_the_lead_to_one_that_has_it(
+    make_replicas: Callable[..., list[Daemon]], broker: Broker
+):
+    """It reaches the database, and could renew its lease for ever; it is still up to date over HTTP."""
+    proxy = CuttingProxy(broker.port)
+    daemons = await asyncio.to_thread(make_replicas, "a", "b", environ={"a": {"MQTT_PORT": str(proxy.port)}})
+    first, second = daemons
+    assert await asyncio.to_thread(wait_for_leader, daemons) is first
+    proxy.close()
+    async with client(broker.port) as mqtt:
+        while (await asyncio.to_thread(health, first))["mqtt_connected"]:
+            cutting = asyncio.create_task(asyncio.to_thread(proxy.cut_after, 1))
+            # Whatever is connected hears of it.
+            await mqtt.publish("alicia/system/health/check", {})
+            await cutting
+    await until(lambda: role(second) == "leader" and role(first) == "follower")
+    assert await asyncio.to_thread(patched, second, 33) == 200
+    await until(lambda: settings(first)["max_volume_percent"] == 33)
+    assert (await asyncio.to_thread(status, first, "/ready"))[1] == {
+        "ready": False,
+        "mqtt_connected": False,
+        "reason": "the broker is not connected",
+    }
 
 
 async def until(what: Callable[[], bool]) -> None:
