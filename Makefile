@@ -51,6 +51,8 @@ soak: $(VENV)/installed-javascript programs docs  ## Run the long tests: faults 
 	ALICIACFG_TRIALS=$(CURDIR)/$(VENV)/trials.jsonl $(BIN)/python -m pytest -m soak --timeout 3600
 	$(BIN)/python scripts/write_reliability.py $(VENV)/trials.jsonl
 	$(BIN)/python benchmarks/floods.py
+	$(BIN)/python -m pytest --database postgresql --numprocesses 4 --dist loadfile \
+	  $(addprefix tests/end_to_end/test_,writes.py conditional_writes.py concurrent_writes.py activation.py history_commands.py)
 	PYTHONASYNCIODEBUG=all $(BIN)/python -m pytest --numprocesses 4 --dist worksteal --hypothesis-profile many
 
 docs: $(VENV)/docs/installed  ## Build the documentation's site in site/; a broken link is an error
