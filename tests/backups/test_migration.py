@@ -93,6 +93,18 @@ def test_a_home_moves_to_a_server_and_back(home: Home, url: str, tmp_path: Path)
     assert history_back[1:] == history
 
 
+async def test_the_old_database_notices_that_the_copy_went_on(home: Home, url: str):
+    """A daemon that starts on it by mistake raises the epoch, and so does the right one afterwards."""
+    await asyncio.to_thread(move, home, file_of(home), server_of(home, url))
+    epochs: list[int] = []
+    for settings in ({"database_url": url}, {}, {"database_url": url}):
+        async with home.core(**settings) as core:
+            epochs.append(core.parts.state.epoch)
+            assert ("restored" in core.standing) == (epochs[-1] > 1)
+            await core.ask("patch", "lamp", patch={"settings": {"level": 5 + len(epochs)}})
+    assert epochs == [1, 2, 3]
+
+
 def test_a_dry_run_copies_nothing(home: Home, url: str, tmp_path: Path):
     """Neither to a server nor to a directory, which it does not make."""
     for target in (server_of(home, url), Place(tmp_path / "new")):

@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from aliciacfg import documents
 from aliciacfg.backups import export, files
 from aliciacfg.backups.archive import ArchiveError
 from aliciacfg.backups.comparison import undecryptable
-from aliciacfg.backups.opened import opened, refuse_server
+from aliciacfg.backups.opened import opened
+from aliciacfg.backups.server_home import kept_tables, refuse_users, replacing
 from aliciacfg.bootstrap import Core
 from aliciacfg.core.restore import ACTIVE, REQUESTED
 from aliciacfg.counted import counted
@@ -23,8 +26,9 @@ from aliciacfg.sealing.sealed_documents import open_document
 from aliciacfg.settings import Settings
 from aliciacfg.storage import replacement
 from aliciacfg.storage.backend import database_in
-from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
+from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory, free_name_before
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.store import Database
 
 _MAX_NAMED = 5
 
@@ -61,18 +65,23 @@ async def import_home(directory: Path, settings: Settings, *, dry_run: bool) -> 
         SourceError: The files are not valid.
         AliciacfgError: Keys or database cannot be used.
     """
-    refuse_server(settings)
     tree = await asyncio.to_thread(export.read_tree, directory)
     if not tree:
         raise ArchiveError(f"{directory} is empty, or does not exist; `aliciacfg export` writes one")
     data = await asyncio.to_thread(DataDirectory, Path(settings.data_dir))
     try:
-        beyond = _check_empty(data)
+        database = database_in(data.path, settings.database_url)
+        if settings.database_url is not None:
+            await asyncio.to_thread(refuse_users, database)
+        beyond = _check_empty(data, database)
         written = _new_files(tree, settings)
         prepared = replacement.prepare(data.path)
         result, plan = await _try(tree, settings, prepared, data, beyond, written)
         if not dry_run:
-            replacement.decide(data.path, plan)
+            kept_as = kept_tables(free_name_before(data.path, "import", now=time.time()))
+            new = prepared / replacement.NEW
+            with nullcontext() if settings.database_url is None else replacing(database, new, kept_as=kept_as):
+                replacement.decide(data.path, plan)
             _remove_if_empty(data.path / plan.kept_in)
     except OSError as error:
         raise ArchiveError(f"{error.filename or data.path} cannot be used: {error.strerror or error}") from error
@@ -82,17 +91,16 @@ async def import_home(directory: Path, settings: Settings, *, dry_run: bool) -> 
     return result
 
 
-def _check_empty(data: DataDirectory) -> Position:
+def _check_empty(data: DataDirectory, database: Database) -> Position:
     """Return the highest position that readers may hold of a home that was here before.
 
     Raises:
         ArchiveError: There are configurations.
     """
-    database = database_in(data.path)
     if database.exists() and (count := database.describe().configurations):
         raise ArchiveError(
-            f"{data.path} is not empty: it has {counted(count, 'configuration')}. A whole home is imported into an "
-            "empty data directory; to replace this one, move it away first, or use `aliciacfg restore` with a backup"
+            f"{database.name} is not empty: it has {counted(count, 'configuration')}. A whole home is imported into an "
+            "empty one; to replace this one, move it away first, or use `aliciacfg restore` with a backup"
         )
     if not data.key_file.exists():
         return START
@@ -159,7 +167,7 @@ async def _try(
         (new / name).unlink(missing_ok=True)
     plan = replacement.Plan(
         kept_in="before-import",
-        moved=list(database_in(data.path).files),
+        moved=list(database_in(data.path, settings.database_url).files),
         written={member: str(files.place(name, settings).absolute()) for member, name in members.items()},
     )
     return result, plan

@@ -12,8 +12,9 @@ from pathlib import Path
 from aliciacfg.atomic_files import sync
 from aliciacfg.backups.archive import ArchiveError
 from aliciacfg.backups.backup import home_of
+from aliciacfg.backups.server_home import refuse_users
 from aliciacfg.core.adoption import explain_foreign
-from aliciacfg.errors import DataDirectoryInUse, Unavailable
+from aliciacfg.errors import Unavailable
 from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.storage.backend import Place, database_in
 from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
@@ -128,17 +129,6 @@ def _lock(place: Place, database: Database, stack: ExitStack) -> DataDirectory |
         return data
     refuse_users(database)
     return None
-
-
-def refuse_users(database: Database) -> None:
-    """Refuse to work on a database on a server that daemons use.
-
-    Raises:
-        DataDirectoryInUse: They do.
-        StoreError: It cannot be read.
-    """
-    if users := database.users():
-        raise DataDirectoryInUse(f"daemons use {database.name}: {', '.join(users)}. Stop all of them, and start none")
 
 
 def _keys(database: Database, files: Sequence[Path]) -> tuple[Path, Chain]:

@@ -4,24 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from aliciacfg.backups.archive import ArchiveError
 from aliciacfg.bootstrap import Core, open_core
 from aliciacfg.settings import Settings
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import DataDirectory
-
-
-def refuse_server(settings: Settings) -> None:
-    """Refuse to put a home in place of one whose database is on a server: other daemons may serve it.
-
-    Raises:
-        ArchiveError: It is on a server.
-    """
-    if settings.database_url is not None:
-        raise ArchiveError(
-            "the database of this home is on a server (ALICIACFG_DATABASE_URL), where other daemons may use it. Leave "
-            "that setting out to bring the home up in a data directory"
-        )
 
 
 @asynccontextmanager

@@ -1,13 +1,15 @@
 """Puts the state of a backup in the place of a data directory's.
 
 Everything is checked and prepared before anything is replaced: the new state is complete, with an epoch above both
-states, in a directory beside the old one. ``storage.replacement`` then exchanges them, and keeps the old files.
+states, in a directory beside the old one. ``storage.replacement`` then exchanges them, and keeps the old files. The
+rows of a database on a server are put there in one transaction, which ends after that exchange.
 """
 
 import asyncio
 import shutil
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from aliciacfg.backups.archive import DATABASE, Archive, ArchiveError, check_spa
 from aliciacfg.backups.backup import home_of
 from aliciacfg.backups.comparison import Change, Heads, compare, heads_of, undecryptable
 from aliciacfg.backups.kept_keys import Keys
-from aliciacfg.backups.opened import opened, refuse_server
+from aliciacfg.backups.opened import opened
+from aliciacfg.backups.server_home import kept_tables, refuse_users, replacing
 from aliciacfg.counted import counted, counted_are
 from aliciacfg.errors import AliciacfgError, Unavailable
 from aliciacfg.model.records import START, Position
@@ -57,6 +60,7 @@ class Restored:
         epoch: The epoch from now on.
         environment: The active environment.
         kept_in: Where the old files are; empty if there were none.
+        kept_tables: The schema in which a database on a server has the old tables; empty if there were none.
         changes: The configurations that differ from the state before.
         keys: Which keys the home has now; a sentence.
         undecryptable: The secrets that do not open, as ``service in environment: pointer``.
@@ -69,6 +73,7 @@ class Restored:
     epoch: int = 0
     environment: str = ""
     kept_in: str = ""
+    kept_tables: str = ""
     changes: list[Change] = field(default_factory=list[Change])
     keys: str = ""
     undecryptable: list[str] = field(default_factory=list[str])
@@ -101,9 +106,10 @@ async def restore(archive: Archive, settings: Settings, wanted: Wanted, *, now: 
         ArchiveError: The backup is damaged, or is not one of this home; nothing was changed.
         AliciacfgError: It cannot be used for another reason, which the message names; nothing was changed.
     """
-    refuse_server(settings)
     archive.check()
     path = Path(settings.data_dir)
+    if settings.database_url is not None and not wanted.dry_run:
+        await asyncio.to_thread(refuse_users, database_in(path, settings.database_url))
     with tempfile.TemporaryDirectory(prefix="aliciacfg-") as empty:
         data = await asyncio.to_thread(_data_directory, path, Path(empty), wanted)
         try:
@@ -135,13 +141,20 @@ async def _restore(archive: Archive, settings: Settings, wanted: Wanted, data: D
     plan = _plan_files(archive, settings, wanted, prepared, keys.keyring, result)
     if keys.is_new:
         result.notes.append("tokens and recipients' keys are not taken over without the keys: make them again")
+    if settings.database_url is not None and _differ(data.key_file, new / KEY_FILE):
+        result.notes.append(f"every other daemon of this home needs the same {KEY_FILE} as {data.path} has then")
     if wanted.dry_run:
         return result
-    names = [*database_in(data.path).files, KEY_FILE]
+    database = database_in(data.path, settings.database_url)
+    names = [*database.files, KEY_FILE]
     kept_in = free_name_before(data.path, "restore", now=now)
     plan = replacement.Plan(kept_in=kept_in, moved=names, written=plan.written, removed=plan.removed)
     had_files = any((data.path / name).exists() for name in names) or any((prepared / replacement.OLD).iterdir())
-    replacement.decide(data.path, plan)
+    kept_as = kept_tables(kept_in)
+    if settings.database_url is not None and database.exists():
+        result.kept_tables = kept_as
+    with nullcontext() if settings.database_url is None else replacing(database, new, kept_as=kept_as):
+        replacement.decide(data.path, plan)
     if had_files:
         result.kept_in = str(data.path / kept_in)
     else:
@@ -161,7 +174,7 @@ async def _examine(data: DataDirectory, prepared: Path, settings: Settings, *, r
     keys = kept_keys.load_present(data.key_file, replaceable=replaceable)
     chain = None if keys is None else Chain(keys.make_keyring())
     home = "" if chain is None else home_of(chain)
-    database = database_in(data.path)
+    database = database_in(data.path, settings.database_url)
     position = (None if chain is None else database.witnessed(chain)) or START
     if not database.exists():
         return _Before(home, position, {})
@@ -306,6 +319,10 @@ def _can_change(path: Path, wanted: Wanted, result: Restored) -> bool:
     if note not in result.notes:
         result.notes.append(note)
     return False
+
+
+def _differ(one: Path, other: Path) -> bool:
+    return not one.exists() or one.read_bytes() != other.read_bytes()
 
 
 def _keep(file: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from aliciacfg.cli import formatting, notices, options, output, progress, prompts
-from aliciacfg.cli.exits import EXIT_CODES, exit_on_error, fail
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CODES, exit_on_error, fail
 from aliciacfg.cli.local_client import exit_running
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
@@ -179,6 +179,9 @@ def restore(
     before-restore-<time>. The epoch is raised above both states, so that services follow what is published next; no
     number of a revision is used twice. An empty data directory needs no option, on another machine too.
 
+    A home on a database server (ALICIACFG_DATABASE_URL) is replaced there: stop all its daemons before. The tables
+    before stay there in a schema of their own.
+
     Environment and schema files are written where there are none; those that differ stay, unless --files is given.
 
     Examples:
@@ -209,8 +212,10 @@ def restore(
                 progress.shown("checking the backup" if dry_run else "putting the backup in place"),
             ):
                 result = run(put_in_place(archive, place, wanted, now=time.time()))
-        except DataDirectoryInUse:
-            exit_running(settings)
+        except DataDirectoryInUse as error:
+            if settings.database_url is None:
+                exit_running(settings)
+            fail(str(error), EXIT_ANOTHER_DAEMON)
     for note in result.notes:
         notices.print_note(note)
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
@@ -230,7 +235,7 @@ def _copied(settings: "Settings") -> Generator["Settings"]:
         keys = Path(settings.data_dir) / KEY_FILE
         if keys.exists():
             shutil.copy(keys, copy / KEY_FILE)
-        yield msgspec.structs.replace(settings, data_dir=str(copy))
+        yield msgspec.structs.replace(settings, data_dir=str(copy), database_url=None)
 
 
 def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]":
@@ -256,8 +261,8 @@ def _restore_lines(result: "Restored", *, dry_run: bool) -> "list[Line | Table]"
     if len(result.undecryptable) > _MAX_NAMED:
         lines.append(f"and {len(result.undecryptable) - _MAX_NAMED} more secrets that do not open")
     lines.append([("keys: ", "dim"), result.keys])
-    if result.kept_in:
-        lines.append([("the state before: ", "dim"), result.kept_in])
+    tables = f"schema {result.kept_tables} in the database" if result.kept_tables else ""
+    lines += [[("the state before: ", "dim"), kept] for kept in (result.kept_in, tables) if kept]
     done = "would be restored" if dry_run else "restored"
     count = counted(len(result.changes), "configuration")
     if not result.changes:

@@ -8,7 +8,7 @@ import msgspec
 
 from aliciacfg.cli import notices, options, output, progress
 from aliciacfg.cli.backups import warn_of_plain_text
-from aliciacfg.cli.exits import exit_on_error
+from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, exit_on_error, fail
 from aliciacfg.cli.local_client import exit_running
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.snapshots import snapshot
@@ -72,8 +72,10 @@ def import_whole(directory: Path, settings: "Settings", *, dry_run: bool) -> Non
         try:
             with progress.shown("reading the home"):
                 result = run(import_home(directory, settings, dry_run=dry_run))
-        except DataDirectoryInUse:
-            exit_running(settings)
+        except DataDirectoryInUse as error:
+            if settings.database_url is None:
+                exit_running(settings)
+            fail(str(error), EXIT_ANOTHER_DAEMON)
     content = {"dry_run": dry_run, **msgspec.to_builtins(result)}
     output.print_result(content, lambda: _import_lines(result, dry_run=dry_run), names=lambda: result.written)
 
