@@ -16,6 +16,7 @@ class CuttingProxy:
         self._left: int | None = None
         self._lock = threading.Lock()
         self._cut = threading.Event()
+        self._ends: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -30,6 +31,16 @@ class CuttingProxy:
     def close(self) -> None:
         self._listener.close()
 
+    def shut(self) -> None:
+        """Accept no further connections, and end those that there are."""
+        # Closing alone does not wake the thread that waits in ``accept``, which would take one more.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self.close()
+        with self._lock:
+            for end in self._ends:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -41,8 +52,11 @@ class CuttingProxy:
             except OSError:
                 client.close()
                 continue
-            for one, other in ((client, server), (server, client)):
+            with self._lock:
+                self._ends += [client, server]
+            for one in (client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for one, other in ((client, server), (server, client)):
                 threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
