@@ -75,7 +75,7 @@ def check(environment: str | None, **flags: str | None) -> None:
         fail(f"{error.filename} cannot be read: {error.strerror}", EXIT_FAILED)
     output.print_result(
         {"files": msgspec.to_builtins(files), "store": msgspec.to_builtins(store)},
-        lambda: [*_files_lines(files), *_store_lines(store, data)],
+        lambda: [*_files_lines(files), *_store_lines(store, settings)],
         names=lambda: dict.fromkeys(problem.file for problem in files.problems),
     )
     if store is not None and not store.sound:
@@ -153,9 +153,10 @@ def _problem_lines(problem: "FileProblem") -> "list[Line]":
     return lines
 
 
-def _store_lines(store: _StoreReport | None, data: Path) -> "list[Line]":
+def _store_lines(store: _StoreReport | None, settings: "Settings") -> "list[Line]":
     if store is None:
-        return [f"store: {data} has no database yet"]
+        place = settings.data_dir if settings.database_url is None else "the server"
+        return [f"store: {place} has no database yet"]
     if store.problem is not None:
         return [[("store: ", "bold red"), store.problem]]
     lines: list[Line] = [[(broken.subject, "bold"), f": {broken.message}"] for broken in store.broken]

@@ -36,7 +36,10 @@ def snapshot(settings: "Settings") -> Generator[Path]:
     from aliciacfg.storage.backend import database_in
     from aliciacfg.storage.data_directory import DataDirectory
 
-    if not database_in(data, settings.database_url).exists():
+    database = database_in(data, settings.database_url)
+    if not database.exists():
+        if settings.database_url is not None:
+            fail(f"{database.name} holds no home yet", EXIT_FAILED, hint="start the daemon, or restore a backup")
         fail(f"{data} has no database yet", EXIT_FAILED, hint="name the data directory with --data-dir")
     try:
         directory = DataDirectory(data)
@@ -45,7 +48,7 @@ def snapshot(settings: "Settings") -> Generator[Path]:
     made = None
     try:
         made = directory.make_snapshot_directory()
-        database_in(data, settings.database_url).backup(made)
+        database.backup(made)
         yield made
     finally:
         if made is not None:
