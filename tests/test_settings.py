@@ -250,7 +250,8 @@ def test_variables_in_files_come_from_the_process_before_dotenv(tmp_path: Path, 
     "url",
     [
         "postgresql://cfg:hunter2@db/alicia", "postgres://db:5432/alicia", "postgresql:///alicia?host=/run/postgresql",
-        "postgresql://db?dbname=alicia",
+        "postgresql://db?dbname=alicia", "postgresql://cfg:hunter2@h1:5432,h2:5433/db", "postgresql://h1,[::1]:5432/db",
+        "postgresql://cfg:hun%2Fter%402@h1/db", "postgresql://%2Frun%2Fpostgresql/db",
     ],
 )  # fmt: skip
 def test_the_address_of_a_database_is_taken_and_never_shown(url: str):
@@ -262,13 +263,19 @@ def test_the_address_of_a_database_is_taken_and_never_shown(url: str):
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://cfg:hunter2@db/alicia", "hunter2@db", "postgresql://cfg:hunter2@db", "postgresql://hunter2:x/y"]
-)
+    "url",
+    [
+        "mysql://cfg:hunter2@db/alicia", "hunter2@db", "postgresql://cfg:hunter2@db", "postgresql://hunter2:x/y",
+        "postgresql://cfg:1/hunter2@db/alicia", "postgresql://cfg:1/x#hunter2@db/alicia", "postgresql://h1:0/hunter2",
+        "postgresql://h1:5432,h2:65536/hunter2", "postgresql://[hunter2@db/alicia",
+    ],
+)  # fmt: skip
 def test_what_is_no_address_of_a_database_is_refused_without_quoting_it(url: str):
     """The message says what is expected."""
     with pytest.raises(SettingsError) as error:
         resolved({"ALICIACFG_DATABASE_URL": url})
     assert "ALICIACFG_DATABASE_URL (environment): found a secret; expected postgresql://" in str(error.value)
+    assert "percent-encode" in str(error.value)
     assert "hunter2" not in str(error.value)
 
 

@@ -353,11 +353,20 @@ def database_url_problem(text: str) -> str | None:
     """Return why a text is no address of a database. It is not quoted: it may contain a password."""
     try:
         parts = urlsplit(text)
-        named = bool(parts.path.strip("/")) or "dbname=" in parts.query
-        usable = parts.scheme in {"postgresql", "postgres"} and named and (parts.port is None or parts.port > 0)
     except ValueError:
-        usable = False
-    return None if usable else "found a secret; expected postgresql://user:password@host:port/name"
+        return _URL_EXPECTED
+    named = bool(parts.path.strip("/")) or "dbname=" in parts.query
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    # An "@" behind the host: a password with a "/", "?" or "#" has ended it too early, and is taken for something else.
+    whole = "@" not in parts.path and not parts.fragment
+    usable = parts.scheme in {"postgresql", "postgres"} and named and whole and all(map(_is_server, hosts))
+    return None if usable else _URL_EXPECTED
+
+
+def _is_server(text: str) -> bool:
+    """Return whether a text is a host, with or without a port."""
+    found = _SERVER.fullmatch(text)
+    return found is not None and (not found["port"] or 0 < int(found["port"]) <= _MAX_PORT)
 
 
 def _replica_problem(text: str) -> str | None:
@@ -366,6 +375,12 @@ def _replica_problem(text: str) -> str | None:
     return f"found {text[:80]!r}; expected 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit"
 
 
+_URL_EXPECTED = (
+    "found a secret; expected postgresql://user:password@host:port/name; percent-encode '/', '@', '?' and '#' in the "
+    "password, '/' as %2F for example"
+)
+_SERVER = re.compile(r"(?:\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
+_MAX_PORT = 65535
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _CHECKS: Mapping[str, Callable[[str], str | None]] = {"database_url": database_url_problem, "replica": _replica_problem}
 

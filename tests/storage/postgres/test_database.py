@@ -27,11 +27,11 @@ def url(postgres: Postgres) -> str:
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        ("postgresql://mario:it's-me@db/home", "postgresql://mario@db/home"),
-        (
-            "postgresql://mario@db1:5433,db2/home?password=secret&sslmode=require",
-            "postgresql://mario@db1:5433,db2/home",
-        ),
+        ("postgresql://mario:it's-me@db/home", "postgresql://db/home"),
+        ("postgresql://mario@db1:5433,db2/home?password=secret&sslmode=require", "postgresql://db1:5433,db2/home"),
+        ("postgresql://mario:secret@db1:5433,db2:5432/home", "postgresql://db1:5433,db2:5432/home"),
+        ("postgresql://mario:12/secret@db/home", "postgresql://?"),
+        ("postgresql://mario:secret/more@db/home", "postgresql://?"),
         ("postgresql:///home?host=/run&password=secret", "postgresql:///home"),
         ("postgres://[::1]:5432/home", "postgres://[::1]:5432/home"),
     ],

@@ -1,5 +1,6 @@
 """The PostgreSQL database of a home."""
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
@@ -23,6 +24,8 @@ from aliciacfg.storage.verifier import Findings
 from aliciacfg.storage.witness import FILE_NAME, Witness
 
 T = TypeVar("T")
+
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:[0-9]*)?")
 
 _COUNTS = f"""
     SELECT (SELECT format FROM {SCHEMA}.home), (SELECT count(*) FROM {SCHEMA}.revisions), (
@@ -69,11 +72,13 @@ class PostgresDatabase:
 
     @property
     def name(self) -> str:
-        """The address of the database, without password."""
+        """Hosts, ports and name of the database: nothing else of its address, which may contain a password."""
         parts = urlsplit(self._url)
-        host = parts.netloc.rpartition("@")[2]
-        user = f"{parts.username}@" if parts.username else ""
-        return f"{parts.scheme}://{user}{host}{parts.path}"
+        if "@" in parts.path:
+            # An address that was not checked: a "/" in the password ended what stands before it.
+            return f"{parts.scheme}://?"
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        return f"{parts.scheme}://{','.join(host if _HOST.fullmatch(host) else '?' for host in hosts)}{parts.path}"
 
     @property
     def files(self) -> tuple[str, ...]:
