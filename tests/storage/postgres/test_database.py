@@ -27,9 +27,12 @@ def url(postgres: Postgres) -> str:
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        ("postgresql://mario:it's-me@db/home", "postgresql://db/home"),
-        ("postgresql://mario@db1:5433,db2/home?password=secret&sslmode=require", "postgresql://db1:5433,db2/home"),
-        ("postgresql://mario:secret@db1:5433,db2:5432/home", "postgresql://db1:5433,db2:5432/home"),
+        ("postgresql://mario:it's-me@db/home", "postgresql://mario@db/home"),
+        (
+            "postgresql://mario@db1:5433,db2/home?password=secret&sslmode=require",
+            "postgresql://mario@db1:5433,db2/home",
+        ),
+        ("postgresql://mario:secret@db1:5433,db2:5432/home", "postgresql://mario@db1:5433,db2:5432/home"),
         ("postgresql://mario:12/secret@db/home", "postgresql://?"),
         ("postgresql://mario:secret/more@db/home", "postgresql://?"),
         ("postgresql:///home?host=/run&password=secret", "postgresql:///home"),
@@ -48,7 +51,7 @@ def test_a_database_of_the_data_directory_needs_no_driver(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     assert not backend.database_in(tmp_path).exists()
     with pytest.raises(StoreError, match=r"pip install 'aliciacfg\[postgres\]'"):
-        backend.database_in(tmp_path, "postgresql://db/home")
+        backend.database_in(tmp_path, "postgresql://mario@db/home")
 
 
 @pytest.mark.parametrize(

@@ -72,13 +72,14 @@ class PostgresDatabase:
 
     @property
     def name(self) -> str:
-        """Hosts, ports and name of the database: nothing else of its address, which may contain a password."""
+        """User, hosts, ports and name of the database: nothing else of its address, which may contain a password."""
         parts = urlsplit(self._url)
         if "@" in parts.path:
             # An address that was not checked: a "/" in the password ended what stands before it.
             return f"{parts.scheme}://?"
         hosts = parts.netloc.rpartition("@")[2].split(",")
-        return f"{parts.scheme}://{','.join(host if _HOST.fullmatch(host) else '?' for host in hosts)}{parts.path}"
+        shown = ",".join(host if _HOST.fullmatch(host) else "?" for host in hosts)
+        return f"{parts.scheme}://{f'{parts.username}@' if parts.username else ''}{shown}{parts.path}"
 
     @property
     def files(self) -> tuple[str, ...]:
