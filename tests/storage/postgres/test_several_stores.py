@@ -378,6 +378,30 @@ async def test_each_sees_the_others(one: Follower, other: Follower):
     assert await one.shared.replicas(within_seconds=-1) == []
 
 
+async def test_a_clock_of_the_database_that_goes_back_keeps_nobody_from_leading(
+    one: Follower, other: Follower, url: str, postgres: Postgres
+):
+    """A failover to a server whose clock is an hour behind: leases and reports from its future are over soon."""
+    assert await one.shared.renew_lease("a", 60)
+    await one.shared.report(replica("a", 0))
+    await asyncio.to_thread(
+        postgres.execute,
+        "UPDATE aliciacfg.lease SET until = until + 3600",
+        "UPDATE aliciacfg.replicas SET seen = seen + 3600",
+        "SELECT 1",
+        url=url,
+    )
+    assert await one.shared.replicas(within_seconds=60) == []
+    # Whoever has it may be there, and has it as long as it was given last.
+    assert not await other.shared.renew_lease("b", 60)
+    assert await one.shared.renew_lease("a", 60)
+    assert not await other.shared.renew_lease("b", 60)
+    await asyncio.to_thread(postgres.execute, "UPDATE aliciacfg.lease SET until = until + 3600", "SELECT 1", url=url)
+    assert not await other.shared.renew_lease("b", 0)
+    assert await other.shared.renew_lease("b", 60)
+    assert not await one.shared.renew_lease("a", 60)
+
+
 async def test_a_commit_is_hinted_at(one: Follower, other: Follower):
     """To the others; those who look at the hints need not wait for their next look."""
     await eventually(lambda: one.shared.hints().is_set() and other.shared.hints().is_set())

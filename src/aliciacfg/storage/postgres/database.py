@@ -15,6 +15,7 @@ from aliciacfg.storage.postgres.driver import Link, ServerError
 from aliciacfg.storage.postgres.failures import unusable
 from aliciacfg.storage.postgres.filling import filling
 from aliciacfg.storage.postgres.maintenance import copy_database, key_ids_of, snapshot, verify_database
+from aliciacfg.storage.postgres.shared import AHEAD_SECONDS
 from aliciacfg.storage.postgres.statements import CHANNEL, SCHEMA, SELECT_END
 from aliciacfg.storage.postgres.store import PostgresStore
 from aliciacfg.storage.rows import parse_position
@@ -43,9 +44,11 @@ _NOW = "extract(epoch FROM clock_timestamp())"
 # A daemon reports each second.
 _ALIVE_SECONDS = 5
 _SELECT_USERS = f"""
-    WITH alive AS (SELECT replica, name FROM {SCHEMA}.replicas WHERE seen > {_NOW} - {_ALIVE_SECONDS})
+    WITH alive AS (SELECT replica, name FROM {SCHEMA}.replicas
+        WHERE seen BETWEEN {_NOW} - {_ALIVE_SECONDS} AND {_NOW} + {AHEAD_SECONDS})
     SELECT name FROM alive
-    UNION SELECT replica FROM {SCHEMA}.lease WHERE until > {_NOW} AND replica NOT IN (SELECT replica FROM alive)
+    UNION SELECT replica FROM {SCHEMA}.lease
+        WHERE until BETWEEN {_NOW} AND {_NOW} + {2 * AHEAD_SECONDS} AND replica NOT IN (SELECT replica FROM alive)
     UNION SELECT 'a daemon on ' || coalesce(host(client_addr), 'the machine of the server') FROM pg_stat_activity
         WHERE datname = current_database() AND query ILIKE 'LISTEN %{CHANNEL}%' AND NOT EXISTS (SELECT FROM alive)
 """

@@ -14,13 +14,18 @@ _NOW = "extract(epoch FROM clock_timestamp())::double precision"
 # A standby that is gone must not have every daemon look dead, or the leader lose its lease. A report, which each daemon
 # makes once a second, does not wait for the disk either.
 _DURABLE = "set_config('synchronous_commit', '{}', true)"
+# A lease that ends later than any does was given before the clock went back, or by a server before a failover.
+# Whoever has it may still lead: it ends one lease from now.
 _RENEW = f"""
     INSERT INTO {SCHEMA}.lease AS l (one, replica, until)
     SELECT true, $1, {_NOW} + $2 FROM (SELECT {_DURABLE.format("local")}) AS durable
-    ON CONFLICT (one) DO UPDATE SET replica = excluded.replica, until = {_NOW} + $2
-    WHERE l.replica = excluded.replica OR l.until < {_NOW}
-    RETURNING replica
+    ON CONFLICT (one) DO UPDATE SET until = {_NOW} + $2,
+        replica = CASE WHEN l.until > {_NOW} + 2 * $2 THEN l.replica ELSE excluded.replica END
+    WHERE l.replica = excluded.replica OR l.until < {_NOW} OR l.until > {_NOW} + 2 * $2
+    RETURNING replica = $1
 """
+# A report from later than now is one from before the clock went back; who still reports, reports again.
+AHEAD_SECONDS = 5
 _RELEASE = f"DELETE FROM {SCHEMA}.lease WHERE replica = $1"
 _REPORTED = (
     "replica", "name", "version", "url", "started", "format", "files", "commit", "lag", "problem", "connected",
@@ -37,7 +42,8 @@ _FORGET = f"DELETE FROM {SCHEMA}.replicas WHERE replica = $1"
 _SELECT = f"""
     SELECT {", ".join(f"r.{name}" for name in _REPORTED)}, r.seen, greatest({_NOW} - r.seen, 0), r.behind,
         coalesce((SELECT l.replica = r.replica AND l.until >= {_NOW} FROM {SCHEMA}.lease AS l), false)
-    FROM {SCHEMA}.replicas AS r WHERE r.seen >= {_NOW} - $1 ORDER BY r.started, r.replica
+    FROM {SCHEMA}.replicas AS r WHERE r.seen BETWEEN {_NOW} - $1 AND {_NOW} + {AHEAD_SECONDS}
+    ORDER BY r.started, r.replica
 """
 _ANSWER = f"SELECT content FROM {SCHEMA}.answers WHERE requester = $1 AND request_id = $2"
 _REMOVE_ANSWERS = f"DELETE FROM {SCHEMA}.answers WHERE kept < {_NOW} - $1"
@@ -63,7 +69,7 @@ class PostgresSharedHome:
 
     async def renew_lease(self, replica: str, seconds: float) -> bool:
         """Take or prolong the lease."""
-        return bool(await self._change(lambda link: link.rows(_RENEW, replica, seconds)))
+        return (True,) in await self._change(lambda link: link.rows(_RENEW, replica, seconds))
 
     async def release_lease(self, replica: str) -> None:
         """End the lease."""
