@@ -41,6 +41,17 @@ def test_what_takes_long_is_said_and_gone_afterwards(monkeypatch: pytest.MonkeyP
     assert terminal.getvalue().endswith("\r\x1b[K")
 
 
+def test_what_is_done_may_change(monkeypatch: pytest.MonkeyPatch):
+    """The line says what it is then."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0)
+    steps = iter(["copying: 1 of 2 rows"])
+    with progress.shown(lambda: next(steps)):
+        assert terminal.written.wait(20)
+    assert "copying: 1 of 2 rows: 0 s" in terminal.getvalue()
+
+
 def test_what_is_quick_is_not_said(monkeypatch: pytest.MonkeyPatch):
     """Neither is anything where nobody looks."""
     terminal = Terminal()

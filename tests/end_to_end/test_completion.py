@@ -36,6 +36,7 @@ def test_names_complete_as_the_daemon_knows_them(shared: Daemon):
     assert completed(shared, "unset", service, "") == ["/limits/completed"]
     assert completed(shared, "rollback", service, "") == ["2", "1"]
     assert "rollback" in completed(shared, "ro")
+    assert completed(shared, "database", "migrate", "sqlite:", "p") == ["postgresql:"]
 
 
 def test_a_shell_sees_no_error_and_does_not_wait(shared: Daemon):

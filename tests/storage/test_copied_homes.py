@@ -134,3 +134,27 @@ def test_a_server_names_the_daemons_that_use_the_database(postgres: Postgres, tm
 
     assert database.users() == []
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("seconds", [60, -60])
+def test_a_daemon_that_leads_or_reported_lately_uses_the_database(postgres: Postgres, tmp_path: Path, seconds: int):
+    """One that ended long ago does not."""
+    url = postgres.create()
+    database = database_in(tmp_path, url)
+    with database.filling():
+        pass
+    until = f"extract(epoch FROM clock_timestamp()) + {seconds}"
+    postgres.execute(f"INSERT INTO aliciacfg.lease VALUES (true, 'one', {until})", url=url)
+    assert database.users() == (["one"] if seconds > 0 else [])
+
+
+def test_a_server_that_cannot_be_used_is_left_alone(postgres: Postgres, tmp_path: Path):
+    """One with tables of a newer version, and one whose tables are incomplete."""
+    url = postgres.create()
+    database = database_in(tmp_path, url)
+    with database.filling():
+        pass
+    postgres.execute("UPDATE aliciacfg.home SET format = 99", url=url)
+    for work in (database.users, lambda: database.filling().__enter__()):
+        with pytest.raises(StoreError, match=r"^postgresql://\S+ cannot be used: its tables have format 99"):
+            work()
