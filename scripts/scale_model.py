@@ -28,7 +28,7 @@ class Inputs:
     history_keep: int = 1_000
     row_bytes: int = 2_200
     disk_gb_of_a_database_node: int = 500
-    connections_of_a_daemon: int = 6
+    connections_of_a_daemon: int = 9
     connections_of_a_database_node: int = 300
     writes_per_second_of_a_database_node: int = 2_000
     homes_that_may_fail_together: int = 5
@@ -63,7 +63,7 @@ SOURCES: dict[str, tuple[str, str]] = {
     "disk_gb_of_a_database_node": ("disk of a database node, GB", "assumed"),
     "connections_of_a_daemon": (
         "connections of a daemon to the database",
-        "the code: 1 that writes, up to 4 that read, 1 that listens",
+        "the code: 1 that writes, up to 4 that read, 3 to lead, report and follow, 1 that listens",
     ),
     "connections_of_a_database_node": ("connections that a database node takes", "assumed"),
     "writes_per_second_of_a_database_node": (

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import asyncpg
 import pytest
 
 from aliciacfg.errors import Superseded, Unavailable, Unconfirmed, WentBack
@@ -400,6 +401,59 @@ async def test_a_clock_of_the_database_that_goes_back_keeps_nobody_from_leading(
     assert not await other.shared.renew_lease("b", 0)
     assert await other.shared.renew_lease("b", 60)
     assert not await one.shared.renew_lease("a", 60)
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncGenerator[Any]:
+    """Another connection to the database."""
+    made = await asyncpg.connect(url)
+    yield made
+    await made.close()
+
+
+_WAITING = (
+    "FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+async def until_waiting(connection: Any, count: int) -> None:
+    """Wait until so many other connections wait for a lock."""
+    while await connection.fetchval(f"SELECT count(*) {_WAITING}") < count:  # noqa: ASYNC110 - only the server knows
+        await asyncio.sleep(0.001)
+
+
+async def test_slow_reads_keep_no_daemon_from_leading_and_following(one: Follower, other: Follower, connection: Any):
+    """However many wait: the lease, the report of a daemon and what others wrote have connections of their own."""
+    await connection.execute("BEGIN; LOCK TABLE aliciacfg.answers")
+    reads = [asyncio.create_task(one.shared.answer("panel", "7")) for _ in range(20)]
+    async with asyncio.timeout(10):
+        await until_waiting(connection, 4)
+        await other.commit(change("one", 1))
+        assert [record.service for state in await one.learned() for record in state.records] == ["one"]
+        assert await one.shared.renew_lease("a", 60)
+        await one.shared.report(replica("a", 1))
+        assert [found.replica for found in await one.shared.replicas(within_seconds=60)] == ["a"]
+        assert not any(read.done() for read in reads)
+        await connection.execute("ROLLBACK")
+        assert set(await asyncio.gather(*reads)) == {None}
+
+
+async def test_who_asks_at_the_same_time_what_others_wrote_shares_the_answer(
+    one: Follower, other: Follower, connection: Any
+):
+    """It is of a read that began after they asked; who goes away ends it for nobody else."""
+    await other.commit(change("one", 1))
+    await connection.execute("BEGIN; LOCK TABLE aliciacfg.schemas")
+    first = [asyncio.create_task(one.store.catch_up()) for _ in range(9)]
+    async with asyncio.timeout(10):
+        await until_waiting(connection, 1)
+        later = [asyncio.create_task(one.store.catch_up()) for _ in range(9)]
+        later[0].cancel()
+        await one.store.history("dev", "one", before=None, limit=1)
+        assert await connection.fetchval(f"SELECT count(*) {_WAITING}") == 1
+        await connection.execute("ROLLBACK")
+        assert not any(await asyncio.gather(*first, *later[1:]))
+    assert [record.service for state in one.told for record in state.records] == ["one"]
 
 
 async def test_a_commit_is_hinted_at(one: Follower, other: Follower):

@@ -12,6 +12,8 @@ from aliciacfg.storage.postgres.driver import Link, ServerError
 _log = structlog.get_logger(__name__)
 
 _MAX_READERS = 4
+LEASE, PRESENCE, FOLLOWING = "lease", "presence", "following"
+"""Have a connection each that no other read can keep: without them a daemon loses its lead, or looks dead."""
 # After a failed attempt to connect the next ones fail at once for this long, then for twice as long, and so on.
 _FIRST_PAUSE_SECONDS = 0.1
 _MAX_PAUSE_SECONDS = 2.0
@@ -23,7 +25,8 @@ class Connections:
     def __init__(self, url: str) -> None:
         self._url = url
         self._idle: list[Link] = []
-        self._readers = asyncio.Semaphore(_MAX_READERS)
+        self._readers = {"": asyncio.Semaphore(_MAX_READERS)}
+        self._readers |= {purpose: asyncio.Semaphore(1) for purpose in (LEASE, PRESENCE, FOLLOWING)}
         self._writer: Link | None = None
         self._failed: ServerError | None = None
         self._pause = 0.0
@@ -73,16 +76,17 @@ class Connections:
             self._writer = None
 
     @contextlib.asynccontextmanager
-    async def reading(self, *, snapshot: bool = False) -> AsyncGenerator[Link]:
+    async def reading(self, *, snapshot: bool = False, purpose: str = "") -> AsyncGenerator[Link]:
         """Yield a connection that nobody else uses in the block.
 
         Args:
             snapshot: Whether everything that the block reads has to be of one moment.
+            purpose: ``LEASE``, ``PRESENCE`` or ``FOLLOWING``; empty for all others, of which a few go on at a time.
 
         Raises:
             ServerError: As ``connect``.
         """
-        async with self._readers:
+        async with self._readers[purpose]:
             link = await self._idle_link()
             try:
                 if snapshot:

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from aliciacfg.model.records import Replica
+from aliciacfg.storage.postgres.connections import LEASE, PRESENCE
 from aliciacfg.storage.postgres.driver import Link
 from aliciacfg.storage.postgres.statements import FORMAT, SCHEMA
-
-T = TypeVar("T")
 
 _NOW = "extract(epoch FROM clock_timestamp())::double precision"
 # A standby that is gone must not have every daemon look dead, or the leader lose its lease. A report, which each daemon
@@ -50,8 +49,13 @@ _REMOVE_ANSWERS = f"DELETE FROM {SCHEMA}.answers WHERE kept < {_NOW} - $1"
 # How long the row of a daemon that ended stays.
 _FORGOTTEN_SECONDS = 86400.0
 
-Call = Callable[[Callable[[Link], Awaitable[Any]]], Awaitable[Any]]
-"""Calls a function with a connection of its own for the time of the call; raises Unavailable."""
+
+class Call(Protocol):
+    """Calls a function with a connection of its own for the time of the call; raises Unavailable."""
+
+    def __call__(self, work: Callable[[Link], Awaitable[Any]], /, *, purpose: str = "") -> Awaitable[Any]:
+        """Call it on a connection for a purpose, as in ``Connections.reading``."""
+        ...
 
 
 class PostgresSharedHome:
@@ -69,11 +73,11 @@ class PostgresSharedHome:
 
     async def renew_lease(self, replica: str, seconds: float) -> bool:
         """Take or prolong the lease."""
-        return (True,) in await self._change(lambda link: link.rows(_RENEW, replica, seconds))
+        return (True,) in await self._change(lambda link: link.rows(_RENEW, replica, seconds), purpose=LEASE)
 
     async def release_lease(self, replica: str) -> None:
         """End the lease."""
-        await self._change(lambda link: link.rows(_RELEASE, replica))
+        await self._change(lambda link: link.rows(_RELEASE, replica), purpose=LEASE)
 
     async def report(self, row: Replica) -> None:
         """Add or replace the row of a replica; remove those that ended long ago."""
@@ -83,17 +87,17 @@ class PostgresSharedHome:
             await link.rows(_REPORT, *values)
             await link.rows(_FORGET_OLD, _FORGOTTEN_SECONDS)
 
-        await self._change(write)
+        await self._change(write, purpose=PRESENCE)
 
     async def replicas(self, *, within_seconds: float) -> list[Replica]:
         """Return the replicas that reported lately."""
-        rows = await self._read(lambda link: link.rows(_SELECT, within_seconds))
+        rows = await self._read(lambda link: link.rows(_SELECT, within_seconds), purpose=PRESENCE)
         names = (*_REPORTED, "seen", "silent", "behind", "leads")
         return [Replica(**dict(zip(names, row, strict=True))) for row in rows]
 
     async def forget(self, replica: str) -> None:
         """Remove the row of a replica."""
-        await self._change(lambda link: link.rows(_FORGET, replica))
+        await self._change(lambda link: link.rows(_FORGET, replica), purpose=PRESENCE)
 
     async def answer(self, requester: str, request_id: str) -> bytes | None:
         """Return the answer that was kept for a request."""

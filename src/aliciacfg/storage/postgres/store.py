@@ -34,7 +34,7 @@ from aliciacfg.storage.batch import Batch, combine
 from aliciacfg.storage.conflicts import is_superseded
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.postgres import queries
-from aliciacfg.storage.postgres.connections import Connections
+from aliciacfg.storage.postgres.connections import FOLLOWING, Connections
 from aliciacfg.storage.postgres.driver import Link, ServerError, Values
 from aliciacfg.storage.postgres.failures import DUPLICATE, STANDBY, may_pass, remedy, unreadable, unusable, unwritable
 from aliciacfg.storage.postgres.maintenance import (
@@ -150,6 +150,9 @@ class PostgresStore:
         # Whose turn it is on the connection that writes.
         self._turn = asyncio.Lock()
         self._hold: _Hold | None = None
+        # The look at what others changed that goes on, and the one behind it.
+        self._looking: asyncio.Task[None] | None = None
+        self._next_look: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[object]] = set()
 
     @classmethod
@@ -266,10 +269,26 @@ class PostgresStore:
         return change.state
 
     async def catch_up(self) -> None:
-        """Read and tell what others changed."""
+        """Read and tell what others changed; whoever asks before a read has begun shares it."""
+        if self._next_look is None:
+            self._next_look = self._start(self._look_after(self._looking))
+            # Of a failure that nobody waits for any more, too.
+            self._next_look.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._next_look)
+
+    async def _look_after(self, looking: "asyncio.Task[None] | None") -> None:
+        """Catch up when a look that has begun is over."""
+        if looking is not None:
+            await asyncio.wait({looking})
+        self._looking, self._next_look = self._next_look, None
+        await self._follow()
+
+    async def _follow(self) -> None:
         while (since := self._followed) is not None:
             seen = self._followed_end
-            change = await self._read(partial(queries.load_since, chain=self._chain, commit=since, seen=seen))
+            change = await self._read(
+                partial(queries.load_since, chain=self._chain, commit=since, seen=seen), purpose=FOLLOWING
+            )
             if self._mine is not None and change.state.commit >= self._mine:
                 # It tells of a write of this store, which memory learns of in another way.
                 await self._wait_followed()
@@ -702,25 +721,25 @@ class PostgresStore:
         """Compare every row with the chain, on a connection and in a thread of its own."""
         return await run_in_thread(lambda: verify_database(self._url, self._chain, pause_seconds=_PAUSE_SECONDS))
 
-    async def _select(self, select: Callable[[Link], Awaitable[T]], *, snapshot: bool = False) -> T:
+    async def _select(self, select: Callable[[Link], Awaitable[T]], *, snapshot: bool = False, purpose: str = "") -> T:
         """Read on a connection; once more on a new one if an idle one turns out to be broken.
 
         Raises:
             ServerError: The database cannot be read.
         """
         try:
-            async with self._connections.reading(snapshot=snapshot) as link:
+            async with self._connections.reading(snapshot=snapshot, purpose=purpose) as link:
                 return await select(link)
         except ServerError as error:
             if not error.lost:
                 raise
         self._connections.drop_idle()
-        async with self._connections.reading(snapshot=snapshot) as link:
+        async with self._connections.reading(snapshot=snapshot, purpose=purpose) as link:
             return await select(link)
 
-    async def _read(self, select: Callable[[Link], Awaitable[T]], *, snapshot: bool = False) -> T:
+    async def _read(self, select: Callable[[Link], Awaitable[T]], *, snapshot: bool = False, purpose: str = "") -> T:
         try:
-            found = await self._select(select, snapshot=snapshot)
+            found = await self._select(select, snapshot=snapshot, purpose=purpose)
         except ServerError as error:
             failure = unreadable(error)
             for listener in self._read_listeners:
@@ -730,10 +749,10 @@ class PostgresStore:
             listener(None)
         return found
 
-    async def _change(self, change: Callable[[Link], Awaitable[T]]) -> T:
+    async def _change(self, change: Callable[[Link], Awaitable[T]], *, purpose: str = "") -> T:
         """Change what is not covered by the lock, on a connection that reads otherwise."""
         try:
-            return await self._select(change)
+            return await self._select(change, purpose=purpose)
         except ServerError as error:
             raise unwritable(error) from error
 
