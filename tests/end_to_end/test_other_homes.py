@@ -60,9 +60,40 @@ def test_a_change_by_the_daemon_of_another_home_is_refused(homes: tuple[Daemon, 
     named = {"MQTT_BROKER": "127.0.0.1", "MQTT_PORT": str(first.broker_port)}
     assert _unnamed(second, "patch", "voice_router", change, environ=named).stderr == ""
     assert _unnamed(second, "--http", first.url, "get", "voice_router").stderr == ""
-    (second.directory / ".env").write_text(f"MQTT_PORT={first.broker_port}\n")
-    (second.directory / ".env").chmod(0o600)
-    assert _unnamed(second, "get", "voice_router").stderr == ""
+
+
+def test_the_env_file_of_a_home_does_not_mean_another_home(homes: tuple[Daemon, Daemon]):
+    """Two homes may have the same line; the one whose daemon is stopped changes nothing in the other."""
+    first, second = homes
+    (second.data / "dev-broker-port").unlink()
+    for home in homes:
+        (home.directory / ".env").write_text(f"MQTT_PORT={first.broker_port}\nMQTT_BROKER=127.0.0.1\n")
+        (home.directory / ".env").chmod(0o600)
+    change = ("patch", "voice_router", '{"settings": {"max_sessions": 3}}')
+    refused = _unnamed(second, *change)
+    assert refused.returncode == 9, refused.stderr
+    assert "is served by the daemon of another one" in refused.stderr
+    for arguments in (("get", "voice_router"), ("exec", "voice_router", "--allow-redacted", "--", "true")):
+        done = _unnamed(second, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("is served by the daemon of another one") == 1, done.stderr
+    done = _unnamed(first, *change)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_exec_in_a_home_reads_the_broker_of_its_env_file(daemon: Daemon):
+    """As other commands do; a ``.env`` that stands in no home is that of the program."""
+    for place in (daemon.directory, daemon.directory / "program"):
+        place.mkdir(exist_ok=True)
+        (place / ".env").write_text("MQTT_PORT=9\nMQTT_BROKER=127.0.0.1\n")
+        (place / ".env").chmod(0o600)
+    asks = ("--timeout", "1", "exec", "voice_router", "--allow-redacted", "--", "true")
+    assert "127.0.0.1:9" in _unnamed(daemon, *asks).stderr
+    elsewhere = Daemon(daemon.directory / "program", daemon.broker_port)
+    assert "127.0.0.1:9" not in _unnamed(elsewhere, *asks).stderr
+    (daemon.directory / ".env").write_text(f"MQTT_PORT={daemon.broker_port}\nMQTT_BROKER=127.0.0.1\n")
+    done = _unnamed(daemon, *asks)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_read_from_the_daemon_of_another_home_is_marked(homes: tuple[Daemon, Daemon]):

@@ -217,27 +217,44 @@ def _source(target: Target, service: str, say: Callable[[str], None]) -> "Client
 
 
 def _broker(target: Target) -> "Broker":
-    """Return what options say about the broker; the client takes the rest from the service's variables.
+    """Return what options and the home here say about the broker; the client takes the rest from the variables.
 
-    A ``.env`` file is not read: the one in this directory may be the program's. Beside a daemon that was started with
-    ``serve --dev`` the broker is the one that it uses.
+    In a home, its ``.env`` names the broker, as for other commands; outside of one, a ``.env`` is the program's. Its
+    user and password are the daemon's, not the service's. Beside a daemon that was started with ``serve --dev`` the
+    broker is the one that it uses.
     """
     from aliciacfg.client import Broker
-    from aliciacfg.mqtt.broker.dev_port import read_port
-    from aliciacfg.settings import resolve
 
     if target.broker is None:
-        with exit_on_error():
-            requests.note_other_port(resolve({}, environ=os.environ, dotenv_values={}))
         requests.warn_if_served_by_another(target)
-        near = (
-            None if os.environ.get("MQTT_BROKER") else read_port(Path(os.environ.get("ALICIACFG_DATA_DIR") or "data"))
-        )
-        return Broker(port=near, tls_ca=target.ca)
+        return _broker_here(target)
     host, colon, port = target.broker.rpartition(":")
     if colon and not port.isdecimal():
         raise click.UsageError(f"--broker {target.broker!r}: expected HOST or HOST:PORT")
     return Broker(host=host if colon else port, port=int(port) if colon else None, tls_ca=target.ca)
+
+
+def _broker_here(target: Target) -> "Broker":
+    """Return the broker of the home in this directory; what is None, the client takes from the variables."""
+    from aliciacfg.cli.other_homes import is_home
+    from aliciacfg.client import Broker
+    from aliciacfg.mqtt.broker.dev_port import read_port
+    from aliciacfg.settings import resolve
+
+    found = options.daemon_settings({})
+    if not is_home(found.settings):
+        with exit_on_error():
+            found = resolve({}, environ=os.environ, dotenv_values={})
+    requests.note_other_port(found)
+    settings = found.settings
+    port = None if found.explicit("mqtt_broker") else read_port(Path(settings.data_dir))
+    if port is None and found.explicit("mqtt_port"):
+        port = settings.mqtt_port
+    return Broker(
+        host=settings.mqtt_broker if found.explicit("mqtt_broker") else None,
+        port=port,
+        tls_ca=target.ca or settings.mqtt_tls_ca,
+    )
 
 
 class _Lines(logging.Handler):

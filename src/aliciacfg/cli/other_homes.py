@@ -14,6 +14,7 @@ from aliciacfg.errors import OtherHome
 
 if TYPE_CHECKING:
     from aliciacfg.bus.address import BrokerAddress
+    from aliciacfg.settings import Settings
 
 _MQTT_PORT = 1883
 
@@ -56,23 +57,28 @@ class HomeHere:
 def home_here() -> HomeHere | None:
     """Return the home of this directory; None outside of one, where it cannot be read, or if a broker is named.
 
-    A broker is named by MQTT_BROKER or MQTT_PORT, in the environment or in ``.env``. (``--broker`` and ``--http`` are
-    of the target.)
+    A broker is named by MQTT_BROKER or MQTT_PORT in the environment. The home's own ``.env`` names the broker for its
+    daemon and its commands alike, not another home. (``--broker`` and ``--http`` are of the target.)
     """
     from aliciacfg.storage.data_directory import is_in_use, read_instance
 
     resolved = options.daemon_settings({})
-    if resolved.explicit("mqtt_broker") or resolved.explicit("mqtt_port"):
+    if "environment" in {resolved.origins["mqtt_broker"], resolved.origins["mqtt_port"]}:
         return None
     data = Path(resolved.settings.data_dir)
     try:
         name = read_instance(data)
-        if name is None and not Path(resolved.settings.environments_dir).is_dir():
+        if name is None and not is_home(resolved.settings):
             return None
     except OSError:
         # Another user's: which home it is cannot be known.
         return None
     return HomeHere(name, is_in_use(data))
+
+
+def is_home(settings: "Settings") -> bool:
+    """Return whether the settings of this directory lead to the files of a home."""
+    return Path(settings.environments_dir).is_dir()
 
 
 def _home_of(health: JsonObject) -> str | None:
