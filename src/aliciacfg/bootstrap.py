@@ -624,6 +624,7 @@ def _service(
         audit_log=ground.audit_log,
         alerts=ground.alerts,
         count_invalid=health.count_invalid,
+        shared=following is not None,
     )
     answers = WriteAnswers(ground.state, ground.views)
     writes = _writes(ground, write_planner, answers)

@@ -60,10 +60,11 @@ from aliciacfg.mqtt.requests import Requests
 from aliciacfg.mqtt.session import LeaderPart, MqttSession
 from aliciacfg.mqtt.shared_requests import SharedRequests
 from aliciacfg.private_files import check_secret_file
+from aliciacfg.replicas.edit_turn import EditTurn
 from aliciacfg.service_manager import ServiceManager
 from aliciacfg.settings import SETTINGS, Resolved, Settings
 from aliciacfg.sources import loader
-from aliciacfg.sources.watcher import FileWatcher
+from aliciacfg.sources.watcher import FileWatcher, Snapshot
 from aliciacfg.stop_deadline import StopDeadline
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.tls import ServerCertificate
@@ -297,7 +298,7 @@ async def _run(
             return lambda: core.leadership.while_leading(work)
 
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
-            "file watcher": once(watcher.run),
+            "file watcher": watcher.run,
             "check of instances": once(core.drift_checks.check_instances_forever),
             "probe of the store": core.drift_checks.probe_forever,
             **({} if core.following is None else {"following of other daemons": core.following.follow_forever}),
@@ -351,11 +352,20 @@ async def _finish_start(core: Core, settings: Settings, *, complete: bool) -> No
 
 
 def _file_watcher(core: Core) -> FileWatcher:
+    turn = EditTurn(core.presence, core.source_files.common_digest)
+
+    async def load() -> bool:
+        return await turn.comes() and await _reload(core.reloads)
+
+    def compare(seen: Snapshot) -> None:
+        if not turn.soon:
+            core.drift_checks.compare_files(seen)
+
     return FileWatcher(
         lambda: loader.stamp_files(core.source_files.paths()),
-        lambda: _reload(core.reloads),
+        load,
         take_digest=core.source_files.digest,
-        on_settled=core.drift_checks.compare_files,
+        on_settled=compare,
         again=lambda: core.reloads.worth_retrying,
     )
 

@@ -442,3 +442,48 @@ def test_a_standby_that_is_gone_holds_up_writes_and_nothing_else(make_replicas: 
             assert len(daemon.logged("leader_changed")) == 1
     finally:
         server.remove()
+
+
+def edit(daemon: Daemon, volume: int) -> None:
+    """Change a value in the daemon's files, at once as an editor does."""
+    file = daemon.environments / "dev.yaml"
+    edited = file.with_suffix(".new")
+    value = f"services:\n  {SERVICE}: {{settings: {{max_volume_percent: {volume}}}}}\n"
+    edited.write_text(file.read_text().partition("\nservices:\n")[0] + "\n" + value)
+    edited.rename(file)
+
+
+def test_an_edit_of_files_reaches_all_daemons_and_one_that_only_one_has_is_told(
+    make_replicas: Callable[..., list[Daemon]],
+):
+    """Each may write what it yields; a daemon with other files is asked in vain, and changes nothing."""
+    daemons = make_replicas("a", "b")
+    first = wait_for_leader(daemons)
+    (second,) = others(daemons, first)
+    for daemon in daemons:
+        edit(daemon, 21)
+    wait_until(lambda: second.logged("files_loaded"), why="the one that follows loads them")
+    for limit, daemon in enumerate(daemons, start=1):
+        assert patched_limit(daemon, limit) == 200
+        wait_until(lambda daemon=daemon: settings(daemon)["max_volume_percent"] == 21, why="it follows")
+    edit(first, 22)
+    wait_until(lambda: settings(second)["max_volume_percent"] == 22, why="what the leader's files say counts")
+    refused = second.http("PATCH", f"/config/{SERVICE}", {"limits": {"calls": 9}})
+    assert (refused.status, refused.json["code"]) == (503, "unavailable")
+    assert "same files" in refused.json["message"]
+    edit(second, 23)
+    wait_until(lambda: "file" in drift(second), why="it tells of files that are not in force")
+    assert len(second.logged("files_loaded")) == 1
+    edit(second, 22)
+    wait_until(lambda: len(second.logged("files_loaded")) == 2, why="now it has the same")
+    assert patched_limit(second, 9) == 200
+    wait_until(lambda: "file" not in drift(second), why="the files are in force")
+
+
+def drift(daemon: Daemon) -> set[str]:
+    """The kinds of differences that a daemon finds now."""
+    return {item["kind"] for item in status(daemon, "/drift")[1]["drift"]}
+
+
+def patched_limit(daemon: Daemon, limit: int) -> int:
+    return daemon.http("PATCH", f"/config/{SERVICE}", {"limits": {"calls": limit}}).status

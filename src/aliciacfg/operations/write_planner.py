@@ -27,6 +27,7 @@ from aliciacfg.errors import (
     NotFound,
     OperationError,
     Problem,
+    Unavailable,
     ValidationFailed,
 )
 from aliciacfg.model.config_id import ConfigId
@@ -92,6 +93,7 @@ class WritePlanner:
         audit_log: AuditLog,
         alerts: Alerts,
         count_invalid: Callable[[], None],
+        shared: bool,
     ) -> None:
         self._configurations = configurations
         self._files = files
@@ -100,6 +102,8 @@ class WritePlanner:
         self._audit_log = audit_log
         self._alerts = alerts
         self._count_invalid = count_invalid
+        # Whether other daemons, which may have other files, write as well.
+        self._shared = shared
 
     async def plan(
         self,
@@ -264,7 +268,8 @@ class WritePlanner:
     def patched(self, config_id: ConfigId, patch: JsonObject) -> Wanted:
         """Return the effective configuration with a merge patch applied as what is wanted.
 
-        If nothing is stored because the configuration from the files is invalid, the patch applies to that.
+        If nothing is stored because the configuration from the files is invalid, the patch applies to that. Planning it
+        raises Unavailable where another daemon of the home, with other files, wrote what is stored.
         """
 
         def make(base: JsonObject, entry: Entry, sent: JsonObject) -> JsonObject:
@@ -272,6 +277,11 @@ class WritePlanner:
                 return documents.merge(entry.effective.document, sent)
             if entry.live is None and self._files.defines(config_id):
                 return documents.merge(base, sent)
+            if entry.live is not None and not entry.undecryptable and self._shared:
+                raise Unavailable(
+                    f"The files of this daemon do not yield what {config_id.service} is at present: those of another "
+                    "one do. Bring the same files to all daemons of the home, or ask another one; nothing was changed."
+                )
             raise NotFound(
                 f"There is no usable configuration of {config_id.service} to patch; send a whole one with set."
             )
