@@ -9,7 +9,8 @@ BEGIN, END = "<!-- trials: written by make soak -->\n", "<!-- /trials -->\n"
 BEGIN_REPLICAS, END_REPLICAS = "<!-- replicas: written by make soak -->\n", "<!-- /replicas -->\n"
 HEAD = "| fault | rounds | acknowledged writes | lost | recovered, median | longest |\n|---|---|---|---|---|---|\n"
 HEAD_REPLICAS = (
-    "| fault | acknowledged writes | lost | done twice | gets | p99 | longest |\n|---|---|---|---|---|---|---|\n"
+    "| fault | acknowledged writes | lost | done twice | gets | p99 | longest over HTTP | over MQTT |\n"
+    "|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -27,7 +28,8 @@ def main() -> None:
     text = replaced(text, BEGIN, HEAD + "".join(rows), END)
     rows = [
         f"| {item['fault']} | {item['writes']:,} | {item['lost']} | {item['twice']} "
-        f"| {item['gets']:,} | {item['p99_seconds']:.3f} s | {item['longest_seconds']:.2f} s |\n"
+        f"| {item['gets']:,} | {item['p99_seconds']:.2f} s "
+        f"| {item['longest_http_seconds']:.2f} s | {item['longest_mqtt_seconds']:.2f} s |\n"
         for item in lines
         if "replicas" in item
     ]

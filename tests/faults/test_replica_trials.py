@@ -3,16 +3,24 @@
 import asyncio
 import contextlib
 import random
+import shutil
 import signal
-from collections.abc import AsyncGenerator, Callable
+import subprocess
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from broker_proxies import unsharing_broker
 from brokers import Broker
-from cutting_socket import CuttingSocket, cutting_socket
+from commands import aliciacfg
+from cutting_socket import NAME, CuttingSocket, cutting_socket
 from daemons import Daemon
-from postgres import Postgres
-from replica_trials import NAMES, ReplicaTrial
+from jumping_clock import JumpingClock
+from machine import PATH, wait_until
+from postgres import USER, Postgres
+from replica_trials import NAMES, SERVICES, ReplicaTrial
 
 
 def rounds(short: int, long: int) -> pytest.MarkDecorator:
@@ -80,3 +88,211 @@ async def test_the_leader_hangs(trial: ReplicaTrial):
             leader.process.send_signal(signal.SIGCONT)
             await trial.keep_on(1)
     await trial.check("the leader of three daemons hangs for 6 s (SIGSTOP)")
+
+
+@pytest.mark.soak
+async def test_the_broker_forgets_everything(trial: ReplicaTrial):
+    """It is killed and its files are deleted; once the leader is killed meanwhile."""
+    await asyncio.to_thread(trial.start)
+    async with trial.load():
+        for number in range(5):
+            leader = await asyncio.to_thread(trial.leader)
+            trial.broker.kill()
+            trial.broker.wipe()
+            if number == 2:
+                leader.kill()
+            await trial.keep_on(1)
+            await asyncio.to_thread(trial.broker.start)
+            if number == 2:
+                await asyncio.to_thread(leader.start)
+            await asyncio.to_thread(trial.recover)
+            await trial.keep_on(1)
+    await trial.check("the broker is killed and its files are deleted")
+
+
+@pytest.fixture
+def server(trial: ReplicaTrial) -> Iterator[Postgres]:
+    """A server of the trial's own."""
+    made = Postgres().start()
+    trial.server, trial.url = made, made.create()
+    yield made
+    made.remove()
+
+
+@pytest.mark.soak
+async def test_the_database_crashes(trial: ReplicaTrial, server: Postgres):
+    """It is away for five seconds."""
+    await asyncio.to_thread(trial.start)
+    async with trial.load():
+        for _ in range(3):
+            server.stop()
+            await trial.keep_on(5)
+            await asyncio.to_thread(server.start)
+            await asyncio.to_thread(trial.recover)
+            await trial.keep_on(1)
+    await trial.check("the database crashes and is away for 5 s")
+
+
+@pytest.fixture
+def standby(trial: ReplicaTrial, server: Postgres) -> Iterator[Postgres]:
+    """A standby of the server; the daemons know both."""
+    made = Postgres(standby_of=server).start()
+    trial.url = trial.url.replace(str(server.directory), f"{server.directory},{made.directory}")
+    yield made
+    made.remove()
+
+
+@pytest.mark.soak
+async def test_failover_to_a_synchronous_standby(trial: ReplicaTrial, server: Postgres, standby: Postgres):
+    """The standby that acknowledged every COMMIT takes over when the server dies."""
+    await asyncio.to_thread(
+        server.execute, "ALTER SYSTEM SET synchronous_standby_names = 'standby'", "SELECT pg_reload_conf()"
+    )
+    states = "SELECT sync_state FROM pg_stat_replication"
+    await asyncio.to_thread(wait_until, lambda: server.execute(states) == [("sync",)], why="it waits for the standby")
+    await asyncio.to_thread(trial.start)
+    async with trial.load():
+        await trial.keep_on(2)
+        server.stop()
+        await trial.keep_on(1)
+        await asyncio.to_thread(standby.execute, "SELECT pg_promote()")
+        trial.server = standby
+        await trial.keep_on(2)
+    await trial.check("failover to a synchronous standby")
+
+
+@pytest.mark.soak
+async def test_failover_to_a_standby_that_is_behind(trial: ReplicaTrial, server: Postgres, standby: Postgres):
+    """What it lacks is lost, and that is told: each daemon ends, and its next start raises the epoch and an alert."""
+    await asyncio.to_thread(trial.start)
+    async with trial.load():
+        await trial.keep_on(1)
+        await asyncio.to_thread(standby.execute, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+        await trial.keep_on(2)
+        trial.forgiven = True
+        server.stop()
+        await asyncio.to_thread(standby.execute, "SELECT pg_promote()")
+        trial.server = standby
+        for daemon in trial.daemons:
+            assert await asyncio.to_thread(daemon.wait_exit) == 1
+            assert daemon.logged("database_went_back")
+        for daemon in trial.daemons:
+            await asyncio.to_thread(daemon.start)
+        await trial.keep_on(1)
+    found = await trial.check("failover to an asynchronous standby that is 2 s behind", may_lose=True)
+    assert found.lost
+    alerts = [entry["kind"] for daemon in trial.daemons for entry in daemon.logged("alert")]
+    assert "restored" in alerts
+    assert trial.daemons[0].config(SERVICES[0])["epoch"] > 1
+
+
+@pytest.fixture
+def pooler(trial: ReplicaTrial) -> Iterator[Path]:
+    """A directory with the socket of a pgbouncer that gives each transaction to any connection of its own."""
+    program = shutil.which("pgbouncer", path=PATH)
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    directory = Path(tempfile.mkdtemp(prefix="pool-", dir="/tmp"))
+    (directory / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host={trial.server.directory} user={USER}\n[pgbouncer]\nlisten_addr =\nlisten_port = 5432\n"
+        f"unix_socket_dir = {directory}\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 5\n"
+        f"logfile = {directory}/log\nmax_client_conn = 100\n"
+    )
+    user = trial.server.as_user(directory)
+    process = subprocess.Popen([program, "-q", str(directory / "pgbouncer.ini")], cwd=directory, **user)
+    wait_until((directory / NAME).exists, why="pgbouncer listens")
+    yield directory
+    process.terminate()
+    process.wait()
+    shutil.rmtree(directory)
+
+
+@pytest.mark.soak
+async def test_a_pooler_of_transactions(trial: ReplicaTrial, pooler: Path):
+    """Between daemons and database; the leader is killed meanwhile."""
+    through = trial.url.replace(str(trial.server.directory), str(pooler))
+    environ = {name: {"ALICIACFG_DATABASE_URL": through} for name in NAMES}
+    await asyncio.to_thread(trial.start, environ)
+    async with trial.load():
+        leader = await asyncio.to_thread(trial.leader)
+        leader.kill()
+        await trial.keep_on(5)
+        await asyncio.to_thread(leader.start)
+        await trial.keep_on(2)
+    await trial.check("pgbouncer in transaction mode stands between; the leader is killed")
+
+
+@pytest.mark.soak
+async def test_a_broker_that_does_not_share(trial: ReplicaTrial):
+    """Only the leader takes requests over MQTT; it is killed."""
+    async with unsharing_broker(trial.broker.port, "refuses") as unsharing:
+        trial.daemons_port = unsharing.port
+        await asyncio.to_thread(trial.start)
+        async with trial.load():
+            for _ in range(3):
+                leader = await asyncio.to_thread(trial.leader)
+                leader.kill()
+                await trial.keep_on(6)
+                await asyncio.to_thread(leader.start)
+        await trial.check("the broker has no shared subscriptions; the leader is killed")
+        for daemon in trial.daemons:
+            await asyncio.to_thread(daemon.stop)
+
+
+@pytest.mark.soak
+async def test_a_clock_that_is_off(trial: ReplicaTrial, tmp_path: Path):
+    """By an hour, on one of them, which leads at times and not at others."""
+    (tmp_path / "clock").mkdir()
+    clock = JumpingClock(tmp_path / "clock")
+    await asyncio.to_thread(trial.start, {"a": clock.environ})
+    async with trial.load():
+        for shift in (3600, -3600):
+            clock.set(shift)
+            await trial.keep_on(2)
+            leader = await asyncio.to_thread(trial.leader)
+            leader.kill()
+            await trial.keep_on(5)
+            await asyncio.to_thread(leader.start)
+    await trial.check("the clock of one daemon is an hour off; the leader is killed")
+
+
+@pytest.mark.soak
+async def test_other_files_on_one_of_them(trial: ReplicaTrial):
+    """An edit reaches one daemon only, then another one; whoever leads is killed meanwhile; then all have it.
+
+    Who has other files than the daemon that wrote a configuration does not change it; its requesters ask again.
+    """
+    await asyncio.to_thread(trial.start)
+    async with trial.load():
+        for number, daemon in enumerate([trial.daemons[2], trial.daemons[0], trial.daemons[1]]):
+            file = daemon.environments / "dev.yaml"
+            edited = file.with_suffix(".new")
+            edited.write_text(file.read_text().replace("requests_per_minute: 6000", "requests_per_minute: 7000"))
+            edited.rename(file)
+            await trial.keep_on(2)
+            if number < 2:
+                leader = await asyncio.to_thread(trial.leader)
+                leader.kill()
+                await trial.keep_on(5)
+                await asyncio.to_thread(leader.start)
+        await trial.keep_on(2)
+    await trial.check("the files of one daemon are others; the leader is killed")
+    for daemon in trial.daemons:
+        assert daemon.config(SERVICES[0])["config"]["limits"]["requests_per_minute"] == 7000
+
+
+@pytest.mark.soak
+async def test_activations_and_new_keys(trial: ReplicaTrial):
+    """Another environment and back, and a rotation of the keys, at one daemon after the other."""
+    await asyncio.to_thread(trial.start)
+    async with trial.load():
+        for number in range(6):
+            daemon = trial.daemons[number % len(trial.daemons)]
+            for environment in ("staging", "dev"):
+                answer = await asyncio.to_thread(daemon.http, "POST", f"/environments/{environment}/activate")
+                assert answer.status == 200, answer.body
+                await trial.keep_on(0.3)
+            rotated = await asyncio.to_thread(aliciacfg, daemon, "keys", "rotate")
+            assert rotated.returncode == 0, rotated.stderr
+            await trial.keep_on(0.5)
+    await trial.check("activations and rotations of the keys")

@@ -47,11 +47,12 @@ class Postgres:
         directory: Holds its data (``data``), its log and its socket; a short path, as sockets need.
     """
 
-    def __init__(self, *, fast: bool = True, **settings: str) -> None:
+    def __init__(self, *, fast: bool = True, standby_of: "Postgres | None" = None, **settings: str) -> None:
         """Make the files of a server that does not run.
 
         Args:
             fast: Whether it may lose what it has at a loss of power.
+            standby_of: A server that runs, which this one follows under the name ``standby``.
             settings: Further settings of postgresql.conf.
         """
         self.directory = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
@@ -64,6 +65,11 @@ class Postgres:
         self._user = _unprivileged()
         if self._user:
             os.chown(self.directory, self._user["user"], self._user["group"])
+        if standby_of is not None:
+            source = f"host={standby_of.directory} user={USER} application_name=standby"
+            options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+            self.run("pg_basebackup", f"--dbname={source}", f"--pgdata={self.data}", *options)
+            return
         options = [
             "--auth=trust",
             f"--username={USER}",
@@ -92,6 +98,12 @@ class Postgres:
             env={"PATH": _PATH, "LC_ALL": "C", "TZ": "UTC"},
             **self._user,
         )
+
+    def as_user(self, directory: Path) -> Any:
+        """Give a directory to the server's user; return arguments of ``subprocess`` to run a program as that user."""
+        if self._user:
+            shutil.chown(directory, self._user["user"], self._user["group"])
+        return self._user
 
     def start(self) -> "Postgres":
         options = [argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")]
