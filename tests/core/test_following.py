@@ -77,6 +77,11 @@ def following(core: Core) -> Any:
 
 
 @pytest.fixture
+def url(postgres: Postgres) -> str:
+    return postgres.create()
+
+
+@pytest.fixture
 async def replicas(tmp_path: Path) -> AsyncGenerator[Replicas]:
     async with contextlib.AsyncExitStack() as stack:
         yield Replicas(Home(tmp_path, FILES), SharedRows(), stack)
@@ -185,6 +190,26 @@ async def test_a_change_that_is_superseded_again_and_again_is_made_while_nobody_
     assert [core.parts.state.active for core in replicas.cores] == ["prod", "prod"]
     assert memory(first) == memory(second)
     assert replicas.stores[1].held == 1
+
+
+async def test_nobody_is_busy_because_others_write(tmp_path: Path, url: str):
+    """Two daemons with 24 writers each, all of them on a few configurations."""
+    async with contextlib.AsyncExitStack() as stack:
+        replicas = Replicas(Home(tmp_path, FILES), SharedRows(), stack, url=url)
+        cores = [await replicas.start(), await replicas.start()]
+
+        await cores[0].ask("set", "guest", config=valid_config())
+
+        async def write(core: Core, name: str, service: str) -> None:
+            for number in range(12):
+                await core.ask("patch", service, patch={"settings": {name: number}})
+
+        async with asyncio.TaskGroup() as group:
+            for core in cores:
+                for number in range(24):
+                    service = SERVICES[number % 3] if number < 12 else "guest"
+                    group.create_task(write(core, f"writer{id(core)}-{number}", service))
+        assert sum(core.parts.commits.superseded for core in cores) > 0
 
 
 async def test_whoever_waits_for_a_change_learns_of_that_of_another_daemon(replicas: Replicas):

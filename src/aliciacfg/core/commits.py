@@ -5,6 +5,7 @@ such a memory is superseded: it is dropped, memory follows the other daemon, and
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -234,7 +235,9 @@ class Commits:
         self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool
     ) -> T:
         async with self._planning:
-            await self._queue.flush()
+            # A write in front may be superseded: then it is gone, which is as good as durable.
+            with contextlib.suppress(Superseded):
+                await self._queue.flush()
             async with self._queue.holding():
                 if self._others is not None:
                     await self._others.settle()
