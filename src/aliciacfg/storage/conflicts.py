@@ -25,6 +25,9 @@ def is_superseded(
         return False
     if change.meta.keys() - {PROBE} or change.position.epoch != epoch:
         return True
+    if any(basis.everything for basis in bases) and _announces_home(change):
+        # A place in the order of messages that is higher than the one which a plan for the whole home took.
+        return True
     changed = _changed_services(change)
     return any(_intersects(basis, changed, created) for basis in bases)
 
@@ -40,12 +43,17 @@ def may_supersede(bases: Iterable[Basis], change: StoredState) -> bool:
         return False
     if change.meta.keys() - {PROBE}:
         return True
-    if any(item.pending and not item.subject.startswith(SERVICE_SUBJECT) for item in change.announcements):
-        # Of the home: each new epoch has them.
+    if _announces_home(change):
+        # Each new epoch does.
         return True
     created = {record.environment for record in change.records if not record.deleted}
     changed = _changed_services(change)
     return any(_intersects(basis, changed, created) for basis in bases)
+
+
+def _announces_home(change: StoredState) -> bool:
+    """Return whether there is something new to publish that belongs to no service, such as the environment."""
+    return any(item.pending and not item.subject.startswith(SERVICE_SUBJECT) for item in change.announcements)
 
 
 def _changed_services(change: StoredState) -> set[str]:

@@ -483,6 +483,29 @@ async def test_retention_and_resealing_are_told_as_little_as_they_are(one: Follo
     assert (await other.store.verify()).broken == []
 
 
+async def test_a_plan_for_the_home_never_takes_a_message_back_to_an_earlier_place(one: Follower, follow: Follow):
+    """One daemon overtakes a forged message of the environment; another one activates without knowing of it."""
+
+    def environment(name: str, sequence: int) -> Write:
+        announcement = Announcement("environment", sequence, name.encode())
+        return Write(
+            announcements=(announcement,),
+            position=Position(1, sequence),
+            meta=(("active_environment", name),) if name != "dev" else (),
+            basis=Basis(everything=True),
+        )
+
+    await one.commit(environment("dev", 5))
+    other = await follow("other")
+    await one.commit(environment("dev", 5001))
+    with pytest.raises(Superseded):
+        await other.commit(environment("prod", 6))
+    # Neither a message of a service nor one that was published contradicts the home's plan.
+    published = Announcement("environment", 5001, b"dev")
+    await one.commit(Write(announcements=(Announcement("service/a", 5002, b"a"),), confirmed=(published,)))
+    await other.commit(environment("prod", 5003))
+
+
 @pytest.fixture
 async def way(postgres: Postgres) -> AsyncGenerator[CuttingSocket]:
     """A way to the server on which answers get lost."""
