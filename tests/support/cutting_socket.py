@@ -56,7 +56,7 @@ class CuttingSocket:
         answers = asyncio.create_task(self._pass_answers(server_reader, writer))
         try:
             while data := await reader.read(65536):
-                if self._cut and b"COMMIT" in data:
+                if self._cut and b"COMMIT\x00" in data:
                     when, self._cut = self._cut, ""
                     self.cuts += 1
                     if when == "after":

@@ -126,6 +126,65 @@ async def test_a_server_that_may_only_be_read_is_read(postgres: Postgres, url: s
         assert (await store.verify()).broken == []
 
 
+@pytest.mark.parametrize(("given", "used"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
+async def test_a_commit_is_durable_whatever_the_defaults_are(
+    postgres: Postgres, url: str, tmp_path: Path, given: str, used: str
+):
+    """Of the database, or the role; nor do others decide how transactions see each other."""
+    name = url.partition("@/")[2].partition("?")[0]
+    defaults = {
+        "synchronous_commit": given,
+        "default_transaction_isolation": "serializable",
+        "statement_timeout": "1min",
+    }
+    for setting, value in defaults.items():
+        await asyncio.to_thread(postgres.execute, f"ALTER DATABASE {name} SET {setting} = '{value}'", "SELECT 1")
+    try:
+        await open_once(url, tmp_path)
+        # Notes the settings of the transaction that commits.
+        await asyncio.to_thread(
+            postgres.execute,
+            "CREATE TABLE public.seen AS SELECT '' AS name, '' AS value",
+            "CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " INSERT INTO public.seen SELECT name, setting FROM pg_settings; RETURN NULL; END $$",
+            "SELECT 1",
+            url=url,
+        )
+        async with database_in(tmp_path, url).open(CHAIN) as store:
+            await asyncio.to_thread(
+                postgres.execute,
+                "CREATE TRIGGER note AFTER UPDATE ON aliciacfg.home EXECUTE FUNCTION public.note()",
+                "SELECT 1",
+                url=url,
+            )
+            await store.commit([Write(records=(revision("one", 2, {}),))])
+        seen = await asyncio.to_thread(postgres.execute, "SELECT name, value FROM public.seen", url=url)
+        settings = dict(map(tuple, seen))
+        assert settings["synchronous_commit"] == used
+        assert settings["transaction_isolation"] == "read committed"
+        assert settings["statement_timeout"] == "0"
+    finally:
+        for setting in defaults:
+            await asyncio.to_thread(postgres.execute, f"ALTER DATABASE {name} RESET {setting}", "SELECT 1")
+        await asyncio.to_thread(
+            postgres.execute,
+            "DROP TABLE IF EXISTS public.seen",
+            "DROP FUNCTION IF EXISTS public.note CASCADE",
+            "SELECT 1",
+            url=url,
+        )
+
+
+async def test_a_server_that_may_lose_commits_is_warned_of(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The one of the tests runs so; each start says which setting it is."""
+    await open_once(url, tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("database_not_durable") == 2
+    assert "set fsync = on in the server's postgresql.conf" in said
+
+
 async def test_a_daemon_with_other_keys_is_refused(url: str, tmp_path: Path):
     """Its rows would be worth nothing to the others; an empty database takes any keys."""
     database = database_in(tmp_path, url)

@@ -79,3 +79,16 @@ async def test_rows_within_rows_and_errors(postgres: Postgres):
     await link.ended.wait()
     assert link.closed
     await link.close()
+
+
+async def test_an_error_tells_no_content_of_rows(postgres: Postgres):
+    """The server gives it as detail; errors go to clients and into logs."""
+    link = await Link.connect(postgres.url())
+    await link.run("CREATE TEMPORARY TABLE one (name text PRIMARY KEY, size int NOT NULL)")
+    await link.rows("INSERT INTO one VALUES ('hunter2', 1)")
+    for statement in ("INSERT INTO one VALUES ('hunter2', 1)", "INSERT INTO one VALUES ('hunter2', NULL)"):
+        with pytest.raises(ServerError) as raised:
+            await link.rows(statement)
+        assert "violates" in str(raised.value)
+        assert "hunter2" not in str(raised.value)
+    await link.close()

@@ -229,7 +229,9 @@ def _told() -> Generator[None]:
     except asyncpg.PostgresError as error:
         sqlstate = str(getattr(error, "sqlstate", None) or "")
         lost = sqlstate.startswith(_LOST_CLASSES) or sqlstate in _LOST
-        raise ServerError(str(error), sqlstate=sqlstate, lost=lost) from error
+        # What else the server says of it may hold the content of rows, which clients and logs must not get.
+        message = str(error.args[0] if error.args else sqlstate)
+        raise ServerError(message, sqlstate=sqlstate, lost=lost) from error
     except asyncpg.InterfaceError as error:
         raise ServerError(str(error), lost="closed" in str(error)) from error
     except asyncpg.InternalClientError as error:

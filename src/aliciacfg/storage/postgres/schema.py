@@ -4,7 +4,7 @@ import structlog
 
 from aliciacfg.storage.hash_chain import START, Chain
 from aliciacfg.storage.postgres.driver import Link, Values
-from aliciacfg.storage.postgres.statements import COLUMNS, CREATE, FORMAT, INSERT_HOME, SCHEMA
+from aliciacfg.storage.postgres.statements import BEGIN_WRITING, COLUMNS, CREATE, FORMAT, INSERT_HOME, SCHEMA
 from aliciacfg.storage.store import StoreError
 
 _log = structlog.get_logger(__name__)
@@ -13,6 +13,7 @@ _MIN_SERVER = 140000
 # Of this program; any other number would do.
 _LOCK = 0x616C6963
 _SELECT_SERVER = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
+_SELECT_UNSAFE = "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
 _SELECT_SCHEMA = f"SELECT to_regnamespace('{SCHEMA}') IS NOT NULL"
 # Whoever fills the database reads another one meanwhile, which takes as long as it takes.
 _PATIENT = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"
@@ -58,6 +59,16 @@ async def check_server(link: Link) -> None:
         raise StoreError(f"the database has the encoding {encoding}; create one with `createdb --encoding=UTF8`")
 
 
+async def warn_of_loss(link: Link) -> None:
+    """Log what of the server's settings lets it lose commits that it has answered.
+
+    Raises:
+        ServerError: They cannot be read.
+    """
+    for (name,) in await link.rows(_SELECT_UNSAFE):
+        _log.warning("database_not_durable", setting=name, remedy=f"set {name} = on in the server's postgresql.conf")
+
+
 async def check(link: Link) -> bool:
     """Return whether the tables are there, and can be used as they are.
 
@@ -87,7 +98,7 @@ async def prepare(link: Link, chain: Chain) -> None:
         ServerError: Nothing was changed.
         StoreError: As ``check``.
     """
-    await link.run(f"BEGIN; SELECT pg_advisory_xact_lock({_LOCK})")
+    await link.run(f"{BEGIN_WRITING}; SELECT pg_advisory_xact_lock({_LOCK})")
     if not await check(link):
         await link.run(CREATE)
         await link.rows(INSERT_HOME, *chain.end(0, START, START))
@@ -97,6 +108,7 @@ async def prepare(link: Link, chain: Chain) -> None:
         await link.run(f"DROP {kind} {f'{SCHEMA}.' if kind == 'view' else ''}{_quoted(name)}{place}")
         _log.warning("program_dropped", kind=kind, name=name, remedy="find out what wrote to the database")
     await link.run("COMMIT")
+    await warn_of_loss(link)
 
 
 async def prepare_filling(link: Link, *, kept_as: str) -> None:
@@ -110,7 +122,7 @@ async def prepare_filling(link: Link, *, kept_as: str) -> None:
         ServerError: Nothing was changed.
         StoreError: As ``check``; or a home is there.
     """
-    await link.run(f"BEGIN; {_PATIENT}; SELECT pg_advisory_xact_lock({_LOCK})")
+    await link.run(f"{BEGIN_WRITING}; {_PATIENT}; SELECT pg_advisory_xact_lock({_LOCK})")
     await check_server(link)
     if kept_as:
         ((there,),) = await link.rows(_SELECT_SCHEMA)

@@ -18,6 +18,10 @@ SCHEMA = "aliciacfg"
 FORMAT = 1
 """The number of the tables' form in ``home.format``."""
 CHANNEL = "aliciacfg"
+# An answered commit is on disk, and on the standbys that the server waits for.
+_DURABLE = "set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') <> 'remote_apply'"
+BEGIN_WRITING = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {_DURABLE}"
+"""Begins a transaction that does not depend on what server, database or role have as defaults."""
 
 CREATE = f"""
     CREATE SCHEMA IF NOT EXISTS {SCHEMA};

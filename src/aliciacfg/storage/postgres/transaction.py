@@ -17,6 +17,7 @@ from aliciacfg.storage.batch import Batch
 from aliciacfg.storage.hash_chain import START, TORN, Chain, sum_macs
 from aliciacfg.storage.postgres.driver import Link, Values
 from aliciacfg.storage.postgres.statements import (
+    BEGIN_WRITING,
     COLUMNS,
     CONFIRMED,
     FORGOTTEN,
@@ -43,8 +44,9 @@ from aliciacfg.storage.rows import (
 _HELD_SECONDS = 10
 _LOCK_SECONDS = 15
 BEGIN = (
-    f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{_HELD_SECONDS}s';"
-    f" SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; SELECT FROM {SCHEMA}.home FOR UPDATE"
+    f"{BEGIN_WRITING}; SET LOCAL idle_in_transaction_session_timeout = '{_HELD_SECONDS}s';"
+    f" SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; SET LOCAL statement_timeout = 0;"
+    f" SELECT FROM {SCHEMA}.home FOR UPDATE"
 )
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
