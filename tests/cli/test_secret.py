@@ -51,6 +51,28 @@ def test_the_environments_that_keep_another_secret_are_named(home: Path):
     assert told["lacking_in"] == []
 
 
+def test_a_place_that_is_no_secret_yet_is_answered_with_the_lines_that_make_it_one(home: Path):
+    """The lines stand as the schema needs them; no way to keep the value in the open is named."""
+    assert run("service", "add", "irrigation", "--setting", "zone=garden", "--schema").exit_code == 0
+    assert run("service", "add", "plain", "--setting", "zone=garden").exit_code == 0
+    schema, pin = home / "schemas" / "irrigation.yaml", "/settings/valve_pin"
+    refused = run("secret", "set", "irrigation", pin, "-o", "table", stdin="2580")
+    lines = "      valve_pin:\n        type: string\n        x-sensitive: true\n"
+    assert refused.exit_code == 4
+    assert f"Add this to schemas/irrigation.yaml, under properties: settings: properties:\n{lines}" in refused.stderr
+    assert "file set" not in refused.stderr
+    schema.write_text(schema.read_text() + lines)
+    assert run("secret", "set", "irrigation", pin, stdin="2580").exit_code == 0
+    known = run("secret", "set", "irrigation", "/settings/zone", "-o", "table", stdin="2580").stderr
+    assert "under properties: settings: properties: zone:\n        x-sensitive: true\n" in known
+    new = run("secret", "set", "plain", pin, "-o", "table", stdin="2580").stderr
+    _, _, text = new.partition("Add this to schemas/plain.yaml:\n")
+    (home / "schemas" / "plain.yaml").write_text(text)
+    assert run("secret", "set", "plain", pin, stdin="2580").exit_code == 0, text
+    whole = run("secret", "set", "irrigation", "/settings", "-o", "table", stdin="2580").stderr
+    assert "Mark it with x-sensitive: true in schemas/irrigation.yaml" in whole
+
+
 def test_a_secret_inside_of_what_is_no_object_is_refused(home: Path):
     """A daemon would refuse the file; what else is wrong with the service is no reason to refuse a secret."""
     melody = run("secret", "set", "door_bell", "/settings/melody/password", stdin="planted")

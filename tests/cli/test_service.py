@@ -45,6 +45,14 @@ def test_a_service_is_added_below_the_others(home: Path):
     assert json.loads(run("check").stdout)["files"]["valid"] == 4
 
 
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("given", "shown"), [("garden", '"VALUE"'), ("21", "22"), ("2.5", "3.5"), ("true", "false")])
+def test_the_example_of_a_change_changes_something(given: str, shown: str):
+    """It names the first setting, with another value than the one that was just given."""
+    done = run("service", "add", "lamp", "--setting", f"zone={given}", "-o", "table")
+    assert f'aliciacfg patch lamp \'{{"settings": {{"zone": {shown}}}}}\'' in done.stdout, done.output
+
+
 def test_a_number_that_is_whole_today_need_not_be_tomorrow(home: Path):
     """The schema that is written accepts both."""
     assert run("service", "add", "lamp", "--setting", "celsius=21", "--schema").exit_code == 0

@@ -14,6 +14,7 @@ from aliciacfg.cli.answers import exit_if_refused, parse
 from aliciacfg.cli.client import Target, ask
 from aliciacfg.cli.exits import EXIT_CODES, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer_with, ask_daemon
+from aliciacfg.cli.secret_marks import mark_of
 from aliciacfg.cli.shadowed import warn_if_shadowed
 from aliciacfg.cli.suggestions import close_to, did_you_mean
 from aliciacfg.model.redaction import REDACTED
@@ -187,9 +188,10 @@ def _set_in_file(
             hint=f"did you mean {meant}? If not, add --force",
         )
     if pointer not in sources.schema(service).secrets(as_patch({pointer: "x"})):
+        mark = mark_of(settings, service, pointer)
         fail(
-            f"{pointer} of {service} is not a secret, so a sealed value would be refused there. Mark it with "
-            f"x-sensitive: true in {settings.schemas_dir}/{service}.yaml, or set it as any value: `aliciacfg file set`",
+            f"{pointer} of {service} is not a secret, so a sealed value would be refused there. "
+            + (str(mark) if mark else f"Mark it with x-sensitive: true in {settings.schemas_dir}/{service}.yaml"),
             EXIT_CODES["invalid_request"],
         )
     key = sealing_keys.of_home(settings, target)

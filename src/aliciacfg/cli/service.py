@@ -362,7 +362,13 @@ def add_missing_secrets(settings: "Settings", target: Target, edits: "FileEdits"
 
 
 def _example_of_a_change(wanted: _Wanted) -> str:
-    name, value = next(iter(wanted.settings.items()), ("NAME", "VALUE"))
+    """Return a patch with another value than the one that was just given."""
+    name, given = next(iter(wanted.settings.items()), ("NAME", None))
+    value: Json = "VALUE"
+    if isinstance(given, bool):
+        value = not given
+    elif isinstance(given, int | float):
+        value = given + 1
     return json.dumps({"settings": {name: value}}, ensure_ascii=False).replace("'", "\\u0027")
 
 
