@@ -6,6 +6,7 @@ its processes, so that tests of the store may use it anywhere.
 
 import contextlib
 import gc
+import logging
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -103,6 +104,12 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector the thousands of tests that were collected: they stay until the end."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def levels() -> None:
+    """Let every test see warnings in ``caplog``: a command that ran in this process may have configured the logs."""
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

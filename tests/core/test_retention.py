@@ -29,7 +29,7 @@ async def test_a_revision_that_was_removed_is_told_from_one_that_never_was(tmp_p
         async with asyncio.timeout(15):
             while (told := (await core.ask("audit", limit=1))["entries"][0])["operation"] != "retention":
                 pass
-        assert told["detail"] == "4 revisions and 4 audit entries removed"
+        assert told["detail"] == "removed: 4 revisions, 4 of the audit log"
         assert (await core.parts.retention.apply()).revisions == 0
     async with home.core(**settings) as core:
         assert await core.settings("lamp") == {"level": 5}

@@ -230,4 +230,6 @@ def test_ctrl_c_twice_at_once_is_ctrl_c(tmp_path: Path, option: str):
             for _ in range(20):
                 process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=40)
-    assert (process.returncode, said.strip()) == (1, "error: interrupted")
+    # With asyncio's debug mode, a busy machine has lines about slow steps before it.
+    lines = [line for line in said.strip().splitlines() if line and not line.startswith("Executing <")]
+    assert (process.returncode, lines) == (1, ["error: interrupted"])

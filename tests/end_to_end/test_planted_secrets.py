@@ -197,7 +197,7 @@ READS: list[tuple[str, dict[str, Any]]] = [
     ("get/ai_service", {"revision": 2}),
     ("compare/ai_service", {"env1": "dev", "rev1": 1}),
     ("compare/ai_service", {"env1": "dev", "env2": "staging"}),
-    ("list", {"include": "config"}), ("environments", {}), ("drift", {}), ("audit", {"limit": 1000}),
+    ("list", {"include": "config"}), ("environments", {}), ("drift", {}), ("audit", {"limit": 1000}), ("replicas", {}),
     ("activate/prod", {}), ("activate/prod", {"dry_run": True}), ("reload", {}), ("reload", {"dry_run": True}),
 ]  # fmt: skip
 

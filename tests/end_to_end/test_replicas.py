@@ -374,7 +374,8 @@ async def test_no_request_over_the_bus_waits_long_when_a_leader_stands_still_or_
     await asyncio.gather(*running)
     assert max(requester.longest for requester in requesters) < 3.0
     changes = requesters[-1].answered
-    assert third.config(SERVICE)["revision"] == 1 + changes
+    # Its memory may be a moment behind the last change, which another daemon made.
+    assert third.config(SERVICE, f"?at_least={1 + changes}")["revision"] == 1 + changes
     await asyncio.to_thread(wait_until, lambda: health(third)["outbox_pending"] == 0, why="everything is published")
     async with client(third.broker_port) as mqtt:
         (message,) = (await mqtt.retained(f"alicia/config/update/{SERVICE}")).values()

@@ -209,8 +209,8 @@ async def test_a_lost_key_degrades_only_what_it_sealed(make_daemon: Callable[...
     verified = len(daemon.logged("store_verified"))
     await asyncio.to_thread(daemon.start)
     await asyncio.to_thread(wait_until, lambda: len(daemon.logged("store_verified")) > verified)
-    # What remains are the old revisions, whose secrets nobody can open without the old key.
-    assert daemon.http("GET", "/health").json["alerts"].keys() == {"undecryptable:history"}
+    # What remains are the old revisions, whose secrets no one can open without the old key, and the note of its loss.
+    assert daemon.http("GET", "/health").json["alerts"].keys() == {"adopted", "undecryptable:history"}
 
 
 async def test_a_key_file_that_others_can_read_is_refused(make_daemon: Callable[..., Daemon]):

@@ -28,9 +28,9 @@ def test_ordinary_names_are_taken(name: str):
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_names_are_refused_for_everything(name: str):
     """What could climb out of a directory, be a wildcard, hide or grow is no name, and the refusal says the form."""
-    with pytest.raises(InvalidRequest, match="begins with a letter or digit"):
+    with pytest.raises(InvalidRequest, match="begins with a letter a to z"):
         names.check_service(name)
-    with pytest.raises(InvalidRequest, match="begins with a letter or digit"):
+    with pytest.raises(InvalidRequest, match="begins with a letter a to z"):
         names.check_environment(name)
     assert not names.is_caller_name(name)
 

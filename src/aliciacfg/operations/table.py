@@ -306,7 +306,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         name="replicas",
         summary="List the daemons that serve the home",
-        needs="nothing",
+        needs="read_any",
         handler=on_all(_health, Health.replicas, requests.Request),
         answer=ReplicasAnswer,
         method="GET",
