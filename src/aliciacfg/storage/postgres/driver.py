@@ -33,6 +33,9 @@ _TABLE = str.maketrans(_ENCODED)
 _LOST_CLASSES = ("08", "57P")
 _LOST = frozenset({"25P03", "25P04"})
 _NOTICE_CLASS = "01000"
+# A prepared statement exists already, or does not exist: another client of a pooler made it, or lacks it.
+_POOLED = frozenset({"42P05", "26000"})
+_ONE_ROW = "SELECT 1"
 
 
 class ServerError(Exception):
@@ -122,21 +125,24 @@ class Link:
 
     @classmethod
     async def _connect(cls, url: str, wanted: str, *, read_only: bool) -> Self:
-        link = await cls._open(url, wanted, statements=_STATEMENTS, read_only=read_only)
         try:
-            # A pooler has process ids of its own.
-            await link.run("BEGIN")
-            ((process,),) = await link.rows("SELECT pg_backend_pid()")
-            await link.run("ROLLBACK")
-            if process == link.process:
-                # Compiling a query takes longer than any of these does.
-                await link.run("SET jit = off")
-                return link
-        except BaseException:
+            link = await cls._open(url, wanted, statements=_STATEMENTS, read_only=read_only)
+        except ServerError as error:
+            if error.sqlstate not in _POOLED:
+                raise
+        else:
+            try:
+                # A pooler has process ids of its own. No statement is prepared for the question: another client of the
+                # pooler might have left one of that name.
+                if await link.run(f"SELECT WHERE pg_backend_pid() = {link.process}") == _ONE_ROW:
+                    # Compiling a query takes longer than any of these does.
+                    await link.run("SET jit = off")
+                    return link
+            except BaseException:
+                link.terminate()
+                raise
             link.terminate()
-            raise
         # Statements that are prepared in one transaction are not there in the next.
-        link.terminate()
         link = await cls._open(url, wanted, statements=0, read_only=read_only)
         link.pooled = True
         return link
