@@ -2,19 +2,18 @@
 
 Usage: prepare_replicas.py DATA SECRETS
 
-In DATA: ``admin.token``, the first administrator's token, and ``keys.json``, the sealing keys, which each daemon
-copies. In SECRETS: ``password``, that of the database's user, and ``pgpass`` with the same for the daemons, in the
-format of libpq.
+In DATA: ``admin.token``, the first administrator's token, and ``key-encryption.key``, which wraps the sealing keys in
+the database. In SECRETS: ``password``, that of the database's user, and ``pgpass`` with the same for the daemons, in
+the format of libpq.
 """
 
 import secrets
 import sys
-import time
 from pathlib import Path
 
 from aliciacfg.access import tokens
 from aliciacfg.atomic_files import replace_file
-from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sealing.key_encryption import FILE_NAME, KeyEncryptionKey
 
 _PASSWORD_BYTES = 24
 # Host, port, database, user: those of ALICIACFG_DATABASE_URL.
@@ -29,9 +28,12 @@ def prepare(data: Path, private: Path) -> None:
         private: The directory that daemons and database read.
 
     Raises:
-        OSError: A file cannot be written.
+        KeyFileError: The key-encryption key cannot be written.
+        OSError: Another file cannot be written.
     """
-    KeyFile.load_or_create(data / "keys.json", now=time.time())
+    if not (data / FILE_NAME).exists():
+        KeyEncryptionKey.create(data / FILE_NAME)
+        print(f"made {data / FILE_NAME}")
     _make(data / "admin.token", tokens.generate())
     _make(private / "password", secrets.token_hex(_PASSWORD_BYTES))
     # Anew each time: the password may have been set by hand.

@@ -35,7 +35,7 @@ import asyncpg
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.mqtt.address import broker_address
 from aliciacfg.mqtt.broker.dev_broker import dev_broker
-from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sealing.key_encryption import FILE_NAME, SETTING, KeyEncryptionKey
 from aliciacfg.settings import read_dotenv, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,14 +114,14 @@ async def _run(data: Path, count: int, port: int) -> None:
         explicit = resolved.explicit("mqtt_broker")
         broker = await stack.enter_async_context(dev_broker(address, explicit=explicit, data_dir=data))
         say(f"broker: {broker.description}")
-        common = {"ALICIACFG_DATABASE_URL": url, "ALICIACFG_HTTP_HOST": _LOOPBACK}
+        common = {"ALICIACFG_DATABASE_URL": url, "ALICIACFG_HTTP_HOST": _LOOPBACK, SETTING: str(data / FILE_NAME)}
         if not explicit:
             common |= {"MQTT_BROKER": broker.address.host, "MQTT_PORT": str(broker.address.port)}
         replicas = [
             Replica(f"replica{number}", data / f"replica{number}", ports[number], common)
             for number in range(1, count + 1)
         ]
-        _share_keys([replica.directory for replica in replicas])
+        _make_key(data / FILE_NAME)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         # The first one creates the tables and loads the files; the others find that done.
         for few in (replicas[:1], replicas[1:]):
@@ -426,21 +426,10 @@ class Replica:
             await _end(process, signal.SIGTERM)
 
 
-def _share_keys(directories: Sequence[Path]) -> None:
-    """Have all daemons begin with the same keys: those of the file that was changed last."""
-    for directory in directories:
-        directory.mkdir(mode=0o700, exist_ok=True)
-    files = [directory / "keys.json" for directory in directories]
-    present = [file for file in files if file.exists()]
-    if present:
-        newest = max(present, key=lambda file: file.stat().st_mtime)
-    else:
-        newest = files[0]
-        KeyFile.create(newest, now=time.time())
-    for file in files:
-        if file != newest:
-            # Its mode comes with it.
-            shutil.copy2(newest, file)
+def _make_key(file: Path) -> None:
+    """Make the key-encryption key that all daemons have, if there is none."""
+    if not file.exists():
+        KeyEncryptionKey.create(file)
 
 
 # The load balancer

@@ -74,6 +74,7 @@ from aliciacfg.replicas.readiness import LagCheck, Readiness
 from aliciacfg.replicas.registry import Registry
 from aliciacfg.sealing.boxes import Keyring, PublicKey
 from aliciacfg.sealing.key_file import AdoptionNote, KeyFile
+from aliciacfg.sealing.key_store import FileKeyStore, KeyStore
 from aliciacfg.settings import Settings
 from aliciacfg.sources import loader
 from aliciacfg.sources.content_digest import ContentDigest
@@ -81,7 +82,9 @@ from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.store import Database, Store
+from aliciacfg.storage.home_keys import keys_of
+from aliciacfg.storage.shared_keys import SharedKeyStore
+from aliciacfg.storage.store import Database, Store, StoreError
 from aliciacfg.storage.write_queue import WriteQueue
 
 _log = structlog.get_logger(__name__)
@@ -90,6 +93,8 @@ _SESSION_BYTES = 8
 _RUN_BYTES = 4
 # Of the data directory's instance, in the name of a daemon that was not given one.
 _NAME_DIGITS = 4
+_UNREACHABLE_SECONDS = 1.0
+_KEYS_ALERT = "keys_outdated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +209,7 @@ async def open_core(
     Args:
         settings: The daemon's settings.
         data: The data directory.
-        database: The database; None for the one that the settings name.
+        database: The database, whose keys are in the data directory; None for what the settings name.
         keep_adopted: Whether a database is copied before rows of a lost key file are adopted.
 
     Raises:
@@ -214,7 +219,7 @@ async def open_core(
     """
     alerts = Alerts(time.time)
     alerts.listen(_log_alert)
-    keys = KeyFile.load_or_create(data.key_file, now=time.time())
+    keys = await _open_keys(FileKeyStore(data.key_file) if database is not None else keys_of(settings))
     async with AsyncExitStack() as stack:
         stack.callback(alerts.tell_counted)
         # One object, whose keys a rotation replaces in place: every part holds it.
@@ -247,6 +252,30 @@ async def open_core(
         )
         stack.callback(core.announcements.store_confirmations)
         yield core
+
+
+async def _open_keys(store: KeyStore) -> KeyFile:
+    """Return the keys of a home, made if there are none; wait as long as their database cannot be reached.
+
+    Raises:
+        KeyFileError: They cannot be used.
+        StoreError: Their database cannot be used.
+    """
+
+    def open_keys() -> KeyFile:
+        if isinstance(store, SharedKeyStore):
+            store.take_file()
+        return KeyFile.load_or_create(store, now=time.time())
+
+    told = ""
+    while True:
+        try:
+            return await asyncio.to_thread(open_keys)
+        except Unavailable as error:
+            if error.message != told:
+                told = error.message
+                _log.warning("keys_unreachable", keys=store.name, reason=told, remedy="none needed; it tries again")
+        await asyncio.sleep(_UNREACHABLE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +323,8 @@ async def _core(
     restored = await restore(store, keyring, requested_environment=settings.environment)
     tokens = [_unless_revoked(token, keys) for token in await store.tokens()]
     if tokens:
-        _note_tokens(keys, [token.token_id for token in tokens if token.confirmed and token.revoked is not None])
+        revoked = [token.token_id for token in tokens if token.confirmed and token.revoked is not None]
+        await asyncio.to_thread(_note_tokens, keys, revoked)
     state = State(
         restored.entries,
         active=restored.active,
@@ -502,16 +532,20 @@ def _services_with_other_revisions(plan: Plan) -> Iterable[str] | None:
 def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Following:
     """Have memory follow the other daemons that share the database."""
 
-    async def reload_keys() -> None:
+    async def reload_keys() -> bool:
         try:
             keys = await asyncio.to_thread(ground.keys.reloaded)
-        except KeyFileError as error:
-            _log.warning("keys_not_reloaded", reason=str(error), remedy="see that all daemons have the same keys.json")
-            return
+        except (KeyFileError, StoreError, Unavailable) as error:
+            reason = str(error).rstrip(".")
+            _log.warning("keys_not_reloaded", reason=reason, remedy="it tries again with the next change")
+            ground.alerts.raise_(_KEYS_ALERT, f"The keys changed, and this daemon goes on with those before: {reason}.")
+            return False
+        ground.alerts.clear(_KEYS_ALERT)
         if keys is not None:
             ground.keyring.replace_with(keys)
             ground.views.forget()
             ground.cache.clear()
+        return True
 
     following = Following(
         ground.store,

@@ -92,6 +92,11 @@ SETTINGS: tuple[Setting, ...] = (
         "ALICIACFG_REPLICA", "replica", str, None,
         "Name of this daemon among those that share a database; without one it is made of the host's name.",
     ),
+    Setting(
+        "ALICIACFG_KEY_ENCRYPTION_KEY_FILE", "key_encryption_key_file", str, None,
+        "File of the key that wraps the keys in a database that several daemons share, the same on every machine; "
+        "without one key-encryption.key in the data directory.",
+    ),
     Setting("ALICIACFG_ENVIRONMENTS_DIR", "environments_dir", str, "environments", "Directory of environment files."),
     Setting("ALICIACFG_SCHEMAS_DIR", "schemas_dir", str, "schemas", "Directory of schema files."),
     Setting("ALICIACFG_CACHE_TTL_SECONDS", "cache_ttl_seconds", float, "300", "How long a cached answer is used."),
@@ -191,6 +196,7 @@ class Settings(msgspec.Struct, frozen=True):
     data_dir: str
     database_url: str | None
     replica: str | None
+    key_encryption_key_file: str | None
     environments_dir: str
     schemas_dir: str
     cache_ttl_seconds: float

@@ -15,8 +15,10 @@ from aliciacfg.backups.export import export
 from aliciacfg.backups.import_home import import_home
 from aliciacfg.backups.restore import Restored, Wanted, restore
 from aliciacfg.errors import DataDirectoryInUse
+from aliciacfg.sealing.key_store import FileKeyStore
 from aliciacfg.settings import Settings
 from aliciacfg.storage.backend import database_in
+from aliciacfg.storage.home_keys import keys_of
 from builders import environment_file
 from inprocess import Core, Home
 from postgres import Postgres
@@ -86,6 +88,9 @@ async def test_a_backup_of_a_server_is_restored_into_a_file(home: Home, url: str
     async with home.core(database_url=url) as core:
         await set_level(core, 2)
     archive = take(home.settings(database_url=url), tmp_path / "backup.zip")
+    keys = keys_of(home.settings(database_url=url)).load()
+    assert keys is not None
+    FileKeyStore(home.keys).update(lambda _: keys)
     await put_back(home, archive, None)
     async with home.core() as core:
         assert (await core.settings("lamp"))["level"] == 2

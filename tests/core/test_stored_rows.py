@@ -13,6 +13,7 @@ from aliciacfg.errors import KeyFileError, NotFound, Unauthorized, Unavailable
 from aliciacfg.model.records import Write
 from aliciacfg.operations.table import BY_NAME
 from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sealing.key_store import FileKeyStore
 from aliciacfg.storage.store import StoreError
 from builders import environment_file, valid_config
 from inprocess import CALLER, Core, Home
@@ -442,11 +443,11 @@ async def test_a_key_file_that_cannot_be_written_adopts_nothing(home: Home, monk
     home.keys.unlink()
     KeyFile.create(home.keys, now=1)
 
-    def read_only(file: KeyFile) -> None:
-        raise KeyFileError(f"{file.path} cannot be written")
+    def read_only(store: FileKeyStore, _: object) -> None:
+        raise KeyFileError(f"{store.name} cannot be written")
 
     with monkeypatch.context() as patched:
-        patched.setattr(KeyFile, "_write", read_only)
+        patched.setattr(FileKeyStore, "update", read_only)
         async with home.core() as core:
             assert await core.settings("one") == {"size": 1}
             assert "dev/one/overlay" in await rows(core)

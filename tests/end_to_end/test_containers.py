@@ -193,9 +193,6 @@ async def test_what_compose_replicas_starts_serves_those_who_may(
     assert done.returncode == 0, done.stderr
     text = composed.placed("alicia_bus_core", (ROOT / "src/aliciacfg/mqtt/broker/mosquitto.conf").read_text())
     broker = ComposedBroker(composed.directory / "alicia_bus_data", port=composed.port, text=text)
-    copying, _, _ = compose["services"]["aliciacfg1"]["entrypoint"][2].partition(";")
-    copied = await asyncio.to_thread(subprocess.run, ["sh", "-c", composed.placed("aliciacfg1", copying)], check=False)
-    assert copied.returncode == 0
     daemon = make_daemon("composed", broker_port=composed.port, environ=composed.environment("aliciacfg1"))
     try:
         await asyncio.to_thread(broker.start)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import forking
+from aliciacfg.sealing.key_file import KeyFile
 from builders import environment_file
 from inprocess import Home
 from postgres import Postgres
@@ -41,7 +42,8 @@ def test_it_says_what_is_copied_and_what_to_do_next(home: Home, postgres: Postgr
     again = migrate(home, "sqlite:", "postgresql:", **url)
     assert (again.returncode, "holds a home already" in again.stderr) == (1, True)
     back = migrate(home, "postgresql:", "sqlite:back", **url)
-    assert json.loads(back.stdout)["needs_keys"] is True
+    assert json.loads(back.stdout)["needs_keys"] is False
+    assert KeyFile.load(home.directory / "back" / "keys.json").content == KeyFile.load(home.keys).content
     assert (home.directory / "back" / "aliciacfg.db").stat().st_mode & 0o777 == 0o600
     assert PASSWORD not in "".join(done.stdout + done.stderr for done in (tried, again, back))
 

@@ -272,9 +272,10 @@ def test_a_private_key_is_added_from_standard_input_a_terminal_or_a_backup(stopp
     seen = stopped.type("keys", "add", keys=f"{typed.reveal()}\n")
     assert f"{typed.public.key_id} opens from now on" in seen
     assert typed.reveal() not in seen
-    backup = KeyFile.create(tmp_path / "backup.json", now=5.0)
-    assert stopped.run("keys", "add", "--from", str(backup.path)).returncode == 0
-    assert "there already" in stopped.type("keys", "add", "--from", str(backup.path))
+    path = tmp_path / "backup.json"
+    backup = KeyFile.create(path, now=5.0)
+    assert stopped.run("keys", "add", "--from", str(path)).returncode == 0
+    assert "there already" in stopped.type("keys", "add", "--from", str(path))
     expected = [current, piped.public.key_id, typed.public.key_id, backup.make_keyring().current]
     assert [key["key_id"] for key in keys(stopped)] == expected
     assert [key["seals"] for key in keys(stopped)] == [True, False, False, False]
@@ -283,8 +284,8 @@ def test_a_private_key_is_added_from_standard_input_a_terminal_or_a_backup(stopp
     refused = stopped.run("keys", "add", stdin=mistyped)
     assert refused.returncode == 4
     assert mistyped not in refused.stderr
-    backup.path.chmod(0o644)
-    assert "chmod 600" in stopped.run("keys", "add", "--from", str(backup.path)).stderr
+    path.chmod(0o644)
+    assert "chmod 600" in stopped.run("keys", "add", "--from", str(path)).stderr
 
 
 async def test_after_a_rotation_the_old_key_can_be_removed(daemon: Daemon, tmp_path: Path):

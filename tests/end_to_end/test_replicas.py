@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from aliciacfg.sealing.key_encryption import FILE_NAME
 from brokers import Broker
 from commands import aliciacfg
 from cutting_proxy import CuttingProxy
@@ -71,7 +72,7 @@ def make_replicas(make_daemon: Callable[..., Daemon], url: str) -> Callable[...,
             daemon = make_daemon(name, environ=own).keep_services(*SERVICES)
             if made:
                 daemon.data.mkdir(mode=0o700)
-                shutil.copy(made[0].data / "keys.json", daemon.data / "keys.json")
+                shutil.copy(made[0].data / FILE_NAME, daemon.data / FILE_NAME)
                 daemon.spawn()
             else:
                 daemon.start()

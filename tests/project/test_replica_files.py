@@ -9,7 +9,7 @@ import pytest
 
 import prepare_replicas
 from aliciacfg.api.requests import MAX_WAIT_SECONDS
-from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sealing.key_encryption import KeyEncryptionKey
 from aliciacfg.settings import SETTINGS, resolve
 from container_files import compose_file, dockerfile, of, settings_environment
 from repository import ROOT
@@ -49,7 +49,12 @@ def test_what_both_files_have_is_the_same(services):
     assert services["setup"]["command"] == single["setup"]["command"]
     assert services["balancer"]["container_name"] == alone["container_name"]
     assert services["balancer"]["ports"] == alone["ports"]
-    own = {"ALICIACFG_DATABASE_URL", "MQTT_PASSWORD_FILE", "ALICIACFG_ADMIN_TOKEN_FILE"}
+    own = {
+        "ALICIACFG_DATABASE_URL",
+        "ALICIACFG_KEY_ENCRYPTION_KEY_FILE",
+        "MQTT_PASSWORD_FILE",
+        "ALICIACFG_ADMIN_TOKEN_FILE",
+    }
     for variables in (daemon["environment"], alone["environment"]):
         assert {name: value for name, value in variables.items() if name not in own}.keys() <= KNOWN
     assert {name: value for name, value in daemon["environment"].items() if name not in own} == {
@@ -66,7 +71,9 @@ def test_the_settings_let_a_daemon_start(services):
     assert settings.mqtt_password_file is not None
     assert settings.database_url is not None
     passfile = settings.database_url.partition("passfile=")[2]
-    for file in (settings.admin_token_file, settings.mqtt_password_file, passfile):
+    assert settings.key_encryption_key_file is not None
+    private = (settings.admin_token_file, settings.mqtt_password_file, settings.key_encryption_key_file, passfile)
+    for file in private:
         assert str(Path(file).parent) in targets
     assert {settings.data_dir, settings.environments_dir, settings.schemas_dir} <= targets
     assert f"@{services['alicia_database']['container_name']}:5432/" in settings.database_url
@@ -126,10 +133,10 @@ def test_the_shared_files_are_made_once(tmp_path: Path):
         prepare_replicas.prepare(data, private)
         found.append({path.name: path.read_text() for path in [*data.iterdir(), *private.iterdir()]})
     assert found[0] == found[1]
-    assert found[0].keys() == {"keys.json", "admin.token", "password", "pgpass"}
+    assert found[0].keys() == {"key-encryption.key", "admin.token", "password", "pgpass"}
     assert found[0]["pgpass"].endswith(f":{found[0]['password']}")
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in [*data.iterdir(), *private.iterdir()])
-    assert KeyFile.load(data / "keys.json").keys
+    assert KeyEncryptionKey.load(data / "key-encryption.key").key_id
     (private / "password").write_text("by hand\n")
     prepare_replicas.prepare(data, private)
     assert (private / "pgpass").read_text() == "alicia_database:5432:aliciacfg:aliciacfg:by hand\n"

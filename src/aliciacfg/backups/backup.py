@@ -10,13 +10,11 @@ from aliciacfg import __version__
 from aliciacfg.backups.archive import DATABASE, FORMAT, KEYS, Archive, ArchiveError, Manifest, write_archive
 from aliciacfg.backups.files import HomeFiles, collect
 from aliciacfg.core.restore import ACTIVE
-from aliciacfg.errors import KeyFileError
 from aliciacfg.sealing import passphrase as locking
-from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.settings import Settings
 from aliciacfg.storage.backend import database_in
-from aliciacfg.storage.data_directory import KEY_FILE
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.home_keys import load_keys
 
 _MAX_NAMED = 3
 _NAME = re.compile(r"aliciacfg-[0-9]{8}T[0-9]{6}Z\.zip", re.ASCII)
@@ -58,8 +56,7 @@ def write_backup(target: Path, snapshot: Path, settings: Settings, wanted: Wante
         StoreError: The copy is not a database.
         Unavailable: The copy cannot be read.
     """
-    key_path = Path(settings.data_dir) / KEY_FILE
-    keys = KeyFile.load(key_path)
+    keys = load_keys(settings)
     keyring = keys.make_keyring()
     chain = Chain(keyring)
     database = database_in(snapshot)
@@ -68,10 +65,7 @@ def write_backup(target: Path, snapshot: Path, settings: Settings, wanted: Wante
     files = collect(settings, keyring) if wanted.files else HomeFiles()
     members: dict[str, Path | bytes] = {DATABASE: Path(database.name)}
     if wanted.passphrase is not None:
-        try:
-            members[KEYS] = locking.lock(key_path.read_bytes(), wanted.passphrase)
-        except OSError as error:
-            raise KeyFileError(f"{key_path} cannot be read: {error.strerror}") from error
+        members[KEYS] = locking.lock(keys.content, wanted.passphrase)
     manifest = Manifest(
         format=FORMAT,
         aliciacfg=__version__,

@@ -21,11 +21,10 @@ from aliciacfg.documents import Json, JsonObject, decode_object, yaml_reader, ya
 from aliciacfg.errors import SourceError
 from aliciacfg.model import names
 from aliciacfg.model.records import Overlay, Recipient, StoredState
-from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.settings import Settings
 from aliciacfg.storage.backend import database_in
-from aliciacfg.storage.data_directory import KEY_FILE
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.home_keys import load_keys
 
 FORMAT = 1
 HOME = "home.yaml"
@@ -77,7 +76,7 @@ async def export(directory: Path, snapshot: Path, settings: Settings) -> Exporte
         StoreError: The database cannot be used.
     """
     before = read_tree(directory)
-    keyring = KeyFile.load(Path(settings.data_dir) / KEY_FILE).make_keyring()
+    keyring = load_keys(settings).make_keyring()
     async with database_in(snapshot).open(Chain(keyring)) as store:
         state, recipients = await store.load(), await store.recipients()
     files = collect(settings, keyring, before=before)

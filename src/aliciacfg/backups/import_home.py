@@ -28,6 +28,7 @@ from aliciacfg.storage import replacement
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory, free_name_before
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.home_keys import keys_in_file
 from aliciacfg.storage.store import Database
 
 _MAX_NAMED = 5
@@ -73,21 +74,28 @@ async def import_home(directory: Path, settings: Settings, *, dry_run: bool) -> 
         database = database_in(data.path, settings.database_url)
         if settings.database_url is not None:
             await asyncio.to_thread(refuse_users, database)
-        beyond = _check_empty(data, database)
-        written = _new_files(tree, settings)
-        prepared = replacement.prepare(data.path)
-        result, plan = await _try(tree, settings, prepared, data, beyond, written)
-        if not dry_run:
-            kept_as = kept_tables(free_name_before(data.path, "import", now=time.time()))
-            new = prepared / replacement.NEW
-            with nullcontext() if settings.database_url is None else replacing(database, new, kept_as=kept_as):
-                replacement.decide(data.path, plan)
-            _remove_if_empty(data.path / plan.kept_in)
+        with keys_in_file(settings, data.path, dry_run=dry_run):
+            return await _import(tree, settings, data, database, dry_run=dry_run)
     except OSError as error:
         raise ArchiveError(f"{error.filename or data.path} cannot be used: {error.strerror or error}") from error
     finally:
         replacement.discard(data.path)
         data.release()
+
+
+async def _import(
+    tree: Mapping[str, bytes], settings: Settings, data: DataDirectory, database: Database, *, dry_run: bool
+) -> Imported:
+    beyond = _check_empty(data, database)
+    written = _new_files(tree, settings)
+    prepared = replacement.prepare(data.path)
+    result, plan = await _try(tree, settings, prepared, data, beyond, written)
+    if not dry_run:
+        kept_as = kept_tables(free_name_before(data.path, "import", now=time.time()))
+        new = prepared / replacement.NEW
+        with nullcontext() if settings.database_url is None else replacing(database, new, kept_as=kept_as):
+            replacement.decide(data.path, plan)
+        _remove_if_empty(data.path / plan.kept_in)
     return result
 
 

@@ -29,6 +29,7 @@ from aliciacfg.storage import replacement
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory, free_name_before
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.home_keys import keys_in_file
 
 _MAX_NAMED = 3
 # Of the new data directory; the old one keeps its own.
@@ -113,7 +114,8 @@ async def restore(archive: Archive, settings: Settings, wanted: Wanted, *, now: 
     with tempfile.TemporaryDirectory(prefix="aliciacfg-") as empty:
         data = await asyncio.to_thread(_data_directory, path, Path(empty), wanted)
         try:
-            return await _restore(archive, settings, wanted, data, now)
+            with keys_in_file(settings, data.path, dry_run=wanted.dry_run):
+                return await _restore(archive, settings, wanted, data, now)
         except OSError as error:
             raise ArchiveError(f"{error.filename or path} cannot be used: {error.strerror or error}") from error
         finally:
@@ -141,8 +143,6 @@ async def _restore(archive: Archive, settings: Settings, wanted: Wanted, data: D
     plan = _plan_files(archive, settings, wanted, prepared, keys.keyring, result)
     if keys.is_new:
         result.notes.append("tokens and recipients' keys are not taken over without the keys: make them again")
-    if settings.database_url is not None and _differ(data.key_file, new / KEY_FILE):
-        result.notes.append(f"every other daemon of this home needs the same {KEY_FILE} as {data.path} has then")
     if wanted.dry_run:
         return result
     database = database_in(data.path, settings.database_url)
@@ -319,10 +319,6 @@ def _can_change(path: Path, wanted: Wanted, result: Restored) -> bool:
     if note not in result.notes:
         result.notes.append(note)
     return False
-
-
-def _differ(one: Path, other: Path) -> bool:
-    return not one.exists() or one.read_bytes() != other.read_bytes()
 
 
 def _keep(file: Path, target: Path) -> None:

@@ -229,12 +229,14 @@ def restore(
 @contextmanager
 def _copied(settings: "Settings") -> Generator["Settings"]:
     """Yield settings that name a copy of the data directory of a running daemon, for a dry run."""
+    from aliciacfg.sealing.key_store import FileKeyStore
     from aliciacfg.storage.data_directory import KEY_FILE
+    from aliciacfg.storage.home_keys import keys_of
 
     with snapshot(settings) as copy:
-        keys = Path(settings.data_dir) / KEY_FILE
-        if keys.exists():
-            shutil.copy(keys, copy / KEY_FILE)
+        keys = keys_of(settings).load()
+        if keys is not None:
+            FileKeyStore(copy / KEY_FILE).update(lambda _: keys)
         yield msgspec.structs.replace(settings, data_dir=str(copy), database_url=None)
 
 

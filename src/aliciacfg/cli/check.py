@@ -66,7 +66,7 @@ def check(environment: str | None, **flags: str | None) -> None:
     data = Path(settings.data_dir)
     try:
         with exit_on_error():
-            keyring = _keyring(data)
+            keyring = _keyring(settings)
             with progress.shown("checking the files"):
                 files = _check_files(settings, keyring, environment)
             with progress.shown("verifying the store"):
@@ -84,12 +84,12 @@ def check(environment: str | None, **flags: str | None) -> None:
         sys.exit(EXIT_CODES["validation_failed"])
 
 
-def _keyring(data: Path) -> "Keyring | None":
-    """Return the keys of a data directory; None if it has none, because only the daemon makes them."""
-    from aliciacfg.sealing.key_file import KeyFile
+def _keyring(settings: "Settings") -> "Keyring | None":
+    """Return the keys of a home; None if it has none, because only the daemon makes them."""
+    from aliciacfg.storage.home_keys import find_keys
 
-    path = data / KEY_FILE
-    return KeyFile.load(path).make_keyring() if path.exists() else None
+    found = find_keys(settings)
+    return None if found is None else found.make_keyring()
 
 
 def _check_store(data: Path, settings: "Settings", keyring: "Keyring | None") -> _StoreReport | None:
@@ -102,7 +102,8 @@ def _check_store(data: Path, settings: "Settings", keyring: "Keyring | None") ->
     if not database.exists():
         return None
     if keyring is None:
-        return _StoreReport(problem=f"{data / KEY_FILE} is missing, and rows are verified with its keys; restore it")
+        missing = f"the keys are not in {database.name}" if settings.database_url else f"{data / KEY_FILE} is missing"
+        return _StoreReport(problem=f"{missing}, and rows are verified with its keys; restore it")
     chain = Chain(keyring)
     if foreign := explain_foreign(database, data / KEY_FILE, chain):
         return _StoreReport(problem=f"{foreign.problem}. {foreign.remedy}")

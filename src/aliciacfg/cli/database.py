@@ -1,5 +1,7 @@
 """The ``database`` commands: a home moves from a file to a database server, and back."""
 
+import contextlib
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +15,9 @@ from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_FAILED, exit_on_error,
 from aliciacfg.errors import DataDirectoryInUse
 
 if TYPE_CHECKING:
-    from aliciacfg.backups.migration import Migrated
+    from aliciacfg.backups.migration import Migrated, Wanted
     from aliciacfg.cli.output import Line
+    from aliciacfg.settings import Settings
     from aliciacfg.storage.backend import Place
 
 _MAX_NAMED = 4
@@ -52,7 +55,8 @@ def migrate(source: str, target: str, *, dry_run: bool, force: bool, **flags: st
 
     Everything is copied as it is: history, audit log, tokens, run-time changes, and the order of what
     services were told. Every row is verified in FROM and in the copy, which is complete or not there. FROM stays as it
-    was; start no daemon on it any more. The files and keys.json are not in a database, and stay where they are.
+    was; start no daemon on it any more. The files are not in a database, and stay where they are. The keys go to where
+    TO has them: into the server's database, wrapped by this machine's key-encryption key (`keys kek`), or to keys.json.
 
     Examples:
         aliciacfg database migrate sqlite: postgresql:
@@ -60,7 +64,7 @@ def migrate(source: str, target: str, *, dry_run: bool, force: bool, **flags: st
     """
     from aliciacfg import logs
     from aliciacfg.backups.migration import Wanted
-    from aliciacfg.backups.migration import migrate as copy_home
+    from aliciacfg.sealing.key_store import FileKeyStore
     from aliciacfg.storage.backend import parse_address
     from aliciacfg.storage.data_directory import KEY_FILE
 
@@ -70,7 +74,36 @@ def migrate(source: str, target: str, *, dry_run: bool, force: bool, **flags: st
     with exit_on_error():
         old, new = (parse_address(text, directory=data, url=settings.database_url) for text in (source, target))
     directories = [old.directory, data, new.directory]
-    wanted = Wanted([directory / KEY_FILE for directory in directories], force=force, dry_run=dry_run)
+    stack = contextlib.ExitStack()
+    with exit_on_error(), stack:
+        # From the database that daemons share, for the time of the command.
+        shared = _keys_of(old, settings)
+        if shared is not None:
+            directories.insert(0, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aliciacfg-"))))
+            FileKeyStore(directories[0] / KEY_FILE).update(lambda _: shared)
+        wanted = Wanted([directory / KEY_FILE for directory in directories], force=force, dry_run=dry_run)
+        _migrate(old, new, wanted, settings, shared)
+
+
+def _migrate(old: "Place", new: "Place", wanted: "Wanted", settings: "Settings", shared: bytes | None) -> None:
+    """Copy a home and its keys, and print what was copied.
+
+    Args:
+        old: Where it is.
+        new: Where it goes.
+        wanted: How.
+        settings: Those of the daemon.
+        shared: The content of its keys, if they are in the database that daemons share.
+
+    Raises:
+        AliciacfgError: The home cannot be copied.
+    """
+    from aliciacfg.backups.migration import migrate as copy_home
+    from aliciacfg.sealing.key_store import FileKeyStore
+    from aliciacfg.storage.data_directory import KEY_FILE
+    from aliciacfg.storage.home_keys import put_keys
+
+    dry_run = wanted.dry_run
     step = "looking at the databases"
 
     def note(doing: str) -> None:
@@ -85,12 +118,29 @@ def migrate(source: str, target: str, *, dry_run: bool, force: bool, **flags: st
             fail(str(error), EXIT_ANOTHER_DAEMON)
         except OSError as error:
             fail(f"{error.filename} cannot be used: {error.strerror}", EXIT_FAILED)
+    keys = shared or FileKeyStore(Path(result.key_file)).load() or b""
+    if shared is not None:
+        result.key_file = f"the database {result.source}"
+    if not dry_run and new.url is not None:
+        put_keys(msgspec.structs.replace(settings, database_url=new.url), keys, source=result.key_file)
+    elif not dry_run and shared is not None and result.needs_keys:
+        FileKeyStore(new.directory / KEY_FILE).update(lambda _: keys)
+        result.needs_keys = False
     if result.broken:
         named = formatting.some_of([broken.subject for broken in result.broken], _MAX_NAMED)
         left = f"; not in the copy: {formatting.some_of(result.dropped, _MAX_NAMED)}" if result.dropped else ""
         notices.print_warning(f"rows that are not what was written were copied as they are: {named}{left}")
     content = {"dry_run": dry_run, "seconds": round(time.monotonic() - begun, 1), **msgspec.to_builtins(result)}
     output.print_result(content, lambda: _lines(result, new, dry_run=dry_run), names=lambda: [result.target])
+
+
+def _keys_of(place: "Place", settings: "Settings") -> bytes | None:
+    """Return the content of the keys in a database that daemons share; None if they are not there."""
+    from aliciacfg.storage.home_keys import keys_of
+
+    if place.url is None:
+        return None
+    return keys_of(msgspec.structs.replace(settings, database_url=place.url)).load()
 
 
 def _lines(result: "Migrated", place: "Place", *, dry_run: bool) -> "list[Line]":
@@ -117,7 +167,7 @@ def _next_steps(result: "Migrated", place: "Place") -> "list[Line]":
     if place.url is not None:
         return [
             [("next: ", "bold"), f"set ALICIACFG_DATABASE_URL to {result.target}, with its password, for each daemon"],
-            f"copy {keys} into the data directory of each other daemon, with mode 0600; here it stays where it is",
+            "the keys are in it, too; copy key-encryption.key (`aliciacfg keys kek`) to each other machine, mode 0600",
             f"start no daemon on {result.source} any more: what it writes would not be in {result.target}",
         ]
     copied = f"copy {keys} to {place.directory}, with mode 0600; " if result.needs_keys else ""

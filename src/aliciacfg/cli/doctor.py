@@ -77,7 +77,7 @@ def _findings(target: Target, settings: "Settings") -> "Iterator[Finding]":
         yield ports.look_at_http_port(settings.http_host, settings.http_port)
     if health is not None and target.http is None:
         yield ok("HTTP", "the daemon that runs holds its port")
-    yield from data.look_at_data(directory, settings.database_url)
+    yield from data.look_at_data(directory, settings)
     yield from files.look_at_files(settings, settings.environment if health is None else health.environment)
     yield from open_secrets.look_at_secrets(settings)
 

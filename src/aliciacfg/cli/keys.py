@@ -1,4 +1,4 @@
-"""The ``keys`` commands: the daemon's sealing keys, in its data directory.
+"""The ``keys`` commands: the daemon's sealing keys, in its data directory or the database that it shares.
 
 A running daemon changes its keys itself, through its socket in the data directory. Otherwise the key file is changed
 here, under the directory's lock.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from aliciacfg.api.answers import KeysAnswer
 from aliciacfg.cli import formatting, inputs, notices, options, output, prompts, times
@@ -22,9 +23,11 @@ from aliciacfg.cli.local_client import ask_daemon, exit_running
 from aliciacfg.cli.output import Line, Table
 from aliciacfg.errors import AliciacfgError, DataDirectoryInUse
 from aliciacfg.sealing.boxes import PrivateKey, key_ids
+from aliciacfg.sealing.key_encryption import FILE_NAME, SETTING, KeyEncryptionKey
 from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
 from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.home_keys import keys_of, load_keys, shared_keys_of
 
 if TYPE_CHECKING:
     from aliciacfg.settings import Settings
@@ -50,16 +53,24 @@ def keys_show(data_dir: str | None) -> None:
         aliciacfg keys show
         aliciacfg keys show -o json > home.key
     """
+    settings = _settings(data_dir)
     with exit_on_error():
-        file = KeyFile.load(Path(_settings(data_dir).data_dir) / KEY_FILE)
+        shared = shared_keys_of(settings)
+        file = load_keys(settings)
+        wrapped_by = None if shared is None else shared.key_encryption_key().key_id
     listed = [
         {"key_id": key.key_id, "public_key": str(key.public_key), "created": key.created, "seals": key.seals}
         for key in file.keys
     ]
     home = Chain(file.make_keyring()).key_name.hex()
+    lines: list[Line] = [f"home {home}"]
+    more: dict[str, str] = {}
+    if shared is not None and wrapped_by is not None:
+        lines.append(f"in {shared.name}, wrapped by key-encryption key {wrapped_by} ({shared.file})")
+        more = {"key_encryption_key": wrapped_by}
     output.print_result(
-        {**file.make_keyring().published, "home": home, "keys": listed},
-        lambda: [_table(file), f"home {home}"],
+        {**file.make_keyring().published, "home": home, **more, "keys": listed},
+        lambda: [_table(file), *lines],
         names=lambda: [key.key_id for key in file.keys],
     )
 
@@ -186,6 +197,65 @@ def keys_acknowledge(data_dir: str | None) -> None:
     _print_change(file, done if was_pending else "Nothing to acknowledge: no key file was lost.")
 
 
+@keys.command("kek")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@options.data_dir
+def keys_kek(file: Path | None, data_dir: str | None) -> None:
+    """Make a key-encryption key in FILE.
+
+    It wraps the keys of a home that several daemons share, in their database, and each machine needs it. The default is
+    the file that ALICIACFG_KEY_ENCRYPTION_KEY_FILE names, or that in the data directory. A file that is there is only
+    named. Keep a copy apart from the database: without it no secret opens.
+
+    Examples:
+        aliciacfg keys kek /etc/aliciacfg/key-encryption.key
+    """
+    settings = _settings(data_dir)
+    path = file or Path(settings.key_encryption_key_file or Path(settings.data_dir) / FILE_NAME)
+    with exit_on_error():
+        is_new = not path.exists()
+        key = KeyEncryptionKey.create(path) if is_new else KeyEncryptionKey.load(path)
+    said = "is a new key-encryption key" if is_new else "is there already: key-encryption key"
+    lines: list[Line] = [f"{path} {said}, {key.key_id}." if is_new else f"{path} {said} {key.key_id}."]
+    lines.append(f"Copy it to every machine of the home with mode 0600 (scp -p), and name it in {SETTING}.")
+    output.print_result({"key_id": key.key_id, "file": str(path), "is_new": is_new}, lambda: lines)
+
+
+@keys.command("rewrap")
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--from", "old", metavar="FILE", help="The present key-encryption key; default: as for the daemon.")
+@options.data_dir
+def keys_rewrap(new: Path, old: str | None, data_dir: str | None) -> None:
+    """Wrap the keys of a shared home with the key-encryption key in the file NEW.
+
+    Sealing keys and secrets stay as they are. Daemons that run go on; each needs the new file, in the place of the old
+    one, before the keys change next and before it starts next.
+
+    Examples:
+        aliciacfg keys kek new.key
+        aliciacfg keys rewrap new.key
+    """
+    settings = _settings(data_dir)
+    with exit_on_error():
+        shared = shared_keys_of(msgspec.structs.replace(settings, key_encryption_key_file=old) if old else settings)
+        if shared is None:
+            fail(
+                "only keys in a database that several daemons share are wrapped; those of this home are in "
+                f"{Path(settings.data_dir) / KEY_FILE}",
+                EXIT_CODES["conflict"],
+                hint="ALICIACFG_DATABASE_URL names such a database",
+            )
+        key = KeyEncryptionKey.load(new)
+        before = shared.rewrap(key)
+    output.print_result(
+        {"key_encryption_key": key.key_id, "before": before},
+        lambda: [
+            f"The keys in {shared.name} are wrapped by {key.key_id} now, by {before} before.",
+            f"Put {new} in the place of {shared.file} on every machine of the home, with mode 0600.",
+        ],
+    )
+
+
 def _refuse_shared(settings: "Settings") -> None:
     """End the program if other daemons may seal with these keys at present."""
     if settings.database_url is not None:
@@ -216,13 +286,19 @@ def _locked_key_file(settings: "Settings", *, create: bool = False) -> Generator
         create: Make a key file if there is none.
     """
     directory = Path(settings.data_dir)
-    if not create and not (directory / KEY_FILE).exists():
-        fail(f"{directory} has no keys; see --data-dir, or make the first key with `aliciacfg keys new`", EXIT_FAILED)
+    try:
+        store = keys_of(settings)
+        found = None if create else KeyFile.find(store)
+    except AliciacfgError as error:
+        fail(str(error), EXIT_FAILED)
+    if not create and found is None:
+        place = directory if settings.database_url is None else store.name
+        fail(f"{place} has no keys; see --data-dir, or make the first key with `aliciacfg keys new`", EXIT_FAILED)
     try:
         data = DataDirectory(directory)
         try:
-            created = not data.key_file.exists()
-            yield KeyFile.load_or_create(data.key_file, now=time.time()), data, created
+            present = KeyFile.find(store)
+            yield present or KeyFile.create(store, now=time.time()), data, present is None
         finally:
             data.release()
     except DataDirectoryInUse:

@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 
 def keyring_of_home(settings: "Settings") -> Keyring | None:
-    """Return the keys of the data directory; None if no daemon has made any yet.
+    """Return the keys of the home; None if no daemon has made any yet.
 
     Raises:
         KeyFileError: They cannot be read.
+        StoreError: The database that has them cannot be used.
+        Unavailable: It cannot be reached.
     """
-    from aliciacfg.sealing.key_file import KeyFile
-    from aliciacfg.storage.data_directory import KEY_FILE
+    from aliciacfg.storage.home_keys import find_keys
 
-    path = Path(settings.data_dir) / KEY_FILE
-    return KeyFile.load(path).make_keyring() if path.exists() else None
+    found = find_keys(settings)
+    return None if found is None else found.make_keyring()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +53,24 @@ def of_home(settings: "Settings", target: Target) -> SealingKey:
     ``--broker``, the daemon that answers there publishes it.
     """
     from aliciacfg.sealing.key_file import KeyFile
-    from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
+    from aliciacfg.storage.data_directory import DataDirectory
+    from aliciacfg.storage.home_keys import keys_of
 
     if target.http is not None or target.broker is not None:
         return SealingKey(published(target, None, None))
-    path = Path(settings.data_dir) / KEY_FILE
     with exit_on_error():
-        if not path.exists():
+        keyring = keyring_of_home(settings)
+        if keyring is None:
             try:
-                data = DataDirectory(path.parent)
+                data = DataDirectory(Path(settings.data_dir))
             except DataDirectoryInUse:
-                fail(f"a daemon is starting on {path.parent}; try again", EXIT_CODES["unavailable"])
+                fail(f"a daemon is starting on {settings.data_dir}; try again", EXIT_CODES["unavailable"])
             try:
-                KeyFile.load_or_create(path, now=time.time())
-                notices.print_note(f"made the daemon's first key in {path}")
+                store = keys_of(settings)
+                keyring = KeyFile.load_or_create(store, now=time.time()).make_keyring()
+                notices.print_note(f"made the daemon's first key in {store.name}")
             finally:
                 data.release()
-        keyring = KeyFile.load(path).make_keyring()
     return SealingKey(keyring.public_key, keyring)
 
 
@@ -77,15 +79,15 @@ def for_file(settings: "Settings", target: Target, path: Path) -> PublicKey | No
 
     That is so with ``--http`` or ``--broker``, and where the keys are elsewhere and the settings name the broker.
     """
-    from aliciacfg.storage.data_directory import KEY_FILE
-
     if target.http is not None or target.broker is not None:
         return None
     if path.resolve().parent != Path(settings.environments_dir).resolve():
         return None
     resolved = options.daemon_settings({})
-    if resolved.explicit("mqtt_broker") and not (Path(settings.data_dir) / KEY_FILE).exists():
-        return None
+    if resolved.explicit("mqtt_broker"):
+        with exit_on_error():
+            if keyring_of_home(settings) is None:
+                return None
     return of_home(settings, target).public
 
 

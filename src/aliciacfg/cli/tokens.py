@@ -16,7 +16,6 @@ from aliciacfg.cli.local_client import administer
 from aliciacfg.cli.output import Line, Table
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.model.records import Role
-from aliciacfg.storage.data_directory import KEY_FILE
 
 if TYPE_CHECKING:
     from aliciacfg.settings import Settings
@@ -123,19 +122,19 @@ def _confirm_first(settings: "Settings", role: str) -> None:
 def _is_open(settings: "Settings") -> bool:
     """Return whether a home has had neither tokens nor access rules, as far as its files say."""
     from aliciacfg.access.rules import FILE
-    from aliciacfg.sealing.key_file import KeyFile
+    from aliciacfg.storage.home_keys import find_keys
 
     if settings.admin_token_file is not None or (Path(settings.environments_dir) / Path(FILE).name).exists():
         return False
-    keys = Path(settings.data_dir) / KEY_FILE
-    if not keys.parent.exists() and not Path(settings.environments_dir).is_dir():
+    if not Path(settings.data_dir).exists() and not Path(settings.environments_dir).is_dir():
         # There is no home here, which the operation says.
         return False
     try:
-        return not keys.exists() or not KeyFile.load(keys).had_tokens
+        keys = find_keys(settings)
     except (AliciacfgError, OSError):
         # What is wrong with it, the operation says.
         return False
+    return keys is None or not keys.had_tokens
 
 
 def _id_of(token: str, data_dir: str | None) -> str:

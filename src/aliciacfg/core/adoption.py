@@ -58,7 +58,7 @@ def adopt_rows(
         Unavailable: The copy cannot be made; nothing was adopted.
     """
     if keys.chained:
-        if foreign := explain_foreign(database, keys.path, chain):
+        if foreign := explain_foreign(database, keys.store.name, chain):
             raise KeyFileError(f"{foreign.problem}. Nothing was changed. {foreign.remedy}")
         return None
     origin = _origin(database, chain)
@@ -82,7 +82,7 @@ def adopt_rows(
             "rows_adopted",
             rows=note.rows,
             key_name=note.key_name,
-            key_file=str(keys.path),
+            key_file=keys.store.name,
             kept_in=note.kept_in,
             remedy=f"{_REMEDY}; see docs/how-to/keys.md" if note.pending else "none needed",
         )
@@ -116,7 +116,7 @@ def explain_adoption(note: AdoptionNote) -> Explanation:
     )
 
 
-def explain_foreign(database: Database, key_file: Path, chain: Chain) -> Explanation | None:
+def explain_foreign(database: Database, key_file: Path | str, chain: Chain) -> Explanation | None:
     """Return that other keys wrote a whole database, and what to do; None if they did not, or it cannot be read."""
     origin = _origin(database, chain)
     if not origin.is_foreign:

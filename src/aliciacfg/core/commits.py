@@ -141,12 +141,13 @@ class Commits:
         return await self._change_holding(context, make, dry_run=dry_run)
 
     async def flush(self) -> None:
-        """Wait until every plan that was submitted before is durable.
+        """Wait until every plan that was submitted before is durable, or was dropped because others were faster.
 
         Raises:
             Unavailable: The store cannot write.
         """
-        await self._queue.flush()
+        with contextlib.suppress(Superseded):
+            await self._queue.flush()
 
     def note_others(self, change: StoredState) -> None:
         """Note that the store told of a change of other daemons, which ``apply_others`` puts in memory later.
@@ -235,9 +236,7 @@ class Commits:
         self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool
     ) -> T:
         async with self._planning:
-            # A write in front may be superseded: then it is gone, which is as good as durable.
-            with contextlib.suppress(Superseded):
-                await self._queue.flush()
+            await self.flush()
             async with self._queue.holding():
                 if self._others is not None:
                     await self._others.settle()

@@ -31,7 +31,7 @@ from aliciacfg.model.records import Overlay, Record, StoredState, Token, Told
 from aliciacfg.monitoring.instances import Instances
 from aliciacfg.replicas.readiness import MAX_LAG_SECONDS
 from aliciacfg.sealing.boxes import Keyring, key_ids
-from aliciacfg.sealing.sealed_documents import open_record, sealed_pointers
+from aliciacfg.sealing.sealed_documents import open_document, open_record, sealed_pointers
 from aliciacfg.storage.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -231,7 +231,7 @@ class OthersChanges:
         outbox: Outbox,
         keyring: Keyring,
         known_token: Callable[[Token], Token],
-        reload_keys: Callable[[], Awaitable[None]],
+        reload_keys: Callable[[], Awaitable[bool]],
     ) -> None:
         """Hold the parts.
 
@@ -244,7 +244,8 @@ class OthersChanges:
             outbox: Has the announcements.
             keyring: Opens overlays.
             known_token: Returns a token as far as its row is believed.
-            reload_keys: Awaited when another daemon published a key that this one may not have.
+            reload_keys: Awaited when another daemon changed the keys, or published one that this one may not have;
+                returns whether the keys here are the latest.
         """
         self._state = state
         self._files = files
@@ -255,6 +256,8 @@ class OthersChanges:
         self._keyring = keyring
         self._known_token = known_token
         self._reload_keys = reload_keys
+        # Whether the keys changed and could not be read.
+        self._keys_pending = False
 
     async def planned(self, change: StoredState) -> tuple[Plan, list[object]]:
         """Return a plan whose entries are those after a change, and the entries that it replaces.
@@ -268,11 +271,14 @@ class OthersChanges:
                 rows=change.dropped[:_MAX_NAMED],
                 remedy="find out what wrote to the database; `aliciacfg check` lists the rows",
             )
-        if await self._needs_keys(change):
-            await self._reload_keys()
+        needs_keys = self._keys_pending or await self._needs_keys(change)
+        if needs_keys:
+            self._keys_pending = not await self._reload_keys()
         plan = Plan(self._state, _OTHERS)
         replaced: list[object] = []
         await self._plan_entries(plan, change, replaced)
+        if needs_keys:
+            await self._plan_reopened(plan, replaced)
         plan.epoch = max(plan.epoch, change.position.epoch)
         plan.sequence = change.position.sequence
         plan.records += change.records
@@ -297,7 +303,7 @@ class OthersChanges:
 
     async def _needs_keys(self, change: StoredState) -> bool:
         """Return whether another key seals now, or values of a change are sealed with one that is not here."""
-        if any(item.subject == KEY for item in change.announcements):
+        if change.keys or any(item.subject == KEY for item in change.announcements):
             return True
         sealed = [*(item.config for item in change.records), *(item.patch for item in change.overlays if item.patch)]
         for number, text in enumerate(sealed, start=1):
@@ -328,6 +334,26 @@ class OthersChanges:
             entry = self._entry(before, record, overlays.get(config_id))
             if entry is None:
                 continue
+            plan.entries[config_id] = entry
+            if entry.live is None or entry.effective is not None:
+                plan.settled.add(config_id)
+
+    async def _plan_reopened(self, plan: Plan, replaced: list[object]) -> None:
+        """Plan the configurations whose overlays did not open before, and may now."""
+        for number, config_id in enumerate(self._state.all_heads(), start=1):
+            if number % _TEXTS == 0:
+                await asyncio.sleep(0)
+            before = self._state.committed(config_id)
+            if config_id in plan.entries or before.overlay is None or not before.undecryptable:
+                continue
+            opened = open_document(
+                before.overlay, self._keyring, service=config_id.service, environment=config_id.environment
+            )
+            sealed = {**before.sealed, **opened.secrets}
+            entry = self._composed(before, Entry(before.record, opened.document, None, before.origins, sealed))
+            if entry.undecryptable and not opened.secrets:
+                continue
+            replaced.append(before)
             plan.entries[config_id] = entry
             if entry.live is None or entry.effective is not None:
                 plan.settled.add(config_id)

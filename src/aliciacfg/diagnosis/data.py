@@ -13,9 +13,11 @@ from aliciacfg.diagnosis.finding import Finding, fail, ok, warn
 from aliciacfg.errors import AliciacfgError, SettingsError
 from aliciacfg.private_files import check_directory, check_kept_file
 from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.settings import Settings
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import KEY_FILE, SNAPSHOT_PREFIX, is_in_use
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.home_keys import find_keys
 from aliciacfg.storage.store import Database
 
 _MEGABYTE = 1024 * 1024
@@ -26,14 +28,15 @@ _REPLACEMENT = ".replacement-*"
 _CLOCK_SECONDS = 5.0
 
 
-def look_at_data(data: Path, database_url: str | None = None) -> list[Finding]:
-    """Look at a data directory and all that is in it, and at the database on a server if there is one."""
+def look_at_data(data: Path, settings: Settings | None = None) -> list[Finding]:
+    """Look at a data directory and all that is in it, and at the database on a server if the settings name one."""
+    shared = None if settings is None or settings.database_url is None else settings
     if not data.exists():
         return [_look_at_parent(data)]
     try:
         return [
             _look_at_owner(data),
-            *_look_at_keys(data, database_url),
+            *(_look_at_keys(data) if shared is None else _look_at_shared_keys(shared)),
             *_look_at_leftovers(data),
             _look_at_disk(data),
         ]
@@ -67,11 +70,32 @@ def _look_at_owner(data: Path) -> Finding:
     return ok("data", f"{data} is this user's alone")
 
 
-def _look_at_keys(data: Path, database_url: str | None) -> Iterator[Finding]:
+def _look_at_shared_keys(settings: Settings) -> Iterator[Finding]:
+    try:
+        database = database_in(Path(settings.data_dir), settings.database_url)
+        stored = database.exists()
+    except AliciacfgError as error:
+        found, _, remedy = str(error).partition("; ")
+        yield fail("database", found, remedy or "see whether its server runs, and ALICIACFG_DATABASE_URL")
+        return
+    try:
+        keys = find_keys(settings)
+    except AliciacfgError as error:
+        found, _, remedy = str(error).partition(". Nothing was changed. ")
+        yield fail("keys", found, remedy.rstrip(".") or 'see docs/how-to/keys.md, "Keys of several daemons"')
+        return
+    if keys is None:
+        yield ok("keys", "none in the database yet; the first start makes them, or takes keys.json in")
+    else:
+        yield ok("keys", f"those in {keys.store.name} open with the key-encryption key of this machine")
+    if stored:
+        yield _look_at_server(database)
+
+
+def _look_at_keys(data: Path) -> Iterator[Finding]:
     path = data / KEY_FILE
     try:
-        database = database_in(data, database_url)
-        stored = database.exists()
+        stored = database_in(data).exists()
     except AliciacfgError as error:
         found, _, remedy = str(error).partition("; ")
         yield fail("database", found, remedy or "see whether its server runs, and ALICIACFG_DATABASE_URL")
@@ -106,7 +130,7 @@ def _look_at_keys(data: Path, database_url: str | None) -> Iterator[Finding]:
     else:
         yield warn("keys", *explain_adoption(note))
     if stored:
-        yield _look_at_server(database) if database_url else _look_at_database(data, file)
+        yield _look_at_database(data, file)
 
 
 def _look_at_server(database: Database) -> Finding:
@@ -124,7 +148,7 @@ def _look_at_database(data: Path, file: KeyFile) -> Finding:
         return ok("database", f"{size // _MEGABYTE} MB, not verified here; `aliciacfg check` does")
     chain = Chain(file.make_keyring())
     try:
-        if foreign := explain_foreign(database_in(data), file.path, chain):
+        if foreign := explain_foreign(database_in(data), file.store.name, chain):
             return fail("database", *foreign)
         found = database_in(data).verify(chain)
     except AliciacfgError as error:

@@ -11,11 +11,11 @@ from aliciacfg.diagnosis.finding import Finding, fail, ok, warn
 from aliciacfg.errors import AliciacfgError
 from aliciacfg.model.names import SECRETS_SUFFIX
 from aliciacfg.sealing.boxes import Keyring
-from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.settings import Settings
 from aliciacfg.sources.layers import ACCESS, BASE
 from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.data_directory import KEY_FILE
+from aliciacfg.storage.home_keys import find_keys
 
 _MAX_NAMED = 3
 
@@ -39,9 +39,9 @@ def look_at_files(settings: Settings, active: str) -> list[Finding]:
 
 
 def _keyring(settings: Settings) -> Keyring | None:
-    path = Path(settings.data_dir) / KEY_FILE
     try:
-        return KeyFile.load(path).make_keyring() if path.exists() else None
+        found = find_keys(settings)
+        return None if found is None else found.make_keyring()
     except AliciacfgError:
         return None
 

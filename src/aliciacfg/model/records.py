@@ -381,6 +381,7 @@ class StoredState(msgspec.Struct, frozen=True):
         tokens: The tokens that changed; empty at a start, as ``Store.tokens`` returns them.
         recipients: The recipients that changed; empty at a start, as ``Store.recipients`` returns them.
         applied: The reports that changed; empty at a start, as ``Store.applied`` returns them.
+        keys: Whether the keys changed that the daemons share in the database; False at a start.
     """
 
     records: list[Record] = []
@@ -398,3 +399,4 @@ class StoredState(msgspec.Struct, frozen=True):
     tokens: list[Token] = []
     recipients: list[Recipient] = []
     applied: list[Applied] = []
+    keys: bool = False

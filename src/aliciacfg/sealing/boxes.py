@@ -1,6 +1,6 @@
 """Sealed values: libsodium sealed boxes that are bound to their place, and keyed digests of secrets.
 
-The only module that imports PyNaCl. A sealed value is a string ``sealed:v1:<key id>:<box>``. The box is an X25519
+A sealed value is a string ``sealed:v1:<key id>:<box>``. The box is an X25519
 sealed box (libsodium ``crypto_box_seal``) in URL-safe base64 without padding; its plaintext is the JSON object
 ``{"service": …, "environment"?: …, "pointer"?: …, "value": …}``. A box opens only in the place to which it is bound, so
 that a writer cannot move it into a configuration that they are allowed to read.

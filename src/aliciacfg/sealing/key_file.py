@@ -1,28 +1,29 @@
-"""The file of the daemon's sealing keys, which is replaced atomically and readable for its owner only.
+"""The keys of a home, and what is noted beside them.
 
-It is JSON with mode 0600: every private key with its id and the time of its creation, the id of the one that seals, the
+The content is JSON: every private key with its id and the time of its creation, the id of the one that seals, the
 digest key, and what a database must not be believed about: whether its rows have codes of these keys, which rows of
-other keys were adopted, and whether there have been tokens. A daemon reads the file at its start only, so a process
-must hold the lock on the data directory to change it.
+other keys were adopted, and whether there have been tokens.
+
+A home of one daemon has it in a file of mode 0600. The daemon reads that at its start only, so a process must hold the
+lock on the data directory to change it. Daemons that share a database have the same content in there, wrapped
+(``storage.shared_keys``), and any of them may change it: so each change is made on what is stored at that time.
 """
 
 import base64
 import binascii
+import errno
 import os
 import secrets
-import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from aliciacfg.atomic_files import remove_leftovers, replace_file, unwritable
-from aliciacfg.errors import AliciacfgError, KeyFileError
+from aliciacfg.errors import AliciacfgError, KeyFileError, Unavailable
 from aliciacfg.sealing.boxes import DIGEST_KEY_BYTES, Keyring, PrivateKey, PublicKey, UnusableKey
-
-_PRIVATE_MODE = 0o600
+from aliciacfg.sealing.key_store import FileKeyStore, KeyStore
 
 
 class KeyRefused(AliciacfgError):
@@ -96,121 +97,147 @@ class HeldKey:
 
 
 class KeyFile:
-    """The keys of a key file; made by ``load``, ``create`` or ``load_or_create``.
+    """The keys of a home; made by ``load``, ``find``, ``create`` or ``load_or_create``.
 
     Attributes:
-        path: The file.
-        chained: Whether the daemon has written, with these keys, a database in which every row has a code. From then
-            on no row without one is believed, and none of another key is adopted any more.
-        had_tokens: Whether there has been a token, so that access stays restricted without the rows of any.
-        revoked: The ids of the revoked tokens: a row from before the revocation revives none.
-        adopted: The adoptions of rows of other keys.
+        store: Where they are.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        current: str,
-        held: Iterable[HeldKey],
-        digest_key: bytes,
-        chained: bool = True,
-        had_tokens: bool = False,
-        revoked: Iterable[str] = (),
-        adopted: Iterable[AdoptionNote] = (),
-    ) -> None:
-        self.path = path
-        self.chained = chained
-        self.had_tokens = had_tokens
-        self.revoked = set(revoked)
-        self.adopted = list(adopted)
+    def __init__(self, store: KeyStore, content: bytes) -> None:
+        """Hold keys as they are stored.
+
+        Raises:
+            KeyFileError: The content is not that of a key file.
+        """
+        self.store = store
         # Keys are changed in a thread, while the event loop may note a token.
         self._writing = threading.Lock()
-        self._current = current
-        self._held = {item.key.public.key_id: item for item in held}
-        self._digest_key = digest_key
+        # Held for a moment only: whoever changes keys may wait for the database.
+        self._taking = threading.Lock()
+        self._take(_parse(content, store.name))
 
     @classmethod
-    def load(cls, path: Path) -> "KeyFile":
-        """Read and check the file.
+    def load(cls, store: KeyStore | Path) -> "KeyFile":
+        """Read and check the keys.
+
+        Args:
+            store: Where they are; a path is that of a file.
 
         Raises:
-            KeyFileError: The file cannot be read, is readable for others, or is not a key file.
+            KeyFileError: There are none, they cannot be read, are readable for others, or are no keys.
+            Unavailable: They cannot be read at present.
         """
-        content = _read(path)
-        try:
-            stored = msgspec.json.decode(content, type=_Content)
-            held = [
-                HeldKey(PrivateKey(base64.b64decode(key.private, validate=True)), key.created) for key in stored.keys
-            ]
-            digest_key = base64.b64decode(stored.digest_key, validate=True)
-            # A damaged private key would otherwise be used under its old id, and values sealed with it would be lost.
-            if [key.key_id for key in stored.keys] != [item.key.public.key_id for item in held]:
-                raise ValueError
-            if len(digest_key) != DIGEST_KEY_BYTES or stored.current not in {key.key_id for key in stored.keys}:
-                raise ValueError
-        except (msgspec.MsgspecError, binascii.Error, UnusableKey, ValueError) as error:
-            # The text of the error could contain a part of a key.
-            raise KeyFileError(
-                f"{path} is not a key file ({type(error).__name__}); restore it from a backup, or move it away "
-                "to start with a new key: values sealed with the old one are then lost"
-            ) from None
-        return cls(
-            path,
-            current=stored.current,
-            held=held,
-            digest_key=digest_key,
-            chained=stored.chained,
-            had_tokens=stored.had_tokens,
-            revoked=stored.revoked,
-            adopted=stored.adopted,
-        )
+        store = _store(store)
+        found = cls.find(store)
+        if found is None:
+            raise KeyFileError(f"{store.name} cannot be read: {os.strerror(errno.ENOENT)}")
+        return found
 
     @classmethod
-    def create(cls, path: Path, *, now: float) -> "KeyFile":
-        """Create the file with a new key.
+    def find(cls, store: KeyStore | Path) -> "KeyFile | None":
+        """Read and check the keys; return None if there are none yet.
 
         Raises:
-            KeyFileError: The file cannot be written.
+            KeyFileError: They cannot be read, are readable for others, or are no keys.
+            Unavailable: They cannot be read at present.
         """
+        store = _store(store)
+        content = store.load()
+        return None if content is None else cls(store, content)
+
+    @classmethod
+    def create(cls, store: KeyStore | Path, *, now: float) -> "KeyFile":
+        """Store a new key; if somebody else stored keys just now, return those.
+
+        Raises:
+            KeyFileError: It cannot be written.
+            Unavailable: It cannot be written at present.
+        """
+        store = _store(store)
         key = PrivateKey.generate()
-        file = cls(
-            path,
+        content = _Content(
             current=key.public.key_id,
-            held=[HeldKey(key, now)],
-            digest_key=secrets.token_bytes(DIGEST_KEY_BYTES),
+            keys=[_Key(key.public.key_id, key.reveal(), now)],
+            digest_key=base64.b64encode(secrets.token_bytes(DIGEST_KEY_BYTES)).decode(),
             # Nothing was written with this key yet; the keys of an existing database may have been lost.
             chained=False,
         )
-        file._write()
-        return file
+        made = msgspec.json.encode(content)
+
+        def first(stored: bytes | None) -> bytes:
+            nonlocal made
+            made = made if stored is None else stored
+            return made
+
+        store.update(first)
+        return cls(store, made)
 
     @classmethod
-    def load_or_create(cls, path: Path, *, now: float) -> "KeyFile":
-        """Read the file, or create it if there is none.
+    def load_or_create(cls, store: KeyStore | Path, *, now: float) -> "KeyFile":
+        """Read the keys, or make the first one if there are none.
 
         Raises:
             KeyFileError: As for ``load`` and ``create``.
+            Unavailable: The same.
         """
-        return cls.load(path) if path.exists() else cls.create(path, now=now)
+        return cls.find(store) or cls.create(store, now=now)
 
     def make_keyring(self) -> Keyring:
-        """Return a new keyring with the keys that the file holds now; later changes of the file do not reach it."""
+        """Return a new keyring with the keys that are here now; later changes do not reach it."""
         return Keyring(
-            current=self._current, keys=[item.key for item in self._held.values()], digest_key=self._digest_key
+            current=self._content.current,
+            keys=[item.key for item in self._held.values()],
+            digest_key=base64.b64decode(self._content.digest_key),
         )
 
     def reloaded(self) -> Keyring | None:
-        """Read the file again; return the keyring if it holds other keys than before, None if it holds the same.
+        """Read the keys again; return the keyring if there are other keys than before, None if they are the same.
 
         Raises:
             KeyFileError: As for ``load``; the keys stay as they were.
+            Unavailable: The same.
         """
-        found = KeyFile.load(self.path)
-        if found._current == self._current and found._held.keys() == self._held.keys():  # noqa: SLF001 - its own class
-            return None
-        self._current, self._held = found._current, found._held  # noqa: SLF001
-        return self.make_keyring()
+        before = self._content
+        found = KeyFile.load(self.store)
+        with self._taking:
+            # What was changed here meanwhile is newer than what was read.
+            if self._content is before:
+                self._take(found._content)  # noqa: SLF001 - its own class
+        same = (found.current, {key.key_id for key in before.keys}) == (before.current, found._held.keys())  # noqa: SLF001
+        return None if same else self.make_keyring()
+
+    @property
+    def content(self) -> bytes:
+        """The content of a file that holds these keys."""
+        return msgspec.json.encode(self._content)
+
+    @property
+    def current(self) -> str:
+        """The id of the key that seals."""
+        return self._content.current
+
+    @property
+    def chained(self) -> bool:
+        """Whether a daemon has written, with these keys, a database in which every row has a code.
+
+        From then on no row without one is believed, and none of another key is adopted any more.
+        """
+        return self._content.chained
+
+    @property
+    def had_tokens(self) -> bool:
+        """Whether there has been a token, so that access stays restricted without the rows of any."""
+        return self._content.had_tokens
+
+    @property
+    def revoked(self) -> frozenset[str]:
+        """The ids of the revoked tokens: a row from before the revocation revives none."""
+        return self._revoked
+
+    @property
+    def adopted(self) -> list[AdoptionNote]:
+        """The adoptions of rows of other keys."""
+        return self._content.adopted
 
     @property
     def held(self) -> list[HeldKey]:
@@ -221,7 +248,7 @@ class KeyFile:
     def keys(self) -> list[KeyInfo]:
         """The public information about the keys."""
         return [
-            KeyInfo(key_id, item.key.public, item.created, seals=key_id == self._current)
+            KeyInfo(key_id, item.key.public, item.created, seals=key_id == self.current)
             for key_id, item in self._held.items()
         ]
 
@@ -234,21 +261,28 @@ class KeyFile:
         """Record an adoption before the rows change, so that a process that is killed meanwhile does not hide it.
 
         Raises:
-            KeyFileError: The file cannot be written.
+            KeyFileError: It cannot be written.
         """
-        # One that was begun and not done has no rows.
-        self.adopted = [*(before for before in self.adopted if before.rows or not before.pending), note]
-        self._write()
+
+        def begun(content: _Content) -> _Content:
+            # One that was begun and not done has no rows.
+            kept = [before for before in content.adopted if before.rows or not before.pending]
+            return msgspec.structs.replace(content, adopted=[*kept, note])
+
+        self._change(begun)
 
     def settle_adoptions(self) -> None:
         """Record that no adoption is pending any more.
 
         Raises:
-            KeyFileError: The file cannot be written.
+            KeyFileError: It cannot be written.
         """
         if self.pending_adoption is not None:
-            self.adopted = [msgspec.structs.replace(note, pending=False) for note in self.adopted]
-            self._write()
+            self._change(
+                lambda content: msgspec.structs.replace(
+                    content, adopted=[msgspec.structs.replace(note, pending=False) for note in content.adopted]
+                )
+            )
 
     def mark_chained(self, adopted: AdoptionNote | None = None) -> None:
         """Record that the rows of the database have codes from now on; see ``chained``.
@@ -258,54 +292,82 @@ class KeyFile:
                 ``begin_adoption``.
 
         Raises:
-            KeyFileError: The file cannot be written.
+            KeyFileError: It cannot be written.
         """
-        if not self.chained:
-            self.chained = True
+
+        def marked(content: _Content) -> _Content:
+            notes = content.adopted
             if adopted is not None:
-                self.adopted = [*(note for note in self.adopted if note.at != adopted.at), adopted]
-            self._write()
+                notes = [*(note for note in notes if note.at != adopted.at), adopted]
+            return msgspec.structs.replace(content, chained=True, adopted=notes)
+
+        if not self.chained:
+            self._change(marked)
 
     def check_writable(self) -> None:
-        """Write the file as it is.
+        """Write the keys as they are.
 
         Raises:
-            KeyFileError: The file cannot be written.
+            KeyFileError: They cannot be written.
         """
-        self._write()
+        self._change(lambda content: content)
 
     def note_tokens(self, revoked: Iterable[str]) -> None:
         """Record that there have been tokens, and which of them are revoked; see ``had_tokens`` and ``revoked``.
 
         Raises:
-            KeyFileError: The file cannot be written.
+            KeyFileError: It cannot be written.
         """
-        known = self.revoked | set(revoked)
-        if not self.had_tokens or known != self.revoked:
-            self.had_tokens = True
-            self.revoked = known
-            self._write()
+        more = set(revoked)
+        if not self.had_tokens or not more <= self._revoked:
+            self._change(
+                lambda content: msgspec.structs.replace(
+                    content, had_tokens=True, revoked=sorted(more.union(content.revoked))
+                )
+            )
 
     def rotate(self, *, now: float) -> str:
         """Add a new key that seals from now on, and return its id; the other keys only open.
 
         Raises:
-            KeyFileError: The file cannot be written.
+            KeyFileError: It cannot be written.
         """
         key = PrivateKey.generate()
-        self._change(key.public.key_id, {**self._held, key.public.key_id: HeldKey(key, now)})
-        return self._current
+        fresh = _Key(key.public.key_id, key.reveal(), now)
+        self._change(
+            lambda content: msgspec.structs.replace(content, current=fresh.key_id, keys=[*content.keys, fresh])
+        )
+        return fresh.key_id
 
     def add(self, found: Iterable[HeldKey]) -> list[str]:
         """Add private keys that only open, such as those of a backup, and return the ids of the new ones.
 
         Raises:
-            KeyFileError: The file cannot be written.
+            KeyFileError: They cannot be written.
         """
         fresh = {item.key.public.key_id: item for item in found if item.key.public.key_id not in self._held}
+
+        def added(content: _Content) -> _Content:
+            known = {key.key_id for key in content.keys}
+            more = [_Key(name, item.key.reveal(), item.created) for name, item in fresh.items() if name not in known]
+            return msgspec.structs.replace(content, keys=[*content.keys, *more])
+
         if fresh:
-            self._change(self._current, {**self._held, **fresh})
+            self._change(added)
         return list(fresh)
+
+    def with_keys_of(self, other: "KeyFile") -> bytes | None:
+        """Return the content with the keys and notes of another file of the same home; None if there are no others."""
+        mine, theirs = self._content, other._content  # noqa: SLF001 - its own class
+        more = [key for key in theirs.keys if key.key_id not in self._held]
+        merged = msgspec.structs.replace(
+            mine,
+            keys=[*mine.keys, *more],
+            chained=mine.chained or theirs.chained,
+            had_tokens=mine.had_tokens or theirs.had_tokens,
+            revoked=sorted({*mine.revoked, *theirs.revoked}),
+        )
+        return None if merged == mine else msgspec.json.encode(merged)
 
     def remove(self, key_id: str, *, still_sealed: bool) -> None:
         """Remove a key.
@@ -316,50 +378,73 @@ class KeyFile:
 
         Raises:
             KeyRefused: There is no such key, it is the one that seals, or values are still sealed with it.
-            KeyFileError: The file cannot be written.
+            KeyFileError: It cannot be written.
         """
-        if key_id not in self._held:
-            raise KeyRefused(f"there is no key {key_id!r:.80}; there are: {', '.join(self._held)}")
-        if key_id == self._current:
-            raise KeyRefused(f"{key_id} is the key that seals; make a new one with `aliciacfg keys rotate` first")
-        if still_sealed:
-            raise KeyRefused(f"values are still sealed with {key_id} and would be lost; seal them again first")
-        self._change(self._current, {name: item for name, item in self._held.items() if name != key_id})
 
-    def _change(self, current: str, held: dict[str, HeldKey]) -> None:
-        """Change the keys and write the file; if that fails, the keys stay as they were."""
-        before = self._current, self._held
-        self._current, self._held = current, held
-        try:
-            self._write()
-        except KeyFileError:
-            self._current, self._held = before
-            raise
+        def removed(content: _Content) -> _Content:
+            known = [key.key_id for key in content.keys]
+            if key_id not in known:
+                raise KeyRefused(f"there is no key {key_id!r:.80}; there are: {', '.join(known)}")
+            if key_id == content.current:
+                raise KeyRefused(f"{key_id} is the key that seals; make a new one with `aliciacfg keys rotate` first")
+            if still_sealed:
+                raise KeyRefused(f"values are still sealed with {key_id} and would be lost; seal them again first")
+            return msgspec.structs.replace(content, keys=[key for key in content.keys if key.key_id != key_id])
 
-    def _write(self) -> None:
+        self._change(removed)
+
+    def _change(self, change: Callable[[_Content], _Content]) -> None:
+        """Change the content durably; if that fails, it stays as it was.
+
+        Raises:
+            KeyFileError: It cannot be written.
+        """
         with self._writing:
-            content = _Content(
-                current=self._current,
-                keys=[_Key(name, item.key.reveal(), item.created) for name, item in self._held.items()],
-                digest_key=base64.b64encode(self._digest_key).decode(),
-                chained=self.chained,
-                had_tokens=self.had_tokens,
-                revoked=sorted(self.revoked),
-                adopted=self.adopted,
-            )
+            after = self._content
+
+            def changed(stored: bytes | None) -> bytes:
+                nonlocal after
+                after = change(self._content if stored is None else _parse(stored, self.store.name))
+                return msgspec.json.encode(after)
+
             try:
-                remove_leftovers(self.path)
-                replace_file(self.path, msgspec.json.encode(content), mode=_PRIVATE_MODE)
-            except OSError as error:
-                raise KeyFileError(unwritable(self.path, error)) from error
+                self.store.update(changed)
+            except Unavailable as error:
+                raise KeyFileError(f"{self.store.name} cannot be written: {error.message}") from error
+            with self._taking:
+                self._take(after)
+
+    def _take(self, content: _Content) -> None:
+        self._content = content
+        self._revoked = frozenset(content.revoked)
+        self._held = {
+            key.key_id: HeldKey(PrivateKey(base64.b64decode(key.private)), key.created) for key in content.keys
+        }
 
 
-def _read(path: Path) -> bytes:
-    """Return the bytes of a file that only its owner is allowed to read and write."""
+def _store(store: KeyStore | Path) -> KeyStore:
+    return FileKeyStore(store) if isinstance(store, Path) else store
+
+
+def _parse(content: bytes, name: str) -> _Content:
+    """Return the parsed content of a key file.
+
+    Raises:
+        KeyFileError: It is not one.
+    """
     try:
-        with path.open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise KeyFileError(f"{path} can be read by others; run: chmod 600 {path}")
-            return file.read()
-    except OSError as error:
-        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
+        stored = msgspec.json.decode(content, type=_Content)
+        ids = [PrivateKey(base64.b64decode(key.private, validate=True)).public.key_id for key in stored.keys]
+        digest_key = base64.b64decode(stored.digest_key, validate=True)
+        # A damaged private key would otherwise be used under its old id, and values sealed with it would be lost.
+        if ids != [key.key_id for key in stored.keys]:
+            raise ValueError
+        if len(digest_key) != DIGEST_KEY_BYTES or stored.current not in ids:
+            raise ValueError
+    except (msgspec.MsgspecError, binascii.Error, UnusableKey, ValueError) as error:
+        # The text of the error could contain a part of a key.
+        raise KeyFileError(
+            f"{name} is not a key file ({type(error).__name__}); restore it from a backup, or move it away "
+            "to start with a new key: values sealed with the old one are then lost"
+        ) from None
+    return stored

@@ -1,10 +1,13 @@
 """Chooses the database backend: the only module outside of a backend's package that names one."""
 
+import contextlib
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 from aliciacfg.errors import SettingsError
 from aliciacfg.settings import database_url_problem
+from aliciacfg.storage.shared_keys import KeyTable
 from aliciacfg.storage.sqlite.copies import writing_copy
 from aliciacfg.storage.sqlite.database import FILE_NAME, SqliteDatabase
 from aliciacfg.storage.store import Database, StoreError
@@ -28,16 +31,36 @@ def database_in(directory: Path, url: str | None = None) -> Database:
     """
     if url is None:
         return SqliteDatabase(directory)
-    try:
+    with _needing_driver():
         # Only here: it needs a package that a daemon on SQLite does not have.
         from aliciacfg.storage.postgres.database import PostgresDatabase  # noqa: PLC0415
+    return PostgresDatabase(directory, url, lambda target: writing_copy(target / FILE_NAME))
+
+
+def key_table(url: str) -> KeyTable:
+    """Return the place for the keys in a database that several daemons share; nothing is opened or created yet.
+
+    Args:
+        url: ``postgresql://…``
+
+    Raises:
+        StoreError: What the backend needs is not installed.
+    """
+    with _needing_driver():
+        from aliciacfg.storage.postgres.keys import PostgresKeyTable  # noqa: PLC0415
+    return PostgresKeyTable(url, database_in(Path(), url).name)
+
+
+@contextlib.contextmanager
+def _needing_driver() -> Generator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise
         raise StoreError(
             "a database on PostgreSQL needs the package asyncpg: pip install 'aliciacfg[postgres]'"
         ) from error
-    return PostgresDatabase(directory, url, lambda target: writing_copy(target / FILE_NAME))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ def is_superseded(
     bases = [write.basis for write in writes if write.basis is not None]
     if not bases:
         return False
-    if change.meta.keys() - {PROBE} or change.position.epoch != epoch:
+    # What was planned before a rotation is sealed with a key that may be removed.
+    if change.keys or change.meta.keys() - {PROBE} or change.position.epoch != epoch:
         return True
     if any(basis.everything for basis in bases) and _announces_home(change):
         # A place in the order of messages that is higher than the one which a plan for the whole home took.
@@ -41,7 +42,7 @@ def may_supersede(bases: Iterable[Basis], change: StoredState) -> bool:
     bases = list(bases)
     if not bases:
         return False
-    if change.meta.keys() - {PROBE}:
+    if change.keys or change.meta.keys() - {PROBE}:
         return True
     if _announces_home(change):
         # Each new epoch does.

@@ -26,6 +26,7 @@ _SNAPSHOT_SECONDS = 3600.0
 _SETTING = "ALICIACFG_DATA_DIR"
 _DATABASE_FILES = "aliciacfg.*"
 _INSTANCE_FILE = "instance"
+_KEY_ENCRYPTION_FILE = "key-encryption.key"
 # Of a directory whose daemon shares a home with others.
 _HOME_FILE = "home"
 _INSTANCE = re.compile(r"[0-9a-f]{16}")
@@ -261,6 +262,6 @@ def _check_ownership(directory: Path) -> None:
     """
     check_directory(directory, _SETTING)
     owner = directory.stat().st_uid
-    own = [directory / name for name in (KEY_FILE, _INSTANCE_FILE, _HOME_FILE, "lock", "witness")]
+    own = [directory / name for name in (KEY_FILE, _KEY_ENCRYPTION_FILE, _INSTANCE_FILE, _HOME_FILE, "lock", "witness")]
     for path in (*own, *directory.glob(_DATABASE_FILES)):
         check_kept_file(path, _SETTING, directory_owner=owner)

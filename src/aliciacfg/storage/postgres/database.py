@@ -169,8 +169,8 @@ class PostgresDatabase:
             for end in await link.rows(SELECT_END):
                 if chain.confirmed_end(end) is None:
                     raise StoreError(
-                        f"{self.name} was written with another key file than this one. Every daemon that shares a "
-                        "database needs the same keys.json: copy it from another one, or from a backup."
+                        f"{self.name} was written with other keys than these. Every daemon that shares a database "
+                        "needs the keys in it: restore a backup of the home with its keys."
                     )
 
         self._run(check)

@@ -159,7 +159,8 @@ async def load_since(link: Link, chain: Chain, commit: int, seen: Values | None 
     if is_lost and link.read_only:
         # A standby that is behind: what it lacks, it may still get.
         raise ServerError("the server is a standby that is behind", refused=True)
-    return Change(msgspec.structs.replace(add_meta(meta, state), commit=reached), created, tuple(end), is_lost)
+    state = msgspec.structs.replace(add_meta(meta, state), commit=reached, keys="keys" in rows)
+    return Change(state, created, tuple(end), is_lost)
 
 
 def _is_gone(overlay: Values) -> bool:

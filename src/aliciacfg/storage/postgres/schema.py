@@ -4,7 +4,15 @@ import structlog
 
 from aliciacfg.storage.hash_chain import START, Chain
 from aliciacfg.storage.postgres.driver import Link, Values
-from aliciacfg.storage.postgres.statements import BEGIN_WRITING, COLUMNS, CREATE, FORMAT, INSERT_HOME, SCHEMA
+from aliciacfg.storage.postgres.statements import (
+    BEGIN_WRITING,
+    COLUMNS,
+    CREATE,
+    CREATE_KEYS,
+    FORMAT,
+    INSERT_HOME,
+    SCHEMA,
+)
 from aliciacfg.storage.store import StoreError
 
 _log = structlog.get_logger(__name__)
@@ -18,6 +26,8 @@ _SELECT_SCHEMA = f"SELECT to_regnamespace('{SCHEMA}') IS NOT NULL"
 # Whoever fills the database reads another one meanwhile, which takes as long as it takes.
 _PATIENT = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"
 _SELECT_EXISTS = f"SELECT to_regclass('{SCHEMA}.home') IS NOT NULL"
+_SELECT_KEYS_EXIST = f"SELECT to_regclass('{SCHEMA}.keys') IS NOT NULL"
+_CREATE_SCHEMA = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
 _SELECT_TABLES = f"SELECT relname::text FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r'"
 _SELECT_FORMAT = f"SELECT format FROM {SCHEMA}.home"
 _LAST_COMMIT = ", ".join(f"coalesce((SELECT max(commit) FROM {SCHEMA}.{table}), 0)" for table in COLUMNS)
@@ -69,6 +79,30 @@ async def warn_of_loss(link: Link) -> None:
         _log.warning("database_not_durable", setting=name, remedy=f"set {name} = on in the server's postgresql.conf")
 
 
+async def has_keys(link: Link) -> bool:
+    """Return whether there is a table for the keys.
+
+    Raises:
+        ServerError: That cannot be read.
+    """
+    ((found,),) = await link.rows(_SELECT_KEYS_EXIST)
+    return bool(found)
+
+
+async def prepare_keys(link: Link) -> None:
+    """Create the table for the keys if there is none, in a transaction; only one daemon at a time does so.
+
+    Raises:
+        ServerError: Nothing was changed once the transaction is rolled back.
+    """
+    await link.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    if not await has_keys(link):
+        # Asks for rights even where there is one.
+        if not await exists(link):
+            await link.run(_CREATE_SCHEMA)
+        await link.run(CREATE_KEYS)
+
+
 async def check(link: Link) -> bool:
     """Return whether the tables are there, and can be used as they are.
 
@@ -102,6 +136,8 @@ async def prepare(link: Link, chain: Chain) -> None:
     if not await check(link):
         await link.run(CREATE)
         await link.rows(INSERT_HOME, *chain.end(0, START, START))
+    if not await has_keys(link):
+        await link.run(CREATE_KEYS)
     await replace_home(link)
     for kind, name, table in await programs(link):
         place = f" ON {SCHEMA}.{_quoted(table)}" if table else ""

@@ -180,6 +180,17 @@ CREATE = f"""
     );
 """
 
+CREATE_KEYS = f"""
+    CREATE TABLE {SCHEMA}.keys (
+        one boolean PRIMARY KEY CHECK (one),
+        content bytea NOT NULL,
+        home text COLLATE "C" NOT NULL,
+        key_id text COLLATE "C" NOT NULL,
+        commit bigint NOT NULL
+    );
+"""
+"""A table that may be there before the others: only keys can make the first row of those."""
+
 INSERT_HOME = f"INSERT INTO {SCHEMA}.home VALUES (true, 0, $1, $2, $3, $4, {FORMAT}, 0)"
 
 UPDATE_HOME = f"UPDATE {SCHEMA}.home SET commit = 1, sequence = $1, mac = $2, standing = $3, sealed = $4"
@@ -349,6 +360,7 @@ SELECT_CHANGED = f"""
     UNION ALL SELECT 'overlays', ROW({OVERLAY_COLUMNS}) FROM {SCHEMA}.overlays WHERE commit > $1
     UNION ALL SELECT 'meta', ROW(name, value, mac) FROM {SCHEMA}.meta
         WHERE commit > $1 OR name IN ('epoch', 'sequence')
+    UNION ALL SELECT 'keys', ROW(key_id) FROM {SCHEMA}.keys WHERE commit > $1
     UNION ALL {_CHANGED_ROWS}
 """
 """Rows of a name and a row each: what commits after one changed. Of revisions the newest of each configuration.

@@ -1,0 +1,56 @@
+"""The key-encryption key: a file for its owner alone, and what it wraps opens with it only."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from aliciacfg.errors import KeyFileError
+from aliciacfg.sealing.key_encryption import KeyEncryptionKey
+
+HOME = "0123456789abcdef"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "key-encryption.key"
+
+
+def test_a_key_is_made_once_and_opens_what_it_wrapped(path: Path):
+    """The file is this user's alone; it is the same key after the next start, and never replaced."""
+    made = KeyEncryptionKey.create(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    wrapped = made.wrap(b"planted", HOME)
+    assert b"planted" not in wrapped
+    again = KeyEncryptionKey.load(path)
+    assert (again.key_id, again.unwrap(wrapped, HOME)) == (made.key_id, b"planted")
+    with pytest.raises(KeyFileError, match="exists already"):
+        KeyEncryptionKey.create(path)
+
+
+def test_nothing_else_opens(path: Path, tmp_path: Path):
+    """Neither with another key, nor for another home, nor when a byte differs or is missing."""
+    key = KeyEncryptionKey.create(path)
+    wrapped = key.wrap(b"planted", HOME)
+    assert KeyEncryptionKey.create(tmp_path / "other").unwrap(wrapped, HOME) is None
+    assert key.unwrap(wrapped, "fedcba9876543210") is None
+    assert key.unwrap(wrapped[:-1] + bytes([wrapped[-1] ^ 1]), HOME) is None
+    assert key.unwrap(wrapped[:10], HOME) is None
+
+
+@pytest.mark.parametrize("content", ["", "?", "AAAA", "planted-secret"])
+def test_another_file_is_refused_and_not_quoted(path: Path, content: str):
+    """It says what was expected."""
+    path.write_text(content)
+    path.chmod(0o600)
+    with pytest.raises(KeyFileError, match="expected 32 bytes in base64") as told:
+        KeyEncryptionKey.load(path)
+    assert "planted" not in str(told.value)
+
+
+def test_a_file_that_others_can_read_is_refused(path: Path):
+    """With the command that mends it."""
+    KeyEncryptionKey.create(path)
+    path.chmod(0o640)
+    with pytest.raises(KeyFileError, match="run: chmod 600"):
+        KeyEncryptionKey.load(path)

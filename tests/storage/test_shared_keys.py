@@ -1,0 +1,290 @@
+"""The keys of a home on several daemons: in their database, wrapped by a key that is on the machines alone."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aliciacfg.access.caller import Caller
+from aliciacfg.errors import KeyFileError, Superseded
+from aliciacfg.model.config_id import ConfigId
+from aliciacfg.sealing.key_encryption import FILE_NAME, KeyEncryptionKey
+from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.storage.data_directory import KEY_FILE
+from aliciacfg.storage.home_keys import load_keys, put_keys, shared_keys_of
+from aliciacfg.storage.shared_keys import MOVED
+from builders import environment_file
+from inprocess import Core, Home
+from postgres import Postgres
+
+FILES = {
+    "environments/dev.yaml": environment_file({"bell": {}, "lamp": {}}),
+    "environments/access.yaml": {"services": {"bell": {"secrets": "plaintext"}}, "admins": ["tester"]},
+}
+NOW = 1_700_000_000.0
+
+
+class Machines:
+    """Data directories of one home, by name, and the database that they share."""
+
+    def __init__(self, directory: Path, url: str, server: Postgres) -> None:
+        self.home = Home(directory, FILES)
+        self.directory = directory
+        self.url = url
+        self.server = server
+
+    def data(self, name: str) -> Path:
+        return self.directory / name
+
+    def settings(self, name: str) -> dict[str, str]:
+        return {"data_dir": str(self.data(name)), "database_url": self.url}
+
+    def keys(self, name: str) -> KeyFile:
+        return load_keys(self.home.settings(**self.settings(name)))
+
+    def copy_key(self, source: str, *names: str) -> None:
+        """Do what the first start says."""
+        for name in names:
+            self.data(name).mkdir(mode=0o700, exist_ok=True)
+            shutil.copy2(self.data(source) / FILE_NAME, self.data(name) / FILE_NAME)
+
+    @contextlib.asynccontextmanager
+    async def core(self, name: str) -> AsyncGenerator[Core, None]:
+        async with self.home.core(**self.settings(name)) as core:
+            yield core
+
+    @contextlib.asynccontextmanager
+    async def cores(self, *names: str) -> AsyncGenerator[list[Core], None]:
+        """Started daemons; the first one makes the keys."""
+        async with contextlib.AsyncExitStack() as stack:
+            made: list[Core] = []
+            for name in names:
+                if made:
+                    self.copy_key(names[0], name)
+                made.append(await stack.enter_async_context(self.core(name)))
+            yield made
+
+    async def sql(self, statement: str) -> list[Any]:
+        return await asyncio.to_thread(self.server.execute, statement, url=self.url)
+
+
+@pytest.fixture
+async def machines(tmp_path: Path, postgres: Postgres) -> Machines:
+    return Machines(tmp_path, await asyncio.to_thread(postgres.create), postgres)
+
+
+async def caught_up(core: Core) -> None:
+    following = core.parts.following
+    assert following is not None
+    await following.catch_up()
+
+
+BELL = Caller("bell", "local", proven=True, private=True)
+
+
+async def opened(core: Core) -> dict[str, Any]:
+    """What the service itself gets."""
+    return (await core.ask_as(BELL, "get", "bell"))["config"]
+
+
+async def password(core: Core) -> str:
+    return (await opened(core))["mqtt_config"]["password"]
+
+
+async def test_the_first_start_makes_the_keys_and_other_machines_need_the_key_encryption_key(machines: Machines):
+    """Without it, or with another one, they do not start, and say which file to copy where; with it they are one."""
+    async with machines.core("one") as one:
+        assert not (machines.data("one") / KEY_FILE).exists()
+        current = one.parts.key_rotation.published["key_id"]
+        with pytest.raises(KeyFileError, match=rf"two/{FILE_NAME} is missing.* Copy it, with mode 0600, from another"):
+            async with machines.core("two"):
+                pass
+        assert not (machines.data("two") / FILE_NAME).exists()
+        other = KeyEncryptionKey.create(machines.data("two") / FILE_NAME)
+        with pytest.raises(KeyFileError, match=rf"is the key-encryption key {other.key_id}, .*Copy that one"):
+            async with machines.core("two"):
+                pass
+        machines.copy_key("one", "two")
+        async with machines.core("two") as two:
+            assert two.parts.key_rotation.published["key_id"] == current
+            assert two.parts.session == one.parts.session
+
+
+async def test_the_database_alone_holds_no_key(machines: Machines):
+    """Neither a private key nor the digest key is in a dump of it, in any form that it has elsewhere."""
+    async with machines.core("one"):
+        keys = machines.keys("one")
+        named = await machines.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'aliciacfg'")
+        tables = [name for (name,) in named]
+        assert "keys" in tables
+        dump = "".join([str(await machines.sql(f"SELECT t::text FROM aliciacfg.{name} AS t")) for name in tables])
+    written = json.loads(keys.content)
+    for text in (written["digest_key"], *(key["private"] for key in written["keys"])):
+        for form in (text, base64.b64decode(text).hex()):
+            assert form not in dump
+    assert (machines.data("one") / FILE_NAME).read_text().strip() not in dump
+
+
+async def test_two_daemons_that_start_at_once_make_the_keys_once(machines: Machines):
+    """On two machines that have the same key-encryption key."""
+    machines.data("one").mkdir(mode=0o700)
+    KeyEncryptionKey.create(machines.data("one") / FILE_NAME)
+    machines.copy_key("one", "two", "three")
+    async with contextlib.AsyncExitStack() as stack:
+        names = ("one", "two", "three")
+        made = await asyncio.gather(*(stack.enter_async_context(machines.core(name)) for name in names))
+        assert len({core.parts.session for core in made}) == 1
+
+
+async def test_a_rotation_on_one_daemon_reaches_the_others(machines: Machines):
+    """The next secret that another one seals is sealed with the new key; what the old one sealed opens everywhere."""
+    async with machines.cores("one", "two") as (one, two):
+        await one.ask("keys_rotate")
+        fresh = one.parts.key_rotation.published["key_id"]
+        await caught_up(two)
+        assert two.parts.key_rotation.published["key_id"] == fresh
+        await two.ask("patch", "bell", patch={"mqtt_config": {"password": "from-two"}})
+        await caught_up(one)
+        assert [await password(core) for core in (one, two)] == ["from-two", "from-two"]
+        shown = {item["key_id"]: item for item in (await two.ask("keys_show"))["keys"]}
+        assert shown[fresh]["current"]
+        assert shown[fresh]["in_use"]
+        # And it may be removed by the other one, once nothing needs it.
+        (old,) = shown.keys() - {fresh}
+        await two.ask("keys_remove", key_id=old)
+        await caught_up(one)
+        assert [item["key_id"] for item in (await one.ask("keys_show"))["keys"]] == [fresh]
+        assert await password(one) == "from-two"
+
+
+async def test_rotations_on_all_daemons_under_load_lose_nothing(machines: Machines):
+    """Each daemon rotates while each writes secrets: every acknowledged one opens everywhere, the chain is whole."""
+    async with machines.cores("one", "two", "three") as cores:
+        stop = asyncio.Event()
+        acknowledged: dict[str, str] = {}
+
+        async def write(number: int, core: Core) -> None:
+            for count in range(1000):
+                if stop.is_set():
+                    return
+                value = f"{number}-{count}"
+                with contextlib.suppress(Superseded):
+                    await core.ask("patch", "bell", patch={"settings": {f"password_{number}": value}})
+                    acknowledged[f"password_{number}"] = value
+
+        async def follow(core: Core) -> None:
+            while not stop.is_set():
+                await caught_up(core)
+                await asyncio.sleep(0)
+
+        tasks = [asyncio.create_task(write(number, core)) for number, core in enumerate(cores)]
+        tasks += [asyncio.create_task(follow(core)) for core in cores]
+        try:
+            for core in cores:
+                await core.ask("keys_rotate")
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
+        held = {item.key.public.key_id for item in machines.keys("one").held}
+        assert len(held) == 4
+        for core in cores:
+            await caught_up(core)
+            assert {item["key_id"] for item in (await core.ask("keys_show"))["keys"]} == held
+            assert (await opened(core))["settings"] == acknowledged
+        assert len({core.parts.key_rotation.published["key_id"] for core in cores}) == 1
+        assert (await cores[0].parts.store.verify()).broken == []
+
+
+async def test_a_key_that_is_added_opens_values_everywhere(machines: Machines):
+    """A change at run time that opened on no daemon counts again on all of them."""
+    async with machines.core("one") as one:
+        await one.ask("patch", "bell", patch={"mqtt_config": {"password": "once-lost"}})
+    lost = machines.keys("one")
+    (key,) = lost.held
+    lost.rotate(now=NOW)
+    lost.remove(key.key.public.key_id, still_sealed=False)
+    async with machines.cores("one", "two") as (one, two):
+        for core in (one, two):
+            assert core.parts.state.committed(ConfigId("dev", "bell")).undecryptable
+        await one.ask("keys_add", private_key=key.key.reveal())
+        await caught_up(two)
+        assert [await password(core) for core in (one, two)] == ["once-lost", "once-lost"]
+
+
+async def test_a_key_file_beside_is_taken_in_once_and_kept_aside(machines: Machines):
+    """A home whose daemons had keys.json goes on with its keys; of several copies the later ones change nothing."""
+    for name in ("one", "two"):
+        machines.data(name).mkdir(mode=0o700)
+    before = KeyFile.create(machines.data("one") / KEY_FILE, now=NOW)
+    shutil.copy2(machines.data("one") / KEY_FILE, machines.data("two") / KEY_FILE)
+    newer = KeyFile.load(machines.data("two") / KEY_FILE).rotate(now=NOW + 1)
+    async with machines.core("one") as one:
+        assert one.parts.key_rotation.published["key_id"] == before.current
+        assert not (machines.data("one") / KEY_FILE).exists()
+        assert KeyFile.load(machines.data("one") / MOVED).current == before.current
+        machines.copy_key("one", "two")
+        async with machines.core("two") as two:
+            assert two.parts.key_rotation.published["key_id"] == before.current
+            # What only the copy had, values may be sealed with.
+            assert {item["key_id"] for item in (await two.ask("keys_show"))["keys"]} == {before.current, newer}
+
+
+async def test_the_key_file_of_another_home_is_not_taken_in(machines: Machines):
+    """The daemon does not start, and nothing changes."""
+    async with machines.core("one"):
+        machines.copy_key("one", "two")
+        KeyFile.create(machines.data("two") / KEY_FILE, now=NOW)
+        before = machines.keys("one").content
+        with pytest.raises(KeyFileError, match=r"Nothing was changed\. Move the file away"):
+            async with machines.core("two"):
+                pass
+        assert (machines.data("two") / KEY_FILE).exists()
+        assert machines.keys("one").content == before
+
+
+async def test_keys_are_not_made_for_rows_of_others(machines: Machines):
+    """A database whose keys somebody removed gets them back from a backup, not new ones."""
+    async with machines.core("one"):
+        content = machines.keys("one").content
+    await machines.sql("DELETE FROM aliciacfg.keys RETURNING one")
+    with pytest.raises(KeyFileError, match="has rows, but not the keys that wrote them"):
+        async with machines.core("one"):
+            pass
+    put_keys(machines.home.settings(**machines.settings("one")), content, source="keys.json")
+    async with machines.core("one"):
+        assert machines.keys("one").content == content
+
+
+async def test_a_row_that_somebody_changed_does_not_open(machines: Machines):
+    """The daemon does not start on keys that another program wrote."""
+    async with machines.core("one"):
+        pass
+    await machines.sql("UPDATE aliciacfg.keys SET home = 'fedcba9876543210' RETURNING one")
+    with pytest.raises(KeyFileError, match="were changed by another program"):
+        async with machines.core("one"):
+            pass
+
+
+async def test_daemons_go_on_after_a_rewrap_and_read_keys_again_with_the_new_file(machines: Machines):
+    """Until the new file is there, the keys before serve and an alert says so; then the next change ends it."""
+    async with machines.cores("one", "two") as (one, two):
+        shared = shared_keys_of(machines.home.settings(**machines.settings("one")))
+        assert shared is not None
+        new = KeyEncryptionKey.create(machines.directory / "new.key")
+        await asyncio.to_thread(shared.rewrap, new)
+        await caught_up(two)
+        assert "keys_outdated" in two.standing
+        await two.ask("patch", "bell", patch={"mqtt_config": {"password": "after"}})
+        assert await password(two) == "after"
+        for name in ("one", "two"):
+            shutil.copy2(machines.directory / "new.key", machines.data(name) / FILE_NAME)
+        await one.ask("keys_rotate")
+        await caught_up(two)
+        assert "keys_outdated" not in two.standing
+        assert two.parts.key_rotation.published == one.parts.key_rotation.published
