@@ -272,6 +272,17 @@ async def test_a_read_waits_for_a_revision_of_another_daemon(replicas: Replicas)
     assert (await later)["config"]["settings"]["size"] == 4
 
 
+async def test_a_read_that_waits_finds_what_another_daemon_made_in_its_place(replicas: Replicas):
+    """A deletion has a revision, too: whether nothing came after it is looked up."""
+    first, second = await replicas.start(), await replicas.start()
+    await first.ask("set", "guest", config=valid_config())
+    gone = await first.ask("delete", "guest")
+    await replicas.catch_up()
+    again = await first.ask("set", "guest", config=valid_config())
+    found = await second.ask("get", "guest", at_least=gone["revision"])
+    assert found["revision"] == again["revision"]
+
+
 async def test_a_revision_that_nobody_makes_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: Any):
     """On a daemon that serves its home alone, too."""
     monkeypatch.setattr("aliciacfg.operations.reads._REVISION_SECONDS", 0.05)

@@ -570,6 +570,17 @@ async def test_a_commit_of_unknown_result_is_told_as_such_and_found_out(store: F
     assert store.transactions == [["next"]]
 
 
+async def test_a_hold_that_begins_at_the_end_is_refused(store: FakeStore):
+    """It does not wait for a task that has ended, or is about to."""
+    async with queue_over(store) as queue:
+        entering = asyncio.create_task(queue.holding().__aenter__())
+    for entry in (entering, queue.holding().__aenter__()):
+        with pytest.raises(Unavailable, match="stopping"):
+            async with asyncio.timeout(5):
+                await entry
+    assert store.held == 0
+
+
 async def test_leaving_does_not_wait_for_what_is_unknown(store: FakeStore):
     """The next start reads what the database holds."""
     async with queue_over(store) as queue:

@@ -6,7 +6,6 @@ in memory: so there is one way into memory, and everybody who waits for a change
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from aliciacfg.memory import free_slowly
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record, StoredState, Token, Told
 from aliciacfg.monitoring.instances import Instances
+from aliciacfg.replicas.clock import boottime
 from aliciacfg.replicas.readiness import MAX_LAG_SECONDS
 from aliciacfg.sealing.boxes import Keyring, key_ids
 from aliciacfg.sealing.sealed_documents import open_document, open_record, sealed_pointers
@@ -70,7 +70,7 @@ class Following:
         commits: Commits,
         changes: "OthersChanges",
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boottime,
     ) -> None:
         """Begin with a memory that holds what the store held when it was loaded, just now.
 
@@ -78,7 +78,7 @@ class Following:
             store: Tells of the changes.
             commits: Puts them in memory.
             changes: Makes plans of them.
-            clock: Seconds, monotonic.
+            clock: Seconds, monotonic; those in which the machine slept count.
         """
         self._clock = clock
         # Memory holds everything that was committed until then.

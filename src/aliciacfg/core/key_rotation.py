@@ -16,7 +16,7 @@ from aliciacfg.core.restore import stored_entries
 from aliciacfg.core.scrubbing import Scrubbing
 from aliciacfg.core.state import Entry, State
 from aliciacfg.core.views import Views
-from aliciacfg.errors import NotFound, OperationError, SourceError
+from aliciacfg.errors import NotFound, OperationError, SourceError, Superseded
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Recipient
 from aliciacfg.sealing.boxes import Keyring, PublicKey, key_ids
@@ -104,7 +104,10 @@ class KeyRotation:
 
         async def make(plan: Plan) -> None:
             nonlocal before
-            await self._commits.flush()
+            # If a write in front is superseded, this plan is as well; that must not delay the resealing until the plan
+            # is made in a hold, whose transaction the resealing would use up.
+            with contextlib.suppress(Superseded):
+                await self._commits.flush()
             if before is None:
                 # Once, however often this is planned.
                 opened_before = await self._opened()

@@ -172,7 +172,8 @@ class Operation:
 
     def _carry_out(self, service: ConfigService, caller: Caller, name: str, request: Request) -> Awaitable[Answer]:
         if isinstance(request, CurrentRequest) and request.at_least is not None:
-            return self._carry_out_later(service, caller, name, request, request.at_least)
+            revision = request.at_least
+            return confirmed(service.following, lambda: self._carry_out_later(service, caller, name, request, revision))
         if service.following is None:
             return self._call(service, caller, name, request)
         return confirmed(service.following, lambda: self._call(service, caller, name, request))

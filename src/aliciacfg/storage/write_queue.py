@@ -116,6 +116,8 @@ class WriteQueue:
         self._committing: list[_Waiting] = []
         # The writes of a commit of which it is not known whether it was made.
         self._unknown: list[_Waiting] = []
+        # Whether there is such a commit, be it of a probe alone.
+        self._in_doubt = False
         self._wake = asyncio.Event()
         self._closing = False
         self._abort_listeners: list[Callable[[], None]] = []
@@ -195,12 +197,14 @@ class WriteQueue:
         Every write that was planned before must be durable; one block at a time.
 
         Raises:
-            Unavailable: The database cannot be written.
+            Unavailable: The database cannot be written, or the queue is closed.
         """
+        self.check_open()
         pause = self._pause = _Pause()
         self._wake.set()
         try:
             await pause.begun.wait()
+            self.check_open()
             async with self._store.holding():
                 yield
         finally:
@@ -215,7 +219,7 @@ class WriteQueue:
         """Raise Unavailable if no write is accepted at present, however many wait."""
         if self._closing:
             raise Unavailable("The daemon is stopping; send the request again to the next one.")
-        if self._unknown:
+        if self._in_doubt:
             raise Unavailable("The store is finding out whether it made the write before this one; try again later.")
         if self._condition.has("hung"):
             raise Unavailable("A write hangs at the disk; try again later.")
@@ -300,11 +304,14 @@ class WriteQueue:
             async with asyncio.timeout(self._probe_seconds):
                 await self._wake.wait()
         except TimeoutError:
-            if self._unknown:
+            if self._in_doubt:
                 await self._settle()
-            else:
-                # A write of a user's reports that the disk is full; that there is room again must not need one.
-                self._note(await self._failure([_PROBE]))
+                return
+            # A write of a user's reports that the disk is full; that there is room again must not need one.
+            error = await self._failure([_PROBE])
+            self._note(error)
+            if isinstance(error, Unconfirmed):
+                await self._doubt((), error)
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         writes = [item.write for item in batch if item.write != _NOTHING]
@@ -399,6 +406,7 @@ class WriteQueue:
 
     async def _doubt(self, batch: Sequence[_Waiting], error: Unconfirmed) -> None:
         """Tell those who wait, and find out whether a commit was made."""
+        self._in_doubt = True
         self._unknown, self._committing = list(batch), []
         waiting = list(self._queue)
         self._queue.clear()
@@ -417,6 +425,7 @@ class WriteQueue:
         self._note(None)
         _log.warning("write_settled", made=made, writes=len(self._unknown))
         unknown, self._unknown = self._unknown, []
+        self._in_doubt = False
         if made and self._in_turn is not None:
             await self._in_turn(lambda: self._have_memory_follow(unknown))
         elif made:
@@ -436,6 +445,9 @@ class WriteQueue:
             self._closing = True
             self._cancelled_owner = True
             self._owner.cancel()
+        if self._pause is not None:
+            # Whoever waits for it finds the queue closed.
+            self._pause.begun.set()
         _fail(
             [*self._committing, *self._queue],
             Unconfirmed(

@@ -25,9 +25,12 @@ from aliciacfg.model.records import (
     Told,
     Write,
 )
+from aliciacfg.monitoring.alerts import Alerts
+from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.store import Kept, SharedHome, Store
 from aliciacfg.storage.verifier import Findings
+from aliciacfg.storage.write_queue import WriteQueue
 from cutting_socket import CuttingSocket, cutting_socket
 from inprocess import eventually
 from postgres import Postgres
@@ -561,6 +564,63 @@ async def test_it_is_not_known_until_the_server_is_there(follow: Follow, one: Fo
     way.reopen()
     assert await in_the_end(cut.store.settle)
     assert [head.revision for head in await one.store.history("dev", "one", before=None, limit=9)] == [1]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_lost_answer_that_nobody_asks_about_stops_nothing(
+    follow: Follow, one: Follower, way: CuttingSocket, when: str
+):
+    """Of a removal, of a resealing, and of a commit whose caller is gone; what was made is told."""
+    cut = await cut_off(follow, way)
+
+    async def pause() -> None:
+        pass
+
+    async def write_cancelled() -> None:
+        async with one.store.holding():
+            commit = asyncio.create_task(cut.commit(change("one", 4)))
+            await asyncio.sleep(0)
+            commit.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await commit
+        await eventually(lambda: way.cuts == 3)
+
+    for number in range(1, 4):
+        await cut.commit(change("one", number))
+    way.cut_commit(when)
+    with pytest.raises(Unconfirmed):
+        await cut.store.remove_old(Kept(revisions=1, audit=1), pause=pause)
+    await cut.commit(change("two", 1))
+    way.cut_commit(when)
+    with pytest.raises(Unconfirmed):
+        await cut.store.reseal(lambda document, _environment, _service: document)
+    await cut.commit(change("two", 2))
+    cut.told.clear()
+    way.cut_commit(when)
+    await write_cancelled()
+    await in_the_end(cut.store.catch_up)
+    await cut.commit(change("two", 3))
+    assert way.cuts == 3
+    made = [record.revision for state in cut.told for record in state.records if record.service == "one"]
+    assert made == ([4] if when == "after" else [])
+    assert (await one.store.verify()).broken == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_lost_answer_to_a_probe_is_looked_up(follow: Follow, one: Follower, way: CuttingSocket, when: str):
+    """After a failure, the write queue finds out about its own probe as about any write."""
+    cut = await cut_off(follow, way)
+    async with WriteQueue(cut.store, StoreCondition(Alerts(lambda: 0.0)), probe_seconds=0.05) as queue:
+        await queue.submit(change("one", 1))
+        await way.shut()
+        with pytest.raises(Unavailable):
+            await queue.submit(change("one", 2))
+        way.cut_commit(when)
+        way.reopen()
+        await eventually(lambda: way.cuts == 1, seconds=10)
+        await eventually(lambda: queue.healthy, seconds=10)
+        await queue.submit(change("one", 2))
+    assert [record.revision for record in (await one.store.load()).records] == [2]
 
 
 T = TypeVar("T")

@@ -331,7 +331,7 @@ class PostgresStore:
         basis = _Basis(self._epoch)
         self._bases.append(basis)
         try:
-            await self._transact(planned, basis)
+            await self._transact(planned, basis, settles=True)
         finally:
             self._bases.remove(basis)
         position = next((write.position for write in reversed(writes) if write.position is not None), None)
@@ -345,6 +345,7 @@ class PostgresStore:
         basis: _Basis | None = None,
         *,
         background: bool = False,
+        settles: bool = False,
     ) -> T | None:
         """Have a function plan writes under the lock, and commit them; return what else it returned.
 
@@ -354,13 +355,18 @@ class PostgresStore:
             plan: Returns the writes and something else.
             basis: What memory has been told since the writes were planned; None if they build on nothing.
             background: Whether it waits until nobody holds the home, instead of being what the hold is for.
+            settles: Whether a caller that is not cancelled asks ``settle`` after Unconfirmed.
         """
         task = self._start(self._in_turn(plan, basis or _Basis(None), background=background))
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:
             # Memory does not follow; it is told like the others.
-            task.add_done_callback(self._forget_mine)
+            task.add_done_callback(self._forget_abandoned)
+            raise
+        except Unconfirmed:
+            if not settles:
+                self._forget_doubt()
             raise
         if result is None:
             return None
@@ -370,9 +376,24 @@ class PostgresStore:
         self._forget_mine()
         return found
 
-    def _forget_mine(self, _: object = None) -> None:
+    def _forget_mine(self) -> None:
         self._mine = None
         self._followed_mine.set()
+
+    def _forget_doubt(self) -> None:
+        """Have memory told of a transaction like the others, if it was made: nobody waits to know that.
+
+        The next transaction has the lock only when that one is over.
+        """
+        self._in_doubt = None
+        self._forget_mine()
+
+    def _forget_abandoned(self, task: "asyncio.Task[object]") -> None:
+        """Do what nobody does for a transaction that ended, because its caller was cancelled."""
+        if not task.cancelled() and isinstance(task.exception(), Unconfirmed):
+            self._forget_doubt()
+        else:
+            self._forget_mine()
 
     async def _wait_followed(self) -> None:
         """Wait until whoever made the transaction before has gone on.
