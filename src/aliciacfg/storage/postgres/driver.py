@@ -12,6 +12,8 @@ from typing import Any, Self, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
+from aliciacfg.storage.postgres.pace import unhurried
+
 Values = tuple[Any, ...]
 """The values of a row, as the server's types are in Python; those of a row in a row are a tuple."""
 
@@ -179,7 +181,7 @@ class Link:
         """Return the rows of a query."""
         with _told():
             found = await self._connection.fetch(query, *map(_encode, arguments))
-        return [_decode(record) for record in found]
+        return [_decode(record) async for record in unhurried(found)]
 
     async def each(self, query: str, *arguments: object) -> AsyncGenerator[Values]:
         """Yield the rows of a query, some of which are in memory at a time; only in a transaction."""

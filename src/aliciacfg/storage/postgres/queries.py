@@ -32,6 +32,7 @@ from aliciacfg.storage.loading import (
     read_tokens,
 )
 from aliciacfg.storage.postgres.driver import Link, ServerError, Values
+from aliciacfg.storage.postgres.pace import unhurried
 from aliciacfg.storage.postgres.statements import (
     SCHEMA,
     SELECT_AUDIT,
@@ -132,24 +133,29 @@ async def load_since(link: Link, chain: Chain, commit: int, seen: Values | None 
     """
     rows: dict[str, list[Values]] = {}
     sequence, mac = (seen[0], seen[1]) if seen is not None else (0, None)
-    for table, row in await link.rows(SELECT_CHANGED, commit, sequence):
+    async for table, row in unhurried(await link.rows(SELECT_CHANGED, commit, sequence)):
         rows.setdefault(table, []).append(row)
     state = StoredState()
     created: set[str] = set()
-    for *row, is_created in rows.get("revisions", ()):
+    async for *row, is_created in unhurried(rows.get("revisions", ())):
         if is_created:
             created.add(str(row[0]))
         if not _add_newest(tuple(row), chain, state):
             add_newest(await link.rows(SELECT_NEWEST_FIRST, *row[:2]), chain, state)
     dropped = state.dropped
     overlays = rows.get("overlays", [])
-    state.overlays.extend(read_overlays((row for row in overlays if not _is_gone(row)), chain, dropped))
+    standing = read_overlays((row for row in overlays if not _is_gone(row)), chain, dropped)
+    state.overlays.extend([overlay async for overlay in unhurried(standing)])
     state.overlays.extend(parse_overlay(row) for row in overlays if _is_gone(row))
-    state.announcements.extend(read_confirmed("outbox", _coded(rows, "outbox"), chain, parse_announcement, dropped))
-    state.schemas.extend(read_confirmed("schemas", _coded(rows, "schemas"), chain, parse_schema, dropped))
-    state.told.extend(read_confirmed("told", _coded(rows, "told"), chain, parse_told, dropped))
-    state.recipients.extend(read_confirmed("recipients", _coded(rows, "recipients"), chain, parse_recipient, dropped))
-    state.applied.extend(read_confirmed("applied", _coded(rows, "applied"), chain, parse_applied, dropped))
+
+    async def read(table: str, parse: Callable[[Row], T]) -> list[T]:
+        return [found async for found in unhurried(read_confirmed(table, _coded(rows, table), chain, parse, dropped))]
+
+    state.announcements.extend(await read("outbox", parse_announcement))
+    state.schemas.extend(await read("schemas", parse_schema))
+    state.told.extend(await read("told", parse_told))
+    state.recipients.extend(await read("recipients", parse_recipient))
+    state.applied.extend(await read("applied", parse_applied))
     state.tokens.extend(read_tokens(_coded(rows, "tokens"), chain))
     meta = dict(read_confirmed("meta", _coded(rows, "meta"), chain, parse_meta, dropped))
     ((reached, *end),) = rows["home"]

@@ -260,6 +260,18 @@ def write(tables: tuple[str, ...]) -> str:
     )
 
 
+@cache
+def add(table: str) -> str:
+    """Return the statement that adds rows to a table, or replaces them, ahead of the one that ends the commit.
+
+    Its arguments are the number of the commit and the columns of the table, each as an array.
+    """
+    columns = _PSEUDO.get(table) or COLUMNS[table]
+    arrays = ", ".join(f"${2 + number}::{_type(column)}[]" for number, column in enumerate(columns))
+    # One of them does not need the number, and would not know its type.
+    return f"WITH number_ AS (SELECT $1::bigint) {_modify(table, columns, f'unnest({arrays})')}"
+
+
 def _modify(table: str, columns: tuple[str, ...], rows: str) -> str:
     if table == CONFIRMED:
         return (

@@ -5,7 +5,7 @@ once: it holds the number of the last commit and the end of the chain, and every
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -16,6 +16,7 @@ from aliciacfg.model.records import Announcement, Applied, AuditEntry, Position,
 from aliciacfg.storage.batch import Batch
 from aliciacfg.storage.hash_chain import START, TORN, Chain, sum_macs
 from aliciacfg.storage.postgres.driver import Link, Values
+from aliciacfg.storage.postgres.pace import unhurried
 from aliciacfg.storage.postgres.statements import (
     BEGIN_WRITING,
     COLUMNS,
@@ -24,6 +25,7 @@ from aliciacfg.storage.postgres.statements import (
     NOTE_RESIDUE,
     SCHEMA,
     SELECT_RECORDS,
+    add,
     is_flag,
     read_held,
     read_keys,
@@ -51,6 +53,8 @@ BEGIN = (
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
 
+# What this takes to encode keeps nobody waiting.
+_ROWS_AT_ONCE = 1000
 _MAX_SEQUENCE = 2**62
 _THIS_RECORD = "WHERE environment = $1 AND service = $2 AND revision = $3"
 # A number that is none: the row stays as evidence.
@@ -135,7 +139,7 @@ async def read_home(link: Link, batch: Batch, answers: Sequence[tuple[str, str]]
     behind: dict[int, object] = {}
     macs: dict[Values, object] = {}
     answered = False
-    for table, row in await link.rows(read_held(tables), *arguments):
+    async for table, row in unhurried(await link.rows(read_held(tables), *arguments)):
         match table:
             case "home":
                 commit, *end, _ = row
@@ -159,7 +163,7 @@ async def read_home(link: Link, batch: Batch, answers: Sequence[tuple[str, str]]
 
 
 async def write_batch(link: Link, chain: Chain, writes: Sequence[Write], batch: Batch, held: Held) -> Written:
-    """Write the rows of a batch and the row of the home, in one round trip.
+    """Write the rows of a batch and the row of the home, in one round trip unless they are very many.
 
     Args:
         link: Has the lock.
@@ -182,8 +186,8 @@ async def write_batch(link: Link, chain: Chain, writes: Sequence[Write], batch: 
         standing = sum_macs(START, *[code for (code,) in await link.rows(_SELECT_MACS)])
     else:
         sequence, mac, standing, _ = end
-    rows: dict[str, list[Row]] = {}
-    for row in batch.chained:
+    rows = _Rows(link, commit)
+    async for row in unhurried(batch.chained):
         sequence += 1
         while sequence in held.behind:
             # Goes on from what is stored, as a verification does: only the row that was put there is broken.
@@ -192,19 +196,59 @@ async def write_batch(link: Link, chain: Chain, writes: Sequence[Write], batch: 
             sequence += 1
         mac, code = chain.link_and_code(mac, row, sequence)
         table, values = _chained_row(row)
-        rows.setdefault(table, []).append((*values, sequence, mac, code))
+        await rows.add(table, (*values, sequence, mac, code))
         written.link = (sequence, mac)
-    for table, key, values, code in _standing(chain, batch, held.position):
+    async for table, key, values, code in unhurried(_standing(chain, batch, held.position)):
         replaced = held.macs.get((table, *key))
         standing = sum_macs(standing, *(mac_ for mac_ in (replaced, code) if isinstance(mac_, bytes)))
-        rows.setdefault(table, []).append(values)
+        await rows.add(table, values)
         written.standing.append((table, key, code))
-    _add_unchained(chain, writes, batch, rows)
+    async for table, values in unhurried(_unchained(chain, writes, batch)):
+        await rows.add(table, values)
     if written.matters:
         written.end = chain.end(sequence, mac, standing)
-    tables = tuple(sorted(rows))
-    await link.rows(write(tables), commit, *written.end, *_columns(tables, rows))
+    await rows.end(written.end)
     return written
+
+
+class _Rows:
+    """The rows that a commit writes: many of them go to the server in several statements.
+
+    One alone would keep the event loop busy for as long as it takes to encode; and a server takes the lock back from
+    whom it hears nothing of for long.
+    """
+
+    def __init__(self, link: Link, commit: int) -> None:
+        self._link = link
+        self._commit = commit
+        self._rows: dict[str, list[Row]] = {}
+        self._count = 0
+
+    async def add(self, table: str, values: Row) -> None:
+        """Add a row to a table.
+
+        Raises:
+            ServerError: Rows before it could not be written.
+        """
+        self._rows.setdefault(table, []).append(values)
+        self._count += 1
+        if self._count == _ROWS_AT_ONCE:
+            await self._write()
+
+    async def _write(self) -> None:
+        for table, rows in self._rows.items():
+            await self._link.rows(add(table), self._commit, *_columns(table, rows))
+        self._rows, self._count = {}, 0
+
+    async def end(self, end: Values) -> None:
+        """Write what is left, and the row of the home.
+
+        Raises:
+            ServerError: They could not be written.
+        """
+        tables = tuple(sorted(self._rows))
+        columns = [column for table in tables for column in _columns(table, self._rows[table])]
+        await self._link.rows(write(tables), self._commit, *end, *columns)
 
 
 def _chained_row(row: Record | AuditEntry) -> tuple[str, Row]:
@@ -213,24 +257,22 @@ def _chained_row(row: Record | AuditEntry) -> tuple[str, Row]:
     return "audit", msgspec.structs.astuple(row)
 
 
-def _standing(chain: Chain, batch: Batch, stored: Position) -> list[tuple[str, Row, Row, bytes | None]]:
-    """Return the standing rows to write: table, key, values and code."""
-    found: list[tuple[str, Row, Row, bytes | None]] = []
+def _standing(chain: Chain, batch: Batch, stored: Position) -> Iterator[tuple[str, Row, Row, bytes | None]]:
+    """Yield the standing rows to write: table, key, values and code."""
     for key, overlay in batch.overlays.items():
         # An overlay that was dropped stays as a row without a code: those who follow learn of it.
         code = None if overlay.patch is None else chain.overlay_mac(overlay)
-        found.append(("overlays", key, (*overlay_row(overlay, b"")[:-1], code), code))
+        yield "overlays", key, (*overlay_row(overlay, b"")[:-1], code), code
     standing = dict(batch.standing)
     if batch.position is not None and batch.position > stored:
         standing.update({(table, row[0]): row for table, row in position_rows(batch.position)})
     for (table, key), row in standing.items():
         code = chain.row_mac(table, row)
-        found.append((table, (str(key),), (*row, code), code))
-    return found
+        yield table, (str(key),), (*row, code), code
 
 
-def _add_unchained(chain: Chain, writes: Sequence[Write], batch: Batch, rows: dict[str, list[Row]]) -> None:
-    """Add the rows that are neither in the chain nor standing."""
+def _unchained(chain: Chain, writes: Sequence[Write], batch: Batch) -> Iterator[tuple[str, Row]]:
+    """Yield the rows that are neither in the chain nor standing, each with its table."""
     announcements = dict(batch.announcements)
     confirmed: dict[tuple[str, int], Announcement] = {}
     reports: dict[tuple[str, str], Applied | None] = {}
@@ -244,34 +286,31 @@ def _add_unchained(chain: Chain, writes: Sequence[Write], batch: Batch, rows: di
         reports.update({(item.service, item.instance): item for item in one.applied})
         reports.update({(item.service, item.instance): None for item in one.forgotten})
     answers = {(item.requester, item.request_id): item for one in writes for item in one.answers}
-    rows["outbox"] = [_coded(chain, "outbox", announcement_row(item)) for item in announcements.values()]
-    rows[CONFIRMED] = [
-        (*place, chain.row_mac("outbox", announcement_row(msgspec.structs.replace(item, pending=False))))
-        for place, item in confirmed.items()
-    ]
-    rows["applied"] = [
-        _coded(chain, "applied", msgspec.structs.astuple(item)) for item in reports.values() if item is not None
-    ]
-    rows[FORGOTTEN] = [place for place, item in reports.items() if item is None]
-    rows["answers"] = [msgspec.structs.astuple(item) for item in answers.values()]
-    for table in [table for table, found in rows.items() if not found]:
-        del rows[table]
+    for item in announcements.values():
+        yield "outbox", _coded(chain, "outbox", announcement_row(item))
+    for place, item in confirmed.items():
+        code = chain.row_mac("outbox", announcement_row(msgspec.structs.replace(item, pending=False)))
+        yield CONFIRMED, (*place, code)
+    for place, item in reports.items():
+        if item is None:
+            yield FORGOTTEN, place
+        else:
+            yield "applied", _coded(chain, "applied", msgspec.structs.astuple(item))
+    for item in answers.values():
+        yield "answers", msgspec.structs.astuple(item)
 
 
 def _coded(chain: Chain, table: str, row: Row) -> Row:
     return (*row, chain.row_mac(table, row))
 
 
-def _columns(tables: Sequence[str], rows: dict[str, list[Row]]) -> list[list[object]]:
-    """Return the values of each table's rows by columns, as the arguments of ``statements.write``."""
-    arguments: list[list[object]] = []
-    for table in tables:
-        columns: list[list[object]] = [list(column) for column in zip(*rows[table], strict=True)]
-        for place, name in enumerate(COLUMNS.get(table, ())):
-            if is_flag(name):
-                columns[place] = [bool(value) for value in columns[place]]
-        arguments += columns
-    return arguments
+def _columns(table: str, rows: list[Row]) -> list[list[object]]:
+    """Return the values of a table's rows by columns, as the arguments of ``statements.write`` and ``add``."""
+    columns: list[list[object]] = [list(column) for column in zip(*rows, strict=True)]
+    for place, name in enumerate(COLUMNS.get(table, ())):
+        if is_flag(name):
+            columns[place] = [bool(value) for value in columns[place]]
+    return columns
 
 
 async def move_forged(link: Link, chain: Chain, batch: Batch) -> bool:
