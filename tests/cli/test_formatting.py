@@ -291,7 +291,7 @@ def test_a_comparison_is_printed_place_by_place(monkeypatch: pytest.MonkeyPatch)
         "- /c  5",
         "+ /d/e  {}",
         "+ /d/f~1g  [1]",
-        "Secrets were not compared: /mqtt_config/password",
+        "Only administrators see whether these secrets differ: /mqtt_config/password",
     ]
 
 

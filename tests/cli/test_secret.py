@@ -31,6 +31,20 @@ def test_a_secret_of_one_environment_is_missed_in_the_others():
     assert json.loads(run("secret", "generate", "prod").stdout)["lacking_secrets"] == {}
 
 
+@pytest.mark.usefixtures("home")
+def test_nothing_to_make_and_a_secret_that_is_missing_are_one_sentence():
+    """The active environment has a secret that is not required; then none has."""
+    assert run("secret", "set", "door_bell", PLACE, stdin="of-the-camera\n").exit_code == 0
+    assert run("secret", "generate", "prod", "-o", "table").exit_code == 0
+    again = run("secret", "generate", "prod", "-o", "table").stdout.splitlines()
+    assert again == [
+        "nothing to make: prod lacks no password that is required, only a secret that dev has:",
+        f"  aliciacfg secret set door_bell {PLACE} -e prod",
+    ]
+    assert run("secret", "set", "door_bell", PLACE, "-e", "prod", stdin="of-the-other-camera\n").exit_code == 0
+    assert run("secret", "generate", "prod", "-o", "table").stdout == "nothing to make: prod lacks no password\n"
+
+
 def test_the_environments_that_keep_another_secret_are_named(home: Path):
     """With file and line, and the command; not those that have the same one, opened. What does not open is another."""
     (home / "camera.env").write_text("CAMERA_PASSWORD=old\n")

@@ -155,7 +155,7 @@ def test_diff_of_revisions(shared: Daemon):
         "+ /settings/new/deep  [1]",
         "- /settings/old  true",
         "~ /settings/size  1 → 2",
-        "Secrets were not compared: /mqtt_config/password",
+        "Only administrators see whether these secrets differ: /mqtt_config/password",
     ]
     assert "\x1b[31m- /settings/old" in seen.raw
     assert "\x1b[32m+ /settings/new" in seen.raw
@@ -221,7 +221,7 @@ def test_an_environment_that_cannot_be_activated(two_environments: Daemon):
     assert (reserved.returncode, "cannot name an environment" in reserved.stderr) == (4, True)
     invalid = on_terminal(two_environments, "activate", "prod")
     assert invalid.returncode == 4
-    assert "voice_router /mqtt_config/password: is missing" in invalid.text
+    assert "22 services lack /mqtt_config/password" in invalid.text
     assert "max_sessions" not in invalid.text
     tried = on_terminal(two_environments, "activate", "prod", "--dry-run")
     assert tried.returncode == 4

@@ -39,6 +39,22 @@ def test_prod_gets_all_it_lacks_before_it_was_ever_valid(make_daemon: Callable[.
     assert SECRET not in path.read_text() + done.stdout + home.log.read_text()
 
 
+def test_what_22_services_lack_is_said_once_with_one_remedy(make_daemon: Callable[..., Daemon]):
+    """By activate, environments and diff; a password that can be made is not to be set by hand."""
+    daemon = make_daemon()
+    (daemon.environments / "prod-secrets.yaml").unlink(missing_ok=True)
+    daemon.start()
+    tried = aliciacfg(daemon, "-o", "table", "activate", "prod", "--dry-run")
+    assert tried.returncode == 4
+    assert tried.stderr.count("/mqtt_config/password") == 1, tried.stderr
+    assert "  22 services lack /mqtt_config/password\n" in tried.stderr
+    assert tried.stderr.count("aliciacfg secret generate prod") == 1
+    for arguments in (("environments",), ("diff", "voice_router", "dev", "prod")):
+        told = aliciacfg(daemon, "-o", "table", *arguments).stdout
+        assert "Correct it with: aliciacfg secret generate prod" in told, told
+        assert "/mqtt_config/password -e prod" not in told, told
+
+
 def test_a_running_daemon_has_the_secret_when_the_command_ends(make_daemon: Callable[..., Daemon]):
     """From a file, typed without being seen, or as a change at run time; what is not valid is not written."""
     daemon = make_daemon().keep_services("ha_bridge", "security_gateway").start()
@@ -86,7 +102,7 @@ def test_on_a_terminal_what_is_needed_is_asked_for(make_daemon: Callable[..., Da
     lines = ("lamp", "8123", "room=hall", "token=zzz", "watts=5", "", "")
     asked = typed(home, "service", "add", keys="".join(f"{line}\n" for line in lines))
     assert "token is a secret by its name; set it afterwards" in asked
-    assert 'patch lamp \'{"settings": {"room": "hall"}}\'' in asked
+    assert 'patch lamp \'{"settings": {"room": "VALUE"}}\'' in asked
     assert "watts: 5" in (home.environments / "base.yaml").read_text()
     assert "lamp to environments/base.yaml" in asked
     assert "schemas/lamp.yaml describes its settings" in asked

@@ -8,6 +8,7 @@ what only it needs then, so that the others start quickly. These modules are not
     client, requests       how a command reaches the daemon over the network
     other_homes            whether it reached the daemon of the home here
     local_client           how it reaches the daemon of a data directory
+    problem_texts          what is wrong with files, what many services have in common once
     answers, exits         what a command does with an answer, and the exit codes
     command_words          what the daemon's messages say in the words of the command line
     target_options         whom a command asks, before or after its name

@@ -105,9 +105,12 @@ def _lines(answer: CompareAnswer) -> list[Line]:
     for environment, problems in answer.problems.items():
         lines += _problem_lines(environment, answer.missing.get(environment, []), problems)
     lines += formatting.remedy_lines(answer.remedies)
-    lines += formatting.lacking_lines(answer.env2, {answer.service: answer.lacking_secrets}, than=answer.env1)
+    # The remedies are for what is missing; a password among it can be made.
+    named = answer.missing.get(answer.env2, []) if answer.remedies else []
+    others = [pointer for pointer in answer.lacking_secrets if pointer not in named]
+    lines += formatting.lacking_lines(answer.env2, {answer.service: others}, than=answer.env1)
     if answer.secrets:
-        hidden = "Secrets were not compared: "
+        hidden = "Only administrators see whether these secrets differ: "
         lines.append([(hidden + formatting.fitting(answer.secrets, output.width() - len(hidden)), "dim")])
     return lines
 

@@ -6,7 +6,7 @@ import click
 from msgspec import UnsetType
 
 from aliciacfg.api.answers import ActivateAnswer, EnvironmentItem, EnvironmentsAnswer, Migration, ReloadAnswer
-from aliciacfg.cli import changed_services, formatting, options, output
+from aliciacfg.cli import changed_services, formatting, options, output, problem_texts
 from aliciacfg.cli.answers import print_answer
 from aliciacfg.cli.changed_services import ChangedServices
 from aliciacfg.cli.client import Target, ask
@@ -108,7 +108,13 @@ def _environments_blocks(answer: EnvironmentsAnswer) -> list[Block]:
     blocks: list[Block] = [Table(["name", "active", "protected", "services", "problems"], rows)]
     for item in answer.environments:
         blocks += _problems_lines(item, active=item.name == answer.active)
-        blocks += formatting.lacking_lines(item.name, item.lacking_secrets, than=answer.active)
+        # Those that are required are named with the problems, with the commands that make or set them.
+        named = problem_texts.missing_in(item.problems if item.remedies else ())
+        others = {
+            service: [at for at in places if at not in named.get(service, ())]
+            for service, places in item.lacking_secrets.items()
+        }
+        blocks += formatting.lacking_lines(item.name, others, than=answer.active)
     return blocks
 
 
@@ -117,11 +123,12 @@ def _problems_lines(item: EnvironmentItem, *, active: bool) -> list[Line]:
     if not item.problems:
         return hidden
     # Each message names file, line and place itself.
-    shown = [f"  {problem.message}" for problem in item.problems[:_MAX_PROBLEMS]]
+    found = problem_texts.lines(item.problems)
+    shown = [f"  {line}" for line in found[:_MAX_PROBLEMS]]
     state = ": its files are refused, what was in force before serves:" if active else " cannot be activated:"
     lines: list[Line] = [[(f"{item.name}{state}", "bold")], *shown]
-    if len(item.problems) > _MAX_PROBLEMS:
-        more = len(item.problems) - _MAX_PROBLEMS
+    if len(found) > _MAX_PROBLEMS:
+        more = len(found) - _MAX_PROBLEMS
         lines.append([(f"  and {more} more; all of them: aliciacfg check -e {item.name}", "dim")])
     return [*lines, *formatting.remedy_lines(item.remedies), *hidden]
 

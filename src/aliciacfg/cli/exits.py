@@ -9,13 +9,12 @@ Every error is printed on standard error, in one style:
 With ``-o json`` or ``-o yaml`` standard error has an object instead: ``status``, ``code``, ``message``, ``problems``.
 """
 
-import re
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from aliciacfg.cli import notices, output_format
+from aliciacfg.cli import notices, output_format, problem_texts
 from aliciacfg.documents import Json, JsonObject
 from aliciacfg.errors import (
     AliciacfgError,
@@ -48,7 +47,6 @@ EXIT_CODES = {
 }
 """Exit code by error code."""
 
-_FILE_LINE = re.compile(r"[^ ]+\.(ya?ml|json):[0-9]+: ")
 _CODES = {
     EXIT_FAILED: "failed",
     EXIT_USAGE: "usage",
@@ -101,15 +99,8 @@ def fail_with(answer: JsonObject, code: int, *, hint: str | None, problems: Sequ
     if output_format.chosen() in {"json", "yaml"}:
         notices.print_object({**answer, "hint": hint} if hint else answer)
     else:
-        notices.print_error(str(answer.get("message")), list(map(_problem_line, problems)), hint=hint)
+        notices.print_error(str(answer.get("message")), problem_texts.lines(problems), hint=hint)
     sys.exit(code)
-
-
-def _problem_line(problem: Problem) -> str:
-    """Return the place and the message of a problem; a message that begins with a file's line says the place."""
-    if _FILE_LINE.match(problem.message):
-        return problem.message
-    return f"{problem.pointer or '(document)'}: {problem.message}"
 
 
 @contextmanager

@@ -363,7 +363,11 @@ def _generate(settings: "Settings", target: Target, environment: str, *, dry_run
         },
         lambda: [
             *_generated_lines(environment, path, missing, dry_run=dry_run, loaded=loaded, waits=waits),
-            *formatting.lacking_lines(environment, lacking, than=active),
+            *(
+                formatting.lacking_lines(environment, lacking, than=active)
+                if made or missing.needed
+                else _nothing_made(environment, lacking, than=active)
+            ),
         ],
         names=lambda: made,
     )
@@ -406,13 +410,24 @@ def _standing(settings: "Settings", environment: "Environment") -> set[tuple[str
         fields["after"] = page.next
 
 
+def _nothing_made(environment: str, lacking: "Mapping[str, list[str]]", *, than: str) -> "list[Line]":
+    """Return what to say where no password is missing: one sentence, also where another environment has more."""
+    if not lacking:
+        return [[("nothing to make: ", "green"), f"{environment} lacks no password"]]
+    _, *commands = formatting.lacking_lines(environment, lacking, than=than)
+    count = sum(map(len, lacking.values()))
+    noun = "a secret" if count == 1 else f"{count} secrets"
+    only = f"{environment} lacks no password that is required, only {noun} that {than} has:"
+    return [[("nothing to make: ", "green"), only], *commands]
+
+
 def _generated_lines(
     environment: str, path: Path, missing: "MissingSecrets", *, dry_run: bool, loaded: bool, waits: list[str]
 ) -> "Iterable[Line]":
     made = [(service, pointer) for service, places in missing.made.items() for pointer in places]
-    if not made:
+    if not made and missing.needed:
         yield [("nothing to make: ", "green"), f"{environment} lacks no password"]
-    else:
+    elif made:
         verb = "would make" if dry_run else "made"
         noun = "secret" if len(made) == 1 else "secrets"
         yield [(f"{verb} {len(made)} {noun}", "green"), f" for {environment} in {path}, sealed:"]
