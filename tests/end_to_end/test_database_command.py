@@ -8,6 +8,7 @@ import pytest
 
 import forking
 from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.storage.home_keys import keys_of
 from builders import environment_file
 from inprocess import Home
 from postgres import Postgres
@@ -45,6 +46,14 @@ def test_it_says_what_is_copied_and_what_to_do_next(home: Home, postgres: Postgr
     assert json.loads(back.stdout)["needs_keys"] is False
     assert KeyFile.load(home.directory / "back" / "keys.json").content == KeyFile.load(home.keys).content
     assert (home.directory / "back" / "aliciacfg.db").stat().st_mode & 0o777 == 0o600
+    # A rotation since then is in the database, and not in the file that lies there.
+    shared = keys_of(home.settings(database_url=url["ALICIACFG_DATABASE_URL"]))
+    fresh = KeyFile.load(shared).rotate(now=1.0)
+    for file in (home.directory / "back").glob("aliciacfg.*"):
+        file.unlink()
+    once_more = migrate(home, "postgresql:", "sqlite:back", **url)
+    assert once_more.returncode == 0, once_more.stderr
+    assert KeyFile.load(home.directory / "back" / "keys.json").current == fresh
     assert PASSWORD not in "".join(done.stdout + done.stderr for done in (tried, again, back))
 
 

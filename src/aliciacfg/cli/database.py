@@ -99,6 +99,7 @@ def _migrate(old: "Place", new: "Place", wanted: "Wanted", settings: "Settings",
         AliciacfgError: The home cannot be copied.
     """
     from aliciacfg.backups.migration import migrate as copy_home
+    from aliciacfg.sealing.key_file import KeyFile
     from aliciacfg.sealing.key_store import FileKeyStore
     from aliciacfg.storage.data_directory import KEY_FILE
     from aliciacfg.storage.home_keys import put_keys
@@ -123,8 +124,12 @@ def _migrate(old: "Place", new: "Place", wanted: "Wanted", settings: "Settings",
         result.key_file = f"the database {result.source}"
     if not dry_run and new.url is not None:
         put_keys(msgspec.structs.replace(settings, database_url=new.url), keys, source=result.key_file)
-    elif not dry_run and shared is not None and result.needs_keys:
-        FileKeyStore(new.directory / KEY_FILE).update(lambda _: keys)
+    elif not dry_run and shared is not None:
+        store = FileKeyStore(new.directory / KEY_FILE)
+        brought, there = KeyFile(store, shared), KeyFile.find(store)
+        # A file that is there may be from before a rotation, or hold keys that were added to it.
+        merged = None if there is None else brought.with_keys_of(there)
+        store.update(lambda _: merged or shared)
         result.needs_keys = False
     if result.broken:
         named = formatting.some_of([broken.subject for broken in result.broken], _MAX_NAMED)
