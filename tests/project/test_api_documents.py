@@ -157,7 +157,6 @@ def test_what_needs_a_token_once_there_are_rules_says_so():
         for method, operation in item.items():
             named = path in {
                 "/health",
-                "/replicas",
                 "/ready",
                 "/keys/current",
                 "/openapi.json",
