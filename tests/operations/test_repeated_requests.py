@@ -117,6 +117,23 @@ async def test_a_refused_write_is_tried_again(home: list[Core]):
     assert (await ask(home[1], "patch", "bell", patch={"settings": {"volume": 1}})).body
 
 
+async def test_an_id_that_was_used_for_something_else_since_is_that_of_a_new_request(home: list[Core]):
+    """A requester that gives all its requests one id switches on, off and on again; other ids do not matter."""
+    on, off = ({"patch": {"settings": {"on": value}}} for value in (True, False))
+    for request_id in ("7", "7 ", "70", ""):
+        await ask(home[0], "patch", "lamp", patch={"settings": {"on": request_id}}, request_id=request_id)
+    for core, fields in zip((home[0], home[1], home[0]), (on, off, on), strict=True):
+        await ask(core, "patch", "bell", **fields)
+        assert (await core.settings("bell"))["on"] == fields["patch"]["settings"]["on"]
+    # The last one again.
+    await ask(home[1], "patch", "bell", **on)
+    assert await revisions(home[0]) == [4, 3, 2, 1]
+    made = await revisions(home[0], "lamp")
+    for request_id in ("7 ", "70", ""):
+        await ask(home[1], "patch", "lamp", patch={"settings": {"on": request_id}}, request_id=request_id)
+    assert await revisions(home[0], "lamp") == made
+
+
 async def test_answers_are_removed_in_time(home: list[Core]):
     """After ten minutes a request with the same id is another one."""
     (core, _) = home

@@ -255,7 +255,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     Attributes:
         requester: Who sent the request.
-        request_id: What the requester calls it.
+        request_id: What the requester calls it, a space, and the 32 hexadecimal digits of the digest of what it asks
+            for. An answer replaces those that were kept for the same id and something else.
         content: The encoded answer.
     """
 

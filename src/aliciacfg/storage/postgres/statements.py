@@ -239,6 +239,15 @@ def insert(table: str) -> str:
     return f"INSERT INTO {SCHEMA}.{table} ({', '.join(columns)}, commit) VALUES ({places}, 1)"
 
 
+# Of requests for which a requester used the same id before: the id is what precedes a digest of 32 digits.
+_OTHER_ANSWERS = (
+    f"DELETE FROM {SCHEMA}.answers AS a USING {{}} AS r (requester, request_id, content)"
+    " WHERE a.requester = r.requester AND a.request_id <> r.request_id"
+    " AND a.request_id >= left(r.request_id, -32) AND a.request_id < left(r.request_id, -32) || 'g'"
+    " AND length(a.request_id) = length(r.request_id) AND length(r.request_id) > 32"
+)
+
+
 @cache
 def write(tables: tuple[str, ...]) -> str:
     """Return the one statement that adds rows to tables, or replaces them, and ends the commit.
@@ -253,6 +262,8 @@ def write(tables: tuple[str, ...]) -> str:
         arrays = ", ".join(f"${place + number}::{_type(column)}[]" for number, column in enumerate(columns))
         place += len(columns)
         parts.append(f"{table}_ AS ({_modify(table, columns, f'unnest({arrays})')})")
+        if table == "answers":
+            parts.append(f"other_answers_ AS ({_OTHER_ANSWERS.format(f'unnest({arrays})')})")
     beginning = f"WITH {', '.join(parts)} " if parts else ""
     return (
         f"{beginning}UPDATE {SCHEMA}.home SET commit = $1, sequence = $2, mac = $3, standing = $4, sealed = $5"
