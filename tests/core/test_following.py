@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from nacl.public import PrivateKey
 
@@ -281,6 +282,27 @@ async def test_a_read_that_waits_finds_what_another_daemon_made_in_its_place(rep
     again = await first.ask("set", "guest", config=valid_config())
     found = await second.ask("get", "guest", at_least=gone["revision"])
     assert found["revision"] == again["revision"]
+
+
+async def test_a_refusal_is_not_confirmed_for_ever(tmp_path: Path, url: str, monkeypatch: Any):
+    """By a database that stands still, as when its tables are locked: the requester may ask again."""
+    async with contextlib.AsyncExitStack() as stack:
+        core = await Replicas(Home(tmp_path, FILES), SharedRows(), stack, url=url).start()
+        monkeypatch.setattr("aliciacfg.core.following._CONFIRMED_SECONDS", 0.2)
+        other = await asyncpg.connect(url)
+        await other.execute("BEGIN; LOCK TABLE aliciacfg.revisions IN ACCESS EXCLUSIVE MODE")
+        for ask in (
+            lambda: core.ask("get", "nobody"),
+            lambda: core.ask("patch", "nobody", patch={}),
+            lambda: core.ask("patch", "bell", patch={}),
+        ):
+            with pytest.raises(Unavailable, match="did not answer within"):
+                async with asyncio.timeout(10):
+                    await ask()
+        await other.execute("ROLLBACK")
+        await other.close()
+        with pytest.raises(NotFound):
+            await core.ask("patch", "nobody", patch={})
 
 
 async def test_a_revision_that_nobody_makes_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: Any):

@@ -36,11 +36,11 @@ class Others(Protocol):
         """Return when memory follows everything that the store has told of so far."""
         ...
 
-    async def catch_up(self) -> None:
+    async def confirm(self) -> None:
         """Return when memory follows everything that others committed before the call.
 
         Raises:
-            Unavailable: The database cannot be read.
+            Unavailable: The database cannot be read, or does not answer in time.
         """
         ...
 
@@ -216,7 +216,7 @@ class Commits:
         if plan is None:
             return
         if self._others is not None and not isinstance(error, Unavailable | Busy):
-            await self._others.catch_up()
+            await self._others.confirm()
             if self._is_superseded(plan):
                 raise Superseded(_SUPERSEDED) from error
         plan.decide()
@@ -323,7 +323,7 @@ class Commits:
         """
         if any(self._state.is_pending(config_id) for config_id in plan.entries):
             await self._queue.flush()
-        await others.catch_up()
+        await others.confirm()
         if self._is_superseded(plan):
             raise Superseded(_SUPERSEDED)
         self._state.refresh(plan.entries)

@@ -38,6 +38,8 @@ _log = structlog.get_logger(__name__)
 
 _OTHERS = ChangeContext("another daemon", "api", operation="follow")
 _POLL_SECONDS = 0.5
+# So long a requester waits at most for what the database has to say about an answer.
+_CONFIRMED_SECONDS = 3.0
 # Configurations that are composed before anything else goes on: some milliseconds.
 _SLICE = 10
 # Announcements that follow together with the configurations.
@@ -139,6 +141,21 @@ class Following:
         await self._store.catch_up()
         await self.settle()
         self._complete_until = max(self._complete_until, began)
+
+    async def confirm(self) -> None:
+        """Catch up so that an answer can be given, which does not wait for ever for a database that stands still.
+
+        Raises:
+            Unavailable: The database cannot be read, or does not answer in time.
+        """
+        try:
+            async with asyncio.timeout(_CONFIRMED_SECONDS):
+                await self.catch_up()
+        except TimeoutError:
+            raise Unavailable(
+                f"The database did not answer within {_CONFIRMED_SECONDS:g} seconds, so it is not known whether "
+                "another daemon changed this; try again later."
+            ) from None
 
     @property
     def behind_seconds(self) -> float:

@@ -98,7 +98,7 @@ async def confirmed(following: Following | None, ask: Callable[[], Awaitable[T]]
     try:
         return await ask()
     except (NotFound, Conflict):
-        await following.catch_up()
+        await following.confirm()
         if following.followed == followed:
             raise
     return await ask()
