@@ -441,6 +441,26 @@ async def test_slow_reads_keep_no_daemon_from_leading_and_following(one: Followe
         assert set(await asyncio.gather(*reads)) == {None}
 
 
+async def test_a_read_does_not_wait_for_ever(
+    url: str, tmp_path: Path, connection: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """For a table that somebody else holds, or a free connection; afterwards everything goes on."""
+    monkeypatch.setattr("aliciacfg.storage.postgres.store.READ_SECONDS", 0.1)
+    async with database_in(tmp_path, url).open(CHAIN) as store:
+        await store.load()
+        await store.commit([change("one", 1)])
+        # As VACUUM FULL does.
+        await connection.execute("BEGIN; LOCK TABLE aliciacfg.revisions")
+        async with asyncio.timeout(20):
+            reads = [store.history("dev", "one", before=None, limit=1) for _ in range(20)]
+            for failure in await asyncio.gather(*reads, store.catch_up(), return_exceptions=True):
+                assert isinstance(failure, Unavailable)
+                assert "no answer within" in failure.message
+            await connection.execute("ROLLBACK")
+            await in_the_end(store.catch_up)
+            await in_the_end(lambda: store.history("dev", "one", before=None, limit=1))
+
+
 async def test_who_asks_at_the_same_time_what_others_wrote_shares_the_answer(
     one: Follower, other: Follower, connection: Any
 ):

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import structlog
 
-from aliciacfg.storage.postgres.driver import Link, ServerError
+from aliciacfg.storage.postgres.driver import Link, ServerError, late
 
 _log = structlog.get_logger(__name__)
 
@@ -76,18 +76,22 @@ class Connections:
             self._writer = None
 
     @contextlib.asynccontextmanager
-    async def reading(self, *, snapshot: bool = False, purpose: str = "") -> AsyncGenerator[Link]:
+    async def reading(
+        self, *, snapshot: bool = False, purpose: str = "", patience: float | None = None
+    ) -> AsyncGenerator[Link]:
         """Yield a connection that nobody else uses in the block.
 
         Args:
             snapshot: Whether everything that the block reads has to be of one moment.
             purpose: ``LEASE``, ``PRESENCE`` or ``FOLLOWING``; empty for all others, of which a few go on at a time.
+            patience: The seconds to wait for a connection, and for each answer; None for ever.
 
         Raises:
-            ServerError: As ``connect``.
+            ServerError: As ``connect``; or no connection is free in time.
         """
-        async with self._readers[purpose]:
+        async with self._turn(self._readers[purpose], patience):
             link = await self._idle_link()
+            link.patience = patience
             try:
                 if snapshot:
                     await link.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -105,6 +109,19 @@ class Connections:
                 await link.close()
             else:
                 self._idle.append(link)
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def _turn(readers: asyncio.Semaphore, patience: float | None) -> AsyncGenerator[None]:
+        try:
+            async with asyncio.timeout(patience):
+                await readers.acquire()
+        except TimeoutError as error:
+            raise late(patience or 0.0) from error
+        try:
+            yield
+        finally:
+            readers.release()
 
     async def _idle_link(self) -> Link:
         while self._idle:

@@ -48,14 +48,23 @@ class ServerError(Exception):
         message: What happened, in the server's words.
         lost: Whether the connection is gone.
         refused: Whether no server was found at all, or none that this connection asks for.
+        late: Whether the answer did not come in time.
     """
 
-    def __init__(self, message: str, *, sqlstate: str = "", lost: bool = False, refused: bool = False) -> None:
+    def __init__(
+        self, message: str, *, sqlstate: str = "", lost: bool = False, refused: bool = False, late: bool = False
+    ) -> None:
         self.sqlstate = sqlstate
         self.message = message
         self.lost = lost
         self.refused = refused
+        self.late = late
         super().__init__(message)
+
+
+def late(seconds: float) -> ServerError:
+    """Return the error about an answer that did not come in time."""
+    return ServerError(f"no answer within {seconds:g} s", lost=True, late=True)
 
 
 def encode_text(text: str) -> str:
@@ -98,6 +107,7 @@ class Link:
     Attributes:
         read_only: Whether the server only lets it read: a standby for example.
         pooled: Whether a pooler stands between, which may give each transaction to another process of the server.
+        patience: How many seconds ``run`` and ``rows`` wait for an answer, and then end the connection; None for ever.
         warned: Whether the server warned since ``forget_warnings`` that a commit may not be on the standby.
         ended: Is set when it can be used no longer.
     """
@@ -106,6 +116,7 @@ class Link:
         self._connection = connection
         self.read_only = read_only
         self.pooled = False
+        self.patience: float | None = None
         self.warned = False
         self.ended = asyncio.Event()
         connection.add_log_listener(self._warn)
@@ -174,13 +185,13 @@ class Link:
 
     async def run(self, script: str) -> str:
         """Carry out statements without arguments in one round trip; return what the server says of the last one."""
-        with _told():
-            return await self._connection.execute(script)
+        with _told(self.patience):
+            return await self._connection.execute(script, timeout=self.patience)
 
     async def rows(self, query: str, *arguments: object) -> list[Values]:
         """Return the rows of a query."""
-        with _told():
-            found = await self._connection.fetch(query, *map(_encode, arguments))
+        with _told(self.patience):
+            found = await self._connection.fetch(query, *map(_encode, arguments), timeout=self.patience)
         return [_decode(record) async for record in unhurried(found)]
 
     async def each(self, query: str, *arguments: object) -> AsyncGenerator[Values]:
@@ -228,8 +239,8 @@ class Link:
 
 
 @contextlib.contextmanager
-def _told() -> Generator[None]:
-    """Raise ServerError for every error of the driver."""
+def _told(seconds: float | None = None) -> Generator[None]:
+    """Raise ServerError for every error of the driver; ``seconds`` is how long it waited, if not as at a connect."""
     try:
         yield
     except asyncpg.TargetServerAttributeNotMatched as error:
@@ -245,7 +256,7 @@ def _told() -> Generator[None]:
     except asyncpg.InternalClientError as error:
         raise ServerError(str(error), lost=True) from error
     except TimeoutError as error:
-        raise ServerError(f"no answer within {_CONNECT_SECONDS:g} s", lost=True) from error
+        raise late(_CONNECT_SECONDS if seconds is None else seconds) from error
     except OSError as error:
         raise ServerError(str(error) or type(error).__name__, lost=True) from error
     except (OverflowError, asyncio.IncompleteReadError) as error:

@@ -72,6 +72,10 @@ _log = structlog.get_logger(__name__)
 
 _UNREACHABLE_SECONDS = 1.0
 _NOTED_SECONDS = 0.02
+# A read waits this long for an answer: somebody holds a lock on a table (VACUUM FULL), or the server hangs. One that
+# follows others may have much to read: after each that got no answer the next one waits twice as long.
+READ_SECONDS = 10.0
+_MAX_READ_SECONDS = 160.0
 _HINT_PAUSE_SECONDS = 1.0
 _HINTS = "database-hints"
 # A verification rests for this long after each two milliseconds of work, so that requests hardly notice it.
@@ -153,6 +157,7 @@ class PostgresStore:
         # The look at what others changed that goes on, and the one behind it.
         self._looking: asyncio.Task[None] | None = None
         self._next_look: asyncio.Task[None] | None = None
+        self._patience = READ_SECONDS
         self._tasks: set[asyncio.Task[object]] = set()
 
     @classmethod
@@ -286,9 +291,10 @@ class PostgresStore:
     async def _follow(self) -> None:
         while (since := self._followed) is not None:
             seen = self._followed_end
-            change = await self._read(
-                partial(queries.load_since, chain=self._chain, commit=since, seen=seen), purpose=FOLLOWING
-            )
+            patience, self._patience = self._patience, min(2 * self._patience, _MAX_READ_SECONDS)
+            load_since = partial(queries.load_since, chain=self._chain, commit=since, seen=seen)
+            change = await self._read(load_since, purpose=FOLLOWING, patience=patience)
+            self._patience = READ_SECONDS
             if self._mine is not None and change.state.commit >= self._mine:
                 # It tells of a write of this store, which memory learns of in another way.
                 await self._wait_followed()
@@ -714,7 +720,7 @@ class PostgresStore:
         if self.unwritable is not None:
             raise self.unwritable
         removed = Removed()
-        for outdated in await self._read(lambda link: find_outdated(link, kept)):
+        for outdated in await self._read(lambda link: find_outdated(link, kept), patience=_MAX_READ_SECONDS):
             more = True
             while more:
 
@@ -742,25 +748,43 @@ class PostgresStore:
         """Compare every row with the chain, on a connection and in a thread of its own."""
         return await run_in_thread(lambda: verify_database(self._url, self._chain, pause_seconds=_PAUSE_SECONDS))
 
-    async def _select(self, select: Callable[[Link], Awaitable[T]], *, snapshot: bool = False, purpose: str = "") -> T:
+    async def _select(
+        self,
+        select: Callable[[Link], Awaitable[T]],
+        *,
+        snapshot: bool = False,
+        purpose: str = "",
+        patience: float | None = None,
+    ) -> T:
         """Read on a connection; once more on a new one if an idle one turns out to be broken.
 
         Raises:
             ServerError: The database cannot be read.
         """
+        reading = partial(self._connections.reading, snapshot=snapshot, purpose=purpose, patience=patience)
         try:
-            async with self._connections.reading(snapshot=snapshot, purpose=purpose) as link:
+            async with reading() as link:
                 return await select(link)
         except ServerError as error:
-            if not error.lost:
+            if not error.lost or error.late:
                 raise
         self._connections.drop_idle()
-        async with self._connections.reading(snapshot=snapshot, purpose=purpose) as link:
+        async with reading() as link:
             return await select(link)
 
-    async def _read(self, select: Callable[[Link], Awaitable[T]], *, snapshot: bool = False, purpose: str = "") -> T:
+    async def _read(
+        self,
+        select: Callable[[Link], Awaitable[T]],
+        *,
+        snapshot: bool = False,
+        purpose: str = "",
+        patience: float | None = None,
+    ) -> T:
+        """Read; a snapshot of everything takes as long as it takes, other reads ``READ_SECONDS`` unless it is said."""
+        if patience is None and not snapshot:
+            patience = READ_SECONDS
         try:
-            found = await self._select(select, snapshot=snapshot, purpose=purpose)
+            found = await self._select(select, snapshot=snapshot, purpose=purpose, patience=patience)
         except ServerError as error:
             failure = unreadable(error)
             for listener in self._read_listeners:
@@ -773,7 +797,8 @@ class PostgresStore:
     async def _change(self, change: Callable[[Link], Awaitable[T]], *, purpose: str = "") -> T:
         """Change what is not covered by the lock, on a connection that reads otherwise."""
         try:
-            return await self._select(change, purpose=purpose)
+            # What has a connection of its own has to be done at once; anything else takes as long as it takes.
+            return await self._select(change, purpose=purpose, patience=READ_SECONDS if purpose else None)
         except ServerError as error:
             raise unwritable(error) from error
 
