@@ -23,6 +23,12 @@ _DURABLE = "set_config('synchronous_commit', 'on', true) WHERE current_setting('
 BEGIN_WRITING = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {_DURABLE}"
 """Begins a transaction that does not depend on what server, database or role have as defaults."""
 
+# Of tables with few rows that are replaced all the time: room for new versions beside the old ones, which are removed
+# early.
+_RENEWED = (
+    "fillfactor = 20, autovacuum_vacuum_threshold = 50, autovacuum_vacuum_scale_factor = 0,"
+    " autovacuum_vacuum_cost_delay = 0"
+)
 CREATE = f"""
     CREATE SCHEMA IF NOT EXISTS {SCHEMA};
     CREATE TABLE {SCHEMA}.home (
@@ -34,13 +40,13 @@ CREATE = f"""
         sealed bytea NOT NULL,
         format integer NOT NULL,
         residue bigint NOT NULL
-    ) WITH (fillfactor = 20);
+    ) WITH ({_RENEWED});
     CREATE TABLE {SCHEMA}.meta (
         name text COLLATE "C" PRIMARY KEY,
         value text COLLATE "C" NOT NULL,
         mac bytea NOT NULL,
         commit bigint NOT NULL
-    ) WITH (fillfactor = 50);
+    ) WITH ({_RENEWED});
     CREATE TABLE {SCHEMA}.revisions (
         environment text COLLATE "C" NOT NULL,
         service text COLLATE "C" NOT NULL,
@@ -162,7 +168,7 @@ CREATE = f"""
         one boolean PRIMARY KEY CHECK (one),
         replica text COLLATE "C" NOT NULL,
         until double precision NOT NULL
-    );
+    ) WITH ({_RENEWED});
     CREATE TABLE {SCHEMA}.replicas (
         replica text COLLATE "C" PRIMARY KEY,
         name text NOT NULL,
@@ -177,7 +183,7 @@ CREATE = f"""
         connected boolean NOT NULL,
         behind bigint NOT NULL,
         seen double precision NOT NULL
-    );
+    ) WITH ({_RENEWED});
 """
 
 CREATE_KEYS = f"""
