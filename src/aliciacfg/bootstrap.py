@@ -4,7 +4,7 @@ import asyncio
 import platform
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -399,7 +399,19 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
     following = None if ground.store.shared is None else _following(ground, marks, instances)
     key_rotation = _key_rotation(ground, reloads, announcements)
     presence = _presence(ground, data, following)
-    service = _service(ground, reloads, announcements, key_rotation, instances, presence, data, following)
+    drift_checks = DriftChecks(
+        files=ground.files,
+        reloads=reloads,
+        store=ground.store,
+        condition=ground.condition,
+        alerts=ground.alerts,
+        drift=ground.drift,
+        instances=instances,
+        dropped=ground.restored.dropped,
+    )
+    service = _service(
+        ground, reloads, announcements, key_rotation, instances, presence, data, following, verify=drift_checks.verify
+    )
     presence.connected = lambda: service.health.bus_connected
     return Core(
         alerts=ground.alerts,
@@ -430,16 +442,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         condition=ground.condition,
         queue=ground.queue,
         audit_log=ground.audit_log,
-        drift_checks=DriftChecks(
-            files=ground.files,
-            reloads=reloads,
-            store=ground.store,
-            condition=ground.condition,
-            alerts=ground.alerts,
-            drift=ground.drift,
-            instances=instances,
-            dropped=ground.restored.dropped,
-        ),
+        drift_checks=drift_checks,
         key_rotation=key_rotation,
         following=following,
         service=service,
@@ -648,6 +651,8 @@ def _service(
     presence: Presence,
     data: DataDirectory,
     following: Following | None,
+    *,
+    verify: Callable[[], Awaitable[None]],
 ) -> ConfigService:
     health = _health(ground, reloads, presence, _home(ground, data))
     write_planner = WritePlanner(
@@ -678,7 +683,7 @@ def _service(
         environments=EnvironmentOperations(
             state=ground.state, activation=_activation(ground, announcements), reloads=reloads
         ),
-        admin=_admin(ground, key_rotation, data),
+        admin=_admin(ground, key_rotation, verify, data),
         health=health,
         registrations=Registrations(
             configurations=ground.configurations,
@@ -770,7 +775,9 @@ def _activation(ground: _Parts, announcements: Announcements) -> Activation:
     )
 
 
-def _admin(ground: _Parts, key_rotation: KeyRotation, data: DataDirectory) -> AdminOperations:
+def _admin(
+    ground: _Parts, key_rotation: KeyRotation, verify: Callable[[], Awaitable[None]], data: DataDirectory
+) -> AdminOperations:
     return AdminOperations(
         configurations=ground.configurations,
         state=ground.state,
@@ -782,6 +789,7 @@ def _admin(ground: _Parts, key_rotation: KeyRotation, data: DataDirectory) -> Ad
         alerts=ground.alerts,
         keys=ground.keys,
         key_rotation=key_rotation,
+        verify=verify,
         make_snapshot_directory=data.make_snapshot_directory,
         clock=time.time,
     )

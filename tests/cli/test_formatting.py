@@ -185,7 +185,9 @@ def test_pointers_are_whole_where_there_is_room():
     listed = ["/settings/first/place", "/settings/second", "/x"]
     assert formatting.fitting(listed, 80) == "/settings/first/place, /settings/second, /x"
     assert formatting.fitting(listed, 42) == "/settings/first/place and 2 more"
-    assert formatting.fitting(listed, 30) == "/settings…rst/place and 2 more"
+    assert formatting.fitting(listed, 30) == "…/first/place and 2 more"
+    assert formatting.fitting(["/settings/devices_allowed_per_run", "/x"], 34) == "…/devices_a…wed_per_run and 1 more"
+    assert formatting.fitting(["/limits/devices_allowed_per_run", "/x"], 28) == "/limits/…_per_run and 1 more"
     assert formatting.fitting(["/a", ""], 80) == "/a, (document)"
     assert formatting.fitting([], 80) == ""
 

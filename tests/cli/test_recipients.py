@@ -44,6 +44,15 @@ def test_a_key_is_added_to_a_file_and_never_replaces_one(directory: Path):
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_outside_of_a_home_a_note_says_that_the_key_is_not_registered(directory: Path):
+    """And what to do; not where that is meant."""
+    made = run("recipient", "new", "door_bell")
+    assert made.exit_code == 0
+    assert "there is no home here" in made.stderr
+    assert f"--key-file {directory / 'door_bell.key'}" in made.stderr
+    assert "no home" not in run("recipient", "new", "gate", "--no-register").stderr
+
+
 def test_the_variable_names_the_file(directory: Path, monkeypatch: pytest.MonkeyPatch):
     """The same as for the service."""
     monkeypatch.setenv("ALICIACFG_KEY_FILE", str(directory / "other.key"))

@@ -272,11 +272,14 @@ async def test_a_revision_whose_key_is_gone_is_told_by_an_alert(home: Home):
     async with home.core() as core:
         assert await rows(core) == []
     content = json.loads(home.keys.read_text())
+    lost = content["keys"][0]["private"]
     content["keys"] = [{"key_id": OTHER.public.key_id, "private": base64.b64encode(OTHER._raw).decode()}]
     home.keys.write_text(json.dumps({**content, "current": OTHER.public.key_id}))
     async with home.core() as core:
         assert await rows(core) == []
         assert "cannot be verified" in core.standing["undecryptable:history"]
+        await core.ask("keys_add", private_key=lost)
+        assert "undecryptable:history" not in core.standing, "the alert ends with the key, not at the next start"
 
 
 async def test_a_message_that_was_tampered_with_before_it_was_published_is_made_anew(home: Home):

@@ -395,3 +395,19 @@ async def test_secrets_of_the_command_line_are_in_no_file(daemon: Daemon, tmp_pa
     for path in [*files_under(daemon.directory), *files_under(tmp_path / "config")]:
         assert SECRET.encode() not in path.read_bytes(), path
     assert PublicKey.from_published(json.loads((await asyncio.to_thread(person.run, "keys", "show")).stdout))
+
+
+def test_a_key_that_was_made_before_is_registered_and_not_made_anew(daemon: Daemon, tmp_path: Path):
+    """The same command takes the file that is there, as it is; one without a key is refused."""
+    file = tmp_path / "voice_router.key"
+    made = aliciacfg(daemon, "recipient", "new", "voice_router", "--no-register", "--key-file", str(file))
+    text = file.read_text()
+    told = aliciacfg(daemon, "recipient", "new", "voice_router", "--key-file", str(file))
+    assert told.returncode == 0, told.stderr
+    registered = json.loads(told.stdout)
+    assert (registered["registered"], registered["key_id"]) == (True, json.loads(made.stdout)["key_id"])
+    assert file.read_text() == text
+    assert registered["key_id"] in json.dumps(daemon.config("voice_router"))
+    file.write_text("# nothing\n")
+    empty = aliciacfg(daemon, "recipient", "new", "voice_router", "--key-file", str(file))
+    assert (empty.returncode, "holds no key" in empty.stderr) == (2, True)

@@ -2,13 +2,14 @@
 
 from typing import Final
 
+_OVER_HTTP: Final = "HTTP with a token of `token create NAME --role {}`: `ALICIACFG_TOKEN=… aliciacfg --http URL …`."
+_RULE: Final = ".{} in environments/access.yaml."
 _WORDS: Final = (
     ("Send allow_breaking if", "Add --allow-breaking if"),
     ("a write needs expected_revision. Send expected_revision", "a write needs a condition. Add --expected-revision"),
-    (
-        "send a token over HTTP.",
-        "use HTTP with a token of `token create NAME --role admin`: `ALICIACFG_TOKEN=… aliciacfg --http URL …`.",
-    ),
+    ("send a token over HTTP.", f"use {_OVER_HTTP.format('admin')}"),
+    (_RULE.format("read"), f"{_RULE.format('read')} Or use {_OVER_HTTP.format('reader')}"),
+    (_RULE.format("write"), f"{_RULE.format('write')} Or use {_OVER_HTTP.format('writer')}"),
     ("send a token, or", "set ALICIACFG_TOKEN to a token (with --http), or"),
     ("leave refuse_near_misses out if they are meant", "add --force if they are meant"),
 )

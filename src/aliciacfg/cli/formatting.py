@@ -20,6 +20,8 @@ _NARROWEST_POINTER = 12
 _NARROWEST_VALUE = 16
 _BETWEEN = 2
 
+_SETTINGS = "/settings/"
+
 REMOVED, ADDED, CHANGED = "red", "green", "yellow"
 
 
@@ -77,7 +79,7 @@ def lacking_lines(environment: str, lacking: Mapping[str, Sequence[str]], *, tha
 def fitting(listed: Sequence[str], width: int) -> str:
     """Return as many JSON Pointers as a width has room for, each in full, and the number of the others.
 
-    At least one is there, cut in the middle if it does not fit.
+    At least one is there; if it does not fit, without ``/settings``, and then cut in the middle.
     """
     places = [pointer or "(document)" for pointer in listed]
     for count in range(len(places), 1, -1):
@@ -87,7 +89,11 @@ def fitting(listed: Sequence[str], width: int) -> str:
     if not places:
         return ""
     more = some_of(places, 1)[len(places[0]) :]
-    return elided(places[0], max(width - len(more), _NARROWEST_POINTER)) + more
+    place, room = places[0], max(width - len(more), _NARROWEST_POINTER)
+    if len(place) > room and place.startswith(_SETTINGS):
+        # Where nearly all places are; the name of the setting says more.
+        place = f"…/{place.removeprefix(_SETTINGS)}"
+    return elided(place, room) + more
 
 
 def when(timestamp: float | None, *, now: float) -> str:

@@ -8,14 +8,14 @@ import click
 
 from aliciacfg import atomic_files
 from aliciacfg.api.answers import RecipientAnswer
-from aliciacfg.cli import inputs, notices, options, output
+from aliciacfg.cli import home, inputs, notices, options, output
 from aliciacfg.cli.answers import parse, print_answer
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_USAGE, exit_on_error, fail
 from aliciacfg.cli.local_client import administer
 from aliciacfg.errors import SettingsError
 from aliciacfg.model import names
 from aliciacfg.private_files import check_secret_file
-from aliciacfg.sealing.boxes import PrivateKey
+from aliciacfg.sealing.boxes import PrivateKey, UnusableKey
 
 _KEY_SETTING = "ALICIACFG_KEY_FILE"
 
@@ -37,7 +37,8 @@ def recipient_new(service: str, key_file: str | None, *, add: bool, no_register:
     """Make a pair of keys for SERVICE, and have the daemon seal its secrets to it.
 
     The private key goes to a file of mode 0600, which is for the service alone: set ALICIACFG_KEY_FILE to it there. The
-    public key goes to the daemon of the data directory; without one, the command that registers it is printed.
+    public key goes to the daemon of the data directory; without one, the command that registers it is printed. In a
+    home, a key file that is there already is registered as it is.
 
     Examples:
         aliciacfg recipient new voice_router --key-file voice_router.key
@@ -45,8 +46,13 @@ def recipient_new(service: str, key_file: str | None, *, add: bool, no_register:
     if problem := names.service_problem(service):
         fail(problem, EXIT_USAGE)
     path = Path(key_file or os.environ.get(_KEY_SETTING) or f"{service}.key")
-    key = PrivateKey.generate()
-    _write_key(path, key, add=add)
+    settings = options.daemon_settings({"data_dir": data_dir}).settings
+    elsewhere = no_register or not Path(settings.data_dir).is_dir()
+    # Made earlier, as where no daemon was: its key is the one that the service has.
+    there = not add and not elsewhere and path.exists()
+    key = _read_key(path) if there else PrivateKey.generate()
+    if not there:
+        _write_key(path, key, add=add)
     register = f"aliciacfg recipient set {service} {key.public}"
     result: dict[str, Any] = {
         "service": service,
@@ -56,18 +62,42 @@ def recipient_new(service: str, key_file: str | None, *, add: bool, no_register:
         "registered": False,
     }
     lines = [f"The private key of {service} is in {path}. Set {_KEY_SETTING} to it where {service} runs."]
-    if no_register or not Path(options.daemon_settings({"data_dir": data_dir}).settings.data_dir).is_dir():
+    if elsewhere:
         result["register"] = register
+        if not no_register and not home.has_home(settings):
+            notices.print_note(
+                f"there is no home here, so the key is made and not registered. Run this in the directory of yours, "
+                f"with --key-file {path.absolute()}, or what is printed"
+            )
         lines.append(f"Register the public key where the daemon runs: {register}")
     else:
         try:
             answer = administer("recipient", service, {"public_key": str(key.public)}, data_dir=data_dir)
         except SystemExit:
-            notices.print_note(f"The keys are made: {path}. Register the public key later: {register}")
+            notices.print_note(f"The keys are in {path}. Register the public key later: {register}")
             raise
         result["registered"] = True
         lines.append(f"The {parse(answer, RecipientAnswer).message.removeprefix('the ')}.")
     output.print_result(result, lambda: lines)
+
+
+def _read_key(path: Path) -> PrivateKey:
+    """Return the private key of a file; of several the last one, which was added to replace the others.
+
+    A file that cannot be used ends the program.
+    """
+    with exit_on_error():
+        try:
+            check_secret_file(path, "--key-file", strict=True)
+            lines = [line.strip() for line in path.read_text().splitlines()]
+            keys = [PrivateKey.parse(line) for line in lines if line and not line.startswith("#")]
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError([f"{path} cannot be read: {error}"]) from error
+        except UnusableKey as error:
+            raise SettingsError([f"{path}: {error}"]) from error
+        if not keys:
+            raise SettingsError([f"{path} holds no key; name another file with --key-file"])
+        return keys[-1]
 
 
 def _write_key(path: Path, key: PrivateKey, *, add: bool) -> None:

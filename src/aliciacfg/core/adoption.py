@@ -84,7 +84,7 @@ def adopt_rows(
             key_name=note.key_name,
             key_file=keys.store.name,
             kept_in=note.kept_in,
-            remedy=f"{_REMEDY}; see docs/how-to/keys.md" if note.pending else "none needed",
+            remedy=f"{_REMEDY}; without it: `aliciacfg keys acknowledge`" if note.pending else "none needed",
         )
     return note
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -60,6 +60,9 @@ from aliciacfg.storage.write_queue import WriteQueue
 
 _log = structlog.get_logger(__name__)
 
+# Of the verification of all rows.
+_HISTORY_ALERT = "undecryptable:history"
+
 
 class AdminOperations:
     """The operations for administrators; the caller is authorized before they are called."""
@@ -77,6 +80,7 @@ class AdminOperations:
         alerts: Alerts,
         keys: KeyFile,
         key_rotation: KeyRotation,
+        verify: Callable[[], Awaitable[None]],
         make_snapshot_directory: Callable[[], Path],
         clock: Callable[[], float],
     ) -> None:
@@ -90,6 +94,7 @@ class AdminOperations:
         self._alerts = alerts
         self._keys = keys
         self._key_rotation = key_rotation
+        self._verify = verify
         self._make_snapshot_directory = make_snapshot_directory
         self._clock = clock
 
@@ -188,6 +193,9 @@ class AdminOperations:
         if key.public.key_id in used or used <= {item.key_id for item in self._keys.keys}:
             # What does not open even now, other alerts tell.
             await self._settle_adoptions()
+        if _HISTORY_ALERT in self._alerts.active:
+            # The next verification may be ten minutes away.
+            await self._verify()
         return await self._keys_answer(f"{key.public.key_id} opens from now on")
 
     async def keys_remove(self, caller: Caller, request: KeyRemoveRequest) -> Answer:
