@@ -28,6 +28,7 @@ from aliciacfg.model.records import (
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.backend import database_in
+from aliciacfg.storage.postgres.transaction import BEGIN
 from aliciacfg.storage.store import Kept, SharedHome, Store
 from aliciacfg.storage.verifier import Findings
 from aliciacfg.storage.write_queue import WriteQueue
@@ -309,6 +310,21 @@ async def test_who_holds_the_home_and_writes_nothing_lets_it_go(one: Follower, o
         await other.commit(change("two", 2))
     async with one.store.holding():
         assert [record.revision for state in one.told for record in state.records] == [2]
+    assert (await one.store.verify()).broken == []
+
+
+async def test_who_plans_for_long_keeps_the_home(one: Follower, connection: Any, monkeypatch: pytest.MonkeyPatch):
+    """The server takes the lock from a process that it hears nothing of, not from one that works."""
+    monkeypatch.setattr("aliciacfg.storage.postgres.store.BEGIN", BEGIN.replace("'10s'", "'300ms'"))
+    monkeypatch.setattr("aliciacfg.storage.postgres.store.KEPT_SECONDS", 0.02)
+    held = "SELECT clock_timestamp() - min(xact_start) > '1s' FROM pg_stat_activity WHERE datname = current_database()"
+    for write in (change("one", 1), None):
+        async with one.store.holding(), asyncio.timeout(10):
+            while not await connection.fetchval(f"{held} AND pid <> pg_backend_pid()"):
+                pass
+            if write is not None:
+                await one.commit(write)
+    await one.commit(change("one", 2))
     assert (await one.store.verify()).broken == []
 
 

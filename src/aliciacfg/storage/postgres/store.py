@@ -72,6 +72,7 @@ _log = structlog.get_logger(__name__)
 
 _UNREACHABLE_SECONDS = 1.0
 _NOTED_SECONDS = 0.02
+KEPT_SECONDS = 3.0
 # A read waits this long for an answer: somebody holds a lock on a table (VACUUM FULL), or the server hangs. One that
 # follows others may have much to read: after each that got no answer the next one waits twice as long.
 READ_SECONDS = 10.0
@@ -110,9 +111,33 @@ class _Basis:
 
 @dataclass(slots=True)
 class _Hold:
-    """A transaction that holds the lock while somebody plans."""
+    """A transaction that holds the lock while somebody plans.
+
+    Attributes:
+        link: Has begun it.
+        over: Is set when something else is to be done with it.
+        kept: Lets the server hear of it until then.
+    """
 
     link: Link
+    over: asyncio.Event
+    kept: "asyncio.Task[None]"
+
+    async def end(self) -> Link:
+        """Return the connection, on which nothing goes on any more."""
+        self.over.set()
+        await asyncio.wait({self.kept})
+        return self.link
+
+
+async def _keep(link: Link, over: asyncio.Event) -> None:
+    """Let the server hear of a transaction: it takes the lock back from a process that hangs."""
+    with contextlib.suppress(ServerError):
+        while not over.is_set():
+            try:
+                await asyncio.wait_for(over.wait(), KEPT_SECONDS)
+            except TimeoutError:
+                await link.run("SELECT 1")
 
 
 class PostgresStore:
@@ -422,11 +447,17 @@ class PostgresStore:
         if hold is None:
             await self._turn.acquire()
         try:
-            if self._lost is not None:
-                raise WentBack(self._lost.message)
-            await self._wait_followed()
+            link = None if hold is None else await hold.end()
             try:
-                return await self._attempt(plan, basis, None if hold is None else hold.link)
+                if self._lost is not None:
+                    raise WentBack(self._lost.message)
+                await self._wait_followed()
+            except Unavailable:
+                if link is not None:
+                    await self._roll_back(link)
+                raise
+            try:
+                return await self._attempt(plan, basis, link)
             except ServerError as error:
                 if error.sqlstate != DUPLICATE:
                     raise unwritable(error) from error
@@ -610,8 +641,10 @@ class PostgresStore:
             if self._hold is hold:
                 # Nothing was committed in the block.
                 self._hold = None
-                await self._roll_back(hold.link)
-                self._turn.release()
+                try:
+                    await self._roll_back(await hold.end())
+                finally:
+                    self._turn.release()
 
     async def _held(self) -> _Hold:
         """Lock the home, and have memory follow what others changed."""
@@ -626,7 +659,8 @@ class PostgresStore:
         except BaseException:
             await self._roll_back(link)
             raise
-        return _Hold(link)
+        over = asyncio.Event()
+        return _Hold(link, over, self._start(_keep(link, over)))
 
     def _note_soon(self, position: Position) -> None:
         self._reached = self._position = max(position, self._reached)
