@@ -15,10 +15,12 @@ from nacl.public import PrivateKey
 
 from aliciacfg.access.caller import Caller
 from aliciacfg.api.bus_messages import AppliedReport
-from aliciacfg.errors import Conflict, NotFound, OperationError, SourceError, Unavailable
+from aliciacfg.core.commits import Commits
+from aliciacfg.errors import Conflict, NotFound, OperationError, SourceError, Superseded, Unavailable
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.sealing.boxes import PublicKey
 from aliciacfg.storage.backend import database_in
+from aliciacfg.storage.store import Reseal
 from builders import environment_file, valid_config
 from inprocess import Core, Home, eventually
 from postgres import Postgres
@@ -211,6 +213,29 @@ async def test_nobody_is_busy_because_others_write(tmp_path: Path, url: str):
                     service = SERVICES[number % 3] if number < 12 else "guest"
                     group.create_task(write(core, f"writer{id(core)}-{number}", service))
         assert sum(core.parts.commits.superseded for core in cores) > 0
+
+
+async def test_values_are_never_sealed_anew_in_a_hold(replicas: Replicas, monkeypatch: Any):
+    """Its transaction is that of the plan; that writes in front are superseded again and again delays nothing."""
+    core = await replicas.start()
+    (store,) = replicas.stores
+    held: list[int] = []
+    flush, reseal = Commits.flush, store.reseal
+    gone = iter(range(3))
+
+    async def flush_superseded(commits: Commits) -> None:
+        await flush(commits)
+        if next(gone, None) is not None:
+            raise Superseded("A write in front is gone.")
+
+    async def reseal_noted(with_keys: Reseal) -> None:
+        held.append(store.held)
+        await reseal(with_keys)
+
+    monkeypatch.setattr(Commits, "flush", flush_superseded)
+    monkeypatch.setattr(store, "reseal", reseal_noted)
+    await core.ask("keys_rotate")
+    assert held == [0]
 
 
 async def test_whoever_waits_for_a_change_learns_of_that_of_another_daemon(replicas: Replicas):
