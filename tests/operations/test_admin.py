@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from aliciacfg.errors import Unavailable
-from aliciacfg.sealing import key_file
+from aliciacfg.sealing import key_store
 from builders import environment_file
 from inprocess import core
 
@@ -24,7 +24,7 @@ async def test_keys_that_cannot_be_written_are_unavailable(
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(key_file, "replace_file", full)
+        monkeypatch.setattr(key_store, "replace_file", full)
         with pytest.raises(Unavailable, match="No space left"):
             await made.ask(operation, **({"key_id": old} if operation == "keys_remove" else {}))
         assert (await made.ask("keys_show"))["keys"] == before
