@@ -82,7 +82,7 @@ def _look_at_shared_keys(settings: Settings) -> Iterator[Finding]:
         keys = find_keys(settings)
     except AliciacfgError as error:
         found, _, remedy = str(error).partition(". Nothing was changed. ")
-        yield fail("keys", found, remedy.rstrip(".") or 'see docs/how-to/keys.md, "Keys of several daemons"')
+        yield fail("keys", found, remedy.rstrip(".") or "see `aliciacfg keys kek --help`")
         return
     if keys is None:
         yield ok("keys", "none in the database yet; the first start makes them, or takes keys.json in")
