@@ -178,7 +178,9 @@ def _ending_with_this(number: signal.Signals) -> list[str]:
     setpriv = _program("setpriv")
     if setpriv is None or subprocess.run([setpriv, "--pdeathsig", "keep", "true"], check=False).returncode:
         return []
-    return [setpriv, "--pdeathsig", number.name.removeprefix("SIG")]
+    # If this process ended before the request, the command would have another parent already, and stay.
+    still_ours = ["sh", "-c", 'test "$PPID" = "$0" && exec "$@"', str(os.getpid())]
+    return [setpriv, "--pdeathsig", number.name.removeprefix("SIG"), *still_ours]
 
 
 async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
