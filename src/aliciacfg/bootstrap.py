@@ -82,7 +82,7 @@ from aliciacfg.sources.source_files import SourceFiles
 from aliciacfg.storage.backend import database_in
 from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.home_keys import keys_of
+from aliciacfg.storage.home_keys import shared_keys_of
 from aliciacfg.storage.shared_keys import SharedKeyStore
 from aliciacfg.storage.store import Database, Store, StoreError
 from aliciacfg.storage.write_queue import WriteQueue
@@ -219,7 +219,8 @@ async def open_core(
     """
     alerts = Alerts(time.time)
     alerts.listen(_log_alert)
-    keys = await _open_keys(FileKeyStore(data.key_file) if database is not None else keys_of(settings))
+    shared_keys = shared_keys_of(settings) if database is None else None
+    keys = await _open_keys(shared_keys or FileKeyStore(data.key_file))
     async with AsyncExitStack() as stack:
         stack.callback(alerts.tell_counted)
         # One object, whose keys a rotation replaces in place: every part holds it.

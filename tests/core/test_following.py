@@ -334,7 +334,7 @@ async def test_a_revision_that_nobody_makes_is_not_waited_for_without_end(tmp_pa
     """On a daemon that serves its home alone, too."""
     monkeypatch.setattr("aliciacfg.operations.reads._REVISION_SECONDS", 0.05)
     async with Home(tmp_path, FILES).core() as core:
-        with pytest.raises(Unavailable, match="Revision 9 of bell is not here after"):
+        with pytest.raises(NotFound, match="Revision 9 of bell is not here after"):
             await core.ask("get", "bell", at_least=9)
         assert (await core.ask("get", "bell", at_least=1))["revision"] == 1
 

@@ -46,6 +46,7 @@ async def test_a_start_with_a_frozen_broker_leads_to_mqtt_5(make_daemon: Callabl
     await wait(lambda: daemon.logged("broker_lost"))
     thaw(broker)
     await asyncio.to_thread(daemon.wait_ready)
+    await wait(lambda: versions(daemon))
     assert versions(daemon) == ["MQTT 5"]
 
 

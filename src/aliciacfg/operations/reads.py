@@ -188,9 +188,10 @@ class ReadOperations:
 
         Raises:
             InvalidRequest: A name is not valid.
-            NotFound: There is no such environment.
-            Unavailable: It is not here in time, or the database cannot be read.
+            NotFound: There is no such environment, or the revision was not made in time.
+            Unavailable: The database cannot be read.
         """
+        is_known = True
         try:
             async with asyncio.timeout(_REVISION_SECONDS):
                 while True:
@@ -201,15 +202,17 @@ class ReadOperations:
                     waiting = asyncio.ensure_future(self._parts.waiters.change_of(config_id))
                     try:
                         if self._parts.following is not None:
+                            is_known = False
                             await self._parts.following.catch_up()
+                            is_known = True
                         await asyncio.wait({waiting}, timeout=_LOOK_AGAIN_SECONDS)
                     finally:
                         waiting.cancel()
         except TimeoutError:
-            raise Unavailable(
-                f"Revision {revision} of {service} is not here after {_REVISION_SECONDS:g} seconds; leave at_least out "
-                "to get the newest one that is."
-            ) from None
+            not_here = f"Revision {revision} of {service} is not here after {_REVISION_SECONDS:g} seconds"
+            if not is_known:
+                raise Unavailable(f"{not_here}: the database does not answer. Try again later.") from None
+            raise NotFound(f"{not_here}; leave at_least out to get the newest one that is.") from None
 
     async def while_current(
         self, service: str, environment: str | None, is_current: Callable[[str], bool], seconds: float
