@@ -148,8 +148,10 @@ def test_a_broken_file_is_told_by_its_line(tmp_path: Path):
 
 
 @pytest.mark.parametrize("command", ["history", "get", "list", "audit"])
-def test_the_pager_can_be_switched_off_after_the_command(command: str):
+def test_the_pager_can_be_switched_off_after_the_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """As before it; help of the command does not repeat the option."""
+    # Without a daemon, audit opens the home of the working directory, and makes one.
+    monkeypatch.chdir(tmp_path)
     arguments = (command, "bell") if command in {"history", "get"} else (command,)
     done = run(*NOWHERE["--broker"], *arguments, "--no-pager")
     assert (done.exit_code, "no option" in done.stderr) == (7, False) or command == "audit", done.stderr
