@@ -446,7 +446,7 @@ class Unconfirmed(Unavailable):
 class Superseded(Unavailable):
     """Another daemon changed what a write was planned on: nothing was written, and memory follows that change now.
 
-    Whoever planned the write plans it again; no client reads this error.
+    The write is planned again; no client gets this error.
     """
 
 

@@ -204,7 +204,7 @@ def _check_target(place: Place, database: Database, chain: Chain, result: Migrat
             remedy = (
                 f"move {', '.join(left)} out of {place.directory} before"
                 if place.url is None
-                else "name an empty database; or drop the schema aliciacfg there, if nobody needs that home any more"
+                else "name an empty database; or drop the schema aliciacfg there, if that home is not needed any more"
             )
             raise ArchiveError(
                 f"{database.name} holds a home already, with {found.configurations} configurations: {remedy}"

@@ -111,7 +111,7 @@ def _broker_findings(target: Target, health: "HealthAnswer | None", data_dir: st
     yield found
     if found.level != "ok":
         return
-    # The broker is named, as what is found here is told by the findings.
+    # The broker is named: the findings say what is wrong with another one.
     named = replace(target, broker=target.broker or f"{address.host}:{address.port}")
     other = requests.try_ask(named, "health", None, {}, HealthAnswer)
     if other is not None and health is not None and other.instance != health.instance:

@@ -153,7 +153,7 @@ def problem_lines(problems: "Iterable[FileProblem]", service: str) -> list[str]:
 def refuse_if_invalid(path: Path, pointer: str, before: str, after: str, *, force: bool) -> None:
     """End the program before an edit of an environment file that makes the home invalid, or has a misspelt name.
 
-    What was not valid before may stay so, with a warning: the next edit may mend it.
+    What was not valid before may stay so, with a warning: the next edit may correct it.
 
     Args:
         path: The file; one of another directory is not looked at.

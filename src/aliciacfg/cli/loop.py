@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 T = TypeVar("T")
 
-# Whoever presses Ctrl-C twice in a second means it once.
+# Two Ctrl-C within a second count as one.
 _AT_ONCE_SECONDS: Final = 1.0
 
 

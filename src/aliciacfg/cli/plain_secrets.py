@@ -9,7 +9,7 @@ _MAX_NAMED = 3
 
 
 def warn_of_plain_secrets(target: Target, service: str, sent: JsonObject, answer: JsonObject) -> None:
-    """Print a warning if secrets went to a broker in plain text: whoever may subscribe there has seen them.
+    """Print a warning if secrets went to a broker in plain text: every subscriber there may have read them.
 
     Args:
         target: Where the request went.

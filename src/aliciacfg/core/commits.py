@@ -24,7 +24,7 @@ T = TypeVar("T")
 Listener = Callable[[Plan], None]
 """Applies a durable plan to one part; must not raise."""
 
-# So many plans of a change may be superseded; then nobody else writes while the next one is made.
+# So many plans of a change may be superseded; then no other daemon writes while the next one is made.
 _MAX_SUPERSEDED = 3
 _SUPERSEDED = "Another daemon changed what this change was planned on."
 
@@ -224,7 +224,7 @@ class Commits:
     async def _change_holding(
         self, context: ChangeContext, make: Callable[[Plan], Awaitable[T]], *, dry_run: bool
     ) -> T:
-        """Make a plan while nobody else writes; arguments and errors as for ``change``."""
+        """Make a plan while no other daemon writes; arguments and errors as for ``change``."""
         # A task of its own: a caller that is cancelled must not end the hold while the commit is under way.
         task = self._kept(self._attempt_holding(context, make, dry_run=dry_run))
         try:

@@ -92,7 +92,7 @@ class Following:
         self._waiting: deque[StoredState | _Step] = deque()
         # How many items were ever added to those that wait, and how many of them are done.
         self._added = self._done = 0
-        # Puts what waits in memory; a task of its own, as whoever waits for it may be cancelled in the middle.
+        # Puts what waits in memory; a task of its own, as its waiters may be cancelled in the middle.
         self._applying: asyncio.Task[None] | None = None
         self._freeing: set[asyncio.Task[None]] = set()
 
@@ -228,7 +228,7 @@ class Following:
             return
         try:
             await item.run()
-        except Exception as error:  # noqa: BLE001 - whoever waits for the step gets it
+        except Exception as error:  # noqa: BLE001 - passed on to the waiter of the step
             item.done.set_exception(error)
         else:
             item.done.set_result(None)

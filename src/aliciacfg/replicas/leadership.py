@@ -1,6 +1,6 @@
 """Which daemon of a home does what must happen once.
 
-A lease in the database decides: whoever holds it leads until it ends, and renews it before that. This module knows the
+A lease in the database decides: its holder leads until it ends, and renews it before that. This module knows the
 end of the present lease by this daemon's own clock, so a daemon that was stopped and goes on later, as with SIGSTOP,
 knows that it no longer leads before it can do anything.
 """
