@@ -31,6 +31,16 @@ class Message:
         return json.loads(self.payload)
 
 
+def _raise_dropped_cancellation() -> None:
+    """Raise the cancellation that asyncio.wait_for of Python 3.11, by which aiomqtt waits, may have dropped.
+
+    It does so where the acknowledgement comes at the same moment; a task that asks for ever then never ends.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Client:
     """A plain MQTT client, independent of the project's own."""
 
@@ -42,6 +52,7 @@ class Client:
     async def subscribe(self, *filters: str) -> None:
         for name in filters:
             await self.client.subscribe(name, qos=1)
+            _raise_dropped_cancellation()
 
     async def publish(
         self, topic: str, payload: bytes | str | dict[str, Any] = b"", *, qos: int = 1, retain: bool = False, **v5: Any
@@ -53,6 +64,7 @@ class Client:
                 setattr(properties, name, value)
         data = json.dumps(payload) if isinstance(payload, dict) else payload
         await self.client.publish(topic, data, qos=qos, retain=retain, properties=properties)
+        _raise_dropped_cancellation()
 
     async def next(self, seconds: float = SECONDS) -> Message:
         async with asyncio.timeout(seconds):
