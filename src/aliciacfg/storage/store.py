@@ -233,13 +233,15 @@ class Store(Protocol):
     Several daemons may share one database. Their transactions are numbered 1, 2, 3 and so on, and memory follows them:
     ``load`` says which one it holds. Whenever the store learns of those that others made since, it calls the listener
     with what they changed.
-
-    Attributes:
-        unwritable: Why the database can only be read at present, as its disk is full or read-only for example; None if
-            it can be written as far as is known. Each ``commit`` tries anew.
     """
 
-    unwritable: Unavailable | None
+    @property
+    def unwritable(self) -> Unavailable | None:
+        """Why the database can only be read at present, for example because its disk is full or read-only.
+
+        None if it can be written as far as is known. Each ``commit`` tries anew.
+        """
+        ...
 
     def listen_reads(self, listener: Callable[[str | None], None]) -> None:
         """Have a function called after every read of the database: with None if it succeeded, else with the reason.

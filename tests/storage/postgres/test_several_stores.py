@@ -28,7 +28,7 @@ from aliciacfg.model.records import (
 from aliciacfg.monitoring.alerts import Alerts
 from aliciacfg.monitoring.store_condition import StoreCondition
 from aliciacfg.storage.backend import database_in
-from aliciacfg.storage.postgres import store as postgres_store
+from aliciacfg.storage.postgres import calls, following, home_lock
 from aliciacfg.storage.postgres.transaction import BEGIN
 from aliciacfg.storage.store import Kept, SharedHome, Store
 from aliciacfg.storage.verifier import Findings
@@ -316,8 +316,8 @@ async def test_who_holds_the_home_and_writes_nothing_lets_it_go(one: Follower, o
 
 async def test_who_plans_for_long_keeps_the_home(one: Follower, connection: Any, monkeypatch: pytest.MonkeyPatch):
     """The server takes the lock from a process that it hears nothing of, not from one that works."""
-    monkeypatch.setattr(postgres_store, "BEGIN", BEGIN.replace("'10s'", "'300ms'"))
-    monkeypatch.setattr(postgres_store, "KEPT_SECONDS", 0.02)
+    monkeypatch.setattr(home_lock, "BEGIN", BEGIN.replace("'10s'", "'300ms'"))
+    monkeypatch.setattr(home_lock, "KEPT_SECONDS", 0.02)
     held = "SELECT clock_timestamp() - min(xact_start) > '1s' FROM pg_stat_activity WHERE datname = current_database()"
     for write in (change("one", 1), None):
         async with one.store.holding(), asyncio.timeout(10):
@@ -462,7 +462,8 @@ async def test_a_read_does_not_wait_for_ever(
     url: str, tmp_path: Path, connection: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """For a table that somebody else holds, or a free connection; afterwards everything goes on."""
-    monkeypatch.setattr(postgres_store, "READ_SECONDS", 0.1)
+    for module in (calls, following):
+        monkeypatch.setattr(module, "READ_SECONDS", 0.1)
     async with database_in(tmp_path, url).open(CHAIN) as store:
         await store.load()
         await store.commit([change("one", 1)])
