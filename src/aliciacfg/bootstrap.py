@@ -132,6 +132,7 @@ class Core:
         membership: Its part among several daemons; None where one daemon has the database for itself.
         session: The MQTT session id of the home; secret, because a client with the same id would end the daemon's
             connection and get its messages.
+        home_key: Tells what the daemons of the home send each other over the bus from what others send; secret.
     """
 
     alerts: Alerts
@@ -163,6 +164,7 @@ class Core:
     presence: Presence
     membership: Membership | None
     session: str
+    home_key: bytes
 
     async def start(self, requested_environment: str, *, degraded: bool = True) -> bool:
         """Notice a database that went back, load the files, and announce what the bus does not hold yet.
@@ -452,6 +454,7 @@ def _assemble(ground: _Parts, data: DataDirectory, applied: Sequence[Applied]) -
         presence=presence,
         membership=_membership(ground, presence),
         session=ground.keyring.derive(f"aliciacfg session v1 {_home(ground, data)}".encode())[:_SESSION_BYTES].hex(),
+        home_key=ground.keyring.derive(b"aliciacfg daemons v1"),
     )
 
 

@@ -447,6 +447,7 @@ def _bus_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqtt
         alerts=core.alerts,
         supervisor=core.supervisor,
         readiness=core.readiness,
+        home_key=core.home_key,
         max_packet_bytes=settings.max_packet_bytes,
     )
     part = LeaderPart(leadership=core.leadership, takes_requests=lambda: not shared.sharing, prepare=core.take_over)

@@ -287,7 +287,7 @@ async def test_a_database_that_is_away_makes_writes_unavailable_and_reads_go_on(
 
 
 async def test_a_read_waits_for_a_revision_of_another_daemon(replicas: Replicas):
-    """For one's own write, made through another daemon; and not for ever for one that nobody makes."""
+    """For one's own write, made through another daemon; and a moment for one that is being made."""
     first, second = await replicas.start(), await replicas.start()
     made = await first.ask("patch", "bell", patch={"settings": {"size": 3}})
     assert (await second.ask("get", "bell", at_least=made["revision"]))["revision"] == made["revision"]
@@ -318,6 +318,7 @@ async def test_a_refusal_is_not_confirmed_for_ever(tmp_path: Path, url: str, mon
         await other.execute("BEGIN; LOCK TABLE aliciacfg.revisions IN ACCESS EXCLUSIVE MODE")
         for ask in (
             lambda: core.ask("get", "nobody"),
+            lambda: core.ask("get", "bell", at_least=9),
             lambda: core.ask("patch", "nobody", patch={}),
             lambda: core.ask("patch", "bell", patch={}),
         ):
@@ -328,6 +329,41 @@ async def test_a_refusal_is_not_confirmed_for_ever(tmp_path: Path, url: str, mon
         await other.close()
         with pytest.raises(NotFound):
             await core.ask("patch", "nobody", patch={})
+
+
+async def test_one_that_is_cut_off_says_so_soon(tmp_path: Path, url: str, monkeypatch: Any):
+    """Once the database has not answered for a while, what needs it waits a short time only; all else goes on."""
+    async with contextlib.AsyncExitStack() as stack:
+        core = await Replicas(Home(tmp_path, FILES), SharedRows(), stack, url=url).start()
+        other = await asyncpg.connect(url)
+        await other.execute("BEGIN; LOCK TABLE aliciacfg.revisions IN ACCESS EXCLUSIVE MODE")
+        monkeypatch.setattr("aliciacfg.core.following._CUT_OFF_SECONDS", 0.05)
+        following(core)._complete_until -= 3
+        with pytest.raises(Unavailable, match=r"within 0\.05 seconds"):
+            await core.ask("get", "nobody")
+        assert (await core.ask("get", "bell"))["revision"] == 1
+        assert (await core.ask("get", "bell", at_least=1))["revision"] == 1
+        await other.execute("ROLLBACK")
+        await other.close()
+        await following(core).catch_up()
+        with pytest.raises(NotFound):
+            await core.ask("get", "nobody")
+
+
+async def test_a_revision_that_the_database_does_not_have_is_not_waited_for_long(replicas: Replicas):
+    """One look at the database is the truth about every write that was answered."""
+    core = await replicas.start()
+    began = time.monotonic()
+    with pytest.raises(NotFound, match="Revision 9 of bell is not here after 1 s"):
+        await core.ask("get", "bell", at_least=9)
+    assert time.monotonic() - began < 2
+    for operation in ("get", "history", "explain", "instances"):
+        # Known already: nothing is waited for, not even the database.
+        replicas.rows.broken = Unavailable("The database cannot be reached.")
+        assert (await core.ask("get", "bell", at_least=1))["revision"] == 1
+        with pytest.raises(Unavailable):
+            await core.ask(operation, "bell", at_least=2)
+        replicas.rows.broken = None
 
 
 async def test_a_revision_that_nobody_makes_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: Any):

@@ -254,6 +254,80 @@ def test_a_database_that_is_away_for_a_while(make_replicas: Callable[..., list[D
         server.remove()
 
 
+@pytest.mark.parametrize("fault", ["away", "hangs"])
+async def test_gets_over_the_bus_go_on_while_all_are_cut_off_from_the_database(
+    make_replicas: Callable[..., list[Daemon]], postgres: Postgres, url: str, fault: str
+):
+    """Each is answered once and soon; what would have to be confirmed is refused soon, and nobody leaves."""
+    async with cutting_socket(postgres.directory) as way:
+        through = url.replace(str(postgres.directory), str(way.directory))
+        daemons = await asyncio.to_thread(make_replicas, "a", "b", database=through)
+        await asyncio.to_thread(wait_for_leader, daemons)
+        port = daemons[0].broker_port
+        requester = Requester("voice_router", "get")
+        asking = asyncio.create_task(requester.run(port))
+        if fault == "away":
+            await way.shut()
+        else:
+            way.hang()
+        cut_off = time.monotonic()
+        for daemon in daemons:
+            await until(lambda daemon=daemon: status(daemon, "/ready")[0] == 503)
+        async with client(port) as mqtt:
+            for number in range(8):
+                began = time.monotonic()
+                found = (await mqtt.ask("alicia/config/get/nobody")).json
+                assert (found["code"], time.monotonic() - began < 1.5) == ("unavailable", True), number
+            for operation in ("list", "explain/voice_router"):
+                assert (await mqtt.ask(f"alicia/config/{operation}")).json["status"] == "success"
+            if fault == "away":
+                for number in range(4):
+                    began = time.monotonic()
+                    request = {"patch": {"settings": {"max_volume_percent": 5}}, "request_id": str(number)}
+                    found = (await mqtt.ask(f"alicia/config/patch/{SERVICE}/panel", request)).json
+                    assert (found["code"], time.monotonic() - began < 1.5) == ("unavailable", True), number
+        await until(lambda: time.monotonic() - cut_off > 6)
+        assert not any(daemon.logged("requests_left") for daemon in daemons)
+        before = requester.answered
+        await eventually(lambda: requester.answered > before + 20)
+        way.reopen()
+        for daemon in daemons:
+            await until(lambda daemon=daemon: status(daemon, "/ready")[0] == 200)
+        assert await asyncio.to_thread(patched, daemons[0], 44) == 200
+        requester.stopping = True
+        await asking
+        assert requester.longest < 1.5
+
+
+async def test_one_that_is_cut_off_takes_requests_while_the_other_one_hangs(
+    make_replicas: Callable[..., list[Daemon]], postgres: Postgres, url: str
+):
+    """It had left them to the one that was ready; it leaves again when that one goes on."""
+    async with cutting_socket(postgres.directory) as way:
+        through = {"ALICIACFG_DATABASE_URL": url.replace(str(postgres.directory), str(way.directory))}
+        first, second = await asyncio.to_thread(make_replicas, "a", "b", environ={"a": through})
+        await way.shut()
+        await until(lambda: bool(first.logged("requests_left")))
+        requester = Requester("voice_router", "get")
+        asking = asyncio.create_task(requester.run(first.broker_port))
+        await eventually(lambda: requester.answered > 5)
+        assert second.process is not None
+        second.process.send_signal(signal.SIGSTOP)
+        try:
+            await until(lambda: len(first.logged("requests_joined")) == 2)
+            before = requester.answered
+            await eventually(lambda: requester.answered > before + 20)
+        finally:
+            second.process.send_signal(signal.SIGCONT)
+        await until(lambda: len(first.logged("requests_left")) == 2)
+        before = requester.answered
+        await eventually(lambda: requester.answered > before + 20)
+        requester.stopping = True
+        await asking
+        # Half of the time the broker gave requests to the one that hangs.
+        assert requester.longest < 6
+
+
 async def test_one_that_is_cut_off_from_the_database_takes_no_requests(
     make_replicas: Callable[..., list[Daemon]], postgres: Postgres, url: str
 ):

@@ -17,7 +17,7 @@ import pytest
 
 from aliciacfg.access import rules_file
 from aliciacfg.bus.address import BrokerAddress
-from aliciacfg.mqtt import session, shared_requests
+from aliciacfg.mqtt import ready_members, session, shared_requests
 from aliciacfg.mqtt.broker.access_list import access_list
 from aliciacfg.mqtt.broker.passwords import password_file
 from broker_proxies import Unshared, older_broker, unsharing_broker
@@ -159,6 +159,143 @@ async def test_one_that_is_not_ready_takes_no_request_and_leads_on(tmp_path: Pat
             await mqtt.publish("alicia/config/update/bell1", b"", retain=True)
             await mqtt.subscribe("alicia/config/update/bell1")
             await mqtt.until("alicia/config/update/bell1")
+
+
+async def asked(replica: Replica) -> None:
+    """Wait until it has asked once more whether another one is ready, and been answered or not."""
+    members = replica.shared._others  # pyright: ignore[reportPrivateUsage]
+    before = members.asked
+    # The second one from now on began after the call.
+    await eventually(lambda: members.asked > before + 1)
+
+
+@pytest.fixture
+def quick_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for an answer, or between two questions."""
+    monkeypatch.setattr(ready_members, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(shared_requests, "_ASK_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("quick_questions")
+async def test_when_all_are_cut_off_all_go_on(tmp_path: Path, broker: Broker):
+    """They answer what they may from memory; who is ready first takes the requests of those that are not."""
+    async with home(tmp_path, broker.port) as made, load(broker.port) as requester:
+        for replica in made:
+            replica.readiness.set(False)
+        for replica in made:
+            await asked(replica)
+        before = [replica.answered for replica in made]
+        await requester.send(60)
+        await eventually(lambda: requester.all_answered)
+        assert all(replica.answered >= count + 10 for replica, count in zip(made, before, strict=True))
+        made[1].readiness.set(True)
+        await eventually(lambda: [replica.shared.joined for replica in made] == [False, True, False])
+        count = made[1].answered
+        await requester.send(20)
+        await eventually(lambda: requester.all_answered)
+        assert made[1].answered == count + 20
+        for replica in made:
+            replica.readiness.set(True)
+            await replica.joined()
+        assert not requester.twice
+
+
+@pytest.mark.usefixtures("quick_questions")
+async def test_those_that_left_come_back_when_the_last_one_that_is_ready_is_gone(tmp_path: Path, broker: Broker):
+    """It dies, hangs, or is cut off as well: the others take the requests again, until it is back."""
+    async with home(tmp_path, broker.port) as made, load(broker.port) as requester:
+        for replica in made[:2]:
+            replica.readiness.set(False)
+        await eventually(lambda: not made[0].shared.joined and not made[1].shared.joined)
+        made[2].readiness.set(False)
+        for replica in made:
+            await replica.joined()
+        made[2].readiness.set(True)
+        await eventually(lambda: not made[0].shared.joined and not made[1].shared.joined)
+        # As a process that was killed, or hangs: what it was sent is lost, and nothing is heard of it.
+        made[2].session.abort()
+        await made[2].cancel()
+        for replica in made[:2]:
+            await replica.joined()
+        await requester.send(30)
+        await eventually(lambda: requester.all_answered)
+        assert not requester.twice
+
+
+@pytest.mark.usefixtures("quick_questions")
+async def test_no_stranger_has_daemons_leave(tmp_path: Path, broker: Broker):
+    """An answer counts that was made for this question, with the keys of the home; a stranger has neither."""
+    async with home(tmp_path, broker.port, 2) as made, client(broker.port) as mqtt:
+        await mqtt.subscribe("alicia/reply/config_service/+/ready/#")
+        made[0].readiness.set(False)
+        question, answer = await mqtt.next(), await mqtt.next()
+        assert (question.topic.rpartition("/")[2], answer.topic.rpartition("/")[2]) == ("question", "answer")
+        await eventually(lambda: not made[0].shared.joined)
+        made[1].readiness.set(False)
+        for replica in made:
+            await replica.joined()
+        seen = 0
+        while seen < 10:
+            message = await mqtt.next()
+            if message.topic != question.topic:
+                continue
+            seen += 1
+            number = message.json["number"]
+            forged = [
+                answer.payload,
+                message.payload,
+                json.dumps({"number": number, "code": answer.json["code"]}),
+                json.dumps({"number": number, "code": "\u00e9"}),
+                '{"number": "\\ud800", "code": ""}',
+                b"\xff",
+                b"{}",
+                b"",
+            ]
+            for payload in forged:
+                await mqtt.publish(answer.topic, payload)
+                await mqtt.publish(f"{answer.topic}/more", payload)
+            await mqtt.publish(question.topic, answer.payload)
+        assert all(replica.shared.joined for replica in made)
+        assert not any(replica.core.standing for replica in made)
+
+
+@pytest.mark.usefixtures("quick_questions")
+async def test_a_question_that_the_broker_does_not_deliver_is_one_without_an_answer(tmp_path: Path):
+    """Its access list denies the topic: no daemon leaves, and all other requests are answered."""
+    (tmp_path / "acl").write_text("pattern deny alicia/reply/config_service/+/ready/#\npattern readwrite #\n")
+    (tmp_path / "acl").chmod(0o644)
+    broker = Broker(tmp_path / "broker", config=f"acl_file {tmp_path / 'acl'}\n").start()
+    try:
+        async with home(tmp_path, broker.port, 2) as made, load(broker.port) as requester:
+            made[0].readiness.set(False)
+            await asked(made[0])
+            await requester.send(20)
+            await eventually(lambda: requester.all_answered)
+            assert all(replica.shared.joined for replica in made)
+    finally:
+        broker.stop()
+
+
+@pytest.mark.parametrize("wiped", [False, True])
+@pytest.mark.usefixtures("quick_questions")
+async def test_a_broker_that_comes_back_while_all_are_cut_off_is_served(tmp_path: Path, broker: Broker, wiped: bool):
+    """Also if it has lost the retained health by which the daemons knew it, and no daemon leads."""
+    async with home(tmp_path, broker.port) as made:
+        for replica in made:
+            replica.readiness.set(False)
+            replica.leadership.lose()
+        broker.kill()
+        if wiped:
+            broker.wipe()
+        for replica in made:
+            await eventually(lambda replica=replica: not replica.shared.joined)
+        broker.start()
+        for replica in made:
+            await replica.joined()
+        async with load(broker.port) as requester:
+            await requester.send(30)
+            await eventually(lambda: requester.all_answered)
+            assert not requester.twice
 
 
 async def test_a_takeover_cuts_the_one_before_off_and_alerts_nothing(tmp_path: Path, broker: Broker):
@@ -376,6 +513,9 @@ async def test_each_daemon_finds_out_whether_the_access_list_is_in_force(tmp_pat
                 assert (await mqtt.until(f"alicia/reply/bell2/{number}")).json["status"] == "success"
             assert all(replica.answered for replica in made)
             assert not any(replica.core.standing for replica in made)
+            # Under the list they still hear each other, when one asks whether another one is ready.
+            made[0].readiness.set(False)
+            await eventually(lambda: not made[0].shared.joined)
     finally:
         broker.stop()
 

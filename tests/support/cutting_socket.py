@@ -1,4 +1,4 @@
-"""A way to a PostgreSQL server on which answers get lost."""
+"""A way to a PostgreSQL server on which answers get lost, or nothing goes on."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ NAME = ".s.PGSQL.5432"
 
 
 class CuttingSocket:
-    """Passes connections on to the server's socket; can cut them around the next COMMIT, or let none through.
+    """Passes connections on to the server's socket; can cut them around COMMIT, let none through, or have all hang.
 
     Attributes:
         directory: Holds the socket; the ``host`` of an address.
@@ -23,6 +23,8 @@ class CuttingSocket:
         self._target = target / NAME
         self._cut = ""
         self._open = True
+        self._flows = asyncio.Event()
+        self._flows.set()
         self._links: set[asyncio.StreamWriter] = set()
 
     def cut_commit(self, when: str) -> None:
@@ -35,8 +37,13 @@ class CuttingSocket:
         for writer in list(self._links):
             writer.transport.abort()
 
+    def hang(self) -> None:
+        """Pass nothing on, as if the server stood still, until ``reopen``; connections are accepted."""
+        self._flows.clear()
+
     def reopen(self) -> None:
         self._open = True
+        self._flows.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -56,6 +63,7 @@ class CuttingSocket:
         answers = asyncio.create_task(self._pass_answers(server_reader, writer))
         try:
             while data := await reader.read(65536):
+                await self._flows.wait()
                 if self._cut and b"COMMIT\x00" in data:
                     when, self._cut = self._cut, ""
                     self.cuts += 1
@@ -79,6 +87,7 @@ class CuttingSocket:
     async def _pass_answers(self, server_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await server_reader.read(65536):
+                await self._flows.wait()
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()

@@ -43,6 +43,7 @@ class Replica:
             alerts=parts.alerts,
             supervisor=parts.supervisor,
             readiness=self.readiness,
+            home_key=parts.home_key,
             max_packet_bytes=_PACKET_BYTES,
             proof_seconds=self.proof_seconds,
         )

@@ -38,8 +38,10 @@ _log = structlog.get_logger(__name__)
 
 _OTHERS = ChangeContext("another daemon", "api", operation="follow")
 _POLL_SECONDS = 0.5
-# So long a requester waits at most for what the database has to say about an answer.
-_CONFIRMED_SECONDS = 3.0
+# So long a requester waits at most for what the database has to say about an answer; less if it has not answered for
+# a while.
+_CONFIRMED_SECONDS = 2.0
+_CUT_OFF_SECONDS = 0.5
 # Configurations that are composed before anything else goes on: some milliseconds.
 _SLICE = 10
 # Announcements that follow together with the configurations.
@@ -148,12 +150,13 @@ class Following:
         Raises:
             Unavailable: The database cannot be read, or does not answer in time.
         """
+        seconds = _CONFIRMED_SECONDS if self.behind_seconds <= MAX_LAG_SECONDS else _CUT_OFF_SECONDS
         try:
-            async with asyncio.timeout(_CONFIRMED_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self.catch_up()
         except TimeoutError:
             raise Unavailable(
-                f"The database did not answer within {_CONFIRMED_SECONDS:g} seconds, so it is not known whether "
+                f"The database did not answer within {seconds:g} seconds, so it is not known whether "
                 "another daemon changed this; try again later."
             ) from None
 

@@ -10,9 +10,10 @@ here.
 A daemon that was stopped, with SIGSTOP for example, finds old requests in its socket when it goes on. Their senders
 have repeated them to others by then, and may have sent newer ones, so it drops them with the connection.
 
-A daemon joins the group while it is ready and the broker is known to be its home's. It leaves in order: UNSUBSCRIBE, a
-marker behind everything that the broker has queued for it, the answers to all of that and their acknowledgements. So
-nothing is lost.
+A daemon joins the group while it is ready and the broker is known to be its home's. One that is not ready, because it
+cannot reach the database, takes part while no other daemon of the home is ready (``mqtt/ready_members``): it answers
+from memory what it may. It leaves in order: UNSUBSCRIBE, a marker behind everything that the broker has queued for it,
+the answers to all of that and their acknowledgements. So nothing is lost.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ from aliciacfg.mqtt.link import Link
 from aliciacfg.mqtt.markers import Markers
 from aliciacfg.mqtt.messages import Inbound
 from aliciacfg.mqtt.peers import parse_health
+from aliciacfg.mqtt.ready_members import ReadyMembers
 from aliciacfg.mqtt.reports import Reports
 from aliciacfg.mqtt.requests import Requests
 from aliciacfg.operations.service import ConfigService
@@ -64,6 +66,8 @@ _STILL_SECONDS = 3.0
 _TICK_SECONDS = 0.5
 _PROOF_SECONDS = 5.0
 _LEAVE_SECONDS = 5.0
+# Between two questions of a daemon that is not ready, whether another one is.
+_ASK_SECONDS = 1.0
 # Until it is tried again whether the broker shares subscriptions.
 _AGAIN_SECONDS = 60.0
 # So many connections that ended during the proof are as good as a refusal.
@@ -91,6 +95,7 @@ class SharedRequests:
         alerts: Alerts,
         supervisor: Supervisor,
         readiness: Readiness,
+        home_key: bytes,
         max_packet_bytes: int,
         proof_seconds: float = _PROOF_SECONDS,
     ) -> None:
@@ -102,7 +107,8 @@ class SharedRequests:
             requests: Answers requests.
             alerts: Published; raised while the broker does not share subscriptions.
             supervisor: Is told of unexpected errors, and keeps the tasks of a connection running.
-            readiness: Whether requests may be taken.
+            readiness: Whether this daemon can confirm its answers.
+            home_key: Tells messages of the home's daemons from those of others; secret.
             max_packet_bytes: The largest MQTT packet that is sent or received.
             proof_seconds: How long the broker may take to deliver the marker that proves a shared subscription.
         """
@@ -125,6 +131,15 @@ class SharedRequests:
         self._reports = Reports(service.registrations)
         self._markers = markers = Markers(health.instance)
         self._probe = AccessProbe(service.authorizer, address=address, instance=health.instance, markers=markers)
+        following = service.following
+        self._others = ReadyMembers(
+            markers.prefix,
+            home_key,
+            is_ready=lambda: self.joined and readiness.ready and not self._stopping,
+            read=_read_nothing if following is None else following.catch_up,
+            background=self._intake.background,
+            turns=readiness.turns,
+        )
         self._link = Link(
             address,
             make_session=self._session,
@@ -134,8 +149,10 @@ class SharedRequests:
             max_packet_bytes=max_packet_bytes,
         )
         self._turns = Turns()
-        # Whether the last health that came named this home.
-        self._is_ours = False
+        # Whether the last health that came named this home, on this connection and on an earlier one.
+        self._is_ours = self._was_ours = False
+        # Whether any health came on this connection.
+        self._heard_health = False
         self._stopping = False
         # The topic and payload of the marker that proves a shared subscription, and what waits for it.
         self._proof: tuple[str, bytes, asyncio.Future[None]] | None = None
@@ -191,9 +208,13 @@ class SharedRequests:
         self._pauses.tick()
         group.create_task(self._watch_pauses(), name="mqtt-pauses")
         self._intake.attach(connection)
+        self._others.attach(connection)
         connection.receive(self._on_message)
         await connection.subscribe([topics.HEALTH, f"{self._markers.prefix}#"])
         await self._markers.wait(connection)
+        if self._was_ours and not self._heard_health:
+            # The broker has lost its retained messages, and no daemon may lead at present to publish health anew.
+            self._note_ours()
         sharing = await self._prove(connection)
         # The answer of the broker for an exact topic: the group's own subscription may bring it as well.
         await connection.subscribe([self._probe.topic])
@@ -276,7 +297,7 @@ class SharedRequests:
                 raise BrokerUnavailable("the broker shares subscriptions now; connecting anew")
 
     async def _take_part(self, connection: Connection) -> None:
-        """Be a member of the group while this daemon is ready.
+        """Be a member of the group while this daemon is ready, or no other one is.
 
         Raises:
             BrokerUnavailable: The connection is gone.
@@ -284,17 +305,48 @@ class SharedRequests:
         try:
             while True:
                 await self._turns.until(lambda: self._is_ours)
-                await self._readiness.turns.until(lambda: self._readiness.ready and not self._stopping)
+                await self._until_needed(connection)
                 self._intake.admission.open()
                 self.joined = True
                 # A retained request shows its flag even when it comes live.
                 await connection.subscribe(_REQUESTS, retain_as_published=True)
-                _log.info("requests_joined")
+                _log.info("requests_joined", ready=self._readiness.ready)
                 self.ready.set()
-                await self._readiness.turns.until(lambda: not self._readiness.ready or self._stopping)
+                await self._until_dispensable(connection)
                 await self._leave(connection)
         finally:
             self._note_left()
+
+    async def _until_needed(self, connection: Connection) -> None:
+        """Wait until this daemon is ready, or no other one of the home is."""
+        turns = self._readiness.turns
+        while True:
+            await turns.until(lambda: not self._stopping)
+            if self._readiness.ready:
+                return
+            if await self._others.any_other(connection, goes_on=self._is_cut_off):
+                await self._while_cut_off()
+            elif not self._stopping:
+                return
+
+    async def _until_dispensable(self, connection: Connection) -> None:
+        """Wait until this daemon stops, or is not ready while another one of the home is."""
+        turns = self._readiness.turns
+        while not self._stopping:
+            await turns.until(lambda: not self._readiness.ready or self._stopping)
+            found = await self._others.any_other(connection, goes_on=self._is_cut_off)
+            if found and self._is_cut_off():
+                return
+            await self._while_cut_off()
+
+    def _is_cut_off(self) -> bool:
+        return not self._readiness.ready and not self._stopping
+
+    async def _while_cut_off(self) -> None:
+        """Wait until this daemon is ready or stops, or it is time to ask again whether another one is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ASK_SECONDS):
+                await self._readiness.turns.until(lambda: not self._is_cut_off())
 
     async def _leave(self, connection: Connection) -> None:
         """Leave the group, and answer everything that the broker sent before.
@@ -324,9 +376,10 @@ class SharedRequests:
     def _on_lost(self) -> bool:
         served = self._health.bus_connected
         self._intake.detach()
+        self._others.detach()
         self._probe.reset()
         self._health.bus_connected = False
-        self._is_ours = False
+        self._is_ours = self._heard_health = False
         self._note_left()
         return served
 
@@ -353,7 +406,8 @@ class SharedRequests:
         if topic.startswith(topics.CONFIG):
             return self._inbox.receive_request(inbound)
         if topic.startswith(self._markers.prefix):
-            self._markers.receive(topic)
+            if not self._others.receive(inbound):
+                self._markers.receive(topic)
         elif self._proof is not None and topic == self._proof[0]:
             _, payload, came = self._proof
             if inbound.payload == payload and not came.done():
@@ -368,9 +422,17 @@ class SharedRequests:
         Once it is known, what others publish there is a matter of the daemon that leads. One that only claims the
         broker may still find that another home has it.
         """
+        self._heard_health = True
         health = None if self._is_ours else parse_health(inbound.payload)
         if health is None or health.instance != self._health.instance:
             return
         if health.mqtt_connected or health.status == "offline":
-            self._is_ours = True
-            self._turns.notify()
+            self._note_ours()
+
+    def _note_ours(self) -> None:
+        self._is_ours = self._was_ours = True
+        self._turns.notify()
+
+
+async def _read_nothing() -> None:
+    """Read the database of a daemon that has it for itself, which needs none of it for an answer."""

@@ -172,8 +172,7 @@ class Operation:
 
     def _carry_out(self, service: ConfigService, caller: Caller, name: str, request: Request) -> Awaitable[Answer]:
         if isinstance(request, CurrentRequest) and request.at_least is not None:
-            revision = request.at_least
-            return confirmed(service.following, lambda: self._carry_out_later(service, caller, name, request, revision))
+            return self._carry_out_later(service, caller, name, request, request.at_least)
         if service.following is None:
             return self._call(service, caller, name, request)
         return confirmed(service.following, lambda: self._call(service, caller, name, request))
@@ -183,7 +182,7 @@ class Operation:
     ) -> Answer:
         """Carry the operation out when a revision is here."""
         await service.reads.wait_for_revision(name, request.environment, revision)
-        return await self._call(service, caller, name, request)
+        return await confirmed(service.following, lambda: self._call(service, caller, name, request))
 
     async def _call(self, service: ConfigService, caller: Caller, name: str, request: Request) -> Answer:
         """Call the handler; say which service was probably meant if there is none of the name."""
