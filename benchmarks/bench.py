@@ -20,6 +20,7 @@ import fairness
 import fanout
 import growing
 import reads
+import replicas
 import starts
 import writes
 from processes import HERE, BenchmarkError
@@ -37,6 +38,7 @@ PARTS = {
     "fairness": fairness.add_fairness,
     "overload": fairness.add_overload,
     "fanout": fanout.add_fanout,
+    "replicas": replicas.add_replicas,
     "holds": lambda rounds, scene: fairness.add_holds(rounds, scene.scratch),
 }
 ALL = ("starts", *PARTS, "growth")

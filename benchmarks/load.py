@@ -15,6 +15,10 @@
     load.py write    --port HTTP_PORT --services NAME,… --outstanding N [--document FILE] [--statuses 200,201]
                      PATCH on N connections, each with one of the services, a new number each time; with FILE a PUT of
                      it, with status 422 a PATCH with a text where a number belongs
+    load.py mqtt-write --port BROKER_PORT --services NAME,… --outstanding N
+                     PATCH over MQTT 5 at QoS 1, N of them always under way, each with a request_id
+    load.py staleness --ports HTTP_PORT,… --services NAME --samples N
+                     PATCH at one daemon of a home, until another one answers it, without a pause between gets
     load.py redis    --port PORT --outstanding N --document FILE [--method SET]
     load.py nats     --port PORT --outstanding N --document FILE
                      GET (or SET) of the document in Redis, get of JetStream's key-value store
@@ -26,7 +30,8 @@
     load.py latency  --port HTTP_PORT --broker-port BROKER_PORT --services NAME --topic TOPIC --samples N
                      PATCH (with --document PUT), one after the other, until a subscriber of TOPIC has each
 
-All but ``paced`` and ``overload`` are closed loops: a request goes out when the answer to one before it has
+With --ports the connections of ``http`` and ``write`` are spread over the daemons of a home. All but ``paced`` and
+``overload`` are closed loops: a request goes out when the answer to one before it has
 come in. With --announce a generator prints READY when its requests begin.
 """
 
@@ -46,6 +51,7 @@ import uvloop
 
 import overload
 import paced
+import replica_loads
 import wire
 from clients import HttpClient, MqttClient, NatsClient, RedisClient, http_request, redis_command
 from meter import DRAIN_SECONDS, Meter, UnexpectedAnswerError, clock, percentiles
@@ -237,9 +243,10 @@ async def _one_at_a_time(
             meter.settled()
 
     clients = [new_client(answered, meter.failed) for _ in range(options.outstanding)]
+    ports = [int(port) for port in options.ports.split(",")] if options.ports else [options.port]
     for place, client in enumerate(clients):
         places[client] = place
-        await connect(client, options.port)
+        await connect(client, ports[place % len(ports)])
     meter.outstanding = options.outstanding
     meter.start()
     for place, client in enumerate(clients):
@@ -358,6 +365,10 @@ def _changes(options: argparse.Namespace) -> Callable[[str], bytes]:
     return change
 
 
+async def write_over_mqtt(options: argparse.Namespace) -> dict[str, float]:
+    return await replica_loads.write_over_mqtt(options, new_meter(options), reply_topic())
+
+
 async def load_overload(options: argparse.Namespace) -> dict[str, float]:
     return await overload.measure(options, reply_topic())
 
@@ -369,6 +380,8 @@ KINDS = {
     "plain": load_plain,
     "http": load_http,
     "write": write,
+    "mqtt-write": write_over_mqtt,
+    "staleness": replica_loads.measure_staleness,
     "redis": load_redis,
     "nats": load_nats,
     "paced": load_paced,
@@ -380,7 +393,8 @@ KINDS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=list(KINDS))
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--ports", default="")
     parser.add_argument("--broker-port", type=int, default=0)
     parser.add_argument("--http-port", type=int, default=0)
     parser.add_argument("--topic", default="")

@@ -1,18 +1,23 @@
-"""etcd, NATS and Redis beside the daemon, where they are installed; each on loopback, its data on the measured disk."""
+"""Servers beside the daemon, where they are installed: etcd, NATS, Redis, PostgreSQL; their data is on the disk."""
 
 import base64
 import json
+import os
+import pwd
 import re
 import shutil
 import subprocess
+import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import wire
-from processes import PATH, BenchmarkError, free_port, process, wait_for_port
+from processes import PATH, START_SECONDS, BenchmarkError, free_port, process, wait_for_port
 
 KEY = b"config"
 
@@ -140,3 +145,67 @@ def _program(name: str) -> str:
     if place is None:
         raise BenchmarkError(f"there is no {name}; `make bench-peers` installs it")
     return place
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A PostgreSQL server that runs, with its own settings."""
+
+    pid: int
+    directory: Path
+
+    def url(self, database: str) -> str:
+        return f"postgresql://aliciacfg@/{database}?host={self.directory}"
+
+
+def postgres_programs() -> Path | None:
+    """Return the directory of PostgreSQL's programs, which Debian has in one of their own; None if there is none."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    on_path = found("postgres")
+    return places[-1] if places else Path(on_path).parent if on_path else None
+
+
+def postgres_version() -> str:
+    """Return the version of PostgreSQL; empty if it is not installed."""
+    programs = postgres_programs()
+    return "" if programs is None else version(str(programs / "postgres"), "--version")
+
+
+@contextmanager
+def postgres(databases: tuple[str, ...]) -> Iterator[Postgres]:
+    """A server with empty databases that flushes each commit, as Debian sets it up; ended and removed at the end."""
+    programs = postgres_programs()
+    if programs is None:
+        raise BenchmarkError("there is no PostgreSQL; `make bench` installs it")
+    user: dict[str, Any] = {}
+    # A short path, as sockets need, on a disk, and open to the user whom it has to run as.
+    with tempfile.TemporaryDirectory(prefix="aliciacfg-bench-", dir="/var/tmp") as made:
+        directory = Path(made)
+        if os.geteuid() == 0:
+            names = {entry.pw_name: entry for entry in pwd.getpwall()}
+            account = names.get("postgres") or names["nobody"]
+            user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            os.chown(directory, account.pw_uid, account.pw_gid)
+        options = [
+            f"--pgdata={directory}/data",
+            "--username=aliciacfg",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]
+        subprocess.run([programs / "initdb", *options], check=True, capture_output=True, cwd=directory, **user)
+        command = [
+            str(programs / "postgres"), "-D", f"{directory}/data",
+            "-c", f"unix_socket_directories={directory}", "-c", "listen_addresses=",
+        ]  # fmt: skip
+        log = directory / "log"
+        with process(command, log, directory=directory, user=user) as child:
+            server = Postgres(child.pid, directory)
+            end = time.monotonic() + START_SECONDS
+            create = [programs / "createdb", "--host", directory, "--username", "aliciacfg"]
+            for database in databases:
+                while subprocess.run([*create, database], check=False, capture_output=True, cwd=directory).returncode:
+                    if child.poll() is not None or time.monotonic() > end:
+                        raise BenchmarkError(f"PostgreSQL does not answer: {log.read_text()[-2000:]}")
+                    time.sleep(0.05)
+            yield server

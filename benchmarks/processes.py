@@ -44,9 +44,14 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def process(
-    command: list[str], log: Path, *, environment: dict[str, str] | None = None, directory: Path | None = None
+    command: list[str],
+    log: Path,
+    *,
+    environment: dict[str, str] | None = None,
+    directory: Path | None = None,
+    user: Mapping[str, Any] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A child with its standard error in ``log``; ended at the end."""
+    """A child with its standard error in ``log``; ended at the end. ``user`` has arguments of ``subprocess``."""
     with log.open("a") as errors:
         child = subprocess.Popen(
             command,
@@ -56,6 +61,7 @@ def process(
             text=True,
             cwd=directory,
             env=environment or _environment(),
+            **(user or {}),
         )
     try:
         yield child
@@ -118,9 +124,24 @@ def wait_for_port(child: subprocess.Popen[str], port: int, log: Path) -> None:
         time.sleep(0.01)
 
 
+@dataclass(frozen=True)
+class Broker:
+    """A Mosquitto that runs."""
+
+    pid: int
+    port: int
+
+
 @contextmanager
 def mosquitto(directory: Path, *, source: Path = SOURCE, without: tuple[str, ...] = ()) -> Iterator[int]:
     """A Mosquitto with the project's settings, but those of ``without``, on a free port; gives the port."""
+    with broker(directory, source=source, without=without) as running:
+        yield running.port
+
+
+@contextmanager
+def broker(directory: Path, *, source: Path = SOURCE, without: tuple[str, ...] = ()) -> Iterator[Broker]:
+    """The same; gives its process id as well."""
     program = shutil.which("mosquitto", path=PATH)
     if program is None:
         raise BenchmarkError("there is no mosquitto on the PATH; `make bench` installs it")
@@ -131,7 +152,7 @@ def mosquitto(directory: Path, *, source: Path = SOURCE, without: tuple[str, ...
     config.write_text("".join(line for line in lines if not line.startswith(without)))
     with process([program, "-c", str(config)], log) as child:
         wait_for_port(child, port, log)
-        yield port
+        yield Broker(child.pid, port)
 
 
 @dataclass(frozen=True)
@@ -167,6 +188,23 @@ def processor_seconds(pid: int) -> float:
     except FileNotFoundError:
         return math.nan
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def processor_seconds_of_all(pid: int) -> float:
+    """Return the same of a process and its children, with those that have ended; NaN once it has ended itself."""
+    total = math.nan
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if stat.parent.name == str(pid):
+                # Its own, and that of children which it has waited for.
+                own = sum(map(int, fields[11:15]))
+            elif fields[1] == str(pid):
+                own = sum(map(int, fields[11:13]))
+            else:
+                continue
+            total = own + (0 if math.isnan(total) else total)
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -166,12 +166,14 @@ class Section:
         text: How they are measured.
         rows: In the order in which they are shown.
         side_by_side: Whether who was measured stands above the columns, instead of in lines below each other.
+        subject: What the others are compared with, above the column of the ratio.
     """
 
     title: str
     text: str
     rows: list[Row] = field(default_factory=list)
     side_by_side: bool = False
+    subject: str = DAEMON
 
 
 def wide_console() -> Console:
@@ -185,7 +187,7 @@ def titled_table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", header_style="bold")
 
 
-COLUMNS = ("measured", "", "figure", "p50 ms", "p99 ms", "CPU µs", "daemon ÷ it", "quartiles")
+_COLUMNS = ("measured", "", "figure", "p50 ms", "p99 ms", "CPU µs", "{} ÷ it", "quartiles")
 
 
 def table_of(section: Section) -> tuple[Sequence[str], list[Sequence[str]]]:
@@ -195,8 +197,8 @@ def table_of(section: Section) -> tuple[Sequence[str], list[Sequence[str]]]:
         figures = [(row.name, *(shown(row.median(who, row.key), row.unit) for who in everyone)) for row in section.rows]
         return ["measured", *everyone], figures
     cells = [line for row in section.rows for line in _lines(row)]
-    kept = [at for at in range(len(COLUMNS)) if at < 3 or any(line[at] for line in cells)]
-    return [COLUMNS[at] for at in kept], [[line[at] for at in kept] for line in cells]
+    kept = [at for at in range(len(_COLUMNS)) if at < 3 or any(line[at] for line in cells)]
+    return [_COLUMNS[at].format(section.subject) for at in kept], [[line[at] for at in kept] for line in cells]
 
 
 def _lines(row: Row) -> list[tuple[str, ...]]:

@@ -43,6 +43,7 @@ class Scene:
         scratch: A directory on the disk that is measured.
         responders: By name: the bare ones, and where it is installed the original's shape.
         peers: By name, those that are installed.
+        stack: Ends what is started later.
     """
 
     mqtt_port: int
@@ -58,6 +59,7 @@ class Scene:
     scratch: Path
     responders: dict[str, Responder] = field(default_factory=dict[str, Responder])
     peers: dict[str, Peer] = field(default_factory=dict[str, Peer])
+    stack: ExitStack = field(default_factory=ExitStack)
 
     @property
     def written(self) -> list[str]:
@@ -97,6 +99,7 @@ def open_scene(stack: ExitStack, scratch: Path) -> Scene:
         http_document,
         config,
         scratch,
+        stack=stack,
     )
     _start_responders(stack, scene)
     _start_peers(stack, scene)
@@ -164,6 +167,7 @@ def versions() -> dict[str, str]:
         "etcd": programs.version("etcd", "--version"),
         "NATS": programs.version("nats-server", "--version"),
         "Redis": programs.version("redis-server", "--version"),
+        "PostgreSQL": programs.postgres_version(),
         "h2load": programs.version("h2load", "--version"),
     }
     return {name: version for name, version in found.items() if version}

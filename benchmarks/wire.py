@@ -107,6 +107,13 @@ class Request:
         return self._head + packet_id + self._middle + correlation
 
 
+def request(topic: str, response_topic: str, number: int, payload: bytes) -> bytes:
+    """A PUBLISH at QoS 1 with a Response Topic, whose answer carries ``number`` as its correlation data."""
+    response = bytes([_RESPONSE_TOPIC]) + string(response_topic.encode())
+    correlation = bytes([_CORRELATION_DATA]) + string(number.to_bytes(4, "big"))
+    return publish(topic, number % 65535 + 1, payload, properties=response + correlation)
+
+
 def packets(buffer: bytes | bytearray) -> Iterator[tuple[int, int, int]]:
     """Yield (first byte, start of the body, end) of every whole packet."""
     at = 0

@@ -70,3 +70,12 @@ def test_a_section_has_no_column_without_a_figure(report: ModuleType):
     columns, cells = report.table_of(report.Section("", "", [row(report, [10], [20], bound=1)]))
     assert list(columns) == ["measured", "", "figure", "daemon ÷ it", "quartiles"]
     assert [list(line)[:3] for line in cells] == [["get", "daemon", "10.0/s"], ["", "limit", "20.0/s"]]
+
+
+def test_the_column_of_ratios_names_the_subject(report: ModuleType):
+    """In a section that is about something else than the one daemon."""
+    made = report.Row("get", subject="3 daemons, PostgreSQL")
+    made.runs |= {"limit": [{"per_second": 20}], made.subject: [{"per_second": 10}]}
+    columns, cells = report.table_of(report.Section("", "", [made], subject="3 daemons"))
+    assert "3 daemons ÷ it" in columns
+    assert [line[1] for line in cells] == ["3 daemons, PostgreSQL", "limit"]
