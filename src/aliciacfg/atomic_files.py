@@ -67,6 +67,33 @@ def replace_file(
     sync(target.parent)
 
 
+def create_file(path: Path, content: bytes, *, mode: int) -> None:
+    """Write a new file durably; of two processes that do so at once, one makes it.
+
+    Args:
+        path: The file.
+        content: The whole content.
+        mode: The permissions.
+
+    Raises:
+        FileExistsError: There is a file, or a link.
+        OSError: The file cannot be written, and is not there.
+    """
+    descriptor, name = _temporary_beside(path)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            give_to_owner(descriptor, path.parent)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(path.parent)
+
+
 def try_to_replace(path: Path) -> None:
     """Do what ``replace_file`` does first, and nothing else.
 

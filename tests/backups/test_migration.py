@@ -53,7 +53,8 @@ def url(postgres: Postgres) -> str:
 
 def move(home: Home, source: Place, target: Place, *, force: bool = False, dry_run: bool = False) -> Migrated:
     STEPS.clear()
-    return migrate(source, target, Wanted([home.keys], force=force, dry_run=dry_run), told=STEPS.append)
+    wanted = Wanted(home.settings(), [home.keys], from_server=False, force=force, dry_run=dry_run)
+    return migrate(source, target, wanted, told=STEPS.append)
 
 
 def file_of(home: Home) -> Place:
@@ -68,7 +69,11 @@ def test_a_home_moves_to_a_server_and_back(home: Home, url: str, tmp_path: Path)
     """History, audit log and order are the same, and each daemon goes on where the other one stopped."""
     there = move(home, file_of(home), server_of(home, url))
     assert (there.configurations, there.needs_keys, there.dropped) == (2, False, [])
-    assert STEPS[-2:] == [f"copying: {there.confirmed} of {there.confirmed} rows", "verifying the copy"]
+    assert STEPS[-3:] == [
+        f"copying: {there.confirmed} of {there.confirmed} rows",
+        "verifying the copy",
+        "copying the keys",
+    ]
 
     async def go_on(**settings: str) -> tuple[object, object]:
         async with home.core(**settings) as core:

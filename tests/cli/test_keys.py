@@ -71,6 +71,9 @@ def test_the_keys_are_wrapped_anew(data: Path, tmp_path: Path):
     done = run("keys", "rewrap", "new.key", "-o", "table")
     assert done.exit_code == 0, done.stderr
     assert f"Put new.key in the place of data/{FILE_NAME} on every machine" in done.stdout
+    # After an answer that was not seen it may be run again.
+    again = run("keys", "rewrap", "new.key", "-o", "table")
+    assert (again.exit_code, "already." in again.stdout) == (0, True), again.stderr
     assert run("keys", "show").exit_code == EXIT_FAILED
     (tmp_path / "new.key").replace(data / FILE_NAME)
     after = json.loads(run("keys", "show", "-o", "json").stdout)

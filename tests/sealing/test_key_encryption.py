@@ -1,5 +1,7 @@
 """The key-encryption key: a file for its owner alone, and what it wraps opens with it only."""
 
+import concurrent.futures
+import contextlib
 import stat
 from pathlib import Path
 
@@ -54,3 +56,21 @@ def test_a_file_that_others_can_read_is_refused(path: Path):
     path.chmod(0o640)
     with pytest.raises(KeyFileError, match="run: chmod 600"):
         KeyEncryptionKey.load(path)
+
+
+def test_of_two_that_make_a_key_at_once_one_does(tmp_path: Path):
+    """The other one is refused, so that each names the key that is in the file."""
+    made: list[str] = []
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for begun in [pool.submit(KeyEncryptionKey.create, tmp_path / "kek") for _ in range(8)]:
+            with contextlib.suppress(KeyFileError):
+                made.append(begun.result().key_id)
+    assert made == [KeyEncryptionKey.load(tmp_path / "kek").key_id]
+    assert [path.name for path in tmp_path.iterdir()] == ["kek"]
+
+
+def test_a_link_to_nowhere_is_said_to_be_one(tmp_path: Path):
+    """And is not replaced."""
+    (tmp_path / "kek").symlink_to(tmp_path / "gone")
+    with pytest.raises(KeyFileError, match="is a link to a file that is missing"):
+        KeyEncryptionKey.create(tmp_path / "kek")

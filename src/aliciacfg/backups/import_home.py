@@ -93,7 +93,7 @@ async def _import(
     if not dry_run:
         kept_as = kept_tables(free_name_before(data.path, "import", now=time.time()))
         new = prepared / replacement.NEW
-        with nullcontext() if settings.database_url is None else replacing(database, new, kept_as=kept_as):
+        with nullcontext() if settings.database_url is None else replacing(database, new, settings, kept_as=kept_as):
             replacement.decide(data.path, plan)
         _remove_if_empty(data.path / plan.kept_in)
     return result

@@ -9,16 +9,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from aliciacfg.atomic_files import sync
 from aliciacfg.backups.archive import ArchiveError
 from aliciacfg.backups.backup import home_of
 from aliciacfg.backups.server_home import refuse_users
 from aliciacfg.core.adoption import explain_foreign
-from aliciacfg.errors import Unavailable
+from aliciacfg.errors import KeyFileError, Unavailable
 from aliciacfg.sealing.key_file import KeyFile
+from aliciacfg.sealing.key_store import FileKeyStore
+from aliciacfg.settings import Settings
 from aliciacfg.storage.backend import Place, database_in
 from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.home_keys import put_keys, shared_keys_of
 from aliciacfg.storage.rows import Row
 from aliciacfg.storage.store import Database, Filling
 from aliciacfg.storage.verifier import Broken, Findings
@@ -45,6 +50,7 @@ class Migrated:
         broken: The rows that are not what was written, which were copied as they are.
         dropped: Those of them that are not in the copy: programs, such as triggers.
         needs_keys: Whether the data directory of the copy has no key file yet.
+        key_encryption_key: The file that wraps the keys in the copy; empty for a copy in a file.
     """
 
     source: str
@@ -60,6 +66,7 @@ class Migrated:
     broken: list[Broken] = field(default_factory=list[Broken])
     dropped: list[str] = field(default_factory=list[str])
     needs_keys: bool = False
+    key_encryption_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,16 @@ class Wanted:
     """How a home is copied.
 
     Attributes:
+        settings: Name the key-encryption key of this machine.
         key_files: Where its keys may be, the likeliest first.
+        from_server: Whether the first of these is a copy of the keys in the source, for as long as it is copied.
         force: Whether rows that are not what was written are copied as they are.
         dry_run: Whether nothing is copied.
     """
 
+    settings: Settings
     key_files: Sequence[Path]
+    from_server: bool
     force: bool
     dry_run: bool
 
@@ -106,6 +117,9 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str
         result.confirmed, result.unreadable, result.broken = before.confirmed, before.unreadable, before.broken
         told(f"looking at {new.name}")
         _check_target(target, new, chain, result)
+        if target.url is not None and (shared := shared_keys_of(_at(wanted.settings, target))) is not None:
+            shared.check_key()
+            result.key_encryption_key = str(shared.file)
         if wanted.dry_run:
             return result
         data = _lock(target, new, stack)
@@ -114,6 +128,8 @@ def migrate(source: Place, target: Place, wanted: Wanted, *, told: Callable[[str
             old.copy_rows(_counting(filling, rows, told))
             told("verifying the copy")
             result.dropped = _compare(before, filling.verify(chain))
+            told("copying the keys")
+            _keep_keys(filling, target, wanted, result)
     return result
 
 
@@ -243,6 +259,37 @@ def _filling(database: Database, data: DataDirectory | None) -> Generator[Fillin
         for left in directory.iterdir():
             left.unlink()
         directory.rmdir()
+
+
+def _keep_keys(filling: Filling, target: Place, wanted: Wanted, result: Migrated) -> None:
+    """Put the keys where the target has them, before its rows are there: without keys they are worth nothing.
+
+    A file keeps its keys where it is; only those of a server are brought to a file.
+
+    Raises:
+        KeyFileError: They cannot be stored, or are those of another home than the ones that are there.
+        Unavailable: They cannot be stored at present.
+    """
+    path = Path(result.key_file)
+    from_server = wanted.from_server and path == wanted.key_files[0]
+    if from_server:
+        result.key_file = f"the database {result.source}"
+    content = FileKeyStore(path).load()
+    if content is None:
+        raise KeyFileError(f"{path} is gone")
+    if target.url is not None:
+        put_keys(_at(wanted.settings, target), content, source=result.key_file, table=filling.keys)
+    elif from_server:
+        store = FileKeyStore(target.directory / KEY_FILE)
+        there = KeyFile.find(store)
+        # A file that is there may be from before a rotation, or hold keys that were added to it.
+        merged = None if there is None else KeyFile(store, content).with_keys_of(there)
+        store.update(lambda _: merged or content)
+        result.needs_keys = False
+
+
+def _at(settings: Settings, place: Place) -> Settings:
+    return msgspec.structs.replace(settings, database_url=place.url)
 
 
 def _counting(filling: Filling, total: int, told: Callable[[str], None]) -> Callable[[str, Sequence[Row]], None]:

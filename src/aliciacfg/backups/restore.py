@@ -153,7 +153,7 @@ async def _restore(archive: Archive, settings: Settings, wanted: Wanted, data: D
     kept_as = kept_tables(kept_in)
     if settings.database_url is not None and database.exists():
         result.kept_tables = kept_as
-    with nullcontext() if settings.database_url is None else replacing(database, new, kept_as=kept_as):
+    with nullcontext() if settings.database_url is None else replacing(database, new, settings, kept_as=kept_as):
         replacement.decide(data.path, plan)
     if had_files:
         result.kept_in = str(data.path / kept_in)

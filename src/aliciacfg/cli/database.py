@@ -81,28 +81,22 @@ def migrate(source: str, target: str, *, dry_run: bool, force: bool, **flags: st
         if shared is not None:
             directories.insert(0, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aliciacfg-"))))
             FileKeyStore(directories[0] / KEY_FILE).update(lambda _: shared)
-        wanted = Wanted([directory / KEY_FILE for directory in directories], force=force, dry_run=dry_run)
-        _migrate(old, new, wanted, settings, shared)
+        files = [directory / KEY_FILE for directory in directories]
+        _migrate(old, new, Wanted(settings, files, from_server=shared is not None, force=force, dry_run=dry_run))
 
 
-def _migrate(old: "Place", new: "Place", wanted: "Wanted", settings: "Settings", shared: bytes | None) -> None:
+def _migrate(old: "Place", new: "Place", wanted: "Wanted") -> None:
     """Copy a home and its keys, and print what was copied.
 
     Args:
         old: Where it is.
         new: Where it goes.
         wanted: How.
-        settings: Those of the daemon.
-        shared: The content of its keys, if they are in the database that daemons share.
 
     Raises:
         AliciacfgError: The home cannot be copied.
     """
     from aliciacfg.backups.migration import migrate as copy_home
-    from aliciacfg.sealing.key_file import KeyFile
-    from aliciacfg.sealing.key_store import FileKeyStore
-    from aliciacfg.storage.data_directory import KEY_FILE
-    from aliciacfg.storage.home_keys import put_keys
 
     dry_run = wanted.dry_run
     step = "looking at the databases"
@@ -119,24 +113,12 @@ def _migrate(old: "Place", new: "Place", wanted: "Wanted", settings: "Settings",
             fail(str(error), EXIT_ANOTHER_DAEMON)
         except OSError as error:
             fail(f"{error.filename} cannot be used: {error.strerror}", EXIT_FAILED)
-    keys = shared or FileKeyStore(Path(result.key_file)).load() or b""
-    if shared is not None:
-        result.key_file = f"the database {result.source}"
-    if not dry_run and new.url is not None:
-        put_keys(msgspec.structs.replace(settings, database_url=new.url), keys, source=result.key_file)
-    elif not dry_run and shared is not None:
-        store = FileKeyStore(new.directory / KEY_FILE)
-        brought, there = KeyFile(store, shared), KeyFile.find(store)
-        # A file that is there may be from before a rotation, or hold keys that were added to it.
-        merged = None if there is None else brought.with_keys_of(there)
-        store.update(lambda _: merged or shared)
-        result.needs_keys = False
     if result.broken:
         named = formatting.some_of([broken.subject for broken in result.broken], _MAX_NAMED)
         left = f"; not in the copy: {formatting.some_of(result.dropped, _MAX_NAMED)}" if result.dropped else ""
         notices.print_warning(f"rows that are not what was written were copied as they are: {named}{left}")
     content = {"dry_run": dry_run, "seconds": round(time.monotonic() - begun, 1), **msgspec.to_builtins(result)}
-    output.print_result(content, lambda: _lines(result, new, dry_run=dry_run), names=lambda: [result.target])
+    output.print_result(content, lambda: _lines(result, new, wanted), names=lambda: [result.target])
 
 
 def _keys_of(place: "Place", settings: "Settings") -> bytes | None:
@@ -148,12 +130,12 @@ def _keys_of(place: "Place", settings: "Settings") -> bytes | None:
     return keys_of(msgspec.structs.replace(settings, database_url=place.url)).load()
 
 
-def _lines(result: "Migrated", place: "Place", *, dry_run: bool) -> "list[Line]":
+def _lines(result: "Migrated", place: "Place", wanted: "Wanted") -> "list[Line]":
     counts = f"{formatting.counted(result.configurations, 'configuration')}, "
     counts += formatting.counted(result.revisions, "revision")
     state = f"home {result.home}, epoch {result.epoch}, change {result.sequence}: {counts}"
     rows = formatting.counted(result.confirmed, "row")
-    if dry_run:
+    if wanted.dry_run:
         return [
             [("would be copied: ", "green"), f"{result.source} to {result.target}"],
             state,
@@ -163,16 +145,18 @@ def _lines(result: "Migrated", place: "Place", *, dry_run: bool) -> "list[Line]"
         [("copied: ", "green"), f"{result.source} to {result.target}"],
         state,
         f"verified: {rows} confirmed, as in the source",
-        *_next_steps(result, place),
+        *_next_steps(result, place, wanted.settings),
     ]
 
 
-def _next_steps(result: "Migrated", place: "Place") -> "list[Line]":
+def _next_steps(result: "Migrated", place: "Place", settings: "Settings") -> "list[Line]":
     keys = result.key_file
     if place.url is not None:
+        # The address is not shown whole: it may hold a password.
+        address = "its address, as it was given here" if place.url != settings.database_url else "the same"
         return [
-            [("next: ", "bold"), f"set ALICIACFG_DATABASE_URL to {result.target}, with its password, for each daemon"],
-            "the keys are in it, too; copy key-encryption.key (`aliciacfg keys kek`) to each other machine, mode 0600",
+            [("next: ", "bold"), f"every daemon needs ALICIACFG_DATABASE_URL, {address} ({result.target})"],
+            f"the keys are in it, too; every other machine needs {result.key_encryption_key}, copied with mode 0600",
             f"start no daemon on {result.source} any more: what it writes would not be in {result.target}",
         ]
     copied = f"copy {keys} to {place.directory}, with mode 0600; " if result.needs_keys else ""

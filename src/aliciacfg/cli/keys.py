@@ -250,7 +250,8 @@ def keys_rewrap(new: Path, old: str | None, data_dir: str | None) -> None:
     output.print_result(
         {"key_encryption_key": key.key_id, "before": before},
         lambda: [
-            f"The keys in {shared.name} are wrapped by {key.key_id} now, by {before} before.",
+            f"The keys in {shared.name} are wrapped by {key.key_id} "
+            + ("already." if before == key.key_id else f"now, by {before} before."),
             f"Put {new} in the place of {shared.file} on every machine of the home, with mode 0600.",
         ],
     )

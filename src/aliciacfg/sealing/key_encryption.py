@@ -14,7 +14,7 @@ from pathlib import Path
 from nacl.exceptions import CryptoError
 from nacl.secret import Aead
 
-from aliciacfg.atomic_files import replace_file, unwritable
+from aliciacfg.atomic_files import create_file, unwritable
 from aliciacfg.errors import KeyFileError
 from aliciacfg.sealing.key_store import read_private
 
@@ -65,9 +65,10 @@ class KeyEncryptionKey:
         """
         key = secrets.token_bytes(Aead.KEY_SIZE)
         try:
-            if path.exists() or path.is_symlink():
-                raise KeyFileError(f"{path} exists already; it is not replaced")
-            replace_file(path, base64.b64encode(key) + b"\n", mode=0o600)
+            create_file(path, base64.b64encode(key) + b"\n", mode=0o600)
+        except FileExistsError as error:
+            what = "exists already" if path.exists() else "is a link to a file that is missing"
+            raise KeyFileError(f"{path} {what}; it is not replaced") from error
         except OSError as error:
             raise KeyFileError(unwritable(path, error)) from error
         return cls(key)

@@ -9,7 +9,7 @@ from aliciacfg.sealing.key_store import FileKeyStore, KeyStore
 from aliciacfg.settings import Settings
 from aliciacfg.storage.backend import key_table
 from aliciacfg.storage.data_directory import KEY_FILE
-from aliciacfg.storage.shared_keys import SharedKeyStore
+from aliciacfg.storage.shared_keys import KeyTable, SharedKeyStore
 
 
 def keys_of(settings: Settings) -> KeyStore:
@@ -21,8 +21,12 @@ def keys_of(settings: Settings) -> KeyStore:
     return shared_keys_of(settings) or FileKeyStore(Path(settings.data_dir) / KEY_FILE)
 
 
-def shared_keys_of(settings: Settings) -> SharedKeyStore | None:
+def shared_keys_of(settings: Settings, table: KeyTable | None = None) -> SharedKeyStore | None:
     """Return where the keys of a home are that several daemons share; None if it has only one.
+
+    Args:
+        settings: Name the home.
+        table: The place in its database, if it is not the one that others see yet.
 
     Raises:
         StoreError: What the database needs is not installed.
@@ -31,7 +35,7 @@ def shared_keys_of(settings: Settings) -> SharedKeyStore | None:
         return None
     file = settings.key_encryption_key_file
     return SharedKeyStore(
-        key_table(settings.database_url), Path(settings.data_dir), None if file is None else Path(file)
+        table or key_table(settings.database_url), Path(settings.data_dir), None if file is None else Path(file)
     )
 
 
@@ -75,6 +79,9 @@ def keys_in_file(settings: Settings, directory: Path, *, dry_run: bool = False) 
     """
     shared = shared_keys_of(settings)
     path = directory / KEY_FILE
+    if shared is not None:
+        # Afterwards it would be too late.
+        shared.check_key()
     content = None if shared is None or path.exists() else shared.load()
     if shared is None or (content is None and dry_run):
         yield
@@ -87,19 +94,23 @@ def keys_in_file(settings: Settings, directory: Path, *, dry_run: bool = False) 
         if content is not None:
             path.unlink(missing_ok=True)
         raise
-    # If this fails, the next start does it: the file stays.
+    # What replaced the rows has put the keys beside them. If this fails, the next start does it: the file stays.
     if not dry_run and (found := FileKeyStore(path).load()) is not None:
         shared.put(found, source=str(path))
     if content is not None:
         path.unlink(missing_ok=True)
 
 
-def put_keys(settings: Settings, content: bytes, *, source: str) -> None:
+def put_keys(settings: Settings, content: bytes, *, source: str, table: KeyTable | None = None) -> None:
     """Take the content of a key file into the database that daemons share.
 
-    Arguments and errors as for ``SharedKeyStore.put``.
+    Args:
+        settings: Name the home.
+        content: As for ``SharedKeyStore.put``, and so are the errors.
+        source: The same.
+        table: As for ``shared_keys_of``.
     """
-    shared = shared_keys_of(settings)
+    shared = shared_keys_of(settings, table)
     if shared is None:
         raise AssertionError("the settings name no database that daemons share")
     shared.put(content, source=source)

@@ -179,8 +179,18 @@ class SharedKeyStore:
             "apart from the database, and remove this file",
         )
 
+    def check_key(self) -> None:
+        """Check that keys can be wrapped on this machine: with its key-encryption key, or one that can be made for it.
+
+        Raises:
+            KeyFileError: The file that a setting names is missing, or a file cannot be used.
+        """
+        self._present_key()
+
     def rewrap(self, new: KeyEncryptionKey) -> str:
         """Wrap the keys with another key-encryption key; return the id of the one before.
+
+        It is that of the new one if that wraps them already, after a call whose end was not seen for example.
 
         Raises:
             KeyFileError: There are no keys, the present file does not open them, or they cannot be written.
@@ -188,11 +198,13 @@ class SharedKeyStore:
         """
         before = ""
 
-        def rewrapped(stored: StoredKeys) -> WrappedKeys:
+        def rewrapped(stored: StoredKeys) -> WrappedKeys | None:
             nonlocal before
             if stored.row is None:
                 raise KeyFileError(f"{self.name} has no keys yet; the first start of a daemon makes them")
             before = stored.row.key_id
+            if before == new.key_id:
+                return None
             content = self._unwrapped(stored.row)
             return WrappedKeys(new.wrap(content, stored.row.home), stored.row.home, new.key_id)
 
@@ -232,13 +244,9 @@ class SharedKeyStore:
 
     def _first_key(self) -> KeyEncryptionKey:
         """Return the key-encryption key for the first keys; it is made if no setting names one."""
-        if self.file.exists():
-            return KeyEncryptionKey.load(self.file)
-        if self._named:
-            raise KeyFileError(
-                f"{self.file} ({SETTING}) is missing; make it with `aliciacfg keys kek {self.file}`, and copy it to "
-                "every machine of the home"
-            )
+        present = self._present_key()
+        if present is not None:
+            return present
         key = KeyEncryptionKey.create(self.file)
         _log.warning(
             "key_encryption_key_made",
@@ -248,6 +256,21 @@ class SharedKeyStore:
             f"{self.file} HOST:{self.file}`), and keep a copy apart from the database: without it no secret opens",
         )
         return key
+
+    def _present_key(self) -> KeyEncryptionKey | None:
+        """Return the key-encryption key of this machine; None if there is none and no setting names one.
+
+        Raises:
+            KeyFileError: The file that a setting names is missing, or a file cannot be used.
+        """
+        if self.file.exists():
+            return KeyEncryptionKey.load(self.file)
+        if self._named:
+            raise KeyFileError(
+                f"{self.file} ({SETTING}) is missing. Copy it from another machine of the home, with mode 0600; for "
+                f"the first one make it with `aliciacfg keys kek {self.file}`"
+            )
+        return None
 
     def _unwrapped(self, row: WrappedKeys) -> bytes:
         """Return the content of a key file.

@@ -23,6 +23,7 @@ from aliciacfg.model.records import (
 )
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.rows import Row
+from aliciacfg.storage.shared_keys import KeyTable
 from aliciacfg.storage.verifier import Findings
 
 Reseal = Callable[[bytes, str, str], bytes]
@@ -41,6 +42,11 @@ Raises Unavailable if it cannot be written.
 
 class Filling(Protocol):
     """A new database that is filled with the rows of another one, as they are, and is complete or not there."""
+
+    @property
+    def keys(self) -> KeyTable | None:
+        """The place for the keys, which are there when the rows are; None where they are a file of the directory."""
+        ...
 
     def add(self, table: str, rows: Sequence[Row]) -> None:
         """Add rows to a table of ``rows.TABLES``, or the end of the chain (``rows.CHAIN``).

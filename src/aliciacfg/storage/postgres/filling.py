@@ -1,16 +1,18 @@
 """Fills a database with the rows of another one, in one transaction."""
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
-from aliciacfg.errors import Unavailable
+from aliciacfg.errors import KeyFileError, Unavailable
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.postgres.driver import Link, ServerError
 from aliciacfg.storage.postgres.failures import STANDBY, unreadable, unusable, unwritable
+from aliciacfg.storage.postgres.keys import read_keys, replace_keys
 from aliciacfg.storage.postgres.maintenance import verify_rows
 from aliciacfg.storage.postgres.schema import prepare_filling
 from aliciacfg.storage.postgres.statements import COLUMNS, UPDATE_HOME, insert, is_binary, is_flag
 from aliciacfg.storage.rows import CHAIN, Row
+from aliciacfg.storage.shared_keys import StoredKeys, WrappedKeys
 from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.threads import LoopThread
 from aliciacfg.storage.verifier import Findings
@@ -19,10 +21,17 @@ from aliciacfg.storage.verifier import Findings
 class PostgresFilling:
     """Implements ``storage.store.Filling``, in a transaction."""
 
-    def __init__(self, link: Link, loop: LoopThread) -> None:
-        """Hold the connection, which has begun the transaction, and the event loop in which it was made."""
+    def __init__(self, link: Link, loop: LoopThread, name: str) -> None:
+        """Hold the connection, which has begun the transaction, and the event loop in which it was made.
+
+        Args:
+            link: The connection.
+            loop: The event loop.
+            name: The database, for messages.
+        """
         self._link = link
         self._loop = loop
+        self.keys = _FillingKeys(link, loop, name)
 
     def add(self, table: str, rows: Sequence[Row]) -> None:
         """Add rows."""
@@ -44,6 +53,34 @@ class PostgresFilling:
             return self._loop.call(verify_rows(self._link, chain))
         except ServerError as error:
             raise unreadable(error) from error
+
+
+class _FillingKeys:
+    """Implements ``storage.shared_keys.KeyTable``, in the transaction of a filling."""
+
+    def __init__(self, link: Link, loop: LoopThread, name: str) -> None:
+        self._link = link
+        self._loop = loop
+        self.name = name
+
+    def load(self) -> StoredKeys:
+        """Read the row. The end of the chain is not told: who fills the database verifies it."""
+        try:
+            return StoredKeys(self._loop.call(read_keys(self._link)), None)
+        except ServerError as error:
+            raise unreadable(error) from error
+
+    def update(self, change: Callable[[StoredKeys], WrappedKeys | None]) -> None:
+        """Replace the row; it is there when the transaction is committed."""
+        made = change(self.load())
+        if made is None:
+            return
+        try:
+            self._loop.call(replace_keys(self._link, made, 0))
+        except ServerError as error:
+            if error.lost:
+                raise unwritable(error) from error
+            raise KeyFileError(f"the keys in {self.name} cannot be written: {error}") from error
 
 
 def _converted(table: str, row: Row) -> Row:
@@ -82,7 +119,7 @@ def filling(url: str, name: str, *, kept_as: str) -> Generator[PostgresFilling]:
                 raise unusable(name, error) from error
             raise StoreError(f"{name} cannot be used: {error}") from error
         try:
-            yield PostgresFilling(link, loop)
+            yield PostgresFilling(link, loop, name)
         except BaseException:
             loop.call_soon(link.terminate)
             raise

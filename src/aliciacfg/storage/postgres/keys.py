@@ -81,7 +81,7 @@ class PostgresKeyTable:
             if made is None:
                 return
             commits = await link.rows(_COUNT) if await schema.exists(link) else []
-            await link.rows(_REPLACE, made.content, made.home, made.key_id, commits[0][0] if commits else 0)
+            await replace_keys(link, made, commits[0][0] if commits else 0)
             await link.run(_COMMIT)
 
         try:
@@ -95,10 +95,32 @@ class PostgresKeyTable:
 
 
 async def _read(link: Link) -> StoredKeys:
-    if not await schema.has_keys(link):
-        return StoredKeys(None, await _end(link, SELECT_END))
+    row = await read_keys(link) if await schema.has_keys(link) else None
+    return StoredKeys(row, await _end(link, SELECT_END))
+
+
+async def read_keys(link: Link) -> WrappedKeys | None:
+    """Return the row of the keys, whose table is there; None if it is empty.
+
+    Raises:
+        ServerError: It cannot be read.
+    """
     rows = await link.rows(_SELECT)
-    return StoredKeys(WrappedKeys(*rows[0]) if rows else None, await _end(link, SELECT_END))
+    return WrappedKeys(*rows[0]) if rows else None
+
+
+async def replace_keys(link: Link, keys: WrappedKeys, commit: int) -> None:
+    """Store the row of the keys, in a transaction.
+
+    Args:
+        link: Has begun it.
+        keys: The row.
+        commit: The number of the transaction.
+
+    Raises:
+        ServerError: It cannot be stored.
+    """
+    await link.rows(_REPLACE, keys.content, keys.home, keys.key_id, commit)
 
 
 async def _locked(link: Link) -> StoredKeys:
@@ -107,8 +129,7 @@ async def _locked(link: Link) -> StoredKeys:
     await schema.prepare_keys(link)
     # First the lock: what is read afterwards is the latest.
     end = await _end(link, _LOCK_HOME)
-    rows = await link.rows(_SELECT)
-    return StoredKeys(WrappedKeys(*rows[0]) if rows else None, end)
+    return StoredKeys(await read_keys(link), end)
 
 
 async def _end(link: Link, query: str) -> Values | None:

@@ -164,14 +164,16 @@ async def prepare_filling(link: Link, *, kept_as: str) -> None:
         ((there,),) = await link.rows(_SELECT_SCHEMA)
         if there:
             await link.run(f"ALTER SCHEMA {SCHEMA} RENAME TO {_quoted(kept_as)}")
-    elif await check(link):
+    if not kept_as and await check(link):
         # Two states of one home must not be mixed; a daemon that waits for the lock finds the new one.
         if await link.rows(f"SELECT FROM {SCHEMA}.home WHERE commit > 0 FOR UPDATE"):
             raise StoreError("it holds a home already")
         await replace_home(link)
-        return
-    await link.run(CREATE)
-    await link.rows(INSERT_HOME, 0, START, START, b"")
+    else:
+        await link.run(CREATE)
+        await link.rows(INSERT_HOME, 0, START, START, b"")
+    if not await has_keys(link):
+        await link.run(CREATE_KEYS)
 
 
 async def replace_home(link: Link) -> None:

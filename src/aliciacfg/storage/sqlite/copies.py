@@ -10,6 +10,7 @@ from pathlib import Path
 from aliciacfg.errors import Unavailable
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.rows import CHAIN, TABLES, Row, parse_position
+from aliciacfg.storage.shared_keys import KeyTable
 from aliciacfg.storage.sqlite.adoption import find_origin
 from aliciacfg.storage.sqlite.chain_tail import SELECT_CHAIN_END
 from aliciacfg.storage.sqlite.damage import telling_damage
@@ -91,7 +92,13 @@ def copy_rows(path: Path, add: AddRows) -> None:
 
 
 class SqliteFilling:
-    """Implements ``storage.store.Filling``, in a transaction of a new file."""
+    """Implements ``storage.store.Filling``, in a transaction of a new file.
+
+    Attributes:
+        keys: None: the keys are a file beside it.
+    """
+
+    keys: KeyTable | None = None
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
