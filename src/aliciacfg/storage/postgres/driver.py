@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
+from aliciacfg.storage.postgres import address_files
 from aliciacfg.storage.postgres.pace import unhurried
 
 Values = tuple[Any, ...]
@@ -49,16 +50,25 @@ class ServerError(Exception):
         lost: Whether the connection is gone.
         refused: Whether no server was found at all, or none that this connection asks for.
         late: Whether the answer did not come in time.
+        hint: What to do, where the code does not tell it.
     """
 
     def __init__(
-        self, message: str, *, sqlstate: str = "", lost: bool = False, refused: bool = False, late: bool = False
+        self,
+        message: str,
+        *,
+        sqlstate: str = "",
+        lost: bool = False,
+        refused: bool = False,
+        late: bool = False,
+        hint: str = "",
     ) -> None:
         self.sqlstate = sqlstate
         self.message = message
         self.lost = lost
         self.refused = refused
         self.late = late
+        self.hint = hint
         super().__init__(message)
 
 
@@ -162,9 +172,11 @@ class Link:
 
     @classmethod
     async def _open(cls, url: str, wanted: str, *, statements: int, read_only: bool) -> Self:
-        with _told():
+        prepared = address_files.prepare(url)
+        with _explained(url, prepared), _told():
             connection = await _driver.connect(
-                url,
+                prepared.url,
+                password=prepared.password,
                 timeout=_CONNECT_SECONDS,
                 statement_cache_size=statements,
                 target_session_attrs=wanted,
@@ -236,6 +248,24 @@ class Link:
     def terminate(self) -> None:
         """End it at once; the server takes back a transaction that is not committed."""
         self._connection.terminate()
+
+
+@contextlib.contextmanager
+def _explained(url: str, prepared: address_files.Prepared) -> Generator[None]:
+    """Add to the error of a connection that was not made what is wrong with its address, or with a file of it."""
+    try:
+        yield
+    except ServerError as error:
+        if error.sqlstate.startswith("28") and prepared.lacking:
+            error.hint = prepared.lacking
+        elif missing := address_files.missing_files(url):
+            error.hint = f"a file that the address of the database names is missing: {', '.join(missing)}"
+        elif "rejected SSL" in error.message:
+            error.hint = "set ssl = on in the server's postgresql.conf, or take another sslmode in the address"
+        raise
+    except ValueError as error:
+        # Of a password file that the address does not name, with a line that is cut short.
+        raise ServerError(f"the password file, or the address, cannot be read: {error}") from error
 
 
 @contextlib.contextmanager

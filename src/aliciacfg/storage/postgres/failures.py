@@ -14,6 +14,7 @@ _REMEDIES = {
     "28": "see whether ALICIACFG_DATABASE_URL names the right user and password, and pg_hba.conf lets it in",
     "3D": "create it, with `createdb` for example, or correct ALICIACFG_DATABASE_URL",
     "42501": "give the user the right to create a schema in the database, or make it the owner of the schema aliciacfg",
+    "42P07": "another program has a table of that name in the schema aliciacfg; name a database that is empty",
     "53100": "make room on the server's disk",
     "53300": "raise max_connections on the server, or end other programs' connections",
     "57P03": "it starts, or follows another server; wait",
@@ -27,6 +28,8 @@ STANDBY = (
 
 def remedy(error: ServerError) -> str:
     """Return what to do about an error; empty if that is not known."""
+    if error.hint:
+        return error.hint
     for code in (error.sqlstate, error.sqlstate[:2]):
         if code in _REMEDIES:
             return _REMEDIES[code]
