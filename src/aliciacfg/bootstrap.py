@@ -66,6 +66,7 @@ from aliciacfg.operations.table import BY_NAME
 from aliciacfg.operations.write_answers import WriteAnswers
 from aliciacfg.operations.write_planner import WritePlanner
 from aliciacfg.operations.writes import WriteOperations
+from aliciacfg.replicas.format_rise import FormatRise
 from aliciacfg.replicas.leadership import Leadership
 from aliciacfg.replicas.lease import Lease
 from aliciacfg.replicas.membership import Membership
@@ -499,11 +500,13 @@ def _membership(ground: _Parts, presence: Presence) -> Membership | None:
         alerts=ground.alerts,
         leading=lambda: presence.leadership.leading,
     )
-    presence.share(shared, registry)
+    format_rise = FormatRise(shared, registry, leading=lambda: presence.leadership.leading)
+    presence.share(shared, registry, format_rise)
     lease = Lease(shared, presence.leadership, replica=presence.replica, may_lead=registry.may_lead)
     return Membership(
         lease=lease,
         registry=registry,
+        format_rise=format_rise,
         lag_check=LagCheck(presence.readiness, presence.behind_seconds),
         others={"digest of the files": digest.run},
     )

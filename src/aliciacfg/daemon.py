@@ -34,6 +34,7 @@ from aliciacfg.errors import (
     AliciacfgError,
     AnotherDaemon,
     OperationError,
+    OtherFormat,
     SettingsError,
     SourceError,
     Unavailable,
@@ -551,7 +552,7 @@ async def _serve_until(
             bus = supervisor.keep_running("MQTT session", mqtt.run, fatal=(AnotherDaemon,))
             group.create_task(bus, name="MQTT session")
             for name, work in tasks.items():
-                group.create_task(supervisor.keep_running(name, work, fatal=(WentBack,)), name=name)
+                group.create_task(supervisor.keep_running(name, work, fatal=(WentBack, OtherFormat)), name=name)
             group.create_task(stop_in_order(), name="stop")
     except BaseExceptionGroup as errors:
         _reraise_own(errors)

@@ -455,3 +455,10 @@ class WentBack(Unavailable):
 
     A start sees it as well, raises the epoch and publishes everything again.
     """
+
+
+class OtherFormat(Unavailable):
+    """The home has a format that this program does not work with: nothing was written; the message says what to do.
+
+    Daemons of a newer version raised it, or have not yet; only another version of the program can go on.
+    """

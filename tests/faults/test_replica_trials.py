@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import random
 import shutil
 import signal
@@ -9,9 +10,11 @@ import subprocess
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aliciacfg.cli.exits import EXIT_CANNOT_START
 from broker_proxies import unsharing_broker
 from brokers import Broker
 from commands import aliciacfg
@@ -19,8 +22,17 @@ from cutting_socket import NAME, CuttingSocket, cutting_socket
 from daemons import Daemon
 from jumping_clock import JumpingClock
 from machine import PATH, wait_until
+from newer_program import BEFORE as NEWER
+from newer_program import SETTLED_SECONDS
 from postgres import USER, Postgres
 from replica_trials import NAMES, SERVICES, ReplicaTrial
+
+FORMAT = "SELECT format FROM aliciacfg.home"
+# Commits of which a newer version would have noted that it made them, and there is no such note.
+UNNOTED = """
+    SELECT commit FROM aliciacfg.revisions
+    WHERE commit > (SELECT min(commit) FROM aliciacfg.notes) AND commit NOT IN (SELECT commit FROM aliciacfg.notes)
+"""
 
 
 def rounds(short: int, long: int) -> pytest.MarkDecorator:
@@ -296,3 +308,49 @@ async def test_activations_and_new_keys(trial: ReplicaTrial):
             assert rotated.returncode == 0, rotated.stderr
             await trial.keep_on(0.5)
     await trial.check("activations and rotations of the keys")
+
+
+async def replaced(daemon: Daemon, *before: str) -> None:
+    """Stop a daemon in order, unless it has ended, and start another version of it."""
+    await asyncio.to_thread(daemon.stop)
+    daemon.before = list(before)
+    await asyncio.to_thread(daemon.start)
+
+
+async def rows(trial: ReplicaTrial, query: str) -> list[tuple[Any, ...]]:
+    """What the database has."""
+    return [tuple(row) for row in await asyncio.to_thread(trial.execute, query)]
+
+
+@pytest.mark.timeout(180)
+async def test_an_old_version_beside_a_new_one(trial: ReplicaTrial):
+    """The format rises when the last old one is away: it hangs, goes on afterwards, and writes nothing more.
+
+    Before that, a new one can be replaced by an old one.
+    """
+    await asyncio.to_thread(trial.start)
+    old, *others = trial.daemons
+    async with trial.load():
+        for version in ([*NEWER], [], [*NEWER]):
+            await replaced(others[1], *version)
+            await trial.keep_on(0.5)
+        await replaced(others[0], *NEWER)
+        await trial.keep_on(SETTLED_SECONDS + 1)
+        listed = (await asyncio.to_thread(old.http, "GET", "/replicas")).json
+        assert listed["format"] == 1
+        assert {item["name"]: item["format"] for item in listed["replicas"]} == {"a": 1, "b": 2, "c": 2}
+        assert "when these run a version that works with it, or have ended: a (" in listed["format_waits"]
+        assert old.process is not None
+        old.process.send_signal(signal.SIGSTOP)
+        rose = functools.partial(wait_until, lambda: trial.execute(FORMAT)[0][0] == 2, why="the format rises")
+        await asyncio.to_thread(rose, seconds=30)
+        await trial.keep_on(1)
+        old.process.send_signal(signal.SIGCONT)
+        assert await asyncio.to_thread(old.wait_exit) == EXIT_CANNOT_START
+        assert "format 2, which needs aliciacfg 9.1.0 or later" in old.log.read_text()
+        old.spawn()
+        assert await asyncio.to_thread(old.wait_exit) == EXIT_CANNOT_START
+        await replaced(old, *NEWER)
+    await trial.check("three daemons are upgraded one by one; the last old one hangs while the format rises")
+    # What was written since then, a new one wrote.
+    assert await rows(trial, UNNOTED) == []

@@ -1,6 +1,7 @@
 """Long polls: a GET with ``wait_seconds`` waits until the client's copy is no longer current."""
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncGenerator
@@ -167,9 +168,9 @@ async def test_a_wait_ends_when_its_client_disconnects(home: Home):
     assert [status for status, _ in await asyncio.gather(*kept)] == [200, 200]
 
 
-async def test_a_write_is_completed_after_its_client_disconnects(home: Home):
-    """Once its body was read, as for a request over MQTT."""
-    body = json.dumps({"settings": {"volume": 8}}).encode()
+async def write_and_leave(home: Home, config: object) -> None:
+    """Send a change, and disconnect while it waits for its turn."""
+    body = json.dumps(config).encode()
     address = urlsplit(home.url)
     planning = home.made.parts.commits._planning
     async with planning:
@@ -182,8 +183,21 @@ async def test_a_write_is_completed_after_its_client_disconnects(home: Home):
         # A round trip on another connection: the daemon has seen the end of the first one.
         for _ in range(3):
             assert (await home.get(None))[0] == 200
+
+
+async def test_a_write_is_completed_after_its_client_disconnects(home: Home):
+    """Once its body was read, as for a request over MQTT."""
+    await write_and_leave(home, {"settings": {"volume": 8}})
     await eventually(lambda: home.made.parts.state.committed(ConfigId("dev", "bell")).revision == 2)
     assert (await home.made.config("bell"))["settings"]["volume"] == 8
+
+
+async def test_a_refusal_that_nobody_waits_for_is_no_error(home: Home, caplog: pytest.LogCaptureFixture):
+    """Of a client that has disconnected."""
+    await write_and_leave(home, {"settings": {"volume": "loud"}})
+    await eventually(lambda: not any(task.get_name() == "http-patch" for task in asyncio.all_tasks()))
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 @pytest.mark.parametrize(

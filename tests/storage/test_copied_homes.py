@@ -156,5 +156,5 @@ def test_a_server_that_cannot_be_used_is_left_alone(postgres: Postgres, tmp_path
         pass
     postgres.execute("UPDATE aliciacfg.home SET format = 99", url=url)
     for work in (database.users, lambda: database.filling().__enter__()):
-        with pytest.raises(StoreError, match=r"^postgresql://\S+ cannot be used: its tables have format 99"):
+        with pytest.raises(StoreError, match=r"^postgresql://\S+ cannot be used: the home has format 99,"):
             work()

@@ -22,6 +22,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -401,8 +403,7 @@ class ReplicaTrial:
         different = await self._differences()
         found = await asyncio.to_thread(self._compare)
         found.wrong += different
-        checked = await asyncio.to_thread(aliciacfg, self.daemons[0], "check", "-o", "json")
-        store = json.loads(checked.stdout)["store"]
+        store = json.loads(await asyncio.to_thread(self._checked))["store"]
         if store["broken"] or store["problem"]:
             found.wrong.append(f"the chain is not whole: {store}")
         found.wrong += self.older
@@ -412,6 +413,15 @@ class ReplicaTrial:
         assert not found.wrong, found.wrong[:5]
         assert may_lose or not found.lost, found.lost[:5]
         return found
+
+    def _checked(self) -> str:
+        """What ``aliciacfg check`` says, of the version of the first daemon."""
+        daemon = self.daemons[0]
+        if not daemon.before:
+            return aliciacfg(daemon, "check", "-o", "json").stdout
+        command = [*daemon.before, sys.executable, "-m", "aliciacfg", "check", "-o", "json"]
+        done = subprocess.run(command, cwd=daemon.directory, env=daemon.environment(), capture_output=True, check=False)
+        return done.stdout.decode()
 
     def _compare(self) -> Findings:
         found = Findings()
@@ -440,15 +450,15 @@ class ReplicaTrial:
         return found
 
     def _stored(self, service: str) -> dict[int, dict[str, float]]:
-        rows = self.server.execute(_SELECT_REVISIONS.format(service), url=self._database())
+        rows = self.execute(_SELECT_REVISIONS.format(service))
         return {
             revision: {name: value for name, value in json.loads(config)["limits"].items() if name in _WRITERS}
             for revision, _deleted, config in rows
         }
 
-    def _database(self) -> str:
-        """The database, at the server that is asked directly."""
-        return self.server.url(self.url.partition("?")[0].rpartition("/")[2])
+    def execute(self, query: str) -> list[Any]:
+        """The rows of a query of the database, at the server that is asked directly."""
+        return self.server.execute(query, url=self.server.url(self.url.partition("?")[0].rpartition("/")[2]))
 
     async def _differences(self) -> list[str]:
         """Return where what the daemons serve and what the broker holds still differ after a while."""

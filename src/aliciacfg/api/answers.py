@@ -533,6 +533,7 @@ ReplicaState = Annotated[
     Literal["ready", "not_ready", "gone"],
     Meta(description="`gone`: it has not reported for more than 5 seconds, without having stopped in order."),
 ]
+_SEVERAL = "Only where several daemons can serve the home (PostgreSQL)."
 LagSeconds = Annotated[
     float, Meta(ge=0, description="For so many seconds its memory may lack what other daemons committed.")
 ]
@@ -547,6 +548,7 @@ class ReplicaItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         role: Whether it leads: one daemon does what must happen once in the home.
         state: Whether it is ready for requests.
         version: The version of its program.
+        format: The highest format of the database that it works with; only where several daemons can serve the home.
         url: Where it listens for HTTP.
         since: When it started.
         lag_seconds: As described there.
@@ -568,12 +570,20 @@ class ReplicaItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     silent_seconds: Annotated[float, Meta(ge=0)]
     files_differ: bool = False
     problem: str | None = None
+    format: Annotated[int | UnsetType, Meta(description=f"The highest that it works with. {_SEVERAL}")] = UNSET
 
 
-class ReplicasAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """``replicas``: the daemons that serve the home, the oldest first; ``leader`` is the name of the one that leads."""
+class ReplicasAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``replicas``: the daemons that serve the home, the oldest first; ``leader`` is the name of the one that leads.
+
+    ``format`` is that of the database, in which they work; it rises when all of them know a higher one.
+    """
 
     leader: str | None
+    format: Annotated[int | UnsetType, Meta(description=_SEVERAL)] = UNSET
+    format_waits: Annotated[
+        str | UnsetType, Meta(description="Why it does not rise, although a daemon knows a higher one.")
+    ] = UNSET
     replicas: list[ReplicaItem]
 
 
@@ -619,9 +629,7 @@ class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     errors: int
     alerts: dict[str, str]
     refused_edits: Annotated[RefusedEdits, Meta(description="Without messages; at most 10.")] = []
-    replica: Annotated[
-        OwnReplica | UnsetType, Meta(description="Only where several daemons can serve the home (PostgreSQL).")
-    ] = UNSET
+    replica: Annotated[OwnReplica | UnsetType, Meta(description=_SEVERAL)] = UNSET
     replicas: Annotated[
         list[OtherReplica],
         Meta(description="The daemons of the home, this one included, in the same case; `replicas` tells more."),

@@ -3,6 +3,7 @@
 import time
 
 import click
+import msgspec
 
 from aliciacfg.api.answers import ReplicaItem, ReplicasAnswer
 from aliciacfg.cli import formatting, times
@@ -19,8 +20,10 @@ _STYLES = {"ready": "green", "not_ready": "yellow", "gone": "red"}
 def replicas(target: Target) -> None:
     """List the daemons that serve the home.
 
-    With what each one reports once a second: whether it leads, whether it is ready for requests, its version, by how
-    much its memory may lag, since when it runs, where it listens, and whether its files differ from the leader's.
+    With what each one reports once a second: whether it leads, whether it is ready for requests, its version and the
+    highest format of the database that it works with, by how much its memory may lag, since when it runs, where it
+    listens, and whether its files differ from the leader's. Says why the format does not rise, if one knows a higher
+    one.
 
     Examples:
         aliciacfg replicas
@@ -37,9 +40,11 @@ def replicas(target: Target) -> None:
 
 def _blocks(answer: ReplicasAnswer) -> list[Block]:
     now = time.time()
-    columns = ["name", "role", "state", "version", "lag", "since", "http", "files"]
+    columns = ["name", "role", "state", "version", "format", "lag", "since", "http", "files"]
     blocks: list[Block] = [Table(columns, [_row(item, now) for item in answer.replicas])]
     blocks.extend([(f"{item.name} is not ready: {item.problem}", "yellow")] for item in answer.replicas if item.problem)
+    if answer.format_waits is not msgspec.UNSET:
+        blocks.append([f"The database has format {answer.format}; {answer.format_waits}."])
     if answer.leader is None:
         blocks.append([("No daemon leads at present.", "red")])
     return blocks
@@ -51,6 +56,7 @@ def _row(item: ReplicaItem, now: float) -> list[Line]:
         [(item.role, "bold" if item.role == "leader" else "")],
         [(item.state.replace("_", " "), _STYLES[item.state])],
         item.version,
+        "" if item.format is msgspec.UNSET else str(item.format),
         f"{item.lag_seconds:.1f} s",
         formatting.when(item.since, now=now),
         item.url,

@@ -9,7 +9,15 @@ from aliciacfg.cli.exits import EXIT_ANOTHER_DAEMON, EXIT_CANNOT_START, EXIT_CUT
 from aliciacfg.cli.home import require_home
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.output import Table
-from aliciacfg.errors import AliciacfgError, AnotherDaemon, DataDirectoryInUse, SourceError, Unavailable, WentBack
+from aliciacfg.errors import (
+    AliciacfgError,
+    AnotherDaemon,
+    DataDirectoryInUse,
+    OtherFormat,
+    SourceError,
+    Unavailable,
+    WentBack,
+)
 from aliciacfg.settings import describe
 
 _STOP_SECONDS = 10.0
@@ -52,6 +60,8 @@ def serve(dev: bool, **flags: str | None) -> None:
     except WentBack as error:
         # Not one of the codes after which a service manager leaves the daemon stopped.
         fail(str(error), EXIT_FAILED)
+    except OtherFormat as error:
+        fail(str(error), EXIT_CANNOT_START)
     except Unavailable as error:
         fail(
             str(error),

@@ -23,7 +23,7 @@ from aliciacfg.core.outbox import KEY, Outbox
 from aliciacfg.core.plan import ChangeContext, Plan
 from aliciacfg.core.restore import SharedTexts, opened_entry
 from aliciacfg.core.state import Entry, State
-from aliciacfg.errors import Answered, OperationError, Unavailable, WentBack
+from aliciacfg.errors import Answered, OperationError, OtherFormat, Unavailable, WentBack
 from aliciacfg.memory import free_slowly
 from aliciacfg.model.config_id import ConfigId
 from aliciacfg.model.records import Overlay, Record, StoredState, Token, Told
@@ -187,13 +187,14 @@ class Following:
 
         Raises:
             WentBack: Memory holds what the database has lost; only a start can tell what is to be served.
+            OtherFormat: Daemons of a newer version raised the format of the database.
         """
         hints = asyncio.Event() if self._store.shared is None else self._store.shared.hints()
         while True:
             hints.clear()
             try:
                 await self.catch_up()
-            except WentBack:
+            except (WentBack, OtherFormat):
                 raise
             except Unavailable as error:
                 # The store's condition tells about it.

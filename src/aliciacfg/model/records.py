@@ -383,6 +383,7 @@ class StoredState(msgspec.Struct, frozen=True):
         recipients: The recipients that changed; empty at a start, as ``Store.recipients`` returns them.
         applied: The reports that changed; empty at a start, as ``Store.applied`` returns them.
         keys: Whether the keys changed that the daemons share in the database; False at a start.
+        format: Whether the format of the database is another one; False at a start.
     """
 
     records: list[Record] = []
@@ -401,3 +402,4 @@ class StoredState(msgspec.Struct, frozen=True):
     recipients: list[Recipient] = []
     applied: list[Applied] = []
     keys: bool = False
+    format: bool = False

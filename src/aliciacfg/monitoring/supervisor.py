@@ -28,6 +28,8 @@ class Supervisor:
       ``fatal``.
     - ``WentBack``: memory holds what the database has lost, and only a start can tell what is to be served. It is in
       ``fatal`` as well.
+    - ``OtherFormat``: daemons of a newer version raised the format of the database, which this program cannot write. It
+      is in ``fatal`` as well.
     - A failure of the task that commits (``WriteQueue``): memory and database may differ, and only a start can tell.
       It cancels the daemon's main task, and cancellations pass through here.
     - Errors at the start, before anything is served: a daemon that cannot do its work says so and exits.

@@ -83,12 +83,14 @@ class Health:
         Raises:
             Unavailable: The database that they share cannot be reached.
         """
-        rows = self._presence.replicas()
+        rows, rise = self._presence.replicas(), self._presence.format_rise
         leader = next((row for row in rows if row.leads), None)
         files = self._presence.files() if leader is None else leader.files
         return Answer.of(
             ReplicasAnswer(
                 leader=None if leader is None else leader.name,
+                format=UNSET if rise is None else rise.format,
+                format_waits=UNSET if rise is None else rise.waits or UNSET,
                 replicas=[_item(row, state=self._presence.state(row), files=files) for row in rows],
             )
         )
@@ -205,6 +207,7 @@ def _item(row: Replica, *, state: Literal["ready", "not_ready", "gone"], files: 
         role=_role(row),
         state=state,
         version=row.version,
+        format=row.format or UNSET,
         url=row.url,
         since=row.started,
         lag_seconds=round(row.lag, 3),

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from aliciacfg.replicas.format_rise import FormatRise
 from aliciacfg.replicas.lease import Lease
 from aliciacfg.replicas.readiness import LagCheck
 from aliciacfg.replicas.registry import Registry
@@ -16,12 +17,15 @@ class Membership:
         tasks: Each runs until it is cancelled, by its name.
     """
 
-    def __init__(self, *, lease: Lease, registry: Registry, lag_check: LagCheck, others: Tasks) -> None:
+    def __init__(
+        self, *, lease: Lease, registry: Registry, format_rise: FormatRise, lag_check: LagCheck, others: Tasks
+    ) -> None:
         """Take no part yet.
 
         Args:
             lease: Decides who leads.
             registry: Reports.
+            format_rise: Raises the format of the database.
             lag_check: Judges readiness.
             others: Further tasks.
         """
@@ -31,6 +35,7 @@ class Membership:
             "check of readiness": lag_check.run,
             "report among the daemons of the home": registry.run,
             "lease of the leader": lease.run,
+            "format of the database": format_rise.run,
             **others,
         }
 

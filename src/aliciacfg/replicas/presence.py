@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from aliciacfg.model.records import Replica
+from aliciacfg.replicas.format_rise import FormatRise
 from aliciacfg.replicas.leadership import Leadership
 from aliciacfg.replicas.readiness import LAGGING, MAX_LAG_SECONDS, Readiness
 from aliciacfg.replicas.registry import Registry, ReplicaState
@@ -18,6 +19,7 @@ class Presence:
         leadership: Whether it leads.
         readiness: Whether it may take requests.
         registry: What all daemons of the home report; None for a daemon that serves its home alone.
+        format_rise: Says when the format of the database rises; None likewise.
         connected: Returns whether it reaches the broker; set once that is known.
         url: Where it listens for HTTP; set once it does.
         files: Returns the digest of the files on its disk.
@@ -53,6 +55,7 @@ class Presence:
         self.leadership = leadership
         self.readiness = readiness
         self.registry: Registry | None = None
+        self.format_rise: FormatRise | None = None
         self.connected: Callable[[], bool] = lambda: True
         self.url = ""
         self.files = files
@@ -63,15 +66,17 @@ class Presence:
         self._commit = commit
         self._shared: SharedHome | None = None
 
-    def share(self, shared: SharedHome, registry: Registry) -> None:
+    def share(self, shared: SharedHome, registry: Registry, format_rise: FormatRise) -> None:
         """Note that other daemons may serve the home as well.
 
         Args:
             shared: What the daemons know of each other.
             registry: Reports ``describe``.
+            format_rise: Raises the format of the database.
         """
         self._shared = shared
         self.registry = registry
+        self.format_rise = format_rise
 
     def describe(self) -> Replica:
         """Return what it reports of itself."""

@@ -24,7 +24,7 @@ def is_superseded(
     if not bases:
         return False
     # What was planned before a rotation is sealed with a key that may be removed.
-    if change.keys or change.meta.keys() - {PROBE} or change.position.epoch != epoch:
+    if change.keys or change.format or change.meta.keys() - {PROBE} or change.position.epoch != epoch:
         return True
     if any(basis.everything for basis in bases) and _announces_home(change):
         # A place in the order of messages that is higher than the one which a plan for the whole home took.
@@ -42,7 +42,7 @@ def may_supersede(bases: Iterable[Basis], change: StoredState) -> bool:
     bases = list(bases)
     if not bases:
         return False
-    if change.keys or change.meta.keys() - {PROBE}:
+    if change.keys or change.format or change.meta.keys() - {PROBE}:
         return True
     if _announces_home(change):
         # Each new epoch does.

@@ -11,6 +11,7 @@ from aliciacfg.errors import AliciacfgError, Unavailable
 from aliciacfg.model.records import (
     Applied,
     Audited,
+    AuditEntry,
     Overlay,
     Position,
     Recipient,
@@ -194,6 +195,22 @@ class SharedHome(Protocol):
     @property
     def format(self) -> int:
         """The highest format of the database that this program can work with."""
+        ...
+
+    @property
+    def home_format(self) -> int:
+        """The format of the database as of the last transaction that memory follows."""
+        ...
+
+    async def raise_format(self, to: int, audit: AuditEntry) -> bool:
+        """Raise the format of the database; return whether it was raised.
+
+        It stays as it is if it is that one or a higher one, or if a replica that reported lately can not work with it.
+
+        Args:
+            to: The new format, which this program can work with.
+            audit: An entry of the audit log that is written if it is raised.
+        """
         ...
 
     async def report(self, row: Replica) -> None:

@@ -42,8 +42,8 @@ async def written_if_new(url: str, directory: Path, number: int) -> None:
 async def test_tables_of_a_newer_version_are_left_alone(postgres: Postgres, url: str, tmp_path: Path):
     """It says to run the newer program."""
     await written(url, tmp_path)
-    await run(postgres, url, "UPDATE aliciacfg.home SET format = 99")
-    with pytest.raises(StoreError, match=r"home[0-9]* cannot be used: its tables have format 99, .* run the newer"):
+    await run(postgres, url, "UPDATE aliciacfg.home SET format = 99, needs = ''")
+    with pytest.raises(StoreError, match=r"home[0-9]* cannot be used: the home has format 99, .*later version"):
         async with database_in(tmp_path, url).open(CHAIN):
             pass
 

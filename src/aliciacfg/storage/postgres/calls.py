@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from aliciacfg.storage.postgres.connections import Connections
 from aliciacfg.storage.postgres.driver import Link, ServerError
-from aliciacfg.storage.postgres.failures import unreadable, unwritable
+from aliciacfg.storage.postgres.failures import MISSING, unreadable, unwritable
+from aliciacfg.storage.postgres.formats import check_home
 
 T = TypeVar("T")
 
@@ -43,12 +44,17 @@ class Calls:
 
         Raises:
             ServerError: The database cannot be read.
+            OtherFormat: The home has a format that this program does not work with.
         """
         reading = partial(self._connections.reading, snapshot=snapshot, purpose=purpose, patience=patience)
         try:
             async with reading() as link:
                 return await select(link)
         except ServerError as error:
+            if error.sqlstate in MISSING:
+                # A newer version may have taken it away.
+                async with self._connections.reading(snapshot=False, purpose="", patience=patience) as link:
+                    await check_home(link)
             if not error.lost or error.late:
                 raise
         self._connections.drop_idle()

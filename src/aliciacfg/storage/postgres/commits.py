@@ -68,6 +68,7 @@ class Commits:
         *,
         background: bool = False,
         settles: bool = False,
+        told: bool = False,
     ) -> T | None:
         """Have a function plan writes under the lock, and commit them; return what else it returned.
 
@@ -78,9 +79,10 @@ class Commits:
             basis: What memory has been told since the writes were planned; None if they build on nothing.
             background: Whether it waits until no caller holds the home, instead of being what the hold is for.
             settles: Whether a caller that is not cancelled asks ``settle`` after Unconfirmed.
+            told: Whether memory is told of it as of what others change, so that it supersedes plans of this store, too.
 
         Raises:
-            Unavailable: Nothing was written; or ``Superseded``, ``WentBack``, ``Unconfirmed``.
+            Unavailable: Nothing was written; or ``Superseded``, ``WentBack``, ``OtherFormat``, ``Unconfirmed``.
         """
         following = self._following
         task = self._tasks.start(self._in_turn(plan, basis or Basis(None), background=background))
@@ -97,7 +99,8 @@ class Commits:
         if result is None:
             return None
         written, found = result
-        following.follow(written)
+        if not told:
+            following.follow(written)
         following.forget_mine()
         return found
 
@@ -185,6 +188,7 @@ class Commits:
         Raises:
             Superseded: They changed what a write was planned on; memory was told.
             WentBack: Memory follows transactions that are lost.
+            OtherFormat: The home has a format that this program does not work with.
         """
         answers = [(answer.requester, answer.request_id) for write in writes for answer in write.answers]
         held = await read_home(link, batch, answers)
@@ -192,7 +196,7 @@ class Commits:
         superseded = held.answered or basis.is_superseded(writes)
         followed, seen = self._following.commit, self._following.end
         if followed is not None and (held.commit, held.end) != (followed, seen):
-            change = await queries.load_since(link, self._chain, followed, seen)
+            change = await queries.load_since(link, self._chain, followed, seen, self._following.format)
             # An end that no key made is somebody's work, and no other history.
             is_other = held.commit == followed and self._chain.confirmed_end(held.end) is not None
             if change.is_lost or is_other:

@@ -6,6 +6,8 @@ from aliciacfg.storage.store import StoreError
 
 DUPLICATE = "23505"
 LOCK_TIMEOUT = "55P03"
+MISSING = ("42P01", "42703")
+"""A table or a column is not there."""
 _READ_ONLY = "25006"
 _DAMAGE = frozenset({"XX001", "XX002"})
 # Nothing that passes by itself: who may connect, to which database, and what its tables are.
@@ -16,6 +18,7 @@ _REMEDIES = {
     "42501": "give the user the right to create a schema in the database, or make it the owner of the schema aliciacfg",
     "42P07": "another program has a table of that name in the schema aliciacfg; name a database that is empty",
     "53100": "make room on the server's disk",
+    "55P03": "find what reads or writes its tables for long, a backup for example, or wait",
     "53300": "raise max_connections on the server, or end other programs' connections",
     "57P03": "it starts, or follows another server; wait",
 }

@@ -61,6 +61,7 @@ class Following:
         commit: The number of the transaction that memory follows; None before ``begin``.
         end: The end of the chain after that transaction.
         epoch: The epoch that memory follows; None before ``begin``.
+        format: The format of the home after that transaction; None before ``begin``.
         mine: The number of a transaction of this store that memory does not follow yet, although it may be in the
             database.
         in_doubt: A transaction of this store of which it is not known whether it was made.
@@ -72,6 +73,7 @@ class Following:
         self.commit: int | None = None
         self.end: Values | None = None
         self.epoch: int | None = None
+        self.format: int | None = None
         self.mine: int | None = None
         self.in_doubt: Written | None = None
         self.lost: WentBack | None = None
@@ -86,8 +88,9 @@ class Following:
         """Have a function called with what other daemons changed."""
         self._listeners.append(listener)
 
-    def begin(self, state: StoredState, end: Values) -> None:
-        """Follow what comes after a state that was loaded, and the end of its chain."""
+    def begin(self, state: StoredState, end: Values, number: int) -> None:
+        """Follow what comes after a state that was loaded, the end of its chain, and the format of the home."""
+        self.format = number
         self.commit, self.epoch, self.end = state.commit, state.position.epoch, end
         self._reached.raise_to(state.position)
 
@@ -107,6 +110,7 @@ class Following:
         if self.commit is None or state.commit <= self.commit:
             return
         self.commit, self.epoch, self.end = state.commit, state.position.epoch, change.end
+        self.format = change.format
         self._reached.note_soon(state.position)
         for basis in self.bases:
             basis.changes.append(change)
@@ -192,7 +196,9 @@ class Looks:
         following = self._following
         while (since := following.commit) is not None:
             patience, self._patience = self._patience, min(2 * self._patience, MAX_READ_SECONDS)
-            load_since = partial(queries.load_since, chain=self._chain, commit=since, seen=following.end)
+            load_since = partial(
+                queries.load_since, chain=self._chain, commit=since, seen=following.end, before=following.format
+            )
             change = await self._calls.read(load_since, purpose=FOLLOWING, patience=patience)
             self._patience = READ_SECONDS
             if following.mine is not None and change.state.commit >= following.mine:

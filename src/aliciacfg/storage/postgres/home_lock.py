@@ -109,7 +109,7 @@ class HomeLock:
         """Lock the home, have memory follow what others changed, and let the block plan; then end the transaction.
 
         Raises:
-            Unavailable: The home cannot be locked; or ``WentBack``.
+            Unavailable: The home cannot be locked; or ``WentBack``, ``OtherFormat``.
         """
         await self.turn.acquire()
         try:
@@ -142,7 +142,7 @@ class HomeLock:
         link = await self.take()
         try:
             if following.commit is not None:
-                change = await queries.load_since(link, self._chain, following.commit, following.end)
+                change = await queries.load_since(link, self._chain, following.commit, following.end, following.format)
                 if change.is_lost:
                     raise following.went_back(change.state.position)
                 following.tell(change)

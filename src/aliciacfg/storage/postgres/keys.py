@@ -13,6 +13,7 @@ from aliciacfg.storage.postgres.driver import Link, ServerError, Values
 from aliciacfg.storage.postgres.failures import may_pass, unreadable, unusable, unwritable
 from aliciacfg.storage.postgres.statements import BEGIN_WRITING, CHANNEL, SCHEMA, SELECT_END
 from aliciacfg.storage.shared_keys import StoredKeys, WrappedKeys
+from aliciacfg.storage.store import StoreError
 from aliciacfg.storage.threads import run_alone
 
 T = TypeVar("T")
@@ -63,6 +64,8 @@ class PostgresKeyTable:
         except ServerError as error:
             if may_pass(error):
                 raise unwritable(error) from error
+            raise KeyFileError(f"the keys in {self.name} cannot be written: {error}") from error
+        except StoreError as error:
             raise KeyFileError(f"the keys in {self.name} cannot be written: {error}") from error
 
     async def _connected(self, work: Callable[[Link], Awaitable[T]]) -> T:
@@ -129,6 +132,8 @@ async def _locked(link: Link) -> StoredKeys:
     await schema.prepare_keys(link)
     # First the lock: what is read afterwards is the latest.
     end = await _end(link, _LOCK_HOME)
+    if end is not None:
+        await schema.check_format(link)
     return StoredKeys(await read_keys(link), end)
 
 

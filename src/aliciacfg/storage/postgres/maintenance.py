@@ -13,9 +13,9 @@ from aliciacfg.model.records import Overlay, Write
 from aliciacfg.sealing.boxes import key_ids
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.postgres.driver import Link, ServerError, Values
-from aliciacfg.storage.postgres.failures import LOCK_TIMEOUT, is_damage, unreadable
+from aliciacfg.storage.postgres.failures import LOCK_TIMEOUT, MISSING, is_damage, unreadable
 from aliciacfg.storage.postgres.queries import chain_start, coded_rows
-from aliciacfg.storage.postgres.schema import check, programs
+from aliciacfg.storage.postgres.schema import UnknownFormat, check, programs
 from aliciacfg.storage.postgres.statements import (
     COLUMNS,
     NOTE_RESIDUE,
@@ -52,8 +52,6 @@ _CHAINED = {
 # Takes about two milliseconds, so that other threads get the interpreter in between.
 _ROWS_PER_PIECE = 20
 _ROWS_COPIED = 200
-# A table or a column is gone.
-_MISSING = ("42P01", "42703")
 _SEALED = "position('sealed:v1:'::bytea IN config) > 0"
 _UPDATE_CONFIG = f"""
     UPDATE {SCHEMA}.revisions SET config = $1, code = $2, commit = (SELECT commit + 1 FROM {SCHEMA}.home)
@@ -108,6 +106,8 @@ async def verify_database(url: str, chain: Chain, *, pause_seconds: float = 0.0)
             return await verify_rows(link, chain, pause_seconds=pause_seconds)
     except NoTables as error:
         raise Unavailable(f"The store cannot be read: {error}.") from error
+    except UnknownFormat as error:
+        raise Unavailable(f"The store cannot be read: {error}.") from error
     except StoreError as error:
         return Findings(damage=[str(error)])
     except ServerError as error:
@@ -128,7 +128,7 @@ async def verify_rows(link: Link, chain: Chain, *, pause_seconds: float = 0.0) -
     try:
         return await _verify(link, chain, pause_seconds)
     except ServerError as error:
-        if not is_damage(error) and error.sqlstate not in _MISSING:
+        if not is_damage(error) and error.sqlstate not in MISSING:
             raise
         return Findings(damage=[str(error)])
 

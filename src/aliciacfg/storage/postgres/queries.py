@@ -31,6 +31,7 @@ from aliciacfg.storage.loading import (
     read_overlays,
     read_tokens,
 )
+from aliciacfg.storage.postgres import formats
 from aliciacfg.storage.postgres.driver import Link, ServerError, Values
 from aliciacfg.storage.postgres.pace import unhurried
 from aliciacfg.storage.postgres.statements import (
@@ -90,18 +91,25 @@ class Change:
         created: The environments in which they created a configuration.
         end: The end of the chain after them, as it is stored.
         is_lost: Whether the database lacks what was there before.
+        format: The format of the home after them.
     """
 
     state: StoredState
     created: set[str]
     end: Values
     is_lost: bool
+    format: int
 
 
-async def load(link: Link, chain: Chain) -> tuple[StoredState, Values]:
-    """Return what a start needs, and the end of the chain; in a transaction, so that all of it is of one moment."""
+async def load(link: Link, chain: Chain) -> tuple[StoredState, Values, int]:
+    """Return what a start needs, the end of the chain, and the format; in a transaction: all of it is of one moment.
+
+    Raises:
+        OtherFormat: The home has a format that this program does not work with.
+    """
     state = StoredState()
-    ((commit, *end),) = await link.rows(SELECT_HOME)
+    ((commit, *end, number, needs),) = await link.rows(SELECT_HOME)
+    formats.check(number, needs)
     doubtful = [row[:2] async for row in link.each(SELECT_NEWEST) if not _add_newest(row, chain, state)]
     for configuration in doubtful:
         add_newest(await link.rows(SELECT_NEWEST_FIRST, *configuration), chain, state)
@@ -110,7 +118,7 @@ async def load(link: Link, chain: Chain) -> tuple[StoredState, Values]:
     state.schemas.extend(await _confirmed(link, chain, "schemas", parse_schema, state.dropped))
     state.told.extend(await _confirmed(link, chain, "told", parse_told, state.dropped))
     meta = dict(await _confirmed(link, chain, "meta", parse_meta, state.dropped))
-    return msgspec.structs.replace(add_meta(meta, state), commit=commit), tuple(end)
+    return msgspec.structs.replace(add_meta(meta, state), commit=commit), tuple(end), number
 
 
 def _add_newest(row: Values, chain: Chain, state: StoredState) -> bool:
@@ -122,7 +130,9 @@ def _add_newest(row: Values, chain: Chain, state: StoredState) -> bool:
     return True
 
 
-async def load_since(link: Link, chain: Chain, commit: int, seen: Values | None = None) -> Change:
+async def load_since(
+    link: Link, chain: Chain, commit: int, seen: Values | None = None, before: int | None = None
+) -> Change:
     """Return what commits after one changed.
 
     Args:
@@ -130,11 +140,17 @@ async def load_since(link: Link, chain: Chain, commit: int, seen: Values | None 
         chain: Confirms the rows.
         commit: The number of the commit.
         seen: The end of the chain after it; None if that is not known.
+        before: The format of the home after it; None if that is not known.
+
+    Raises:
+        OtherFormat: The home has a format that this program does not work with.
     """
     rows: dict[str, list[Values]] = {}
     sequence, mac = (seen[0], seen[1]) if seen is not None else (0, None)
     async for table, row in unhurried(await link.rows(SELECT_CHANGED, commit, sequence)):
         rows.setdefault(table, []).append(row)
+    ((reached, *end, number, needs),) = rows["home"]
+    formats.check(number, needs)
     state = StoredState()
     created: set[str] = set()
     async for *row, is_created in unhurried(rows.get("revisions", ())):
@@ -158,15 +174,16 @@ async def load_since(link: Link, chain: Chain, commit: int, seen: Values | None 
     state.applied.extend(await read("applied", parse_applied))
     state.tokens.extend(read_tokens(_coded(rows, "tokens"), chain))
     meta = dict(read_confirmed("meta", _coded(rows, "meta"), chain, parse_meta, dropped))
-    ((reached, *end),) = rows["home"]
     # Retention may have removed the row that was the last one.
     others = [found for (found,) in rows.get("seen", ())]
     is_lost = reached < commit or end[0] < sequence or (bool(others) and mac not in others)
     if is_lost and link.read_only:
         # A standby that is behind: what it lacks, it may still get.
         raise ServerError("the server is a standby that is behind", refused=True)
-    state = msgspec.structs.replace(add_meta(meta, state), commit=reached, keys="keys" in rows)
-    return Change(state, created, tuple(end), is_lost)
+    state = msgspec.structs.replace(
+        add_meta(meta, state), commit=reached, keys="keys" in rows, format=before not in (None, number)
+    )
+    return Change(state, created, tuple(end), is_lost, number)
 
 
 def _is_gone(overlay: Values) -> bool:

@@ -3,15 +3,16 @@
 import structlog
 
 from aliciacfg.storage.hash_chain import START, Chain
+from aliciacfg.storage.postgres import formats
 from aliciacfg.storage.postgres.driver import Link, Values
 from aliciacfg.storage.postgres.statements import (
     BEGIN_WRITING,
     COLUMNS,
     CREATE,
     CREATE_KEYS,
-    FORMAT,
     INSERT_HOME,
     SCHEMA,
+    SELECT_FORMAT,
 )
 from aliciacfg.storage.store import StoreError
 
@@ -29,11 +30,15 @@ _SELECT_EXISTS = f"SELECT to_regclass('{SCHEMA}.home') IS NOT NULL"
 _SELECT_KEYS_EXIST = f"SELECT to_regclass('{SCHEMA}.keys') IS NOT NULL"
 _CREATE_SCHEMA = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
 _SELECT_TABLES = f"SELECT relname::text FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r'"
-_SELECT_FORMAT = f"SELECT format FROM {SCHEMA}.home"
+# Whoever writes waits as long as the tables are waited for; if somebody reads one for longer, it is tried again.
+_EXPAND_LOCK_SECONDS = 0.2
+_SELECT_EXPANDED = f"SELECT expanded FROM {SCHEMA}.home"
+_LOCK_HOME = f"SELECT FROM {SCHEMA}.home FOR UPDATE"
+_NOTE_EXPANDED = f"UPDATE {SCHEMA}.home SET expanded = $1"
 _LAST_COMMIT = ", ".join(f"coalesce((SELECT max(commit) FROM {SCHEMA}.{table}), 0)" for table in COLUMNS)
 _REPLACE_HOME = f"""
-    INSERT INTO {SCHEMA}.home SELECT true, greatest({_LAST_COMMIT}), 0, '', '', '', {FORMAT}, 0
-    ON CONFLICT DO NOTHING RETURNING one
+    INSERT INTO {SCHEMA}.home (one, commit, sequence, mac, standing, sealed, format, needs, expanded, residue)
+    SELECT true, greatest({_LAST_COMMIT}), 0, '', '', '', $1, $2, 0, 0 ON CONFLICT DO NOTHING RETURNING one
 """
 _SELECT_PROGRAMS = f"""
     SELECT 'trigger', tgname::text, c.relname::text FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
@@ -43,6 +48,10 @@ _SELECT_PROGRAMS = f"""
     UNION ALL SELECT 'view', relname::text, '' FROM pg_class
         WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'v'
 """
+
+
+class UnknownFormat(StoreError):
+    """The home has a format that this program does not work with."""
 
 
 async def exists(link: Link) -> bool:
@@ -108,7 +117,8 @@ async def check(link: Link) -> bool:
 
     Raises:
         ServerError: That cannot be read.
-        StoreError: The server is too old, stores texts in another encoding, or the tables are those of a newer version.
+        StoreError: The server is too old, stores texts in another encoding, or the home has a format that this
+            program does not work with.
     """
     await check_server(link)
     if not await exists(link):
@@ -116,17 +126,24 @@ async def check(link: Link) -> bool:
     missing = COLUMNS.keys() - {name for (name,) in await link.rows(_SELECT_TABLES)}
     if missing:
         raise StoreError(f"the table {SCHEMA}.{min(missing)} is missing: restore the database from a backup")
-    for (found,) in await link.rows(_SELECT_FORMAT):
-        if found > FORMAT:
-            raise StoreError(
-                f"its tables have format {found}, this aliciacfg knows up to {FORMAT}: run the newer aliciacfg, or "
-                "restore a backup from before it was used"
-            )
+    await check_format(link)
     return True
 
 
+async def check_format(link: Link) -> None:
+    """Check that this program works with the format of the home.
+
+    Raises:
+        ServerError: That cannot be read.
+        UnknownFormat: It does not; says which version does.
+    """
+    for found, needs in await link.rows(SELECT_FORMAT):
+        if problem := formats.problem(found, needs):
+            raise UnknownFormat(problem)
+
+
 async def prepare(link: Link, chain: Chain) -> None:
-    """Create the tables in an empty database, and remove programs; only one daemon at a time does so.
+    """Create the tables in an empty database, or expand them, and remove programs; one daemon at a time does so.
 
     Raises:
         ServerError: Nothing was changed.
@@ -134,11 +151,11 @@ async def prepare(link: Link, chain: Chain) -> None:
     """
     await link.run(f"{BEGIN_WRITING}; SELECT pg_advisory_xact_lock({_LOCK})")
     if not await check(link):
-        await link.run(CREATE)
-        await link.rows(INSERT_HOME, *chain.end(0, START, START))
+        await _create(link, *chain.end(0, START, START))
     if not await has_keys(link):
         await link.run(CREATE_KEYS)
     await replace_home(link)
+    await _expand(link)
     for kind, name, table in await programs(link):
         place = f" ON {SCHEMA}.{_quoted(table)}" if table else ""
         await link.run(f"DROP {kind} {f'{SCHEMA}.' if kind == 'view' else ''}{_quoted(name)}{place}")
@@ -170,10 +187,44 @@ async def prepare_filling(link: Link, *, kept_as: str) -> None:
             raise StoreError("it holds a home already")
         await replace_home(link)
     else:
-        await link.run(CREATE)
-        await link.rows(INSERT_HOME, 0, START, START, b"")
+        await _create(link, 0, START, START, b"")
     if not await has_keys(link):
         await link.run(CREATE_KEYS)
+
+
+async def _create(link: Link, *end: object) -> None:
+    """Create the tables in the newest format.
+
+    Args:
+        link: Has begun a transaction.
+        end: The end of the chain.
+    """
+    await link.run(CREATE)
+    for step in formats.STEPS:
+        for statement in (*step.expand, *step.contract):
+            await link.run(statement)
+    await link.rows(INSERT_HOME, *end, formats.newest(), formats.version_of(formats.newest()))
+
+
+async def _expand(link: Link) -> None:
+    """Add to the tables what the newest format needs, unless that was done; older daemons do not notice it.
+
+    Raises:
+        ServerError: It cannot be done, or somebody reads a table for longer; nothing is changed once the transaction is
+            rolled back.
+    """
+    ((expanded,),) = await link.rows(_SELECT_EXPANDED)
+    missing = formats.steps_between(expanded, formats.newest())
+    if not missing:
+        return
+    # First the lock that every transaction takes first: whoever has it would wait for tables that this has locked.
+    await link.run(_LOCK_HOME)
+    await link.run(f"SET LOCAL lock_timeout = '{_EXPAND_LOCK_SECONDS}s'")
+    for step in missing:
+        for statement in step.expand:
+            await link.run(statement)
+    await link.rows(_NOTE_EXPANDED, formats.newest())
+    _log.info("tables_expanded", format=formats.newest(), remedy="none needed; older versions go on")
 
 
 async def replace_home(link: Link) -> None:
@@ -182,7 +233,7 @@ async def replace_home(link: Link) -> None:
     Raises:
         ServerError: It cannot be made.
     """
-    if await link.rows(_REPLACE_HOME):
+    if await link.rows(_REPLACE_HOME, formats.newest(), formats.version_of(formats.newest())):
         _log.error("home_row_missing", remedy="compare the database with a backup; find out what wrote to it")
 
 

@@ -15,8 +15,6 @@ from aliciacfg.storage.rows import (
 )
 
 SCHEMA = "aliciacfg"
-FORMAT = 1
-"""The number of the tables' form in ``home.format``."""
 CHANNEL = "aliciacfg"
 # An answered commit is on disk, and on the standbys that the server waits for.
 _DURABLE = "set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') <> 'remote_apply'"
@@ -39,6 +37,8 @@ CREATE = f"""
         standing bytea NOT NULL,
         sealed bytea NOT NULL,
         format integer NOT NULL,
+        needs text NOT NULL,
+        expanded integer NOT NULL,
         residue bigint NOT NULL
     ) WITH ({_RENEWED});
     CREATE TABLE {SCHEMA}.meta (
@@ -197,7 +197,11 @@ CREATE_KEYS = f"""
 """
 """A table that may be there before the others: only keys can make the first row of those."""
 
-INSERT_HOME = f"INSERT INTO {SCHEMA}.home VALUES (true, 0, $1, $2, $3, $4, {FORMAT}, 0)"
+INSERT_HOME = f"""
+    INSERT INTO {SCHEMA}.home (one, commit, sequence, mac, standing, sealed, format, needs, expanded, residue)
+    VALUES (true, 0, $1, $2, $3, $4, $5, $6, $5, 0)
+"""
+"""Its arguments are the end of the chain, the format, and the version of aliciacfg that the format needs."""
 
 UPDATE_HOME = f"UPDATE {SCHEMA}.home SET commit = 1, sequence = $1, mac = $2, standing = $3, sealed = $4"
 """Ends the first commit of a database that is filled at once."""
@@ -317,7 +321,7 @@ def read_held(tables: tuple[str, ...]) -> str:
     the keys in arrays.
     """
     parts = [
-        f"SELECT 'home', ROW(commit, sequence, mac, standing, sealed, format) FROM {SCHEMA}.home",
+        f"SELECT 'home', ROW(commit, sequence, mac, standing, sealed, format, needs) FROM {SCHEMA}.home",
         *(
             f"SELECT 'behind', ROW(sequence, mac) FROM {SCHEMA}.{table}"
             f" WHERE sequence > (SELECT sequence FROM {SCHEMA}.home)"
@@ -352,7 +356,8 @@ SELECT_END = f"SELECT sequence, mac, standing, sealed FROM {SCHEMA}.home"
 NOTE_RESIDUE = f"UPDATE {SCHEMA}.home SET residue = $1"
 """Notes that a commit left what should not be there any more in the files of tables, until they are written anew."""
 SELECT_COMMIT = f"SELECT commit FROM {SCHEMA}.home"
-SELECT_HOME = f"SELECT commit, sequence, mac, standing, sealed FROM {SCHEMA}.home"
+SELECT_HOME = f"SELECT commit, sequence, mac, standing, sealed, format, needs FROM {SCHEMA}.home"
+SELECT_FORMAT = f"SELECT format, needs FROM {SCHEMA}.home"
 
 
 def select_coded(table: str) -> str:
@@ -381,7 +386,7 @@ _CHANGED_ROWS = " UNION ALL ".join(
     if table != "meta"
 )
 SELECT_CHANGED = f"""
-    SELECT 'home', ROW(commit, sequence, mac, standing, sealed) FROM {SCHEMA}.home
+    SELECT 'home', ROW(commit, sequence, mac, standing, sealed, format, needs) FROM {SCHEMA}.home
     UNION ALL SELECT 'seen', ROW(mac) FROM {SCHEMA}.revisions WHERE sequence = $2
     UNION ALL SELECT 'seen', ROW(mac) FROM {SCHEMA}.audit WHERE sequence = $2
     UNION ALL SELECT 'revisions', ROW({RECORD_COLUMNS}, sequence, code, {_CREATED})

@@ -77,11 +77,16 @@ class PostgresStore:
         self._tasks = Tasks()
         self._reached = Reached(Witness(directory / FILE_NAME, chain))
         self._calls = Calls(self._connections)
-        self._shared = PostgresSharedHome(self._calls.read, self._calls.change)
         self._following = Following(name, self._reached)
         self._looks = Looks(self._calls, chain, self._following, self._tasks)
         self._lock = HomeLock(self._connections, chain, self._following, self._tasks)
         self._commits = Commits(self._connections, chain, self._lock, self._following, self._tasks)
+        self._shared = PostgresSharedHome(
+            self._calls.read,
+            self._calls.change,
+            partial(self._commits.transact, background=True, told=True),
+            lambda: self._following.format,
+        )
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -170,10 +175,10 @@ class PostgresStore:
     async def load(self) -> StoredState:
         """Return what a start needs; memory follows what comes after it."""
         try:
-            state, end = await self._calls.select(partial(queries.load, chain=self._chain), snapshot=True)
+            state, end, number = await self._calls.select(partial(queries.load, chain=self._chain), snapshot=True)
         except ServerError as error:
             raise unreadable(error) from error
-        self._following.begin(state, end)
+        self._following.begin(state, end, number)
         return state
 
     @property

@@ -15,6 +15,7 @@ from aliciacfg.model.records import START as START_POSITION
 from aliciacfg.model.records import Announcement, Applied, AuditEntry, Position, Record, Write
 from aliciacfg.storage.batch import Batch
 from aliciacfg.storage.hash_chain import START, TORN, Chain, sum_macs
+from aliciacfg.storage.postgres import formats
 from aliciacfg.storage.postgres.driver import Link, Values
 from aliciacfg.storage.postgres.pace import unhurried
 from aliciacfg.storage.postgres.statements import (
@@ -79,12 +80,14 @@ class Held:
         end: The end of the chain as it is stored.
         behind: MACs of rows that somebody put behind the end of the chain, by the sequences that they occupy.
         macs: The codes of the rows that are replaced, by table and key.
+        format: The format of the home, in which the rows are written.
         position: The stored position of the home.
         answered: Whether there is an answer already to one of the requests.
     """
 
     commit: int
     end: Values
+    format: int
     behind: dict[int, object] = field(default_factory=dict[int, object])
     macs: dict[Values, object] = field(default_factory=dict[Values, object])
     position: Position = START_POSITION
@@ -124,6 +127,7 @@ async def read_home(link: Link, batch: Batch, answers: Sequence[tuple[str, str]]
     Raises:
         ServerError: It cannot be read.
         Damaged: There is no row of the home.
+        OtherFormat: The home has a format that this program does not work with.
     """
     keys: dict[str, list[Row]] = {"meta": [("epoch",), ("sequence",)]}
     if batch.overlays:
@@ -142,8 +146,9 @@ async def read_home(link: Link, batch: Batch, answers: Sequence[tuple[str, str]]
     async for table, row in unhurried(await link.rows(read_held(tables), *arguments)):
         match table:
             case "home":
-                commit, *end, _ = row
-                held = Held(commit, tuple(end))
+                commit, *end, number, needs = row
+                formats.check(number, needs)
+                held = Held(commit, tuple(end), number)
             case "behind":
                 behind[row[0]] = row[1]
             case "answers":
