@@ -24,7 +24,7 @@ def test_each_daemon_has_a_row_and_what_is_wrong_is_said_below():
     table, *below = replicas._blocks(ReplicasAnswer(leader="attic", replicas=[ONE, other]))
     assert isinstance(table, Table)
     rows = [[plain(cell) for cell in row if isinstance(cell, str | list)] for row in table.rows]
-    assert [row[:5] + row[6:] for row in rows] == [
+    assert [[*row[:4], row[5], *row[7:]] for row in rows] == [
         ["attic", "leader", "ready", "1.2.0", "0.0 s", "http://attic:8026", ""],
         ["barn", "follower", "not ready", "1.2.0", "3.5 s", "http://attic:8026", "differ"],
     ]

@@ -112,9 +112,12 @@ def test_each_daemon_says_what_it_is_and_lists_the_others(make_replicas: Callabl
             other.directory.name: ("leader" if other is first else "follower", "ready", other.url) for other in daemons
         }
         assert not any(item.get("files_differ") for item in items.values())
-    over_mqtt = json.loads(aliciacfg(first, "replicas", "-o", "json").stdout)
-    assert {item["name"] for item in over_mqtt["replicas"]} == {"a", "b", "c"}
-    assert over_mqtt["leader"] == first.directory.name
+    for way in ([], ["--broker", f"127.0.0.1:{first.broker_port}"]):
+        shown = json.loads(aliciacfg(first, *way, "replicas", "-o", "json").stdout)
+        assert ({item["name"] for item in shown["replicas"]}, shown["leader"]) == (
+            {"a", "b", "c"},
+            first.directory.name,
+        )
 
 
 async def retained_health(daemon: Daemon) -> dict[str, Any]:

@@ -45,6 +45,10 @@ def test_commands_tell_what_is_wrong_and_what_to_do(make_daemon: Callable[..., D
     assert got.stderr.startswith("warning: not in force: environments/dev.yaml:")
     broker.stop()
     wait_until(lambda: "no broker" in aliciacfg(daemon, "health", "-o", "table").stdout, why="the broker is gone")
+    # Over the socket of the data directory, as all that looks at the whole home.
+    for command in ("drift", "replicas", "audit"):
+        seen = aliciacfg(daemon, command)
+        assert seen.returncode == 0, seen.stderr
     ill = aliciacfg(daemon, "doctor", "-o", "table")
     assert ill.returncode == 1
     assert f"nothing listens on 127.0.0.1:{broker.port}" in ill.stdout

@@ -6,6 +6,7 @@ from typing import Any
 
 from aliciacfg.cli import lookups, progress, requests
 from aliciacfg.cli.answers import exit_if_refused
+from aliciacfg.cli.daemon_reads import DaemonReads
 from aliciacfg.cli.exits import EXIT_FAILED, EXIT_NO_ANSWER, exit_on_error, fail
 from aliciacfg.cli.loop import run
 from aliciacfg.cli.requests import Target
@@ -13,7 +14,7 @@ from aliciacfg.documents import JsonObject
 from aliciacfg.errors import BrokerUnavailable, OperationError
 from aliciacfg.model import names
 
-__all__ = ["Target", "ask", "published_key"]
+__all__ = ["Target", "ask", "ask_nearest", "published_key"]
 
 
 def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]) -> JsonObject:
@@ -31,6 +32,15 @@ def ask(target: Target, operation: str, name: str | None, fields: dict[str, Any]
     with _exit_without_answer(target), progress.shown("waiting for the daemon"):
         answer = requests.send(target, operation, name, fields)
     return exit_if_refused(answer, hint=lambda code: _hint(code, target, operation, name, fields))
+
+
+def ask_nearest(target: Target, operation: str, fields: dict[str, Any], data_dir: str | None) -> JsonObject:
+    """Send a request the way that ``DaemonReads.nearest`` finds, as ``ask`` does otherwise."""
+    with _exit_without_answer(target):
+        reads = DaemonReads.nearest(target, data_dir)
+        if reads.settings is not None:
+            return exit_if_refused(reads.ask(operation, None, fields))
+    return ask(target, operation, None, fields)
 
 
 def published_key(target: Target) -> tuple[str, JsonObject]:

@@ -6,9 +6,9 @@ import time
 import click
 
 from aliciacfg.api.answers import DriftAnswer, InstanceItem, InstancesAnswer
-from aliciacfg.cli import formatting, times
+from aliciacfg.cli import formatting, options, times
 from aliciacfg.cli.answers import print_answer
-from aliciacfg.cli.client import Target, ask
+from aliciacfg.cli.client import Target, ask, ask_nearest
 from aliciacfg.cli.exits import EXIT_FAILED
 from aliciacfg.cli.output import Block, Line, Table
 
@@ -17,19 +17,21 @@ _STATUS_STYLE = {"applied": "green", "rejected": "red", "restart_pending": "yell
 
 @click.command()
 @click.option("--exit-code", is_flag=True, help="Exit code 1 if there is drift.")
+@options.data_dir
 @times.option
 @click.pass_obj
-def drift(target: Target, *, exit_code: bool) -> None:
+def drift(target: Target, data_dir: str | None, *, exit_code: bool) -> None:
     """List everything that differs from the store.
 
-    Retained messages, files on disk, rows of the database, and running services.
+    Retained messages, files on disk, rows of the database, and running services. Asks the daemon of the data directory,
+    else the one on the broker; --http and --broker name another.
 
     Examples:
         aliciacfg drift
         aliciacfg drift --exit-code
     """
     answer = print_answer(
-        ask(target, "drift", None, {}),
+        ask_nearest(target, "drift", {}, data_dir),
         DriftAnswer,
         _drift_blocks,
         names=lambda answer: [item.subject for item in answer.drift],

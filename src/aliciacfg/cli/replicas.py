@@ -6,24 +6,25 @@ import click
 import msgspec
 
 from aliciacfg.api.answers import ReplicaItem, ReplicasAnswer
-from aliciacfg.cli import formatting, times
+from aliciacfg.cli import formatting, options, times
 from aliciacfg.cli.answers import print_answer
-from aliciacfg.cli.client import Target, ask
+from aliciacfg.cli.client import Target, ask_nearest
 from aliciacfg.cli.output import Block, Line, Table
 
 _STYLES = {"ready": "green", "not_ready": "yellow", "gone": "red"}
 
 
 @click.command()
+@options.data_dir
 @times.option
 @click.pass_obj
-def replicas(target: Target) -> None:
+def replicas(target: Target, data_dir: str | None) -> None:
     """List the daemons that serve the home.
 
     With what each one reports once a second: whether it leads, whether it is ready for requests, its version and the
     highest format of the database that it works with, by how much its memory may lag, since when it runs, where it
     listens, and whether its files differ from the leader's. Says why the format does not rise, if one knows a higher
-    one.
+    one. Asks the daemon of the data directory, else one on the broker; --http and --broker name another.
 
     Examples:
         aliciacfg replicas
@@ -31,7 +32,7 @@ def replicas(target: Target) -> None:
         aliciacfg --http http://127.0.0.1:8026 replicas -o json
     """
     print_answer(
-        ask(target, "replicas", None, {}),
+        ask_nearest(target, "replicas", {}, data_dir),
         ReplicasAnswer,
         _blocks,
         names=lambda answer: [item.name for item in answer.replicas],
