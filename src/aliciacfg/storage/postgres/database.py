@@ -11,13 +11,16 @@ from aliciacfg.errors import Unavailable
 from aliciacfg.model.records import Position
 from aliciacfg.storage.hash_chain import KEY_NAME_BYTES, START, Chain
 from aliciacfg.storage.postgres import schema
+from aliciacfg.storage.postgres.copying import copy_database
 from aliciacfg.storage.postgres.driver import Link, ServerError
 from aliciacfg.storage.postgres.failures import unusable
 from aliciacfg.storage.postgres.filling import filling
-from aliciacfg.storage.postgres.maintenance import copy_database, key_ids_of, snapshot, verify_database
+from aliciacfg.storage.postgres.maintenance import key_ids_of
 from aliciacfg.storage.postgres.shared import AHEAD_SECONDS
+from aliciacfg.storage.postgres.snapshots import snapshot
 from aliciacfg.storage.postgres.statements import CHANNEL, SCHEMA, SELECT_END
 from aliciacfg.storage.postgres.store import PostgresStore
+from aliciacfg.storage.postgres.verification import verify_database
 from aliciacfg.storage.rows import parse_position
 from aliciacfg.storage.store import AddRows, Adoption, CopyTarget, Filling, Origin, Reseal, Store, StoreError, Summary
 from aliciacfg.storage.threads import run_alone

@@ -8,9 +8,9 @@ from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.postgres.driver import Link, ServerError
 from aliciacfg.storage.postgres.failures import STANDBY, unreadable, unusable, unwritable
 from aliciacfg.storage.postgres.keys import read_keys, replace_keys
-from aliciacfg.storage.postgres.maintenance import verify_rows
 from aliciacfg.storage.postgres.schema import prepare_filling
 from aliciacfg.storage.postgres.statements import COLUMNS, UPDATE_HOME, insert, is_binary, is_flag
+from aliciacfg.storage.postgres.verification import verify_rows
 from aliciacfg.storage.rows import CHAIN, Row
 from aliciacfg.storage.shared_keys import StoredKeys, WrappedKeys
 from aliciacfg.storage.store import StoreError
@@ -49,10 +49,7 @@ class PostgresFilling:
 
     def verify(self, chain: Chain) -> Findings:
         """Compare every row with the chain."""
-        try:
-            return self._loop.call(verify_rows(self._link, chain))
-        except ServerError as error:
-            raise unreadable(error) from error
+        return self._loop.call(verify_rows(self._link, chain))
 
 
 class _FillingKeys:

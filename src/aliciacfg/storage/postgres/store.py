@@ -32,24 +32,20 @@ from aliciacfg.storage.postgres import queries
 from aliciacfg.storage.postgres.calls import Calls
 from aliciacfg.storage.postgres.commits import Commits
 from aliciacfg.storage.postgres.connections import Connections
+from aliciacfg.storage.postgres.copying import back_up
 from aliciacfg.storage.postgres.driver import Link, ServerError
 from aliciacfg.storage.postgres.failures import STANDBY, may_pass, remedy, unreadable, unusable
 from aliciacfg.storage.postgres.following import MAX_READ_SECONDS, Following, Looks
 from aliciacfg.storage.postgres.hints import listen_hints
 from aliciacfg.storage.postgres.home_lock import HomeLock
-from aliciacfg.storage.postgres.maintenance import (
-    copy_database,
-    key_ids_of,
-    reseal_rows,
-    rewrite_tables,
-    verify_database,
-)
+from aliciacfg.storage.postgres.maintenance import key_ids_of, reseal_rows, rewrite_tables
 from aliciacfg.storage.postgres.reached import Reached
 from aliciacfg.storage.postgres.retention import find_outdated, remove_some
 from aliciacfg.storage.postgres.schema import check, prepare
 from aliciacfg.storage.postgres.shared import PostgresSharedHome
 from aliciacfg.storage.postgres.statements import SELECT_COMMIT
 from aliciacfg.storage.postgres.tasks import Tasks
+from aliciacfg.storage.postgres.verification import verify_database
 from aliciacfg.storage.store import CopyTarget, Kept, Outdated, Removed, Reseal, StoreError
 from aliciacfg.storage.threads import run_in_thread
 from aliciacfg.storage.verifier import Findings
@@ -300,12 +296,7 @@ class PostgresStore:
 
     async def backup(self, directory: Path) -> None:
         """Copy the database into a file, on a connection and in a thread of its own."""
-
-        async def copy() -> None:
-            with self._copy_target(directory) as filling:
-                await copy_database(self._url, filling.add)
-
-        await run_in_thread(copy)
+        await run_in_thread(lambda: back_up(self._url, self._chain, lambda: self._copy_target(directory)))
 
     async def verify(self) -> Findings:
         """Compare every row with the chain, on a connection and in a thread of its own."""
