@@ -86,3 +86,30 @@ async def test_a_row_of_the_home_that_somebody_removed_is_told(postgres: Postgre
         assert (await store.load()).commit == 1
         await store.commit([Write(records=(revision("one", 2, {}),))])
         assert [broken.subject for broken in (await store.verify()).broken] == ["dev/one/2"]
+
+
+async def test_tables_get_the_storage_parameters_of_new_ones(postgres: Postgres, url: str, tmp_path: Path):
+    """A start sets those that differ, and nothing else."""
+    select = "SELECT relname::text, reloptions FROM pg_class WHERE relnamespace = 'aliciacfg'::regnamespace"
+
+    def options() -> dict[str, set[str] | None]:
+        rows = postgres.execute(f"{select} AND relkind = 'r'", url=url)
+        return {name: None if found is None else set(found) for name, found in rows}
+
+    await written(url, tmp_path)
+    before = await asyncio.to_thread(options)
+    assert before["home"]
+    await run(
+        postgres,
+        url,
+        "ALTER TABLE aliciacfg.home RESET (fillfactor, autovacuum_vacuum_threshold)",
+        "ALTER TABLE aliciacfg.lease SET (fillfactor = 90, toast_tuple_target = 4096)",
+        "ALTER TABLE aliciacfg.audit SET (fillfactor = 90)",
+    )
+    async with database_in(tmp_path, url).open(CHAIN):
+        after = await asyncio.to_thread(options)
+    assert after["lease"] == {*(before["lease"] or ()), "toast_tuple_target=4096"}
+    assert after["audit"] == {"fillfactor=90"}
+    assert {name: after[name] for name in after if name not in {"lease", "audit"}} == {
+        name: before[name] for name in before if name not in {"lease", "audit"}
+    }

@@ -14,6 +14,7 @@ from aliciacfg.storage.postgres.statements import (
     SCHEMA,
     SELECT_FORMAT,
 )
+from aliciacfg.storage.postgres.table_options import apply_options
 from aliciacfg.storage.store import StoreError
 
 _log = structlog.get_logger(__name__)
@@ -154,6 +155,7 @@ async def prepare(link: Link, chain: Chain) -> None:
         await _create(link, *chain.end(0, START, START))
     if not await has_keys(link):
         await link.run(CREATE_KEYS)
+    await apply_options(link)
     await replace_home(link)
     await _expand(link)
     for kind, name, table in await programs(link):

@@ -21,12 +21,17 @@ _DURABLE = "set_config('synchronous_commit', 'on', true) WHERE current_setting('
 BEGIN_WRITING = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {_DURABLE}"
 """Begins a transaction that does not depend on what server, database or role have as defaults."""
 
-# Of tables with few rows that are replaced all the time: room for new versions beside the old ones, which are removed
-# early.
-_RENEWED = (
-    "fillfactor = 20, autovacuum_vacuum_threshold = 50, autovacuum_vacuum_scale_factor = 0,"
-    " autovacuum_vacuum_cost_delay = 0"
-)
+# Room for new versions beside the old ones, which are removed early.
+RENEWED_OPTIONS = {
+    "fillfactor": "20",
+    "autovacuum_vacuum_threshold": "50",
+    "autovacuum_vacuum_scale_factor": "0",
+    "autovacuum_vacuum_cost_delay": "0",
+}
+"""Storage parameters of tables with few rows that are replaced all the time (PostgreSQL, CREATE TABLE)."""
+RENEWED_TABLES = ("home", "meta", "lease", "replicas")
+"""The tables that have these."""
+_RENEWED = ", ".join(f"{name} = {value}" for name, value in RENEWED_OPTIONS.items())
 CREATE = f"""
     CREATE SCHEMA IF NOT EXISTS {SCHEMA};
     CREATE TABLE {SCHEMA}.home (
