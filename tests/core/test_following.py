@@ -215,6 +215,29 @@ async def test_nobody_is_busy_because_others_write(tmp_path: Path, url: str):
         assert sum(core.parts.commits.superseded for core in cores) > 0
 
 
+@pytest.mark.parametrize("backend", ["postgres", "memory"])
+async def test_copies_that_one_daemon_forgot_are_forgotten_by_all(tmp_path: Path, url: str, backend: str):
+    """A service that unregistered is no drift, whoever leads afterwards; one that reports again is listed again."""
+    async with contextlib.AsyncExitStack() as stack:
+        replicas = Replicas(Home(tmp_path, FILES), SharedRows(), stack, url=url if backend == "postgres" else None)
+        first, second = await replicas.start(apply_grace_seconds="0"), await replicas.start(apply_grace_seconds="0")
+        old = AppliedReport(instance="a", revision=0, checksum="", status="applied", error=None)
+
+        async def known(core: Core) -> list[str]:
+            await following(core).catch_up()
+            core.parts.service.registrations._instances.check()
+            return [item["instance"] for item in (await core.ask("instances", "bell"))["instances"]]
+
+        await first.parts.service.registrations.applied("bell", old)
+        assert await known(first) == await known(second) == ["a"]
+        assert "bell/a" in {item.subject for item in second.parts.drift.items}
+        await first.parts.service.registrations.unregister("bell")
+        assert await known(first) == await known(second) == []
+        assert not second.parts.drift.items
+        await second.parts.service.registrations.applied("bell", old)
+        assert await known(first) == await known(second) == ["a"]
+
+
 async def test_values_are_never_sealed_anew_in_a_hold(replicas: Replicas, monkeypatch: Any):
     """Its transaction is that of the plan; that writes in front are superseded again and again delays nothing."""
     core = await replicas.start()

@@ -126,6 +126,7 @@ class SharedRows:
             tokens=self.rows("tokens", **changes),
             recipients=self.rows("recipients", **changes),
             applied=self.rows("applied", **changes),
+            forgotten=self.rows("forgotten", **changes),
         )
 
     async def wait(self) -> None:
@@ -157,6 +158,9 @@ class SharedRows:
                 self.table("announcements")[item.subject,] = Row(_with(row.content, pending=False), self.commit, store)
         for gone in write.forgotten:
             self.table("applied").pop((gone.service, gone.instance), None)
+            self.table("forgotten")[gone.service, gone.instance] = Row(
+                (gone.service, gone.instance), self.commit, store
+            )
         self.audit += [
             Audited(**msgspec.structs.asdict(entry), sequence=len(self.audit) + number)
             for number, entry in enumerate(write.audit, start=1)

@@ -339,7 +339,7 @@ class OthersChanges:
         self._files.follow(change.schemas, change.meta)
         self._marks.follow(change.meta)
         self._authorizer.apply_tokens(map(self._known_token, change.tokens))
-        self._instances.follow(change.applied)
+        self._instances.follow(change.applied, change.forgotten)
 
     async def _plan_entries(self, plan: Plan, change: StoredState, replaced: list[object]) -> None:
         records = {_id(item): item for item in change.records}

@@ -382,6 +382,7 @@ class StoredState(msgspec.Struct, frozen=True):
         tokens: The tokens that changed; empty at a start, as ``Store.tokens`` returns them.
         recipients: The recipients that changed; empty at a start, as ``Store.recipients`` returns them.
         applied: The reports that changed; empty at a start, as ``Store.applied`` returns them.
+        forgotten: Service and instance of reports that were deleted; those in ``applied`` were made after that.
         keys: Whether the keys changed that the daemons share in the database; False at a start.
         format: Whether the format of the database is another one; False at a start.
     """
@@ -401,5 +402,6 @@ class StoredState(msgspec.Struct, frozen=True):
     tokens: list[Token] = []
     recipients: list[Recipient] = []
     applied: list[Applied] = []
+    forgotten: list[tuple[str, str]] = []
     keys: bool = False
     format: bool = False

@@ -82,8 +82,19 @@ class Instances:
             known.saved[item.instance] = item.last_seen
         self._unsettled.update(self._services)
 
-    def follow(self, applied: Iterable[Applied]) -> None:
-        """Note reports that another daemon stored, unless a newer one of the same copy is known."""
+    def follow(self, applied: Iterable[Applied], forgotten: Iterable[tuple[str, str]]) -> None:
+        """Forget the copies that another daemon forgot, and note the reports that it stored since.
+
+        Args:
+            applied: The reports; if a newer one of the same copy is known, that stays.
+            forgotten: Service and name of the copies.
+        """
+        for service, instance in forgotten:
+            known = self._services.get(service)
+            if known is not None:
+                known.by_name.pop(instance, None)
+                known.saved.pop(instance, None)
+                self._unsettled.add(service)
         for item in applied:
             known = self._services.setdefault(item.service, _Known())
             before = known.by_name.get(item.instance)

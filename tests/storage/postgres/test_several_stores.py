@@ -138,6 +138,26 @@ async def test_everything_that_one_writes_the_other_is_told(one: Follower, other
     assert await other.store.load_since(0) == told
 
 
+async def test_reports_that_were_deleted_are_told(one: Follower, other: Follower, connection: Any):
+    """Until thousands of commits later; one that is made anew is there again."""
+    first, second = (Applied("one", name, "dev", 1, "c", "applied", None, 1.5, 2.0) for name in ("a", "b"))
+    await one.commit(Write(applied=(first, second)))
+    await other.learned()
+    await one.commit(Write(forgotten=(first,)))
+    (told,) = await other.learned()
+    assert (told.forgotten, told.applied) == ([("one", "a")], [])
+    await one.commit(Write(applied=(first,)))
+    (told,) = await other.learned()
+    assert (told.forgotten, told.applied) == ([], [first])
+    assert len(await other.store.applied()) == 2
+    # Whoever follows from before is told of both; what was deleted comes first.
+    told = await other.store.load_since(1)
+    assert (told.forgotten, told.applied) == ([("one", "a")], [first])
+    await connection.execute("UPDATE aliciacfg.home SET commit = commit + 20000")
+    await one.commit(Write(forgotten=(second,)))
+    assert (await other.store.load_since(0)).forgotten == [("one", "b")]
+
+
 async def test_what_changed_is_told_in_order_and_as_it_is_last(one: Follower, other: Follower):
     """Of several commits in between the newest revision of each configuration; then those that follow."""
     await one.commit(change("one", 1))

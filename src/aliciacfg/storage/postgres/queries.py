@@ -172,6 +172,7 @@ async def load_since(
     state.told.extend(await read("told", parse_told))
     state.recipients.extend(await read("recipients", parse_recipient))
     state.applied.extend(await read("applied", parse_applied))
+    state.forgotten.extend((service, instance) for service, instance in rows.get("forgotten", ()))
     state.tokens.extend(read_tokens(_coded(rows, "tokens"), chain))
     meta = dict(read_confirmed("meta", _coded(rows, "meta"), chain, parse_meta, dropped))
     # Retention may have removed the row that was the last one.

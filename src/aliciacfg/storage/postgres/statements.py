@@ -160,6 +160,13 @@ CREATE = f"""
         PRIMARY KEY (service, instance)
     );
     CREATE INDEX applied_commit ON {SCHEMA}.applied (commit);
+    CREATE TABLE {SCHEMA}.forgotten (
+        service text COLLATE "C" NOT NULL,
+        instance text COLLATE "C" NOT NULL,
+        commit bigint NOT NULL,
+        PRIMARY KEY (service, instance)
+    );
+    CREATE INDEX forgotten_commit ON {SCHEMA}.forgotten (commit);
     CREATE TABLE {SCHEMA}.answers (
         requester text COLLATE "C" NOT NULL,
         request_id text COLLATE "C" NOT NULL,
@@ -219,7 +226,7 @@ _TYPES = {
     ),
     "boolean": frozenset({"breaking", "deleted", "pending"}),
 }
-_KEYS = {"overlays": 2, "applied": 2, "answers": 2}
+_KEYS = {"overlays": 2, "applied": 2, "forgotten": 2, "answers": 2}
 
 
 COLUMNS = TABLES | {"answers": ("requester", "request_id", "content")}
@@ -228,7 +235,7 @@ COLUMNS = TABLES | {"answers": ("requester", "request_id", "content")}
 CONFIRMED = "confirmed"
 """Stands for announcements that the broker has, in ``write``: subject, sequence and the code that the row then has."""
 FORGOTTEN = "forgotten"
-"""Stands for reports to delete, in ``write``: service and instance."""
+"""A table of reports that were deleted, so that the other daemons learn of it; ``write`` deletes those that it adds."""
 _PSEUDO = {CONFIRMED: ("subject", "sequence", "mac"), FORGOTTEN: ("service", "instance")}
 
 
@@ -263,6 +270,29 @@ _OTHER_ANSWERS = (
 )
 
 
+# A daemon that has not followed for so many commits may go on to know a report for a day.
+_TOLD_COMMITS = 10_000
+
+
+def _besides(table: str, rows: str) -> dict[str, str]:
+    """Return the statements that belong to adding rows to a table, by name.
+
+    Args:
+        table: The table.
+        rows: A set of the rows.
+    """
+    if table == "answers":
+        return {"other_answers_": _OTHER_ANSWERS.format(rows)}
+    if table != FORGOTTEN:
+        return {}
+    return {
+        "deleted_": f"DELETE FROM {SCHEMA}.applied AS a USING {rows} AS r (service, instance)"
+        " WHERE a.service = r.service AND a.instance = r.instance",
+        "old_": f"DELETE FROM {SCHEMA}.forgotten WHERE commit < $1 - {_TOLD_COMMITS}"
+        f" AND (service, instance) NOT IN (SELECT * FROM {rows})",
+    }
+
+
 @cache
 def write(tables: tuple[str, ...]) -> str:
     """Return the one statement that adds rows to tables, or replaces them, and ends the commit.
@@ -277,8 +307,7 @@ def write(tables: tuple[str, ...]) -> str:
         arrays = ", ".join(f"${place + number}::{_type(column)}[]" for number, column in enumerate(columns))
         place += len(columns)
         parts.append(f"{table}_ AS ({_modify(table, columns, f'unnest({arrays})')})")
-        if table == "answers":
-            parts.append(f"other_answers_ AS ({_OTHER_ANSWERS.format(f'unnest({arrays})')})")
+        parts += [f"{name} AS ({statement})" for name, statement in _besides(table, f"unnest({arrays})").items()]
     beginning = f"WITH {', '.join(parts)} " if parts else ""
     return (
         f"{beginning}UPDATE {SCHEMA}.home SET commit = $1, sequence = $2, mac = $3, standing = $4, sealed = $5"
@@ -294,8 +323,11 @@ def add(table: str) -> str:
     """
     columns = _PSEUDO.get(table) or COLUMNS[table]
     arrays = ", ".join(f"${2 + number}::{_type(column)}[]" for number, column in enumerate(columns))
+    rows = f"unnest({arrays})"
     # One of them does not need the number, and would not know its type.
-    return f"WITH number_ AS (SELECT $1::bigint) {_modify(table, columns, f'unnest({arrays})')}"
+    besides = {"number_": "SELECT $1::bigint", **_besides(table, rows)}
+    beginning = ", ".join(f"{name} AS ({statement})" for name, statement in besides.items())
+    return f"WITH {beginning} {_modify(table, columns, rows)}"
 
 
 def _modify(table: str, columns: tuple[str, ...], rows: str) -> str:
@@ -303,11 +335,6 @@ def _modify(table: str, columns: tuple[str, ...], rows: str) -> str:
         return (
             f"UPDATE {SCHEMA}.outbox AS o SET pending = false, mac = r.mac, commit = $1"
             f" FROM {rows} AS r (subject, sequence, mac) WHERE o.subject = r.subject AND o.sequence = r.sequence"
-        )
-    if table == FORGOTTEN:
-        return (
-            f"DELETE FROM {SCHEMA}.applied AS a USING {rows} AS r (service, instance)"
-            " WHERE a.service = r.service AND a.instance = r.instance"
         )
     insert = f"INSERT INTO {SCHEMA}.{table} ({', '.join(columns)}, commit) SELECT r.*, $1 FROM {rows} AS r"
     if table in {"revisions", "audit", "answers"}:
@@ -399,6 +426,7 @@ SELECT_CHANGED = f"""
     UNION ALL SELECT 'overlays', ROW({OVERLAY_COLUMNS}) FROM {SCHEMA}.overlays WHERE commit > $1
     UNION ALL SELECT 'meta', ROW(name, value, mac) FROM {SCHEMA}.meta
         WHERE commit > $1 OR name IN ('epoch', 'sequence')
+    UNION ALL SELECT 'forgotten', ROW(service, instance) FROM {SCHEMA}.forgotten WHERE commit > $1
     UNION ALL SELECT 'keys', ROW(key_id) FROM {SCHEMA}.keys WHERE commit > $1
     UNION ALL {_CHANGED_ROWS}
 """
