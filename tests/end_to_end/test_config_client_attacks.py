@@ -161,6 +161,25 @@ async def test_an_answer_that_comes_late_counts(mosquitto: Mosquitto, monkeypatc
             assert (config.current.settings.volume, config.current.stale) == (5, False)
 
 
+async def test_a_question_that_gets_lost_is_repeated(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch):
+    """As when one of several daemons dies with it: long before the client gives it up, and as it was."""
+    monkeypatch.setattr("aliciacfg.client.link.ANSWER_SECONDS", 60.0)
+    async with played(mosquitto) as daemon:
+
+        async def lose() -> None:
+            first, second, third = [await daemon.until("alicia/config/get/bell/bell") for _ in range(3)]
+            assert first.payload == second.payload == third.payload
+            for _ in range(2):
+                await daemon.publish(first.json["reply_to"], {"status": "success", **update(5)})
+
+        losing = asyncio.ensure_future(lose())
+        began = time.monotonic()
+        async with bell(mosquitto.port) as config:
+            await losing
+            assert (config.current.settings.volume, config.current.stale) == (5, False)
+            assert time.monotonic() - began < 10
+
+
 async def test_a_value_that_does_not_fit_is_rejected_and_the_old_one_stays(mosquitto: Mosquitto):
     """The bus is told why; so is whoever asks, and whoever starts with it."""
     async with played(mosquitto) as daemon:

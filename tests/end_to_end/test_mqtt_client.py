@@ -16,6 +16,9 @@ from brokers import Broker
 from machine import SECONDS
 from mqtt_clients import client
 
+HEALTH = "alicia/system/health/config_service"
+SHARED = {"message_id": "1", "payload": {"status": "healthy", "replica": {"name": "a"}}}
+
 
 @contextlib.asynccontextmanager
 async def address_of(broker: Broker, protocol: str) -> AsyncGenerator[BrokerAddress, None]:
@@ -79,6 +82,34 @@ async def test_a_request_has_all_of_its_time_to_be_taken(broker: Broker, monkeyp
         with pytest.raises(BrokerUnavailable, match=r"no answer within 0\.6 s"):
             await asking.ask("get", "bell", {}, timeout_seconds=0.6)
         broker.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_request_that_is_not_answered_is_repeated(broker: Broker, protocol: str):
+    """As it was, so that it is known to be the same. One that writes only where daemons carry it out once."""
+    async with client(broker.port) as daemon, address_of(broker, protocol) as address:
+        await daemon.subscribe("alicia/config/#")
+        async with open_client(address, "mario") as asking:
+            task = asyncio.create_task(
+                asking.ask("get", "bell", {"request_id": "7"}, timeout_seconds=SECONDS, repeats="always")
+            )
+            first, second, third = [await daemon.next() for _ in range(3)]
+            assert first.payload == second.payload == third.payload
+            assert first.topic == second.topic == third.topic
+            topic = first.properties["ResponseTopic"] if protocol == "5" else first.json["reply_to"]
+            assert protocol != "5" or second.properties["ResponseTopic"] == topic
+            await daemon.publish(topic, {"status": "success"})
+            assert await task == {"status": "success"}
+            # The answer to the second one.
+            await daemon.publish(topic, {"status": "error"})
+            for health, sent in [(b"", 1), ({"payload": {"status": "healthy"}}, 1), (SHARED, 2)]:
+                await daemon.publish(HEALTH, health, retain=True)
+                async with open_client(address, "mario") as writing:
+                    with pytest.raises(BrokerUnavailable, match="no answer"):
+                        await writing.ask("patch", "bell", {}, timeout_seconds=1.8, repeats="if carried out once")
+                await daemon.publish("alicia/config/end", b"")
+                topics = [(await daemon.next()).topic for _ in range(sent + 1)]
+                assert topics == ["alicia/config/patch/bell/mario"] * sent + ["alicia/config/end"]
 
 
 async def test_nobody_answers(broker: Broker):

@@ -177,13 +177,21 @@ def test_another_daemon_leads_when_the_leader_is_killed(make_replicas: Callable[
 
 
 def test_a_leader_that_hangs_is_followed_by_another_one(make_replicas: Callable[..., list[Daemon]]):
-    """When it goes on it leads no more, and takes its share of the requests again."""
+    """Commands repeat what it got meanwhile; when it goes on it leads no more, and takes its share of the requests."""
     daemons = make_replicas("a", "b")
     first = wait_for_leader(daemons)
     (second,) = others(daemons, first)
     assert first.process is not None
     os.kill(first.process.pid, signal.SIGSTOP)
     try:
+        for number in range(1, 4):
+            # Of two in a row one goes to the daemon that hangs, as long as the broker has not noticed.
+            patch = json.dumps({"settings": {"max_volume_percent": number}})
+            change = ["patch", SERVICE, patch, "--answer", "-o", "json"]
+            for command in (change, ["get", SERVICE, "-o", "json"]):
+                done = aliciacfg(second, *command)
+                assert done.returncode == 0, done.stderr
+                assert "request_id" not in json.loads(done.stdout)
         wait_until(lambda: role(second) == "leader", why="the other one leads")
         assert patched(second, 31) == 200
     finally:

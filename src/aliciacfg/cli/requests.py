@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT_SECONDS = 10.0
 WRITES: Final = frozenset({"set", "patch", "unset", "delete", "batch", "rollback", "activate", "reload", "recipient"})
 """The operations of the table that write; the table itself loads much of the daemon."""
+_NEVER_REPEATED: Final = frozenset({"reload", "recipient"})
+"""The others are known by their ``request_id`` where several daemons serve a home."""
 
 _NOTED: Final = "aliciacfg.noted_other_port"
 _WARNED: Final = "aliciacfg.warned_of_other_home"
@@ -220,7 +223,17 @@ async def _ask_mqtt(target: Target, operation: str, name: str | None, fields: di
     async with connected(target) as client:
         if changes:
             await refuse_other_home(target, client)
-        answer = await client.ask(operation, name, fields, timeout_seconds=target.timeout_seconds)
+        once = operation in WRITES - _NEVER_REPEATED
+        own_id = {"request_id": uuid.uuid4().hex} if once else {}
+        answer = await client.ask(
+            operation,
+            name,
+            {**fields, **own_id},
+            timeout_seconds=target.timeout_seconds,
+            repeats="if carried out once" if once else "never" if operation in WRITES else "always",
+        )
+        for key in own_id:
+            answer.pop(key, None)
         if not changes:
             await warn_of_other_home(target, client)
         return answer

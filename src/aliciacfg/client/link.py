@@ -24,8 +24,10 @@ from aliciacfg.errors import BrokerUnavailable, SettingsError
 _log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 5.0
-"""How long the daemon may take to answer before it is asked again."""
+"""How long the daemon may take to answer before the question is given up, and asked anew later."""
 
+# One of several daemons may have died with the question, or hang. It is sent again, the next time after twice as long.
+_REPEAT_SECONDS = 0.7
 _MAX_LATE = 8
 
 _FIRST_DELAY_SECONDS = 0.5
@@ -106,7 +108,11 @@ class Link(Generic[SettingsT]):
         answer = self._waiting[topic] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await connection.publish(question, documents.encode({"reply_to": topic}))
+                pause = _REPEAT_SECONDS
+                while not answer.done():
+                    await connection.publish(question, documents.encode({"reply_to": topic}))
+                    await asyncio.wait({answer}, timeout=random.uniform(pause, 1.5 * pause))  # noqa: S311 - spreads load
+                    pause *= 2
                 return await answer, cause
         except TimeoutError:
             if operation == "get":

@@ -11,7 +11,7 @@ import socket
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -29,9 +29,17 @@ from aliciacfg.mqtt.messages import Protocol, Publication
 _Result = TypeVar("_Result")
 
 _ANSWER_AFTER_HEALTH_SECONDS = 0.3
+# A daemon of several may have died, or hang, with the request. The next one is sent after twice as long.
+_REPEAT_SECONDS = 0.7
+# What is retained comes with the acknowledgement of the subscription, unless there is nothing to come.
+_HEALTH_SECONDS = 0.3
 _CORRELATION_DATA = b"1"
 # Without it a request waits for the delayed acknowledgement of the packet before it: 44 ms (Nagle's algorithm).
 _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+Repeats = Literal["never", "always", "if carried out once"]
+"""Whether a request may be sent again: one that only reads may; so may one that writes if it has a ``request_id`` and
+several daemons serve the home, which keep the answers to such requests, so that each is carried out once."""
 
 
 class MqttClient:
@@ -116,7 +124,13 @@ class MqttClient:
             raise BrokerUnavailable(f"the broker is gone: {error}") from error
 
     async def ask(
-        self, operation: str, target: str | None, fields: JsonObject, *, timeout_seconds: float
+        self,
+        operation: str,
+        target: str | None,
+        fields: JsonObject,
+        *,
+        timeout_seconds: float,
+        repeats: Repeats = "never",
     ) -> JsonObject:
         """Send one request and return its answer, a success or a refusal.
 
@@ -125,6 +139,7 @@ class MqttClient:
             target: The service or environment it is about; None for an operation about everything.
             fields: The request's fields; None is left out.
             timeout_seconds: How long to wait for the answer.
+            repeats: Whether to send the request again, as it was, while no answer comes; see ``Repeats``.
 
         Raises:
             BrokerUnavailable: No answer came, or the request is larger than the broker takes.
@@ -145,6 +160,8 @@ class MqttClient:
                     answer = await self._check_health(payload, answer_topic, future)
                 else:
                     await self._request(topic, payload, answer_topic)
+                    if repeats != "never":
+                        await self._repeat(topic, payload, answer_topic, future, only_if_shared=repeats != "always")
                     answer = documents.decode_object(await self._while_connected(future))
         except TimeoutError as error:
             raise BrokerUnavailable(
@@ -154,6 +171,33 @@ class MqttClient:
         finally:
             self._waiting.pop(answer_topic, None)
         return answer
+
+    async def _repeat(
+        self, topic: str, payload: bytes, answer_topic: str, answer: "asyncio.Future[bytes]", *, only_if_shared: bool
+    ) -> None:
+        """Send a request again and again until it is answered, or the connection has ended.
+
+        Raises:
+            BrokerUnavailable: The broker is gone.
+        """
+        pause = _REPEAT_SECONDS
+        while True:
+            await asyncio.wait({answer, self._receiving}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done() or self._receiving.done() or (only_if_shared and not await self._is_shared()):
+                return
+            await self._request(topic, payload, answer_topic)
+            pause *= 2
+
+    async def _is_shared(self) -> bool:
+        """Return whether several daemons serve the home, as far as health on the broker says so.
+
+        Raises:
+            BrokerUnavailable: The broker is gone.
+        """
+        if self._health is None:
+            self._health = self._waiting[topics.HEALTH] = asyncio.get_running_loop().create_future()
+            await self._subscribe(topics.HEALTH)
+        return "replica" in (await self.health(wait_seconds=_HEALTH_SECONDS) or {})
 
     async def _check_health(self, payload: bytes, answer_topic: str, answer: "asyncio.Future[bytes]") -> JsonObject:
         """Send a health check; return its answer, or the health that the daemon publishes at once because of it.
