@@ -547,7 +547,8 @@ def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Follow
             keys = await asyncio.to_thread(ground.keys.reloaded)
         except (KeyFileError, StoreError, Unavailable) as error:
             reason = str(error).rstrip(".")
-            _log.warning("keys_not_reloaded", reason=reason, remedy="it tries again with the next change")
+            # Every few seconds; the alert is logged when its reason is another one.
+            _log.debug("keys_not_reloaded", reason=reason)
             ground.alerts.raise_(_KEYS_ALERT, f"The keys changed, and this daemon goes on with those before: {reason}.")
             return False
         ground.alerts.clear(_KEYS_ALERT)

@@ -98,6 +98,20 @@ def test_a_home_moves_to_a_server_and_back(home: Home, url: str, tmp_path: Path)
     assert history_back[1:] == history
 
 
+def test_limits_of_the_role_do_not_count(home: Home, url: str, postgres: Postgres, tmp_path: Path):
+    """Neither for how long a transaction rests, nor for a statement; a role has them for the sake of people."""
+    limits = {"idle_in_transaction_session_timeout": "1ms", "standard_conforming_strings": "off", "search_path": "none"}
+    limits |= {"default_transaction_isolation": "serializable", "bytea_output": "escape", "extra_float_digits": "-3"}
+    name = url.partition("?")[0].rpartition("/")[2]
+    try:
+        postgres.execute(*(f"ALTER DATABASE {name} SET {limit} = '{value}'" for limit, value in limits.items()))
+        there = move(home, file_of(home), server_of(home, url))
+        back = move(home, server_of(home, url), Place(tmp_path / "back"))
+    finally:
+        postgres.execute(f"ALTER DATABASE {name} RESET ALL")
+    assert (there.confirmed, there.sequence) == (back.confirmed, back.sequence)
+
+
 async def test_the_old_database_notices_that_the_copy_went_on(home: Home, url: str):
     """A daemon that starts on it by mistake raises the epoch, and so does the right one afterwards."""
     await asyncio.to_thread(move, home, file_of(home), server_of(home, url))

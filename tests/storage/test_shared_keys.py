@@ -21,6 +21,7 @@ from aliciacfg.storage.home_keys import load_keys, put_keys, shared_keys_of
 from aliciacfg.storage.shared_keys import MOVED
 from builders import environment_file
 from inprocess import Core, Home
+from machine import wait_until
 from postgres import Postgres
 
 FILES = {
@@ -272,7 +273,7 @@ async def test_a_row_that_somebody_changed_does_not_open(machines: Machines):
 
 
 async def test_daemons_go_on_after_a_rewrap_and_read_keys_again_with_the_new_file(machines: Machines):
-    """Until the new file is there, the keys before serve and an alert says so; then the next change ends it."""
+    """Until the new file is there, the keys before serve and an alert says so; nothing else has to be done."""
     async with machines.cores("one", "two") as (one, two):
         shared = shared_keys_of(machines.home.settings(**machines.settings("one")))
         assert shared is not None
@@ -284,6 +285,10 @@ async def test_daemons_go_on_after_a_rewrap_and_read_keys_again_with_the_new_fil
         assert await password(two) == "after"
         for name in ("one", "two"):
             shutil.copy2(machines.directory / "new.key", machines.data(name) / FILE_NAME)
+        assert two.parts.following is not None
+        follows = asyncio.create_task(two.parts.following.follow_forever())
+        await asyncio.to_thread(wait_until, lambda: "keys_outdated" not in two.standing)
+        follows.cancel()
         await one.ask("keys_rotate")
         await caught_up(two)
         assert "keys_outdated" not in two.standing

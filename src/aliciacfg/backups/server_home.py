@@ -24,7 +24,10 @@ def refuse_users(database: Database) -> None:
         StoreError: It cannot be read.
     """
     if users := database.users():
-        raise DataDirectoryInUse(f"daemons use {database.name}: {', '.join(users)}. Stop all of them, and start none")
+        raise DataDirectoryInUse(
+            f"daemons use {database.name}: {', '.join(users)}. Stop all of them, and start none; one that was killed "
+            "counts for some seconds more"
+        )
 
 
 def kept_tables(kept_in: str) -> str:

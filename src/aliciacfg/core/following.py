@@ -46,6 +46,8 @@ _CUT_OFF_SECONDS = 0.5
 _SLICE = 10
 # Announcements that follow together with the configurations.
 _ANNOUNCED = 1000
+# After which time keys that could not be read are read again.
+_KEYS_AGAIN_SECONDS = 3.0
 # Documents that are looked through for keys before anything else goes on.
 _TEXTS = 100
 _MAX_NAMED = 20
@@ -97,6 +99,7 @@ class Following:
         # Puts what waits in memory; a task of its own, as its waiters may be cancelled in the middle.
         self._applying: asyncio.Task[None] | None = None
         self._freeing: set[asyncio.Task[None]] = set()
+        self._keys_again = 0.0
 
     @property
     def untold(self) -> list[StoredState]:
@@ -194,6 +197,7 @@ class Following:
             hints.clear()
             try:
                 await self.catch_up()
+                await self._read_keys_again()
             except (WentBack, OtherFormat):
                 raise
             except Unavailable as error:
@@ -202,6 +206,13 @@ class Following:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_SECONDS):
                     await hints.wait()
+
+    async def _read_keys_again(self) -> None:
+        """Read keys again from time to time that could not be read: what was wrong with a file may be put right."""
+        if self._changes.keys_pending and self._clock() >= self._keys_again:
+            self._keys_again = self._clock() + _KEYS_AGAIN_SECONDS
+            self.deliver(StoredState(keys=True))
+            await self.settle()
 
     def _add(self, item: StoredState | _Step) -> None:
         self._waiting.append(item)
@@ -277,8 +288,12 @@ class OthersChanges:
         self._keyring = keyring
         self._known_token = known_token
         self._reload_keys = reload_keys
-        # Whether the keys changed and could not be read.
         self._keys_pending = False
+
+    @property
+    def keys_pending(self) -> bool:
+        """Whether the keys changed and could not be read."""
+        return self._keys_pending
 
     async def planned(self, change: StoredState) -> tuple[Plan, list[object]]:
         """Return a plan whose entries are those after a change, and the entries that it replaces.

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _LOCK_SECONDS = 15
 _BEGIN = (
     f"{BEGIN_WRITING}; SET LOCAL lock_timeout = '{_LOCK_SECONDS}s';"
-    " SET LOCAL idle_in_transaction_session_timeout = '10s'"
+    " SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL statement_timeout = 0"
 )
 _SELECT = f"SELECT content, home, key_id FROM {SCHEMA}.keys"
 _LOCK_HOME = f"{SELECT_END} FOR UPDATE"

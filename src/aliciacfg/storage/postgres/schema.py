@@ -25,8 +25,8 @@ _LOCK = 0x616C6963
 _SELECT_SERVER = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
 _SELECT_UNSAFE = "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
 _SELECT_SCHEMA = f"SELECT to_regnamespace('{SCHEMA}') IS NOT NULL"
-# Whoever fills the database reads another one meanwhile, which takes as long as it takes.
-_PATIENT = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"
+PATIENT = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"
+"""Lets a transaction take its time: one that fills the database, for example, reads another one meanwhile."""
 _SELECT_EXISTS = f"SELECT to_regclass('{SCHEMA}.home') IS NOT NULL"
 _SELECT_KEYS_EXIST = f"SELECT to_regclass('{SCHEMA}.keys') IS NOT NULL"
 _CREATE_SCHEMA = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
@@ -177,7 +177,7 @@ async def prepare_filling(link: Link, *, kept_as: str) -> None:
         ServerError: Nothing was changed.
         StoreError: As ``check``; or a home is there.
     """
-    await link.run(f"{BEGIN_WRITING}; {_PATIENT}; SELECT pg_advisory_xact_lock({_LOCK})")
+    await link.run(f"{BEGIN_WRITING}; {PATIENT}; SELECT pg_advisory_xact_lock({_LOCK})")
     await check_server(link)
     if kept_as:
         ((there,),) = await link.rows(_SELECT_SCHEMA)

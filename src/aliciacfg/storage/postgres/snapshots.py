@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 from aliciacfg.storage.postgres.driver import Link
-from aliciacfg.storage.postgres.schema import check
+from aliciacfg.storage.postgres.schema import PATIENT, check
 from aliciacfg.storage.store import StoreError
 
-BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-"""Begins a transaction all of whose statements read the database as it is at one moment."""
+BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {PATIENT}"
+"""Begins a transaction all of whose statements read the database as it is at one moment, whatever limits a role has."""
 
 
 class NoTables(StoreError):
