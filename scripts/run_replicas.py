@@ -108,7 +108,7 @@ async def _run(data: Path, count: int, port: int) -> None:
     ports = _ports(port, count + 1)
     async with AsyncExitStack() as stack:
         stack.enter_context(locked(data))
-        url = await stack.enter_async_context(_postgres(data))
+        url, server = await stack.enter_async_context(_postgres(data))
         resolved = resolve({}, environ=os.environ, dotenv_values=read_dotenv(Path.cwd()))
         address = broker_address(resolved.settings)
         explicit = resolved.explicit("mqtt_broker")
@@ -129,7 +129,10 @@ async def _run(data: Path, count: int, port: int) -> None:
                 group.create_task(replica.run(), name=replica.name)
             for replica in few:
                 await replica.wait_ready()
-        await stack.enter_async_context(_balancer(data, ports[0], ports[1:]))
+        group.create_task(_until_end("PostgreSQL", server, data / "postgres.log"))
+        if (balancer := await stack.enter_async_context(_balancer(data, ports[0], ports[1:]))) is not None:
+            watched = group.create_task(_until_end("the load balancer", balancer, data / "balancer.log"))
+            stack.callback(watched.cancel)
         say("READY. Ctrl-C ends everything and keeps the data.")
         await asyncio.Event().wait()
 
@@ -194,12 +197,26 @@ async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> N
             await process.wait()
 
 
+async def _until_end(name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    """Wait for the end of what is not started again.
+
+    Raises:
+        CannotRun: It ended.
+    """
+    code = await process.wait()
+    raise CannotRun(f"{name} ended with {_ending(code)}; see {log}")
+
+
+def _ending(code: int) -> str:
+    return f"code {code}" if code >= 0 else signal.Signals(-code).name
+
+
 # PostgreSQL
 
 
 @asynccontextmanager
-async def _postgres(data: Path) -> AsyncGenerator[str]:
-    """Start a server that only listens on a socket in a private directory; yield the address of the database.
+async def _postgres(data: Path) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
+    """Start a server that only listens on a socket in a private directory; yield the address of the database, and it.
 
     Raises:
         CannotRun: Its programs are missing, or it does not start.
@@ -210,7 +227,7 @@ async def _postgres(data: Path) -> AsyncGenerator[str]:
     log = data / "postgres.log"
     if not (files / "PG_VERSION").exists():
         await asyncio.to_thread(_make_database_files, programs / "initdb", files, user)
-    with _socket_directory(user) as sockets:
+    with _socket_directory(data, user) as sockets:
         # Who may enter the directory of the socket is this user, so no password is needed.
         settings = {"listen_addresses": "", "unix_socket_directories": str(sockets)}
         arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
@@ -232,7 +249,7 @@ async def _postgres(data: Path) -> AsyncGenerator[str]:
             await _create_database(sockets, process, log)
             url = f"postgresql://{_NAME}@/{_NAME}?host={sockets}"
             say(f"database: {programs / 'postgres'} in {files}; look into it with: psql '{url}'")
-            yield url
+            yield url, process
         finally:
             # Ends the connections that are left, and writes what is in memory.
             await _end(process, signal.SIGINT)
@@ -311,16 +328,23 @@ def postgres_programs(files: Path) -> Path:
 
 
 @contextmanager
-def _socket_directory(user: dict[str, Any]) -> Generator[Path]:
+def _socket_directory(data: Path, user: dict[str, Any]) -> Generator[Path]:
+    # A link to it: the next run removes what a run that was killed has left.
+    link = data / "sockets"
+    if link.is_symlink():
+        shutil.rmtree(link.readlink(), ignore_errors=True)
+        link.unlink()
     above = tempfile.gettempdir()
     above = above if len(above) < _MAX_SOCKET_DIRECTORY else "/tmp"
     directory = Path(tempfile.mkdtemp(prefix="aliciacfg-postgres-", dir=above))
+    link.symlink_to(directory)
     try:
         if user:
             os.chown(directory, user["user"], user["group"])
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        link.unlink()
 
 
 async def _create_database(sockets: Path, process: asyncio.subprocess.Process, log: Path) -> None:
@@ -388,7 +412,7 @@ class Replica:
         self.log.unlink(missing_ok=True)
         while True:
             code = await self._run_once()
-            how = f"code {code}" if code >= 0 else signal.Signals(-code).name
+            how = _ending(code)
             if not self.ready.is_set():
                 raise CannotRun(f"{self.name} ended with {how} before it was ready; see {self.log}")
             say(f"{self.name} ended with {how}; it is started again")
@@ -438,8 +462,8 @@ def _make_key(file: Path) -> None:
 
 
 @asynccontextmanager
-async def _balancer(data: Path, port: int, ports: Sequence[int]) -> AsyncGenerator[None]:
-    """Start HAProxy or nginx before the daemons; say which, or that there is none."""
+async def _balancer(data: Path, port: int, ports: Sequence[int]) -> AsyncGenerator[asyncio.subprocess.Process | None]:
+    """Start HAProxy or nginx before the daemons, and yield it; say which, or that there is none."""
     log = data / "balancer.log"
     if program := _program("haproxy"):
         config = data / "haproxy.cfg"
@@ -454,7 +478,7 @@ async def _balancer(data: Path, port: int, ports: Sequence[int]) -> AsyncGenerat
             "no load balancer: neither haproxy nor nginx is installed; ask each daemon: "
             f"curl http://{_LOOPBACK}:{ports[0]}/health"
         )
-        yield
+        yield None
         return
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -468,7 +492,7 @@ async def _balancer(data: Path, port: int, ports: Sequence[int]) -> AsyncGenerat
         )
     try:
         say(f"load balancer: http://{_LOOPBACK}:{port} ({program}, {config})")
-        yield
+        yield process
     finally:
         await _end(process, signal.SIGTERM)
 

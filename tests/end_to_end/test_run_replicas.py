@@ -139,6 +139,24 @@ def test_three_daemons_share_one_home_and_one_may_be_killed(tmp_path: Path):
         again.process.kill()
         # The next run finds nothing in its way.
         wait_until(lambda: not listens(int(url.rpartition(":")[2])), why="the daemon has ended with the script")
+        left = sockets(again)
+    with running(tmp_path, "--count", "1") as last:
+        last.says("^READY")
+        assert left != sockets(last)
+        assert not left.exists()
+        files = last.says(r"^database: \S+ in ([^;]+);")[1]
+        os.kill(int((Path(files) / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        # It is not started again, as the daemons are: without it nothing works, and nobody would know why.
+        assert last.process.wait(4 * SECONDS) == 1
+        assert "PostgreSQL ended with SIGKILL; see" in last.output.read_text()
+        assert not sockets(last).exists()
+
+
+def sockets(run: Run) -> Path:
+    """The directory of its server's socket."""
+    found = re.search("[?]host=([^']+)'", run.output.read_text())
+    assert found is not None
+    return Path(found[1])
 
 
 def test_a_second_run_is_refused(tmp_path: Path):
