@@ -25,6 +25,7 @@ from aliciacfg.core.drafts import Drafts
 from aliciacfg.core.drift_checks import DriftChecks
 from aliciacfg.core.file_marks import FileMarks
 from aliciacfg.core.following import Following, OthersChanges
+from aliciacfg.core.key_reloads import KeyReloads
 from aliciacfg.core.key_rotation import KeyRotation
 from aliciacfg.core.load_planner import LoadPlanner
 from aliciacfg.core.load_reports import LoadReports
@@ -46,7 +47,7 @@ from aliciacfg.core.waiters import ChangeWaiters
 from aliciacfg.counted import counted
 from aliciacfg.errors import KeyFileError, Unavailable
 from aliciacfg.model.config_id import ConfigId
-from aliciacfg.model.records import Applied, Token, Write
+from aliciacfg.model.records import Applied, Position, Token, Write
 from aliciacfg.monitoring.alerts import Alert, Alerts
 from aliciacfg.monitoring.drift import Drift
 from aliciacfg.monitoring.instances import Instances
@@ -85,7 +86,7 @@ from aliciacfg.storage.data_directory import DataDirectory
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.home_keys import shared_keys_of
 from aliciacfg.storage.shared_keys import SharedKeyStore
-from aliciacfg.storage.store import Database, Store, StoreError
+from aliciacfg.storage.store import Database, Store
 from aliciacfg.storage.write_queue import WriteQueue
 
 _log = structlog.get_logger(__name__)
@@ -95,7 +96,6 @@ _RUN_BYTES = 4
 # Of the data directory's instance, in the name of a daemon that was not given one.
 _NAME_DIGITS = 4
 _UNREACHABLE_SECONDS = 1.0
-_KEYS_ALERT = "keys_outdated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ async def open_core(
     """
     alerts = Alerts(time.time)
     alerts.listen(_log_alert)
-    shared_keys = shared_keys_of(settings) if database is None else None
+    shared_keys = shared_keys_of(settings, serves=True) if database is None else None
     keys = await _open_keys(shared_keys or FileKeyStore(data.key_file))
     async with AsyncExitStack() as stack:
         stack.callback(alerts.tell_counted)
@@ -247,6 +247,7 @@ async def open_core(
             data,
             alerts=alerts,
             keys=keys,
+            shared_keys=shared_keys,
             keyring=keyring,
             chain=chain,
             store=store,
@@ -282,6 +283,26 @@ async def _open_keys(store: KeyStore) -> KeyFile:
         await asyncio.sleep(_UNREACHABLE_SECONDS)
 
 
+async def _check_generation(keys: SharedKeyStore, store: Store, position: Position) -> None:
+    """Refuse keys of an earlier time, unless all of the database is: then ``Order`` raises the epoch and tells it.
+
+    Raises:
+        KeyFileError: Only the keys are.
+        Unavailable: The database cannot be read.
+    """
+    keys.takes_back = False
+    if keys.went_back is None:
+        return
+    witnessed = await store.witnessed()
+    if witnessed is None or witnessed <= position:
+        raise keys.went_back
+    _log.warning("keys_went_back", keys=keys.name, remedy="rotate the keys and revoke tokens again, if you had done so")
+    try:
+        await asyncio.to_thread(keys.accept)
+    except (KeyFileError, Unavailable) as error:
+        _log.warning("keys_not_accepted", reason=str(error), remedy="none needed; the next start tries again")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """The parts that are made first, from which the others are made."""
@@ -291,6 +312,7 @@ class _Parts:
     alerts: Alerts
     drift: Drift
     keys: KeyFile
+    key_reloads: KeyReloads
     keyring: Keyring
     chain: Chain
     store: Store
@@ -317,6 +339,7 @@ async def _core(
     *,
     alerts: Alerts,
     keys: KeyFile,
+    shared_keys: SharedKeyStore | None,
     keyring: Keyring,
     chain: Chain,
     store: Store,
@@ -325,6 +348,8 @@ async def _core(
     audit_log: AuditLog,
 ) -> Core:
     restored = await restore(store, keyring, requested_environment=settings.environment)
+    if shared_keys is not None:
+        await _check_generation(shared_keys, store, restored.position)
     tokens = [_unless_revoked(token, keys) for token in await store.tokens()]
     if tokens:
         revoked = [token.token_id for token in tokens if token.confirmed and token.revoked is not None]
@@ -351,6 +376,7 @@ async def _core(
         alerts=alerts,
         drift=Drift(alerts, time.time),
         keys=keys,
+        key_reloads=KeyReloads(keys, keyring, alerts),
         keyring=keyring,
         chain=chain,
         store=store,
@@ -508,7 +534,7 @@ def _membership(ground: _Parts, presence: Presence) -> Membership | None:
         registry=registry,
         format_rise=format_rise,
         lag_check=LagCheck(presence.readiness, presence.behind_seconds),
-        others={"digest of the files": digest.run},
+        others={"digest of the files": digest.run, "look at the keys": ground.key_reloads.run},
     )
 
 
@@ -541,23 +567,7 @@ def _services_with_other_revisions(plan: Plan) -> Iterable[str] | None:
 
 def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Following:
     """Have memory follow the other daemons that share the database."""
-
-    async def reload_keys() -> bool:
-        try:
-            keys = await asyncio.to_thread(ground.keys.reloaded)
-        except (KeyFileError, StoreError, Unavailable) as error:
-            reason = str(error).rstrip(".")
-            # Every few seconds; the alert is logged when its reason is another one.
-            _log.debug("keys_not_reloaded", reason=reason)
-            ground.alerts.raise_(_KEYS_ALERT, f"The keys changed, and this daemon goes on with those before: {reason}.")
-            return False
-        ground.alerts.clear(_KEYS_ALERT)
-        if keys is not None:
-            ground.keyring.replace_with(keys)
-            ground.views.forget()
-            ground.cache.clear()
-        return True
-
+    ground.key_reloads.when_changed += [ground.views.forget, ground.cache.clear]
     following = Following(
         ground.store,
         ground.commits,
@@ -570,7 +580,7 @@ def _following(ground: _Parts, marks: FileMarks, instances: Instances) -> Follow
             outbox=ground.outbox,
             keyring=ground.keyring,
             known_token=lambda token: _unless_revoked(token, ground.keys),
-            reload_keys=reload_keys,
+            reload_keys=ground.key_reloads.reload,
         ),
     )
     ground.commits.follow(following)

@@ -1,6 +1,7 @@
 """``aliciacfg keys`` in the directory of a daemon that shares its database with others."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -83,6 +84,21 @@ def test_the_keys_are_wrapped_anew(data: Path, tmp_path: Path):
     KeyEncryptionKey.create(tmp_path / "third.key")
     (data / FILE_NAME).rename(tmp_path / "second.key")
     assert run("keys", "rewrap", "third.key", "--from", "second.key").exit_code == 0
+
+
+def test_keys_that_were_put_back_are_accepted_on_purpose(data: Path, postgres: Postgres):
+    """Until then each command that needs them says what to do."""
+    url = os.environ["ALICIACFG_DATABASE_URL"]
+    ((home,),) = postgres.execute("SELECT home FROM aliciacfg.keys", url=url)
+    assert json.loads(run("keys", "accept", "-o", "json").stdout) == {"accepted": False}
+    (data / "keys-witness").write_text(f"{home} 9000000000\n")
+    refused = run("keys", "show")
+    assert (refused.exit_code, "`aliciacfg keys accept`" in refused.stderr) == (EXIT_FAILED, True)
+    accepted = run("keys", "accept", "-o", "table")
+    assert (accepted.exit_code, "count from now on" in accepted.stdout) == (0, True), accepted.stderr
+    assert run("keys", "show").exit_code == 0
+    ((generation,),) = postgres.execute("SELECT generation FROM aliciacfg.keys", url=url)
+    assert generation == 9000000001
 
 
 def test_the_keys_of_one_daemon_are_not_wrapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -22,10 +22,10 @@ def test_a_key_is_made_once_and_opens_what_it_wrapped(path: Path):
     """The file is this user's alone; it is the same key after the next start, and never replaced."""
     made = KeyEncryptionKey.create(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    wrapped = made.wrap(b"planted", HOME)
+    wrapped = made.wrap(b"planted", HOME, 7)
     assert b"planted" not in wrapped
     again = KeyEncryptionKey.load(path)
-    assert (again.key_id, again.unwrap(wrapped, HOME)) == (made.key_id, b"planted")
+    assert (again.key_id, again.unwrap(wrapped, HOME, 7)) == (made.key_id, b"planted")
     with pytest.raises(KeyFileError, match="exists already"):
         KeyEncryptionKey.create(path)
 
@@ -33,11 +33,12 @@ def test_a_key_is_made_once_and_opens_what_it_wrapped(path: Path):
 def test_nothing_else_opens(path: Path, tmp_path: Path):
     """Neither with another key, nor for another home, nor when a byte differs or is missing."""
     key = KeyEncryptionKey.create(path)
-    wrapped = key.wrap(b"planted", HOME)
-    assert KeyEncryptionKey.create(tmp_path / "other").unwrap(wrapped, HOME) is None
-    assert key.unwrap(wrapped, "fedcba9876543210") is None
-    assert key.unwrap(wrapped[:-1] + bytes([wrapped[-1] ^ 1]), HOME) is None
-    assert key.unwrap(wrapped[:10], HOME) is None
+    wrapped = key.wrap(b"planted", HOME, 7)
+    assert KeyEncryptionKey.create(tmp_path / "other").unwrap(wrapped, HOME, 7) is None
+    assert key.unwrap(wrapped, HOME, 8) is None
+    assert key.unwrap(wrapped, "fedcba9876543210", 7) is None
+    assert key.unwrap(wrapped[:-1] + bytes([wrapped[-1] ^ 1]), HOME, 7) is None
+    assert key.unwrap(wrapped[:10], HOME, 7) is None
 
 
 @pytest.mark.parametrize("content", ["", "?", "AAAA", "planted-secret"])

@@ -293,3 +293,100 @@ async def test_daemons_go_on_after_a_rewrap_and_read_keys_again_with_the_new_fil
         await caught_up(two)
         assert "keys_outdated" not in two.standing
         assert two.parts.key_rotation.published == one.parts.key_rotation.published
+
+
+async def row(machines: Machines) -> tuple[Any, ...]:
+    ((*found,),) = await machines.sql("SELECT content, home, key_id, generation FROM aliciacfg.keys")
+    return tuple(found)
+
+
+async def put_back(machines: Machines, earlier: tuple[Any, ...]) -> None:
+    """Do what somebody does who can write to the database and has no key."""
+    content, home, key_id, generation = earlier
+    await machines.sql(
+        f"UPDATE aliciacfg.keys SET content = decode('{content.hex()}', 'hex'), home = '{home}', key_id = '{key_id}',"
+        f" generation = {generation} RETURNING 1"
+    )
+
+
+async def test_keys_that_somebody_put_back_are_refused(machines: Machines):
+    """By a start, and by a daemon that runs, which says so and goes on with those that it has."""
+    async with machines.cores("one", "two") as (one, two):
+        earlier = await row(machines)
+        await one.ask("keys_rotate")
+        await caught_up(two)
+        assert (await row(machines))[3] > earlier[3]
+        await put_back(machines, earlier)
+        current = two.parts.key_rotation.published["key_id"]
+        assert two.parts.following is not None
+        assert not await two.parts.following._changes._reload_keys()
+        assert "are those of an earlier time" in two.parts.alerts.active["keys_outdated"]
+        assert two.parts.key_rotation.published["key_id"] == current
+    refused = r"those of an earlier time \(generation \d+, after \d+\): .*`aliciacfg keys accept`"
+    for name in ("one", "two"):
+        with pytest.raises(KeyFileError, match=refused):
+            async with machines.core(name):
+                pass
+        with pytest.raises(KeyFileError, match=refused):
+            await asyncio.to_thread(machines.keys, name)
+    assert await row(machines) == earlier
+    # A generation that the wrapping does not confirm is no way out.
+    await put_back(machines, (*earlier[:3], earlier[3] + 1000))
+    with pytest.raises(KeyFileError, match="changed by another program"):
+        async with machines.core("one"):
+            pass
+
+
+async def test_a_daemon_that_runs_writes_its_keys_back(machines: Machines):
+    """With its next change of them; then all others start, and nothing of the earlier ones is left."""
+    async with machines.cores("one", "two") as (one, two):
+        earlier = await row(machines)
+        await one.ask("keys_rotate")
+        await put_back(machines, earlier)
+        await one.ask("keys_rotate")
+        await caught_up(two)
+        assert two.parts.key_rotation.published["key_id"] == one.parts.key_rotation.published["key_id"]
+    async with machines.core("two") as again:
+        assert again.parts.key_rotation.published["key_id"] == one.parts.key_rotation.published["key_id"]
+
+
+async def test_keys_that_were_put_back_on_purpose_are_accepted(machines: Machines):
+    """One command for all machines; without need it changes nothing."""
+    async with machines.cores("one", "two") as (one, _):
+        earlier = await row(machines)
+        before = one.parts.key_rotation.published["key_id"]
+        await one.ask("keys_rotate")
+    await put_back(machines, earlier)
+    shared = shared_keys_of(machines.home.settings(**machines.settings("one")))
+    assert shared is not None
+    assert await asyncio.to_thread(shared.accept)
+    assert not await asyncio.to_thread(shared.accept)
+    for name in ("one", "two"):
+        async with machines.core(name) as core:
+            assert core.parts.key_rotation.published["key_id"] == before
+
+
+async def test_keys_of_a_database_that_went_back_as_a_whole_are_taken(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+):
+    """The raised epoch and its alert tell that; the other machines take them as well."""
+    async with machines.cores("one", "two") as (one, two):
+        earlier, before = await row(machines), one.parts.key_rotation.published["key_id"]
+        tables = ("home", "meta", "revisions", "audit", "outbox", "overlays", "told")
+        for table in tables:
+            await machines.sql(f"CREATE TABLE {table}_before AS SELECT * FROM aliciacfg.{table}")
+        await one.ask("keys_rotate")
+        await one.ask("patch", "bell", patch={"settings": {"volume": 5}})
+        await caught_up(two)
+    await put_back(machines, earlier)
+    for table in tables:
+        await machines.sql(f"WITH gone AS (DELETE FROM aliciacfg.{table} RETURNING 1) SELECT count(*) FROM gone")
+        await machines.sql(
+            f"WITH put AS (INSERT INTO aliciacfg.{table} SELECT * FROM {table}_before RETURNING 1) SELECT 1 FROM put"
+        )
+    monkeypatch.setattr("time.time", lambda: NOW)
+    for name in ("one", "two"):
+        async with machines.core(name) as core:
+            assert core.parts.key_rotation.published["key_id"] == before
+            assert core.parts.state.epoch > 1
+    assert (await row(machines))[3] > earlier[3]

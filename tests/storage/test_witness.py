@@ -8,7 +8,7 @@ import pytest
 from aliciacfg.model.records import Position
 from aliciacfg.sealing.boxes import Keyring
 from aliciacfg.storage.hash_chain import Chain
-from aliciacfg.storage.witness import Witness
+from aliciacfg.storage.witness import KeysWitness, Witness
 from stored_rows import CHAIN
 
 HIGHEST = Position(2**53 - 1, 2**53 - 1)
@@ -69,3 +69,26 @@ def test_a_file_that_cannot_be_written_is_told_once(tmp_path: Path, capsys: pyte
     witness.write(Position(1, 1))
     witness.write(Position(1, 2))
     assert capsys.readouterr().out.count("witness_not_written") == 1
+
+
+def test_the_generation_of_the_keys_is_read_back(path: Path):
+    """Of the same home only; a file that cannot be used counts as none."""
+    witness = KeysWitness(path)
+    assert witness.read("ab") == 0
+    witness.write("ab", 7)
+    witness.write("ab", 12)
+    assert KeysWitness(path).read("ab") == 12
+    assert KeysWitness(path).read("cd") == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_bytes(b"\xff\n")
+    assert KeysWitness(path).read("ab") == 0
+
+
+def test_a_file_for_the_generation_that_cannot_be_written_is_logged_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Everything else goes on."""
+    witness = KeysWitness(tmp_path / "missing" / "keys-witness")
+    witness.write("ab", 7)
+    witness.write("ab", 8)
+    assert capsys.readouterr().out.count("keys_witness_not_written") == 1

@@ -28,6 +28,7 @@ from aliciacfg.sealing.key_file import HeldKey, KeyFile, KeyRefused
 from aliciacfg.storage.data_directory import KEY_FILE, DataDirectory
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.home_keys import keys_of, load_keys, shared_keys_of
+from aliciacfg.storage.shared_keys import SharedKeyStore
 
 if TYPE_CHECKING:
     from aliciacfg.settings import Settings
@@ -237,14 +238,7 @@ def keys_rewrap(new: Path, old: str | None, data_dir: str | None) -> None:
     """
     settings = _settings(data_dir)
     with exit_on_error():
-        shared = shared_keys_of(msgspec.structs.replace(settings, key_encryption_key_file=old) if old else settings)
-        if shared is None:
-            fail(
-                "only keys in a database that several daemons share are wrapped; those of this home are in "
-                f"{Path(settings.data_dir) / KEY_FILE}",
-                EXIT_CODES["conflict"],
-                hint="ALICIACFG_DATABASE_URL names such a database",
-            )
+        shared = _shared(msgspec.structs.replace(settings, key_encryption_key_file=old) if old else settings)
         key = KeyEncryptionKey.load(new)
         before = shared.rewrap(key)
     output.print_result(
@@ -255,6 +249,44 @@ def keys_rewrap(new: Path, old: str | None, data_dir: str | None) -> None:
             f"Put {new} in the place of {shared.file} on every machine of the home, with mode 0600.",
         ],
     )
+
+
+@keys.command("accept")
+@options.data_dir
+def keys_accept(data_dir: str | None) -> None:
+    """Take the keys in the database of a shared home, although they are those of an earlier time.
+
+    A daemon does not start on them: somebody may have put them back, so that removed keys are there again and revoked
+    tokens work. Afterwards rotate the keys, and revoke the tokens again. Needed only where the keys alone were put
+    back: of a database that was restored as a whole the daemons take them.
+
+    Examples:
+        aliciacfg keys accept
+    """
+    with exit_on_error():
+        shared = _shared(_settings(data_dir))
+        accepted = shared.accept()
+    output.print_result(
+        {"accepted": accepted},
+        lambda: [
+            f"The keys in {shared.name} count from now on; start the daemons that did not start."
+            if accepted
+            else f"The keys in {shared.name} are no older than those that this machine has seen. Nothing was changed."
+        ],
+    )
+
+
+def _shared(settings: "Settings") -> SharedKeyStore:
+    """Return where the keys of a shared home are; end the program if the home is none."""
+    shared = shared_keys_of(settings)
+    if shared is None:
+        fail(
+            "only keys in a database that several daemons share are wrapped; those of this home are in "
+            f"{Path(settings.data_dir) / KEY_FILE}",
+            EXIT_CODES["conflict"],
+            hint="ALICIACFG_DATABASE_URL names such a database",
+        )
+    return shared
 
 
 def _refuse_shared(settings: "Settings") -> None:

@@ -2,7 +2,7 @@
 
 It is a file of mode 0600 with 32 bytes in standard base64, the same on every machine of the home, and never in the
 database. The content of the key file is wrapped with XChaCha20-Poly1305 (libsodium ``aead_xchacha20poly1305_ietf``);
-format and home are associated data, so that nothing opens in the place of something else.
+format, home and generation are associated data, so that nothing opens in the place of something else.
 """
 
 import base64
@@ -73,17 +73,17 @@ class KeyEncryptionKey:
             raise KeyFileError(unwritable(path, error)) from error
         return cls(key)
 
-    def wrap(self, content: bytes, home: str) -> bytes:
-        """Return content that only this key opens, for this home."""
-        return bytes(self._box.encrypt(content, _associated(home)))
+    def wrap(self, content: bytes, home: str, generation: int) -> bytes:
+        """Return content that only this key opens, for this home and generation."""
+        return bytes(self._box.encrypt(content, _associated(home, generation)))
 
-    def unwrap(self, wrapped: bytes, home: str) -> bytes | None:
-        """Return what was wrapped; None if this key did not wrap it for this home, or it was changed."""
+    def unwrap(self, wrapped: bytes, home: str, generation: int) -> bytes | None:
+        """Return what was wrapped; None if this key did not wrap it for this home and generation, or it was changed."""
         try:
-            return self._box.decrypt(wrapped, _associated(home))
+            return self._box.decrypt(wrapped, _associated(home, generation))
         except (CryptoError, ValueError):
             return None
 
 
-def _associated(home: str) -> bytes:
-    return f"aliciacfg keys v1 {home}".encode()
+def _associated(home: str, generation: int) -> bytes:
+    return f"aliciacfg keys v1 {home} {generation}".encode()

@@ -21,12 +21,17 @@ def keys_of(settings: Settings) -> KeyStore:
     return shared_keys_of(settings) or FileKeyStore(Path(settings.data_dir) / KEY_FILE)
 
 
-def shared_keys_of(settings: Settings, table: KeyTable | None = None) -> SharedKeyStore | None:
+def shared_keys_of(
+    settings: Settings, table: KeyTable | None = None, *, serves: bool = False, takes_back: bool = False
+) -> SharedKeyStore | None:
     """Return where the keys of a home are that several daemons share; None if it has only one.
 
     Args:
         settings: Name the home.
         table: The place in its database, if it is not the one that others see yet.
+        serves: Whether it is for the daemon, which has the lock on the data directory: it notes generations, and
+            decides about keys of an earlier time when it knows whether the whole database is of that time.
+        takes_back: Whether keys of an earlier time can be loaded.
 
     Raises:
         StoreError: What the database needs is not installed.
@@ -35,7 +40,11 @@ def shared_keys_of(settings: Settings, table: KeyTable | None = None) -> SharedK
         return None
     file = settings.key_encryption_key_file
     return SharedKeyStore(
-        table or key_table(settings.database_url), Path(settings.data_dir), None if file is None else Path(file)
+        table or key_table(settings.database_url),
+        Path(settings.data_dir),
+        None if file is None else Path(file),
+        notes=serves,
+        takes_back=serves or takes_back,
     )
 
 
@@ -77,7 +86,8 @@ def keys_in_file(settings: Settings, directory: Path, *, dry_run: bool = False) 
         StoreError: The database cannot be used.
         Unavailable: It cannot be reached at present.
     """
-    shared = shared_keys_of(settings)
+    # A restore is what one does when the database is that of an earlier time.
+    shared = shared_keys_of(settings, takes_back=True)
     path = directory / KEY_FILE
     if shared is not None:
         # Afterwards it would be too late.

@@ -4,6 +4,7 @@ A copy of the database alone opens no secret. The key-encryption key (``sealing.
 machine; a daemon with another one does not start.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from aliciacfg.sealing.key_file import KeyFile
 from aliciacfg.sealing.key_store import FileKeyStore
 from aliciacfg.storage.data_directory import KEY_FILE
 from aliciacfg.storage.hash_chain import Chain
+from aliciacfg.storage.witness import KEYS_FILE_NAME, KeysWitness
 
 _log = structlog.get_logger(__name__)
 
@@ -32,11 +34,13 @@ class WrappedKeys:
         content: The content of a key file, wrapped.
         home: The name of the home that they are the keys of.
         key_id: The id of the key-encryption key.
+        generation: A number that rises with each change, which the wrapping confirms.
     """
 
     content: bytes
     home: str
     key_id: str
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +86,40 @@ class KeyTable(Protocol):
         ...
 
 
-class SharedKeyStore:
-    """Implements ``sealing.key_file.KeyStore`` with the database of a home."""
+class KeysWentBack(KeyFileError):
+    """The keys in the database are those of an earlier time."""
 
-    def __init__(self, table: KeyTable, directory: Path, file: Path | None) -> None:
+
+class SharedKeyStore:
+    """Implements ``sealing.key_file.KeyStore`` with the database of a home.
+
+    Whoever can write to the database could put an earlier row of keys back, in which removed keys are there and tokens
+    are not revoked yet. So each row has a generation, and the highest one that was seen is noted in the data directory.
+
+    Attributes:
+        file: The file of the key-encryption key.
+        went_back: Why the keys are not to be used, if they are those of an earlier time and ``load`` returned them all
+            the same.
+    """
+
+    def __init__(
+        self, table: KeyTable, directory: Path, file: Path | None, *, notes: bool = False, takes_back: bool = False
+    ) -> None:
         """Name the parts; nothing is opened.
 
         Args:
             table: Has the keys.
             directory: The data directory of this daemon.
             file: The file of the key-encryption key; None for the one in the data directory.
+            notes: Whether the generations that are seen are noted in the data directory, whose lock the caller has.
+            takes_back: Whether keys of an earlier time can be loaded, as those of a database that is restored.
         """
+        self._witness = KeysWitness(directory / KEYS_FILE_NAME)
+        self._notes = notes
+        self.takes_back = takes_back
+        self.went_back: KeysWentBack | None = None
+        # The highest generation that this object has seen.
+        self._seen = 0
         self._table = table
         self._directory = directory
         self._named = file is not None
@@ -106,18 +133,89 @@ class SharedKeyStore:
     def load(self) -> bytes | None:
         """Unwrap what is stored."""
         row = self._table.load().row
-        return None if row is None else self._unwrapped(row)
+        if row is None:
+            return None
+        content = self._unwrapped(row)
+        self.went_back = self._behind(row)
+        if self.went_back is None:
+            self._note(row)
+        elif not self.takes_back:
+            raise self.went_back
+        return content
 
     def update(self, change: Callable[[bytes | None], bytes]) -> None:
-        """Unwrap, change and wrap what is stored, under the lock."""
+        """Unwrap, change and wrap what is stored, under the lock; what the caller has goes on where that is newer."""
+        made: WrappedKeys | None = None
 
         def changed(stored: StoredKeys) -> WrappedKeys:
+            nonlocal made
             # The next start takes a key file in; until then its keys are those that there are.
             file = FileKeyStore(self._directory / KEY_FILE)
-            content = change(file.load() if stored.row is None else self._unwrapped(stored.row))
-            return self._wrapped(content, stored)
+            if stored.row is None:
+                content = file.load()
+            else:
+                content = self._unwrapped(stored.row)
+                behind = self._behind(stored.row)
+                if behind is not None and self._seen < self._known(stored.row.home):
+                    raise behind
+                if behind is not None:
+                    content = None
+            made = self._wrapped(change(content), stored)
+            return made
 
         self._table.update(changed)
+        if made is not None:
+            self._note(made)
+
+    def accept(self) -> bool:
+        """Take the keys in the database for the present ones, although they are those of an earlier time.
+
+        Returns:
+            Whether they were.
+
+        Raises:
+            KeyFileError: There are no keys, they cannot be used, or they cannot be written.
+            StoreError: The database cannot be used.
+            Unavailable: They cannot be written at present.
+        """
+        made: WrappedKeys | None = None
+
+        def accepted(stored: StoredKeys) -> WrappedKeys | None:
+            nonlocal made
+            if stored.row is None:
+                raise KeyFileError(f"{self.name} has no keys yet; the first start of a daemon makes them")
+            content = self._unwrapped(stored.row)
+            if self._behind(stored.row) is not None:
+                made = self._sealed(self.key_encryption_key(), content, stored.row.home, stored)
+            return made
+
+        self._table.update(accepted)
+        self.went_back = None
+        if made is not None:
+            self._note(made)
+        return made is not None
+
+    def _known(self, home: str) -> int:
+        """Return the highest generation of the keys of a home that was seen on this machine."""
+        return max(self._seen, self._witness.read(home))
+
+    def _behind(self, row: WrappedKeys) -> KeysWentBack | None:
+        """Return what is wrong if a row that opens is of an earlier generation than one that was seen."""
+        known = self._known(row.home)
+        if row.generation >= known:
+            return None
+        return KeysWentBack(
+            f"the keys in {self.name} are those of an earlier time (generation {row.generation}, after {known}): "
+            "removed keys may be there again, and revoked tokens work. Find out who put them back. A daemon that still "
+            "runs has the present ones, and `aliciacfg keys rotate` there writes them back. If there is none, or you "
+            "put them back yourself: `aliciacfg keys accept`, then rotate the keys and revoke the tokens again"
+        )
+
+    def _note(self, row: WrappedKeys) -> None:
+        """Note the generation of keys that are in use."""
+        if self._notes and row.generation > self._known(row.home):
+            self._witness.write(row.home, row.generation)
+        self._seen = max(self._seen, row.generation)
 
     def put(self, content: bytes, *, source: str) -> None:
         """Take the content of a key file in; keys that are there already stay.
@@ -206,7 +304,9 @@ class SharedKeyStore:
             if before == new.key_id:
                 return None
             content = self._unwrapped(stored.row)
-            return WrappedKeys(new.wrap(content, stored.row.home), stored.row.home, new.key_id)
+            if (behind := self._behind(stored.row)) is not None:
+                raise behind
+            return self._sealed(new, content, stored.row.home, stored)
 
         self._table.update(rewrapped)
         return before
@@ -240,7 +340,16 @@ class SharedKeyStore:
             )
         key = self._first_key() if stored.row is None else self.key_encryption_key()
         home = _home(file)
-        return WrappedKeys(key.wrap(content, home), home, key.key_id)
+        return self._sealed(key, content, home, stored)
+
+    def _sealed(self, key: KeyEncryptionKey, content: bytes, home: str, stored: StoredKeys) -> WrappedKeys:
+        """Wrap the content of a key file as the next generation.
+
+        It is no lower than the time: in a database that is filled anew it is higher than in the one before.
+        """
+        before = 0 if stored.row is None else stored.row.generation
+        generation = max(before + 1, self._known(home) + 1, int(time.time()))
+        return WrappedKeys(key.wrap(content, home, generation), home, key.key_id, generation)
 
     def _first_key(self) -> KeyEncryptionKey:
         """Return the key-encryption key for the first keys; it is made if no setting names one."""
@@ -285,7 +394,7 @@ class SharedKeyStore:
                 f"{row.key_id}. Nothing was changed. Copy that one from another machine of the home, with mode 0600, "
                 f"or name it in {SETTING}"
             )
-        content = key.unwrap(row.content, row.home)
+        content = key.unwrap(row.content, row.home, row.generation)
         if content is None:
             raise KeyFileError(
                 f"the keys in {self.name} were changed by another program: they do not open with the key-encryption "

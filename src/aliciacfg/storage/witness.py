@@ -1,7 +1,8 @@
-"""A small file beside the database that remembers how far the database was: an older copy in its place is noticed.
+"""Small files that remember how far a database was: an older copy in its place is noticed.
 
-The file is written some milliseconds after a commit, without being forced to the disk. After a crash in this time, or a
-loss of power, it may be behind the database, which only means that nothing is noticed of what was committed since.
+The one of the position is written some milliseconds after a commit, without being forced to the disk. After a crash in
+this time, or a loss of power, it may be behind the database, which only means that nothing is noticed of what was
+committed since.
 """
 
 import os
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import structlog
 
-from aliciacfg.atomic_files import open_or_create
+from aliciacfg.atomic_files import open_or_create, replace_file
 from aliciacfg.model.records import Position
 from aliciacfg.storage.hash_chain import Chain
 
 _log = structlog.get_logger(__name__)
 
 FILE_NAME = "witness"
+KEYS_FILE_NAME = "keys-witness"
 
 _FORM = re.compile(rb"([0-9]{16}) ([0-9]{16}) ([0-9a-f]{64})\n")
 _LENGTH = 16 + 1 + 16 + 1 + 64 + 1
@@ -96,3 +98,41 @@ class Witness:
             reason=reason,
             remedy="none needed; whether the database is older than it was is noticed at the broker only",
         )
+
+
+_KEYS_FORM = re.compile(r"([0-9a-f]+) ([0-9]{1,16})\n")
+
+
+class KeysWitness:
+    """The file with the highest generation of the keys that a daemon has seen in the database which it shares.
+
+    It is in the data directory, which is believed: nobody without rights there can change it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._failed = False
+
+    def read(self, home: str) -> int:
+        """Return the generation of the keys of a home; 0 if there is none, or the file cannot be used."""
+        try:
+            found = _KEYS_FORM.fullmatch(self._path.read_text("ascii", "replace"))
+        except OSError:
+            return 0
+        return int(found[2]) if found is not None and found[1] == home else 0
+
+    def write(self, home: str, generation: int) -> None:
+        """Replace the file durably; a failure is logged once."""
+        try:
+            replace_file(self._path, f"{home} {generation}\n".encode(), mode=0o600)
+        except OSError as error:
+            if not self._failed:
+                _log.warning(
+                    "keys_witness_not_written",
+                    path=str(self._path),
+                    reason=error.strerror,
+                    remedy="make it writable; until then older keys in the database are not noticed at the next start",
+                )
+            self._failed = True
+        else:
+            self._failed = False

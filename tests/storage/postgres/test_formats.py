@@ -176,7 +176,7 @@ async def test_an_older_version_writes_nothing_after_the_rise(
     assert not await shared(old).renew_lease("old", 3)
     keys = key_table(url)
     with pytest.raises(KeyFileError, match=needed):
-        await asyncio.to_thread(keys.update, lambda _: WrappedKeys(b"x", "home", "key"))
+        await asyncio.to_thread(keys.update, lambda _: WrappedKeys(b"x", "home", "key", 1))
     assert before == [await sql(f"SELECT * FROM aliciacfg.{table}") for table in ("home", "audit", "meta", "replicas")]
     assert await sql("SELECT * FROM aliciacfg.lease") == []
     assert await sql("SELECT * FROM aliciacfg.keys") == []

@@ -23,13 +23,13 @@ _BEGIN = (
     f"{BEGIN_WRITING}; SET LOCAL lock_timeout = '{_LOCK_SECONDS}s';"
     " SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL statement_timeout = 0"
 )
-_SELECT = f"SELECT content, home, key_id FROM {SCHEMA}.keys"
+_SELECT = f"SELECT content, home, key_id, generation FROM {SCHEMA}.keys"
 _LOCK_HOME = f"{SELECT_END} FOR UPDATE"
 _REPLACE = f"""
-    INSERT INTO {SCHEMA}.keys AS k (one, content, home, key_id, commit)
-    VALUES (true, $1, $2, $3, $4)
-    ON CONFLICT (one) DO UPDATE
-    SET content = excluded.content, home = excluded.home, key_id = excluded.key_id, commit = excluded.commit
+    INSERT INTO {SCHEMA}.keys AS k (one, content, home, key_id, generation, commit)
+    VALUES (true, $1, $2, $3, $4, $5)
+    ON CONFLICT (one) DO UPDATE SET content = excluded.content, home = excluded.home, key_id = excluded.key_id,
+        generation = excluded.generation, commit = excluded.commit
 """
 _COUNT = f"UPDATE {SCHEMA}.home SET commit = commit + 1 RETURNING commit, pg_notify('{CHANNEL}', '')"
 _COMMIT = "COMMIT"
@@ -123,7 +123,7 @@ async def replace_keys(link: Link, keys: WrappedKeys, commit: int) -> None:
     Raises:
         ServerError: It cannot be stored.
     """
-    await link.rows(_REPLACE, keys.content, keys.home, keys.key_id, commit)
+    await link.rows(_REPLACE, keys.content, keys.home, keys.key_id, keys.generation, commit)
 
 
 async def _locked(link: Link) -> StoredKeys:

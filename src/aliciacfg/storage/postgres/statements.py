@@ -204,6 +204,7 @@ CREATE_KEYS = f"""
         content bytea NOT NULL,
         home text COLLATE "C" NOT NULL,
         key_id text COLLATE "C" NOT NULL,
+        generation bigint NOT NULL,
         commit bigint NOT NULL
     );
 """
