@@ -33,3 +33,15 @@ def test_each_daemon_has_a_row_and_what_is_wrong_is_said_below():
     *_, last = replicas._blocks(ReplicasAnswer(leader=None, replicas=[other]))
     assert isinstance(last, list)
     assert plain(last) == "No daemon leads at present."
+
+
+def test_formats_are_shown_with_what_the_home_waits_for():
+    """Of each daemon the highest that it works with; nothing is said when there is nothing to wait for."""
+    old, new = (msgspec.structs.replace(ONE, name=name, format=known) for name, known in (("attic", 1), ("barn", 2)))
+    table, said = replicas._blocks(
+        ReplicasAnswer(leader="attic", format=1, format_waits="it rises to 2 later", replicas=[old, new])
+    )
+    assert isinstance(table, Table)
+    assert [row[table.columns.index("format")] for row in table.rows] == ["1", "2"]
+    assert said == ["The database has format 1; it rises to 2 later."]
+    assert len(replicas._blocks(ReplicasAnswer(leader="attic", format=2, replicas=[new]))) == 1

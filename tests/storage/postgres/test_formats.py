@@ -172,6 +172,8 @@ async def test_an_older_version_writes_nothing_after_the_rise(
             pass
     with pytest.raises(Unavailable, match=needed):
         await old.verify()
+    with pytest.raises(OtherFormat, match=needed):
+        await old.scrub()
     await shared(old).report(report("old", 1))
     assert not await shared(old).renew_lease("old", 3)
     keys = key_table(url)

@@ -14,6 +14,7 @@ from aliciacfg.sealing.boxes import key_ids
 from aliciacfg.storage.hash_chain import Chain
 from aliciacfg.storage.postgres.driver import Link, ServerError, Values
 from aliciacfg.storage.postgres.failures import LOCK_TIMEOUT
+from aliciacfg.storage.postgres.formats import check_home
 from aliciacfg.storage.postgres.statements import (
     COLUMNS,
     NOTE_RESIDUE,
@@ -110,8 +111,10 @@ async def rewrite_tables(link: Link) -> bool:
     directory hold is beyond the reach of a client.
 
     Raises:
+        OtherFormat: The home has a format that this program does not work with.
         ServerError: They cannot be written.
     """
+    await check_home(link)
     ((residue,),) = await link.rows(_SELECT_RESIDUE)
     if not residue:
         return True

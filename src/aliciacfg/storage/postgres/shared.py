@@ -15,7 +15,7 @@ _NOW = "extract(epoch FROM clock_timestamp())::double precision"
 # makes once a second, does not wait for the disk either.
 _DURABLE = "set_config('synchronous_commit', '{}', true)"
 # What a program reports or leads that does not work with the format of the home any more, counts no more.
-_KNOWN = f"(SELECT format FROM {SCHEMA}.home) BETWEEN {{}} AND {{}}"
+_KNOWN = f"coalesce((SELECT format FROM {SCHEMA}.home) BETWEEN {{}} AND {{}}, true)"
 # A lease that ends later than any does was given before the clock went back, or by a server before a failover.
 # Whoever has it may still lead: it ends one lease from now.
 _RENEW = f"""
