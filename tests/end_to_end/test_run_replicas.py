@@ -1,13 +1,17 @@
 """``make run-replicas``: a home on several daemons of this machine, and what stands before them."""
 
 import contextlib
+import http.client
+import http.server
 import json
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -105,7 +109,8 @@ def ask(url: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read() or b"null")
+        text = error.read()
+        return error.code, text if text.startswith(b"<") else json.loads(text or b"null")
 
 
 def limit(url: str) -> Any:
@@ -175,3 +180,93 @@ def test_a_missing_postgresql_is_told_in_one_line(tmp_path: Path, monkeypatch: p
     with pytest.raises(run_replicas.CannotRun, match="apt-get install postgresql") as told:
         run_replicas.postgres_programs(tmp_path)
     assert "\n" not in str(told.value)
+
+
+class Member:
+    """Stands for a daemon: is ready, and answers, or takes a request and closes the connection."""
+
+    def __init__(self, *, answers: bool) -> None:
+        taken = self.taken = queue.SimpleQueue[str]()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def __getattr__(self, name: str) -> Any:
+                if name.startswith("do_"):
+                    return self.take
+                raise AttributeError(name)
+
+            def take(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                if self.path != "/ready":
+                    taken.put(self.path)
+                if self.path == "/ready" or answers:
+                    self.send_response(200)
+                    self.send_header("Content-Length", "2")
+                    self.end_headers()
+                    self.wfile.write(b"{}")
+                else:
+                    self.close_connection = True
+
+            def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class calls it so
+                """Stay silent."""
+
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                """Stay silent: a check of the balancer does not wait for the end of the answer."""
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def paths(self) -> list[str]:
+        return [self.taken.get() for _ in range(self.taken.qsize())]
+
+
+@contextlib.contextmanager
+def in_front(name: str, directory: Path, ports: list[int]) -> Iterator[str]:
+    """A load balancer with the file of the repository, before members that it has looked at."""
+    program, port = balancer(name), free_port()
+    config = directory / "config"
+    if name == "haproxy":
+        config.write_text(run_replicas.haproxy_config(HAPROXY, port, ports))
+        arguments = ["-db", "-f", config]
+    else:
+        config.write_text(run_replicas.nginx_config(NGINX, port, ports))
+        arguments = ["-p", directory, "-c", config, "-e", directory / "log"]
+    process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: listens(port), why="the balancer listens")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+
+
+@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+def test_a_balancer_sends_no_write_twice_and_passes_dead_daemons_over(name: str, tmp_path: Path):
+    """What one took and did not answer is repeated if it is a read, and what could not be sent in any case."""
+    well, ill = Member(answers=True), Member(answers=False)
+    try:
+        with in_front(name, tmp_path, [well.port, free_port(), ill.port]) as url:
+            for number in range(12):
+                assert ask(f"{url}/config/{number}")[0] == 200
+            well.paths()
+            ill.paths()
+            answered: list[str] = []
+            for number in range(12):
+                method = ("PATCH", "POST", "PUT", "DELETE")[number % 4]
+                with contextlib.suppress(urllib.error.URLError, http.client.HTTPException, ConnectionError):
+                    if ask(f"{url}/{method}/{number}", method, {})[0] == 200:
+                        answered.append(f"/{method}/{number}")
+            taken = well.paths()
+            assert sorted(taken) == sorted(answered)
+            assert not set(taken) & set(ill.paths())
+        # Nothing but dead daemons and one that is well.
+        with in_front(name, tmp_path, [free_port(), well.port, free_port()]) as url:
+            for number in range(8):
+                assert ask(f"{url}/{number}", ("PATCH", "POST")[number % 2], {})[0] == 200
+    finally:
+        for member in (well, ill):
+            member.server.shutdown()
+            member.server.server_close()
