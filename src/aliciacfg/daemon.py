@@ -452,7 +452,12 @@ def _bus_session(core: Core, settings: Settings, address: BrokerAddress) -> Mqtt
         max_packet_bytes=settings.max_packet_bytes,
     )
     part = LeaderPart(leadership=core.leadership, takes_requests=lambda: not shared.sharing, prepare=core.take_over)
-    return ReplicaSession(home=session(part), requests=shared, leadership=core.leadership)
+    return ReplicaSession(
+        home=session(part),
+        requests=shared,
+        leadership=core.leadership,
+        another_leads=lambda: core.presence.another_leads,
+    )
 
 
 def admin_token(path: Path) -> str:

@@ -1,12 +1,15 @@
 """A daemon whose database is on a PostgreSQL server: what it promises on SQLite, it promises here."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from builders import valid_config
 from commands import aliciacfg
 from daemons import Daemon
+from mqtt_clients import client
 from postgres import Postgres
 
 PASSWORD = "hunter2"
@@ -43,6 +46,28 @@ def test_a_daemon_on_postgresql_writes_and_finds_it_again(daemon: Daemon):
     assert daemon.http("GET", "/ready").status == 200
     assert "planted-secret" not in daemon.log.read_text()
     assert daemon.http("GET", "/audit").json["entries"]
+
+
+async def test_when_it_is_ready_the_broker_holds_the_home(make_daemon: Callable[..., Daemon], postgres: Postgres):
+    """As a daemon on SQLite promises: it leads at once, and what it has made at its start is published before."""
+    url = await asyncio.to_thread(postgres.create)
+    made = make_daemon(environ={"ALICIACFG_DATABASE_URL": url})
+    made.keep_services()
+    services = {f"bell{number}": valid_config() for number in range(300)}
+    (made.environments / "dev.yaml").write_text(json.dumps({"services": services}))
+    await asyncio.to_thread(made.start)
+    async with client(made.broker_port) as mqtt:
+        held = await mqtt.retained("alicia/config/#")
+    missing = {f"alicia/config/update/{service}" for service in services} - held.keys()
+    assert not missing
+    assert held.keys() >= {"alicia/config/environment", "alicia/config/key"}
+    assert made.http("GET", "/ready").status == 200
+    # Killed, its lease still goes on: it waits until it leads again, and has published what it makes of an edit.
+    made.kill()
+    (made.environments / "dev.yaml").write_text(json.dumps({"services": {**services, "gong": valid_config()}}))
+    await asyncio.to_thread(made.start)
+    async with client(made.broker_port) as mqtt:
+        assert "alicia/config/update/gong" in await mqtt.retained("alicia/config/#")
 
 
 def test_the_password_of_the_database_is_in_no_log_and_no_answer(daemon: Daemon):

@@ -66,7 +66,12 @@ class Replica:
                 prepare=parts.take_over,
             ),
         )
-        self.session = ReplicaSession(home=self.home, requests=self.shared, leadership=self.leadership)
+        self.session = ReplicaSession(
+            home=self.home,
+            requests=self.shared,
+            leadership=self.leadership,
+            another_leads=lambda: not self.leadership.leading,
+        )
 
     def start(self) -> None:
         self.task = asyncio.create_task(self.session.run(), name="replica")

@@ -7,32 +7,49 @@ give up its part of the requests, and those under way with it, whenever the lead
 """
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 
 from aliciacfg.cancellation import end_task
 from aliciacfg.mqtt.session import MqttSession
 from aliciacfg.mqtt.shared_requests import SharedRequests
 from aliciacfg.replicas.leadership import Leadership
 
+# Longer than the lease of a daemon that is gone.
+_PUBLISHED_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
+
 
 class ReplicaSession:
     """Takes requests, and does what must happen once in the home while this daemon leads.
 
     Attributes:
-        ready: Set when requests are taken for the first time, or it is known that only the leader takes them.
+        ready: Set when requests are taken for the first time, or it is known that only the leader takes them; and, if
+            this daemon leads, or would be the only one, when the broker holds every retained message, or some seconds
+            after that.
     """
 
-    def __init__(self, *, home: MqttSession, requests: SharedRequests, leadership: Leadership) -> None:
+    def __init__(
+        self,
+        *,
+        home: MqttSession,
+        requests: SharedRequests,
+        leadership: Leadership,
+        another_leads: Callable[[], bool],
+    ) -> None:
         """Make a session that has not begun.
 
         Args:
             home: The connection of the home.
             requests: The connection for requests.
             leadership: Whether this daemon leads.
+            another_leads: Returns whether another daemon of the home is known to lead.
         """
         self._home = home
         self._requests = requests
         self._leadership = leadership
-        self.ready = requests.ready
+        self._another_leads = another_leads
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -43,6 +60,7 @@ class ReplicaSession:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._requests.run(), name="share of the requests")
             group.create_task(self._leadership.while_leading(self._lead), name="connection of the home")
+            group.create_task(self._note_ready(), name="readiness of the session")
 
     async def stop(self) -> None:
         """Answer the requests that were received, and leave the home to the other daemons."""
@@ -53,6 +71,15 @@ class ReplicaSession:
         """Close the connections without a DISCONNECT."""
         self._requests.abort()
         self._home.abort()
+
+    async def _note_ready(self) -> None:
+        await self._requests.ready.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PUBLISHED_SECONDS):
+                # What is known of the others is read once a second, and tells of no change.
+                while not (self._home.ready.is_set() or self._another_leads()):  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_SECONDS)
+        self.ready.set()
 
     async def _lead(self) -> None:
         """Keep the connection of the home; make it anew when it is to take the requests, or no longer."""

@@ -135,6 +135,12 @@ class Presence:
         return 0 if self.registry is None else self.registry.leader_changes
 
     @property
+    def another_leads(self) -> bool:
+        """Whether another daemon of the home led a second ago; an earlier run on this data directory is none."""
+        leader = None if self.registry is None else self.registry.leader
+        return leader is not None and leader.replica.partition(".")[0] != self.replica.partition(".")[0]
+
+    @property
     def troubled(self) -> bool:
         """Whether the home lacks a daemon that it had, or a leader."""
         return self.registry is not None and (self.registry.leaderless or bool(self.registry.gone))
