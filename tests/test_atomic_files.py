@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from aliciacfg.atomic_files import LinkRefused, open_or_create, remove_leftovers, replace_file, unwritable
+from aliciacfg.atomic_files import (
+    LinkRefused,
+    open_or_create,
+    remove_leftovers,
+    replace_file,
+    unreadable,
+    unwritable,
+)
 
 
 def mode(path: Path) -> int:
@@ -144,3 +151,16 @@ def test_why_a_file_cannot_be_written_names_it_and_who_can(tmp_path: Path, monke
     assert unwritable(path, refused.value) == other
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert unwritable(path, full) == f"{path} cannot be written: No space left on device"
+
+
+def test_a_private_file_of_another_user_says_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A key that root has made, for example, and the daemon is to read."""
+    path = tmp_path / "file"
+    path.touch()
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    assert unreadable(path, refused) == f"{path} cannot be read: Permission denied"
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    user = pwd.getpwuid(os.getuid()).pw_name
+    other = f"it belongs to {user}: chown the user with the id 12345 {path}"
+    assert unreadable(path, refused) == f"{path} cannot be read: Permission denied; {other}"
+    assert "may not enter its directory" in unreadable(tmp_path / "gone" / "file", refused)

@@ -128,6 +128,24 @@ def unwritable(path: Path, error: OSError) -> str:
     return f"{message}; {path.parent} belongs to {_user(status.st_uid)}: run it as that user"
 
 
+def unreadable(path: Path, error: OSError) -> str:
+    """Return why a file of one user cannot be read, and what to do, as a sentence.
+
+    Args:
+        path: The file.
+        error: What reading it raised.
+    """
+    message = f"{path} cannot be read: {error.strerror or error}"
+    if not isinstance(error, PermissionError):
+        return message
+    me = _user(os.geteuid())
+    try:
+        owner = path.stat().st_uid
+    except OSError:
+        return f"{message}; {me} may not enter its directory"
+    return message if owner == os.geteuid() else f"{message}; it belongs to {_user(owner)}: chown {me} {path}"
+
+
 def _user(number: int) -> str:
     try:
         return pwd.getpwuid(number).pw_name

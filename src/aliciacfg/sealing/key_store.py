@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from aliciacfg.atomic_files import remove_leftovers, replace_file, unwritable
+from aliciacfg.atomic_files import remove_leftovers, replace_file, unreadable, unwritable
 from aliciacfg.errors import KeyFileError
 
 _PRIVATE_MODE = 0o600
@@ -84,4 +84,4 @@ def read_private(path: Path) -> bytes:
                 raise KeyFileError(f"{path} can be read by others; run: chmod 600 {path}")
             return file.read()
     except OSError as error:
-        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
+        raise KeyFileError(unreadable(path, error)) from error

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
+from aliciacfg.atomic_files import unreadable
+
 _PORT = "5432"
 _FIELDS = 5
 _TLS_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
@@ -72,7 +74,7 @@ def _look_up(file: Path, places: list[tuple[str, ...]]) -> tuple[str, str]:
     except FileNotFoundError:
         return "", f"the password file {file} is missing"
     except OSError as error:
-        return "", f"the password file {file} cannot be read: {error.strerror}"
+        return "", f"the password file {unreadable(file, error)}"
     parsed = [_parse(line) for line in lines if line.strip() and not line.startswith("#")]
     for place, fields in itertools.product(places, parsed):
         if len(fields) == _FIELDS and all(field in {"*", part} for field, part in zip(fields, place, strict=False)):
